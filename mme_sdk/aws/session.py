@@ -1,0 +1,245 @@
+"""One boto3 session and its clients: made on first use, shared between threads, made anew after a fork."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import threading
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import tenacity
+
+from mme_sdk._version import __version__
+from mme_sdk.aws.flow import Call, Flow, drive, drive_async
+from mme_sdk.config import RetryPolicy, Timeouts
+from mme_sdk.errors import (
+    ClosedError,
+    ConfigurationError,
+    MMEError,
+    OutcomeUnknownError,
+    ServiceError,
+    ThrottledError,
+)
+from mme_sdk.errors import NotSentError as _NotSent
+from mme_sdk.protocols import AsyncClock, Clock, Rng
+
+if TYPE_CHECKING:
+    import boto3
+
+__all__ = ["Aws", "AsyncSystemClock"]
+
+T = TypeVar("T")
+_POOL = 64  # connections and worker threads; more only wait for each other
+
+
+class AsyncSystemClock:
+    """The machine's clock, for asyncio."""
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+    async def sleep(self, seconds: float, /) -> None:
+        """Wait, letting other tasks run."""
+        await asyncio.sleep(seconds)
+
+
+class Aws:
+    """The way to AWS that all rooms share.
+
+    Args:
+        region: AWS region; the session's or the environment's where None.
+        session: A boto3 session to use; made from the environment on first use where None.
+        endpoint_url: Address for every service, or one per service name (`{"s3": …, "sagemaker": …}`, `"*"` for the rest);
+            the environment's `AWS_ENDPOINT_URL…` where None.
+        timeouts: Connect and read time-outs.
+        retry: When a control-plane call that failed is made again.
+        clock: Time and sleep; the `time` module's where None.
+        async_clock: Time and sleep on the event loop.
+        rng: Randomness for jitter.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        session: boto3.Session | None = None,
+        endpoint_url: str | Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        clock: Clock | None = None,
+        async_clock: AsyncClock | None = None,
+        rng: Rng | None = None,
+    ) -> None:
+        self.timeouts = timeouts or Timeouts()
+        self.retry = retry or RetryPolicy()
+        self.clock: Clock = clock or time
+        self.async_clock: AsyncClock = async_clock or AsyncSystemClock()
+        self.rng: Rng = rng or random.Random()
+        self._region = region
+        self._given_session = session
+        self._endpoint_url = endpoint_url
+        self._lock = threading.RLock()
+        self._pid = os.getpid()
+        self._session: boto3.Session | None = None
+        self._clients: dict[str, Any] = {}
+        self._executor: ThreadPoolExecutor | None = None
+        self._closed = False
+
+    @property
+    def session(self) -> boto3.Session:
+        """The boto3 session, made on first use."""
+        self._check_usable()
+        with self._lock:
+            if self._session is None:
+                import boto3
+
+                self._session = self._given_session or boto3.Session(region_name=self._region)
+            return self._session
+
+    @property
+    def region(self) -> str:
+        """The AWS region.
+
+        Raises:
+            ConfigurationError: None is set anywhere.
+        """
+        region = self._region or self.session.region_name
+        if not region:
+            raise ConfigurationError(
+                "no AWS region is set",
+                hint="pass region=…, or set AWS_DEFAULT_REGION or a region in your AWS profile",
+            )
+        return region
+
+    def endpoint_url(self, service: str) -> str | None:
+        """The address that was given for a service; None means AWS's own, or the environment's."""
+        if self._endpoint_url is None or isinstance(self._endpoint_url, str):
+            return self._endpoint_url
+        return self._endpoint_url.get(service, self._endpoint_url.get("*"))
+
+    def client(self, service: str) -> Any:
+        """The boto3 client of a service; one attempt per call, since the retries are ours."""
+        self._check_usable()
+        client = self._clients.get(service)
+        if client is not None:
+            return client
+        with self._lock:
+            client = self._clients.get(service)
+            if client is None:
+                from botocore.config import Config
+
+                from mme_sdk.aws.translate import translating
+
+                with translating(service=service, operation="client"):
+                    client = self.session.client(
+                        service,
+                        region_name=self.region,
+                        endpoint_url=self.endpoint_url(service),
+                        config=Config(
+                            retries={"total_max_attempts": 1, "mode": "standard"},
+                            connect_timeout=self.timeouts.connect,
+                            read_timeout=self.timeouts.read,
+                            max_pool_connections=_POOL,
+                            user_agent_extra=f"mme_sdk/{__version__}",
+                        ),
+                    )
+                self._clients[service] = client
+            return client
+
+    def send(self, call: Call) -> Any:
+        """Make one API call once.
+
+        Raises:
+            MMEError: The call failed; the kind says how.
+        """
+        client = self.client(call.service)
+        from mme_sdk.aws.translate import translating
+
+        with translating(
+            service=call.service,
+            operation=call.operation,
+            params=call.params,
+            endpoint=call.endpoint,
+            model=call.model,
+        ):
+            return getattr(client, call.operation)(**call.params)
+
+    def call(self, call: Call) -> Any:
+        """Make one API call, again after throttling and faults as the retry policy says."""
+        return tenacity.Retrying(**self._loop(call), sleep=self.clock.sleep)(self.send, call)
+
+    async def acall(self, call: Call) -> Any:
+        """`call`, off the event loop."""
+        retrying = tenacity.AsyncRetrying(**self._loop(call), sleep=self.async_clock.sleep)
+        return await retrying(self._offloaded_send, call)
+
+    async def _offloaded_send(self, call: Call) -> Any:
+        return await self.offload(lambda: self.send(call))
+
+    def _loop(self, call: Call) -> dict[str, Any]:
+        policy = self.retry
+
+        def again(error: BaseException) -> bool:
+            if isinstance(error, OutcomeUnknownError):
+                return call.replay
+            return isinstance(error, (ThrottledError, _NotSent)) or (
+                isinstance(error, ServiceError) and error.replay_safe
+            )
+
+        def wait(state: tenacity.RetryCallState) -> float:
+            error = state.outcome.exception() if state.outcome else None
+            throttled = isinstance(error, ThrottledError)
+            base, cap = (
+                (policy.throttle_base, policy.throttle_cap) if throttled else (policy.fault_base, policy.fault_cap)
+            )
+            drawn = self.rng.uniform(0, min(cap, base * 2 ** (state.attempt_number - 1)))
+            asked = error.retry_after if isinstance(error, MMEError) else None
+            return max(drawn, asked or 0.0)
+
+        return {
+            "retry": tenacity.retry_if_exception(again),
+            "wait": wait,
+            "stop": tenacity.stop_after_attempt(policy.fault_attempts),
+            "reraise": True,
+        }
+
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow in this thread."""
+        return drive(flow, call=self.call, sleep=self.clock.sleep, pool=ThreadPoolExecutor)
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """Drive a flow on the running event loop."""
+        return await drive_async(flow, call=self.acall, sleep=self.async_clock.sleep, offload=self.offload)
+
+    async def offload(self, function: Any) -> Any:
+        """Run blocking work in this object's own threads."""
+        self._check_usable()
+        with self._lock:
+            if self._executor is None:
+                self._executor = ThreadPoolExecutor(_POOL, thread_name_prefix="mme_sdk")
+            executor = self._executor
+        return await asyncio.get_running_loop().run_in_executor(executor, function)
+
+    def close(self) -> None:
+        """Close every connection; the object cannot be used afterwards."""
+        with self._lock:
+            self._closed = True
+            clients, self._clients = self._clients, {}
+            executor, self._executor = self._executor, None
+        for client in clients.values():
+            client.close()
+        if executor is not None:
+            executor.shutdown(wait=False, cancel_futures=True)
+
+    def _check_usable(self) -> None:
+        if self._closed:
+            raise ClosedError("this client was closed", hint="make a new one, or close it later")
+        if self._pid != os.getpid():
+            # Sockets and locks of the parent must not be used in the child.
+            self._lock = threading.RLock()
+            self._clients, self._executor, self._session = {}, None, None
+            self._pid = os.getpid()

@@ -1,0 +1,197 @@
+"""botocore's exceptions into ours: nothing of botocore or urllib3 leaks out of this package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import botocore.exceptions as bc
+
+from mme_sdk.errors import (
+    AccessDeniedError,
+    BucketNotFoundError,
+    ConfigurationError,
+    ConflictError,
+    EndpointNotFoundError,
+    InvalidInputError,
+    MMEError,
+    ModelNotFoundError,
+    NotFoundError,
+    NotSentError,
+    OutcomeUnknownError,
+    ServiceError,
+    ThrottledError,
+)
+
+__all__ = ["translate", "translating"]
+
+_THROTTLES = frozenset(
+    {
+        "Throttling",
+        "ThrottlingException",
+        "ThrottledException",
+        "TooManyRequestsException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "ProvisionedThroughputExceededException",
+    }
+)
+_DENIED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "AllAccessDisabled",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "MissingAuthenticationTokenException",
+        "RequestExpired",
+        "RequestTimeTooSkewed",
+        "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
+        "403",
+    }
+)
+_CONFLICTS = frozenset(
+    {
+        "BucketAlreadyExists",
+        "BucketAlreadyOwnedByYou",
+        "ConditionalRequestConflict",
+        "ConflictException",
+        "PreconditionFailed",
+        "ResourceInUse",
+        "412",
+    }
+)
+
+
+@contextmanager
+def translating(
+    *,
+    service: str,
+    operation: str,
+    params: Mapping[str, Any] | None = None,
+    endpoint: str | None = None,
+    model: str | None = None,
+) -> Iterator[None]:
+    """Raise our own error in the place of any that botocore raises inside.
+
+    Args:
+        service: boto3's service name.
+        operation: boto3's method name.
+        params: The call's arguments; only bucket, key and resource names of them reach a message.
+        endpoint: Endpoint concerned.
+        model: Model concerned.
+
+    Raises:
+        MMEError: In place of a botocore exception.
+    """
+    try:
+        yield
+    except (bc.BotoCoreError, bc.ClientError) as error:
+        raise translate(error, service, operation, params or {}, endpoint=endpoint, model=model) from error
+
+
+def translate(
+    error: bc.BotoCoreError | bc.ClientError,
+    service: str,
+    operation: str,
+    params: Mapping[str, Any],
+    *,
+    endpoint: str | None = None,
+    model: str | None = None,
+) -> MMEError:
+    """Our error for one of botocore's."""
+    subject = _subject(service, operation, params)
+    facts: dict[str, Any] = {"endpoint": endpoint or params.get("EndpointName"), "model": model}
+    if isinstance(error, bc.ClientError):
+        return _from_answer(error, subject, params, facts)
+    match error:
+        case bc.NoCredentialsError() | bc.PartialCredentialsError() | bc.CredentialRetrievalError():
+            return ConfigurationError(
+                f"{subject}: no usable AWS credentials",
+                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile, or pass session=…",
+                **facts,
+            )
+        case bc.NoRegionError():
+            return ConfigurationError(
+                f"{subject}: no AWS region is set", hint="pass region=… or set AWS_DEFAULT_REGION", **facts
+            )
+        case bc.ParamValidationError():
+            return InvalidInputError(f"{subject}: {error}", **facts)
+        case bc.EndpointConnectionError() | bc.ConnectTimeoutError() | bc.ProxyConnectionError() | bc.SSLError():
+            return NotSentError(
+                f"{subject}: no connection ({error})",
+                hint="check the address, the network and the proxy settings",
+                **facts,
+            )
+        case bc.HTTPClientError():
+            # Read time-outs, dropped connections, broken replies: it had been sent.
+            return OutcomeUnknownError(f"{subject}: sent, but no whole answer came back ({error})", **facts)
+        case _:
+            return ConfigurationError(f"{subject}: {error}", **facts)
+
+
+def _subject(service: str, operation: str, params: Mapping[str, Any]) -> str:
+    if service == "s3":
+        bucket, key = params.get("Bucket"), params.get("Key", params.get("Prefix", ""))
+        return f"{operation} s3://{bucket}/{key}" if bucket else operation
+    for name in ("EndpointName", "EndpointConfigName", "ModelName", "ResourceId"):
+        if name in params:
+            return f"{operation} {params[name]}"
+    return operation
+
+
+def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any], facts: dict[str, Any]) -> MMEError:
+    answer: dict[str, Any] = error.response
+    code = str(answer.get("Error", {}).get("Code", ""))
+    said = str(answer.get("Error", {}).get("Message", "")) or code
+    meta = answer.get("ResponseMetadata", {})
+    status = meta.get("HTTPStatusCode")
+    headers = meta.get("HTTPHeaders", {})
+    facts |= {"code": code, "status": status, "request_id": meta.get("RequestId") or None}
+    text = f"{subject}: {said}"
+    if code in _THROTTLES or status == 429:
+        return ThrottledError(text, retry_after=_seconds(headers.get("retry-after")), **facts)
+    if code in (
+        "PermanentRedirect",
+        "AuthorizationHeaderMalformed",
+        "IllegalLocationConstraintException",
+        "301",
+    ):
+        region = headers.get("x-amz-bucket-region") or answer.get("Error", {}).get("Region")
+        where = f"in {region}" if region else "in another region"
+        return ConfigurationError(f"{text} (the bucket is {where})", hint="use a client of that region", **facts)
+    if code in _DENIED or status == 403:
+        return AccessDeniedError(text, hint=_missing_permission(said), **facts)
+    if code in _CONFLICTS or re.match(r"Cannot (create already existing|update in-progress)", said):
+        return ConflictError(text, **facts)
+    if code == "NoSuchBucket":
+        return BucketNotFoundError(text, **facts)
+    if said.startswith('Could not find endpoint "'):
+        return EndpointNotFoundError(text, **facts)
+    if code in ("NoSuchKey", "404") and "Key" in params:
+        return ModelNotFoundError(text, **facts)
+    if code in ("NoSuchKey", "404", "ResourceNotFound", "ObjectNotFoundException") or said.startswith(
+        "Could not find "
+    ):
+        return NotFoundError(text, **facts)
+    if status is not None and status >= 500:
+        return ServiceError(text, retry_after=_seconds(headers.get("retry-after")), **facts)
+    return InvalidInputError(text, sent=True, **facts)
+
+
+def _missing_permission(said: str) -> str | None:
+    found = re.search(r"not authorized to perform: ([\w:*]+)", said)
+    return f"grant {found.group(1)} to the caller's role" if found else None
+
+
+def _seconds(header: str | None) -> float | None:
+    try:
+        return None if header is None else float(header)
+    except ValueError:
+        return None

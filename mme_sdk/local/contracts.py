@@ -1,0 +1,143 @@
+"""The seam between the control plane (what should run) and hosting (what runs)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Protocol
+
+import attrs
+
+__all__ = ["ContainerPlan", "Deployment", "Hosting", "HostingError", "Invocation", "InvocationAnswer", "VariantPlan"]
+
+
+class HostingError(Exception):
+    """A deployment that failed; the text becomes the endpoint's FailureReason."""
+
+
+@attrs.frozen(kw_only=True)
+class ContainerPlan:
+    """One container of a model.
+
+    Attributes:
+        image: Image name as given to CreateModel.
+        mode: `SingleModel` or `MultiModel`.
+        model_data_url: Archive (single) or prefix (multi) in S3; None where the image needs none.
+        environment: Environment variables.
+        model_cache: False for `ModelCacheSetting=Disabled`.
+        hostname: ContainerHostname.
+    """
+
+    image: str
+    mode: Literal["SingleModel", "MultiModel"] = "SingleModel"
+    model_data_url: str | None = None
+    environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    model_cache: bool = True
+    hostname: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class VariantPlan:
+    """One production variant.
+
+    Attributes:
+        name: VariantName.
+        model_name: The SageMaker model's name.
+        containers: One, or several of a serial pipeline in order.
+        instance_type: Such as `ml.m5.xlarge`.
+        instance_count: How many instances.
+        weight: Share of the traffic, relative to the other variants.
+        download_timeout: ModelDataDownloadTimeoutInSeconds.
+        startup_timeout: ContainerStartupHealthCheckTimeoutInSeconds.
+        volume_gb: VolumeSizeInGB.
+    """
+
+    name: str
+    model_name: str
+    containers: tuple[ContainerPlan, ...]
+    instance_type: str
+    instance_count: int = 1
+    weight: float = 1.0
+    download_timeout: float | None = None
+    startup_timeout: float | None = None
+    volume_gb: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Deployment:
+    """What an endpoint should run.
+
+    Attributes:
+        endpoint: EndpointName.
+        config_name: EndpointConfigName.
+        variants: The production variants.
+    """
+
+    endpoint: str
+    config_name: str
+    variants: tuple[VariantPlan, ...]
+
+
+@attrs.frozen(kw_only=True)
+class Invocation:
+    """An InvokeEndpoint request that passed the signature check.
+
+    Attributes:
+        endpoint: EndpointName.
+        body: The payload.
+        headers: All request headers by lower-case name.
+        request_id: The id that answers and errors carry.
+    """
+
+    endpoint: str
+    body: bytes
+    headers: Mapping[str, str]
+    request_id: str
+
+
+@attrs.frozen(kw_only=True)
+class InvocationAnswer:
+    """What goes back over HTTP, errors in AWS's shape included.
+
+    Attributes:
+        status: HTTP status.
+        headers: Response headers.
+        body: The body.
+        drop: Close the connection instead of answering (fault injection).
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    drop: bool = False
+
+
+class Hosting(Protocol):
+    """Runs endpoints; everything happens on one event loop."""
+
+    async def deploy(self, deployment: Deployment) -> None:
+        """Bring a fleet up beside the one that serves, then switch to it; returns when it is healthy.
+
+        Raises:
+            HostingError: It did not come up; whatever served before still serves.
+        """
+        ...
+
+    async def scale(self, endpoint: str, variant: str, instance_count: int) -> None:
+        """Add or remove instances of a variant."""
+        ...
+
+    async def reweigh(self, endpoint: str, weights: Mapping[str, float]) -> None:
+        """Change the variants' shares of the traffic."""
+        ...
+
+    async def remove(self, endpoint: str) -> None:
+        """Stop everything of an endpoint; absent is fine."""
+        ...
+
+    async def invoke(self, invocation: Invocation) -> InvocationAnswer:
+        """Answer one invocation, or say in AWS's shape why not."""
+        ...
+
+    async def close(self) -> None:
+        """Stop every process."""
+        ...
