@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
-__all__ = ["AsyncClock", "Clock", "Rng"]
+from mme_sdk.shapes.model import ModelVersion
+from mme_sdk.shapes.reply import Reply
+
+__all__ = ["AsyncClock", "AsyncInvoker", "Clock", "Invoker", "Rng"]
 
 
 @runtime_checkable
@@ -52,4 +55,73 @@ class Rng(Protocol):
 
     def uniform(self, a: float, b: float) -> float:
         """A float between a and b."""
+        ...
+
+
+@runtime_checkable
+class Invoker(Protocol):
+    """Sends a payload to an endpoint and waits for the model's answer."""
+
+    def invoke(
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        deadline: float | None = None,
+        response_type: Any = None,
+        target_variant: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        prefix: str | None = None,
+    ) -> Reply[Any]:
+        """Invoke a model.
+
+        Args:
+            endpoint: The endpoint's name.
+            data: The payload; encoded by its type unless `content_type` says otherwise.
+            model: Target model of a multi-model endpoint.
+            content_type: Media type to send.
+            accept: Media type wanted back.
+            deadline: Seconds for the call with all its attempts.
+            response_type: What to decode the answer to.
+            target_variant: Production variant to send to.
+            inference_id: Id that SageMaker logs with the request.
+            custom_attributes: Passed to the container as they are.
+            idempotent: Whether a request whose outcome is unknown may be sent again to a warm model.
+            prefix: The endpoint's S3 model prefix, where known, for `name@alias` models.
+
+        Returns:
+            The answer.
+
+        Raises:
+            MMEError: No answer; the kind says why.
+        """
+        ...
+
+
+@runtime_checkable
+class AsyncInvoker(Protocol):
+    """`Invoker`, awaited."""
+
+    def invoke(
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        deadline: float | None = None,
+        response_type: Any = None,
+        target_variant: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        prefix: str | None = None,
+    ) -> Awaitable[Reply[Any]]:
+        """Invoke a model; arguments and errors are those of `Invoker.invoke`."""
         ...
