@@ -1,1 +1,68 @@
-"""mme_sdk."""
+"""Amazon SageMaker multi-model endpoints, typed, from a folder of models to answers.
+
+Names are loaded on first use: `import mme_sdk` imports neither boto3 nor numpy.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mme_sdk._version import __version__
+
+if TYPE_CHECKING:
+    from mme_sdk import errors
+    from mme_sdk.client import AsyncMMEClient, MMEClient
+    from mme_sdk.config import RetryPolicy, Timeouts
+    from mme_sdk.endpoints import AsyncEndpoint, Autoscaling, Endpoint, EndpointSpec
+    from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
+    from mme_sdk.shapes import Attempt, ModelVersion, Reply
+
+__all__ = [
+    "AsyncEndpoint",
+    "AsyncMMEClient",
+    "AsyncModelRegistry",
+    "Attempt",
+    "Autoscaling",
+    "Endpoint",
+    "EndpointSpec",
+    "MMEClient",
+    "ModelRegistry",
+    "ModelVersion",
+    "Reply",
+    "RetryPolicy",
+    "Timeouts",
+    "__version__",
+    "errors",
+]
+
+_HOMES = {
+    "AsyncEndpoint": "endpoints",
+    "AsyncMMEClient": "client",
+    "AsyncModelRegistry": "registry",
+    "Attempt": "shapes",
+    "Autoscaling": "endpoints",
+    "Endpoint": "endpoints",
+    "EndpointSpec": "endpoints",
+    "MMEClient": "client",
+    "ModelRegistry": "registry",
+    "ModelVersion": "shapes",
+    "Reply": "shapes",
+    "RetryPolicy": "config",
+    "Timeouts": "config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return import_module("mme_sdk.errors")
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'mme_sdk' has no attribute {name!r}")
+    value = getattr(import_module(f"mme_sdk.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

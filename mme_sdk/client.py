@@ -1,0 +1,200 @@
+"""The door: `MMEClient` and `AsyncMMEClient`, with every room behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from typing_extensions import Self
+
+from mme_sdk.aws import Aws
+from mme_sdk.config import RetryPolicy, Timeouts
+
+if TYPE_CHECKING:
+    import boto3
+
+    from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints, Endpoint, Endpoints
+    from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
+    from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
+
+__all__ = ["AsyncMMEClient", "MMEClient"]
+
+
+class _Settings:
+    """What both clients are made of: settings, and the way to AWS."""
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        session: boto3.Session | None = None,
+        endpoint_url: str | Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        transport: str = "auto",
+    ) -> None:
+        self._settings: dict[str, Any] = {
+            "region": region,
+            "session": session,
+            "endpoint_url": endpoint_url,
+            "timeouts": timeouts or Timeouts(),
+            "retry": retry or RetryPolicy(),
+            "transport": transport,
+        }
+        self._aws = Aws(
+            region=region, session=session, endpoint_url=endpoint_url, timeouts=timeouts, retry=retry
+        )
+
+    @property
+    def region(self) -> str:
+        """The AWS region.
+
+        Raises:
+            ConfigurationError: None is set anywhere.
+        """
+        return self._aws.region
+
+    def with_options(self, **changes: Any) -> Self:
+        """A new client with some settings changed; this one stays as it is.
+
+        Args:
+            changes: Any keyword of the constructor.
+
+        Returns:
+            The new client, to be closed on its own.
+
+        Example:
+            >>> quick = MMEClient(region="eu-west-1").with_options(timeouts=Timeouts(deadline=5))
+        """
+        return type(self)(**(self._settings | changes))
+
+    def __repr__(self) -> str:
+        region = self._settings["region"] or "from the environment"
+        return f"<{type(self).__name__} region={region}>"
+
+
+class MMEClient(_Settings):
+    """Amazon SageMaker multi-model endpoints, and single-model ones beside them.
+
+    Making a client costs nothing and calls nobody; boto3 is imported at the first call. A client is safe to share between
+    threads and survives a fork.
+
+    Args:
+        region: AWS region; that of the session or the environment where None.
+        session: A boto3 session; one is made from the environment where None.
+        endpoint_url: Address for every service, or one per service name (`{"s3": …, "*": …}`); AWS's own, or the
+            environment's `AWS_ENDPOINT_URL…`, where None.
+        timeouts: How long to wait.
+        retry: When to try again.
+        transport: `auto`, or `botocore` to send invocations through plain botocore.
+
+    Example:
+        ```python
+        with MMEClient(region="eu-west-1") as client:
+            models = client.models("s3://ml-models/prod/")
+            fraud = models.register("fraud", "build/fraud/")
+            reply = client.endpoint("scoring").invoke({"amount": 12.5}, model=fraud)
+        ```
+    """
+
+    def models(self, uri: str) -> ModelRegistry:
+        """The models under one S3 prefix.
+
+        Args:
+            uri: The prefix, such as `s3://ml-models/prod/`: the ModelDataUrl of a multi-model endpoint.
+
+        Returns:
+            The registry; no call is made.
+
+        Raises:
+            InvalidInputError: Not an S3 address.
+        """
+        from mme_sdk.registry import ModelRegistry
+
+        return ModelRegistry(self._aws, uri)
+
+    @cached_property
+    def endpoints(self) -> Endpoints:
+        """Create, find and delete endpoints."""
+        from mme_sdk.endpoints import Endpoints
+
+        return Endpoints(self._aws, self._invoker)
+
+    def endpoint(self, name: str) -> Endpoint:
+        """A handle to an endpoint, without a call: what an application holds.
+
+        Args:
+            name: EndpointName.
+
+        Returns:
+            The handle.
+
+        Raises:
+            InvalidInputError: Not a legal endpoint name.
+        """
+        return self.endpoints.handle(name)
+
+    @cached_property
+    def _invoker(self) -> RuntimeInvoker:
+        from mme_sdk.runtime import RuntimeInvoker
+
+        return RuntimeInvoker(self._aws, transport=self._settings["transport"])
+
+    def close(self) -> None:
+        """Close every connection; idempotent."""
+        if "_invoker" in self.__dict__:
+            self._invoker.close()
+        self._aws.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+class AsyncMMEClient(_Settings):
+    """`MMEClient`, awaited: the same verbs, the same decisions.
+
+    Example:
+        ```python
+        async with AsyncMMEClient(region="eu-west-1") as client:
+            reply = await client.endpoint("scoring").invoke({"amount": 12.5}, model="fraud/v3.tar.gz")
+        ```
+    """
+
+    def models(self, uri: str) -> AsyncModelRegistry:
+        """The models under one S3 prefix; see `MMEClient.models`."""
+        from mme_sdk.registry import AsyncModelRegistry
+
+        return AsyncModelRegistry(self._aws, uri)
+
+    @cached_property
+    def endpoints(self) -> AsyncEndpoints:
+        """Create, find and delete endpoints."""
+        from mme_sdk.endpoints import AsyncEndpoints
+
+        return AsyncEndpoints(self._aws, self._invoker)
+
+    def endpoint(self, name: str) -> AsyncEndpoint:
+        """A handle to an endpoint, without a call; see `MMEClient.endpoint`."""
+        return self.endpoints.handle(name)
+
+    @cached_property
+    def _invoker(self) -> AsyncRuntimeInvoker:
+        from mme_sdk.runtime import AsyncRuntimeInvoker
+
+        return AsyncRuntimeInvoker(self._aws, transport=self._settings["transport"])
+
+    async def close(self) -> None:
+        """Close every connection; idempotent."""
+        if "_invoker" in self.__dict__:
+            await self._invoker.close()
+        self._aws.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
