@@ -7,6 +7,7 @@ MMEError
 │   └── LayoutError                         a model directory or archive that no container would load
 ├── ConfigurationError                      no region, no credentials, nothing listening at the address
 │   └── MissingExtraError (also an ImportError)
+├── StorageError                            the local disk is full, or a local file cannot be read or written
 ├── ClosedError                             the client was closed
 ├── NotFoundError
 │   ├── EndpointNotFoundError
@@ -62,6 +63,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PayloadTooLargeError",
     "ServiceError",
+    "StorageError",
     "ThrottledError",
     "TransportError",
     "WaitTimeoutError",
@@ -160,6 +162,13 @@ class ConfigurationError(MMEError):
 
 class MissingExtraError(ConfigurationError, ImportError):
     """A feature needs a package that is not installed; the message names the extra."""
+
+
+class StorageError(MMEError):
+    """A local file could not be read or written: the disk is full, or permissions are missing."""
+
+    default_sent = False
+    default_fault: ClassVar[Fault] = "environment"
 
 
 class ClosedError(MMEError):
