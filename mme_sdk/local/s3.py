@@ -1,0 +1,236 @@
+"""A real S3 on loopback: SeaweedFS as a child process, its data on disk."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import socket
+import subprocess
+import sysconfig
+import time
+from pathlib import Path
+from types import TracebackType
+
+from mme_sdk.errors import ConfigurationError, MissingExtraError
+from mme_sdk.local import children
+from mme_sdk.protocols import Clock
+
+__all__ = ["S3Server"]
+
+_SERVERS = ("s3", "master", "volume", "filer", "admin")
+_SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts its unix sockets, whatever TMPDIR says
+
+
+class S3Server:
+    """SeaweedFS serving S3 on 127.0.0.1.
+
+    Args:
+        data_dir: Folder for objects and logs; made where absent.
+        port: Port of the S3 API; a free one where 0.
+        access_key: The only access key it accepts.
+        secret_key: Its secret.
+        start_timeout: Seconds until it must answer.
+        clock: Time and sleep.
+
+    Example:
+        >>> with S3Server(Path("/tmp/objects"), access_key="local", secret_key="secret") as s3:  # doctest: +SKIP
+        ...     print(s3.endpoint_url)
+    """
+
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int = 0,
+        access_key: str,
+        secret_key: str,
+        start_timeout: float = 60.0,
+        clock: Clock | None = None,
+    ) -> None:
+        self.data_dir = Path(data_dir).resolve()
+        self.port = port
+        self._wanted_port = port
+        self._environment = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
+        self._start_timeout = start_timeout
+        self._clock: Clock = clock or time
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ports: dict[str, int] = {}
+
+    @property
+    def endpoint_url(self) -> str:
+        """Its address, for `AWS_ENDPOINT_URL_S3`."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int | None:
+        """Process id while it runs."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def _record(self) -> Path:
+        return self.data_dir / "weed.json"
+
+    @property
+    def _output(self) -> Path:
+        return self.data_dir / "log" / "weed.out"
+
+    def start(self) -> S3Server:
+        """Start it and wait until it answers.
+
+        Returns:
+            This server.
+
+        Raises:
+            MissingExtraError: The `local` extra is not installed.
+            ConfigurationError: The port is taken, or SeaweedFS does not come up; nothing is left running.
+        """
+        # The ports are found first and bound later by SeaweedFS: somebody else may be faster, so try again.
+        for last in (False, False, True):
+            self.spawn()
+            try:
+                self.wait_ready()
+            except ConfigurationError:
+                self.stop()
+                if last or "address already in use" not in self._tail(4000):
+                    raise
+            except BaseException:
+                self.stop()
+                raise
+            else:
+                break
+        return self
+
+    def spawn(self) -> None:
+        """Start the process, without waiting; on Linux it dies with the calling thread."""
+        weed = _program()
+        (self.data_dir / "log").mkdir(parents=True, exist_ok=True)
+        left_behind = children.reap_recorded(self._record)
+        if left_behind is not None:
+            _remove_sockets(left_behind.get("ports"))
+        # SeaweedFS writes its options here and would prefer them to new defaults at the next start.
+        (self.data_dir / "mini.options").unlink(missing_ok=True)
+        numbers = _free_ports(2 * len(_SERVERS), first=self._wanted_port)
+        self._ports = dict(zip((*_SERVERS, *(f"{name}.grpc" for name in _SERVERS)), numbers, strict=True))
+        self.port = self._ports["s3"]
+        data = str(self.data_dir)
+        ports = [
+            f"-{name}.port{'.grpc' if grpc else ''}={number}"
+            for (name, _, grpc), number in ((key.partition("."), number) for key, number in self._ports.items())
+        ]
+        command = [
+            str(weed),
+            f"-logdir={self.data_dir / 'log'}",
+            "mini",
+            f"-dir={data}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            *ports,
+            "-master.telemetry=false",
+            # Every bucket takes volumes of its own; the default count is soon used up by small buckets.
+            "-master.volumeSizeLimitMB=128",
+            "-volume.max=100000",
+            "-volume.preStopSeconds=0",
+            "-s3.allowDeleteBucketNotEmpty=false",
+            "-s3.port.iceberg=0",
+            "-s3.port.lance=0",
+            "-admin.ui=false",
+            "-webdav=false",
+        ]
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(
+                children.with_host(command),
+                env={**os.environ, **self._environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=data,
+                start_new_session=True,  # Ctrl-C in a terminal is for the host, which stops this in order
+            )
+        children.record(self._record, self._process.pid, data, ports=sorted(numbers))
+
+    def wait_ready(self) -> None:
+        """Wait until it answers.
+
+        Raises:
+            ConfigurationError: It ended, or the time is over; what it said last is in the message.
+        """
+        deadline = self._clock.monotonic() + self._start_timeout
+        while not self._answers():
+            if self._process is None or self._process.poll() is not None:
+                raise ConfigurationError(
+                    f"SeaweedFS ended while starting on port {self.port}: {self._tail()}", hint=f"see {self._output}"
+                )
+            if self._clock.monotonic() > deadline:
+                raise ConfigurationError(
+                    f"SeaweedFS did not answer on port {self.port} within {self._start_timeout:g} s: {self._tail()}",
+                    hint=f"see {self._output}",
+                )
+            self._clock.sleep(0.02)
+
+    def stop(self) -> None:
+        """Stop it; safe to call again."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        children.stop(process)
+        children.forget(self._record)
+        _remove_sockets(list(self._ports.values()))
+
+    def __enter__(self) -> S3Server:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _answers(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/")
+            # 403 without a signature is the answer of an S3 that has its identities loaded.
+            return connection.getresponse().status == 403
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def _tail(self, size: int = 400) -> str:
+        try:
+            return self._output.read_text(errors="replace")[-size:].strip() or "it said nothing"
+        except FileNotFoundError:
+            return "it said nothing"
+
+
+def _program() -> Path:
+    beside = Path(sysconfig.get_path("scripts")) / "weed"
+    found = beside if beside.exists() else shutil.which("weed")
+    if found is None:
+        raise MissingExtraError("the embedded SageMaker needs SeaweedFS for S3", hint="pip install 'mme-sdk[local]'")
+    return Path(found)
+
+
+def _free_ports(count: int, *, first: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        numbers = []
+        for wanted in [first] + [0] * (count - 1):
+            sock = held.enter_context(socket.socket())
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", wanted))
+                sock.listen()
+            except OSError as error:
+                raise ConfigurationError(
+                    f"cannot serve S3 on 127.0.0.1:{wanted}: {error.strerror}",
+                    hint="choose another s3_port (`--s3-port`), or 0 for any free one",
+                ) from error
+            numbers.append(sock.getsockname()[1])
+        return numbers
+
+
+def _remove_sockets(ports: object) -> None:
+    for port in ports if isinstance(ports, list) else []:
+        for path in _SOCKETS.glob(f"seaweedfs-*-{int(port)}.sock"):
+            path.unlink(missing_ok=True)

@@ -1,0 +1,110 @@
+"""SeaweedFS as a child: it serves, keeps its data, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from mme_sdk.errors import ConfigurationError
+from mme_sdk.local import children
+from mme_sdk.local.s3 import S3Server
+
+
+def client(server: S3Server, secret: str = "sk"):
+    return boto3.client(
+        "s3",
+        endpoint_url=server.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="AK",
+        aws_secret_access_key=secret,
+    )
+
+
+def server(folder: Path, **more) -> S3Server:
+    return S3Server(folder, access_key="AK", secret_key="sk", **more)
+
+
+def sockets(ports) -> list[str]:
+    return [str(p) for port in ports for p in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_objects_survive_kill_9_and_another_port(tmp_path):
+    with server(tmp_path) as s3:
+        client(s3).create_bucket(Bucket="kept")
+        client(s3).put_object(Bucket="kept", Key="a/b", Body=b"bytes")
+        with pytest.raises(ClientError, match="SignatureDoesNotMatch"):
+            client(s3, "wrong").list_buckets()
+        first_port, ports, pid = s3.port, list(s3._ports.values()), s3.pid
+        os.kill(pid, signal.SIGKILL)
+    assert not alive(pid)
+    assert sockets(ports) == []
+    with server(tmp_path) as s3:
+        assert s3.port != first_port
+        assert client(s3).get_object(Bucket="kept", Key="a/b")["Body"].read() == b"bytes"
+        ports, pid = list(s3._ports.values()), s3.pid
+    assert not alive(pid)
+    assert sockets(ports) == []
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", s3.port)).close()
+
+
+def test_a_taken_port_names_the_fix(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(ConfigurationError, match="another s3_port"):
+            server(tmp_path, port=taken.getsockname()[1]).start()
+
+
+def test_a_program_that_ends_at_once_is_reported_with_its_words(tmp_path):
+    (tmp_path / "filerldb2").write_text("in the way of the folder that SeaweedFS wants")
+    s3 = server(tmp_path, start_timeout=20)
+    with pytest.raises(ConfigurationError, match=r"SeaweedFS (ended|did not answer)"):
+        s3.start()
+    assert s3.pid is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the record is used")
+def test_it_dies_with_a_host_that_is_killed(tmp_path):
+    program = (
+        "import sys, time; from pathlib import Path; from mme_sdk.local.s3 import S3Server\n"
+        f"s3 = S3Server(Path({str(tmp_path)!r}), access_key='AK', secret_key='sk').start()\n"
+        "print(s3.pid, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdin=-1, stdout=-1, text=True) as host:
+        pid = int(host.stdout.readline())
+        assert alive(pid)
+        gone = os.pidfd_open(pid)
+        host.kill()
+    import select
+
+    assert select.select([gone], [], [], 10)[0]
+    os.close(gone)
+
+
+def test_a_recorded_process_is_ended_at_the_next_start_but_no_other(tmp_path):
+    path = tmp_path / "record.json"
+    sleeper = [sys.executable, "-c", "import sys; sys.stdin.read()", "the-mark"]
+    with subprocess.Popen(sleeper, stdin=-1) as child:
+        children.record(path, child.pid, "another-mark")
+        children.reap_recorded(path)
+        assert child.poll() is None
+        children.record(path, child.pid, "the-mark", ports=[1])
+        assert children.reap_recorded(path)["ports"] == [1]
+        assert child.wait(5) == -signal.SIGKILL
+    assert children.reap_recorded(path) is None
