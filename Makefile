@@ -11,7 +11,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 export AWS_EC2_METADATA_DISABLED := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types floors unit format slow clean
+.PHONY: help demo test lint types floors unit format slow api clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,7 @@ lint: .venv/.dev ## Style and format
 types: .venv/.dev ## mypy --strict and pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
+	$(BIN)/mypy tests/typing
 
 floors: .venv/.dev ## Imports only point down
 	$(BIN)/lint-imports
@@ -41,6 +42,9 @@ slow: .venv/.dev ## The slow suites: soak, benchmarks, real containers
 format: .venv/.dev ## Mend style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+api: .venv/.dev ## Renew the snapshot of the public API
+	$(BIN)/python scripts/public_api.py --write
 
 clean: ## Remove what the targets above made
 	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

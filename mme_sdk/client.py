@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mme_sdk.aws import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
@@ -42,9 +40,7 @@ class _Settings:
             "retry": retry or RetryPolicy(),
             "transport": transport,
         }
-        self._aws = Aws(
-            region=region, session=session, endpoint_url=endpoint_url, timeouts=timeouts, retry=retry
-        )
+        self._aws = Aws(region=region, session=session, endpoint_url=endpoint_url, timeouts=timeouts, retry=retry)
 
     @property
     def region(self) -> str:
@@ -77,8 +73,8 @@ class _Settings:
 class MMEClient(_Settings):
     """Amazon SageMaker multi-model endpoints, and single-model ones beside them.
 
-    Making a client costs nothing and calls nobody; boto3 is imported at the first call. A client is safe to share between
-    threads and survives a fork.
+    Making a client costs nothing and calls nobody; boto3 is imported at the first call. A client is safe to share
+    between threads and survives a fork.
 
     Args:
         region: AWS region; that of the session or the environment where None.

@@ -1,0 +1,45 @@
+"""What `import mme_sdk` costs beside an empty interpreter and beside boto3: CPU ms, medians of alternating runs."""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import subprocess
+import sys
+
+RIVALS = {
+    "nothing": "pass",
+    "import mme_sdk": "import mme_sdk",
+    "from mme_sdk import MMEClient": "from mme_sdk import MMEClient",
+    "import boto3": "import boto3",
+}
+
+
+def cpu_ms(code: str) -> float:
+    """CPU of a fresh interpreter that runs the code."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run([sys.executable, "-c", code], check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return 1000 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    rounds = parser.parse_args().rounds
+    seen: dict[str, list[float]] = {name: [] for name in RIVALS}
+    for code in RIVALS.values():
+        cpu_ms(code)  # compiled files and disk caches
+    for _ in range(rounds):
+        for name, code in RIVALS.items():
+            seen[name].append(cpu_ms(code))
+    empty = statistics.median(seen["nothing"])
+    print(f"{'':<32}{'CPU ms':>8}{'above an empty interpreter':>30}")
+    for name, values in seen.items():
+        median = statistics.median(values)
+        print(f"{name:<32}{median:>8.1f}{median - empty:>30.1f}")
+
+
+if __name__ == "__main__":
+    main()
