@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
 
-__all__ = ["AsyncClock", "AsyncInvoker", "Clock", "Invoker", "Rng"]
+__all__ = ["AsyncClock", "AsyncInvoker", "AsyncModelStore", "Clock", "Invoker", "ModelStore", "Rng"]
 
 
 @runtime_checkable
@@ -124,4 +124,37 @@ class AsyncInvoker(Protocol):
         prefix: str | None = None,
     ) -> Awaitable[Reply[Any]]:
         """Invoke a model; arguments and errors are those of `Invoker.invoke`."""
+        ...
+
+
+@runtime_checkable
+class ModelStore(Protocol):
+    """What an invoker needs of a model registry."""
+
+    def resolve(self, reference: str, *, key: str | None = None) -> ModelVersion | str:
+        """The target model behind a reference.
+
+        Called before every invocation: it answers from memory, refreshes in the background, and calls S3 only for a
+        reference that it has not seen before.
+
+        Args:
+            reference: `name@alias`, or a target model, which comes back as it is.
+            key: Makes a weighted alias sticky: one key always gets one version.
+
+        Returns:
+            The version to invoke, or its target model.
+
+        Raises:
+            ModelNotFoundError: No such alias, or the model was deleted.
+            InvalidInputError: No legal reference.
+        """
+        ...
+
+
+@runtime_checkable
+class AsyncModelStore(Protocol):
+    """`ModelStore`, awaited."""
+
+    def resolve(self, reference: str, *, key: str | None = None) -> Awaitable[ModelVersion | str]:
+        """The target model behind a reference; arguments and errors are those of `ModelStore.resolve`."""
         ...
