@@ -9,6 +9,7 @@ from typing import Any
 
 import botocore.exceptions as bc
 
+from mme_sdk.aws.codes import DENIED, THROTTLES
 from mme_sdk.errors import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -27,35 +28,6 @@ from mme_sdk.errors import (
 
 __all__ = ["translate", "translating"]
 
-_THROTTLES = frozenset(
-    {
-        "Throttling",
-        "ThrottlingException",
-        "ThrottledException",
-        "TooManyRequestsException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "ProvisionedThroughputExceededException",
-    }
-)
-_DENIED = frozenset(
-    {
-        "AccessDenied",
-        "AccessDeniedException",
-        "AllAccessDisabled",
-        "ExpiredToken",
-        "ExpiredTokenException",
-        "InvalidAccessKeyId",
-        "InvalidClientTokenId",
-        "InvalidSignatureException",
-        "MissingAuthenticationTokenException",
-        "RequestExpired",
-        "RequestTimeTooSkewed",
-        "SignatureDoesNotMatch",
-        "UnrecognizedClientException",
-        "403",
-    }
-)
 _CONFLICTS = frozenset(
     {
         "BucketAlreadyExists",
@@ -155,7 +127,7 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
     headers = meta.get("HTTPHeaders", {})
     facts |= {"code": code, "status": status, "request_id": meta.get("RequestId") or None}
     text = f"{subject}: {said}"
-    if code in _THROTTLES or status == 429:
+    if code in THROTTLES or status == 429:
         return ThrottledError(text, retry_after=_seconds(headers.get("retry-after")), **facts)
     if code in (
         "PermanentRedirect",
@@ -166,7 +138,7 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
         region = headers.get("x-amz-bucket-region") or answer.get("Error", {}).get("Region")
         where = f"in {region}" if region else "in another region"
         return ConfigurationError(f"{text} (the bucket is {where})", hint="use a client of that region", **facts)
-    if code in _DENIED or status == 403:
+    if code in DENIED or status == 403:
         return AccessDeniedError(text, hint=_missing_permission(said), **facts)
     if code in _CONFLICTS or re.match(r"Cannot (create already existing|update in-progress)", said):
         return ConflictError(text, **facts)
