@@ -21,6 +21,7 @@ MMEError
 │   └── ModelNotReadyError                  the model was still loading
 ├── ThrottledError
 ├── ServiceError                            SageMaker or S3 answered 5xx, or something that is no answer
+├── UndecodableReplyError                   the model answered, but not in the form that was asked for; keeps the bytes
 ├── ModelError                              the model's container answered with an error
 │   ├── ModelInputError                     4xx: the payload is to blame
 │   ├── ModelServerError                    5xx: the model is to blame
@@ -36,7 +37,10 @@ where known `endpoint`, `model`, `code`, `status`, `request_id`, `hint`.
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+if TYPE_CHECKING:
+    from mme_sdk.shapes.reply import Attempt
 
 __all__ = [
     "AccessDeniedError",
@@ -66,6 +70,7 @@ __all__ = [
     "StorageError",
     "ThrottledError",
     "TransportError",
+    "UndecodableReplyError",
     "WaitTimeoutError",
 ]
 
@@ -88,6 +93,7 @@ class MMEError(Exception):
         code: The service's own error code, such as `ValidationException`.
         status: The HTTP status of the answer.
         request_id: The AWS request id of the answer.
+        attempt_history: Every request of an invocation that ended in this error.
     """
 
     default_sent: ClassVar[bool | None] = True
@@ -121,6 +127,7 @@ class MMEError(Exception):
         self.code = code
         self.status = status
         self.request_id = request_id
+        self.attempt_history: tuple[Attempt, ...] = ()
 
     def __str__(self) -> str:
         text = self.message if self.hint is None else f"{self.message}\n  {self.hint}"
@@ -265,6 +272,23 @@ class ThrottledError(MMEError):
 
 class ServiceError(MMEError):
     """The service answered 5xx, or answered with something that is no answer."""
+
+
+class UndecodableReplyError(MMEError):
+    """The model ran and answered, but the answer is not in the form that was asked for.
+
+    Attributes:
+        body: The raw answer.
+        content_type: Its media type.
+    """
+
+    default_fault: ClassVar[Fault] = "model"
+    default_replay_safe = False
+
+    def __init__(self, message: str, *, body: bytes = b"", content_type: str = "", **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.body = body
+        self.content_type = content_type
 
 
 class ModelError(MMEError):

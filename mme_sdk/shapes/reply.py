@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json as _json
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import attrs
 
-from mme_sdk.errors import MissingExtraError, ServiceError
+from mme_sdk.errors import MissingExtraError, UndecodableReplyError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Attempt", "Reply"]
 
 T = TypeVar("T")
+_BY_CONTENT_TYPE: Final = object()
 
 
 @attrs.frozen(kw_only=True)
@@ -43,21 +44,23 @@ class Reply(Generic[T]):
     Attributes:
         body: The raw bytes.
         content_type: Their media type.
-        value: The decoded body: of `response_type` where one was asked for, else by the content type.
         model: Target model that answered; None on a single-model endpoint.
         endpoint: The endpoint that answered.
-        attempts: How many requests it took.
-        history: Each of them.
+        history: Each request that it took.
         cold: Whether the call met a loading model.
         latency: Seconds from the call to the answer, waits included.
         variant: Production variant that answered.
         request_id: AWS request id of the last request.
         custom_attributes: What the container passed back.
+
+    Example:
+        >>> Reply(body=b'{"score": 0.5}', content_type="application/json").value
+        {'score': 0.5}
     """
 
     body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
     content_type: str = "application/octet-stream"
-    value: T
+    _value: Any = attrs.field(default=_BY_CONTENT_TYPE, repr=False)
     model: str | None = None
     endpoint: str = ""
     history: tuple[Attempt, ...] = attrs.field(default=(), repr=False)
@@ -66,6 +69,29 @@ class Reply(Generic[T]):
     variant: str | None = None
     request_id: str | None = None
     custom_attributes: str | None = None
+
+    @property
+    def value(self) -> T:
+        """The decoded body: of the `response_type` that was asked for, else by the content type.
+
+        JSON gives Python values, NPY an array, text a string, anything else the bytes.
+
+        Raises:
+            UndecodableReplyError: The body is not what its content type says.
+        """
+        if self._value is not _BY_CONTENT_TYPE:
+            return cast("T", self._value)
+        kind = self.content_type.partition(";")[0].strip().lower()
+        value: Any
+        if kind == "application/json" or kind.endswith("+json"):
+            value = self.json()
+        elif kind == "application/x-npy":
+            value = self.numpy()
+        elif kind.startswith("text/"):
+            value = self.text
+        else:
+            value = self.body
+        return cast("T", value)
 
     @property
     def attempts(self) -> int:
@@ -81,39 +107,40 @@ class Reply(Generic[T]):
         """The body parsed as JSON.
 
         Raises:
-            ServiceError: It is not JSON.
+            UndecodableReplyError: It is not JSON.
         """
         try:
             return _json.loads(self.body)
-        except ValueError as error:
-            raise ServiceError(
-                f"the reply of {self.model or self.endpoint} is no JSON: {self.body[:80]!r}",
-                endpoint=self.endpoint,
-                model=self.model,
-                request_id=self.request_id,
-            ) from error
+        except (ValueError, RecursionError) as error:
+            raise self._undecodable("JSON", error) from error
 
     def numpy(self) -> npt.NDArray[Any]:
         """The body as a numpy array: NPY, or JSON.
 
         Raises:
             MissingExtraError: numpy is not installed.
-            ServiceError: The body is neither.
+            UndecodableReplyError: The body is neither.
         """
         try:
             import numpy as np
         except ImportError as error:
             raise MissingExtraError("Reply.numpy() needs numpy", hint="pip install numpy") from error
-        if self.body[:6] == b"\x93NUMPY":
-            import io
+        try:
+            if self.body[:6] == b"\x93NUMPY":
+                import io
 
-            try:
                 return np.load(io.BytesIO(self.body), allow_pickle=False)  # type: ignore[no-any-return]
-            except ValueError as error:
-                raise ServiceError(
-                    f"the reply of {self.model or self.endpoint} is no readable NPY: {error}",
-                    endpoint=self.endpoint,
-                    model=self.model,
-                    request_id=self.request_id,
-                ) from error
-        return np.asarray(self.json())
+            return np.asarray(self.json())
+        except (ValueError, EOFError) as error:
+            raise self._undecodable("numpy array", error) from error
+
+    def _undecodable(self, wanted: str, error: Exception) -> UndecodableReplyError:
+        return UndecodableReplyError(
+            f"the reply of {self.model or self.endpoint} ({self.content_type}) is no readable {wanted}: "
+            f"{error}; it starts with {self.body[:60]!r}",
+            body=self.body,
+            content_type=self.content_type,
+            endpoint=self.endpoint or None,
+            model=self.model,
+            request_id=self.request_id,
+        )

@@ -1,0 +1,257 @@
+"""Payloads to bytes and back, by their Python type and media type.
+
+numpy, pandas and the like are never imported here before the caller has: a value cannot be an array of a library that
+is not loaded.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+
+from mme_sdk.errors import InvalidInputError, MissingExtraError, UndecodableReplyError
+
+__all__ = ["CSV", "JSON", "NPY", "PARQUET", "Codec", "Codecs"]
+
+JSON = "application/json"
+NPY = "application/x-npy"
+CSV = "text/csv"
+PARQUET = "application/x-parquet"
+OCTETS = "application/octet-stream"
+
+
+class Codec(Protocol):
+    """How values travel in one media type.
+
+    Attributes:
+        media_type: Such as `application/x-npy`.
+    """
+
+    media_type: str
+
+    def accepts(self, data: Any) -> bool:
+        """Whether a payload is encoded with this codec where the caller names no content type."""
+        ...
+
+    def encode(self, data: Any) -> bytes:
+        """Bytes of a payload; raises ValueError or TypeError where that cannot be."""
+        ...
+
+    def decode(self, body: bytes) -> Any:
+        """Value of an answer; raises ValueError where it is none."""
+        ...
+
+
+class Codecs:
+    """What payloads can be, and what replies can become.
+
+    Args:
+        extra: Codecs of your own; they are asked first.
+
+    Example:
+        >>> Codecs().encode({"amount": 12.5})
+        (b'{"amount":12.5}', 'application/json')
+    """
+
+    def __init__(self, extra: Sequence[Codec] = ()) -> None:
+        self._extra = tuple(extra)
+        self._by_type = {codec.media_type: codec for codec in self._extra}
+
+    def encode(self, data: Any, content_type: str | None = None) -> tuple[bytes, str]:
+        """Bytes and media type of a payload.
+
+        Args:
+            data: bytes, str, anything JSON can say, a numpy array, a pandas frame, a pydantic model, or what an extra
+                codec accepts.
+            content_type: Media type to encode to; by the type of `data` where None.
+
+        Returns:
+            The body and its content type.
+
+        Raises:
+            InvalidInputError: It cannot be encoded.
+        """
+        if type(data) is bytes:
+            return data, content_type or OCTETS
+        try:
+            return self._encode(data, content_type)
+        except (ValueError, TypeError, OverflowError, RecursionError, AttributeError) as error:
+            if isinstance(error, InvalidInputError):
+                raise
+            raise InvalidInputError(
+                f"a {type(data).__qualname__} cannot be encoded as {content_type or 'a payload'}: {error}",
+                hint="send bytes with content_type=…, or add a codec",
+            ) from error
+
+    def _encode(self, data: Any, content_type: str | None) -> tuple[bytes, str]:
+        kind = None if content_type is None else _kind(content_type)
+        codec = self._by_type.get(kind) if kind else next((c for c in self._extra if c.accepts(data)), None)
+        if codec is not None and not isinstance(data, (bytes, bytearray, memoryview, str)):
+            return codec.encode(data), content_type or codec.media_type
+        if isinstance(data, (bytearray, memoryview)):
+            return bytes(data), content_type or OCTETS
+        if isinstance(data, str):
+            return data.encode(), content_type or "text/plain"
+        if _is(data, "numpy", "ndarray"):
+            return _encode_array(data, kind), content_type or NPY
+        if _is(data, "pandas", "DataFrame") or _is(data, "pandas", "Series"):
+            return _encode_frame(data, kind), content_type or CSV
+        if kind is not None and not _is_json(kind):
+            raise TypeError(f"there is no codec for {kind}")
+        if isinstance(data, BaseModel):
+            return data.model_dump_json().encode(), content_type or JSON
+        return _to_json(data), content_type or JSON
+
+    def has(self, content_type: str) -> bool:
+        """Whether an extra codec decodes this media type."""
+        return bool(self._by_type) and _kind(content_type) in self._by_type
+
+    def decode(self, body: bytes, content_type: str, response_type: Any = None) -> Any:
+        """Value of an answer.
+
+        Args:
+            body: The raw answer.
+            content_type: Its media type.
+            response_type: `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, a `Codec`, or any type that pydantic
+                reads from JSON (a model, a dataclass, `list[float]`, …); an extra codec of the content type where None.
+
+        Returns:
+            A value of that type.
+
+        Raises:
+            UndecodableReplyError: The answer is not that; the error keeps the bytes.
+            InvalidInputError: Nothing can decode to this type.
+        """
+        if response_type is bytes:
+            return body
+        kind = _kind(content_type)
+        try:
+            if response_type is str:
+                return body.decode()
+            if response_type is None:
+                return self._by_type[kind].decode(body)
+            if hasattr(response_type, "decode") and hasattr(response_type, "media_type"):
+                return response_type.decode(body)
+            if _is_class(response_type, "numpy", "ndarray"):
+                return _decode_array(body, kind)
+            if _is_class(response_type, "pandas", "DataFrame"):
+                return _decode_frame(body, kind)
+            return _adapter(response_type).validate_json(body)
+        except (PydanticSchemaGenerationError, PydanticUserError) as error:
+            raise InvalidInputError(f"response_type={response_type!r}: no codec knows this type") from error
+        except (ValidationError, ValueError, EOFError) as error:
+            name = getattr(response_type, "__qualname__", None) or str(response_type)
+            raise UndecodableReplyError(
+                f"the model's answer ({content_type}) is no readable {name}: {error}; it starts with {body[:60]!r}",
+                body=body,
+                content_type=content_type,
+            ) from error
+
+
+@lru_cache(maxsize=256)
+def _adapter(response_type: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(response_type)
+
+
+def _kind(content_type: str) -> str:
+    return content_type.partition(";")[0].strip().lower()
+
+
+def _is_json(kind: str) -> bool:
+    return kind == JSON or kind.endswith("+json")
+
+
+def _is(data: Any, module: str, name: str) -> bool:
+    loaded = sys.modules.get(module)
+    return loaded is not None and isinstance(data, getattr(loaded, name))
+
+
+def _is_class(wanted: Any, module: str, name: str) -> bool:
+    loaded = sys.modules.get(module)
+    return loaded is not None and wanted is getattr(loaded, name)
+
+
+def _to_json(data: Any) -> bytes:
+    # NaN is no JSON: containers that are not Python would refuse it with a riddle.
+    return json.dumps(data, default=_plain, separators=(",", ":"), allow_nan=False).encode()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if _is(value, "numpy", "ndarray") or _is(value, "numpy", "generic"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (set, frozenset)):
+        raise TypeError("a set has no order: send a list")
+    raise TypeError(f"a {type(value).__qualname__} in it is nothing that JSON can say")
+
+
+def _encode_array(array: Any, kind: str | None) -> bytes:
+    import numpy as np
+
+    if kind is None or kind == NPY:
+        if array.dtype.hasobject:
+            raise TypeError("an array of objects would have to be pickled")
+        buffer = io.BytesIO()
+        np.save(buffer, array, allow_pickle=False)
+        return buffer.getvalue()
+    if _is_json(kind):
+        return _to_json(array.tolist())
+    if kind == CSV:
+        if array.ndim > 2:
+            raise ValueError(f"an array of {array.ndim} dimensions is no table")
+        text = io.StringIO()
+        np.savetxt(text, array, delimiter=",", fmt="%s")
+        return text.getvalue().encode()
+    raise TypeError(f"a numpy array goes as {NPY}, {JSON} or {CSV}")
+
+
+def _decode_array(body: bytes, kind: str) -> Any:
+    import numpy as np
+
+    if body[:6] == b"\x93NUMPY":
+        return np.load(io.BytesIO(body), allow_pickle=False)
+    if kind == CSV:
+        return np.loadtxt(io.StringIO(body.decode()), delimiter=",")
+    return np.asarray(json.loads(body))
+
+
+def _encode_frame(frame: Any, kind: str | None) -> bytes:
+    if kind is None or kind == CSV:
+        return bytes(frame.to_csv(index=False).encode())
+    if _is_json(kind):
+        return bytes(frame.to_json(orient="records").encode())
+    if kind == PARQUET:
+        buffer = io.BytesIO()
+        with _parquet():
+            frame.to_parquet(buffer)
+        return buffer.getvalue()
+    raise TypeError(f"a pandas frame goes as {CSV}, {JSON} or {PARQUET}")
+
+
+def _decode_frame(body: bytes, kind: str) -> Any:
+    import pandas as pd
+
+    if kind == PARQUET or body[:4] == b"PAR1":
+        with _parquet():
+            return pd.read_parquet(io.BytesIO(body))
+    if kind == CSV:
+        return pd.read_csv(io.BytesIO(body))
+    return pd.DataFrame(json.loads(body))
+
+
+class _parquet:  # noqa: N801 - a context manager, named as it reads
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        if isinstance(error, ImportError):
+            raise MissingExtraError("Parquet needs pyarrow", hint="pip install 'mme-sdk[pandas]'") from error
