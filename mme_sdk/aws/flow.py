@@ -10,9 +10,10 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-__all__ = ["Call", "Do", "Effect", "Flow", "Sleep", "Together", "drive", "drive_async"]
+__all__ = ["Call", "Do", "Effect", "Flow", "Sleep", "Together", "drive", "drive_async", "pump", "pump_async"]
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 
 @attrs.frozen(kw_only=True)
@@ -102,17 +103,7 @@ def drive(
                             future.cancel()
                         raise
 
-    value: Any = None
-    error: BaseException | None = None
-    while True:
-        try:
-            effect = flow.send(value) if error is None else flow.throw(error)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        try:
-            value, error = perform(effect), None
-        except BaseException as caught:  # noqa: BLE001 - the flow decides, Ctrl-C included, so that it can clean up
-            value, error = None, caught
+    return pump(flow, perform)
 
 
 async def drive_async(
@@ -151,6 +142,34 @@ async def drive_async(
 
                 return await asyncio.gather(*(one(inner) for inner in flows), return_exceptions=True)
 
+    return await pump_async(flow, perform)
+
+
+def pump(flow: Generator[E, Any, T], perform: Callable[[E], Any]) -> T:
+    """Run any generator of effects: perform what it yields, send back the result or throw in the error.
+
+    Args:
+        flow: The generator.
+        perform: Carries out one effect.
+
+    Returns:
+        What the generator returned.
+    """
+    value: Any = None
+    error: BaseException | None = None
+    while True:
+        try:
+            effect = flow.send(value) if error is None else flow.throw(error)
+        except StopIteration as stop:
+            return stop.value  # type: ignore[no-any-return]
+        try:
+            value, error = perform(effect), None
+        except BaseException as caught:  # noqa: BLE001 - the flow decides, Ctrl-C included, so that it can clean up
+            value, error = None, caught
+
+
+async def pump_async(flow: Generator[E, Any, T], perform: Callable[[E], Awaitable[Any]]) -> T:
+    """`pump`, on the event loop."""
     value: Any = None
     error: BaseException | None = None
     while True:

@@ -166,9 +166,7 @@ def error_of(fields: ErrorFields, *, endpoint: str, model: str | None) -> MMEErr
     if "is not a multi-model endpoint" in said:
         return InvalidInputError(text, sent=True, hint="leave model= out: this endpoint serves one model", **facts)
     if "missing a target model header" in said:
-        return InvalidInputError(
-            text, sent=True, hint="pass model=…: this endpoint serves many models", **facts
-        )
+        return InvalidInputError(text, sent=True, hint="pass model=…: this endpoint serves many models", **facts)
     if fields.status >= 400:
         return InvalidInputError(text, sent=True, **facts)
     return ServiceError(f"{subject}: HTTP status {fields.status} is no answer of InvokeEndpoint: {said}", **facts)
