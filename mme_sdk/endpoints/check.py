@@ -1,0 +1,220 @@
+"""Validators of the spec's fields; each refusal names the field and the rule.
+
+The bounds are those of the service model that boto3 ships (`min`, `max`, `pattern`), which boto3 itself mostly does not
+enforce: SageMaker would refuse them after the first resources are made.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
+
+from mme_sdk.errors import InvalidInputError
+from mme_sdk.shapes import S3Uri
+
+__all__: list[str] = []
+
+NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+ROLE = re.compile(r"arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+")
+_KMS = re.compile(r"[a-zA-Z0-9:/_-]{1,2048}")
+_ENV_KEY = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_TAG = re.compile(r"[\w \u00a0.:/=+\-@]*")
+
+Validator = Callable[[Any, Any, Any], None]
+
+
+def unless_empty(value: Any) -> str:
+    """A repr for fields that are mostly empty."""
+    return repr(value) if value else "…"
+
+
+def strings(value: Mapping[str, Any]) -> dict[str, str]:
+    """A copy with every value as text, as environments and tags want it."""
+    return {key: item if isinstance(item, str) else str(item) for key, item in dict(value).items()}
+
+
+def sequence(value: Any) -> tuple[Any, ...]:
+    """A tuple; a lone string is one item, not its letters."""
+    return (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+
+
+def number(value: Any) -> Any:
+    """Whole numbers as floats; anything else as it is, for the validator to refuse."""
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def optional(inner: Validator) -> Validator:
+    """`inner`, unless the value is None."""
+
+    def validate(instance: Any, attribute: Any, value: Any) -> None:
+        if value is not None:
+            inner(instance, attribute, value)
+
+    return validate
+
+
+def a(kind: type[Any]) -> Validator:
+    """An instance of a class."""
+
+    def validate(_: Any, attribute: Any, value: Any) -> None:
+        if not isinstance(value, kind):
+            raise InvalidInputError(f"{attribute.name}: wants {kind.__name__}(…), not {value!r}")
+
+    return validate
+
+
+def whole(low: int, high: int) -> Validator:
+    """A whole number within bounds."""
+
+    def validate(_: Any, attribute: Any, value: Any) -> None:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise InvalidInputError(f"{attribute.name}: a whole number from {low} to {high}, not {value!r}")
+
+    return validate
+
+
+def one_of(*choices: Any) -> Validator:
+    """One of a few values."""
+
+    def validate(_: Any, attribute: Any, value: Any) -> None:
+        if value not in choices:
+            raise InvalidInputError(f"{attribute.name}: one of {', '.join(map(repr, choices))}, not {value!r}")
+
+    return validate
+
+
+def text(longest: int, pattern: str, rule: str) -> Validator:
+    """Text of a shape."""
+    shape = re.compile(pattern)
+
+    def validate(_: Any, attribute: Any, value: Any) -> None:
+        if not isinstance(value, str) or not shape.fullmatch(value):
+            raise InvalidInputError(f"{attribute.name}: must be {rule}, not {value!r}")
+        if len(value) > longest:
+            raise InvalidInputError(f"{attribute.name}: at most {longest} characters, not {len(value)}")
+
+    return validate
+
+
+def arn(service: str) -> Validator:
+    """An ARN of a service."""
+    return text(2048, rf"arn:aws[a-z\-]*:{service}:[a-z0-9\-]*:\d{{12}}:[a-zA-Z0-9_.\-]+", f"an {service} ARN")
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def positive(_: Any, attribute: Any, value: Any) -> None:
+    """A number over zero."""
+    if not _finite(value) or value <= 0:
+        raise InvalidInputError(f"{attribute.name}: a number over 0, not {value!r}")
+
+
+def not_negative(_: Any, attribute: Any, value: Any) -> None:
+    """A number, zero or more."""
+    if not _finite(value) or value < 0:
+        raise InvalidInputError(f"{attribute.name}: a number of 0 or more, not {value!r}")
+
+
+def resource_name(_: Any, attribute: Any, value: Any) -> None:
+    """A SageMaker resource name."""
+    named(attribute.name, value)
+
+
+def named(field: str, value: Any) -> None:
+    """Refuse what SageMaker takes for no name."""
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError(f"{field}: must be a name, not {value!r}")
+    if len(value) > 63:
+        raise InvalidInputError(f"{field}: at most 63 characters, not {len(value)} ({value!r})")
+    if not NAME.fullmatch(value):
+        raise InvalidInputError(
+            f"{field}: {value!r} may only have letters, digits and '-', and must begin and end with a letter or digit"
+        )
+
+
+def role(_: Any, attribute: Any, value: Any) -> None:
+    """An IAM role's ARN."""
+    if not isinstance(value, str) or not ROLE.fullmatch(value) or len(value) > 2048:
+        raise InvalidInputError(
+            f"{attribute.name}: {value!r} is no IAM role ARN",
+            hint="arn:aws:iam::123456789012:role/NAME; `aws iam get-role --role-name NAME` tells it",
+        )
+
+
+def kms(_: Any, attribute: Any, value: Any) -> None:
+    """A KMS key id, alias or ARN."""
+    if not isinstance(value, str) or not _KMS.fullmatch(value):
+        raise InvalidInputError(f"{attribute.name}: {value!r} is no KMS key id, alias or ARN")
+
+
+def ids(least: int, most: int, prefix: str) -> Validator:
+    """A few ids of VPC things."""
+
+    def validate(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
+        if not least <= len(value) <= most:
+            raise InvalidInputError(f"{attribute.name}: {least} to {most} ids, not {len(value)}")
+        for one in value:
+            if not isinstance(one, str) or not re.fullmatch(r"[-0-9a-zA-Z]{1,32}", one):
+                raise InvalidInputError(f"{attribute.name}: {one!r} is no id; they look like '{prefix}-0123abcd'")
+
+    return validate
+
+
+def environment(_: Any, attribute: Any, value: Mapping[str, str]) -> None:
+    """A container's environment variables; the refusals do not show the values."""
+    if len(value) > 100:
+        raise InvalidInputError(f"{attribute.name}: at most 100 variables, not {len(value)}")
+    for key, item in value.items():
+        if not isinstance(key, str) or not _ENV_KEY.fullmatch(key) or len(key) > 1024:
+            raise InvalidInputError(f"{attribute.name}: {key!r} is no variable name (letters, digits and '_')")
+        if len(item) > 1024:
+            raise InvalidInputError(f"{attribute.name}: the value of {key} has {len(item)} characters; at most 1024")
+
+
+def tags(_: Any, attribute: Any, value: Mapping[str, str]) -> None:
+    """Resource tags."""
+    if len(value) > 50:
+        raise InvalidInputError(f"{attribute.name}: at most 50 tags, not {len(value)}")
+    for key, item in value.items():
+        if not isinstance(key, str) or not 1 <= len(key) <= 128 or not _TAG.fullmatch(key):
+            raise InvalidInputError(f"{attribute.name}: {key!r} is no tag key (1 to 128 letters, digits, '_.:/=+-@')")
+        if key.lower().startswith("aws:"):
+            raise InvalidInputError(f"{attribute.name}: {key!r} begins with 'aws:', which is reserved")
+        if len(item) > 256 or not _TAG.fullmatch(item):
+            raise InvalidInputError(
+                f"{attribute.name}: {item!r} is no tag value (0 to 256 letters, digits, '_.:/=+-@')"
+            )
+
+
+def is_bool(field: str, value: Any) -> None:
+    """Refuse anything but True and False."""
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"{field}: True or False, not {value!r}")
+
+
+def s3(field: str, value: Any, longest: int) -> S3Uri:
+    """Parse an S3 address, naming the field where it is none."""
+    try:
+        uri = S3Uri.parse(value)
+    except InvalidInputError as error:
+        raise InvalidInputError(f"{field}: {error.message}", hint=error.hint) from None
+    if len(value) > longest:
+        raise InvalidInputError(f"{field}: at most {longest} characters, not {len(value)}")
+    return uri
+
+
+def each(field: str, values: Iterable[Any], kind: type[Any]) -> None:
+    """Refuse items of another class."""
+    for one in values:
+        if not isinstance(one, kind):
+            raise InvalidInputError(f"{field}: wants {kind.__name__}(…), not {one!r}")
+
+
+def unique(field: str, names: Collection[str]) -> None:
+    """Refuse a name that comes twice."""
+    if len(set(names)) != len(names):
+        raise InvalidInputError(f"{field}: names must differ, not {', '.join(names)}")
