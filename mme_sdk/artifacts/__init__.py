@@ -1,5 +1,8 @@
 """Model directory ⇄ model archive: pack, inspect, check the layout, extract safely."""
 
+from mme_sdk.artifacts.archive import Archive, Entry, inspect
 from mme_sdk.artifacts.extract import Extracted, extract
+from mme_sdk.artifacts.layout import FRAMEWORKS, check, detect
+from mme_sdk.artifacts.pack import is_archive, pack
 
-__all__ = ["Extracted", "extract"]
+__all__ = ["FRAMEWORKS", "Archive", "Entry", "Extracted", "check", "detect", "extract", "inspect", "is_archive", "pack"]

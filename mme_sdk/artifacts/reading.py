@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import tarfile
 import zlib
@@ -33,12 +34,13 @@ else:
 
 
 @contextmanager
-def opened(source: ArchiveSource, *, max_bytes: int | None = None) -> Iterator[ForwardTar]:
+def opened(source: ArchiveSource, *, max_bytes: int | None = None, digest: bool = False) -> Iterator[ForwardTar]:
     """Open an archive for one pass.
 
     Args:
         source: Path of the archive, or a binary stream; a stream is left open.
         max_bytes: Largest size of the uncompressed tar.
+        digest: Whether the compressed bytes are digested on their way.
 
     Yields:
         The tar.
@@ -49,12 +51,14 @@ def opened(source: ArchiveSource, *, max_bytes: int | None = None) -> Iterator[F
     """
     name, stream, ours = _open(source)
     try:
-        yield ForwardTar(name, stream, max_bytes)
+        yield ForwardTar(name, Source(stream, digest=digest), max_bytes)
     except _BROKEN as error:
         raise LayoutError(
             f"{name} is no sound tar.gz archive: {error or type(error).__name__}",
             hint="a model archive is a gzip-compressed tar; pack the model's directory with register() or pack()",
         ) from error
+    except OSError as error:
+        raise StorageError(f"cannot read {name}: {error.strerror or error}") from error
     finally:
         if ours:
             stream.close()
@@ -74,22 +78,60 @@ def _open(source: ArchiveSource) -> tuple[str, IO[bytes], bool]:
     return str(getattr(source, "name", "the archive")), source, False
 
 
+class Source(io.RawIOBase):
+    """The compressed bytes: any stream that can be read, counted and digested; never closed from here.
+
+    Args:
+        stream: Where they come from.
+        digest: Whether to digest them.
+    """
+
+    def __init__(self, stream: IO[bytes], *, digest: bool) -> None:
+        super().__init__()
+        self._stream = stream
+        self._digest = hashlib.sha256() if digest else None
+        self._size = 0
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read on."""
+        data = self._stream.read(len(buffer))
+        if self._digest is not None:
+            self._digest.update(data)
+        self._size += len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    def finish(self) -> tuple[int, str]:
+        """Read what is left; the size and hex SHA-256 of everything."""
+        while self.read(_CHUNK):
+            pass
+        return self._size, "" if self._digest is None else self._digest.hexdigest()
+
+
 class ForwardTar:
     """A tar that is read once, from front to back.
 
     Attributes:
         name: What to call it in messages.
+        source: The compressed bytes.
         raw: The decompressed bytes, as `tarfile` reads them.
     """
 
-    def __init__(self, name: str, stream: IO[bytes], max_bytes: int | None) -> None:
+    def __init__(self, name: str, source: Source, max_bytes: int | None) -> None:
         self.name = name
-        self.raw = _Forward(name, _open_gzip(fileobj=stream, mode="rb"), max_bytes)
+        self.source = source
+        self.raw = _Forward(name, _open_gzip(fileobj=source, mode="rb"), max_bytes)
 
     def __iter__(self) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
         """Each member, with a reader of its content where it is a regular file."""
         try:
-            with tarfile.open(fileobj=cast(IO[bytes], self.raw), mode="r:") as tar:
+            with tarfile.open(
+                fileobj=cast(IO[bytes], self.raw), mode="r:", encoding="utf-8", errors="surrogateescape"
+            ) as tar:
                 for member in tar:
                     regular = member.isreg() and not member.issparse()
                     yield member, tar.extractfile(member) if regular else None

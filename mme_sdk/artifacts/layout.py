@@ -1,0 +1,174 @@
+"""Which framework a tree of files is for, and whether its container would find the model in it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+
+import attrs
+
+from mme_sdk.errors import InvalidInputError, LayoutError
+
+__all__ = ["FRAMEWORKS", "check", "detect"]
+
+_SHOWN = 20  # lines of a tree in a message
+_TALK = re.compile(r"(readme|license|licence|notice|changelog)(\.\w+)?|.*\.(md|rst)|\..*", re.IGNORECASE)
+
+
+@attrs.frozen
+class _Framework:
+    """How one framework's containers want their archives.
+
+    Attributes:
+        name: What we call it.
+        mark: Files that give it away.
+        wanted: The tree that its container loads.
+        problem: What is wrong with a tree, or None.
+    """
+
+    name: str
+    mark: re.Pattern[str]
+    wanted: str
+    problem: Callable[[Sequence[str]], str | None]
+
+
+def detect(paths: Iterable[str]) -> str | None:
+    """The framework that a tree of files is for, where its names tell.
+
+    Args:
+        paths: Paths relative to the root.
+
+    Returns:
+        Its name, one of `FRAMEWORKS`; None where the names tell nothing.
+
+    Example:
+        >>> detect(["resnet/config.pbtxt", "resnet/1/model.onnx"])
+        'triton'
+    """
+    files = [path for path in paths if not path.endswith("/")]
+    return next((one.name for one in _KNOWN if any(one.mark.fullmatch(path) for path in files)), None)
+
+
+def check(paths: Iterable[str], framework: str | None = None) -> str | None:
+    """Refuse a tree that no container would load.
+
+    Args:
+        paths: Paths relative to the root; empty directories end in `/`.
+        framework: One of `FRAMEWORKS`; found from the names where None.
+
+    Returns:
+        The framework.
+
+    Raises:
+        InvalidInputError: No such framework.
+        LayoutError: The tree holds no model, or not where the container looks; shows both trees.
+    """
+    tree = sorted(paths)
+    files = [path for path in tree if not path.endswith("/")]
+    if not any(not _TALK.fullmatch(path.rpartition("/")[2]) for path in files):
+        raise LayoutError(
+            f"there is no model in it; found\n{_drawn(tree)}", hint="save the model's files into the directory first"
+        )
+    name = framework or detect(tree)
+    if name is None:
+        return None
+    if name not in FRAMEWORKS:
+        raise InvalidInputError(f"{name!r} is no framework known here", hint=f"one of {', '.join(FRAMEWORKS)}")
+    known = _BY_NAME[name]
+    problem = known.problem(files)
+    if problem:
+        raise LayoutError(
+            f"{name}: {problem}; found\n{_drawn(tree)}\n  wanted\n{known.wanted}",
+            hint="move the files so that the archive's root looks like this",
+        )
+    return name
+
+
+def _drawn(tree: Sequence[str]) -> str:
+    lines = [f"    {path}" for path in tree[:_SHOWN]]
+    if len(tree) > _SHOWN:
+        lines.append(f"    … and {len(tree) - _SHOWN} more")
+    return "\n".join(lines) or "    nothing"
+
+
+def _wrapped(files: Sequence[str]) -> str | None:
+    tops = {path.partition("/")[0] for path in files}
+    return next(iter(tops)) if len(tops) == 1 and all("/" in path for path in files) else None
+
+
+def _script(files: Sequence[str]) -> str | None:
+    # SageMaker's Python toolkits import code/inference.py from the root of the archive, and nothing else.
+    top = _wrapped(files)
+    if top and f"{top}/code/inference.py" in files:
+        return f"everything is inside {top}/, so the container does not find code/inference.py"
+    return None
+
+
+def _one_file(pattern: str, what: str) -> Callable[[Sequence[str]], str | None]:
+    wanted = re.compile(pattern)
+
+    def problem(files: Sequence[str]) -> str | None:
+        if "code/inference.py" in files or "inference.py" in files:
+            return None  # with a script of its own, the model may lie where the script looks
+        if any(wanted.fullmatch(path.rpartition("/")[2]) for path in files):
+            top = _wrapped(files)
+            return f"everything is inside {top}/, so the container finds nothing at the root" if top else None
+        return f"{what} is missing"
+
+    return lambda files: _script(files) or problem(files)
+
+
+def _triton(files: Sequence[str]) -> str | None:
+    configs = [path for path in files if re.fullmatch(r"([^/]+/)?config\.pbtxt", path)]
+    if not configs:
+        deep = next((path for path in files if path.endswith("/config.pbtxt")), None)
+        return f"{deep} is too deep" if deep else "config.pbtxt is missing"
+    for config in configs:
+        folder = config.removesuffix("config.pbtxt")
+        if any(re.match(re.escape(folder) + r"[1-9]\d*/", path) for path in files):
+            return None
+    folder = configs[0].removesuffix("config.pbtxt")
+    return f"{folder or 'the root'} has no version directory such as {folder}1/"
+
+
+def _tensorflow(files: Sequence[str]) -> str | None:
+    if "code/inference.py" in files or any(re.fullmatch(r"([^/]+/)?\d+/saved_model\.pb(txt)?", path) for path in files):
+        return None
+    return "saved_model.pb is not inside a directory named by a version number"
+
+
+_MODEL = "    {model}\n    code/inference.py     (optional)\n    code/requirements.txt (optional)"
+_ONE_FILE = {
+    "xgboost": (r"xgboost-model|[^/]+\.(ubj|xgb|bst)", "xgboost-model", "an XGBoost model"),
+    "sklearn": (r"[^/]+\.(joblib|skops)", "model.skops", "a saved estimator"),
+    "lightgbm": (r"[^/]+\.lgbm?|lightgbm[^/]*\.txt", "model.lgb", "a LightGBM model"),
+    "onnx": (r"[^/]+\.onnx", "model.onnx", "an ONNX model"),
+    "pytorch": (r"[^/]+\.(pth?|safetensors)", "model.pth", "a PyTorch model"),
+}
+_KNOWN = (
+    _Framework(
+        "triton",
+        re.compile(r"(.*/)?config\.pbtxt"),
+        "    <model>/config.pbtxt\n    <model>/1/model.<ext>",
+        _triton,
+    ),
+    _Framework(
+        "tensorflow",
+        re.compile(r"(.*/)?saved_model\.pb(txt)?"),
+        "    1/saved_model.pb\n    1/variables/…",
+        _tensorflow,
+    ),
+    *(
+        _Framework(
+            name,
+            re.compile(f"(.*/)?({pattern})"),
+            _MODEL.format(model=model),
+            _one_file(pattern, what),
+        )
+        for name, (pattern, model, what) in _ONE_FILE.items()
+    ),
+    _Framework("python", re.compile(r"([^/]+/)?(code/)?inference\.py"), _MODEL.format(model="<model>"), _script),
+)
+_BY_NAME = {one.name: one for one in _KNOWN}
+FRAMEWORKS: tuple[str, ...] = tuple(_BY_NAME)
+"""Frameworks whose layout is known."""

@@ -1,0 +1,173 @@
+"""Packs files into a tar.gz that depends on their names, bytes and executable bits alone."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from mme_sdk.artifacts.archive import Archive, Entry
+from mme_sdk.artifacts.compression import compressor
+from mme_sdk.artifacts.layout import check
+from mme_sdk.artifacts.reading import relative_path
+from mme_sdk.errors import InvalidInputError, StorageError
+
+__all__ = ["is_archive", "pack"]
+
+_CHUNK = 1 << 18
+_BLOCK = 512
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file is named like a model archive."""
+    return path.name.endswith((".tar.gz", ".tgz"))
+
+
+def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None, check_layout: bool = True) -> Archive:
+    """Pack a directory or one file; the same files give the same bytes, on every machine and in every order.
+
+    Owners, times and permissions (but the executable bit) are left out. Links are followed. Never more than a chunk of
+    the model is in memory.
+
+    Args:
+        source: A directory, whose content becomes the archive's root, or one file.
+        target: Where the tar.gz is written, at its current position.
+        framework: Framework whose layout is checked; found from the names where None.
+        check_layout: False to pack whatever it is.
+
+    Returns:
+        What was packed.
+
+    Raises:
+        InvalidInputError: There is nothing at `source`, or something that is no file, or it changed meanwhile.
+        LayoutError: No container would load it.
+        StorageError: A file cannot be read, or the disk is full.
+
+    Example:
+        >>> with open("fraud.tar.gz", "wb") as file:  # doctest: +SKIP
+        ...     pack("build/fraud/", file)
+    """
+    root = Path(source)
+    entries = _entries(root)
+    paths = [entry.path for entry in entries]
+    for path in paths:
+        relative_path(path, str(root))  # what extract() would refuse is not packed
+    framework = check(paths, framework) if check_layout else framework
+    squeeze = compressor()
+    content, archive, size = hashlib.sha256(), hashlib.sha256(), 0
+
+    def put(data: bytes) -> None:
+        nonlocal size
+        if data:
+            archive.update(data)
+            size += len(data)
+            try:
+                target.write(data)
+            except OSError as error:
+                raise StorageError(
+                    f"cannot write the archive of {root}: {error.strerror or error}",
+                    hint="check the free space of the temporary directory (TMPDIR)",
+                ) from error
+
+    for chunk in _tar(root, entries):
+        content.update(chunk)
+        put(squeeze.compress(chunk))
+    put(squeeze.flush())
+    return Archive(
+        size=size,
+        sha256=archive.hexdigest(),
+        content=content.hexdigest(),
+        entries=entries,
+        framework=framework,
+    )
+
+
+def _entries(root: Path) -> tuple[Entry, ...]:
+    try:
+        info = root.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InvalidInputError(f"there is no model at {root}") from error
+    except (OSError, ValueError) as error:
+        raise StorageError(f"cannot read {root}: {error}") from error
+    if stat.S_ISREG(info.st_mode):
+        return (_entry(root.name, info),)
+    if not stat.S_ISDIR(info.st_mode):
+        raise InvalidInputError(f"{root} is neither a file nor a directory")
+    found = sorted(_walk(root, "", ()))
+    if not found:
+        raise InvalidInputError(f"{root} is an empty directory", hint="save the model's files into it first")
+    return tuple(found)
+
+
+def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry]:
+    try:
+        info = folder.stat()
+        identity = (info.st_dev, info.st_ino)
+        if identity in above:
+            raise InvalidInputError(f"{folder} is a link to a directory above it")
+        with os.scandir(folder) as scan:
+            children = list(scan)
+        if not children and prefix:
+            yield Entry(prefix, 0)
+        for child in children:
+            path = prefix + child.name
+            if child.is_dir():
+                yield from _walk(folder / child.name, f"{path}/", (*above, identity))
+            else:
+                yield _entry(path, child.stat())
+    except FileNotFoundError as error:
+        raise InvalidInputError(
+            f"{error.filename} leads nowhere", hint="remove the broken link, or wait until nobody writes there"
+        ) from error
+    except OSError as error:
+        raise StorageError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
+
+
+def _entry(path: str, info: os.stat_result) -> Entry:
+    if not stat.S_ISREG(info.st_mode):
+        raise InvalidInputError(f"{path} is neither a file nor a directory; a model archive cannot hold it")
+    return Entry(path, info.st_size, bool(info.st_mode & stat.S_IXUSR))
+
+
+def _tar(root: Path, entries: tuple[Entry, ...]) -> Iterator[bytes]:
+    total = 0
+    for entry in entries:
+        header = _header(entry)
+        yield header
+        total += len(header)
+        if entry.path.endswith("/"):
+            continue
+        yield from _content(root / entry.path if root.is_dir() else root, entry.size)
+        padding = -entry.size % _BLOCK
+        if padding:
+            yield bytes(padding)
+        total += entry.size + padding
+    # Two empty blocks end a tar, filled up to a record as tar programs expect.
+    yield bytes(-(total + 2 * _BLOCK) % tarfile.RECORDSIZE + 2 * _BLOCK)
+
+
+def _header(entry: Entry) -> bytes:
+    folder = entry.path.endswith("/")
+    info = tarfile.TarInfo(entry.path)
+    info.type = tarfile.DIRTYPE if folder else tarfile.REGTYPE
+    info.mode = 0o755 if folder or entry.executable else 0o644
+    info.size = entry.size
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
+
+
+def _content(path: Path, size: int) -> Iterator[bytes]:
+    left = size
+    try:
+        with path.open("rb", buffering=0) as file:
+            while left and (chunk := file.read(min(_CHUNK, left))):
+                yield chunk
+                left -= len(chunk)
+            grew = bool(file.read(1))
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    if left or grew:
+        raise InvalidInputError(f"{path} changed while it was being packed", hint="pack when nobody writes there")
