@@ -3,15 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, Protocol
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import attrs
 
-__all__ = ["ContainerPlan", "Deployment", "Hosting", "HostingError", "Invocation", "InvocationAnswer", "VariantPlan"]
+__all__ = [
+    "ContainerPlan",
+    "Deployment",
+    "HostContext",
+    "Hosting",
+    "HostingError",
+    "Invocation",
+    "InvocationAnswer",
+    "VariantPlan",
+]
 
 
 class HostingError(Exception):
     """A deployment that failed; the text becomes the endpoint's FailureReason."""
+
+
+@attrs.frozen(kw_only=True)
+class HostContext:
+    """What hosting is told when it starts: `LocalHosting(context)`, on the host's event loop.
+
+    Attributes:
+        data_dir: A folder of hosting's own; kept between runs.
+        s3_endpoint_url: Where archives are downloaded from.
+        access_key: For S3.
+        secret_key: For S3.
+        region: The region served.
+        account_id: The account served, for error texts and ARNs.
+        images: Program by image name, as given to `LocalSageMaker(images=…)`.
+        settings: Hosting's settings, as given to `LocalSageMaker(settings=…)`; None for the defaults.
+    """
+
+    data_dir: Path
+    s3_endpoint_url: str
+    access_key: str
+    secret_key: str = attrs.field(repr=False)
+    region: str
+    account_id: str
+    images: Mapping[str, Any] = attrs.field(factory=dict)
+    settings: Any = None
 
 
 @attrs.frozen(kw_only=True)
