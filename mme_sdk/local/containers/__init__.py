@@ -1,0 +1,1 @@
+"""Programs that serve models the way a SageMaker container does."""

@@ -1,0 +1,1 @@
+"""The default container: Python models, one process each, forked from one that has the libraries imported."""

@@ -1,0 +1,223 @@
+"""Model files by type: what they need imported, how they load, how they predict."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+__all__ = ["FORMATS", "Format", "Unservable", "find", "gpu", "predict"]
+
+
+class Unservable(Exception):
+    """A model directory that this container cannot serve; the text says why and what to do."""
+
+
+@attrs.frozen
+class Format:
+    """One kind of model file.
+
+    Attributes:
+        name: Its name in messages.
+        modules: What it needs imported, in order.
+        extra: The extra of mme-sdk that installs them.
+        matches: Whether a file is of this kind.
+        load: Makes a model of a file.
+    """
+
+    name: str
+    modules: tuple[str, ...]
+    extra: str
+    matches: Callable[[Path], bool]
+    load: Callable[[Path], Any]
+
+
+def _suffix(*suffixes: str) -> Callable[[Path], bool]:
+    return lambda path: path.suffix.lower() in suffixes
+
+
+def _starts(path: Path, *marks: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(512).lstrip().startswith(marks)
+
+
+def _is_xgboost(path: Path) -> bool:
+    if path.suffix.lower() in (".ubj", ".xgb", ".bst") or path.name == "xgboost-model":
+        return True
+    if path.suffix.lower() != ".json" or not _starts(path, b"{"):
+        return False
+    with path.open("rb") as file:
+        return b'"learner"' in file.read(4096)
+
+
+def _is_lightgbm(path: Path) -> bool:
+    return path.suffix.lower() == ".lgb" or (path.suffix.lower() in (".txt", ".model") and _starts(path, b"tree\n"))
+
+
+def _load_skops(path: Path) -> Any:
+    from skops import io
+
+    # skops trusts the libraries it knows; anything else must be named by who runs the container.
+    named = [one for one in os.environ.get("MME_SKOPS_TRUSTED", "").split(",") if one]
+    unknown = sorted(set(io.get_untrusted_types(file=path)) - set(named))
+    if unknown:
+        raise Unservable(
+            f"{path.name} holds types that skops does not trust: {', '.join(unknown)}; "
+            f"if you do, set the container's environment MME_SKOPS_TRUSTED={','.join(unknown)}"
+        )
+    return io.load(path, trusted=named)
+
+
+def _load_joblib(path: Path) -> Any:
+    import joblib
+
+    return joblib.load(path)
+
+
+def _load_pickle(path: Path) -> Any:
+    import pickle
+
+    with path.open("rb") as file:
+        return pickle.load(file)  # noqa: S301 - the model's own isolated process
+
+
+def _load_xgboost(path: Path) -> Any:
+    import xgboost
+
+    booster = xgboost.Booster()
+    booster.load_model(path)
+    if gpu() is not None:
+        booster.set_param({"device": f"cuda:{gpu()}"})
+    return booster
+
+
+def _load_lightgbm(path: Path) -> Any:
+    import lightgbm
+
+    return lightgbm.Booster(model_file=path)
+
+
+def _load_onnx(path: Path) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if gpu() is not None:
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": gpu()}))
+    return onnxruntime.InferenceSession(path, sess_options=options, providers=providers)
+
+
+def gpu() -> int | None:
+    """The CUDA device that the host gave to this container; None without one."""
+    given = os.environ.get("MME_GPU_ID", "")
+    return int(given) if given else None
+
+
+FORMATS: tuple[Format, ...] = (
+    Format("skops", ("numpy", "sklearn", "skops.io"), "sklearn", _suffix(".skops"), _load_skops),
+    Format("joblib", ("numpy", "sklearn", "joblib"), "sklearn", _suffix(".joblib"), _load_joblib),
+    Format("pickle", ("numpy",), "sklearn", _suffix(".pkl", ".pickle"), _load_pickle),
+    Format("onnx", ("numpy", "onnxruntime"), "onnx", _suffix(".onnx"), _load_onnx),
+    Format("xgboost", ("numpy", "scipy.sparse", "xgboost"), "xgboost", _is_xgboost, _load_xgboost),
+    Format("lightgbm", ("numpy", "lightgbm"), "lightgbm", _is_lightgbm, _load_lightgbm),
+)
+
+
+def find(directory: Path) -> tuple[Format, Path] | None:
+    """The model file of an extracted archive.
+
+    Args:
+        directory: Where the archive was extracted.
+
+    Returns:
+        Its format and path; None where no file of a known type is there.
+
+    Raises:
+        Unservable: Several are, and none is called `model`.
+    """
+    found = [
+        (form, path) for path in sorted(directory.iterdir()) if path.is_file() for form in FORMATS if form.matches(path)
+    ]
+    preferred = [one for one in found if one[1].stem == "model"]
+    match preferred or found:
+        case []:
+            return None
+        case [one]:
+            return one
+        case several:
+            names = ", ".join(path.name for _, path in several)
+            raise Unservable(f"several model files ({names}): call one of them model.*, or add code/inference.py")
+
+
+def predict(data: Any, model: Any) -> Any:
+    """What SageMaker's toolkits call the default predict_fn, for every library of `FORMATS`.
+
+    Args:
+        data: The decoded input.
+        model: What `Format.load` returned.
+
+    Returns:
+        The prediction.
+    """
+    kind = f"{type(model).__module__.partition('.')[0]}.{type(model).__name__}"
+    if kind == "xgboost.Booster":
+        import xgboost
+
+        return model.predict(xgboost.DMatrix(_table(data)))
+    if kind == "onnxruntime.InferenceSession":
+        return _run_onnx(data, model)
+    if hasattr(model, "predict"):
+        return model.predict(_frame(data))
+    if callable(model):
+        return model(data)
+    raise Unservable(
+        f"a {type(model).__name__} neither predicts nor can be called: add predict_fn to code/inference.py"
+    )
+
+
+def _table(data: Any) -> Any:
+    import numpy as np
+
+    return np.atleast_2d(np.asarray(data, dtype=float))
+
+
+def _frame(data: Any) -> Any:
+    """A list of records becomes a data frame, which is what estimators with named columns want."""
+    if isinstance(data, list) and data and isinstance(data[0], dict):
+        import pandas as pd
+
+        return pd.DataFrame(data)
+    return data
+
+
+_ONNX_TYPES = {
+    "tensor(float)": "float32",
+    "tensor(double)": "float64",
+    "tensor(float16)": "float16",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+    "tensor(int8)": "int8",
+    "tensor(uint8)": "uint8",
+    "tensor(bool)": "bool",
+    "tensor(string)": "str",
+}
+
+
+def _run_onnx(data: Any, session: Any) -> Any:
+    import numpy as np
+
+    wanted = session.get_inputs()
+    named = data if isinstance(data, dict) else {wanted[0].name: data}
+    feed = {
+        one.name: np.asarray(named[one.name], dtype=_ONNX_TYPES.get(one.type)) for one in wanted if one.name in named
+    }
+    outputs = session.run(None, feed)
+    return (
+        outputs[0]
+        if len(outputs) == 1
+        else dict(zip((one.name for one in session.get_outputs()), outputs, strict=True))
+    )

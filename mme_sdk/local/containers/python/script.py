@@ -1,0 +1,181 @@
+"""`code/inference.py` as SageMaker's toolkits define it: model_fn, input_fn, predict_fn, output_fn, or transform_fn."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from mme_sdk.local.containers.python.formats import Unservable, find, gpu, predict
+from mme_sdk.local.containers.python.payloads import decode, encode
+
+__all__ = ["Answer", "Context", "Model", "open_model"]
+
+
+class Context:
+    """What toolkits hand to functions that take one more argument.
+
+    Args:
+        model_dir: Where the archive was extracted.
+        headers: The request's headers.
+    """
+
+    def __init__(self, model_dir: str, headers: dict[str, str]) -> None:
+        self.system_properties = {"model_dir": model_dir, "gpu_id": gpu()}
+        self.response_headers: dict[str, str] = {}
+        self.response_content_type: str | None = None
+        self._headers = headers
+
+    def get_request_header(self, _idx: int, key: str) -> str | None:
+        """A header of the request."""
+        return self._headers.get(key.lower())
+
+    def get_all_request_header(self, _idx: int) -> dict[str, str]:
+        """All headers of the request."""
+        return dict(self._headers)
+
+    def set_response_content_type(self, _idx: int, value: str) -> None:
+        """The answer's media type."""
+        self.response_content_type = value
+
+    def set_response_header(self, _idx: int, key: str, value: str) -> None:
+        """A header of the answer, such as X-Amzn-SageMaker-Custom-Attributes."""
+        self.response_headers[key] = value
+
+
+@attrs.frozen(kw_only=True)
+class Answer:
+    """What a model answered.
+
+    Attributes:
+        body: Bytes, or an iterator of chunks to stream.
+        content_type: Media type.
+        headers: Other headers.
+    """
+
+    body: bytes | Iterator[bytes]
+    content_type: str
+    headers: dict[str, str]
+
+
+class Model:
+    """A loaded model with the functions that serve it.
+
+    Args:
+        directory: Where the archive was extracted.
+        functions: What the script defines, by name.
+    """
+
+    def __init__(self, directory: Path, functions: dict[str, Callable[..., Any]]) -> None:
+        self._directory = str(directory)
+        self._functions = functions
+        load = functions.get("model_fn")
+        if load is not None:
+            self._model = _call(load, (self._directory,), Context(self._directory, {}), required=1)
+        else:
+            self._model = _load_by_type(directory)
+
+    def answer(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> Answer:
+        """Serve one request.
+
+        Args:
+            body: The payload.
+            content_type: Its media type.
+            accept: The wanted media type.
+            headers: The request's headers by lower-case name.
+
+        Returns:
+            The answer.
+        """
+        context = Context(self._directory, headers)
+        given = self._functions
+        key: str | None = None
+        if "transform_fn" in given:
+            result = _call(given["transform_fn"], (self._model, body, content_type, accept), context, required=4)
+        else:
+            if "input_fn" in given:
+                data = _call(given["input_fn"], (body, content_type), context, required=2)
+            else:
+                rows = decode(body, content_type)
+                data, key = rows.value, rows.key
+            prediction = _call(given.get("predict_fn", predict), (data, self._model), context, required=2)
+            if "output_fn" in given:
+                result = _call(given["output_fn"], (prediction, accept), context, required=2)
+            elif isinstance(prediction, Iterator):
+                result = prediction
+            else:
+                result = encode(prediction, accept, key=key)
+        return _shaped(result, accept, context)
+
+
+def _shaped(result: Any, accept: str, context: Context) -> Answer:
+    # Toolkits take the body alone or (body, content type).
+    body, media = result if isinstance(result, tuple) else (result, None)
+    if isinstance(body, Iterator):
+        chunks: bytes | Iterator[bytes] = (one.encode() if isinstance(one, str) else bytes(one) for one in body)
+        media = media or (accept if "*" not in accept else "application/octet-stream")
+    else:
+        chunks, guessed = encode(body, media or accept)
+        media = media or guessed
+    return Answer(
+        body=chunks, content_type=context.response_content_type or media, headers=dict(context.response_headers)
+    )
+
+
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...], context: Context, *, required: int) -> Any:
+    try:
+        takes = len(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # a builtin that does not say
+        takes = required
+    return function(*arguments, context) if takes > required else function(*arguments)
+
+
+def _load_by_type(directory: Path) -> Any:
+    found = find(directory)
+    if found is None:
+        raise Unservable(
+            "no model file of a known type at the top of the archive, and no code/inference.py with a model_fn; "
+            f"it holds: {', '.join(sorted(path.name for path in directory.iterdir())[:20]) or 'nothing'}"
+        )
+    form, path = found
+    try:
+        return form.load(path)
+    except ModuleNotFoundError as error:
+        raise Unservable(
+            f"{path.name} needs the package {error.name!r}: pip install 'mme-sdk[{form.extra}]' "
+            "in the environment that the container runs in"
+        ) from error
+
+
+def open_model(directory: Path) -> Model:
+    """Load a model with its script, if it has one.
+
+    Args:
+        directory: Where the archive was extracted.
+
+    Returns:
+        The model, ready to answer.
+
+    Raises:
+        Unservable: The directory holds nothing that this container serves.
+    """
+    name = os.environ.get("SAGEMAKER_PROGRAM") or "inference.py"
+    for folder in (directory / "code", directory):
+        script = folder / name
+        if script.is_file():
+            sys.path.insert(0, str(folder))
+            spec = importlib.util.spec_from_file_location(script.stem, script)
+            if spec is None or spec.loader is None:
+                raise Unservable(f"{name} is not a Python file")
+            module = importlib.util.module_from_spec(spec)
+            sys.modules[script.stem] = module
+            spec.loader.exec_module(module)
+            wanted = ("model_fn", "input_fn", "predict_fn", "output_fn", "transform_fn")
+            return Model(directory, {one: getattr(module, one) for one in wanted if hasattr(module, one)})
+    return Model(directory, {})

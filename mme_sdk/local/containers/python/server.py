@@ -1,0 +1,228 @@
+"""The HTTP side of the container: the multi-model contract, or `/invocations` for one model."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+import attrs
+from aiohttp import web
+
+from mme_sdk.local.containers.python.models import Failure, Models, first_of
+
+__all__ = ["Options", "serve"]
+
+_PAGE = 100
+_SINGLE = "model"
+_PASSED_BACK = {"connection", "content-length", "content-type", "date", "server", "transfer-encoding"}
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How the container runs.
+
+    Attributes:
+        port: TCP port on 127.0.0.1; any free one where 0.
+        model: Directory of the one model to serve under `/invocations`; None for a multi-model container.
+        memory_budget: Bytes that all models together may hold.
+        invocation_timeout: Seconds for one answer.
+        load_timeout: Seconds for one load.
+        max_payload: Bytes of one request body.
+        exit_with_stdin: End when standard input does, so that no killed host leaves a container behind.
+    """
+
+    port: int
+    model: str | None = None
+    memory_budget: int | None = None
+    invocation_timeout: float = 60.0
+    load_timeout: float = 360.0
+    max_payload: int = 32 * 1024 * 1024
+    exit_with_stdin: bool = False
+
+
+async def serve(options: Options, orders: socket.socket, events: socket.socket) -> int:
+    """Serve until SIGTERM, the end of standard input, or the loss of the zygote.
+
+    Args:
+        options: How to run.
+        orders: Socket for orders to the zygote.
+        events: Socket that the zygote's events come from.
+
+    Returns:
+        The exit status.
+    """
+    loop = asyncio.get_running_loop()
+    models = Models(
+        orders,
+        events,
+        memory_budget=options.memory_budget,
+        invocation_timeout=options.invocation_timeout,
+        load_timeout=options.load_timeout,
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    if options.exit_with_stdin:
+        loop.add_reader(sys.stdin.fileno(), _at_end_of_input, stop)
+    runner = web.AppRunner(
+        _application(models, options),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=2.0,
+        handler_cancellation=True,
+    )
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", options.port, backlog=1024)
+        await site.start()
+        port = runner.addresses[0][1]
+        print(f"listening on 127.0.0.1:{port}", flush=True)  # noqa: T201 - how the host learns a port that was 0
+        await models.start()
+        if options.model is not None and not models.lost.is_set():
+            try:
+                await models.load(_SINGLE, options.model)
+            except Failure as failure:
+                print(f"cannot load the model: {failure.message}", file=sys.stderr, flush=True)  # noqa: T201
+                return 1
+        await first_of(stop, models.lost)
+        return 0 if stop.is_set() else 1
+    finally:
+        await runner.cleanup()
+        await models.close()
+
+
+def _at_end_of_input(stop: asyncio.Event) -> None:
+    if not os.read(sys.stdin.fileno(), 4096):
+        stop.set()
+
+
+def _application(models: Models, options: Options) -> web.Application:
+    app = web.Application(client_max_size=options.max_payload, middlewares=[_typed_errors])
+    routes = _Routes(models, single=options.model is not None)
+    app.router.add_get("/ping", routes.ping)
+    if options.model is not None:
+        app.router.add_post("/invocations", routes.invoke_single)
+    else:
+        app.router.add_post("/models", routes.load)
+        app.router.add_get("/models", routes.list)
+        app.router.add_get("/models/{name}", routes.describe)
+        app.router.add_delete("/models/{name}", routes.unload)
+        app.router.add_post("/models/{name}/invoke", routes.invoke)
+    return app
+
+
+@web.middleware
+async def _typed_errors(request: web.Request, handler: Any) -> web.StreamResponse:
+    try:
+        response: web.StreamResponse = await handler(request)
+    except Failure as failure:
+        return _error(failure.status, failure.type, failure.message)
+    except web.HTTPException as error:
+        return _error(error.status, f"{type(error).__name__.removeprefix('HTTP')}Exception", error.text or error.reason)
+    return response
+
+
+def _error(status: int, kind: str, message: str) -> web.Response:
+    return web.json_response({"code": status, "type": kind, "message": message}, status=status)
+
+
+class _Routes:
+    def __init__(self, models: Models, *, single: bool) -> None:
+        self._models = models
+        self._single = single
+
+    async def ping(self, _request: web.Request) -> web.Response:
+        models = self._models
+        healthy = models.ready.is_set() and not models.lost.is_set()
+        if self._single:
+            healthy = healthy and _SINGLE in models.by_name
+        return web.json_response({"status": "Healthy" if healthy else "Starting"}, status=200 if healthy else 503)
+
+    async def load(self, request: web.Request) -> web.Response:
+        try:
+            given = json.loads(await request.read())
+            name, url = given["model_name"], given["url"]
+            if not isinstance(name, str) or not isinstance(url, str) or not name or "/" in name:
+                raise TypeError
+        except (ValueError, KeyError, TypeError):
+            raise Failure(
+                status=400,
+                type="BadRequestException",
+                message='the body must be JSON with two strings: {"model_name": …, "url": …}',
+            ) from None
+        memory = await self._models.load(name, url)
+        return web.json_response({"status": f'Model "{name}" registered', "memory": memory})
+
+    async def list(self, request: web.Request) -> web.Response:
+        try:
+            start = int(request.query.get("next_page_token", "0"))
+            limit = int(request.query.get("limit", str(_PAGE)))
+        except ValueError:
+            raise Failure(
+                status=400, type="BadRequestException", message="limit and next_page_token are numbers"
+            ) from None
+        served = list(self._models.by_name.values())
+        page = {"models": [{"modelName": one.name, "modelUrl": one.url} for one in served[start : start + limit]]}
+        if start + limit < len(served):
+            return web.json_response({**page, "nextPageToken": str(start + limit)})
+        return web.json_response(page)
+
+    async def describe(self, request: web.Request) -> web.Response:
+        served = self._models.by_name.get(request.match_info["name"])
+        if served is None:
+            raise Failure(
+                status=404, type="ModelNotFoundException", message=f"Model not found: {request.match_info['name']}"
+            )
+        return web.json_response({"modelName": served.name, "modelUrl": served.url})
+
+    async def unload(self, request: web.Request) -> web.Response:
+        name = request.match_info["name"]
+        # Once begun it is finished, whoever asked may hang up.
+        await asyncio.shield(asyncio.ensure_future(self._models.unload(name)))
+        return web.json_response({"status": f'Model "{name}" unregistered'})
+
+    async def invoke_single(self, request: web.Request) -> web.StreamResponse:
+        return await self._invoke(request, _SINGLE)
+
+    async def invoke(self, request: web.Request) -> web.StreamResponse:
+        return await self._invoke(request, request.match_info["name"])
+
+    async def _invoke(self, request: web.Request, name: str) -> web.StreamResponse:
+        headers = {key.lower(): value for key, value in request.headers.items()}
+        frames = self._models.ask(
+            name,
+            await request.read(),
+            headers.get("content-type", ""),
+            headers.get("accept", "*/*"),
+            headers,
+        )
+        async with contextlib.aclosing(frames):  # type: ignore[type-var]
+            head, body = await anext(frames)
+            if "message" in head:
+                return _error(head["status"], head["type"], head["message"])
+            extra = {key: value for key, value in head["headers"].items() if key.lower() not in _PASSED_BACK}
+            extra["Content-Type"] = head["content_type"]
+            if head["last"]:
+                return web.Response(body=body, headers=extra)
+            return await self._stream(request, frames, body, extra)
+
+    @staticmethod
+    async def _stream(request: web.Request, frames: Any, first: bytes, headers: dict[str, str]) -> web.StreamResponse:
+        response = web.StreamResponse(headers=headers)
+        await response.prepare(request)
+        await response.write(first)
+        async for head, chunk in frames:
+            if "message" in head:
+                # The status line is out; breaking the connection is the only honest end left.
+                if request.transport is not None:
+                    request.transport.abort()
+                break
+            if chunk:
+                await response.write(chunk)
+        return response

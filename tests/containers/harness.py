@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import http.client
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class Container:
+    """A Python container on loopback, asked over plain HTTP."""
+
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "mme_sdk.local.containers.python", "--port", "0", "--exit-with-stdin", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=env,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert "listening on" in line, self.process.communicate()
+        self.port = int(line.rpartition(":")[2])
+
+    def healthy(self) -> Container:
+        while self.ask("GET", "/ping")[0] != 200:
+            assert self.process.poll() is None, self.process.communicate()
+        return self
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes, dict[str, str]]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read(), {key.lower(): value for key, value in answer.getheaders()}
+        finally:
+            connection.close()
+
+    def load(self, name: str, path: Path) -> tuple[int, dict[str, Any]]:
+        status, body, _ = self.ask("POST", "/models", json.dumps({"model_name": name, "url": str(path)}).encode())
+        return status, json.loads(body)
+
+    def invoke(
+        self, name: str, body: Any, content_type: str = "application/json", accept: str = "*/*", **headers: str
+    ) -> tuple[int, bytes, dict[str, str]]:
+        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
+        return self.ask(
+            "POST",
+            f"/models/{name}/invoke",
+            raw,
+            {"Content-Type": content_type, "Accept": accept, **{k.replace("_", "-"): v for k, v in headers.items()}},
+        )
+
+    def models(self) -> list[str]:
+        return [one["modelName"] for one in json.loads(self.ask("GET", "/models")[1])["models"]]
+
+    def close(self) -> str:
+        self.process.terminate()
+        _, errors = self.process.communicate(timeout=20)
+        return errors
+
+
+@contextmanager
+def running(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Container]:
+    container = Container(*arguments, env=env)
+    try:
+        yield container
+    finally:
+        container.close()
+
+
+def script(directory: Path, source: str, **files: str) -> Path:
+    """An extracted archive with code/inference.py."""
+    (directory / "code").mkdir(parents=True)
+    (directory / "code" / "inference.py").write_text(source)
+    for name, text in files.items():
+        (directory / name).write_text(text)
+    return directory
