@@ -1,1 +1,1 @@
-"""TODO."""
+"""Invoke: payloads, waits, retries, one deadline; and the lanes that carry a request."""

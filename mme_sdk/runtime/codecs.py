@@ -112,6 +112,14 @@ class Codecs:
         """Whether an extra codec decodes this media type."""
         return bool(self._by_type) and _kind(content_type) in self._by_type
 
+    def accept(self, response_type: Any) -> str | None:
+        """The media type to ask for, so that the answer can become this type; None leaves it to the container."""
+        if response_type is bytes or response_type is str:
+            return None
+        if _is_class(response_type, "numpy", "ndarray") or _is_class(response_type, "pandas", "DataFrame"):
+            return None
+        return str(getattr(response_type, "media_type", JSON))
+
     def decode(self, body: bytes, content_type: str, response_type: Any = None) -> Any:
         """Value of an answer.
 

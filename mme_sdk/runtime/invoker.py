@@ -1,0 +1,347 @@
+"""The invokers: one call in, one typed reply out, in threads or on an event loop."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable
+from typing import Any
+
+from mme_sdk.aws.session import Aws
+from mme_sdk.config import RetryPolicy, Timeouts
+from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
+from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
+from mme_sdk.runtime.attempts import Attempts, Judge
+from mme_sdk.runtime.codecs import Codecs
+from mme_sdk.runtime.lookup import explain_absent, model_prefix
+from mme_sdk.runtime.requests import build_request
+from mme_sdk.runtime.steps import Ask, Resolve, Steps, drive, drive_async
+from mme_sdk.runtime.wire import AsyncTransport, InvokeAnswer, Transport
+from mme_sdk.shapes.model import ModelVersion
+from mme_sdk.shapes.reply import Reply
+
+__all__ = ["AsyncRuntimeInvoker", "RuntimeInvoker"]
+
+PAYLOAD_LIMIT = 25 * 1024 * 1024
+_ALIAS = re.compile(r"[^/@\s]+@[^/@\s]+")
+
+
+class _Invocations:
+    """What both invokers share: everything but how they wait and send."""
+
+    def __init__(
+        self,
+        aws: Aws,
+        *,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        clock: Clock | AsyncClock | None = None,
+        rng: Rng | None = None,
+        codecs: Codecs | None = None,
+        models: Callable[[str], ModelStore] | Callable[[str], AsyncModelStore] | None = None,
+        payload_limit: int = PAYLOAD_LIMIT,
+    ) -> None:
+        self._aws = aws
+        self._timeouts = timeouts or aws.timeouts
+        self._judge = Judge(self._timeouts, retry or aws.retry, rng or random.Random())
+        self._now: Clock | AsyncClock = clock or aws.clock
+        self._codecs = codecs or Codecs()
+        self._models = models
+        self._payload_limit = payload_limit
+        self._prefixes: dict[str, str | None] = {}
+        self._closed = False
+
+    def _steps(
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        deadline: float | None = None,
+        response_type: Any = None,
+        target_variant: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        prefix: str | None = None,
+    ) -> Steps[Reply[Any]]:
+        if self._closed:
+            raise ClosedError("this invoker was closed", hint="make a new one, or close it later", endpoint=endpoint)
+        began = self._now.monotonic()
+        if deadline is None:
+            deadline = self._timeouts.deadline
+        elif not (isinstance(deadline, (int, float)) and math.isfinite(deadline) and deadline > 0):
+            raise InvalidInputError(f"deadline must be a positive number of seconds, not {deadline!r}")
+        if isinstance(model, ModelVersion):
+            target: str | None = model.target_model
+        elif isinstance(model, str) and _ALIAS.fullmatch(model) and not model.endswith(".gz"):
+            target = yield from self._resolve(endpoint, model, prefix)
+        else:
+            target = model
+        if accept is None and response_type is not None:
+            accept = self._codecs.accept(response_type)
+        request = build_request(
+            self._codecs,
+            data,
+            endpoint=endpoint,
+            target=target,
+            payload_limit=self._payload_limit,
+            content_type=content_type,
+            accept=accept,
+            target_variant=target_variant,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+        )
+        attempts = Attempts(
+            self._judge,
+            self._now,
+            request,
+            began=began,
+            deadline=deadline,
+            warm=target is None,
+            idempotent=idempotent,
+        )
+        try:
+            answer = yield from attempts.run()
+        except ModelNotFoundError as error:
+            raise (yield Ask(explain_absent(error, prefix))) from None
+        return self._reply(answer, attempts, response_type)
+
+    def _resolve(self, endpoint: str, reference: str, prefix: str | None) -> Steps[str]:
+        if self._models is None:
+            raise ConfigurationError(
+                f"{reference!r} is an alias, and this invoker has no registry to resolve it",
+                hint="invoke through MMEClient, or name the target model",
+                endpoint=endpoint,
+                model=reference,
+            )
+        if prefix is None:
+            if endpoint not in self._prefixes:
+                self._prefixes[endpoint] = yield Ask(model_prefix(endpoint))
+            prefix = self._prefixes[endpoint]
+        if prefix is None:
+            raise InvalidInputError(
+                f"{endpoint} is no multi-model endpoint, so {reference!r} means nothing there",
+                hint="leave model= out",
+                endpoint=endpoint,
+                model=reference,
+            )
+        found: ModelVersion | str = yield Resolve(self._models(prefix), reference)
+        return found if isinstance(found, str) else found.target_model
+
+    def _reply(self, answer: InvokeAnswer, attempts: Attempts, response_type: Any) -> Reply[Any]:
+        headers = answer.headers
+        content_type = headers.get("content-type", "application/octet-stream")
+        decoded: dict[str, Any] = {}
+        request = attempts.request
+        if response_type is not None or self._codecs.has(content_type):
+            try:
+                decoded["value"] = self._codecs.decode(answer.body, content_type, response_type)
+            except MMEError as error:
+                error.request_id = headers.get("x-amzn-requestid")
+                raise attempts.told(error) from error.__cause__
+        return Reply(
+            body=answer.body,
+            content_type=content_type,
+            model=request.target_model,
+            endpoint=request.endpoint,
+            history=tuple(attempts.history),
+            cold=attempts.cold,
+            latency=self._now.monotonic() - attempts.began,
+            variant=headers.get("x-amzn-invoked-production-variant"),
+            request_id=headers.get("x-amzn-requestid"),
+            custom_attributes=headers.get("x-amzn-sagemaker-custom-attributes"),
+            **decoded,
+        )
+
+
+class RuntimeInvoker(_Invocations):
+    """Invokes models, and treats a cold start as normal. Safe to share between threads.
+
+    Args:
+        aws: The way to AWS, for questions on the side: where a missing model could be, what an alias means.
+        transport: Sends requests.
+        timeouts: Time-outs and the default deadline; those of `aws` where None.
+        retry: When a request that failed is sent again; that of `aws` where None.
+        clock: Time and sleep; that of `aws` where None.
+        rng: Randomness for jitter.
+        codecs: How payloads are encoded and replies decoded.
+        models: Gives the registry of an S3 prefix, to resolve `name@alias`.
+        payload_limit: Largest payload in bytes.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        transport: Transport,
+        *,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        clock: Clock | None = None,
+        rng: Rng | None = None,
+        codecs: Codecs | None = None,
+        models: Callable[[str], ModelStore] | None = None,
+        payload_limit: int = PAYLOAD_LIMIT,
+    ) -> None:
+        super().__init__(
+            aws,
+            timeouts=timeouts,
+            retry=retry,
+            clock=clock,
+            rng=rng,
+            codecs=codecs,
+            models=models,
+            payload_limit=payload_limit,
+        )
+        self._clock: Clock = clock or aws.clock
+        self._transport = transport
+
+    def invoke(
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        deadline: float | None = None,
+        response_type: Any = None,
+        target_variant: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        prefix: str | None = None,
+    ) -> Reply[Any]:
+        """Invoke a model and wait for its answer.
+
+        Args:
+            endpoint: The endpoint's name.
+            data: The payload: bytes, str, anything JSON can say, a numpy array, a pandas frame, a pydantic model.
+            model: Target model of a multi-model endpoint, or `name@alias`.
+            content_type: Media type to send; by the type of `data` where None.
+            accept: Media type wanted back.
+            deadline: Seconds for the call with all its attempts.
+            response_type: What to decode the answer to: a pydantic model, any type pydantic reads from JSON, `bytes`,
+                `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec.
+            target_variant: Production variant to send to.
+            inference_id: Id that SageMaker logs with the request.
+            custom_attributes: Passed to the container as they are.
+            idempotent: Whether a request whose outcome is unknown may be sent again to a warm model.
+            prefix: The endpoint's S3 model prefix, where known; asked for when it is needed otherwise.
+
+        Returns:
+            The answer.
+
+        Raises:
+            InvalidInputError: Refused before it was sent, or by SageMaker.
+            ModelNotReadyError: The model was still loading at the deadline.
+            ModelNotFoundError: There is no such archive; the hint lists near names.
+            ModelError: The container answered with an error.
+            OutcomeUnknownError: No whole answer came back; the model may have run.
+            ThrottledError: Throttled for as long as the deadline allowed.
+            ServiceError: SageMaker failed.
+            UndecodableReplyError: The model answered, but not in the form asked for.
+        """
+        steps = self._steps(
+            endpoint,
+            data,
+            model=model,
+            content_type=content_type,
+            accept=accept,
+            deadline=deadline,
+            response_type=response_type,
+            target_variant=target_variant,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            idempotent=idempotent,
+            prefix=prefix,
+        )
+        return drive(steps, transport=self._transport, clock=self._clock, aws=self._aws)
+
+    def close(self) -> None:
+        """Close the transport; calls fail afterwards."""
+        self._closed = True
+        self._transport.close()
+
+
+class AsyncRuntimeInvoker(_Invocations):
+    """`RuntimeInvoker`, awaited; the decisions are the same code.
+
+    Args:
+        aws: The way to AWS, for questions on the side.
+        transport: Sends requests.
+        timeouts: Time-outs and the default deadline; those of `aws` where None.
+        retry: When a request that failed is sent again; that of `aws` where None.
+        clock: Time and sleep; that of `aws` where None.
+        rng: Randomness for jitter.
+        codecs: How payloads are encoded and replies decoded.
+        models: Gives the registry of an S3 prefix, to resolve `name@alias`.
+        payload_limit: Largest payload in bytes.
+    """
+
+    def __init__(
+        self,
+        aws: Aws,
+        transport: AsyncTransport,
+        *,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        clock: AsyncClock | None = None,
+        rng: Rng | None = None,
+        codecs: Codecs | None = None,
+        models: Callable[[str], AsyncModelStore] | None = None,
+        payload_limit: int = PAYLOAD_LIMIT,
+    ) -> None:
+        super().__init__(
+            aws,
+            timeouts=timeouts,
+            retry=retry,
+            clock=clock or aws.async_clock,
+            rng=rng,
+            codecs=codecs,
+            models=models,
+            payload_limit=payload_limit,
+        )
+        self._clock: AsyncClock = clock or aws.async_clock
+        self._transport = transport
+
+    async def invoke(
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        deadline: float | None = None,
+        response_type: Any = None,
+        target_variant: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        prefix: str | None = None,
+    ) -> Reply[Any]:
+        """Invoke a model and await its answer; arguments and errors are those of `RuntimeInvoker.invoke`."""
+        steps = self._steps(
+            endpoint,
+            data,
+            model=model,
+            content_type=content_type,
+            accept=accept,
+            deadline=deadline,
+            response_type=response_type,
+            target_variant=target_variant,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            idempotent=idempotent,
+            prefix=prefix,
+        )
+        return await drive_async(steps, transport=self._transport, clock=self._clock, aws=self._aws)
+
+    async def close(self) -> None:
+        """Close the transport; calls fail afterwards."""
+        self._closed = True
+        await self._transport.close()

@@ -1,0 +1,153 @@
+"""What an invocation does, as effects, and the two drivers that carry them out.
+
+Every decision of this room is made in generators that yield these effects. A thread, an event loop, or a simulator in
+its own time can drive them; none of the three can decide differently.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+import attrs
+
+from mme_sdk.aws.flow import Flow, pump, pump_async
+from mme_sdk.aws.session import Aws
+from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore
+from mme_sdk.runtime.wire import AsyncTransport, InvokeRequest, Transport
+
+__all__ = ["Ask", "Pause", "Resolve", "Send", "Step", "Steps", "Ticket", "Wait", "drive", "drive_async"]
+
+T = TypeVar("T")
+
+
+class Ticket(Protocol):
+    """Something to wait for, whoever waits and however."""
+
+    def subscribe(self, wake: Callable[[], None], /) -> None:
+        """Call `wake` once, from any thread, when it is time; at once where it already is."""
+        ...
+
+
+@attrs.frozen
+class Send:
+    """Send one request once; its answer comes back, or a TransportError is thrown in."""
+
+    request: InvokeRequest
+    connect_timeout: float
+    read_timeout: float
+
+
+@attrs.frozen
+class Pause:
+    """Wait this many seconds."""
+
+    seconds: float
+
+
+@attrs.frozen
+class Wait:
+    """Wait for a ticket, at most `timeout` seconds; whether it came is sent back."""
+
+    ticket: Ticket
+    timeout: float
+
+
+@attrs.frozen
+class Ask:
+    """Ask AWS something; the flow's result comes back."""
+
+    flow: Flow[Any]
+
+
+@attrs.frozen
+class Resolve:
+    """Ask a registry for the target model behind a reference."""
+
+    store: ModelStore | AsyncModelStore
+    reference: str
+
+
+Step: TypeAlias = Send | Pause | Wait | Ask | Resolve
+Steps: TypeAlias = Generator[Step, Any, T]
+
+
+def drive(steps: Steps[T], *, transport: Transport, clock: Clock, aws: Aws) -> T:
+    """Carry out an invocation in this thread.
+
+    Args:
+        steps: The invocation.
+        transport: Sends requests.
+        clock: Waits.
+        aws: Answers questions.
+
+    Returns:
+        What the invocation returned.
+    """
+
+    def perform(step: Step) -> Any:
+        match step:
+            case Send(request, connect_timeout, read_timeout):
+                return transport.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
+            case Pause(seconds):
+                return clock.sleep(seconds)
+            case Wait(ticket, timeout):
+                event = threading.Event()
+                ticket.subscribe(event.set)
+                return event.wait(timeout)
+            case Ask(flow):
+                return aws.run(flow)
+            case Resolve(store, reference):
+                return store.resolve(reference)
+
+    return pump(steps, perform)
+
+
+async def drive_async(steps: Steps[T], *, transport: AsyncTransport, clock: AsyncClock, aws: Aws) -> T:
+    """Carry out an invocation on the running event loop.
+
+    Args:
+        steps: The invocation.
+        transport: Sends requests.
+        clock: Waits.
+        aws: Answers questions.
+
+    Returns:
+        What the invocation returned.
+    """
+
+    async def perform(step: Step) -> Any:
+        match step:
+            case Send(request, connect_timeout, read_timeout):
+                return await transport.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
+            case Pause(seconds):
+                return await clock.sleep(seconds)
+            case Wait(ticket, timeout):
+                return await _wait(ticket, timeout)
+            case Ask(flow):
+                return await aws.arun(flow)
+            case Resolve(store, reference):
+                found = store.resolve(reference)
+                return await found if isinstance(found, Awaitable) else found
+
+    return await pump_async(steps, perform)
+
+
+async def _wait(ticket: Ticket, timeout: float) -> bool:
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+
+    def wake() -> None:
+        # The waker may be another thread, and the loop may be gone by then: then nobody waits any more.
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(event.set)
+
+    ticket.subscribe(wake)
+    try:
+        async with asyncio.timeout(timeout):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -1,0 +1,114 @@
+"""A clock that only moves when it is told to, and a transport that answers from a script."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from mme_sdk.errors import NotSentError, OutcomeUnknownError
+from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+
+
+class FakeClock:
+    """Sleeping is moving on."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.slept: list[float] = []
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def time(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        assert seconds >= 0
+        self.slept.append(seconds)
+        self.now += seconds
+
+
+class FakeAsyncClock(FakeClock):
+    async def sleep(self, seconds: float) -> None:  # type: ignore[override]
+        FakeClock.sleep(self, seconds)
+
+
+class Middle:
+    """No randomness: always the middle."""
+
+    def random(self) -> float:
+        return 0.5
+
+    def uniform(self, a: float, b: float) -> float:
+        return (a + b) / 2
+
+
+def answer(said: dict[str, Any]) -> InvokeAnswer:
+    """An answer as SageMaker would shape it, from a row of the table."""
+    status = said.get("status", 200)
+    headers = {"x-amzn-requestid": "req-1", "content-type": said.get("content_type", "application/json")}
+    if "retry_after" in said:
+        headers["retry-after"] = str(said["retry_after"])
+    if status == 200:
+        headers["x-amzn-invoked-production-variant"] = "AllTraffic"
+        return InvokeAnswer(status=200, headers=headers, body=said.get("body", '{"ok": true}').encode())
+    if "code" in said:
+        headers["x-amzn-errortype"] = said["code"]
+    if "raw" in said:
+        return InvokeAnswer(status=status, headers=headers, body=said["raw"].encode())
+    fields = {"message": said.get("message", "")}
+    for ours, theirs in (
+        ("original_status", "OriginalStatusCode"),
+        ("original_message", "OriginalMessage"),
+        ("log", "LogStreamArn"),
+    ):
+        if ours in said:
+            fields[theirs] = said[ours]
+    return InvokeAnswer(status=status, headers=headers, body=json.dumps(fields).encode())
+
+
+class Script:
+    """Answers in order; the last one again and again where `forever`."""
+
+    name = "script"
+
+    def __init__(self, clock: FakeClock, rows: Iterable[dict[str, Any]]) -> None:
+        self.clock = clock
+        self.rows = list(rows)
+        self.sent: list[InvokeRequest] = []
+        self.closed = False
+
+    def step(self, request: InvokeRequest, read_timeout: float) -> InvokeAnswer:
+        self.sent.append(request)
+        assert self.rows, "more requests than the script has answers"
+        row = self.rows[0] if self.rows[0].get("forever") else self.rows.pop(0)
+        took = float(row.get("took", 0.01))
+        if row.get("meet") == "silence" or took > read_timeout:
+            self.clock.now += read_timeout
+            raise OutcomeUnknownError("no answer in time")
+        self.clock.now += took
+        if row.get("meet") == "drop":
+            raise OutcomeUnknownError("connection dropped")
+        if row.get("meet") == "refused":
+            raise NotSentError("connection refused")
+        return answer(row)
+
+
+class SyncScript(Script):
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+        return self.step(request, read_timeout)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class AsyncScript(Script):
+    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+        return self.step(request, read_timeout)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+Respond = Callable[[InvokeRequest], InvokeAnswer]
