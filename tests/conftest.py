@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from mme_sdk.aws import Aws
+from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.s3 import S3Server
 
 
@@ -35,3 +38,36 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def bucket_name() -> str:
     """A bucket name that nobody has used."""
     return f"test-{uuid.uuid4().hex[:16]}"
+
+
+@pytest.fixture(scope="session")
+def local() -> Iterator[LocalSageMaker]:
+    """An embedded SageMaker on a temporary data directory, quick at provisioning."""
+    control = ControlSettings(provisioning=0.05, scaling=0.02, deletion=0.02, wait_scale=0.001)
+    with LocalSageMaker(control=control, hosting=_hosting()) as host:
+        yield host
+
+
+@pytest.fixture
+def bucket(local: LocalSageMaker, bucket_name: str) -> str:
+    """A fresh, empty bucket of `local`."""
+    s3 = local.boto("s3")
+    s3.create_bucket(Bucket=bucket_name)
+    s3.close()
+    return bucket_name
+
+
+@pytest.fixture
+def aws(local: LocalSageMaker) -> Iterator[Aws]:
+    """The way to AWS, bound to `local`."""
+    bound = Aws(session=local.session(), region=local.region, endpoint_url=local.endpoint_urls)
+    yield bound
+    bound.close()
+
+
+def _hosting():
+    if find_spec("mme_sdk.local.hosting") is not None:
+        return None
+    from local_control.fakes import FakeHosting
+
+    return FakeHosting

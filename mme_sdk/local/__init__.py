@@ -1,1 +1,28 @@
-"""TODO."""
+"""An embedded SageMaker on loopback, for laptops and CI."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mme_sdk.local.control.settings import ControlSettings
+    from mme_sdk.local.host import LocalCredentials, LocalSageMaker
+    from mme_sdk.local.s3 import S3Server
+
+__all__ = ["ControlSettings", "LocalCredentials", "LocalSageMaker", "S3Server"]
+
+_HOMES = {
+    "ControlSettings": "mme_sdk.local.control.settings",
+    "LocalCredentials": "mme_sdk.local.host",
+    "LocalSageMaker": "mme_sdk.local.host",
+    "S3Server": "mme_sdk.local.s3",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import on first use: container processes import this package too, and need none of it."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

@@ -1,0 +1,57 @@
+"""From documents (what was asked for) to a deployment (what should run)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mme_sdk.local.contracts import ContainerPlan, Deployment, VariantPlan
+from mme_sdk.local.control.rules import containers_of
+
+__all__ = ["deployment"]
+
+
+def deployment(
+    endpoint: str, config: Mapping[str, Any], models: Mapping[str, Any], sizes: Mapping[str, Any]
+) -> Deployment:
+    """What an endpoint should run.
+
+    Args:
+        endpoint: EndpointName.
+        config: Endpoint configuration, as described.
+        models: Models, as described, by name.
+        sizes: DesiredInstanceCount and DesiredWeight by variant.
+
+    Returns:
+        The plan for hosting.
+    """
+    return Deployment(
+        endpoint=endpoint,
+        config_name=config["EndpointConfigName"],
+        variants=tuple(
+            VariantPlan(
+                name=variant["VariantName"],
+                model_name=variant["ModelName"],
+                containers=tuple(_container(one) for one in containers_of(models[variant["ModelName"]])),
+                instance_type=variant.get("InstanceType", "ml.serverless"),
+                instance_count=sizes[variant["VariantName"]]["DesiredInstanceCount"],
+                weight=sizes[variant["VariantName"]]["DesiredWeight"],
+                download_timeout=variant.get("ModelDataDownloadTimeoutInSeconds"),
+                startup_timeout=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
+                volume_gb=variant.get("VolumeSizeInGB"),
+            )
+            for variant in config["ProductionVariants"]
+        ),
+    )
+
+
+def _container(container: Mapping[str, Any]) -> ContainerPlan:
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    return ContainerPlan(
+        image=container.get("Image", container.get("ModelPackageName", "")),
+        mode=container["Mode"],
+        model_data_url=container.get("ModelDataUrl", source.get("S3Uri")),
+        environment=container.get("Environment", {}),
+        model_cache=container.get("MultiModelConfig", {}).get("ModelCacheSetting") != "Disabled",
+        hostname=container.get("ContainerHostname"),
+    )

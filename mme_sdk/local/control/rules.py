@@ -1,0 +1,88 @@
+"""What SageMaker refuses although its service model allows it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from mme_sdk.local.wire import ApiError
+
+__all__ = ["check_config", "check_model", "containers_of"]
+
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html (KmsKeyId): instance types
+# with a local NVMe volume cannot encrypt it with a KMS key.
+_NVME = re.compile(r"ml\.(?:[a-z]+\d+[a-z]*d[a-z]*|g4dn|g5|g6|g6e|p4d|p4de|p5|p5e|p5en|trn1|trn1n|inf2)\.")
+
+
+def containers_of(model: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A model's containers, in order."""
+    primary = model.get("PrimaryContainer")
+    return [primary] if primary is not None else list(model.get("Containers", []))
+
+
+def check_model(params: Mapping[str, Any]) -> None:
+    """Check a CreateModel request.
+
+    Raises:
+        ApiError: ValidationException.
+    """
+    if "PrimaryContainer" in params and "Containers" in params:
+        _refuse("You must specify either a PrimaryContainer or a list of Containers, not both.")
+    containers = containers_of(params)
+    if not containers:
+        _refuse("You must specify a PrimaryContainer or a list of Containers.")
+    for container in containers:
+        if "Image" not in container and "ModelPackageName" not in container:
+            _refuse("Container must specify an Image or a ModelPackageName.")
+        multi = container.get("Mode") == "MultiModel"
+        if multi and "ModelDataUrl" not in container:
+            _refuse("ModelDataUrl must be specified for a container in MultiModel mode.")
+        if multi and "ModelDataSource" in container:
+            _refuse("ModelDataSource is not supported for a container in MultiModel mode.")
+        if "MultiModelConfig" in container and not multi:
+            _refuse("MultiModelConfig can only be specified for a container in MultiModel mode.")
+    if sum(container.get("Mode") == "MultiModel" for container in containers) > 1:
+        _refuse("An inference pipeline can have only one container in MultiModel mode.")
+
+
+def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> None:
+    """Check a CreateEndpointConfig request.
+
+    Args:
+        params: The request.
+        models: The models it names.
+
+    Raises:
+        ApiError: ValidationException.
+    """
+    variants = params["ProductionVariants"]
+    names = [variant["VariantName"] for variant in variants]
+    if len(set(names)) != len(names):
+        _refuse("Production variant names must be unique within an endpoint configuration.")
+    for variant in variants:
+        where = f"production variant {variant['VariantName']}"
+        serverless = "ServerlessConfig" in variant
+        multi = any(c.get("Mode") == "MultiModel" for c in containers_of(models[variant["ModelName"]]))
+        if not serverless and "InstanceType" not in variant:
+            _refuse(f"InstanceType must be specified for {where}.")
+        if not serverless and variant.get("InitialInstanceCount", 0) < 1 and "ManagedInstanceScaling" not in variant:
+            _refuse(f"InitialInstanceCount must be at least 1 for {where}.")
+        if serverless and ("InstanceType" in variant or "InitialInstanceCount" in variant):
+            _refuse(f"ServerlessConfig cannot be combined with InstanceType or InitialInstanceCount for {where}.")
+        if multi and serverless:
+            _refuse(f"Multi-model mode is not supported with serverless inference ({where}).")
+        if multi and "AsyncInferenceConfig" in params:
+            _refuse("Multi-model mode is not supported with asynchronous inference.")
+        if multi and params.get("DataCaptureConfig", {}).get("EnableCapture"):
+            _refuse("Multi-model mode is not supported with data capture.")
+        if multi and params.get("ShadowProductionVariants"):
+            _refuse("Multi-model mode is not supported with shadow variants.")
+        if "KmsKeyId" in params and _NVME.match(variant.get("InstanceType", "")):
+            _refuse(
+                f"KmsKeyId is not supported with instance type {variant['InstanceType']}, which has local NVMe storage."
+            )
+
+
+def _refuse(message: str) -> None:
+    raise ApiError("ValidationException", message)

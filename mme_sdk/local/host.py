@@ -1,0 +1,345 @@
+"""`LocalSageMaker`: S3, hosting, control plane and HTTP server, started and stopped as one."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import socket
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError
+from mme_sdk.local.contracts import HostContext, Hosting
+from mme_sdk.local.control.settings import ControlSettings
+from mme_sdk.local.s3 import S3Server
+
+if TYPE_CHECKING:
+    import boto3
+
+    from mme_sdk.client import AsyncMMEClient, MMEClient
+
+__all__ = ["LocalCredentials", "LocalSageMaker"]
+
+
+@attrs.frozen(kw_only=True)
+class LocalCredentials:
+    """The one pair of keys that an embedded SageMaker accepts; kept with its data.
+
+    Attributes:
+        access_key: For `AWS_ACCESS_KEY_ID`.
+        secret_key: For `AWS_SECRET_ACCESS_KEY`.
+    """
+
+    access_key: str
+    secret_key: str = attrs.field(repr=False)
+
+
+class LocalSageMaker:
+    """An embedded SageMaker on 127.0.0.1: real AWS clients talk to it without knowing.
+
+    Args:
+        data_dir: Folder for objects, resources and credentials, there again at the next start; a temporary one, removed
+            at the end, where None.
+        port: Port of SageMaker, SageMaker Runtime, CloudWatch, Application Auto Scaling and STS; a free one where 0.
+        s3_port: Port of S3; a free one where 0.
+        region: The region it claims to be; signatures must be scoped to it.
+        account_id: The account it claims to be.
+        images: Program by image name; every other image runs in the Python container.
+        settings: How hosting behaves: memory, download bandwidth, …
+        control: How long the control plane takes.
+        hosting: Makes what runs the endpoints, for tests of the control plane alone.
+
+    Example:
+        >>> with LocalSageMaker() as aws:  # doctest: +SKIP
+        ...     client = aws.client()
+    """
+
+    def __init__(
+        self,
+        data_dir: str | os.PathLike[str] | None = None,
+        *,
+        port: int = 0,
+        s3_port: int = 0,
+        region: str = "us-east-1",
+        account_id: str = "123456789012",
+        images: Mapping[str, Any] | None = None,
+        settings: Any = None,
+        control: ControlSettings | None = None,
+        hosting: Callable[[HostContext], Hosting] | None = None,
+    ) -> None:
+        self.data_dir = None if data_dir is None else Path(data_dir)
+        self.port = port
+        self.region = region
+        self.account_id = account_id
+        self._wanted_port = port
+        self._s3_port = s3_port
+        self._images = dict(images or {})
+        self._settings = settings
+        self._control = control or ControlSettings()
+        self._make_hosting = hosting or _local_hosting
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._end: asyncio.Event | None = None
+        self._s3: S3Server | None = None
+        self._credentials: LocalCredentials | None = None
+
+    def __repr__(self) -> str:
+        state = self.endpoint_url if self._thread is not None else "stopped"
+        return f"<LocalSageMaker {state} data_dir={str(self.data_dir)!r}>"
+
+    @property
+    def endpoint_url(self) -> str:
+        """The address of everything but S3, for `AWS_ENDPOINT_URL`."""
+        self._running()
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def s3_endpoint_url(self) -> str:
+        """The address of S3, for `AWS_ENDPOINT_URL_S3`."""
+        return self._running().endpoint_url
+
+    @property
+    def endpoint_urls(self) -> dict[str, str]:
+        """Addresses by service, `*` for all others, as `mme_sdk` clients take them."""
+        return {"*": self.endpoint_url, "s3": self.s3_endpoint_url}
+
+    @property
+    def credentials(self) -> LocalCredentials:
+        """The keys to sign with."""
+        self._running()
+        assert self._credentials is not None
+        return self._credentials
+
+    def environ(self) -> dict[str, str]:
+        """The environment variables with which any AWS client finds this host."""
+        return {
+            "AWS_ENDPOINT_URL": self.endpoint_url,
+            "AWS_ENDPOINT_URL_S3": self.s3_endpoint_url,
+            "AWS_ACCESS_KEY_ID": self.credentials.access_key,
+            "AWS_SECRET_ACCESS_KEY": self.credentials.secret_key,
+            "AWS_DEFAULT_REGION": self.region,
+        }
+
+    def session(self) -> boto3.Session:
+        """A boto3 session with this host's keys and region; the addresses are in `endpoint_urls`."""
+        import boto3
+
+        return boto3.Session(
+            aws_access_key_id=self.credentials.access_key,
+            aws_secret_access_key=self.credentials.secret_key,
+            region_name=self.region,
+        )
+
+    def boto(self, service: str, **options: Any) -> Any:
+        """A boto3 client of a service of this host.
+
+        Args:
+            service: Such as `sagemaker`, `sagemaker-runtime`, `s3`.
+            options: Passed on to boto3.
+        """
+        address = self.s3_endpoint_url if service == "s3" else self.endpoint_url
+        return self.session().client(service, endpoint_url=address, **options)
+
+    def client(self, **options: Any) -> MMEClient:
+        """An `MMEClient` of this host.
+
+        Args:
+            options: Passed on to `MMEClient`.
+        """
+        from mme_sdk.client import MMEClient
+
+        return MMEClient(session=self.session(), endpoint_url=self.endpoint_urls, **options)
+
+    def async_client(self, **options: Any) -> AsyncMMEClient:
+        """An `AsyncMMEClient` of this host.
+
+        Args:
+            options: Passed on to `AsyncMMEClient`.
+        """
+        from mme_sdk.client import AsyncMMEClient
+
+        return AsyncMMEClient(session=self.session(), endpoint_url=self.endpoint_urls, **options)
+
+    def start(self) -> LocalSageMaker:
+        """Start it; returns when it answers, and what was in service before serves again.
+
+        Returns:
+            This host.
+
+        Raises:
+            MissingExtraError: The `local` extra is not installed.
+            ConfigurationError: A port is taken, or another host uses the data directory; nothing is left running.
+        """
+        if self._thread is not None:
+            return self
+        ready: Future[None] = Future()
+        thread = threading.Thread(target=self._run, args=(ready,), name="mme-sdk-local", daemon=True)
+        thread.start()
+        try:
+            ready.result()
+        except BaseException:
+            self._ask_to_end()
+            thread.join()
+            raise
+        self._thread = thread
+        atexit.register(self.stop)
+        return self
+
+    def stop(self) -> None:
+        """Stop everything it started; safe to call again."""
+        thread, self._thread = self._thread, None
+        if thread is None:
+            return
+        atexit.unregister(self.stop)
+        self._ask_to_end()
+        thread.join()
+
+    def __enter__(self) -> LocalSageMaker:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _running(self) -> S3Server:
+        if self._thread is None or self._s3 is None:
+            raise ClosedError("this LocalSageMaker is not running", hint="use it in a `with` block, or call start()")
+        return self._s3
+
+    def _ask_to_end(self) -> None:
+        if self._loop is not None and self._end is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+                self._loop.call_soon_threadsafe(self._end.set)
+
+    def _run(self, ready: Future[None]) -> None:
+        try:
+            asyncio.run(self._serve(ready))
+        except BaseException as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+    async def _serve(self, ready: Future[None]) -> None:
+        try:
+            from aiohttp import web
+        except ImportError as error:
+            raise MissingExtraError(
+                "the embedded SageMaker needs aiohttp", hint="pip install 'mme-sdk[local]'"
+            ) from error
+        from mme_sdk.local.control import Account, Endpoints, Resources, SageMaker, utc_now
+        from mme_sdk.local.server import Server
+        from mme_sdk.local.signing import SignatureCheck
+        from mme_sdk.local.store import Store
+
+        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        async with contextlib.AsyncExitStack() as started:
+            data_dir = self._open_data_dir(started)
+            listening = started.enter_context(_listen(self._wanted_port))
+            self._credentials = keys = _credentials(data_dir / "credentials.json")
+            # S3 is started here and not in a worker thread: it dies with the thread that starts it.
+            self._s3 = started.enter_context(
+                S3Server(data_dir / "s3", port=self._s3_port, access_key=keys.access_key, secret_key=keys.secret_key)
+            )
+            store = started.enter_context(contextlib.closing(Store(data_dir / "state.sqlite")))
+            context = HostContext(
+                data_dir=data_dir / "hosting",
+                s3_endpoint_url=self._s3.endpoint_url,
+                access_key=keys.access_key,
+                secret_key=keys.secret_key,
+                region=self.region,
+                account_id=self.account_id,
+                images=self._images,
+                settings=self._settings,
+            )
+            hosting = self._make_hosting(context)
+            started.push_async_callback(hosting.close)
+            account = Account(account_id=self.account_id, region=self.region)
+            resources = Resources(store, account, utc_now)
+            endpoints = Endpoints(resources, hosting, self._control)
+            started.push_async_callback(endpoints.close)
+            await endpoints.resume()
+            server = Server(
+                hosting,
+                [SageMaker(resources, endpoints)],
+                SignatureCheck(keys.access_key, keys.secret_key, self.region),
+            )
+            runner = web.ServerRunner(server.http())
+            await runner.setup()
+            started.push_async_callback(runner.cleanup)
+            await web.SockSite(runner, listening, backlog=4096).start()
+            self.port = listening.getsockname()[1]
+            ready.set_result(None)
+            await self._end.wait()
+
+    def _open_data_dir(self, started: contextlib.AsyncExitStack) -> Path:
+        if self.data_dir is None:
+            temporary = Path(tempfile.mkdtemp(prefix="mme-sdk-local-"))
+            started.callback(shutil.rmtree, temporary, ignore_errors=True)
+            return temporary
+        data_dir = self.data_dir.resolve()
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            lock = started.enter_context((data_dir / "lock").open("a"))
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot use {data_dir} as data directory: {error.strerror}",
+                hint="choose another data_dir (--data-dir)",
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigurationError(
+                f"another embedded SageMaker is running on {data_dir}",
+                hint="stop it, or choose another data_dir (--data-dir)",
+            ) from error
+        return data_dir
+
+
+def _local_hosting(context: HostContext) -> Hosting:
+    from mme_sdk.local.hosting import LocalHosting
+
+    hosting: Hosting = LocalHosting(context)
+    return hosting
+
+
+def _listen(port: int) -> socket.socket:
+    listening = socket.socket()
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(("127.0.0.1", port))
+    except OSError as error:
+        listening.close()
+        raise ConfigurationError(
+            f"cannot serve on 127.0.0.1:{port}: {error.strerror}",
+            hint="stop what uses the port, or choose another one (`--port`; 0 takes any free one)",
+        ) from error
+    return listening
+
+
+def _credentials(path: Path) -> LocalCredentials:
+    """The keys of a data directory, made at its first use and readable by their owner alone."""
+    try:
+        kept = json.loads(path.read_text())
+        return LocalCredentials(access_key=kept["access_key"], secret_key=kept["secret_key"])
+    except FileNotFoundError:
+        keys = LocalCredentials(access_key=f"LOCAL{secrets.token_hex(8).upper()}", secret_key=secrets.token_urlsafe(30))
+    except (ValueError, KeyError) as error:
+        raise ConfigurationError(f"{path} holds no credentials", hint="remove it to have new ones made") from error
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(attrs.asdict(keys), file)
+    return keys

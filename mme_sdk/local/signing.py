@@ -1,0 +1,167 @@
+"""Signature Version 4, checked as AWS checks it; the canonical form is botocore's own."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import attrs
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest, HeadersDict
+from botocore.credentials import Credentials
+
+from mme_sdk.local.wire import ApiError
+
+__all__ = ["SignatureCheck", "Signed"]
+
+_HEADER = re.compile(
+    r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/\s,]+)/(?P<day>\d{8})/(?P<region>[^/\s,]+)/(?P<service>[^/\s,]+)/aws4_request,"
+    r"\s*SignedHeaders=(?P<headers>[^,\s]+),\s*Signature=(?P<signature>[0-9a-f]{64})\s*"
+)
+_STAMP = "%Y%m%dT%H%M%SZ"
+_SKEW = timedelta(minutes=5)
+_UNSIGNED = "UNSIGNED-PAYLOAD"
+
+
+@attrs.frozen
+class Signed:
+    """What a valid signature says.
+
+    Attributes:
+        access_key: Who signed.
+        service: The service of the credential scope, such as `sagemaker`.
+        region: The region of the credential scope.
+    """
+
+    access_key: str
+    service: str
+    region: str
+
+
+class _Signer(SigV4Auth):  # type: ignore[misc]
+    """botocore's signer over exactly the headers that the client says it signed."""
+
+    def __init__(self, credentials: Credentials, service: str, region: str, headers: Mapping[str, str]) -> None:
+        super().__init__(credentials, service, region)
+        self._signed = headers
+
+    def canonical_headers(self, headers_to_sign: Any) -> str:  # noqa: ARG002
+        return "\n".join(f"{name}:{self._header_value(self._signed[name])}" for name in sorted(self._signed))
+
+    def headers_to_sign(self, request: AWSRequest) -> Any:  # noqa: ARG002
+        return self._signed
+
+    def signature(self, string_to_sign: str, request: AWSRequest) -> str:
+        key = _signing_key(
+            self.credentials.secret_key, request.context["timestamp"][:8], self._region_name, self._service_name
+        )
+        return hmac.new(key, string_to_sign.encode(), hashlib.sha256).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, service, "aws4_request"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return key
+
+
+class SignatureCheck:
+    """Accepts what is signed with one pair of keys.
+
+    Args:
+        access_key: The access key id.
+        secret_key: Its secret.
+        region: The region that signatures must be scoped to.
+    """
+
+    def __init__(self, access_key: str, secret_key: str, region: str) -> None:
+        self._credentials = Credentials(access_key, secret_key)
+        self._region = region
+
+    def __repr__(self) -> str:
+        return f"SignatureCheck({self._credentials.access_key!r}, {self._region!r})"
+
+    def check(
+        self, method: str, raw_path: str, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None
+    ) -> Signed:
+        """Check one request.
+
+        Args:
+            method: HTTP method.
+            raw_path: Path and query as they came over the wire.
+            headers: Header values by lower-case name.
+            body: The body.
+            now: The host's time.
+
+        Returns:
+            Who signed, for which service.
+
+        Raises:
+            ApiError: 403: no signature, unknown key, wrong scope, more than five minutes off, or a wrong signature.
+        """
+        given = headers.get("authorization")
+        if not given:
+            raise _refused("MissingAuthenticationToken", "Missing Authentication Token")
+        parsed = _HEADER.fullmatch(given)
+        if parsed is None:
+            raise _refused("IncompleteSignature", "Authorization header is no valid 'AWS4-HMAC-SHA256' header.")
+        if parsed["key"] != self._credentials.access_key:
+            raise _refused("UnrecognizedClientException", "The security token included in the request is invalid.")
+        if parsed["region"] != self._region:
+            raise _refused(
+                "InvalidSignatureException",
+                f"Credential should be scoped to a valid region, not '{parsed['region']}'. "
+                f"This endpoint serves '{self._region}'.",
+            )
+        stamp = headers.get("x-amz-date", "")
+        _check_time(stamp, parsed["day"], now or datetime.now(UTC))
+        names = parsed["headers"].split(";")
+        missing = [name for name in names if name not in headers]
+        if missing or "host" not in names:
+            raise _refused("InvalidSignatureException", f"Signed headers are missing: {', '.join(missing) or 'host'}")
+        claimed = headers.get("x-amz-content-sha256", _UNSIGNED)
+        if claimed != _UNSIGNED and not hmac.compare_digest(claimed, hashlib.sha256(body).hexdigest()):
+            raise _refused("InvalidSignatureException", "The x-amz-content-sha256 header does not match the body.")
+        request = AWSRequest(method=method, url=f"http://host{raw_path}", data=body)
+        request.headers = HeadersDict({name: headers[name] for name in ("x-amz-content-sha256",) if name in headers})
+        request.context["timestamp"] = stamp
+        signer = _Signer(self._credentials, parsed["service"], self._region, {name: headers[name] for name in names})
+        wanted = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+        if not hmac.compare_digest(wanted, parsed["signature"]):
+            raise _refused(
+                "InvalidSignatureException",
+                "The request signature we calculated does not match the signature you provided. "
+                "Check your AWS Secret Access Key and signing method.",
+            )
+        return Signed(parsed["key"], parsed["service"], parsed["region"])
+
+
+def _check_time(stamp: str, day: str, now: datetime) -> None:
+    try:
+        signed_at = datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        raise _refused("IncompleteSignature", "Date must be in ISO-8601 'basic format'.") from None
+    if stamp[:8] != day:
+        raise _refused("InvalidSignatureException", "Date in Credential scope does not match YYYYMMDD from ISO-8601.")
+    if signed_at < now - _SKEW:
+        edge = now - _SKEW
+        raise _refused(
+            "InvalidSignatureException",
+            f"Signature expired: {stamp} is now earlier than {edge:{_STAMP}} ({now:{_STAMP}} - 5 min.)",
+        )
+    if signed_at > now + _SKEW:
+        edge = now + _SKEW
+        raise _refused(
+            "InvalidSignatureException",
+            f"Signature not yet current: {stamp} is still later than {edge:{_STAMP}} ({now:{_STAMP}} + 5 min.)",
+        )
+
+
+def _refused(code: str, message: str) -> ApiError:
+    return ApiError(code, message, status=403)

@@ -1,0 +1,55 @@
+"""Hosting that runs nothing, for tests of the control plane alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mme_sdk.local.contracts import Deployment, HostContext, HostingError, Invocation, InvocationAnswer
+
+
+class FakeHosting:
+    """Remembers what it was told; fails to deploy images that are named `broken…`."""
+
+    def __init__(self, context: HostContext) -> None:
+        self.context = context
+        self.running: dict[str, Deployment] = {}
+        self.log: list[tuple] = []
+
+    async def deploy(self, deployment: Deployment) -> None:
+        self.log.append(("deploy", deployment.endpoint, deployment.config_name))
+        for variant in deployment.variants:
+            for container in variant.containers:
+                if container.image.startswith("broken"):
+                    text = f"The primary container for production variant {variant.name} did not pass the ping health"
+                    raise HostingError(f"{text} check.")
+        self.running[deployment.endpoint] = deployment
+
+    async def scale(self, endpoint: str, variant: str, instance_count: int) -> None:
+        self.log.append(("scale", endpoint, variant, instance_count))
+
+    async def reweigh(self, endpoint: str, weights: Mapping[str, float]) -> None:
+        self.log.append(("reweigh", endpoint, dict(weights)))
+
+    async def remove(self, endpoint: str) -> None:
+        self.log.append(("remove", endpoint))
+        self.running.pop(endpoint, None)
+
+    async def invoke(self, invocation: Invocation) -> InvocationAnswer:
+        if invocation.endpoint not in self.running:
+            text = f"Endpoint {invocation.endpoint} of account 123456789012 not found."
+            return InvocationAnswer(
+                status=400,
+                headers={"x-amzn-ErrorType": "ValidationError", "Content-Type": "application/json"},
+                body=b'{"Code":"ValidationError","Message":"%s"}' % text.encode(),
+            )
+        return InvocationAnswer(
+            status=200,
+            headers={
+                "Content-Type": invocation.headers.get("content-type", ""),
+                "x-Amzn-Invoked-Production-Variant": "A",
+            },
+            body=invocation.body,
+        )
+
+    async def close(self) -> None:
+        self.log.append(("close",))

@@ -1,0 +1,47 @@
+"""What most of these tests do first."""
+
+from __future__ import annotations
+
+import threading
+
+ROLE = "arn:aws:iam::123456789012:role/SageMaker"
+TERMINAL = ("InService", "Failed", "UpdateRollbackFailed")
+
+
+def make_model(sm, name: str, **container) -> str:
+    primary = {"Image": "python", "Mode": "MultiModel", "ModelDataUrl": "s3://bucket/prefix/"} | container
+    sm.create_model(ModelName=name, PrimaryContainer=primary, ExecutionRoleArn=ROLE)
+    return name
+
+
+def make_config(sm, name: str, *, model: str | None = None, **variant) -> str:
+    one = {
+        "VariantName": "AllTraffic",
+        "ModelName": model or name,
+        "InstanceType": "ml.m5.large",
+        "InitialInstanceCount": 1,
+    }
+    sm.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[one | variant])
+    return name
+
+
+def make_endpoint(sm, name: str, **container) -> dict:
+    make_model(sm, name, **container)
+    make_config(sm, name)
+    sm.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    return settle(sm, name)[-1]
+
+
+def settle(sm, name: str, until=TERMINAL) -> list[dict]:
+    """Descriptions seen until the endpoint rests; each status once."""
+    pause = threading.Event()
+    seen: list[dict] = []
+    for _ in range(1000):
+        now = sm.describe_endpoint(EndpointName=name)
+        if not seen or seen[-1]["EndpointStatus"] != now["EndpointStatus"]:
+            seen.append(now)
+        if now["EndpointStatus"] in until:
+            seen[-1] = now
+            return seen
+        pause.wait(0.01)
+    raise AssertionError(f"{name} stays {seen[-1]['EndpointStatus']}")

@@ -1,0 +1,98 @@
+"""Nothing unsigned, wrongly signed or stale gets in; what any botocore signs does."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from botocore.exceptions import ClientError
+
+from mme_sdk.local.signing import SignatureCheck
+from mme_sdk.local.wire import ApiError
+
+CHECK = SignatureCheck("AK", "secret", "us-east-1")
+PATH = "/endpoints/a%20b/invocations"
+
+
+def signed(*, secret="secret", region="us-east-1", at=None, path=PATH, body=b"payload", monkeypatch, **headers):
+    request = AWSRequest(method="POST", url=f"http://127.0.0.1:4567{path}", data=body, headers=headers)
+    if at is not None:
+        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: at)
+    SigV4Auth(Credentials("AK", secret), "sagemaker", region).add_auth(request)
+    monkeypatch.undo()
+    prepared = {name.lower(): value for name, value in request.headers.items()}
+    return prepared | {"host": "127.0.0.1:4567"}
+
+
+def test_what_botocore_signs_is_accepted(monkeypatch):
+    headers = signed(monkeypatch=monkeypatch, **{"X-Amzn-SageMaker-Target-Model": "a  b.tar.gz", "Content-Type": "x/y"})
+    accepted = CHECK.check("POST", PATH, headers, b"payload")
+    assert (accepted.service, accepted.access_key, accepted.region) == ("sagemaker", "AK", "us-east-1")
+    query = "/endpoints?b=2&a=1%2F"
+    assert CHECK.check("POST", query, signed(monkeypatch=monkeypatch, path=query), b"payload")
+    unsigned = signed(monkeypatch=monkeypatch, **{"X-Amz-Content-SHA256": "UNSIGNED-PAYLOAD"})
+    assert CHECK.check("POST", PATH, unsigned, b"anything")
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"drop": "authorization"}, "MissingAuthenticationToken"),
+        ({"authorization": "Bearer x"}, "IncompleteSignature"),
+        ({"body": b"another"}, "InvalidSignatureException"),
+        ({"path": "/endpoints/other/invocations"}, "InvalidSignatureException"),
+        ({"method": "GET"}, "InvalidSignatureException"),
+        ({"content-type": "changed/type"}, "InvalidSignatureException"),
+        ({"drop": "content-type"}, "InvalidSignatureException"),
+        ({"x-amz-date": "yesterday"}, "IncompleteSignature"),
+        ({"secret": "wrong"}, "InvalidSignatureException"),
+        ({"region": "eu-west-1"}, "InvalidSignatureException"),
+        ({"minutes": -6}, "InvalidSignatureException"),
+        ({"minutes": 6}, "InvalidSignatureException"),
+    ],
+)
+def test_anything_else_is_403(change, code, monkeypatch):
+    at = datetime.now(UTC) + timedelta(minutes=change.pop("minutes", 0))
+    headers = signed(
+        monkeypatch=monkeypatch,
+        secret=change.pop("secret", "secret"),
+        region=change.pop("region", "us-east-1"),
+        at=at,
+        **{"Content-Type": "x/y"},
+    )
+    headers.pop(change.pop("drop", None), None)
+    method, path, body = change.pop("method", "POST"), change.pop("path", PATH), change.pop("body", b"payload")
+    with pytest.raises(ApiError) as caught:
+        CHECK.check(method, path, headers | change, body)
+    assert (caught.value.status, caught.value.code) == (403, code)
+
+
+def test_four_minutes_off_is_fine(monkeypatch):
+    at = datetime.now(UTC) - timedelta(minutes=4)
+    assert CHECK.check("POST", PATH, signed(monkeypatch=monkeypatch, at=at), b"payload")
+
+
+def test_clients_see_403_and_the_secret_is_nowhere(plane):
+    bad = boto3.client(
+        "sagemaker",
+        endpoint_url=plane.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id=plane.credentials.access_key,
+        aws_secret_access_key="wrong",
+    )
+    with pytest.raises(ClientError, match="signature we calculated does not match") as caught:
+        bad.list_models()
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    bad.close()
+    connection = http.client.HTTPConnection("127.0.0.1", plane.port)
+    connection.request("POST", "/", body=b"{}", headers={"X-Amz-Target": "SageMaker.ListModels"})
+    answer = connection.getresponse()
+    assert (answer.status, json.loads(answer.read())["__type"]) == (403, "MissingAuthenticationToken")
+    connection.close()
+    assert plane.credentials.secret_key not in repr(plane) + repr(plane.credentials)
