@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
+
+from mme_sdk.local.faults import Faults
 
 __all__ = [
     "ContainerPlan",
     "Deployment",
+    "Gate",
     "HostContext",
     "Hosting",
     "HostingError",
@@ -18,6 +21,10 @@ __all__ = [
     "InvocationAnswer",
     "VariantPlan",
 ]
+
+
+Gate: TypeAlias = Callable[[Callable[[float], None]], Awaitable[None]]
+"""Awaited with a function that sends a share (0 to 1) of the traffic to the new fleet, the rest to the old one."""
 
 
 class HostingError(Exception):
@@ -37,6 +44,8 @@ class HostContext:
         account_id: The account served, for error texts and ARNs.
         images: Program by image name, as given to `LocalSageMaker(images=…)`.
         settings: Hosting's settings, as given to `LocalSageMaker(settings=…)`; None for the defaults.
+        faults: Trouble on demand: hosting asks `faults.strike("slow_load", endpoint=…, model=…)` where such things can
+            happen (slow_load, failed_load, container_crash, instance_lost, s3_denied); the rest happens outside.
     """
 
     data_dir: Path
@@ -47,6 +56,7 @@ class HostContext:
     account_id: str
     images: Mapping[str, Any] = attrs.field(factory=dict)
     settings: Any = None
+    faults: Faults = attrs.field(factory=Faults)
 
 
 @attrs.frozen(kw_only=True)
@@ -149,8 +159,13 @@ class InvocationAnswer:
 class Hosting(Protocol):
     """Runs endpoints; everything happens on one event loop."""
 
-    async def deploy(self, deployment: Deployment) -> None:
+    async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
         """Bring a fleet up beside the one that serves, then switch to it; returns when it is healthy.
+
+        Args:
+            deployment: What to run.
+            gate: Where given and a fleet serves already: awaited between the two, to shift the traffic step by step.
+                If it raises, the new fleet is removed, the old one gets all traffic back, and the error goes on.
 
         Raises:
             HostingError: It did not come up; whatever served before still serves.
