@@ -2,12 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 
 import attrs
 
-__all__ = ["ModelVersion"]
+__all__ = ["ModelVersion", "is_invokable"]
+
+# TargetModel is 1 to 1024 printable characters, the first no space: botocore's service model of sagemaker-runtime.
+# No part may begin with a dot (".." leads out of the prefix, ".mme/" is the registry's own) or be empty.
+_TARGET = re.compile(r"(?=.{1,1024}\Z)(?! )(?:(?!\.)[\x20-\x2e\x30-\x7e]+/)*(?!\.)[\x20-\x2e\x30-\x7e]+")
+
+
+def is_invokable(target: str) -> bool:
+    """Whether a key relative to a prefix may go into `TargetModel`.
+
+    Args:
+        target: The key relative to the prefix.
+
+    Returns:
+        False for folder markers, dot-directories, `..`, absolute and over-long names, and characters that are refused.
+
+    Example:
+        >>> is_invokable("fraud/v3.tar.gz"), is_invokable(".mme/aliases/fraud@live.json")
+        (True, False)
+    """
+    return isinstance(target, str) and _TARGET.fullmatch(target) is not None
 
 
 @attrs.frozen(kw_only=True)

@@ -1,0 +1,73 @@
+"""From whatever a caller has (directory, file, archive, estimator) to an archive on disk."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from mme_sdk.artifacts import check, inspect, is_archive, pack
+from mme_sdk.errors import InvalidInputError, StorageError
+from mme_sdk.registry.upload import Package, stamp_of
+
+__all__ = ["prepare"]
+
+
+def prepare(source: Any, *, framework: str | None, check_layout: bool) -> Package:
+    """Pack a source, or take an archive as it is.
+
+    Args:
+        source: Path of a directory, a file or a tar.gz.
+        framework: Framework whose layout is checked.
+        check_layout: Whether it is.
+
+    Returns:
+        The archive; the caller closes it.
+
+    Raises:
+        InvalidInputError: There is nothing, or nothing that can be packed.
+        LayoutError: No container would load it.
+        StorageError: The disk is full, or a file cannot be read.
+    """
+    if not isinstance(source, (str, Path)):
+        raise InvalidInputError(f"cannot register {type(source).__name__}: give a directory, a file or a tar.gz")
+    path = Path(source)
+    if is_archive(path) and not path.is_dir():
+        return _ready(path, framework, check_layout)
+    try:
+        # Without a name from the start, so that nothing stays behind however this process ends.
+        file = tempfile.TemporaryFile(prefix="mme-")  # noqa: SIM115 - the package closes it
+    except OSError as error:
+        raise StorageError(f"cannot make a temporary file: {error.strerror or error}", hint="see TMPDIR") from error
+    try:
+        archive = pack(path, file, framework=framework, check_layout=check_layout)
+        try:
+            file.flush()
+        except OSError as error:
+            raise StorageError(f"cannot write the archive of {path}: {error.strerror or error}") from error
+        handle = file.fileno()
+        return Package(handle=handle, archive=archive, close=file.close, stamp=stamp_of(handle))
+    except BaseException:
+        file.close()
+        raise
+
+
+def _ready(path: Path, framework: str | None, check_layout: bool) -> Package:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise InvalidInputError(f"there is no archive at {path}") from error
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    try:
+        stamp = stamp_of(file.fileno())
+        archive = inspect(file)
+        if check_layout:
+            check(archive.paths, framework)
+        if stamp != stamp_of(file.fileno()) or os.fstat(file.fileno()).st_size != archive.size:
+            raise InvalidInputError(f"{path} changed while it was read", hint="register when nobody writes it")
+        return Package(handle=file.fileno(), archive=archive, close=file.close, stamp=stamp)
+    except BaseException:
+        file.close()
+        raise
