@@ -1,8 +1,8 @@
 """One instance: which models are on its volume and in its memory, and who waits for what.
 
-Room is given in order of asking. A copy that is being loaded holds a loader slot from `Download` to `loaded`; it may
-hold the slot while it waits for room on the volume, then for room in memory. Nothing that is loaded ever waits for
-room, so whoever waits for room in memory waits for something that ends.
+Room is given in order of asking: first on the volume, then a loader slot, which is held from `Download` to `loaded`,
+then in memory. Whoever waits for the volume holds no slot, and nothing that is loaded waits for anything, so whoever
+waits for a slot or for memory waits for something that ends.
 """
 
 from __future__ import annotations
@@ -123,25 +123,38 @@ class Instance:
         """Bring a copy that is absent or on the volume into memory, in turn."""
         if copy.state is _ON_DISK:
             self.on_disk.drop(copy.model)
-        copy.coming = True
-        self.queue.append(copy)
+        self._enqueue(copy)
         self.pump(commands)
+
+    def _enqueue(self, copy: Copy) -> None:
+        copy.coming = True
+        self.tally.disk_loads += copy.state is _ON_DISK
+        self.queue.append(copy)
 
     def pump(self, commands: list[Command]) -> None:
         """Give what has become free, slots and room, to those who wait for it, first come first served."""
         while self.memory_waiting and self._load(self.memory_waiting[0], commands):
             self.memory_waiting.popleft()
-        while self.volume_waiting and self._take_volume(self.volume_waiting[0], commands):
-            self.volume_waiting.popleft()
+        while self.volume_waiting and self._reserve_volume(self.volume_waiting[0], commands):
+            copy = self.volume_waiting.popleft()
+            if copy.coming:
+                self.queue.appendleft(copy)
         while self.queue and self.slots_free:
             copy = self.queue.popleft()
-            self.slots_free -= 1
-            copy.slot = True
-            if copy.state is _ON_DISK:
-                self.tally.disk_loads += 1
-                self._load_in_turn(copy, commands)
-            elif self.volume_waiting or not self._take_volume(copy, commands):
+            if not copy.disk and (self.volume_waiting or not self._reserve_volume(copy, commands)):
                 self.volume_waiting.append(copy)
+            elif copy.coming:
+                self._start(copy, commands)
+
+    def _start(self, copy: Copy, commands: list[Command]) -> None:
+        self.slots_free -= 1
+        copy.slot = True
+        if copy.state is _ABSENT:
+            copy.state = _DOWNLOADING
+            self.tally.s3_loads += 1
+            commands.append(Download(self.id, copy.model))
+        else:
+            self._load_in_turn(copy, commands)
 
     def _load_in_turn(self, copy: Copy, commands: list[Command]) -> None:
         if self.memory_waiting or not self._load(copy, commands):
@@ -189,8 +202,8 @@ class Instance:
                 short -= copy.memory
         return chosen
 
-    def _take_volume(self, copy: Copy, commands: list[Command]) -> bool:
-        """Reserve the volume and go on, or ask unused models to leave; False while there is no room."""
+    def _reserve_volume(self, copy: Copy, commands: list[Command]) -> bool:
+        """Reserve the volume, or ask unused models to leave; False while there is no room."""
         need = copy.footprint.disk_bytes - copy.disk
         short = self.volume_used - self.freeing_volume + need - self.policy.volume_bytes
         if short > 0:
@@ -199,12 +212,6 @@ class Instance:
             return self._gave_up(copy, commands)
         copy.disk += need
         self.volume_used += need
-        if copy.state is _ABSENT:
-            copy.state = _DOWNLOADING
-            self.tally.s3_loads += 1
-            commands.append(Download(self.id, copy.model))
-        else:
-            self._load_in_turn(copy, commands)
         return True
 
     def _clear_volume(self, short: int, commands: list[Command]) -> None:
@@ -251,8 +258,12 @@ class Instance:
             self.volume_used -= copy.disk - footprint.disk_bytes
             copy.disk = footprint.disk_bytes
             self._load_in_turn(copy, commands)
-        elif self.volume_waiting or not self._take_volume(copy, commands):
+        elif self.volume_waiting or not self._reserve_volume(copy, commands):
+            self._free_slot(copy)
+            copy.coming = True
             self.volume_waiting.append(copy)
+        elif copy.coming:
+            self._load_in_turn(copy, commands)
         self.pump(commands)
 
     def download_failed(self, copy: Copy, detail: str, commands: list[Command]) -> None:
@@ -388,8 +399,7 @@ class Instance:
         self._free_slot(copy)
         copy.pressed = copy.leaving = False
         if copy.waiting:
-            copy.coming = True
-            self.queue.append(copy)
+            self._enqueue(copy)
         elif copy.state is _ABSENT:
             del self.copies[copy.model]
             self._forget(copy)
