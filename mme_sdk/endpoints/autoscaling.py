@@ -1,0 +1,125 @@
+"""Application Auto Scaling of an endpoint's variants: read, attach, detach, put back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from mme_sdk.aws import Flow
+from mme_sdk.endpoints.calls import pages, scaling, together
+from mme_sdk.endpoints.description import ScalingDescription
+from mme_sdk.endpoints.requests import DIMENSION, scaling_target
+from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotFoundError
+
+__all__ = ["Attached", "attach", "detach", "put_back", "read", "read_if_allowed"]
+
+_POLICY = (
+    "PolicyName",
+    "PolicyType",
+    "StepScalingPolicyConfiguration",
+    "TargetTrackingScalingPolicyConfiguration",
+    "PredictiveScalingPolicyConfiguration",
+)
+_ACTION = ("ScheduledActionName", "Schedule", "Timezone", "StartTime", "EndTime", "ScalableTargetAction")
+_TARGET = ("MinCapacity", "MaxCapacity", "SuspendedState")
+
+
+@attrs.frozen(kw_only=True)
+class Attached:
+    """What Application Auto Scaling has for one variant: enough to take it off and put it back as it was.
+
+    Attributes:
+        variant: VariantName.
+        target: The scalable target, as described.
+        policies: Its scaling policies.
+        actions: Its scheduled actions.
+    """
+
+    variant: str
+    target: Mapping[str, Any] = attrs.field(hash=False)
+    policies: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
+    actions: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
+
+    def described(self) -> ScalingDescription:
+        """The same for users."""
+        return ScalingDescription(
+            min=int(self.target.get("MinCapacity", 0)),
+            max=int(self.target.get("MaxCapacity", 0)),
+            policies=self.policies,
+            schedule=self.actions,
+        )
+
+    def requests(self, endpoint: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+        """The requests that would attach it again, as (operation, parameters)."""
+        target = scaling_target(endpoint, self.variant)
+        return (
+            ("register_scalable_target", target | _only(_TARGET, self.target)),
+            *(("put_scaling_policy", target | _only(_POLICY, one)) for one in self.policies),
+            *(("put_scheduled_action", target | _only(_ACTION, one)) for one in self.actions),
+        )
+
+
+def _only(keys: Iterable[str], described: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: described[key] for key in keys if described.get(key) is not None}
+
+
+def read(endpoint: str, variants: Sequence[str]) -> Flow[dict[str, Attached]]:
+    """What is attached, by variant."""
+    if not variants:
+        return {}
+    by_resource = {scaling_target(endpoint, one)["ResourceId"]: one for one in variants}
+    targets = yield from pages(
+        scaling(
+            "describe_scalable_targets",
+            endpoint,
+            ServiceNamespace="sagemaker",
+            ResourceIds=list(by_resource),
+            ScalableDimension=DIMENSION,
+        ),
+        "ScalableTargets",
+    )
+    # Whatever else the service answers, a target of another endpoint is none of ours.
+    ours = [one for one in targets if one.get("ResourceId") in by_resource]
+    found = yield from together([_details(endpoint, by_resource[one["ResourceId"]], one) for one in ours])
+    return {one.variant: one for one in found}
+
+
+def read_if_allowed(endpoint: str, variants: Sequence[str]) -> Flow[tuple[dict[str, Attached], str | None]]:
+    """`read`, and why it could not be where the caller may not, or the service is not there.
+
+    An endpoint can be described and deleted without any right to Application Auto Scaling.
+    """
+    try:
+        return (yield from read(endpoint, variants)), None
+    except (AccessDeniedError, InvalidInputError) as error:
+        return {}, f"autoscaling could not be read: {error.message}"
+
+
+def _details(endpoint: str, variant: str, target: Mapping[str, Any]) -> Flow[Attached]:
+    where = scaling_target(endpoint, variant)
+    policies = yield from pages(scaling("describe_scaling_policies", endpoint, **where), "ScalingPolicies")
+    actions = yield from pages(scaling("describe_scheduled_actions", endpoint, **where), "ScheduledActions")
+    return Attached(variant=variant, target=target, policies=tuple(policies), actions=tuple(actions))
+
+
+def attach(endpoint: str, requests: Iterable[tuple[str, dict[str, Any]]]) -> Flow[None]:
+    """Send the requests that attach autoscaling; each replaces what was there under its name."""
+    for operation, params in requests:
+        yield scaling(operation, endpoint, **params)
+
+
+def detach(endpoint: str, variants: Iterable[str]) -> Flow[None]:
+    """Take autoscaling off; its policies and scheduled actions go with the target."""
+    for variant in variants:
+        try:
+            yield scaling("deregister_scalable_target", endpoint, **scaling_target(endpoint, variant))
+        except NotFoundError:
+            continue  # gone is what was wanted
+
+
+def put_back(endpoint: str, attached: Iterable[Attached]) -> Flow[None]:
+    """Attach again what was taken off."""
+    for one in attached:
+        yield from attach(endpoint, one.requests(endpoint))

@@ -1,0 +1,114 @@
+"""Create: the models, the configuration and the endpoint, or nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from mme_sdk.aws import Flow
+from mme_sdk.endpoints import autoscaling, deleting
+from mme_sdk.endpoints.calls import Now, look_if_there, patiently, sagemaker
+from mme_sdk.endpoints.description import EndpointDescription
+from mme_sdk.endpoints.differences import Change, differences
+from mme_sdk.endpoints.making import Made, make_config, unmake
+from mme_sdk.endpoints.reading import Live, read_live
+from mme_sdk.endpoints.spec import EndpointSpec
+from mme_sdk.endpoints.waiting import ProgressCallback, failure, until_settled
+from mme_sdk.errors import ConflictError, EndpointFailedError, MMEError
+
+__all__ = ["Creation", "create", "finish"]
+
+
+@attrs.frozen(kw_only=True)
+class Creation:
+    """A creation that was begun.
+
+    Attributes:
+        spec: What was asked for.
+        made: What the call made; empty where the endpoint was there already.
+        seen: The endpoint, where it was there already.
+    """
+
+    spec: EndpointSpec
+    made: tuple[Made, ...] = ()
+    seen: EndpointDescription | None = None
+
+    @property
+    def is_new(self) -> bool:
+        """Whether the call made the endpoint."""
+        return any(one.kind == "endpoint" for one in self.made)
+
+
+def create(spec: EndpointSpec) -> Flow[Creation]:
+    """Make what a spec describes; asking again for what exists is no error.
+
+    Raises:
+        ConflictError: An endpoint of this name exists and is something else; the message says what differs.
+        EndpointFailedError: An endpoint of this name exists and has failed.
+        MMEError: A step failed; everything that this call made is removed.
+    """
+    requests = spec.to_requests()
+    seen = yield from look_if_there(spec.name)
+    if seen is not None:
+        yield from _same_or_raise(spec, seen)
+        return Creation(spec=spec, seen=seen)
+    made = yield from make_config(requests, spec.name)
+    try:
+        yield from patiently(sagemaker("create_endpoint", spec.name, **requests.endpoint))
+    except BaseException as error:
+        there = (yield from look_if_there(spec.name)) if isinstance(error, MMEError) and error.sent else None
+        if there is None or there.config_name != requests.config_name:
+            yield from unmake(made, spec.name, error)
+            raise
+        # It answered badly and yet made the endpoint, or a twin of this call did.
+    return Creation(spec=spec, made=(*made, Made("endpoint", spec.name)))
+
+
+def _same_or_raise(spec: EndpointSpec, seen: EndpointDescription) -> Flow[None]:
+    facts: dict[str, Any] = {"endpoint": spec.name}
+    if seen.status == "Failed":
+        raise failure(seen, ())
+    if seen.status == "Deleting":
+        raise ConflictError(
+            f"endpoint {spec.name} is being deleted", hint="wait until it is gone, then create it again", **facts
+        )
+    if seen.config_name == spec.to_requests().config_name:
+        return
+    live: Live = yield from read_live(spec.name)
+    changes: tuple[Change, ...] = differences(live, spec)
+    if changes:
+        listed = "\n".join(f"  {one}" for one in changes)
+        raise ConflictError(
+            f"endpoint {spec.name} exists and is something else:\n{listed}",
+            hint="endpoints.apply(spec) changes it to match; endpoints.get(name) takes it as it is",
+            **facts,
+        )
+
+
+def finish(
+    creation: Creation, *, timeout: float, now: Now, progress: ProgressCallback | None = None
+) -> Flow[EndpointDescription]:
+    """Wait for a creation to end: attach autoscaling, or remove what was made.
+
+    Raises:
+        EndpointFailedError: It failed, with SageMaker's reason; everything that the creation made is removed.
+        WaitTimeoutError: The time is over; the creation goes on.
+    """
+    name = creation.spec.name
+    try:
+        seen = yield from until_settled(name, timeout=timeout, now=now, progress=progress, just_made=creation.is_new)
+    except EndpointFailedError as error:
+        if creation.is_new:
+            yield from _undo(creation, error, now)
+        raise
+    if creation.is_new:
+        yield from autoscaling.attach(name, creation.spec.to_requests().autoscaling)
+    return seen
+
+
+def _undo(creation: Creation, error: EndpointFailedError, now: Now) -> Flow[None]:
+    try:
+        yield from deleting.delete(creation.spec.name, only=creation.made, timeout=600, now=now)
+    except MMEError as trouble:
+        error.add_note(f"cleaning up failed: {trouble.message}; delete() of the endpoint's name goes on with it")

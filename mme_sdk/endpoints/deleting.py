@@ -1,0 +1,157 @@
+"""Delete: the endpoint, its autoscaling, its configurations and models; and nothing that is not its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from mme_sdk.aws import Flow, Sleep
+from mme_sdk.endpoints import autoscaling
+from mme_sdk.endpoints.calls import Now, absent_ok, look_if_there, pages, sagemaker
+from mme_sdk.endpoints.description import EndpointDescription
+from mme_sdk.endpoints.making import Made, remove
+from mme_sdk.endpoints.requests import is_derived_name, stem
+from mme_sdk.endpoints.waiting import ProgressCallback, until_gone
+from mme_sdk.errors import ConflictError, NotFoundError, WaitTimeoutError
+
+__all__ = ["Deletion", "delete", "owned", "survey"]
+
+
+@attrs.frozen(kw_only=True)
+class Deletion:
+    """What a delete removes, or would remove.
+
+    Attributes:
+        endpoint: The endpoint's name.
+        removed: Resources that belong to the endpoint, in the order of removal.
+        detached: Variants whose autoscaling goes.
+        kept: Resources that the endpoint uses, but that were not made for it.
+        notes: What could not be looked at, and why.
+        dry_run: Whether nothing was touched.
+    """
+
+    endpoint: str
+    removed: tuple[Made, ...] = ()
+    detached: tuple[str, ...] = ()
+    kept: tuple[Made, ...] = ()
+    notes: tuple[str, ...] = ()
+    dry_run: bool = False
+
+    def __str__(self) -> str:
+        verb = "would remove" if self.dry_run else "removed"
+        lines = [f"{verb} {one}" for one in self.removed]
+        lines += [f"{verb} autoscaling of variant {one}" for one in self.detached]
+        lines += [f"kept {one}: not made for this endpoint" for one in self.kept]
+        lines += self.notes
+        return "\n".join(lines) or f"nothing of endpoint {self.endpoint} is there"
+
+
+def owned(endpoint: str) -> Flow[tuple[Made, ...]]:
+    """Every configuration and model that was made for an endpoint, known by their names; configurations first."""
+    part = stem(endpoint)
+    configs = yield from pages(
+        sagemaker("list_endpoint_configs", endpoint, NameContains=part, SortBy="CreationTime", SortOrder="Descending"),
+        "EndpointConfigs",
+    )
+    models = yield from pages(
+        sagemaker("list_models", endpoint, NameContains=part, SortBy="CreationTime", SortOrder="Descending"), "Models"
+    )
+    return (
+        *(Made("config", n) for n in (one["EndpointConfigName"] for one in configs) if is_derived_name(endpoint, n)),
+        *(Made("model", n) for n in (one["ModelName"] for one in models) if is_derived_name(endpoint, n)),
+    )
+
+
+def survey(endpoint: str) -> Flow[tuple[Deletion, EndpointDescription | None]]:
+    """What a delete would do."""
+    seen = yield from look_if_there(endpoint)
+    mine = yield from owned(endpoint)
+    if seen is None:
+        return Deletion(endpoint=endpoint, removed=mine, dry_run=True), None
+    kept: list[Made] = []
+    if seen.config_name and Made("config", seen.config_name) not in mine:
+        config = yield from absent_ok(
+            sagemaker("describe_endpoint_config", endpoint, EndpointConfigName=seen.config_name)
+        )
+        if config is not None:
+            kept.append(Made("config", seen.config_name))
+            names = dict.fromkeys(one.get("ModelName") for one in config.get("ProductionVariants", []))
+            # A model that a foreign configuration uses stays, whatever its name.
+            kept += [Made("model", name) for name in names if name]
+    attached, trouble = yield from autoscaling.read_if_allowed(endpoint, [one.name for one in seen.variants])
+    deletion = Deletion(
+        endpoint=endpoint,
+        removed=(Made("endpoint", endpoint), *(one for one in mine if one not in kept)),
+        detached=tuple(attached),
+        kept=tuple(kept),
+        notes=() if trouble is None else (trouble,),
+        dry_run=True,
+    )
+    return deletion, seen
+
+
+def delete(
+    endpoint: str,
+    *,
+    timeout: float,
+    now: Now,
+    dry_run: bool = False,
+    only: Sequence[Made] | None = None,
+    progress: ProgressCallback | None = None,
+) -> Flow[Deletion]:
+    """Delete an endpoint and what belongs to it, and wait until it is gone; what is not there is no error.
+
+    Args:
+        endpoint: The endpoint's name.
+        timeout: Seconds to wait at most.
+        now: The clock.
+        dry_run: Only say what would go.
+        only: Remove no other configurations and models than these.
+        progress: Told of every look.
+
+    Returns:
+        What was removed and what was kept.
+
+    Raises:
+        WaitTimeoutError: The time is over; delete again to go on.
+    """
+    plan, seen = yield from survey(endpoint)
+    if only is not None:
+        plan = attrs.evolve(plan, removed=tuple(one for one in plan.removed if one in only))
+    if dry_run:
+        return plan
+    start = now()
+    if seen is not None:
+        yield from _delete_endpoint(endpoint, seen, deadline=start + timeout, now=now)
+        yield from until_gone(endpoint, timeout=max(start + timeout - now(), 0.001), now=now, progress=progress)
+        yield from autoscaling.detach(endpoint, plan.detached)
+    for one in plan.removed:
+        if one.kind == "endpoint":
+            continue
+        yield from absent_ok(remove(one, endpoint))
+    return attrs.evolve(plan, dry_run=False)
+
+
+def _delete_endpoint(endpoint: str, seen: EndpointDescription, *, deadline: float, now: Now) -> Flow[None]:
+    if seen.status == "Deleting":
+        return
+    pause = 0.5
+    while True:
+        try:
+            yield remove(Made("endpoint", endpoint), endpoint)
+        except NotFoundError:
+            return
+        except ConflictError as error:
+            # An endpoint that is being created or updated cannot be deleted yet.
+            left = deadline - now()
+            if left <= 0:
+                raise WaitTimeoutError(
+                    f"endpoint {endpoint} could not be deleted in time: {error.message}",
+                    hint="delete() again: it goes on where it stopped",
+                    endpoint=endpoint,
+                ) from error
+            yield Sleep(min(pause, left))
+            pause = min(pause * 1.5, 10.0)
+        else:
+            return

@@ -1,0 +1,211 @@
+"""What SageMaker says about an endpoint, parsed; what it adds tomorrow stays in `raw`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, TypeVar
+
+import attrs
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mme_sdk.errors import ServiceError
+
+__all__ = ["EndpointDescription", "ScalingDescription", "VariantDescription", "parse_endpoint", "parse_summary"]
+
+
+@attrs.frozen(kw_only=True)
+class ScalingDescription:
+    """Autoscaling as it is attached to a variant.
+
+    Attributes:
+        min: Instances at least.
+        max: Instances at most.
+        policies: Scaling policies, as Application Auto Scaling describes them.
+        schedule: Scheduled actions, as Application Auto Scaling describes them.
+    """
+
+    min: int
+    max: int
+    policies: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False, repr=lambda value: str(len(value)))
+    schedule: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False, repr=lambda value: str(len(value)))
+
+
+@attrs.frozen(kw_only=True)
+class VariantDescription:
+    """A production variant as it runs.
+
+    Attributes:
+        name: VariantName.
+        instance_type: Its instances' type; None where serverless or not read.
+        instance_count: Instances that run now.
+        desired_count: Instances that should run.
+        weight: Share of the traffic now, relative to the others.
+        desired_weight: Share that it should have.
+        model_name: Name of the SageMaker model; None where not read.
+        images: Images as they were resolved.
+        autoscaling: What is attached; None where nothing is, or not read.
+    """
+
+    name: str
+    instance_type: str | None = None
+    instance_count: int | None = None
+    desired_count: int | None = None
+    weight: float | None = None
+    desired_weight: float | None = None
+    model_name: str | None = None
+    images: tuple[str, ...] = ()
+    autoscaling: ScalingDescription | None = None
+
+
+@attrs.frozen(kw_only=True)
+class EndpointDescription:
+    """An endpoint as SageMaker describes it.
+
+    Attributes:
+        name: EndpointName.
+        status: EndpointStatus, as SageMaker wrote it.
+        arn: EndpointArn.
+        config_name: Name of the configuration in use.
+        failure_reason: FailureReason of the last change, if it failed; the status may still say InService.
+        mode: `MultiModel` or `SingleModel`; None where not read.
+        model_data: S3 prefix or archive; None where not read or none.
+        variants: Its production variants.
+        tags: Its tags; empty where not read.
+        created: When it was created.
+        modified: When it last changed.
+        pending_config: Name of the configuration that an update in progress brings.
+        notes: What could not be read, and why.
+        raw: SageMaker's whole answer.
+    """
+
+    name: str
+    status: str
+    arn: str = ""
+    config_name: str | None = None
+    failure_reason: str | None = None
+    mode: str | None = None
+    model_data: str | None = None
+    variants: tuple[VariantDescription, ...] = ()
+    tags: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    created: datetime | None = None
+    modified: datetime | None = None
+    pending_config: str | None = None
+    notes: tuple[str, ...] = ()
+    raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False, hash=False, eq=False)
+
+    @property
+    def region(self) -> str | None:
+        """The region, from the ARN."""
+        parts = self.arn.split(":")
+        return parts[3] if len(parts) > 3 else None
+
+    @property
+    def log_group(self) -> str:
+        """The CloudWatch log group of its containers."""
+        return f"/aws/sagemaker/Endpoints/{self.name}"
+
+    @property
+    def logs_url(self) -> str | None:
+        """The log group in the AWS console."""
+        if self.region is None:
+            return None
+        group = self.log_group.replace("/", "$252F")
+        return (
+            f"https://{self.region}.console.aws.amazon.com/cloudwatch/home?region={self.region}"
+            f"#logsV2:log-groups/log-group/{group}"
+        )
+
+
+class _Image(BaseModel):
+    SpecifiedImage: str | None = None
+    ResolvedImage: str | None = None
+
+
+class _Variant(BaseModel):
+    VariantName: str
+    DeployedImages: list[_Image] = Field(default_factory=list)
+    CurrentWeight: float | None = None
+    DesiredWeight: float | None = None
+    CurrentInstanceCount: int | None = None
+    DesiredInstanceCount: int | None = None
+
+
+class _Pending(BaseModel):
+    EndpointConfigName: str | None = None
+
+
+class _Endpoint(BaseModel):
+    model_config = ConfigDict(extra="ignore")
+
+    EndpointName: str
+    EndpointStatus: str
+    EndpointArn: str = ""
+    EndpointConfigName: str | None = None
+    FailureReason: str | None = None
+    CreationTime: datetime | None = None
+    LastModifiedTime: datetime | None = None
+    ProductionVariants: list[_Variant] = Field(default_factory=list)
+    PendingDeploymentSummary: _Pending | None = None
+
+
+Wire = TypeVar("Wire", bound=BaseModel)
+
+
+def parse(kind: type[Wire], answer: Any, subject: str) -> Wire:
+    """Parse an answer.
+
+    Raises:
+        ServiceError: It lacks what the API promises.
+    """
+    try:
+        return kind.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise ServiceError(f"{subject}: the answer is none ({where}: {first['msg']})") from None
+
+
+def parse_endpoint(answer: Mapping[str, Any]) -> EndpointDescription:
+    """DescribeEndpoint's answer."""
+    wire = parse(_Endpoint, answer, "describe_endpoint")
+    pending = wire.PendingDeploymentSummary
+    return EndpointDescription(
+        name=wire.EndpointName,
+        status=wire.EndpointStatus,
+        arn=wire.EndpointArn,
+        config_name=wire.EndpointConfigName,
+        failure_reason=wire.FailureReason or None,
+        created=wire.CreationTime,
+        modified=wire.LastModifiedTime,
+        pending_config=pending.EndpointConfigName if pending else None,
+        variants=tuple(
+            VariantDescription(
+                name=one.VariantName,
+                instance_count=one.CurrentInstanceCount,
+                desired_count=one.DesiredInstanceCount,
+                weight=one.CurrentWeight,
+                desired_weight=one.DesiredWeight,
+                images=tuple(
+                    image.ResolvedImage or image.SpecifiedImage or ""
+                    for image in one.DeployedImages
+                    if image.ResolvedImage or image.SpecifiedImage
+                ),
+            )
+            for one in wire.ProductionVariants
+        ),
+        raw={key: value for key, value in answer.items() if key != "ResponseMetadata"},
+    )
+
+
+def parse_summary(answer: Mapping[str, Any]) -> EndpointDescription:
+    """One item of ListEndpoints' answer."""
+    wire = parse(_Endpoint, answer, "list_endpoints")
+    return EndpointDescription(
+        name=wire.EndpointName,
+        status=wire.EndpointStatus,
+        arn=wire.EndpointArn,
+        created=wire.CreationTime,
+        modified=wire.LastModifiedTime,
+        raw=dict(answer),
+    )
