@@ -6,13 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mme_sdk.local.control.settings import ControlSettings
+    from mme_sdk.local.faults import Fault, Faults
     from mme_sdk.local.host import LocalCredentials, LocalSageMaker
     from mme_sdk.local.s3 import S3Server
 
-__all__ = ["ControlSettings", "LocalCredentials", "LocalSageMaker", "S3Server"]
+__all__ = ["ControlSettings", "Fault", "Faults", "LocalCredentials", "LocalSageMaker", "S3Server"]
 
 _HOMES = {
     "ControlSettings": "mme_sdk.local.control.settings",
+    "Fault": "mme_sdk.local.faults",
+    "Faults": "mme_sdk.local.faults",
     "LocalCredentials": "mme_sdk.local.host",
     "LocalSageMaker": "mme_sdk.local.host",
     "S3Server": "mme_sdk.local.s3",

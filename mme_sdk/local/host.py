@@ -24,6 +24,7 @@ import attrs
 from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError
 from mme_sdk.local.contracts import HostContext, Hosting
 from mme_sdk.local.control.settings import ControlSettings
+from mme_sdk.local.faults import Faults
 from mme_sdk.local.s3 import S3Server
 
 if TYPE_CHECKING:
@@ -60,7 +61,12 @@ class LocalSageMaker:
         images: Program by image name; every other image runs in the Python container.
         settings: How hosting behaves: memory, download bandwidth, …
         control: How long the control plane takes.
+        seed: For the dice of `faults`.
         hosting: Makes what runs the endpoints, for tests of the control plane alone.
+
+    Attributes:
+        faults: Trouble on demand, for `add`, `remove`, `list` and `clear`.
+        hosting: What runs the endpoints; lives on this host's event loop.
 
     Example:
         >>> with LocalSageMaker() as aws:  # doctest: +SKIP
@@ -78,6 +84,7 @@ class LocalSageMaker:
         images: Mapping[str, Any] | None = None,
         settings: Any = None,
         control: ControlSettings | None = None,
+        seed: int = 0,
         hosting: Callable[[HostContext], Hosting] | None = None,
     ) -> None:
         self.data_dir = None if data_dir is None else Path(data_dir)
@@ -90,6 +97,8 @@ class LocalSageMaker:
         self._settings = settings
         self._control = control or ControlSettings()
         self._make_hosting = hosting or _local_hosting
+        self.faults = Faults(seed)
+        self.hosting: Hosting | None = None
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
@@ -264,12 +273,13 @@ class LocalSageMaker:
                 account_id=self.account_id,
                 images=self._images,
                 settings=self._settings,
+                faults=self.faults,
             )
-            hosting = self._make_hosting(context)
+            hosting = self.hosting = self._make_hosting(context)
             started.push_async_callback(hosting.close)
             account = Account(account_id=self.account_id, region=self.region)
             resources = Resources(store, account, utc_now)
-            endpoints = Endpoints(resources, hosting, self._control)
+            endpoints = Endpoints(resources, hosting, self._control, self.faults)
             started.push_async_callback(endpoints.close)
             await endpoints.resume()
             server = Server(

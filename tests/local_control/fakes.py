@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mme_sdk.local.contracts import Deployment, HostContext, HostingError, Invocation, InvocationAnswer
+from mme_sdk.local.contracts import Deployment, Gate, HostContext, HostingError, Invocation, InvocationAnswer
 
 
 class FakeHosting:
@@ -15,13 +15,15 @@ class FakeHosting:
         self.running: dict[str, Deployment] = {}
         self.log: list[tuple] = []
 
-    async def deploy(self, deployment: Deployment) -> None:
+    async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
         self.log.append(("deploy", deployment.endpoint, deployment.config_name))
         for variant in deployment.variants:
             for container in variant.containers:
                 if container.image.startswith("broken"):
                     text = f"The primary container for production variant {variant.name} did not pass the ping health"
                     raise HostingError(f"{text} check.")
+        if gate is not None and deployment.endpoint in self.running:
+            await gate(lambda share: self.log.append(("share", deployment.endpoint, share)))
         self.running[deployment.endpoint] = deployment
 
     async def scale(self, endpoint: str, variant: str, instance_count: int) -> None:

@@ -4,29 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from mme_sdk.local.contracts import Hosting, HostingError
 from mme_sdk.local.control.plan import deployment
 from mme_sdk.local.control.resources import Resources, page, select
+from mme_sdk.local.control.rollout import gate
 from mme_sdk.local.control.rules import containers_of
 from mme_sdk.local.control.settings import ControlSettings
+from mme_sdk.local.faults import Faults
 from mme_sdk.local.wire import ApiError
 
 __all__ = ["Endpoints"]
 
 _log = logging.getLogger(__name__)
 _BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+_CAPACITY = (
+    "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. "
+    "Please retry using a different ML instance type or after some time."
+)
+_INTERNAL = "Request to service failed. If failure persists after retry, contact customer support."
+_KEPT = ("Serving", "Target")  # members of a document that are not shown
 
 
 class Endpoints:
     """Endpoints: documents, and one task for each that is on its way.
 
+    A document holds `Serving`, what runs (configuration, models and sizes, for they may be deleted meanwhile), and
+    `Target`, what a creation or an update is bringing up.
+
     Args:
         resources: Models, configurations, tags, store.
         hosting: What runs them.
         settings: How long things take.
+        faults: Trouble on demand.
         sleep: Waits on the event loop.
     """
 
@@ -35,30 +47,44 @@ class Endpoints:
         resources: Resources,
         hosting: Hosting,
         settings: ControlSettings,
+        faults: Faults,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._resources = resources
         self._store = resources.store
         self._hosting = hosting
         self._settings = settings
+        self._faults = faults
         self._sleep = sleep
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        # Set by the services beside: which of these alarms ring, and which variants of an endpoint are scaled.
+        self.ringing: Callable[[Sequence[str]], list[str]] = lambda _: []
+        self.scaled_variants: Callable[[str], set[str]] = lambda _: set()
 
     async def resume(self) -> None:
         """Bring back what an earlier host was running or changing; returns when what was in service serves again."""
-        waiting = []
+        await asyncio.gather(
+            *(
+                self._start(name, self._resume(name, document))
+                for name, document in list(self._store.all("endpoint"))
+                if document["EndpointStatus"] != "Failed"
+            )
+        )
         for name, document in list(self._store.all("endpoint")):
-            match document["EndpointStatus"]:
-                case "InService":
-                    waiting.append(self._start(name, self._bring_up(name, provisioning=0)))
-                case "Creating":
-                    self._start(name, self._bring_up(name, provisioning=self._settings.provisioning))
-                case "Updating" | "RollingBack":
-                    # The fleet that was being built is gone with the host: serve the old one, then update again.
-                    waiting.append(self._start(name, self._resume_update(name)))
-                case "Deleting":
-                    self._start(name, self._take_down(name))
-        await asyncio.gather(*waiting)
+            if document["EndpointStatus"] == "Creating":
+                self._start(name, self._create(name))
+            elif document["EndpointStatus"] == "Updating":
+                self._start(name, self._update(name))
+
+    async def _resume(self, name: str, document: dict[str, Any]) -> None:
+        if document["EndpointStatus"] == "Deleting":
+            await self._delete(name)
+        elif "Serving" in document:
+            reason = await self._deploy(name, document["Serving"])
+            if reason is not None:
+                self._set(name, EndpointStatus="Failed", FailureReason=reason)
+            elif document["EndpointStatus"] == "RollingBack" or "Target" not in document:
+                self._settle(name, document["Serving"])
 
     async def close(self) -> None:
         """Stop every task; the documents stay as they are and are resumed by the next host."""
@@ -74,6 +100,7 @@ class Endpoints:
         config = self._resources.find("endpoint-config", params["EndpointConfigName"])
         arn = self._resources.account.arn("endpoint", name)
         now = self._resources.now()
+        target = self._target(config)
         self._resources.tag_new(arn, params.get("Tags"))
         document = {
             "EndpointName": name,
@@ -81,22 +108,28 @@ class Endpoints:
             "EndpointStatus": "Creating",
             "CreationTime": now,
             "LastModifiedTime": now,
-            "Target": self._target(config),
+            "LastDeploymentConfig": params.get("DeploymentConfig"),
+            "Target": target,
         }
-        self._store.put("endpoint", name, document)
-        self._start(name, self._bring_up(name, provisioning=self._settings.provisioning))
+        self._store.put("endpoint", name, {key: value for key, value in document.items() if value is not None})
+        self._start(name, self._create(name))
         return {"EndpointArn": arn}
 
     def describe_endpoint(self, params: dict[str, Any]) -> dict[str, Any]:
         """DescribeEndpoint."""
         document = self._resources.find("endpoint", params["EndpointName"])
         shown = document.get("Serving") or document["Target"]
-        answer = {key: value for key, value in document.items() if key not in ("Serving", "Target")}
+        answer = {key: value for key, value in document.items() if key not in _KEPT}
         answer["EndpointConfigName"] = shown["Config"]["EndpointConfigName"]
         if "Serving" in document:
-            answer["ProductionVariants"] = [
-                _summary(variant, shown) for variant in shown["Config"]["ProductionVariants"]
-            ]
+            answer["ProductionVariants"] = _summaries(shown)
+        if "Target" in document and document["EndpointStatus"] in ("Creating", "Updating"):
+            target = document["Target"]
+            answer["PendingDeploymentSummary"] = {
+                "EndpointConfigName": target["Config"]["EndpointConfigName"],
+                "ProductionVariants": _summaries(target),
+                "StartTime": document["LastModifiedTime"],
+            }
         return answer
 
     def list_endpoints(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -105,22 +138,89 @@ class Endpoints:
         summaries = [{key: document[key] for key in members} for _, document in self._store.all("endpoint")]
         return page(select(summaries, params, "EndpointName"), params, "Endpoints")
 
+    def update_endpoint(self, params: dict[str, Any]) -> dict[str, Any]:
+        """UpdateEndpoint."""
+        name = params["EndpointName"]
+        document = self._rests_in_service(name)
+        serving = document["Serving"]
+        target = self._target(self._resources.find("endpoint-config", params["EndpointConfigName"]))
+        self._refuse_scaled(name, serving, target)
+        if params.get("RetainAllVariantProperties"):
+            dropped = {one["VariantPropertyType"] for one in params.get("ExcludeRetainedVariantProperties", [])}
+            for variant, size in target["Sizes"].items():
+                for member in ("DesiredInstanceCount", "DesiredWeight"):
+                    if member not in dropped and variant in serving["Sizes"]:
+                        size[member] = serving["Sizes"][variant][member]
+        elif params.get("ExcludeRetainedVariantProperties"):
+            text = "ExcludeRetainedVariantProperties can only be specified when RetainAllVariantProperties is true."
+            raise ApiError("ValidationException", text)
+        rollout = params.get("DeploymentConfig")
+        if rollout is None and params.get("RetainDeploymentConfig"):
+            rollout = document.get("LastDeploymentConfig")
+        self._set(name, EndpointStatus="Updating", FailureReason=None, Target=target, LastDeploymentConfig=rollout)
+        self._start(name, self._update(name))
+        return {"EndpointArn": document["EndpointArn"]}
+
+    def update_weights_and_capacities(self, params: dict[str, Any]) -> dict[str, Any]:
+        """UpdateEndpointWeightsAndCapacities."""
+        name = params["EndpointName"]
+        document = self._rests_in_service(name)
+        sizes = document["Serving"]["Sizes"]
+        for wanted in params["DesiredWeightsAndCapacities"]:
+            variant = wanted["VariantName"]
+            if variant not in sizes:
+                text = f'Could not find variant "{variant}" of endpoint "{document["EndpointArn"]}".'
+                raise ApiError("ValidationException", text)
+            if wanted.get("DesiredInstanceCount", 1) < 1:
+                raise ApiError("ValidationException", f"DesiredInstanceCount of variant {variant} must be at least 1.")
+            sizes[variant] |= {key: wanted[key] for key in ("DesiredInstanceCount", "DesiredWeight") if key in wanted}
+        self._set(name, EndpointStatus="Updating", FailureReason=None, Serving=document["Serving"])
+        self._start(name, self._resize(name))
+        return {"EndpointArn": document["EndpointArn"]}
+
     def delete_endpoint(self, params: dict[str, Any]) -> dict[str, Any]:
         """DeleteEndpoint."""
         name = params["EndpointName"]
-        self._idle(name)
+        self._rests(name)
         self._set(name, EndpointStatus="Deleting")
-        self._start(name, self._take_down(name))
+        self._start(name, self._delete(name))
         return {}
 
-    def _idle(self, name: str) -> dict[str, Any]:
+    def size(self, name: str, variant: str) -> int | None:
+        """Desired instances of a variant; None where it does not serve."""
+        document = self._store.get("endpoint", name) or {}
+        size = document.get("Serving", {}).get("Sizes", {}).get(variant)
+        return None if size is None else int(size["DesiredInstanceCount"])
+
+    def _rests(self, name: str) -> dict[str, Any]:
         document = self._resources.find("endpoint", name)
         if document["EndpointStatus"] in _BUSY:
             raise ApiError("ValidationException", f'Cannot update in-progress endpoint "{document["EndpointArn"]}".')
         return document
 
+    def _rests_in_service(self, name: str) -> dict[str, Any]:
+        document = self._rests(name)
+        if "Serving" not in document or document["EndpointStatus"] == "Failed":
+            text = f'Cannot update endpoint "{document["EndpointArn"]}" in status {document["EndpointStatus"]}.'
+            raise ApiError("ValidationException", text)
+        return document
+
+    def _refuse_scaled(self, name: str, serving: dict[str, Any], target: dict[str, Any]) -> None:
+        types = {one["VariantName"]: one.get("InstanceType") for one in target["Config"]["ProductionVariants"]}
+        scaled = self.scaled_variants(name)
+        changed = [
+            one["VariantName"]
+            for one in serving["Config"]["ProductionVariants"]
+            if one["VariantName"] in scaled and types.get(one["VariantName"]) != one.get("InstanceType")
+        ]
+        if changed:
+            raise ApiError(
+                "ValidationException",
+                f'The variant(s) "[{", ".join(changed)}]" must be deregistered as scalable targets with AWS Auto '
+                "Scaling before they can be removed or have their instance type modified.",
+            )
+
     def _target(self, config: dict[str, Any]) -> dict[str, Any]:
-        """Everything a deployment needs, kept with the endpoint: models and configurations may be deleted meanwhile."""
         return {
             "Config": {key: config[key] for key in ("EndpointConfigName", "ProductionVariants")},
             "Models": self._resources.models_of(config),
@@ -140,59 +240,97 @@ class Endpoints:
         self._store.put("endpoint", name, document)
         return document
 
+    def _settle(self, name: str, serving: dict[str, Any], reason: str | None = None) -> None:
+        for size in serving["Sizes"].values():
+            size |= {"CurrentInstanceCount": size["DesiredInstanceCount"], "CurrentWeight": size["DesiredWeight"]}
+        self._set(name, EndpointStatus="InService", Serving=serving, Target=None, FailureReason=reason)
+
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=f"endpoint {name}")
         self._tasks[name] = task
         task.add_done_callback(lambda done: self._tasks.pop(name) if self._tasks.get(name) is done else None)
         return task
 
-    async def _deploy(self, name: str, target: dict[str, Any]) -> str | None:
-        """Run a target; the reason where it failed."""
+    async def _attempt(self, name: str, work: Awaitable[None]) -> str | None:
+        """Await what hosting does; the reason where it failed."""
         try:
-            await self._hosting.deploy(deployment(name, target["Config"], target["Models"], target["Sizes"]))
+            await work
         except HostingError as error:
             return str(error)
-        except Exception:  # noqa: BLE001 - the endpoint must not stay Creating for ever
-            _log.exception("deploying %s failed", name)
-            return "Request to service failed. If failure persists after retry, contact customer support."
+        except Exception:  # noqa: BLE001 - the endpoint must not stay on its way for ever
+            _log.exception("hosting failed at %s", name)
+            return _INTERNAL
         return None
 
-    async def _bring_up(self, name: str, *, provisioning: float) -> None:
-        await self._sleep(provisioning)
-        document = self._resources.find("endpoint", name)
-        target = document.get("Serving") or document["Target"]
-        reason = await self._deploy(name, target)
+    async def _deploy(self, name: str, target: dict[str, Any], rollout: dict[str, Any] | None = None) -> str | None:
+        instances = sum(size["DesiredInstanceCount"] for size in target["Sizes"].values())
+        shift = gate(
+            rollout or {},
+            instances,
+            scale=self._settings.wait_scale,
+            ringing=self.ringing,
+            sleep=self._sleep,
+        )
+        plan = deployment(name, target["Config"], target["Models"], target["Sizes"])
+        return await self._attempt(name, self._hosting.deploy(plan, gate=shift))
+
+    async def _provision(self, name: str, operation: str, seconds: float) -> str | None:
+        await self._sleep(seconds)
+        fault = self._faults.strike("capacity", operation=operation, endpoint=name)
+        return None if fault is None else fault.message or _CAPACITY
+
+    async def _create(self, name: str) -> None:
+        target = self._resources.find("endpoint", name)["Target"]
+        reason = await self._provision(name, "CreateEndpoint", self._settings.provisioning)
+        reason = reason or await self._deploy(name, target)
         if reason is None:
-            self._set(name, EndpointStatus="InService", Serving=target, Target=None, FailureReason=None)
+            self._settle(name, target)
         else:
             self._set(name, EndpointStatus="Failed", FailureReason=reason)
 
-    async def _take_down(self, name: str) -> None:
+    async def _update(self, name: str) -> None:
+        document = self._resources.find("endpoint", name)
+        reason = await self._provision(name, "UpdateEndpoint", self._settings.provisioning)
+        reason = reason or await self._deploy(name, document["Target"], document.get("LastDeploymentConfig"))
+        if reason is None:
+            self._settle(name, document["Target"])
+        else:
+            self._set(name, EndpointStatus="RollingBack", Target=None, FailureReason=reason)
+            await self._sleep(self._settings.provisioning)
+            self._settle(name, document["Serving"], reason)
+
+    async def _resize(self, name: str) -> None:
+        serving = self._resources.find("endpoint", name)["Serving"]
+        reason = await self._provision(name, "UpdateEndpointWeightsAndCapacities", self._settings.scaling)
+        if reason is None:
+            weights = {variant: size["DesiredWeight"] for variant, size in serving["Sizes"].items()}
+            reason = await self._attempt(name, self._hosting.reweigh(name, weights))
+        for variant, size in serving["Sizes"].items():
+            if reason is None and size["DesiredInstanceCount"] != size["CurrentInstanceCount"]:
+                work = self._hosting.scale(name, variant, size["DesiredInstanceCount"])
+                reason = await self._attempt(name, work)
+        if reason is not None:  # back to what serves
+            for size in serving["Sizes"].values():
+                size |= {"DesiredInstanceCount": size["CurrentInstanceCount"], "DesiredWeight": size["CurrentWeight"]}
+        self._settle(name, serving, reason)
+
+    async def _delete(self, name: str) -> None:
         await self._hosting.remove(name)
         await self._sleep(self._settings.deletion)
         arn = self._resources.find("endpoint", name)["EndpointArn"]
         self._store.delete("endpoint", name)
         self._store.delete("tags", arn)
 
-    async def _resume_update(self, name: str) -> None:
-        document = self._resources.find("endpoint", name)
-        reason = await self._deploy(name, document["Serving"])
-        if reason is not None:
-            self._set(name, EndpointStatus="Failed", FailureReason=reason)
+
+def _summaries(shown: dict[str, Any]) -> list[dict[str, Any]]:
+    return [_summary(variant, shown) for variant in shown["Config"]["ProductionVariants"]]
 
 
 def _summary(variant: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
     size = shown["Sizes"][variant["VariantName"]]
-    model = shown["Models"][variant["ModelName"]]
+    images = [one["Image"] for one in containers_of(shown["Models"][variant["ModelName"]]) if "Image" in one]
     return {
         "VariantName": variant["VariantName"],
-        "DeployedImages": [
-            {"SpecifiedImage": one["Image"], "ResolvedImage": one["Image"]}
-            for one in containers_of(model)
-            if "Image" in one
-        ],
-        "CurrentWeight": size.get("CurrentWeight", size["DesiredWeight"]),
-        "DesiredWeight": size["DesiredWeight"],
-        "CurrentInstanceCount": size.get("CurrentInstanceCount", size["DesiredInstanceCount"]),
-        "DesiredInstanceCount": size["DesiredInstanceCount"],
+        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image} for image in images],
+        **size,
     }

@@ -38,4 +38,6 @@ class SageMaker:
             "ListEndpoints": endpoints.list_endpoints,
             "ListModels": resources.list_models,
             "ListTags": resources.list_tags,
+            "UpdateEndpoint": endpoints.update_endpoint,
+            "UpdateEndpointWeightsAndCapacities": endpoints.update_weights_and_capacities,
         }
