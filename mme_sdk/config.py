@@ -9,7 +9,7 @@ import attrs
 
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["RetryPolicy", "Timeouts"]
+__all__ = ["ColdStart", "RetryPolicy", "Timeouts"]
 
 
 def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
@@ -47,6 +47,11 @@ class RetryPolicy:
         fault_base: First limit of the wait after a 5xx or a failed connection, seconds.
         fault_cap: Largest limit of that wait, seconds.
         fault_attempts: Attempts in all at a request that keeps meeting faults.
+        budget: Tokens of an endpoint that pay for retries; a success gives one back. One budget for throttling (5 a
+            retry), one for faults (14): when it is spent, only first attempts are made.
+        breaker_faults: Faults in a row at an endpoint after which faults are not retried for `breaker_rest` seconds;
+            first attempts always are made.
+        breaker_rest: See `breaker_faults`.
 
     Example:
         >>> RetryPolicy(fault_attempts=1).throttle_cap
@@ -58,3 +63,37 @@ class RetryPolicy:
     fault_base: float = attrs.field(default=0.05, validator=_positive)
     fault_cap: float = attrs.field(default=5.0, validator=_positive)
     fault_attempts: int = attrs.field(default=4, validator=_positive)
+    budget: int = attrs.field(default=500, validator=_positive)
+    breaker_faults: int = attrs.field(default=20, validator=_positive)
+    breaker_rest: float = attrs.field(default=5.0, validator=_positive)
+
+
+@attrs.frozen(kw_only=True)
+class ColdStart:
+    """How loading models are waited for.
+
+    Attributes:
+        expected: Seconds that a load takes, for a model of which nothing is known.
+        bandwidth: Bytes a second at which an archive of known size is fetched and loaded, until loads were seen.
+        overhead: Seconds a load takes besides its bytes, until loads were seen.
+        look_cost: Seconds of waiting that one more attempt is worth; more makes the waits longer and the looks fewer.
+        warm_for: Seconds after an answer for which a model is taken to be loaded; learned from there on.
+        slots: Models of one endpoint that may be cold-started at a time, to begin with; adapts to what the fleet bears.
+        max_slots: The most of them.
+        failed_loads: Failures in a row of a model that never answered, after which calls to it fail at once.
+        failed_rest: Seconds for which they do.
+
+    Example:
+        >>> ColdStart(expected=30).slots
+        4
+    """
+
+    expected: float = attrs.field(default=8.0, validator=_positive)
+    bandwidth: float = attrs.field(default=100e6, validator=_positive)
+    overhead: float = attrs.field(default=2.0, validator=_positive)
+    look_cost: float = attrs.field(default=1.0, validator=_positive)
+    warm_for: float = attrs.field(default=300.0, validator=_positive)
+    slots: int = attrs.field(default=4, validator=_positive)
+    max_slots: int = attrs.field(default=64, validator=_positive)
+    failed_loads: int = attrs.field(default=3, validator=_positive)
+    failed_rest: float = attrs.field(default=30.0, validator=_positive)

@@ -1,0 +1,203 @@
+"""Single flight: while a model is cold, one caller knocks and the others wait for it.
+
+Every knock may reach another instance and start another load, and duplicate loads are what makes a fleet collapse. So
+the first caller of a cold model *leads*; those who come meanwhile *wait*; when the leader gets an answer they *go*, a
+few at a time, since all at once would spill to instances that do not hold the model. A leader that leaves without an
+answer (its deadline, an error, a cancellation) hands over to one of those who wait.
+
+Nothing here sleeps, sends or tells the time: a seat is a ticket that whoever sits in it waits for in its own way.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from enum import Enum
+
+from mme_sdk.runtime.forks import ForkLock
+
+__all__ = ["Flight", "Flights", "Role", "Seat"]
+
+_START = 1  # callers let go at a time; each that gets an answer makes room for one more
+
+
+class Role(Enum):
+    """What a caller is to do."""
+
+    WAITS = "waits"
+    LEADS = "leads"
+    GOES = "goes"
+    LEFT = "left"
+
+
+class Flight:
+    """One model's cold start, and everybody who is in it.
+
+    Attributes:
+        cold_since: When its load began, as far as known; None before the first look.
+        next_look: When whoever leads should look next.
+        looks: How many looks found it cold.
+    """
+
+    __slots__ = ("cold_since", "going", "key", "leader", "looks", "next_look", "ready", "waiting", "width")
+
+    def __init__(self, key: tuple[str, str]) -> None:
+        self.key = key
+        self.leader: Seat | None = None
+        self.waiting: deque[Seat] = deque()
+        self.going: set[Seat] = set()
+        self.ready = False
+        self.width = _START
+        self.cold_since: float | None = None
+        self.next_look: float | None = None
+        self.looks = 0
+
+
+class Seat:
+    """One caller's place in a flight; a ticket that comes when the caller may do something.
+
+    Attributes:
+        flight: The flight.
+        role: What the caller is to do now.
+    """
+
+    __slots__ = ("_flights", "_wake", "flight", "role")
+
+    def __init__(self, flights: Flights, flight: Flight) -> None:
+        self._flights = flights
+        self.flight = flight
+        self.role = Role.WAITS
+        self._wake: Callable[[], None] | None = None
+
+    def subscribe(self, wake: Callable[[], None], /) -> None:
+        """Call `wake` once the caller need not wait any more: when it leads, goes, or, leading, need not lead on."""
+        with self._flights.lock:
+            if self.role in (Role.WAITS, Role.LEADS):
+                self._wake = wake
+                return
+        wake()
+
+    def ready(self) -> None:
+        """The caller got an answer from the model: the others may go."""
+        self._flights.change(self, ready=True)
+
+    def cold(self) -> None:
+        """The caller found the model cold: if nobody leads, it does; else it waits behind who does."""
+        self._flights.relapse(self)
+
+    def leave(self) -> None:
+        """The caller is done, in whatever way; may be said twice."""
+        self._flights.change(self, ready=False)
+
+    def turned(self, role: Role) -> Callable[[], None] | None:
+        """Take a role; hands back whom to wake, for after the lock is free."""
+        self.role = role
+        wake, self._wake = self._wake, None
+        return wake
+
+
+class Flights:
+    """All flights of an invoker, by endpoint and model. Safe from any thread and any event loop.
+
+    Example:
+        >>> flights = Flights()
+        >>> first, second = flights.join(("scoring", "fraud")), flights.join(("scoring", "fraud"))
+        >>> first.role.value, second.role.value
+        ('leads', 'waits')
+        >>> first.ready()
+        >>> second.role.value
+        'goes'
+    """
+
+    def __init__(self) -> None:
+        self.lock = ForkLock()
+        self._flights: dict[tuple[str, str], Flight] = {}
+        self._generation = 0
+
+    def __len__(self) -> int:
+        return len(self._flights)
+
+    def join(self, key: tuple[str, str]) -> Seat:
+        """Take a seat in the flight of a model; its first caller leads.
+
+        Args:
+            key: Endpoint and target model.
+
+        Returns:
+            The seat; `leave` it in the end, whatever happens.
+        """
+        with self.lock:
+            if self._generation != self.lock.generation:
+                # The leaders of these flights are threads of the parent process.
+                self._flights.clear()
+                self._generation = self.lock.generation
+            flight = self._flights.get(key)
+            if flight is None:
+                flight = self._flights[key] = Flight(key)
+            seat = Seat(self, flight)
+            flight.waiting.append(seat)
+            wakes = _advance(flight)
+        _wake(wakes)
+        return seat
+
+    def change(self, seat: Seat, *, ready: bool) -> None:
+        """A seat's caller got an answer (`ready`) or leaves; see `Seat`."""
+        flight = seat.flight
+        with self.lock:
+            if seat.role is Role.LEFT:
+                return
+            _unseat(flight, seat)
+            seat.turned(Role.LEFT)
+            if ready:
+                flight.ready = True
+                flight.width += 1
+            wakes = _advance(flight)
+            empty = flight.leader is None and not flight.going and not flight.waiting
+            if empty and self._flights.get(flight.key) is flight:
+                del self._flights[flight.key]
+        _wake(wakes)
+
+    def relapse(self, seat: Seat) -> None:
+        """A seat's caller found the model cold; see `Seat.cold`."""
+        flight = seat.flight
+        with self.lock:
+            if seat.role is not Role.GOES:
+                return
+            flight.ready = False
+            _unseat(flight, seat)
+            seat.turned(Role.WAITS)
+            flight.waiting.appendleft(seat)
+            wakes = _advance(flight)
+        _wake(wakes)
+
+
+def _unseat(flight: Flight, seat: Seat) -> None:
+    if seat.role is Role.LEADS:
+        flight.leader = None
+    elif seat.role is Role.GOES:
+        flight.going.discard(seat)
+    else:
+        flight.waiting.remove(seat)
+
+
+def _advance(flight: Flight) -> list[Callable[[], None]]:
+    """Let the next ones go, or make one of them lead; hands back whom to wake, for after the lock is free."""
+    turned: list[Callable[[], None] | None] = []
+    if flight.ready:
+        if flight.leader is not None:
+            flight.going.add(flight.leader)
+            turned.append(flight.leader.turned(Role.GOES))
+            flight.leader = None
+        while flight.waiting and len(flight.going) < flight.width:
+            seat = flight.waiting.popleft()
+            flight.going.add(seat)
+            turned.append(seat.turned(Role.GOES))
+    elif flight.leader is None and flight.waiting:
+        flight.leader = flight.waiting.popleft()
+        turned.append(flight.leader.turned(Role.LEADS))
+    return [wake for wake in turned if wake is not None]
+
+
+def _wake(wakes: list[Callable[[], None]]) -> None:
+    for wake in wakes:
+        wake()

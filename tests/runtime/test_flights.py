@@ -1,0 +1,173 @@
+"""The single flight, model-checked: on any interleaving somebody leads, nobody is forgotten, and nothing is left."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
+
+from mme_sdk.runtime.flights import Flights, Role, Seat
+from mme_sdk.runtime.slots import Slot, Slots
+
+KEYS = [("e", "a"), ("e", "b"), ("f", "a")]
+
+
+class FlightMachine(RuleBasedStateMachine):
+    """Callers come, find the model cold or ready, and leave, in any order; a plain list is the model."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flights = Flights()
+        self.present: list[Seat] = []
+        self.subscribed: dict[int, Role] = {}
+        self.woken: set[int] = set()
+
+    seats: Bundle[Seat] = Bundle("seats")
+
+    @rule(target=seats, key=st.sampled_from(KEYS))
+    def join(self, key: tuple[str, str]) -> Seat:
+        alone = not any(seat.flight.key == key for seat in self.present)
+        seat = self.flights.join(key)
+        assert not alone or seat.role is Role.LEADS
+        self.present.append(seat)
+        return seat
+
+    @rule(seat=seats)
+    def wait(self, seat: Seat) -> None:
+        if seat in self.present and id(seat) not in self.subscribed:
+            self.subscribed[id(seat)] = seat.role
+            seat.subscribe(lambda: self.woken.add(id(seat)))
+
+    @rule(seat=seats)
+    def finds_it_cold(self, seat: Seat) -> None:
+        if seat in self.present and seat.role is not Role.WAITS:
+            seat.cold()
+            assert seat.role is not Role.GOES
+            if seat.role is Role.WAITS:
+                self.subscribed.pop(id(seat), None)
+                self.woken.discard(id(seat))
+
+    @rule(seat=consumes(seats))
+    def is_answered(self, seat: Seat) -> None:
+        if seat in self.present and seat.role is not Role.WAITS:
+            others = [other for other in self.present if other is not seat and other.flight is seat.flight]
+            seat.ready()
+            self.present.remove(seat)
+            assert not others or any(other.role is Role.GOES for other in others)
+            assert all(other.role is not Role.LEADS for other in others)
+
+    @rule(seat=consumes(seats))
+    def gives_up(self, seat: Seat) -> None:
+        seat.leave()
+        seat.leave()
+        if seat in self.present:
+            self.present.remove(seat)
+
+    @invariant()
+    def one_leader_and_nobody_stuck(self) -> None:
+        for key in KEYS:
+            here = [seat for seat in self.present if seat.flight.key == key]
+            roles = [seat.role for seat in here]
+            assert Role.LEFT not in roles
+            assert roles.count(Role.LEADS) <= 1
+            if Role.WAITS in roles:
+                assert Role.LEADS in roles or Role.GOES in roles, "callers wait for nobody"
+            assert len({id(seat.flight) for seat in here}) <= 1
+
+    @invariant()
+    def whoever_may_act_was_woken(self) -> None:
+        for seat in self.present:
+            before = self.subscribed.get(id(seat))
+            if before is not None and seat.role is not before:
+                assert id(seat) in self.woken
+
+    @invariant()
+    def nothing_is_left_behind(self) -> None:
+        assert len(self.flights) == len({seat.flight.key for seat in self.present})
+
+
+class SlotMachine(RuleBasedStateMachine):
+    """Slots are taken and given back in any order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slots = Slots(2, 5)
+        self.present: list[Slot] = []
+
+    taken: Bundle[Slot] = Bundle("taken")
+
+    @rule(target=taken)
+    def take(self) -> Slot:
+        slot = self.slots.take()
+        self.present.append(slot)
+        return slot
+
+    @rule(slot=consumes(taken), slow=st.sampled_from([None, True, False]))
+    def give_back(self, slot: Slot, slow: bool | None) -> None:
+        slot.give_back(slow)
+        slot.give_back(slow)
+        self.present.remove(slot)
+
+    @invariant()
+    def no_slot_is_lost_or_made_up(self) -> None:
+        granted = [slot for slot in self.present if slot.granted]
+        assert self.slots.used == len(granted)
+        assert 1 <= self.slots.limit <= 5
+        if len(granted) < len(self.present):
+            assert len(granted) >= self.slots.limit, "somebody waits for a slot that is free"
+
+
+FlightMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+SlotMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestFlights = FlightMachine.TestCase
+TestSlots = SlotMachine.TestCase
+
+
+def test_followers_go_a_few_at_a_time() -> None:
+    flights = Flights()
+    leader, *others = [flights.join(("e", "m")) for _ in range(12)]
+    leader.ready()
+    waves = []
+    while others:
+        going = [seat for seat in others if seat.role is Role.GOES]
+        waves.append(len(going))
+        for seat in going:
+            seat.ready()
+        others = [seat for seat in others if seat.role is not Role.LEFT]
+    assert waves[0] == 2
+    assert waves == sorted(waves) or waves[:-1] == sorted(waves[:-1])
+    assert len(waves) < 6
+
+
+def test_slots_halve_once_for_one_jam() -> None:
+    slots = Slots(8, 64)
+    jammed = [slots.take() for _ in range(8)]
+    for slot in jammed:
+        slot.give_back(slow=True)
+    assert slots.limit == 4
+
+
+def test_slots_grow_only_when_all_were_taken() -> None:
+    slots = Slots(4, 6)
+    slots.take().give_back(slow=False)
+    assert slots.limit == 4
+    for slot in [slots.take() for _ in range(4)] + [slots.take() for _ in range(20)]:
+        slot.give_back(slow=False)
+    assert slots.limit == 6
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_starts_without_the_flights_of_its_parent() -> None:
+    flights = Flights()
+    flights.join(("e", "m"))
+    with flights.lock:  # as if another thread held it just now
+        child = os.fork()
+        if child == 0:
+            try:
+                os._exit(0 if flights.join(("e", "m")).role is Role.LEADS else 1)
+            finally:
+                os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
