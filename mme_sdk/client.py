@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
     from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints, Endpoint, Endpoints
     from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
-    from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
+    from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
+    from mme_sdk.runtime.transport import AsyncChosenTransport, ChosenTransport
 
 __all__ = ["AsyncMMEClient", "MMEClient"]
 
@@ -83,7 +84,8 @@ class MMEClient(_Settings):
             environment's `AWS_ENDPOINT_URL…`, where None.
         timeouts: How long to wait.
         retry: When to try again.
-        transport: `auto`, or `botocore` to send invocations through plain botocore.
+        transport: What carries invocations: `auto` for the fastest lane that honours the configuration, `fast`, `core` or
+            `botocore` for that one.
 
     Example:
         ```python
@@ -132,15 +134,22 @@ class MMEClient(_Settings):
         return self.endpoints.handle(name)
 
     @cached_property
-    def _invoker(self) -> RuntimeInvoker:
-        from mme_sdk.runtime import RuntimeInvoker
+    def transport(self) -> ChosenTransport:
+        """What carries invocations; its `name` says which lane, its `reason` why not a faster one."""
+        from mme_sdk.runtime.transport import make_transport
 
-        return RuntimeInvoker(self._aws, transport=self._settings["transport"])
+        return make_transport(self._aws, self._settings["transport"])
+
+    @cached_property
+    def _invoker(self) -> RuntimeInvoker:
+        from mme_sdk.runtime.invoker import RuntimeInvoker
+
+        return RuntimeInvoker(self._aws, self.transport, models=self.models)
 
     def close(self) -> None:
         """Close every connection; idempotent."""
-        if "_invoker" in self.__dict__:
-            self._invoker.close()
+        if "transport" in self.__dict__:
+            self.transport.close()
         self._aws.close()
 
     def __enter__(self) -> Self:
@@ -178,15 +187,22 @@ class AsyncMMEClient(_Settings):
         return self.endpoints.handle(name)
 
     @cached_property
-    def _invoker(self) -> AsyncRuntimeInvoker:
-        from mme_sdk.runtime import AsyncRuntimeInvoker
+    def transport(self) -> AsyncChosenTransport:
+        """What carries invocations; see `MMEClient.transport`."""
+        from mme_sdk.runtime.transport import make_async_transport
 
-        return AsyncRuntimeInvoker(self._aws, transport=self._settings["transport"])
+        return make_async_transport(self._aws, self._settings["transport"])
+
+    @cached_property
+    def _invoker(self) -> AsyncRuntimeInvoker:
+        from mme_sdk.runtime.invoker import AsyncRuntimeInvoker
+
+        return AsyncRuntimeInvoker(self._aws, self.transport, models=self.models)
 
     async def close(self) -> None:
         """Close every connection; idempotent."""
-        if "_invoker" in self.__dict__:
-            await self._invoker.close()
+        if "transport" in self.__dict__:
+            await self.transport.close()
         self._aws.close()
 
     async def __aenter__(self) -> Self:
