@@ -1,0 +1,88 @@
+"""An image as a program."""
+
+from __future__ import annotations
+
+import fnmatch
+import sys
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from mme_sdk.errors import InvalidInputError
+
+__all__ = ["PYTHON", "Command", "command_for"]
+
+
+def _words(value: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(value, str) or not value or not all(isinstance(one, str) for one in value):
+        raise InvalidInputError(f"a Command is a list of words, such as ['serve', '--port', '{{port}}'], not {value!r}")
+    return tuple(value)
+
+
+@attrs.frozen
+class Command:
+    """A program that serves models as a SageMaker container does: any that speaks the contract on 127.0.0.1.
+
+    In its words and environment `{port}` stands for the TCP port to listen on, `{memory}` for the bytes of memory that
+    models may take, `{directory}` for a folder of its own, and, in `single`, `{model}` for the extracted archive.
+
+    Attributes:
+        argv: Program and arguments of a multi-model container.
+        single: Program and arguments of a single-model container; as `argv` where None.
+        environment: Variables beside those of the model.
+        multi_model: Whether the image carries the label `com.amazonaws.sagemaker.capabilities.multi-models=true`.
+
+    Example:
+        >>> Command(["my-server", "--port", "{port}"]).multi_model
+        True
+    """
+
+    argv: tuple[str, ...] = attrs.field(converter=_words)
+    single: tuple[str, ...] | None = attrs.field(default=None, converter=attrs.converters.optional(_words))
+    environment: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
+    multi_model: bool = attrs.field(default=True, kw_only=True)
+
+    def words(self, *, single: bool, values: Mapping[str, str]) -> tuple[str, ...]:
+        """The command line.
+
+        Args:
+            single: For a single-model container.
+            values: What the placeholders stand for.
+
+        Returns:
+            Program and arguments.
+        """
+        chosen = self.single if single and self.single is not None else self.argv
+        return tuple(_filled(word, values) for word in chosen)
+
+    def variables(self, values: Mapping[str, str]) -> dict[str, str]:
+        """The environment, with what the placeholders stand for."""
+        return {name: _filled(value, values) for name, value in self.environment.items()}
+
+
+def _filled(word: str, values: Mapping[str, str]) -> str:
+    # Not str.format: braces are common in the arguments of servers.
+    for name, value in values.items():
+        word = word.replace(f"{{{name}}}", value)
+    return word
+
+
+_SERVE = (sys.executable, "-m", "mme_sdk.local.containers.python", "--port", "{port}", "--exit-with-stdin")
+
+PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"])
+"""The default container."""
+
+
+def command_for(image: str, images: Mapping[str, Command]) -> Command:
+    """The program that stands for an image.
+
+    Args:
+        image: As given to CreateModel.
+        images: Programs by image name; `*` in a name stands for anything.
+
+    Returns:
+        That of the exact name, else of the first pattern that fits, else the Python container.
+    """
+    if image in images:
+        return images[image]
+    return next((command for name, command in images.items() if fnmatch.fnmatchcase(image, name)), PYTHON)

@@ -1,0 +1,321 @@
+"""A multi-model variant: a pure fleet decides, this module does what it says and reports how that ended."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mme_sdk.fleet import Command, Discard, Download, Fail, Fleet, FleetPolicy, Footprint, Load, Run, Unload
+from mme_sdk.local.contracts import VariantPlan
+from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
+from mme_sdk.local.hosting.archives import ArchiveTrouble, fetch
+from mme_sdk.local.hosting.container import ContainerGone, Said
+from mme_sdk.local.hosting.instance import Instance, container_gone
+from mme_sdk.local.hosting.objects import Absent, StoreTrouble, split
+from mme_sdk.local.hosting.shared import Shared
+from mme_sdk.local.hosting.variant import Variant
+
+__all__ = ["MultiModelVariant", "model_id"]
+
+
+def model_id(target: str) -> str:
+    """The opaque id under which a container gets a model."""
+    return hashlib.sha256(target.encode()).hexdigest()[:32]
+
+
+class MultiModelVariant(Variant):
+    """Drives a `Fleet` in real time; no decision about caches or routing is made here.
+
+    Args:
+        endpoint: EndpointName.
+        plan: What to run.
+        folder: Where its instances' volumes go.
+        logs: Where its instances' logs go.
+        shared: What all of hosting shares.
+    """
+
+    def __init__(self, endpoint: str, plan: VariantPlan, folder: Path, logs: Path, shared: Shared) -> None:
+        super().__init__(endpoint, plan, folder, logs, shared)
+        settings = shared.settings
+        container = next(one for one in plan.containers if one.mode == "MultiModel")
+        self._bucket, prefix = split(container.model_data_url or "")
+        self._prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
+        self.fleet = Fleet(
+            FleetPolicy(
+                memory_bytes=self.sizes.memory_bytes,
+                volume_bytes=self.sizes.volume_bytes,
+                loader_slots=settings.loader_slots
+                if container.model_cache
+                else max(settings.loader_slots, self.sizes.vcpus),
+                spill_outstanding=settings.spill_outstanding,
+                cache_enabled=container.model_cache,
+            ),
+            shared.rng,
+        )
+        self._requests = 0
+        self._waiting: dict[str, asyncio.Future[Run | Fail]] = {}
+        self._footprints: dict[str, Footprint] = {}
+        self._holders: dict[str, set[str]] = {}  # model -> instances that have its files, or are about to
+        self._epochs: dict[str, int] = {}  # instance -> how often its container ended
+
+    # -- instances ------------------------------------------------------------------------------------------------
+
+    def joined(self, instance: Instance) -> None:
+        """An instance came into service, empty."""
+        self._epochs[instance.name] = 0
+        self._perform(self.fleet.add_instance(instance.name, self._now()))
+
+    def drain(self, instance: Instance) -> None:
+        """Send an instance no new requests."""
+        self._perform(self.fleet.drain(instance.name))
+
+    def busy(self, instance: Instance) -> bool:
+        """Whether requests wait for an instance or run on it."""
+        return self.fleet.snapshot().instances[instance.name].outstanding > 0
+
+    def left(self, instance: Instance) -> None:
+        """An instance is gone, with everything on it."""
+        for model in [model for model, holders in self._holders.items() if instance.name in holders]:
+            self._forget_files(instance.name, model)
+        self._perform(self.fleet.remove_instance(instance.name, self._now()))
+
+    def crashed(self, instance: Instance) -> None:
+        """A container ended: memory is empty, the volume stays."""
+        if self.instances.get(instance.name) is instance:
+            self._epochs[instance.name] += 1
+            self._perform(self.fleet.crashed(instance.name))
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    async def ask(self, target: str | None, /, body: bytes, headers: Mapping[str, str], **options: Any) -> Said:
+        """Serve one request for a model."""
+        assert target is not None
+        self._requests += 1
+        request = f"r-{self._requests}"
+        deadline = asyncio.get_running_loop().time() + self.shared.settings.answer_limit
+        try:
+            while True:
+                footprint = await self._footprint(target)
+                commands = self.fleet.arrive(request, target, footprint, self._now())
+                run = await self._outcome(request, target, commands, deadline)
+                if run is not None:
+                    return await self._run(run, target, body, headers, deadline, options)
+        finally:
+            self._perform(self.fleet.forget(request))
+            self._perform(self.fleet.finished(request, self._now()))
+
+    async def _run(
+        self,
+        run: Run,
+        target: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        deadline: float,
+        options: Mapping[str, Any],
+    ) -> Said:
+        while True:
+            instance = self.instances[run.instance]
+            try:
+                said = await instance.run(body, headers, model_id=model_id(target), **options)
+            except ContainerGone as error:
+                raise model_error(500, container_gone(error), log_stream=self.log_stream) from error
+            if said.status != 507:
+                return said
+            again = await self._outcome(
+                run.request_id, target, self.fleet.ran_out_of_memory(run.request_id), deadline, said
+            )
+            if again is None:
+                return said
+            run = again
+
+    async def _outcome(
+        self, request: str, target: str, commands: Sequence[Command], deadline: float, said: Said | None = None
+    ) -> Run | None:
+        """What becomes of a request: a `Run`, or None where it should arrive once more.
+
+        Raises:
+            Refusal: It cannot be served, or not in time.
+        """
+        waiting = self._waiting[request] = asyncio.get_running_loop().create_future()
+        try:
+            self._perform(commands)
+            if not waiting.done():
+                async with asyncio.timeout_at(deadline):
+                    await waiting
+            outcome = waiting.result()
+        except TimeoutError:
+            raise Refusal(
+                code="ModelNotReadyException",
+                message=f"Model {target} is not ready to serve: it is still being downloaded or loaded. Try again.",
+            ) from None
+        finally:
+            del self._waiting[request]
+        if isinstance(outcome, Run):
+            return outcome
+        if said is not None or (outcome.reason == "instance_lost" and not outcome.ran):
+            return None
+        raise self._refusal(outcome)
+
+    def _refusal(self, fail: Fail) -> Refusal:
+        match fail.reason:
+            case "download_failed":
+                return validation_error(fail.detail)
+            case "load_failed":
+                status, message = json.loads(fail.detail)
+                return model_error(status, message, log_stream=self.log_stream)
+            case "out_of_memory":
+                message = f"Model {fail.model}: {fail.detail}"
+                return model_error(507, message, log_stream=self.log_stream)
+            case "out_of_disk":
+                return model_error(507, f"Model {fail.model}: {fail.detail}", log_stream=self.log_stream)
+            case "crashed":
+                return model_error(500, f"Model {fail.model}: {fail.detail}", log_stream=self.log_stream)
+            case "instance_lost":
+                return Refusal(code="InternalFailure", message=f"The instance was lost while it ran {fail.model}.")
+            case "no_instances":
+                return Refusal(
+                    code="ServiceUnavailable", message=f"Variant {self.plan.name} has no instance in service."
+                )
+
+    async def _footprint(self, target: str) -> Footprint:
+        """What a model takes as far as is known; of one that no instance holds, S3 must have the archive."""
+        known = self._footprints.get(target)
+        held = target in self._holders
+        if known is not None and held and self.shared.settings.serve_deleted:
+            return known
+        try:
+            size = max(1, await self.shared.store.size(self._bucket, self._prefix + target))
+        except (Absent, StoreTrouble) as error:
+            raise validation_error(self._no_download(target, str(error) or "no such object")) from error
+        # Of an archive that nobody has opened its own size is all there is to go by.
+        return known or Footprint(disk_bytes=size, memory_bytes=self._memory(size))
+
+    def _memory(self, extracted: int) -> int:
+        settings = self.shared.settings
+        return max(1, int(extracted * settings.memory_per_byte) + settings.memory_per_model)
+
+    def _no_download(self, target: str, why: str) -> str:
+        return (
+            f"Failed to download model data (bucket: {self._bucket}, key: {self._prefix}{target}). Please ensure that "
+            "there is an object located at the URL and that the role passed to CreateModel has permissions to download "
+            f"the model. ({why})"
+        )
+
+    # -- commands -------------------------------------------------------------------------------------------------
+
+    def _perform(self, commands: Sequence[Command]) -> None:
+        for command in commands:
+            match command:
+                case Run() | Fail():
+                    waiting = self._waiting.get(command.request_id)
+                    if waiting is not None and not waiting.done():
+                        waiting.set_result(command)
+                case Download():
+                    self._holders.setdefault(command.model, set()).add(command.instance)
+                    self.shared.spawn(self._download(self.instances[command.instance], command.model))
+                case Load():
+                    self.shared.spawn(self._in_container(command, self._load))
+                case Unload():
+                    self.shared.spawn(self._in_container(command, self._unload))
+                case Discard():
+                    self.shared.spawn(self._discard(self.instances[command.instance], command.model))
+
+    async def _download(self, instance: Instance, model: str) -> None:
+        directory = self._directory(instance, model)
+        uri = f"s3://{self._bucket}/{self._prefix}{model}"
+        trouble: str | None = None
+        size = 0
+        try:
+            async with asyncio.timeout(self.shared.settings.load_limit):
+                size = await fetch(self.shared, uri, directory, max_bytes=self.sizes.volume_bytes)
+        except TimeoutError:
+            trouble = self._no_download(model, f"it took more than {self.shared.settings.load_limit:g} seconds")
+        except ArchiveTrouble as error:
+            if error.kind == "archive":
+                trouble = (
+                    f'Failed to extract model data archive for container from URL "{uri}". Please ensure that the '
+                    f"object located at the URL is a valid tar.gz archive. ({error.message})"
+                )
+            else:
+                trouble = self._no_download(model, error.message)
+        if self.instances.get(instance.name) is not instance:
+            return
+        if trouble is not None:
+            self._forget_files(instance.name, model)
+            self._perform(self.fleet.download_failed(instance.name, model, trouble))
+        else:
+            footprint = self._footprints[model] = Footprint(disk_bytes=max(1, size), memory_bytes=self._memory(size))
+            self._perform(self.fleet.downloaded(instance.name, model, footprint, self._now()))
+
+    async def _in_container(self, command: Load | Unload, work: Any) -> None:
+        """Do something in an instance's container; if that ends meanwhile, `crashed` has answered for it."""
+        instance = self.instances[command.instance]
+        epoch = self._epochs[instance.name]
+        await instance.up()
+        if self._is_over(instance, epoch):
+            return
+        event = await work(instance, command.model)
+        if not self._is_over(instance, epoch):
+            self._perform(event())
+
+    def _is_over(self, instance: Instance, epoch: int) -> bool:
+        return self.instances.get(instance.name) is not instance or self._epochs[instance.name] != epoch
+
+    async def _load(self, instance: Instance, model: str) -> Any:
+        settings, fleet, name = self.shared.settings, self.fleet, instance.name
+        footprint = self._footprints[model]
+        pause = settings.load_seconds + settings.load_seconds_per_gb * footprint.disk_bytes / 1e9
+        try:
+            async with asyncio.timeout(settings.load_limit):
+                if pause:
+                    await self.shared.clock.sleep(pause)
+                said = await instance.multi_model().load(model_id(model), self._directory(instance, model))
+        except TimeoutError:
+            failed = json.dumps([0, f"Loading the model took more than {settings.load_limit:g} seconds."])
+        except ContainerGone as error:
+            await instance.ended_soon()  # then `crashed` answers; a container that merely hung up has failed to load
+            failed = json.dumps([500, container_gone(error)])
+        else:
+            if said.status in (200, 409):
+                return lambda: fleet.loaded(name, model, self._now())
+            failed = json.dumps([said.status, said.text])
+            if said.status == 507:
+                # Some servers keep a model listed after they had no memory for it.
+                await self._unload(instance, model)
+                return lambda: fleet.out_of_memory(name, model)
+            return lambda: fleet.load_failed(name, model, failed)
+        await self._unload(instance, model)
+        return lambda: fleet.load_failed(name, model, failed)
+
+    async def _unload(self, instance: Instance, model: str) -> Any:
+        with contextlib.suppress(ContainerGone):  # then it is unloaded indeed
+            said = await instance.multi_model().unload(model_id(model))
+            if said.status not in (200, 404):
+                self.shared.note(f"{instance.name}: unloading {model} was answered {said.status} {said.text}")
+        return lambda: self.fleet.unloaded(instance.name, model)
+
+    async def _discard(self, instance: Instance, model: str) -> None:
+        await self.shared.offload(lambda: shutil.rmtree(self._directory(instance, model).parent, ignore_errors=True))
+        if self.instances.get(instance.name) is instance:
+            self._forget_files(instance.name, model)
+            self._perform(self.fleet.discarded(instance.name, model))
+
+    def _forget_files(self, instance: str, model: str) -> None:
+        holders = self._holders[model]
+        holders.discard(instance)
+        if not holders:
+            del self._holders[model]
+            self._footprints.pop(model, None)
+
+    @staticmethod
+    def _directory(instance: Instance, model: str) -> Path:
+        return instance.models / model_id(model) / "model"
+
+    def _now(self) -> float:
+        return self.shared.clock.monotonic()

@@ -1,0 +1,82 @@
+"""What every part of hosting needs: settings, clients, clocks, threads for blocking work."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import aiohttp
+
+from mme_sdk.local.containers import Command, command_for
+from mme_sdk.local.contracts import HostContext
+from mme_sdk.local.hosting.objects import ObjectStore
+from mme_sdk.local.hosting.settings import HostingSettings
+from mme_sdk.protocols import AsyncClock
+
+__all__ = ["Shared"]
+
+T = TypeVar("T")
+_LOG = logging.getLogger("mme_sdk.local")
+_THREADS = 4  # extraction and deletion; more would only wait for the disk
+
+
+class Shared:
+    """Shared by all endpoints of one host; made on its event loop.
+
+    Args:
+        context: What the host said.
+        settings: How to behave.
+        clock: Time and sleep.
+        rng: Randomness.
+    """
+
+    def __init__(self, context: HostContext, settings: HostingSettings, clock: AsyncClock, rng: random.Random) -> None:
+        self.context = context
+        self.settings = settings
+        self.clock = clock
+        self.rng = rng
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
+        )
+        self.store = ObjectStore(context, self.session)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mme-hosting")
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def command(self, image: str) -> Command:
+        """The program that stands for an image."""
+        return command_for(image, self.context.images)
+
+    async def offload(self, function: Callable[[], T]) -> T:
+        """Run blocking work off the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run in the background; ends with `close` at the latest."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _LOG.error("hosting: a background task failed", exc_info=task.exception())
+
+    @staticmethod
+    def note(text: str) -> None:
+        """Say something to whoever reads the log."""
+        _LOG.warning("%s", text)
+
+    async def close(self) -> None:
+        """End all background work."""
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self.session.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,176 @@
+"""What both kinds of variant share: instances that come and go."""
+
+from __future__ import annotations
+
+import abc
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan
+from mme_sdk.local.hosting.archives import ArchiveTrouble, fetch
+from mme_sdk.local.hosting.container import Said
+from mme_sdk.local.hosting.instance import Instance, Sizes
+from mme_sdk.local.hosting.instance_types import lookup
+from mme_sdk.local.hosting.shared import Shared
+
+__all__ = ["Variant", "sizes_of"]
+
+
+def sizes_of(plan: VariantPlan, shared: Shared) -> Sizes:
+    """What each instance of a variant has."""
+    kind = lookup(plan.instance_type)
+    settings = shared.settings
+    return Sizes(
+        memory_bytes=settings.memory_bytes or kind.memory_bytes,
+        volume_bytes=settings.volume_bytes or (plan.volume_gb or 30) * 10**9,
+        vcpus=kind.vcpus,
+    )
+
+
+class Variant(abc.ABC):
+    """The instances of one production variant.
+
+    Args:
+        endpoint: EndpointName.
+        plan: What to run.
+        folder: Where its instances' volumes go.
+        logs: Where its instances' logs go.
+        shared: What all of hosting shares.
+    """
+
+    def __init__(self, endpoint: str, plan: VariantPlan, folder: Path, logs: Path, shared: Shared) -> None:
+        self.endpoint = endpoint
+        self.plan = plan
+        self.shared = shared
+        self.weight = plan.weight
+        self.sizes = sizes_of(plan, shared)
+        self.instances: dict[str, Instance] = {}
+        self.draining: set[str] = set()
+        self._folder = folder
+        self._logs = logs
+        self._numbers = 0
+        context = shared.context
+        self.log_stream = (
+            f"arn:aws:logs:{context.region}:{context.account_id}:log-group:/aws/sagemaker/Endpoints/{endpoint}"
+        )
+
+    @abc.abstractmethod
+    def joined(self, instance: Instance) -> None:
+        """An instance came into service."""
+
+    @abc.abstractmethod
+    def left(self, instance: Instance) -> None:
+        """An instance is gone."""
+
+    @abc.abstractmethod
+    def crashed(self, instance: Instance) -> None:
+        """A container of an instance ended by itself."""
+
+    @abc.abstractmethod
+    async def ask(self, target: str | None, /, body: bytes, headers: Mapping[str, str], **options: Any) -> Said:
+        """Serve one request.
+
+        Raises:
+            Refusal: In AWS's words, why not.
+        """
+
+    async def start(self) -> None:
+        """Bring all instances up.
+
+        Raises:
+            HostingError: One did not come up; none is left running.
+        """
+        await self.scale(self.plan.instance_count)
+
+    async def scale(self, count: int) -> None:
+        """Add or remove instances.
+
+        Raises:
+            HostingError: A new one did not come up; the others serve on.
+        """
+        serving = [name for name in self.instances if name not in self.draining]
+        if count > len(serving):
+            results = await asyncio.gather(*(self._add() for _ in range(count - len(serving))), return_exceptions=True)
+            for result in results:
+                if isinstance(result, BaseException):
+                    raise result
+        # The newest go: the oldest have the warmest caches.
+        await asyncio.gather(*(self._retire(self.instances[name]) for name in serving[count:]))
+
+    async def _add(self) -> None:
+        self._numbers += 1
+        name = f"i-{self._numbers:04d}"
+        instance = Instance(
+            name,
+            self.plan,
+            self.sizes,
+            self._folder / name,
+            self._logs / f"{name}.log",
+            self.log_stream,
+            self.shared,
+            self._fetch,
+        )
+        await instance.start(lambda: self.crashed(instance))
+        self.instances[name] = instance
+        self.joined(instance)
+
+    async def _retire(self, instance: Instance) -> None:
+        self.draining.add(instance.name)
+        self.drain(instance)
+        deadline = self.shared.clock.monotonic() + self.shared.settings.invocation_limit
+        while self.busy(instance) and self.shared.clock.monotonic() < deadline:
+            await self.shared.clock.sleep(0.05)
+        await self.lose(instance)
+
+    @abc.abstractmethod
+    def drain(self, instance: Instance) -> None:
+        """Send an instance no new requests."""
+
+    @abc.abstractmethod
+    def busy(self, instance: Instance) -> bool:
+        """Whether requests wait for an instance or run on it."""
+
+    async def lose(self, instance: Instance) -> None:
+        """An instance goes, whatever runs on it."""
+        if self.instances.pop(instance.name, None) is None:
+            return
+        self.draining.discard(instance.name)
+        self.left(instance)
+        await instance.stop()
+
+    async def stop(self, *, drain: bool = False) -> None:
+        """Stop all instances.
+
+        Args:
+            drain: Let what runs come to its end first.
+        """
+        instances = list(self.instances.values())
+        end = self._retire if drain else self.lose
+        await asyncio.gather(*(end(one) for one in instances))
+
+    async def _fetch(self, plan: ContainerPlan, number: int, directory: Path) -> None:
+        """A single-model container's archive, as CreateEndpoint brings it."""
+        uri = plan.model_data_url or ""
+        limit = self.plan.download_timeout or self.shared.settings.download_limit
+        try:
+            async with asyncio.timeout(limit):
+                await fetch(self.shared, uri, directory, max_bytes=self.sizes.volume_bytes)
+        except TimeoutError:
+            raise HostingError(
+                f'Failed to download model data for container "{plan.hostname or f"container_{number + 1}"}" '
+                f'from URL: "{uri}" within {limit:g} seconds.'
+            ) from None
+        except ArchiveTrouble as trouble:
+            if trouble.kind in ("archive", "volume"):
+                raise HostingError(
+                    f'Failed to extract model data archive from URL "{uri}" for container '
+                    f'"{plan.hostname or f"container_{number + 1}"}". Please ensure that the object located at the URL '
+                    f"is a valid tar.gz archive. ({trouble.message})"
+                ) from trouble
+            raise HostingError(
+                f'Failed to download model data for container "{plan.hostname or f"container_{number + 1}"}" '
+                f'from URL: "{uri}". Please ensure that there is an object located at the URL and that the role passed '
+                f"to CreateModel has permissions to download the object. ({trouble.message})"
+            ) from trouble
