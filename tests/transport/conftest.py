@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import ssl
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 from .behaviours import BEHAVIOURS
 from .server import ACCESS, REGION, SECRET, TOKEN, LoopbackServer
 
-LANES = ["botocore", "botocore-async"]
+LANES = ["botocore", "botocore-async", "core", "core-async", "fast", "fast-async"]
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,7 @@ def tls_server(authority: trustme.CA) -> Iterator[LoopbackServer]:
         yield running
 
 
+@functools.cache
 def session() -> boto3.Session:
     return boto3.Session(ACCESS, SECRET, TOKEN, region_name=REGION)
 
@@ -67,9 +69,10 @@ class Driver:
     """One lane, sync or async, called the same way."""
 
     def __init__(self, lane: str, aws: Aws) -> None:
+        self.lane = lane
         choice, _, twin = lane.partition("-")
         self.aws, self.runner = aws, asyncio.Runner() if twin else None
-        self.transport: Any = make_async_transport(aws, choice) if twin else make_transport(aws, choice)  # type: ignore[arg-type]
+        self.transport: Any = make_async_transport(aws, choice) if twin else make_transport(aws, choice)
 
     def send(self, request: InvokeRequest, connect_timeout: float = 5.0, read_timeout: float = 10.0) -> InvokeAnswer:
         sending = self.transport.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)

@@ -1,5 +1,12 @@
 """How an InvokeEndpoint request reaches the wire: a lean lane where it can be used, botocore where it cannot."""
 
-from mme_sdk.runtime.transport.choose import Choice, make_async_transport, make_transport
+from mme_sdk.runtime.transport.choose import (
+    AsyncChosenTransport,
+    Choice,
+    ChosenTransport,
+    make_async_transport,
+    make_transport,
+)
+from mme_sdk.runtime.transport.lane import Settings
 
-__all__ = ["Choice", "make_async_transport", "make_transport"]
+__all__ = ["AsyncChosenTransport", "Choice", "ChosenTransport", "Settings", "make_async_transport", "make_transport"]

@@ -7,22 +7,24 @@ import re
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.wire import InvokeRequest
 
-__all__ = ["check"]
+__all__ = ["HEADERS", "check", "check_endpoint", "check_value"]
+
+HEADERS = {
+    "accept": "Accept",
+    "invocation_id": "amz-sdk-invocation-id",
+    "content_type": "Content-Type",
+    "custom_attributes": "X-Amzn-SageMaker-Custom-Attributes",
+    "enable_explanations": "X-Amzn-SageMaker-Enable-Explanations",
+    "inference_id": "X-Amzn-SageMaker-Inference-Id",
+    "session_id": "X-Amzn-SageMaker-Session-Id",
+    "target_container": "X-Amzn-SageMaker-Target-Container-Hostname",
+    "target_model": "X-Amzn-SageMaker-Target-Model",
+    "target_variant": "X-Amzn-SageMaker-Target-Variant",
+}
+"""The header of each field of an `InvokeRequest`."""
 
 _ENDPOINT = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-_HEADERS = (
-    ("content_type", "Content-Type"),
-    ("accept", "Accept"),
-    ("target_model", "X-Amzn-SageMaker-Target-Model"),
-    ("target_variant", "X-Amzn-SageMaker-Target-Variant"),
-    ("target_container", "X-Amzn-SageMaker-Target-Container-Hostname"),
-    ("inference_id", "X-Amzn-SageMaker-Inference-Id"),
-    ("custom_attributes", "X-Amzn-SageMaker-Custom-Attributes"),
-    ("session_id", "X-Amzn-SageMaker-Session-Id"),
-    ("enable_explanations", "X-Amzn-SageMaker-Enable-Explanations"),
-    ("invocation_id", "amz-sdk-invocation-id"),
-)
 
 
 def check(request: InvokeRequest) -> None:
@@ -34,18 +36,36 @@ def check(request: InvokeRequest) -> None:
     Raises:
         InvalidInputError: The endpoint's name or a header value cannot be sent.
     """
-    if _ENDPOINT.match(request.endpoint) is None:
-        raise _bad(request, f"{request.endpoint!r} is no endpoint name", "letters, digits and inner hyphens, up to 63")
-    for field, header in _HEADERS:
+    check_endpoint(request)
+    for field in HEADERS:
         value = getattr(request, field)
-        if value is None:
-            continue
-        if _CONTROL.search(value):
-            raise _bad(request, f"{header} may not contain control characters: {value[:80]!r}", "line breaks included")
-        if not value.isascii() and field != "target_model":
-            # botocore signs UTF-8 here, and SageMaker documents ASCII; keys in S3 may be anything.
-            raise _bad(request, f"{header} must be ASCII: {value[:80]!r}", "encode it, in base64 for one")
+        if value is not None:
+            check_value(request, field, value)
 
 
-def _bad(request: InvokeRequest, message: str, hint: str) -> InvalidInputError:
+def check_endpoint(request: InvokeRequest) -> None:
+    """Refuse what is no endpoint name."""
+    if _ENDPOINT.match(request.endpoint) is None or len(request.endpoint) > 63:
+        raise _bad(request, f"{request.endpoint!r} is no endpoint name", "letters, digits and inner hyphens, up to 63")
+
+
+def check_value(request: InvokeRequest, field: str, value: str) -> None:
+    """Refuse a header value with line breaks, other control characters, or letters that AWS does not take there."""
+    if _CONTROL.search(value) is not None:
+        raise _bad(
+            request,
+            f"{HEADERS[field]} may not contain control characters: {value[:80]!r}",
+            "line breaks are control characters too",
+        )
+    if not value.isascii():
+        # botocore signs and sends UTF-8. SageMaker documents ASCII, but a key in S3 may be anything.
+        if field != "target_model":
+            raise _bad(request, f"{HEADERS[field]} must be ASCII: {value[:80]!r}", "encode it, in base64 for one")
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _bad(request, f"{HEADERS[field]} is no valid Unicode: {value[:80]!r}", None) from None
+
+
+def _bad(request: InvokeRequest, message: str, hint: str | None) -> InvalidInputError:
     return InvalidInputError(message, hint=hint, endpoint=request.endpoint, model=request.target_model)

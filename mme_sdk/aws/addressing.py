@@ -1,0 +1,216 @@
+"""Where a `sagemaker-runtime` client sends and how it signs, asked of botocore once and not once per call.
+
+The address, region and algorithm come from one presigned URL, made without network by the same rules as a request.
+What botocore keeps to itself (TLS, proxies, handlers) is read from the client's insides; where they look other than
+known, the answer is `Unsupported`, and botocore sends.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import re
+from collections.abc import Callable
+from types import FunctionType
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import attrs
+
+from mme_sdk.errors import ConfigurationError
+
+__all__ = ["Keys", "Route", "Unsupported", "describe"]
+
+_EVENTS = (
+    "provide-client-params",
+    "before-parameter-build",
+    "before-endpoint-resolution",
+    "before-call",
+    "request-created",
+    "choose-signer",
+    "before-sign",
+    "before-send",
+    "before-parse",
+    "response-received",
+    "needs-retry",
+    "after-call",
+    "after-call-error",
+)
+_OWN = ("botocore", "boto3", "mme_sdk.aws")
+_PLAIN_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\Z")
+_PROBE = "/endpoints/mme-sdk-probe/invocations"
+
+
+@attrs.frozen
+class Keys:
+    """Credentials as they are at one moment; compared by identity in the signer's cache."""
+
+    access: str
+    secret: str = attrs.field(repr=False)
+    token: str | None = attrs.field(repr=False)
+
+
+@attrs.frozen(kw_only=True)
+class Route:
+    """All that a lane needs to know of a client.
+
+    Attributes:
+        scheme: `http` or `https`.
+        host: Name or address to connect to.
+        port: Port to connect to.
+        authority: The Host header; without the scheme's own port.
+        prefix: Path before `/endpoints/…`; empty, or begins with a slash.
+        region: Region of the signature.
+        service: Service of the signature.
+        user_agent: The User-Agent header.
+        verify: Whether the server's certificate is verified.
+        ca_file: File or directory of trusted certificates; only looked at with `verify`.
+        socket_options: Arguments of `setsockopt`.
+        keys: Says the credentials of this moment; may refresh them, on the network.
+        refreshes: Whether `keys` may take its time.
+    """
+
+    scheme: str
+    host: str
+    port: int
+    authority: str
+    prefix: str
+    region: str
+    service: str
+    user_agent: str
+    verify: bool
+    ca_file: str | None
+    socket_options: tuple[tuple[int, int, int], ...]
+    keys: Callable[[], Keys] = attrs.field(repr=False)
+    refreshes: bool
+
+    @property
+    def url(self) -> str:
+        """Scheme, authority and prefix."""
+        return f"{self.scheme}://{self.authority}{self.prefix}"
+
+
+@attrs.frozen
+class Unsupported:
+    """Why only botocore itself can send for this client."""
+
+    reason: str
+
+
+def describe(client: Any) -> Route | Unsupported:
+    """Where a client sends, or why a lean lane cannot stand in for it.
+
+    Args:
+        client: A boto3 client of `sagemaker-runtime`.
+
+    Returns:
+        The route, or the reason against one.
+
+    Raises:
+        ConfigurationError: No region or no credentials.
+    """
+    from mme_sdk.aws.translate import translating
+
+    with translating(service="sagemaker-runtime", operation="invoke_endpoint"):
+        url = client.generate_presigned_url(
+            "invoke_endpoint", Params={"EndpointName": "mme-sdk-probe", "Body": b""}, ExpiresIn=60
+        )
+    try:
+        return _described(client, url)
+    except (AttributeError, KeyError, TypeError) as error:
+        return Unsupported(f"this version of botocore keeps its settings elsewhere ({error})")
+
+
+def _described(client: Any, url: str) -> Route | Unsupported:
+    parts = urlsplit(url)
+    query = parse_qs(parts.query)
+    algorithm = query.get("X-Amz-Algorithm", ["none"])[0]
+    if algorithm != "AWS4-HMAC-SHA256":
+        return Unsupported(f"the client signs with {algorithm}")
+    _, _, region, service, _ = query["X-Amz-Credential"][0].rsplit("/", 4)
+    prefix = parts.path.removesuffix(_PROBE)
+    if prefix == parts.path or not _PLAIN_PREFIX.match(prefix):
+        return Unsupported(f"the path {parts.path!r} needs botocore's normalisation")
+    if parts.username is not None or parts.hostname is None or not parts.hostname.isascii():
+        return Unsupported("the endpoint URL has a user, no host, or a host that is not ASCII")
+    http = client._endpoint.http_session
+    stranger = _stranger(client)
+    if stranger is not None:
+        return Unsupported(stranger)
+    if http._proxy_config.proxy_url_for(url):
+        return Unsupported("a proxy is configured")
+    if http._cert_file or http._key_file:
+        return Unsupported("a client certificate is configured")
+    if client.meta.config.retries and client.meta.config.retries.get("mode") == "adaptive":
+        return Unsupported("the retry mode `adaptive` limits the rate inside botocore")
+    if os.environ.get("AWS_LAMBDA_FUNCTION_NAME") and os.environ.get("_X_AMZN_TRACE_ID"):
+        return Unsupported("botocore passes on the trace of this Lambda invocation")
+    keys, refreshes = _keys_of(client._request_signer._credentials)
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    default = {"http": 80, "https": 443}[parts.scheme]
+    port = parts.port or default
+    return Route(
+        scheme=parts.scheme,
+        host=parts.hostname,
+        port=port,
+        authority=host if port == default else f"{host}:{port}",
+        prefix=prefix,
+        region=region,
+        service=service,
+        user_agent=client.meta.config.user_agent,
+        verify=http._verify is not False,
+        ca_file=_ca_file(http._verify),
+        socket_options=tuple((level, name, value) for level, name, value in http._socket_options),
+        keys=keys,
+        refreshes=refreshes,
+    )
+
+
+def _keys_of(credentials: Any) -> tuple[Callable[[], Keys], bool]:
+    from botocore.credentials import RefreshableCredentials
+    from botocore.exceptions import BotoCoreError
+
+    def keys() -> Keys:
+        try:
+            frozen = credentials.get_frozen_credentials()
+        except BotoCoreError as error:
+            raise ConfigurationError(
+                f"the AWS credentials could not be refreshed ({error})", hint="log in again, or check the role"
+            ) from error
+        return Keys(frozen.access_key, frozen.secret_key, frozen.token or None)
+
+    return keys, isinstance(credentials, RefreshableCredentials)
+
+
+def _ca_file(verify: Any) -> str | None:
+    if verify is False:
+        return None
+    from botocore.httpsession import get_cert_path
+
+    return str(get_cert_path(True if verify is None else verify))
+
+
+def _stranger(client: Any) -> str | None:
+    """Who else listens to, or wraps, the client's calls: they would not see those of a lane."""
+    from botocore.client import BaseClient
+
+    # Tracers wrap this method: with a proxy object, or with a function of their own.
+    wrapper: Any = BaseClient._make_api_call
+    if type(wrapper) is not FunctionType or not wrapper.__globals__["__name__"].startswith("botocore."):
+        return "botocore's calls are instrumented"
+    handlers = client.meta.events._emitter._handlers
+    for event in _EVENTS:
+        for handler in handlers.prefix_search(f"{event}.sagemaker-runtime.InvokeEndpoint"):
+            module = _module(handler)
+            if not module.startswith(_OWN):
+                return f"a handler of {module or 'unknown origin'} listens to `{event}`"
+    return None
+
+
+def _module(handler: Any) -> str:
+    while isinstance(handler, functools.partial):
+        handler = handler.func
+    if not (inspect.ismethod(handler) or inspect.isfunction(handler)):
+        handler = type(handler)
+    return getattr(handler, "__module__", None) or ""

@@ -1,0 +1,180 @@
+"""What the sync and the async lane share: signing, fresh credentials, the clock's skew, and what a failure means."""
+
+from __future__ import annotations
+
+import math
+import ssl
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from mme_sdk.aws.addressing import Keys, Route
+from mme_sdk.errors import ClosedError, ConfigurationError, NotSentError, OutcomeUnknownError
+from mme_sdk.protocols import Clock
+from mme_sdk.runtime.answers import error_fields
+from mme_sdk.runtime.transport.signer import Signer
+from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+
+__all__ = ["BROKEN", "SPENT", "STALE", "SUSPECT", "UNSENT", "BrokenConnectionError", "Desk", "Settings", "tls_context"]
+
+UNSENT = "unsent"  # the request never left whole
+STALE = "stale"  # the connection was closed before the first byte of an answer
+BROKEN = "broken"  # the answer broke off, or is none
+SPENT = "spent"  # the time for the answer is over
+_SKEWS = frozenset({"RequestTimeTooSkewed", "RequestExpired", "InvalidSignatureException", "SignatureDoesNotMatch"})
+SUSPECT = (400, 403)  # statuses of answers that `Desk.skewed` looks into
+_TOLERATED_SKEW = 240.0  # seconds; AWS refuses beyond 300
+
+
+class BrokenConnectionError(Exception):
+    """An exchange that gave no whole answer; `stage` says how far it came. Never leaves this package."""
+
+    def __init__(self, stage: str, detail: str) -> None:
+        super().__init__(detail)
+        self.stage = stage
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """How a lane treats its connections.
+
+    Attributes:
+        max_idle: Idle connections kept; those beyond are closed when their answer has come, in silence.
+        idle_for: Seconds after which an idle connection is not used again.
+        stale_after: A connection idle for so many seconds, which the server closes within `stale_within` seconds
+            instead of answering, was being closed when the request went out: it is sent once more, on a new one. A
+            connection in steady use, or one that breaks late, is no such case: the model may have run.
+        stale_within: See `stale_after`.
+    """
+
+    max_idle: int = 256
+    idle_for: float = 50.0
+    stale_after: float = 1.0
+    stale_within: float = 1.0
+
+
+class Desk:
+    """Prepares requests for one route and judges how they ended; safe to share between threads.
+
+    Args:
+        route: Where to send.
+        clock: Time.
+        settings: How connections are treated.
+    """
+
+    def __init__(self, route: Route, clock: Clock, settings: Settings) -> None:
+        self.route = route
+        self.settings = settings
+        self.skew = 0.0
+        self._clock = clock
+        self._signer = Signer(
+            authority=route.authority,
+            prefix=route.prefix,
+            region=route.region,
+            service=route.service,
+            user_agent=route.user_agent,
+        )
+        self._keys: Keys | None = None
+        self._keys_until = -math.inf
+
+    def keys(self) -> Keys | None:
+        """The credentials, if asked for within this second; botocore, which may renew them, is asked once a second."""
+        return self._keys if self._clock.monotonic() < self._keys_until else None
+
+    def renew(self) -> Keys:
+        """Ask for the credentials; may take its time.
+
+        Raises:
+            ConfigurationError: They could not be refreshed.
+        """
+        keys = self.route.keys()
+        if self._keys == keys:
+            keys = self._keys
+        self._keys, self._keys_until = keys, self._clock.monotonic() + 1.0
+        return keys
+
+    def head(self, request: InvokeRequest, keys: Keys) -> bytes:
+        """The signed head.
+
+        Raises:
+            InvalidInputError: A header value cannot be sent.
+        """
+        return self._signer.head(request, keys, self._clock.time() + self.skew)
+
+    def skewed(self, answer: InvokeAnswer) -> bool:
+        """Whether the service refused the request for its time, and the clock has now been corrected: send it again."""
+        if answer.status not in SUSPECT or error_fields(answer).code not in _SKEWS:
+            return False
+        try:
+            there = parsedate_to_datetime(answer.headers["date"]).timestamp()
+        except (KeyError, ValueError):
+            return False
+        skew = there - self._clock.time()
+        if abs(skew - self.skew) < _TOLERATED_SKEW:
+            return False
+        self.skew = skew
+        return True
+
+    def may_resend(self, error: BrokenConnectionError, idle: float, took: float) -> bool:
+        """Whether a request that failed on a used connection goes out once more, on a new one.
+
+        Args:
+            error: How it failed.
+            idle: Seconds that the connection had been idle.
+            took: Seconds from sending to the failure.
+        """
+        if error.stage == UNSENT:
+            return took < self.settings.stale_within
+        return error.stage == STALE and idle >= self.settings.stale_after and took < self.settings.stale_within
+
+    def not_connected(self, error: Exception, request: InvokeRequest) -> NotSentError:
+        """The error for a connection that could not be made."""
+        where = f"{request.endpoint}: no connection to {self.route.authority}"
+        hint = "check the address and the network"
+        if isinstance(error, ssl.SSLCertVerificationError):
+            hint = "trust the server's authority: AWS_CA_BUNDLE=…, or `ca_bundle` in the AWS profile"
+        detail = str(error) or "timed out"
+        return NotSentError(f"{where} ({detail})", hint=hint, endpoint=request.endpoint, model=request.target_model)
+
+    def failed(self, error: BrokenConnectionError, request: InvokeRequest) -> NotSentError | OutcomeUnknownError:
+        """The error for an exchange that gave no whole answer."""
+        facts: dict[str, Any] = {"endpoint": request.endpoint, "model": request.target_model}
+        if error.stage == UNSENT:
+            return NotSentError(
+                f"{request.endpoint}: the connection broke before the request was out ({error})", **facts
+            )
+        return OutcomeUnknownError(f"{request.endpoint}: sent, but no whole answer came back ({error})", **facts)
+
+    def closed(self, request: InvokeRequest) -> ClosedError:
+        """The error for a call after close."""
+        return ClosedError("this transport was closed", endpoint=request.endpoint, model=request.target_model)
+
+
+def tls_context(route: Route) -> ssl.SSLContext | None:
+    """The TLS settings of a route; None for plain HTTP.
+
+    Raises:
+        ConfigurationError: The trusted certificates cannot be read.
+    """
+    if route.scheme != "https":
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if not route.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    elif route.ca_file is not None:
+        try:
+            if Path(route.ca_file).is_dir():
+                context.load_verify_locations(capath=route.ca_file)
+            else:
+                context.load_verify_locations(cafile=route.ca_file)
+        except OSError as error:
+            raise ConfigurationError(
+                f"the trusted certificates in {route.ca_file} cannot be read ({error})",
+                hint="AWS_CA_BUNDLE or `ca_bundle` in the AWS profile names them",
+            ) from error
+    return context

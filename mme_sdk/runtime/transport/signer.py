@@ -1,0 +1,179 @@
+"""Signature Version 4 for InvokeEndpoint: what does not change from call to call is computed once.
+
+Byte-identical to `botocore.auth.SigV4Auth`. Cached are the day's signing key, the second's time stamp, and for each
+shape of request (endpoint, content type, which headers are there) the canonical request and the head with holes for
+the rest.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from hashlib import sha256
+
+import attrs
+
+from mme_sdk.aws.addressing import Keys
+from mme_sdk.runtime.transport.message import HEADERS, check_endpoint, check_value
+from mme_sdk.runtime.wire import InvokeRequest
+
+__all__ = ["Signer"]
+
+_VARIABLE = ("invocation_id", "custom_attributes", "inference_id", "session_id", "target_model")
+_CONSTANT = ("accept", "content_type", "enable_explanations", "target_container", "target_variant")
+_SHAPES = 512  # templates kept; more kinds of request than this in turn are rebuilt, at some 20 µs each
+
+
+@attrs.frozen
+class _Template:
+    """One shape of request."""
+
+    fields: tuple[str, ...]  # variable fields present, in the order of the holes
+    date_at: int  # place of the date among the holes of the canonical request
+    canonical: str  # holes: variable fields and the date in header order, then the body's hash
+    head: str  # holes: variable fields, date, day, signature, body length
+
+
+@attrs.frozen
+class _Moment:
+    """What is constant for one second and one set of keys."""
+
+    second: int
+    keys: Keys
+    date: str
+    day: str
+    signing_key: bytes = attrs.field(repr=False)
+    scope: str
+    templates: dict[tuple[object, ...], _Template] = attrs.field(repr=False)
+
+
+class Signer:
+    """Builds signed request heads; safe to share between threads.
+
+    Args:
+        authority: The Host header.
+        prefix: Path before `/endpoints/…`.
+        region: Region of the signature.
+        service: Service of the signature.
+        user_agent: The User-Agent header; sent, not signed.
+    """
+
+    def __init__(self, *, authority: str, prefix: str, region: str, service: str, user_agent: str) -> None:
+        self._authority, self._prefix, self._user_agent = authority, prefix, user_agent
+        self._region, self._service = region, service
+        self._moment: _Moment | None = None
+
+    def head(self, request: InvokeRequest, keys: Keys, now: float) -> bytes:
+        """The request line and headers, signed.
+
+        Args:
+            request: The request.
+            keys: The credentials.
+            now: Seconds since the epoch, by the service's clock.
+
+        Returns:
+            Everything that goes before the body.
+
+        Raises:
+            InvalidInputError: A header value cannot be sent.
+        """
+        moment = self._moment
+        if moment is None or moment.second != int(now) or moment.keys is not keys:
+            moment = self._moment = self._at(int(now), keys, moment)
+        shape = (
+            request.endpoint,
+            request.content_type,
+            request.accept,
+            request.enable_explanations,
+            request.target_container,
+            request.target_variant,
+            request.invocation_id is None,
+            request.custom_attributes is None,
+            request.inference_id is None,
+            request.session_id is None,
+            request.target_model is None,
+        )
+        template = moment.templates.get(shape)
+        if template is None:
+            template = self._template(request, keys)
+            if len(moment.templates) >= _SHAPES:
+                moment.templates.clear()
+            moment.templates[shape] = template
+        values = []
+        trimmed = []
+        for field in template.fields:
+            value = getattr(request, field)
+            check_value(request, field, value)
+            values.append(value)
+            trimmed.append(" ".join(value.split()))
+        trimmed.insert(template.date_at, moment.date)
+        canonical = template.canonical % (*trimmed, sha256(request.body).hexdigest())
+        to_sign = (
+            f"AWS4-HMAC-SHA256\n{moment.date}\n{moment.scope}\n{sha256(canonical.encode()).hexdigest()}"
+        ).encode()
+        signature = hmac.digest(moment.signing_key, to_sign, "sha256").hex()
+        return (template.head % (*values, moment.date, moment.day, signature, len(request.body))).encode()
+
+    def _at(self, second: int, keys: Keys, before: _Moment | None) -> _Moment:
+        date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        day = date[:8]
+        same_keys = before is not None and before.keys == keys
+        if before is not None and same_keys and before.day == day:
+            signing_key = before.signing_key
+        else:
+            signing_key = f"AWS4{keys.secret}".encode()
+            for part in (day, self._region, self._service, "aws4_request"):
+                signing_key = hmac.digest(signing_key, part.encode(), "sha256")
+        scope = f"{day}/{self._region}/{self._service}/aws4_request"
+        templates = before.templates if before is not None and same_keys else {}
+        return _Moment(second, keys, date, day, signing_key, scope, templates)
+
+    def _template(self, request: InvokeRequest, keys: Keys) -> _Template:
+        check_endpoint(request)
+        fields = tuple(field for field in _VARIABLE if getattr(request, field) is not None)
+        headers = {"host": _escaped(self._authority), "x-amz-date": "%s"}
+        if keys.token:
+            headers["x-amz-security-token"] = _escaped(keys.token)
+        head = [
+            f"POST {self._prefix}/endpoints/{request.endpoint}/invocations HTTP/1.1",
+            f"Host: {_escaped(self._authority)}",
+            f"User-Agent: {_escaped(self._user_agent)}",
+            "Accept-Encoding: identity",
+        ]
+        for field in _CONSTANT:
+            value = getattr(request, field)
+            if value is not None:
+                check_value(request, field, value)
+                headers[HEADERS[field].lower()] = _escaped(" ".join(value.split()))
+                head.append(f"{HEADERS[field]}: {_escaped(value)}")
+        for field in fields:
+            headers[HEADERS[field].lower()] = "%s"
+            head.append(f"{HEADERS[field]}: %s")
+        signed = ";".join(sorted(headers))
+        canonical = "\n".join(
+            [
+                "POST",
+                f"{self._prefix}/endpoints/{request.endpoint}/invocations",
+                "",
+                *(f"{name}:{headers[name]}" for name in sorted(headers)),
+                "",
+                signed,
+                "%s",
+            ]
+        )
+        if keys.token:
+            head.append(f"X-Amz-Security-Token: {_escaped(keys.token)}")
+        scope = f"{_escaped(keys.access)}/%s/{self._region}/{self._service}/aws4_request"
+        head += [
+            "X-Amz-Date: %s",
+            f"Authorization: AWS4-HMAC-SHA256 Credential={scope}, SignedHeaders={signed}, Signature=%s",
+            "Content-Length: %d",
+            "",
+            "",
+        ]
+        # Among the variable headers only amz-sdk-invocation-id sorts before x-amz-date.
+        return _Template(fields, int("invocation_id" in fields), canonical, "\r\n".join(head))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("%", "%%")

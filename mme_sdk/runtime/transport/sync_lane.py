@@ -1,0 +1,264 @@
+"""The lean lane for threads: blocking sockets, one request at a time on each, and a pool of those that are idle."""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from mme_sdk.aws.addressing import Route
+from mme_sdk.protocols import Clock
+from mme_sdk.runtime.transport.lane import (
+    BROKEN,
+    SPENT,
+    STALE,
+    SUSPECT,
+    UNSENT,
+    BrokenConnectionError,
+    Desk,
+    Settings,
+    tls_context,
+)
+from mme_sdk.runtime.transport.parsing import BadAnswerError, Parser
+from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+
+__all__ = ["LeanTransport"]
+
+_CHUNK = 65_536
+_LARGE = 1 << 20
+_JOINED = 65_536  # a body up to here goes out in one write with the head
+
+
+class _Connection:
+    """One socket and its parser."""
+
+    def __init__(self, sock: socket.socket, parser: Parser) -> None:
+        self.idle_since = 0.0
+        self.keep = False
+        self._sock = sock
+        self._parser = parser
+        self._timeout = sock.gettimeout()
+        self._poll = _readable(sock)
+
+    def usable(self) -> bool:
+        """Whether nothing has arrived while idle: neither an end nor bytes that nobody asked for."""
+        return not self._poll()
+
+    def exchange(self, head: bytes, body: bytes, timeout: float) -> InvokeAnswer:
+        """Send and read the answer.
+
+        Args:
+            head: The request's head.
+            body: Its body.
+            timeout: Seconds for the whole answer.
+
+        Returns:
+            The answer.
+
+        Raises:
+            BrokenConnectionError: There was no whole answer.
+        """
+        self._parser.begin()
+        ends = monotonic() + timeout
+        unsent: OSError | None = None
+        try:
+            if self._timeout != timeout:
+                self._sock.settimeout(timeout)
+                self._timeout = timeout
+            if len(body) <= _JOINED:
+                self._sock.sendall(head + body)
+            else:
+                self._sock.sendall(head)
+                self._sock.sendall(body)
+        except TimeoutError as error:
+            raise BrokenConnectionError(UNSENT, f"timed out after {timeout:.3g} s") from error
+        except OSError as error:
+            # Who refuses a request early may close before it is out; the answer can be there all the same.
+            unsent = error
+        try:
+            self._read(ends)
+        except TimeoutError as error:
+            raise BrokenConnectionError(SPENT, f"timed out after {timeout:.3g} s") from error
+        except BadAnswerError as error:
+            raise BrokenConnectionError(UNSENT if unsent else BROKEN, str(unsent or error)) from error
+        except OSError as error:
+            stage = UNSENT if unsent else BROKEN if self._parser.started else STALE
+            raise BrokenConnectionError(stage, str(unsent or error)) from error
+        self.keep = self._parser.keep_alive and unsent is None
+        return self._parser.answer()
+
+    def _read(self, ends: float) -> None:
+        sock, parser = self._sock, self._parser
+        while True:
+            data = sock.recv(min(parser.missing, _LARGE) or _CHUNK)
+            if not data:
+                if not parser.started:
+                    raise ConnectionAbortedError("the server closed the connection instead of answering")
+                parser.eof()
+                return
+            if parser.feed(data):
+                return
+            # A server that drips must not outlive the time-out either.
+            self._timeout = max(ends - monotonic(), 0.001)
+            sock.settimeout(self._timeout)
+
+    def close(self) -> None:
+        """Close the socket, at once."""
+        self._sock.close()
+
+
+class LeanTransport:
+    """Sends over pooled connections of its own; safe to share between threads, and usable after a fork.
+
+    Args:
+        route: Says where to send; asked again after a fork.
+        parser: What reads the answers.
+        clock: Time.
+        settings: How connections are treated.
+    """
+
+    reason: str | None = None
+
+    def __init__(
+        self,
+        route: Callable[[], Route],
+        *,
+        parser: type[Parser],
+        clock: Clock = time,
+        settings: Settings | None = None,
+    ) -> None:
+        self.name = parser.lane
+        self._route, self._parser, self._clock = route, parser, clock
+        self._settings = settings or Settings()
+        self._closed = False
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._idle: deque[_Connection] = deque()
+        self._desk = Desk(self._route(), self._clock, self._settings)
+        self._tls = tls_context(self._desk.route)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} to {self._desk.route.url}, {len(self._idle)} idle>"
+
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+        """Send and wait for the whole answer; see `Transport.send`."""
+        if self._closed:
+            raise self._desk.closed(request)
+        if self._pid != os.getpid():
+            inherited = self._idle
+            self._start()
+            for connection in inherited:
+                connection.close()
+        answer = self._send(request, connect_timeout, read_timeout)
+        if answer.status in SUSPECT and self._desk.skewed(answer):
+            answer = self._send(request, connect_timeout, read_timeout)
+        return answer
+
+    def _send(self, request: InvokeRequest, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+        desk, body = self._desk, request.body
+        head = desk.head(request, desk.keys() or desk.renew())
+        connection = self._take()
+        if connection is not None:
+            sent = self._clock.monotonic()
+            try:
+                return self._exchange(connection, head, body, read_timeout)
+            except BrokenConnectionError as error:
+                if not desk.may_resend(error, sent - connection.idle_since, self._clock.monotonic() - sent):
+                    raise desk.failed(error, request) from error
+        try:
+            connection = self._connect(connect_timeout)
+        except (OSError, UnicodeError) as error:
+            raise desk.not_connected(error, request) from error
+        try:
+            return self._exchange(connection, head, body, read_timeout)
+        except BrokenConnectionError as error:
+            raise desk.failed(error, request) from error
+
+    def _exchange(self, connection: _Connection, head: bytes, body: bytes, timeout: float) -> InvokeAnswer:
+        try:
+            answer = connection.exchange(head, body, timeout)
+        except BaseException:
+            # Also when interrupted: what comes next on this connection would be the answer to this request.
+            connection.close()
+            raise
+        if connection.keep:
+            self._give(connection)
+        else:
+            connection.close()
+        return answer
+
+    def _take(self) -> _Connection | None:
+        oldest = self._clock.monotonic() - self._settings.idle_for
+        while True:
+            try:
+                connection = self._idle.pop()
+            except IndexError:
+                return None
+            if connection.idle_since >= oldest and connection.usable():
+                return connection
+            connection.close()
+
+    def _give(self, connection: _Connection) -> None:
+        idle = self._idle
+        connection.idle_since = now = self._clock.monotonic()
+        if len(idle) >= self._settings.max_idle:
+            connection.close()
+            return
+        idle.append(connection)
+        try:
+            if idle[0].idle_since < now - self._settings.idle_for:
+                idle.popleft().close()
+        except IndexError:
+            pass  # another thread took it
+        if self._closed:
+            self._drain()
+
+    def _connect(self, timeout: float) -> _Connection:
+        route, ends = self._desk.route, monotonic() + timeout
+        failure: Exception = OSError("the name has no address")
+        for family, kind, protocol, _, address in socket.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for option in route.socket_options:
+                    sock.setsockopt(*option)
+                sock.settimeout(max(ends - monotonic(), 0.001))
+                sock.connect(address)
+                if self._tls is not None:
+                    sock.settimeout(max(ends - monotonic(), 0.001))
+                    sock = self._tls.wrap_socket(sock, server_hostname=route.host)
+                return _Connection(sock, self._parser())
+            except OSError as error:
+                failure = error
+                sock.close()
+            except BaseException:
+                sock.close()
+                raise
+        raise failure
+
+    def close(self) -> None:
+        """Close every idle connection; those in use close with their answer."""
+        self._closed = True
+        self._drain()
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                self._idle.pop().close()
+            except IndexError:
+                return
+
+
+def _readable(sock: socket.socket) -> Callable[[], Any]:
+    if not hasattr(select, "poll"):
+        return lambda: select.select([sock], [], [], 0)[0]
+    poll = select.poll()
+    poll.register(sock, select.POLLIN)
+    return lambda: poll.poll(0)
