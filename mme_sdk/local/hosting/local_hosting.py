@@ -68,6 +68,7 @@ class LocalHosting:
         self._clock = clock or AsyncSystemClock()
         self._rng = rng or random.Random(settings.seed)
         self._endpoints: dict[str, _Endpoint] = {}
+        self._leaving: dict[asyncio.Task[None], _Endpoint] = {}
         self._numbers = itertools.count(1)
         self._made: Shared | None = None
         # Volumes of a host that was killed are of no use: a new fleet starts cold.
@@ -100,7 +101,9 @@ class LocalHosting:
         before = self._endpoints.get(deployment.endpoint)
         self._endpoints[deployment.endpoint] = _Endpoint(deployment.endpoint, variants)
         if before is not None:
-            self._shared.spawn(self._stop(before, drain=True))
+            task = asyncio.create_task(self._stop(before, drain=True))
+            self._leaving[task] = before
+            task.add_done_callback(self._leaving.pop)
 
     def _variant(self, endpoint: str, plan: VariantPlan) -> Variant:
         modes = [container.mode for container in plan.containers]
@@ -239,7 +242,11 @@ class LocalHosting:
     async def close(self) -> None:
         """Stop every process."""
         endpoints, self._endpoints = list(self._endpoints.values()), {}
-        await asyncio.gather(*(self._stop(one) for one in endpoints))
+        leaving = dict(self._leaving)
+        for endpoint in leaving.values():
+            for variant in endpoint.variants.values():
+                variant.hurry = True
+        await asyncio.gather(*(self._stop(one) for one in endpoints), *leaving)
         if self._made is not None:
             await self._made.close()
             self._made = None

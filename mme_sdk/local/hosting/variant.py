@@ -48,6 +48,7 @@ class Variant(abc.ABC):
         self.sizes = sizes_of(plan, shared)
         self.instances: dict[str, Instance] = {}
         self.draining: set[str] = set()
+        self.hurry = False  # no time to let requests come to their end
         self._folder = folder
         self._logs = logs
         self._numbers = 0
@@ -120,7 +121,7 @@ class Variant(abc.ABC):
         self.draining.add(instance.name)
         self.drain(instance)
         deadline = self.shared.clock.monotonic() + self.shared.settings.invocation_limit
-        while self.busy(instance) and self.shared.clock.monotonic() < deadline:
+        while self.busy(instance) and not self.hurry and self.shared.clock.monotonic() < deadline:
             await self.shared.clock.sleep(0.05)
         await self.lose(instance)
 
