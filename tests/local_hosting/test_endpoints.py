@@ -165,7 +165,7 @@ def test_a_serial_pipeline_passes_each_answer_on(hosted: Hosted) -> None:
 
 def test_an_image_without_the_label_cannot_be_multi_model(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
-        with pytest.raises(HostingError, match="Your Ecr Image plain does not contain required com.amazonaws"):
+        with pytest.raises(HostingError, match="Your Ecr Image plain does not contain required com"):
             await bench.deploy(image="plain")
 
     hosted(scenario, images={"plain": Command(["true"], multi_model=False)})

@@ -74,7 +74,7 @@ async def serve(options: Options, orders: socket.socket, events: socket.socket) 
         _application(models, options),
         access_log=None,
         handle_signals=False,
-        shutdown_timeout=2.0,
+        shutdown_timeout=0.2,
         handler_cancellation=True,
     )
     await runner.setup()
