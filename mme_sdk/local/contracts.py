@@ -44,6 +44,12 @@ class HostContext:
         account_id: The account served, for error texts and ARNs.
         images: Program by image name, as given to `LocalSageMaker(images=…)`.
         settings: Hosting's settings, as given to `LocalSageMaker(settings=…)`; None for the defaults.
+        measure: Takes a CloudWatch value: `measure(metric, endpoint, variant, value)`, cheap, from the event loop.
+            Metrics are those of AWS, in their units. Of each invocation: Invocations (1), InvocationsPerInstance
+            (1 / number of instances), Invocation4XXErrors, Invocation5XXErrors, InvocationModelErrors (0 or 1),
+            ModelLatency, OverheadLatency (µs), ModelCacheHit (0 or 1). Where it happens: ModelLoadingWaitTime,
+            ModelDownloadingTime, ModelLoadingTime, ModelUnloadingTime (µs). Of each instance once a minute:
+            LoadedModelCount, CPUUtilization, MemoryUtilization, DiskUtilization (%).
         faults: Trouble on demand: hosting asks `faults.strike("slow_load", endpoint=…, model=…)` where such things can
             happen (slow_load, failed_load, container_crash, instance_lost, s3_denied); the rest happens outside.
     """
@@ -56,6 +62,7 @@ class HostContext:
     account_id: str
     images: Mapping[str, Any] = attrs.field(factory=dict)
     settings: Any = None
+    measure: Callable[[str, str, str, float], None] = lambda _metric, _endpoint, _variant, _value: None
     faults: Faults = attrs.field(factory=Faults)
 
 

@@ -272,7 +272,8 @@ class Endpoints:
             sleep=self._sleep,
         )
         plan = deployment(name, target["Config"], target["Models"], target["Sizes"])
-        return await self._attempt(name, self._hosting.deploy(plan, gate=shift))
+        deploying = self._hosting.deploy(plan) if shift is None else self._hosting.deploy(plan, gate=shift)
+        return await self._attempt(name, deploying)
 
     async def _provision(self, name: str, operation: str, seconds: float) -> str | None:
         await self._sleep(seconds)
