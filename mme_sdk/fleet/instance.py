@@ -167,7 +167,7 @@ class Instance:
         if copy.pressed and not self.freeing_memory:
             short = max(short, 1)
         if short > 0:
-            for model in list(self._unused_in_memory(short)):
+            for model in self._unused_in_memory(short):
                 self.unload(self.copies[model], commands)
                 self.tally.evictions += 1
         if copy.pressed and not self.freeing_memory and not self._memory_in_use():
@@ -192,7 +192,7 @@ class Instance:
         return any(copy.state is _LOADING or copy.state is _LOADED for copy in self.copies.values())
 
     def _unused_in_memory(self, short: int) -> list[str]:
-        chosen = []
+        chosen, passed = [], []
         for model in self.in_memory:
             if short <= 0:
                 break
@@ -200,6 +200,10 @@ class Instance:
             if copy.unused:
                 chosen.append(model)
                 short -= copy.memory
+            else:
+                passed.append(model)
+        for model in passed:  # in use now is used now; and the next search need not pass them again
+            self.in_memory.touch(model)
         return chosen
 
     def _reserve_volume(self, copy: Copy, commands: list[Command]) -> bool:
