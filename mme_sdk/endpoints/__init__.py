@@ -1,8 +1,13 @@
 """Endpoints in both hosting modes: declared once, created whole or not at all, never orphaned."""
 
+from mme_sdk.endpoints.applying import Plan
+from mme_sdk.endpoints.async_handle import AsyncEndpoint
+from mme_sdk.endpoints.async_rooms import AsyncEndpoints
+from mme_sdk.endpoints.deleting import Deletion
+from mme_sdk.endpoints.deployment import BlueGreen, Rolling
 from mme_sdk.endpoints.description import EndpointDescription, ScalingDescription, VariantDescription
-from mme_sdk.endpoints.handle import AsyncEndpoint, Endpoint
-from mme_sdk.endpoints.rooms import AsyncEndpoints, Endpoints
+from mme_sdk.endpoints.handle import Endpoint
+from mme_sdk.endpoints.rooms import Endpoints
 from mme_sdk.endpoints.spec import (
     AsyncInference,
     Autoscaling,
@@ -14,18 +19,24 @@ from mme_sdk.endpoints.spec import (
     Variant,
     Vpc,
 )
+from mme_sdk.endpoints.waiting import Progress
 
 __all__ = [
     "AsyncEndpoint",
     "AsyncEndpoints",
     "AsyncInference",
     "Autoscaling",
+    "BlueGreen",
     "Container",
     "DataCapture",
+    "Deletion",
     "Endpoint",
     "EndpointDescription",
     "EndpointSpec",
     "Endpoints",
+    "Plan",
+    "Progress",
+    "Rolling",
     "ScalingDescription",
     "Schedule",
     "Serverless",

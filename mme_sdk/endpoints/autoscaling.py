@@ -8,12 +8,14 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow
+from mme_sdk.endpoints import instances
 from mme_sdk.endpoints.calls import pages, scaling, together
 from mme_sdk.endpoints.description import ScalingDescription
-from mme_sdk.endpoints.requests import DIMENSION, scaling_target
+from mme_sdk.endpoints.parts import Autoscaling, Schedule
+from mme_sdk.endpoints.requests import DIMENSION, scaling_requests, scaling_target
 from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotFoundError
 
-__all__ = ["Attached", "attach", "detach", "put_back", "read", "read_if_allowed"]
+__all__ = ["Attached", "attach", "detach", "matches", "put_back", "read", "read_back", "read_if_allowed"]
 
 _POLICY = (
     "PolicyName",
@@ -23,6 +25,7 @@ _POLICY = (
     "PredictiveScalingPolicyConfiguration",
 )
 _ACTION = ("ScheduledActionName", "Schedule", "Timezone", "StartTime", "EndTime", "ScalableTargetAction")
+_KNOWN_METRICS = {"CPUUtilization": "cpu", "GPUUtilization": "gpu"}
 _TARGET = ("MinCapacity", "MaxCapacity", "SuspendedState")
 
 
@@ -123,3 +126,63 @@ def put_back(endpoint: str, attached: Iterable[Attached]) -> Flow[None]:
     """Attach again what was taken off."""
     for one in attached:
         yield from attach(endpoint, one.requests(endpoint))
+
+
+def matches(endpoint: str, variant: str, instance_type: str, wanted: Autoscaling, attached: Attached | None) -> bool:
+    """Whether what is attached to a variant is what its spec says."""
+    if attached is None:
+        return False
+    requests = scaling_requests(endpoint, variant, instance_type, wanted)
+    there = attached.requests(endpoint)
+    return len(requests) == len(there) and all(
+        any(operation == other and _within(params, described) for other, described in there)
+        for operation, params in requests
+    )
+
+
+def _within(wanted: Any, described: Any) -> bool:
+    """Whether everything that is wanted is described; the service may describe more."""
+    if isinstance(wanted, Mapping):
+        return isinstance(described, Mapping) and all(
+            key in described and _within(value, described[key]) for key, value in wanted.items()
+        )
+    return bool(wanted == described)
+
+
+def read_back(endpoint: str, instance_type: str, attached: Attached) -> Autoscaling | None:
+    """The settings that would attach exactly this; None where none would."""
+    if len(attached.policies) != 1:
+        return None
+    policy = attached.policies[0].get("TargetTrackingScalingPolicyConfiguration") or {}
+    custom = policy.get("CustomizedMetricSpecification")
+    metric: str | Mapping[str, Any] = "invocations"
+    target = policy.get("TargetValue")
+    if custom is not None and target is not None:
+        name = custom.get("MetricName", "") if custom.get("Namespace") == "/aws/sagemaker/Endpoints" else ""
+        known = _KNOWN_METRICS.get(name)
+        metric = custom if known is None else known
+        whole = {"cpu": instances.vcpus(instance_type), "gpu": instances.gpus(instance_type)}
+        target = target / ((whole.get(metric) if isinstance(metric, str) else 1) or 1)
+    try:
+        found = Autoscaling(
+            min=attached.target["MinCapacity"],
+            max=attached.target["MaxCapacity"],
+            target=target,
+            metric=metric,
+            scale_in_cooldown=policy.get("ScaleInCooldown", 300),
+            scale_out_cooldown=policy.get("ScaleOutCooldown", 300),
+            scale_in=not policy.get("DisableScaleIn", False),
+            schedule=tuple(
+                Schedule(
+                    name=one["ScheduledActionName"],
+                    when=one["Schedule"],
+                    timezone=one.get("Timezone"),
+                    min=one.get("ScalableTargetAction", {}).get("MinCapacity"),
+                    max=one.get("ScalableTargetAction", {}).get("MaxCapacity"),
+                )
+                for one in attached.actions
+            ),
+        )
+    except (InvalidInputError, KeyError):
+        return None
+    return found if matches(endpoint, attached.variant, instance_type, found, attached) else None

@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import attrs
 
-from mme_sdk.endpoints.autoscaling import Attached
+from mme_sdk.endpoints import autoscaling
 from mme_sdk.endpoints.reading import Live
-from mme_sdk.endpoints.requests import is_derived_name, scaling_requests
+from mme_sdk.endpoints.requests import is_derived_name
 from mme_sdk.endpoints.spec import EndpointSpec, Variant
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["Change", "How", "differences", "scaling_matches"]
+__all__ = ["Change", "How", "differences"]
 
 How = Literal["new fleet", "in place"]
 
@@ -95,37 +95,17 @@ def _counts_and_weights(live: Live, now: EndpointSpec, spec: EndpointSpec) -> It
 
 def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
     for variant in spec.variants:
-        if variant.autoscaling is None or live.attached is None:
+        wanted, kind = variant.autoscaling, variant.instance_type
+        if wanted is None or kind is None or live.attached is None:
             continue
         attached = live.attached.get(variant.name)
-        if not scaling_matches(spec.name, variant, attached):
+        if not autoscaling.matches(spec.name, variant.name, kind, wanted, attached):
             yield Change(
                 field=f"variants.{variant.name}.autoscaling",
                 old=None if attached is None else attached.described(),
-                new=variant.autoscaling,
+                new=wanted,
                 how="in place",
             )
-
-
-def scaling_matches(endpoint: str, variant: Variant, attached: Attached | None) -> bool:
-    """Whether what is attached to a variant is what its spec says."""
-    if attached is None or variant.autoscaling is None or variant.instance_type is None:
-        return attached is None and variant.autoscaling is None
-    wanted = scaling_requests(endpoint, variant.name, variant.instance_type, variant.autoscaling)
-    there = attached.requests(endpoint)
-    return len(wanted) == len(there) and all(
-        any(operation == other and _within(params, described) for other, described in there)
-        for operation, params in wanted
-    )
-
-
-def _within(wanted: Any, described: Any) -> bool:
-    """Whether everything that is wanted is described; the service may describe more."""
-    if isinstance(wanted, Mapping):
-        return isinstance(described, Mapping) and all(
-            key in described and _within(value, described[key]) for key, value in wanted.items()
-        )
-    return bool(wanted == described)
 
 
 def _tags(live: Live, spec: EndpointSpec) -> Iterator[Change]:

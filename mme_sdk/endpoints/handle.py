@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
+from mme_sdk.aws import Flow
+from mme_sdk.endpoints import flows
+from mme_sdk.endpoints.calls import Now
 from mme_sdk.endpoints.creating import Creation
 from mme_sdk.endpoints.deleting import Deletion
+from mme_sdk.endpoints.deployment import Deployment
 from mme_sdk.endpoints.description import EndpointDescription
+from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
 from mme_sdk.endpoints.waiting import ProgressCallback
+from mme_sdk.errors import InvalidInputError
 from mme_sdk.shapes import ModelVersion, Reply
 
 if TYPE_CHECKING:
-    from mme_sdk.endpoints.rooms import AsyncEndpoints, Endpoints
+    from mme_sdk.endpoints.rooms import Endpoints
 
-__all__ = ["AsyncEndpoint", "Endpoint"]
+__all__ = ["Endpoint", "Handle"]
 
 T = TypeVar("T")
 
 
-class _Handle:
+class Handle:
     """What both handles know without a call; nothing changes after it is set, but the last description."""
 
     __slots__ = ("_creation", "_seen", "name")
@@ -77,8 +84,14 @@ class _Handle:
         options.setdefault("prefix", self.prefix)
         return options
 
+    def _check_own(self, spec: EndpointSpec) -> None:
+        if spec.name != self.name:
+            raise InvalidInputError(
+                f"name: the spec is of endpoint {spec.name}, this handle of {self.name}", endpoint=self.name
+            )
 
-class Endpoint(_Handle):
+
+class Endpoint(Handle):
     """An endpoint: cheap to make, to copy and to share between threads; making one calls nothing.
 
     Attributes:
@@ -154,56 +167,121 @@ class Endpoint(_Handle):
             EndpointFailedError: It failed; says why. What its creation had made is removed.
             WaitTimeoutError: The time is over; carries the statuses seen.
         """
-        return self._endpoints.wait_for(self, timeout=timeout, progress=progress)
+        return self._run(flows.wait(self.name, self._creation, timeout=timeout, now=self._now, progress=progress))
+
+    def update(
+        self,
+        spec: EndpointSpec,
+        *,
+        deployment: Deployment | None = None,
+        timeout: float = 3600,
+        progress: ProgressCallback | bool = False,
+    ) -> Endpoint:
+        """Change it to match a spec of the same name, and wait until it does; see `Endpoints.apply`.
+
+        Raises:
+            EndpointNotFoundError: It is not there.
+            InvalidInputError: The spec is of another endpoint.
+        """
+        self._check_own(spec)
+        return self._run(
+            flows.apply(spec, deployment=deployment, timeout=timeout, now=self._now, progress=progress, must_exist=True)
+        )
+
+    def rollback(
+        self,
+        to: str | None = None,
+        *,
+        deployment: Deployment | None = None,
+        timeout: float = 3600,
+        progress: ProgressCallback | bool = False,
+    ) -> Endpoint:
+        """Go back to the configuration that the last update replaced; doing so twice comes forward again.
+
+        Args:
+            to: Name of another endpoint configuration to go to.
+            deployment: How traffic moves; all at once where None.
+            timeout: Seconds to wait at most.
+            progress: Called at every look, or True for a progress bar.
+
+        Returns:
+            The handle.
+
+        Raises:
+            ConflictError: There is nothing to go back to, or the endpoint is busy.
+            EndpointFailedError: It did not come up.
+        """
+        return self._run(
+            flows.rollback(self.name, to=to, deployment=deployment, timeout=timeout, now=self._now, progress=progress)
+        )
+
+    def scale(
+        self,
+        count: int,
+        *,
+        variant: str | None = None,
+        timeout: float = 1800,
+        progress: ProgressCallback | bool = False,
+    ) -> Endpoint:
+        """Set the instance count, and wait until the instances are there.
+
+        Args:
+            count: Instances, 1 or more.
+            variant: Which variant; the only one where None.
+            timeout: Seconds to wait at most.
+            progress: Called at every look, or True for a progress bar.
+
+        Returns:
+            The handle.
+
+        Raises:
+            InvalidInputError: No such variant, or a count outside autoscaling's limits.
+            ConflictError: The endpoint is busy with another change.
+        """
+        return self._run(
+            flows.scale(self.name, count, variant=variant, timeout=timeout, now=self._now, progress=progress)
+        )
+
+    def weights(
+        self, weights: Mapping[str, float], *, timeout: float = 1800, progress: ProgressCallback | bool = False
+    ) -> Endpoint:
+        """Set the variants' shares of the traffic, and wait until they hold.
+
+        Args:
+            weights: Weight by variant, relative to each other.
+            timeout: Seconds to wait at most.
+            progress: Called at every look, or True for a progress bar.
+
+        Returns:
+            The handle.
+
+        Raises:
+            InvalidInputError: No such variant, or a weight below zero.
+        """
+        return self._run(flows.reweigh(self.name, weights, timeout=timeout, now=self._now, progress=progress))
+
+    def autoscale(self, wanted: Autoscaling | None, *, variant: str | None = None) -> Endpoint:
+        """Attach autoscaling in place of what was there; None takes it off.
+
+        Args:
+            wanted: The settings.
+            variant: Which variant; the only one where None.
+
+        Returns:
+            The handle; `describe()` shows what is attached.
+
+        Raises:
+            InvalidInputError: No such variant, or a serverless one.
+        """
+        return self._run(flows.autoscale(self.name, wanted, variant=variant))
 
     def delete(self, *, dry_run: bool = False, timeout: float = 900) -> Deletion:
         """Delete it and everything that belongs to it; see `Endpoints.delete`."""
         return self._endpoints.delete(self.name, dry_run=dry_run, timeout=timeout)
 
+    @property
+    def _now(self) -> Now:
+        return self._endpoints.aws.clock.monotonic
 
-class AsyncEndpoint(_Handle):
-    """`Endpoint`, awaited.
-
-    Attributes:
-        name: EndpointName.
-    """
-
-    __slots__ = ("_endpoints",)
-
-    def __init__(
-        self,
-        endpoints: AsyncEndpoints,
-        name: str,
-        *,
-        seen: EndpointDescription | None = None,
-        creation: Creation | None = None,
-    ) -> None:
-        super().__init__(name, seen=seen, creation=creation)
-        self._endpoints = endpoints
-
-    @overload
-    async def invoke(
-        self, data: Any, *, model: str | ModelVersion | None = None, response_type: type[T], **options: Any
-    ) -> Reply[T]: ...
-
-    @overload
-    async def invoke(
-        self, data: Any, *, model: str | ModelVersion | None = None, response_type: None = None, **options: Any
-    ) -> Reply[Any]: ...
-
-    async def invoke(self, data: Any, *, model: str | ModelVersion | None = None, **options: Any) -> Reply[Any]:
-        """Invoke a model; see `Endpoint.invoke`."""
-        return await self._endpoints.invoker.invoke(self.name, data, model=model, **self._options(options))
-
-    async def describe(self) -> EndpointDescription:
-        """Read the endpoint, its configuration, models, autoscaling and tags; see `Endpoint.describe`."""
-        self._seen = await self._endpoints.describe(self.name)
-        return self._seen
-
-    async def wait(self, timeout: float = 1800, *, progress: ProgressCallback | bool = False) -> AsyncEndpoint:
-        """Wait until it is in service; see `Endpoint.wait`."""
-        return await self._endpoints.wait_for(self, timeout=timeout, progress=progress)
-
-    async def delete(self, *, dry_run: bool = False, timeout: float = 900) -> Deletion:
-        """Delete it and everything that belongs to it; see `Endpoints.delete`."""
-        return await self._endpoints.delete(self.name, dry_run=dry_run, timeout=timeout)
+    def _run(self, flow: Flow[EndpointDescription]) -> Endpoint:
+        return Endpoint(self._endpoints, self.name, seen=self._endpoints.aws.run(flow))

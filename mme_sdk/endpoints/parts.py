@@ -32,7 +32,7 @@ class Container:
     """
 
     image: str = attrs.field(validator=check.text(255, r"\S+", "an image URI without white space"))
-    mode: Mode = attrs.field(default="SingleModel", validator=check.one_of("SingleModel", "MultiModel"))
+    mode: Mode = "SingleModel"
     model_data: str | None = None
     environment: Mapping[str, str] = attrs.field(
         factory=dict, converter=check.strings, repr=False, hash=False, validator=check.environment
@@ -42,6 +42,8 @@ class Container:
     extra: Mapping[str, Any] = attrs.field(factory=dict, converter=dict, hash=False, repr=check.unless_empty)
 
     def __attrs_post_init__(self) -> None:
+        if self.mode not in ("SingleModel", "MultiModel"):
+            raise InvalidInputError(f"mode: 'SingleModel' or 'MultiModel', not {self.mode!r}")
         check.is_bool("model_cache", self.model_cache)
         if self.model_data is not None:
             check.s3("model_data", self.model_data, 1024)
@@ -118,15 +120,13 @@ class Autoscaling:
     min: int = attrs.field(validator=check.whole(1, 10_000))
     max: int = attrs.field(validator=check.whole(1, 10_000))
     target: float | None = attrs.field(default=None, validator=check.optional(check.positive))
-    metric: str | Mapping[str, Any] = attrs.field(hash=False)
+    metric: str | Mapping[str, Any] = attrs.field(
+        default=attrs.Factory(lambda self: "cpu" if self.target is None else "invocations", takes_self=True), hash=False
+    )
     scale_in_cooldown: int = attrs.field(default=300, validator=check.whole(0, 86_400))
     scale_out_cooldown: int = attrs.field(default=300, validator=check.whole(0, 86_400))
     scale_in: bool = True
-    schedule: tuple[Schedule, ...] = attrs.field(default=(), converter=tuple)
-
-    @metric.default
-    def _default_metric(self) -> str:
-        return "cpu" if self.target is None else "invocations"
+    schedule: tuple[Schedule, ...] = attrs.field(default=(), converter=check.sequence)
 
     def __attrs_post_init__(self) -> None:
         check.is_bool("scale_in", self.scale_in)

@@ -10,8 +10,8 @@ import attrs
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import autoscaling
 from mme_sdk.endpoints.autoscaling import Attached
-from mme_sdk.endpoints.calls import look, pages, sagemaker, together
-from mme_sdk.endpoints.description import EndpointDescription, parse_summary
+from mme_sdk.endpoints.calls import look, look_if_there, pages, sagemaker, together
+from mme_sdk.endpoints.description import EndpointDescription, VariantDescription, parse_summary
 from mme_sdk.endpoints.spec import (
     AsyncInference,
     Container,
@@ -23,7 +23,7 @@ from mme_sdk.endpoints.spec import (
 )
 from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotFoundError, ServiceError
 
-__all__ = ["Live", "list_all", "read_live", "spec_of_config"]
+__all__ = ["Live", "list_all", "look_if_there", "read_live", "spec_of_config"]
 
 _NOT_IN_CONFIG = frozenset({"EndpointConfigName", "EndpointConfigArn", "CreationTime", "ResponseMetadata"})
 _NOT_IN_MODEL = frozenset({"ModelName", "ModelArn", "CreationTime", "ResponseMetadata", "DeploymentRecommendation"})
@@ -48,9 +48,9 @@ class Live:
     tags: Mapping[str, str] | None = attrs.field(default=None, hash=False)
 
     def spec(self) -> EndpointSpec:
-        """The spec that would make this endpoint, with the counts and weights that it has now.
+        """The spec that would make this endpoint, with the counts, weights and autoscaling that it has now.
 
-        Autoscaling is not part of it: `description` shows what is attached.
+        Autoscaling that `Autoscaling` cannot say is left out of it; `description` shows all that is attached.
 
         Raises:
             InvalidInputError: It cannot be said as a spec, because its configuration or a model is gone or has a
@@ -63,18 +63,23 @@ class Live:
             )
         spec = spec_of_config(self.description.name, self.config, self.models, self.tags or {})
         now = {one.name: one for one in self.description.variants}
-        return attrs.evolve(spec, variants=tuple(_as_it_runs(one, now.get(one.name)) for one in spec.variants))
+        return attrs.evolve(spec, variants=tuple(self._as_it_runs(one, now.get(one.name)) for one in spec.variants))
 
-
-def _as_it_runs(variant: Variant, seen: Any) -> Variant:
-    if seen is None:
-        return variant
-    changes: dict[str, Any] = {}
-    if seen.desired_count and variant.serverless is None:
-        changes["instance_count"] = seen.desired_count
-    if seen.desired_weight is not None:
-        changes["weight"] = seen.desired_weight
-    return attrs.evolve(variant, **changes)
+    def _as_it_runs(self, variant: Variant, seen: VariantDescription | None) -> Variant:
+        if seen is None:
+            return variant
+        changes: dict[str, Any] = {}
+        attached = (self.attached or {}).get(variant.name)
+        if seen.desired_count and variant.serverless is None:
+            changes["instance_count"] = seen.desired_count
+        if attached is not None and variant.instance_type is not None:
+            scaling = autoscaling.read_back(self.description.name, variant.instance_type, attached)
+            count = changes.get("instance_count", variant.instance_count)
+            if scaling is not None:  # a count on its way to the limits is none that a spec may begin with
+                changes |= {"autoscaling": scaling, "instance_count": min(max(count, scaling.min), scaling.max)}
+        if seen.desired_weight is not None:
+            changes["weight"] = seen.desired_weight
+        return attrs.evolve(variant, **changes)
 
 
 def list_all(name_contains: str | None = None) -> Flow[list[EndpointDescription]]:

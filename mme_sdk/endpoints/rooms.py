@@ -1,35 +1,23 @@
-"""`Endpoints` and `AsyncEndpoints`: the same flows, driven in a thread or on the event loop."""
+"""`Endpoints`: creates, finds, changes and deletes endpoints, from threads."""
 
 from __future__ import annotations
 
-from mme_sdk.aws import Aws, Flow
-from mme_sdk.endpoints import check, creating, deleting, reading, waiting
-from mme_sdk.endpoints.calls import Now
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mme_sdk.aws import Aws
+from mme_sdk.endpoints import applying, check, creating, flows, reading
+from mme_sdk.endpoints.applying import Plan
 from mme_sdk.endpoints.deleting import Deletion
+from mme_sdk.endpoints.deployment import Deployment
 from mme_sdk.endpoints.description import EndpointDescription
-from mme_sdk.endpoints.handle import AsyncEndpoint, Endpoint, _Handle
-from mme_sdk.endpoints.progress import callback
+from mme_sdk.endpoints.handle import Endpoint
 from mme_sdk.endpoints.spec import EndpointSpec
 from mme_sdk.endpoints.waiting import ProgressCallback
-from mme_sdk.protocols import AsyncInvoker, Invoker
+from mme_sdk.errors import ConflictError
+from mme_sdk.protocols import Invoker
 
-__all__ = ["AsyncEndpoints", "Endpoints"]
-
-
-def _wait(handle: _Handle, timeout: float, now: Now, progress: ProgressCallback | bool) -> Flow[EndpointDescription]:
-    """Wait for a handle's endpoint, then read the rest of it."""
-    creation = handle._creation
-    with callback(progress) as told:
-        if creation is not None:
-            yield from creating.finish(creation, timeout=timeout, now=now, progress=told)
-        else:
-            yield from waiting.until_settled(handle.name, timeout=timeout, now=now, progress=told)
-    return (yield from _describe(handle.name))
-
-
-def _describe(name: str) -> Flow[EndpointDescription]:
-    check.named("name", name)
-    return (yield from reading.read_live(name)).description
+__all__ = ["Endpoints"]
 
 
 class Endpoints:
@@ -38,6 +26,13 @@ class Endpoints:
     Args:
         aws: The way to AWS.
         invoker: What the handles' `invoke` goes to.
+
+    Example:
+        ```python
+        endpoint = client.endpoints.create(spec).wait(timeout=900)
+        print(client.endpoints.plan(changed_spec))
+        endpoint = client.endpoints.apply(changed_spec)
+        ```
     """
 
     def __init__(self, aws: Aws, invoker: Invoker) -> None:
@@ -72,6 +67,31 @@ class Endpoints:
         creation = self.aws.run(creating.create(spec))
         return Endpoint(self, spec.name, seen=creation.seen, creation=creation)
 
+    @contextmanager
+    def temporary(
+        self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressCallback | bool = False
+    ) -> Iterator[Endpoint]:
+        """An endpoint for the length of a `with` block; it goes at the end, also after an exception or Ctrl-C.
+
+        Args:
+            spec: What to create.
+            timeout: Seconds to wait for it at most.
+            progress: Called at every look, or True for a progress bar.
+
+        Yields:
+            The handle, in service.
+
+        Raises:
+            ConflictError: The endpoint exists already, so it is not this block's to delete.
+            EndpointFailedError: The creation failed.
+        """
+        if self.aws.run(reading.look_if_there(spec.name)) is not None:
+            raise _exists_already(spec)
+        try:
+            yield self.create(spec).wait(timeout, progress=progress)
+        finally:
+            self.delete(spec.name)
+
     def get(self, name: str) -> Endpoint:
         """The handle of an endpoint that exists.
 
@@ -86,7 +106,16 @@ class Endpoints:
         Raises:
             EndpointNotFoundError: There is none of this name.
         """
-        return self.aws.run(_describe(name))
+        return self.aws.run(flows.describe(name))
+
+    def from_endpoint(self, name: str) -> EndpointSpec:
+        """The spec that would make a live endpoint, with the counts, weights and autoscaling that it has now.
+
+        Raises:
+            EndpointNotFoundError: There is none of this name.
+            InvalidInputError: It has a shape that specs have not.
+        """
+        return self.aws.run(flows.from_endpoint(name))
 
     def list(self, name_contains: str | None = None) -> list[Endpoint]:
         """Every endpoint, newest first.
@@ -101,10 +130,48 @@ class Endpoints:
         """Wait until an endpoint is in service; see `Endpoint.wait`."""
         return self.handle(name).wait(timeout, progress=progress)
 
-    def wait_for(self, handle: Endpoint, *, timeout: float, progress: ProgressCallback | bool = False) -> Endpoint:
-        """Wait for a handle's endpoint; see `Endpoint.wait`."""
-        seen = self.aws.run(_wait(handle, timeout, self.aws.clock.monotonic, progress))
-        return Endpoint(self, handle.name, seen=seen)
+    def plan(self, spec: EndpointSpec) -> Plan:
+        """What `apply` would do; nothing is changed.
+
+        Raises:
+            ConflictError: The endpoint is busy with another change.
+        """
+        return self.aws.run(applying.plan(spec))
+
+    def apply(
+        self,
+        wanted: EndpointSpec | Plan,
+        *,
+        deployment: Deployment | None = None,
+        timeout: float = 3600,
+        progress: ProgressCallback | bool = False,
+    ) -> Endpoint:
+        """Create or update an endpoint to match a spec, and wait until it does.
+
+        Counts, weights, autoscaling and tags change in place. Anything else brings a new fleet, whose caches begin
+        cold: instance counts that autoscaling has reached are kept, autoscaling is taken off and put back where the
+        instance type changes, and the configuration that was replaced is kept for `rollback`; older ones go.
+
+        Args:
+            wanted: A spec, or a plan that was looked at.
+            deployment: `BlueGreen(…)` or `Rolling(…)`; all at once where None.
+            timeout: Seconds to wait at most.
+            progress: Called at every look, or True for a progress bar.
+
+        Returns:
+            The handle.
+
+        Raises:
+            ConflictError: The endpoint is busy, or has changed since it was planned.
+            EndpointFailedError: The creation failed or the update was rolled back, with the reason; what it had made is
+                removed.
+            WaitTimeoutError: The time is over, and the change goes on; apply again to finish.
+        """
+        flow = flows.apply(
+            wanted, deployment=deployment, timeout=timeout, now=self.aws.clock.monotonic, progress=progress
+        )
+        seen = self.aws.run(flow)
+        return Endpoint(self, seen.name, seen=seen)
 
     def delete(
         self,
@@ -130,70 +197,13 @@ class Endpoints:
         Raises:
             WaitTimeoutError: The time is over; delete again to go on.
         """
-        return self.aws.run(_delete(name, timeout, self.aws.clock.monotonic, dry_run, progress))
+        flow = flows.delete(name, timeout=timeout, now=self.aws.clock.monotonic, dry_run=dry_run, progress=progress)
+        return self.aws.run(flow)
 
 
-def _delete(name: str, timeout: float, now: Now, dry_run: bool, progress: ProgressCallback | bool) -> Flow[Deletion]:
-    check.named("name", name)
-    with callback(progress) as told:
-        return (yield from deleting.delete(name, timeout=timeout, now=now, dry_run=dry_run, progress=told))
-
-
-class AsyncEndpoints:
-    """`Endpoints`, awaited.
-
-    Args:
-        aws: The way to AWS.
-        invoker: What the handles' `invoke` goes to.
-    """
-
-    def __init__(self, aws: Aws, invoker: AsyncInvoker) -> None:
-        self.aws = aws
-        self.invoker = invoker
-
-    def handle(self, name: str) -> AsyncEndpoint:
-        """A handle; no call is made; see `Endpoints.handle`."""
-        check.named("name", name)
-        return AsyncEndpoint(self, name)
-
-    async def create(self, spec: EndpointSpec) -> AsyncEndpoint:
-        """Begin to create an endpoint and return at once; see `Endpoints.create`."""
-        creation = await self.aws.arun(creating.create(spec))
-        return AsyncEndpoint(self, spec.name, seen=creation.seen, creation=creation)
-
-    async def get(self, name: str) -> AsyncEndpoint:
-        """The handle of an endpoint that exists; see `Endpoints.get`."""
-        return AsyncEndpoint(self, name, seen=await self.describe(name))
-
-    async def describe(self, name: str) -> EndpointDescription:
-        """Read an endpoint; see `Endpoints.describe`."""
-        return await self.aws.arun(_describe(name))
-
-    async def list(self, name_contains: str | None = None) -> list[AsyncEndpoint]:
-        """Every endpoint, newest first; see `Endpoints.list`."""
-        found = await self.aws.arun(reading.list_all(name_contains))
-        return [AsyncEndpoint(self, one.name, seen=one) for one in found]
-
-    async def wait(
-        self, name: str, *, timeout: float = 1800, progress: ProgressCallback | bool = False
-    ) -> AsyncEndpoint:
-        """Wait until an endpoint is in service; see `Endpoint.wait`."""
-        return await self.handle(name).wait(timeout, progress=progress)
-
-    async def wait_for(
-        self, handle: AsyncEndpoint, *, timeout: float, progress: ProgressCallback | bool = False
-    ) -> AsyncEndpoint:
-        """Wait for a handle's endpoint; see `Endpoint.wait`."""
-        seen = await self.aws.arun(_wait(handle, timeout, self.aws.async_clock.monotonic, progress))
-        return AsyncEndpoint(self, handle.name, seen=seen)
-
-    async def delete(
-        self,
-        name: str,
-        *,
-        dry_run: bool = False,
-        timeout: float = 900,
-        progress: ProgressCallback | bool = False,
-    ) -> Deletion:
-        """Delete an endpoint and what belongs to it; see `Endpoints.delete`."""
-        return await self.aws.arun(_delete(name, timeout, self.aws.async_clock.monotonic, dry_run, progress))
+def _exists_already(spec: EndpointSpec) -> ConflictError:
+    return ConflictError(
+        f"endpoint {spec.name} exists already; temporary() would delete it",
+        hint="choose another name, or use endpoints.get(name)",
+        endpoint=spec.name,
+    )

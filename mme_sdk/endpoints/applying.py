@@ -1,0 +1,286 @@
+"""Apply: read what is there, plan, then create or update to match; and back."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import attrs
+
+from mme_sdk.aws import Flow
+from mme_sdk.endpoints import autoscaling, creating, deleting
+from mme_sdk.endpoints.calls import Now, absent_ok, look, look_if_there, patiently, sagemaker
+from mme_sdk.endpoints.deployment import Deployment, check_fits, to_request
+from mme_sdk.endpoints.description import EndpointDescription
+from mme_sdk.endpoints.differences import Change, differences
+from mme_sdk.endpoints.making import Made, make_config, remove, unmake
+from mme_sdk.endpoints.reading import Live, models_of, read_live, spec_of_config
+from mme_sdk.endpoints.scaling import change_in_place
+from mme_sdk.endpoints.spec import EndpointSpec
+from mme_sdk.endpoints.waiting import ProgressCallback, until_settled
+from mme_sdk.errors import ConflictError, EndpointFailedError, InvalidInputError, MMEError, WaitTimeoutError
+
+__all__ = ["Action", "Plan", "apply", "plan", "rollback"]
+
+Action = Literal["create", "create again", "update", "change in place", "nothing"]
+
+_BUSY = frozenset({"Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting"})
+
+
+@attrs.frozen(kw_only=True, repr=False)
+class Plan:
+    """What `apply` would do.
+
+    Attributes:
+        spec: What the endpoint should be.
+        action: `create`; `create again` where it failed; `update`, which brings a new fleet; `change in place`; or
+            `nothing`.
+        changes: Every difference.
+        live: The endpoint as it was read; None where there is none.
+    """
+
+    spec: EndpointSpec
+    action: Action
+    changes: tuple[Change, ...] = ()
+    live: Live | None = None
+
+    def __repr__(self) -> str:
+        lines = [f"Plan for endpoint {self.spec.name}: {self.action}"]
+        lines += [f"  {one}" for one in self.changes]
+        return "\n".join(lines)
+
+
+def plan(spec: EndpointSpec) -> Flow[Plan]:
+    """What would make an endpoint match a spec.
+
+    Raises:
+        ConflictError: The endpoint is busy with another change.
+    """
+    seen = yield from look_if_there(spec.name)
+    if seen is None:
+        return Plan(spec=spec, action="create")
+    live = yield from read_live(spec.name)
+    seen = live.description
+    if seen.status in _BUSY:
+        raise ConflictError(
+            f"endpoint {spec.name} is {seen.status}; it can be changed when that is over",
+            hint=f"endpoints.wait({spec.name!r}) waits for it",
+            endpoint=spec.name,
+        )
+    changes = differences(live, spec)
+    action: Action
+    if seen.status == "Failed":
+        action = "create again"
+    elif any(one.how == "new fleet" for one in changes):
+        action = "update"
+    else:
+        action = "change in place" if changes else "nothing"
+    return Plan(spec=spec, action=action, changes=changes, live=live)
+
+
+def apply(
+    wanted: EndpointSpec | Plan,
+    *,
+    deployment: Deployment | None,
+    timeout: float,
+    now: Now,
+    progress: ProgressCallback | None,
+    must_exist: bool = False,
+) -> Flow[Plan]:
+    """Create or update an endpoint to match a spec, and wait until it does.
+
+    Returns:
+        The plan that was carried out.
+
+    Raises:
+        ConflictError: The endpoint is busy, or is no longer what a given plan had read.
+        EndpointFailedError: The creation failed, or the update was rolled back; what it had made is removed.
+        WaitTimeoutError: The time is over; apply again to finish.
+    """
+    spec = wanted.spec if isinstance(wanted, Plan) else wanted
+    todo = yield from plan(spec)
+    if isinstance(wanted, Plan) and (todo.action, todo.changes) != (wanted.action, wanted.changes):
+        raise ConflictError(
+            f"endpoint {spec.name} has changed since it was planned; now it would be:\n{todo!r}",
+            hint="look at the new plan, then apply that",
+            endpoint=spec.name,
+        )
+    if must_exist:
+        yield from look(spec.name)
+    deadline = now() + timeout
+    if todo.action == "create again":
+        yield from deleting.delete(spec.name, timeout=timeout, now=now)
+    if todo.live is None or todo.action == "create again":
+        creation = yield from creating.create(spec)
+        yield from creating.finish(creation, timeout=_left(deadline, now), now=now, progress=progress)
+        return todo
+    live = todo.live
+    if todo.action == "update":
+        check_fits(deployment, _spec_or_none(live), spec)
+        requests = spec.to_requests()
+        made = yield from make_config(requests, spec.name)
+        yield from _switch(
+            live,
+            spec,
+            requests.config_name,
+            made=made,
+            deployment=deployment,
+            capture_changes=any(one.field.startswith("data_capture") for one in todo.changes),
+            timeout=_left(deadline, now),
+            now=now,
+            progress=progress,
+        )
+    if todo.changes:
+        # Autoscaling was taken off and put back by the switch, so it is read again.
+        live = (yield from read_live(spec.name)) if todo.action == "update" else live
+        yield from change_in_place(live, spec, todo.changes, timeout=_left(deadline, now), now=now, progress=progress)
+    yield from _collect(spec.name, todo.live)
+    return todo
+
+
+def rollback(
+    name: str,
+    *,
+    to: str | None,
+    deployment: Deployment | None,
+    timeout: float,
+    now: Now,
+    progress: ProgressCallback | None,
+) -> Flow[EndpointDescription]:
+    """Go back to the configuration that an update replaced; going back twice comes forward again.
+
+    Raises:
+        ConflictError: There is nothing to go back to, or the endpoint is busy.
+        EndpointFailedError: SageMaker rolled this update back too.
+    """
+    live = yield from read_live(name)
+    seen = live.description
+    if seen.status in _BUSY:
+        raise ConflictError(f"endpoint {name} is {seen.status}; it can be changed when that is over", endpoint=name)
+    if to is None:
+        mine = yield from deleting.owned(name)
+        others = [one.name for one in mine if one.kind == "config" and one.name != seen.config_name]
+        if not others:
+            raise ConflictError(
+                f"endpoint {name} has no earlier configuration to go back to",
+                hint="apply(spec) keeps the one that it replaces; name another with to=…",
+                endpoint=name,
+            )
+        to = others[0]
+    config = yield from absent_ok(sagemaker("describe_endpoint_config", name, EndpointConfigName=to))
+    if config is None:
+        raise ConflictError(f"there is no endpoint configuration {to} to go back to", endpoint=name)
+    spec = spec_of_config(name, config, (yield from models_of(name, config)), live.tags or {})
+    check_fits(deployment, _spec_or_none(live), spec)
+    yield from _switch(
+        live,
+        spec,
+        to,
+        made=(),
+        deployment=deployment,
+        capture_changes=True,
+        timeout=timeout,
+        now=now,
+        progress=progress,
+    )
+    return (yield from look(name))
+
+
+def _left(deadline: float, now: Now) -> float:
+    return max(deadline - now(), 0.001)
+
+
+def _spec_or_none(live: Live) -> EndpointSpec | None:
+    try:
+        return live.spec()
+    except InvalidInputError:
+        return None
+
+
+def _switch(
+    live: Live,
+    spec: EndpointSpec,
+    config: str,
+    *,
+    made: tuple[Made, ...],
+    deployment: Deployment | None,
+    capture_changes: bool,
+    timeout: float,
+    now: Now,
+    progress: ProgressCallback | None,
+) -> Flow[None]:
+    """Bring up another fleet; autoscaling that would be in its way is taken off meanwhile."""
+    name, seen = spec.name, live.description
+    types = {one.name: one.instance_type for one in spec.variants}
+    running = {one.name: one.instance_type for one in seen.variants}
+    in_the_way = [one for key, one in (live.attached or {}).items() if types.get(key) != running.get(key)]
+    put_back = [one for one in in_the_way if types.get(one.variant) is not None]
+    request: dict[str, Any] = {
+        "EndpointName": name,
+        "EndpointConfigName": config,
+        # Without it an update resets the counts that autoscaling has reached.
+        "RetainAllVariantProperties": True,
+    }
+    if capture_changes:
+        request["ExcludeRetainedVariantProperties"] = [{"VariantPropertyType": "DataCaptureConfig"}]
+    if deployment is not None:
+        request["DeploymentConfig"] = to_request(deployment)
+    try:
+        yield from autoscaling.detach(name, [one.variant for one in in_the_way])
+        yield from _begin(name, config, request)
+        yield from until_settled(
+            name,
+            timeout=timeout,
+            now=now,
+            progress=progress,
+            wanted_config=config,
+            reason_before=seen.failure_reason,
+        )
+    except WaitTimeoutError as error:
+        if in_the_way:
+            names = ", ".join(one.variant for one in in_the_way)
+            error.add_note(f"autoscaling of {names} is off until endpoints.apply() or endpoint.autoscale() sets it")
+        raise
+    except BaseException as error:
+        yield from _go_back(name, in_the_way, made, error)
+        raise
+    yield from autoscaling.put_back(name, put_back)
+
+
+def _begin(name: str, config: str, request: dict[str, Any]) -> Flow[None]:
+    try:
+        yield from patiently(sagemaker("update_endpoint", name, **request))
+    except ConflictError:
+        # A repeated call after a lost answer meets its own update.
+        seen = yield from look(name)
+        if config not in (seen.pending_config, seen.config_name):
+            raise
+
+
+def _go_back(
+    name: str, detached: list[autoscaling.Attached], made: tuple[Made, ...], error: BaseException
+) -> Flow[None]:
+    try:
+        yield from autoscaling.put_back(name, detached)
+    except MMEError as trouble:
+        error.add_note(f"autoscaling could not be put back: {trouble.message}")
+    if isinstance(error, EndpointFailedError) or (isinstance(error, MMEError) and error.sent is not None):
+        yield from unmake(made, name, error)
+
+
+def _collect(name: str, replaced: Live) -> Flow[None]:
+    """Remove what earlier generations left, but the current one and the one that it replaced: `rollback` needs it."""
+    seen = yield from look(name)
+    keep = {seen.config_name, replaced.description.config_name}
+    mine = yield from deleting.owned(name)
+    configs = [one for one in mine if one.kind == "config"]
+    if seen.config_name == replaced.description.config_name:
+        # Nothing was replaced this time: what an earlier update replaced stays, the newest.
+        keep |= {one.name for one in [one for one in configs if one.name != seen.config_name][:1]}
+    used: set[str] = set()
+    for one in configs:
+        if one.name in keep:
+            config = yield from absent_ok(sagemaker("describe_endpoint_config", name, EndpointConfigName=one.name))
+            used |= {variant.get("ModelName") for variant in (config or {}).get("ProductionVariants", [])}
+    for one in mine:
+        if one.name not in keep | used:
+            yield from absent_ok(remove(one, name))

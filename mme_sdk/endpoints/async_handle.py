@@ -1,0 +1,130 @@
+"""The handle of one endpoint, for asyncio."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from mme_sdk.aws import Flow
+from mme_sdk.endpoints import flows
+from mme_sdk.endpoints.calls import Now
+from mme_sdk.endpoints.creating import Creation
+from mme_sdk.endpoints.deleting import Deletion
+from mme_sdk.endpoints.deployment import Deployment
+from mme_sdk.endpoints.description import EndpointDescription
+from mme_sdk.endpoints.handle import Handle
+from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
+from mme_sdk.endpoints.waiting import ProgressCallback
+from mme_sdk.shapes import ModelVersion, Reply
+
+if TYPE_CHECKING:
+    from mme_sdk.endpoints.async_rooms import AsyncEndpoints
+
+__all__ = ["AsyncEndpoint"]
+
+T = TypeVar("T")
+
+
+class AsyncEndpoint(Handle):
+    """`Endpoint`, awaited.
+
+    Attributes:
+        name: EndpointName.
+    """
+
+    __slots__ = ("_endpoints",)
+
+    def __init__(
+        self,
+        endpoints: AsyncEndpoints,
+        name: str,
+        *,
+        seen: EndpointDescription | None = None,
+        creation: Creation | None = None,
+    ) -> None:
+        super().__init__(name, seen=seen, creation=creation)
+        self._endpoints = endpoints
+
+    @overload
+    async def invoke(
+        self, data: Any, *, model: str | ModelVersion | None = None, response_type: type[T], **options: Any
+    ) -> Reply[T]: ...
+
+    @overload
+    async def invoke(
+        self, data: Any, *, model: str | ModelVersion | None = None, response_type: None = None, **options: Any
+    ) -> Reply[Any]: ...
+
+    async def invoke(self, data: Any, *, model: str | ModelVersion | None = None, **options: Any) -> Reply[Any]:
+        """Invoke a model; see `Endpoint.invoke`."""
+        return await self._endpoints.invoker.invoke(self.name, data, model=model, **self._options(options))
+
+    async def describe(self) -> EndpointDescription:
+        """Read the endpoint, its configuration, models, autoscaling and tags; see `Endpoint.describe`."""
+        self._seen = await self._endpoints.describe(self.name)
+        return self._seen
+
+    async def wait(self, timeout: float = 1800, *, progress: ProgressCallback | bool = False) -> AsyncEndpoint:
+        """Wait until it is in service; see `Endpoint.wait`."""
+        return await self._run(flows.wait(self.name, self._creation, timeout=timeout, now=self._now, progress=progress))
+
+    async def update(
+        self,
+        spec: EndpointSpec,
+        *,
+        deployment: Deployment | None = None,
+        timeout: float = 3600,
+        progress: ProgressCallback | bool = False,
+    ) -> AsyncEndpoint:
+        """Change it to match a spec of the same name; see `Endpoint.update`."""
+        self._check_own(spec)
+        return await self._run(
+            flows.apply(spec, deployment=deployment, timeout=timeout, now=self._now, progress=progress, must_exist=True)
+        )
+
+    async def rollback(
+        self,
+        to: str | None = None,
+        *,
+        deployment: Deployment | None = None,
+        timeout: float = 3600,
+        progress: ProgressCallback | bool = False,
+    ) -> AsyncEndpoint:
+        """Go back to the configuration that the last update replaced; see `Endpoint.rollback`."""
+        return await self._run(
+            flows.rollback(self.name, to=to, deployment=deployment, timeout=timeout, now=self._now, progress=progress)
+        )
+
+    async def scale(
+        self,
+        count: int,
+        *,
+        variant: str | None = None,
+        timeout: float = 1800,
+        progress: ProgressCallback | bool = False,
+    ) -> AsyncEndpoint:
+        """Set the instance count; see `Endpoint.scale`."""
+        return await self._run(
+            flows.scale(self.name, count, variant=variant, timeout=timeout, now=self._now, progress=progress)
+        )
+
+    async def weights(
+        self, weights: Mapping[str, float], *, timeout: float = 1800, progress: ProgressCallback | bool = False
+    ) -> AsyncEndpoint:
+        """Set the variants' shares of the traffic; see `Endpoint.weights`."""
+        return await self._run(flows.reweigh(self.name, weights, timeout=timeout, now=self._now, progress=progress))
+
+    async def autoscale(self, wanted: Autoscaling | None, *, variant: str | None = None) -> AsyncEndpoint:
+        """Attach autoscaling, or take it off; see `Endpoint.autoscale`."""
+        return await self._run(flows.autoscale(self.name, wanted, variant=variant))
+
+    async def delete(self, *, dry_run: bool = False, timeout: float = 900) -> Deletion:
+        """Delete it and everything that belongs to it; see `Endpoints.delete`."""
+        return await self._endpoints.delete(self.name, dry_run=dry_run, timeout=timeout)
+
+    @property
+    def _now(self) -> Now:
+        return self._endpoints.aws.async_clock.monotonic
+
+    async def _run(self, flow: Flow[EndpointDescription]) -> AsyncEndpoint:
+        return AsyncEndpoint(self._endpoints, self.name, seen=await self._endpoints.aws.arun(flow))

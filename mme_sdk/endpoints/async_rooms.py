@@ -1,0 +1,109 @@
+"""`AsyncEndpoints`: the same flows as `Endpoints`, driven on the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from mme_sdk.aws import Aws
+from mme_sdk.endpoints import applying, check, creating, flows, reading
+from mme_sdk.endpoints.applying import Plan
+from mme_sdk.endpoints.async_handle import AsyncEndpoint
+from mme_sdk.endpoints.deleting import Deletion
+from mme_sdk.endpoints.deployment import Deployment
+from mme_sdk.endpoints.description import EndpointDescription
+from mme_sdk.endpoints.rooms import _exists_already
+from mme_sdk.endpoints.spec import EndpointSpec
+from mme_sdk.endpoints.waiting import ProgressCallback
+from mme_sdk.protocols import AsyncInvoker
+
+__all__ = ["AsyncEndpoints"]
+
+
+class AsyncEndpoints:
+    """`Endpoints`, awaited.
+
+    Args:
+        aws: The way to AWS.
+        invoker: What the handles' `invoke` goes to.
+    """
+
+    def __init__(self, aws: Aws, invoker: AsyncInvoker) -> None:
+        self.aws = aws
+        self.invoker = invoker
+
+    def handle(self, name: str) -> AsyncEndpoint:
+        """A handle; no call is made; see `Endpoints.handle`."""
+        check.named("name", name)
+        return AsyncEndpoint(self, name)
+
+    async def create(self, spec: EndpointSpec) -> AsyncEndpoint:
+        """Begin to create an endpoint and return at once; see `Endpoints.create`."""
+        creation = await self.aws.arun(creating.create(spec))
+        return AsyncEndpoint(self, spec.name, seen=creation.seen, creation=creation)
+
+    @asynccontextmanager
+    async def temporary(
+        self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressCallback | bool = False
+    ) -> AsyncIterator[AsyncEndpoint]:
+        """An endpoint for the length of an `async with` block; see `Endpoints.temporary`."""
+        if await self.aws.arun(reading.look_if_there(spec.name)) is not None:
+            raise _exists_already(spec)
+        try:
+            yield await (await self.create(spec)).wait(timeout, progress=progress)
+        finally:
+            await self.delete(spec.name)
+
+    async def get(self, name: str) -> AsyncEndpoint:
+        """The handle of an endpoint that exists; see `Endpoints.get`."""
+        return AsyncEndpoint(self, name, seen=await self.describe(name))
+
+    async def describe(self, name: str) -> EndpointDescription:
+        """Read an endpoint; see `Endpoints.describe`."""
+        return await self.aws.arun(flows.describe(name))
+
+    async def from_endpoint(self, name: str) -> EndpointSpec:
+        """The spec that would make a live endpoint; see `Endpoints.from_endpoint`."""
+        return await self.aws.arun(flows.from_endpoint(name))
+
+    async def list(self, name_contains: str | None = None) -> list[AsyncEndpoint]:
+        """Every endpoint, newest first; see `Endpoints.list`."""
+        found = await self.aws.arun(reading.list_all(name_contains))
+        return [AsyncEndpoint(self, one.name, seen=one) for one in found]
+
+    async def wait(
+        self, name: str, *, timeout: float = 1800, progress: ProgressCallback | bool = False
+    ) -> AsyncEndpoint:
+        """Wait until an endpoint is in service; see `Endpoint.wait`."""
+        return await self.handle(name).wait(timeout, progress=progress)
+
+    async def plan(self, spec: EndpointSpec) -> Plan:
+        """What `apply` would do; see `Endpoints.plan`."""
+        return await self.aws.arun(applying.plan(spec))
+
+    async def apply(
+        self,
+        wanted: EndpointSpec | Plan,
+        *,
+        deployment: Deployment | None = None,
+        timeout: float = 3600,
+        progress: ProgressCallback | bool = False,
+    ) -> AsyncEndpoint:
+        """Create or update an endpoint to match a spec, and wait until it does; see `Endpoints.apply`."""
+        flow = flows.apply(
+            wanted, deployment=deployment, timeout=timeout, now=self.aws.async_clock.monotonic, progress=progress
+        )
+        seen = await self.aws.arun(flow)
+        return AsyncEndpoint(self, seen.name, seen=seen)
+
+    async def delete(
+        self,
+        name: str,
+        *,
+        dry_run: bool = False,
+        timeout: float = 900,
+        progress: ProgressCallback | bool = False,
+    ) -> Deletion:
+        """Delete an endpoint and what belongs to it; see `Endpoints.delete`."""
+        now = self.aws.async_clock.monotonic
+        return await self.aws.arun(flows.delete(name, timeout=timeout, now=now, dry_run=dry_run, progress=progress))

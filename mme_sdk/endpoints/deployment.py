@@ -1,0 +1,130 @@
+"""How an update moves traffic from the old fleet to the new one.
+
+Source of the bounds: https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html and its exclusions.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+import attrs
+
+from mme_sdk.endpoints import check
+from mme_sdk.endpoints.spec import EndpointSpec
+from mme_sdk.errors import InvalidInputError
+
+__all__ = ["BlueGreen", "Deployment", "Rolling", "check_fits", "to_request"]
+
+
+def _alarms(_: Any, attribute: attrs.Attribute[Any], value: tuple[Any, ...]) -> None:
+    if len(value) > 10 or not all(isinstance(one, str) and one.strip() and len(one) <= 255 for one in value):
+        raise InvalidInputError(f"{attribute.name}: at most 10 names of CloudWatch alarms, not {value!r}")
+
+
+_wait = check.whole(0, 3600)
+_limit = check.optional(check.whole(600, 28_800))
+
+
+@attrs.frozen(kw_only=True)
+class BlueGreen:
+    """A whole new fleet beside the old one; traffic moves all at once, after a canary, or in steps.
+
+    Attributes:
+        canary: Percent of the capacity that gets traffic first, 1 to 50; the rest follows after `wait`.
+        step: Percent of the capacity that moves at each step, 10 to 50.
+        wait: Seconds between steps, in which the alarms are watched, 0 to 3600.
+        termination_wait: Seconds until the old fleet goes, 0 to 3600.
+        limit: Seconds for the whole deployment, 600 to 28800; SageMaker's own where None.
+        alarms: CloudWatch alarms; one that goes off rolls the deployment back.
+
+    Example:
+        >>> BlueGreen(canary=10, wait=300, alarms=("scoring-5xx",)).canary
+        10
+    """
+
+    canary: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 50)))
+    step: int | None = attrs.field(default=None, validator=check.optional(check.whole(10, 50)))
+    wait: int = attrs.field(default=0, validator=_wait)
+    termination_wait: int = attrs.field(default=0, validator=_wait)
+    limit: int | None = attrs.field(default=None, validator=_limit)
+    alarms: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=_alarms)
+
+    def __attrs_post_init__(self) -> None:
+        if self.canary is not None and self.step is not None:
+            raise InvalidInputError("canary and step: give one of them, not both")
+
+
+@attrs.frozen(kw_only=True)
+class Rolling:
+    """Batch by batch: needs less spare capacity than a whole new fleet, which GPU instances often lack.
+
+    Attributes:
+        batch: Percent of the instances replaced at a time, 5 to 50.
+        wait: Seconds between batches, in which the alarms are watched, 0 to 3600.
+        rollback_batch: Percent replaced at a time when rolling back, 5 to 100; all at once where None.
+        limit: Seconds for the whole deployment, 600 to 28800; SageMaker's own where None.
+        alarms: CloudWatch alarms; one that goes off rolls the deployment back.
+    """
+
+    batch: int = attrs.field(default=50, validator=check.whole(5, 50))
+    wait: int = attrs.field(default=0, validator=_wait)
+    rollback_batch: int | None = attrs.field(default=None, validator=check.optional(check.whole(5, 100)))
+    limit: int | None = attrs.field(default=None, validator=_limit)
+    alarms: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=_alarms)
+
+
+Deployment: TypeAlias = BlueGreen | Rolling
+
+
+def _percent(value: int) -> dict[str, Any]:
+    return {"Type": "CAPACITY_PERCENT", "Value": value}
+
+
+def to_request(deployment: Deployment) -> dict[str, Any]:
+    """The DeploymentConfig of UpdateEndpoint."""
+    request: dict[str, Any]
+    if isinstance(deployment, Rolling):
+        policy: dict[str, Any] = {
+            "MaximumBatchSize": _percent(deployment.batch),
+            "WaitIntervalInSeconds": deployment.wait,
+        }
+        if deployment.rollback_batch is not None:
+            policy["RollbackMaximumBatchSize"] = _percent(deployment.rollback_batch)
+        request = {"RollingUpdatePolicy": policy}
+    else:
+        kind = "CANARY" if deployment.canary else "LINEAR" if deployment.step else "ALL_AT_ONCE"
+        routing: dict[str, Any] = {"Type": kind, "WaitIntervalInSeconds": deployment.wait}
+        if deployment.canary:
+            routing["CanarySize"] = _percent(deployment.canary)
+        if deployment.step:
+            routing["LinearStepSize"] = _percent(deployment.step)
+        policy = {
+            "TrafficRoutingConfiguration": routing,
+            "TerminationWaitInSeconds": deployment.termination_wait,
+        }
+        request = {"BlueGreenUpdatePolicy": policy}
+    if deployment.limit is not None:
+        policy["MaximumExecutionTimeoutInSeconds"] = deployment.limit
+    if deployment.alarms:
+        request["AutoRollbackConfiguration"] = {"Alarms": [{"AlarmName": one} for one in deployment.alarms]}
+    return request
+
+
+def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: EndpointSpec) -> None:
+    """Refuse a deployment that SageMaker would refuse, or quietly replace by all at once.
+
+    Raises:
+        InvalidInputError: Rolling with several variants or serverless; guardrails across a change of variant names.
+    """
+    if deployment is None:
+        return
+    if not isinstance(deployment, BlueGreen | Rolling):
+        raise InvalidInputError(f"deployment: wants BlueGreen(…) or Rolling(…), not {deployment!r}")
+    if isinstance(deployment, Rolling) and len(new.variants) > 1:
+        raise InvalidInputError("deployment: rolling is not available with several variants", hint="use BlueGreen(…)")
+    if any(one.serverless is not None for one in new.variants):
+        raise InvalidInputError("deployment: not available with serverless")
+    if old is not None and {one.name for one in old.variants} != {one.name for one in new.variants}:
+        raise InvalidInputError(
+            "deployment: the variants' names must stay the same", hint="leave deployment out to change them"
+        )

@@ -1,0 +1,103 @@
+"""The flows behind `Endpoints` and `AsyncEndpoints`, with their arguments checked: one for both shells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mme_sdk.aws import Flow
+from mme_sdk.endpoints import applying, check, creating, deleting, reading, scaling, waiting
+from mme_sdk.endpoints.applying import Plan
+from mme_sdk.endpoints.calls import Now
+from mme_sdk.endpoints.creating import Creation
+from mme_sdk.endpoints.deleting import Deletion
+from mme_sdk.endpoints.deployment import Deployment
+from mme_sdk.endpoints.description import EndpointDescription
+from mme_sdk.endpoints.progress import callback
+from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
+from mme_sdk.endpoints.waiting import ProgressCallback
+
+__all__: list[str] = []
+
+Told = ProgressCallback | bool
+
+
+def describe(name: str) -> Flow[EndpointDescription]:
+    """Read an endpoint and everything around it."""
+    check.named("name", name)
+    return (yield from reading.read_live(name)).description
+
+
+def from_endpoint(name: str) -> Flow[EndpointSpec]:
+    """The spec that would make a live endpoint."""
+    check.named("name", name)
+    return (yield from reading.read_live(name)).spec()
+
+
+def wait(
+    name: str, creation: Creation | None, *, timeout: float, now: Now, progress: Told
+) -> Flow[EndpointDescription]:
+    """Wait for an endpoint, or for its creation to be finished; then read the rest of it."""
+    with callback(progress) as told:
+        if creation is not None:
+            yield from creating.finish(creation, timeout=timeout, now=now, progress=told)
+        else:
+            yield from waiting.until_settled(name, timeout=timeout, now=now, progress=told)
+    return (yield from describe(name))
+
+
+def delete(name: str, *, timeout: float, now: Now, dry_run: bool, progress: Told) -> Flow[Deletion]:
+    """Delete an endpoint and what belongs to it."""
+    check.named("name", name)
+    with callback(progress) as told:
+        return (yield from deleting.delete(name, timeout=timeout, now=now, dry_run=dry_run, progress=told))
+
+
+def apply(
+    wanted: EndpointSpec | Plan,
+    *,
+    deployment: Deployment | None,
+    timeout: float,
+    now: Now,
+    progress: Told,
+    must_exist: bool = False,
+) -> Flow[EndpointDescription]:
+    """Create or update to match; then read what is there."""
+    with callback(progress) as told:
+        done = yield from applying.apply(
+            wanted, deployment=deployment, timeout=timeout, now=now, progress=told, must_exist=must_exist
+        )
+    return (yield from describe(done.spec.name))
+
+
+def rollback(
+    name: str, *, to: str | None, deployment: Deployment | None, timeout: float, now: Now, progress: Told
+) -> Flow[EndpointDescription]:
+    """Go back to the configuration before; then read what is there."""
+    check.named("name", name)
+    with callback(progress) as told:
+        yield from applying.rollback(name, to=to, deployment=deployment, timeout=timeout, now=now, progress=told)
+    return (yield from describe(name))
+
+
+def scale(
+    name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: Told
+) -> Flow[EndpointDescription]:
+    """Set a variant's instance count; then read what is there."""
+    with callback(progress) as told:
+        yield from scaling.scale(name, count, variant=variant, timeout=timeout, now=now, progress=told)
+    return (yield from describe(name))
+
+
+def reweigh(
+    name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: Told
+) -> Flow[EndpointDescription]:
+    """Set the variants' weights; then read what is there."""
+    with callback(progress) as told:
+        yield from scaling.reweigh(name, weights, timeout=timeout, now=now, progress=told)
+    return (yield from describe(name))
+
+
+def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> Flow[EndpointDescription]:
+    """Attach or take off autoscaling; then read what is there."""
+    yield from scaling.autoscale(name, wanted, variant=variant)
+    return (yield from describe(name))
