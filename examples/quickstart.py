@@ -38,7 +38,7 @@ def train(folder: Path, seed: int) -> Rows:
     return held_out / 16, truth
 
 
-def ask(endpoint: Endpoint, model: str, rows: Rows) -> tuple[Reply, float, float]:
+def ask(endpoint: Endpoint, model: str | None, rows: Rows) -> tuple[Reply, float, float]:
     """Invoke once; hand back the reply, its milliseconds, and the accuracy on the rows."""
     began = time.perf_counter()
     reply = endpoint.invoke(rows[0], model=model)
@@ -90,10 +90,11 @@ def tour(client: MMEClient, bucket: str, work: Path) -> None:
     single = EndpointSpec.single_model(
         name="hot", artifact=replaced.uri, image=IMAGE, role=ROLE, instance_type="ml.c6i.large"
     )
-    with client.endpoints.create(single).wait(timeout=60) as hot:
-        _, took, accuracy = ask(hot, None, changed)
-        print(f"Single   {hot.name}: the same model on an endpoint of its own, {took:.1f} ms, accuracy {accuracy:.2f}")
-        hot.delete()
+    hot = client.endpoints.create(single).wait(timeout=60)
+    _, took, accuracy = ask(hot, None, changed)
+    print(f"Single   {hot.name}: the same model on an endpoint of its own, {took:.1f} ms, accuracy {accuracy:.2f}")
+
+    hot.delete()
     endpoint.delete()
     for version in models.list():
         models.delete(version.name, version.version)
