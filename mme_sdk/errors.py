@@ -13,6 +13,8 @@ MMEError
 │   ├── EndpointNotFoundError
 │   ├── ModelNotFoundError                  no such archive under the prefix
 │   └── BucketNotFoundError
+├── IntegrityError                          stored bytes are not those that were registered
+├── BatchError                              some of many failed; carries each error, the rest is done
 ├── ConflictError                           exists already with other content, or is busy with another change
 ├── AccessDeniedError                       says which permission is missing, where the service says so
 ├── EndpointFailedError                     a create or an update ended badly; carries the failure reason
@@ -37,6 +39,7 @@ where known `endpoint`, `model`, `code`, `status`, `request_id`, `hint`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
@@ -44,6 +47,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AccessDeniedError",
+    "BatchError",
     "BucketNotFoundError",
     "ClosedError",
     "ConfigurationError",
@@ -52,6 +56,7 @@ __all__ = [
     "EndpointFailedError",
     "EndpointNotFoundError",
     "Fault",
+    "IntegrityError",
     "InvalidInputError",
     "LayoutError",
     "MMEError",
@@ -201,6 +206,28 @@ class ModelNotFoundError(NotFoundError):
 
 class BucketNotFoundError(NotFoundError):
     """No bucket of this name."""
+
+
+class IntegrityError(MMEError):
+    """What is stored is not what was registered: other bytes, or no readable archive."""
+
+    default_fault: ClassVar[Fault] = "environment"
+
+
+class BatchError(MMEError):
+    """Some of many failed; the others are done, and doing all of it again is safe.
+
+    Attributes:
+        errors: What went wrong, by name.
+        done: What was done.
+    """
+
+    def __init__(
+        self, message: str, *, errors: Mapping[str, MMEError] | None = None, done: tuple[Any, ...] = (), **facts: Any
+    ) -> None:
+        super().__init__(message, **facts)
+        self.errors: Mapping[str, MMEError] = errors or {}
+        self.done = done
 
 
 class ConflictError(MMEError):

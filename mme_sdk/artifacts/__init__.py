@@ -3,6 +3,18 @@
 from mme_sdk.artifacts.archive import Archive, Entry, inspect
 from mme_sdk.artifacts.extract import Extracted, extract
 from mme_sdk.artifacts.layout import FRAMEWORKS, check, detect
-from mme_sdk.artifacts.pack import is_archive, pack
+from mme_sdk.artifacts.pack import fingerprint, is_archive, pack
 
-__all__ = ["FRAMEWORKS", "Archive", "Entry", "Extracted", "check", "detect", "extract", "inspect", "is_archive", "pack"]
+__all__ = [
+    "FRAMEWORKS",
+    "Archive",
+    "Entry",
+    "Extracted",
+    "check",
+    "detect",
+    "extract",
+    "fingerprint",
+    "inspect",
+    "is_archive",
+    "pack",
+]

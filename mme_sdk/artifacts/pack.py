@@ -16,7 +16,7 @@ from mme_sdk.artifacts.layout import check
 from mme_sdk.artifacts.reading import relative_path
 from mme_sdk.errors import InvalidInputError, StorageError
 
-__all__ = ["is_archive", "pack"]
+__all__ = ["fingerprint", "is_archive", "pack"]
 
 _CHUNK = 1 << 18
 _BLOCK = 512
@@ -84,6 +84,26 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
         entries=entries,
         framework=framework,
     )
+
+
+def fingerprint(source: str | Path) -> str:
+    """The digest of what `pack` would put into the archive, without compressing anything.
+
+    Args:
+        source: A directory, or one file.
+
+    Returns:
+        `Archive.content`, a hex SHA-256.
+
+    Raises:
+        InvalidInputError: There is nothing at `source`, or it changed meanwhile.
+        StorageError: A file cannot be read.
+    """
+    content = hashlib.sha256()
+    root = Path(source)
+    for chunk in _tar(root, _entries(root)):
+        content.update(chunk)
+    return content.hexdigest()
 
 
 def _entries(root: Path) -> tuple[Entry, ...]:

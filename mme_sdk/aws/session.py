@@ -7,8 +7,8 @@ import os
 import random
 import threading
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
@@ -217,12 +217,18 @@ class Aws:
 
     async def offload(self, function: Any) -> Any:
         """Run blocking work in this object's own threads."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads(), function)
+
+    def submit(self, function: Callable[[], Any]) -> Future[Any]:
+        """Start work that nobody waits for, such as a refresh, in this object's own threads."""
+        return self._threads().submit(function)
+
+    def _threads(self) -> ThreadPoolExecutor:
         self._check_usable()
         with self._lock:
             if self._executor is None:
                 self._executor = ThreadPoolExecutor(_POOL, thread_name_prefix="mme_sdk")
-            executor = self._executor
-        return await asyncio.get_running_loop().run_in_executor(executor, function)
+            return self._executor
 
     def close(self) -> None:
         """Close every connection; the object cannot be used afterwards."""

@@ -1,7 +1,21 @@
-"""Models in S3 under one prefix: immutable versions that a multi-model endpoint can serve."""
+"""Models in S3 under one prefix: immutable versions that a multi-model endpoint can serve, and aliases to them."""
 
-from mme_sdk.registry.registry import AsyncModelRegistry, ModelRegistry
+from mme_sdk.registry.aliases import Alias, AliasChange
+from mme_sdk.registry.aregistry import AsyncModelRegistry
+from mme_sdk.registry.registry import ModelRegistry
+from mme_sdk.registry.shapes import Copied, Deletion, Progress, Registration, SyncReport, Tidied
 from mme_sdk.registry.store import ObjectOptions
-from mme_sdk.registry.verbs import Deletion
 
-__all__ = ["AsyncModelRegistry", "Deletion", "ModelRegistry", "ObjectOptions"]
+__all__ = [
+    "Alias",
+    "AliasChange",
+    "AsyncModelRegistry",
+    "Copied",
+    "Deletion",
+    "ModelRegistry",
+    "ObjectOptions",
+    "Progress",
+    "Registration",
+    "SyncReport",
+    "Tidied",
+]

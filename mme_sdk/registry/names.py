@@ -77,22 +77,12 @@ class Keys:
 
     prefix: S3Uri
     template: str
-    _pattern: re.Pattern[str] = attrs.field(init=False, repr=False, eq=False)
-
-    @_pattern.default
-    def _make_pattern(self) -> re.Pattern[str]:
-        template = self.template
-        if template.count("{name}") != 1 or template.count("{version}") != 1:
-            raise InvalidInputError(f"the key template {template!r} must hold {{name}} and {{version}} once each")
-        sample = template.replace("{name}", "n").replace("{version}", "v")
-        if not is_invokable(sample) or "@" in sample or re.search(r"[{}]", sample):
-            raise InvalidInputError(f"the key template {template!r} makes keys that cannot be invoked")
-        if template.index("{name}") > template.index("{version}"):
-            raise InvalidInputError(f"the key template {template!r} must name the model before the version")
-        if re.search(r"\{name\}\{version\}", template):
-            raise InvalidInputError(f"the key template {template!r} needs something between name and version")
-        pattern = re.escape(template).replace(r"\{name\}", r"(?P<name>.+)")
-        return re.compile(pattern.replace(r"\{version\}", r"(?P<version>[^/]+)"))
+    _pattern: re.Pattern[str] = attrs.field(
+        init=False,
+        repr=False,
+        eq=False,
+        default=attrs.Factory(lambda self: _pattern_of(self.template), takes_self=True),
+    )
 
     def target(self, name: str, version: str) -> str:
         """The target model of a version.
@@ -162,3 +152,22 @@ class Keys:
 
 def _bare(etag: Any) -> str | None:
     return None if etag is None else str(etag).strip('"')
+
+
+def _pattern_of(template: str) -> re.Pattern[str]:
+    """What keys of a layout look like.
+
+    Raises:
+        InvalidInputError: Its keys could not be invoked, or not be read back.
+    """
+    if template.count("{name}") != 1 or template.count("{version}") != 1:
+        raise InvalidInputError(f"the key template {template!r} must hold {{name}} and {{version}} once each")
+    sample = template.replace("{name}", "n").replace("{version}", "v")
+    if not is_invokable(sample) or re.search(r"[{}@]", sample):
+        raise InvalidInputError(f"the key template {template!r} makes keys that cannot be invoked")
+    if template.index("{name}") > template.index("{version}"):
+        raise InvalidInputError(f"the key template {template!r} must name the model before the version")
+    if "{name}{version}" in template:
+        raise InvalidInputError(f"the key template {template!r} needs something between name and version")
+    pattern = re.escape(template).replace(r"\{name\}", r"(?P<name>.+)")
+    return re.compile(pattern.replace(r"\{version\}", r"(?P<version>[^/]+)"))

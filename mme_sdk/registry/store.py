@@ -12,9 +12,10 @@ import attrs
 
 from mme_sdk._version import __version__
 from mme_sdk.artifacts import Archive
-from mme_sdk.aws.flow import Call, Do, Flow, Together
+from mme_sdk.aws.flow import Call, Do, Flow, Sleep, Together
 from mme_sdk.errors import (
     BucketNotFoundError,
+    ConflictError,
     InvalidInputError,
     MMEError,
     ModelNotFoundError,
@@ -24,10 +25,11 @@ from mme_sdk.errors import (
 from mme_sdk.registry.names import Keys
 from mme_sdk.shapes.model import ModelVersion
 
-__all__ = ["ObjectOptions", "Page", "Store", "StoredObject"]
+__all__ = ["Note", "ObjectOptions", "Page", "Store", "StoredObject"]
 
 Page: TypeAlias = "tuple[list[ModelVersion], str | None]"
 _METADATA_LIMIT = 2048  # bytes of all user-defined metadata of an object
+_SWAPS = 8
 _DELETE_LIMIT = 1000  # keys of one DeleteObjects
 
 
@@ -81,10 +83,25 @@ class StoredObject:
     Attributes:
         version: The archive, with everything that its metadata tells.
         content: Digest of the tar inside; None where the registry did not write it.
+        notes: All of its S3 metadata.
     """
 
     version: ModelVersion
     content: str | None
+    notes: Mapping[str, str]
+
+
+@attrs.frozen
+class Note:
+    """A small JSON object of ours, as it was read.
+
+    Attributes:
+        body: The object.
+        etag: S3's entity tag, to swap it.
+    """
+
+    body: dict[str, Any]
+    etag: str
 
 
 @attrs.frozen
@@ -94,17 +111,23 @@ class Store:
     Attributes:
         keys: Its layout.
         options: What is told with every request.
-        streams: Opens an object's bytes, outside of flows.
+        read: Reads the body of a GetObject answer.
+        streamed: Runs work that reads such a body, with our own errors in the place of boto's.
+        jitter: Draws a wait of at most so many seconds.
+        now: Seconds since the epoch.
     """
 
     keys: Keys
     options: ObjectOptions
-    read: Callable[[dict[str, Any]], bytes]
+    read: Callable[[Mapping[str, Any]], bytes]
+    streamed: Callable[[Callable[[], Any]], Any]
+    jitter: Callable[[float], float]
+    now: Callable[[], float]
 
-    def call(self, operation: str, *, model: str | None = None, replay: bool = True, **params: Any) -> Call:
+    def call(self, operation: str, *, model: str | None = None, **params: Any) -> Call:
         """A request about this bucket."""
         params = {"Bucket": self.keys.prefix.bucket, **self.options.common(), **params}
-        return Call(service="s3", operation=operation, params=params, model=model, replay=replay)
+        return Call(service="s3", operation=operation, params=params, model=model)
 
     def ready(self) -> Flow[None]:
         """Make sure that there is a bucket.
@@ -148,7 +171,7 @@ class Store:
             framework=notes.get("mme-framework"),
             metadata=metadata,
         )
-        return StoredObject(version=version, content=notes.get("mme-content"))
+        return StoredObject(version=version, content=notes.get("mme-content"), notes=notes)
 
     def page(self, name: str | None, token: str | None) -> Flow[Page]:
         """One page of the listing: versions, and the token of the next page."""
@@ -188,39 +211,80 @@ class Store:
                     hint="grant s3:DeleteObject" if first.get("Code") == "AccessDenied" else None,
                 )
 
-    def get_note(self, kind: str, name: str) -> Flow[tuple[dict[str, Any], str] | None]:
-        """A note of ours and its entity tag; None where there is none."""
+    def get_note(self, kind: str, name: str, known: Note | None = None) -> Flow[Note | None]:
+        """A note of ours; None where there is none, `known` itself where that is still what is stored."""
         key = self.keys.reserved(kind, name)
+        unless: dict[str, Any] = {} if known is None else {"IfNoneMatch": known.etag}
         try:
-            answer = yield self.call("get_object", Key=key)
+            answer = yield self.call("get_object", Key=key, **unless)
         except ModelNotFoundError:
             return None
-        body = yield Do(lambda: self.read(answer))
+        except MMEError as error:
+            if error.status == 304:
+                return known
+            raise
+        text = yield Do(lambda: self.read(answer))
         try:
-            note = json.loads(body)
-            if not isinstance(note, dict):
+            body = json.loads(text)
+            if not isinstance(body, dict):
                 raise ValueError("no object")
         except ValueError as error:
             raise ServiceError(
                 f"s3://{self.keys.prefix.bucket}/{key} is damaged: {error}", hint="it was not written by this SDK"
             ) from error
-        return note, str(answer["ETag"])
+        return Note(body, str(answer["ETag"]))
 
-    def put_note(self, kind: str, name: str, note: Mapping[str, Any], **condition: str) -> Flow[str]:
-        """Write a note; returns its entity tag."""
+    def put_note(self, kind: str, name: str, body: Mapping[str, Any]) -> Flow[None]:
+        """Write a note, whatever was there."""
+        yield self._put_note(kind, name, body, {})
+
+    def swap_note(self, kind: str, name: str, body: Mapping[str, Any], old: Note | None) -> Flow[Note]:
+        """Write a note in the place of the one that was read.
+
+        Raises:
+            ConflictError: Somebody else wrote it since; or an answer was lost, and we did.
+        """
+        condition = {"IfNoneMatch": "*"} if old is None else {"IfMatch": old.etag}
+        answer = yield self._put_note(kind, name, body, condition)
+        return Note(dict(body), str(answer["ETag"]))
+
+    def change_note(
+        self, kind: str, name: str, change: Callable[[dict[str, Any] | None], dict[str, Any] | None]
+    ) -> Flow[Note | None]:
+        """Read, change, write; again with what others wrote meanwhile, so that no change is lost.
+
+        Args:
+            kind: Kind of the note.
+            name: Its name.
+            change: From the old body, None where there is none, to the new; None leaves it alone. May be called again.
+
+        Returns:
+            The note as it is now.
+        """
+        for attempt in range(_SWAPS):
+            old = yield from self.get_note(kind, name)
+            body = change(None if old is None else old.body)
+            if body is None:
+                return old
+            try:
+                return (yield from self.swap_note(kind, name, body, old))
+            except ConflictError:
+                if attempt == _SWAPS - 1:
+                    raise
+                yield Sleep(self.jitter(0.02 * 2**attempt))
+        raise AssertionError("unreachable")
+
+    def _put_note(self, kind: str, name: str, body: Mapping[str, Any], condition: Mapping[str, str]) -> Call:
         options = self.options.writing()
         options.pop("StorageClass", None)
-        answer = yield self.call(
+        return self.call(
             "put_object",
             Key=self.keys.reserved(kind, name),
-            Body=json.dumps(note, sort_keys=True).encode(),
+            Body=json.dumps(body, sort_keys=True).encode(),
             ContentType="application/json",
-            # After a lost answer the condition would refuse what we wrote ourselves.
-            replay=not condition,
             **condition,
             **options,
         )
-        return str(answer["ETag"])
 
     def note_names(self, kind: str, starts: str = "") -> Flow[list[str]]:
         """Names of all notes of a kind that begin so."""
@@ -233,6 +297,17 @@ class Store:
             if not answer.get("NextContinuationToken"):
                 return [name for name in found if name and not name.endswith("/")]
             more = {"ContinuationToken": answer["NextContinuationToken"]}
+
+    def uploads(self) -> Flow[list[tuple[str, str, datetime]]]:
+        """Multipart uploads under the prefix that are not finished: key, id, begin."""
+        found: list[tuple[str, str, datetime]] = []
+        more: dict[str, Any] = {}
+        while True:
+            answer = yield self.call("list_multipart_uploads", Prefix=self.keys.prefix.key, **more)
+            found += [(one["Key"], one["UploadId"], one["Initiated"]) for one in answer.get("Uploads", [])]
+            if not answer.get("IsTruncated"):
+                return found
+            more = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
     def metadata(self, archive: Archive, caller: Mapping[str, str]) -> dict[str, str]:
         """What travels with an archive as S3 metadata.

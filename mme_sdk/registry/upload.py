@@ -195,7 +195,7 @@ def _resumed(store: Store, key: str, note: str) -> Flow[tuple[str | None, dict[i
     found = yield from store.get_note("uploads", note)
     if found is None:
         return None, {}
-    upload = str(found[0].get("upload_id"))
+    upload = str(found.body.get("upload_id"))
     parts: dict[int, Mapping[str, Any]] = {}
     more: dict[str, Any] = {}
     try:
@@ -221,17 +221,15 @@ def _part(
     package, start, size = where
     data: bytes = yield Do(lambda: package.read(start, size))
     checksum = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
-    if there is None or not _holds(there, data, checksum):
-        there = yield store.call(
-            "upload_part",
-            Key=key,
-            UploadId=upload,
-            PartNumber=number,
-            Body=data,
-            ChecksumCRC32=checksum,
+    if there is not None and _holds(there, data, checksum):
+        etag = str(there["ETag"])
+    else:
+        answer = yield store.call(
+            "upload_part", Key=key, UploadId=upload, PartNumber=number, Body=data, ChecksumCRC32=checksum
         )
+        etag = str(answer["ETag"])
     progress(size)
-    return {"PartNumber": number, "ETag": there["ETag"], "ChecksumCRC32": checksum}
+    return {"PartNumber": number, "ETag": etag, "ChecksumCRC32": checksum}
 
 
 def _holds(there: Mapping[str, Any], data: bytes, checksum: str) -> bool:

@@ -1,35 +1,24 @@
-"""What the registry does, as flows: its synchronous and asynchronous faces only run them."""
+"""One model at a time, as flows: the registry's synchronous and asynchronous faces only run them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
-
+from mme_sdk.artifacts import Archive, inspect
 from mme_sdk.aws.flow import Do, Flow
-from mme_sdk.errors import ModelNotFoundError
+from mme_sdk.errors import ConflictError, IntegrityError, LayoutError, ModelNotFoundError
 from mme_sdk.registry import upload
+from mme_sdk.registry.aliases import Aliases
 from mme_sdk.registry.package import prepare
-from mme_sdk.registry.store import Store
+from mme_sdk.registry.store import Store, StoredObject
+from mme_sdk.registry.tombstones import Tombstones
 from mme_sdk.shapes.model import ModelVersion
 
-__all__ = ["Deletion", "Verbs"]
+__all__ = ["DIGEST", "Verbs"]
 
-_DIGEST = 16  # hex digits of a version that is taken from the content
-
-
-@attrs.frozen(kw_only=True)
-class Deletion:
-    """What was deleted, or would be.
-
-    Attributes:
-        versions: The versions.
-        dry_run: Whether they are still there.
-    """
-
-    versions: tuple[ModelVersion, ...]
-    dry_run: bool = False
+DIGEST = 16
+"""Hex digits of a version that is taken from the content."""
 
 
 class Verbs:
@@ -42,6 +31,7 @@ class Verbs:
     def __init__(self, store: Store) -> None:
         self.store = store
         self.keys = store.keys
+        self.aliases = Aliases(store, Tombstones(store))
         self._ready = False
 
     def ready(self) -> Flow[None]:
@@ -59,38 +49,89 @@ class Verbs:
         framework: str | None = None,
         metadata: Mapping[str, str] | None = None,
         check_layout: bool = True,
+        dead: Mapping[str, Any] | None = None,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Flow[ModelVersion]:
-        """Pack and create a version."""
-        self.keys.target(name, version or "0" * _DIGEST)  # refuses a bad name before anything is packed
+        """Pack and create a version.
+
+        Args:
+            name: The model's name.
+            source: What to pack.
+            version: The version; taken from the content where None.
+            framework: Framework whose layout is checked.
+            metadata: The caller's metadata.
+            check_layout: Whether it is checked.
+            dead: Tombstones, where they were just read.
+            progress: Told of bytes that have arrived.
+
+        Returns:
+            The version.
+        """
+        self.keys.target(name, "0" * DIGEST if version is None else version)  # before anything is packed
         package: upload.Package = yield Do(lambda: prepare(source, framework=framework, check_layout=check_layout))
         try:
             notes = self.store.metadata(package.archive, metadata or {})
             yield from self.ready()
-            target = self.keys.target(name, version or package.archive.content[:_DIGEST])
+            if dead is None:
+                dead = yield from self.aliases.tombstones.read()
+            target = self.keys.target(name, package.archive.content[:DIGEST] if version is None else version)
+            self.refuse_dead(target, package.archive.content, dead)
             stored = yield from upload.create(self.store, target, package, notes, progress)
         finally:
             package.close()
+        if target in dead:
+            yield from self.aliases.tombstones.remove([target])
         return stored.version
+
+    def refuse_dead(self, target: str, content: str | None, dead: Mapping[str, Any]) -> None:
+        """Refuse other bytes under a key that was deleted: instances may hold the old ones.
+
+        Raises:
+            ConflictError: The key had other content.
+        """
+        if target in dead and (content is None or dead[target].get("content") != content):
+            raise ConflictError(
+                f"{self.keys.prefix.join(target)} was deleted, and had other content",
+                model=target,
+                hint="register under a new version; instances may still hold the old bytes under this one",
+            )
 
     def get(self, name: str, version: str | None) -> Flow[ModelVersion]:
         """One version, with its metadata."""
+        return (yield from self._stored(name, version)).version
+
+    def _stored(self, name: str, version: str | None) -> Flow[StoredObject]:
         target = self.keys.target(name, version or "")
         stored = yield from self.store.head(target)
         if stored is None:
             raise ModelNotFoundError(
                 f"there is no {self.keys.prefix.join(target)}", model=target, hint="list() tells what is there"
             )
-        return stored.version
+        return stored
 
-    def delete(self, name: str, version: str | None, *, dry_run: bool) -> Flow[Deletion]:
-        """Delete one version, or all of a name."""
-        if version is None:
-            versions = yield from self.store.all(name)
-            if not versions:
-                raise ModelNotFoundError(f"there is no model {name!r} under {self.keys.prefix}", model=name)
-        else:
-            versions = [(yield from self.get(name, version))]
-        if not dry_run:
-            yield from self.store.delete(self.keys.key(one.target_model) for one in versions)
-        return Deletion(versions=tuple(versions), dry_run=dry_run)
+    def verify(self, name: str, version: str | None) -> Flow[ModelVersion]:
+        """Read an archive whole and compare it with what was registered."""
+        stored = yield from self._stored(name, version)
+        found = stored.version
+        condition = {"IfMatch": f'"{found.etag}"'} if found.etag else {}
+        answer = yield self.store.call(
+            "get_object", Key=self.keys.key(found.target_model), model=found.target_model, **condition
+        )
+        body = answer["Body"]
+        try:
+            archive: Archive = yield Do(lambda: self.store.streamed(lambda: inspect(body)))
+        except LayoutError as error:
+            raise IntegrityError(
+                f"{found.uri} is no sound archive: {error.message}", model=found.target_model
+            ) from error
+        finally:
+            body.close()
+        said = {"size": found.size, "sha256": found.sha256, "content": stored.content}
+        for what, value in said.items():
+            if value is not None and value != getattr(archive, what):
+                raise IntegrityError(
+                    f"{found.uri} has {what} {getattr(archive, what)}, but {value} was registered",
+                    model=found.target_model,
+                    hint="delete it and register it again under another version",
+                )
+        return found

@@ -1,0 +1,292 @@
+"""Aliases: small notes in S3 that say which version a name means, with everything they meant before."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from mme_sdk.aws.flow import Flow
+from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError, ServiceError
+from mme_sdk.registry.names import check_alias, check_name
+from mme_sdk.registry.store import Note, Store, collected
+from mme_sdk.registry.tombstones import Tombstones
+from mme_sdk.shapes.model import ModelVersion
+
+__all__ = ["ANY", "Alias", "AliasChange", "Aliases", "before", "choose", "note_name"]
+
+_KIND = "aliases"
+_HISTORY = 1000  # changes kept
+ANY: Any = object()
+"""The default of `expected`: whatever the alias means now."""
+
+
+@attrs.frozen(kw_only=True)
+class AliasChange:
+    """What an alias meant for a while.
+
+    Attributes:
+        weights: Share of each version; they need not add up to 1.
+        at: Since when.
+        back: How many changes a rollback went back; 0 where it was none.
+    """
+
+    weights: Mapping[str, float] = attrs.field(hash=False)
+    at: datetime
+    back: int = 0
+
+
+@attrs.frozen(kw_only=True)
+class Alias:
+    """What an alias means.
+
+    Attributes:
+        name: The model's name.
+        alias: The alias, such as `live`.
+        history: What it meant, oldest first; the last is what it means now.
+    """
+
+    name: str
+    alias: str
+    history: tuple[AliasChange, ...] = attrs.field(repr=lambda history: f"<{len(history)} changes>")
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Share of each version."""
+        return self.history[-1].weights
+
+    @property
+    def reference(self) -> str:
+        """`name@alias`."""
+        return f"{self.name}@{self.alias}"
+
+
+def note_name(name: str, alias: str) -> str:
+    """Where an alias is noted; `@` is in neither, so no two share a place."""
+    return f"{check_name(name)}@{check_alias(alias)}.json"
+
+
+def choose(alias: Alias, key: str | None, draw: Callable[[], float]) -> str:
+    """The version for one call.
+
+    With a key, weighted rendezvous hashing (Schindelhauer and Schomaker, 2005): a key keeps its version until the
+    weights change, and then only the share that must move does.
+
+    Args:
+        alias: The alias.
+        key: Makes the choice sticky.
+        draw: A uniform draw from [0, 1), for calls without a key.
+
+    Returns:
+        The version.
+    """
+    weights = alias.weights
+    if len(weights) == 1:
+        return next(iter(weights))
+    if key is not None:
+        return min(weights, key=lambda version: -math.log(_uniform(alias, version, key)) / weights[version])
+    left = draw() * sum(weights.values())
+    for version, weight in weights.items():
+        left -= weight
+        if left < 0:
+            return version
+    return next(reversed(list(weights)))
+
+
+def _uniform(alias: Alias, version: str, key: str) -> float:
+    digest = hashlib.blake2b(f"{alias.name}@{version}:{key}".encode(errors="surrogatepass"), digest_size=8).digest()
+    return (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
+
+
+def weights_of(wanted: str | ModelVersion | Mapping[str, float]) -> dict[str, float]:
+    """The weights that a caller asks for.
+
+    Raises:
+        InvalidInputError: No versions, or weights that are not positive numbers.
+    """
+    if isinstance(wanted, ModelVersion):
+        wanted = wanted.version
+    if isinstance(wanted, str):
+        return {wanted: 1.0}
+    if not wanted:
+        raise InvalidInputError("an alias needs at least one version")
+    for version, weight in wanted.items():
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
+            raise InvalidInputError(f"the weight of {version!r} must be a positive number, not {weight!r}")
+    return {version: float(weight) for version, weight in wanted.items()}
+
+
+@attrs.frozen
+class Aliases:
+    """The aliases under one prefix.
+
+    Attributes:
+        store: The prefix.
+        tombstones: What was deleted there.
+    """
+
+    store: Store
+    tombstones: Tombstones
+
+    def read(self, place: str, known: Note | None = None) -> Flow[tuple[Note | None, Alias | None]]:
+        """The alias noted at a place."""
+        note = yield from self.store.get_note(_KIND, place, known)
+        return note, None if note is None else _parsed(place, note.body)
+
+    def get(self, name: str, alias: str) -> Flow[Alias]:
+        """One alias.
+
+        Raises:
+            ModelNotFoundError: There is none.
+        """
+        _, found = yield from self.read(note_name(name, alias))
+        if found is None:
+            raise self._missing(name, alias)
+        return found
+
+    def _missing(self, name: str, alias: str) -> ModelNotFoundError:
+        return ModelNotFoundError(
+            f"there is no alias {name}@{alias} under {self.store.keys.prefix}",
+            model=f"{name}@{alias}",
+            hint=f"set it with alias({name!r}, {alias!r}, version)",
+        )
+
+    def all(self, name: str | None = None) -> Flow[list[Alias]]:
+        """All aliases, or those of one name."""
+        places = yield from self.store.note_names(_KIND, "" if name is None else f"{check_name(name)}@")
+        notes = yield from collected([self.store.get_note(_KIND, place) for place in places], 16)
+        return [_parsed(place, note.body) for place, note in zip(places, notes, strict=True) if note is not None]
+
+    def set(
+        self, name: str, alias: str, wanted: str | ModelVersion | Mapping[str, float], expected: Any = ANY
+    ) -> Flow[Alias]:
+        """Point an alias at versions.
+
+        Raises:
+            ModelNotFoundError: A version does not exist, or was deleted.
+            ConflictError: The alias does not mean what was expected.
+        """
+        weights = weights_of(wanted)
+        was = None if expected is None or expected is ANY else weights_of(expected)
+
+        def change(body: dict[str, Any] | None) -> dict[str, Any] | None:
+            current = None if body is None else body["history"][-1]["weights"]
+            if current == weights:
+                return None  # also when our own write was done but its answer lost
+            if expected is not ANY and current != was:
+                raise ConflictError(
+                    f"{name}@{alias} means {_said(current)}, not {_said(was)}: somebody moved it",
+                    model=f"{name}@{alias}",
+                    hint="look at it again, then decide",
+                )
+            return _moved(body, weights, self.store.now())
+
+        yield from self._exist(name, weights)
+        return (yield from self._write(name, alias, change))
+
+    def rollback(self, name: str, alias: str) -> Flow[Alias]:
+        """Point an alias at what it meant before.
+
+        Raises:
+            ConflictError: It never meant anything else.
+        """
+        current = yield from self.get(name, alias)
+        back, weights = _undone(current)
+        yield from self._exist(name, weights)
+        seen = len(current.history)
+        at = self.store.now()
+
+        def change(body: dict[str, Any] | None) -> dict[str, Any] | None:
+            moved = _moved(body, dict(weights), at, back)
+            if body is not None and body["history"][-1] == moved["history"][-1]:
+                return None  # our own write was done, but its answer lost
+            if body is None or len(body["history"]) != seen or body["history"][-1]["weights"] != current.weights:
+                raise ConflictError(f"{name}@{alias} was moved meanwhile", model=f"{name}@{alias}")
+            return moved
+
+        return (yield from self._write(name, alias, change))
+
+    def _write(
+        self, name: str, alias: str, change: Callable[[dict[str, Any] | None], dict[str, Any] | None]
+    ) -> Flow[Alias]:
+        place = note_name(name, alias)
+        note = yield from self.store.change_note(_KIND, place, change)
+        assert note is not None
+        found = _parsed(place, note.body)
+        # A deletion marks, then looks at aliases; we write, then look at marks: at least one of the two sees the other.
+        yield from self._alive(name, found.weights)
+        return found
+
+    def _exist(self, name: str, weights: Mapping[str, float]) -> Flow[None]:
+        yield from self._alive(name, weights)
+        targets = [self.store.keys.target(name, version) for version in weights]
+        found = yield from collected([self.store.head(target) for target in targets], 8)
+        for target, stored in zip(targets, found, strict=True):
+            if stored is None:
+                raise ModelNotFoundError(f"there is no {self.store.keys.prefix.join(target)}", model=target)
+
+    def _alive(self, name: str, weights: Mapping[str, float]) -> Flow[None]:
+        dead = yield from self.tombstones.read()
+        for version in weights:
+            target = self.store.keys.target(name, version)
+            if target in dead:
+                raise ModelNotFoundError(f"{target} was deleted", model=target, hint="point the alias elsewhere")
+
+    def remove(self, name: str, alias: str) -> Flow[None]:
+        """Forget an alias and its history."""
+        yield from self.get(name, alias)
+        yield from self.store.delete([self.store.keys.reserved(_KIND, note_name(name, alias))])
+
+
+def _parsed(place: str, body: Mapping[str, Any]) -> Alias:
+    name, _, alias = place.removesuffix(".json").rpartition("@")
+    try:
+        history = tuple(
+            AliasChange(
+                weights=weights_of(one["weights"]), at=datetime.fromtimestamp(one["at"], UTC), back=one.get("back", 0)
+            )
+            for one in body["history"]
+        )
+        if not history:
+            raise ValueError("empty")
+        return Alias(name=name, alias=alias, history=history)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise ServiceError(f"the note of alias {name}@{alias} is damaged", hint="set the alias again") from error
+
+
+def _moved(body: dict[str, Any] | None, weights: dict[str, float], at: float, back: int = 0) -> dict[str, Any]:
+    change: dict[str, Any] = {"weights": weights, "at": at} | ({"back": back} if back else {})
+    return {"history": [*([] if body is None else body["history"]), change][-_HISTORY:]}
+
+
+def _undone(alias: Alias) -> tuple[int, Mapping[str, float]]:
+    """How far back lies what an alias meant before, counted from the next change, and what that is.
+
+    A second rollback goes one further back, not forward again.
+    """
+    history = alias.history
+    position = len(history) - 1 - history[-1].back
+    while position > 0:
+        position -= 1
+        if history[position].weights != alias.weights:
+            position -= history[position].back
+            return len(history) - position, history[position].weights
+    raise ConflictError(f"{alias.reference} meant nothing else before {_said(alias.weights)}", model=alias.reference)
+
+
+def before(alias: Alias) -> Mapping[str, float]:
+    """What a rollback would go back to; nothing where it cannot."""
+    try:
+        return _undone(alias)[1]
+    except ConflictError:
+        return {}
+
+
+def _said(weights: Mapping[str, float] | None) -> str:
+    if weights is None:
+        return "nothing"
+    return ", ".join(weights) if len(weights) == 1 else str(dict(weights))
