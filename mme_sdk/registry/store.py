@@ -14,6 +14,7 @@ from mme_sdk._version import __version__
 from mme_sdk.artifacts import Archive
 from mme_sdk.aws.flow import Call, Do, Flow, Sleep, Together
 from mme_sdk.errors import (
+    AccessDeniedError,
     BucketNotFoundError,
     ConflictError,
     InvalidInputError,
@@ -135,17 +136,12 @@ class Store:
         Some S3 servers make one at the first write, which would hide a typing error.
         """
         try:
-            yield self.call("head_bucket")
-        except BucketNotFoundError:
+            yield self.call("list_objects_v2", Prefix=self.keys.prefix.key, MaxKeys=1)
+        except BucketNotFoundError as error:
+            error.hint = "create it first, or check the name and the account"
             raise
-        except NotFoundError as error:
-            raise BucketNotFoundError(
-                f"there is no bucket {self.keys.prefix.bucket}",
-                hint="create it first, or check the name and the account",
-                code=error.code,
-                status=error.status,
-                request_id=error.request_id,
-            ) from error
+        except AccessDeniedError:
+            return  # who may only write need not be able to list; S3 itself tells at the first write
 
     def head(self, target: str) -> Flow[StoredObject | None]:
         """What is stored under a target model; None where nothing is."""
