@@ -84,8 +84,8 @@ class MMEClient(_Settings):
             environment's `AWS_ENDPOINT_URL…`, where None.
         timeouts: How long to wait.
         retry: When to try again.
-        transport: What carries invocations: `auto` for the fastest lane that honours the configuration, `fast`, `core` or
-            `botocore` for that one.
+        transport: What carries invocations: `auto` for the fastest lane that honours the configuration; `fast`, `core`
+            or `botocore` for that one.
 
     Example:
         ```python

@@ -30,7 +30,7 @@ from mme_sdk.protocols import AsyncClock, Clock, Rng
 if TYPE_CHECKING:
     import boto3
 
-__all__ = ["Aws", "AsyncSystemClock"]
+__all__ = ["AsyncSystemClock", "Aws"]
 
 T = TypeVar("T")
 _POOL = 64  # connections and worker threads; more only wait for each other
@@ -53,8 +53,8 @@ class Aws:
     Args:
         region: AWS region; the session's or the environment's where None.
         session: A boto3 session to use; made from the environment on first use where None.
-        endpoint_url: Address for every service, or one per service name (`{"s3": …, "sagemaker": …}`, `"*"` for the rest);
-            the environment's `AWS_ENDPOINT_URL…` where None.
+        endpoint_url: Address for every service, or one per service name (`{"s3": …, "sagemaker": …}`, `"*"` for the
+            rest); the environment's `AWS_ENDPOINT_URL…` where None.
         timeouts: Connect and read time-outs.
         retry: When a control-plane call that failed is made again.
         clock: Time and sleep; the `time` module's where None.

@@ -115,6 +115,7 @@ def _tar(*members: tuple[str, bytes | None]) -> bytes:
         _tar(("link", None)),
         _tar(("bomb", bytes(20_000_000))),
     ],
+    ids=["not an archive", "escape", "absolute", "link", "bomb"],
 )
 def test_archives_that_are_broken_or_unsafe_are_refused_and_the_host_goes_on(hosted: Hosted, archive: bytes) -> None:
     async def scenario(bench: Bench) -> None:
