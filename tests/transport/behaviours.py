@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
 import json
 from collections.abc import Callable
+from email.utils import format_datetime
 from typing import Any
 
 from .server import Seen, answer
@@ -61,6 +63,27 @@ async def _closes_later(seen: Seen, writer: Writer) -> bool:
     return False
 
 
+async def _drips(seen: Seen, writer: Writer) -> bool:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    while True:
+        writer.write(b"x")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def _punctual(seen: Seen, writer: Writer) -> bool:
+    """Refuses what was signed more than five minutes from now, as AWS does."""
+    signed = datetime.datetime.strptime(seen.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
+    now = datetime.datetime.now(datetime.UTC)
+    if abs((now - signed).total_seconds()) > 300:
+        said = json.dumps({"message": "Signature expired"}).encode()
+        headers = {"x-amzn-ErrorType": "InvalidSignatureException", "Date": format_datetime(now, usegmt=True)}
+        writer.write(answer(403, said, headers))
+    else:
+        writer.write(answer(200, b"in time"))
+    return True
+
+
 MODEL_ERROR = {
     "OriginalStatusCode": 503,
     "OriginalMessage": "boom",
@@ -98,6 +121,8 @@ BEHAVIOURS: dict[str, Callable[..., Any]] = {
     "silent": _silent,
     "slow-body": _slow_body,
     "closes-later": _closes_later,
+    "drips": _drips,
+    "punctual": _punctual,
 }  # fmt: skip
 BEHAVIOURS |= {
     f"status-{status}": _writes(answer(status, b"{}", {"retry-after": "3"}), keep=True)

@@ -7,7 +7,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 from weakref import WeakKeyDictionary
 
 from mme_sdk.aws.addressing import Keys, Route
@@ -21,6 +21,7 @@ from mme_sdk.runtime.transport.lane import (
     BrokenConnectionError,
     Desk,
     Settings,
+    poller,
     tls_context,
 )
 from mme_sdk.runtime.transport.parsing import BadAnswerError, Parser
@@ -51,8 +52,8 @@ class _Connection(asyncio.Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether it is open, and nothing has arrived while idle."""
-        return not self.transport.is_closing()
+        """Whether it is open, and nothing has arrived while idle, not even what the loop has not yet come to read."""
+        return not self.transport.is_closing() and not self._readable(0.0)
 
     @property
     def keep(self) -> bool:
@@ -104,12 +105,12 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
-        assert isinstance(transport, asyncio.Transport) or hasattr(transport, "write")
-        self.transport = transport  # type: ignore[assignment]
+        self.transport = cast(asyncio.Transport, transport)
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for option in self._options:
             sock.setsockopt(*option)
+        self._readable = poller(sock.fileno())
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""

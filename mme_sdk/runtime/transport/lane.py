@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import select
 import ssl
+from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,18 @@ from mme_sdk.runtime.answers import error_fields
 from mme_sdk.runtime.transport.signer import Signer
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 
-__all__ = ["BROKEN", "SPENT", "STALE", "SUSPECT", "UNSENT", "BrokenConnectionError", "Desk", "Settings", "tls_context"]
+__all__ = [
+    "BROKEN",
+    "SPENT",
+    "STALE",
+    "SUSPECT",
+    "UNSENT",
+    "BrokenConnectionError",
+    "Desk",
+    "Settings",
+    "poller",
+    "tls_context",
+]
 
 UNSENT = "unsent"  # the request never left whole
 STALE = "stale"  # the connection was closed before the first byte of an answer
@@ -150,6 +163,15 @@ class Desk:
     def closed(self, request: InvokeRequest) -> ClosedError:
         """The error for a call after close."""
         return ClosedError("this transport was closed", endpoint=request.endpoint, model=request.target_model)
+
+
+def poller(fileno: int) -> Callable[[float], bool]:
+    """A function that waits up to so many seconds for something to read from a socket."""
+    if not hasattr(select, "poll"):
+        return lambda seconds: bool(select.select([fileno], [], [], max(seconds, 0.0))[0])
+    poll = select.poll()
+    poll.register(fileno, select.POLLIN)
+    return lambda seconds: bool(poll.poll(max(seconds, 0.0) * 1000))
 
 
 def tls_context(route: Route) -> ssl.SSLContext | None:

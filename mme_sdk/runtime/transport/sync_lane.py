@@ -1,10 +1,11 @@
-"""The lean lane for threads: blocking sockets, one request at a time on each, and a pool of those that are idle."""
+"""The lean lane for threads: sockets of its own, one request at a time on each, and a pool of those that are idle."""
 
 from __future__ import annotations
 
 import os
 import select
 import socket
+import ssl
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from mme_sdk.runtime.transport.lane import (
     BrokenConnectionError,
     Desk,
     Settings,
+    poller,
     tls_context,
 )
 from mme_sdk.runtime.transport.parsing import BadAnswerError, Parser
@@ -32,22 +34,23 @@ __all__ = ["LeanTransport"]
 _CHUNK = 65_536
 _LARGE = 1 << 20
 _JOINED = 65_536  # a body up to here goes out in one write with the head
+_WANTS_READ = (BlockingIOError, ssl.SSLWantReadError)
+_WANTS_WRITE = (BlockingIOError, ssl.SSLWantWriteError)
 
 
 class _Connection:
-    """One socket and its parser."""
+    """One socket and its parser. The socket does not block: waiting is a poll, bounded by what is left of the time."""
 
     def __init__(self, sock: socket.socket, parser: Parser) -> None:
         self.idle_since = 0.0
         self.keep = False
         self._sock = sock
         self._parser = parser
-        self._timeout = sock.gettimeout()
-        self._poll = _readable(sock)
+        self._readable = poller(sock.fileno())
 
     def usable(self) -> bool:
         """Whether nothing has arrived while idle: neither an end nor bytes that nobody asked for."""
-        return not self._poll()
+        return not self._readable(0.0)
 
     def exchange(self, head: bytes, body: bytes, timeout: float) -> InvokeAnswer:
         """Send and read the answer.
@@ -55,7 +58,7 @@ class _Connection:
         Args:
             head: The request's head.
             body: Its body.
-            timeout: Seconds for the whole answer.
+            timeout: Seconds for all of it.
 
         Returns:
             The answer.
@@ -63,49 +66,68 @@ class _Connection:
         Raises:
             BrokenConnectionError: There was no whole answer.
         """
-        self._parser.begin()
+        parser = self._parser
+        parser.begin()
         ends = monotonic() + timeout
         unsent: OSError | None = None
         try:
-            if self._timeout != timeout:
-                self._sock.settimeout(timeout)
-                self._timeout = timeout
             if len(body) <= _JOINED:
-                self._sock.sendall(head + body)
+                self._send(head + body, ends)
             else:
-                self._sock.sendall(head)
-                self._sock.sendall(body)
+                self._send(head, ends)
+                self._send(body, ends)
         except TimeoutError as error:
             raise BrokenConnectionError(UNSENT, f"timed out after {timeout:.3g} s") from error
         except OSError as error:
             # Who refuses a request early may close before it is out; the answer can be there all the same.
             unsent = error
         try:
-            self._read(ends)
+            self._receive(ends)
         except TimeoutError as error:
             raise BrokenConnectionError(SPENT, f"timed out after {timeout:.3g} s") from error
         except BadAnswerError as error:
             raise BrokenConnectionError(UNSENT if unsent else BROKEN, str(unsent or error)) from error
         except OSError as error:
-            stage = UNSENT if unsent else BROKEN if self._parser.started else STALE
+            stage = UNSENT if unsent else BROKEN if parser.started else STALE
             raise BrokenConnectionError(stage, str(unsent or error)) from error
-        self.keep = self._parser.keep_alive and unsent is None
-        return self._parser.answer()
+        self.keep = parser.keep_alive and unsent is None
+        return parser.answer()
 
-    def _read(self, ends: float) -> None:
-        sock, parser = self._sock, self._parser
+    def _send(self, data: bytes, ends: float) -> None:
+        sent, size = 0, len(data)
         while True:
-            data = sock.recv(min(parser.missing, _LARGE) or _CHUNK)
-            if not data:
+            try:
+                sent += self._sock.send(memoryview(data)[sent:] if sent else data)
+            except _WANTS_WRITE:
+                _await_writable(self._sock, ends - monotonic())
+            except ssl.SSLWantReadError:
+                if not self._readable(ends - monotonic()):
+                    raise TimeoutError from None
+            if sent == size:
+                return
+            if monotonic() > ends:
+                raise TimeoutError
+
+    def _receive(self, ends: float) -> None:
+        parser, receive = self._parser, self._sock.recv
+        ready = self._readable(ends - monotonic())
+        while True:
+            try:
+                data = receive(min(parser.missing, _LARGE) or _CHUNK)
+            except _WANTS_READ:
+                ready = self._readable(ends - monotonic())
+                data = None
+            if data:
+                if parser.feed(data):
+                    return
+            elif data is not None:
                 if not parser.started:
                     raise ConnectionAbortedError("the server closed the connection instead of answering")
                 parser.eof()
                 return
-            if parser.feed(data):
-                return
-            # A server that drips must not outlive the time-out either.
-            self._timeout = max(ends - monotonic(), 0.001)
-            sock.settimeout(self._timeout)
+            # Also a server that keeps dripping must not outlive the time-out.
+            if not ready or monotonic() > ends:
+                raise TimeoutError
 
     def close(self) -> None:
         """Close the socket, at once."""
@@ -234,6 +256,7 @@ class LeanTransport:
                 if self._tls is not None:
                     sock.settimeout(max(ends - monotonic(), 0.001))
                     sock = self._tls.wrap_socket(sock, server_hostname=route.host)
+                sock.setblocking(False)
                 return _Connection(sock, self._parser())
             except OSError as error:
                 failure = error
@@ -256,9 +279,12 @@ class LeanTransport:
                 return
 
 
-def _readable(sock: socket.socket) -> Callable[[], Any]:
-    if not hasattr(select, "poll"):
-        return lambda: select.select([sock], [], [], 0)[0]
-    poll = select.poll()
-    poll.register(sock, select.POLLIN)
-    return lambda: poll.poll(0)
+def _await_writable(sock: socket.socket, seconds: float) -> None:
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT)
+        ready: Any = poll.poll(max(seconds, 0.0) * 1000)
+    else:
+        ready = select.select([], [sock], [], max(seconds, 0.0))[1]
+    if not ready:
+        raise TimeoutError
