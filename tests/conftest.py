@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -44,7 +43,7 @@ def bucket_name() -> str:
 def local() -> Iterator[LocalSageMaker]:
     """An embedded SageMaker on a temporary data directory, quick at provisioning."""
     control = ControlSettings(provisioning=0.05, scaling=0.02, deletion=0.02, wait_scale=0.001)
-    with LocalSageMaker(control=control, hosting=_hosting()) as host:
+    with LocalSageMaker(control=control) as host:
         yield host
 
 
@@ -64,10 +63,3 @@ def aws(local: LocalSageMaker) -> Iterator[Aws]:
     yield bound
     bound.close()
 
-
-def _hosting():
-    if find_spec("mme_sdk.local.hosting") is not None:
-        return None
-    from local_control.fakes import FakeHosting
-
-    return FakeHosting

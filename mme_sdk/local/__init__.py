@@ -8,16 +8,31 @@ if TYPE_CHECKING:
     from mme_sdk.local.control.settings import ControlSettings
     from mme_sdk.local.faults import Fault, Faults
     from mme_sdk.local.host import LocalCredentials, LocalSageMaker
+    from mme_sdk.local.hosting import HostingSettings
+    from mme_sdk.local.requests import RequestLog, RequestRecord
     from mme_sdk.local.s3 import S3Server
 
-__all__ = ["ControlSettings", "Fault", "Faults", "LocalCredentials", "LocalSageMaker", "S3Server"]
+__all__ = [
+    "ControlSettings",
+    "Fault",
+    "Faults",
+    "HostingSettings",
+    "LocalCredentials",
+    "LocalSageMaker",
+    "RequestLog",
+    "RequestRecord",
+    "S3Server",
+]
 
 _HOMES = {
     "ControlSettings": "mme_sdk.local.control.settings",
     "Fault": "mme_sdk.local.faults",
     "Faults": "mme_sdk.local.faults",
+    "HostingSettings": "mme_sdk.local.hosting",
     "LocalCredentials": "mme_sdk.local.host",
     "LocalSageMaker": "mme_sdk.local.host",
+    "RequestLog": "mme_sdk.local.requests",
+    "RequestRecord": "mme_sdk.local.requests",
     "S3Server": "mme_sdk.local.s3",
 }
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 import attrs
 
+from mme_sdk.fleet import FleetSnapshot
 from mme_sdk.local.faults import Faults
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Invocation",
     "InvocationAnswer",
     "VariantPlan",
+    "VariantView",
 ]
 
 
@@ -163,6 +165,29 @@ class InvocationAnswer:
     drop: bool = False
 
 
+@attrs.frozen(kw_only=True)
+class VariantView:
+    """What runs of a variant, to look at.
+
+    Attributes:
+        endpoint: EndpointName.
+        variant: VariantName.
+        instance_type: Such as `ml.m5.xlarge`.
+        instances: Process ids of the containers, by instance.
+        memory_bytes: Room for models in an instance's memory.
+        volume_bytes: Room for models on an instance's volume.
+        fleet: What is loaded where, and how often; None of a single-model variant.
+    """
+
+    endpoint: str
+    variant: str
+    instance_type: str
+    instances: Mapping[str, Sequence[int]]
+    memory_bytes: int
+    volume_bytes: int
+    fleet: FleetSnapshot | None = None
+
+
 class Hosting(Protocol):
     """Runs endpoints; everything happens on one event loop."""
 
@@ -193,6 +218,10 @@ class Hosting(Protocol):
 
     async def invoke(self, invocation: Invocation) -> InvocationAnswer:
         """Answer one invocation, or say in AWS's shape why not."""
+        ...
+
+    def inspect(self) -> Sequence[VariantView]:
+        """What runs now, on the host's event loop."""
         ...
 
     async def close(self) -> None:

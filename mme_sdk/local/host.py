@@ -13,8 +13,10 @@ import shutil
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,7 @@ from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError
 from mme_sdk.local.contracts import HostContext, Hosting
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.faults import Faults
+from mme_sdk.local.requests import RequestLog
 from mme_sdk.local.s3 import S3Server
 
 if TYPE_CHECKING:
@@ -66,6 +69,7 @@ class LocalSageMaker:
 
     Attributes:
         faults: Trouble on demand, for `add`, `remove`, `list` and `clear`.
+        requests: The last requests, with `last()` and `duplicates()`.
         hosting: What runs the endpoints; lives on this host's event loop.
 
     Example:
@@ -99,11 +103,13 @@ class LocalSageMaker:
         self._make_hosting = hosting or _local_hosting
         self.faults = Faults(seed)
         self.hosting: Hosting | None = None
+        self.requests = RequestLog(lambda: datetime.now(UTC))
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._end: asyncio.Event | None = None
         self._s3: S3Server | None = None
         self._credentials: LocalCredentials | None = None
+        self._look: Callable[[], dict[str, Any]] = dict
 
     def __repr__(self) -> str:
         state = self.endpoint_url if self._thread is not None else "stopped"
@@ -182,6 +188,16 @@ class LocalSageMaker:
 
         return AsyncMMEClient(session=self.session(), endpoint_url=self.endpoint_urls, **options)
 
+    def status(self) -> dict[str, Any]:
+        """What the status page shows: endpoints, what is loaded where, hit ratios, the last requests, faults."""
+        self._running()
+        assert self._loop is not None
+
+        async def look() -> dict[str, Any]:
+            return self._look()
+
+        return asyncio.run_coroutine_threadsafe(look(), self._loop).result()
+
     def start(self) -> LocalSageMaker:
         """Start it; returns when it answers, and what was in service before serves again.
 
@@ -249,9 +265,11 @@ class LocalSageMaker:
             raise MissingExtraError(
                 "the embedded SageMaker needs aiohttp", hint="pip install 'mme-sdk[local]'"
             ) from error
-        from mme_sdk.local.control import Account, Endpoints, Resources, SageMaker, utc_now
+        from mme_sdk.local.backdoor import Backdoor
+        from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
         from mme_sdk.local.server import Server
         from mme_sdk.local.signing import SignatureCheck
+        from mme_sdk.local.status import status
         from mme_sdk.local.store import Store
 
         self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
@@ -264,6 +282,11 @@ class LocalSageMaker:
                 S3Server(data_dir / "s3", port=self._s3_port, access_key=keys.access_key, secret_key=keys.secret_key)
             )
             store = started.enter_context(contextlib.closing(Store(data_dir / "state.sqlite")))
+            metrics = Metrics(min(self._control.minute, 60.0))
+
+            def measure(name: str, endpoint: str, variant: str, value: float) -> None:
+                metrics.measure(name, endpoint, variant, value, at=time.time())
+
             context = HostContext(
                 data_dir=data_dir / "hosting",
                 s3_endpoint_url=self._s3.endpoint_url,
@@ -273,19 +296,27 @@ class LocalSageMaker:
                 account_id=self.account_id,
                 images=self._images,
                 settings=self._settings,
+                measure=measure,
                 faults=self.faults,
             )
             hosting = self.hosting = self._make_hosting(context)
             started.push_async_callback(hosting.close)
             account = Account(account_id=self.account_id, region=self.region)
-            resources = Resources(store, account, utc_now)
-            endpoints = Endpoints(resources, hosting, self._control, self.faults)
-            started.push_async_callback(endpoints.close)
-            await endpoints.resume()
+            plane = ControlPlane(store, account, hosting, metrics, self._control, self.faults, utc_now)
+            started.push_async_callback(plane.close)
+            await plane.start()
+
+            def look() -> dict[str, Any]:
+                return status(plane.endpoints.all(), hosting.inspect(), self.requests, self.faults, utc_now())
+
+            self._look = look
             server = Server(
                 hosting,
-                [SageMaker(resources, endpoints)],
+                plane.services,
                 SignatureCheck(keys.access_key, keys.secret_key, self.region),
+                self.faults,
+                self.requests,
+                Backdoor(self.faults, look),
             )
             runner = web.ServerRunner(server.http())
             await runner.setup()

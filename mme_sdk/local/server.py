@@ -3,36 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import io
 import json
 import logging
 import re
 import uuid
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+import zlib
+from collections.abc import Mapping, Sequence
+from time import monotonic
+from typing import Any
 from urllib.parse import unquote
 
 from aiohttp import web
 
+from mme_sdk.local.backdoor import Backdoor
 from mme_sdk.local.contracts import Hosting, Invocation
+from mme_sdk.local.control import Service
+from mme_sdk.local.faults import Fault, Faults
+from mme_sdk.local.requests import RequestLog
 from mme_sdk.local.signing import SignatureCheck
 from mme_sdk.local.wire import ApiError, json_answer, parse_json, service_model
+from mme_sdk.local.wire_query import error_xml, parse_query, query_fields, query_xml
 
-__all__ = ["Server", "Service"]
+__all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
 _INVOKE = re.compile(r"/endpoints/([^/?]+)/invocations(?:\?.*)?")
 _BODY_LIMIT = 64 * 1024 * 1024  # what is read at most; the payload limit itself is hosting's
+_FORM = "application/x-www-form-urlencoded"
 
 
-class Service(Protocol):
-    """A service of the control plane: its operations by name, each from parameters to an answer."""
-
-    service: str
-
-    @property
-    def operations(self) -> Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]:
-        """Operations by name."""
-        ...
+class _Dropped(Exception):
+    """A fault: no answer, the connection is closed."""
 
 
 class Server:
@@ -42,12 +45,28 @@ class Server:
         hosting: Answers invocations.
         services: The control plane.
         signatures: Checks who asks.
+        faults: Trouble on demand.
+        log: Remembers requests.
+        backdoor: Answers what is not AWS's: the status page and the fault API.
     """
 
-    def __init__(self, hosting: Hosting, services: list[Service], signatures: SignatureCheck) -> None:
+    def __init__(
+        self,
+        hosting: Hosting,
+        services: Sequence[Service],
+        signatures: SignatureCheck,
+        faults: Faults,
+        log: RequestLog,
+        backdoor: Backdoor,
+    ) -> None:
         self._hosting = hosting
         self._signatures = signatures
-        self._targets = {service_model(one.service).metadata["targetPrefix"]: one for one in services}
+        self._faults = faults
+        self._log = log
+        self._backdoor = backdoor
+        models = [(service_model(one.service), one) for one in services]
+        self._by_target = {m.metadata["targetPrefix"]: one for m, one in models if "targetPrefix" in m.metadata}
+        self._by_scope = {model.signing_name: one for model, one in models}
 
     def http(self) -> web.Server:
         """The server for aiohttp; without its router, which the few paths here do not need."""
@@ -57,63 +76,116 @@ class Server:
             message, payload, protocol, writer, task = parts
             return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_BODY_LIMIT)
 
-        return web.Server(self.handle, request_factory=request)
+        # Bodies are signed as they were sent, so they are not to be decompressed on the way in.
+        return web.Server(self.handle, request_factory=request, auto_decompress=False)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
+        if self._backdoor.opens(request):
+            return await self._backdoor.handle(request)
         request_id = str(uuid.uuid4())
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        started = monotonic()
+        invoked = _INVOKE.fullmatch(request.raw_path)
+        endpoint = unquote(invoked[1]) if invoked and request.method == "POST" else None
+        operation = "InvokeEndpoint" if endpoint is not None else headers.get("x-amz-target", "").rpartition(".")[2]
+        status, code = 500, None
         try:
-            headers = {name.lower(): value for name, value in request.headers.items()}
             body = await _body(request, headers)
-            self._signatures.check(request.method, request.raw_path, headers, body)
-            invoked = _INVOKE.fullmatch(request.raw_path)
-            if invoked is not None and request.method == "POST":
-                return await self._invoke(request, unquote(invoked[1]), headers, body, request_id)
-            return self._operate(headers, body, request_id)
+            if endpoint is not None:
+                self._signatures.check(request.method, request.raw_path, headers, body)
+                response = await self._invoke(endpoint, headers, body, request_id)
+            else:
+                response, operation = self._operate(request, headers, body, request_id)
+            status = response.status
+            return response
         except ApiError as error:
-            return _refusal(error, request_id)
+            status, code = error.status, error.code
+            return _refusal(error, headers, request_id)
         except web.HTTPRequestEntityTooLarge:
-            raise
+            status, code = 413, "RequestEntityTooLarge"
+            text = f"The request body is larger than {_BODY_LIMIT} bytes."
+            return _refusal(ApiError(code, text, status=status), headers, request_id)
+        except _Dropped:
+            status, code = 0, "dropped"
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
         except Exception:  # noqa: BLE001 - one request's bug must not end the host; it is logged
             _log.exception("%s %s failed", request.method, request.raw_path)
-            return _refusal(
-                ApiError("InternalFailure", "The embedded SageMaker failed; see its log.", status=500), request_id
-            )
+            internal = ApiError("InternalFailure", "The embedded SageMaker failed; see its log.", status=500)
+            return _refusal(internal, headers, request_id)
+        finally:
+            self._log.add(operation, endpoint, headers, status, code, monotonic() - started, request_id)
 
-    async def _invoke(
-        self, request: web.BaseRequest, endpoint: str, headers: Mapping[str, str], body: bytes, request_id: str
-    ) -> web.StreamResponse:
-        answer = await self._hosting.invoke(
-            Invocation(endpoint=endpoint, body=body, headers=headers, request_id=request_id)
-        )
-        if answer.drop and request.transport is not None:
-            request.transport.abort()
+    async def _invoke(self, endpoint: str, headers: Mapping[str, str], body: bytes, request_id: str) -> web.Response:
+        where = {"endpoint": endpoint, "model": headers.get("x-amzn-sagemaker-target-model")}
+        self._before("InvokeEndpoint", **where)
+        invocation = Invocation(endpoint=endpoint, body=body, headers=headers, request_id=request_id)
+        answer = await self._hosting.invoke(invocation)
+        self._after("InvokeEndpoint", **where)
+        if answer.drop:
+            raise _Dropped
         return web.Response(
-            status=answer.status, body=answer.body, headers={**answer.headers, "x-amzn-RequestId": request_id}
+            status=answer.status, body=answer.body, headers={"x-amzn-RequestId": request_id, **answer.headers}
         )
 
-    def _operate(self, headers: Mapping[str, str], body: bytes, request_id: str) -> web.Response:
-        prefix, _, name = headers.get("x-amz-target", "").partition(".")
-        service = self._targets.get(prefix)
+    def _operate(
+        self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes, request_id: str
+    ) -> tuple[web.Response, str]:
+        signed = self._signatures.check(request.method, request.raw_path, headers, body)
+        content_type = headers.get("content-type", "").partition(";")[0].strip()
+        body = _decompressed(body, headers)
+        if "x-amz-target" in headers:
+            prefix, _, name = headers["x-amz-target"].partition(".")
+            service, fields = self._by_target.get(prefix), None
+        elif content_type == _FORM:
+            prefix, fields = signed.service, query_fields(body)
+            service, name = self._by_scope.get(prefix), fields.get("Action", "")
+        else:
+            prefix, service, name, fields = f"{request.method} {request.path}", None, "", None
         if service is None:
-            raise ApiError(
-                "UnknownOperationException",
-                f"The embedded SageMaker does not know {prefix or 'this path'}.",
-                status=404,
-            )
-        model = service_model(service.service)
-        operation = service.operations.get(name)
-        if operation is None:
+            text = f"{prefix} is not supported by the embedded SageMaker."
+            raise ApiError("UnknownOperationException", text, status=404)
+        run, model = service.operations.get(name), service_model(service.service)
+        if run is None:
             known = name in model.operation_names
             raise ApiError(
                 "UnsupportedOperation" if known else "UnknownOperationException",
                 f"{name} is not supported by the embedded SageMaker." if known else f"There is no operation {name!r}.",
             )
-        answer = operation(parse_json(model.operation_model(name), body))
-        return web.Response(
-            body=json_answer(model.operation_model(name), answer),
-            headers={"Content-Type": "application/x-amz-json-1.1", "x-amzn-RequestId": request_id},
+        operation = model.operation_model(name)
+        params = parse_json(operation, body) if fields is None else parse_query(operation, fields)
+        endpoint = params.get("EndpointName")
+        self._before(name, endpoint=endpoint)
+        result = run(params)
+        self._after(name, endpoint=endpoint)
+        if fields is None:
+            content, kind = json_answer(operation, result), content_type or "application/x-amz-json-1.1"
+        else:
+            content, kind = query_xml(operation, result, request_id), "text/xml"
+        return web.Response(body=content, headers={"Content-Type": kind, "x-amzn-RequestId": request_id}), name
+
+    def _before(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
+        fault = self._faults.strike(
+            "throttle", "error", "drop_before", operation=operation, endpoint=endpoint, model=model
         )
+        if fault is not None:
+            raise _as_error(fault)
+
+    def _after(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
+        if self._faults.strike("drop_after", operation=operation, endpoint=endpoint, model=model) is not None:
+            raise _Dropped
+
+
+def _as_error(fault: Fault) -> Exception:
+    match fault.kind:
+        case "throttle":
+            return ApiError("ThrottlingException", fault.message or "Rate exceeded")
+        case "error":
+            return ApiError(fault.code, fault.message or "An injected fault.", status=fault.status)
+        case _:
+            return _Dropped()
 
 
 async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:
@@ -122,7 +194,28 @@ async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:
     return await request.read()
 
 
-def _refusal(error: ApiError, request_id: str) -> web.Response:
+def _decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
+    if headers.get("content-encoding") != "gzip":
+        return body
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
+            content = file.read(_BODY_LIMIT + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ApiError("SerializationException", f"The request body is no gzip: {error}") from error
+    if len(content) > _BODY_LIMIT:
+        raise ApiError(
+            "RequestEntityTooLarge", f"The request body unpacks to more than {_BODY_LIMIT} bytes.", status=413
+        )
+    return content
+
+
+def _refusal(error: ApiError, headers: Mapping[str, str], request_id: str) -> web.Response:
+    if headers.get("content-type", "").startswith(_FORM):
+        return web.Response(
+            status=error.status,
+            body=error_xml(error.code, error.message, error.status, request_id),
+            headers={"Content-Type": "text/xml", "x-amzn-RequestId": request_id},
+        )
     return web.Response(
         status=error.status,
         body=json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode(),

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mme_sdk.local.contracts import Deployment, Gate, HostContext, HostingError, Invocation, InvocationAnswer
+from mme_sdk.local.contracts import (
+    Deployment,
+    Gate,
+    HostContext,
+    HostingError,
+    Invocation,
+    InvocationAnswer,
+    VariantView,
+)
 
 
 class FakeHosting:
@@ -52,6 +60,20 @@ class FakeHosting:
             },
             body=invocation.body,
         )
+
+    def inspect(self):
+        return [
+            VariantView(
+                endpoint=deployment.endpoint,
+                variant=variant.name,
+                instance_type=variant.instance_type,
+                instances={},
+                memory_bytes=1,
+                volume_bytes=1,
+            )
+            for deployment in self.running.values()
+            for variant in deployment.variants
+        ]
 
     async def close(self) -> None:
         self.log.append(("close",))

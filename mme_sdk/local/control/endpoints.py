@@ -132,6 +132,10 @@ class Endpoints:
             }
         return answer
 
+    def all(self) -> list[dict[str, Any]]:
+        """Every endpoint, as DescribeEndpoint answers."""
+        return [self.describe_endpoint({"EndpointName": name}) for name, _ in self._store.all("endpoint")]
+
     def list_endpoints(self, params: dict[str, Any]) -> dict[str, Any]:
         """ListEndpoints."""
         members = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
@@ -191,6 +195,15 @@ class Endpoints:
         document = self._store.get("endpoint", name) or {}
         size = document.get("Serving", {}).get("Sizes", {}).get(variant)
         return None if size is None else int(size["DesiredInstanceCount"])
+
+    def resize(self, name: str, variant: str, count: int) -> bool:
+        """Set the desired instances of a variant, for autoscaling; False where the endpoint is busy."""
+        document = self._store.get("endpoint", name)
+        if document is None or document["EndpointStatus"] != "InService" or name in self._tasks:
+            return False
+        wanted = [{"VariantName": variant, "DesiredInstanceCount": count}]
+        self.update_weights_and_capacities({"EndpointName": name, "DesiredWeightsAndCapacities": wanted})
+        return True
 
     def _rests(self, name: str) -> dict[str, Any]:
         document = self._resources.find("endpoint", name)

@@ -1,0 +1,129 @@
+"""The control plane put together: which operation of which service does what."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime
+from typing import Any, Protocol
+
+from mme_sdk.local.contracts import Hosting
+from mme_sdk.local.control.account import Account
+from mme_sdk.local.control.autoscaling import AutoScaling
+from mme_sdk.local.control.cloudwatch import CloudWatch
+from mme_sdk.local.control.endpoints import Endpoints
+from mme_sdk.local.control.metrics import Metrics
+from mme_sdk.local.control.resources import Resources
+from mme_sdk.local.control.scaler import Scaler
+from mme_sdk.local.control.settings import ControlSettings
+from mme_sdk.local.control.sts import Sts
+from mme_sdk.local.faults import Faults
+from mme_sdk.local.store import Store
+
+__all__ = ["ControlPlane", "Service"]
+
+_log = logging.getLogger(__name__)
+
+
+class Service(Protocol):
+    """A service: its operations by name, each from parameters to an answer."""
+
+    @property
+    def service(self) -> str:
+        """Botocore's name of the service."""
+        ...
+
+    @property
+    def operations(self) -> Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]:
+        """Operations by name."""
+        ...
+
+
+class _SageMaker:
+    service = "sagemaker"
+
+    def __init__(self, resources: Resources, endpoints: Endpoints) -> None:
+        self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "AddTags": resources.add_tags,
+            "CreateEndpoint": endpoints.create_endpoint,
+            "CreateEndpointConfig": resources.create_endpoint_config,
+            "CreateModel": resources.create_model,
+            "DeleteEndpoint": endpoints.delete_endpoint,
+            "DeleteEndpointConfig": resources.delete_endpoint_config,
+            "DeleteModel": resources.delete_model,
+            "DeleteTags": resources.delete_tags,
+            "DescribeEndpoint": endpoints.describe_endpoint,
+            "DescribeEndpointConfig": resources.describe_endpoint_config,
+            "DescribeModel": resources.describe_model,
+            "ListEndpointConfigs": resources.list_endpoint_configs,
+            "ListEndpoints": endpoints.list_endpoints,
+            "ListModels": resources.list_models,
+            "ListTags": resources.list_tags,
+            "UpdateEndpoint": endpoints.update_endpoint,
+            "UpdateEndpointWeightsAndCapacities": endpoints.update_weights_and_capacities,
+        }
+
+
+class ControlPlane:
+    """SageMaker, CloudWatch, Application Auto Scaling and STS over one store.
+
+    Args:
+        store: What they remember.
+        account: Whose it is.
+        hosting: What runs the endpoints.
+        metrics: What was measured.
+        settings: How long things take.
+        faults: Trouble on demand.
+        now: The host's time.
+        sleep: Waits on the event loop.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        account: Account,
+        hosting: Hosting,
+        metrics: Metrics,
+        settings: ControlSettings,
+        faults: Faults,
+        now: Callable[[], datetime],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self.endpoints = Endpoints(Resources(store, account, now), hosting, settings, faults, sleep)
+        cloudwatch = CloudWatch(metrics, store, account, now, settings.minute)
+        autoscaling = AutoScaling(store, account, cloudwatch, now, self.endpoints.size)
+        self.endpoints.ringing = cloudwatch.ringing
+        self.endpoints.scaled_variants = autoscaling.scaled_variants
+        self._scaler = Scaler(
+            store, autoscaling, cloudwatch, now, settings.minute, self.endpoints.size, self.endpoints.resize
+        )
+        self.services: tuple[Service, ...] = (
+            _SageMaker(Resources(store, account, now), self.endpoints),
+            cloudwatch,
+            autoscaling,
+            Sts(account),
+        )
+        self._minute = settings.minute
+        self._sleep = sleep
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Bring back what an earlier host was running, and start looking at alarms and schedules."""
+        await self.endpoints.resume()
+        self._watch = asyncio.get_running_loop().create_task(self._look_every_minute(), name="autoscaling")
+
+    async def close(self) -> None:
+        """Stop every task."""
+        if self._watch is not None:
+            self._watch.cancel()
+            await asyncio.gather(self._watch, return_exceptions=True)
+        await self.endpoints.close()
+
+    async def _look_every_minute(self) -> None:
+        while True:
+            await self._sleep(self._minute)
+            try:
+                self._scaler.look()
+            except Exception:  # noqa: BLE001 - one bad document must not end autoscaling for all; it is logged
+                _log.exception("autoscaling failed")
