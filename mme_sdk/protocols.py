@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypedDict, runtime_checkable
 
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
 
-__all__ = ["AsyncClock", "AsyncInvoker", "AsyncModelStore", "Clock", "Invoker", "ModelStore", "Rng"]
+__all__ = ["AsyncClock", "AsyncInvoker", "AsyncModelStore", "Clock", "InvokeOptions", "Invoker", "ModelStore", "Rng"]
 
 
 @runtime_checkable
@@ -56,6 +56,18 @@ class Rng(Protocol):
     def uniform(self, a: float, b: float) -> float:
         """A float between a and b."""
         ...
+
+
+class InvokeOptions(TypedDict, total=False):
+    """Options of an invocation, as handles pass them on to an `Invoker`; `Invoker.invoke` says what each does."""
+
+    content_type: str | None
+    accept: str | None
+    deadline: float | None
+    target_variant: str | None
+    inference_id: str | None
+    custom_attributes: str | None
+    idempotent: bool
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import flows
@@ -15,6 +15,7 @@ from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.handle import Handle
 from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
 from mme_sdk.endpoints.waiting import ProgressCallback
+from mme_sdk.protocols import InvokeOptions
 from mme_sdk.shapes import ModelVersion, Reply
 
 if TYPE_CHECKING:
@@ -47,17 +48,36 @@ class AsyncEndpoint(Handle):
 
     @overload
     async def invoke(
-        self, data: Any, *, model: str | ModelVersion | None = None, response_type: type[T], **options: Any
+        self,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        response_type: type[T],
+        **options: Unpack[InvokeOptions],
     ) -> Reply[T]: ...
 
     @overload
     async def invoke(
-        self, data: Any, *, model: str | ModelVersion | None = None, response_type: None = None, **options: Any
+        self,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        response_type: None = None,
+        **options: Unpack[InvokeOptions],
     ) -> Reply[Any]: ...
 
-    async def invoke(self, data: Any, *, model: str | ModelVersion | None = None, **options: Any) -> Reply[Any]:
+    async def invoke(
+        self,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        response_type: type[Any] | None = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Reply[Any]:
         """Invoke a model; see `Endpoint.invoke`."""
-        return await self._endpoints.invoker.invoke(self.name, data, model=model, **self._options(options))
+        return await self._endpoints.invoker.invoke(
+            self.name, data, model=model, response_type=response_type, prefix=self.prefix, **options
+        )
 
     async def describe(self) -> EndpointDescription:
         """Read the endpoint, its configuration, models, autoscaling and tags; see `Endpoint.describe`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from html import escape
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import flows
@@ -16,6 +16,7 @@ from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
 from mme_sdk.endpoints.waiting import ProgressCallback
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.protocols import InvokeOptions
 from mme_sdk.shapes import ModelVersion, Reply
 
 if TYPE_CHECKING:
@@ -80,10 +81,6 @@ class Handle:
         )
         return f"<table>{rows}</table>"
 
-    def _options(self, options: dict[str, Any]) -> dict[str, Any]:
-        options.setdefault("prefix", self.prefix)
-        return options
-
     def _check_own(self, spec: EndpointSpec) -> None:
         if spec.name != self.name:
             raise InvalidInputError(
@@ -119,22 +116,40 @@ class Endpoint(Handle):
 
     @overload
     def invoke(
-        self, data: Any, *, model: str | ModelVersion | None = None, response_type: type[T], **options: Any
+        self,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        response_type: type[T],
+        **options: Unpack[InvokeOptions],
     ) -> Reply[T]: ...
 
     @overload
     def invoke(
-        self, data: Any, *, model: str | ModelVersion | None = None, response_type: None = None, **options: Any
+        self,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        response_type: None = None,
+        **options: Unpack[InvokeOptions],
     ) -> Reply[Any]: ...
 
-    def invoke(self, data: Any, *, model: str | ModelVersion | None = None, **options: Any) -> Reply[Any]:
+    def invoke(
+        self,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        response_type: type[Any] | None = None,
+        **options: Unpack[InvokeOptions],
+    ) -> Reply[Any]:
         """Invoke a model.
 
         Args:
             data: The payload.
             model: Target model of a multi-model endpoint.
-            **options: Those of `Invoker.invoke`: content_type, accept, deadline, response_type, target_variant,
-                inference_id, custom_attributes, idempotent.
+            response_type: What to decode the answer to, into the reply's `value`.
+            **options: Those of `Invoker.invoke`: content_type, accept, deadline, target_variant, inference_id,
+                custom_attributes, idempotent.
 
         Returns:
             The answer.
@@ -142,7 +157,9 @@ class Endpoint(Handle):
         Raises:
             MMEError: No answer; the kind says why.
         """
-        return self._endpoints.invoker.invoke(self.name, data, model=model, **self._options(options))
+        return self._endpoints.invoker.invoke(
+            self.name, data, model=model, response_type=response_type, prefix=self.prefix, **options
+        )
 
     def describe(self) -> EndpointDescription:
         """Read the endpoint, its configuration, models, autoscaling and tags.
