@@ -1,6 +1,7 @@
 """Model directory ⇄ model archive: pack, inspect, check the layout, extract safely."""
 
 from mme_sdk.artifacts.archive import Archive, Entry, inspect
+from mme_sdk.artifacts.estimators import is_estimator, save
 from mme_sdk.artifacts.extract import Extracted, extract
 from mme_sdk.artifacts.layout import FRAMEWORKS, check, detect
 from mme_sdk.artifacts.pack import fingerprint, is_archive, pack
@@ -16,5 +17,7 @@ __all__ = [
     "fingerprint",
     "inspect",
     "is_archive",
+    "is_estimator",
     "pack",
+    "save",
 ]

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mme_sdk.artifacts import check, inspect, is_archive, pack
+from mme_sdk.artifacts import check, inspect, is_archive, is_estimator, pack, save
 from mme_sdk.errors import InvalidInputError, StorageError
 from mme_sdk.registry.upload import Package, stamp_of
 
@@ -18,7 +18,7 @@ def prepare(source: Any, *, framework: str | None, check_layout: bool) -> Packag
     """Pack a source, or take an archive as it is.
 
     Args:
-        source: Path of a directory, a file or a tar.gz.
+        source: Path of a directory, a file or a tar.gz; or a fitted estimator.
         framework: Framework whose layout is checked.
         check_layout: Whether it is.
 
@@ -30,11 +30,22 @@ def prepare(source: Any, *, framework: str | None, check_layout: bool) -> Packag
         LayoutError: No container would load it.
         StorageError: The disk is full, or a file cannot be read.
     """
+    if is_estimator(source):
+        with tempfile.TemporaryDirectory(prefix="mme-") as folder:
+            save(source, folder)
+            return _packed(Path(folder), framework, check_layout)
     if not isinstance(source, (str, Path)):
-        raise InvalidInputError(f"cannot register {type(source).__name__}: give a directory, a file or a tar.gz")
+        raise InvalidInputError(
+            f"cannot register a {type(source).__name__}",
+            hint="give a directory, a file, a tar.gz, or a fitted estimator of scikit-learn, XGBoost, LightGBM or ONNX",
+        )
     path = Path(source)
     if is_archive(path) and not path.is_dir():
         return _ready(path, framework, check_layout)
+    return _packed(path, framework, check_layout)
+
+
+def _packed(path: Path, framework: str | None, check_layout: bool) -> Package:
     try:
         # Without a name from the start, so that nothing stays behind however this process ends.
         file = tempfile.TemporaryFile(prefix="mme-")  # noqa: SIM115 - the package closes it

@@ -151,7 +151,7 @@ def test_bad_sources(models: ModelRegistry, model: Model, tmp_path: Path) -> Non
     with pytest.raises(LayoutError, match="inside fraud/"):
         models.register("fraud", tmp_path / "wrapped")
     assert models.register("fraud", tmp_path / "wrapped", check_layout=False).framework is None
-    with pytest.raises(InvalidInputError, match="cannot register dict"):
+    with pytest.raises(InvalidInputError, match="cannot register a dict"):
         models.register("fraud", {"weights": 1})
     with pytest.raises(InvalidInputError, match="must be text"):
         models.register("fraud", model(), metadata={"epochs": 3})  # type: ignore[dict-item]
@@ -211,3 +211,19 @@ def test_awaited_it_does_the_same(s3_aws: Aws, s3: Any, bucket_name: str, model:
         assert [each async for each in models.list()] == []
 
     asyncio.run(main())
+
+
+def test_a_fitted_estimator_will_do(models: ModelRegistry, s3: Any, bucket_name: str, tmp_path: Path) -> None:
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+    from skops import io as skops
+
+    x, y = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=500).fit(x, y)
+    one = models.register("iris", model)
+    assert one.framework == "sklearn"
+    assert models.register("iris", LogisticRegression(max_iter=500).fit(x, y)).version == one.version
+    extract(io.BytesIO(stored(s3, bucket_name, f"prod/{one.target_model}")), tmp_path / "out")
+    assert (skops.load(tmp_path / "out/model.skops").predict(x) == model.predict(x)).all()
+    with pytest.raises(InvalidInputError, match="not fitted"):
+        models.register("iris", LogisticRegression())
