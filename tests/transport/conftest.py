@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 import trustme
+import uvloop
 
 from mme_sdk.aws import Aws
 from mme_sdk.runtime.transport import make_async_transport, make_transport
@@ -65,13 +66,20 @@ def aws_at(url: str) -> Aws:
     return Aws(session=session(), region=REGION, endpoint_url=url)
 
 
+def runner_of(lane: str) -> asyncio.Runner | None:
+    """The event loop that a lane's users would have: uvloop comes with the extra `fast`."""
+    if lane == "fast-async":
+        return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    return asyncio.Runner() if lane.endswith("-async") else None
+
+
 class Driver:
     """One lane, sync or async, called the same way."""
 
     def __init__(self, lane: str, aws: Aws) -> None:
         self.lane = lane
         choice, _, twin = lane.partition("-")
-        self.aws, self.runner = aws, asyncio.Runner() if twin else None
+        self.aws, self.runner = aws, runner_of(lane)
         self.transport: Any = make_async_transport(aws, choice) if twin else make_transport(aws, choice)
 
     def send(self, request: InvokeRequest, connect_timeout: float = 5.0, read_timeout: float = 10.0) -> InvokeAnswer:

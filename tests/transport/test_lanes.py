@@ -24,7 +24,7 @@ from mme_sdk.runtime.transport.sync_lane import LeanTransport
 from mme_sdk.runtime.wire import InvokeRequest
 
 from .behaviours import BEHAVIOURS, BIG
-from .conftest import Driver, aws_at
+from .conftest import Driver, aws_at, runner_of
 from .server import ACCESS, REGION, SECRET, TOKEN, LoopbackServer
 from .test_behaviour import REQUEST, to
 
@@ -91,7 +91,7 @@ class Built(Driver):
         parser = FastParser if lane.startswith("fast") else StdlibParser
         extra: dict[str, Any] = {"settings": settings} | ({"clock": clock} if clock else {})
         self.lane, self.aws = lane, aws_at("http://127.0.0.1:1")
-        self.runner = asyncio.Runner() if lane.endswith("async") else None
+        self.runner = runner_of(lane)
         if self.runner:
             self.transport = AsyncLeanTransport(lambda: route, parser=parser, offload=asyncio.to_thread, **extra)
         else:
