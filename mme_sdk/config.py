@@ -77,6 +77,7 @@ class ColdStart:
         bandwidth: Bytes a second at which an archive of known size is fetched and loaded, until loads were seen.
         overhead: Seconds a load takes besides its bytes, until loads were seen.
         look_cost: Seconds of waiting that one more attempt is worth; more makes the waits longer and the looks fewer.
+            At least 1 % and at most 5 % of the load time.
         warm_for: Seconds after an answer for which a model is taken to be loaded; learned from there on.
         slots: Models of one endpoint that may be cold-started at a time, to begin with; adapts to what the fleet bears.
         max_slots: The most of them.

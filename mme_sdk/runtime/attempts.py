@@ -2,86 +2,96 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Generator, Sequence
+from typing import Any, Literal
+
+import attrs
 
 from mme_sdk.config import RetryPolicy, Timeouts
-from mme_sdk.errors import (
-    MMEError,
-    ModelNotReadyError,
-    OutcomeUnknownError,
-    TransportError,
-)
+from mme_sdk.errors import MMEError, ModelInputError, ModelServerError, OutcomeUnknownError, TransportError
 from mme_sdk.protocols import AsyncClock, Clock, Rng
 from mme_sdk.runtime.answers import ErrorFields, Meaning, error_fields, error_of, meaning_of
+from mme_sdk.runtime.budgets import FAULT_COST, THROTTLE_COST
+from mme_sdk.runtime.cold import ColdWait, not_ready, settle
+from mme_sdk.runtime.hooks import AttemptMade, Hook, RetryPlanned, emit
+from mme_sdk.runtime.memory import Memory
 from mme_sdk.runtime.steps import Pause, Send, Step
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 from mme_sdk.shapes.reply import Attempt
 
-__all__ = ["Attempts", "Judge"]
+__all__ = ["Attempts", "Settings"]
 
-_LONG_POLL = 0.8  # of the read time-out: an answer or a time-out that late means that the server held the request
-_SHORT = 0.2  # seconds; after the server held the request, or when there is nothing to wait for but a race
-_LAST_LOOK = 0.25  # seconds before the deadline at which a model that is not ready gets its last attempt
+_TIMED_OUT = 0.95  # of the read time-out; a connection that breaks earlier was dropped
 
 
-class Judge:
-    """What the settings say about a request that failed; one for all calls of an invoker.
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What all calls of an invoker have in common.
 
-    Args:
+    Attributes:
         timeouts: Time-outs.
-        retry: Retry policy.
+        retry: When a request that failed is sent again.
+        clock: Tells the time.
         rng: Randomness for jitter.
+        memory: What is known of endpoints and models.
+        hooks: Who is told what happens.
     """
 
-    def __init__(self, timeouts: Timeouts, retry: RetryPolicy, rng: Rng) -> None:
-        self.timeouts = timeouts
-        self.retry = retry
-        self.rng = rng
-
-    def jitter(self, base: float, cap: float, attempt: int, asked: float | None) -> float:
-        """A full-jitter wait, not shorter than the service asked for."""
-        drawn: float = self.rng.uniform(0, min(cap, base * 2**attempt))
-        return max(drawn, asked or 0.0)
+    timeouts: Timeouts
+    retry: RetryPolicy
+    clock: Clock | AsyncClock
+    rng: Rng
+    memory: Memory
+    hooks: Sequence[Hook] = ()
 
 
 class Attempts:
     """One invocation on its way; `run` is its course.
 
     Args:
-        judge: The settings.
-        clock: Tells the time.
+        settings: What all calls have in common.
         request: What to send, each time.
         began: When the call began, by the clock.
         deadline: Seconds it may take from then.
-        warm: Whether the model is known to be loaded.
         idempotent: Whether the model may run twice.
     """
 
+    __slots__ = (
+        "_faults",
+        "_throttles",
+        "began",
+        "cold_wait",
+        "deadline",
+        "endpoint",
+        "ends",
+        "history",
+        "idempotent",
+        "model",
+        "request",
+        "settings",
+    )
+
     def __init__(
-        self,
-        judge: Judge,
-        clock: Clock | AsyncClock,
-        request: InvokeRequest,
-        *,
-        began: float,
-        deadline: float,
-        warm: bool,
-        idempotent: bool,
+        self, settings: Settings, request: InvokeRequest, *, began: float, deadline: float, idempotent: bool = False
     ) -> None:
-        self.judge = judge
-        self.clock = clock
+        self.settings = settings
         self.request = request
         self.began = began
         self.deadline = deadline
         self.ends = began + deadline
-        self.warm = warm
         self.idempotent = idempotent
+        self.endpoint = settings.memory.endpoint(request.endpoint)
+        # A single-model endpoint is one model, loaded before the endpoint came into service.
+        self.model = self.endpoint.model(request.target_model or "")
         self.history: list[Attempt] = []
-        self.cold = False
+        self.cold_wait: ColdWait | None = None
         self._throttles = 0
         self._faults = 0
-        self._cold_looks = 0
+
+    @property
+    def cold(self) -> bool:
+        """Whether the call met a loading model, as far as can be told."""
+        return self.cold_wait is not None and self.cold_wait.met
 
     def run(self) -> Generator[Step, Any, InvokeAnswer]:
         """Attempt until there is a good answer, an error that stays, or no time.
@@ -92,33 +102,52 @@ class Attempts:
         Raises:
             MMEError: There is none; `attempt_history` says what each attempt met.
         """
-        timeouts = self.judge.timeouts
-        code: str | None
-        while True:
-            at = self.clock.monotonic()
-            left = self.ends - at
-            if left <= 0:
-                raise self.no_time_left(None)
-            read_timeout = min(timeouts.read, left)
-            try:
-                answer: InvokeAnswer = yield Send(self.request, min(timeouts.connect, left), read_timeout)
-            except TransportError as error:
-                took = self.clock.monotonic() - at
-                wait, final = self._after_silence(error, took, read_timeout)
-                status, code = None, type(error).__name__
-            else:
-                took = self.clock.monotonic() - at
-                if 200 <= answer.status < 300:
-                    self.history.append(Attempt(at=at - self.began, took=took, status=answer.status))
-                    return answer
-                fields = error_fields(answer)
-                wait, final = self._after_error(fields, took, read_timeout)
-                status, code = answer.status, fields.code or None
-            self.history.append(Attempt(at=at - self.began, took=took, status=status, code=code, waited=wait or 0.0))
-            if wait is None:
-                raise self.told(final)
-            if wait > 0:
-                yield Pause(wait)
+        settings, endpoint = self.settings, self.endpoint
+        clock, timeouts = settings.clock, settings.timeouts
+        warm = self.request.target_model is None or self.began - self.model.last_ok < endpoint.horizon
+        try:
+            if not warm:
+                self._refuse_blocked()
+                self.cold_wait = ColdWait(self)
+                yield from self.cold_wait.may_act()
+            while True:
+                at = clock.monotonic()
+                left = self.ends - at
+                if left <= 0:
+                    raise not_ready(self, None)
+                read_timeout = min(left, timeouts.read)
+                try:
+                    answer: InvokeAnswer = yield Send(self.request, min(timeouts.connect, left), read_timeout)
+                except TransportError as error:
+                    now = clock.monotonic()
+                    self._record(at, now, None, type(error).__name__)
+                    failure: MMEError = error
+                    meaning = self._meaning_of_silence(error, warm, now - at >= _TIMED_OUT * read_timeout)
+                else:
+                    now = clock.monotonic()
+                    if 200 <= answer.status < 300:
+                        self._record(at, now, answer.status, None)
+                        self._answered(at, now)
+                        return answer
+                    fields = error_fields(answer)
+                    self._record(at, now, answer.status, fields.code or None)
+                    failure = error_of(fields, endpoint=self.request.endpoint, model=self.request.target_model)
+                    meaning = meaning_of(fields)
+                    if meaning is Meaning.FINAL:
+                        self._learn_from(failure, fields, at, now)
+                if meaning is Meaning.FINAL:
+                    raise failure
+                if meaning is Meaning.COLD:
+                    warm = False
+                    if self.cold_wait is None:
+                        self.cold_wait = ColdWait(self)
+                    yield from self.cold_wait.found_cold(failure, at, now)
+                else:
+                    yield Pause(self._backoff(meaning, failure, now))
+                self.history[-1] = attrs.evolve(self.history[-1], waited=clock.monotonic() - now)
+        finally:
+            if self.cold_wait is not None:
+                yield from self.cold_wait.leave()
 
     def told(self, error: MMEError) -> MMEError:
         """The error, with what this call knows."""
@@ -127,78 +156,104 @@ class Attempts:
         error.model = self.request.target_model
         return error
 
-    def no_time_left(self, last: MMEError | None) -> MMEError:
-        """What to raise when the deadline forbids another attempt."""
-        subject = self.request.endpoint
-        if self.request.target_model is not None:
-            subject = f"{subject} ({self.request.target_model})"
-        tried = len(self.history)
-        if self.cold or last is None:
-            return ModelNotReadyError(
-                f"{subject} was not ready within the deadline of {self.deadline:g} s; {tried} attempts",
-                attempts=tried,
-                hint="give a longer deadline=, or warm the model first",
-                status=None if last is None else last.status,
-                code=None if last is None else last.code,
-                request_id=None if last is None else last.request_id,
-                sent=tried > 0,
+    def _record(self, at: float, now: float, status: int | None, code: str | None) -> None:
+        attempt = Attempt(at=at - self.began, took=now - at, status=status, code=code)
+        self.history.append(attempt)
+        if self.settings.hooks:
+            emit(
+                self.settings.hooks,
+                AttemptMade(
+                    endpoint=self.request.endpoint,
+                    model=self.request.target_model,
+                    number=len(self.history),
+                    attempt=attempt,
+                    sent_bytes=len(self.request.body),
+                ),
             )
-        if last.hint is None:
-            last.hint = f"the deadline of {self.deadline:g} s leaves no time for another attempt"
-        return last
 
-    def _after_silence(self, error: TransportError, took: float, read_timeout: float) -> tuple[float | None, MMEError]:
-        if isinstance(error, OutcomeUnknownError):
-            timed_out = took >= 0.95 * read_timeout
-            if timed_out and not self.warm:
-                # A model that is loading has not run: the time-out is the server's long wait for it.
-                self.cold = True
-                return self._cold_wait(error, held=True)
-            if not self.idempotent:
-                if error.hint is None:
-                    error.hint = "the model may have run; pass idempotent=True if it may run twice"
-                return None, error
-        return self._fault_wait(error)
+    def _answered(self, at: float, now: float) -> None:
+        model, endpoint, took = self.model, self.endpoint, now - at
+        if self.cold_wait is None:
+            model.last_ok = now
+            if model.pending is not None:
+                settle(model, endpoint, self.settings.memory.estimates, self.request.target_model or "", took)
+            endpoint.succeeded(took)
+        else:
+            self.cold_wait.landed(at, now)
+            endpoint.succeeded(None)
 
-    def _after_error(self, fields: ErrorFields, took: float, read_timeout: float) -> tuple[float | None, MMEError]:
-        error = error_of(fields, endpoint=self.request.endpoint, model=self.request.target_model)
-        match meaning_of(fields):
-            case Meaning.COLD:
-                self.cold, self.warm = True, False
-                return self._cold_wait(error, held=took >= _LONG_POLL * min(read_timeout, 60.0))
-            case Meaning.THROTTLED:
-                wait = self._jittered("throttle", self._throttles, error)
-                self._throttles += 1
-                return self._within(wait, error)
-            case Meaning.FAULTY | Meaning.BUSY:
-                return self._fault_wait(error)
-            case Meaning.FINAL:
-                return None, error
+    def _meaning_of_silence(self, error: TransportError, warm: bool, timed_out: bool) -> Meaning:
+        if not isinstance(error, OutcomeUnknownError):
+            return Meaning.FAULTY
+        if timed_out and not warm:
+            # A model that is loading has not run: the time-out is the server's long wait for it.
+            return Meaning.COLD
+        if self.idempotent:
+            return Meaning.FAULTY
+        if error.hint is None:
+            error.hint = "the model may have run; pass idempotent=True if it may run twice"
+        return Meaning.FINAL
 
-    def _cold_wait(self, error: MMEError, *, held: bool) -> tuple[float | None, MMEError]:
-        look = self._cold_looks
-        self._cold_looks += 1
-        wait = _SHORT if held else min(5.0, 0.25 * 1.5**look)
-        left = self.ends - self.clock.monotonic()
-        if left <= _LAST_LOOK:
-            return None, self.no_time_left(error)
-        return min(wait, left - _LAST_LOOK), error
+    def _learn_from(self, error: MMEError, fields: ErrorFields, at: float, now: float) -> None:
+        """What an answer that stays says about the model."""
+        if self.cold_wait is None:
+            return
+        if isinstance(error, ModelInputError):
+            self.cold_wait.landed(at, now)  # the container refused the payload, so the model is there
+        elif isinstance(error, ModelServerError):
+            model, cold = self.model, self.settings.memory.cold
+            model.failures += 1
+            if model.failures >= cold.failed_loads:
+                model.blocked_until, model.blocked_by = now + cold.failed_rest, fields
 
-    def _fault_wait(self, error: MMEError) -> tuple[float | None, MMEError]:
-        self._faults += 1
-        if self._faults >= self.judge.retry.fault_attempts:
-            return None, error
-        return self._within(self._jittered("fault", self._faults - 1, error), error)
-
-    def _jittered(self, kind: str, count: int, error: MMEError) -> float:
-        policy = self.judge.retry
-        base, cap = (
-            (policy.throttle_base, policy.throttle_cap) if kind == "throttle" else (policy.fault_base, policy.fault_cap)
+    def _refuse_blocked(self) -> None:
+        model = self.model
+        rest = model.blocked_until - self.began
+        if rest <= 0 or model.blocked_by is None:
+            return
+        error = error_of(model.blocked_by, endpoint=self.request.endpoint, model=self.request.target_model)
+        error.sent, error.retry_after = False, rest
+        error.hint = (
+            f"nothing was sent: the model failed {model.failures} times in a row; it is tried again in {rest:.0f} s"
         )
-        return self.judge.jitter(base, cap, count, error.retry_after)
+        raise error
 
-    def _within(self, wait: float, error: MMEError) -> tuple[float | None, MMEError]:
-        # A sleep that cannot end before the deadline helps nobody.
-        if self.clock.monotonic() + wait >= self.ends:
-            return None, self.no_time_left(error)
-        return wait, error
+    def _backoff(self, meaning: Meaning, error: MMEError, now: float) -> float:
+        """Seconds to wait after congestion or a fault.
+
+        Raises:
+            MMEError: `error`, where the attempts, the budget or the deadline are used up.
+        """
+        policy = self.settings.retry
+        reason: Literal["throttled", "faulty"]
+        if meaning is Meaning.THROTTLED:
+            reason, base, cap, count = "throttled", policy.throttle_base, policy.throttle_cap, self._throttles
+            self._throttles += 1
+            if not self.endpoint.throttles.pay(THROTTLE_COST):
+                raise _hinted(error, "too many calls to this endpoint are throttled; its retry budget is spent")
+        else:
+            reason, base, cap, count = "faulty", policy.fault_base, policy.fault_cap, self._faults
+            self._faults += 1
+            allowed = self.endpoint.breaker.fault(now)
+            if self._faults >= policy.fault_attempts:
+                raise error
+            if not allowed:
+                raise _hinted(error, "this endpoint failed many times in a row; faults are not retried for a while")
+            if not self.endpoint.faults.pay(FAULT_COST):
+                raise _hinted(error, "too many calls to this endpoint fail; its retry budget is spent")
+        limit = min(cap, base * 2 ** min(count, 32))
+        wait = max(self.settings.rng.uniform(0.0, limit), error.retry_after or 0.0)
+        if now + wait >= self.ends:
+            # A sleep that cannot end before the deadline helps nobody.
+            raise _hinted(error, f"the deadline of {self.deadline:g} s leaves no time for another attempt")
+        if self.settings.hooks:
+            emit(
+                self.settings.hooks,
+                RetryPlanned(endpoint=self.request.endpoint, model=self.request.target_model, reason=reason, wait=wait),
+            )
+        return wait
+
+
+def _hinted(error: MMEError, hint: str) -> MMEError:
+    error.hint = hint if error.hint is None else f"{error.hint}; {hint}"
+    return error

@@ -1,8 +1,9 @@
 """How long models take to load, learned from what invocations met.
 
 Load times are taken as lognormal. Each model has two of them: the first load, with the download from S3, and the reload
-of one that was loaded before, whose archive is still on the instance's disk. Where a model has not been seen, models of
-like size on the same endpoint speak for it, then bytes ÷ bandwidth + overhead, corrected by what the endpoint showed.
+of one that was loaded before, whose archive may still be on the instance's disk. Where a model has not been seen,
+models of like size on the same endpoint speak for it, then bytes ÷ bandwidth + overhead, corrected by what the endpoint
+showed.
 """
 
 from __future__ import annotations
@@ -157,8 +158,6 @@ class Estimates:
                     self._models.popitem(last=False)
             else:
                 self._models.move_to_end((endpoint, model))
-            if again and _fits_better(value, own[:3], own[3:]):
-                again = False  # the archive had left the instance's disk
             _learn(own, 3 if again else 0, value, weight)
             buckets = {None, _bucket(size)}
             for bucket in buckets:
@@ -262,11 +261,3 @@ def _learn(curves: array[float], at: int, value: float, weight: float) -> None:
 def _spread(curve: array[float]) -> float:
     variance = (_PRIOR_WEIGHT * _PRIOR**2 + curve[_N] * curve[_VAR]) / (_PRIOR_WEIGHT + curve[_N])
     return max(_FLOOR, math.sqrt(variance))
-
-
-def _fits_better(value: float, first: array[float], reload: array[float]) -> bool:
-    """Whether an observation looks more like a first load than like a reload."""
-    if first[_N] <= 0:
-        return False
-    usual = reload[_MEAN] if reload[_N] > 0 else first[_MEAN] + math.log(_RELOAD)
-    return abs(value - first[_MEAN]) < abs(value - usual)

@@ -35,11 +35,12 @@ class Flight:
 
     Attributes:
         cold_since: When its load began, as far as known; None before the first look.
+        last_cold: When the last look found it cold.
         next_look: When whoever leads should look next.
         looks: How many looks found it cold.
     """
 
-    __slots__ = ("cold_since", "going", "key", "leader", "looks", "next_look", "ready", "waiting", "width")
+    __slots__ = ("cold_since", "going", "key", "last_cold", "leader", "looks", "next_look", "ready", "waiting", "width")
 
     def __init__(self, key: tuple[str, str]) -> None:
         self.key = key
@@ -49,6 +50,7 @@ class Flight:
         self.ready = False
         self.width = _START
         self.cold_since: float | None = None
+        self.last_cold: float | None = None
         self.next_look: float | None = None
         self.looks = 0
 

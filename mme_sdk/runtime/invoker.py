@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
-from mme_sdk.runtime.attempts import Attempts, Judge
+from mme_sdk.runtime.attempts import Attempts, Settings
 from mme_sdk.runtime.codecs import Codecs
+from mme_sdk.runtime.hooks import Completed, GaveUp, Hook, emit
 from mme_sdk.runtime.lookup import explain_absent, model_prefix
+from mme_sdk.runtime.memory import Memory
 from mme_sdk.runtime.requests import build_request
-from mme_sdk.runtime.steps import Ask, Resolve, Steps, drive, drive_async
+from mme_sdk.runtime.steps import Ask, Resolve, Steps, Ticket, drive, drive_async, wait_in_thread, wait_on_loop
 from mme_sdk.runtime.wire import AsyncTransport, InvokeAnswer, Transport
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
@@ -40,16 +42,25 @@ class _Invocations:
         rng: Rng | None = None,
         codecs: Codecs | None = None,
         models: Callable[[str], ModelStore] | Callable[[str], AsyncModelStore] | None = None,
+        memory: Memory | None = None,
+        hooks: Sequence[Hook] = (),
         payload_limit: int = PAYLOAD_LIMIT,
     ) -> None:
         self._aws = aws
-        self._timeouts = timeouts or aws.timeouts
-        self._judge = Judge(self._timeouts, retry or aws.retry, rng or random.Random())
-        self._now: Clock | AsyncClock = clock or aws.clock
+        retry = retry or aws.retry
+        self.memory = memory or Memory(retry=retry)
+        self._settings = Settings(
+            timeouts=timeouts or aws.timeouts,
+            retry=retry,
+            clock=clock or aws.clock,
+            rng=rng or random.Random(),
+            memory=self.memory,
+            hooks=tuple(hooks),
+        )
+        self._hooks = self._settings.hooks
         self._codecs = codecs or Codecs()
         self._models = models
         self._payload_limit = payload_limit
-        self._prefixes: dict[str, str | None] = {}
         self._closed = False
 
     def _steps(
@@ -70,15 +81,18 @@ class _Invocations:
     ) -> Steps[Reply[Any]]:
         if self._closed:
             raise ClosedError("this invoker was closed", hint="make a new one, or close it later", endpoint=endpoint)
-        began = self._now.monotonic()
+        began = self._settings.clock.monotonic()
         if deadline is None:
-            deadline = self._timeouts.deadline
+            deadline = self._settings.timeouts.deadline
         elif not (isinstance(deadline, (int, float)) and math.isfinite(deadline) and deadline > 0):
             raise InvalidInputError(f"deadline must be a positive number of seconds, not {deadline!r}")
+        size: int | None = None
         if isinstance(model, ModelVersion):
             target: str | None = model.target_model
+            size = model.size
         elif isinstance(model, str) and _ALIAS.fullmatch(model) and not model.endswith(".gz"):
-            target = yield from self._resolve(endpoint, model, prefix)
+            found = yield from self._resolve(endpoint, model, prefix)
+            target, size = (found, None) if isinstance(found, str) else (found.target_model, found.size)
         else:
             target = model
         if accept is None and response_type is not None:
@@ -95,22 +109,24 @@ class _Invocations:
             inference_id=inference_id,
             custom_attributes=custom_attributes,
         )
-        attempts = Attempts(
-            self._judge,
-            self._now,
-            request,
-            began=began,
-            deadline=deadline,
-            warm=target is None,
-            idempotent=idempotent,
-        )
+        attempts = Attempts(self._settings, request, began=began, deadline=deadline, idempotent=idempotent)
+        if size is not None:
+            attempts.model.size = size
         try:
             answer = yield from attempts.run()
-        except ModelNotFoundError as error:
-            raise (yield Ask(explain_absent(error, prefix))) from None
-        return self._reply(answer, attempts, response_type)
+            reply = self._reply(answer, attempts, response_type)
+        except MMEError as error:
+            if isinstance(error, ModelNotFoundError):
+                yield Ask(explain_absent(attempts.told(error), prefix))
+            attempts.told(error)
+            if self._hooks:
+                self._tell_failure(error, attempts)
+            raise
+        if self._hooks:
+            self._tell_success(reply)
+        return reply
 
-    def _resolve(self, endpoint: str, reference: str, prefix: str | None) -> Steps[str]:
+    def _resolve(self, endpoint: str, reference: str, prefix: str | None) -> Steps[ModelVersion | str]:
         if self._models is None:
             raise ConfigurationError(
                 f"{reference!r} is an alias, and this invoker has no registry to resolve it",
@@ -119,9 +135,10 @@ class _Invocations:
                 model=reference,
             )
         if prefix is None:
-            if endpoint not in self._prefixes:
-                self._prefixes[endpoint] = yield Ask(model_prefix(endpoint))
-            prefix = self._prefixes[endpoint]
+            known = self.memory.endpoint(endpoint)
+            if known.prefix is None:
+                known.prefix = yield Ask(model_prefix(endpoint))
+            prefix = known.prefix
         if prefix is None:
             raise InvalidInputError(
                 f"{endpoint} is no multi-model endpoint, so {reference!r} means nothing there",
@@ -130,7 +147,7 @@ class _Invocations:
                 model=reference,
             )
         found: ModelVersion | str = yield Resolve(self._models(prefix), reference)
-        return found if isinstance(found, str) else found.target_model
+        return found
 
     def _reply(self, answer: InvokeAnswer, attempts: Attempts, response_type: Any) -> Reply[Any]:
         headers = answer.headers
@@ -142,7 +159,7 @@ class _Invocations:
                 decoded["value"] = self._codecs.decode(answer.body, content_type, response_type)
             except MMEError as error:
                 error.request_id = headers.get("x-amzn-requestid")
-                raise attempts.told(error) from error.__cause__
+                raise
         return Reply(
             body=answer.body,
             content_type=content_type,
@@ -150,11 +167,32 @@ class _Invocations:
             endpoint=request.endpoint,
             history=tuple(attempts.history),
             cold=attempts.cold,
-            latency=self._now.monotonic() - attempts.began,
+            latency=self._settings.clock.monotonic() - attempts.began,
             variant=headers.get("x-amzn-invoked-production-variant"),
             request_id=headers.get("x-amzn-requestid"),
             custom_attributes=headers.get("x-amzn-sagemaker-custom-attributes"),
             **decoded,
+        )
+
+    def _tell_success(self, reply: Reply[Any]) -> None:
+        emit(
+            self._hooks,
+            Completed(
+                endpoint=reply.endpoint,
+                model=reply.model,
+                attempts=reply.attempts,
+                cold=reply.cold,
+                took=reply.latency,
+                variant=reply.variant,
+                received_bytes=len(reply.body),
+            ),
+        )
+
+    def _tell_failure(self, error: MMEError, attempts: Attempts) -> None:
+        took = self._settings.clock.monotonic() - attempts.began
+        emit(
+            self._hooks,
+            GaveUp(endpoint=attempts.request.endpoint, model=attempts.request.target_model, error=error, took=took),
         )
 
 
@@ -170,7 +208,10 @@ class RuntimeInvoker(_Invocations):
         rng: Randomness for jitter.
         codecs: How payloads are encoded and replies decoded.
         models: Gives the registry of an S3 prefix, to resolve `name@alias`.
+        memory: What is known of endpoints and models; hand one to several invokers to share it.
+        hooks: Functions that are told what happens, see `mme_sdk.runtime.hooks`.
         payload_limit: Largest payload in bytes.
+        wait: Waits for a ticket, so many seconds at most; real time, unless a test brings its own.
     """
 
     def __init__(
@@ -184,7 +225,10 @@ class RuntimeInvoker(_Invocations):
         rng: Rng | None = None,
         codecs: Codecs | None = None,
         models: Callable[[str], ModelStore] | None = None,
+        memory: Memory | None = None,
+        hooks: Sequence[Hook] = (),
         payload_limit: int = PAYLOAD_LIMIT,
+        wait: Callable[[Ticket, float], bool] = wait_in_thread,
     ) -> None:
         super().__init__(
             aws,
@@ -194,10 +238,13 @@ class RuntimeInvoker(_Invocations):
             rng=rng,
             codecs=codecs,
             models=models,
+            memory=memory,
+            hooks=hooks,
             payload_limit=payload_limit,
         )
         self._clock: Clock = clock or aws.clock
         self._transport = transport
+        self._wait = wait
 
     def invoke(
         self,
@@ -259,7 +306,7 @@ class RuntimeInvoker(_Invocations):
             idempotent=idempotent,
             prefix=prefix,
         )
-        return drive(steps, transport=self._transport, clock=self._clock, aws=self._aws)
+        return drive(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
 
     def close(self) -> None:
         """Close the transport; calls fail afterwards."""
@@ -279,7 +326,10 @@ class AsyncRuntimeInvoker(_Invocations):
         rng: Randomness for jitter.
         codecs: How payloads are encoded and replies decoded.
         models: Gives the registry of an S3 prefix, to resolve `name@alias`.
+        memory: What is known of endpoints and models; hand one to several invokers to share it.
+        hooks: Functions that are told what happens, see `mme_sdk.runtime.hooks`.
         payload_limit: Largest payload in bytes.
+        wait: Waits for a ticket, so many seconds at most; real time, unless a test brings its own.
     """
 
     def __init__(
@@ -293,7 +343,10 @@ class AsyncRuntimeInvoker(_Invocations):
         rng: Rng | None = None,
         codecs: Codecs | None = None,
         models: Callable[[str], AsyncModelStore] | None = None,
+        memory: Memory | None = None,
+        hooks: Sequence[Hook] = (),
         payload_limit: int = PAYLOAD_LIMIT,
+        wait: Callable[[Ticket, float], Awaitable[bool]] = wait_on_loop,
     ) -> None:
         super().__init__(
             aws,
@@ -303,10 +356,13 @@ class AsyncRuntimeInvoker(_Invocations):
             rng=rng,
             codecs=codecs,
             models=models,
+            memory=memory,
+            hooks=hooks,
             payload_limit=payload_limit,
         )
         self._clock: AsyncClock = clock or aws.async_clock
         self._transport = transport
+        self._wait = wait
 
     async def invoke(
         self,
@@ -339,7 +395,7 @@ class AsyncRuntimeInvoker(_Invocations):
             idempotent=idempotent,
             prefix=prefix,
         )
-        return await drive_async(steps, transport=self._transport, clock=self._clock, aws=self._aws)
+        return await drive_async(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
 
     async def close(self) -> None:
         """Close the transport; calls fail afterwards."""

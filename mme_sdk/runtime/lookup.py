@@ -6,7 +6,7 @@ import difflib
 import re
 
 from mme_sdk.aws.flow import Call, Flow
-from mme_sdk.errors import MMEError, ModelNotFoundError, NotFoundError
+from mme_sdk.errors import MMEError, NotFoundError
 from mme_sdk.shapes.s3uri import S3Uri
 
 __all__ = ["explain_absent", "model_prefix"]
@@ -40,21 +40,21 @@ def model_prefix(endpoint: str) -> Flow[str | None]:
     return None
 
 
-def explain_absent(error: ModelNotFoundError, prefix: str | None) -> Flow[ModelNotFoundError]:
-    """Say whether the archive is in S3, and which names are near.
+def explain_absent(error: MMEError, prefix: str | None) -> Flow[None]:
+    """Say in an error whether the archive is in S3, and which names are near.
 
     Args:
         error: What the invocation raised; it names endpoint and model.
         prefix: The endpoint's S3 prefix, where known.
 
     Returns:
-        A flow that ends in the error to raise; it never fails, a question that cannot be answered is said in the hint.
+        A flow that changes the error; it never fails, a question that cannot be answered is said in the hint.
     """
     endpoint, target = error.endpoint or "", error.model or ""
     try:
         where = _said(error, target) or prefix or (yield from model_prefix(endpoint))
         if where is None:
-            return error
+            return
         root = S3Uri.parse(where).as_prefix()
         key = root.key + target
         if (yield from _exists(root.bucket, key)):
@@ -62,19 +62,18 @@ def explain_absent(error: ModelNotFoundError, prefix: str | None) -> Flow[ModelN
                 f"s3://{root.bucket}/{key} exists: was it uploaded just now, or does the endpoint's role lack "
                 "s3:GetObject on it?"
             )
-            return error
+            return
         names = yield from _names_near(root, target)
     except MMEError as failed:
         error.hint = f"whether it is in S3 could not be found out: {failed.message}"
-        return error
+        return
     error.message = f"{endpoint} ({target}): there is no archive s3://{root.bucket}/{key}"
     error.args = (error.message,)
     near = difflib.get_close_matches(target, names, n=3, cutoff=0.5)
     error.hint = f"near names: {', '.join(near)}" if near else f"no name under {root} is near; it has {len(names)} keys"
-    return error
 
 
-def _said(error: ModelNotFoundError, target: str) -> str | None:
+def _said(error: MMEError, target: str) -> str | None:
     found = _SAID_WHERE.search(error.message)
     if found is None or not found.group(2).endswith(target):
         return None

@@ -18,7 +18,20 @@ from mme_sdk.aws.session import Aws
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore
 from mme_sdk.runtime.wire import AsyncTransport, InvokeRequest, Transport
 
-__all__ = ["Ask", "Pause", "Resolve", "Send", "Step", "Steps", "Ticket", "Wait", "drive", "drive_async"]
+__all__ = [
+    "Ask",
+    "Pause",
+    "Resolve",
+    "Send",
+    "Step",
+    "Steps",
+    "Ticket",
+    "Wait",
+    "drive",
+    "drive_async",
+    "wait_in_thread",
+    "wait_on_loop",
+]
 
 T = TypeVar("T")
 
@@ -74,14 +87,22 @@ Step: TypeAlias = Send | Pause | Wait | Ask | Resolve
 Steps: TypeAlias = Generator[Step, Any, T]
 
 
-def drive(steps: Steps[T], *, transport: Transport, clock: Clock, aws: Aws) -> T:
+def drive(
+    steps: Steps[T],
+    *,
+    transport: Transport,
+    clock: Clock,
+    aws: Aws,
+    wait: Callable[[Ticket, float], bool],
+) -> T:
     """Carry out an invocation in this thread.
 
     Args:
         steps: The invocation.
         transport: Sends requests.
-        clock: Waits.
+        clock: Sleeps.
         aws: Answers questions.
+        wait: Waits for a ticket, so many seconds at most.
 
     Returns:
         What the invocation returned.
@@ -94,9 +115,7 @@ def drive(steps: Steps[T], *, transport: Transport, clock: Clock, aws: Aws) -> T
             case Pause(seconds):
                 return clock.sleep(seconds)
             case Wait(ticket, timeout):
-                event = threading.Event()
-                ticket.subscribe(event.set)
-                return event.wait(timeout)
+                return wait(ticket, timeout)
             case Ask(flow):
                 return aws.run(flow)
             case Resolve(store, reference):
@@ -105,14 +124,22 @@ def drive(steps: Steps[T], *, transport: Transport, clock: Clock, aws: Aws) -> T
     return pump(steps, perform)
 
 
-async def drive_async(steps: Steps[T], *, transport: AsyncTransport, clock: AsyncClock, aws: Aws) -> T:
+async def drive_async(
+    steps: Steps[T],
+    *,
+    transport: AsyncTransport,
+    clock: AsyncClock,
+    aws: Aws,
+    wait: Callable[[Ticket, float], Awaitable[bool]],
+) -> T:
     """Carry out an invocation on the running event loop.
 
     Args:
         steps: The invocation.
         transport: Sends requests.
-        clock: Waits.
+        clock: Sleeps.
         aws: Answers questions.
+        wait: Waits for a ticket, so many seconds at most.
 
     Returns:
         What the invocation returned.
@@ -125,7 +152,7 @@ async def drive_async(steps: Steps[T], *, transport: AsyncTransport, clock: Asyn
             case Pause(seconds):
                 return await clock.sleep(seconds)
             case Wait(ticket, timeout):
-                return await _wait(ticket, timeout)
+                return await wait(ticket, timeout)
             case Ask(flow):
                 return await aws.arun(flow)
             case Resolve(store, reference):
@@ -135,7 +162,15 @@ async def drive_async(steps: Steps[T], *, transport: AsyncTransport, clock: Asyn
     return await pump_async(steps, perform)
 
 
-async def _wait(ticket: Ticket, timeout: float) -> bool:
+def wait_in_thread(ticket: Ticket, timeout: float) -> bool:
+    """Wait for a ticket in this thread; whether it came."""
+    event = threading.Event()
+    ticket.subscribe(event.set)
+    return event.wait(timeout)
+
+
+async def wait_on_loop(ticket: Ticket, timeout: float) -> bool:
+    """Wait for a ticket on the running event loop; whether it came."""
     loop = asyncio.get_running_loop()
     event = asyncio.Event()
 

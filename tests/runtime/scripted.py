@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mme_sdk.errors import NotSentError, OutcomeUnknownError
+from mme_sdk.runtime.steps import Ticket
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 
 
@@ -28,8 +29,19 @@ class FakeClock:
         self.slept.append(seconds)
         self.now += seconds
 
+    def wait(self, ticket: Ticket, timeout: float) -> bool:
+        """Nobody else moves in a script of one caller: the ticket is there, or the time passes."""
+        came: list[bool] = []
+        ticket.subscribe(lambda: came.append(True))
+        if not came:
+            FakeClock.sleep(self, timeout)
+        return bool(came)
+
 
 class FakeAsyncClock(FakeClock):
+    async def wait(self, ticket: Ticket, timeout: float) -> bool:  # type: ignore[override]
+        return FakeClock.wait(self, ticket, timeout)
+
     async def sleep(self, seconds: float) -> None:  # type: ignore[override]
         FakeClock.sleep(self, seconds)
 

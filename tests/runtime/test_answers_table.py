@@ -31,6 +31,7 @@ class SyncRun:
             retry=RetryPolicy(),
             clock=self.clock,
             rng=Middle(),
+            wait=self.clock.wait,
         )
 
     def invoke(self, **options: Any) -> Reply[Any]:
@@ -48,6 +49,7 @@ class AsyncRun:
             retry=RetryPolicy(),
             clock=self.clock,
             rng=Middle(),
+            wait=self.clock.wait,
         )
 
     def invoke(self, **options: Any) -> Reply[Any]:
@@ -62,6 +64,7 @@ def test_case(case: dict[str, Any], run_kind: type[SyncRun] | type[AsyncRun]) ->
     model = None if case.get("single") else "fraud/v1.tar.gz"
     if warmed:
         run.invoke(model=model)
+        run.clock.now += case.get("idle", 0)
         run.script.sent.clear()
         run.clock.slept.clear()
     began = run.clock.now
