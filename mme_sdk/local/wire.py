@@ -12,14 +12,13 @@ from typing import Any
 
 __all__ = ["ApiError", "check_input", "json_answer", "parse_json", "service_model"]
 
-_JAVA_CLASSES = (
-    (r"\p{L}", r"\w"),
-    (r"\p{N}", r"\d"),
-    (r"\p{Z}", r"\s"),
-    (r"\p{Print}", " -~"),
-    (r"\p{ASCII}", r"\x00-\x7f"),
-    (r"\z", r"\Z"),
-)
+_JAVA_CLASSES = {
+    r"\p{L}": r"\w",
+    r"\p{N}": r"\d",
+    r"\p{Z}": r"\s",
+    r"\p{Print}": " -~",
+    r"\p{ASCII}": r"\x00-\x7f",
+}
 
 
 class ApiError(Exception):
@@ -186,10 +185,18 @@ def _join(path: str, name: str) -> str:
 @cache
 def _pattern(pattern: str) -> re.Pattern[str] | None:
     """AWS's patterns are Java's: classes that Python lacks are spelled out; what does not compile is not checked."""
-    for java, python in _JAVA_CLASSES:
-        pattern = pattern.replace(java, python)
+    inside = False
+
+    def spelled_out(found: re.Match[str]) -> str:
+        nonlocal inside
+        part = found[0]
+        if part in _JAVA_CLASSES:
+            return _JAVA_CLASSES[part] if inside else f"[{_JAVA_CLASSES[part]}]"
+        inside = part == "[" or (inside and part != "]")
+        return r"\Z" if part == r"\z" else part
+
     try:
-        return re.compile(pattern)
+        return re.compile(re.sub(r"\\p\{\w+\}|\\.|[\[\]]", spelled_out, pattern))
     except re.error:
         return None
 

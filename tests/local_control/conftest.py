@@ -13,7 +13,7 @@ from .fakes import FakeHosting
 
 @pytest.fixture(scope="session")
 def plane() -> Iterator[LocalSageMaker]:
-    control = ControlSettings(provisioning=0.02, scaling=0.02, deletion=0.02, wait_scale=0.001)
+    control = ControlSettings(provisioning=0.02, scaling=0.02, deletion=0.02, wait_scale=0.001, minute=0.1)
     with LocalSageMaker(control=control, hosting=FakeHosting) as host:
         yield host
 

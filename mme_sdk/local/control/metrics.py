@@ -118,7 +118,7 @@ class Metrics:
         key = (namespace, name, dimensions)
         series = self._series.setdefault(key, {})
         self._units.setdefault(key, unit)
-        span = int(at // self.resolution)
+        span = _span(at, self.resolution)
         point = series.get(span)
         if point is None:
             point = series[span] = Point()
@@ -145,11 +145,11 @@ class Metrics:
         series = self._series.get((namespace, name, dimensions), {})
         merged: dict[int, Point] = {}
         for span in sorted(series):
-            at = span * self.resolution
+            at = round(span * self.resolution, 6)
             if start - self.resolution < at < end:
-                merged.setdefault(int(at // period), Point()).merge(series[span])
+                merged.setdefault(_span(at, period), Point()).merge(series[span])
         for index, point in merged.items():
-            yield float(index * period), point
+            yield round(index * period, 6), point
 
     def unit(self, namespace: str, name: str, dimensions: Dimensions) -> str:
         """The unit that a metric was first put with."""
@@ -173,6 +173,11 @@ class Metrics:
         point = Point()
         point.add(value)
         self.put(namespace, name, (("EndpointName", endpoint), ("VariantName", variant)), at, point, unit)
+
+
+def _span(at: float, length: float) -> int:
+    """Which span a moment falls into; 60 s are 600 spans of 0.1 s, not 599 because of a rounding error."""
+    return math.floor(round(at / length, 6))
 
 
 def _home(name: str) -> tuple[str, str]:

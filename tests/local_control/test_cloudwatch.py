@@ -1,0 +1,173 @@
+"""CloudWatch and STS, over the protocols that old and new botocores speak."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError
+
+from mme_sdk.local.control.metrics import Metrics, Point
+from mme_sdk.local.wire import service_model
+from mme_sdk.local.wire_query import parse_query
+
+NOW = datetime.now(UTC).replace(second=0, microsecond=0)
+
+
+@pytest.fixture(params=["json", "query"])
+def cloudwatch(plane, request, monkeypatch):
+    """A client that speaks the protocol of the newest botocore, and one that speaks that of 1.40."""
+    session = plane.session()
+    if request.param == "query":
+        loader = session._session.get_component("data_loader")
+        load = loader.load_service_model
+
+        def older(service, type_name, api_version=None):
+            model = load(service, type_name, api_version)
+            if service == "cloudwatch" and type_name == "service-2":
+                metadata = {k: v for k, v in model["metadata"].items() if k not in ("targetPrefix", "jsonVersion")}
+                model = model | {"metadata": metadata | {"protocol": "query", "protocols": ["query"]}}
+            return model
+
+        monkeypatch.setattr(loader, "load_service_model", older)
+    client = session.client("cloudwatch", endpoint_url=plane.endpoint_url)
+    assert (client.meta.service_model.resolved_protocol == "query") is (request.param == "query")
+    yield client
+    client.close()
+
+
+def put(cloudwatch, namespace: str, **datum) -> None:
+    cloudwatch.put_metric_data(
+        Namespace=namespace,
+        MetricData=[{"MetricName": "M", "Dimensions": [{"Name": "D", "Value": "1"}], "Timestamp": NOW} | datum],
+    )
+
+
+def window() -> dict:
+    return {"StartTime": NOW - timedelta(minutes=5), "EndTime": NOW + timedelta(minutes=5)}
+
+
+def test_what_is_put_comes_back_as_statistics_and_percentiles(cloudwatch, name):
+    put(cloudwatch, name, Value=1.0, Unit="Count")
+    put(cloudwatch, name, Values=[3.0, 5.0], Counts=[2.0, 1.0])
+    put(cloudwatch, name, StatisticValues={"SampleCount": 2, "Sum": 20, "Minimum": 9, "Maximum": 11})
+    metric = {"Namespace": name, "MetricName": "M", "Dimensions": [{"Name": "D", "Value": "1"}]}
+    found = cloudwatch.get_metric_statistics(
+        **metric, **window(), Period=60, Statistics=["SampleCount", "Sum", "Average", "Minimum", "Maximum"]
+    )
+    assert found["Label"] == "M"
+    point = found["Datapoints"][0]
+    assert point["Timestamp"] == NOW
+    assert (point["SampleCount"], point["Sum"], point["Minimum"], point["Maximum"]) == (6, 32, 1, 11)
+    assert point["Unit"] == "Count"
+    queries = [
+        {"Id": f"q{i}", "MetricStat": {"Metric": metric, "Period": 60, "Stat": stat}}
+        for i, stat in enumerate(["p50", "Average", "p100"])
+    ]
+    data = cloudwatch.get_metric_data(MetricDataQueries=queries, **window())["MetricDataResults"]
+    assert [(one["Id"], one["Values"], one["StatusCode"]) for one in data] == [
+        ("q0", [3.0], "Complete"),
+        ("q1", [pytest.approx(32 / 6)], "Complete"),
+        ("q2", [10.0], "Complete"),
+    ]
+    assert data[0]["Timestamps"] == [NOW]
+    listed = cloudwatch.list_metrics(Namespace=name, Dimensions=[{"Name": "D"}])["Metrics"]
+    assert listed == [metric]
+    assert cloudwatch.list_metrics(Namespace=name, Dimensions=[{"Name": "D", "Value": "2"}])["Metrics"] == []
+
+
+def test_data_comes_in_pages_and_in_the_order_asked_for(cloudwatch, name):
+    for minute in range(5):
+        put(cloudwatch, name, Value=float(minute), Timestamp=NOW - timedelta(minutes=minute))
+    metric = {"Namespace": name, "MetricName": "M", "Dimensions": [{"Name": "D", "Value": "1"}]}
+    query = {"Id": "q", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}}
+    pages = cloudwatch.get_paginator("get_metric_data").paginate(
+        MetricDataQueries=[query], **window(), ScanBy="TimestampAscending", PaginationConfig={"PageSize": 2}
+    )
+    values = [page["MetricDataResults"][0]["Values"] for page in pages]
+    assert values == [[4.0, 3.0], [2.0, 1.0], [0.0]]
+
+
+def test_refusals_carry_their_code(cloudwatch, name):
+    with pytest.raises(ClientError) as caught:
+        put(cloudwatch, "AWS/SageMaker", Value=1.0)
+    assert caught.value.response["Error"]["Code"] == "InvalidParameterValue"
+    query = {"Id": "q", "Expression": "m1 + m2"}
+    with pytest.raises(ClientError, match="Expressions in GetMetricData are not supported"):
+        cloudwatch.get_metric_data(MetricDataQueries=[query], **window())
+    with pytest.raises(ClientError, match="DescribeAnomalyDetectors is not supported"):
+        cloudwatch.describe_anomaly_detectors()
+
+
+def test_an_alarm_is_kept_set_and_deleted(cloudwatch, name):
+    cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        Namespace=name,
+        MetricName="M",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1.0,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    alarm = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]
+    assert (alarm["StateValue"], alarm["Threshold"]) == ("INSUFFICIENT_DATA", 1.0)
+    cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="a test")
+    assert cloudwatch.describe_alarms(AlarmNamePrefix=name, StateValue="ALARM")["MetricAlarms"]
+    cloudwatch.delete_alarms(AlarmNames=[name])
+    assert cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"] == []
+    with pytest.raises(ClientError) as caught:
+        cloudwatch.delete_alarms(AlarmNames=[name])
+    assert caught.value.response["Error"]["Code"] == "ResourceNotFound"
+
+
+def test_who_am_i_and_a_wrong_key_in_the_words_of_sts(plane):
+    sts = plane.boto("sts")
+    assert sts.get_caller_identity()["Account"] == "123456789012"
+    with pytest.raises(ClientError, match="GetSessionToken is not supported"):
+        sts.get_session_token()
+    sts.close()
+    stranger = boto3.client(
+        "sts",
+        endpoint_url=plane.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="nobody",
+        aws_secret_access_key="x",
+    )
+    with pytest.raises(ClientError) as caught:
+        stranger.get_caller_identity()
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+    stranger.close()
+
+
+def test_percentiles_weigh_values_by_how_often_they_were_seen():
+    point = Point()
+    for value in range(1, 101):
+        point.add(float(value))
+    assert [point.statistic(name) for name in ("p50", "p99", "p100", "p0")] == [50, 99, 100, 1]
+    assert point.statistic("tm99") is None
+
+
+def test_points_fall_into_periods():
+    metrics = Metrics()
+    for second in range(0, 300, 30):
+        metrics.measure("Invocations", "e", "v", 1.0, at=second)
+    key = ("AWS/SageMaker", "Invocations", (("EndpointName", "e"), ("VariantName", "v")))
+    assert [(at, p.total) for at, p in metrics.query(*key, 60, 240, 60)] == [(60, 2), (120, 2), (180, 2)]
+    assert [(at, p.total) for at, p in metrics.query(*key, 0, 300, 300)] == [(0, 10)]
+
+
+def test_query_forms_nest():
+    operation = service_model("cloudwatch").operation_model("PutMetricData")
+    fields = {
+        "Namespace": "n",
+        "MetricData.member.1.MetricName": "a",
+        "MetricData.member.1.Dimensions.member.1.Name": "d",
+        "MetricData.member.1.Dimensions.member.1.Value": "1",
+        "MetricData.member.2.MetricName": "b",
+        "MetricData.member.2.Value": "1.5",
+    }
+    parsed = parse_query(operation, fields)
+    assert parsed["MetricData"][0] == {"MetricName": "a", "Dimensions": [{"Name": "d", "Value": "1"}]}
+    assert parsed["MetricData"][1] == {"MetricName": "b", "Value": 1.5}

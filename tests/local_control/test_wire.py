@@ -1,0 +1,105 @@
+"""Requests are held against the service model's own constraints, answers against its shapes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from botocore.model import ShapeResolver
+
+from mme_sdk.local.wire import ApiError, check_input, json_answer, parse_json, service_model
+
+
+def shape(**members):
+    shapes = {"S": {"type": "structure", "members": {name: {"shape": name} for name in members}}, **members}
+    return ShapeResolver(shapes).get_shape_by_name("S")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "good", "bad"),
+    [
+        (r"\p{Print}+", "a b~", "a\x01"),
+        (r"\A\S[\p{Print}]*\z", "a b", " a"),
+        (r"([\p{L}\p{Z}\p{N}_.:/=+\-@]*)", "Größe 1:/=", "a{b"),
+        (r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}", "a--b", "a-"),
+        (r"[\S]+", "x", "x y"),
+        (r"[^\]]+", "abc", "a]"),
+    ],
+)
+def test_patterns_of_aws_mean_in_python_what_they_mean_in_java(pattern, good, bad):
+    wanted = shape(A={"type": "string", "pattern": pattern})
+    check_input(wanted, {"A": good})
+    with pytest.raises(ApiError, match="Member must satisfy regular expression pattern"):
+        check_input(wanted, {"A": bad})
+
+
+def test_every_pattern_of_the_operations_that_are_served_is_checked_or_known_not_to_be():
+    from mme_sdk.local.wire import _pattern
+
+    model = service_model("sagemaker")
+    unchecked = set()
+    for name in ("CreateModel", "CreateEndpointConfig", "CreateEndpoint", "UpdateEndpoint", "AddTags", "ListEndpoints"):
+        pending, seen = [model.operation_model(name).input_shape], set()
+        while pending:
+            one = pending.pop()
+            if one.name in seen:
+                continue
+            seen.add(one.name)
+            if (pattern := one.metadata.get("pattern")) and _pattern(pattern) is None:
+                unchecked.add(pattern)
+            if one.type_name == "structure":
+                pending += one.members.values()
+            elif one.type_name == "list":
+                pending.append(one.member)
+            elif one.type_name == "map":
+                pending += [one.key, one.value]
+    assert unchecked == set()
+
+
+def test_limits_of_every_kind():
+    wanted = shape(
+        N={"type": "integer", "min": 1, "max": 5},
+        L={"type": "list", "member": {"shape": "N"}, "max": 2},
+        E={"type": "string", "enum": ["a", "b"]},
+    )
+    check_input(wanted, {"N": 5, "L": [1, 2], "E": "a"})
+    with pytest.raises(ApiError) as caught:
+        check_input(wanted, {"N": 6, "L": [0, 1, 2], "E": "c"})
+    assert caught.value.message == (
+        "4 validation errors detected: "
+        "Value '6' at 'n' failed to satisfy constraint: Member must have value less than or equal to 5; "
+        "Value '[0, 1, 2]' at 'l' failed to satisfy constraint: Member must have length less than or equal to 2; "
+        "Value '0' at 'l.1.member' failed to satisfy constraint: Member must have value greater than or equal to 1; "
+        "Value 'c' at 'e' failed to satisfy constraint: Member must satisfy enum value set: [a, b]"
+    )
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"{", b"[]", b'{"EndpointName": 1}', b'{"MaxResults": "1"}', b'{"CreationTimeAfter": "noon"}', b"\xff", b'"x"'],
+)
+def test_a_body_that_is_not_what_the_model_says_is_refused(body):
+    operation = service_model("sagemaker").operation_model(
+        "DescribeEndpoint" if b"EndpointName" in body else "ListEndpoints"
+    )
+    with pytest.raises(ApiError) as caught:
+        parse_json(operation, body)
+    assert caught.value.code == "SerializationException"
+
+
+def test_members_that_the_model_does_not_know_are_left_out_as_aws_does():
+    operation = service_model("sagemaker").operation_model("DescribeEndpoint")
+    assert parse_json(operation, b'{"EndpointName": "a", "Tomorrow": 1}') == {"EndpointName": "a"}
+    with pytest.raises(ApiError, match="Value null at 'endpointName' failed to satisfy constraint: Member must not"):
+        parse_json(operation, b"{}")
+
+
+def test_an_answer_that_the_model_does_not_know_is_a_bug_and_not_sent():
+    operation = service_model("sagemaker").operation_model("DescribeModel")
+    now = datetime(2030, 1, 1, tzinfo=UTC)
+    answer = json.loads(json_answer(operation, {"ModelName": "m", "CreationTime": now, "VpcConfig": None}))
+    assert answer == {"ModelName": "m", "CreationTime": now.timestamp()}
+    for wrong in ({"Surprise": 1}, {"ModelName": 1}, {"EnableNetworkIsolation": "yes"}):
+        with pytest.raises(TypeError):
+            json_answer(operation, wrong)
