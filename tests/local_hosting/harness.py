@@ -14,8 +14,10 @@ import boto3
 from mme_sdk.artifacts import pack
 from mme_sdk.local.containers import PYTHON, Command
 from mme_sdk.local.contracts import ContainerPlan, Deployment, HostContext, Invocation, InvocationAnswer, VariantPlan
+from mme_sdk.local.faults import Faults
 from mme_sdk.local.hosting import HostingSettings, LocalHosting
 from mme_sdk.local.s3 import S3Server
+from mme_sdk.protocols import AsyncClock
 
 BARE = Command(
     [*PYTHON.argv, "--preload", ""], [*(PYTHON.single or ()), "--preload", ""]
@@ -95,6 +97,10 @@ class Bench:
             weight=weight,
         )
 
+    @staticmethod
+    def deployment(**plan: Any) -> Deployment:
+        return Deployment(**plan)
+
     async def invoke(
         self, model: str | None, body: bytes | str = b"hi", *, endpoint: str = "e", **headers: str
     ) -> InvocationAnswer:
@@ -126,6 +132,9 @@ def run(
     scenario: Callable[[Bench], Awaitable[None]],
     *,
     images: dict[str, Command] | None = None,
+    clock: AsyncClock | None = None,
+    faults: Faults | None = None,
+    measure: Callable[[str, str, str, float], None] | None = None,
     **settings: Any,
 ) -> None:
     """Run one scenario against a fresh host, and check that nothing is left of it."""
@@ -148,8 +157,10 @@ def run(
             account_id="123456789012",
             images={"python": BARE, **(images or {})},
             settings=HostingSettings(**settings),
+            faults=faults or Faults(),
+            **({} if measure is None else {"measure": measure}),
         )
-        hosting = LocalHosting(context)
+        hosting = LocalHosting(context, clock=clock)
         try:
             await asyncio.wait_for(scenario(Bench(hosting, s3, bucket, folder)), 60)
         finally:

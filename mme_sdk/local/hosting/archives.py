@@ -31,7 +31,9 @@ class ArchiveTrouble(Exception):
         return self.message
 
 
-async def fetch(shared: Shared, uri: str, directory: Path, *, max_bytes: int) -> int:
+async def fetch(
+    shared: Shared, uri: str, directory: Path, *, max_bytes: int, endpoint: str, model: str | None = None
+) -> int:
     """Download and extract an archive.
 
     Args:
@@ -39,6 +41,8 @@ async def fetch(shared: Shared, uri: str, directory: Path, *, max_bytes: int) ->
         uri: `s3://bucket/key` of the archive.
         directory: Where to; must not exist.
         max_bytes: Room on the volume.
+        endpoint: For which endpoint.
+        model: For which TargetModel.
 
     Returns:
         Bytes extracted.
@@ -50,6 +54,8 @@ async def fetch(shared: Shared, uri: str, directory: Path, *, max_bytes: int) ->
     archive = directory.with_name("archive.tar.gz")
     began = shared.clock.monotonic()
     try:
+        if shared.context.faults.strike("s3_denied", endpoint=endpoint, model=model) is not None:
+            raise StoreTrouble("S3 answered 403 Forbidden")
         archive.parent.mkdir(parents=True, exist_ok=True)
         size = await shared.store.download(bucket, key, archive)
         if shared.settings.download_bandwidth is not None:

@@ -19,13 +19,17 @@ from mme_sdk.local.containers import Command
 from mme_sdk.local.contracts import HostingError
 from mme_sdk.protocols import AsyncClock
 
-__all__ = ["Container", "ContainerGone", "ContainerSpec", "Said"]
+__all__ = ["Container", "ContainerAway", "ContainerGone", "ContainerSpec", "Said"]
 
 _TRIES = 3  # for a port that somebody else took between finding and binding it
 
 
 class ContainerGone(Exception):
     """The container gave no whole answer: its process died or hung up."""
+
+
+class ContainerAway(ContainerGone):
+    """Nobody listens at the container's port: nothing was sent."""
 
 
 @attrs.frozen
@@ -248,6 +252,7 @@ class Container:
             The answer.
 
         Raises:
+            ContainerAway: Nothing was sent.
             ContainerGone: No whole answer.
         """
         try:
@@ -257,6 +262,8 @@ class Container:
                 return Said(answer.status, said_headers, b"", _chunks(answer))
             async with answer:
                 return Said(answer.status, said_headers, await answer.read())
+        except aiohttp.ClientConnectorError as error:
+            raise ContainerAway(str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise ContainerGone(str(error) or type(error).__name__) from error
 

@@ -7,7 +7,7 @@ import itertools
 import random
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -16,18 +16,22 @@ from mme_sdk.aws.session import AsyncSystemClock
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.local.contracts import (
     Deployment,
+    Gate,
     HostContext,
     HostingError,
     Invocation,
     InvocationAnswer,
     VariantPlan,
+    VariantView,
 )
 from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
 from mme_sdk.local.hosting.container import Said
+from mme_sdk.local.hosting.monitor import Monitor
 from mme_sdk.local.hosting.multi import MultiModelVariant
 from mme_sdk.local.hosting.settings import HostingSettings
 from mme_sdk.local.hosting.shared import Shared
 from mme_sdk.local.hosting.single import SingleModelVariant
+from mme_sdk.local.hosting.trace import Trace
 from mme_sdk.local.hosting.variant import Variant
 from mme_sdk.protocols import AsyncClock
 
@@ -42,6 +46,8 @@ _PREFIX = "x-amzn-sagemaker-"
 class _Endpoint:
     name: str
     variants: dict[str, Variant]
+    coming: dict[str, Variant] = attrs.field(factory=dict)  # the fleet that an update shifts traffic to
+    share: float = 0.0  # of the traffic, to the coming fleet
 
 
 class LocalHosting:
@@ -78,13 +84,15 @@ class LocalHosting:
     def _shared(self) -> Shared:
         if self._made is None:
             self._made = Shared(self._context, self.settings, self._clock, self._rng)
+            self._made.spawn(Monitor(self._made, self._serving).run())
         return self._made
 
-    async def deploy(self, deployment: Deployment) -> None:
+    async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
         """Bring a fleet up beside the one that serves, then switch to it; returns when it is healthy.
 
         Args:
             deployment: What to run.
+            gate: Awaited between the two, to shift the traffic step by step, where a fleet serves already.
 
         Raises:
             HostingError: It did not come up; whatever served before still serves.
@@ -95,15 +103,39 @@ class LocalHosting:
             for result in results:
                 if isinstance(result, BaseException):
                     raise result
+            before = self._endpoints.get(deployment.endpoint)
+            if before is not None and gate is not None:
+                await self._shift(before, variants, gate)
         except BaseException:
             await asyncio.shield(asyncio.gather(*(one.stop() for one in variants.values())))
             raise
-        before = self._endpoints.get(deployment.endpoint)
         self._endpoints[deployment.endpoint] = _Endpoint(deployment.endpoint, variants)
         if before is not None:
             task = asyncio.create_task(self._stop(before, drain=True))
             self._leaving[task] = before
             task.add_done_callback(self._leaving.pop)
+
+    @staticmethod
+    async def _shift(endpoint: _Endpoint, coming: dict[str, Variant], gate: Gate) -> None:
+        def share(part: float) -> None:
+            endpoint.share = part
+
+        endpoint.coming = coming
+        try:
+            await gate(share)
+        finally:
+            endpoint.coming, endpoint.share = {}, 0.0
+
+    def inspect(self) -> Sequence[VariantView]:
+        """What runs now."""
+        return [variant.view() for variant in self._serving()]
+
+    def _serving(self) -> list[Variant]:
+        return [
+            variant
+            for endpoint in self._endpoints.values()
+            for variant in (*endpoint.variants.values(), *endpoint.coming.values())
+        ]
 
     def _variant(self, endpoint: str, plan: VariantPlan) -> Variant:
         modes = [container.mode for container in plan.containers]
@@ -178,23 +210,32 @@ class LocalHosting:
         """
         try:
             variant = self._route(invocation)
-            target = invocation.headers.get(f"{_PREFIX}target-model")
+        except Refusal as refusal:
+            return refusal.answer(invocation.request_id)
+        trace = Trace()
+        began = self._clock.monotonic()
+        try:
             headers = {
                 name: value
                 for name, value in invocation.headers.items()
                 if name in _PASSED_ON or name.startswith(_PREFIX)
             }
             said = await variant.ask(
-                target,
+                invocation.headers.get(f"{_PREFIX}target-model"),
                 invocation.body,
                 headers,
+                trace,
                 container=invocation.headers.get(f"{_PREFIX}target-container-hostname"),
             )
             if said.status >= 300:
                 raise model_error(said.status, said.text, log_stream=variant.log_stream)
-            return _answer(said, variant, invocation.request_id)
+            status: int | None = said.status
+            answer = _answer(said, variant, invocation.request_id)
         except Refusal as refusal:
-            return refusal.answer(invocation.request_id)
+            answer = refusal.answer(invocation.request_id)
+            status = refusal.extra.get("OriginalStatusCode")
+        _measure(variant, trace, self._clock.monotonic() - began, status)
+        return answer
 
     def _route(self, invocation: Invocation) -> Variant:
         """The variant for a request that makes sense.
@@ -227,11 +268,14 @@ class LocalHosting:
         return variant
 
     def _choose(self, endpoint: _Endpoint, wanted: str | None) -> Variant:
-        variants = list(endpoint.variants.values())
+        fleet = endpoint.variants
+        if endpoint.coming and self._rng.random() < endpoint.share:
+            fleet = endpoint.coming
+        variants = list(fleet.values())
         if wanted is not None:
-            if wanted not in endpoint.variants:
+            if wanted not in fleet:
                 raise validation_error(f"Variant {wanted} not found for Endpoint {endpoint.name}.")
-            return endpoint.variants[wanted]
+            return fleet[wanted]
         if len(variants) == 1:
             return variants[0]
         weights = [variant.weight for variant in variants]
@@ -274,3 +318,27 @@ def _answer(said: Said, variant: Variant, request_id: str) -> InvocationAnswer:
     }
     headers |= {name: value for name, value in said.headers.items() if name.startswith(_PREFIX)}
     return InvocationAnswer(status=200, headers=headers, body=said.body)
+
+
+def _measure(variant: Variant, trace: Trace, took: float, status: int | None) -> None:
+    """The metrics of one invocation.
+
+    Args:
+        variant: Who served it.
+        trace: How it went.
+        took: Seconds in all.
+        status: What the container answered; 0 where it was too late, None where it was not asked.
+    """
+    measure = variant.measure
+    measure("Invocations", 1)
+    measure("InvocationsPerInstance", 1 / max(1, len(variant.instances)))
+    measure("Invocation4XXErrors", int(status is not None and 400 <= status < 500))
+    measure("Invocation5XXErrors", int(status is not None and status >= 500))
+    measure("InvocationModelErrors", int(status is not None and not 200 <= status < 300))
+    if trace.hit is not None:
+        measure("ModelCacheHit", int(trace.hit))
+    if trace.waited_seconds is not None:
+        measure("ModelLoadingWaitTime", 1e6 * trace.waited_seconds)
+    if status is not None:
+        measure("ModelLatency", 1e6 * trace.model_seconds)
+        measure("OverheadLatency", 1e6 * max(0.0, took - trace.model_seconds))

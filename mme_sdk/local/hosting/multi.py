@@ -11,14 +11,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mme_sdk.fleet import Command, Discard, Download, Fail, Fleet, FleetPolicy, Footprint, Load, Run, Unload
+from mme_sdk.fleet import (
+    Command,
+    Discard,
+    Download,
+    Fail,
+    Fleet,
+    FleetPolicy,
+    FleetSnapshot,
+    Footprint,
+    Load,
+    Run,
+    Unload,
+)
 from mme_sdk.local.contracts import VariantPlan
 from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
 from mme_sdk.local.hosting.archives import ArchiveTrouble, fetch
-from mme_sdk.local.hosting.container import ContainerGone, Said
+from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
 from mme_sdk.local.hosting.instance import Instance, container_gone
 from mme_sdk.local.hosting.objects import Absent, StoreTrouble, split
 from mme_sdk.local.hosting.shared import Shared
+from mme_sdk.local.hosting.trace import Trace
 from mme_sdk.local.hosting.variant import Variant
 
 __all__ = ["MultiModelVariant", "model_id"]
@@ -71,6 +84,10 @@ class MultiModelVariant(Variant):
         self._epochs[instance.name] = 0
         self._perform(self.fleet.add_instance(instance.name, self._now()))
 
+    def picture(self) -> FleetSnapshot:
+        """What is loaded where."""
+        return self.fleet.snapshot(self._now())
+
     def drain(self, instance: Instance) -> None:
         """Send an instance no new requests."""
         self._perform(self.fleet.drain(instance.name))
@@ -93,7 +110,9 @@ class MultiModelVariant(Variant):
 
     # -- requests -------------------------------------------------------------------------------------------------
 
-    async def ask(self, target: str | None, /, body: bytes, headers: Mapping[str, str], **options: Any) -> Said:
+    async def ask(
+        self, target: str | None, /, body: bytes, headers: Mapping[str, str], trace: Trace, **options: Any
+    ) -> Said:
         """Serve one request for a model."""
         assert target is not None
         self._requests += 1
@@ -102,10 +121,23 @@ class MultiModelVariant(Variant):
         try:
             while True:
                 footprint = await self._footprint(target)
-                commands = self.fleet.arrive(request, target, footprint, self._now())
-                run = await self._outcome(request, target, commands, deadline)
-                if run is not None:
-                    return await self._run(run, target, body, headers, deadline, options)
+                arrived = self._now()
+                commands = self.fleet.arrive(request, target, footprint, arrived)
+                if trace.hit is None:
+                    trace.hit = bool(commands) and isinstance(commands[0], Run)
+                try:
+                    run = await self._outcome(request, target, commands, deadline)
+                finally:
+                    if not trace.hit:
+                        trace.waited_seconds = (trace.waited_seconds or 0.0) + self._now() - arrived
+                if run is None:
+                    continue
+                try:
+                    return await self._run(run, target, body, headers, deadline, trace, options)
+                except ContainerAway as error:
+                    if asyncio.get_running_loop().time() > deadline:
+                        raise model_error(500, container_gone(error), log_stream=self.log_stream) from error
+                    self._perform(self.fleet.finished(request, self._now()))
         finally:
             self._perform(self.fleet.forget(request))
             self._perform(self.fleet.finished(request, self._now()))
@@ -117,14 +149,12 @@ class MultiModelVariant(Variant):
         body: bytes,
         headers: Mapping[str, str],
         deadline: float,
+        trace: Trace,
         options: Mapping[str, Any],
     ) -> Said:
         while True:
             instance = self.instances[run.instance]
-            try:
-                said = await instance.run(body, headers, model_id=model_id(target), **options)
-            except ContainerGone as error:
-                raise model_error(500, container_gone(error), log_stream=self.log_stream) from error
+            said = await self.run(instance, target, body, headers, trace, model_id=model_id(target), **options)
             if said.status != 507:
                 return said
             again = await self._outcome(
@@ -220,9 +250,9 @@ class MultiModelVariant(Variant):
                     self._holders.setdefault(command.model, set()).add(command.instance)
                     self.shared.spawn(self._download(self.instances[command.instance], command.model))
                 case Load():
-                    self.shared.spawn(self._in_container(command, self._load))
+                    self.shared.spawn(self._in_container(command, self._load, "ModelLoadingTime"))
                 case Unload():
-                    self.shared.spawn(self._in_container(command, self._unload))
+                    self.shared.spawn(self._in_container(command, self._unload, "ModelUnloadingTime"))
                 case Discard():
                     self.shared.spawn(self._discard(self.instances[command.instance], command.model))
 
@@ -231,9 +261,17 @@ class MultiModelVariant(Variant):
         uri = f"s3://{self._bucket}/{self._prefix}{model}"
         trouble: str | None = None
         size = 0
+        began = self._now()
         try:
             async with asyncio.timeout(self.shared.settings.load_limit):
-                size = await fetch(self.shared, uri, directory, max_bytes=self.sizes.volume_bytes)
+                size = await fetch(
+                    self.shared,
+                    uri,
+                    directory,
+                    max_bytes=self.sizes.volume_bytes,
+                    endpoint=self.endpoint,
+                    model=model,
+                )
         except TimeoutError:
             trouble = self._no_download(model, f"it took more than {self.shared.settings.load_limit:g} seconds")
         except ArchiveTrouble as error:
@@ -246,6 +284,7 @@ class MultiModelVariant(Variant):
                 trouble = self._no_download(model, error.message)
         if self.instances.get(instance.name) is not instance:
             return
+        self.measure("ModelDownloadingTime", 1e6 * (self._now() - began))
         if trouble is not None:
             self._forget_files(instance.name, model)
             self._perform(self.fleet.download_failed(instance.name, model, trouble))
@@ -253,14 +292,16 @@ class MultiModelVariant(Variant):
             footprint = self._footprints[model] = Footprint(disk_bytes=max(1, size), memory_bytes=self._memory(size))
             self._perform(self.fleet.downloaded(instance.name, model, footprint, self._now()))
 
-    async def _in_container(self, command: Load | Unload, work: Any) -> None:
+    async def _in_container(self, command: Load | Unload, work: Any, metric: str) -> None:
         """Do something in an instance's container; if that ends meanwhile, `crashed` has answered for it."""
         instance = self.instances[command.instance]
         epoch = self._epochs[instance.name]
         await instance.up()
         if self._is_over(instance, epoch):
             return
+        began = self._now()
         event = await work(instance, command.model)
+        self.measure(metric, 1e6 * (self._now() - began))
         if not self._is_over(instance, epoch):
             self._perform(event())
 
@@ -271,6 +312,12 @@ class MultiModelVariant(Variant):
         settings, fleet, name = self.shared.settings, self.fleet, instance.name
         footprint = self._footprints[model]
         pause = settings.load_seconds + settings.load_seconds_per_gb * footprint.disk_bytes / 1e9
+        struck = self.shared.context.faults.strike("slow_load", "failed_load", endpoint=self.endpoint, model=model)
+        if struck is not None and struck.kind == "failed_load":
+            failed = json.dumps([500, struck.message or "An injected fault."])
+            return lambda: fleet.load_failed(name, model, failed)
+        if struck is not None:
+            pause += struck.seconds
         try:
             async with asyncio.timeout(settings.load_limit):
                 if pause:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from mme_sdk.local.hosting.answers import Refusal, model_error
-from mme_sdk.local.hosting.container import ContainerGone, Said
+from mme_sdk.local.hosting.container import ContainerAway, Said
 from mme_sdk.local.hosting.instance import Instance, container_gone
+from mme_sdk.local.hosting.trace import Trace
 from mme_sdk.local.hosting.variant import Variant
 
 __all__ = ["SingleModelVariant"]
@@ -25,6 +27,9 @@ class SingleModelVariant(Variant):
     def crashed(self, instance: Instance) -> None:
         """Requests that run find out by themselves."""
 
+    def picture(self) -> None:
+        """Nothing is cached here."""
+
     def drain(self, instance: Instance) -> None:
         """`draining` says it already."""
 
@@ -32,8 +37,21 @@ class SingleModelVariant(Variant):
         """Whether requests run on an instance."""
         return instance.outstanding > 0
 
-    async def ask(self, _: str | None, /, body: bytes, headers: Mapping[str, str], **options: Any) -> Said:
+    async def ask(
+        self, target: str | None, /, body: bytes, headers: Mapping[str, str], trace: Trace, **options: Any
+    ) -> Said:
         """Serve one request."""
+        deadline = asyncio.get_running_loop().time() + self.shared.settings.answer_limit
+        while True:
+            try:
+                return await self._ask_one(target, body, headers, trace, **options)
+            except ContainerAway as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise model_error(500, container_gone(error), log_stream=self.log_stream) from error
+
+    async def _ask_one(
+        self, target: str | None, body: bytes, headers: Mapping[str, str], trace: Trace, **options: Any
+    ) -> Said:
         serving = [one for one in self.instances.values() if one.name not in self.draining]
         if not serving:
             raise Refusal(code="ServiceUnavailable", message=f"Variant {self.plan.name} has no instance in service.")
@@ -41,8 +59,6 @@ class SingleModelVariant(Variant):
         instance = self.shared.rng.choice([one for one in serving if one.outstanding == least])
         instance.outstanding += 1
         try:
-            return await instance.run(body, headers, **options)
-        except ContainerGone as error:
-            raise model_error(500, container_gone(error), log_stream=instance.log_stream) from error
+            return await self.run(instance, target, body, headers, trace, **options)
         finally:
             instance.outstanding -= 1

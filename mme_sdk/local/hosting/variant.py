@@ -8,12 +8,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan
+from mme_sdk.fleet import FleetSnapshot
+from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan, VariantView
+from mme_sdk.local.hosting.answers import Refusal, model_error
 from mme_sdk.local.hosting.archives import ArchiveTrouble, fetch
-from mme_sdk.local.hosting.container import Said
-from mme_sdk.local.hosting.instance import Instance, Sizes
+from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
+from mme_sdk.local.hosting.instance import Instance, Sizes, container_gone
 from mme_sdk.local.hosting.instance_types import lookup
 from mme_sdk.local.hosting.shared import Shared
+from mme_sdk.local.hosting.trace import Trace
 
 __all__ = ["Variant", "sizes_of"]
 
@@ -70,12 +73,80 @@ class Variant(abc.ABC):
         """A container of an instance ended by itself."""
 
     @abc.abstractmethod
-    async def ask(self, target: str | None, /, body: bytes, headers: Mapping[str, str], **options: Any) -> Said:
+    async def ask(
+        self, target: str | None, /, body: bytes, headers: Mapping[str, str], trace: Trace, **options: Any
+    ) -> Said:
         """Serve one request.
 
+        Args:
+            target: TargetModel.
+            body: The payload.
+            headers: Headers for the container.
+            trace: Takes down how it went.
+            options: For `Instance.run`.
+
+        Returns:
+            The container's answer.
+
         Raises:
-            Refusal: In AWS's words, why not.
+            Refusal: In AWS's words, why there is none.
         """
+
+    async def run(
+        self,
+        instance: Instance,
+        target: str | None,
+        body: bytes,
+        headers: Mapping[str, str],
+        trace: Trace,
+        **options: Any,
+    ) -> Said:
+        """Pass a request to the containers of an instance, or let a fault strike.
+
+        Raises:
+            Refusal: They gave no answer.
+            ContainerAway: Nothing was sent: the request may be served once more.
+        """
+        faults = self.shared.context.faults
+        struck = faults.strike("container_crash", "instance_lost", endpoint=self.endpoint, model=target)
+        if struck is not None and struck.kind == "instance_lost":
+            await self.lose(instance)
+            self.shared.spawn(self._replace())
+            raise Refusal(
+                code="InternalFailure", message=f"The instance was lost while it ran {target or 'the model'}."
+            )
+        if struck is not None:
+            instance.crash()
+        began = self.shared.clock.monotonic()
+        try:
+            return await instance.run(body, headers, **options)
+        except ContainerGone as error:
+            await instance.ended_soon()  # so that whoever comes next does not meet the same dying process
+            if isinstance(error, ContainerAway):
+                raise
+            raise model_error(500, container_gone(error), log_stream=self.log_stream) from error
+        finally:
+            trace.model_seconds += self.shared.clock.monotonic() - began
+
+    @abc.abstractmethod
+    def picture(self) -> FleetSnapshot | None:
+        """What is loaded where; None of a single-model variant."""
+
+    def view(self) -> VariantView:
+        """What runs, to look at."""
+        return VariantView(
+            endpoint=self.endpoint,
+            variant=self.plan.name,
+            instance_type=self.plan.instance_type,
+            instances={name: one.pids for name, one in self.instances.items()},
+            memory_bytes=self.sizes.memory_bytes,
+            volume_bytes=self.sizes.volume_bytes,
+            fleet=self.picture(),
+        )
+
+    def measure(self, metric: str, value: float) -> None:
+        """Report a CloudWatch value of this variant."""
+        self.shared.context.measure(metric, self.endpoint, self.plan.name, value)
 
     async def start(self) -> None:
         """Bring all instances up.
@@ -117,6 +188,12 @@ class Variant(abc.ABC):
         self.instances[name] = instance
         self.joined(instance)
 
+    async def _replace(self) -> None:
+        try:
+            await self._add()
+        except HostingError as error:
+            self.shared.note(f"{self.endpoint}/{self.plan.name}: a lost instance is not replaced: {error}")
+
     async def _retire(self, instance: Instance) -> None:
         self.draining.add(instance.name)
         self.drain(instance)
@@ -157,7 +234,7 @@ class Variant(abc.ABC):
         limit = self.plan.download_timeout or self.shared.settings.download_limit
         try:
             async with asyncio.timeout(limit):
-                await fetch(self.shared, uri, directory, max_bytes=self.sizes.volume_bytes)
+                await fetch(self.shared, uri, directory, max_bytes=self.sizes.volume_bytes, endpoint=self.endpoint)
         except TimeoutError:
             raise HostingError(
                 f'Failed to download model data for container "{plan.hostname or f"container_{number + 1}"}" '
