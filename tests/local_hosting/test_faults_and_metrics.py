@@ -202,7 +202,7 @@ def test_what_cloudwatch_is_told(hosted: Hosted) -> None:
             ("OverheadLatency", 3),
         ):
             assert len(told[metric]) == count, metric
-            assert all(100 < value < 30e6 for value in told[metric]), metric
+            assert all(0 < value < 30e6 for value in told[metric]), metric
         assert told["OverheadLatency"][0] > told["ModelLoadingWaitTime"][0]
         while not told["LoadedModelCount"]:
             await asyncio.sleep(0.01)
