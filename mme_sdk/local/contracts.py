@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -140,12 +140,14 @@ class Invocation:
         body: The payload.
         headers: All request headers by lower-case name.
         request_id: The id that answers and errors carry.
+        stream: InvokeEndpointWithResponseStream: a good answer comes in chunks.
     """
 
     endpoint: str
     body: bytes
     headers: Mapping[str, str]
     request_id: str
+    stream: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -157,12 +159,15 @@ class InvocationAnswer:
         headers: Response headers.
         body: The body.
         drop: Close the connection instead of answering (fault injection).
+        chunks: The body as it comes, where a stream was asked for and the answer is good; `body` is empty then.
+            The server reads it to its end, or closes it; it raises HostingError where the container breaks off.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
     drop: bool = False
+    chunks: AsyncGenerator[bytes, None] | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -265,8 +265,12 @@ class LocalSageMaker:
             raise MissingExtraError(
                 "the embedded SageMaker needs aiohttp", hint="pip install 'mme-sdk[local]'"
             ) from error
+        import boto3
+
+        from mme_sdk.local.async_inference import AsyncInference
         from mme_sdk.local.backdoor import Backdoor
         from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
+        from mme_sdk.local.dataplane import DataPlane
         from mme_sdk.local.server import Server
         from mme_sdk.local.signing import SignatureCheck
         from mme_sdk.local.status import status
@@ -310,8 +314,17 @@ class LocalSageMaker:
                 return status(plane.endpoints.all(), hosting.inspect(), self.requests, self.faults, utc_now())
 
             self._look = look
+            s3 = boto3.client(
+                "s3",
+                endpoint_url=self._s3.endpoint_url,
+                region_name=self.region,
+                aws_access_key_id=keys.access_key,
+                aws_secret_access_key=keys.secret_key,
+            )
+            queue = AsyncInference(hosting, plane.endpoints.async_inference, s3)
+            started.push_async_callback(queue.close)
             server = Server(
-                hosting,
+                DataPlane(hosting, queue),
                 plane.services,
                 SignatureCheck(keys.access_key, keys.secret_key, self.region),
                 self.faults,

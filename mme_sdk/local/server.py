@@ -7,19 +7,17 @@ import gzip
 import io
 import json
 import logging
-import re
 import uuid
 import zlib
 from collections.abc import Mapping, Sequence
 from time import monotonic
 from typing import Any
-from urllib.parse import unquote
 
 from aiohttp import web
 
 from mme_sdk.local.backdoor import Backdoor
-from mme_sdk.local.contracts import Hosting, Invocation
 from mme_sdk.local.control import Service
+from mme_sdk.local.dataplane import DataPlane, Dropped
 from mme_sdk.local.faults import Fault, Faults
 from mme_sdk.local.requests import RequestLog
 from mme_sdk.local.signing import SignatureCheck
@@ -29,20 +27,15 @@ from mme_sdk.local.wire_query import error_xml, parse_query, query_fields, query
 __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
-_INVOKE = re.compile(r"/endpoints/([^/?]+)/invocations(?:\?.*)?")
 _BODY_LIMIT = 64 * 1024 * 1024  # what is read at most; the payload limit itself is hosting's
 _FORM = "application/x-www-form-urlencoded"
-
-
-class _Dropped(Exception):
-    """A fault: no answer, the connection is closed."""
 
 
 class Server:
     """Answers HTTP requests; one instance for one host.
 
     Args:
-        hosting: Answers invocations.
+        data: Answers invocations.
         services: The control plane.
         signatures: Checks who asks.
         faults: Trouble on demand.
@@ -52,14 +45,14 @@ class Server:
 
     def __init__(
         self,
-        hosting: Hosting,
+        data: DataPlane,
         services: Sequence[Service],
         signatures: SignatureCheck,
         faults: Faults,
         log: RequestLog,
         backdoor: Backdoor,
     ) -> None:
-        self._hosting = hosting
+        self._data = data
         self._signatures = signatures
         self._faults = faults
         self._log = log
@@ -86,15 +79,15 @@ class Server:
         request_id = str(uuid.uuid4())
         headers = {name.lower(): value for name, value in request.headers.items()}
         started = monotonic()
-        invoked = _INVOKE.fullmatch(request.raw_path)
-        endpoint = unquote(invoked[1]) if invoked and request.method == "POST" else None
-        operation = "InvokeEndpoint" if endpoint is not None else headers.get("x-amz-target", "").rpartition(".")[2]
+        operation, endpoint = self._data.match(request.method, request.raw_path) or (
+            headers.get("x-amz-target", "").rpartition(".")[2],
+            None,
+        )
         status, code = 500, None
         try:
             body = await _body(request, headers)
             if endpoint is not None:
-                self._signatures.check(request.method, request.raw_path, headers, body)
-                response = await self._invoke(endpoint, headers, body, request_id)
+                response = await self._invoke(request, operation, endpoint, headers, body, request_id)
             else:
                 response, operation = self._operate(request, headers, body, request_id)
             status = response.status
@@ -106,7 +99,7 @@ class Server:
             status, code = 413, "RequestEntityTooLarge"
             text = f"The request body is larger than {_BODY_LIMIT} bytes."
             return _refusal(ApiError(code, text, status=status), headers, request_id)
-        except _Dropped:
+        except Dropped:
             status, code = 0, "dropped"
             if request.transport is not None:
                 request.transport.abort()
@@ -118,17 +111,21 @@ class Server:
         finally:
             self._log.add(operation, endpoint, headers, status, code, monotonic() - started, request_id)
 
-    async def _invoke(self, endpoint: str, headers: Mapping[str, str], body: bytes, request_id: str) -> web.Response:
-        where = {"endpoint": endpoint, "model": headers.get("x-amzn-sagemaker-target-model")}
-        self._before("InvokeEndpoint", **where)
-        invocation = Invocation(endpoint=endpoint, body=body, headers=headers, request_id=request_id)
-        answer = await self._hosting.invoke(invocation)
-        self._after("InvokeEndpoint", **where)
-        if answer.drop:
-            raise _Dropped
-        return web.Response(
-            status=answer.status, body=answer.body, headers={"x-amzn-RequestId": request_id, **answer.headers}
-        )
+    async def _invoke(
+        self,
+        request: web.BaseRequest,
+        operation: str,
+        endpoint: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        request_id: str,
+    ) -> web.StreamResponse:
+        self._signatures.check(request.method, request.raw_path, headers, body)
+        model = headers.get("x-amzn-sagemaker-target-model")
+        self._before(operation, endpoint=endpoint, model=model)
+        response = await self._data.answer(request, operation, endpoint, headers, body, request_id)
+        self._after(operation, endpoint=endpoint, model=model)
+        return response
 
     def _operate(
         self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes, request_id: str
@@ -175,7 +172,7 @@ class Server:
 
     def _after(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
         if self._faults.strike("drop_after", operation=operation, endpoint=endpoint, model=model) is not None:
-            raise _Dropped
+            raise Dropped
 
 
 def _as_error(fault: Fault) -> Exception:
@@ -185,7 +182,7 @@ def _as_error(fault: Fault) -> Exception:
         case "error":
             return ApiError(fault.code, fault.message or "An injected fault.", status=fault.status)
         case _:
-            return _Dropped()
+            return Dropped()
 
 
 async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:

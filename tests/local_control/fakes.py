@@ -52,6 +52,10 @@ class FakeHosting:
                 headers={"x-amzn-ErrorType": "ValidationError", "Content-Type": "application/json"},
                 body=b'{"Code":"ValidationError","Message":"%s"}' % text.encode(),
             )
+        if invocation.stream:
+            return InvocationAnswer(
+                status=200, headers={"Content-Type": "text/x"}, body=b"", chunks=self._chunks(invocation)
+            )
         return InvocationAnswer(
             status=200,
             headers={
@@ -60,6 +64,12 @@ class FakeHosting:
             },
             body=invocation.body,
         )
+
+    async def _chunks(self, invocation: Invocation):
+        for part in invocation.body.split():
+            if part == b"break":
+                raise HostingError("The container broke off.")
+            yield part
 
     def inspect(self):
         return [

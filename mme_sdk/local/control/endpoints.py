@@ -25,6 +25,7 @@ _CAPACITY = (
     "Please retry using a different ML instance type or after some time."
 )
 _INTERNAL = "Request to service failed. If failure persists after retry, contact customer support."
+_DEPLOYED = ("EndpointConfigName", "ProductionVariants", "AsyncInferenceConfig", "DataCaptureConfig")
 _KEPT = ("Serving", "Target")  # members of a document that are not shown
 
 
@@ -123,6 +124,7 @@ class Endpoints:
         answer["EndpointConfigName"] = shown["Config"]["EndpointConfigName"]
         if "Serving" in document:
             answer["ProductionVariants"] = _summaries(shown)
+            answer["AsyncInferenceConfig"] = shown["Config"].get("AsyncInferenceConfig")
         if "Target" in document and document["EndpointStatus"] in ("Creating", "Updating"):
             target = document["Target"]
             answer["PendingDeploymentSummary"] = {
@@ -196,6 +198,14 @@ class Endpoints:
         size = document.get("Serving", {}).get("Sizes", {}).get(variant)
         return None if size is None else int(size["DesiredInstanceCount"])
 
+    def async_inference(self, name: str) -> tuple[dict[str, Any], int] | None:
+        """AsyncInferenceConfig of an endpoint that serves, and its instances; None where it has none."""
+        serving = (self._store.get("endpoint", name) or {}).get("Serving", {})
+        config = serving.get("Config", {}).get("AsyncInferenceConfig")
+        if config is None:
+            return None
+        return config, sum(size["DesiredInstanceCount"] for size in serving["Sizes"].values())
+
     def resize(self, name: str, variant: str, count: int) -> bool:
         """Set the desired instances of a variant, for autoscaling; False where the endpoint is busy."""
         document = self._store.get("endpoint", name)
@@ -235,7 +245,7 @@ class Endpoints:
 
     def _target(self, config: dict[str, Any]) -> dict[str, Any]:
         return {
-            "Config": {key: config[key] for key in ("EndpointConfigName", "ProductionVariants")},
+            "Config": {key: config[key] for key in _DEPLOYED if key in config},
             "Models": self._resources.models_of(config),
             "Sizes": {
                 variant["VariantName"]: {

@@ -1,0 +1,39 @@
+"""AWS's event stream encoding, for InvokeEndpointWithResponseStream."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from zlib import crc32
+
+__all__ = ["exception", "payload_part"]
+
+_STRING = 7  # the header type
+
+
+def payload_part(chunk: bytes) -> bytes:
+    """A part of the model's answer."""
+    headers = {":event-type": "PayloadPart", ":content-type": "application/octet-stream", ":message-type": "event"}
+    return _message(headers, chunk)
+
+
+def exception(kind: str, body: bytes) -> bytes:
+    """The end of a stream that broke.
+
+    Args:
+        kind: `ModelStreamError` or `InternalStreamFailure`.
+        body: JSON with its members.
+    """
+    headers = {":exception-type": kind, ":content-type": "application/json", ":message-type": "exception"}
+    return _message(headers, body)
+
+
+def _message(headers: Mapping[str, str], payload: bytes) -> bytes:
+    encoded = b"".join(
+        struct.pack("!B", len(name)) + name.encode() + struct.pack("!BH", _STRING, len(value)) + value.encode()
+        for name, value in headers.items()
+    )
+    # Two lengths and their checksum, headers, payload, and a checksum over everything.
+    prelude = struct.pack("!II", 16 + len(encoded) + len(payload), len(encoded))
+    message = prelude + struct.pack("!I", crc32(prelude)) + encoded + payload
+    return message + struct.pack("!I", crc32(message))
