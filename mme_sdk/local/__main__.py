@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
-    _allow_many_connections()
+    allow_many_connections()
     host = LocalSageMaker(given.data_dir, port=given.port, s3_port=given.s3_port, region=given.region)
     try:
         with host:
@@ -44,7 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _allow_many_connections() -> None:
+def allow_many_connections() -> None:
+    """Raise the limit of open files to what the system allows: each connection is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and (soft < hard or hard == resource.RLIM_INFINITY):
         wanted = 65536 if hard == resource.RLIM_INFINITY else hard

@@ -331,7 +331,7 @@ class LocalSageMaker:
                 self.requests,
                 Backdoor(self.faults, look),
             )
-            runner = web.ServerRunner(server.http())
+            runner = web.ServerRunner(server.http(), shutdown_timeout=2.0)
             await runner.setup()
             started.push_async_callback(runner.cleanup)
             await web.SockSite(runner, listening, backlog=4096).start()
