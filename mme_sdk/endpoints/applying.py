@@ -240,6 +240,8 @@ def _switch(
             names = ", ".join(one.variant for one in in_the_way)
             error.add_note(f"autoscaling of {names} is off until endpoints.apply() or endpoint.autoscale() sets it")
         raise
+    except GeneratorExit:
+        raise  # nobody drives this flow any more
     except BaseException as error:
         yield from _go_back(name, in_the_way, made, error)
         raise

@@ -56,13 +56,24 @@ def create(spec: EndpointSpec) -> Flow[Creation]:
     made = yield from make_config(requests, spec.name)
     try:
         yield from patiently(sagemaker("create_endpoint", spec.name, **requests.endpoint))
+    except GeneratorExit:
+        raise  # nobody drives this flow any more
     except BaseException as error:
-        there = (yield from look_if_there(spec.name)) if isinstance(error, MMEError) and error.sent else None
+        there = (yield from _there_anyway(spec.name, error)) if isinstance(error, MMEError) else None
         if there is None or there.config_name != requests.config_name:
             yield from unmake(made, spec.name, error)
             raise
         # It answered badly and yet made the endpoint, or a twin of this call did.
     return Creation(spec=spec, made=(*made, Made("endpoint", spec.name)))
+
+
+def _there_anyway(name: str, error: MMEError) -> Flow[EndpointDescription | None]:
+    if error.sent is False:
+        return None
+    try:
+        return (yield from look_if_there(name))
+    except MMEError:
+        return None  # the first error says more
 
 
 def _same_or_raise(spec: EndpointSpec, seen: EndpointDescription) -> Flow[None]:
@@ -93,6 +104,7 @@ def finish(
 
     Raises:
         EndpointFailedError: It failed, with SageMaker's reason; everything that the creation made is removed.
+        MMEError: Autoscaling could not be attached; everything that the creation made is removed.
         WaitTimeoutError: The time is over; the creation goes on.
     """
     name = creation.spec.name
@@ -103,11 +115,15 @@ def finish(
             yield from _undo(creation, error, now)
         raise
     if creation.is_new:
-        yield from autoscaling.attach(name, creation.spec.to_requests().autoscaling)
+        try:
+            yield from autoscaling.attach(name, creation.spec.to_requests().autoscaling)
+        except MMEError as error:
+            yield from _undo(creation, error, now)
+            raise
     return seen
 
 
-def _undo(creation: Creation, error: EndpointFailedError, now: Now) -> Flow[None]:
+def _undo(creation: Creation, error: MMEError, now: Now) -> Flow[None]:
     try:
         yield from deleting.delete(creation.spec.name, only=creation.made, timeout=600, now=now)
     except MMEError as trouble:

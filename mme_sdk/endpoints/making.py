@@ -81,6 +81,8 @@ def make_config(requests: Requests, endpoint: str) -> Flow[tuple[Made, ...]]:
                 yield from patiently(create)
             except ConflictError:
                 continue  # an earlier attempt at this call, or a twin of this one, got there first
+    except GeneratorExit:
+        raise  # nobody drives this flow any more
     except BaseException as error:
         yield from unmake(begun, endpoint, error)
         raise
@@ -96,7 +98,9 @@ def unmake(made: Sequence[Made], endpoint: str, error: BaseException) -> Flow[No
         return
     used = set() if seen is None else {seen.config_name, seen.pending_config}
     if any(one.kind == "config" and one.name in used for one in made):
-        return  # a twin of this call brought the endpoint up with them
+        # The interrupted call, or a twin of it, brought the endpoint up with them: it is whole.
+        error.add_note(f"endpoint {endpoint} exists and is {seen.status if seen else ''}; delete() removes it")
+        return
     for one in reversed(made):
         try:
             yield remove(one, endpoint)

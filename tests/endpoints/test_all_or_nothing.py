@@ -1,0 +1,257 @@
+"""A creation that fails at any of its steps leaves nothing, and says why; one that was killed goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mme_sdk.aws import Aws, Call
+from mme_sdk.endpoints import AsyncEndpoints, Autoscaling, Endpoints
+from mme_sdk.errors import (
+    AccessDeniedError,
+    ConflictError,
+    EndpointFailedError,
+    InvalidInputError,
+    NotFoundError,
+    OutcomeUnknownError,
+    ServiceError,
+    ThrottledError,
+)
+from mme_sdk.local import Fault
+
+from .conftest import bound
+from .helpers import NOTHING, Awaited, NoInvoker, multi, resources
+from .hosting import PING
+
+DENIED = {"kind": "error", "code": "AccessDeniedException", "status": 400, "message": "not allowed here"}
+LIMIT = {"kind": "error", "code": "ResourceLimitExceeded", "status": 400, "message": "the account-level limit is 0"}
+MISSING = {"kind": "error", "code": "ValidationException", "status": 400}
+AUTOSCALED = {"autoscaling": Autoscaling(min=2, max=4)}
+
+# What goes wrong, the error it must become, and a word of the cause that its message must name.
+POINTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
+    "looking for the endpoint is denied": (
+        DENIED | {"operation": "DescribeEndpoint"},
+        AccessDeniedError,
+        "not allowed",
+    ),
+    "looking for the model is denied": (DENIED | {"operation": "DescribeModel"}, AccessDeniedError, "not allowed"),
+    "looking for the config is denied": (
+        DENIED | {"operation": "DescribeEndpointConfig"},
+        AccessDeniedError,
+        "not allowed",
+    ),
+    "the model is denied": (DENIED | {"operation": "CreateModel"}, AccessDeniedError, "create_model"),
+    "the model is throttled": ({"kind": "throttle", "operation": "CreateModel"}, ThrottledError, "create_model"),
+    "the model fails inside": ({"kind": "error", "operation": "CreateModel"}, ServiceError, "create_model"),
+    "the config is denied": (
+        DENIED | {"operation": "CreateEndpointConfig"},
+        AccessDeniedError,
+        "create_endpoint_config",
+    ),
+    "the config is over a limit": (LIMIT | {"operation": "CreateEndpointConfig"}, InvalidInputError, "limit is 0"),
+    "the config never sees the model": (
+        MISSING | {"operation": "CreateEndpointConfig", "message": 'Could not find model "arn".'},
+        NotFoundError,
+        "Could not find model",
+    ),
+    "the endpoint is denied": (DENIED | {"operation": "CreateEndpoint"}, AccessDeniedError, "create_endpoint"),
+    "the endpoint is over a limit": (LIMIT | {"operation": "CreateEndpoint"}, InvalidInputError, "limit is 0"),
+    "the endpoint never sees the config": (
+        MISSING | {"operation": "CreateEndpoint", "message": 'Could not find endpoint configuration "arn".'},
+        NotFoundError,
+        "Could not find endpoint configuration",
+    ),
+    "the endpoint's request is dropped": (
+        {"kind": "drop_before", "operation": "CreateEndpoint"},
+        OutcomeUnknownError,
+        "create_endpoint",
+    ),
+    "the endpoint is throttled": (
+        {"kind": "throttle", "operation": "CreateEndpoint"},
+        ThrottledError,
+        "create_endpoint",
+    ),
+    "there is no capacity": (
+        {"kind": "capacity", "message": "Unable to provision requested ML compute capacity"},
+        EndpointFailedError,
+        "ML compute capacity",
+    ),
+    "autoscaling is denied": (DENIED | {"operation": "RegisterScalableTarget"}, AccessDeniedError, "register_scalable"),
+    "the scaling policy is denied": (
+        DENIED | {"operation": "PutScalingPolicy"},
+        AccessDeniedError,
+        "put_scaling_policy",
+    ),
+}
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_nothing_is_left_and_the_error_names_the_cause(room, aws, plane, name, point):
+    fault, error, word = POINTS[point]
+    plane.faults.add(Fault(**fault))
+    with pytest.raises(error) as caught:
+        room.create(multi(name, **AUTOSCALED)).wait(20)
+    assert word in str(caught.value)
+    assert getattr(caught.value, "__notes__", []) == []
+    plane.faults.clear()
+    assert resources(aws) == NOTHING
+
+
+def test_nothing_is_left_when_the_container_does_not_come_up(room, aws, name):
+    with pytest.raises(EndpointFailedError) as caught:
+        room.create(multi(name, image="broken:1", **AUTOSCALED)).wait(20)
+    assert caught.value.reason == PING
+    assert resources(aws) == NOTHING
+
+
+@pytest.mark.parametrize("operation", ["CreateModel", "CreateEndpointConfig", "CreateEndpoint"])
+@pytest.mark.parametrize("times", [1, None])
+def test_lost_answers_alone_do_no_harm(room, aws, plane, name, operation, times):
+    plane.faults.add(Fault(kind="drop_after", operation=operation, times=times))
+    room.create(multi(name)).wait(20)
+    assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("lost", ["CreateModel", "CreateEndpointConfig"])
+def test_what_was_made_by_a_call_without_an_answer_is_removed_too(room, aws, plane, name, lost):
+    plane.faults.add(Fault(kind="drop_after", operation=lost, times=1))
+    plane.faults.add(Fault(**(LIMIT | {"operation": "CreateEndpoint"})))
+    with pytest.raises(InvalidInputError, match="limit is 0"):
+        room.create(multi(name))
+    assert resources(aws) == NOTHING
+
+
+def test_what_cannot_be_removed_is_named(room, aws, plane, name):
+    plane.faults.add(Fault(**(DENIED | {"operation": "CreateEndpoint"})))
+    plane.faults.add(Fault(**(DENIED | {"operation": "DeleteModel"})))
+    with pytest.raises(AccessDeniedError, match="create_endpoint") as caught:
+        room.create(multi(name))
+    model = multi(name).to_requests().model_names[0]
+    assert f"left behind: model {model}" in caught.value.__notes__[0]
+    plane.faults.clear()
+    assert [str(one) for one in room.delete(name).removed] == [f"model {model}"]
+    assert resources(aws) == NOTHING
+
+
+def test_what_was_there_before_stays_when_a_creation_fails(room, aws, plane, name):
+    request = multi(name).to_requests().models[0]
+    aws.client("sagemaker").create_model(**request)
+    plane.faults.add(Fault(**(LIMIT | {"operation": "CreateEndpoint"})))
+    with pytest.raises(InvalidInputError):
+        room.create(multi(name))
+    assert resources(aws) == NOTHING | {"models": [request["ModelName"]]}
+
+
+class Interrupted(Aws):
+    """Ctrl-C, or a cancellation, while an operation is on its way."""
+
+    at = ""
+    signal: type[BaseException] = KeyboardInterrupt
+
+    def send(self, call: Call) -> Any:
+        answer = super().send(call)
+        if call.operation == self.at:
+            self.at = ""
+            raise self.signal
+        return answer
+
+
+@pytest.mark.parametrize("operation", ["create_model", "create_endpoint_config"])
+@pytest.mark.parametrize("shell", ["sync", "async"])
+def test_nothing_is_left_after_an_interruption(plane, aws, name, operation, shell):
+    way = bound(plane, Interrupted)
+    way.at = operation
+    with asyncio.Runner() as runner:
+        if shell == "sync":
+            room: Any = Endpoints(way, NoInvoker())
+            expected: type[BaseException] = KeyboardInterrupt
+        else:
+            way.signal = expected = asyncio.CancelledError
+            room = Awaited(AsyncEndpoints(way, NoInvoker()), runner)
+        with pytest.raises(expected):
+            room.create(multi(name))
+    way.close()
+    assert resources(aws) == NOTHING
+
+
+def test_an_interruption_after_the_endpoint_was_made_names_it(plane, name, aws):
+    way = bound(plane, Interrupted)
+    way.at = "create_endpoint"
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Endpoints(way, NoInvoker()).create(multi(name))
+    way.close()
+    assert f"endpoint {name} exists and is" in caught.value.__notes__[0]
+    assert resources(aws)["endpoints"] == [name]
+
+
+KILLED = """
+import os, signal, sys
+from mme_sdk.aws import Aws
+from mme_sdk.endpoints import Endpoints
+from tests.endpoints.helpers import NoInvoker, multi
+import boto3, json
+
+name, at, when, url, keys = sys.argv[1:]
+keys = json.loads(keys)
+
+class Killed(Aws):
+    def send(self, call):
+        if call.operation == at and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer = super().send(call)
+        if call.operation == at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+session = boto3.Session(aws_access_key_id=keys[0], aws_secret_access_key=keys[1], region_name="us-east-1")
+Endpoints(Killed(session=session, region="us-east-1", endpoint_url=url), NoInvoker()).create(multi(name)).wait(20)
+"""
+
+
+@pytest.mark.parametrize(
+    ("operation", "when"),
+    [("create_endpoint_config", "before"), ("create_endpoint", "before"), ("create_endpoint", "after")],
+)
+def test_killed_in_the_middle_and_created_again_gives_the_same_resources(plane, aws, name, operation, when):
+    keys = json.dumps([plane.credentials.access_key, plane.credentials.secret_key])
+    command = [sys.executable, "-c", KILLED, name, operation, when, plane.endpoint_url, keys]
+    killed = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, check=False, timeout=60)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
+    spec = multi(name)
+    assert resources(aws)["models"] == list(spec.to_requests().model_names)
+    Endpoints(aws, NoInvoker()).create(spec).wait(20)
+    assert resources(aws) == {
+        "endpoints": [name],
+        "configs": [spec.to_requests().config_name],
+        "models": list(spec.to_requests().model_names),
+    }
+
+
+def test_two_creators_at_once_make_one_endpoint(plane, aws, name):
+    async def both() -> list[Any]:
+        room = AsyncEndpoints(aws, NoInvoker())
+        return await asyncio.gather(*(room.create(multi(name)) for _ in range(4)), return_exceptions=True)
+
+    results = asyncio.run(both())
+    assert not [one for one in results if isinstance(one, BaseException)]
+    assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
+
+
+def test_a_twin_with_another_spec_loses_and_cleans_up(plane, aws, name):
+    async def both() -> list[Any]:
+        room = AsyncEndpoints(aws, NoInvoker())
+        specs = [multi(name, environment={"TWIN": str(number)}) for number in range(3)]
+        return await asyncio.gather(*(room.create(spec) for spec in specs), return_exceptions=True)
+
+    results = asyncio.run(both())
+    lost = [one for one in results if isinstance(one, BaseException)]
+    assert [type(one) for one in lost] == [ConflictError, ConflictError]
+    assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
