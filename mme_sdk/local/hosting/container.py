@@ -7,7 +7,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from urllib.parse import quote
 
@@ -46,7 +46,7 @@ class Said:
     status: int
     headers: Mapping[str, str]
     body: bytes
-    chunks: AsyncIterator[bytes] | None = None
+    chunks: AsyncGenerator[bytes, None] | None = None
 
     @property
     def text(self) -> str:
@@ -276,7 +276,7 @@ class Container:
             return ""
 
 
-async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+async def _chunks(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
     try:
         async with answer:
             async for chunk in answer.content.iter_any():

@@ -226,6 +226,7 @@ class LocalHosting:
                 headers,
                 trace,
                 container=invocation.headers.get(f"{_PREFIX}target-container-hostname"),
+                stream=invocation.stream,
             )
             if said.status >= 300:
                 raise model_error(said.status, said.text, log_stream=variant.log_stream)
@@ -257,6 +258,10 @@ class LocalHosting:
         variant = self._choose(endpoint, invocation.headers.get(f"{_PREFIX}target-variant"))
         target = invocation.headers.get(f"{_PREFIX}target-model")
         if isinstance(variant, MultiModelVariant):
+            if invocation.stream:
+                raise validation_error(
+                    f"Endpoint {endpoint.name} is a multi-model endpoint and does not support response streaming."
+                )
             _check_target(target, invocation.request_id)
         elif target is not None:
             raise validation_error(
@@ -317,7 +322,7 @@ def _answer(said: Said, variant: Variant, request_id: str) -> InvocationAnswer:
         "x-amzn-RequestId": request_id,
     }
     headers |= {name: value for name, value in said.headers.items() if name.startswith(_PREFIX)}
-    return InvocationAnswer(status=200, headers=headers, body=said.body)
+    return InvocationAnswer(status=200, headers=headers, body=said.body, chunks=said.chunks)
 
 
 def _measure(variant: Variant, trace: Trace, took: float, status: int | None) -> None:

@@ -30,7 +30,7 @@ def split(uri: str) -> tuple[str, str]:
 
 
 class ObjectStore:
-    """Reads and writes objects.
+    """Reads objects.
 
     Args:
         context: Where S3 is and how to sign.
@@ -85,49 +85,17 @@ class ObjectStore:
             raise StoreTrouble(f"the download broke off: {error}") from error
         return size
 
-    async def read(self, bucket: str, key: str, limit: int) -> bytes:
-        """An object of at most so many bytes.
-
-        Raises:
-            Absent: It does not exist.
-            StoreTrouble: S3 refused, or it is larger.
-        """
-        try:
-            async with self._request("GET", bucket, key) as answer:
-                _check(answer)
-                if int(answer.headers.get("Content-Length", "0")) > limit:
-                    raise StoreTrouble(f"s3://{bucket}/{key} is larger than {limit} bytes")
-                body: bytes = await answer.read()
-                return body
-        except (aiohttp.ClientError, OSError) as error:
-            raise StoreTrouble(f"S3 gave no answer: {error}") from error
-
-    async def write(self, bucket: str, key: str, body: bytes, content_type: str) -> None:
-        """Put an object.
-
-        Raises:
-            Absent: The bucket does not exist.
-            StoreTrouble: S3 refused.
-        """
-        try:
-            async with self._request("PUT", bucket, key, body, {"Content-Type": content_type}) as answer:
-                _check(answer)
-        except (aiohttp.ClientError, OSError) as error:
-            raise StoreTrouble(f"S3 gave no answer: {error}") from error
-
-    def _request(
-        self, method: str, bucket: str, key: str, body: bytes = b"", headers: dict[str, str] | None = None
-    ) -> Any:
+    def _request(self, method: str, bucket: str, key: str) -> Any:
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
         from yarl import URL
 
         url = f"{self._url}/{bucket}/{quote(key, safe='/-_.~')}"
-        request = AWSRequest(method=method, url=url, data=body, headers=headers or {})
+        request = AWSRequest(method=method, url=url)
         S3SigV4Auth(Credentials(*self._keys), "s3", self._region).add_auth(request)
         return self._session.request(
-            method, URL(url, encoded=True), data=body or None, headers=dict(request.headers), allow_redirects=False
+            method, URL(url, encoded=True), headers=dict(request.headers), allow_redirects=False
         )
 
 

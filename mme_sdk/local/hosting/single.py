@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
+import attrs
+
+from mme_sdk.local.contracts import HostingError
 from mme_sdk.local.hosting.answers import Refusal, model_error
-from mme_sdk.local.hosting.container import ContainerAway, Said
+from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
 from mme_sdk.local.hosting.instance import Instance, container_gone
 from mme_sdk.local.hosting.trace import Trace
 from mme_sdk.local.hosting.variant import Variant
@@ -58,7 +62,30 @@ class SingleModelVariant(Variant):
         least = min(one.outstanding for one in serving)
         instance = self.shared.rng.choice([one for one in serving if one.outstanding == least])
         instance.outstanding += 1
+        streaming = False
         try:
-            return await self.run(instance, target, body, headers, trace, **options)
+            said = await self.run(instance, target, body, headers, trace, **options)
+            if said.chunks is not None:
+                streaming = True
+                return attrs.evolve(said, chunks=self._stream(instance, said.chunks))
+            return said
+        finally:
+            if not streaming:
+                instance.outstanding -= 1
+
+    async def _stream(self, instance: Instance, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        """The instance is busy until its answer has come to its end."""
+        try:
+            async with contextlib.aclosing(chunks):
+                while True:
+                    async with asyncio.timeout(self.shared.settings.stream_limit):
+                        chunk = await anext(chunks, None)
+                    if chunk is None:
+                        return
+                    yield chunk
+        except TimeoutError:
+            raise HostingError("The model's stream stood still for too long.") from None
+        except ContainerGone as error:
+            raise HostingError(f"The model's stream broke off: {error}") from error
         finally:
             instance.outstanding -= 1

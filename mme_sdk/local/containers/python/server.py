@@ -217,12 +217,15 @@ class _Routes:
         response = web.StreamResponse(headers=headers)
         await response.prepare(request)
         await response.write(first)
-        async for head, chunk in frames:
-            if "message" in head:
-                # The status line is out; breaking the connection is the only honest end left.
-                if request.transport is not None:
-                    request.transport.abort()
-                break
-            if chunk:
-                await response.write(chunk)
+        try:
+            async for head, chunk in frames:
+                if "message" in head:
+                    raise Failure(status=head["status"], type=head["type"], message=head["message"])
+                if chunk:
+                    await response.write(chunk)
+        except Failure as failure:
+            # The status line is out; breaking the connection is the only honest end left.
+            print(f"a stream broke off: {failure}", file=sys.stderr, flush=True)  # noqa: T201
+            if request.transport is not None:
+                request.transport.abort()
         return response
