@@ -1,0 +1,241 @@
+"""What a call of InvokeEndpoint costs: our lanes beside boto3, aiobotocore, the sagemaker Predictor and a raw socket.
+
+Every rival is a process of its own, so that its CPU is its own and it may live in another virtual environment. They
+take turns within every round; figures are medians over rounds, ratios are medians of each round's ratio to boto3's
+defaults.
+
+    python benchmarks/invoke.py --out docs/benchmarks                    # everything, some minutes
+    python benchmarks/invoke.py --quick                                  # the headline cases
+    python benchmarks/invoke.py --python aiobotocore=/venv/bin/python --python sagemaker-predictor=/venv2/bin/python
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import attrs
+import trustme
+
+HERE = Path(__file__).parent
+BASE = "boto3"
+RIVALS = (BASE, "boto3-tuned", "aiobotocore", "sagemaker-predictor", "boto3-accelerated", "mme-core", "mme-fast",
+          "mme-async-core", "mme-async-fast", "floor")  # fmt: skip
+ELSEWHERE = ("aiobotocore", "sagemaker-predictor")  # run only where --python names an interpreter that has them
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "AKIDBENCHMARK",
+    "AWS_SECRET_ACCESS_KEY": "s" * 40,
+    "AWS_SESSION_TOKEN": "t" * 300,
+    "AWS_DEFAULT_REGION": "eu-west-1",
+    "AWS_EC2_METADATA_DISABLED": "true",
+}
+
+
+@attrs.frozen
+class Case:
+    """One kind of work."""
+
+    tls: bool
+    size: int
+    concurrency: int
+    delay: float = 0.0
+
+    @property
+    def title(self) -> str:
+        size = {200: "200 B", 10_000: "10 kB", 1_000_000: "1 MB"}.get(self.size, f"{self.size} B")
+        wire = "TLS" if self.tls else "plain"
+        late = f", {self.delay * 1000:.0f} ms away" if self.delay else ""
+        return f"{wire}, {size}, {self.concurrency} at a time{late}"
+
+
+QUICK = [Case(True, 200, 1), Case(True, 200, 64), Case(False, 1_000_000, 1), Case(False, 200, 64, 0.01)]
+FULL = [Case(tls, size, width) for tls in (True, False) for size in (200, 10_000, 1_000_000) for width in (1, 8, 64)]
+SMOKE = [Case(True, 200, 2, 0.001)]
+
+
+@attrs.frozen
+class Sample:
+    """One job of one rival, per call."""
+
+    cpu: float
+    wall: float
+
+
+class Worker:
+    """A rival's process."""
+
+    def __init__(self, name: str, python: str, url: str, environment: dict[str, str]) -> None:
+        command = [python, str(HERE / "invoke_rival.py"), name, url]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        self.name = name
+
+    def ready(self) -> None:
+        if self._read() != "ready":
+            raise SystemExit(f"{self.name} did not start")
+
+    def run(self, case: Case, calls: int) -> Sample:
+        share = max(calls // case.concurrency, 1)
+        job = {"calls": share * case.concurrency, "concurrency": case.concurrency, "size": case.size}
+        self._process.stdin.write(json.dumps(job) + "\n")
+        self._process.stdin.flush()
+        answer = json.loads(self._read())
+        return Sample(answer["cpu"] / job["calls"], answer["wall"] / job["calls"])
+
+    def _read(self) -> str:
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name} ended with {self._process.wait()}")
+        return line.strip()
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)
+        self._process.kill()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def sink(case: Case, certificate: Path) -> Iterator[str]:
+    """The server, in a process of its own; yields its URL."""
+    command = [sys.executable, str(HERE / "invoke_sink.py"), "--delay", str(case.delay)]
+    command += ["--cert", str(certificate)] if case.tls else []
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield f"http{'s' if case.tls else ''}://localhost:{int(process.stdout.readline())}"
+        finally:
+            process.stdin.close()
+
+
+def measure(
+    cases: list[Case], rivals: dict[str, str], *, rounds: int, seconds: float
+) -> dict[Case, dict[str, list[Sample]]]:
+    """Every rival at every case, in turns."""
+    found: dict[Case, dict[str, list[Sample]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        authority = trustme.CA()
+        bundle, certificate = Path(folder, "ca.pem"), Path(folder, "server.pem")
+        authority.cert_pem.write_to_path(str(bundle))
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+        environment = {
+            name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
+        } | KEYS | {"AWS_CA_BUNDLE": str(bundle), "PYTHONPATH": str(HERE.parent)}  # fmt: skip
+        for case in cases:
+            with sink(case, certificate) as url, contextlib.ExitStack() as stack:
+                workers = []
+                for name, python in rivals.items():
+                    workers.append(Worker(name, python, url, environment))
+                    stack.callback(workers[-1].close)
+                for worker in workers:
+                    worker.ready()
+                warm = {worker.name: worker.run(case, max(50, 3 * case.concurrency)) for worker in workers}
+                calls = {name: int(min(max(seconds / one.wall, 20), 20_000)) for name, one in warm.items()}
+                seen: dict[str, list[Sample]] = {worker.name: [] for worker in workers}
+                for _ in range(rounds):
+                    for worker in workers:
+                        seen[worker.name].append(worker.run(case, calls[worker.name]))
+                found[case] = seen
+            print(table(case, seen), flush=True)
+    return found
+
+
+def ratio(seen: dict[str, list[Sample]], name: str, field: str) -> float:
+    """How many times cheaper than boto3's defaults: the median of the rounds."""
+    return statistics.median(
+        getattr(base, field) / getattr(one, field) for base, one in zip(seen[BASE], seen[name], strict=True)
+    )
+
+
+def table(case: Case, seen: dict[str, list[Sample]]) -> str:
+    lines = [f"### {case.title}", "", "| | CPU µs | CPU × | wall µs | wall × | calls/s |", "|---|--:|--:|--:|--:|--:|"]
+    for name, samples in seen.items():
+        cpu = statistics.median(one.cpu for one in samples)
+        wall = statistics.median(one.wall for one in samples)
+        lines.append(
+            f"| {name} | {cpu * 1e6:.0f} | {ratio(seen, name, 'cpu'):.1f} | {wall * 1e6:.0f}"
+            f" | {ratio(seen, name, 'wall'):.1f} | {1 / wall:,.0f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def write(found: dict[Case, dict[str, list[Sample]]], out: Path, rounds: int) -> None:
+    """The table and the plot."""
+    import botocore
+
+    out.mkdir(parents=True, exist_ok=True)
+    machine = (
+        f"{os.cpu_count()} cores, {platform.python_implementation()} {platform.python_version()}, "
+        f"botocore {botocore.__version__}"
+    )
+    text = [
+        "# What a call costs",
+        "",
+        f"Written by `benchmarks/invoke.py`: {machine}, {rounds} rounds. CPU and wall time per call, medians;",
+        "× is against boto3's defaults in the same round. The server is a process on the same machine, so that wall times",
+        "hold its work too.",
+        "",
+        "![CPU per call](invoke.png)",
+        "",
+        *(table(case, seen) for case, seen in found.items()),
+    ]
+    (out / "invoke.md").write_text("\n".join(text), encoding="utf-8")
+    plot(found, out / "invoke.png")
+
+
+def plot(found: dict[Case, dict[str, list[Sample]]], path: Path) -> None:
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    shown = list(found)[:9]
+    figure, axes = plt.subplots(len(shown), 1, figsize=(8, 1.9 * len(shown)), squeeze=False, layout="constrained")
+    for axis, case in zip(axes[:, 0], shown, strict=True):
+        seen = found[case]
+        values = [1e6 * statistics.median(one.cpu for one in samples) for samples in seen.values()]
+        bars = axis.barh(list(seen), values, color=["#888" if "mme" not in name else "#2a7" for name in seen])
+        axis.bar_label(bars, [f"{value:.0f} µs, {ratio(seen, name, 'cpu'):.1f} ×" for name, value in
+                              zip(seen, values, strict=True)], padding=3, fontsize=7)  # fmt: skip
+        axis.invert_yaxis()
+        axis.set_title(case.title, fontsize=9, loc="left")
+        axis.tick_params(labelsize=7)
+        axis.margins(x=0.15)
+    axes[-1, 0].set_xlabel("CPU per call, µs", fontsize=8)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, help="folder for invoke.md and invoke.png")
+    parser.add_argument("--quick", action="store_true", help="the headline cases only")
+    parser.add_argument("--smoke", action="store_true", help="a second or two, to see that it runs")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=0.15, help="of each rival in each round")
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, help="these and boto3")
+    parser.add_argument("--python", action="append", default=[], metavar="RIVAL=PATH", help="interpreter of a rival")
+    options = parser.parse_args()
+    pythons = dict(one.split("=", 1) for one in options.python)
+    wanted = options.rivals or [name for name in RIVALS if name not in ELSEWHERE or name in pythons]
+    rivals = {name: pythons.get(name, sys.executable) for name in RIVALS if name in {*wanted, BASE}}
+    cases = SMOKE if options.smoke else QUICK if options.quick else [*FULL, QUICK[-1]]
+    rounds, seconds = (2, 0.02) if options.smoke else (options.rounds, options.seconds)
+    found = measure(cases, rivals, rounds=rounds, seconds=seconds)
+    if options.out is not None:
+        write(found, options.out, rounds)
+
+
+if __name__ == "__main__":
+    main()

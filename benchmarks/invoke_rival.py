@@ -1,0 +1,217 @@
+"""One way of calling an endpoint, as a process of its own: reads jobs as JSON lines, answers CPU and wall seconds.
+
+Usage: python benchmarks/invoke_rival.py NAME URL; a job is {"calls": …, "concurrency": …, "size": …}.
+Imports nothing that its rival does not need, so that it runs in a virtual environment that has only that rival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Callable
+from os import environ
+from urllib.parse import urlsplit
+
+ENDPOINT, MODEL, TYPE = "scoring", "fraud/v3.tar.gz", "application/json"
+CONNECT, READ = 5.0, 70.0
+Call = Callable[[bytes], object]
+
+
+def boto3_client(**config: object) -> object:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.Session().client("sagemaker-runtime", endpoint_url=sys.argv[2], config=Config(**config))
+
+
+def with_client(client: object) -> Callable[[], Call]:
+    def call(body: bytes) -> None:
+        reply = client.invoke_endpoint(EndpointName=ENDPOINT, TargetModel=MODEL, ContentType=TYPE, Body=body)
+        reply["Body"].read()
+
+    return lambda: call
+
+
+def boto3_default() -> Callable[[], Call]:
+    return with_client(boto3_client())
+
+
+def boto3_tuned() -> Callable[[], Call]:
+    return with_client(
+        boto3_client(
+            retries={"total_max_attempts": 1},
+            parameter_validation=False,
+            user_agent="tuned/1",
+            max_pool_connections=64,
+            tcp_keepalive=True,
+        )
+    )
+
+
+def boto3_accelerated() -> Callable[[], Call]:
+    from mme_sdk.runtime.transport.bridge import accelerate
+
+    client = boto3_client(max_pool_connections=64)
+    accelerate(client)
+    return with_client(client)
+
+
+def predictor() -> Callable[[], Call]:
+    import boto3
+    from sagemaker.deserializers import BytesDeserializer
+    from sagemaker.predictor import Predictor
+    from sagemaker.serializers import IdentitySerializer
+    from sagemaker.session import Session
+
+    session = Session(
+        boto3.Session(), sagemaker_client=object(), sagemaker_runtime_client=boto3_client(max_pool_connections=64)
+    )
+    one = Predictor(
+        ENDPOINT, session, serializer=IdentitySerializer(TYPE), deserializer=BytesDeserializer("application/json")
+    )
+    return lambda: lambda body: one.predict(body, target_model=MODEL)
+
+
+def request_of(body: bytes) -> object:
+    from mme_sdk.runtime.wire import InvokeRequest
+
+    return InvokeRequest(endpoint=ENDPOINT, body=body, content_type=TYPE, target_model=MODEL)
+
+
+def lane(choice: str) -> Callable[[], Callable[[], Call]]:
+    def make() -> Callable[[], Call]:
+        from mme_sdk.aws import Aws
+        from mme_sdk.runtime.transport import make_transport
+
+        transport = make_transport(Aws(endpoint_url=sys.argv[2]), choice)
+        return lambda: lambda body: transport.send(request_of(body), connect_timeout=CONNECT, read_timeout=READ)
+
+    return make
+
+
+def floor() -> Callable[[], Call]:
+    """A prebuilt, unsigned request on a blocking socket: what no client can undercut."""
+    parts = urlsplit(sys.argv[2])
+
+    def make() -> Call:
+        sock = socket.create_connection((parts.hostname, parts.port))
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if parts.scheme == "https":
+            context = ssl.create_default_context(cafile=environ["AWS_CA_BUNDLE"])
+            sock = context.wrap_socket(sock, server_hostname=parts.hostname)
+        head = f"POST /endpoints/{ENDPOINT}/invocations HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: "
+
+        def call(body: bytes) -> None:
+            sock.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
+            sock.recv(65_536)
+
+        return call
+
+    return make
+
+
+async def async_lane(choice: str) -> Callable[[bytes], object]:
+    from mme_sdk.aws import Aws
+    from mme_sdk.runtime.transport import make_async_transport
+
+    transport = make_async_transport(Aws(endpoint_url=sys.argv[2]), choice)
+    return lambda body: transport.send(request_of(body), connect_timeout=CONNECT, read_timeout=READ)
+
+
+async def aiobotocore_() -> Callable[[bytes], object]:
+    from aiobotocore.config import AioConfig
+    from aiobotocore.session import get_session
+
+    config = AioConfig(max_pool_connections=64)
+    context = get_session().create_client("sagemaker-runtime", endpoint_url=sys.argv[2], config=config)
+    client = await context.__aenter__()
+
+    async def call(body: bytes) -> None:
+        reply = await client.invoke_endpoint(EndpointName=ENDPOINT, TargetModel=MODEL, ContentType=TYPE, Body=body)
+        await reply["Body"].read()
+
+    return call
+
+
+THREADED = {
+    "boto3": boto3_default,
+    "boto3-tuned": boto3_tuned,
+    "boto3-accelerated": boto3_accelerated,
+    "sagemaker-predictor": predictor,
+    "mme-core": lane("core"),
+    "mme-fast": lane("fast"),
+    "floor": floor,
+}
+ASYNC = {
+    "aiobotocore": aiobotocore_,
+    "mme-async-core": lambda: async_lane("core"),
+    "mme-async-fast": lambda: async_lane("fast"),
+}
+
+
+def report(cpu: float, wall: float) -> None:
+    print(json.dumps({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}), flush=True)
+
+
+def run_threads(make: Callable[[], Call]) -> None:
+    print("ready", flush=True)
+    calls: list[Call] = []  # one per thread, kept between jobs: connections are warm
+    for line in sys.stdin:
+        job = json.loads(line)
+        body = b"x" * job["size"]
+        width = job["concurrency"]
+        calls += [make() for _ in range(width - len(calls))]
+        share = max(job["calls"] // width, 1)
+
+        def work(call: Call, body: bytes = body, share: int = share) -> None:
+            for _ in range(share):
+                call(body)
+
+        gc.collect()
+        cpu, wall = time.process_time(), time.perf_counter()
+        if width == 1:
+            work(calls[0])
+        else:
+            threads = [threading.Thread(target=work, args=(call,)) for call in calls[:width]]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+        report(cpu, wall)
+
+
+async def run_tasks(make: Callable[[], object]) -> None:
+    call = await make()
+    print("ready", flush=True)
+    loop = asyncio.get_running_loop()
+    while line := await loop.run_in_executor(None, sys.stdin.readline):
+        job = json.loads(line)
+        body = b"x" * job["size"]
+        share = max(job["calls"] // job["concurrency"], 1)
+
+        async def work(body: bytes = body, share: int = share) -> None:
+            for _ in range(share):
+                await call(body)
+
+        gc.collect()
+        cpu, wall = time.process_time(), time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(job["concurrency"])))
+        report(cpu, wall)
+
+
+if __name__ == "__main__":
+    name = sys.argv[1]
+    if name in THREADED:
+        run_threads(THREADED[name]())
+    elif name == "mme-async-core":
+        asyncio.run(run_tasks(ASYNC[name]))
+    else:
+        import uvloop
+
+        uvloop.run(run_tasks(ASYNC[name]))
