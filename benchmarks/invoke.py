@@ -183,7 +183,7 @@ def write(found: dict[Case, dict[str, list[Sample]]], out: Path, rounds: int) ->
         "# What a call costs",
         "",
         f"Written by `benchmarks/invoke.py`: {machine}, {rounds} rounds. CPU and wall time per call, medians;",
-        "× is against boto3's defaults in the same round. The server is a process on the same machine, so that wall times",
+        "× is against boto3's defaults in the same round. The server is a process on the same machine, and wall times",
         "hold its work too.",
         "",
         "![CPU per call](invoke.png)",
