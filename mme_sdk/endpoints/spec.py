@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import attrs
@@ -145,6 +146,51 @@ class EndpointSpec:
     def to_requests(self) -> Requests:
         """The exact requests that this spec sends."""
         return requests_of(self)
+
+    def to_yaml(self, path: str | Path | None = None) -> str:
+        """The spec as YAML, for a repository to keep; environment variables are written out.
+
+        Args:
+            path: Where to write it too.
+
+        Raises:
+            MissingExtraError: PyYAML is not installed.
+        """
+        from mme_sdk.endpoints.document import to_yaml
+
+        return to_yaml(self, path)
+
+    @classmethod
+    def from_yaml(cls, source: str | Path) -> EndpointSpec:
+        """A spec from YAML: `multi_model` or `single_model` with their arguments, or `endpoint` with every field.
+
+        Args:
+            source: A path, or the text itself where it has more than one line.
+
+        Raises:
+            InvalidInputError: No such file, no YAML, or no spec; the message says where.
+            MissingExtraError: PyYAML is not installed.
+        """
+        from mme_sdk.endpoints.document import from_yaml
+
+        return from_yaml(source)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as plain data; fields that have their default are left out."""
+        from mme_sdk.endpoints.document import to_dict
+
+        return to_dict(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> EndpointSpec:
+        """A spec from plain data; see `from_yaml` for its shape.
+
+        Raises:
+            InvalidInputError: A key is unknown or missing, or a value breaks a rule; the message says where.
+        """
+        from mme_sdk.endpoints.document import from_dict
+
+        return from_dict(data)
 
     @classmethod
     def multi_model(
