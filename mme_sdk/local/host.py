@@ -109,6 +109,8 @@ class LocalSageMaker:
         self._end: asyncio.Event | None = None
         self._s3: S3Server | None = None
         self._credentials: LocalCredentials | None = None
+        self._boto_lock = threading.Lock()
+        self._boto_session: boto3.Session | None = None
         self._look: Callable[[], dict[str, Any]] = dict
 
     def __repr__(self) -> str:
@@ -166,7 +168,10 @@ class LocalSageMaker:
             options: Passed on to boto3.
         """
         address = self.s3_endpoint_url if service == "s3" else self.endpoint_url
-        return self.session().client(service, endpoint_url=address, **options)
+        with self._boto_lock:  # one session, since each would read the services' models again
+            if self._boto_session is None:
+                self._boto_session = self.session()
+            return self._boto_session.client(service, endpoint_url=address, **options)
 
     def client(self, **options: Any) -> MMEClient:
         """An `MMEClient` of this host.
@@ -311,7 +316,10 @@ class LocalSageMaker:
             await plane.start()
 
             def look() -> dict[str, Any]:
-                return status(plane.endpoints.all(), hosting.inspect(), self.requests, self.faults, utc_now())
+                endpoints = plane.endpoints
+                return status(
+                    endpoints.all(), hosting.inspect(), tuple(endpoints.events), self.requests, self.faults, utc_now()
+                )
 
             self._look = look
             s3 = boto3.client(

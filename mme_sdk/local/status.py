@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.local.contracts import VariantView
+from mme_sdk.local.control.endpoints import EndpointEvent
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.requests import RequestLog
 
@@ -20,6 +21,7 @@ _SHOWN_REQUESTS = 50
 def status(
     endpoints: Iterable[Mapping[str, Any]],
     variants: Sequence[VariantView],
+    events: Sequence[EndpointEvent],
     requests: RequestLog,
     faults: Faults,
     now: datetime,
@@ -29,6 +31,7 @@ def status(
     Args:
         endpoints: As DescribeEndpoint answers.
         variants: What runs.
+        events: Which endpoint came into which status when.
         requests: The last requests.
         faults: The faults in force.
         now: The host's time.
@@ -40,6 +43,7 @@ def status(
     return {
         "now": now.isoformat(),
         "endpoints": [_endpoint(one, variants) for one in endpoints],
+        "events": [attrs.asdict(one) | {"at": one.at.isoformat()} for one in reversed(events)],
         "requests": [
             attrs.asdict(one) | {"at": one.at.isoformat(), "attempts": duplicates.get(one.invocation_id or "", 1)}
             for one in reversed(requests.last(_SHOWN_REQUESTS))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from collections.abc import Mapping
+from contextlib import contextmanager
 
 from mme_sdk.local.contracts import (
     Deployment,
@@ -22,6 +25,21 @@ class FakeHosting:
         self.context = context
         self.running: dict[str, Deployment] = {}
         self.log: list[tuple] = []
+        self._go_on = threading.Event()
+        self._go_on.set()
+
+    @contextmanager
+    def held(self):
+        """Deployments and scaling do not end before this block does."""
+        self._go_on.clear()
+        try:
+            yield
+        finally:
+            self._go_on.set()
+
+    async def _wait(self) -> None:
+        while not self._go_on.is_set():
+            await asyncio.sleep(0.005)
 
     async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
         self.log.append(("deploy", deployment.endpoint, deployment.config_name))
@@ -32,10 +50,12 @@ class FakeHosting:
                     raise HostingError(f"{text} check.")
         if gate is not None and deployment.endpoint in self.running:
             await gate(lambda share: self.log.append(("share", deployment.endpoint, share)))
+        await self._wait()
         self.running[deployment.endpoint] = deployment
 
     async def scale(self, endpoint: str, variant: str, instance_count: int) -> None:
         self.log.append(("scale", endpoint, variant, instance_count))
+        await self._wait()
 
     async def reweigh(self, endpoint: str, weights: Mapping[str, float]) -> None:
         self.log.append(("reweigh", endpoint, dict(weights)))

@@ -19,17 +19,21 @@ def percent(value: int) -> dict:
     return {"Type": "CAPACITY_PERCENT", "Value": value}
 
 
-def test_an_update_brings_the_new_config_and_resets_counts_unless_they_are_retained(sm, name):
+def test_an_update_brings_the_new_config_and_resets_counts_unless_they_are_retained(plane, sm, name):
     make_endpoint(sm, name)
     wanted = [{"VariantName": "AllTraffic", "DesiredInstanceCount": 3, "DesiredWeight": 0.5}]
-    sm.update_endpoint_weights_and_capacities(EndpointName=name, DesiredWeightsAndCapacities=wanted)
-    seen = settle(sm, name)
+    with plane.hosting.held():
+        sm.update_endpoint_weights_and_capacities(EndpointName=name, DesiredWeightsAndCapacities=wanted)
+        seen = [sm.describe_endpoint(EndpointName=name)]
+    seen.append(settle(sm, name)[-1])
     assert [one["EndpointStatus"] for one in seen] == ["Updating", "InService"]
     assert (variant_of(seen[0])["CurrentInstanceCount"], variant_of(seen[0])["DesiredInstanceCount"]) == (1, 3)
     assert (variant_of(seen[1])["CurrentInstanceCount"], variant_of(seen[1])["CurrentWeight"]) == (3, 0.5)
     make_config(sm, f"{name}-2", model=name)
-    sm.update_endpoint(EndpointName=name, EndpointConfigName=f"{name}-2", RetainAllVariantProperties=True)
-    seen = settle(sm, name)
+    with plane.hosting.held():
+        sm.update_endpoint(EndpointName=name, EndpointConfigName=f"{name}-2", RetainAllVariantProperties=True)
+        seen = [sm.describe_endpoint(EndpointName=name)]
+    seen.append(settle(sm, name)[-1])
     assert [one["EndpointStatus"] for one in seen] == ["Updating", "InService"]
     assert seen[0]["EndpointConfigName"] == name
     assert seen[0]["PendingDeploymentSummary"]["EndpointConfigName"] == f"{name}-2"
@@ -48,15 +52,15 @@ def test_an_update_brings_the_new_config_and_resets_counts_unless_they_are_retai
     assert variant_of(settle(sm, name)[-1])["CurrentInstanceCount"] == 1
 
 
-def test_a_failed_update_rolls_back_to_in_service_with_the_reason(sm, name):
+def test_a_failed_update_rolls_back_to_in_service_with_the_reason(plane, sm, name):
     make_endpoint(sm, name)
     make_model(sm, f"{name}-bad", Image="broken")
     make_config(sm, f"{name}-bad")
     sm.update_endpoint(EndpointName=name, EndpointConfigName=f"{name}-bad")
-    with pytest.raises(ClientError, match="Cannot update in-progress endpoint"):
-        sm.update_endpoint(EndpointName=name, EndpointConfigName=f"{name}-bad")
     seen = settle(sm, name)
-    assert [one["EndpointStatus"] for one in seen] == ["Updating", "RollingBack", "InService"]
+    events = [one for one in reversed(plane.status()["events"]) if one["endpoint"] == name]
+    assert [one["status"] for one in events] == ["Creating", "InService", "Updating", "RollingBack", "InService"]
+    assert "did not pass the ping health check" in events[-1]["reason"]
     assert "did not pass the ping health check" in seen[-1]["FailureReason"]
     assert seen[-1]["EndpointConfigName"] == name
     sm.update_endpoint(EndpointName=name, EndpointConfigName=name)

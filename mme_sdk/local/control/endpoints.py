@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import datetime
 from typing import Any
+
+import attrs
 
 from mme_sdk.local.contracts import Hosting, HostingError
 from mme_sdk.local.control.plan import deployment
@@ -16,7 +20,7 @@ from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.wire import ApiError
 
-__all__ = ["Endpoints"]
+__all__ = ["EndpointEvent", "Endpoints"]
 
 _log = logging.getLogger(__name__)
 _BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
@@ -27,6 +31,23 @@ _CAPACITY = (
 _INTERNAL = "Request to service failed. If failure persists after retry, contact customer support."
 _DEPLOYED = ("EndpointConfigName", "ProductionVariants", "AsyncInferenceConfig", "DataCaptureConfig")
 _KEPT = ("Serving", "Target")  # members of a document that are not shown
+
+
+@attrs.frozen
+class EndpointEvent:
+    """An endpoint came into a status.
+
+    Attributes:
+        at: When.
+        endpoint: EndpointName.
+        status: EndpointStatus; `Deleted` at the end.
+        reason: FailureReason.
+    """
+
+    at: datetime
+    endpoint: str
+    status: str
+    reason: str | None = None
 
 
 class Endpoints:
@@ -58,6 +79,7 @@ class Endpoints:
         self._faults = faults
         self._sleep = sleep
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self.events: deque[EndpointEvent] = deque(maxlen=200)
         # Set by the services beside: which of these alarms ring, and which variants of an endpoint are scaled.
         self.ringing: Callable[[Sequence[str]], list[str]] = lambda _: []
         self.scaled_variants: Callable[[str], set[str]] = lambda _: set()
@@ -113,6 +135,7 @@ class Endpoints:
             "Target": target,
         }
         self._store.put("endpoint", name, {key: value for key, value in document.items() if value is not None})
+        self._note(name, "Creating")
         self._start(name, self._create(name))
         return {"EndpointArn": arn}
 
@@ -261,7 +284,12 @@ class Endpoints:
         document = self._resources.find("endpoint", name) | {"LastModifiedTime": self._resources.now()} | changes
         document = {key: value for key, value in document.items() if value is not None}
         self._store.put("endpoint", name, document)
+        if "EndpointStatus" in changes:
+            self._note(name, changes["EndpointStatus"], document.get("FailureReason"))
         return document
+
+    def _note(self, name: str, status: str, reason: str | None = None) -> None:
+        self.events.append(EndpointEvent(self._resources.now(), name, status, reason))
 
     def _settle(self, name: str, serving: dict[str, Any], reason: str | None = None) -> None:
         for size in serving["Sizes"].values():
@@ -344,6 +372,7 @@ class Endpoints:
         arn = self._resources.find("endpoint", name)["EndpointArn"]
         self._store.delete("endpoint", name)
         self._store.delete("tags", arn)
+        self._note(name, "Deleted")
 
 
 def _summaries(shown: dict[str, Any]) -> list[dict[str, Any]]:
