@@ -139,7 +139,7 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
         where = f"in {region}" if region else "in another region"
         return ConfigurationError(f"{text} (the bucket is {where})", hint="use a client of that region", **facts)
     if code in DENIED or status == 403:
-        return AccessDeniedError(text, hint=_missing_permission(said), **facts)
+        return AccessDeniedError(text, hint=_missing_permission(said, subject), **facts)
     if code in _CONFLICTS or re.match(r"Cannot (create already existing|update in-progress)", said):
         return ConflictError(text, **facts)
     if code == "NoSuchBucket":
@@ -148,7 +148,7 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
         return EndpointNotFoundError(text, **facts)
     if code in ("NoSuchKey", "404") and "Key" in params:
         return ModelNotFoundError(text, **facts)
-    if code in ("NoSuchKey", "404", "ResourceNotFound", "ObjectNotFoundException") or said.startswith(
+    if code in ("NoSuchKey", "NoSuchUpload", "404", "ResourceNotFound", "ObjectNotFoundException") or said.startswith(
         "Could not find "
     ):
         return NotFoundError(text, **facts)
@@ -157,9 +157,30 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
     return InvalidInputError(text, sent=True, **facts)
 
 
-def _missing_permission(said: str) -> str | None:
+# S3 often denies without a word, above all to HEAD. https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html
+_S3_PERMISSIONS = {
+    "abort_multipart_upload": "s3:AbortMultipartUpload",
+    "complete_multipart_upload": "s3:PutObject",
+    "copy_object": "s3:PutObject here and s3:GetObject on the source",
+    "create_multipart_upload": "s3:PutObject",
+    "delete_object": "s3:DeleteObject",
+    "delete_objects": "s3:DeleteObject",
+    "get_object": "s3:GetObject (and s3:ListBucket, without which an absent key is denied too)",
+    "head_object": "s3:GetObject (and s3:ListBucket, without which an absent key is denied too)",
+    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
+    "list_objects_v2": "s3:ListBucket",
+    "list_parts": "s3:ListMultipartUploadParts",
+    "put_object": "s3:PutObject",
+    "upload_part": "s3:PutObject",
+    "upload_part_copy": "s3:PutObject here and s3:GetObject on the source",
+}
+
+
+def _missing_permission(said: str, subject: str) -> str | None:
     found = re.search(r"not authorized to perform: ([\w:*]+)", said)
-    return f"grant {found.group(1)} to the caller's role" if found else None
+    operation, _, where = subject.partition(" ")
+    needed = found.group(1) if found else _S3_PERMISSIONS.get(operation) if where.startswith("s3://") else None
+    return f"grant {needed} to the caller's role" if needed else None
 
 
 def _seconds(header: str | None) -> float | None:
