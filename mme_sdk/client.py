@@ -52,6 +52,11 @@ class _Settings:
         """
         return self._aws.region
 
+    @property
+    def timeouts(self) -> Timeouts:
+        """How long to wait."""
+        return self._aws.timeouts
+
     def with_options(self, **changes: Any) -> Self:
         """A new client with some settings changed; this one stays as it is.
 
