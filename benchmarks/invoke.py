@@ -141,7 +141,8 @@ def measure(
                 for worker in workers:
                     worker.ready()
                 warm = {worker.name: worker.run(case, max(50, 3 * case.concurrency)) for worker in workers}
-                calls = {name: int(min(max(seconds / one.wall, 20), 20_000)) for name, one in warm.items()}
+                least = 20 * case.concurrency
+                calls = {name: int(min(max(seconds / one.wall, least), 20_000)) for name, one in warm.items()}
                 seen: dict[str, list[Sample]] = {worker.name: [] for worker in workers}
                 for _ in range(rounds):
                     for worker in workers:
