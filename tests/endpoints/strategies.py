@@ -154,6 +154,6 @@ def specs(draw: Any) -> EndpointSpec:
         data_capture=capture,
         async_inference=async_inference,
         explainer=explainer,
-        extra=draw(st.just({}) | st.just({"CreateEndpointConfig": {"MetricsConfig": {"EnableEnhancedMetrics": True}}})),
+        extra=draw(st.just({}) | st.just({"CreateEndpointConfig": {"ExecutionRoleArn": ROLE}})),
         **shared,
     )
