@@ -8,9 +8,14 @@ import shlex
 import signal
 import sys
 import threading
+from typing import Any
 
-from mme_sdk.errors import MMEError
+import attrs
+
+from mme_sdk.errors import InvalidInputError, MMEError
+from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.host import LocalSageMaker
+from mme_sdk.local.hosting.settings import HostingSettings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,13 +32,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--s3-port", type=int, default=0, help="port of S3 (default: any)")
     parser.add_argument("--data-dir", help="folder that keeps objects and resources (default: temporary)")
     parser.add_argument("--region", default="us-east-1", help="the region it claims to be (default us-east-1)")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=NUMBER",
+        help="a setting of ControlSettings or HostingSettings, such as provisioning=30 or download_bandwidth=50e6",
+    )
     given = parser.parse_args(arguments)
     stopping = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     allow_many_connections()
-    host = LocalSageMaker(given.data_dir, port=given.port, s3_port=given.s3_port, region=given.region)
     try:
+        control, settings = _settings(given.set)
+        host = LocalSageMaker(
+            given.data_dir,
+            port=given.port,
+            s3_port=given.s3_port,
+            region=given.region,
+            control=control,
+            settings=settings,
+        )
         with host:
             print("\n".join(f"export {name}={shlex.quote(value)}" for name, value in host.environ().items()))
             print("# ready; Ctrl-C stops it", flush=True)
@@ -42,6 +62,23 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _settings(assignments: list[str]) -> tuple[ControlSettings, HostingSettings]:
+    kinds: tuple[Any, Any] = (ControlSettings, HostingSettings)
+    changes: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for assignment in assignments:
+        name, _, value = assignment.partition("=")
+        homes = [i for i, kind in enumerate(kinds) if name in attrs.fields_dict(kind)]
+        try:
+            number = float(value)
+        except ValueError as error:
+            raise InvalidInputError(f"--set {assignment}: {value!r} is no number", hint="write NAME=NUMBER") from error
+        if not homes:
+            known = ", ".join(name for kind in kinds for name in attrs.fields_dict(kind))
+            raise InvalidInputError(f"--set {assignment}: there is no setting {name!r}", hint=f"known are {known}")
+        changes[homes[0]][name] = int(number) if number.is_integer() else number
+    return ControlSettings(**changes[0]), HostingSettings(**changes[1])
 
 
 def allow_many_connections() -> None:

@@ -28,6 +28,7 @@ __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
 _BODY_LIMIT = 64 * 1024 * 1024  # what is read at most; the payload limit itself is hosting's
+_TARGETS = {"cloudwatch": "GraniteServiceVersion20100801"}
 _FORM = "application/x-www-form-urlencoded"
 
 
@@ -58,7 +59,8 @@ class Server:
         self._log = log
         self._backdoor = backdoor
         models = [(service_model(one.service), one) for one in services]
-        self._by_target = {m.metadata["targetPrefix"]: one for m, one in models if "targetPrefix" in m.metadata}
+        # Newer clients speak JSON to services that this host's own botocore may still know as query only.
+        self._by_target = {model.metadata.get("targetPrefix", _TARGETS.get(one.service)): one for model, one in models}
         self._by_scope = {model.signing_name: one for model, one in models}
 
     def http(self) -> web.Server:

@@ -69,7 +69,7 @@ def _variant(view: VariantView) -> dict[str, Any]:
         "instance_type": view.instance_type,
         "memory_bytes": view.memory_bytes,
         "volume_bytes": view.volume_bytes,
-        "instances": [{"id": name, "pids": list(pids)} for name, pids in view.instances.items()],
+        "instances": [{"id": name, "pids": list(pids)} for name, pids in sorted(view.instances.items())],
     }
     if view.fleet is None:
         return shown

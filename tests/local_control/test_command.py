@@ -1,0 +1,126 @@
+"""`python -m mme_sdk.local` with everything real: killed, started again, and asked for nonsense."""
+
+from __future__ import annotations
+
+import io
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+
+import boto3
+import pytest
+
+from .helpers import make_endpoint, settle
+
+INFERENCE = b"def model_fn(folder): return 2\ndef predict_fn(data, model): return [model * one for one in data]\n"
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "mme_sdk.local", "--port", "0", "--data-dir", str(folder), *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def printed(host: subprocess.Popen) -> dict[str, str]:
+    found = {}
+    for line in host.stdout:
+        if line.startswith("#"):
+            break
+        name, value = re.fullmatch(r"export (\w+)=(.+)\n", line).groups()
+        found[name] = value
+    return found
+
+
+def clients(environment: dict[str, str]):
+    session = boto3.Session(
+        environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
+    )
+    for service in ("sagemaker", "sagemaker-runtime", "s3"):
+        url = environment["AWS_ENDPOINT_URL_S3" if service == "s3" else "AWS_ENDPOINT_URL"]
+        yield session.client(service, endpoint_url=url)
+
+
+def family(pid: int) -> list[int]:
+    """All descendants of a process."""
+    children = [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+    return children + [one for child in children for one in family(child)]
+
+
+def running(pids: list[int]) -> list[int]:
+    def state(pid: int) -> str:
+        try:
+            return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        except FileNotFoundError:
+            return "gone"
+
+    return [pid for pid in pids if state(pid) not in ("gone", "Z", "X")]
+
+
+def ask(runtime) -> bytes:
+    answer = runtime.invoke_endpoint(
+        EndpointName="kept", TargetModel="double.tar.gz", ContentType="application/json", Body=b"[1, 2]"
+    )
+    return answer["Body"].read()
+
+
+def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_restart(tmp_path):
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        info = tarfile.TarInfo("code/inference.py")
+        info.size = len(INFERENCE)
+        tar.addfile(info, io.BytesIO(INFERENCE))
+    with start(tmp_path, "--set", "provisioning=0.05") as host:
+        sm, runtime, s3 = clients(printed(host))
+        s3.create_bucket(Bucket="kept")
+        s3.put_object(Bucket="kept", Key="prefix/double.tar.gz", Body=packed.getvalue())
+        last = make_endpoint(sm, "kept", ModelDataUrl="s3://kept/prefix/")
+        assert last["EndpointStatus"] == "InService", last
+        assert ask(runtime) == b"[2, 4]"
+        pids = family(host.pid)
+        assert len(pids) >= 2  # SeaweedFS and a container
+        host.send_signal(signal.SIGKILL)
+        for client in (sm, runtime, s3):
+            client.close()
+    for _ in range(200):
+        if not running(pids):
+            break
+        subprocess.run(["sleep", "0.05"], check=True)
+    assert running(pids) == []
+    with start(tmp_path) as host:
+        sm, runtime, s3 = clients(printed(host))
+        assert settle(sm, "kept")[0]["EndpointStatus"] == "InService"
+        assert ask(runtime) == b"[2, 4]"
+        pids = family(host.pid)
+        host.send_signal(signal.SIGTERM)
+        assert host.wait(30) == 0
+        assert running(pids) == []
+        for client in (sm, runtime, s3):
+            client.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"), [("provisioning=soon", "is no number"), ("gravity=9", "known are provisioning")]
+)
+def test_nonsense_is_refused_with_the_fix(tmp_path, setting, said):
+    refused(start(tmp_path, "--set", setting), said)
+
+
+def test_a_taken_port_is_refused_with_the_fix(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        refused(start(tmp_path, "--port", str(taken.getsockname()[1])), "choose another one")
+
+
+def refused(host: subprocess.Popen, said: str) -> None:
+    with host:
+        out, err = host.communicate(timeout=60)
+    assert host.returncode == 1
+    assert said in err
+    assert "Traceback" not in err
+    assert out == ""
