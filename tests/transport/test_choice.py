@@ -55,15 +55,18 @@ def wire(one: Any) -> Any:
     return caught[0]
 
 
-@pytest.mark.parametrize("region", ["eu-west-1", "us-gov-west-1", "cn-north-1"])
-@pytest.mark.parametrize("fips", [False, True])
-@pytest.mark.parametrize("url", [None, "https://gateway.example", "http://127.0.0.1:8080/base", "https://[::1]:8443"])
+ADDRESSES: list[tuple[str, bool, str | None]] = [
+    (region, fips, None) for region in ("eu-west-1", "us-gov-west-1", "cn-north-1") for fips in (False, True)
+]
+ADDRESSES += [("eu-west-1", False, "https://gateway.example"), ("us-west-2", False, "http://127.0.0.1:8080/base")]
+ADDRESSES += [("cn-north-1", False, "https://[::1]:8443")]
+
+
+@pytest.mark.parametrize(("region", "fips", "url"), ADDRESSES)
 def test_a_route_is_where_botocore_sends(region: str, fips: bool, url: str | None) -> None:
     def fresh() -> Any:
         return client(region=region, endpoint_url=url, config=Config(use_fips_endpoint=fips))
 
-    if fips and url is not None:
-        pytest.skip("botocore takes no FIPS with a URL of one's own")
     found = describe(fresh())
     assert isinstance(found, Route)
     request = wire(fresh())
@@ -309,11 +312,15 @@ def test_closing_before_the_first_call(server: LoopbackServer) -> None:
     aws.close()
 
 
-def test_making_a_transport_imports_nothing_heavy() -> None:
+def test_nothing_of_this_is_imported_before_the_first_call() -> None:
     code = (
         "import sys, mme_sdk.aws, mme_sdk.runtime.transport as t\n"
         "t.make_transport(mme_sdk.aws.Aws(region='eu-west-1'))\n"
-        "print([name for name in ('boto3', 'botocore', 'httptools', 'uvloop', 'urllib3') if name in sys.modules])"
+        "t.make_async_transport(mme_sdk.aws.Aws(region='eu-west-1'))\n"
+        "names = 'boto3 botocore httptools uvloop urllib3 http.client'.split()\n"
+        "ours = 'lane sync_lane async_lane signer parsing plain bridge'.split()\n"
+        "names += ['mme_sdk.runtime.transport.' + one for one in ours]\n"
+        "print([name for name in names if name in sys.modules])"
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"

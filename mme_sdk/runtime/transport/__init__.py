@@ -7,6 +7,6 @@ from mme_sdk.runtime.transport.choose import (
     make_async_transport,
     make_transport,
 )
-from mme_sdk.runtime.transport.lane import Settings
+from mme_sdk.runtime.transport.settings import Settings
 
 __all__ = ["AsyncChosenTransport", "Choice", "ChosenTransport", "Settings", "make_async_transport", "make_transport"]

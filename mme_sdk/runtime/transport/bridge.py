@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 from weakref import WeakSet
 
 from mme_sdk.aws.addressing import Route, Unsupported, describe
-from mme_sdk.aws.bridge import Bridge, Incoming, SendFailure
+from mme_sdk.aws.bridge import Bridge, SendFailure
 from mme_sdk.errors import ConfigurationError, InvalidInputError, NotSentError, OutcomeUnknownError
-from mme_sdk.runtime.transport.lane import SPENT, BrokenConnectionError, Settings
+from mme_sdk.runtime.transport.lane import SPENT, BrokenConnectionError
 from mme_sdk.runtime.transport.message import HEADERS
 from mme_sdk.runtime.transport.parsing import parser_kind
+from mme_sdk.runtime.transport.settings import Settings
 from mme_sdk.runtime.transport.sync_lane import LeanTransport
 from mme_sdk.runtime.wire import InvokeRequest
 
 __all__ = ["Accelerated", "accelerate"]
 
-_FIELDS = {header.lower(): field for field, header in HEADERS.items()}
+_LANES_OWN = "user_agent"
+_FIELDS = (
+    {header: field for field, header in HEADERS.items()}
+    | {header.lower(): field for field, header in HEADERS.items()}
+    | {"User-Agent": _LANES_OWN, "user-agent": _LANES_OWN}
+)
 
 _accelerated: WeakSet[Any] = WeakSet()
 
@@ -61,16 +68,25 @@ class Accelerated:
     ) -> None:
         self.remove()
 
-    def _send(self, request: Incoming, *, connect_timeout: float, read_timeout: float) -> Any:
-        fields: dict[str, Any] = {}
-        for header, value in request.headers.items():
-            field = _FIELDS.get(header)
+    def _send(
+        self,
+        endpoint: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        invocation_id: str,
+        *,
+        connect_timeout: float,
+        read_timeout: float,
+    ) -> tuple[int, dict[str, str], bytes] | None:
+        # botocore sends no Content-Type that it was not given.
+        fields: dict[str, Any] = {"content_type": None}
+        for header, value in headers.items():
+            field = _FIELDS.get(header) or _FIELDS.get(header.lower())
             if field is None:
                 return None
             fields[field] = value
-        fields["invocation_id"] = request.invocation_id
-        fields.setdefault("content_type", None)  # as botocore, which sends none that it was not given
-        wanted = InvokeRequest(endpoint=request.endpoint, body=request.body, **fields)
+        fields.pop(_LANES_OWN, None)
+        wanted = InvokeRequest(endpoint=endpoint, body=body, invocation_id=invocation_id, **fields)
         try:
             answer = self._lane.send(wanted, connect_timeout=connect_timeout, read_timeout=read_timeout)
         except InvalidInputError:
@@ -79,7 +95,7 @@ class Accelerated:
             raise _failure(error) from error
         except ConfigurationError as error:
             raise error.__cause__ or error from None
-        return answer.status, answer.headers, answer.body
+        return answer.status, dict(answer.headers), answer.body
 
 
 def accelerate(client: Any) -> Accelerated:

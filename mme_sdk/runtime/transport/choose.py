@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from mme_sdk.aws import Aws
-from mme_sdk.aws.addressing import Route, Unsupported, describe
-from mme_sdk.aws.invoke import BotocoreInvoker
 from mme_sdk.errors import ClosedError, ConfigurationError
-from mme_sdk.runtime.transport.async_lane import AsyncLeanTransport
-from mme_sdk.runtime.transport.lane import Settings
-from mme_sdk.runtime.transport.parsing import parser_kind
-from mme_sdk.runtime.transport.plain import AsyncBotocoreTransport, BotocoreTransport, Offload
-from mme_sdk.runtime.transport.sync_lane import LeanTransport
+from mme_sdk.runtime.transport.settings import Settings
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+
+if TYPE_CHECKING:
+    from mme_sdk.aws.addressing import Route
+    from mme_sdk.runtime.transport.async_lane import AsyncLeanTransport
+    from mme_sdk.runtime.transport.plain import AsyncBotocoreTransport, BotocoreTransport, Offload
+    from mme_sdk.runtime.transport.sync_lane import LeanTransport
 
 __all__ = ["AsyncChosenTransport", "Choice", "ChosenTransport", "make_async_transport", "make_transport"]
 
@@ -148,8 +148,14 @@ def make_transport(aws: Aws, choice: str = "auto", *, settings: Settings | None 
 
     def choose() -> LeanTransport | BotocoreTransport:
         found = _find(aws, choice)
-        if isinstance(found, Unsupported):
-            return BotocoreTransport(BotocoreInvoker(aws), reason=found.reason or None)
+        if isinstance(found, str):
+            from mme_sdk.aws.invoke import BotocoreInvoker
+            from mme_sdk.runtime.transport.plain import BotocoreTransport
+
+            return BotocoreTransport(BotocoreInvoker(aws), reason=found or None)
+        from mme_sdk.runtime.transport.parsing import parser_kind
+        from mme_sdk.runtime.transport.sync_lane import LeanTransport
+
         return LeanTransport(lambda: _route(aws), parser=parser_kind(fast=fast), clock=aws.clock, settings=settings)
 
     return ChosenTransport(choose)
@@ -161,8 +167,14 @@ def make_async_transport(aws: Aws, choice: str = "auto", *, settings: Settings |
 
     def choose() -> AsyncLeanTransport | AsyncBotocoreTransport:
         found = _find(aws, choice)
-        if isinstance(found, Unsupported):
-            return AsyncBotocoreTransport(BotocoreInvoker(aws), aws.offload, reason=found.reason or None)
+        if isinstance(found, str):
+            from mme_sdk.aws.invoke import BotocoreInvoker
+            from mme_sdk.runtime.transport.plain import AsyncBotocoreTransport
+
+            return AsyncBotocoreTransport(BotocoreInvoker(aws), aws.offload, reason=found or None)
+        from mme_sdk.runtime.transport.async_lane import AsyncLeanTransport
+        from mme_sdk.runtime.transport.parsing import parser_kind
+
         return AsyncLeanTransport(
             lambda: found, parser=parser_kind(fast=fast), offload=aws.offload, clock=aws.clock, settings=settings
         )
@@ -176,19 +188,24 @@ def _wanted(choice: str) -> bool | None:
     return {"fast": True, "core": False}.get(choice)
 
 
-def _find(aws: Aws, choice: str) -> Route | Unsupported:
+def _find(aws: Aws, choice: str) -> Route | str:
+    """The route of a lean lane, or why it is botocore; empty where that was the wish."""
     if choice == "botocore":
-        return Unsupported("")
+        return ""
+    from mme_sdk.aws.addressing import Unsupported, describe
+
     found = describe(aws.client("sagemaker-runtime"))
-    if choice != "auto" and isinstance(found, Unsupported):
+    if not isinstance(found, Unsupported):
+        return found
+    if choice != "auto":
         raise ConfigurationError(
             f"the transport {choice!r} cannot be used: {found.reason}", hint="choose 'auto' or 'botocore'"
         )
-    return found
+    return found.reason
 
 
 def _route(aws: Aws) -> Route:
-    found = describe(aws.client("sagemaker-runtime"))
-    if isinstance(found, Unsupported):
-        raise ConfigurationError(f"the configuration has changed under the transport: {found.reason}")
+    found = _find(aws, "auto")
+    if isinstance(found, str):
+        raise ConfigurationError(f"the configuration has changed under the transport: {found}")
     return found

@@ -10,12 +10,11 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
-import attrs
-
 from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.errors import ClosedError, ConfigurationError, NotSentError, OutcomeUnknownError
 from mme_sdk.protocols import Clock
 from mme_sdk.runtime.answers import error_fields
+from mme_sdk.runtime.transport.settings import Settings
 from mme_sdk.runtime.transport.signer import Signer
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 
@@ -47,25 +46,6 @@ class BrokenConnectionError(Exception):
     def __init__(self, stage: str, detail: str) -> None:
         super().__init__(detail)
         self.stage = stage
-
-
-@attrs.frozen(kw_only=True)
-class Settings:
-    """How a lane treats its connections.
-
-    Attributes:
-        max_idle: Idle connections kept; those beyond are closed when their answer has come, in silence.
-        idle_for: Seconds after which an idle connection is not used again.
-        stale_after: A connection idle for so many seconds, which the server closes within `stale_within` seconds
-            instead of answering, was being closed when the request went out: it is sent once more, on a new one. A
-            connection in steady use, or one that breaks late, is no such case: the model may have run.
-        stale_within: See `stale_after`.
-    """
-
-    max_idle: int = 256
-    idle_for: float = 50.0
-    stale_after: float = 1.0
-    stale_within: float = 1.0
 
 
 class Desk:

@@ -22,11 +22,11 @@ from mme_sdk.runtime.transport.lane import (
     UNSENT,
     BrokenConnectionError,
     Desk,
-    Settings,
     poller,
     tls_context,
 )
 from mme_sdk.runtime.transport.parsing import BadAnswerError, Parser
+from mme_sdk.runtime.transport.settings import Settings
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 
 __all__ = ["LeanTransport"]
