@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mme_sdk.local.containers import Command
     from mme_sdk.local.control.settings import ControlSettings
     from mme_sdk.local.faults import Fault, Faults
     from mme_sdk.local.host import LocalCredentials, LocalSageMaker
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from mme_sdk.local.s3 import S3Server
 
 __all__ = [
+    "Command",
     "ControlSettings",
     "Fault",
     "Faults",
@@ -25,6 +27,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Command": "mme_sdk.local.containers",
     "ControlSettings": "mme_sdk.local.control.settings",
     "Fault": "mme_sdk.local.faults",
     "Faults": "mme_sdk.local.faults",

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.errors import InvalidInputError, MMEError
+from mme_sdk.local.containers import Command
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.host import LocalSageMaker
 from mme_sdk.local.hosting.settings import HostingSettings
@@ -33,6 +34,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", help="folder that keeps objects and resources (default: temporary)")
     parser.add_argument("--region", default="us-east-1", help="the region it claims to be (default us-east-1)")
     parser.add_argument(
+        "--image",
+        action="append",
+        default=[],
+        metavar="NAME=COMMAND",
+        help="the program that stands for an image, such as 'my-image=python server.py --port {port}'",
+    )
+    parser.add_argument(
         "--set",
         action="append",
         default=[],
@@ -51,6 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
             port=given.port,
             s3_port=given.s3_port,
             region=given.region,
+            images=_images(given.image),
             control=control,
             settings=settings,
         )
@@ -62,6 +71,16 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _images(assignments: list[str]) -> dict[str, Command]:
+    images = {}
+    for assignment in assignments:
+        name, _, command = assignment.partition("=")
+        if not name or not command:
+            raise InvalidInputError(f"--image {assignment} names no image or no command", hint="write NAME=COMMAND")
+        images[name] = Command(shlex.split(command))
+    return images
 
 
 def _settings(assignments: list[str]) -> tuple[ControlSettings, HostingSettings]:

@@ -274,6 +274,7 @@ class LocalSageMaker:
 
         from mme_sdk.local.async_inference import AsyncInference
         from mme_sdk.local.backdoor import Backdoor
+        from mme_sdk.local.containers import command_for
         from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
         from mme_sdk.local.dataplane import DataPlane
         from mme_sdk.local.server import Server
@@ -310,8 +311,12 @@ class LocalSageMaker:
             )
             hosting = self.hosting = self._make_hosting(context)
             started.push_async_callback(hosting.close)
+
+            def multi_model(image: str) -> bool:
+                return command_for(image, self._images).multi_model
+
             account = Account(account_id=self.account_id, region=self.region)
-            plane = ControlPlane(store, account, hosting, metrics, self._control, self.faults, utc_now)
+            plane = ControlPlane(store, account, hosting, metrics, self._control, self.faults, utc_now, multi_model)
             started.push_async_callback(plane.close)
             await plane.start()
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 from botocore.exceptions import ClientError
 
+from mme_sdk.local import Command, LocalSageMaker
+
+from .fakes import FakeHosting
 from .helpers import ROLE, make_config, make_endpoint, make_model, settle
 
 
@@ -153,6 +156,18 @@ def test_what_the_service_model_allows_and_sagemaker_refuses(sm, name):
     assert "serverless" in refused(sm.create_endpoint_config, EndpointConfigName=name, ProductionVariants=serverless)[1]
     both = {"PrimaryContainer": {"Image": "x"}, "Containers": [{"Image": "x"}]}
     assert "not both" in refused(sm.create_model, ModelName=f"{name}-2", ExecutionRoleArn=ROLE, **both)[1]
+
+
+def test_an_image_without_the_label_takes_no_multi_model_container(tmp_path, name):
+    images = {"plain": Command(["server"], multi_model=False)}
+    with LocalSageMaker(tmp_path, hosting=FakeHosting, images=images) as host:
+        sm = host.boto("sagemaker")
+        text = refused(lambda: make_model(sm, name, Image="plain"))[1]
+        assert text.startswith(
+            "Your Ecr Image plain does not contain required com.amazonaws.sagemaker.capabilities.multi"
+        )
+        make_model(sm, name, Image="plain", Mode="SingleModel")
+        sm.close()
 
 
 def test_what_is_not_there_says_so_by_name(sm):

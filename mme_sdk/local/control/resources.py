@@ -25,12 +25,20 @@ class Resources:
         store: Where documents live.
         account: Whose they are.
         now: The host's time.
+        multi_model: Whether an image carries the label of multi-model containers.
     """
 
-    def __init__(self, store: Store, account: Account, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        account: Account,
+        now: Callable[[], datetime],
+        multi_model: Callable[[str], bool] = lambda _image: True,
+    ) -> None:
         self.store = store
         self.account = account
         self.now = now
+        self._multi_model = multi_model
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
         """A document.
@@ -58,7 +66,7 @@ class Resources:
         """CreateModel."""
         name = params["ModelName"]
         self.refuse_existing("model", name)
-        check_model(params)
+        check_model(params, self._multi_model)
         arn = self.account.arn("model", name)
         self.tag_new(arn, params.pop("Tags", None))
         isolated = params.pop("EnableNetworkIsolation", False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mme_sdk.local.wire import ApiError
@@ -21,8 +21,12 @@ def containers_of(model: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [primary] if primary is not None else list(model.get("Containers", []))
 
 
-def check_model(params: Mapping[str, Any]) -> None:
+def check_model(params: Mapping[str, Any], multi_model: Callable[[str], bool]) -> None:
     """Check a CreateModel request.
+
+    Args:
+        params: The request.
+        multi_model: Whether an image carries the label of multi-model containers.
 
     Raises:
         ApiError: ValidationException.
@@ -40,6 +44,11 @@ def check_model(params: Mapping[str, Any]) -> None:
             _refuse("ModelDataUrl must be specified for a container in MultiModel mode.")
         if multi and "ModelDataSource" in container:
             _refuse("ModelDataSource is not supported for a container in MultiModel mode.")
+        if multi and not multi_model(container.get("Image", "")):
+            _refuse(
+                f"Your Ecr Image {container.get('Image')} does not contain required "
+                "com.amazonaws.sagemaker.capabilities.multi-models=true Docker label(s)."
+            )
         if "MultiModelConfig" in container and not multi:
             _refuse("MultiModelConfig can only be specified for a container in MultiModel mode.")
     if sum(container.get("Mode") == "MultiModel" for container in containers) > 1:

@@ -76,6 +76,7 @@ class ControlPlane:
         settings: How long things take.
         faults: Trouble on demand.
         now: The host's time.
+        multi_model: Whether an image carries the label of multi-model containers.
         sleep: Waits on the event loop.
     """
 
@@ -88,9 +89,11 @@ class ControlPlane:
         settings: ControlSettings,
         faults: Faults,
         now: Callable[[], datetime],
+        multi_model: Callable[[str], bool] = lambda _image: True,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self.endpoints = Endpoints(Resources(store, account, now), hosting, settings, faults, sleep)
+        resources = Resources(store, account, now, multi_model)
+        self.endpoints = Endpoints(resources, hosting, settings, faults, sleep)
         cloudwatch = CloudWatch(metrics, store, account, now, settings.minute)
         autoscaling = AutoScaling(store, account, cloudwatch, now, self.endpoints.size)
         self.endpoints.ringing = cloudwatch.ringing
@@ -99,7 +102,7 @@ class ControlPlane:
             store, autoscaling, cloudwatch, now, settings.minute, self.endpoints.size, self.endpoints.resize
         )
         self.services: tuple[Service, ...] = (
-            _SageMaker(Resources(store, account, now), self.endpoints),
+            _SageMaker(resources, self.endpoints),
             cloudwatch,
             autoscaling,
             Sts(account),

@@ -1,0 +1,50 @@
+"""The pytest plugin, in a test suite of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+SUITE = """
+import boto3
+import pytest
+from mme_sdk.local import Fault
+
+
+def test_client_bucket_and_faults(mme_client, mme_bucket, mme_faults, mme_local):
+    s3 = mme_local.boto("s3")
+    s3.put_object(Bucket=mme_bucket, Key="left/behind", Body=b"x")
+    mme_faults.add(Fault(kind="throttle"))
+    assert mme_local.faults.list()
+    assert mme_client.region == "us-east-1"
+    s3.close()
+
+
+def test_faults_are_lifted_and_buckets_gone(mme_local, mme_environment):
+    assert mme_local.faults.list() == {}
+    s3 = boto3.client("s3")
+    assert s3.list_buckets()["Buckets"] == []
+    s3.close()
+    sts = boto3.client("sts")
+    assert sts.get_caller_identity()["Account"] == "111122223333"
+    sts.close()
+"""
+CONFTEST = """
+import pytest
+
+pytest_plugins = ["mme_sdk.testing"]
+
+
+@pytest.fixture(scope="session")
+def mme_local_options():
+    return {"account_id": "111122223333"}
+"""
+
+
+def test_a_suite_of_somebody_else(tmp_path):
+    (tmp_path / "conftest.py").write_text(CONFTEST)
+    (tmp_path / "test_theirs.py").write_text(SUITE)
+    (tmp_path / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\n")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
