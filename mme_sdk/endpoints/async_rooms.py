@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import builtins
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 
 from mme_sdk.aws import Aws
-from mme_sdk.endpoints import applying, check, creating, flows, reading
+from mme_sdk.endpoints import applying, check, creating, flows, orphans, preflight, reading
 from mme_sdk.endpoints.applying import Plan
 from mme_sdk.endpoints.async_handle import AsyncEndpoint
 from mme_sdk.endpoints.deleting import Deletion
 from mme_sdk.endpoints.deployment import Deployment
 from mme_sdk.endpoints.description import EndpointDescription
+from mme_sdk.endpoints.orphans import Orphan
+from mme_sdk.endpoints.preflight import Preflight
 from mme_sdk.endpoints.rooms import _exists_already
-from mme_sdk.endpoints.spec import EndpointSpec
+from mme_sdk.endpoints.spec import EndpointSpec, HasUri
 from mme_sdk.endpoints.waiting import ProgressCallback
 from mme_sdk.protocols import AsyncInvoker
+from mme_sdk.shapes import ModelVersion
 
 __all__ = ["AsyncEndpoints"]
 
@@ -95,6 +99,64 @@ class AsyncEndpoints:
         )
         seen = await self.aws.arun(flow)
         return AsyncEndpoint(self, seen.name, seen=seen)
+
+    async def to_multi_model(
+        self,
+        name: str,
+        models: str | HasUri,
+        *,
+        target_model: str | None = None,
+        instance_type: str | None = None,
+        deployment: Deployment | None = None,
+        timeout: float = 3600,
+        progress: ProgressCallback | bool = False,
+    ) -> AsyncEndpoint:
+        """Turn a single-model endpoint into a multi-model one; see `Endpoints.to_multi_model`."""
+        flow = flows.to_multi_model(
+            name,
+            models if isinstance(models, str) else models.uri,
+            target_model=target_model,
+            instance_type=instance_type,
+            deployment=deployment,
+            timeout=timeout,
+            now=self.aws.async_clock.monotonic,
+            progress=progress,
+        )
+        return AsyncEndpoint(self, name, seen=await self.aws.arun(flow))
+
+    async def to_single_model(
+        self,
+        name: str,
+        model: str | ModelVersion,
+        *,
+        instance_type: str | None = None,
+        deployment: Deployment | None = None,
+        timeout: float = 3600,
+        progress: ProgressCallback | bool = False,
+    ) -> AsyncEndpoint:
+        """Turn a multi-model endpoint into a single-model one; see `Endpoints.to_single_model`."""
+        flow = flows.to_single_model(
+            name,
+            model,
+            instance_type=instance_type,
+            deployment=deployment,
+            timeout=timeout,
+            now=self.aws.async_clock.monotonic,
+            progress=progress,
+        )
+        return AsyncEndpoint(self, name, seen=await self.aws.arun(flow))
+
+    async def preflight(self, spec: EndpointSpec) -> Preflight:
+        """Look at what a spec names before money is spent; see `Endpoints.preflight`."""
+        return await self.aws.arun(preflight.preflight(spec, self.aws.region))
+
+    async def orphans(self) -> builtins.list[Orphan]:
+        """Configurations and models that no endpoint uses; see `Endpoints.orphans`."""
+        return await self.aws.arun(orphans.find())
+
+    async def remove_orphans(self, found: Iterable[Orphan]) -> tuple[Orphan, ...]:
+        """Delete orphans; see `Endpoints.remove_orphans`."""
+        return await self.aws.arun(orphans.remove_all(found))
 
     async def delete(
         self,

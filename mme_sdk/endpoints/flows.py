@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints import applying, check, creating, deleting, reading, scaling, waiting
+from mme_sdk.endpoints import applying, check, creating, deleting, migrating, reading, scaling, waiting
 from mme_sdk.endpoints.applying import Plan
 from mme_sdk.endpoints.calls import Now
 from mme_sdk.endpoints.creating import Creation
@@ -15,6 +15,7 @@ from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.progress import callback
 from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
 from mme_sdk.endpoints.waiting import ProgressCallback
+from mme_sdk.shapes import ModelVersion
 
 __all__: list[str] = []
 
@@ -77,6 +78,40 @@ def rollback(
     with callback(progress) as told:
         yield from applying.rollback(name, to=to, deployment=deployment, timeout=timeout, now=now, progress=told)
     return (yield from describe(name))
+
+
+def to_multi_model(
+    name: str,
+    models: str,
+    *,
+    target_model: str | None,
+    instance_type: str | None,
+    deployment: Deployment | None,
+    timeout: float,
+    now: Now,
+    progress: Told,
+) -> Flow[EndpointDescription]:
+    """Copy a single-model endpoint's archive under a prefix and serve it from there."""
+    check.named("name", name)
+    check.s3("models", models, 1024)
+    spec = yield from migrating.to_multi_model(name, models, target_model, instance_type=instance_type)
+    return (yield from apply(spec, deployment=deployment, timeout=timeout, now=now, progress=progress))
+
+
+def to_single_model(
+    name: str,
+    model: str | ModelVersion,
+    *,
+    instance_type: str | None,
+    deployment: Deployment | None,
+    timeout: float,
+    now: Now,
+    progress: Told,
+) -> Flow[EndpointDescription]:
+    """Serve one archive of a multi-model endpoint alone."""
+    check.named("name", name)
+    spec = yield from migrating.to_single_model(name, model, instance_type=instance_type)
+    return (yield from apply(spec, deployment=deployment, timeout=timeout, now=now, progress=progress))
 
 
 def scale(

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import builtins
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from mme_sdk.aws import Aws
-from mme_sdk.endpoints import applying, check, creating, flows, reading
+from mme_sdk.endpoints import applying, check, creating, flows, orphans, preflight, reading
 from mme_sdk.endpoints.applying import Plan
 from mme_sdk.endpoints.deleting import Deletion
 from mme_sdk.endpoints.deployment import Deployment
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.handle import Endpoint
-from mme_sdk.endpoints.spec import EndpointSpec
+from mme_sdk.endpoints.orphans import Orphan
+from mme_sdk.endpoints.preflight import Preflight
+from mme_sdk.endpoints.spec import EndpointSpec, HasUri
 from mme_sdk.endpoints.waiting import ProgressCallback
 from mme_sdk.errors import ConflictError
 from mme_sdk.protocols import Invoker
+from mme_sdk.shapes import ModelVersion
 
 __all__ = ["Endpoints"]
 
@@ -172,6 +176,115 @@ class Endpoints:
         )
         seen = self.aws.run(flow)
         return Endpoint(self, seen.name, seen=seen)
+
+    def to_multi_model(
+        self,
+        name: str,
+        models: str | HasUri,
+        *,
+        target_model: str | None = None,
+        instance_type: str | None = None,
+        deployment: Deployment | None = None,
+        timeout: float = 3600,
+        progress: ProgressCallback | bool = False,
+    ) -> Endpoint:
+        """Turn a single-model endpoint into a multi-model one: its archive is copied under the prefix, then applied.
+
+        From the switch on, callers must name the model; `rollback` leads back.
+
+        Args:
+            name: The endpoint's name.
+            models: S3 prefix of the archives, or a model registry.
+            target_model: What the archive is called under the prefix; its own file name where None.
+            instance_type: Another instance type, where the present one cannot host many models.
+            deployment: How traffic moves; all at once where None.
+            timeout: Seconds to wait at most.
+            progress: Called at every look, or True for a progress bar.
+
+        Returns:
+            The handle.
+
+        Raises:
+            InvalidInputError: It is no single-model endpoint with one archive, or its image or instances cannot do it.
+            ConflictError: Another archive has this name under the prefix.
+            EndpointFailedError: The update was rolled back.
+        """
+        flow = flows.to_multi_model(
+            name,
+            models if isinstance(models, str) else models.uri,
+            target_model=target_model,
+            instance_type=instance_type,
+            deployment=deployment,
+            timeout=timeout,
+            now=self.aws.clock.monotonic,
+            progress=progress,
+        )
+        return Endpoint(self, name, seen=self.aws.run(flow))
+
+    def to_single_model(
+        self,
+        name: str,
+        model: str | ModelVersion,
+        *,
+        instance_type: str | None = None,
+        deployment: Deployment | None = None,
+        timeout: float = 3600,
+        progress: ProgressCallback | bool = False,
+    ) -> Endpoint:
+        """Turn a multi-model endpoint into a single-model one that serves one of its archives, from where it lies.
+
+        Args:
+            name: The endpoint's name.
+            model: Target model, or a registered version.
+            instance_type: Another instance type.
+            deployment: How traffic moves; all at once where None.
+            timeout: Seconds to wait at most.
+            progress: Called at every look, or True for a progress bar.
+
+        Returns:
+            The handle.
+
+        Raises:
+            ModelNotFoundError: There is no such archive under its prefix.
+            InvalidInputError: It is no multi-model endpoint with one variant and one container.
+            EndpointFailedError: The update was rolled back.
+        """
+        flow = flows.to_single_model(
+            name,
+            model,
+            instance_type=instance_type,
+            deployment=deployment,
+            timeout=timeout,
+            now=self.aws.clock.monotonic,
+            progress=progress,
+        )
+        return Endpoint(self, name, seen=self.aws.run(flow))
+
+    def preflight(self, spec: EndpointSpec) -> Preflight:
+        """Look at the name, role, archives, images and quotas of a spec before money is spent.
+
+        Args:
+            spec: What would be created.
+
+        Returns:
+            What was found: `ok`, `failed` or `unknown` for each; `.check()` raises what is known to fail.
+        """
+        return self.aws.run(preflight.preflight(spec, self.aws.region))
+
+    def orphans(self) -> builtins.list[Orphan]:
+        """Configurations and models that no endpoint uses, oldest first; nothing is deleted.
+
+        What an endpoint's last update replaced is not among them, since `rollback` needs it.
+        """
+        return self.aws.run(orphans.find())
+
+    def remove_orphans(self, found: Iterable[Orphan]) -> tuple[Orphan, ...]:
+        """Delete orphans that `orphans()` found; those that are used by now are left.
+
+        Returns:
+            What was deleted.
+        """
+        return self.aws.run(orphans.remove_all(found))
 
     def delete(
         self,

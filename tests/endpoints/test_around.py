@@ -1,0 +1,249 @@
+"""What surrounds an endpoint's life: migration, orphans, preflight, policies."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import Any
+
+import attrs
+import pytest
+
+from mme_sdk.aws import Aws, Call
+from mme_sdk.endpoints import AsyncEndpoints, Autoscaling, Endpoints, policies
+from mme_sdk.errors import (
+    AccessDeniedError,
+    ConflictError,
+    InvalidInputError,
+    MMEError,
+    ModelNotFoundError,
+)
+from mme_sdk.shapes import ModelVersion
+
+from .conftest import bound
+from .helpers import IMAGE, NOTHING, Awaited, NoInvoker, multi, resources, single
+
+ROLE_NAME = "sagemaker-execution"
+
+
+@pytest.fixture
+def stored(plane, way, bucket_name):
+    """A bucket with one archive."""
+    s3 = way.client("s3")
+    s3.create_bucket(Bucket=bucket_name)
+    s3.put_object(Bucket=bucket_name, Key="single/fraud.tar.gz", Body=b"archive")
+    return bucket_name
+
+
+def keys(way, bucket):
+    return [one["Key"] for one in way.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+
+def test_single_becomes_multi_with_its_archive_under_the_prefix_and_back(room, way, name, stored):
+    room.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=20)
+    handle = room.to_multi_model(name, f"s3://{stored}/prod", target_model="fraud/v1.tar.gz", timeout=20)
+    seen = handle.describe()
+    assert (seen.mode, seen.model_data) == ("MultiModel", f"s3://{stored}/prod/")
+    assert keys(way, stored) == ["prod/fraud/v1.tar.gz", "single/fraud.tar.gz"]
+    with pytest.raises(InvalidInputError, match="multi-model endpoint already"):
+        room.to_multi_model(name, f"s3://{stored}/prod/")
+
+    with pytest.raises(ModelNotFoundError, match=r"prod/fraud/v2\.tar\.gz"):
+        room.to_single_model(name, "fraud/v2.tar.gz")
+    version = ModelVersion(name="fraud", version="v1", target_model="fraud/v1.tar.gz", uri="")
+    seen = room.to_single_model(name, version, instance_type="ml.g5.12xlarge", timeout=20).describe()
+    assert (seen.mode, seen.model_data) == ("SingleModel", f"s3://{stored}/prod/fraud/v1.tar.gz")
+    assert seen.variants[0].instance_type == "ml.g5.12xlarge"
+    with pytest.raises(InvalidInputError, match="single-model endpoint already"):
+        room.to_single_model(name, "fraud/v1.tar.gz")
+    with pytest.raises(InvalidInputError, match="cannot host a multi-model endpoint"):
+        room.to_multi_model(name, f"s3://{stored}/prod/")
+
+
+def test_migration_never_replaces_an_archive(room, way, name, stored):
+    way.client("s3").put_object(Bucket=stored, Key="prod/fraud.tar.gz", Body=b"another archive")
+    room.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=20)
+    with pytest.raises(ConflictError, match="is another archive"):
+        room.to_multi_model(name, f"s3://{stored}/prod/")
+    assert way.client("s3").get_object(Bucket=stored, Key="prod/fraud.tar.gz")["Body"].read() == b"another archive"
+    assert room.describe(name).mode == "SingleModel"
+    # The same archive is there already: nothing to copy, nothing in the way.
+    way.client("s3").put_object(Bucket=stored, Key="again/fraud.tar.gz", Body=b"archive")
+    assert room.to_multi_model(name, f"s3://{stored}/again/", timeout=20).describe().mode == "MultiModel"
+
+
+def test_migration_refuses_what_it_cannot_carry(room, name, stored):
+    room.apply(single(name, artifact=None), timeout=20)
+    with pytest.raises(InvalidInputError, match="has no archive"):
+        room.to_multi_model(name, f"s3://{stored}/prod/")
+    kmeans = "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1"
+    room.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", image=kmeans), timeout=20)
+    with pytest.raises(InvalidInputError, match="kmeans:1 cannot serve many models"):
+        room.to_multi_model(name, f"s3://{stored}/prod/")
+
+
+def test_orphans_are_found_and_removed_and_nothing_else(room, aws, name):
+    room.apply(multi(name), timeout=20)
+    room.apply(multi(name, environment={"A": "1"}), timeout=20)  # the first one is kept for rollback
+    used = resources(aws)
+    client = aws.client("sagemaker")
+    requests = multi("left-behind").to_requests()
+    client.create_model(**requests.models[0])
+    client.create_endpoint_config(**requests.config)
+    client.create_model(**(requests.models[0] | {"ModelName": "by-hand"}))
+    found = room.orphans()
+    assert [(one.kind, one.name, one.made_for) for one in found] == [
+        ("config", requests.config_name, "left-behind"),
+        ("model", requests.model_names[0], "left-behind"),
+        ("model", "by-hand", None),
+    ]
+    with pytest.raises(InvalidInputError, match="wants what endpoints"):
+        room.remove_orphans(["by-hand"])
+    adopted = requests.config | {"EndpointConfigName": "adopted"}
+    client.create_endpoint_config(**adopted)
+    client.create_endpoint(EndpointName="adopting", EndpointConfigName="adopted")
+    assert [one.name for one in room.remove_orphans(found)] == [requests.config_name, "by-hand"]
+    room.delete("adopting", timeout=20)
+    room.remove_orphans(room.orphans())
+    assert resources(aws) == used
+
+
+class Telling(Aws):
+    """Answers for the services that the embedded SageMaker does not have."""
+
+    answers: dict[str, Any] = {}
+
+    def send(self, call: Call) -> Any:
+        if call.service not in ("iam", "ecr", "service-quotas"):
+            return super().send(call)
+        answer = self.answers[call.operation]
+        if isinstance(answer, MMEError):
+            raise answer
+        return answer
+
+
+TRUSTING = {"Role": {"AssumeRolePolicyDocument": policies.trust()}}
+GOOD = {
+    "get_role": TRUSTING,
+    "describe_images": {},
+    "list_service_quotas": {"Quotas": [{"QuotaName": "ml.m5.xlarge for endpoint usage", "Value": 4.0}]},
+}
+
+
+@pytest.fixture(params=["sync", "async"])
+def telling(request, plane, aws):
+    way = bound(plane, Telling)
+    way.answers = dict(GOOD)
+    with asyncio.Runner() as runner:
+        room = (
+            Endpoints(way, NoInvoker())
+            if request.param == "sync"
+            else Awaited(AsyncEndpoints(way, NoInvoker()), runner)
+        )
+        yield room, way.answers
+    way.close()
+
+
+def verdicts(report):
+    return {one.subject.partition(" ")[0]: one.verdict for one in report.findings}
+
+
+def test_preflight_of_what_would_come_up(telling, name, stored):
+    room, _ = telling
+    report = room.preflight(multi(name, models=f"s3://{stored}/single/"))
+    assert verdicts(report) == dict.fromkeys(("name", "role", "models", "image", "quota"), "ok")
+    assert "1 archives are there" in repr(report)
+    report.check()
+    assert room.preflight(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", instance_type="ml.m5.xlarge")).ok
+
+
+def test_preflight_says_everything_that_is_wrong(telling, name, stored):
+    room, answers = telling
+    room.apply(multi(name), timeout=20)
+    answers["get_role"] = {"Role": {"AssumeRolePolicyDocument": "{}"}}
+    answers["describe_images"] = MMEError("no such image", code="ImageNotFoundException")
+    report = room.preflight(multi(name, models=f"s3://{stored}-absent/", autoscaling=Autoscaling(min=2, max=5)))
+    assert verdicts(report) == dict.fromkeys(("name", "role", "models", "image", "quota"), "failed")
+    with pytest.raises(InvalidInputError, match="would not come up") as caught:
+        report.check()
+    assert len(caught.value.message.splitlines()) == 6
+    assert not report.ok
+
+
+def test_preflight_of_a_missing_archive_another_region_and_no_role(telling, name, stored):
+    room, answers = telling
+    answers["get_role"] = MMEError("not found", code="NoSuchEntity")
+    elsewhere = IMAGE.replace("us-east-1", "eu-west-1")
+    report = room.preflight(single(name, artifact=f"s3://{stored}/no.tar.gz", image=elsewhere))
+    assert {key: verdicts(report)[key] for key in ("role", "models", "image")} == dict.fromkeys(
+        ("role", "models", "image"), "failed"
+    )
+    assert "it is in eu-west-1, the endpoint would be in us-east-1" in repr(report)
+
+
+def test_preflight_does_not_fail_for_what_it_may_not_see(telling, name, stored):
+    room, answers = telling
+    for operation in answers:
+        answers[operation] = AccessDeniedError("not for you")
+    report = room.preflight(multi(name, models=f"s3://{stored}/empty/"))
+    assert verdicts(report) == {"name": "ok", "role": "unknown", "models": "ok", "image": "unknown", "quota": "unknown"}
+    assert report.ok
+    prebuilt = attrs.evolve(
+        multi(
+            name,
+            models=f"s3://{stored}/empty/",
+            image="683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3",
+        )
+    )
+    assert verdicts(room.preflight(prebuilt))["image"] == "ok"
+
+
+def statement(document, sid):
+    return next(one for one in document["Statement"] if one["Sid"] == sid)
+
+
+def test_the_execution_role_reads_its_prefix_and_lists_only_it():
+    document = policies.execution_role("s3://ml-models/prod", image=IMAGE, vpc=True)
+    assert statement(document, "ReadModels")["Resource"] == "arn:aws:s3:::ml-models/prod/*"
+    listing = statement(document, "SeeMissingModels")
+    assert (listing["Action"], listing["Resource"]) == ("s3:ListBucket", "arn:aws:s3:::ml-models")
+    assert listing["Condition"] == {"StringLike": {"s3:prefix": ["prod/*"]}}
+    assert statement(document, "PullImage")["Resource"] == "arn:aws:ecr:us-east-1:123456789012:repository/mme"
+    assert statement(document, "JoinVpc")["Resource"] == "*"
+    archive = policies.execution_role("s3://ml-models/prod/fraud.tar.gz", partition="aws-cn")
+    assert statement(archive, "ReadModels")["Resource"] == "arn:aws-cn:s3:::ml-models/prod/fraud.tar.gz"
+    key = "arn:aws:kms:us-east-1:123456789012:key/1"
+    assert statement(policies.execution_role("s3://ml-models", kms_key=key), "ReadEncrypted")["Resource"] == key
+    assert "Condition" not in statement(policies.execution_role("s3://ml-models"), "SeeMissingModels")
+
+
+def test_an_invoker_reaches_its_own_models_alone():
+    document = policies.invoker("Scoring", target_models=["team_a/*"], region="eu-west-1", account_id="123456789012")
+    one = statement(document, "Invoke")
+    assert one["Resource"] == [
+        "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/Scoring",
+        "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/scoring",
+    ]
+    assert one["Condition"] == {"StringLike": {"sagemaker:TargetModel": ["team_a/*"]}}
+    assert "Condition" not in statement(policies.invoker("scoring"), "Invoke")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: policies.execution_role("ml-models"), "prefix: 'ml-models' is not an S3 address"),
+        (lambda: policies.execution_role("s3://ml-models", image="mine"), "image: 'mine' is no image in ECR"),
+        (lambda: policies.execution_role("s3://ml-models", kms_key="alias/x"), "kms_key: 'alias/x' is no key ARN"),
+        (lambda: policies.invoker("a b"), "endpoint: 'a b' may only have"),
+        (lambda: policies.invoker("a", target_models=[]), "target_models: no pattern at all"),
+        (lambda: policies.invoker("a", target_models="/x"), "target_models: '/x' matches no target model"),
+        (lambda: policies.invoker("a", target_models=["../x"]), "target_models: '../x' matches no target model"),
+    ],
+)
+def test_policies_refuse_what_would_allow_nothing_or_too_much(make, message):
+    with pytest.raises(InvalidInputError, match=re.escape(message)):
+        make()
+
+
+def test_nothing_is_left_of_these_tests(aws):
+    assert resources(aws) == NOTHING
