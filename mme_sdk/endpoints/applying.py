@@ -9,7 +9,7 @@ import attrs
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import autoscaling, creating, deleting
 from mme_sdk.endpoints.calls import Now, absent_ok, look, look_if_there, patiently, sagemaker
-from mme_sdk.endpoints.deployment import Deployment, check_fits, to_request
+from mme_sdk.endpoints.deployment import Deployment, check_fits, pick, to_request
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.differences import Change, differences
 from mme_sdk.endpoints.making import Made, make_config, remove, unmake
@@ -115,7 +115,8 @@ def apply(
         return todo
     live = todo.live
     if todo.action == "update":
-        check_fits(deployment, _spec_or_none(live), spec)
+        old = _spec_or_none(live)
+        check_fits(deployment, old, spec)
         requests = spec.to_requests()
         made = yield from make_config(requests, spec.name)
         yield from _switch(
@@ -123,7 +124,7 @@ def apply(
             spec,
             requests.config_name,
             made=made,
-            deployment=deployment,
+            deployment=deployment or pick(old, spec),
             capture_changes=any(one.field.startswith("data_capture") for one in todo.changes),
             timeout=_left(deadline, now),
             now=now,
@@ -170,13 +171,14 @@ def rollback(
     if config is None:
         raise ConflictError(f"there is no endpoint configuration {to} to go back to", endpoint=name)
     spec = spec_of_config(name, config, (yield from models_of(name, config)), live.tags or {})
-    check_fits(deployment, _spec_or_none(live), spec)
+    old = _spec_or_none(live)
+    check_fits(deployment, old, spec)
     yield from _switch(
         live,
         spec,
         to,
         made=(),
-        deployment=deployment,
+        deployment=deployment or pick(old, spec),
         capture_changes=True,
         timeout=timeout,
         now=now,

@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mme_sdk.endpoints import check
+from mme_sdk.endpoints import check, instances
 from mme_sdk.endpoints.spec import EndpointSpec
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["BlueGreen", "Deployment", "Rolling", "check_fits", "to_request"]
+__all__ = ["BlueGreen", "Deployment", "Rolling", "check_fits", "pick", "to_request"]
 
 
 def _alarms(_: Any, attribute: attrs.Attribute[Any], value: tuple[Any, ...]) -> None:
@@ -128,3 +128,18 @@ def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: End
         raise InvalidInputError(
             "deployment: the variants' names must stay the same", hint="leave deployment out to change them"
         )
+
+
+def pick(old: EndpointSpec | None, new: EndpointSpec) -> Deployment | None:
+    """The deployment for an update that names none; None is SageMaker's own, all at once.
+
+    A second fleet of accelerators is often not to be had, so they are replaced batch by batch. Not where the hosting
+    mode changes: both modes at once would refuse half of the requests.
+    """
+    if old is None or old.mode != new.mode or len(new.variants) != 1 or len(old.variants) != 1:
+        return None
+    before, after = old.variants[0], new.variants[0]
+    if before.name != after.name or before.instance_type is None or after.instance_type is None:
+        return None
+    scarce = instances.accelerator(after.instance_type) == "gpu"
+    return Rolling() if scarce and before.instance_count > 1 else None

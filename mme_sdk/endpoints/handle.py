@@ -217,7 +217,7 @@ class Endpoint(Handle):
 
         Args:
             to: Name of another endpoint configuration to go to.
-            deployment: How traffic moves; all at once where None.
+            deployment: How traffic moves; chosen as for `apply` where None.
             timeout: Seconds to wait at most.
             progress: Called at every look, or True for a progress bar.
 

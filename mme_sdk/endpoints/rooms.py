@@ -158,7 +158,8 @@ class Endpoints:
 
         Args:
             wanted: A spec, or a plan that was looked at.
-            deployment: `BlueGreen(…)` or `Rolling(…)`; all at once where None.
+            deployment: `BlueGreen(…)` or `Rolling(…)`. Where None, GPU fleets of several instances are replaced batch
+                by batch, all others all at once.
             timeout: Seconds to wait at most.
             progress: Called at every look, or True for a progress bar.
 
@@ -197,7 +198,7 @@ class Endpoints:
             models: S3 prefix of the archives, or a model registry.
             target_model: What the archive is called under the prefix; its own file name where None.
             instance_type: Another instance type, where the present one cannot host many models.
-            deployment: How traffic moves; all at once where None.
+            deployment: How traffic moves; chosen as for `apply` where None.
             timeout: Seconds to wait at most.
             progress: Called at every look, or True for a progress bar.
 
@@ -237,7 +238,7 @@ class Endpoints:
             name: The endpoint's name.
             model: Target model, or a registered version.
             instance_type: Another instance type.
-            deployment: How traffic moves; all at once where None.
+            deployment: How traffic moves; chosen as for `apply` where None.
             timeout: Seconds to wait at most.
             progress: Called at every look, or True for a progress bar.
 

@@ -30,6 +30,8 @@ def test_the_life_of_an_endpoint(room, aws, name):
     assert [one.name for one in room.list()] == [name]
     assert [one.name for one in room.list("no-such")] == []
     assert repr(room.get(name)) == repr(handle)
+    assert "<th style='text-align:left'>status</th><td>InService</td>" in handle._repr_html_()
+    assert repr(room.handle(name)).startswith(f"Endpoint(name='{name}', status='?', mode='?'")
 
     would = handle.delete(dry_run=True)
     assert [one.kind for one in would.removed] == ["endpoint", "config", "model"]
