@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from botocore.exceptions import ClientError
 
@@ -138,8 +140,13 @@ def test_lists_are_filtered_sorted_and_paged(sm, name):
     assert found == sorted(names)
     latest = sm.list_models(NameContains=name)["Models"]
     assert [one["ModelName"] for one in latest] == names[::-1]
-    after = sm.list_models(NameContains=name, CreationTimeAfter=latest[1]["CreationTime"])["Models"]
-    assert [one["ModelName"] for one in after] == [names[2]]
+    hour, made = timedelta(hours=1), latest[0]["CreationTime"]
+    for limits, count in (
+        ({"CreationTimeAfter": made - hour, "CreationTimeBefore": made + hour}, 3),
+        ({"CreationTimeAfter": made + hour}, 0),
+        ({"CreationTimeBefore": made - hour}, 0),
+    ):
+        assert len(sm.list_models(NameContains=name, **limits)["Models"]) == count
     assert refused(sm.list_models, NextToken="nonsense")[0] == "ValidationException"
 
 

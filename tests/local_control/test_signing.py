@@ -23,7 +23,9 @@ PATH = "/endpoints/a%20b/invocations"
 def signed(*, secret="secret", region="us-east-1", at=None, path=PATH, body=b"payload", monkeypatch, **headers):
     request = AWSRequest(method="POST", url=f"http://127.0.0.1:4567{path}", data=body, headers=headers)
     if at is not None:
-        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: at)
+        monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: at, raising=False)
+        fixed = type("Fixed", (datetime,), {"utcnow": classmethod(lambda cls: at)})  # as botocore 1.40 asks
+        monkeypatch.setattr("botocore.auth.datetime", type("Module", (), {"datetime": fixed}))
     SigV4Auth(Credentials("AK", secret), "sagemaker", region).add_auth(request)
     monkeypatch.undo()
     prepared = {name.lower(): value for name, value in request.headers.items()}
