@@ -1,0 +1,53 @@
+"""The `sagemaker<3` package's MultiDataModel works against the host, unmodified: only the environment says where it is.
+
+It is run by the interpreter named by `MME_SAGEMAKER2_PYTHON` (`python -m venv .venv-sagemaker2` and
+`pip install 'sagemaker<3'` make one), since its 60 dependencies are at odds with newer tools.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+OUTSIDE = Path(os.environ.get("MME_SAGEMAKER2_PYTHON", ".venv-sagemaker2/bin/python"))
+JOB = Path(__file__).with_name("multi_data_model.py")
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not OUTSIDE.exists(), reason=f"no interpreter with sagemaker<3 at {OUTSIDE}"),
+]
+
+
+def archive(path: Path, factor: int) -> Path:
+    code = f"def model_fn(folder): return {factor}\ndef predict_fn(data, model): return [model * one for one in data]\n"
+    with tarfile.open(path, "w:gz") as tar:
+        info = tarfile.TarInfo("code/inference.py")
+        info.size = len(code)
+        tar.addfile(info, io.BytesIO(code.encode()))
+    return path
+
+
+def test_add_deploy_predict_list_update_and_delete(local, bucket, tmp_path):
+    environment = {"PATH": os.defpath, "HOME": str(tmp_path), "SAGEMAKER_SUPPRESS_V2_WARNING": "1", **local.environ()}
+    archives = [str(archive(tmp_path / f"{factor}.tar.gz", factor)) for factor in (2, 3)]
+    done = subprocess.run(
+        [str(OUTSIDE.absolute()), str(JOB), bucket, *archives],
+        env=environment,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout[done.stdout.index("{") :])
+    assert said["added"] == f"s3://{bucket}/models/double.tar.gz"
+    assert (said["first"], said["second"], said["after"]) == ([2, 4], [3, 6], [10])
+    assert said["listed"] == ["double.tar.gz", "more/triple.tar.gz"]
+    assert said["counts"] == [2]
