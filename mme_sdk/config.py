@@ -76,8 +76,8 @@ class ColdStart:
         expected: Seconds that a load takes, for a model of which nothing is known.
         bandwidth: Bytes a second at which an archive of known size is fetched and loaded, until loads were seen.
         overhead: Seconds a load takes besides its bytes, until loads were seen.
-        look_cost: Seconds of waiting that one more attempt is worth; more makes the waits longer and the looks fewer.
-            At least 1 % and at most 5 % of the load time.
+        look_cost: What one more attempt is worth, as a share of the load time: it may reach another instance and start
+            another load there. More makes the waits longer and the attempts fewer.
         warm_for: Seconds after an answer for which a model is taken to be loaded; learned from there on.
         slots: Models of one endpoint that may be cold-started at a time, to begin with; adapts to what the fleet bears.
         max_slots: The most of them.
@@ -89,10 +89,10 @@ class ColdStart:
         4
     """
 
-    expected: float = attrs.field(default=8.0, validator=_positive)
+    expected: float = attrs.field(default=4.0, validator=_positive)
     bandwidth: float = attrs.field(default=100e6, validator=_positive)
     overhead: float = attrs.field(default=2.0, validator=_positive)
-    look_cost: float = attrs.field(default=1.0, validator=_positive)
+    look_cost: float = attrs.field(default=0.1, validator=_positive)
     warm_for: float = attrs.field(default=300.0, validator=_positive)
     slots: int = attrs.field(default=4, validator=_positive)
     max_slots: int = attrs.field(default=64, validator=_positive)

@@ -104,7 +104,12 @@ class Attempts:
         """
         settings, endpoint = self.settings, self.endpoint
         clock, timeouts = settings.clock, settings.timeouts
-        warm = self.request.target_model is None or self.began - self.model.last_ok < endpoint.horizon
+        target = self.request.target_model
+        warm = target is None or (
+            # Those who waited for it go first, and not all at once.
+            self.began - self.model.last_ok < endpoint.horizon
+            and not settings.memory.flights.busy((endpoint.name, target))
+        )
         try:
             if not warm:
                 self._refuse_blocked()

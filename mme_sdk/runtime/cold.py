@@ -43,7 +43,8 @@ class ColdWait:
         self._leased = False
         self._landed = False
         self.met = False
-        self.seat = call.settings.memory.flights.join((call.request.endpoint, call.request.target_model or ""))
+        key = (call.request.endpoint, call.request.target_model or "")
+        self.seat = call.settings.memory.flights.join(key, call.endpoint.pace)
 
     def may_act(self) -> Generator[Step, Any, None]:
         """Wait until this call may send: it leads and its next look is due, or the leader was answered.
@@ -59,9 +60,9 @@ class ColdWait:
             if seat.role is Role.WAITS:
                 yield Wait(seat, left)
                 continue
-            if self._slot is None:
+            if self._slot is None and (self.met or not self._probably_loaded()):
                 self._slot = call.endpoint.slots.take()
-            if not self._slot.granted:
+            if self._slot is not None and not self._slot.granted:
                 yield Wait(self._slot, left)
                 continue
             if not self._leased:
@@ -89,12 +90,16 @@ class ColdWait:
             ModelNotReadyError: The deadline leaves no time for another look.
         """
         call, seat, flight = self._call, self.seat, self.seat.flight
-        seat.cold()
+        if seat.role is Role.GOES:
+            call.endpoint.pace.spilled()
+            seat.cold()
         first, self.met = not self.met, True
         spilled = flight.looks < _SPILL_LOOKS and at - call.model.last_ok < _SPILL
         if seat.role is Role.LEADS:
             if flight.cold_since is None:
                 flight.cold_since = at
+                if not spilled:
+                    call.endpoint.first_look(warm=False)
             flight.looks += 1
             flight.last_cold = now
             thought = self._thought()
@@ -122,19 +127,28 @@ class ColdWait:
         """The model answered: learn from it, and let the others go."""
         call, seat, flight = self._call, self.seat, self.seat.flight
         model, took = call.model, now - at
-        slow: bool | None = None
+        measure: tuple[float, float] | None = None
         if seat.role is Role.LEADS:
             if flight.cold_since is not None:
-                load = self._load_time(at, now)
-                slow = load > 2 * self._thought().median
-                self._learn(load, finished=True)
+                shortest, longest = self._load_time(at, now)
+                unit = call.settings.memory.estimates.by_bytes(model.size)
+                measure = (shortest / unit, longest / unit)
+                self._learn((shortest + longest) / 2, finished=True)
             elif self._longer_than_usual(took):
                 self.met, model.pending = True, took
-            elif model.loaded:
-                call.endpoint.kept(call.began - model.last_ok)
+                call.endpoint.first_look(warm=False)
+            else:
+                call.endpoint.first_look(warm=True)
+                if model.loaded:
+                    call.endpoint.kept(call.began - model.last_ok)
+        elif call.endpoint.latency is not None and self._longer_than_usual(took):
+            call.endpoint.pace.spilled()
+        else:
+            call.endpoint.pace.as_usual()
+            call.endpoint.succeeded(took)
         self._landed = True
         model.loaded, model.last_ok, model.failures = True, now, 0
-        self._give_back_slot(slow)
+        self._give_back_slot(measure)
         seat.ready()
 
     def leave(self) -> Generator[Step, Any, None]:
@@ -155,7 +169,7 @@ class ColdWait:
             return _AFTER_HELD
         if spilled:
             return 0.1 + 0.9 * rng.random()
-        cost = min(max(self._call.settings.memory.cold.look_cost, 0.01 * thought.median), 0.05 * thought.median)
+        cost = self._call.settings.memory.cold.look_cost * thought.median
         planned = next_look(elapsed, median=thought.median, sigma=thought.sigma, cost=cost)
         return planned * (0.95 + 0.1 * rng.random())
 
@@ -176,25 +190,34 @@ class ColdWait:
             finished=finished,
         )
 
-    def _load_time(self, at: float, now: float) -> float:
-        """Between the last look that found it cold and the answer; the middle, where more is not known."""
+    def _load_time(self, at: float, now: float) -> tuple[float, float]:
+        """What the load took at least and at most: it ended between the last look that found it cold and the answer."""
         flight, usual = self.seat.flight, self._call.endpoint.latency or 0.0
         since = flight.cold_since or at
         last_cold = flight.last_cold if flight.last_cold is not None else at
         if now - at > max(_HELD, 3 * usual):
-            return max(now - usual - since, 1e-3)  # the server held the request until the model was there
-        return max((last_cold + at) / 2 - since, 1e-3)
+            held = max(now - usual - since, 1e-3)  # the server held the request until the model was there
+            return held, held
+        return max(last_cold - since, 1e-3), max(at - since, 1e-3)
 
     def _longer_than_usual(self, took: float) -> bool:
         """Whether a first answer probably included the load; there is no telling for sure."""
         return _longer(took, self._call.endpoint)
 
+    def _probably_loaded(self) -> bool:
+        """Whether a first look will probably start no load: then it need not queue behind those that do.
+
+        Other processes keep models warm that this one has not called for long, or never: how often that is so, shows.
+        """
+        endpoint = self._call.endpoint
+        return endpoint.found_warm > 0.5 or self._call.began - self._call.model.last_ok < 2 * endpoint.horizon
+
     def _margin(self) -> float:
         return min(max(_LAST_LOOK, 3 * (self._call.endpoint.latency or 0.0)), self._call.deadline / 5)
 
-    def _give_back_slot(self, slow: bool | None) -> None:
+    def _give_back_slot(self, load: tuple[float, float] | None) -> None:
         if self._slot is not None:
-            self._slot.give_back(slow)
+            self._slot.give_back(load)
             self._slot = None
 
     def _lease(self) -> Generator[Step, Any, None]:
@@ -204,9 +227,8 @@ class ColdWait:
             self._leased = True
             return
         target = call.request.target_model or ""
-        limit = call.endpoint.slots.limit
         self._leased = yield Ask(
-            leases.acquire(call.endpoint.name, target, limit=limit, seconds=call.settings.timeouts.read + _LEASE_SPARE)
+            leases.acquire(call.endpoint.name, target, seconds=call.settings.timeouts.read + _LEASE_SPARE)
         )
         if not self._leased:
             left = call.ends - call.settings.clock.monotonic()

@@ -120,7 +120,7 @@ class Estimates:
             return Estimate(self._settings.expected * (_RELOAD if again else 1.0), _UNKNOWN, "prior")
         scale = self._scale.get(endpoint)
         factor = 1.0 if scale is None else math.exp(scale[_MEAN])
-        return Estimate(self._formula(size) * factor * _EARLY, _PRIOR, "bytes")
+        return Estimate(self.by_bytes(size) * factor * _EARLY, _PRIOR, "bytes")
 
     def observe(
         self,
@@ -163,7 +163,7 @@ class Estimates:
             for bucket in buckets:
                 _learn(self._groups.setdefault((endpoint, bucket, again), array("d", [0.0] * 3)), 0, value, weight)
             if size is not None and not again:
-                ratio = value - math.log(self._formula(size))
+                ratio = value - math.log(self.by_bytes(size))
                 _learn(self._scale.setdefault(endpoint, array("d", [0.0] * 3)), 0, ratio, weight)
 
     def forget(self, endpoint: str) -> None:
@@ -237,7 +237,10 @@ class Estimates:
         hazard = math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / beyond if beyond > 1e-12 else z
         return math.log(thought.median) + thought.sigma * hazard, 1.0 - beyond
 
-    def _formula(self, size: int) -> float:
+    def by_bytes(self, size: int | None) -> float:
+        """What a load of so many bytes would take on a fleet of which nothing is known, seconds."""
+        if size is None:
+            return self._settings.expected
         return self._settings.overhead + size / self._settings.bandwidth
 
 

@@ -16,9 +16,12 @@ from enum import Enum
 
 from mme_sdk.runtime.forks import ForkLock
 
-__all__ = ["Flight", "Flights", "Role", "Seat"]
+__all__ = ["Flight", "Flights", "Pace", "Role", "Seat"]
 
-_START = 1  # callers let go at a time; each that gets an answer makes room for one more
+_START = 2  # the least that keeps an instance busy
+_MOST = 64
+_PATIENCE = 128  # answers for each place of the width before one more is tried
+_PATIENCE_AFTER_SPILL = 20  # times as long, where more was tried and was too much
 
 
 class Role(Enum):
@@ -28,6 +31,36 @@ class Role(Enum):
     LEADS = "leads"
     GOES = "goes"
     LEFT = "left"
+
+
+class Pace:
+    """How many of those who waited may go at a time, at one endpoint.
+
+    Too many at once spill to an instance that does not hold the model, which loads it again and lets them wait. From
+    how many on is not published, so it is found: one more after many answers that came as usual, one less for long
+    after one that did not.
+
+    Attributes:
+        width: How many.
+    """
+
+    __slots__ = ("_answers", "_patience", "width")
+
+    def __init__(self) -> None:
+        self.width = _START
+        self._answers = 0
+        self._patience = _PATIENCE
+
+    def as_usual(self) -> None:
+        """One of them was answered as fast as usual."""
+        self._answers += 1
+        if self._answers >= self._patience * self.width and self.width < _MOST:
+            self.width, self._answers, self._patience = self.width + 1, 0, _PATIENCE
+
+    def spilled(self) -> None:
+        """One of them met an instance that was still to load the model."""
+        self.width = max(1, self.width - 1)
+        self._answers, self._patience = 0, _PATIENCE * _PATIENCE_AFTER_SPILL
 
 
 class Flight:
@@ -40,15 +73,15 @@ class Flight:
         looks: How many looks found it cold.
     """
 
-    __slots__ = ("cold_since", "going", "key", "last_cold", "leader", "looks", "next_look", "ready", "waiting", "width")
+    __slots__ = ("cold_since", "going", "key", "last_cold", "leader", "looks", "next_look", "pace", "ready", "waiting")
 
-    def __init__(self, key: tuple[str, str]) -> None:
+    def __init__(self, key: tuple[str, str], pace: Pace) -> None:
         self.key = key
+        self.pace = pace
         self.leader: Seat | None = None
         self.waiting: deque[Seat] = deque()
         self.going: set[Seat] = set()
         self.ready = False
-        self.width = _START
         self.cold_since: float | None = None
         self.last_cold: float | None = None
         self.next_look: float | None = None
@@ -102,8 +135,8 @@ class Flights:
     """All flights of an invoker, by endpoint and model. Safe from any thread and any event loop.
 
     Example:
-        >>> flights = Flights()
-        >>> first, second = flights.join(("scoring", "fraud")), flights.join(("scoring", "fraud"))
+        >>> flights, pace = Flights(), Pace()
+        >>> first, second = [flights.join(("scoring", "fraud"), pace) for _ in range(2)]
         >>> first.role.value, second.role.value
         ('leads', 'waits')
         >>> first.ready()
@@ -119,11 +152,16 @@ class Flights:
     def __len__(self) -> int:
         return len(self._flights)
 
-    def join(self, key: tuple[str, str]) -> Seat:
+    def busy(self, key: tuple[str, str]) -> bool:
+        """Whether there is a flight of a model."""
+        return bool(self._flights) and key in self._flights
+
+    def join(self, key: tuple[str, str], pace: Pace) -> Seat:
         """Take a seat in the flight of a model; its first caller leads.
 
         Args:
             key: Endpoint and target model.
+            pace: How many of those who wait may go at a time.
 
         Returns:
             The seat; `leave` it in the end, whatever happens.
@@ -135,7 +173,7 @@ class Flights:
                 self._generation = self.lock.generation
             flight = self._flights.get(key)
             if flight is None:
-                flight = self._flights[key] = Flight(key)
+                flight = self._flights[key] = Flight(key, pace)
             seat = Seat(self, flight)
             flight.waiting.append(seat)
             wakes = _advance(flight)
@@ -152,7 +190,6 @@ class Flights:
             seat.turned(Role.LEFT)
             if ready:
                 flight.ready = True
-                flight.width += 1
             wakes = _advance(flight)
             empty = flight.leader is None and not flight.going and not flight.waiting
             if empty and self._flights.get(flight.key) is flight:
@@ -190,7 +227,7 @@ def _advance(flight: Flight) -> list[Callable[[], None]]:
             flight.going.add(flight.leader)
             turned.append(flight.leader.turned(Role.GOES))
             flight.leader = None
-        while flight.waiting and len(flight.going) < flight.width:
+        while flight.waiting and len(flight.going) < flight.pace.width:
             seat = flight.waiting.popleft()
             flight.going.add(seat)
             turned.append(seat.turned(Role.GOES))

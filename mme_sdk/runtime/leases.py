@@ -1,8 +1,8 @@
-"""Single flight and cold slots across processes: leases, kept in one small SQLite file of a machine.
+"""Single flight across processes: leases, kept in one small SQLite file of a machine.
 
-Several worker processes of one machine that share a file of leases load each model once between them, and no more
-models at a time than the endpoint's slots. A lease ends by itself, so a process that dies blocks nobody for long. The
-protocol is small on purpose: `SET key owner NX PX`, a count and a delete are all that a Redis of your own would need.
+Several worker processes of one machine that share a file of leases knock once between them at a cold model. A lease
+ends by itself, so a process that dies blocks nobody for long. The protocol is small on purpose: `SET key owner NX PX`,
+`PEXPIRE` and `DEL` are all that a Redis of your own would need.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ T = TypeVar("T")
 class Leases(Protocol):
     """Who may cold-start a model, among processes."""
 
-    def acquire(self, endpoint: str, model: str, *, limit: int, seconds: float) -> Flow[bool]:
-        """Take the lease of a model, if nobody has it and fewer than `limit` of the endpoint are taken."""
+    def acquire(self, endpoint: str, model: str, *, seconds: float) -> Flow[bool]:
+        """Take the lease of a model for so many seconds, if nobody has it."""
         ...
 
     def renew(self, endpoint: str, model: str, *, seconds: float) -> Flow[None]:
@@ -50,7 +50,7 @@ class FileLeases:
         >>> import tempfile
         >>> folder = tempfile.TemporaryDirectory()
         >>> leases = FileLeases(f"{folder.name}/leases.db")
-        >>> leases.take("scoring", "fraud/v1.tar.gz", limit=4, seconds=60)
+        >>> leases.take("scoring", "fraud/v1.tar.gz", seconds=60)
         True
         >>> folder.cleanup()
     """
@@ -60,9 +60,9 @@ class FileLeases:
         self._now = now
         self._owners: dict[tuple[str, str], str] = {}
 
-    def acquire(self, endpoint: str, model: str, *, limit: int, seconds: float) -> Flow[bool]:
+    def acquire(self, endpoint: str, model: str, *, seconds: float) -> Flow[bool]:
         """See `Leases.acquire`."""
-        taken: bool = yield Do(lambda: self.take(endpoint, model, limit=limit, seconds=seconds))
+        taken: bool = yield Do(lambda: self.take(endpoint, model, seconds=seconds))
         return taken
 
     def renew(self, endpoint: str, model: str, *, seconds: float) -> Flow[None]:
@@ -73,16 +73,13 @@ class FileLeases:
         """See `Leases.release`."""
         yield Do(lambda: self.drop(endpoint, model))
 
-    def take(self, endpoint: str, model: str, *, limit: int, seconds: float) -> bool:
+    def take(self, endpoint: str, model: str, *, seconds: float) -> bool:
         """Take a lease, blocking for the file's lock."""
         owner = uuid.uuid4().hex
 
         def work(file: sqlite3.Connection) -> bool:
             now = self._now()
             file.execute("DELETE FROM leases WHERE ends <= ?", (now,))
-            (others,) = file.execute("SELECT count(*) FROM leases WHERE endpoint = ?", (endpoint,)).fetchone()
-            if others >= limit:
-                return False
             made = file.execute(
                 "INSERT OR IGNORE INTO leases (endpoint, model, owner, ends) VALUES (?, ?, ?, ?)",
                 (endpoint, model, owner, now + seconds),

@@ -6,7 +6,7 @@ from mme_sdk.config import ColdStart, RetryPolicy
 from mme_sdk.runtime.answers import ErrorFields
 from mme_sdk.runtime.budgets import Breaker, Budget
 from mme_sdk.runtime.estimates import Estimates
-from mme_sdk.runtime.flights import Flights
+from mme_sdk.runtime.flights import Flights, Pace
 from mme_sdk.runtime.forks import ForkLock
 from mme_sdk.runtime.leases import Leases
 from mme_sdk.runtime.slots import Slots
@@ -59,9 +59,11 @@ class EndpointMemory:
         "_models",
         "breaker",
         "faults",
+        "found_warm",
         "horizon",
         "latency",
         "name",
+        "pace",
         "prefix",
         "slots",
         "throttles",
@@ -71,7 +73,9 @@ class EndpointMemory:
         self.name = name
         self.horizon = cold.warm_for
         self.latency: float | None = None
+        self.found_warm = 0.5
         self.prefix: str | None = None
+        self.pace = Pace()
         self.slots = Slots(cold.slots, cold.max_slots)
         self.throttles = Budget(retry.budget)
         self.faults = Budget(retry.budget)
@@ -103,15 +107,20 @@ class EndpointMemory:
         self._models.pop(next(iter(self._models)))
 
     def succeeded(self, took: float | None) -> None:
-        """A request was answered well; `took` says how fast a model that was loaded did it."""
+        """A request was answered well; `took` says how fast, where the model was thought to be loaded."""
         if self.throttles.spent:
             self.throttles.spent -= 1
         if self.faults.spent:
             self.faults.spent -= 1
             self.breaker.success()
         if took is not None:
-            latency = self.latency
-            self.latency = took if latency is None else latency + 0.1 * (took - latency)
+            # What is usual: it follows the quick answers, since the slow ones may have met a load.
+            usual = self.latency
+            self.latency = took if usual is None else usual + (0.5 if took < usual else 0.02) * (took - usual)
+
+    def first_look(self, *, warm: bool) -> None:
+        """A model that was not known to be loaded was, or was not."""
+        self.found_warm += 0.05 * (warm - self.found_warm)
 
     def kept(self, idle: float) -> None:
         """A model was still loaded after so many idle seconds."""

@@ -2,7 +2,9 @@
 
 A fleet that loads more models at once than it has loaders gets slower at each of them, evicts what others still wait
 for, and does not recover by itself. The number it bears is not published, so it is found: one more after a load that
-went well while all slots were taken, half after one that took more than twice as long as expected (AIMD, as in TCP).
+went well while all slots were taken, half after one that took more than twice as long as loads do when they are not in
+each other's way (AIMD, as in TCP). That is the quickest that was seen, forgotten slowly: an average would grow with the
+jam that it should show.
 """
 
 from __future__ import annotations
@@ -13,6 +15,9 @@ from collections.abc import Callable
 from mme_sdk.runtime.forks import ForkLock
 
 __all__ = ["Slot", "Slots"]
+
+_JAM = 2.0
+_DOWN, _UP = 0.3, 0.01
 
 
 class Slot:
@@ -39,13 +44,14 @@ class Slot:
                 return
         wake()
 
-    def give_back(self, slow: bool | None = None) -> None:
+    def give_back(self, load: tuple[float, float] | None = None) -> None:
         """The caller is done; may be said twice.
 
         Args:
-            slow: Whether the load took more than twice what was expected; None where nothing was loaded.
+            load: What the load took at least and at most, in seconds or in any measure that makes models comparable;
+                None where nothing was loaded.
         """
-        self._slots.take_back(self, slow)
+        self._slots.take_back(self, load)
 
     def grant(self, epoch: int) -> Callable[[], None] | None:
         """Become granted; hands back whom to wake, for after the lock is free."""
@@ -66,7 +72,7 @@ class Slots:
         >>> first, second = slots.take(), slots.take()
         >>> first.granted, second.granted
         (True, False)
-        >>> first.give_back(slow=False)
+        >>> first.give_back(load=(2.0, 2.5))
         >>> second.granted, slots.limit
         (True, 2)
     """
@@ -78,6 +84,7 @@ class Slots:
         self._used = 0
         self._waiting: deque[Slot] = deque()
         self._epoch = 0
+        self._free: float | None = None  # what a load takes in a free fleet
         self._generation = 0
 
     @property
@@ -99,7 +106,7 @@ class Slots:
                 self._waiting.append(slot)
         return slot
 
-    def take_back(self, slot: Slot, slow: bool | None) -> None:
+    def take_back(self, slot: Slot, load: tuple[float, float] | None) -> None:
         """A slot's caller is done; see `Slot.give_back`."""
         wakes: list[Callable[[], None]] = []
         with self.lock:
@@ -109,12 +116,8 @@ class Slots:
             if not slot.granted:
                 self._waiting.remove(slot)
                 return
-            if slow is False and self._used >= self.limit:
-                self.limit = min(self._most, self.limit + 1)
-            elif slow and slot.epoch == self._epoch:
-                # Those who started before the last halving met the same jam: it is one reason, not many.
-                self.limit = max(1, self.limit // 2)
-                self._epoch += 1
+            if load is not None:
+                self._adapt(slot, load)
             self._used -= 1
             while self._waiting and self._used < self.limit:
                 self._used += 1
@@ -123,3 +126,16 @@ class Slots:
                     wakes.append(wake)
         for wake in wakes:
             wake()
+
+    def _adapt(self, slot: Slot, load: tuple[float, float]) -> None:
+        at_least, at_most = load
+        free = self._free
+        self._free = at_most if free is None else free + (_DOWN if at_most < free else _UP) * (at_most - free)
+        # Looks are far apart, so a load is known within bounds: it was slow if even the lower one is.
+        if free is None or at_least <= _JAM * free:
+            if self._used >= self.limit:
+                self.limit = min(self._most, self.limit + 1)
+        elif slot.epoch == self._epoch:
+            # Those who started before the last halving met the same jam: it is one reason, not many.
+            self.limit = max(1, self.limit // 2)
+            self._epoch += 1

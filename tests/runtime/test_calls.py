@@ -40,6 +40,9 @@ class Setting:
         self.script = SyncScript(self.clock, rows)
         self.events: list[Event] = []
         retry = options.pop("retry", RetryPolicy())
+        clock = options.pop("clock", None)
+        if clock is not None:
+            self.clock = self.script.clock = clock
         self.memory = Memory(options.pop("cold", ColdStart()), retry)
         self.invoker = RuntimeInvoker(
             Aws(region="us-east-1"),
@@ -49,7 +52,7 @@ class Setting:
             clock=self.clock,
             rng=Middle(),
             memory=self.memory,
-            hooks=[self.events.append],
+            hooks=[self.events.append, *options.pop("hooks", ())],
             wait=self.clock.wait,
             **options,
         )
@@ -202,8 +205,7 @@ def test_a_hook_that_fails_is_logged_and_harms_nobody(caplog: pytest.LogCaptureF
     def broken(event: Event) -> None:
         raise RuntimeError("observer down")
 
-    setting = Setting([{}])
-    setting.invoker._hooks = (broken,)
+    setting = Setting([{}], hooks=[broken])
     assert setting.invoke().value == {"ok": True}
     assert "observer down" in caplog.text
 

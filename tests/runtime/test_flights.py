@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from mme_sdk.runtime.flights import Flights, Role, Seat
+from mme_sdk.runtime.flights import Flights, Pace, Role, Seat
 from mme_sdk.runtime.slots import Slot, Slots
 
 KEYS = [("e", "a"), ("e", "b"), ("f", "a")]
@@ -21,6 +21,7 @@ class FlightMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.flights = Flights()
+        self.pace = Pace()
         self.present: list[Seat] = []
         self.subscribed: dict[int, Role] = {}
         self.woken: set[int] = set()
@@ -30,7 +31,7 @@ class FlightMachine(RuleBasedStateMachine):
     @rule(target=seats, key=st.sampled_from(KEYS))
     def join(self, key: tuple[str, str]) -> Seat:
         alone = not any(seat.flight.key == key for seat in self.present)
-        seat = self.flights.join(key)
+        seat = self.flights.join(key, self.pace)
         assert not alone or seat.role is Role.LEADS
         self.present.append(seat)
         return seat
@@ -105,10 +106,10 @@ class SlotMachine(RuleBasedStateMachine):
         self.present.append(slot)
         return slot
 
-    @rule(slot=consumes(taken), slow=st.sampled_from([None, True, False]))
-    def give_back(self, slot: Slot, slow: bool | None) -> None:
-        slot.give_back(slow)
-        slot.give_back(slow)
+    @rule(slot=consumes(taken), load=st.sampled_from([None, (1.0, 1.0), (5.0, 6.0)]))
+    def give_back(self, slot: Slot, load: tuple[float, float] | None) -> None:
+        slot.give_back(load)
+        slot.give_back(load)
         self.present.remove(slot)
 
     @invariant()
@@ -127,8 +128,8 @@ TestSlots = SlotMachine.TestCase
 
 
 def test_followers_go_a_few_at_a_time() -> None:
-    flights = Flights()
-    leader, *others = [flights.join(("e", "m")) for _ in range(12)]
+    flights, pace = Flights(), Pace()
+    leader, *others = [flights.join(("e", "m"), pace) for _ in range(11)]
     leader.ready()
     waves = []
     while others:
@@ -137,37 +138,57 @@ def test_followers_go_a_few_at_a_time() -> None:
         for seat in going:
             seat.ready()
         others = [seat for seat in others if seat.role is not Role.LEFT]
-    assert waves[0] == 2
-    assert waves == sorted(waves) or waves[:-1] == sorted(waves[:-1])
-    assert len(waves) < 6
+    assert waves == [2, 2, 2, 2, 2]
+
+
+def test_the_pace_finds_what_does_not_spill() -> None:
+    pace, spills = Pace(), 0
+    for _ in range(100_000):
+        if pace.width > 5:
+            spills += 1
+            pace.spilled()
+        else:
+            pace.as_usual()
+    assert pace.width in (5, 6)
+    assert spills < 20
 
 
 def test_slots_halve_once_for_one_jam() -> None:
     slots = Slots(8, 64)
+    slots.take().give_back(load=(2.0, 2.0))
     jammed = [slots.take() for _ in range(8)]
     for slot in jammed:
-        slot.give_back(slow=True)
+        slot.give_back(load=(9.0, 9.0))
     assert slots.limit == 4
+
+
+def test_a_jam_that_lasts_is_still_a_jam() -> None:
+    slots = Slots(8, 64)
+    slots.take().give_back(load=(2.0, 2.0))
+    for _ in range(30):
+        for slot in [slots.take() for _ in range(slots.limit)]:
+            slot.give_back(load=(9.0, 9.0))
+    assert slots.limit == 1
 
 
 def test_slots_grow_only_when_all_were_taken() -> None:
     slots = Slots(4, 6)
-    slots.take().give_back(slow=False)
+    slots.take().give_back(load=(2.0, 2.0))
     assert slots.limit == 4
     for slot in [slots.take() for _ in range(4)] + [slots.take() for _ in range(20)]:
-        slot.give_back(slow=False)
+        slot.give_back(load=(2.0, 2.0))
     assert slots.limit == 6
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_forked_child_starts_without_the_flights_of_its_parent() -> None:
     flights = Flights()
-    flights.join(("e", "m"))
+    flights.join(("e", "m"), Pace())
     with flights.lock:  # as if another thread held it just now
         child = os.fork()
         if child == 0:
             try:
-                os._exit(0 if flights.join(("e", "m")).role is Role.LEADS else 1)
+                os._exit(0 if flights.join(("e", "m"), Pace()).role is Role.LEADS else 1)
             finally:
                 os._exit(2)
     assert os.waitpid(child, 0)[1] == 0

@@ -1,0 +1,174 @@
+"""Payloads to bytes and back."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from mme_sdk.errors import InvalidInputError, UndecodableReplyError
+from mme_sdk.runtime.codecs import CSV, JSON, NPY, PARQUET, Codecs
+from mme_sdk.shapes.reply import Reply
+
+
+class Payment(BaseModel):
+    amount: float
+    note: str = ""
+
+
+class Score(BaseModel):
+    score: float
+
+
+FRAME = pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5]})
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type", "body", "sent_as"),
+    [
+        (b"raw", None, b"raw", "application/octet-stream"),
+        (b"raw", "image/png", b"raw", "image/png"),
+        (bytearray(b"raw"), None, b"raw", "application/octet-stream"),
+        (memoryview(b"raw"), None, b"raw", "application/octet-stream"),
+        ("täxt", None, "täxt".encode(), "text/plain"),
+        ('{"a": 1}', JSON, b'{"a": 1}', JSON),
+        ({"a": [1, None, "ü"]}, None, b'{"a":[1,null,"\\u00fc"]}', JSON),
+        ([1, 2.5], None, b"[1,2.5]", JSON),
+        (7, None, b"7", JSON),
+        (None, None, b"null", JSON),
+        (Payment(amount=2), None, b'{"amount":2.0,"note":""}', JSON),
+        ([Payment(amount=2)], None, b'[{"amount":2.0,"note":""}]', JSON),
+        ({"x": np.array([1, 2]), "y": np.float32(0.5)}, None, b'{"x":[1,2],"y":0.5}', JSON),
+        (np.array([[1, 2], [3, 4]]), JSON, b"[[1,2],[3,4]]", JSON),
+        (np.array([[1, 2], [3, 4]]), CSV, b"1,2\n3,4\n", CSV),
+        (FRAME, None, b"a,b\n1,0.5\n2,1.5\n", CSV),
+        (FRAME, JSON, b'[{"a":1,"b":0.5},{"a":2,"b":1.5}]', JSON),
+    ],
+)
+def test_what_goes_out(data: Any, content_type: str | None, body: bytes, sent_as: str) -> None:
+    assert Codecs().encode(data, content_type) == (body, sent_as)
+
+
+def test_arrays_and_tables_come_back_as_they_went() -> None:
+    codecs = Codecs()
+    array = np.arange(12, dtype=np.float32).reshape(3, 4)
+    body, kind = codecs.encode(array)
+    assert kind == NPY
+    assert np.array_equal(codecs.decode(body, kind, np.ndarray), array)
+    assert codecs.decode(body, kind, np.ndarray).dtype == np.float32
+    for media in (CSV, JSON, PARQUET):
+        body, kind = codecs.encode(FRAME, media)
+        pd.testing.assert_frame_equal(codecs.decode(body, kind, pd.DataFrame), FRAME)
+
+
+def test_replies_become_what_is_asked_for() -> None:
+    codecs = Codecs()
+    assert codecs.decode(b'{"score": 0.5}', JSON, Score) == Score(score=0.5)
+    assert codecs.decode(b"[0.5, 1]", JSON, list[float]) == [0.5, 1.0]
+    assert codecs.decode(b"0.5", JSON, float) == 0.5
+    assert codecs.decode(b"x", "text/plain", bytes) == b"x"
+    assert codecs.decode("ü".encode(), "text/plain", str) == "ü"
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "wanted"),
+    [
+        (b"{", JSON, Score),
+        (b'{"score": "x"}', JSON, Score),
+        (b"", JSON, Score),
+        (b"\xff", "text/plain", str),
+        (b"\x93NUMPY", NPY, np.ndarray),
+        (b"PAR1", PARQUET, pd.DataFrame),
+        (b"{}", CSV, np.ndarray),
+    ],
+)
+def test_what_cannot_be_decoded_keeps_its_bytes(body: bytes, kind: str, wanted: Any) -> None:
+    with pytest.raises(UndecodableReplyError) as caught:
+        Codecs().decode(body, kind, wanted)
+    assert caught.value.body == body
+    assert caught.value.content_type == kind
+
+
+@pytest.mark.parametrize(
+    ("data", "content_type"),
+    [
+        (object(), None),
+        ({"a": {1, 2}}, None),
+        (float("inf"), None),
+        ({1: object()}, None),
+        (np.array([object()]), None),
+        (np.zeros((2, 2, 2)), CSV),
+        (np.zeros(2), "image/png"),
+        (FRAME, "image/png"),
+        ({"a": 1}, "image/png"),
+        ({(1, 2): 3}, None),
+    ],
+)
+def test_what_cannot_be_encoded_is_refused(data: Any, content_type: str | None) -> None:
+    with pytest.raises(InvalidInputError):
+        Codecs().encode(data, content_type)
+
+
+def test_a_pickle_is_never_read() -> None:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    with pytest.raises(UndecodableReplyError):
+        Codecs().decode(buffer.getvalue(), NPY, np.ndarray)
+    with pytest.raises(UndecodableReplyError):
+        Reply[Any](body=buffer.getvalue(), content_type=NPY).value  # noqa: B018
+
+
+class Shout:
+    media_type = "application/x-shout"
+
+    def accepts(self, data: Any) -> bool:
+        return isinstance(data, tuple)
+
+    def encode(self, data: Any) -> bytes:
+        return " ".join(data).upper().encode()
+
+    def decode(self, body: bytes) -> Any:
+        if not body:
+            raise ValueError("silence")
+        return tuple(body.decode().lower().split())
+
+
+def test_codecs_of_ones_own() -> None:
+    codecs = Codecs([Shout()])
+    assert codecs.encode(("a", "b")) == (b"A B", "application/x-shout")
+    assert codecs.has("application/x-shout; v=1")
+    assert codecs.decode(b"A B", "application/x-shout") == ("a", "b")
+    assert codecs.decode(b"A B", "text/plain", Shout()) == ("a", "b")
+    assert codecs.accept(Shout()) == "application/x-shout"
+    with pytest.raises(UndecodableReplyError):
+        codecs.decode(b"", "application/x-shout")
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+)
+
+
+@given(json_values.filter(lambda value: not isinstance(value, str)))
+def test_anything_json_can_say_round_trips(value: Any) -> None:
+    body, kind = Codecs().encode(value)
+    assert kind == JSON
+    assert json.loads(body) == value
+
+
+@given(st.binary(), st.sampled_from([JSON, NPY, CSV, PARQUET, "text/plain", "", ";;", "application/x+json"]))
+def test_no_answer_breaks_a_reply(body: bytes, kind: str) -> None:
+    reply = Reply[Any](body=body, content_type=kind)
+    for read in (lambda: reply.value, reply.json, reply.numpy, lambda: reply.text):
+        try:
+            read()
+        except UndecodableReplyError as error:
+            assert error.body == body  # noqa: PT017
