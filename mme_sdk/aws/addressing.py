@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import os
 import re
 from collections.abc import Callable
 from types import FunctionType
@@ -144,8 +143,6 @@ def _described(client: Any, url: str) -> Route | Unsupported:
         return Unsupported("a client certificate is configured")
     if client.meta.config.retries and client.meta.config.retries.get("mode") == "adaptive":
         return Unsupported("the retry mode `adaptive` limits the rate inside botocore")
-    if os.environ.get("AWS_LAMBDA_FUNCTION_NAME") and os.environ.get("_X_AMZN_TRACE_ID"):
-        return Unsupported("botocore passes on the trace of this Lambda invocation")
     keys, refreshes = _keys_of(client._request_signer._credentials)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = {"http": 80, "https": 443}[parts.scheme]
@@ -203,7 +200,7 @@ def _stranger(client: Any) -> str | None:
     for event in _EVENTS:
         for handler in handlers.prefix_search(f"{event}.sagemaker-runtime.InvokeEndpoint"):
             module = _module(handler)
-            if not module.startswith(_OWN):
+            if not module.startswith(_OWN) or module == "botocore.stub":
                 return f"a handler of {module or 'unknown origin'} listens to `{event}`"
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import ssl
 import threading
@@ -51,7 +52,7 @@ def signature_fault(method: str, url: str, headers: dict[str, str], body: bytes,
     expected = auth.signature(auth.string_to_sign(request, auth.canonical_request(request)), request)
     if expected != parts["Signature"]:
         return f"signature {parts['Signature']} where botocore computes {expected}"
-    left_out = {name for name in headers if name.startswith("x-amz")} - set(signed)
+    left_out = {name for name in headers if name.startswith("x-amz")} - {*signed, "x-amzn-trace-id"}
     return f"not signed: {left_out}" if left_out else None
 
 
@@ -109,9 +110,11 @@ class LoopbackServer:
         except (ConnectionError, asyncio.CancelledError, ssl.SSLError):
             pass
         finally:
-            self.open -= 1
-            self._tasks.discard(task)
             writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+            self._tasks.discard(task)
+            self.open -= 1
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)

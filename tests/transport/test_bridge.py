@@ -11,6 +11,7 @@ import boto3
 import botocore.exceptions as bc
 import pytest
 from botocore.config import Config
+from botocore.stub import Stubber
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -207,4 +208,63 @@ def test_validation_stays_botocores(server: LoopbackServer) -> None:
     with accelerate(lean), pytest.raises(bc.ParamValidationError):
         lean.invoke_endpoint(EndpointName="echo", Body=7)
     assert server.seen == []
+    lean.close()
+
+
+def test_a_handler_that_comes_later_is_heard(server: LoopbackServer) -> None:
+    lean = client_of(server)
+    heard: list[str] = []
+
+    def mine(**_: Any) -> None:
+        heard.append("sent")
+
+    with accelerate(lean) as undo:
+        lean.invoke_endpoint(**ARGUMENTS)
+        lean.meta.events.register("before-send", mine)
+        lean.invoke_endpoint(**ARGUMENTS)
+        assert (heard, undo.passed_on) == (["sent"], 1)
+        lean.meta.events.unregister("before-send", mine)
+        lean.invoke_endpoint(**ARGUMENTS)
+        assert (heard, undo.passed_on) == (["sent"], 1)
+    lean.close()
+
+
+def test_a_stubbed_client_answers_its_stubs(server: LoopbackServer) -> None:
+    lean = client_of(server)
+    with accelerate(lean), Stubber(lean) as stub:
+        stub.add_response("invoke_endpoint", {"Body": "stubbed"}, ARGUMENTS)
+        assert lean.invoke_endpoint(**ARGUMENTS)["Body"] == "stubbed"
+    assert server.seen == []
+    lean.close()
+
+
+def test_successes_refill_the_quota_of_retries(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    left = []
+    for boosted in (False, True):
+        one = client_of(server, retries={"mode": "standard", "total_max_attempts": 3})
+        undo = accelerate(one) if boosted else None
+        for endpoint in ("status-503", "echo", "echo", "status-500", "echo"):
+            outcome(one, EndpointName=endpoint, Body=b"")
+        (quota,) = [
+            handler.__self__._quota  # type: ignore[attr-defined]
+            for handler in one.meta.events._emitter._handlers.prefix_search(
+                "after-call.sagemaker-runtime.InvokeEndpoint"
+            )
+            if hasattr(handler.__self__, "_quota")  # type: ignore[attr-defined]
+        ]
+        left.append(quota.available_capacity)
+        if undo:
+            undo.remove()
+        one.close()
+    assert left[0] == left[1] < 500
+
+
+def test_the_first_attempt_is_not_made_twice(server: LoopbackServer) -> None:
+    lean = client_of(server, retries={"total_max_attempts": 1})
+    with accelerate(lean) as undo:
+        for endpoint in ("status-400", "model-error", "drop"):
+            outcome(lean, EndpointName=endpoint, Body=b"", ContentType="text/csv")
+        assert undo.passed_on == 0
+    assert [one.endpoint for one in server.seen] == ["status-400", "model-error", "drop"]
     lean.close()

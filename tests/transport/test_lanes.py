@@ -457,3 +457,19 @@ def test_a_trusted_file_that_is_none_is_said(server: LoopbackServer, tmp_path: A
     context = tls_context(route_to(server, scheme="https", verify=False))
     assert context is not None
     assert context.verify_mode == ssl.CERT_NONE
+
+
+def test_the_trace_of_a_lambda_invocation_is_passed_on(
+    lane: str, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "mine")
+    driver = Driver(lane, aws_at(server.url))
+    for trace in ("Root=1-2;Parent=3;Sampled=1", "Root=4 5\r\nX-Evil: 1", ""):
+        monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
+        assert driver.send(REQUEST).status == 200
+    driver.close()
+    assert [seen.headers.get("x-amzn-trace-id") for seen in server.seen] == [
+        "Root=1-2;Parent=3;Sampled=1",
+        "Root=4%205%0D%0AX-Evil:%201",
+        None,
+    ]

@@ -9,7 +9,8 @@ from typing import Any
 from weakref import WeakSet
 
 from mme_sdk.aws.addressing import Route, Unsupported, describe
-from mme_sdk.aws.bridge import Bridge, SendFailure
+from mme_sdk.aws.bridge import Bridge
+from mme_sdk.aws.replies import SendFailure
 from mme_sdk.errors import ConfigurationError, InvalidInputError, NotSentError, OutcomeUnknownError
 from mme_sdk.runtime.transport.lane import SPENT, BrokenConnectionError
 from mme_sdk.runtime.transport.message import HEADERS
@@ -20,11 +21,11 @@ from mme_sdk.runtime.wire import InvokeRequest
 
 __all__ = ["Accelerated", "accelerate"]
 
-_LANES_OWN = "user_agent"
+_LANES_OWN = ""  # headers that the lane makes itself
 _FIELDS = (
     {header: field for field, header in HEADERS.items()}
     | {header.lower(): field for field, header in HEADERS.items()}
-    | {"User-Agent": _LANES_OWN, "user-agent": _LANES_OWN}
+    | dict.fromkeys(("User-Agent", "user-agent", "X-Amzn-Trace-Id", "x-amzn-trace-id"), _LANES_OWN)
 )
 
 _accelerated: WeakSet[Any] = WeakSet()
@@ -42,7 +43,7 @@ class Accelerated:
         pool = Settings(max_idle=max(client.meta.config.max_pool_connections, 1))
         self._lane = LeanTransport(lambda: _supported(client), parser=parser_kind(fast=None), settings=pool)
         self.name = self._lane.name
-        self._bridge = Bridge(client, route.url, self._send)
+        self._bridge = Bridge(client, route.url, self._send, fits=lambda: isinstance(describe(client), Route))
         self._bridge.attach()
         _accelerated.add(client)
 
@@ -81,7 +82,7 @@ class Accelerated:
         # botocore sends no Content-Type that it was not given.
         fields: dict[str, Any] = {"content_type": None}
         for header, value in headers.items():
-            field = _FIELDS.get(header) or _FIELDS.get(header.lower())
+            field = _FIELDS.get(header, _FIELDS.get(header.lower()))
             if field is None:
                 return None
             fields[field] = value
@@ -102,7 +103,7 @@ def accelerate(client: Any) -> Accelerated:
     """Send the `invoke_endpoint` calls of a boto3 client over a lean lane, at a fraction of the CPU.
 
     Answers, exceptions, validation and retries stay botocore's. The read time-out bounds the whole answer rather than
-    each piece of it. Handlers added to the client's events later are not noticed.
+    each piece of it. A handler added to the client's events later gives the calls back to botocore, where it is heard.
 
     Args:
         client: A boto3 client of `sagemaker-runtime`.

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 import select
 import ssl
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.errors import ClosedError, ConfigurationError, NotSentError, OutcomeUnknownError
@@ -37,6 +39,7 @@ BROKEN = "broken"  # the answer broke off, or is none
 SPENT = "spent"  # the time for the answer is over
 _SKEWS = frozenset({"RequestTimeTooSkewed", "RequestExpired", "InvalidSignatureException", "SignatureDoesNotMatch"})
 SUSPECT = (400, 403)  # statuses of answers that `Desk.skewed` looks into
+_TRACE_SAFE = "-=;:+&[]{}\"',"
 _TOLERATED_SKEW = 240.0  # seconds; AWS refuses beyond 300
 
 
@@ -69,6 +72,7 @@ class Desk:
             service=route.service,
             user_agent=route.user_agent,
         )
+        self._in_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
         self._keys: Keys | None = None
         self._keys_until = -math.inf
 
@@ -94,7 +98,8 @@ class Desk:
         Raises:
             InvalidInputError: A header value cannot be sent.
         """
-        return self._signer.head(request, keys, self._clock.time() + self.skew)
+        head = self._signer.head(request, keys, self._clock.time() + self.skew)
+        return _traced(head) if self._in_lambda else head
 
     def skewed(self, answer: InvokeAnswer) -> bool:
         """Whether the service refused the request for its time, and the clock has now been corrected: send it again."""
@@ -143,6 +148,14 @@ class Desk:
     def closed(self, request: InvokeRequest) -> ClosedError:
         """The error for a call after close."""
         return ClosedError("this transport was closed", endpoint=request.endpoint, model=request.target_model)
+
+
+def _traced(head: bytes) -> bytes:
+    """Pass on the trace of this Lambda invocation, as botocore does; the header is not signed."""
+    trace = os.environ.get("_X_AMZN_TRACE_ID")
+    if not trace:
+        return head
+    return head[:-2] + f"X-Amzn-Trace-Id: {quote(trace, safe=_TRACE_SAFE)}\r\n\r\n".encode()
 
 
 def poller(fileno: int) -> Callable[[float], bool]:
