@@ -2,12 +2,18 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
+import random
+import select
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from mme_sdk.local import children
+from mme_sdk.local.containers import Command
 
 
 class Container:
@@ -83,3 +89,64 @@ def script(directory: Path, source: str, **files: str) -> Path:
     for name, text in files.items():
         (directory / name).write_text(text)
     return directory
+
+
+class Peer:
+    """Any container of a `Command`, run as the host runs it."""
+
+    def __init__(self, command: Command, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = random.randrange(15000, 32000)  # Multi Model Server takes none above 32767
+        values = {"port": str(self.port), "memory": str(1 << 30), "directory": str(folder), "model": ""}
+        self._log = (folder / "log").open("wb")
+        self.process = subprocess.Popen(
+            children.with_host(command.words(single=False, values=values)),
+            stdin=subprocess.PIPE,
+            stdout=self._log,
+            stderr=self._log,
+            env={**os.environ, "SAGEMAKER_MULTI_MODEL": "true", **command.variables(values)},
+            start_new_session=True,
+        )
+        for _ in range(600):
+            if self.process.poll() is not None or self.ask("GET", "/ping")[0] == 200:
+                break
+            self.pause()
+        if self.ask("GET", "/ping")[0] != 200:
+            self.close()
+            raise AssertionError((folder / "log").read_text()[-2000:])
+
+    @staticmethod
+    def pause() -> None:
+        select.select([], [], [], 0.05)
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, bytes]:
+        """Status and body; status 0 without an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request(method, path, body=body, headers=headers or {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        except (OSError, http.client.HTTPException):
+            return 0, b""
+        finally:
+            connection.close()
+
+    def group(self) -> list[int]:
+        """Processes of its group other than itself."""
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,pgid="], capture_output=True, text=True, check=True).stdout
+        pairs = [tuple(map(int, line.split())) for line in listed.splitlines()]
+        return [pid for pid, group in pairs if group == self.process.pid and pid != self.process.pid]
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.process.communicate(timeout=30)
+        self._log.close()
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

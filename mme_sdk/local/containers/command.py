@@ -31,6 +31,8 @@ class Command:
         single: Program and arguments of a single-model container; as `argv` where None.
         environment: Variables beside those of the model.
         multi_model: Whether the image carries the label `com.amazonaws.sagemaker.capabilities.multi-models=true`.
+        target_is_id: Whether it finds models by the header X-Amzn-SageMaker-Target-Model in the place of the URL: then
+            the header carries the model's opaque id.
 
     Example:
         >>> Command(["my-server", "--port", "{port}"]).multi_model
@@ -41,6 +43,7 @@ class Command:
     single: tuple[str, ...] | None = attrs.field(default=None, converter=attrs.converters.optional(_words))
     environment: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     multi_model: bool = attrs.field(default=True, kw_only=True)
+    target_is_id: bool = attrs.field(default=False, kw_only=True)
 
     def words(self, *, single: bool, values: Mapping[str, str]) -> tuple[str, ...]:
         """The command line.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
@@ -102,6 +103,7 @@ class Container:
         self._spec = spec
         self._session = session
         self._clock = clock
+        self._ports = random.Random()
         self._process: asyncio.subprocess.Process | None = None
         self._url = ""
 
@@ -136,7 +138,7 @@ class Container:
 
     async def _spawn(self) -> None:
         spec = self._spec
-        port = _free_port()
+        port = _free_port(self._ports)
         self._url = f"http://127.0.0.1:{port}"
         values = {
             "port": str(port),
@@ -285,8 +287,16 @@ async def _chunks(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]
         raise ContainerGone(str(error) or type(error).__name__) from error
 
 
-def _free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+def _free_port(rng: random.Random) -> int:
+    """A free port below the range from which the system takes ports for outgoing connections.
+
+    Multi Model Server takes no port above 32767 either.
+    """
+    while True:
+        port = rng.randrange(15000, 32000)
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

@@ -166,7 +166,13 @@ class Instance:
                     await self._shared.clock.sleep(0.01)
 
     def multi_model(self) -> Container:
-        """The container that models are loaded into."""
+        """The container that models are loaded into.
+
+        Raises:
+            ContainerGone: The instance was stopped meanwhile.
+        """
+        if not self._containers:
+            raise ContainerGone("the instance was stopped")
         number = next(i for i, plan in enumerate(self._plan.containers) if plan.mode == "MultiModel")
         return self._containers[number]
 
@@ -203,6 +209,8 @@ class Instance:
                 body = said.body
                 headers = {**headers, "Content-Type": said.headers.get("content-type", "application/octet-stream")}
             path = f"/models/{model_id}/invoke" if plan.mode == "MultiModel" else "/invocations"
+            if plan.mode == "MultiModel" and self._shared.command(plan.image).target_is_id:
+                headers = {**headers, "x-amzn-sagemaker-target-model": model_id or ""}
             try:
                 async with asyncio.timeout(self._shared.settings.invocation_limit):
                     await self._up.wait()

