@@ -45,6 +45,10 @@ class Plan:
 
     def __repr__(self) -> str:
         lines = [f"Plan for endpoint {self.spec.name}: {self.action}"]
+        if self.action.startswith("create"):
+            requests = self.spec.to_requests()
+            lines += [f"  + model {name}" for name in requests.model_names]
+            lines += [f"  + config {requests.config_name}", f"  + endpoint {self.spec.name} ({self.spec.mode})"]
         lines += [f"  {one}" for one in self.changes]
         return "\n".join(lines)
 

@@ -10,7 +10,7 @@ import attrs
 from mme_sdk.endpoints import autoscaling
 from mme_sdk.endpoints.reading import Live
 from mme_sdk.endpoints.requests import is_derived_name
-from mme_sdk.endpoints.spec import EndpointSpec, Variant
+from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec, Variant
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["Change", "How", "differences"]
@@ -98,14 +98,20 @@ def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
         wanted, kind = variant.autoscaling, variant.instance_type
         if wanted is None or kind is None or live.attached is None:
             continue
-        attached = live.attached.get(variant.name)
-        if not autoscaling.matches(spec.name, variant.name, kind, wanted, attached):
-            yield Change(
-                field=f"variants.{variant.name}.autoscaling",
-                old=None if attached is None else attached.described(),
-                new=wanted,
-                how="in place",
-            )
+        attached, where = live.attached.get(variant.name), f"variants.{variant.name}.autoscaling"
+        if autoscaling.matches(spec.name, variant.name, kind, wanted, attached):
+            continue
+        # A policy counts cores: it is read with the type that it was made for.
+        runs_on = next((one.instance_type for one in live.description.variants if one.name == variant.name), None)
+        old = None if attached is None else autoscaling.read_back(spec.name, runs_on or kind, attached)
+        if old is None:
+            yield Change(field=where, old=attached and attached.described(), new=wanted, how="in place")
+            continue
+        differing = [
+            one.name for one in attrs.fields(Autoscaling) if getattr(old, one.name) != getattr(wanted, one.name)
+        ]
+        for name in differing or ["target"]:
+            yield Change(field=f"{where}.{name}", old=getattr(old, name), new=getattr(wanted, name), how="in place")
 
 
 def _tags(live: Live, spec: EndpointSpec) -> Iterator[Change]:

@@ -20,7 +20,10 @@ def test_autoscaling_is_attached_seen_changed_and_taken_off(room, name):
     assert room.plan(spec).action == "nothing"
 
     changed = multi(name, autoscaling=Autoscaling(min=1, max=4), instance_count=2)
-    assert [one.field for one in room.plan(changed).changes] == ["variants.AllTraffic.autoscaling"]
+    assert [str(one) for one in room.plan(changed).changes][:2] == [
+        "variants.AllTraffic.autoscaling.min: 2 → 1 (in place)",
+        "variants.AllTraffic.autoscaling.max: 8 → 4 (in place)",
+    ]
     room.apply(changed, timeout=20)
     attached = room.describe(name).variants[0].autoscaling
     assert (attached.min, attached.max, len(attached.policies), len(attached.schedule)) == (1, 4, 1, 0)

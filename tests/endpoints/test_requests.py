@@ -29,7 +29,7 @@ DEPLOYMENTS = [
 ]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(specs())
 def test_every_request_passes_on_this_botocore(spec):
     for service, operation, params in spec.to_requests().calls:
@@ -53,7 +53,7 @@ def test_every_request_passes_on_the_lowest_botocore(tmp_path):
         for one in DEPLOYMENTS
     ]
 
-    @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @settings(max_examples=600, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(specs())
     def collect(spec):
         collected.extend(spec.to_requests().calls)
