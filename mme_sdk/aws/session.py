@@ -159,6 +159,9 @@ class Aws:
         client = self.client(call.service)
         from mme_sdk.aws.translate import translating
 
+        body: Any = call.params.get("Body")
+        if hasattr(body, "seek"):
+            body.seek(0)  # an earlier attempt may have read it
         with translating(
             service=call.service,
             operation=call.operation,

@@ -102,6 +102,9 @@ def translate(
                 **facts,
             )
         case bc.HTTPClientError():
+            inner = error.kwargs.get("error")
+            if isinstance(inner, MMEError):
+                return inner  # a body of ours could not be read
             # Read time-outs, dropped connections, broken replies: it had been sent.
             return OutcomeUnknownError(f"{subject}: sent, but no whole answer came back ({error})", **facts)
         case _:

@@ -23,7 +23,8 @@ from mme_sdk.shapes.model import ModelVersion
 __all__ = ["Watcher", "register_many", "sync"]
 
 Watcher: TypeAlias = Callable[[Progress], None]
-_WIDTH = 16  # small models at a time; a large one is alone, its parts go side by side
+_WIDTH = 16  # small models at a time
+_LARGE_WIDTH = 3  # large ones; each needs a temporary file of its size, and its parts go side by side
 
 
 class _Meter:
@@ -82,7 +83,7 @@ def register_many(
     order = [at for at, is_large in enumerate(large) if not is_large]
     results: dict[int, Any] = dict(zip(order, (yield Together([one(wanted[at]) for at in order], width)), strict=True))
     order = [at for at, is_large in enumerate(large) if is_large]
-    results |= dict(zip(order, (yield Together([one(wanted[at]) for at in order], 1)), strict=True))
+    results |= dict(zip(order, (yield Together([one(wanted[at]) for at in order], _LARGE_WIDTH)), strict=True))
     return _told([model.name for model in wanted], [results[at] for at in range(len(wanted))], "registered")
 
 

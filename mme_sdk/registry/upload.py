@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 import os
 import zlib
 from collections.abc import Callable, Mapping
@@ -20,7 +21,8 @@ __all__ = ["Package", "create", "stamp_of"]
 
 PART = 16 << 20  # bytes; smaller archives go in one request
 _MOST_PARTS = 10_000
-_WIDTH = 4  # parts at a time
+_WIDTH = 8  # parts at a time
+_CHUNK = 1 << 20
 _TRIES = 4
 
 
@@ -49,23 +51,69 @@ class Package:
         if stamp_of(self.handle) != self.stamp:
             raise InvalidInputError("the archive changed while it was uploaded", hint="register when nobody writes it")
 
-    def read(self, start: int, size: int) -> bytes:
-        """Some of its bytes.
+    def slice(self, start: int, size: int) -> Slice:
+        """Some of its bytes, to be read as they are sent."""
+        return Slice(self.handle, start, size)
+
+
+class Slice(io.RawIOBase):
+    """A part of a file, as a file: read by position, so that many may share a descriptor and none is in memory.
+
+    Args:
+        handle: The descriptor; never closed from here.
+        start: First byte.
+        size: Bytes.
+    """
+
+    def __init__(self, handle: int, start: int, size: int) -> None:
+        super().__init__()
+        self._handle, self._start, self._size = handle, start, size
+        self._at = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """Where the next read begins."""
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Move."""
+        self._at = offset + (0, self._at, self._size)[whence]
+        return self._at
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read on.
 
         Raises:
             InvalidInputError: The file became shorter.
             StorageError: It cannot be read.
         """
-        pieces = []
+        wanted = min(len(buffer), self._size - self._at)
+        if wanted <= 0:
+            return 0
         try:
-            while size and (piece := os.pread(self.handle, size, start)):
-                pieces.append(piece)
-                start, size = start + len(piece), size - len(piece)
+            got = os.preadv(self._handle, [memoryview(buffer)[:wanted]], self._start + self._at)
         except OSError as error:
             raise StorageError(f"cannot read the archive: {error.strerror or error}") from error
-        if size:
+        if not got:
             raise InvalidInputError("the archive became shorter while it was uploaded")
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        self._at += got
+        return got
+
+    def digest(self, update: Callable[[bytes], Any]) -> None:
+        """Feed all of it to a digest."""
+        self._at = 0
+        while chunk := self.read(_CHUNK):
+            update(chunk)
 
 
 def stamp_of(handle: int) -> tuple[int, int]:
@@ -126,11 +174,10 @@ def _same(found: StoredObject, archive: Archive, target: str) -> StoredObject:
 
 
 def _at_once(store: Store, target: str, package: Package, metadata: Mapping[str, str]) -> Flow[dict[str, Any]]:
-    body = yield Do(lambda: package.read(0, package.archive.size))
     answer: dict[str, Any] = yield store.call(
         "put_object",
         Key=store.keys.key(target),
-        Body=body,
+        Body=package.slice(0, package.archive.size),
         Metadata=dict(metadata),
         ContentType="application/gzip",
         ChecksumSHA256=base64.b64encode(bytes.fromhex(package.archive.sha256)).decode(),
@@ -219,22 +266,33 @@ def _part(
     progress: Callable[[int], None],
 ) -> Flow[dict[str, Any]]:
     package, start, size = where
-    data: bytes = yield Do(lambda: package.read(start, size))
-    checksum = base64.b64encode(zlib.crc32(data).to_bytes(4, "big")).decode()
-    if there is not None and _holds(there, data, checksum):
+    body = package.slice(start, size)
+    checksum: str = yield Do(lambda: _crc32(body))
+    if there is not None and there.get("Size") == size and (yield Do(lambda: _holds(there, body, checksum))):
         etag = str(there["ETag"])
     else:
         answer = yield store.call(
-            "upload_part", Key=key, UploadId=upload, PartNumber=number, Body=data, ChecksumCRC32=checksum
+            "upload_part", Key=key, UploadId=upload, PartNumber=number, Body=body, ChecksumCRC32=checksum
         )
         etag = str(answer["ETag"])
     progress(size)
     return {"PartNumber": number, "ETag": etag, "ChecksumCRC32": checksum}
 
 
-def _holds(there: Mapping[str, Any], data: bytes, checksum: str) -> bool:
-    if there.get("Size") != len(data):
-        return False
+def _crc32(body: Slice) -> str:
+    found = 0
+
+    def update(chunk: bytes) -> None:
+        nonlocal found
+        found = zlib.crc32(chunk, found)
+
+    body.digest(update)
+    return base64.b64encode(found.to_bytes(4, "big")).decode()
+
+
+def _holds(there: Mapping[str, Any], body: Slice, checksum: str) -> bool:
     if "ChecksumCRC32" in there:
         return bool(there["ChecksumCRC32"] == checksum)
-    return str(there.get("ETag", "")).strip('"') == hashlib.md5(data, usedforsecurity=False).hexdigest()
+    md5 = hashlib.md5(usedforsecurity=False)
+    body.digest(md5.update)
+    return str(there.get("ETag", "")).strip('"') == md5.hexdigest()

@@ -1,0 +1,298 @@
+"""Pack and upload many models: `register_many` against what people use today, in ratios of one run.
+
+Every rival does the same job in a process of its own, in turns: from model directories to objects in S3 (SeaweedFS on
+loopback). Rivals pack each model into a temporary file, either as most people do (`tarfile`, gzip's default level) or
+with this package's own `pack`, which leaves the upload alone to differ.
+
+    python benchmarks/registry.py                 # 200 models of 1 MB, 2 models of 512 MB, packing
+    python benchmarks/registry.py --quick         # smaller, for a look
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+KEYS = ("local", "local-secret")
+Upload = Callable[[Iterator[tuple[str, Path]]], None]
+
+
+def make_models(folder: Path, count: int, size: int) -> None:
+    """Models of float32 weights, as trained ones look to a compressor."""
+    import numpy as np
+
+    random = np.random.default_rng(0)
+    block = random.standard_normal((16 << 20) // 4).astype("f4").tobytes()
+    for number in range(count):
+        model = folder / f"model-{number:03}"
+        model.mkdir(parents=True)
+        with (model / "model.bin").open("wb") as file:
+            file.write(number.to_bytes(8, "big"))
+            for start in range(0, size, len(block)):
+                file.write(block[: min(len(block), size - start)])
+
+
+def pack_default(source: Path, target: Path) -> None:
+    with tarfile.open(target, "w:gz") as tar:
+        tar.add(source, arcname=".")
+
+
+def pack_ours(source: Path, target: Path) -> None:
+    from mme_sdk.artifacts import pack
+
+    with target.open("wb") as file:
+        pack(source, file)
+
+
+def pack_none(source: Path, target: Path) -> None:
+    """The archive is there already."""
+    os.link(source.with_suffix(".tar.gz"), target)
+
+
+PACKERS = {"default": pack_default, "ours": pack_ours, "packed": pack_none}
+
+
+def packed(scratch: Path, packer: Callable[[Path, Path], None], one: Path) -> tuple[str, Path]:
+    target = scratch / f"{one.name}.tar.gz"
+    packer(one, target)
+    return f"{one.name}/v1.tar.gz", target
+
+
+def client(url: str, **config: Any) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    session = boto3.Session(*KEYS, region_name="us-east-1")
+    return session.client("s3", endpoint_url=url, config=Config(**config))
+
+
+def boto3_loop(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]) -> None:
+    """What the documentation shows."""
+    s3 = client(url)
+    for make in work:
+        key, path = make()
+        s3.upload_file(str(path), bucket, key)
+        path.unlink()
+
+
+def s3transfer_pool(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]) -> None:
+    """One client, many threads, large parts."""
+    from boto3.s3.transfer import TransferConfig
+
+    s3 = client(url, max_pool_connections=64)
+    large = len(work) < 16
+    config = TransferConfig(
+        multipart_threshold=64 << 20, multipart_chunksize=64 << 20, max_concurrency=8, use_threads=large
+    )
+
+    def one(make: Callable[[], tuple[str, Path]]) -> None:
+        key, path = make()
+        s3.upload_file(str(path), bucket, key, Config=config)
+        path.unlink()
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(one, work))
+
+
+def crt(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]) -> None:
+    """The AWS common run-time, as boto3 drives it; told by hand to speak plain HTTP to an address without a name."""
+    import botocore.session
+    from botocore.config import Config
+    from s3transfer import crt as transfer
+
+    session = botocore.session.Session()
+    session.set_credentials(*KEYS)
+    path_style = Config(s3={"addressing_style": "path"})
+    serializer = transfer.BotocoreCRTRequestSerializer(
+        session, {"region_name": "us-east-1", "endpoint_url": url, "config": path_style}
+    )
+    credentials = transfer.BotocoreCRTCredentialsWrapper(session.get_credentials()).to_crt_credentials_provider()
+    native = transfer.create_s3_crt_client("us-east-1", crt_credentials_provider=credentials, use_ssl=False)
+
+    with transfer.CRTTransferManager(native, serializer) as manager, ThreadPoolExecutor(32) as pool:
+
+        def one(make: Callable[[], tuple[str, Path]]) -> None:
+            key, path = make()
+            manager.upload(str(path), bucket, key).result()
+            path.unlink()
+
+        list(pool.map(one, work))
+
+
+def obstore(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]) -> None:
+    """The Rust object_store."""
+    from obstore.store import S3Store
+
+    store = S3Store(
+        bucket,
+        endpoint=url,
+        access_key_id=KEYS[0],
+        secret_access_key=KEYS[1],
+        region="us-east-1",
+        client_options={"allow_http": True},
+        virtual_hosted_style_request=False,
+    )
+
+    def one(make: Callable[[], tuple[str, Path]]) -> None:
+        key, path = make()
+        store.put(key, path, chunk_size=16 << 20, max_concurrency=8)
+        path.unlink()
+
+    with ThreadPoolExecutor(32) as pool:
+        list(pool.map(one, work))
+
+
+def ours(url: str, bucket: str, sources: dict[str, Path]) -> None:
+    import boto3
+
+    from mme_sdk.aws import Aws
+    from mme_sdk.registry import ModelRegistry, Registration
+
+    aws = Aws(session=boto3.Session(*KEYS, region_name="us-east-1"), endpoint_url={"s3": url})
+    try:
+        models = ModelRegistry(aws, f"s3://{bucket}/")
+        models.register_many([Registration(name, source, "v1") for name, source in sources.items()])
+    finally:
+        aws.close()
+
+
+RIVALS: dict[str, Callable[..., None]] = {
+    "boto3 loop": boto3_loop,
+    "s3transfer pool": s3transfer_pool,
+    "boto3 + CRT": crt,
+    "obstore": obstore,
+}
+
+
+def child(arguments: argparse.Namespace) -> None:
+    """One rival, one job; prints what it took."""
+    models = sorted(path for path in Path(arguments.models).iterdir() if path.is_dir())
+    import boto3  # noqa: F401 - imports are not what is compared
+    import botocore.config  # noqa: F401
+
+    if arguments.rival == "ours":
+        import mme_sdk.registry  # noqa: F401
+    client(arguments.url).list_buckets()
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        began, cpu = time.perf_counter(), time.process_time()
+        if arguments.rival == "ours":
+            suffix = ".tar.gz" if arguments.packer == "packed" else ""
+            ours(arguments.url, arguments.bucket, {one.name: one.with_suffix(suffix) for one in models})
+        else:
+            packer = PACKERS[arguments.packer]
+            work = [
+                lambda one=one: packed(Path(scratch), packer, one)  # type: ignore[misc]
+                for one in models
+            ]
+            RIVALS[arguments.rival](arguments.url, arguments.bucket, work)
+        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"wall": wall, "cpu": cpu, "memory": (peak - base) / 1024}))
+
+
+def run(rival: str, packer: str, models: Path, url: str) -> dict[str, float]:
+    s3 = client(url)
+    bucket = f"bench-{uuid.uuid4().hex[:12]}"
+    s3.create_bucket(Bucket=bucket)
+    command = [sys.executable, __file__, "--child", "--rival", rival, "--packer", packer]
+    done = subprocess.run(
+        [*command, "--models", str(models), "--url", url, "--bucket", bucket],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise SystemExit(f"{rival} failed:\n{done.stderr}")
+    found = s3.list_objects_v2(Bucket=bucket).get("Contents", [])
+    assert len(found) == sum(1 for path in models.iterdir() if path.is_dir()), f"{rival} left {len(found)} objects"
+    for one in found:
+        s3.delete_object(Bucket=bucket, Key=one["Key"])
+    s3.delete_bucket(Bucket=bucket)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def compare(title: str, contestants: list[tuple[str, str]], models: Path, url: str, rounds: int) -> None:
+    """Alternate, and show medians as ratios to ours."""
+    taken: dict[tuple[str, str], list[dict[str, float]]] = {one: [] for one in contestants}
+    for _ in range(rounds):
+        for rival, packer in contestants:
+            taken[rival, packer].append(run(rival, packer, models, url))
+    middle = {
+        one: {what: statistics.median(each[what] for each in results) for what in results[0]}
+        for one, results in taken.items()
+    }
+    print(f"\n{title} (median of {rounds})")
+    print(f"{'':32}{'wall s':>8}{'CPU s':>8}{'MB peak':>9}{'wall ×':>8}{'CPU ×':>8}")
+    for (rival, packer), numbers in middle.items():
+        mine = middle["ours", "packed" if packer == "packed" else "ours"]
+        print(
+            f"{rival + ', packed by ' + packer if rival != 'ours' else 'register_many':32}"
+            f"{numbers['wall']:8.2f}{numbers['cpu']:8.2f}{numbers['memory']:9.0f}"
+            f"{numbers['wall'] / mine['wall']:8.2f}{numbers['cpu'] / mine['cpu']:8.2f}"
+        )
+
+
+def packing(models: Path) -> None:
+    """MB/s of packing alone."""
+    source = next(path for path in sorted(models.iterdir()) if path.is_dir())
+    size = sum(path.stat().st_size for path in source.iterdir()) / 1e6
+    speeds = {}
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        for name, packer in (("tarfile, gzip's default", pack_default), ("pack", pack_ours)):
+            began = time.process_time()
+            packer(source, Path(scratch, "a.tar.gz"))
+            speeds[name] = (size / (time.process_time() - began), Path(scratch, "a.tar.gz").stat().st_size / 1e6 / size)
+    print("\npacking float32 weights")
+    for name, (speed, ratio) in speeds.items():
+        print(f"{name:32}{speed:8.0f} MB/s of CPU{ratio:8.2f} of the size")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="smaller, for a look")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", choices=["small", "large", "packing"])
+    for name in ("rival", "packer", "models", "url", "bucket"):
+        parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        child(arguments)
+        return
+    from mme_sdk.local.s3 import S3Server
+
+    small, large = ((50, 1 << 20), (2, 64 << 20)) if arguments.quick else ((200, 1 << 20), (2, 512 << 20))
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        jobs = {"small": (Path(folder, "small"), *small), "large": (Path(folder, "large"), *large)}
+        with S3Server(Path(folder, "s3"), access_key=KEYS[0], secret_key=KEYS[1]) as server:
+            for name, (models, count, size) in jobs.items():
+                if arguments.only not in (None, name, "packing"):
+                    continue
+                make_models(models, count, size)
+                if arguments.only != "packing":
+                    for one in list(models.iterdir()):
+                        pack_ours(one, one.with_suffix(".tar.gz"))
+                    title = f"{count} models of {size / 1e6:.0f} MB"
+                    both = [("ours", "ours"), *((rival, "ours") for rival in RIVALS), ("boto3 loop", "default")]
+                    compare(f"{title}: pack and upload", both, models, server.endpoint_url, arguments.rounds)
+                    ready = [(rival, "packed") for rival in ("ours", *RIVALS)]
+                    compare(f"{title}: upload of packed archives", ready, models, server.endpoint_url, arguments.rounds)
+        packing(next(iter(jobs.values()))[0] if arguments.only != "large" else jobs["large"][0])
+
+
+if __name__ == "__main__":
+    main()
