@@ -229,7 +229,10 @@ def _decode_array(body: bytes, kind: str) -> Any:
         return np.load(io.BytesIO(body), allow_pickle=False)
     if kind == CSV:
         return np.loadtxt(io.StringIO(body.decode()), delimiter=",")
-    return np.asarray(json.loads(body))
+    array = np.asarray(json.loads(body))
+    if array.dtype.hasobject:
+        raise ValueError("it holds no numbers alone")
+    return array
 
 
 def _encode_frame(frame: Any, kind: str | None) -> bytes:

@@ -60,6 +60,7 @@ class _Invocations:
         self._hooks = self._settings.hooks
         self._codecs = codecs or Codecs()
         self._models = models
+        self._stores: dict[str, ModelStore | AsyncModelStore] = {}
         self._payload_limit = payload_limit
         self._closed = False
 
@@ -146,7 +147,10 @@ class _Invocations:
                 endpoint=endpoint,
                 model=reference,
             )
-        found: ModelVersion | str = yield Resolve(self._models(prefix), reference)
+        store = self._stores.get(prefix)
+        if store is None:
+            store = self._stores.setdefault(prefix, self._models(prefix))  # it remembers what it resolved
+        found: ModelVersion | str = yield Resolve(store, reference)
         return found
 
     def _reply(self, answer: InvokeAnswer, attempts: Attempts, response_type: Any) -> Reply[Any]:

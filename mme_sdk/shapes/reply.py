@@ -130,7 +130,10 @@ class Reply(Generic[T]):
                 import io
 
                 return np.load(io.BytesIO(self.body), allow_pickle=False)  # type: ignore[no-any-return]
-            return np.asarray(self.json())
+            array: npt.NDArray[Any] = np.asarray(self.json())
+            if array.dtype.hasobject:
+                raise ValueError("it holds no numbers alone")
+            return array
         except (ValueError, EOFError) as error:
             raise self._undecodable("numpy array", error) from error
 

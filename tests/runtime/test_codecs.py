@@ -87,6 +87,7 @@ def test_replies_become_what_is_asked_for() -> None:
         (b"\x93NUMPY", NPY, np.ndarray),
         (b"PAR1", PARQUET, pd.DataFrame),
         (b"{}", CSV, np.ndarray),
+        (b'{"a": 1}', JSON, np.ndarray),
     ],
 )
 def test_what_cannot_be_decoded_keeps_its_bytes(body: bytes, kind: str, wanted: Any) -> None:

@@ -1,0 +1,243 @@
+"""Invocations against an embedded SageMaker whose models load slowly, so that it answers 429 as SageMaker does."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydantic import BaseModel
+
+from mme_sdk import EndpointSpec
+from mme_sdk.errors import (
+    EndpointNotFoundError,
+    InvalidInputError,
+    MMEError,
+    ModelError,
+    ModelInputError,
+    ModelNotFoundError,
+    ModelNotReadyError,
+    OutcomeUnknownError,
+    PayloadTooLargeError,
+    UndecodableReplyError,
+)
+from mme_sdk.local import Fault, LocalSageMaker
+from mme_sdk.local.hosting.settings import HostingSettings
+
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/python:1"
+ROLE = "arn:aws:iam::123456789012:role/sagemaker"
+CODE = """
+import json, os, time
+
+def model_fn(directory):
+    facts = json.load(open(os.path.join(directory, "facts.json")))
+    with open(facts["log"], "a") as log:
+        log.write(facts["name"] + "\\n")
+    time.sleep(facts["load"])
+    return facts
+
+def input_fn(body, content_type):
+    return json.loads(body)
+
+def predict_fn(data, model):
+    if data == "slow":
+        time.sleep(1.0)
+    if data == "bad":
+        raise ValueError("no such feature")
+    return {"model": model["name"], "data": data}
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction), "application/json"
+"""
+
+
+class Answer(BaseModel):
+    model: str
+    data: dict[str, float]
+
+
+class World:
+    """One host with a two-instance multi-model endpoint; models are made on demand."""
+
+    def __init__(self, host: LocalSageMaker, folder: Path) -> None:
+        self.host = host
+        self.folder = folder
+        self.log = folder / "loads.log"
+        self.client = host.client()
+        host.boto("s3").create_bucket(Bucket="models")
+        self.models = self.client.models("s3://models/prod/")
+        self.make("first", 0.0)
+        spec = EndpointSpec.multi_model(
+            name="scoring",
+            models=self.models.uri,
+            image=IMAGE,
+            role=ROLE,
+            instance_type="ml.m5.large",
+            instance_count=2,
+        )
+        self.client.endpoints.create(spec).wait(timeout=60)
+
+    def make(self, name: str, load: float) -> str:
+        """Register a model that takes so long to load."""
+        source = self.folder / name
+        (source / "code").mkdir(parents=True)
+        (source / "code" / "inference.py").write_text(CODE)
+        facts = f'{{"name": "{name}", "load": {load}, "log": "{self.log}"}}'
+        (source / "facts.json").write_text(facts)
+        return self.models.register(name, source, version="v1").target_model
+
+    def loads(self, name: str) -> int:
+        """How often the container loaded a model."""
+        return self.log.read_text().split().count(name) if self.log.exists() else 0
+
+
+@contextmanager
+def trouble(world: World, fault: Fault) -> Iterator[None]:
+    """A fault, for a while; it must have struck."""
+    name = world.host.faults.add(fault)
+    try:
+        yield
+        assert world.host.faults.list()[name]["struck"] == 1
+    finally:
+        world.host.faults.remove(name)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    settings = HostingSettings(answer_limit=0.4, spill_outstanding=2)
+    with LocalSageMaker(settings=settings) as host:
+        made = World(host, tmp_path_factory.mktemp("world"))
+        yield made
+        made.client.close()
+
+
+def test_a_cold_start_only_takes_longer(world: World) -> None:
+    model = world.make("slow-once", 1.0)
+    reply = world.client.endpoint("scoring").invoke({"x": 1.0}, model=model, response_type=Answer, deadline=30)
+    assert reply.value == Answer(model="slow-once", data={"x": 1.0})
+    assert reply.cold
+    assert reply.attempts >= 2
+    assert {attempt.code for attempt in reply.history[:-1]} == {"ModelNotReadyException"}
+    again = world.client.endpoint("scoring").invoke({"x": 1.0}, model=model)
+    assert (again.cold, again.attempts) == (False, 1)
+    assert world.loads("slow-once") == 1
+
+
+def test_a_herd_of_threads_causes_one_load(world: World) -> None:
+    model, endpoint = world.make("herd", 1.0), world.client.endpoint("scoring")
+    gate = threading.Barrier(12)
+
+    def call(number: int) -> str:
+        gate.wait()
+        return str(endpoint.invoke([number], model=model, deadline=30).json()["data"][0])
+
+    with ThreadPoolExecutor(12) as pool:
+        assert sorted(map(int, pool.map(call, range(12)))) == list(range(12))
+    assert world.loads("herd") == 1
+
+
+def test_a_herd_of_tasks_causes_one_load_and_survives_cancellations(world: World) -> None:
+    model = world.make("tasks", 1.0)
+
+    async def main() -> None:
+        async with world.host.async_client() as client:
+            endpoint = client.endpoint("scoring")
+            calls = [asyncio.create_task(endpoint.invoke([number], model=model, deadline=30)) for number in range(12)]
+            await asyncio.sleep(0.1)
+            for cancelled in calls[:3]:  # the leader is among them
+                cancelled.cancel()
+            done = await asyncio.gather(*calls, return_exceptions=True)
+            assert [type(each) for each in done[:3]] == [asyncio.CancelledError] * 3
+            assert [each.json()["data"][0] for each in done[3:]] == list(range(3, 12))  # type: ignore[union-attr]
+            assert len(client._invoker.memory.flights) == 0
+
+    asyncio.run(main())
+    assert world.loads("tasks") == 1
+
+
+def test_a_deadline_too_short_says_how_much_is_missing(world: World) -> None:
+    model, endpoint = world.make("late", 2.0), world.client.endpoint("scoring")
+    with pytest.raises(ModelNotReadyError) as caught:
+        endpoint.invoke({}, model=model, deadline=0.7)
+    assert caught.value.ready_in is not None
+    assert caught.value.attempts == len(caught.value.attempt_history) >= 1
+    assert endpoint.invoke({}, model=model, deadline=30).value["model"] == "late"
+    assert world.loads("late") == 1
+
+
+def test_absent_things_are_named(world: World) -> None:
+    endpoint = world.client.endpoint("scoring")
+    world.make("fraud-eu", 0.0)
+    with pytest.raises(ModelNotFoundError) as caught:
+        endpoint.invoke({}, model="fraud-eu/v2.tar.gz")
+    assert "s3://models/prod/fraud-eu/v2.tar.gz" in caught.value.message
+    assert "fraud-eu/v1.tar.gz" in (caught.value.hint or "")
+    with pytest.raises(EndpointNotFoundError):
+        world.client.endpoint("absent").invoke({}, model="first/v1.tar.gz")
+    with pytest.raises(InvalidInputError, match="target model") as missing:
+        endpoint.invoke({})
+    assert "pass model=" in (missing.value.hint or "")
+    with pytest.raises(PayloadTooLargeError):
+        endpoint.invoke(b"x" * (26 << 20), model="first/v1.tar.gz")
+    with pytest.raises(MMEError, match="nobody"):
+        endpoint.invoke({}, model="nobody@live")
+
+
+def test_a_model_that_refuses_its_input_is_readable(world: World) -> None:
+    with pytest.raises(ModelError, match="no such feature") as caught:
+        world.client.endpoint("scoring").invoke('"bad"', model="first/v1.tar.gz", content_type="application/json")
+    assert caught.value.original_status == (400 if isinstance(caught.value, ModelInputError) else 500)
+    with pytest.raises(UndecodableReplyError) as undecodable:
+        world.client.endpoint("scoring").invoke({}, model="first/v1.tar.gz", response_type=np.ndarray)
+    assert undecodable.value.body.startswith(b"{")
+
+
+def test_aliases_are_resolved(world: World) -> None:
+    world.models.alias("first", "live", "v1")
+    reply = world.client.endpoint("scoring").invoke({}, model="first@live")
+    assert reply.model == "first/v1.tar.gz"
+
+    async def main() -> str | None:
+        async with world.host.async_client() as client:
+            return (await client.endpoint("scoring").invoke({}, model="first@live")).model
+
+    assert asyncio.run(main()) == "first/v1.tar.gz"
+
+
+def test_a_warm_call_that_is_dropped_may_have_run(world: World) -> None:
+    endpoint = world.client.endpoint("scoring")
+    endpoint.invoke({}, model="first/v1.tar.gz")
+    drop = Fault(kind="drop_after", operation="InvokeEndpoint", times=1)
+    with trouble(world, drop), pytest.raises(OutcomeUnknownError) as caught:
+        endpoint.invoke({}, model="first/v1.tar.gz")
+    assert not caught.value.replay_safe
+    with trouble(world, drop):
+        assert endpoint.invoke({}, model="first/v1.tar.gz", idempotent=True).attempts == 2
+
+
+def test_throttling_and_faults_pass(world: World) -> None:
+    endpoint = world.client.endpoint("scoring")
+    for kind in ("throttle", "error"):
+        with trouble(world, Fault(kind=kind, operation="InvokeEndpoint", times=1)):  # type: ignore[arg-type]
+            assert endpoint.invoke({}, model="first/v1.tar.gz").attempts == 2
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_invokes_with_its_parents_client(world: World) -> None:
+    endpoint = world.client.endpoint("scoring")
+    endpoint.invoke({}, model="first/v1.tar.gz")
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            status = 0 if endpoint.invoke({}, model="first/v1.tar.gz", deadline=20).attempts == 1 else 2
+        finally:
+            os._exit(status)
+    assert os.waitpid(child, 0)[1] == 0
+    assert endpoint.invoke({}, model="first/v1.tar.gz").attempts == 1
