@@ -19,6 +19,7 @@ FaultKind = Literal[
     "drop_before",
     "drop_after",
     "capacity",
+    "rollback_failed",
     "slow_load",
     "failed_load",
     "container_crash",
@@ -32,6 +33,7 @@ FaultKind = Literal[
 - `drop_before`: the connection is dropped before anything was done.
 - `drop_after`: the connection is dropped when everything was done (the model ran).
 - `capacity`: an endpoint's instances are not available, at creation, update or scaling; `message` is the reason.
+- `rollback_failed`: an update that fails cannot be undone: the endpoint ends as UpdateRollbackFailed, and serves.
 - `slow_load`: loading a model takes `seconds` longer.
 - `failed_load`: the container fails to load the model, with `message`.
 - `container_crash`: the container is killed while it works on an invocation.

@@ -236,6 +236,7 @@ class LocalSageMaker:
         atexit.unregister(self.stop)
         self._ask_to_end()
         thread.join()
+        self._boto_session = None  # a temporary data directory has other keys next time
 
     def __enter__(self) -> LocalSageMaker:
         return self.start()

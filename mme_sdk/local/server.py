@@ -106,6 +106,9 @@ class Server:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
+        except ConnectionError:
+            status, code = 0, "client gone"
+            return web.Response()
         except Exception:  # noqa: BLE001 - one request's bug must not end the host; it is logged
             _log.exception("%s %s failed", request.method, request.raw_path)
             internal = ApiError("InternalFailure", "The embedded SageMaker failed; see its log.", status=500)
@@ -144,8 +147,9 @@ class Server:
         else:
             prefix, service, name, fields = f"{request.method} {request.path}", None, "", None
         if service is None:
-            text = f"{prefix} is not supported by the embedded SageMaker."
-            raise ApiError("UnknownOperationException", text, status=404)
+            what = f"{name} of {prefix}" if name else prefix
+            text = f"{what} is not supported by the embedded SageMaker."
+            raise ApiError("UnsupportedOperation", text, status=400 if name else 404)
         run, model = service.operations.get(name), service_model(service.service)
         if run is None:
             known = name in model.operation_names

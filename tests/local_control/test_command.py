@@ -74,27 +74,35 @@ def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_re
         info = tarfile.TarInfo("code/inference.py")
         info.size = len(INFERENCE)
         tar.addfile(info, io.BytesIO(INFERENCE))
-    with start(tmp_path, "--set", "provisioning=0.05") as host:
-        sm, runtime, s3 = clients(printed(host))
+    with start(tmp_path, "--set", "provisioning=0.2") as host:
+        environment = printed(host)
+        sm, runtime, s3 = clients(environment)
         s3.create_bucket(Bucket="kept")
         s3.put_object(Bucket="kept", Key="prefix/double.tar.gz", Body=packed.getvalue())
         last = make_endpoint(sm, "kept", ModelDataUrl="s3://kept/prefix/")
         assert last["EndpointStatus"] == "InService", last
         assert ask(runtime) == b"[2, 4]"
+        sm.create_endpoint(EndpointName="half-made", EndpointConfigName="kept")
         pids = family(host.pid)
         assert len(pids) >= 2  # SeaweedFS and a container
         host.send_signal(signal.SIGKILL)
         for client in (sm, runtime, s3):
             client.close()
+    assert (tmp_path / "credentials.json").stat().st_mode & 0o777 == 0o600
     for _ in range(200):
         if not running(pids):
             break
         subprocess.run(["sleep", "0.05"], check=True)
     assert running(pids) == []
     with start(tmp_path) as host:
-        sm, runtime, s3 = clients(printed(host))
-        assert settle(sm, "kept")[0]["EndpointStatus"] == "InService"
+        again = printed(host)
+        assert again["AWS_SECRET_ACCESS_KEY"] == environment["AWS_SECRET_ACCESS_KEY"]
+        sm, runtime, s3 = clients(again)
         assert ask(runtime) == b"[2, 4]"
+        now = sm.describe_endpoint(EndpointName="kept")
+        for member in ("EndpointStatus", "ProductionVariants", "CreationTime", "EndpointConfigName"):
+            assert now[member] == last[member]
+        assert settle(sm, "half-made")[-1]["EndpointStatus"] == "InService"
         pids = family(host.pid)
         host.send_signal(signal.SIGTERM)
         assert host.wait(30) == 0

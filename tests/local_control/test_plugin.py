@@ -5,6 +5,14 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import boto3
+import pytest
+
+from mme_sdk.local import Fault
+from mme_sdk.testing import mme_bucket, mme_client, mme_environment, mme_faults
+
+__all__ = ["mme_bucket", "mme_client", "mme_environment", "mme_faults"]
+
 SUITE = """
 import boto3
 import pytest
@@ -41,6 +49,27 @@ def mme_local_options():
 """
 
 
+@pytest.fixture(scope="session")
+def mme_local(plane):
+    """The plugin's fixtures on a host that runs already."""
+    return plane
+
+
+def test_the_fixtures(request, mme_client, mme_environment, plane):
+    assert mme_client.region == mme_environment["AWS_DEFAULT_REGION"]
+    faults = request.getfixturevalue("mme_faults")
+    faults.add(Fault(kind="throttle", operation="ListModels"))
+    assert plane.faults.list()
+    s3 = boto3.client("s3")  # finds the host by the environment
+    s3.put_object(Bucket=request.getfixturevalue("mme_bucket"), Key="a", Body=b"x")
+    s3.close()
+
+
+def test_faults_were_lifted(plane):
+    assert plane.faults.list() == {}
+
+
+@pytest.mark.slow
 def test_a_suite_of_somebody_else(tmp_path):
     (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_theirs.py").write_text(SUITE)

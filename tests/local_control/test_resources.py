@@ -177,7 +177,16 @@ def test_an_image_without_the_label_takes_no_multi_model_container(tmp_path, nam
         sm.close()
 
 
-def test_what_is_not_there_says_so_by_name(sm):
+def test_what_is_not_there_says_so_by_name(plane, sm):
+    for service, call, text in (
+        ("iam", "list_roles", "ListRoles of iam"),
+        ("logs", "describe_log_groups", "DescribeLogGroups of Logs_20140328"),
+        ("lambda", "list_functions", "GET /2015-03-31/functions"),
+    ):
+        client = plane.boto(service)
+        with pytest.raises(ClientError, match=f"{text}.* is not supported by the embedded SageMaker"):
+            getattr(client, call)()
+        client.close()
     assert refused(sm.list_training_jobs)[:2] == (
         "UnsupportedOperation",
         "ListTrainingJobs is not supported by the embedded SageMaker.",

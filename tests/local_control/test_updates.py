@@ -88,6 +88,19 @@ def test_capacity_that_is_not_available_fails_each_step_with_its_reason(plane, s
     plane.faults.clear()
 
 
+def test_an_update_that_cannot_be_undone_still_serves_and_can_be_repaired(plane, sm, name):
+    make_endpoint(sm, name)
+    plane.faults.add(Fault(kind="capacity", endpoint=name, times=1))
+    plane.faults.add(Fault(kind="rollback_failed", endpoint=name, times=1))
+    sm.update_endpoint(EndpointName=name, EndpointConfigName=name)
+    failed = settle(sm, name, until=("UpdateRollbackFailed",))[-1]
+    assert "InsufficientInstanceCapacity" in failed["FailureReason"]
+    assert failed["ProductionVariants"]
+    sm.update_endpoint(EndpointName=name, EndpointConfigName=name)
+    assert "FailureReason" not in settle(sm, name, until=("InService",))[-1]
+    plane.faults.clear()
+
+
 def test_a_canary_moves_traffic_in_steps_and_the_config_is_remembered(plane, sm, name):
     make_endpoint(sm, name)
     routing = {"Type": "CANARY", "CanarySize": percent(20), "WaitIntervalInSeconds": 10}

@@ -106,8 +106,8 @@ class Endpoints:
             reason = await self._deploy(name, document["Serving"])
             if reason is not None:
                 self._set(name, EndpointStatus="Failed", FailureReason=reason)
-            elif document["EndpointStatus"] == "RollingBack" or "Target" not in document:
-                self._settle(name, document["Serving"])
+            elif document["EndpointStatus"] != "UpdateRollbackFailed" and "Target" not in document:
+                self._settle(name, document["Serving"], document.get("FailureReason"))
 
     async def close(self) -> None:
         """Stop every task; the documents stay as they are and are resumed by the next host."""
@@ -323,8 +323,7 @@ class Endpoints:
             sleep=self._sleep,
         )
         plan = deployment(name, target["Config"], target["Models"], target["Sizes"])
-        deploying = self._hosting.deploy(plan) if shift is None else self._hosting.deploy(plan, gate=shift)
-        return await self._attempt(name, deploying)
+        return await self._attempt(name, self._hosting.deploy(plan, gate=shift))
 
     async def _provision(self, name: str, operation: str, seconds: float) -> str | None:
         await self._sleep(seconds)
@@ -350,6 +349,8 @@ class Endpoints:
             self._set(name, EndpointStatus="RollingBack", Target=None, FailureReason=reason)
             await self._sleep(self._settings.provisioning)
             self._settle(name, document["Serving"], reason)
+            if self._faults.strike("rollback_failed", operation="UpdateEndpoint", endpoint=name) is not None:
+                self._set(name, EndpointStatus="UpdateRollbackFailed")
 
     async def _resize(self, name: str) -> None:
         serving = self._resources.find("endpoint", name)["Serving"]
