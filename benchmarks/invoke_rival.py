@@ -79,10 +79,10 @@ def predictor() -> Callable[[], Call]:
     return lambda: lambda body: one.predict(body, target_model=MODEL)
 
 
-def request_of(body: bytes) -> object:
+def requests() -> Callable[[bytes], object]:
     from mme_sdk.runtime.wire import InvokeRequest
 
-    return InvokeRequest(endpoint=ENDPOINT, body=body, content_type=TYPE, target_model=MODEL)
+    return lambda body: InvokeRequest(endpoint=ENDPOINT, body=body, content_type=TYPE, target_model=MODEL)
 
 
 def lane(choice: str) -> Callable[[], Callable[[], Call]]:
@@ -90,7 +90,7 @@ def lane(choice: str) -> Callable[[], Callable[[], Call]]:
         from mme_sdk.aws import Aws
         from mme_sdk.runtime.transport import make_transport
 
-        transport = make_transport(Aws(endpoint_url=sys.argv[2]), choice)
+        transport, request_of = make_transport(Aws(endpoint_url=sys.argv[2]), choice), requests()
         return lambda: lambda body: transport.send(request_of(body), connect_timeout=CONNECT, read_timeout=READ)
 
     return make
@@ -121,7 +121,7 @@ async def async_lane(choice: str) -> Callable[[bytes], object]:
     from mme_sdk.aws import Aws
     from mme_sdk.runtime.transport import make_async_transport
 
-    transport = make_async_transport(Aws(endpoint_url=sys.argv[2]), choice)
+    transport, request_of = make_async_transport(Aws(endpoint_url=sys.argv[2]), choice), requests()
     return lambda body: transport.send(request_of(body), connect_timeout=CONNECT, read_timeout=READ)
 
 
