@@ -1,0 +1,382 @@
+"""The embedded SageMaker: its overhead, how soon it answers, and whether its caches do what the fleet model says.
+
+    python benchmarks/local_host.py                      # all three parts (some minutes)
+    python benchmarks/local_host.py --requests 2000 --models 60
+
+Overhead: the same warm request, alternately through the host (a process of its own, signatures checked) and to a
+container that is asked directly, over the same kind of connections. Caches: models with a 5 MB weight on two instances
+that hold 30 each, Zipf 0.9, eight callers, real containers; the prediction is the pure `Fleet` in simulated time, fed
+the same requests and the mean times that were measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import heapq
+import io
+import itertools
+import os
+import random
+import resource
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from functools import partial
+from pathlib import Path
+
+import aiohttp
+import boto3
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from mme_sdk.artifacts import pack
+from mme_sdk.fleet import Command, Discard, Download, Fleet, FleetPolicy, Footprint, Load, Run, Unload
+from mme_sdk.local import S3Server
+from mme_sdk.local.containers import PYTHON
+from mme_sdk.local.containers import Command as Program
+from mme_sdk.local.contracts import ContainerPlan, Deployment, HostContext, Invocation, VariantPlan
+from mme_sdk.local.hosting import HostingSettings, LocalHosting
+
+MB = 1_000_000
+CALLERS = 8
+BODY = b"[[1.0, 2.0, 3.0, 4.0]]"
+SCRIPT = """
+def model_fn(model_dir):
+    with open(model_dir + "/weights", "rb") as file:
+        return file.read()
+def input_fn(data, content_type):
+    return data
+def predict_fn(data, model):
+    return str(len(model))
+def output_fn(prediction, accept):
+    return prediction, "text/plain"
+"""
+
+
+def archive(folder: Path, weight: int) -> bytes:
+    (folder / "code").mkdir(parents=True, exist_ok=True)
+    (folder / "code" / "inference.py").write_text(SCRIPT)
+    (folder / "weights").write_bytes(bytes(weight))  # zeros: as large as any once unpacked
+    out = io.BytesIO()
+    pack(folder, out)
+    return out.getvalue()
+
+
+# -- overhead ------------------------------------------------------------------------------------------------------
+
+
+def cpu(pids: set[int]) -> float:
+    """CPU seconds of processes with all of their sessions."""
+    ticks = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            if int(stat.parent.name) in pids or int(fields[3]) in pids:
+                ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+async def volley(ask: Callable[[], Awaitable[int]], callers: int, seconds: float) -> list[float]:
+    """Latencies of as many requests as so many callers get through in so many seconds."""
+    took: list[float] = []
+    end = time.perf_counter() + seconds
+
+    async def caller() -> None:
+        while (began := time.perf_counter()) < end:
+            assert await ask() == 200
+            took.append(time.perf_counter() - began)
+
+    await asyncio.gather(*(caller() for _ in range(callers)))
+    return took
+
+
+def signed(url: str, target: str, environment: dict[str, str]) -> dict[str, str]:
+    """Headers signed once: the signature holds for five minutes, and the client's own work is no part of this."""
+    headers = {"Content-Type": "application/json", "X-Amzn-SageMaker-Target-Model": target}
+    request = AWSRequest(method="POST", url=url, data=BODY, headers=headers)
+    keys = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
+    SigV4Auth(keys, "sagemaker", environment["AWS_DEFAULT_REGION"]).add_auth(request)
+    return dict(request.headers)
+
+
+def overhead(rounds: int, seconds: float) -> None:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        began = time.perf_counter()
+        host = subprocess.Popen(
+            [sys.executable, "-m", "mme_sdk.local", "--port", "0", "--set", "provisioning=0"],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        stack.callback(host.wait)
+        stack.callback(host.send_signal, signal.SIGTERM)
+        environment: dict[str, str] = {}
+        assert host.stdout is not None
+        for line in host.stdout:
+            if line.startswith("# ready"):
+                break
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").strip().partition("=")
+                environment[name] = value.strip("'\"")
+        ready = time.perf_counter() - began
+        session = boto3.Session(
+            environment["AWS_ACCESS_KEY_ID"],
+            environment["AWS_SECRET_ACCESS_KEY"],
+            region_name=environment["AWS_DEFAULT_REGION"],
+        )
+        url = environment["AWS_ENDPOINT_URL"]
+        s3 = session.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL_S3"])
+        sagemaker = session.client("sagemaker", endpoint_url=url)
+        s3.create_bucket(Bucket="bench")
+        s3.put_object(Bucket="bench", Key="models/one.tar.gz", Body=archive(folder / "one", 1000))
+        container = {"Image": "python", "Mode": "MultiModel", "ModelDataUrl": "s3://bench/models/"}
+        role = "arn:aws:iam::123456789012:role/bench"
+        sagemaker.create_model(ModelName="m", ExecutionRoleArn=role, PrimaryContainer=container)
+        variant = {
+            "VariantName": "AllTraffic",
+            "ModelName": "m",
+            "InstanceType": "ml.m5.large",
+            "InitialInstanceCount": 1,
+        }
+        sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+        sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+        while (status := sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"]) == "Creating":
+            time.sleep(0.02)
+        assert status == "InService", status
+        runtime = session.client("sagemaker-runtime", endpoint_url=url)
+        runtime.invoke_endpoint(EndpointName="e", TargetModel="one.tar.gz", Body=BODY)
+        first = time.perf_counter() - began
+        print(f"start-up: ready in {ready:.2f} s, first answer of a new endpoint's model after {first:.2f} s")
+
+        direct = subprocess.Popen(
+            [sys.executable, "-m", "mme_sdk.local.containers.python", "--port", "0"],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        stack.callback(direct.wait)
+        stack.callback(direct.send_signal, signal.SIGTERM)
+        assert direct.stdout is not None
+        port = int(direct.stdout.readline().rpartition(":")[2])
+        asyncio.run(_compare(url, environment, port, folder / "one", rounds, seconds, {host.pid}, {direct.pid}))
+
+
+async def _compare(
+    url: str,
+    environment: dict[str, str],
+    port: int,
+    model: Path,
+    rounds: int,
+    seconds: float,
+    host: set[int],
+    direct: set[int],
+) -> None:
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+        load = {"model_name": "one", "url": str(model)}
+        while True:
+            with contextlib.suppress(aiohttp.ClientError):
+                async with session.get(f"http://127.0.0.1:{port}/ping") as answer:
+                    if answer.status == 200:
+                        break
+        async with session.post(f"http://127.0.0.1:{port}/models", json=load) as answer:
+            assert answer.status == 200, await answer.text()
+        through = f"{url}/endpoints/e/invocations"
+        headers = signed(through, "one.tar.gz", environment)
+
+        def asking(address: str, sent: dict[str, str]) -> Callable[[], Awaitable[int]]:
+            async def ask() -> int:
+                async with session.post(address, data=BODY, headers=sent) as answer:
+                    assert await answer.read() == b"1000", await answer.text()
+                    return answer.status
+
+            return ask
+
+        rivals = {
+            "container": (asking(f"http://127.0.0.1:{port}/models/one/invoke", {"Accept": "*/*"}), direct),
+            "host": (asking(through, headers), host),
+        }
+        for callers in (1, 8):
+            figures: dict[str, dict[str, list[float]]] = {name: {} for name in rivals}
+            for number in range(rounds + 1):
+                for name, (ask, pids) in rivals.items():
+                    before = cpu(pids)
+                    took = await volley(ask, callers, seconds)
+                    used = cpu(pids) - before
+                    if number:  # the first round warms up
+                        cuts = statistics.quantiles(took, n=100)
+                        for key, value in (
+                            ("rps", len(took) / seconds),
+                            ("p50 ms", 1e3 * cuts[49]),
+                            ("p99 ms", 1e3 * cuts[98]),
+                            ("cpu ms/request", 1e3 * used / len(took)),
+                        ):
+                            figures[name].setdefault(key, []).append(value)
+            print(f"warm, {callers} caller(s), medians of {rounds} rounds of {seconds:g} s:")
+            for key in figures["host"]:
+                ours, theirs = (statistics.median(figures[name][key]) for name in ("host", "container"))
+                print(f"  {key:15} host {ours:9.2f}   container {theirs:9.2f}   ratio {ours / theirs:.2f}")
+
+
+# -- caches --------------------------------------------------------------------------------------------------------
+
+
+def sequence(models: int, requests: int, skew: float) -> list[str]:
+    weights = [1 / rank**skew for rank in range(1, models + 1)]
+    return [f"m{number}.tar.gz" for number in random.Random(1).choices(range(models), weights, k=requests)]
+
+
+def predicted(
+    asked: list[str], policy: FleetPolicy, instances: int, footprint: Footprint, callers: int, times: dict[str, float]
+) -> float:
+    """The hit ratio of the pure model in simulated time, with as many callers in turn and the mean times measured."""
+    fleet = Fleet(policy, random.Random(0))
+    for number in range(instances):
+        fleet.add_instance(f"i-{number}", 0.0)
+    todo = iter(enumerate(asked))
+    order = itertools.count()
+    events: list[tuple[float, int, Callable[[float], list[Command]]]] = []
+
+    def at(when: float, event: Callable[[float], list[Command]]) -> None:
+        heapq.heappush(events, (when, next(order), event))
+
+    def arrive(now: float) -> list[Command]:
+        number, model = next(todo, (-1, ""))
+        return [] if number < 0 else fleet.arrive(str(number), model, footprint, now)
+
+    def finish(request: str, now: float) -> list[Command]:
+        at(now, arrive)
+        return fleet.finished(request, now)
+
+    for _ in range(callers):
+        at(0.0, arrive)
+    while events:
+        now, _, event = heapq.heappop(events)
+        for command in event(now):
+            match command:
+                case Download(instance, name):
+                    at(now + times["ModelDownloadingTime"], partial(fleet.downloaded, instance, name, None))
+                case Load(instance, name):
+                    at(now + times["ModelLoadingTime"], partial(fleet.loaded, instance, name))
+                case Unload(instance, name):
+                    at(now + times["ModelUnloadingTime"], lambda _, i=instance, n=name: fleet.unloaded(i, n))
+                case Discard(instance, name):
+                    at(now, lambda _, i=instance, n=name: fleet.discarded(i, n))
+                case Run(_, _, request):
+                    at(now + times["ModelLatency"], partial(finish, request))
+    counters = fleet.snapshot().counters
+    assert counters.arrivals == len(asked)
+    return counters.hits / counters.arrivals
+
+
+def resident() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() / MB
+
+
+def caches(models: int, requests: int, held: int) -> None:
+    folder = Path(tempfile.mkdtemp())
+    try:
+        with S3Server(folder / "s3", access_key="local", secret_key="local-secret") as s3:
+            asyncio.run(_caches(s3, folder, models, requests, held))
+    finally:
+        shutil.rmtree(folder)
+
+
+async def _caches(s3: S3Server, folder: Path, models: int, requests: int, held: int) -> None:
+    client = boto3.client(
+        "s3",
+        endpoint_url=s3.endpoint_url,
+        region_name="us-east-1",
+        aws_access_key_id="local",
+        aws_secret_access_key="local-secret",
+    )
+    client.create_bucket(Bucket="bench")
+    content = archive(folder / "five", 5 * MB)
+    for number in range(models):
+        client.put_object(Bucket="bench", Key=f"models/m{number}.tar.gz", Body=content)
+    client.close()
+    size = 5 * MB + len(SCRIPT)
+    memory = held * (size + MB)  # 1 MB more for each model, as the settings say
+    bare = [word for word in PYTHON.argv if word not in ("--memory-budget", "{memory}")]
+    measured: dict[str, list[float]] = {}
+    settings = HostingSettings(memory_bytes=memory, memory_per_model=MB, volume_bytes=10_000 * MB)
+    context = HostContext(
+        data_dir=folder / "hosting",
+        s3_endpoint_url=s3.endpoint_url,
+        access_key="local",
+        secret_key="local-secret",
+        region="us-east-1",
+        account_id="123456789012",
+        images={"python": Program([*bare, "--preload", ""])},
+        settings=settings,
+        measure=lambda metric, _endpoint, _variant, value: measured.setdefault(metric, []).append(value / 1e6),
+    )
+    hosting = LocalHosting(context)
+    plan = ContainerPlan(image="python", mode="MultiModel", model_data_url="s3://bench/models/")
+    variant = VariantPlan(name="v", model_name="m", containers=(plan,), instance_type="ml.m5.large", instance_count=2)
+    await hosting.deploy(Deployment(endpoint="e", config_name="c", variants=(variant,)))
+    asked = sequence(models, requests, 0.9)
+    todo = iter(enumerate(asked))
+    answers: Counter[int] = Counter()
+    used: list[float] = []
+
+    async def caller() -> None:
+        for number, model in todo:
+            headers = {"x-amzn-sagemaker-target-model": model, "content-type": "application/json"}
+            answer = await hosting.invoke(Invocation(endpoint="e", body=BODY, headers=headers, request_id=str(number)))
+            answers[answer.status] += 1
+            if number % max(1, requests // 20) == 0:
+                used.append(resident())
+
+    began = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(CALLERS)))
+    took = time.perf_counter() - began
+    (view,) = hosting.inspect()
+    assert view.fleet is not None
+    counters = view.fleet.counters
+    most = max(one.memory_used for one in view.fleet.instances.values())
+    await hosting.close()
+    ratio = counters.hits / counters.arrivals
+    policy = FleetPolicy(
+        memory_bytes=memory,
+        volume_bytes=settings.volume_bytes or 1,
+        loader_slots=settings.loader_slots,
+        spill_outstanding=settings.spill_outstanding,
+    )
+    means = {metric: statistics.fmean(values) for metric, values in measured.items()}
+    expected = predicted(asked, policy, 2, Footprint(disk_bytes=size, memory_bytes=size + MB), CALLERS, means)
+    print(f"caches: {models} models of 5 MB, two instances that hold {held} each, {requests} requests in {took:.0f} s")
+    print(f"  answers {dict(answers)}, lost {requests - sum(answers.values())}")
+    print(f"  hit ratio {ratio:.4f}, the fleet model says {expected:.4f}, difference {abs(ratio - expected):.4f}")
+    print(f"  {counters.s3_loads} downloads, {counters.disk_loads} reloads, {counters.evictions} evictions")
+    print(f"  memory of models at the end {most / MB:.0f} of {memory / MB:.0f} MB")
+    print(f"  the host itself: {used[1]:.0f} MB after a twentieth of the requests, {used[-1]:.0f} MB at the end")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--part", choices=["overhead", "caches", "all"], default="all")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--models", type=int, default=300)
+    parser.add_argument("--held", type=int, default=30, help="models that an instance's memory holds")
+    parser.add_argument("--requests", type=int, default=20_000)
+    given = parser.parse_args()
+    if given.part in ("overhead", "all"):
+        overhead(given.rounds, given.seconds)
+    if given.part in ("caches", "all"):
+        caches(given.models, given.requests, given.held)
+
+
+if __name__ == "__main__":
+    main()
