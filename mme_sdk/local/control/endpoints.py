@@ -281,8 +281,8 @@ class Endpoints:
 
     def _set(self, name: str, **changes: Any) -> dict[str, Any]:
         """Change members of a document; those set to None are removed."""
-        document = self._resources.find("endpoint", name) | {"LastModifiedTime": self._resources.now()} | changes
-        document = {key: value for key, value in document.items() if value is not None}
+        changed = self._resources.find("endpoint", name) | {"LastModifiedTime": self._resources.now()} | changes
+        document: dict[str, Any] = {key: value for key, value in changed.items() if value is not None}
         self._store.put("endpoint", name, document)
         if "EndpointStatus" in changes:
             self._note(name, changes["EndpointStatus"], document.get("FailureReason"))
