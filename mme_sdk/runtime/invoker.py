@@ -2,205 +2,29 @@
 
 from __future__ import annotations
 
-import math
-import random
-import re
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+import os
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
 
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
-from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
-from mme_sdk.runtime.attempts import Attempts, Settings
 from mme_sdk.runtime.codecs import Codecs
-from mme_sdk.runtime.hooks import Completed, GaveUp, Hook, emit
-from mme_sdk.runtime.lookup import explain_absent, model_prefix
+from mme_sdk.runtime.hooks import Hook
+from mme_sdk.runtime.invocations import PAYLOAD_LIMIT, Invocations
+from mme_sdk.runtime.many import ItemResult, ManySettings, run_many, run_many_async
 from mme_sdk.runtime.memory import Memory
-from mme_sdk.runtime.requests import build_request
-from mme_sdk.runtime.steps import Ask, Resolve, Steps, Ticket, drive, drive_async, wait_in_thread, wait_on_loop
-from mme_sdk.runtime.wire import AsyncTransport, InvokeAnswer, Transport
+from mme_sdk.runtime.steps import Ticket, drive, drive_async, wait_in_thread, wait_on_loop
+from mme_sdk.runtime.wire import AsyncTransport, Transport
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
 
 __all__ = ["AsyncRuntimeInvoker", "RuntimeInvoker"]
 
-PAYLOAD_LIMIT = 25 * 1024 * 1024
-_ALIAS = re.compile(r"[^/@\s]+@[^/@\s]+")
+T = TypeVar("T")
 
 
-class _Invocations:
-    """What both invokers share: everything but how they wait and send."""
-
-    def __init__(
-        self,
-        aws: Aws,
-        *,
-        timeouts: Timeouts | None = None,
-        retry: RetryPolicy | None = None,
-        clock: Clock | AsyncClock | None = None,
-        rng: Rng | None = None,
-        codecs: Codecs | None = None,
-        models: Callable[[str], ModelStore] | Callable[[str], AsyncModelStore] | None = None,
-        memory: Memory | None = None,
-        hooks: Sequence[Hook] = (),
-        payload_limit: int = PAYLOAD_LIMIT,
-    ) -> None:
-        self._aws = aws
-        retry = retry or aws.retry
-        self.memory = memory or Memory(retry=retry)
-        self._settings = Settings(
-            timeouts=timeouts or aws.timeouts,
-            retry=retry,
-            clock=clock or aws.clock,
-            rng=rng or random.Random(),
-            memory=self.memory,
-            hooks=tuple(hooks),
-        )
-        self._hooks = self._settings.hooks
-        self._codecs = codecs or Codecs()
-        self._models = models
-        self._stores: dict[str, ModelStore | AsyncModelStore] = {}
-        self._payload_limit = payload_limit
-        self._closed = False
-
-    def _steps(
-        self,
-        endpoint: str,
-        data: Any,
-        *,
-        model: str | ModelVersion | None = None,
-        content_type: str | None = None,
-        accept: str | None = None,
-        deadline: float | None = None,
-        response_type: Any = None,
-        target_variant: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        idempotent: bool = False,
-        prefix: str | None = None,
-    ) -> Steps[Reply[Any]]:
-        if self._closed:
-            raise ClosedError("this invoker was closed", hint="make a new one, or close it later", endpoint=endpoint)
-        began = self._settings.clock.monotonic()
-        if deadline is None:
-            deadline = self._settings.timeouts.deadline
-        elif not (isinstance(deadline, (int, float)) and math.isfinite(deadline) and deadline > 0):
-            raise InvalidInputError(f"deadline must be a positive number of seconds, not {deadline!r}")
-        size: int | None = None
-        if isinstance(model, ModelVersion):
-            target: str | None = model.target_model
-            size = model.size
-        elif isinstance(model, str) and _ALIAS.fullmatch(model) and not model.endswith(".gz"):
-            found = yield from self._resolve(endpoint, model, prefix)
-            target, size = (found, None) if isinstance(found, str) else (found.target_model, found.size)
-        else:
-            target = model
-        if accept is None and response_type is not None:
-            accept = self._codecs.accept(response_type)
-        request = build_request(
-            self._codecs,
-            data,
-            endpoint=endpoint,
-            target=target,
-            payload_limit=self._payload_limit,
-            content_type=content_type,
-            accept=accept,
-            target_variant=target_variant,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-        )
-        attempts = Attempts(self._settings, request, began=began, deadline=deadline, idempotent=idempotent)
-        if size is not None:
-            attempts.model.size = size
-        try:
-            answer = yield from attempts.run()
-            reply = self._reply(answer, attempts, response_type)
-        except MMEError as error:
-            if isinstance(error, ModelNotFoundError):
-                yield Ask(explain_absent(attempts.told(error), prefix))
-            attempts.told(error)
-            if self._hooks:
-                self._tell_failure(error, attempts)
-            raise
-        if self._hooks:
-            self._tell_success(reply)
-        return reply
-
-    def _resolve(self, endpoint: str, reference: str, prefix: str | None) -> Steps[ModelVersion | str]:
-        if self._models is None:
-            raise ConfigurationError(
-                f"{reference!r} is an alias, and this invoker has no registry to resolve it",
-                hint="invoke through MMEClient, or name the target model",
-                endpoint=endpoint,
-                model=reference,
-            )
-        if prefix is None:
-            known = self.memory.endpoint(endpoint)
-            if known.prefix is None:
-                known.prefix = yield Ask(model_prefix(endpoint))
-            prefix = known.prefix
-        if prefix is None:
-            raise InvalidInputError(
-                f"{endpoint} is no multi-model endpoint, so {reference!r} means nothing there",
-                hint="leave model= out",
-                endpoint=endpoint,
-                model=reference,
-            )
-        store = self._stores.get(prefix)
-        if store is None:
-            store = self._stores.setdefault(prefix, self._models(prefix))  # it remembers what it resolved
-        found: ModelVersion | str = yield Resolve(store, reference)
-        return found
-
-    def _reply(self, answer: InvokeAnswer, attempts: Attempts, response_type: Any) -> Reply[Any]:
-        headers = answer.headers
-        content_type = headers.get("content-type", "application/octet-stream")
-        decoded: dict[str, Any] = {}
-        request = attempts.request
-        if response_type is not None or self._codecs.has(content_type):
-            try:
-                decoded["value"] = self._codecs.decode(answer.body, content_type, response_type)
-            except MMEError as error:
-                error.request_id = headers.get("x-amzn-requestid")
-                raise
-        return Reply(
-            body=answer.body,
-            content_type=content_type,
-            model=request.target_model,
-            endpoint=request.endpoint,
-            history=tuple(attempts.history),
-            cold=attempts.cold,
-            latency=self._settings.clock.monotonic() - attempts.began,
-            variant=headers.get("x-amzn-invoked-production-variant"),
-            request_id=headers.get("x-amzn-requestid"),
-            custom_attributes=headers.get("x-amzn-sagemaker-custom-attributes"),
-            **decoded,
-        )
-
-    def _tell_success(self, reply: Reply[Any]) -> None:
-        emit(
-            self._hooks,
-            Completed(
-                endpoint=reply.endpoint,
-                model=reply.model,
-                attempts=reply.attempts,
-                cold=reply.cold,
-                took=reply.latency,
-                variant=reply.variant,
-                received_bytes=len(reply.body),
-            ),
-        )
-
-    def _tell_failure(self, error: MMEError, attempts: Attempts) -> None:
-        took = self._settings.clock.monotonic() - attempts.began
-        emit(
-            self._hooks,
-            GaveUp(endpoint=attempts.request.endpoint, model=attempts.request.target_model, error=error, took=took),
-        )
-
-
-class RuntimeInvoker(_Invocations):
+class RuntimeInvoker(Invocations):
     """Invokes models, and treats a cold start as normal. Safe to share between threads.
 
     Args:
@@ -312,13 +136,59 @@ class RuntimeInvoker(_Invocations):
         )
         return drive(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
 
+    def invoke_many(
+        self,
+        endpoint: str,
+        items: Iterable[T],
+        *,
+        model_of: Callable[[T], str | ModelVersion | None] = lambda _: None,
+        data_of: Callable[[T], Any] | None = None,
+        settings: ManySettings | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> Iterator[ItemResult[T]]:
+        """Invoke for each item of any iterable, even an endless one.
+
+        Items of one model are worked on together, so that a small cache is not thrashed, and models take turns.
+
+        Args:
+            endpoint: The endpoint's name.
+            items: The payloads; read only as far as there is room for them.
+            model_of: The target model of an item.
+            data_of: The payload of an item; the item itself where None.
+            settings: How many at a time, how many models at a time, and in which order results come.
+            checkpoint: Text file of the items that were answered and dealt with; run again with it, only the others are
+                invoked. An item whose result was being dealt with when the process ended comes again.
+            progress: Told after each result: how many so far, and how many of them failed.
+            options: Any other argument of `invoke`; `deadline` is that of each item.
+
+        Yields:
+            One result an item, with its answer or its error.
+
+        Raises:
+            InvalidInputError: The checkpoint cannot be used.
+        """
+
+        def call(item: T, model: str | ModelVersion | None) -> Reply[Any]:
+            return self.invoke(endpoint, item if data_of is None else data_of(item), model=model, **options)
+
+        return run_many(
+            call,
+            items,
+            model_of=model_of,
+            settings=settings or ManySettings(),
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+
     def close(self) -> None:
         """Close the transport; calls fail afterwards."""
         self._closed = True
         self._transport.close()
 
 
-class AsyncRuntimeInvoker(_Invocations):
+class AsyncRuntimeInvoker(Invocations):
     """`RuntimeInvoker`, awaited; the decisions are the same code.
 
     Args:
@@ -400,6 +270,32 @@ class AsyncRuntimeInvoker(_Invocations):
             prefix=prefix,
         )
         return await drive_async(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
+
+    def invoke_many(
+        self,
+        endpoint: str,
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        model_of: Callable[[T], str | ModelVersion | None] = lambda _: None,
+        data_of: Callable[[T], Any] | None = None,
+        settings: ManySettings | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+        **options: Any,
+    ) -> AsyncIterator[ItemResult[T]]:
+        """Invoke for each item of any iterable, asynchronous ones included; see `RuntimeInvoker.invoke_many`."""
+
+        def call(item: T, model: str | ModelVersion | None) -> Awaitable[Reply[Any]]:
+            return self.invoke(endpoint, item if data_of is None else data_of(item), model=model, **options)
+
+        return run_many_async(
+            call,
+            items,
+            model_of=model_of,
+            settings=settings or ManySettings(),
+            checkpoint=checkpoint,
+            progress=progress,
+        )
 
     async def close(self) -> None:
         """Close the transport; calls fail afterwards."""

@@ -1,0 +1,202 @@
+"""What both invokers share: everything but how they wait and send."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from mme_sdk.aws.session import Aws
+from mme_sdk.config import RetryPolicy, Timeouts
+from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
+from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
+from mme_sdk.runtime.attempts import Attempts, Settings
+from mme_sdk.runtime.codecs import Codecs
+from mme_sdk.runtime.hooks import Completed, GaveUp, Hook, emit
+from mme_sdk.runtime.lookup import explain_absent, model_prefix
+from mme_sdk.runtime.memory import Memory
+from mme_sdk.runtime.requests import build_request
+from mme_sdk.runtime.steps import Ask, Resolve, Steps
+from mme_sdk.runtime.wire import InvokeAnswer
+from mme_sdk.shapes.model import ModelVersion
+from mme_sdk.shapes.reply import Reply
+
+__all__ = ["PAYLOAD_LIMIT", "Invocations"]
+
+PAYLOAD_LIMIT = (
+    25 * 1024 * 1024
+)  # bytes; https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+_ALIAS = re.compile(r"[^/@\s]+@[^/@\s]+")
+
+
+class Invocations:
+    """The course of an invocation, from what the caller said to a typed reply, as steps for any driver."""
+
+    def __init__(
+        self,
+        aws: Aws,
+        *,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        clock: Clock | AsyncClock | None = None,
+        rng: Rng | None = None,
+        codecs: Codecs | None = None,
+        models: Callable[[str], ModelStore] | Callable[[str], AsyncModelStore] | None = None,
+        memory: Memory | None = None,
+        hooks: Sequence[Hook] = (),
+        payload_limit: int = PAYLOAD_LIMIT,
+    ) -> None:
+        self._aws = aws
+        retry = retry or aws.retry
+        self.memory = memory or Memory(retry=retry)
+        self._settings = Settings(
+            timeouts=timeouts or aws.timeouts,
+            retry=retry,
+            clock=clock or aws.clock,
+            rng=rng or random.Random(),
+            memory=self.memory,
+            hooks=tuple(hooks),
+        )
+        self._hooks = self._settings.hooks
+        self._codecs = codecs or Codecs()
+        self._models = models
+        self._stores: dict[str, ModelStore | AsyncModelStore] = {}
+        self._payload_limit = payload_limit
+        self._closed = False
+
+    def _steps(
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        model: str | ModelVersion | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        deadline: float | None = None,
+        response_type: Any = None,
+        target_variant: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        prefix: str | None = None,
+    ) -> Steps[Reply[Any]]:
+        if self._closed:
+            raise ClosedError("this invoker was closed", hint="make a new one, or close it later", endpoint=endpoint)
+        began = self._settings.clock.monotonic()
+        if deadline is None:
+            deadline = self._settings.timeouts.deadline
+        elif not (isinstance(deadline, (int, float)) and math.isfinite(deadline) and deadline > 0):
+            raise InvalidInputError(f"deadline must be a positive number of seconds, not {deadline!r}")
+        size: int | None = None
+        if isinstance(model, ModelVersion):
+            target: str | None = model.target_model
+            size = model.size
+        elif isinstance(model, str) and _ALIAS.fullmatch(model) and not model.endswith(".gz"):
+            found = yield from self._resolve(endpoint, model, prefix)
+            target, size = (found, None) if isinstance(found, str) else (found.target_model, found.size)
+        else:
+            target = model
+        if accept is None and response_type is not None:
+            accept = self._codecs.accept(response_type)
+        request = build_request(
+            self._codecs,
+            data,
+            endpoint=endpoint,
+            target=target,
+            payload_limit=self._payload_limit,
+            content_type=content_type,
+            accept=accept,
+            target_variant=target_variant,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+        )
+        attempts = Attempts(self._settings, request, began=began, deadline=deadline, idempotent=idempotent)
+        if size is not None:
+            attempts.model.size = size
+        try:
+            answer = yield from attempts.run()
+            reply = self._reply(answer, attempts, response_type)
+        except MMEError as error:
+            if isinstance(error, ModelNotFoundError):
+                yield Ask(explain_absent(attempts.told(error), prefix))
+            attempts.told(error)
+            if self._hooks:
+                self._tell_failure(error, attempts)
+            raise
+        if self._hooks:
+            self._tell_success(reply)
+        return reply
+
+    def _resolve(self, endpoint: str, reference: str, prefix: str | None) -> Steps[ModelVersion | str]:
+        if self._models is None:
+            raise ConfigurationError(
+                f"{reference!r} is an alias, and this invoker has no registry to resolve it",
+                hint="invoke through MMEClient, or name the target model",
+                endpoint=endpoint,
+                model=reference,
+            )
+        if prefix is None:
+            known = self.memory.endpoint(endpoint)
+            if known.prefix is None:
+                known.prefix = yield Ask(model_prefix(endpoint))
+            prefix = known.prefix
+        if prefix is None:
+            raise InvalidInputError(
+                f"{endpoint} is no multi-model endpoint, so {reference!r} means nothing there",
+                hint="leave model= out",
+                endpoint=endpoint,
+                model=reference,
+            )
+        store = self._stores.get(prefix)
+        if store is None:
+            store = self._stores.setdefault(prefix, self._models(prefix))  # it remembers what it resolved
+        found: ModelVersion | str = yield Resolve(store, reference)
+        return found
+
+    def _reply(self, answer: InvokeAnswer, attempts: Attempts, response_type: Any) -> Reply[Any]:
+        headers = answer.headers
+        content_type = headers.get("content-type", "application/octet-stream")
+        decoded: dict[str, Any] = {}
+        request = attempts.request
+        if response_type is not None or self._codecs.has(content_type):
+            try:
+                decoded["value"] = self._codecs.decode(answer.body, content_type, response_type)
+            except MMEError as error:
+                error.request_id = headers.get("x-amzn-requestid")
+                raise
+        return Reply(
+            body=answer.body,
+            content_type=content_type,
+            model=request.target_model,
+            endpoint=request.endpoint,
+            history=tuple(attempts.history),
+            cold=attempts.cold,
+            latency=self._settings.clock.monotonic() - attempts.began,
+            variant=headers.get("x-amzn-invoked-production-variant"),
+            request_id=headers.get("x-amzn-requestid"),
+            custom_attributes=headers.get("x-amzn-sagemaker-custom-attributes"),
+            **decoded,
+        )
+
+    def _tell_success(self, reply: Reply[Any]) -> None:
+        emit(
+            self._hooks,
+            Completed(
+                endpoint=reply.endpoint,
+                model=reply.model,
+                attempts=reply.attempts,
+                cold=reply.cold,
+                took=reply.latency,
+                variant=reply.variant,
+                received_bytes=len(reply.body),
+            ),
+        )
+
+    def _tell_failure(self, error: MMEError, attempts: Attempts) -> None:
+        took = self._settings.clock.monotonic() - attempts.began
+        emit(
+            self._hooks,
+            GaveUp(endpoint=attempts.request.endpoint, model=attempts.request.target_model, error=error, took=took),
+        )
