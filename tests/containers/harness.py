@@ -106,6 +106,7 @@ class Peer:
             stderr=self._log,
             env={**os.environ, "SAGEMAKER_MULTI_MODEL": "true", **command.variables(values)},
             start_new_session=True,
+            cwd=folder,
         )
         for _ in range(600):
             if self.process.poll() is not None or self.ask("GET", "/ping")[0] == 200:

@@ -20,7 +20,7 @@ from mme_sdk.local.containers import PYTHON, Command, multi_model_server, triton
 
 from .harness import Peer, script
 
-OUTSIDE = Path(os.environ.get("MME_CONTAINERS_PYTHON", ".venv-containers/bin/python"))
+OUTSIDE = Path(os.environ.get("MME_CONTAINERS_PYTHON", ".venv-containers/bin/python")).absolute()
 
 SCRIPT = """
 import os

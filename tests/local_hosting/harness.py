@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 from collections.abc import Awaitable, Callable
@@ -62,7 +63,7 @@ class Bench:
 
     async def upload(self, key: str, *, script: str = ECHO, pad: int = 0, **files: str) -> None:
         directory = self.folder / "packing" / key.replace("/", "_")
-        (directory / "code").mkdir(parents=True)
+        (directory / "code").mkdir(parents=True, exist_ok=True)
         (directory / "code" / "inference.py").write_text(script)
         (directory / "name").write_text(Path(key).name.removesuffix(".tar.gz"))
         for name, text in files.items():
@@ -145,7 +146,8 @@ def run(
         aws_access_key_id="local",
         aws_secret_access_key="local-secret",
     )
-    s3.create_bucket(Bucket=bucket)
+    with contextlib.suppress(s3.exceptions.BucketAlreadyOwnedByYou, s3.exceptions.BucketAlreadyExists):
+        s3.create_bucket(Bucket=bucket)
 
     async def main() -> None:
         context = HostContext(

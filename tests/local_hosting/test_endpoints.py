@@ -179,6 +179,48 @@ def test_a_container_that_never_becomes_healthy_fails_in_time(hosted: Hosted) ->
     hosted(scenario, images={"mute": Command(["sleep", "60"])}, startup_limit=0.2)
 
 
+ENVIRONMENT = """
+import os
+def model_fn(d): return None
+def predict_fn(data, model):
+    if data == "cuda":
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB")
+    return os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("MME_GPU_ID")
+"""
+
+
+def test_gpu_instances_need_a_cuda_device_or_a_word(hosted: Hosted, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def deploy(bench: Bench, instances: int = 1) -> None:
+        await bench.upload("models/a.tar.gz", script=ENVIRONMENT)
+        variant = attrs.evolve(bench.variant(instances=instances), instance_type="ml.g5.xlarge")
+        await bench.hosting.deploy(Deployment(endpoint="e", config_name="c", variants=(variant,)))
+
+    async def without(bench: Bench) -> None:
+        with pytest.raises(HostingError, match=r"ml\.g5\.xlarge has GPUs, and this machine has no CUDA device"):
+            await deploy(bench)
+
+    async def on_cpu(bench: Bench) -> None:
+        await deploy(bench)
+        assert json.loads((await bench.invoke("a.tar.gz", "1", content_type="application/json")).body) == [None, None]
+
+    async def placed(bench: Bench) -> None:
+        await deploy(bench, instances=2)
+        (told,) = {(await bench.invoke("a.tar.gz", "1", content_type="application/json")).body for _ in range(3)}
+        assert json.loads(told)[0] in ("0", "3")
+        assert json.loads(told)[1] == "0"
+        assert "(507)" in error(await bench.invoke("a.tar.gz", '"cuda"', content_type="application/json"))[2]
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for devices, scenario, settings in (
+        ([], without, {}),
+        ([], on_cpu, {"gpu_types_on_cpu": True}),
+        (["0", "3"], placed, {}),
+    ):
+        for module in ("gpus", "variant"):
+            monkeypatch.setattr(f"mme_sdk.local.hosting.{module}.cuda_devices", lambda devices=devices: devices)
+        hosted(scenario, **settings)
+
+
 def test_removing_an_endpoint_ends_its_processes(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.deploy()

@@ -17,7 +17,7 @@ from mme_sdk.local.containers import multi_model_server, triton
 from .harness import Bench, error
 
 Hosted = Callable[..., None]
-OUTSIDE = Path(os.environ.get("MME_CONTAINERS_PYTHON", ".venv-containers/bin/python"))
+OUTSIDE = Path(os.environ.get("MME_CONTAINERS_PYTHON", ".venv-containers/bin/python")).absolute()
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not OUTSIDE.exists(), reason=f"{OUTSIDE} is absent: make containers"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 
 from mme_sdk.local.containers.command import Command
 
@@ -41,5 +42,6 @@ def triton(python: str | os.PathLike[str] = sys.executable) -> Command:
 
 
 def _launch(module: str, python: str | os.PathLike[str]) -> list[str]:
-    words = [sys.executable, "-m", f"mme_sdk.local.containers.run_{module}", "--python", os.fspath(python)]
-    return [*words, "--port", "{port}", "--directory", "{directory}"]
+    words = [sys.executable, "-m", f"mme_sdk.local.containers.run_{module}", "--python"]
+    # Absolute, but not resolved: the link is what makes it the interpreter of its environment.
+    return [*words, str(Path(python).absolute()), "--port", "{port}", "--directory", "{directory}"]

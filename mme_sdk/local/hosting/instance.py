@@ -32,11 +32,13 @@ class Sizes:
         memory_bytes: Memory for models.
         volume_bytes: Room for models on the volume.
         vcpus: vCPUs.
+        gpu: Whether it has GPUs.
     """
 
     memory_bytes: int
     volume_bytes: int
     vcpus: int
+    gpu: bool
 
 
 class Instance:

@@ -57,6 +57,7 @@ class HostingSettings:
         load_seconds: Simulated: added to each load.
         load_seconds_per_gb: Simulated: added to each load for each 10⁹ bytes extracted.
         restart_seconds: Between two attempts to restart a container that ended.
+        gpu_types_on_cpu: Whether instance types with GPUs run on the CPU of a machine that has no CUDA device.
         metrics_seconds: Between two measurements of what instances use.
         stop_seconds: From SIGTERM to SIGKILL.
         seed: Of all random choices.
@@ -85,6 +86,7 @@ class HostingSettings:
     load_seconds: float = _zero(0.0)
     load_seconds_per_gb: float = _zero(0.0)
     restart_seconds: float = _zero(0.5)
+    gpu_types_on_cpu: bool = False
     metrics_seconds: float = _positive(60.0)
     stop_seconds: float = _zero(5.0)
     seed: int = 0

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from mme_sdk.fleet import FleetSnapshot
 from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan, VariantView
 from mme_sdk.local.hosting.answers import Refusal, model_error
 from mme_sdk.local.hosting.archives import ArchiveTrouble, fetch
 from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
+from mme_sdk.local.hosting.gpus import cuda_devices, environment
 from mme_sdk.local.hosting.instance import Instance, Sizes, container_gone
 from mme_sdk.local.hosting.instance_types import lookup
 from mme_sdk.local.hosting.shared import Shared
@@ -29,6 +32,7 @@ def sizes_of(plan: VariantPlan, shared: Shared) -> Sizes:
         memory_bytes=settings.memory_bytes or kind.memory_bytes,
         volume_bytes=settings.volume_bytes or (plan.volume_gb or 30) * 10**9,
         vcpus=kind.vcpus,
+        gpu=kind.gpu,
     )
 
 
@@ -174,9 +178,14 @@ class Variant(abc.ABC):
     async def _add(self) -> None:
         self._numbers += 1
         name = f"i-{self._numbers:04d}"
+        plan = self.plan
+        if self.sizes.gpu and (cuda_devices() or not self.shared.settings.gpu_types_on_cpu):
+            given = environment(self._numbers, plan.instance_type)
+            containers = tuple(attrs.evolve(one, environment={**given, **one.environment}) for one in plan.containers)
+            plan = attrs.evolve(plan, containers=containers)
         instance = Instance(
             name,
-            self.plan,
+            plan,
             self.sizes,
             self._folder / name,
             self._logs / f"{name}.log",

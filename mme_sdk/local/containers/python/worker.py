@@ -62,6 +62,8 @@ def _failure(error: BaseException) -> dict[str, Any]:
             return {"status": 500, "type": "ModelLoadError", "message": str(error)}
         case MemoryError():
             status, kind = 507, "MemoryError"
+        case Exception() if "out of memory" in str(error).lower():
+            status, kind = 507, type(error).__name__  # as CUDA's libraries say it
         case _:
             status, kind = 500, type(error).__name__
     # The whole story belongs in the container's log, the last line of it in the answer.
