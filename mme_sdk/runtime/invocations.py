@@ -16,6 +16,7 @@ from mme_sdk.runtime.attempts import Attempts, Settings
 from mme_sdk.runtime.codecs import Codecs
 from mme_sdk.runtime.hooks import Completed, GaveUp, Hook, emit
 from mme_sdk.runtime.lookup import explain_absent, model_prefix
+from mme_sdk.runtime.many import ManySettings
 from mme_sdk.runtime.memory import Memory
 from mme_sdk.runtime.requests import build_request
 from mme_sdk.runtime.steps import Ask, Resolve, Steps
@@ -128,6 +129,11 @@ class Invocations:
         if self._hooks:
             self._tell_success(reply)
         return reply
+
+    def _one_each(self, endpoint: str, at_a_time: int | None) -> ManySettings:
+        """One call for each model, so many at a time, in the order given."""
+        many = at_a_time or self.memory.endpoint(endpoint).slots.limit
+        return ManySettings(max_concurrency=many, models_at_once=many)
 
     def _resolve(self, endpoint: str, reference: str, prefix: str | None) -> Steps[ModelVersion | str]:
         if self._models is None:
