@@ -11,7 +11,7 @@ from mme_sdk.fleet.fleet import Fleet
 from mme_sdk.fleet.instance import Copy, Instance, State
 from mme_sdk.fleet.policy import FleetPolicy, Footprint
 from mme_sdk.fleet.records import Counters, FleetSnapshot, InstanceSnapshot, ModelSnapshot
-from mme_sdk.fleet.routing import RandomRouting, Routing, Sticky
+from mme_sdk.fleet.routing import RandomRouting, Routing, Scatter, Sticky
 
 __all__ = [
     "Command",
@@ -35,6 +35,7 @@ __all__ = [
     "RandomRouting",
     "Routing",
     "Run",
+    "Scatter",
     "State",
     "Sticky",
     "Unload",

@@ -14,6 +14,7 @@ from mme_sdk.protocols import Rng
 __all__ = ["Fleet"]
 
 _LOADED = State.LOADED
+_ON_THE_WAY = {State.ABSENT: State.DOWNLOADING, State.ON_DISK: State.LOADING}
 
 
 class Fleet:
@@ -25,6 +26,10 @@ class Fleet:
     those afterwards. After `crashed`, commands may come at once: perform them when the container is up again.
 
     An arrival was a hit (`ModelCacheHit`) if and only if `arrive` returned a `Run`.
+
+    Attributes:
+        placed: The instance that the latest arrival was sent to; empty where it was refused.
+        met: What it found of its model there; `DOWNLOADING` or `LOADING` also for a model whose turn is yet to come.
 
     Args:
         policy: Sizes and rules.
@@ -55,6 +60,8 @@ class Fleet:
         self._gone = Tally()
         self._gone_seconds = 0.0
         self._choose = policy.routing.choose
+        self.placed = ""
+        self.met = State.ABSENT
 
     # -- instances ------------------------------------------------------------------------------------------------
 
@@ -110,6 +117,7 @@ class Fleet:
         if request_id in self._requests:
             raise InvalidInputError(f"request {request_id!r} is in the fleet already")
         if not self._serving:
+            self.placed, self.met = "", State.ABSENT
             return [Fail(request_id, model, "no_instances", "no instance takes requests")]
         copies = self._models.get(model)
         if copies is None:
@@ -118,7 +126,9 @@ class Fleet:
         tally = instance.tally
         tally.arrivals += 1
         copy = copies.get(instance.id)
+        self.placed = instance.id
         if copy is not None and copy.state is _LOADED:
+            self.met = _LOADED
             tally.hits += 1
             instance.in_memory.touch(model)
             instance.outstanding += 1
@@ -129,6 +139,7 @@ class Fleet:
         if copy is None:
             refused = self._too_large(request_id, model, footprint)
             if refused is not None:
+                self.placed, self.met = "", State.ABSENT
                 tally.failures += 1
                 if not copies:
                     del self._models[model]
@@ -148,6 +159,7 @@ class Fleet:
         commands: list[Command] = []
         instance = copy.instance
         at_rest = copy.unused and copy.state in (State.ABSENT, State.ON_DISK)
+        self.met = copy.state if at_rest else _ON_THE_WAY.get(copy.state, copy.state)
         copy.waiting[request_id] = None
         copy.last_used = now
         instance.outstanding += 1

@@ -96,7 +96,7 @@ class Instance:
     __slots__ = (
         "_forget", "copies", "draining", "freeing_memory", "freeing_volume", "id", "in_memory", "memory_used",
         "memory_waiting", "on_disk", "outstanding", "policy", "queue", "reruns", "since", "slots_free", "tally",
-        "volume_used", "volume_waiting",
+        "unloading", "volume_used", "volume_waiting",
     )  # fmt: skip
 
     def __init__(self, instance_id: str, policy: FleetPolicy, now: float, forget: Callable[[Copy], None]) -> None:
@@ -108,6 +108,7 @@ class Instance:
         self.copies: dict[str, Copy] = {}
         self.in_memory = policy.eviction()  # every loaded model
         self.on_disk = policy.eviction()  # unused models that are on the volume alone
+        self.unloading: dict[str, Copy] = {}
         self.queue: deque[Copy] = deque()
         self.memory_waiting: deque[Copy] = deque()
         self.volume_waiting: deque[Copy] = deque()
@@ -228,6 +229,11 @@ class Instance:
             short -= self.copies[model].disk
         for copy in victims:
             self._discard(copy, commands)
+        for copy in self.unloading.values():  # on their way to the volume alone, unless somebody asked meanwhile
+            if short > 0 and not copy.leaving and not copy.waiting:
+                copy.leaving = True
+                self.freeing_volume += copy.disk
+                short -= copy.disk
         for model in list(self.in_memory) if short > 0 else ():
             copy = self.copies[model]
             if short > 0 and copy.unused:
@@ -309,6 +315,7 @@ class Instance:
     def unload(self, copy: Copy, commands: list[Command], *, leaving: bool = False) -> None:
         """Take an unused model out of memory."""
         copy.state = _UNLOADING
+        self.unloading[copy.model] = copy
         self.in_memory.drop(copy.model)
         self.freeing_memory += copy.memory
         if leaving:
@@ -319,6 +326,7 @@ class Instance:
     def unloaded(self, copy: Copy, commands: list[Command]) -> None:
         """The memory is free."""
         self.freeing_memory -= copy.memory
+        del self.unloading[copy.model]
         self._leave_memory(copy)
         if copy.leaving:
             self.freeing_volume -= copy.disk
@@ -351,6 +359,7 @@ class Instance:
     def crashed(self, commands: list[Command]) -> None:
         """The container's process is gone, and with it everything in memory; the volume stays."""
         self.reruns.clear()
+        self.unloading.clear()
         for copy in list(self.copies.values()):
             before = copy.state
             if before not in (_LOADING, _LOADED, _UNLOADING):

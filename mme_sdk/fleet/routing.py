@@ -12,7 +12,7 @@ from typing import Protocol
 from mme_sdk.fleet.instance import Copy, Instance, State
 from mme_sdk.protocols import Rng
 
-__all__ = ["RandomRouting", "Routing", "Sticky"]
+__all__ = ["RandomRouting", "Routing", "Scatter", "Sticky"]
 
 
 class Routing(Protocol):
@@ -68,6 +68,24 @@ class Sticky:
     def _place(free: Sequence[Instance], rng: Rng) -> Instance:
         least = min((each.outstanding, each.memory_used) for each in free)
         return _draw([each for each in free if (each.outstanding, each.memory_used) == least], rng)
+
+
+class Scatter:
+    """To a copy in memory that has fewer than `spill` outstanding requests, else to any instance.
+
+    The pessimistic reading of what is undocumented: while a model is being loaded, its requests and their retries go
+    anywhere, and each may start another load.
+    """
+
+    def choose(self, copies: Mapping[str, Copy], instances: Sequence[Instance], spill: int, rng: Rng, /) -> Instance:
+        """The instance for a request of one model."""
+        best: Copy | None = None
+        for copy in copies.values():
+            if copy.state is State.LOADED and not copy.instance.draining:
+                outstanding = copy.outstanding
+                if outstanding < spill and (best is None or outstanding < best.outstanding):
+                    best = copy
+        return _draw(instances, rng) if best is None else best.instance
 
 
 class RandomRouting:

@@ -1,0 +1,78 @@
+"""`python -m mme_sdk.planning trace.csv --prices prices.csv`: the advice as a readable report."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from mme_sdk.errors import MMEError
+from mme_sdk.planning import SLO, Assumptions, Catalogue, Workload, load_prices, plan
+
+__all__ = ["main"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mme_sdk.planning",
+        description="Which SageMaker hosting for which traffic: one endpoint or many, how big, how cold, how much.",
+    )
+    parser.add_argument("trace", help="CSV or Parquet with a row for each request")
+    parser.add_argument("--time", default="time", help="column of arrival times (default: %(default)s)")
+    parser.add_argument("--model", default="model", help="column of target models (default: %(default)s)")
+    parser.add_argument("--service", help="column of seconds on a vCPU")
+    parser.add_argument("--catalogue", help="CSV or Parquet: model, memory_bytes, disk_bytes, …")
+    parser.add_argument("--memory-mb", type=float, default=100.0, help="MiB of each model, without a catalogue")
+    parser.add_argument("--service-ms", type=float, default=20.0, help="ms of each request, without a catalogue")
+    parser.add_argument("--load-seconds", type=float, default=1.0, help="s to load a model, without a catalogue")
+    parser.add_argument("--prices", help="CSV (instance_type, usd_per_hour) or the AWS price list as JSON")
+    parser.add_argument("--region", help="region of a price list that holds several")
+    for name in ("p50", "p95", "p99"):
+        parser.add_argument(f"--{name}", type=float, help=f"seconds that the {name} may take")
+    parser.add_argument("--cold-rate", type=float, help="largest share of requests that wait for a load")
+    parser.add_argument("--survive-failure", action="store_true", help="the SLO must hold with one instance gone")
+    parser.add_argument("--types", help="instance types to consider, separated by commas")
+    parser.add_argument("--loader-slots", type=int, default=2, help="models an instance loads at a time (a guess)")
+    parser.add_argument("--plot", help="write the pictures to this file (.png, .svg, .pdf)")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run; 0 where an option meets the SLO, 1 where none does, 2 where the input is no good."""
+    given = _parser().parse_args(arguments)
+    try:
+        catalogue = (
+            Catalogue.from_table(given.catalogue)
+            if given.catalogue
+            else Catalogue.uniform(
+                memory_mb=given.memory_mb, service_ms=given.service_ms, load_seconds=given.load_seconds
+            )
+        )
+        found = plan(
+            Workload.from_trace(given.trace, time=given.time, model=given.model, service=given.service),
+            catalogue=catalogue,
+            slo=SLO(
+                p50=given.p50,
+                p95=given.p95,
+                p99=given.p99,
+                cold_rate=given.cold_rate,
+                survive_failure=given.survive_failure,
+            ),
+            prices=load_prices(given.prices, region=given.region),
+            instance_types_=given.types.split(",") if given.types else None,
+            assumptions=Assumptions(loader_slots=given.loader_slots),
+            seed=given.seed,
+        )
+        print(found.report())
+        if given.plot:
+            found.plot().savefig(Path(given.plot), dpi=120)
+    except MMEError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0 if found.feasible else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

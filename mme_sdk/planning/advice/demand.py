@@ -1,0 +1,151 @@
+"""A workload and its catalogue as arrays, reckoned once for all settings of a scan."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import attrs
+import numpy as np
+
+from mme_sdk.planning.advice.inputs import Assumptions
+from mme_sdk.planning.analysis import Empirical, Gamma, Poisson, Tabulated
+from mme_sdk.planning.catalogue import Catalogue
+from mme_sdk.planning.instances import InstanceType
+from mme_sdk.planning.simulation.inputs import Floats, Ints, Site, Traffic
+from mme_sdk.planning.workload import Workload
+
+__all__ = ["Demand", "site_of"]
+
+_GIB = float(2**30)
+_GAPS = 400_000  # of a trace, that the table of residency is made from
+
+
+def site_of(kind: InstanceType, count: int, assumptions: Assumptions, *, cache: bool = True) -> Site:
+    """So many instances of a type, as the simulation takes them."""
+    memory = kind.gpu_memory_gib or max(0.0, kind.memory_gib - assumptions.overhead_gib)
+    volume = kind.local_gb * 1e9 if kind.local_gb else assumptions.volume_gib * _GIB
+    return Site(
+        instances=count,
+        workers=kind.vcpus,
+        memory_bytes=max(1, int(memory * assumptions.memory_share * _GIB)),
+        volume_bytes=max(1, int(volume)),
+        loader_slots=assumptions.loader_slots if cache else max(assumptions.loader_slots, kind.vcpus),
+        spill_outstanding=assumptions.spill_outstanding,
+        cache_enabled=cache,
+    )
+
+
+@attrs.frozen(eq=False, slots=False)
+class Demand:
+    """What is asked of a fleet.
+
+    Attributes:
+        workload: Who asks for what.
+        catalogue: What each model takes.
+        pinned: Indices of models that are kept in memory whatever happens.
+    """
+
+    workload: Workload
+    catalogue: Catalogue
+    pinned: tuple[int, ...] = ()
+
+    def _column(self, name: str) -> Floats:
+        profiles = [self.catalogue[model] for model in self.workload.models]
+        return np.asarray([getattr(each, name) for each in profiles], dtype=float)
+
+    @cached_property
+    def memory(self) -> Floats:
+        """Bytes in memory."""
+        return self._column("memory_bytes")
+
+    @cached_property
+    def disk(self) -> Floats:
+        """Bytes on the volume."""
+        return self._column("disk_bytes")
+
+    @cached_property
+    def archive(self) -> Floats:
+        """Bytes in S3."""
+        profiles = [self.catalogue[model] for model in self.workload.models]
+        return np.asarray([float(each.archive_bytes or each.disk_bytes) for each in profiles])
+
+    @cached_property
+    def load(self) -> Floats:
+        """Seconds from the volume into memory."""
+        return self._column("load_seconds")
+
+    @cached_property
+    def service(self) -> Floats:
+        """Mean seconds on a vCPU; as measured where the trace says."""
+        mean = self._column("service_seconds")
+        if self.workload.service is None or self.workload.index is None:
+            return mean
+        count = np.bincount(self.workload.index, minlength=len(mean))
+        total = np.bincount(self.workload.index, weights=self.workload.service, minlength=len(mean))
+        return np.where(count > 0, total / np.maximum(count, 1), mean)
+
+    @cached_property
+    def service_cv(self) -> Floats:
+        """Coefficient of variation of the above."""
+        given = self._column("service_cv")
+        if self.workload.service is None or self.workload.index is None:
+            return given
+        count = np.bincount(self.workload.index, minlength=len(given))
+        square = np.bincount(self.workload.index, weights=self.workload.service**2, minlength=len(given))
+        mean = np.maximum(self.service, 1e-12)
+        measured = np.sqrt(np.maximum(0.0, square / np.maximum(count, 1) / mean**2 - 1.0))
+        return np.where(count > 4, measured, given)
+
+    @cached_property
+    def residency(self) -> Tabulated:
+        """How the traffic looks to a cache."""
+        load = self.workload
+        if load.times is not None and load.index is not None:
+            stop = min(len(load.times), _GAPS)
+            span = load.duration if stop == len(load.times) else float(load.times[stop])
+            return Tabulated.of(Empirical.of(load.times[:stop], load.index[:stop], len(load.models), span))
+        # A slow daily wave is no burst: within a characteristic time the traffic is what it is.
+        return Tabulated.of(Poisson(load.rates) if load.cv == 1.0 else Gamma(load.rates, load.cv))
+
+    @cached_property
+    def peak(self) -> float:
+        """Busiest traffic over the mean."""
+        return self.workload.peak_factor()
+
+    def download(self, kind: InstanceType, assumptions: Assumptions) -> Floats:
+        """Seconds to bring each model's archive from S3 to an instance of a type."""
+        gbps = min(assumptions.s3_gbps, kind.network_gbps / assumptions.loader_slots)
+        return assumptions.s3_latency + self.archive * 8.0 / (gbps * 1e9)
+
+    def traffic(
+        self, which: Ints, kind: InstanceType, assumptions: Assumptions, *, requests: int, seed: int
+    ) -> Traffic | None:
+        """Requests of some models for a simulation; None where too few come to tell anything.
+
+        Args:
+            which: Indices of the models.
+            kind: Type of the instances, for the downloads.
+            assumptions: Likewise.
+            requests: About how many.
+            seed: Of the draw.
+        """
+        load = self.workload.only(which)
+        sample = load.sample(load.duration if load.is_trace else requests / load.rate, seed=seed)
+        if sample.times is None or sample.index is None or len(sample.times) < 100:
+            return None
+        times, index = sample.times[:requests], sample.index[:requests]
+        if sample.service is not None:
+            service = sample.service[:requests]
+        else:
+            rng = np.random.default_rng(seed + 1)
+            sigma = np.sqrt(np.log1p(self.service_cv[which][index] ** 2))
+            service = self.service[which][index] * np.exp(sigma * rng.standard_normal(len(index)) - sigma**2 / 2.0)
+        return Traffic(
+            times=times,
+            models=index,
+            service=service,
+            disk=self.disk[which],
+            memory=self.memory[which],
+            download=self.download(kind, assumptions)[which],
+            load=self.load[which],
+        )

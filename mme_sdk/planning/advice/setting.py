@@ -1,0 +1,331 @@
+"""One way to host the models, and what it would do."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+import numpy as np
+
+from mme_sdk.planning.advice.demand import Demand, site_of
+from mme_sdk.planning.advice.inputs import SLO, Assumptions
+from mme_sdk.planning.analysis import LatencyMix, cold_share, erlang_c, load_rates, loader_saturation, monthly
+from mme_sdk.planning.instances import InstanceType
+from mme_sdk.planning.simulation.inputs import Floats, Ints, Site
+
+__all__ = ["Dedicated", "Estimate", "Mode", "Setting", "estimate"]
+
+Mode = Literal["shared", "uncached", "dedicated", "hybrid"]
+_DRAWS = 12_000
+
+
+@attrs.frozen
+class Dedicated:
+    """An endpoint of one model.
+
+    Attributes:
+        model: Its index in the workload.
+        instance_type: What it runs on.
+        count: How many instances.
+    """
+
+    model: int
+    instance_type: str
+    count: int
+
+
+@attrs.frozen(kw_only=True)
+class Setting:
+    """Which models share an endpoint on what, and which have their own.
+
+    Attributes:
+        mode: The kind of hosting.
+        instance_type: Of the shared endpoint; None without one.
+        count: Instances of the shared endpoint.
+        dedicated: Endpoints of one model each.
+    """
+
+    mode: Mode
+    instance_type: str | None = None
+    count: int = 0
+    dedicated: tuple[Dedicated, ...] = ()
+
+    def __str__(self) -> str:
+        shared = f"{self.count} x {self.instance_type}" if self.instance_type else ""
+        alone = f"{sum(each.count for each in self.dedicated)} dedicated instances" if self.dedicated else ""
+        return f"{self.mode}: {' + '.join(part for part in (shared, alone) if part)}"
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Estimate:
+    """What a setting would do, by formula.
+
+    Attributes:
+        cost: Per month, in the currency of the prices.
+        cold_rate: Share of all requests that wait for a load.
+        s3_rate: Share of all requests that wait for a load from S3.
+        p50: Seconds.
+        p95: Seconds.
+        p99: Seconds.
+        loader_saturation: How busy the loaders of the shared endpoint are at the peak.
+        cpu: How busy the vCPUs of its busiest instance are at the peak.
+        memory_fill: Memory of all models over memory for models.
+        cold_by_model: Share of each model's requests that wait for a load.
+        loading: Seconds that a load of each model takes on average.
+        mix: What the latencies are drawn from.
+        blockers: Why it is no answer; empty where it is.
+    """
+
+    cost: float
+    cold_rate: float
+    s3_rate: float
+    p50: float
+    p95: float
+    p99: float
+    loader_saturation: float
+    cpu: float
+    memory_fill: float
+    cold_by_model: Floats
+    loading: Floats
+    mix: LatencyMix | None
+    blockers: tuple[str, ...]
+
+
+@attrs.define
+class _Shared:
+    """The shared endpoint's part, for its models."""
+
+    lead_disk: Floats
+    lead_s3: Floats
+    join: Floats
+    disk_seconds: Floats
+    s3_seconds: Floats
+    queue_seconds: float
+    queue_share: float
+    wait_share: float
+    wait_seconds: float
+    saturation: float
+    cpu: float
+    fill: float
+
+
+def estimate(
+    setting: Setting,
+    demand: Demand,
+    types: dict[str, InstanceType],
+    prices: dict[str, float],
+    slo: SLO,
+    assumptions: Assumptions,
+    *,
+    seed: int = 0,
+    draws: int = _DRAWS,
+) -> Estimate:
+    """What a setting would do.
+
+    Args:
+        setting: The hosting.
+        demand: The workload.
+        types: Instance types by name.
+        prices: Per instance and hour, by type.
+        slo: What is promised.
+        assumptions: What is taken for granted.
+        seed: Of the draws that give the quantiles.
+        draws: How many.
+
+    Returns:
+        Cost, cold rate, latencies, saturation, and what stands against it.
+    """
+    models = len(demand.workload.models)
+    alone = np.asarray([each.model for each in setting.dedicated], dtype=np.int64)
+    mask = np.ones(models, dtype=bool)
+    mask[alone] = False
+    together = np.flatnonzero(mask)
+    cost = sum(monthly(prices[each.instance_type], each.count) for each in setting.dedicated)
+    wait_share, wait_seconds = np.zeros(models), np.zeros(models)
+    lead_disk, lead_s3, join = np.zeros(models), np.zeros(models), np.zeros(models)
+    disk_seconds, s3_seconds = demand.load.copy(), demand.load.copy()
+    shared = None
+    if setting.instance_type is not None:
+        kind = types[setting.instance_type]
+        cost += monthly(prices[kind.name], setting.count)
+        large = _too_large(together, demand, kind, assumptions)
+        if large:
+            return _impossible(cost, models, large)
+        shared = _shared(setting, together, demand, kind, assumptions)
+        lead_disk[together], lead_s3[together], join[together] = shared.lead_disk, shared.lead_s3, shared.join
+        disk_seconds[together], s3_seconds[together] = shared.disk_seconds, shared.s3_seconds
+        wait_share[together], wait_seconds[together] = shared.wait_share, shared.wait_seconds
+    for each in setting.dedicated:
+        rate = demand.workload.rates[each.model] / each.count
+        servers, service = types[each.instance_type].vcpus, demand.service[each.model]
+        if rate * service < servers:
+            wait_share[each.model] = erlang_c(servers, rate * service)
+            spread = (1.0 + demand.service_cv[each.model] ** 2) / 2.0
+            wait_seconds[each.model] = service / (servers - rate * service) * spread
+    rates = demand.workload.rates
+    cold = lead_disk + lead_s3 + join
+    mix = LatencyMix(
+        rates=rates,
+        service=demand.service,
+        service_cv=demand.service_cv,
+        lead_disk=lead_disk,
+        lead_s3=lead_s3,
+        join=join,
+        disk_seconds=disk_seconds,
+        s3_seconds=s3_seconds,
+        queue_seconds=shared.queue_seconds if shared else 0.0,
+        queue_share=shared.queue_share if shared else 0.0,
+        wait_share=wait_share,
+        wait_seconds=wait_seconds,
+    )
+    p50, p95, p99 = np.quantile(mix.draw(draws, np.random.default_rng(seed)), (0.5, 0.95, 0.99))
+    leads = np.maximum(lead_disk + lead_s3, 1e-300)
+    found = Estimate(
+        cost=cost,
+        cold_rate=float(rates @ cold / rates.sum()),
+        s3_rate=float(rates @ lead_s3 / rates.sum()),
+        p50=float(p50),
+        p95=float(p95),
+        p99=float(p99),
+        loader_saturation=shared.saturation if shared else 0.0,
+        cpu=shared.cpu if shared else 0.0,
+        memory_fill=shared.fill if shared else 0.0,
+        cold_by_model=cold,
+        loading=np.where(
+            lead_disk + lead_s3 > 0, (lead_disk * disk_seconds + lead_s3 * s3_seconds) / leads, s3_seconds
+        ),
+        mix=mix,
+        blockers=(),
+    )
+    return attrs.evolve(found, blockers=against(found, slo, assumptions))
+
+
+def against(found: Estimate, slo: SLO, assumptions: Assumptions) -> tuple[str, ...]:
+    """What stands against a setting."""
+    blockers = []
+    if found.loader_saturation > assumptions.loader_limit:
+        blockers.append(
+            f"loaders are {_busy(found.loader_saturation)} busy at the peak, over the limit of "
+            f"{assumptions.loader_limit:.0%}: a burst could make the fleet collapse"
+        )
+    if found.cpu > assumptions.cpu_limit:
+        blockers.append(f"vCPUs are {_busy(found.cpu)} busy at the peak, over the limit of {assumptions.cpu_limit:.0%}")
+    for name in ("p50", "p95", "p99"):
+        limit, value = getattr(slo, name), getattr(found, name)
+        if limit is not None and value > limit:
+            blockers.append(f"{name} is {value:.3g} s, over {limit:g} s")
+    if slo.cold_rate is not None and found.cold_rate > slo.cold_rate:
+        blockers.append(f"{found.cold_rate:.2%} of the requests are cold, over {slo.cold_rate:.2%}")
+    return tuple(blockers)
+
+
+def _busy(share: float) -> str:
+    return f"{share:.0%}" if share < 10 else "far more than fully"
+
+
+def _too_large(which: Ints, demand: Demand, kind: InstanceType, assumptions: Assumptions) -> str | None:
+    site = site_of(kind, 1, assumptions)
+    for what, sizes, limit in (
+        ("memory", demand.memory, site.memory_bytes),
+        ("volume", demand.disk, site.volume_bytes),
+    ):
+        worst = int(which[np.argmax(sizes[which])])
+        if sizes[worst] > limit:
+            return (
+                f"{demand.workload.models[worst]} takes {sizes[worst] / 2**30:.2f} GiB, more than the {what} for "
+                f"models on {kind.name} ({limit / 2**30:.2f} GiB)"
+            )
+    return None
+
+
+def _impossible(cost: float, models: int, why: str) -> Estimate:
+    never = float("inf")
+    return Estimate(
+        cost=cost, cold_rate=1.0, s3_rate=1.0, p50=never, p95=never, p99=never, loader_saturation=never, cpu=never,
+        memory_fill=never, cold_by_model=np.ones(models), loading=np.zeros(models), mix=None, blockers=(why,),
+    )  # fmt: skip
+
+
+def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, assumptions: Assumptions) -> _Shared:
+    cache, count = setting.mode != "uncached", setting.count
+    site = site_of(kind, count, assumptions, cache=cache)
+    rates, service = demand.workload.rates[which], demand.service[which]
+    memory, disk, load = demand.memory[which], demand.disk[which], demand.load[which]
+    s3_seconds = demand.download(kind, assumptions)[which] + load
+    peak = assumptions.peak or demand.peak
+    total = float(rates.sum())
+    # A model with many requests at a time has copies on several instances, which share its traffic and take room.
+    copies = np.clip(rates * service / (0.6 * assumptions.spill_outstanding), 1.0, count)
+    pinned = np.isin(which, np.asarray(demand.pinned, dtype=np.int64))
+    room = site.memory_bytes * count - float((memory * copies)[pinned].sum())
+    table = demand.residency.only(which)
+    sizes, files = np.where(pinned, 0.0, memory * copies), np.where(pinned, 0.0, disk * copies)
+    in_memory = on_volume = np.zeros(len(which))
+    queue_share = queue_seconds = 0.0
+    loads = np.zeros(len(which))
+    loading = s3_seconds
+    for _ in range(6 if cache else 1):  # loads take room while they last, and wait for each other
+        if cache:
+            taken = float((loads * load) @ memory)
+            age = table.age(sizes, max(room - taken, 1.0))
+            in_memory = np.where(pinned, 1.0, table.hits(age))
+            age = table.age(files, site.volume_bytes * count - float((disk * copies)[pinned].sum()))
+            on_volume = np.maximum(in_memory, np.where(pinned, 1.0, table.hits(age)))
+        else:
+            in_memory = on_volume = table.hits(float(np.average(service, weights=rates + 1e-300)))
+        missing = np.maximum(1.0 - in_memory, 1e-300)
+        from_s3 = (1.0 - on_volume) / missing
+        holding = load + from_s3 * (s3_seconds - load)
+        loading = holding + queue_seconds
+        loads = load_rates(rates, in_memory, loading)
+        queue_share, queue_seconds = _loader_queue(loads, holding, from_s3, site)
+    cold = cold_share(rates, in_memory, loading)
+    leads = loads / np.maximum(rates, 1e-300)
+    work = rates * service
+    top = float(np.max(work / copies))
+    busiest = max(float(work.sum()) / count, top)
+    others = (float(work.sum()) - busiest) / max(count - 1, 1)
+    square = float(rates @ (service**2 * (1.0 + demand.service_cv[which] ** 2))) / total
+    spread = square / max((float(work.sum()) / total) ** 2, 1e-300) / 2.0
+    mean_service = float(work.sum()) / total
+    wait_share = wait = 0.0
+    for load_of, weight in ((busiest, busiest), (others, others * (count - 1))):
+        part = weight / max(float(work.sum()), 1e-300)
+        waits = erlang_c(site.workers, load_of)
+        wait_share += part * waits
+        wait += part * waits * mean_service / max(site.workers - load_of, 0.02 * site.workers) * spread
+    return _Shared(
+        lead_disk=leads * (1.0 - from_s3),
+        lead_s3=leads * from_s3,
+        join=np.maximum(cold - leads, 0.0),
+        disk_seconds=load,
+        s3_seconds=s3_seconds,
+        queue_seconds=queue_seconds,
+        queue_share=queue_share,
+        wait_share=wait_share,
+        wait_seconds=wait / wait_share if wait_share > 0 else 0.0,
+        saturation=loader_saturation(loads, holding, instances=count, slots=site.loader_slots) * peak,
+        cpu=busiest * peak / site.workers,
+        fill=float((memory * copies).sum()) / (site.memory_bytes * count),
+    )
+
+
+def _loader_queue(loads: Floats, holding: Floats, from_s3: Floats, site: Site) -> tuple[float, float]:
+    """Share of the loads that wait for a loader, and the mean wait of all loads.
+
+    A model without files anywhere goes to the least busy instance, which is nearly one queue for all loaders; a reload
+    goes to where the files are.
+    """
+    total = float(loads.sum())
+    if total <= 0:
+        return 0.0, 0.0
+    mean = float(loads @ holding) / total
+    spread = max(float(loads @ holding**2) / total / mean**2, 1.0) / 2.0
+    anywhere = float(loads @ from_s3) / total
+    share = seconds = 0.0
+    for part, instances in ((anywhere, site.instances), (1.0 - anywhere, 1)):
+        servers, busy = site.loader_slots * instances, total * mean / site.instances * instances
+        waits = erlang_c(servers, busy)
+        share += part * waits
+        seconds += part * waits * mean / max(servers - busy, 0.02 * servers) * spread
+    return share, seconds

@@ -1,0 +1,50 @@
+"""Formulas, each usable alone: residency in caches, waiting, latency, cost. Arrays in, arrays out."""
+
+from mme_sdk.planning.analysis.cost import HOURS_PER_MONTH, dedicated_instances, monthly
+from mme_sdk.planning.analysis.latency import LatencyMix, routing_bounds
+from mme_sdk.planning.analysis.queueing import (
+    cold_share,
+    delayed_share,
+    erlang_c,
+    load_rates,
+    loader_saturation,
+    mean_wait,
+)
+from mme_sdk.planning.analysis.residency import (
+    Empirical,
+    Gamma,
+    Poisson,
+    Residency,
+    Tabulated,
+    characteristic_time,
+    che,
+    renewal_che,
+    two_levels,
+)
+from mme_sdk.planning.analysis.stack import aet_miss_ratio, miss_ratio_at, stack_distances
+
+__all__ = [
+    "HOURS_PER_MONTH",
+    "Empirical",
+    "Gamma",
+    "LatencyMix",
+    "Poisson",
+    "Residency",
+    "Tabulated",
+    "aet_miss_ratio",
+    "characteristic_time",
+    "che",
+    "cold_share",
+    "dedicated_instances",
+    "delayed_share",
+    "erlang_c",
+    "load_rates",
+    "loader_saturation",
+    "mean_wait",
+    "miss_ratio_at",
+    "monthly",
+    "renewal_che",
+    "routing_bounds",
+    "stack_distances",
+    "two_levels",
+]

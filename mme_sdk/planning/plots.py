@@ -1,0 +1,181 @@
+"""Pictures of a plan and of a simulation."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mme_sdk.errors import MissingExtraError
+from mme_sdk.planning.advice.demand import site_of
+from mme_sdk.planning.simulation import FAILED, HIT, SimulationResult
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from mme_sdk.planning.advice.plan import Plan
+
+__all__ = ["overview", "timeline"]
+
+_BLUE, _RED, _GREY, _GREEN = "#2f6fb0", "#c0392b", "#8a8f98", "#2e8b57"
+_MODES = {"shared": _BLUE, "hybrid": _GREEN, "dedicated": _GREY, "uncached": "#b07d2f"}
+
+
+def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, Any]:
+    try:
+        # Figure itself, not pyplot: no global state, no window, nothing to close.
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise MissingExtraError("drawing needs matplotlib", hint="pip install 'mme-sdk[plot]'") from error
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _plain(axes: Axes, title: str, x: str, y: str) -> None:
+    axes.set_title(title, fontsize=10, loc="left")
+    axes.set_xlabel(x, fontsize=9)
+    axes.set_ylabel(y, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.25)
+    axes.tick_params(labelsize=8)
+
+
+def overview(plan: Plan) -> Figure:
+    """Miss ratio against memory, cost against instances, latencies by option, and what the guesses do.
+
+    Args:
+        plan: The plan.
+
+    Returns:
+        A matplotlib figure; a notebook shows it, `savefig` keeps it.
+    """
+    figure, axes = _figure(2, 2, (11.0, 7.4))
+    _misses(axes[0, 0], plan)
+    _costs(axes[0, 1], plan)
+    _latencies(axes[1, 0], plan)
+    _guesses(axes[1, 1], plan)
+    return figure
+
+
+def _misses(axes: Axes, plan: Plan) -> None:
+    demand, setting = plan.scan.demand, plan.best.setting
+    alone = {each.model for each in setting.dedicated}
+    which = np.asarray([each for each in range(len(demand.workload.models)) if each not in alone], dtype=np.int64)
+    if not len(which):
+        _plain(axes, "No shared memory", "", "")
+        return
+    table, sizes, rates = demand.residency.only(which), demand.memory[which], demand.workload.rates[which]
+    filled = np.maximum.accumulate(table.present_table @ sizes) / 2**30
+    missing = 1.0 - table.hit_table @ (rates / rates.sum())
+    axes.plot(filled, missing, color=_BLUE)
+    axes.set_xlim(0, float(sizes.sum()) / 2**30 * 1.05)
+    axes.set_ylim(0, None)
+    if setting.instance_type is not None:
+        kind = plan.scan.types[setting.instance_type]
+        room = site_of(kind, setting.count, plan.scan.assumptions).memory_bytes * setting.count / 2**30
+        miss = float(np.interp(room, filled, missing))
+        axes.plot([room], [miss], "o", color=_RED)
+        axes.annotate(
+            f"{setting.count} x {setting.instance_type}\n{miss:.2%} misses",
+            (room, miss), xytext=(8, 14), textcoords="offset points", fontsize=8,
+        )  # fmt: skip
+    _plain(axes, "Misses against memory", "memory for models, GiB", "share of requests that miss")
+
+
+def _costs(axes: Axes, plan: Plan) -> None:
+    found = [each for each in plan.scan.promising() if each[0].instance_type is not None]
+    for mode, colour in _MODES.items():
+        for good, marker, alpha in ((True, "o", 0.9), (False, "x", 0.35)):
+            points = [(s.count, e.cost) for s, e in found if s.mode == mode and (not e.blockers) is good]
+            if points:
+                x, y = zip(*points, strict=True)
+                label = mode if good else None
+                axes.plot(x, y, marker, color=colour, alpha=alpha, markersize=4, label=label)
+    best = plan.best
+    if best.setting.instance_type is not None:
+        axes.plot([best.setting.count], [best.cost], "o", color=_RED, markersize=9, fillstyle="none")
+    axes.set_yscale("log")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(fontsize=8, frameon=False)
+    _plain(axes, "Cost: dots meet the SLO, crosses do not", "instances of the shared endpoint", "cost per month")
+
+
+def _latencies(axes: Axes, plan: Plan) -> None:
+    for option in plan.options[:5]:
+        if option.estimate.mix is None:
+            continue
+        drawn = np.sort(option.estimate.mix.draw(40_000, np.random.default_rng(plan.seed)))
+        share = 1.0 - (np.arange(len(drawn)) + 0.5) / len(drawn)
+        chosen = option is plan.best
+        axes.plot(
+            drawn, share, label=str(option.setting), color=_RED if chosen else None, lw=2 if chosen else 1,
+            zorder=3 if chosen else 2,
+        )  # fmt: skip
+    for name, level in (("p50", 0.5), ("p95", 0.05), ("p99", 0.01)):
+        limit = getattr(plan.scan.slo, name)
+        if limit is not None:
+            axes.plot([limit], [level], "v", color="black", markersize=6)
+            axes.annotate(f" {name} ≤ {limit:g} s", (limit, level), fontsize=8)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(1e-3, 1.05)
+    axes.legend(fontsize=7, frameon=False)
+    _plain(axes, "Latency by option, by formula", "seconds", "share of requests that take longer")
+
+
+def _guesses(axes: Axes, plan: Plan) -> None:
+    table = plan.sensitivity().iloc[::-1]
+    ratio = np.minimum(table["p99 ratio"].to_numpy(dtype=float), 100.0)
+    colours = [_GREEN if good else _RED for good in table["meets the SLO"]]
+    axes.barh(np.arange(len(table)), ratio, color=colours, alpha=0.8)
+    axes.set_yticks(np.arange(len(table)), table["case"])
+    axes.set_xscale("log")
+    axes.axvline(1.0, color="black", lw=0.8)
+    _plain(axes, "If a guess is wrong (red: the SLO fails)", "p99 over the p99 expected", "")
+
+
+def timeline(
+    results: dict[str, SimulationResult], *, window: float = 60.0, marks: dict[str, float] | None = None
+) -> Figure:
+    """How fleets fare over time: answered in time, cold, and how long, by window.
+
+    Args:
+        results: Simulations by name, of the same traffic.
+        window: Seconds that a point stands for.
+        marks: Moments to point out, by name.
+
+    Returns:
+        A matplotlib figure.
+    """
+    figure, axes = _figure(3, 1, (9.0, 7.0))
+    colours = [_RED, _BLUE, _GREEN, _GREY, "#7b4ea3"]
+    for (name, result), colour in zip(results.items(), itertools.cycle(colours)):
+        at = (result.times // window).astype(np.int64)
+        count = np.maximum(np.bincount(at), 1)
+        minutes = np.arange(len(count)) * window / 60.0
+        failed = np.bincount(at, weights=result.kinds == FAILED, minlength=len(count))
+        cold = np.bincount(at, weights=result.kinds != HIT, minlength=len(count))
+        axes[0, 0].plot(minutes, 1.0 - failed / count, color=colour, label=name)
+        axes[1, 0].plot(minutes, cold / count, color=colour)
+        order = np.argsort(at, kind="stable")
+        edges = np.searchsorted(at[order], np.arange(len(count) + 1))
+        waits = result.latency[order]
+        p95 = [np.quantile(waits[a:b], 0.95) if b > a else np.nan for a, b in itertools.pairwise(edges)]
+        axes[2, 0].plot(minutes, p95, color=colour)
+    for row, (title, label) in enumerate(
+        (
+            ("Calls that were answered", "share"),
+            ("Calls that met no loaded model", "share"),
+            ("Time to answer", "p95, s"),
+        )
+    ):
+        _plain(axes[row, 0], title, "minutes" if row == 2 else "", label)
+        for name, moment in (marks or {}).items():
+            axes[row, 0].axvline(moment / 60.0, color="black", lw=0.8, ls=":")
+            if row == 0:
+                axes[row, 0].annotate(f" {name}", (moment / 60.0, axes[row, 0].get_ylim()[0]), fontsize=8)
+    axes[2, 0].set_yscale("log")
+    axes[0, 0].legend(fontsize=8, frameon=False, loc="lower left")
+    return figure
