@@ -120,6 +120,19 @@ def test_lost_answers_alone_do_no_harm(room, aws, plane, name, operation, times)
     assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
 
 
+@pytest.mark.parametrize(
+    ("operation", "absent"),
+    [
+        ("CreateEndpointConfig", 'Could not find model "arn".'),
+        ("CreateEndpoint", 'Could not find endpoint configuration "arn".'),
+    ],
+)
+def test_what_was_just_made_may_not_show_at_once(room, aws, plane, name, operation, absent):
+    plane.faults.add(Fault(**(MISSING | {"operation": operation, "message": absent}), times=3))
+    room.create(multi(name)).wait(20)
+    assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
+
+
 @pytest.mark.parametrize("lost", ["CreateModel", "CreateEndpointConfig"])
 def test_what_was_made_by_a_call_without_an_answer_is_removed_too(room, aws, plane, name, lost):
     plane.faults.add(Fault(kind="drop_after", operation=lost, times=1))
