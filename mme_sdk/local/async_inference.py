@@ -25,15 +25,16 @@ class AsyncInference:
     Args:
         hosting: Answers invocations.
         config: AsyncInferenceConfig of an endpoint and its instances; None where it has none or does not exist.
-        s3: A boto3 client of S3.
+        s3: Makes a boto3 client of S3, when the first request needs one.
     """
 
     def __init__(
-        self, hosting: Hosting, config: Callable[[str], tuple[Mapping[str, Any], int] | None], s3: Any
+        self, hosting: Hosting, config: Callable[[str], tuple[Mapping[str, Any], int] | None], s3: Callable[[], Any]
     ) -> None:
         self._hosting = hosting
         self._config = config
-        self._s3 = s3
+        self._make_s3 = s3
+        self._s3: Any = None
         self._gates: dict[str, tuple[int, asyncio.Semaphore]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -67,6 +68,8 @@ class AsyncInference:
         answer = {"InferenceId": name, "OutputLocation": f"{where['S3OutputPath'].rstrip('/')}/{uuid.uuid4()}.out"}
         if failures := where.get("S3FailurePath"):
             answer["FailureLocation"] = f"{failures.rstrip('/')}/{uuid.uuid4()}-error.out"
+        if self._s3 is None:
+            self._s3 = self._make_s3()
         asked = {key: value for key, value in headers.items() if key.startswith(_PREFIX) or key == "accept"}
         asked["content-type"] = headers.get(f"{_PREFIX}content-type", "application/octet-stream")
         asked["accept"] = headers.get(f"{_PREFIX}accept", "*/*")
@@ -83,7 +86,8 @@ class AsyncInference:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._s3.close()
+        if self._s3 is not None:
+            self._s3.close()
 
     def _gate(self, endpoint: str, width: int) -> asyncio.Semaphore:
         kept = self._gates.get(endpoint)

@@ -7,6 +7,7 @@ import atexit
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import secrets
 import shutil
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError
+from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError, MMEError
 from mme_sdk.local.contracts import HostContext, Hosting
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.faults import Faults
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from mme_sdk.client import AsyncMMEClient, MMEClient
 
 __all__ = ["LocalCredentials", "LocalSageMaker"]
+
+_log = logging.getLogger(__name__)
+_S3_WATCH = 0.5  # seconds between two looks whether SeaweedFS still runs
 
 
 @attrs.frozen(kw_only=True)
@@ -271,8 +275,6 @@ class LocalSageMaker:
             raise MissingExtraError(
                 "the embedded SageMaker needs aiohttp", hint="pip install 'mme-sdk[local]'"
             ) from error
-        import boto3
-
         from mme_sdk.local.async_inference import AsyncInference
         from mme_sdk.local.backdoor import Backdoor
         from mme_sdk.local.containers import command_for
@@ -328,14 +330,7 @@ class LocalSageMaker:
                 )
 
             self._look = look
-            s3 = boto3.client(
-                "s3",
-                endpoint_url=self._s3.endpoint_url,
-                region_name=self.region,
-                aws_access_key_id=keys.access_key,
-                aws_secret_access_key=keys.secret_key,
-            )
-            queue = AsyncInference(hosting, plane.endpoints.async_inference, s3)
+            queue = AsyncInference(hosting, plane.endpoints.async_inference, lambda: self.boto("s3"))
             started.push_async_callback(queue.close)
             server = Server(
                 DataPlane(hosting, queue),
@@ -350,8 +345,22 @@ class LocalSageMaker:
             started.push_async_callback(runner.cleanup)
             await web.SockSite(runner, listening, backlog=4096).start()
             self.port = listening.getsockname()[1]
+            watch = asyncio.create_task(self._keep_s3_up(self._s3), name="s3")
+            started.push_async_callback(_cancelled, watch)
             ready.set_result(None)
             await self._end.wait()
+
+    @staticmethod
+    async def _keep_s3_up(s3: S3Server) -> None:
+        while True:
+            await asyncio.sleep(_S3_WATCH)
+            if s3.ended():
+                _log.error("SeaweedFS ended; it is started again on port %d", s3.port)
+                try:
+                    s3.spawn()
+                    await asyncio.to_thread(s3.wait_ready)
+                except MMEError:
+                    _log.exception("SeaweedFS did not come up again")
 
     def _open_data_dir(self, started: contextlib.AsyncExitStack) -> Path:
         if self.data_dir is None:
@@ -375,6 +384,11 @@ class LocalSageMaker:
                 hint="stop it, or choose another data_dir (--data-dir)",
             ) from error
         return data_dir
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _local_hosting(context: HostContext) -> Hosting:

@@ -51,7 +51,7 @@ class S3Server:
     ) -> None:
         self.data_dir = Path(data_dir).resolve()
         self.port = port
-        self._wanted_port = port
+        self._given_port = self._wanted_port = port
         self._environment = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
         self._start_timeout = start_timeout
         self._clock: Clock = clock or time
@@ -95,6 +95,7 @@ class S3Server:
                 self.stop()
                 if last or "address already in use" not in self._tail(4000):
                     raise
+                self._wanted_port = self._given_port
             except BaseException:
                 self.stop()
                 raise
@@ -113,7 +114,7 @@ class S3Server:
         (self.data_dir / "mini.options").unlink(missing_ok=True)
         numbers = _free_ports(2 * len(_SERVERS), first=self._wanted_port)
         self._ports = dict(zip((*_SERVERS, *(f"{name}.grpc" for name in _SERVERS)), numbers, strict=True))
-        self.port = self._ports["s3"]
+        self.port = self._wanted_port = self._ports["s3"]  # the same again, should it have to be started once more
         data = str(self.data_dir)
         ports = [
             f"-{name}.port{'.grpc' if grpc else ''}={number}"
@@ -168,6 +169,10 @@ class S3Server:
                     hint=f"see {self._output}",
                 )
             self._clock.sleep(0.02)
+
+    def ended(self) -> bool:
+        """Whether it ended by itself."""
+        return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
         """Stop it; safe to call again."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import threading
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import BotoCoreError, ClientError
 
 from mme_sdk.errors import ClosedError, ConfigurationError
 from mme_sdk.local import LocalSageMaker
@@ -27,6 +30,24 @@ def test_nothing_is_left_after_stop(tmp_path):
     assert {thread.name for thread in threading.enumerate()} == before
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port)).close()
+
+
+def test_an_s3_that_dies_is_there_again_under_the_same_address(tmp_path):
+    with LocalSageMaker(tmp_path, hosting=FakeHosting) as host:
+        s3 = host.boto("s3")
+        s3.create_bucket(Bucket="kept")
+        os.kill(host._s3.pid, signal.SIGKILL)
+        for _ in range(500):
+            try:
+                assert [one["Name"] for one in s3.list_buckets()["Buckets"]] == ["kept"]
+                break
+            except (BotoCoreError, ClientError):
+                threading.Event().wait(0.02)
+        else:
+            raise AssertionError("S3 did not come back")
+        pid = host._s3.pid
+        s3.close()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_a_taken_port_names_the_fix_and_leaves_nothing():
