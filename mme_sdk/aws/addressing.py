@@ -133,6 +133,8 @@ def _described(client: Any, url: str) -> Route | Unsupported:
         return Unsupported(f"the path {parts.path!r} needs botocore's normalisation")
     if parts.username is not None or parts.hostname is None or not parts.hostname.isascii():
         return Unsupported("the endpoint URL has a user, no host, or a host that is not ASCII")
+    if not client.meta.config.user_agent.isprintable():
+        return Unsupported("the User-Agent contains control characters")
     http = client._endpoint.http_session
     stranger = _stranger(client)
     if stranger is not None:

@@ -47,7 +47,6 @@ class BotocoreInvoker:
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
         self._call = _Call()
-        self._lock = threading.Lock()
         self._hooked: Any = None
 
     def send(self, params: dict[str, Any], *, read_timeout: float, invocation_id: str | None = None) -> RawAnswer:
@@ -99,12 +98,11 @@ class BotocoreInvoker:
     def _client(self) -> Any:
         client = self._aws.client("sagemaker-runtime")
         if client is not self._hooked:
-            with self._lock:
-                if client is not self._hooked:
-                    client.meta.events.register(f"before-call.{_EVENT}", self._before_call)
-                    client.meta.events.register_last(f"before-send.{_EVENT}", self._before_send)
-                    client.meta.events.register(f"response-received.{_EVENT}", self._received)
-                    self._hooked = client
+            # Two threads may both come here; registered twice, the handlers do the same.
+            client.meta.events.register(f"before-call.{_EVENT}", self._before_call)
+            client.meta.events.register_last(f"before-send.{_EVENT}", self._before_send)
+            client.meta.events.register(f"response-received.{_EVENT}", self._received)
+            self._hooked = client
         return client
 
     def _before_call(self, *, context: dict[str, Any], **_: Any) -> None:

@@ -28,7 +28,8 @@ def _writes(*pieces: bytes, keep: bool = False) -> Callable[..., Any]:
 
 
 async def _silent(seen: Seen, writer: Writer) -> bool:
-    await asyncio.sleep(30)
+    while not seen.gone():
+        await asyncio.sleep(0.01)
     return False
 
 
@@ -54,8 +55,7 @@ async def _endless_interim(seen: Seen, writer: Writer) -> bool:
 
 async def _slow_body(seen: Seen, writer: Writer) -> bool:
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
-    await asyncio.sleep(30)
-    return False
+    return await _silent(seen, writer)
 
 
 async def _closes_later(seen: Seen, writer: Writer) -> bool:

@@ -31,6 +31,7 @@ class Seen:
     body: bytes
     connection: int
     fault: str | None
+    gone: Callable[[], bool]
 
 
 def signature_fault(method: str, url: str, headers: dict[str, str], body: bytes, secret: str = SECRET) -> str | None:
@@ -149,6 +150,7 @@ class LoopbackServer:
             body=bytes(body),
             connection=number,
             fault=fault,
+            gone=lambda: reader.at_eof() or reader.exception() is not None,
         )
         self.seen.append(seen)
         if fault is not None:

@@ -131,6 +131,10 @@ def test_odd_addresses_are_botocores_business() -> None:
     assert "normalisation" in reason(client(endpoint_url="http://127.0.0.1:1/../b"))
 
 
+def test_an_odd_user_agent_is_botocores_business() -> None:
+    assert "User-Agent" in reason(client(config=Config(user_agent="mine/1\r\nX-Evil: 1")))
+
+
 def test_a_stubbed_client_is_botocores_business() -> None:
     one = client()
     with Stubber(one):

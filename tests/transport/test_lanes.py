@@ -254,9 +254,10 @@ def test_tls_with_an_authority_of_ones_own(
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
     driver = Driver(lane, aws_at(tls_server.url))
-    for body in (b"x", BIG):
+    for body in (b"x", b"", BIG, b"x", b"y"):
         assert driver.send(to("echo", body=body)).body == body
     assert driver.send(to("chunked")).body == b"hello world"
+    assert tls_server.connections == 1
     with pytest.raises(OutcomeUnknownError):
         driver.send(to("half-body"))
     with pytest.raises(OutcomeUnknownError):

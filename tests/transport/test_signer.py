@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mme_sdk.aws.addressing import Keys
-from mme_sdk.errors import InvalidInputError
+from mme_sdk.errors import ConfigurationError, InvalidInputError
 from mme_sdk.runtime.transport.message import HEADERS
 from mme_sdk.runtime.transport.signer import Signer
 from mme_sdk.runtime.wire import InvokeRequest
@@ -25,7 +25,8 @@ DAY = 86_400
 def botocores(url: str, headers: dict[str, str], body: bytes, keys: Keys, now: float, region: str) -> dict[str, str]:
     """The headers that botocore's signer makes of these."""
     request = AWSRequest("POST", url, headers, body)
-    moment = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    # `fromtimestamp` rounds the last half microsecond up into the next second.
+    moment = datetime.datetime.fromtimestamp(int(now), datetime.UTC)
     with mock.patch("botocore.auth.get_current_datetime", return_value=moment):
         SigV4Auth(Credentials(keys.access, keys.secret, keys.token), "sagemaker", region).add_auth(request)
     return {name.lower(): value for name, value in request.headers.items()}
@@ -152,3 +153,10 @@ def test_no_field_lets_a_line_break_through(field: str) -> None:
 
 def test_secrets_stay_out_of_reprs() -> None:
     assert "hush" not in repr(Keys("AK", "hush", "hush-token"))
+
+
+@pytest.mark.parametrize("keys", [Keys("AK\n", "s", None), Keys("AK", "s", "t\r\nX-Evil: 1"), Keys("A\x00", "s", "t")])
+def test_credentials_let_no_line_break_through(keys: Keys) -> None:
+    signer = Signer(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
+    with pytest.raises(ConfigurationError, match="line break"):
+        signer.head(InvokeRequest(endpoint="e", body=b""), keys, 0)

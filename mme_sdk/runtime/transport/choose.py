@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal, get_args
 
 from mme_sdk.aws import Aws
 from mme_sdk.errors import ClosedError, ConfigurationError
+from mme_sdk.runtime.forks import ForkLock
 from mme_sdk.runtime.transport.settings import Settings
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 
@@ -28,7 +28,7 @@ Choice = Literal["auto", "fast", "core", "botocore"]
 - `botocore`: botocore's own sending.
 """
 
-_LOCK = threading.Lock()
+_LOCK = ForkLock()
 
 
 class ChosenTransport:

@@ -7,7 +7,7 @@ import re
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.wire import InvokeRequest
 
-__all__ = ["HEADERS", "check", "check_endpoint", "check_value"]
+__all__ = ["HEADERS", "check", "check_endpoint", "check_value", "has_control"]
 
 HEADERS = {
     "accept": "Accept",
@@ -49,9 +49,14 @@ def check_endpoint(request: InvokeRequest) -> None:
         raise _bad(request, f"{request.endpoint!r} is no endpoint name", "letters, digits and inner hyphens, up to 63")
 
 
+def has_control(value: str) -> bool:
+    """Whether there are characters in it that would end or break a header."""
+    return _CONTROL.search(value) is not None
+
+
 def check_value(request: InvokeRequest, field: str, value: str) -> None:
     """Refuse a header value with line breaks, other control characters, or letters that AWS does not take there."""
-    if _CONTROL.search(value) is not None:
+    if has_control(value):
         raise _bad(
             request,
             f"{HEADERS[field]} may not contain control characters: {value[:80]!r}",

@@ -14,7 +14,8 @@ from hashlib import sha256
 import attrs
 
 from mme_sdk.aws.addressing import Keys
-from mme_sdk.runtime.transport.message import HEADERS, check_endpoint, check_value
+from mme_sdk.errors import ConfigurationError
+from mme_sdk.runtime.transport.message import HEADERS, check_endpoint, check_value, has_control
 from mme_sdk.runtime.wire import InvokeRequest
 
 __all__ = ["Signer"]
@@ -76,6 +77,7 @@ class Signer:
 
         Raises:
             InvalidInputError: A header value cannot be sent.
+            ConfigurationError: The credentials cannot be sent.
         """
         moment = self._moment
         if moment is None or moment.second != int(now) or moment.keys is not keys:
@@ -115,6 +117,11 @@ class Signer:
         return (template.head % (*values, moment.date, moment.day, signature, len(request.body))).encode()
 
     def _at(self, second: int, keys: Keys, before: _Moment | None) -> _Moment:
+        if has_control(keys.access) or has_control(keys.token or ""):
+            raise ConfigurationError(
+                "the AWS access key or session token contains a line break or another control character",
+                hint="look at how the credentials were pasted into the environment or the profile",
+            )
         date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
         day = date[:8]
         same_keys = before is not None and before.keys == keys
