@@ -15,7 +15,6 @@ from mme_sdk.endpoints.deployment import Deployment
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.orphans import Orphan
 from mme_sdk.endpoints.preflight import Preflight
-from mme_sdk.endpoints.rooms import _exists_already
 from mme_sdk.endpoints.spec import EndpointSpec, HasUri
 from mme_sdk.endpoints.waiting import ProgressCallback
 from mme_sdk.protocols import AsyncInvoker
@@ -51,10 +50,10 @@ class AsyncEndpoints:
         self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressCallback | bool = False
     ) -> AsyncIterator[AsyncEndpoint]:
         """An endpoint for the length of an `async with` block; see `Endpoints.temporary`."""
-        if await self.aws.arun(reading.look_if_there(spec.name)) is not None:
-            raise _exists_already(spec)
+        creation = await self.aws.arun(flows.create_new(spec, self.aws.async_clock.monotonic))
+        handle = AsyncEndpoint(self, spec.name, creation=creation)
         try:
-            yield await (await self.create(spec)).wait(timeout, progress=progress)
+            yield await handle.wait(timeout, progress=progress)
         finally:
             await self.delete(spec.name)
 

@@ -60,6 +60,8 @@ def pages(call: Call, key: str) -> Flow[list[Any]]:
     """Every item of a paginated answer."""
     found: list[Any] = []
     params = dict(call.params)
+    if call.service == "sagemaker" and call.operation != "list_tags":
+        params["MaxResults"] = 100  # the service's most; it answers ten where nothing is said
     while True:
         answer = yield Call(service=call.service, operation=call.operation, params=params, endpoint=call.endpoint)
         found += answer.get(key, [])

@@ -10,9 +10,10 @@ from mme_sdk.aws import Flow
 from mme_sdk.endpoints import autoscaling, deleting
 from mme_sdk.endpoints.calls import Now, look_if_there, patiently, sagemaker
 from mme_sdk.endpoints.description import EndpointDescription
-from mme_sdk.endpoints.differences import Change, differences
+from mme_sdk.endpoints.differences import differences
 from mme_sdk.endpoints.making import Made, make_config, unmake
 from mme_sdk.endpoints.reading import Live, read_live
+from mme_sdk.endpoints.requests import scaling_requests
 from mme_sdk.endpoints.spec import EndpointSpec
 from mme_sdk.endpoints.waiting import ProgressCallback, failure, until_settled
 from mme_sdk.errors import ConflictError, EndpointFailedError, MMEError
@@ -79,15 +80,21 @@ def _there_anyway(name: str, error: MMEError) -> Flow[EndpointDescription | None
 def _same_or_raise(spec: EndpointSpec, seen: EndpointDescription) -> Flow[None]:
     facts: dict[str, Any] = {"endpoint": spec.name}
     if seen.status == "Failed":
-        raise failure(seen, ())
+        error = failure(seen, ())
+        error.hint = f"endpoints.apply(spec) deletes it and creates it again; {error.hint}"
+        raise error
     if seen.status == "Deleting":
         raise ConflictError(
             f"endpoint {spec.name} is being deleted", hint="wait until it is gone, then create it again", **facts
         )
-    if seen.config_name == spec.to_requests().config_name:
-        return
     live: Live = yield from read_live(spec.name)
-    changes: tuple[Change, ...] = differences(live, spec)
+    same = seen.config_name == spec.to_requests().config_name
+    changes = [
+        one
+        for one in differences(live, spec)
+        # An interrupted creation has not come to its autoscaling yet; and an endpoint that was scaled is the same one.
+        if (one.old is not None if ".autoscaling" in one.field else not same)
+    ]
     if changes:
         listed = "\n".join(f"  {one}" for one in changes)
         raise ConflictError(
@@ -114,13 +121,24 @@ def finish(
         if creation.is_new:
             yield from _undo(creation, error, now)
         raise
-    if creation.is_new:
-        try:
-            yield from autoscaling.attach(name, creation.spec.to_requests().autoscaling)
-        except MMEError as error:
+    try:
+        yield from _attach_missing(creation.spec)
+    except MMEError as error:
+        if creation.is_new:
             yield from _undo(creation, error, now)
-            raise
+        raise
     return seen
+
+
+def _attach_missing(spec: EndpointSpec) -> Flow[None]:
+    scaled = {one.name: one for one in spec.variants if one.autoscaling is not None and one.instance_type is not None}
+    if not scaled:
+        return
+    attached = yield from autoscaling.read(spec.name, list(scaled))
+    for variant, one in scaled.items():
+        if variant not in attached and one.autoscaling is not None and one.instance_type is not None:
+            requests = scaling_requests(spec.name, variant, one.instance_type, one.autoscaling)
+            yield from autoscaling.attach(spec.name, requests)
 
 
 def _undo(creation: Creation, error: MMEError, now: Now) -> Flow[None]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import applying, check, creating, deleting, migrating, reading, scaling, waiting
 from mme_sdk.endpoints.applying import Plan
-from mme_sdk.endpoints.calls import Now
+from mme_sdk.endpoints.calls import Now, look_if_there
 from mme_sdk.endpoints.creating import Creation
 from mme_sdk.endpoints.deleting import Deletion
 from mme_sdk.endpoints.deployment import Deployment
@@ -15,6 +15,7 @@ from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.progress import callback
 from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
 from mme_sdk.endpoints.waiting import ProgressCallback
+from mme_sdk.errors import ConflictError
 from mme_sdk.shapes import ModelVersion
 
 __all__: list[str] = []
@@ -32,6 +33,28 @@ def from_endpoint(name: str) -> Flow[EndpointSpec]:
     """The spec that would make a live endpoint."""
     check.named("name", name)
     return (yield from reading.read_live(name)).spec()
+
+
+def create_new(spec: EndpointSpec, now: Now) -> Flow[Creation]:
+    """Create an endpoint that is deleted again at the end: never one that was there before."""
+    exists = ConflictError(
+        f"endpoint {spec.name} exists already; temporary() would delete it",
+        hint="choose another name, or use endpoints.get(name)",
+        endpoint=spec.name,
+    )
+    if (yield from look_if_there(spec.name)) is not None:
+        raise exists
+    try:
+        creation = yield from creating.create(spec)
+    except (Exception, GeneratorExit):
+        raise  # what a failed creation had made is gone
+    except BaseException:
+        # Interrupted: the endpoint may have been made, and nobody would hold its handle.
+        yield from deleting.delete(spec.name, timeout=900, now=now)
+        raise
+    if not creation.is_new:
+        raise exists
+    return creation
 
 
 def wait(

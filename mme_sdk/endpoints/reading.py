@@ -10,7 +10,7 @@ import attrs
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import autoscaling
 from mme_sdk.endpoints.autoscaling import Attached
-from mme_sdk.endpoints.calls import look, look_if_there, pages, sagemaker, together
+from mme_sdk.endpoints.calls import look, pages, sagemaker, together
 from mme_sdk.endpoints.description import EndpointDescription, VariantDescription, parse_summary
 from mme_sdk.endpoints.spec import (
     AsyncInference,
@@ -23,7 +23,7 @@ from mme_sdk.endpoints.spec import (
 )
 from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotFoundError, ServiceError
 
-__all__ = ["Live", "list_all", "look_if_there", "read_live", "spec_of_config"]
+__all__ = ["Live", "list_all", "read_live", "spec_of_config"]
 
 _NOT_IN_CONFIG = frozenset({"EndpointConfigName", "EndpointConfigArn", "CreationTime", "ResponseMetadata"})
 _NOT_IN_MODEL = frozenset({"ModelName", "ModelArn", "CreationTime", "ResponseMetadata", "DeploymentRecommendation"})

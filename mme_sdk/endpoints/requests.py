@@ -28,13 +28,14 @@ class Requests:
     """What a spec sends, in order.
 
     Attributes:
-        models: CreateModel requests; one where variants share a model.
+        models: CreateModel requests; one where variants share a model. The repr has their names alone, since their
+            environments may hold secrets.
         config: The CreateEndpointConfig request.
         endpoint: The CreateEndpoint request.
         autoscaling: (operation, request) pairs for Application Auto Scaling, sent once the endpoint is in service.
     """
 
-    models: tuple[dict[str, Any], ...]
+    models: tuple[dict[str, Any], ...] = attrs.field(repr=lambda models: str([one["ModelName"] for one in models]))
     config: dict[str, Any]
     endpoint: dict[str, Any]
     autoscaling: tuple[tuple[str, dict[str, Any]], ...] = ()

@@ -17,7 +17,6 @@ from mme_sdk.endpoints.orphans import Orphan
 from mme_sdk.endpoints.preflight import Preflight
 from mme_sdk.endpoints.spec import EndpointSpec, HasUri
 from mme_sdk.endpoints.waiting import ProgressCallback
-from mme_sdk.errors import ConflictError
 from mme_sdk.protocols import Invoker
 from mme_sdk.shapes import ModelVersion
 
@@ -89,10 +88,10 @@ class Endpoints:
             ConflictError: The endpoint exists already, so it is not this block's to delete.
             EndpointFailedError: The creation failed.
         """
-        if self.aws.run(reading.look_if_there(spec.name)) is not None:
-            raise _exists_already(spec)
+        creation = self.aws.run(flows.create_new(spec, self.aws.clock.monotonic))
+        handle = Endpoint(self, spec.name, creation=creation)
         try:
-            yield self.create(spec).wait(timeout, progress=progress)
+            yield handle.wait(timeout, progress=progress)
         finally:
             self.delete(spec.name)
 
@@ -313,11 +312,3 @@ class Endpoints:
         """
         flow = flows.delete(name, timeout=timeout, now=self.aws.clock.monotonic, dry_run=dry_run, progress=progress)
         return self.aws.run(flow)
-
-
-def _exists_already(spec: EndpointSpec) -> ConflictError:
-    return ConflictError(
-        f"endpoint {spec.name} exists already; temporary() would delete it",
-        hint="choose another name, or use endpoints.get(name)",
-        endpoint=spec.name,
-    )

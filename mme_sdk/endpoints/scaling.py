@@ -32,6 +32,7 @@ def scale(
     check.whole(1, 10_000)(None, attrs.fields(Variant).instance_count, count)
     live = yield from read_live(name)
     chosen = _choose(live, variant)
+    _instances_of(live, chosen)
     attached = (live.attached or {}).get(chosen)
     if attached is not None:
         limits = attached.described()
@@ -74,10 +75,7 @@ def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> 
     if wanted is None:
         yield from autoscaling.detach(name, [chosen])
         return
-    kind = next(one.instance_type for one in live.description.variants if one.name == chosen)
-    if kind is None:
-        raise InvalidInputError(f"autoscaling: variant {chosen} of {name} has no instances to scale", endpoint=name)
-    yield from _replace(live, name, chosen, kind, wanted)
+    yield from _replace(live, name, chosen, _instances_of(live, chosen), wanted)
 
 
 def _replace(live: Live, name: str, variant: str, instance_type: str, wanted: Autoscaling) -> Flow[None]:
@@ -146,6 +144,14 @@ def _sizes(name: str, sizes: Mapping[str, Mapping[str, Any]]) -> Any:
         EndpointName=name,
         DesiredWeightsAndCapacities=[{"VariantName": variant, **size} for variant, size in sizes.items()],
     )
+
+
+def _instances_of(live: Live, variant: str) -> str:
+    kind = next(one.instance_type for one in live.description.variants if one.name == variant)
+    if kind is None:
+        name = live.description.name
+        raise InvalidInputError(f"variant: {variant} of {name} has no instances to scale", endpoint=name)
+    return kind
 
 
 def _choose(live: Live, variant: str | None) -> str:

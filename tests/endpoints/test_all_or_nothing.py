@@ -248,6 +248,25 @@ def test_killed_in_the_middle_and_created_again_gives_the_same_resources(plane, 
     }
 
 
+def test_a_killed_creation_gets_its_autoscaling_when_it_is_created_again(room, aws, name):
+    spec = multi(name, **AUTOSCALED)
+    client = aws.client("sagemaker")
+    for service, operation, params in spec.to_requests().calls:
+        if service == "sagemaker":
+            getattr(client, operation)(**params)
+    assert room.create(spec).wait(20).describe().variants[0].autoscaling.max == 4
+    assert room.plan(spec).action == "nothing"
+
+
+def test_temporary_leaves_nothing_when_it_is_interrupted_while_creating(plane, aws, name):
+    way = bound(plane, Interrupted)
+    way.at = "create_endpoint"
+    with pytest.raises(KeyboardInterrupt), Endpoints(way, NoInvoker()).temporary(multi(name)):
+        pass
+    way.close()
+    assert resources(aws) == NOTHING
+
+
 def test_two_creators_at_once_make_one_endpoint(plane, aws, name):
     async def both() -> list[Any]:
         room = AsyncEndpoints(aws, NoInvoker())

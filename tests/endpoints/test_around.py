@@ -108,6 +108,16 @@ def test_orphans_are_found_and_removed_and_nothing_else(room, aws, name):
     assert resources(aws) == used
 
 
+def test_long_lists_are_read_to_their_end(room, aws):
+    client = aws.client("sagemaker")
+    model = multi("many").to_requests().models[0]
+    for number in range(105):
+        client.create_model(**(model | {"ModelName": f"model-{number}"}))
+    found = room.orphans()
+    assert len({one.name for one in found}) == len(found) == 105
+    assert len(room.remove_orphans(found)) == 105
+
+
 class Telling(Aws):
     """Answers for the services that the embedded SageMaker does not have."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from mme_sdk.endpoints import BlueGreen, Container, Progress, Rolling, Variant
+from mme_sdk.endpoints import Autoscaling, BlueGreen, Container, Progress, Rolling, Serverless, Variant
 from mme_sdk.errors import (
     ConflictError,
     EndpointFailedError,
@@ -57,6 +57,47 @@ def test_create_again_is_no_error_and_makes_nothing(room, aws, name):
     before = resources(aws)
     assert "InService" in repr(room.create(spec).wait(20))
     assert resources(aws) == before
+
+
+def test_an_endpoint_of_another_tool_that_is_the_same_is_taken_for_the_same(room, aws, name):
+    spec = multi(name)
+    requests = spec.to_requests()
+    client = aws.client("sagemaker")
+    client.create_model(**(requests.models[0] | {"ModelName": "by-hand"}))
+    variant = requests.config["ProductionVariants"][0] | {"ModelName": "by-hand", "VolumeSizeInGB": 30}
+    client.create_endpoint_config(EndpointConfigName="by-hand", ProductionVariants=[variant])
+    client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
+    before = resources(aws)
+    room.create(spec).wait(20)
+    assert room.plan(spec).action == "nothing"
+    assert resources(aws) == before
+    room.apply(multi(name, environment={"A": "1"}), timeout=20)
+    assert room.handle(name).rollback("by-hand", timeout=20).describe().config_name == "by-hand"
+
+
+def test_a_scaled_endpoint_is_the_same_and_one_that_scales_otherwise_is_not(room, name):
+    spec = multi(name, autoscaling=Autoscaling(min=1, max=8))
+    room.create(spec).wait(20).scale(5, timeout=20)
+    room.create(spec)
+    with pytest.raises(ConflictError, match=r"autoscaling\.max: 8 → 9"):
+        room.create(multi(name, autoscaling=Autoscaling(min=1, max=9)))
+
+
+def test_an_endpoint_whose_configuration_is_gone_can_still_be_changed(room, aws, name):
+    room.apply(multi(name), timeout=20)
+    aws.client("sagemaker").delete_endpoint_config(EndpointConfigName=multi(name).to_requests().config_name)
+    with pytest.raises(InvalidInputError, match=r"its configuration .* is gone"):
+        room.from_endpoint(name)
+    changed = multi(name, environment={"A": "1"})
+    assert "not readable" in repr(room.plan(changed))
+    assert room.apply(changed, timeout=20).describe().config_name == changed.to_requests().config_name
+
+
+def test_serverless_endpoints_have_no_instances_to_scale(room, name):
+    handle = room.apply(single(name, instance_type=None, serverless=Serverless()), timeout=20)
+    for change in (lambda: handle.scale(2), lambda: handle.autoscale(Autoscaling(min=1, max=2))):
+        with pytest.raises(InvalidInputError, match="has no instances to scale"):
+            change()
 
 
 def test_create_of_something_else_says_what_differs(room, aws, name):

@@ -172,6 +172,7 @@ def test_specs_are_values():
     assert spec == pickle.loads(pickle.dumps(spec))
     assert hash(spec) == hash(attrs.evolve(spec))
     assert "hush" not in repr(spec)
+    assert "hush" not in repr(spec.to_requests())
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         spec.name = "b"
     given = {"A": "1"}
