@@ -2,13 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
-from typing import Any, Protocol, TypedDict, runtime_checkable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, Protocol, TypedDict, TypeVar, runtime_checkable
 
+from mme_sdk.errors import MMEError
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
 
-__all__ = ["AsyncClock", "AsyncInvoker", "AsyncModelStore", "Clock", "InvokeOptions", "Invoker", "ModelStore", "Rng"]
+__all__ = [
+    "AsyncClock",
+    "AsyncInvoker",
+    "AsyncManyInvoker",
+    "AsyncModelStore",
+    "Clock",
+    "InvokeOptions",
+    "Invoker",
+    "ItemOutcome",
+    "ManyInvoker",
+    "ModelStore",
+    "Rng",
+    "WarmUp",
+]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 
 
 @runtime_checkable
@@ -136,6 +153,122 @@ class AsyncInvoker(Protocol):
         prefix: str | None = None,
     ) -> Awaitable[Reply[Any]]:
         """Invoke a model; arguments and errors are those of `Invoker.invoke`."""
+        ...
+
+
+class ItemOutcome(Protocol[T_co]):
+    """What became of one item of `invoke_many`."""
+
+    @property
+    def index(self) -> int:
+        """Its place in the input, from 0."""
+        ...
+
+    @property
+    def item(self) -> T_co:
+        """The item."""
+        ...
+
+    @property
+    def reply(self) -> Reply[Any] | None:
+        """The answer; None where there is none."""
+        ...
+
+    @property
+    def error(self) -> MMEError | None:
+        """Why there is none."""
+        ...
+
+    @property
+    def value(self) -> Any:
+        """The decoded answer.
+
+        Raises:
+            MMEError: There is none.
+        """
+        ...
+
+
+class WarmUp(Protocol):
+    """What a warm-up did."""
+
+    @property
+    def loaded(self) -> tuple[str, ...]:
+        """Models that are loaded now."""
+        ...
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Models for which there was no memory."""
+        ...
+
+
+class ManyInvoker(Invoker, Protocol):
+    """An `Invoker` that handles can ask for many items, and to load models beforehand."""
+
+    def invoke_many(
+        self,
+        endpoint: str,
+        items: Iterable[T],
+        *,
+        model_of: Callable[[T], str | ModelVersion | None] = ...,
+        data_of: Callable[[T], Any] | None = None,
+        **options: Any,
+    ) -> Iterator[ItemOutcome[T]]:
+        """Invoke for each item.
+
+        Args:
+            endpoint: The endpoint's name.
+            items: The payloads.
+            model_of: The target model of an item.
+            data_of: The payload of an item; the item itself where None.
+            options: Further options of the invoker.
+        """
+        ...
+
+    def warm(
+        self,
+        endpoint: str,
+        models: Iterable[str | ModelVersion],
+        *,
+        expected: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> WarmUp:
+        """Load models before they are called.
+
+        Args:
+            endpoint: The endpoint's name.
+            models: The models.
+            expected: Calls per second by model name or target model.
+            options: Further options of the invoker.
+        """
+        ...
+
+
+class AsyncManyInvoker(AsyncInvoker, Protocol):
+    """`ManyInvoker`, awaited."""
+
+    def invoke_many(
+        self,
+        endpoint: str,
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        model_of: Callable[[T], str | ModelVersion | None] = ...,
+        data_of: Callable[[T], Any] | None = None,
+        **options: Any,
+    ) -> AsyncIterator[ItemOutcome[T]]:
+        """Invoke for each item; see `ManyInvoker.invoke_many`."""
+        ...
+
+    def warm(
+        self,
+        endpoint: str,
+        models: Iterable[str | ModelVersion],
+        *,
+        expected: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> Awaitable[WarmUp]:
+        """Load models before they are called; see `ManyInvoker.warm`."""
         ...
 
 

@@ -30,7 +30,8 @@ def tour(client: MMEClient, work: Path) -> None:
     with client.endpoints.temporary(many) as shared, client.endpoints.temporary(one) as dedicated:
         print(shared)
         print(dedicated)
-        print("Four rare models, one endpoint:", [shared.invoke(10, model=model).json() for model in rare])
+        answers = shared.invoke_many(range(4), model_of=lambda item: rare[item], data_of=lambda _: 10)
+        print("Four rare models, one endpoint:", [each.value for each in answers])
         print("The hot one on its own:", dedicated.invoke(10).json())
         try:
             dedicated.invoke(10, model=hot)

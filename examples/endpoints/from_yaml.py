@@ -23,6 +23,7 @@ def tour(client: MMEClient, work: Path) -> None:
     print(client.endpoints.plan(spec))
     endpoint = client.endpoints.apply(spec)
     print(endpoint)
+    print("Loaded beforehand:", endpoint.warm([fraud], payload=b"1").loaded)
     print("21 becomes", endpoint.invoke(21, model=fraud).json())
     attached = endpoint.describe().variants[0].autoscaling
     print("Autoscaling:", attached)

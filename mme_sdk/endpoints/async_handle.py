@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from mme_sdk.aws import Flow
@@ -15,7 +15,7 @@ from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.handle import Handle
 from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
 from mme_sdk.endpoints.waiting import ProgressCallback
-from mme_sdk.protocols import InvokeOptions
+from mme_sdk.protocols import InvokeOptions, ItemOutcome, WarmUp
 from mme_sdk.shapes import ModelVersion, Reply
 
 if TYPE_CHECKING:
@@ -78,6 +78,28 @@ class AsyncEndpoint(Handle):
         return await self._endpoints.invoker.invoke(
             self.name, data, model=model, response_type=response_type, prefix=self.prefix, **options
         )
+
+    def invoke_many(
+        self,
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        model_of: Callable[[T], str | ModelVersion | None] = lambda _: None,
+        data_of: Callable[[T], Any] | None = None,
+        **options: Any,
+    ) -> AsyncIterator[ItemOutcome[T]]:
+        """Invoke for each item of any iterable, asynchronous ones included; see `Endpoint.invoke_many`."""
+        many = self._endpoints.invoker.invoke_many
+        return many(self.name, items, model_of=model_of, data_of=data_of, prefix=self.prefix, **options)
+
+    async def warm(
+        self,
+        models: Iterable[str | ModelVersion],
+        *,
+        expected: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> WarmUp:
+        """Load models before they are called; see `Endpoint.warm`."""
+        return await self._endpoints.invoker.warm(self.name, models, expected=expected, prefix=self.prefix, **options)
 
     async def describe(self) -> EndpointDescription:
         """Read the endpoint, its configuration, models, autoscaling and tags; see `Endpoint.describe`."""

@@ -17,7 +17,7 @@ from mme_sdk.endpoints.orphans import Orphan
 from mme_sdk.endpoints.preflight import Preflight
 from mme_sdk.endpoints.spec import EndpointSpec, HasUri
 from mme_sdk.endpoints.waiting import ProgressCallback
-from mme_sdk.protocols import AsyncInvoker
+from mme_sdk.protocols import AsyncManyInvoker
 from mme_sdk.shapes import ModelVersion
 
 __all__ = ["AsyncEndpoints"]
@@ -31,7 +31,7 @@ class AsyncEndpoints:
         invoker: What the handles' `invoke` goes to.
     """
 
-    def __init__(self, aws: Aws, invoker: AsyncInvoker) -> None:
+    def __init__(self, aws: Aws, invoker: AsyncManyInvoker) -> None:
         self.aws = aws
         self.invoker = invoker
 

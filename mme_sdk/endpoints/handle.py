@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -16,7 +16,7 @@ from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
 from mme_sdk.endpoints.waiting import ProgressCallback
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.protocols import InvokeOptions
+from mme_sdk.protocols import InvokeOptions, ItemOutcome, WarmUp
 from mme_sdk.shapes import ModelVersion, Reply
 
 if TYPE_CHECKING:
@@ -160,6 +160,47 @@ class Endpoint(Handle):
         return self._endpoints.invoker.invoke(
             self.name, data, model=model, response_type=response_type, prefix=self.prefix, **options
         )
+
+    def invoke_many(
+        self,
+        items: Iterable[T],
+        *,
+        model_of: Callable[[T], str | ModelVersion | None] = lambda _: None,
+        data_of: Callable[[T], Any] | None = None,
+        **options: Any,
+    ) -> Iterator[ItemOutcome[T]]:
+        """Invoke for each item of any iterable, even an endless one; models are worked on together, and take turns.
+
+        Args:
+            items: The payloads; read only as far as there is room for them.
+            model_of: The target model of an item.
+            data_of: The payload of an item; the item itself where None.
+            **options: `settings`, `checkpoint`, `progress`, and those of `invoke`; `deadline` is that of each item.
+
+        Yields:
+            One result an item, with its `reply` or its `error`.
+        """
+        many = self._endpoints.invoker.invoke_many
+        return many(self.name, items, model_of=model_of, data_of=data_of, prefix=self.prefix, **options)
+
+    def warm(
+        self,
+        models: Iterable[str | ModelVersion],
+        *,
+        expected: Mapping[str, float] | None = None,
+        **options: Any,
+    ) -> WarmUp:
+        """Load models before they are called, those first that save most waiting for their size.
+
+        Args:
+            models: The models.
+            expected: Calls per second by model name or target model; all alike where None.
+            **options: `capacity`, `at_a_time`, `payload`, `content_type`, `progress`, and those of `invoke`.
+
+        Returns:
+            What was loaded, how long it took, what failed and what did not fit.
+        """
+        return self._endpoints.invoker.warm(self.name, models, expected=expected, prefix=self.prefix, **options)
 
     def describe(self) -> EndpointDescription:
         """Read the endpoint, its configuration, models, autoscaling and tags.

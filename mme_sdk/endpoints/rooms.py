@@ -17,7 +17,7 @@ from mme_sdk.endpoints.orphans import Orphan
 from mme_sdk.endpoints.preflight import Preflight
 from mme_sdk.endpoints.spec import EndpointSpec, HasUri
 from mme_sdk.endpoints.waiting import ProgressCallback
-from mme_sdk.protocols import Invoker
+from mme_sdk.protocols import ManyInvoker
 from mme_sdk.shapes import ModelVersion
 
 __all__ = ["Endpoints"]
@@ -38,7 +38,7 @@ class Endpoints:
         ```
     """
 
-    def __init__(self, aws: Aws, invoker: Invoker) -> None:
+    def __init__(self, aws: Aws, invoker: ManyInvoker) -> None:
         self.aws = aws
         self.invoker = invoker
 

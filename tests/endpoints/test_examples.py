@@ -13,6 +13,7 @@ FOLDER = Path(__file__).parents[2] / "examples" / "endpoints"
 SHOWN = {
     "from_yaml": """
         Plan for endpoint scoring: create
+        Loaded beforehand: ('fraud/v1.tar.gz',)
         21 becomes 42
         'ml.m5.large' → 'ml.c5.large' (new fleet)
         autoscaling.max: 8 → 6 (in place)
