@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
@@ -10,39 +9,14 @@ import signal
 import subprocess
 import sys
 import sysconfig
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from local_control.helpers import archive
 
 AWS = Path(sysconfig.get_path("scripts")) / "aws"
-INFERENCE = b"""
-import json
-
-def model_fn(model_dir):
-    with open(model_dir + "/factor") as file:
-        return int(file.read())
-
-def input_fn(body, content_type):
-    return json.loads(body)
-
-def predict_fn(numbers, factor):
-    return [number * factor for number in numbers]
-
-def output_fn(prediction, accept):
-    return json.dumps(prediction)
-"""
-
-
-def archive(path: Path, factor: int) -> Path:
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in (("factor", str(factor).encode()), ("code/inference.py", INFERENCE)):
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
-    return path
 
 
 @contextmanager
@@ -104,7 +78,9 @@ def test_the_printed_variables_are_those_of_every_aws_client(host):
 
 
 def test_from_an_archive_to_an_answer_and_back_to_nothing(aws, tmp_path):
-    double, triple = archive(tmp_path / "double.tar.gz", 2), archive(tmp_path / "triple.tar.gz", 3)
+    double, triple = tmp_path / "double.tar.gz", tmp_path / "triple.tar.gz"
+    double.write_bytes(archive(2))
+    triple.write_bytes(archive(3))
     aws("s3", "mb", "s3://cli-models")
     aws("s3", "cp", str(double), "s3://cli-models/prefix/double.tar.gz")
     aws(

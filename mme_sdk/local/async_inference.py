@@ -17,6 +17,7 @@ __all__ = ["AsyncInference"]
 
 _log = logging.getLogger(__name__)
 _PREFIX = "x-amzn-sagemaker-"
+_LARGEST = 1 << 30  # AWS's limit for an input object
 
 
 class AsyncInference:
@@ -108,7 +109,11 @@ class AsyncInference:
             try:
                 payload = body if place is None else await asyncio.to_thread(self._read, place)
                 invocation = Invocation(
-                    endpoint=endpoint, body=payload, headers=headers, request_id=answer["InferenceId"]
+                    endpoint=endpoint,
+                    body=payload,
+                    headers=headers,
+                    request_id=answer["InferenceId"],
+                    max_payload=_LARGEST,
                 )
                 said = await self._hosting.invoke(invocation)
                 status, content = said.status, said.body

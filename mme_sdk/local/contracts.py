@@ -141,6 +141,7 @@ class Invocation:
         headers: All request headers by lower-case name.
         request_id: The id that answers and errors carry.
         stream: InvokeEndpointWithResponseStream: a good answer comes in chunks.
+        max_payload: Largest body, bytes; hosting's own limit where None. Asynchronous requests may be larger.
     """
 
     endpoint: str
@@ -148,6 +149,7 @@ class Invocation:
     headers: Mapping[str, str]
     request_id: str
     stream: bool = False
+    max_payload: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
 import threading
 
+MULTIPLY = (
+    "import json\n"
+    "def model_fn(folder): return {factor}\n"
+    "def input_fn(body, kind): return json.loads(body)\n"
+    "def predict_fn(numbers, factor): return [factor * one for one in numbers]\n"
+    "def output_fn(numbers, kind): return json.dumps(numbers)\n"
+)
 ROLE = "arn:aws:iam::123456789012:role/SageMaker"
 TERMINAL = ("InService", "Failed", "UpdateRollbackFailed")
+
+
+def archive(factor: int) -> bytes:
+    """A model archive that multiplies a JSON list of numbers."""
+    code = MULTIPLY.format(factor=factor).encode()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        info = tarfile.TarInfo("code/inference.py")
+        info.size = len(code)
+        tar.addfile(info, io.BytesIO(code))
+    return packed.getvalue()
 
 
 def make_model(sm, name: str, **container) -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
 import signal
 import socket
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import boto3
 import pytest
 
-from .helpers import make_endpoint, settle
-
-INFERENCE = b"def model_fn(folder): return 2\ndef predict_fn(data, model): return [model * one for one in data]\n"
+from .helpers import archive, make_endpoint, settle
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen:
@@ -69,16 +65,11 @@ def ask(runtime) -> bytes:
 
 
 def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_restart(tmp_path):
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        info = tarfile.TarInfo("code/inference.py")
-        info.size = len(INFERENCE)
-        tar.addfile(info, io.BytesIO(INFERENCE))
     with start(tmp_path, "--set", "provisioning=0.2") as host:
         environment = printed(host)
         sm, runtime, s3 = clients(environment)
         s3.create_bucket(Bucket="kept")
-        s3.put_object(Bucket="kept", Key="prefix/double.tar.gz", Body=packed.getvalue())
+        s3.put_object(Bucket="kept", Key="prefix/double.tar.gz", Body=archive(2))
         last = make_endpoint(sm, "kept", ModelDataUrl="s3://kept/prefix/")
         assert last["EndpointStatus"] == "InService", last
         assert ask(runtime) == b"[2, 4]"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import tarfile
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,9 +9,8 @@ import pytest
 from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.control.autoscaling import DIMENSION
 
-from .helpers import make_endpoint
+from .helpers import archive, make_endpoint
 
-CODE = b"def model_fn(folder): return 2\ndef predict_fn(data, model): return [model * one for one in data]\n"
 WHO = {
     "ServiceNamespace": "sagemaker",
     "ResourceId": "endpoint/busy/variant/AllTraffic",
@@ -36,13 +33,8 @@ def host():
 
 def test_traffic_is_measured_and_scales_the_endpoint(host):
     local, clients = host
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        info = tarfile.TarInfo("code/inference.py")
-        info.size = len(CODE)
-        tar.addfile(info, io.BytesIO(CODE))
     clients["s3"].create_bucket(Bucket="models")
-    clients["s3"].put_object(Bucket="models", Key="prefix/a.tar.gz", Body=packed.getvalue())
+    clients["s3"].put_object(Bucket="models", Key="prefix/a.tar.gz", Body=archive(2))
     last = make_endpoint(clients["sagemaker"], "busy", ModelDataUrl="s3://models/prefix/")
     assert last["EndpointStatus"] == "InService", last
     scaling = clients["application-autoscaling"]

@@ -165,6 +165,16 @@ def test_what_the_service_model_allows_and_sagemaker_refuses(sm, name):
     assert "not both" in refused(sm.create_model, ModelName=f"{name}-2", ExecutionRoleArn=ROLE, **both)[1]
 
 
+def test_a_serverless_endpoint_shows_its_size_and_no_instances(sm, name):
+    make_model(sm, name, Mode="SingleModel")
+    sizes = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
+    variant = {"VariantName": "A", "ModelName": name, "ServerlessConfig": sizes}
+    sm.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    sm.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    shown = settle(sm, name)[-1]["ProductionVariants"][0]
+    assert (shown["CurrentServerlessConfig"], shown["CurrentInstanceCount"]) == (sizes, 0)
+
+
 def test_an_image_without_the_label_takes_no_multi_model_container(tmp_path, name):
     images = {"plain": Command(["server"], multi_model=False)}
     with LocalSageMaker(tmp_path, hosting=FakeHosting, images=images) as host:

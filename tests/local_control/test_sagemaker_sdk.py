@@ -6,14 +6,14 @@ It is run by the interpreter named by `MME_SAGEMAKER2_PYTHON` (`python -m venv .
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
-import tarfile
 from pathlib import Path
 
 import pytest
+
+from .helpers import archive
 
 OUTSIDE = Path(os.environ.get("MME_SAGEMAKER2_PYTHON", ".venv-sagemaker2/bin/python"))
 JOB = Path(__file__).with_name("multi_data_model.py")
@@ -24,20 +24,13 @@ pytestmark = [
 ]
 
 
-def archive(path: Path, factor: int) -> Path:
-    code = f"def model_fn(folder): return {factor}\ndef predict_fn(data, model): return [model * one for one in data]\n"
-    with tarfile.open(path, "w:gz") as tar:
-        info = tarfile.TarInfo("code/inference.py")
-        info.size = len(code)
-        tar.addfile(info, io.BytesIO(code.encode()))
-    return path
-
-
 def test_add_deploy_predict_list_update_and_delete(local, bucket, tmp_path):
     environment = {"PATH": os.defpath, "HOME": str(tmp_path), "SAGEMAKER_SUPPRESS_V2_WARNING": "1", **local.environ()}
-    archives = [str(archive(tmp_path / f"{factor}.tar.gz", factor)) for factor in (2, 3)]
+    archives = [tmp_path / "double.tar.gz", tmp_path / "triple.tar.gz"]
+    for path, factor in zip(archives, (2, 3), strict=True):
+        path.write_bytes(archive(factor))
     done = subprocess.run(
-        [str(OUTSIDE.absolute()), str(JOB), bucket, *archives],
+        [str(OUTSIDE.absolute()), str(JOB), bucket, *map(str, archives)],
         env=environment,
         cwd=tmp_path,
         capture_output=True,

@@ -19,6 +19,7 @@ __all__ = ["DIMENSION", "AutoScaling", "variant_of"]
 
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _IDENTITY = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+_KEPT_ACTIVITIES = 500
 _INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
 
 
@@ -83,6 +84,8 @@ class AutoScaling:
             else "Failed to set desired instance count.",
         }
         self._store.put("scaling-activity", f"{now.timestamp():020.6f}-{activity_id}", activity)
+        for name, _ in list(self._store.all("scaling-activity"))[:-_KEPT_ACTIVITIES]:
+            self._store.delete("scaling-activity", name)
 
     def _register(self, params: dict[str, Any]) -> dict[str, Any]:
         _only_variants(params)

@@ -382,6 +382,14 @@ def _summaries(shown: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _summary(variant: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
     size = shown["Sizes"][variant["VariantName"]]
+    if "ServerlessConfig" in variant:  # it runs as one instance, which AWS would not show
+        config = variant["ServerlessConfig"]
+        weights = {key: size[key] for key in ("CurrentWeight", "DesiredWeight") if key in size}
+        size = weights | {
+            "CurrentInstanceCount": 0,
+            "CurrentServerlessConfig": config,
+            "DesiredServerlessConfig": config,
+        }
     images = [one["Image"] for one in containers_of(shown["Models"][variant["ModelName"]]) if "Image" in one]
     return {
         "VariantName": variant["VariantName"],
