@@ -10,6 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
+from mme_sdk.local.contracts import Invocation
+
 from .harness import UNLIMITED, Bench, error
 
 Hosted = Callable[..., None]
@@ -62,6 +64,8 @@ def test_other_refusals_in_the_words_of_aws(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.deploy()
         assert error(await bench.invoke("a", endpoint="nope"))[2] == "Endpoint nope of account 123456789012 not found."
+        large = Invocation(endpoint="e", body=b"x" * 101, headers={}, request_id="r", max_payload=1000)
+        assert "missing a target model" in error(await bench.hosting.invoke(large))[2]
         status, code, message = error(await bench.invoke("a", b"x" * 101))
         assert (status, code) == (413, "ValidationError")
         assert "101 bytes" in message
@@ -147,6 +151,38 @@ def test_a_slow_load_is_429_within_the_limit_and_goes_on(hosted: Hosted) -> None
         assert counters.s3_loads == 1
 
     hosted(scenario, answer_limit=0.3)
+
+
+def test_a_load_beyond_the_limit_fails_and_may_be_tried_again(hosted: Hosted) -> None:
+    async def scenario(bench: Bench) -> None:
+        gate = bench.folder / "gate"
+        gate.touch()
+        await bench.upload("models/slow.tar.gz", wait=str(gate))
+        await bench.deploy()
+        answer = await bench.invoke("slow.tar.gz")
+        assert error(answer)[:2] == (424, "ModelError")
+        assert "Loading the model took more than 0.4 seconds" in json.loads(answer.body)["OriginalMessage"]
+        gate.unlink()
+        assert (await bench.invoke("slow.tar.gz")).status == 200
+
+    hosted(scenario, load_limit=0.4)
+
+
+def test_an_s3_that_does_not_answer_is_told_from_a_model_that_loads(hosted: Hosted) -> None:
+    async def scenario(bench: Bench) -> None:
+        async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        await bench.deploy()
+        async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as mute:
+            store = bench.hosting.variant("e", "AllTraffic").shared.store
+            store.address = f"http://127.0.0.1:{mute.sockets[0].getsockname()[1]}"
+            assert error(await bench.invoke("a.tar.gz"))[:2] == (530, "InternalDependencyException")
+            mute.close()
+        assert error(await bench.invoke("a.tar.gz"))[:2] == (400, "ValidationError")  # nobody listens there
+
+    hosted(scenario, answer_limit=0.2)
 
 
 def test_memory_and_volume_are_bounded_and_the_least_recently_used_leave(hosted: Hosted) -> None:

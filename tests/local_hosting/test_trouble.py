@@ -6,8 +6,12 @@ import asyncio
 import contextlib
 import os
 import resource
+import select
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from .harness import ECHO, Bench, error
 
@@ -182,3 +186,42 @@ def test_an_invocation_that_takes_too_long_is_a_model_error_without_status(hoste
         gate.unlink()
 
     hosted(scenario, invocation_limit=0.3)
+
+
+HOST = """
+import asyncio, sys
+from pathlib import Path
+from mme_sdk.local.containers import PYTHON, Command
+from mme_sdk.local.contracts import ContainerPlan, Deployment, HostContext, VariantPlan
+from mme_sdk.local.hosting import LocalHosting
+async def main():
+    context = HostContext(data_dir=Path(sys.argv[1]), s3_endpoint_url="http://127.0.0.1:1", access_key="a",
+                          secret_key="s", region="us-east-1", account_id="123456789012",
+                          images={"python": Command([*PYTHON.argv, "--preload", ""])})
+    hosting = LocalHosting(context)
+    plan = ContainerPlan(image="python", mode="MultiModel", model_data_url="s3://b/m/")
+    variant = VariantPlan(name="v", model_name="m", containers=(plan,), instance_type="ml.m5.large", instance_count=2)
+    await hosting.deploy(Deployment(endpoint="e", config_name="c", variants=(variant,)))
+    print(*(pid for view in hosting.inspect() for pids in view.instances.values() for pid in pids), flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+
+
+def test_a_killed_host_leaves_no_process_and_the_next_one_no_volume(tmp_path: Path) -> None:
+    for _ in range(2):
+        host = subprocess.Popen([sys.executable, "-c", HOST, tmp_path], stdout=subprocess.PIPE, text=True)
+        assert host.stdout is not None
+        pids = {int(pid) for pid in host.stdout.readline().split()}
+        assert len(pids) == 2
+        # What a killed predecessor left on the volumes is gone.
+        assert len(list((tmp_path / "volumes").iterdir())) == 1
+        host.kill()
+        host.communicate()
+        for _ in range(500):
+            listed = subprocess.run(["ps", "-A", "-o", "sid="], capture_output=True, text=True, check=True).stdout
+            if not pids & {int(sid) for sid in listed.split()}:
+                break
+            select.select([], [], [], 0.02)
+        else:
+            raise AssertionError("processes of its containers are left")

@@ -248,7 +248,7 @@ class LocalHosting:
         if endpoint is None:
             account = self._context.account_id
             raise validation_error(f"Endpoint {invocation.endpoint} of account {account} not found.")
-        limit = self.settings.max_payload
+        limit = self.settings.max_payload if invocation.max_payload is None else invocation.max_payload
         if len(invocation.body) > limit:
             raise Refusal(
                 code="ValidationError",

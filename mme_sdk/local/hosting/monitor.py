@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -43,21 +44,24 @@ class Monitor:
     async def _measure(self, variant: Variant) -> None:
         picture = variant.picture()
         for name, instance in list(variant.instances.items()):
-            pids = set(instance.pids)
-            used = await self._shared.offload(lambda pids=pids: _usage(pids))  # type: ignore[misc]
-            now = self._shared.clock.monotonic()
-            then, cpu = self._before.get((variant, name), (now, used.cpu_seconds))
-            self._before[variant, name] = (now, used.cpu_seconds)
-            if now > then:
-                # 100 for each vCPU in full use; processes that ended take their time along.
-                variant.measure("CPUUtilization", 100 * max(0.0, used.cpu_seconds - cpu) / (now - then))
-            variant.measure("MemoryUtilization", min(100.0, 100 * used.memory / variant.sizes.memory_bytes))
+            if sys.platform == "linux":  # elsewhere nobody tells without more packages
+                await self._measure_processes(variant, name, set(instance.pids))
             shown = None if picture is None else picture.instances.get(name)
             if shown is not None:
                 variant.measure("LoadedModelCount", len(shown.loaded))
                 variant.measure("DiskUtilization", 100 * shown.volume_used / variant.sizes.volume_bytes)
         living = {(variant, name) for variant in self._variants() for name in variant.instances}
         self._before = {key: value for key, value in self._before.items() if key in living}
+
+    async def _measure_processes(self, variant: Variant, name: str, pids: set[int]) -> None:
+        used = await self._shared.offload(lambda: _usage(pids))
+        now = self._shared.clock.monotonic()
+        then, cpu = self._before.get((variant, name), (now, used.cpu_seconds))
+        self._before[variant, name] = (now, used.cpu_seconds)
+        if now > then:
+            # 100 for each vCPU in full use; processes that ended take their time along.
+            variant.measure("CPUUtilization", 100 * max(0.0, used.cpu_seconds - cpu) / (now - then))
+        variant.measure("MemoryUtilization", min(100.0, 100 * used.memory / variant.sizes.memory_bytes))
 
 
 def _usage(sessions: set[int]) -> _Usage:

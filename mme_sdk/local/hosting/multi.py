@@ -120,7 +120,7 @@ class MultiModelVariant(Variant):
         deadline = asyncio.get_running_loop().time() + self.shared.settings.answer_limit
         try:
             while True:
-                footprint = await self._footprint(target)
+                footprint = await self._footprint(target, deadline)
                 arrived = self._now()
                 commands = self.fleet.arrive(request, target, footprint, arrived)
                 if trace.hit is None:
@@ -213,14 +213,19 @@ class MultiModelVariant(Variant):
                     code="ServiceUnavailable", message=f"Variant {self.plan.name} has no instance in service."
                 )
 
-    async def _footprint(self, target: str) -> Footprint:
+    async def _footprint(self, target: str, deadline: float) -> Footprint:
         """What a model takes as far as is known; of one that no instance holds, S3 must have the archive."""
         known = self._footprints.get(target)
         held = target in self._holders
         if known is not None and held and self.shared.settings.serve_deleted:
             return known
         try:
-            size = max(1, await self.shared.store.size(self._bucket, self._prefix + target))
+            async with asyncio.timeout_at(deadline):
+                size = max(1, await self.shared.store.size(self._bucket, self._prefix + target))
+        except TimeoutError:
+            raise Refusal(
+                code="InternalDependencyException", message=f"S3 gave no answer about {self._prefix}{target} in time."
+            ) from None
         except (Absent, StoreTrouble) as error:
             raise validation_error(self._no_download(target, str(error) or "no such object")) from error
         # Of an archive that nobody has opened its own size is all there is to go by.

@@ -38,7 +38,7 @@ class ObjectStore:
     """
 
     def __init__(self, context: HostContext, session: aiohttp.ClientSession) -> None:
-        self._url = context.s3_endpoint_url.rstrip("/")
+        self.address = context.s3_endpoint_url.rstrip("/")
         self._region = context.region
         self._keys = (context.access_key, context.secret_key)
         self._session = session
@@ -91,7 +91,7 @@ class ObjectStore:
         from botocore.credentials import Credentials
         from yarl import URL
 
-        url = f"{self._url}/{bucket}/{quote(key, safe='/-_.~')}"
+        url = f"{self.address}/{bucket}/{quote(key, safe='/-_.~')}"
         request = AWSRequest(method=method, url=url)
         S3SigV4Auth(Credentials(*self._keys), "s3", self._region).add_auth(request)
         return self._session.request(

@@ -97,7 +97,7 @@ class Models:
         self._processes: dict[int, _Process] = {}
         self._tickets = 0
         self._forking = asyncio.Lock()
-        self._loading: set[str] = set()
+        self._loading: dict[str, asyncio.Event] = {}
         self._forked: asyncio.Future[None] | None = None
         self._listener: asyncio.Task[None] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -131,18 +131,21 @@ class Models:
         Raises:
             Failure: 409 loaded already, 404 no such directory, 507 no memory, 500 anything else.
         """
-        if name in self.by_name or name in self._loading:
+        while name in self._loading:  # perhaps for somebody who has hung up: what counts is how it ends
+            await self._loading[name].wait()
+        if name in self.by_name:
             raise Failure(status=409, type="ConflictStatusException", message=f"Model {name} is already registered.")
         if not Path(url).is_dir():
             raise Failure(status=404, type="ModelNotFoundException", message=f"Model not found at: {url}")
-        self._loading.add(name)
+        over = self._loading[name] = asyncio.Event()
         try:
             served = Served(name, url)
             served.process = await self._start(served)
             self.by_name[name] = served
             return served.process.memory
         finally:
-            self._loading.discard(name)
+            del self._loading[name]
+            over.set()
 
     async def unload(self, name: str) -> None:
         """Unload a model; returns when its memory is free.

@@ -42,7 +42,7 @@ class Options:
     memory_budget: int | None = None
     invocation_timeout: float = 60.0
     load_timeout: float = 360.0
-    max_payload: int = 32 * 1024 * 1024
+    max_payload: int = 1 << 30
     exit_with_stdin: bool = False
 
 
