@@ -7,10 +7,15 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import boto3
 import pytest
+
+from mme_sdk import MMEClient
+from mme_sdk.errors import DeadlineError, MMEError, TransportError
 
 from .helpers import archive, make_endpoint, settle
 
@@ -64,6 +69,33 @@ def ask(runtime) -> bytes:
     return answer["Body"].read()
 
 
+def under_load(environment: dict[str, str], kill) -> None:
+    """Kill in the middle of requests: each of them is answered, or ends in an error of ours."""
+    session = boto3.Session(
+        environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
+    )
+    addresses = {"*": environment["AWS_ENDPOINT_URL"], "s3": environment["AWS_ENDPOINT_URL_S3"]}
+    under_way = threading.Barrier(5)
+
+    def ask_until_it_fails(_: int) -> MMEError:
+        endpoint = client.endpoint("kept")
+        for turn in range(100_000):
+            if turn == 5:
+                under_way.wait(60)
+            try:
+                assert endpoint.invoke([1, 2], model="double.tar.gz", deadline=3).json() == [2, 4]
+            except MMEError as error:
+                return error
+        raise AssertionError("the host was not killed")
+
+    with MMEClient(session=session, endpoint_url=addresses) as client, ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask_until_it_fails, number) for number in range(4)]
+        under_way.wait(60)
+        kill()
+        errors = [one.result(60) for one in asking]
+    assert all(isinstance(error, (TransportError, DeadlineError)) for error in errors), errors
+
+
 def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_restart(tmp_path):
     with start(tmp_path, "--set", "provisioning=0.2") as host:
         environment = printed(host)
@@ -76,7 +108,7 @@ def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_re
         sm.create_endpoint(EndpointName="half-made", EndpointConfigName="kept")
         pids = family(host.pid)
         assert len(pids) >= 2  # SeaweedFS and a container
-        host.send_signal(signal.SIGKILL)
+        under_load(environment, lambda: host.send_signal(signal.SIGKILL))
         for client in (sm, runtime, s3):
             client.close()
     assert (tmp_path / "credentials.json").stat().st_mode & 0o777 == 0o600
