@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.metrics import EndpointMetrics
 from mme_sdk.planning import synthetic
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 from mme_sdk.planning.tables import frame_of
@@ -162,6 +163,44 @@ class Workload:
         return cls(models=names, rates=np.asarray(values, dtype=float) / per, cv=cv, diurnal=diurnal)
 
     @classmethod
+    def from_metrics(
+        cls, metrics: EndpointMetrics, models: int | Sequence[str], *, instances: int = 1, exponent: float | None = None
+    ) -> Workload:
+        """A workload from what CloudWatch measured on an endpoint, which does not say how popular each model is.
+
+        The popularity is taken to be Zipf's; its exponent is chosen so that the hit ratio that was measured comes out,
+        with as many equal models in memory as were loaded.
+
+        Args:
+            metrics: As `mme_sdk.metrics.read_metrics` returns them.
+            models: Models under the prefix: how many, or their names, most popular first.
+            instances: How many instances there were.
+            exponent: The skew, where it is known; nothing is fitted then.
+
+        Raises:
+            InvalidInputError: No invocations were measured; or the hit ratio or the loaded models were not, and no
+                exponent is given.
+        """
+        if metrics.invocations.total <= 0:
+            raise InvalidInputError(f"CloudWatch has no invocations of {metrics.endpoint} in that time")
+        names = tuple(models) if not isinstance(models, int) else ()
+        count = len(names) or int(models if isinstance(models, int) else 0)
+        rates = synthetic.zipf_rates(count, rate=metrics.rate)  # refuses a count below 1
+        note = f"popularity assumed to be Zipf's with exponent {exponent}"
+        if exponent is None:
+            hit, loaded = metrics.hit_ratio, metrics.loaded_models.mean
+            if hit is None or loaded is None:
+                raise InvalidInputError(
+                    f"CloudWatch has no cache hits or loaded models of {metrics.endpoint} to fit the popularity to",
+                    hint="give exponent=0.9, say",
+                )
+            exponent = _fitted_exponent(count, metrics.rate, loaded * instances, hit)
+            note = f"popularity fitted: Zipf's with exponent {exponent:.2f} gives the hit ratio of {hit:.1%}"
+        rates = synthetic.zipf_rates(count, exponent=exponent, rate=metrics.rate)
+        names = names or tuple(f"model-{number + 1:04d}" for number in range(count))
+        return cls(models=names, rates=rates, diurnal=_swing(metrics), notes=(note,))
+
+    @classmethod
     def zipf(cls, models: int, *, exponent: float = 0.9, rate: float = 10.0, cv: float = 1.0) -> Workload:
         """Zipf popularity: see `synthetic.zipf_rates`."""
         return cls.from_rates(synthetic.zipf_rates(models, exponent=exponent, rate=rate).tolist(), cv=cv)
@@ -272,6 +311,36 @@ class Workload:
         return float(max(1.0, np.quantile(counts, 0.99) / max(counts.mean(), 1e-12)))
 
 
+def _fitted_exponent(count: int, rate: float, capacity: float, hit: float) -> float:
+    """The Zipf exponent, 0 to 3, whose hit ratio by Che is nearest to what was measured."""
+    from mme_sdk.planning.analysis import che
+
+    def gives(exponent: float) -> float:
+        rates = synthetic.zipf_rates(count, exponent=exponent, rate=rate)
+        return float(che(rates, np.ones(count), max(capacity, 1e-9)) @ rates / rate)
+
+    low, high = 0.0, 3.0
+    for _ in range(40):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if gives(middle) < hit else (low, middle)
+    return round((low + high) / 2.0, 4)
+
+
+def _swing(metrics: EndpointMetrics) -> float:
+    """Swing of the daily wave: half of what lies between the busiest and the quietest hour, over the mean."""
+    if (metrics.end - metrics.start).total_seconds() < 86400 * 0.9:
+        return 0.0
+    hours = [0.0] * 24
+    for time, value in metrics.invocations:
+        hours[time.hour] += value
+    mean = sum(hours) / 24.0
+    return min(1.0, (max(hours) - min(hours)) / 2.0 / mean) if mean else 0.0
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else str(value)  # numpy's repr names its type
+
+
 def _numbers(column: Any, name: str) -> Floats:
     import pandas as pd
 
@@ -280,7 +349,7 @@ def _numbers(column: Any, name: str) -> Floats:
     if bad.any():
         at = int(bad.argmax())
         raise InvalidInputError(
-            f"the trace has {column.iloc[at]!r} for {name!r} in row {at}; it must be a finite number"
+            f"the trace has {_shown(column.iloc[at])} for {name!r} in row {at}; it must be a finite number"
         )
     return np.asarray(values)
 
@@ -294,7 +363,7 @@ def _seconds(column: Any, name: str) -> Floats:
     if moments.isna().any():
         at = int(moments.isna().to_numpy().argmax())
         raise InvalidInputError(
-            f"the trace has {column.iloc[at]!r} for {name!r} in row {at}; it must be seconds or a timestamp (ISO 8601)"
+            f"the trace has {_shown(column.iloc[at])} for {name!r} in row {at}; it must be seconds or a timestamp (ISO 8601)"
         )
     start = moments.iloc[0]
     return np.asarray((moments - start).dt.total_seconds().to_numpy(dtype=float))

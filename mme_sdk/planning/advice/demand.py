@@ -119,8 +119,11 @@ class Demand:
 
     def traffic(
         self, which: Ints, kind: InstanceType, assumptions: Assumptions, *, requests: int, seed: int
-    ) -> Traffic | None:
+    ) -> tuple[Traffic, float] | None:
         """Requests of some models for a simulation; None where too few come to tell anything.
+
+        A made-up sample is preceded by one request for each model, in an order that the past may have had, so that the
+        caches are as full as they would be; else a model asked for once a day would seem cold for a day.
 
         Args:
             which: Indices of the models.
@@ -128,24 +131,36 @@ class Demand:
             assumptions: Likewise.
             requests: About how many.
             seed: Of the draw.
+
+        Returns:
+            The requests, and the share of them at the start that should not be counted.
         """
         load = self.workload.only(which)
         sample = load.sample(load.duration if load.is_trace else requests / load.rate, seed=seed)
         if sample.times is None or sample.index is None or len(sample.times) < 100:
             return None
         times, index = sample.times[:requests], sample.index[:requests]
+        skip = 0.3
+        download, rng = self.download(kind, assumptions)[which], np.random.default_rng(seed + 1)
+        if not load.is_trace:
+            ages = rng.exponential(1.0, len(which)) / load.rates
+            past = np.argsort(-ages, kind="stable")
+            apart = 3.0 * float(np.max(download + self.load[which]))
+            times = np.concatenate([np.arange(len(past)) * apart, times + len(past) * apart])
+            index = np.concatenate([past, index])
+            skip = (len(past) + 0.05 * requests) / len(times)
         if sample.service is not None:
-            service = sample.service[:requests]
+            service = sample.service[: len(times)]
         else:
-            rng = np.random.default_rng(seed + 1)
             sigma = np.sqrt(np.log1p(self.service_cv[which][index] ** 2))
             service = self.service[which][index] * np.exp(sigma * rng.standard_normal(len(index)) - sigma**2 / 2.0)
-        return Traffic(
+        traffic = Traffic(
             times=times,
             models=index,
             service=service,
             disk=self.disk[which],
             memory=self.memory[which],
-            download=self.download(kind, assumptions)[which],
+            download=download,
             load=self.load[which],
         )
+        return traffic, min(skip, 0.9)

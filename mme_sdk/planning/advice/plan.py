@@ -284,11 +284,12 @@ def _simulated(scan: Scan, setting: Setting, *, requests: int, seed: int, **how:
     asked = which[scan.demand.workload.rates[which] > 0]
     if not len(asked):
         return None
-    traffic = scan.demand.traffic(asked, kind, scan.assumptions, requests=requests, seed=seed)
-    if traffic is None:
+    drawn = scan.demand.traffic(asked, kind, scan.assumptions, requests=requests, seed=seed)
+    if drawn is None:
         return None
+    traffic, skip = drawn
     site = site_of(kind, setting.count, scan.assumptions, cache=setting.mode != "uncached")
-    return simulate(traffic, site, seed=seed, **({"skip": 0.3} | how))
+    return simulate(traffic, site, seed=seed, **({"skip": skip} | how))
 
 
 def _confirm(scan: Scan, setting: Setting, found: Estimate, *, requests: int, seed: int) -> Confirmation | None:

@@ -9,7 +9,15 @@ import numpy as np
 
 from mme_sdk.planning.advice.demand import Demand, site_of
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
-from mme_sdk.planning.analysis import LatencyMix, cold_share, erlang_c, load_rates, loader_saturation, monthly
+from mme_sdk.planning.analysis import (
+    LatencyMix,
+    cold_share,
+    erlang_c,
+    load_rates,
+    loader_saturation,
+    monthly,
+    steadiness,
+)
 from mme_sdk.planning.instances import InstanceType
 from mme_sdk.planning.simulation.inputs import Floats, Ints, Site
 
@@ -98,10 +106,12 @@ class _Shared:
     lead_disk: Floats
     lead_s3: Floats
     join: Floats
+    join_left: Floats
     disk_seconds: Floats
     s3_seconds: Floats
     queue_seconds: float
     queue_share: float
+    queue_cv2: float
     wait_share: float
     wait_seconds: float
     saturation: float
@@ -142,7 +152,7 @@ def estimate(
     together = np.flatnonzero(mask)
     cost = sum(monthly(prices[each.instance_type], each.count) for each in setting.dedicated)
     wait_share, wait_seconds = np.zeros(models), np.zeros(models)
-    lead_disk, lead_s3, join = np.zeros(models), np.zeros(models), np.zeros(models)
+    lead_disk, lead_s3, join, join_left = np.zeros(models), np.zeros(models), np.zeros(models), np.full(models, 0.5)
     disk_seconds, s3_seconds = demand.load.copy(), demand.load.copy()
     shared = None
     if setting.instance_type is not None:
@@ -153,6 +163,7 @@ def estimate(
             return _impossible(cost, models, large)
         shared = _shared(setting, together, demand, kind, assumptions)
         lead_disk[together], lead_s3[together], join[together] = shared.lead_disk, shared.lead_s3, shared.join
+        join_left[together] = shared.join_left
         disk_seconds[together], s3_seconds[together] = shared.disk_seconds, shared.s3_seconds
         wait_share[together], wait_seconds[together] = shared.wait_share, shared.wait_seconds
     for each in setting.dedicated:
@@ -160,8 +171,8 @@ def estimate(
         servers, service = types[each.instance_type].vcpus, demand.service[each.model]
         if rate * service < servers:
             wait_share[each.model] = erlang_c(servers, rate * service)
-            spread = (1.0 + demand.service_cv[each.model] ** 2) / 2.0
-            wait_seconds[each.model] = service / (servers - rate * service) * spread
+            steady = steadiness(servers, rate * service, float(demand.service_cv[each.model]) ** 2)
+            wait_seconds[each.model] = service / (servers - rate * service) * steady
     rates = demand.workload.rates
     cold = lead_disk + lead_s3 + join
     mix = LatencyMix(
@@ -171,10 +182,12 @@ def estimate(
         lead_disk=lead_disk,
         lead_s3=lead_s3,
         join=join,
+        join_left=join_left,
         disk_seconds=disk_seconds,
         s3_seconds=s3_seconds,
         queue_seconds=shared.queue_seconds if shared else 0.0,
         queue_share=shared.queue_share if shared else 0.0,
+        queue_cv2=shared.queue_cv2 if shared else 1.0,
         wait_share=wait_share,
         wait_seconds=wait_seconds,
     )
@@ -257,19 +270,20 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
     # A model with many requests at a time has copies on several instances, which share its traffic and take room.
     copies = np.clip(rates * service / (0.6 * assumptions.spill_outstanding), 1.0, count)
     pinned = np.isin(which, np.asarray(demand.pinned, dtype=np.int64))
-    room = site.memory_bytes * count - float((memory * copies)[pinned].sum())
+    room = _usable(site.memory_bytes, memory) * count - float((memory * copies)[pinned].sum())
+    shelf = _usable(site.volume_bytes, disk) * count - float((disk * copies)[pinned].sum())
     table = demand.residency.only(which)
     sizes, files = np.where(pinned, 0.0, memory * copies), np.where(pinned, 0.0, disk * copies)
     in_memory = on_volume = np.zeros(len(which))
-    queue_share = queue_seconds = 0.0
+    queue_share, queue_seconds, queue_cv2 = 0.0, 0.0, 1.0
     loads = np.zeros(len(which))
-    loading = s3_seconds
+    loading, joining, join_left = s3_seconds, np.zeros(len(which)), np.full(len(which), 0.5)
     for _ in range(6 if cache else 1):  # loads take room while they last, and wait for each other
         if cache:
             taken = float((loads * load) @ memory)
             age = table.age(sizes, max(room - taken, 1.0))
             in_memory = np.where(pinned, 1.0, table.hits(age))
-            age = table.age(files, site.volume_bytes * count - float((disk * copies)[pinned].sum()))
+            age = table.age(files, max(shelf, 1.0))
             on_volume = np.maximum(in_memory, np.where(pinned, 1.0, table.hits(age)))
         else:
             in_memory = on_volume = table.hits(float(np.average(service, weights=rates + 1e-300)))
@@ -277,31 +291,35 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
         from_s3 = (1.0 - on_volume) / missing
         holding = load + from_s3 * (s3_seconds - load)
         loading = holding + queue_seconds
-        loads = load_rates(rates, in_memory, loading)
-        queue_share, queue_seconds = _loader_queue(loads, holding, from_s3, site)
-    cold = cold_share(rates, in_memory, loading)
+        joining, join_left = table.followers(loading)
+        loads = load_rates(rates, in_memory, joining)
+        queue_share, queue_seconds, queue_cv2 = _loader_queue(loads, holding, from_s3, site)
+    cold = cold_share(in_memory, joining)
     leads = loads / np.maximum(rates, 1e-300)
     work = rates * service
     top = float(np.max(work / copies))
     busiest = max(float(work.sum()) / count, top)
     others = (float(work.sum()) - busiest) / max(count - 1, 1)
     square = float(rates @ (service**2 * (1.0 + demand.service_cv[which] ** 2))) / total
-    spread = square / max((float(work.sum()) / total) ** 2, 1e-300) / 2.0
+    varied = max(square / max((float(work.sum()) / total) ** 2, 1e-300) - 1.0, 0.0)
     mean_service = float(work.sum()) / total
     wait_share = wait = 0.0
     for load_of, weight in ((busiest, busiest), (others, others * (count - 1))):
         part = weight / max(float(work.sum()), 1e-300)
         waits = erlang_c(site.workers, load_of)
         wait_share += part * waits
-        wait += part * waits * mean_service / max(site.workers - load_of, 0.02 * site.workers) * spread
+        queue = mean_service / max(site.workers - load_of, 0.02 * site.workers)
+        wait += part * waits * queue * steadiness(site.workers, load_of, varied)
     return _Shared(
         lead_disk=leads * (1.0 - from_s3),
         lead_s3=leads * from_s3,
         join=np.maximum(cold - leads, 0.0),
+        join_left=join_left,
         disk_seconds=load,
         s3_seconds=s3_seconds,
         queue_seconds=queue_seconds,
         queue_share=queue_share,
+        queue_cv2=queue_cv2,
         wait_share=wait_share,
         wait_seconds=wait / wait_share if wait_share > 0 else 0.0,
         saturation=loader_saturation(loads, holding, instances=count, slots=site.loader_slots) * peak,
@@ -310,22 +328,30 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
     )
 
 
-def _loader_queue(loads: Floats, holding: Floats, from_s3: Floats, site: Site) -> tuple[float, float]:
-    """Share of the loads that wait for a loader, and the mean wait of all loads.
+def _usable(room: int, sizes: Floats) -> float:
+    """Bytes of a level that whole models fill: what remains is less than a model, half of one on average."""
+    smallest, largest = float(sizes.min()), float(sizes.max())
+    lost = room % largest if smallest == largest else float(sizes.mean()) / 2.0
+    return max(room - lost, largest)
+
+
+def _loader_queue(loads: Floats, holding: Floats, from_s3: Floats, site: Site) -> tuple[float, float, float]:
+    """Share of the loads that wait for a loader, the mean wait of all loads, and how much the waits vary.
 
     A model without files anywhere goes to the least busy instance, which is nearly one queue for all loaders; a reload
     goes to where the files are.
     """
     total = float(loads.sum())
     if total <= 0:
-        return 0.0, 0.0
+        return 0.0, 0.0, 1.0
     mean = float(loads @ holding) / total
-    spread = max(float(loads @ holding**2) / total / mean**2, 1.0) / 2.0
+    varied = max(float(loads @ holding**2) / total / mean**2 - 1.0, 0.0)
     anywhere = float(loads @ from_s3) / total
     share = seconds = 0.0
     for part, instances in ((anywhere, site.instances), (1.0 - anywhere, 1)):
         servers, busy = site.loader_slots * instances, total * mean / site.instances * instances
         waits = erlang_c(servers, busy)
         share += part * waits
-        seconds += part * waits * mean / max(servers - busy, 0.02 * servers) * spread
-    return share, seconds
+        seconds += part * waits * mean / max(servers - busy, 0.02 * servers) * steadiness(servers, busy, varied)
+    # What is left of a steady load when one arrives is uniform, cv² = 1/3; a long queue's wait is exponential.
+    return share, seconds, 0.5 + 0.5 * min(varied, 1.0)

@@ -9,6 +9,7 @@ from mme_sdk.planning.analysis.queueing import (
     load_rates,
     loader_saturation,
     mean_wait,
+    steadiness,
 )
 from mme_sdk.planning.analysis.residency import (
     Empirical,
@@ -46,5 +47,6 @@ __all__ = [
     "renewal_che",
     "routing_bounds",
     "stack_distances",
+    "steadiness",
     "two_levels",
 ]

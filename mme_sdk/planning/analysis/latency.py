@@ -21,10 +21,12 @@ class LatencyMix:
         lead_disk: Share of the requests that start a load from the volume.
         lead_s3: Share of the requests that start a load from S3.
         join: Share of the requests that join a load.
+        join_left: Share of the load that these have yet to wait, on average; a half where they come evenly.
         disk_seconds: Load from the volume.
         s3_seconds: Download and load.
         queue_seconds: Mean wait for a loader.
         queue_share: Share of the loads that wait for a loader.
+        queue_cv2: Squared coefficient of variation of that wait, for those that wait; a half for steady loads.
         wait_share: Probability that a request of each model waits for a vCPU.
         wait_seconds: Mean of that wait, for those that wait; exponential.
     """
@@ -35,10 +37,12 @@ class LatencyMix:
     lead_disk: Floats
     lead_s3: Floats
     join: Floats
+    join_left: Floats
     disk_seconds: Floats
     s3_seconds: Floats
     queue_seconds: float
     queue_share: float
+    queue_cv2: float
     wait_share: Floats
     wait_seconds: Floats
 
@@ -66,10 +70,12 @@ class LatencyMix:
         load = np.where(from_s3, self.s3_seconds[cold_model], self.disk_seconds[cold_model])
         queued = rng.random(len(load)) < self.queue_share
         if self.queue_share > 0:
-            load = load + queued * rng.exponential(self.queue_seconds / self.queue_share, len(load))
+            mean = self.queue_seconds / self.queue_share
+            load = load + queued * rng.gamma(1.0 / self.queue_cv2, mean * self.queue_cv2, len(load))
         # Who joins a load comes at any moment of it, and sooner meets a long one.
         joins = cold_met >= (disk + s3)[cold]
-        latency[cold] += np.where(joins, load * rng.random(len(load)), load)
+        left = rng.random(len(load)) ** (1.0 / self.join_left[cold_model] - 1.0)
+        latency[cold] += np.where(joins, load * left, load)
         return np.asarray(latency)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning.simulation.inputs import Floats
 
-__all__ = ["cold_share", "delayed_share", "erlang_c", "load_rates", "loader_saturation", "mean_wait"]
+__all__ = ["cold_share", "delayed_share", "erlang_c", "load_rates", "loader_saturation", "mean_wait", "steadiness"]
 
 
 def erlang_c(servers: int, load: float) -> float:
@@ -36,8 +36,26 @@ def erlang_c(servers: int, load: float) -> float:
     return blocked / (1.0 - load / servers * (1.0 - blocked))
 
 
+def steadiness(servers: int, load: float, cv2: float) -> float:
+    """How much shorter the queue is than with exponential work, for work that varies less (Cosmetatos, 1976).
+
+    Constant work makes the wait ½·(1 + (1-u)(c-1)(√(4+5c) - 2) / (16uc)) of what it is with exponential work, with
+    u = load/c; what lies between is interpolated by the squared coefficient of variation, and beyond it is (1 + cv²)/2.
+
+    Args:
+        servers: How many.
+        load: Arrival rate times mean work.
+        cv2: Squared coefficient of variation of the work.
+    """
+    if cv2 >= 1.0:
+        return (1.0 + cv2) / 2.0
+    busy = min(max(load / servers, 1e-3), 1.0)
+    constant = (1.0 - busy) * (servers - 1) * (math.sqrt(4.0 + 5.0 * servers) - 2.0) / (16.0 * busy * servers)
+    return cv2 + (1.0 - cv2) * min(1.0, 0.5 * (1.0 + constant))
+
+
 def mean_wait(servers: int, rate: float, service: float, *, cv: float = 1.0, arrival_cv: float = 1.0) -> float:
-    """Mean time in the queue of G/G/c (Allen-Cunneen: Erlang-C times (cₐ² + cₛ²)/2).
+    """Mean time in the queue of G/G/c (Allen-Cunneen, with Cosmetatos's correction for steady work).
 
     Args:
         servers: How many.
@@ -52,36 +70,37 @@ def mean_wait(servers: int, rate: float, service: float, *, cv: float = 1.0, arr
     load = rate * service
     if load >= servers:
         return math.inf
-    return erlang_c(servers, load) * service / (servers - load) * (arrival_cv**2 + cv**2) / 2.0
+    exponential = erlang_c(servers, load) * service / (servers - load)
+    return exponential * (steadiness(servers, load, cv**2) + (arrival_cv**2 - 1.0) / 2.0)
 
 
-def load_rates(rates: Floats, hits: Floats, loading: Floats) -> Floats:
+def load_rates(rates: Floats, hits: Floats, joining: Floats) -> Floats:
     """Loads per second of each model, requests that join a load starting none.
 
-    Between two loads of a model lie the one request that starts the first, λL that join it, and those that hit until a
-    gap exceeds the characteristic time, h/(1-h) on average; so loads are λ(1-h) / (1 + (1-h)λL).
+    Between two loads of a model lie the one request that starts the first, those that join it (λL under Poisson
+    traffic), and those that hit until a gap exceeds the characteristic time, h/(1-h) on average; so with j joining,
+    loads are λ(1-h) / (1 + (1-h)j).
 
     Args:
         rates: Requests per second of each model.
         hits: Share of its gaps shorter than the characteristic time.
-        loading: Seconds that each takes to load, waiting for a loader included.
+        joining: Requests that come during a load, its wait for a loader included.
     """
     misses = 1.0 - hits
-    return np.asarray(rates * misses / (1.0 + misses * rates * loading))
+    return np.asarray(rates * misses / (1.0 + misses * joining))
 
 
-def cold_share(rates: Floats, hits: Floats, loading: Floats) -> Floats:
+def cold_share(hits: Floats, joining: Floats) -> Floats:
     """Share of each model's requests that start a load or join one.
 
     The refinement of `delayed_share` for loads long enough that several requests join; see `load_rates`.
 
     Args:
-        rates: Requests per second of each model.
-        hits: Share of its gaps shorter than the characteristic time.
-        loading: Seconds that each takes to load, waiting for a loader included.
+        hits: Share of each model's gaps shorter than the characteristic time.
+        joining: Requests that come during a load, its wait for a loader included.
     """
     misses = 1.0 - hits
-    return np.asarray(misses * (1.0 + rates * loading) / (1.0 + misses * rates * loading))
+    return np.asarray(misses * (1.0 + joining) / (1.0 + misses * joining))
 
 
 def delayed_share(rates: Floats, hits: Floats, loading: Floats) -> float:

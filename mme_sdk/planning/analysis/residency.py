@@ -29,8 +29,15 @@ __all__ = [
 ]
 
 
+_TIMES = np.geomspace(1e-2, 1e3, 28)
+
+
 class Residency(Protocol):
     """One kind of traffic, as a cache sees it."""
+
+    def followers(self, seconds: float, /) -> Floats:
+        """For each model, how many requests come within so many seconds after a request, on average."""
+        ...
 
     def hits(self, age: float, /) -> Floats:
         """For each model, the share of its requests that come within this time of the one before."""
@@ -55,6 +62,10 @@ class Poisson:
     """
 
     rates: Floats
+
+    def followers(self, seconds: float, /) -> Floats:
+        """Requests within so many seconds after a request: λt."""
+        return self.rates * seconds
 
     def hits(self, age: float, /) -> Floats:
         """Share of each model's requests within this time of the one before."""
@@ -85,6 +96,21 @@ class Gamma:
 
     rates: Floats
     cv: float
+
+    def followers(self, seconds: float, /) -> Floats:
+        """Requests within so many seconds after a request: the renewal function Σₖ P(ka, λat).
+
+        It is a function of λt alone, and λt + (cv² - 1)/2 once that is large.
+        """
+        from scipy.special import gammainc
+
+        shape = 1.0 / self.cv**2
+        ladder = np.geomspace(1e-6, 60.0, 160)
+        terms = np.arange(1, int((60.0 + 8.0 * self.cv**2) * 4) + 8)
+        counted = np.concatenate([[0.0], gammainc(terms[:, None] * shape, ladder * shape).sum(axis=0)])
+        x = self.rates * seconds
+        near = np.interp(np.minimum(x, 60.0), np.concatenate([[0.0], ladder]), counted)
+        return np.where(x < 60.0, near, x + (self.cv**2 - 1.0) / 2.0)
 
     def hits(self, age: float, /) -> Floats:
         """Share of each model's requests within this time of the one before."""
@@ -121,6 +147,8 @@ class Empirical:
         counts: Requests of each model.
         tails: For each model, the time from its last request to its first in the next round.
         duration: Seconds of the trace.
+        moments: Arrival times, model after model.
+        asker: Model of each of these.
     """
 
     gaps: Floats
@@ -128,6 +156,8 @@ class Empirical:
     counts: Ints
     tails: Floats
     duration: float
+    moments: Floats
+    asker: Ints
 
     @classmethod
     def of(cls, times: Floats, index: Ints, models: int, duration: float) -> Empirical:
@@ -148,7 +178,16 @@ class Empirical:
         np.minimum.at(first, index, times)
         np.maximum.at(last, index, times)
         tails = np.where(counts > 0, duration - np.where(counts > 0, last - first, 0.0), 0.0)
-        return cls(gaps, owner, counts, tails, duration)
+        return cls(gaps, owner, counts, tails, duration, sorted_times, sorted_index)
+
+    def followers(self, seconds: float, /) -> Floats:
+        """Requests within so many seconds after a request, counted."""
+        apart = self.asker * (2.0 * self.duration + seconds) + self.moments  # so that models do not mingle
+        until = np.searchsorted(apart, apart + seconds, side="right")
+        after = until - np.arange(len(apart)) - 1
+        return np.asarray(
+            np.bincount(self.asker, weights=after, minlength=len(self.counts)) / np.maximum(self.counts, 1)
+        )
 
     def hits(self, age: float, /) -> Floats:
         """Share of each model's requests within this time of the one before."""
@@ -174,11 +213,15 @@ class Tabulated:
         ages: The ladder, seconds, ascending.
         hit_table: Rows of `hits`, one for each age.
         present_table: Rows of `present`, one for each age.
+        times: A coarser ladder of times, seconds.
+        follow_table: Rows of `followers`, one for each time.
     """
 
     ages: Floats
     hit_table: Floats
     present_table: Floats
+    times: Floats
+    follow_table: Floats
 
     @classmethod
     def of(cls, residency: Residency, *, steps: int = 240) -> Tabulated:
@@ -188,11 +231,37 @@ class Tabulated:
             ages,
             np.stack([residency.hits(float(age)) for age in ages]),
             np.stack([residency.present(float(age)) for age in ages]),
+            _TIMES,
+            np.stack([residency.followers(float(time)) for time in _TIMES]),
         )
 
     def only(self, which: Ints) -> Tabulated:
         """Some of the models alone."""
-        return Tabulated(self.ages, self.hit_table[:, which], self.present_table[:, which])
+        return Tabulated(
+            self.ages, self.hit_table[:, which], self.present_table[:, which], self.times, self.follow_table[:, which]
+        )
+
+    def followers(self, seconds: Floats, /) -> tuple[Floats, Floats]:
+        """What comes while a model loads.
+
+        Args:
+            seconds: How long each model's load takes.
+
+        Returns:
+            Requests within that time after the one that starts it, and the share of the load that they have yet to
+            wait, on average: a half where they come evenly, more where they come in bursts.
+        """
+        seconds = np.clip(seconds, self.times[0], self.times[-1])
+        high = np.clip(np.searchsorted(self.times, seconds), 1, len(self.times) - 1)
+        low, column = high - 1, np.arange(len(seconds))
+        part = (seconds - self.times[low]) / (self.times[high] - self.times[low])
+        counts = self.follow_table[low, column] * (1.0 - part) + self.follow_table[high, column] * part
+        steps = np.diff(self.times, prepend=0.0)[:, None]
+        before = np.vstack([np.zeros(len(seconds)), self.follow_table[:-1]])
+        areas = np.cumsum(steps * (self.follow_table + before) / 2.0, axis=0)
+        area = areas[low, column] + (seconds - self.times[low]) * (self.follow_table[low, column] + counts) / 2.0
+        left = np.divide(area, seconds * counts, out=np.full(len(seconds), 0.5), where=counts > 1e-12)
+        return np.asarray(counts), np.clip(left, 0.05, 0.999)
 
     def age(self, sizes: Floats, capacity: float, extra: Floats | None = None) -> float:
         """The characteristic time; the last of the ladder where everything fits.
