@@ -6,7 +6,10 @@ from mme_sdk.endpoints.async_rooms import AsyncEndpoints
 from mme_sdk.endpoints.deleting import Deletion
 from mme_sdk.endpoints.deployment import BlueGreen, Rolling
 from mme_sdk.endpoints.description import EndpointDescription, ScalingDescription, VariantDescription
+from mme_sdk.endpoints.differences import Change
 from mme_sdk.endpoints.handle import Endpoint
+from mme_sdk.endpoints.orphans import Orphan
+from mme_sdk.endpoints.preflight import Finding, Preflight
 from mme_sdk.endpoints.rooms import Endpoints
 from mme_sdk.endpoints.spec import (
     AsyncInference,
@@ -27,6 +30,7 @@ __all__ = [
     "AsyncInference",
     "Autoscaling",
     "BlueGreen",
+    "Change",
     "Container",
     "DataCapture",
     "Deletion",
@@ -34,7 +38,10 @@ __all__ = [
     "EndpointDescription",
     "EndpointSpec",
     "Endpoints",
+    "Finding",
+    "Orphan",
     "Plan",
+    "Preflight",
     "Progress",
     "Rolling",
     "ScalingDescription",

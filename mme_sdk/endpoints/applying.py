@@ -74,7 +74,8 @@ def plan(spec: EndpointSpec) -> Flow[Plan]:
     action: Action
     if seen.status == "Failed":
         action = "create again"
-    elif any(one.how == "new fleet" for one in changes):
+    elif seen.status == "UpdateRollbackFailed" or any(one.how == "new fleet" for one in changes):
+        # After a failed rollback two configurations serve side by side: only another update ends that.
         action = "update"
     else:
         action = "change in place" if changes else "nothing"

@@ -111,10 +111,13 @@ class EndpointDescription:
         if self.region is None:
             return None
         group = self.log_group.replace("/", "$252F")
+        console = _CONSOLES.get(self.arn.split(":")[1], "console.aws.amazon.com")
         return (
-            f"https://{self.region}.console.aws.amazon.com/cloudwatch/home?region={self.region}"
-            f"#logsV2:log-groups/log-group/{group}"
+            f"https://{self.region}.{console}/cloudwatch/home?region={self.region}#logsV2:log-groups/log-group/{group}"
         )
+
+
+_CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
 
 
 class _Image(BaseModel):

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from mme_sdk.aws import Call, Flow
+from mme_sdk.endpoints.advice import advise
 from mme_sdk.endpoints.calls import absent_ok, look_if_there, patiently, sagemaker, together
 from mme_sdk.endpoints.requests import Requests
 from mme_sdk.errors import ConflictError, MMEError, NotFoundError
@@ -91,6 +92,7 @@ def make_config(requests: Requests, endpoint: str) -> Flow[tuple[Made, ...]]:
 
 def unmake(made: Sequence[Made], endpoint: str, error: BaseException) -> Flow[None]:
     """Remove what a failed call made, last first; what cannot be removed is noted on the error."""
+    advise(error)
     try:
         seen = yield from look_if_there(endpoint)
     except MMEError as trouble:

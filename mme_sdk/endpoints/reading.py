@@ -188,7 +188,12 @@ def spec_of_config(
     variants = config.get("ProductionVariants", [])
     used: list[Mapping[str, Any]] = []
     for one in variants:
-        model = models.get(one.get("ModelName", ""))
+        if "ModelName" not in one:
+            raise InvalidInputError(
+                f"endpoint {name}: variant {one.get('VariantName')} hosts inference components, which specs have not",
+                endpoint=name,
+            )
+        model = models.get(one["ModelName"])
         if model is None:
             raise InvalidInputError(f"endpoint {name}: model {one.get('ModelName')} is gone", endpoint=name)
         used.append(model)

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow, Sleep
+from mme_sdk.endpoints.advice import advice
 from mme_sdk.endpoints.calls import Now, look
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.errors import EndpointFailedError, EndpointNotFoundError, InvalidInputError, WaitTimeoutError
@@ -171,22 +172,7 @@ def failure(seen: EndpointDescription, history: History, *, rolled_back: bool = 
     facts: dict[str, Any] = {"history": history, "endpoint": seen.name, "reason": reason}
     return EndpointFailedError(
         f"endpoint {seen.name}: {what}: {reason or 'SageMaker gives no reason'}",
-        hint=f"{_advice(reason or '')}; logs: {seen.logs_url or seen.log_group}",
+        hint=f"{advice(reason or '') or 'look into the containers'}; logs: {seen.logs_url or seen.log_group}",
         fault="caller" if "model data" in (reason or "") else "service",
         **facts,
     )
-
-
-def _advice(reason: str) -> str:
-    lowered = reason.lower()
-    if "download model data" in lowered:
-        return "check that the S3 address exists and that the role has s3:GetObject and s3:ListBucket on it"
-    if "extract model data" in lowered:
-        return "the archive must be a tar.gz with the model at its root"
-    if "ping health check" in lowered:
-        return "the container did not become healthy: look for its traceback, or give it a longer startup_timeout"
-    if "capacity" in lowered:
-        return "try again later, or with another instance type"
-    if "alarm" in lowered:
-        return "an alarm rolled the deployment back: look at its metric"
-    return "look into the containers' logs"

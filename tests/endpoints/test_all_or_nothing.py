@@ -142,6 +142,21 @@ def test_what_was_made_by_a_call_without_an_answer_is_removed_too(room, aws, pla
     assert resources(aws) == NOTHING
 
 
+@pytest.mark.parametrize(
+    ("operation", "code", "said", "remedy"),
+    [
+        ("CreateEndpoint", "ResourceLimitExceeded", "the limit is 0", "higher quota"),
+        ("CreateModel", "ValidationException", "does not contain required …multi-models=true label", "images.retrieve"),
+        ("CreateModel", "ValidationException", "Could not assume role arn", "policies.trust()"),
+    ],
+)
+def test_refusals_come_with_a_remedy(room, plane, name, operation, code, said, remedy):
+    plane.faults.add(Fault(kind="error", operation=operation, code=code, status=400, message=said))
+    with pytest.raises(InvalidInputError, match="create_") as caught:
+        room.create(multi(name))
+    assert remedy in caught.value.hint
+
+
 def test_what_cannot_be_removed_is_named(room, aws, plane, name):
     plane.faults.add(Fault(**(DENIED | {"operation": "CreateEndpoint"})))
     plane.faults.add(Fault(**(DENIED | {"operation": "DeleteModel"})))

@@ -11,6 +11,7 @@ import pytest
 
 from mme_sdk.aws import Aws, Call
 from mme_sdk.endpoints import AsyncEndpoints, Autoscaling, Endpoints, policies
+from mme_sdk.endpoints.reading import spec_of_config
 from mme_sdk.errors import (
     AccessDeniedError,
     ConflictError,
@@ -130,6 +131,34 @@ class Telling(Aws):
         if isinstance(answer, MMEError):
             raise answer
         return answer
+
+
+class Mixed(Aws):
+    """An endpoint whose rollback failed: two configurations serve."""
+
+    mixed = True
+
+    def send(self, call: Call) -> Any:
+        answer = super().send(call)
+        if call.operation == "describe_endpoint" and self.mixed:
+            answer["EndpointStatus"] = "UpdateRollbackFailed"
+        self.mixed = self.mixed and call.operation != "update_endpoint"
+        return answer
+
+
+def test_a_failed_rollback_is_ended_by_another_update(plane, aws, name):
+    Endpoints(aws, NoInvoker()).apply(multi(name), timeout=20)
+    way = bound(plane, Mixed)
+    room = Endpoints(way, NoInvoker())
+    assert (room.plan(multi(name)).action, room.plan(multi(name)).changes) == ("update", ())
+    assert "InService" in repr(room.apply(multi(name), timeout=20))
+    way.close()
+
+
+def test_inference_components_have_no_spec():
+    config = {"ProductionVariants": [{"VariantName": "A", "InstanceType": "ml.m5.large"}]}
+    with pytest.raises(InvalidInputError, match="variant A hosts inference components"):
+        spec_of_config("scoring", config, {}, {})
 
 
 TRUSTING = {"Role": {"AssumeRolePolicyDocument": policies.trust()}}

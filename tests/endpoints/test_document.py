@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from hypothesis import given, settings
 
 from mme_sdk.endpoints import EndpointSpec
-from mme_sdk.errors import InvalidInputError
+from mme_sdk.errors import InvalidInputError, MissingExtraError
 
 from .helpers import IMAGE, ROLE, multi, single
 from .strategies import specs
@@ -82,3 +84,10 @@ def test_refusals_say_where(text, message, hint):
 def test_a_live_spec_goes_to_yaml_and_back():
     spec = multi("scoring", environment={"A": "1"})
     assert spec.to_yaml().splitlines()[:2] == ["endpoint:", "  name: scoring"]
+
+
+def test_yaml_needs_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    with pytest.raises(MissingExtraError, match="PyYAML") as caught:
+        EndpointSpec.from_yaml(SHORT)
+    assert "mme-sdk[yaml]" in caught.value.hint

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,6 +18,7 @@ from mme_sdk.errors import (
     EndpointFailedError,
     EndpointNotFoundError,
     InvalidInputError,
+    MissingExtraError,
     ServiceError,
     WaitTimeoutError,
 )
@@ -145,7 +147,7 @@ def test_an_update_that_was_rolled_back_is_told_from_one_that_holds(answers, suc
         ("The primary container did not pass the ping health check.", "startup_timeout"),
         ("Unable to provision requested ML compute capacity", "another instance type"),
         ("Alarm scoring-5xx went off", "metric"),
-        ("whatever", "logs"),
+        ("whatever", "look into the containers; logs"),
     ],
 )
 def test_reasons_come_with_what_to_do(reason, advice):
@@ -172,6 +174,22 @@ def test_timeouts_are_seconds_over_zero(timeout):
 def test_an_answer_that_is_none_is_said_so():
     with pytest.raises(ServiceError, match=r"describe_endpoint: the answer is none \(EndpointStatus: Field required\)"):
         settle([{"EndpointName": "scoring"}])
+
+
+def test_the_logs_are_linked_in_every_partition():
+    hosts = {"aws": "console.aws.amazon.com", "aws-cn": "console.amazonaws.cn"}
+    for partition, host in hosts.items():
+        arn = f"arn:{partition}:sagemaker:somewhere-1:123456789012:endpoint/scoring"
+        with pytest.raises(EndpointFailedError) as caught:
+            settle([described("Failed", EndpointArn=arn)])
+        assert f"https://somewhere-1.{host}/cloudwatch" in caught.value.hint
+
+
+def test_a_bar_needs_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(MissingExtraError, match="tqdm") as caught, callback(True):
+        pass
+    assert "mme-sdk[progress]" in caught.value.hint
 
 
 def test_progress_by_callback_and_by_bar(capsys):
