@@ -24,6 +24,7 @@ _AFTER_HELD = 0.2  # seconds to the next attempt then: the server does the waiti
 _SPILL = 5.0  # seconds since the model's last answer within which it is cold only on the instance that was hit
 _SPILL_LOOKS = 5
 _LAST_LOOK = 0.25  # seconds before the deadline for the last attempt at a model that was never ready
+_OFTEN_WARM = 0.25
 _LEASE_POLL = 0.25
 _LEASE_SPARE = 10.0
 
@@ -35,12 +36,11 @@ class ColdWait:
         call: The call.
     """
 
-    __slots__ = ("_call", "_landed", "_leased", "_slot", "met", "seat")
+    __slots__ = ("_call", "_landed", "_slot", "met", "seat")
 
     def __init__(self, call: Attempts) -> None:
         self._call = call
         self._slot: Slot | None = None
-        self._leased = False
         self._landed = False
         self.met = False
         key = (call.request.endpoint, call.request.target_model or "")
@@ -60,12 +60,13 @@ class ColdWait:
             if seat.role is Role.WAITS:
                 yield Wait(seat, left)
                 continue
-            if self._slot is None and (self.met or not self._probably_loaded()):
-                self._slot = call.endpoint.slots.take()
+            if self._slot is None and (self.met or not self._may_be_loaded()):
+                # Once it was found cold its load is under way: not to look for it in time would be a load for nothing.
+                self._slot = call.endpoint.slots.take(at_once=flight.cold_since is not None)
             if self._slot is not None and not self._slot.granted:
                 yield Wait(self._slot, left)
                 continue
-            if not self._leased:
+            if not flight.leased:
                 yield from self._lease()
                 continue
             look = flight.next_look
@@ -99,7 +100,7 @@ class ColdWait:
             if flight.cold_since is None:
                 flight.cold_since = at
                 if not spilled:
-                    call.endpoint.first_look(warm=False)
+                    self._first_look(warm=False)
             flight.looks += 1
             flight.last_cold = now
             thought = self._thought()
@@ -119,7 +120,7 @@ class ColdWait:
             self._tell()
         if call.ends - now <= self._margin():
             raise not_ready(call, error)
-        if self._leased:
+        if flight.leased:
             yield from self._renew(flight.next_look)
         yield from self.may_act()
 
@@ -136,9 +137,9 @@ class ColdWait:
                 self._learn((shortest + longest) / 2, finished=True)
             elif self._longer_than_usual(took):
                 self.met, model.pending = True, took
-                call.endpoint.first_look(warm=False)
+                self._first_look(warm=False)
             else:
-                call.endpoint.first_look(warm=True)
+                self._first_look(warm=True)
                 if model.loaded:
                     call.endpoint.kept(call.began - model.last_ok)
         elif call.endpoint.latency is not None and self._longer_than_usual(took):
@@ -159,8 +160,10 @@ class ColdWait:
             self._learn(self._call.settings.clock.monotonic() - flight.cold_since, finished=False)
         self._give_back_slot(None)
         self.seat.leave()
-        if self._leased and (leases := self._call.settings.memory.leases) is not None:
-            self._leased = False
+        leases = self._call.settings.memory.leases
+        if leases is not None and flight.leased and flight.ended:
+            # Not before: those of other processes would go together with those who waited here.
+            flight.leased = False
             yield Ask(leases.release(self._call.endpoint.name, self._call.request.target_model or ""))
 
     def _wait(self, thought: Estimate, elapsed: float, *, held: bool, spilled: bool) -> float:
@@ -204,13 +207,19 @@ class ColdWait:
         """Whether a first answer probably included the load; there is no telling for sure."""
         return _longer(took, self._call.endpoint)
 
-    def _probably_loaded(self) -> bool:
-        """Whether a first look will probably start no load: then it need not queue behind those that do.
+    def _lately_loaded(self) -> bool:
+        return self._call.began - self._call.model.last_ok < 2 * self._call.endpoint.horizon
+
+    def _may_be_loaded(self) -> bool:
+        """Whether a first look may well start no load: then it need not queue behind those that do.
 
         Other processes keep models warm that this one has not called for long, or never: how often that is so, shows.
         """
-        endpoint = self._call.endpoint
-        return endpoint.found_warm > 0.5 or self._call.began - self._call.model.last_ok < 2 * endpoint.horizon
+        return self._lately_loaded() or self._call.endpoint.found_warm > _OFTEN_WARM
+
+    def _first_look(self, *, warm: bool) -> None:
+        if not self._lately_loaded():
+            self._call.endpoint.first_look(warm=warm)
 
     def _margin(self) -> float:
         return min(max(_LAST_LOOK, 3 * (self._call.endpoint.latency or 0.0)), self._call.deadline / 5)
@@ -222,15 +231,15 @@ class ColdWait:
 
     def _lease(self) -> Generator[Step, Any, None]:
         """Take the lease of other processes' flights; where another process leads, wait for it."""
-        call, leases = self._call, self._call.settings.memory.leases
+        call, flight, leases = self._call, self.seat.flight, self._call.settings.memory.leases
         if leases is None:
-            self._leased = True
+            flight.leased = True
             return
         target = call.request.target_model or ""
-        self._leased = yield Ask(
+        flight.leased = yield Ask(
             leases.acquire(call.endpoint.name, target, seconds=call.settings.timeouts.read + _LEASE_SPARE)
         )
-        if not self._leased:
+        if not flight.leased:
             left = call.ends - call.settings.clock.monotonic()
             yield Wait(self.seat, min(left, _LEASE_POLL * (0.5 + call.settings.rng.random())))
 

@@ -71,9 +71,22 @@ class Flight:
         last_cold: When the last look found it cold.
         next_look: When whoever leads should look next.
         looks: How many looks found it cold.
+        leased: Whether it holds the lease that other processes respect.
     """
 
-    __slots__ = ("cold_since", "going", "key", "last_cold", "leader", "looks", "next_look", "pace", "ready", "waiting")
+    __slots__ = (
+        "cold_since",
+        "going",
+        "key",
+        "last_cold",
+        "leader",
+        "leased",
+        "looks",
+        "next_look",
+        "pace",
+        "ready",
+        "waiting",
+    )
 
     def __init__(self, key: tuple[str, str], pace: Pace) -> None:
         self.key = key
@@ -86,6 +99,12 @@ class Flight:
         self.last_cold: float | None = None
         self.next_look: float | None = None
         self.looks = 0
+        self.leased = False
+
+    @property
+    def ended(self) -> bool:
+        """Whether everybody left it."""
+        return self.leader is None and not self.going and not self.waiting
 
 
 class Seat:
@@ -191,8 +210,7 @@ class Flights:
             if ready:
                 flight.ready = True
             wakes = _advance(flight)
-            empty = flight.leader is None and not flight.going and not flight.waiting
-            if empty and self._flights.get(flight.key) is flight:
+            if flight.ended and self._flights.get(flight.key) is flight:
                 del self._flights[flight.key]
         _wake(wakes)
 

@@ -92,14 +92,18 @@ class Slots:
         """How many are taken."""
         return self._used
 
-    def take(self) -> Slot:
-        """Ask for a slot; granted at once or in turn."""
+    def take(self, *, at_once: bool = False) -> Slot:
+        """Ask for a slot; granted at once or in turn.
+
+        Args:
+            at_once: Grant it although none may be free: the load has begun already.
+        """
         slot = Slot(self)
         with self.lock:
             if self._generation != self.lock.generation:
                 self._used, self._generation = 0, self.lock.generation
                 self._waiting.clear()
-            if self._used < self.limit:
+            if at_once or self._used < self.limit:
                 self._used += 1
                 slot.grant(self._epoch)
             else:

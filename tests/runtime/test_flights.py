@@ -100,9 +100,10 @@ class SlotMachine(RuleBasedStateMachine):
 
     taken: Bundle[Slot] = Bundle("taken")
 
-    @rule(target=taken)
-    def take(self) -> Slot:
-        slot = self.slots.take()
+    @rule(target=taken, at_once=st.booleans())
+    def take(self, at_once: bool) -> Slot:
+        slot = self.slots.take(at_once=at_once)
+        assert slot.granted or not at_once
         self.present.append(slot)
         return slot
 
