@@ -71,6 +71,13 @@ async def _drips(seen: Seen, writer: Writer) -> bool:
         await asyncio.sleep(0.01)
 
 
+async def _pours(seen: Seen, writer: Writer) -> bool:
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000000\r\n\r\n")
+    while True:
+        writer.write(b"x" * 4096)
+        await writer.drain()
+
+
 async def _punctual(seen: Seen, writer: Writer) -> bool:
     """Refuses what was signed more than five minutes from now, as AWS does."""
     signed = datetime.datetime.strptime(seen.headers["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.UTC)
@@ -122,6 +129,7 @@ BEHAVIOURS: dict[str, Callable[..., Any]] = {
     "slow-body": _slow_body,
     "closes-later": _closes_later,
     "drips": _drips,
+    "pours": _pours,
     "punctual": _punctual,
 }  # fmt: skip
 BEHAVIOURS |= {

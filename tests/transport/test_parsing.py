@@ -119,3 +119,28 @@ def test_large_bodies_are_not_copied_on_the_way(kind: type[Parser]) -> None:
     parser.begin()
     assert parser.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
     assert parser.answer().body == b"ok"
+
+
+@pytest.mark.parametrize("kind", PARSERS)
+@pytest.mark.parametrize(
+    ("start", "more"),
+    [
+        (b"HTTP/1.1 200 OK\r\nX: ", b"a" * 1000),
+        (b"HTTP/1.1 200 OK\r\n", b"X: a\r\n" * 100),
+        (b"HTTP/1.1 103 X\r\n\r\n", b"HTTP/1.1 103 X\r\n\r\n" * 50),
+    ],
+)
+def test_a_head_without_end_is_refused_early(kind: type[Parser], start: bytes, more: bytes) -> None:
+    parser = kind()
+    parser.feed(start)
+    taken = 0
+
+    def feed_all() -> None:
+        nonlocal taken
+        while taken < 200_000:
+            assert not parser.feed(more)
+            taken += len(more)
+
+    with pytest.raises(BadAnswerError):
+        feed_all()
+    assert taken <= 66_000
