@@ -8,13 +8,11 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from mme_sdk import EndpointSpec
 from mme_sdk.errors import (
     EndpointNotFoundError,
     InvalidInputError,
@@ -27,74 +25,14 @@ from mme_sdk.errors import (
     PayloadTooLargeError,
     UndecodableReplyError,
 )
-from mme_sdk.local import Fault, LocalSageMaker
-from mme_sdk.local.hosting.settings import HostingSettings
+from mme_sdk.local import Fault
 
-IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/python:1"
-ROLE = "arn:aws:iam::123456789012:role/sagemaker"
-CODE = """
-import json, os, time
-
-def model_fn(directory):
-    facts = json.load(open(os.path.join(directory, "facts.json")))
-    with open(facts["log"], "a") as log:
-        log.write(facts["name"] + "\\n")
-    time.sleep(facts["load"])
-    return facts
-
-def input_fn(body, content_type):
-    return json.loads(body)
-
-def predict_fn(data, model):
-    if data == "slow":
-        time.sleep(1.0)
-    if data == "bad":
-        raise ValueError("no such feature")
-    return {"model": model["name"], "data": data}
-
-def output_fn(prediction, accept):
-    return json.dumps(prediction), "application/json"
-"""
+from .world import World
 
 
 class Answer(BaseModel):
     model: str
     data: dict[str, float]
-
-
-class World:
-    """One host with a two-instance multi-model endpoint; models are made on demand."""
-
-    def __init__(self, host: LocalSageMaker, folder: Path) -> None:
-        self.host = host
-        self.folder = folder
-        self.log = folder / "loads.log"
-        self.client = host.client()
-        host.boto("s3").create_bucket(Bucket="models")
-        self.models = self.client.models("s3://models/prod/")
-        self.make("first", 0.0)
-        spec = EndpointSpec.multi_model(
-            name="scoring",
-            models=self.models.uri,
-            image=IMAGE,
-            role=ROLE,
-            instance_type="ml.m5.large",
-            instance_count=2,
-        )
-        self.client.endpoints.create(spec).wait(timeout=60)
-
-    def make(self, name: str, load: float) -> str:
-        """Register a model that takes so long to load."""
-        source = self.folder / name
-        (source / "code").mkdir(parents=True)
-        (source / "code" / "inference.py").write_text(CODE)
-        facts = f'{{"name": "{name}", "load": {load}, "log": "{self.log}"}}'
-        (source / "facts.json").write_text(facts)
-        return self.models.register(name, source, version="v1").target_model
-
-    def loads(self, name: str) -> int:
-        """How often the container loaded a model."""
-        return self.log.read_text().split().count(name) if self.log.exists() else 0
 
 
 @contextmanager
@@ -106,15 +44,6 @@ def trouble(world: World, fault: Fault) -> Iterator[None]:
         assert world.host.faults.list()[name]["struck"] == 1
     finally:
         world.host.faults.remove(name)
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    settings = HostingSettings(answer_limit=0.4, spill_outstanding=2)
-    with LocalSageMaker(settings=settings) as host:
-        made = World(host, tmp_path_factory.mktemp("world"))
-        yield made
-        made.client.close()
 
 
 def test_a_cold_start_only_takes_longer(world: World) -> None:
