@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import logging
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -170,7 +171,22 @@ def run(
         assert not list((folder / "hosting" / "volumes").rglob("*.tar.gz"))
         assert not [path for path in (folder / "hosting" / "volumes").rglob("*") if path.is_file()]
 
+    failures = _Failures(level=logging.ERROR)
+    logging.getLogger("mme_sdk.local").addHandler(failures)
     try:
         asyncio.run(main())
     finally:
         s3.close()
+        logging.getLogger("mme_sdk.local").removeHandler(failures)
+    assert not failures.said, failures.said
+
+
+class _Failures(logging.Handler):
+    """Background work that failed would otherwise go unseen."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(self.format(record))

@@ -12,7 +12,7 @@ import pytest
 
 from mme_sdk.local.contracts import Invocation
 
-from .harness import UNLIMITED, Bench, error
+from .harness import ECHO, UNLIMITED, Bench, error
 
 Hosted = Callable[..., None]
 
@@ -32,6 +32,29 @@ def test_models_load_on_first_use_and_answer(hosted: Hosted) -> None:
         # A model added later needs no change of the endpoint.
         await bench.upload("models/late.tar.gz")
         assert (await bench.invoke("late.tar.gz")).body == b"late:hi"
+
+    hosted(scenario)
+
+
+@pytest.mark.parametrize("key", ["a b+c.tar.gz", "100%25=&?#;x.tar.gz", "a~'()!$@,:*.tar.gz", "deep/er/est/m.tar.gz"])
+def test_keys_with_odd_characters_are_found(hosted: Hosted, key: str) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.upload(f"models/{key}")
+        await bench.deploy()
+        assert (await bench.invoke(key)).body.decode() == f"{key.rpartition('/')[2].removesuffix('.tar.gz')}:hi"
+
+    hosted(scenario)
+
+
+def test_an_overwritten_archive_serves_its_old_bytes_while_it_is_cached(hosted: Hosted) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.upload("models/a.tar.gz")
+        await bench.deploy()
+        assert (await bench.invoke("a.tar.gz")).body == b"a:hi"
+        await bench.upload("models/a.tar.gz", script=ECHO.replace('model + ":"', '"new:"'))
+        assert (await bench.invoke("a.tar.gz")).body == b"a:hi"
+        await bench.deploy()
+        assert (await bench.invoke("a.tar.gz")).body == b"new:hi"
 
     hosted(scenario)
 

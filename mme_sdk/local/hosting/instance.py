@@ -109,7 +109,7 @@ class Instance:
             await asyncio.shield(self.stop())
             raise
         self._up.set()
-        self._watch = asyncio.create_task(self._keep_up(on_crash))
+        self._watch = self._shared.spawn(self._keep_up(on_crash))
 
     async def _container(self, number: int, plan: ContainerPlan) -> Container:
         single = plan.mode == "SingleModel"
@@ -164,7 +164,7 @@ class Instance:
         """After a broken connection: give a container that is dying a moment to be noticed as ended."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_DYING):
-                while self._up.is_set():
+                while self._up.is_set() and self._containers:
                     await self._shared.clock.sleep(0.01)
 
     def multi_model(self) -> Container:
@@ -244,6 +244,7 @@ class Instance:
         containers, self._containers = self._containers, []
         await asyncio.gather(*(one.stop() for one in containers))
         await self._shared.offload(lambda: shutil.rmtree(self.folder, ignore_errors=True))
+        self._up.set()  # whoever waits for it finds that it is gone
 
 
 def container_gone(error: ContainerGone) -> str:
