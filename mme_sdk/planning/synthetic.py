@@ -36,8 +36,8 @@ def azure_rates(models: int, *, rate: float | None = None, seed: int = 0) -> Flo
     """Rates like those of applications on Azure Functions.
 
     A lognormal with a median of 40 calls a day and a sigma of 1.77 decades, cut at 10⁸ calls a day, fits two points of
-    Shahrad et al., "Serverless in the Wild" (USENIX ATC 2020): 45 % of the applications are called once an hour or less,
-    and the top 18.6 % make 99.6 % of the calls.
+    Shahrad et al., "Serverless in the Wild" (USENIX ATC 2020): 45 % of the applications are called once an hour or
+    less, and the top 18.6 % make 99.6 % of the calls.
 
     Args:
         models: How many.

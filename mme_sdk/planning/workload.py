@@ -363,7 +363,8 @@ def _seconds(column: Any, name: str) -> Floats:
     if moments.isna().any():
         at = int(moments.isna().to_numpy().argmax())
         raise InvalidInputError(
-            f"the trace has {_shown(column.iloc[at])} for {name!r} in row {at}; it must be seconds or a timestamp (ISO 8601)"
+            f"the trace has {_shown(column.iloc[at])} for {name!r} in row {at}; it must be seconds or a timestamp",
+            hint="timestamps are read as ISO 8601 has them",
         )
     start = moments.iloc[0]
     return np.asarray((moments - start).dt.total_seconds().to_numpy(dtype=float))

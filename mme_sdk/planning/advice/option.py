@@ -48,6 +48,7 @@ class Option:
         confirmation: What the simulation found; None where it was not simulated.
         headroom: Factor by which the traffic may grow until something stands against it; None where not reckoned.
         failure: What stands against it with one instance of the shared endpoint gone; None where not reckoned.
+        must_survive: Whether that stands against it altogether.
         why: Reasons, in words.
         models: The workload's models, for the names.
     """
@@ -57,6 +58,7 @@ class Option:
     confirmation: Confirmation | None = None
     headroom: float | None = None
     failure: tuple[str, ...] | None = None
+    must_survive: bool = False
     why: tuple[str, ...] = ()
     models: tuple[str, ...] = attrs.field(default=(), repr=False)
 
@@ -66,6 +68,8 @@ class Option:
         found = list(self.estimate.blockers)
         if self.confirmation is not None:
             found += [f"simulated: {each}" for each in self.confirmation.blockers]
+        if self.must_survive:
+            found += [f"with one instance gone: {each}" for each in self.failure or ()]
         return tuple(found)
 
     @property

@@ -224,9 +224,10 @@ class Tabulated:
     follow_table: Floats
 
     @classmethod
-    def of(cls, residency: Residency, *, steps: int = 240) -> Tabulated:
+    def of(cls, residency: Residency, *, steps: int = 320) -> Tabulated:
         """The ladder of a residency; its steps are even in the logarithm."""
-        ages = np.geomspace(residency.horizon * 1e-8, residency.horizon, steps)
+        # From what the busiest model does to what the rarest does, which may be fifteen decades apart.
+        ages = np.geomspace(min(1e-3, residency.horizon * 1e-6), residency.horizon, steps)
         return cls(
             ages,
             np.stack([residency.hits(float(age)) for age in ages]),

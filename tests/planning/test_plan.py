@@ -1,0 +1,243 @@
+"""The advice: right on cases whose answer is known, clear where there is none."""
+
+import numpy as np
+import pytest
+
+from mme_sdk.errors import InvalidInputError
+from mme_sdk.planning import SLO, Assumptions, Catalogue, ModelProfile, Workload, plan
+from mme_sdk.planning.__main__ import main
+
+PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23, "ml.r5.large": 0.151, "ml.c5.xlarge": 0.204}
+MODEL = Catalogue.uniform(memory_mb=100, service_ms=20, load_seconds=1.0)
+
+
+@pytest.fixture(scope="module")
+def many_rare():
+    """300 models, few requests: what multi-model endpoints are for."""
+    return plan(Workload.zipf(300, rate=5.0), catalogue=MODEL, slo=SLO(p99=2.5), prices=PRICES, requests=40_000)
+
+
+def test_many_rarely_used_models_share_an_endpoint_and_it_says_why(many_rare):
+    best = many_rare.best
+    assert many_rare.feasible
+    assert best.setting.mode == "shared"
+    assert best.confirmation.requests > 10_000
+    assert best.p99 <= 2.5 * 1.05
+    assert best.setting.count >= 2
+    text = " ".join(best.why)
+    assert "An endpoint for each model would cost" in text
+    assert "GiB" in text
+    assert best.cost == pytest.approx(730 * PRICES[best.setting.instance_type] * best.setting.count)
+    dedicated = next(each for each in many_rare.options if each.setting.mode == "dedicated")
+    assert dedicated.cost == pytest.approx(730 * 300 * 0.115)
+
+
+def test_formula_and_simulation_agree_on_the_best(many_rare):
+    best = many_rare.best
+    assert best.estimate.cold_rate == pytest.approx(best.confirmation.cold_rate, abs=0.02)
+    assert best.estimate.p50 == pytest.approx(best.confirmation.p50, rel=0.05)
+
+
+def test_cheaper_options_were_refused_for_a_reason(many_rare):
+    for option in many_rare.options:
+        if option.cost < many_rare.best.cost:
+            assert option.blockers
+
+
+def test_few_busy_models_that_must_be_quick_get_endpoints_of_their_own():
+    found = plan(
+        Workload.from_rates({"a": 60.0, "b": 55.0}),
+        catalogue=Catalogue.uniform(memory_mb=9000, service_ms=40, load_seconds=60.0),
+        slo=SLO(p99=0.5, survive_failure=True),
+        prices={"ml.m5.xlarge": 0.23},
+        assumptions=Assumptions(minimum_dedicated=2),
+        requests=20_000,
+    )
+    assert found.best.setting.mode == "dedicated"
+    assert found.best.dedicated_models == ("a", "b")
+    assert found.warm_order == ()
+    spec = found.best.dedicated_spec(
+        "a", name="a", artifact="s3://bucket/a.tar.gz", image="1.dkr.ecr.eu-west-1.amazonaws.com/x:1",
+        role="arn:aws:iam::123456789012:role/r",
+    )  # fmt: skip
+    assert spec.mode == "SingleModel"
+    with pytest.raises(InvalidInputError, match="no shared endpoint"):
+        found.best.spec(name="a", models="s3://b/p/", image="i", role="r")
+    with pytest.raises(InvalidInputError, match="no shared endpoint"):
+        found.simulate()
+
+
+def test_a_few_hot_models_apart_and_the_tail_shared_is_found_where_it_pays():
+    rates = {f"hot-{n}": 40.0 for n in range(2)} | {f"cold-{n}": 0.002 for n in range(300)}
+    profiles = {
+        name: ModelProfile(memory_bytes=6 << 30, disk_bytes=1 << 30, service_seconds=0.02)
+        for name in rates
+        if "hot" in name
+    }
+    profiles |= {name: ModelProfile(memory_bytes=50 << 20, disk_bytes=50 << 20) for name in rates if "cold" in name}
+    found = plan(
+        Workload.from_rates(rates), catalogue=profiles, slo=SLO(p99=0.5), requests=30_000,
+        prices={"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23},
+    )  # fmt: skip
+    hybrid = [each for each in found.options if each.setting.mode == "hybrid"]
+    assert hybrid
+    assert set(hybrid[0].dedicated_models) <= {"hot-0", "hot-1"}
+    assert len(hybrid[0].shared_models) + len(hybrid[0].dedicated_models) == 302
+
+
+def test_models_called_once_need_no_cache_and_the_sign_is_seen():
+    found = plan(
+        Workload.zipf(3000, exponent=0.0, rate=0.5),
+        catalogue=Catalogue.uniform(memory_mb=500, service_ms=20, load_seconds=2.0),
+        slo=SLO(p99=20.0),
+        prices={"ml.m5.large": 0.115},
+        requests=5_000,
+    )
+    shared = next(each for each in found.options if each.setting.mode == "shared")
+    assert shared.cold_rate > 0.9
+    assert found.best.setting.mode == "uncached"  # caching nothing leaves more loaders, so fewer instances do
+    assert any("caching would save nothing" in each for each in found.best.why)
+
+
+def test_an_slo_that_nothing_meets_gives_the_nearest_and_what_blocks_it():
+    found = plan(Workload.zipf(50, rate=2.0), catalogue=MODEL, slo=SLO(p50=0.001), prices=PRICES, requests=10_000)
+    assert not found.feasible
+    assert any("p50 is" in each for each in found.best.blockers)
+    assert found.best.why[0].startswith("No option meets the SLO")
+    assert "Nearest" in found.report()
+
+
+def test_one_model():
+    found = plan(Workload.from_rates({"only": 1.0}), catalogue=MODEL, prices=PRICES, requests=5_000)
+    assert found.feasible
+    assert found.best.cost == pytest.approx(730 * 0.115)  # an endpoint of its own is cheaper than two instances
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"catalogue": Catalogue.uniform(memory_mb=900_000)}, "has .* GiB for models"),
+        ({"prices": {}}, "no prices"),
+        ({"prices": {"ml.unknown": 1.0}}, "none of the instance types"),
+        ({"instance_types_": ["ml.m5.4xlarge"]}, "no price for ml.m5.4xlarge"),
+        ({"requests": 10}, "requests at least"),
+        ({"catalogue": {}}, "does not know model"),
+    ],
+)
+def test_bad_input_is_refused(arguments, message):
+    with pytest.raises(InvalidInputError, match=message):
+        plan(Workload.zipf(5), **{"catalogue": MODEL, "prices": PRICES} | arguments)
+
+
+@pytest.mark.parametrize("bad", [{"p99": 0.0}, {"cold_rate": 2.0}, {"p50": float("nan")}])
+def test_slos_that_make_no_sense_are_refused(bad):
+    with pytest.raises(InvalidInputError):
+        SLO(**bad)
+
+
+def test_what_ifs_move_the_right_way(many_rare):
+    table = many_rare.what_ifs().set_index("case")
+    asked = table["cold rate"]
+    assert asked["twice the models"] > asked["as it is"]
+    assert table["loaders"]["half the load time"] < table["loaders"]["as it is"]
+    assert table["vCPUs"]["twice the traffic"] == pytest.approx(2 * table["vCPUs"]["as it is"], rel=0.01)
+
+
+def test_keeping_rare_models_warm_is_refused_as_a_net_loss_and_busy_ones_are_not():
+    """Under LRU memory given to the rare is taken from the busy: the cold rate of the whole rises."""
+    load = Workload.zipf(300, rate=5.0)
+    found = plan(
+        load, catalogue=MODEL, slo=SLO(), prices={"ml.m5.large": 0.115}, assumptions=Assumptions(memory_share=0.5),
+        requests=10_000,
+    )  # fmt: skip
+    before = found.best.estimate.cold_rate
+    assert before > 0.02
+    rare, busy = load.models[-20:], load.models[:20]
+    with pytest.raises(InvalidInputError, match="raises the cold rate of the whole"):
+        found.what_if(keep_warm=rare)
+    assert found.what_if(bound_by_slo=rare).cold_rate > before
+    assert found.what_if(keep_warm=busy).cold_rate < before
+    with pytest.raises(InvalidInputError, match="'nobody' is not in"):
+        found.what_if(keep_warm=["nobody"])
+
+
+def test_sensitivity_puts_the_guesses_that_matter_first(many_rare):
+    table = many_rare.sensitivity()
+    effect = (table["p99 ratio"] - 1).abs().to_numpy()
+    assert (np.diff(effect) <= 1e-9).all()
+    assert {"half the loader slots", "twice the load time"} <= set(table["case"])
+
+
+def test_break_even_counts_models_apart(many_rare):
+    table = many_rare.break_even()
+    assert table["dedicated"].iloc[0] == 0
+    assert table["dedicated"].is_monotonic_increasing
+    assert table["cost"].iloc[-1] > table["cost"].iloc[0]
+
+
+def test_warm_order_fills_the_memory_with_what_saves_most(many_rare):
+    order = many_rare.warm_order
+    assert order[0] == many_rare.workload.models[0]
+    assert len(set(order)) == len(order)
+    setting = many_rare.best.setting
+    memory = {"ml.m5.large": 7, "ml.m5.xlarge": 15, "ml.r5.large": 15, "ml.c5.xlarge": 7}[setting.instance_type]
+    room = memory * 0.8 * 2**30 * setting.count
+    assert len(order) == min(300, int(room // (100 * 2**20)))
+
+
+def test_a_spec_for_the_client(many_rare):
+    spec = many_rare.best.spec(
+        name="scoring", models="s3://ml-models/prod/", image="1.dkr.ecr.eu-west-1.amazonaws.com/mme:1",
+        role="arn:aws:iam::123456789012:role/mme",
+    )  # fmt: skip
+    assert spec.mode == "MultiModel"
+    assert spec.variants[0].instance_count == many_rare.best.setting.count
+
+
+def test_to_look_at(many_rare):
+    frame = many_rare.to_frame()
+    assert len(frame) == len(many_rare.options)
+    assert frame["meets"].iloc[0]
+    page = many_rare._repr_html_()
+    assert "<table>" in page
+    assert "would cost" in page
+    assert str(many_rare.best.setting.count) in many_rare.report()
+
+
+def test_pictures(many_rare, tmp_path):
+    from mme_sdk.planning.plots import timeline
+
+    many_rare.plot().savefig(tmp_path / "plan.png")
+    timeline({"as it is": many_rare.simulate(requests=5_000)}, marks={"here": 60.0}).savefig(tmp_path / "time.png")
+    for name in ("plan.png", "time.png"):
+        assert (tmp_path / name).stat().st_size > 10_000
+
+
+def test_a_trace_is_planned_from_its_own_gaps():
+    trace = Workload.zipf(100, rate=5.0, cv=6.0).sample(4000.0, seed=1)
+    found = plan(trace, catalogue=MODEL, prices=PRICES, slo=SLO(p95=2.0), requests=20_000)
+    poisson = plan(
+        Workload.from_rates(dict(zip(trace.models, trace.rates, strict=True))), catalogue=MODEL, prices=PRICES,
+        slo=SLO(p95=2.0), requests=20_000,
+    )  # fmt: skip
+    assert found.feasible
+    assert found.best.cost <= poisson.best.cost  # bursts are easier on a cache than Poisson traffic
+
+
+def test_the_command_prints_a_report(tmp_path, capsys):
+    import pandas as pd
+
+    trace = Workload.zipf(40, rate=5.0).sample(2000.0, seed=1)
+    pd.DataFrame({"time": trace.times, "model": [trace.models[each] for each in trace.index]}).to_csv(
+        tmp_path / "trace.csv", index=False
+    )
+    (tmp_path / "prices.csv").write_text("instance_type,usd_per_hour\nml.m5.large,0.115\n")
+    arguments = [str(tmp_path / "trace.csv"), "--prices", str(tmp_path / "prices.csv"), "--memory-mb", "100"]
+    assert main([*arguments, "--p99", "5", "--plot", str(tmp_path / "plan.png")]) == 0
+    out = capsys.readouterr().out
+    assert "Advice: shared: 2 x ml.m5.large" in out
+    assert "twice the traffic" in out
+    assert (tmp_path / "plan.png").exists()
+    assert main([*arguments, "--p50", "0.0001"]) == 1
+    assert main(["/nowhere.csv"]) == 2
+    assert "there is no file" in capsys.readouterr().err
