@@ -145,8 +145,16 @@ class Aws:
                             read_timeout=self.timeouts.read,
                             max_pool_connections=_POOL,
                             user_agent_extra=f"mme_sdk/{__version__}",
+                            # Every body carries a signed checksum; a digest in the signature would read it once more.
+                            s3={"payload_signing_enabled": False} if service == "s3" else None,
                         ),
                     )
+                    if service == "s3":
+                        from mme_sdk.aws import uploading
+
+                        uploading.install(
+                            client, connect_timeout=self.timeouts.connect, read_timeout=self.timeouts.read
+                        )
                 self._clients[service] = client
             return client
 
