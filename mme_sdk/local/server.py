@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
-import json
 import logging
 import uuid
 import zlib
@@ -19,17 +18,16 @@ from mme_sdk.local.backdoor import Backdoor
 from mme_sdk.local.control import Service
 from mme_sdk.local.dataplane import DataPlane, Dropped
 from mme_sdk.local.faults import Fault, Faults
+from mme_sdk.local.protocols import protocol_of
 from mme_sdk.local.requests import RequestLog
 from mme_sdk.local.signing import SignatureCheck
-from mme_sdk.local.wire import ApiError, json_answer, parse_json, service_model
-from mme_sdk.local.wire_query import error_xml, parse_query, query_fields, query_xml
+from mme_sdk.local.wire import ApiError, service_model
 
 __all__ = ["Server"]
 
 _log = logging.getLogger(__name__)
 _BODY_LIMIT = 64 * 1024 * 1024  # what is read at most; the payload limit itself is hosting's
 _TARGETS = {"cloudwatch": "GraniteServiceVersion20100801"}
-_FORM = "application/x-www-form-urlencoded"
 
 
 class Server:
@@ -136,18 +134,13 @@ class Server:
         self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes, request_id: str
     ) -> tuple[web.Response, str]:
         signed = self._signatures.check(request.method, request.raw_path, headers, body)
-        content_type = headers.get("content-type", "").partition(";")[0].strip()
-        body = _decompressed(body, headers)
-        if "x-amz-target" in headers:
-            prefix, _, name = headers["x-amz-target"].partition(".")
-            service, fields = self._by_target.get(prefix), None
-        elif content_type == _FORM:
-            prefix, fields = signed.service, query_fields(body)
-            service, name = self._by_scope.get(prefix), fields.get("Action", "")
-        else:
-            prefix, service, name, fields = f"{request.method} {request.path}", None, "", None
+        spoken = protocol_of(headers, request.path, _decompressed(body, headers))
+        prefix, name = spoken.target
+        if spoken.scoped:
+            prefix = signed.service
+        service = (self._by_scope if spoken.scoped else self._by_target).get(prefix)
         if service is None:
-            what = f"{name} of {prefix}" if name else prefix
+            what = f"{name} of {prefix}" if name else f"{request.method} {request.path}"
             text = f"{what} is not supported by the embedded SageMaker."
             raise ApiError("UnsupportedOperation", text, status=400 if name else 404)
         run, model = service.operations.get(name), service_model(service.service)
@@ -158,16 +151,13 @@ class Server:
                 f"{name} is not supported by the embedded SageMaker." if known else f"There is no operation {name!r}.",
             )
         operation = model.operation_model(name)
-        params = parse_json(operation, body) if fields is None else parse_query(operation, fields)
+        params = spoken.parse(operation)
         endpoint = params.get("EndpointName")
         self._before(name, endpoint=endpoint)
         result = run(params)
         self._after(name, endpoint=endpoint)
-        if fields is None:
-            content, kind = json_answer(operation, result), content_type or "application/x-amz-json-1.1"
-        else:
-            content, kind = query_xml(operation, result, request_id), "text/xml"
-        return web.Response(body=content, headers={"Content-Type": kind, "x-amzn-RequestId": request_id}), name
+        content, said = spoken.answer(operation, result, request_id)
+        return web.Response(body=content, headers={"x-amzn-RequestId": request_id, **said}), name
 
     def _before(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
         fault = self._faults.strike(
@@ -213,18 +203,5 @@ def _decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 def _refusal(error: ApiError, headers: Mapping[str, str], request_id: str) -> web.Response:
-    if headers.get("content-type", "").startswith(_FORM):
-        return web.Response(
-            status=error.status,
-            body=error_xml(error.code, error.message, error.status, request_id),
-            headers={"Content-Type": "text/xml", "x-amzn-RequestId": request_id},
-        )
-    return web.Response(
-        status=error.status,
-        body=json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode(),
-        headers={
-            "Content-Type": "application/x-amz-json-1.1",
-            "x-amzn-RequestId": request_id,
-            "x-amzn-ErrorType": error.code,
-        },
-    )
+    body, said = protocol_of(headers, "", b"").refusal(error, request_id)
+    return web.Response(status=error.status, body=body, headers={"x-amzn-RequestId": request_id, **said})

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-__all__ = ["ApiError", "check_input", "json_answer", "parse_json", "service_model"]
+__all__ = ["ApiError", "check_input", "checked", "json_answer", "plain_answer", "service_model"]
 
 _JAVA_CLASSES = {
     r"\p{L}": r"\w",
@@ -45,23 +45,19 @@ def service_model(service: str) -> Any:
     return Session().get_service_model(service)
 
 
-def parse_json(operation: Any, body: bytes) -> dict[str, Any]:
-    """Parse and check the request of a JSON protocol.
+def checked(operation: Any, raw: Any) -> dict[str, Any]:
+    """The parameters of a request, as its operation's model wants them.
 
     Args:
         operation: botocore's operation model.
-        body: The body.
+        raw: What was decoded from JSON or CBOR.
 
     Returns:
         The parameters; timestamps are datetimes, blobs bytes; members that the model does not know are left out.
 
     Raises:
-        ApiError: Not JSON, of another type, or against a constraint of the model.
+        ApiError: Of another type, or against a constraint of the model.
     """
-    try:
-        raw = json.loads(body or b"{}")
-    except ValueError as error:
-        raise ApiError("SerializationException", f"The request body is no JSON: {error}") from error
     shape = operation.input_shape
     params: dict[str, Any] = _from_json(shape, raw, "") if shape is not None else {}
     check_input(shape, params)
@@ -96,6 +92,8 @@ def _from_json(shape: Any, raw: Any, path: str) -> Any:
         return raw
     if kind == "timestamp":
         return _timestamp(raw, path)
+    if kind == "blob" and isinstance(raw, bytes):
+        return raw
     _expect(isinstance(raw, str), path, "a string", raw)
     if kind == "blob":
         try:
@@ -214,33 +212,43 @@ def json_answer(operation: Any, result: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: The result has a member that the model does not know, or of another type: a bug of the host.
     """
+    return json.dumps(plain_answer(operation, result), default=_encode).encode()
+
+
+def plain_answer(operation: Any, result: Mapping[str, Any]) -> dict[str, Any]:
+    """An answer that was held against its operation's model; timestamps stay datetimes, blobs bytes.
+
+    Raises:
+        TypeError: As `json_answer`.
+    """
     shape = operation.output_shape
-    return json.dumps(_to_json(shape, result, operation.name) if shape is not None else {}).encode()
+    plain: dict[str, Any] = _to_plain(shape, result, operation.name) if shape is not None else {}
+    return plain
 
 
-def _to_json(shape: Any, value: Any, path: str) -> Any:
+def _encode(value: Any) -> Any:
+    return value.timestamp() if isinstance(value, datetime) else base64.b64encode(value).decode()
+
+
+def _to_plain(shape: Any, value: Any, path: str) -> Any:
     kind = shape.type_name
     if kind == "structure":
         unknown = set(value) - set(shape.members)
         if unknown:
             raise TypeError(f"{path} has no member {sorted(unknown)}")
         return {
-            name: _to_json(shape.members[name], item, f"{path}.{name}")
+            name: _to_plain(shape.members[name], item, f"{path}.{name}")
             for name, item in value.items()
             if item is not None
         }
     if kind == "list":
-        return [_to_json(shape.member, item, path) for item in value]
+        return [_to_plain(shape.member, item, path) for item in value]
     if kind == "map":
-        return {key: _to_json(shape.value, item, f"{path}.{key}") for key, item in value.items()}
-    if kind == "timestamp":
-        return value.timestamp() if isinstance(value, datetime) else float(value)
-    if kind == "blob":
-        return base64.b64encode(value).decode()
+        return {key: _to_plain(shape.value, item, f"{path}.{key}") for key, item in value.items()}
     wanted: dict[str, tuple[type, ...]] = {
         "string": (str,), "boolean": (bool,), "integer": (int,), "long": (int,), "float": (float, int),
-        "double": (float, int),
+        "double": (float, int), "timestamp": (datetime,), "blob": (bytes,),
     }  # fmt: skip
     if not isinstance(value, wanted[kind]):
         raise TypeError(f"{path} must be a {kind}, not {value!r}")
-    return value
+    return float(value) if isinstance(value, int) and kind in ("float", "double") else value

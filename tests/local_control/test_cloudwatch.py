@@ -15,11 +15,11 @@ from mme_sdk.local.wire_query import parse_query
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 
 
-@pytest.fixture(params=["json", "query"])
+@pytest.fixture(params=["json", "query", "smithy-rpc-v2-cbor"])
 def cloudwatch(plane, request, monkeypatch):
-    """A client that speaks the protocol of the newest botocore, and one that speaks that of 1.40."""
+    """Clients that speak the protocols of the newest botocore, of 1.40, and of AWS's newest clients elsewhere."""
     session = plane.session()
-    if request.param == "query":
+    if request.param != "json":
         loader = session._session.get_component("data_loader")
         load = loader.load_service_model
 
@@ -27,7 +27,9 @@ def cloudwatch(plane, request, monkeypatch):
             model = load(service, type_name, api_version)
             if service == "cloudwatch" and type_name == "service-2":
                 metadata = {k: v for k, v in model["metadata"].items() if k not in ("targetPrefix", "jsonVersion")}
-                model = model | {"metadata": metadata | {"protocol": "query", "protocols": ["query"]}}
+                if request.param != "query":
+                    metadata = model["metadata"]
+                model = model | {"metadata": metadata | {"protocol": request.param, "protocols": [request.param]}}
             return model
 
         monkeypatch.setattr(loader, "load_service_model", older)

@@ -7,8 +7,16 @@ from datetime import UTC, datetime
 
 import pytest
 from botocore.model import ShapeResolver
+from hypothesis import given
+from hypothesis import strategies as st
 
-from mme_sdk.local.wire import ApiError, check_input, json_answer, parse_json, service_model
+from mme_sdk.local import cbor
+from mme_sdk.local.protocols import protocol_of
+from mme_sdk.local.wire import ApiError, check_input, json_answer, service_model
+
+
+def parse_json(operation, body: bytes):
+    return protocol_of({}, "/", body).parse(operation)
 
 
 def shape(**members):
@@ -103,3 +111,55 @@ def test_an_answer_that_the_model_does_not_know_is_a_bug_and_not_sent():
     for wrong in ({"Surprise": 1}, {"ModelName": 1}, {"EnableNetworkIsolation": "yes"}):
         with pytest.raises(TypeError):
             json_answer(operation, wrong)
+
+
+@pytest.mark.parametrize(
+    ("encoded", "value"),
+    [
+        # RFC 8949, appendix A
+        ("17", 23),
+        ("1818", 24),
+        ("1a000f4240", 1000000),
+        ("1bffffffffffffffff", 18446744073709551615),
+        ("3863", -100),
+        ("f93e00", 1.5),
+        ("fa47c35000", 100000.0),
+        ("fb3ff199999999999a", 1.1),
+        ("f5", True),
+        ("f6", None),
+        ("c1fb41d452d9ec200000", 1363896240.5),
+        ("4401020304", b"\x01\x02\x03\x04"),
+        ("62c3bc", "\u00fc"),
+        ("8301820203820405", [1, [2, 3], [4, 5]]),
+        ("a26161016162820203", {"a": 1, "b": [2, 3]}),
+        ("5f42010243030405ff", b"\x01\x02\x03\x04\x05"),
+        ("9f018202039f0405ffff", [1, [2, 3], [4, 5]]),
+        ("bf61610161629f0203ffff", {"a": 1, "b": [2, 3]}),
+    ],
+)
+def test_cbor_reads_what_the_standard_shows(encoded, value):
+    assert cbor.loads(bytes.fromhex(encoded)) == value
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    ["", "18", "62c3", "9f01", "a1", "ff", "181800", "fc", "62ffff", "81" * 200, "bf61ff", "9bffffffffffffffff"],
+)
+def test_cbor_refuses_what_is_none(encoded):
+    with pytest.raises(ValueError, match="CBOR"):
+        cbor.loads(bytes.fromhex(encoded))
+
+
+@given(
+    st.recursive(
+        st.none()
+        | st.booleans()
+        | st.integers(-(2**64), 2**64 - 1)
+        | st.floats(allow_nan=False)
+        | st.text()
+        | st.binary(),
+        lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    )
+)
+def test_cbor_comes_back_as_it_went(value):
+    assert cbor.loads(cbor.dumps(value)) == value
