@@ -97,6 +97,7 @@ def _costs(axes: Axes, plan: Plan) -> None:
     if best.setting.instance_type is not None:
         axes.plot([best.setting.count], [best.cost], "o", color=_RED, markersize=9, fillstyle="none")
     axes.set_yscale("log")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, frameon=False)
     _plain(axes, "Cost: dots meet the SLO, crosses do not", "instances of the shared endpoint", "cost per month")

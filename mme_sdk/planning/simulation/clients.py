@@ -140,6 +140,7 @@ class SingleFlight:
             times the fleet's loader slots.
         warm_for: Seconds after an answer in which a model is taken to be still loaded.
         pause: Seconds between the attempts of a call that leads.
+        jitter: Seconds over which the calls that waited for it spread when the model is loaded.
         deadline: Seconds after which a call gives up.
         answer_limit: Seconds after which SageMaker answers 429 while the load goes on.
     """
@@ -148,6 +149,7 @@ class SingleFlight:
     cold_limit: int = 12
     warm_for: float = 30.0
     pause: float = 1.0
+    jitter: float = 0.5
     deadline: float = 360.0
     answer_limit: float = 60.0
 
@@ -216,7 +218,7 @@ class _SingleFlight:
         followers = process.flights.pop(model)
         steps = []
         if ok:
-            steps = [Step(each, 0.0) for each in followers]
+            steps = [Step(each, self._rng.uniform(0.0, self._policy.jitter)) for each in followers]
         elif followers:
             process.flights[model] = followers[1:]
             process.leaders[followers[0]] = model
