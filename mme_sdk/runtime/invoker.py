@@ -14,6 +14,7 @@ from mme_sdk.runtime.hooks import Hook
 from mme_sdk.runtime.invocations import PAYLOAD_LIMIT, Invocations
 from mme_sdk.runtime.many import ItemResult, ManySettings, run_many, run_many_async
 from mme_sdk.runtime.memory import Memory
+from mme_sdk.runtime.single import AsyncSingleModel, SingleModel
 from mme_sdk.runtime.steps import Ticket, drive, drive_async, wait_in_thread, wait_on_loop
 from mme_sdk.runtime.warm import WarmReport, keep_warm_advice, refuse_loss, report_of, warm_order
 from mme_sdk.runtime.wire import AsyncTransport, Transport
@@ -25,7 +26,7 @@ __all__ = ["AsyncRuntimeInvoker", "RuntimeInvoker"]
 T = TypeVar("T")
 
 
-class RuntimeInvoker(Invocations):
+class RuntimeInvoker(SingleModel, Invocations):
     """Invokes models, and treats a cold start as normal. Safe to share between threads.
 
     Args:
@@ -263,7 +264,7 @@ class RuntimeInvoker(Invocations):
         self._transport.close()
 
 
-class AsyncRuntimeInvoker(Invocations):
+class AsyncRuntimeInvoker(AsyncSingleModel, Invocations):
     """`RuntimeInvoker`, awaited; the decisions are the same code.
 
     Args:

@@ -1,0 +1,178 @@
+"""Streamed answers of single-model endpoints, chunk by chunk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from mme_sdk.aws.flow import Call
+from mme_sdk.aws.session import Aws
+from mme_sdk.errors import MMEError, ModelServerError, OutcomeUnknownError, ServiceError, UndecodableReplyError
+from mme_sdk.runtime.wire import InvokeRequest
+
+__all__ = ["AsyncReplyStream", "ReplyStream", "stream_call"]
+
+_END = object()
+
+
+def stream_call(request: InvokeRequest) -> Call:
+    """The API call of a streamed invocation; its shape has no target model."""
+    optional = {
+        "Accept": request.accept,
+        "TargetVariant": request.target_variant,
+        "InferenceId": request.inference_id,
+        "CustomAttributes": request.custom_attributes,
+    }
+    return Call(
+        service="sagemaker-runtime",
+        operation="invoke_endpoint_with_response_stream",
+        params={"EndpointName": request.endpoint, "Body": request.body, "ContentType": request.content_type}
+        | {name: value for name, value in optional.items() if value is not None},
+        endpoint=request.endpoint,
+        replay=False,
+    )
+
+
+class _Stream:
+    """What both streams are made of.
+
+    Attributes:
+        endpoint: The endpoint's name.
+        content_type: Media type of the chunks together.
+        variant: Production variant that answers.
+    """
+
+    def __init__(self, endpoint: str, answer: dict[str, Any]) -> None:
+        self.endpoint = endpoint
+        self.content_type: str = answer.get("ContentType") or "application/octet-stream"
+        self.variant: str | None = answer.get("InvokedProductionVariant")
+        self._events = iter(answer["Body"])
+        self._body = answer["Body"]
+        self._closed = False
+
+    def _pull(self) -> Any:
+        """The next chunk, or _END; blocks."""
+        from mme_sdk.aws.translate import translating
+
+        try:
+            with translating(service="sagemaker-runtime", operation="response stream", endpoint=self.endpoint):
+                for event in self._events:
+                    if "PayloadPart" in event:
+                        return event["PayloadPart"]["Bytes"]
+        except MMEError as error:
+            raise self._told(error) from error.__cause__
+        except Exception as error:  # urllib3's and botocore's parsers have exceptions of their own
+            raise OutcomeUnknownError(
+                f"{self.endpoint}: the stream broke off: {error}", endpoint=self.endpoint
+            ) from error
+        return _END
+
+    def _told(self, error: MMEError) -> MMEError:
+        facts: dict[str, Any] = {"endpoint": self.endpoint, "code": error.code, "request_id": error.request_id}
+        if error.code == "ModelStreamError":
+            return ModelServerError(f"{self.endpoint}: the model failed while it answered: {error.message}", **facts)
+        if error.code == "InternalStreamFailure":
+            return ServiceError(f"{self.endpoint}: SageMaker failed in the middle: {error.message}", **facts)
+        return error
+
+    def _line(self, line: bytes) -> Any:
+        try:
+            return json.loads(line)
+        except ValueError as error:
+            raise UndecodableReplyError(
+                f"{self.endpoint}: a line of the stream is no JSON: {line[:60]!r}",
+                body=line,
+                content_type=self.content_type,
+                endpoint=self.endpoint,
+            ) from error
+
+
+class ReplyStream(_Stream):
+    """Chunks of an answer as the model sends them; close it, or use it in a `with` block.
+
+    Example:
+        ```python
+        with invoker.invoke_stream("chat", {"prompt": "Hi"}) as stream:
+            for chunk in stream:
+                print(chunk.decode(), end="")
+        ```
+    """
+
+    def __iter__(self) -> Iterator[bytes]:
+        while not self._closed and (chunk := self._pull()) is not _END:
+            yield chunk
+
+    def lines(self) -> Iterator[bytes]:
+        """Whole lines, however the chunks were cut."""
+        rest = b""
+        for chunk in self:
+            *whole, rest = (rest + chunk).split(b"\n")
+            yield from whole
+        if rest:
+            yield rest
+
+    def json_lines(self) -> Iterator[Any]:
+        """Values of an answer that has one JSON value a line; empty lines are passed over.
+
+        Raises:
+            UndecodableReplyError: A line is no JSON.
+        """
+        for line in self.lines():
+            if line.strip():
+                yield self._line(line)
+
+    def close(self) -> None:
+        """Close the connection, read to the end or not."""
+        self._closed = True
+        self._body.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class AsyncReplyStream(_Stream):
+    """`ReplyStream`, awaited. botocore's event stream blocks, so chunks are waited for off the event loop."""
+
+    def __init__(self, endpoint: str, answer: dict[str, Any], aws: Aws) -> None:
+        super().__init__(endpoint, answer)
+        self._aws = aws
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while not self._closed and (chunk := await self._aws.offload(self._pull)) is not _END:
+            yield chunk
+
+    async def lines(self) -> AsyncIterator[bytes]:
+        """Whole lines; see `ReplyStream.lines`."""
+        rest = b""
+        async for chunk in self:
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line
+        if rest:
+            yield rest
+
+    async def json_lines(self) -> AsyncIterator[Any]:
+        """Values of one JSON value a line; see `ReplyStream.json_lines`."""
+        async for line in self.lines():
+            if line.strip():
+                yield self._line(line)
+
+    async def close(self) -> None:
+        """Close the connection, read to the end or not."""
+        self._closed = True
+        self._body.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
