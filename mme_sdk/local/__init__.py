@@ -46,4 +46,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    try:
+        return getattr(import_module(_HOMES[name]), name)
+    except ImportError as error:
+        from mme_sdk.errors import MissingExtraError
+
+        text = f"mme_sdk.local.{name} needs {error.name}"
+        raise MissingExtraError(text, hint="pip install 'mme-sdk[local]'") from error

@@ -8,15 +8,14 @@ import shlex
 import signal
 import sys
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from mme_sdk.errors import InvalidInputError, MMEError
-from mme_sdk.local.containers import Command
-from mme_sdk.local.control.settings import ControlSettings
-from mme_sdk.local.host import LocalSageMaker
-from mme_sdk.local.hosting.settings import HostingSettings
+
+if TYPE_CHECKING:
+    from mme_sdk.local import Command, ControlSettings, HostingSettings
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
         signal.signal(number, lambda *_: stopping.set())
     allow_many_connections()
     try:
+        from mme_sdk.local import LocalSageMaker
+
         control, settings = _settings(given.set)
         host = LocalSageMaker(
             given.data_dir,
@@ -74,6 +75,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _images(assignments: list[str]) -> dict[str, Command]:
+    from mme_sdk.local import Command
+
     images = {}
     for assignment in assignments:
         name, _, command = assignment.partition("=")
@@ -84,6 +87,8 @@ def _images(assignments: list[str]) -> dict[str, Command]:
 
 
 def _settings(assignments: list[str]) -> tuple[ControlSettings, HostingSettings]:
+    from mme_sdk.local import ControlSettings, HostingSettings
+
     kinds: tuple[Any, Any] = (ControlSettings, HostingSettings)
     changes: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for assignment in assignments:

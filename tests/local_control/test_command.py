@@ -155,3 +155,15 @@ def refused(host: subprocess.Popen, said: str) -> None:
     assert said in err
     assert "Traceback" not in err
     assert out == ""
+
+
+@pytest.mark.parametrize("package", ["aiohttp", "weed"])
+def test_a_missing_extra_is_named(tmp_path, package):
+    hide = {
+        "aiohttp": "import sys; sys.modules['aiohttp'] = None",
+        "weed": "import sysconfig; sysconfig.get_path = lambda *_: '/nowhere'; import os; os.environ['PATH'] = ''",
+    }[package]
+    program = f"{hide}\nfrom mme_sdk.local.__main__ import main\nraise SystemExit(main(['--port', '0']))"
+    command = [sys.executable, "-c", program]
+    host = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+    refused(host, "pip install 'mme-sdk[local]'")
