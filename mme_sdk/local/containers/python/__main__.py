@@ -33,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     # One thread per model: instances share this machine, and a library's thread pool would not survive the fork.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    os.environ.setdefault("JE_ARROW_MALLOC_CONF", "background_thread:false")  # pyarrow's, which scikit-learn may import
     orders, orders_end = socket.socketpair()
     events, events_end = socket.socketpair()
     pid = os.fork()  # before the event loop and its libraries exist

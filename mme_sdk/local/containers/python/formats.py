@@ -22,7 +22,7 @@ class Format:
 
     Attributes:
         name: Its name in messages.
-        modules: What it needs imported, in order.
+        modules: What is worth importing before models are forked; none that starts threads.
         extra: The extra of mme-sdk that installs them.
         matches: Whether a file is of this kind.
         load: Makes a model of a file.
@@ -108,6 +108,7 @@ def _load_lightgbm(path: Path) -> Any:
 def _load_onnx(path: Path) -> Any:
     import onnxruntime
 
+    onnxruntime.disable_telemetry_events()  # nothing leaves this machine
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     providers: list[Any] = ["CPUExecutionProvider"]
@@ -126,7 +127,8 @@ FORMATS: tuple[Format, ...] = (
     Format("skops", ("numpy", "sklearn", "skops.io"), "sklearn", _suffix(".skops"), _load_skops),
     Format("joblib", ("numpy", "sklearn", "joblib"), "sklearn", _suffix(".joblib"), _load_joblib),
     Format("pickle", ("numpy",), "sklearn", _suffix(".pkl", ".pickle"), _load_pickle),
-    Format("onnx", ("numpy", "onnxruntime"), "onnx", _suffix(".onnx"), _load_onnx),
+    # onnxruntime starts a thread when it is imported: each model's own process imports it.
+    Format("onnx", ("numpy",), "onnx", _suffix(".onnx"), _load_onnx),
     Format("xgboost", ("numpy", "scipy.sparse", "xgboost"), "xgboost", _is_xgboost, _load_xgboost),
     Format("lightgbm", ("numpy", "lightgbm"), "lightgbm", _is_lightgbm, _load_lightgbm),
 )

@@ -14,6 +14,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from mme_sdk.local.containers.python import worker
@@ -128,6 +129,8 @@ def _import(modules: Iterable[str]) -> None:
         # A library that is not installed is reported by the load that needs it.
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
+        if sys.platform == "linux" and len(list(Path("/proc/self/task").iterdir())) > 1:
+            print(f"{name} has started a thread: do not preload it, forked models may hang", file=sys.stderr)  # noqa: T201
     if new:
         # Objects that the collector never touches again stay shared with the children.
         gc.collect()
