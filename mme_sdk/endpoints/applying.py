@@ -17,7 +17,14 @@ from mme_sdk.endpoints.reading import Live, models_of, read_live, spec_of_config
 from mme_sdk.endpoints.scaling import change_in_place
 from mme_sdk.endpoints.spec import EndpointSpec
 from mme_sdk.endpoints.waiting import ProgressCallback, until_settled
-from mme_sdk.errors import ConflictError, EndpointFailedError, InvalidInputError, MMEError, WaitTimeoutError
+from mme_sdk.errors import (
+    ConflictError,
+    InvalidInputError,
+    MMEError,
+    OutcomeUnknownError,
+    ServiceError,
+    WaitTimeoutError,
+)
 
 __all__ = ["Action", "Plan", "apply", "plan", "rollback"]
 
@@ -258,8 +265,8 @@ def _switch(
 def _begin(name: str, config: str, request: dict[str, Any]) -> Flow[None]:
     try:
         yield from patiently(sagemaker("update_endpoint", name, **request))
-    except ConflictError:
-        # A repeated call after a lost answer meets its own update.
+    except (ConflictError, OutcomeUnknownError, ServiceError):
+        # It may have begun although no good answer came; a repeated call then meets its own update.
         seen = yield from look(name)
         if config not in (seen.pending_config, seen.config_name):
             raise
@@ -272,8 +279,7 @@ def _go_back(
         yield from autoscaling.put_back(name, detached)
     except MMEError as trouble:
         error.add_note(f"autoscaling could not be put back: {trouble.message}")
-    if isinstance(error, EndpointFailedError) or (isinstance(error, MMEError) and error.sent is not None):
-        yield from unmake(made, name, error)
+    yield from unmake(made, name, error)
 
 
 def _collect(name: str, replaced: Live) -> Flow[None]:

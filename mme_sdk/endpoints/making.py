@@ -100,8 +100,8 @@ def unmake(made: Sequence[Made], endpoint: str, error: BaseException) -> Flow[No
         return
     used = set() if seen is None else {seen.config_name, seen.pending_config}
     if any(one.kind == "config" and one.name in used for one in made):
-        # The interrupted call, or a twin of it, brought the endpoint up with them: it is whole.
-        error.add_note(f"endpoint {endpoint} exists and is {seen.status if seen else ''}; delete() removes it")
+        # The interrupted call, or a twin of it, is bringing the endpoint up with them: nothing is half-made.
+        error.add_note(f"the change itself goes on: endpoint {endpoint} exists and is {seen.status if seen else ''}")
         return
     for one in reversed(made):
         try:

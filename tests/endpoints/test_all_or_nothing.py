@@ -216,8 +216,52 @@ def test_an_interruption_after_the_endpoint_was_made_names_it(plane, name, aws):
     with pytest.raises(KeyboardInterrupt) as caught:
         Endpoints(way, NoInvoker()).create(multi(name))
     way.close()
-    assert f"endpoint {name} exists and is" in caught.value.__notes__[0]
+    assert f"the change itself goes on: endpoint {name} exists and is" in caught.value.__notes__[0]
     assert resources(aws)["endpoints"] == [name]
+
+
+@pytest.mark.parametrize("operation", ["create_model", "create_endpoint_config", "deregister_scalable_target"])
+def test_an_update_that_is_interrupted_leaves_the_endpoint_as_it_was(plane, aws, name, operation):
+    calm = Endpoints(aws, NoInvoker())
+    calm.apply(multi(name, **AUTOSCALED), timeout=20)
+    before = resources(aws)
+    way = bound(plane, Interrupted)
+    way.at = operation
+    changed = multi(name, instance_type="ml.c5.xlarge", environment={"A": "1"})
+    with pytest.raises(KeyboardInterrupt):
+        Endpoints(way, NoInvoker()).apply(changed, timeout=20)
+    way.close()
+    assert resources(aws) == before
+    assert calm.plan(multi(name, **AUTOSCALED)).action == "nothing"
+
+
+def test_an_update_that_has_begun_goes_on_when_it_is_interrupted(plane, aws, name):
+    calm = Endpoints(aws, NoInvoker())
+    calm.apply(multi(name), timeout=20)
+    way = bound(plane, Interrupted)
+    way.at = "update_endpoint"
+    changed = multi(name, environment={"A": "1"})
+    with pytest.raises(KeyboardInterrupt) as caught:
+        Endpoints(way, NoInvoker()).apply(changed, timeout=20)
+    way.close()
+    assert f"the change itself goes on: endpoint {name} exists and is Updating" in caught.value.__notes__
+    calm.wait(name, timeout=20)
+    assert calm.plan(changed).action == "nothing"
+    assert calm.orphans() == []
+
+
+@pytest.mark.parametrize("kind", ["drop_after", "drop_before", "error"])
+def test_an_update_whose_answers_are_lost_is_known_by_what_it_did(room, aws, plane, name, kind):
+    room.apply(multi(name), timeout=20)
+    before = resources(aws)
+    plane.faults.add(Fault(kind=kind, operation="UpdateEndpoint"))
+    changed = multi(name, environment={"A": "1"})
+    if kind == "drop_after":
+        assert room.apply(changed, timeout=20).describe().config_name == changed.to_requests().config_name
+        return
+    with pytest.raises((OutcomeUnknownError, ServiceError)):
+        room.apply(changed, timeout=20)
+    assert resources(aws) == before
 
 
 KILLED = """
