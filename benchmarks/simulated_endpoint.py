@@ -177,6 +177,7 @@ class Outcome:
     ended: float = 0.0
     attempts: int = 0
     error: Exception | None = None
+    cancelled: bool = False
 
 
 def call(simulation: Simulation, endpoint: SimulatedEndpoint, steps: Generator[Any, Any, Any]) -> Outcome:
@@ -184,6 +185,8 @@ def call(simulation: Simulation, endpoint: SimulatedEndpoint, steps: Generator[A
     outcome = Outcome(began=simulation.now)
 
     def resume(value: Any = None, error: BaseException | None = None) -> None:
+        if outcome.cancelled:
+            return
         try:
             step = steps.send(value) if error is None else steps.throw(error)
         except StopIteration:

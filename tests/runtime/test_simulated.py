@@ -1,0 +1,130 @@
+"""Whole herds and fleets in simulated time: the very code of invocations against the fleet model, hours in seconds."""
+
+from __future__ import annotations
+
+import importlib
+import random
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
+from mme_sdk.errors import ModelNotReadyError
+from mme_sdk.fleet import FleetPolicy
+from mme_sdk.runtime.attempts import Attempts, Settings
+from mme_sdk.runtime.memory import Memory
+from mme_sdk.runtime.wire import InvokeRequest
+
+MB = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Any]:
+    """The benchmark's module, which has the simulator."""
+    folder = str(Path(__file__).parents[2] / "benchmarks")
+    sys.path.insert(0, folder)
+    try:
+        yield importlib.import_module("cold_start")
+    finally:
+        sys.path.remove(folder)
+
+
+def test_a_herd_causes_no_second_load(bench: Any) -> None:
+    for load in (20.0, 90.0, 300.0):
+        herd = bench.Herd(load=load, instances=4, processes=1)
+        seen = bench.Seen()
+        for seed in range(5):
+            bench.run_herd(herd, bench.RIVALS[3], seed, seen)
+        assert statistics.mean(seen.extra) <= 0.1
+        assert len(seen.took) == seen.calls, "somebody was left without an answer"
+
+
+def test_learned_looks_are_few_and_in_time(bench: Any) -> None:
+    # 429 at once: nothing but the schedule decides when the model is found to be there.
+    for load in (20.0, 90.0, 300.0):
+        herd = bench.Herd(load=load, instances=1, processes=1, hold=0.02, callers=1)
+        seen = bench.Seen()
+        bench.run_herd(herd, bench.RIVALS[4], 1, seen)
+        assert statistics.median(seen.firsts) <= 1.10
+        assert statistics.mean(seen.attempts) <= 5
+        unlearned = bench.Seen()
+        bench.run_herd(herd, bench.RIVALS[3], 1, unlearned)
+        assert statistics.median(unlearned.firsts) <= 1.30
+
+
+def test_processes_that_share_leases_share_a_load(bench: Any) -> None:
+    herd = bench.Herd(load=20.0, instances=4, processes=4)
+    alone, shared = bench.Seen(), bench.Seen()
+    for seed in range(3):
+        bench.run_herd(herd, bench.RIVALS[3], seed, alone)
+    bench.run_herd(herd, bench.RIVALS[5], 0, shared)
+    assert statistics.mean(alone.extra) >= 1
+    assert statistics.mean(shared.extra) == 0
+    assert len(shared.took) == shared.calls
+
+
+@pytest.mark.slow
+def test_a_fleet_that_starts_cold_recovers(bench: Any) -> None:
+    for hold, any_while_cold in ((59.9, False), (0.02, True)):
+        case = bench.Collapse(minutes=15, hold=hold, any_while_cold=any_while_cold)
+        success, p50, _, _ = bench.collapse(case, bench.RIVALS[3], 1)
+        assert success == "100%"
+        assert float(p50) < 1
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.floats(0, 30), st.floats(0.05, 60), st.integers(0, 3), st.booleans()), min_size=1, max_size=40
+    ),
+    st.sampled_from([0.02, 3.0, 59.9]),
+    st.integers(0, 1000),
+)
+def test_on_any_interleaving_everybody_ends_in_time_and_nothing_is_left(
+    bench_calls: list[tuple[float, float, int, bool]], hold: float, seed: int
+) -> None:
+    sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+    try:
+        simulated = importlib.import_module("simulated_endpoint")
+    finally:
+        sys.path.pop(0)
+    rng = random.Random(seed)
+    simulation = simulated.Simulation()
+    policy = FleetPolicy(memory_bytes=200 * MB, volume_bytes=1000 * MB, spill_outstanding=2)  # two models fit
+    times = simulated.Times(download=2.0, load=2.0, spread=0.5, hold=hold)
+    endpoint = simulated.SimulatedEndpoint(simulation, policy, 2, times, rng)
+    memory = Memory(ColdStart(slots=2), RetryPolicy())
+    process = Settings(timeouts=Timeouts(), retry=RetryPolicy(), clock=simulation, rng=rng, memory=memory)
+    outcomes: list[Any] = []
+
+    def come(deadline: float, model: int, cancel: bool) -> None:
+        request = InvokeRequest(endpoint="scoring", body=b"", target_model=f"m{model}")
+        steps = Attempts(process, request, began=simulation.now, deadline=deadline).run()
+        outcome = simulated.call(simulation, endpoint, steps)
+        outcomes.append((deadline, outcome))
+        if cancel:
+            simulation.after(deadline / 3, lambda: stop(steps, outcome))
+
+    def stop(steps: Any, outcome: Any) -> None:
+        if steps.gi_frame is not None:
+            outcome.cancelled = True
+            with pytest.raises(KeyboardInterrupt):
+                steps.throw(KeyboardInterrupt())
+
+    for at, deadline, model, cancel in bench_calls:
+        simulation.after(at, lambda d=deadline, m=model, c=cancel: come(d, m, c))
+    simulation.run(1000.0)
+    assert len(outcomes) == len(bench_calls)
+    for deadline, outcome in outcomes:
+        if not outcome.cancelled:
+            assert outcome.ended > outcome.began, "it never ended"
+            assert outcome.ended - outcome.began <= deadline + 0.1
+            assert outcome.error is None or isinstance(outcome.error, ModelNotReadyError)
+    assert len(memory.flights) == 0
+    assert memory.endpoint("scoring").slots.used == 0
