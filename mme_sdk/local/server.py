@@ -23,7 +23,7 @@ from mme_sdk.local.requests import RequestLog
 from mme_sdk.local.signing import SignatureCheck
 from mme_sdk.local.wire import ApiError, service_model
 
-__all__ = ["Server"]
+__all__ = ["Server", "decompressed"]
 
 _log = logging.getLogger(__name__)
 _BODY_LIMIT = 64 * 1024 * 1024  # what is read at most; the payload limit itself is hosting's
@@ -134,7 +134,7 @@ class Server:
         self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes, request_id: str
     ) -> tuple[web.Response, str]:
         signed = self._signatures.check(request.method, request.raw_path, headers, body)
-        spoken = protocol_of(headers, request.path, _decompressed(body, headers))
+        spoken = protocol_of(headers, request.path, decompressed(body, headers))
         prefix, name = spoken.target
         if spoken.scoped:
             prefix = signed.service
@@ -187,7 +187,12 @@ async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:
     return await request.read()
 
 
-def _decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
+def decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """A body as it was before `Content-Encoding: gzip`.
+
+    Raises:
+        ApiError: No gzip, or more than the host reads.
+    """
     if headers.get("content-encoding") != "gzip":
         return body
     try:

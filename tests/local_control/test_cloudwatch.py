@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from datetime import UTC, datetime, timedelta
 
 import boto3
@@ -9,7 +10,8 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.local.control.metrics import Metrics, Point
-from mme_sdk.local.wire import service_model
+from mme_sdk.local.server import decompressed
+from mme_sdk.local.wire import ApiError, service_model
 from mme_sdk.local.wire_query import parse_query
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
@@ -18,6 +20,8 @@ NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 @pytest.fixture(params=["json", "query", "smithy-rpc-v2-cbor"])
 def cloudwatch(plane, request, monkeypatch):
     """Clients that speak the protocols of the newest botocore, of 1.40, and of AWS's newest clients elsewhere."""
+    if request.param not in service_model("cloudwatch").metadata.get("protocols", ["query"]):
+        pytest.skip(f"this botocore does not speak {request.param} to CloudWatch")
     session = plane.session()
     if request.param != "json":
         loader = session._session.get_component("data_loader")
@@ -34,9 +38,7 @@ def cloudwatch(plane, request, monkeypatch):
 
         monkeypatch.setattr(loader, "load_service_model", older)
     client = session.client("cloudwatch", endpoint_url=plane.endpoint_url)
-    if client.meta.service_model.resolved_protocol != request.param:
-        client.close()
-        pytest.skip(f"this botocore does not speak {request.param} to CloudWatch")
+    assert client.meta.service_model.resolved_protocol == request.param
     yield client
     client.close()
 
@@ -81,6 +83,24 @@ def test_what_is_put_comes_back_as_statistics_and_percentiles(cloudwatch, name):
     assert cloudwatch.list_metrics(Namespace=name, Dimensions=[{"Name": "D", "Value": "2"}])["Metrics"] == []
 
 
+def test_a_large_request_comes_compressed(cloudwatch, name):
+    data = [{"MetricName": f"metric-{number:0100d}", "Timestamp": NOW, "Value": 1.0} for number in range(200)]
+    sent = []
+    cloudwatch.meta.events.register("before-send", lambda request, **_: sent.append(dict(request.headers)))
+    cloudwatch.put_metric_data(Namespace=name, MetricData=data)
+    assert sent[0]["Content-Encoding"] in ("gzip", b"gzip")
+    assert len(cloudwatch.list_metrics(Namespace=name)["Metrics"]) == 200
+
+
+def test_what_unpacks_to_too_much_or_is_no_gzip_is_refused():
+    zeros = gzip.compress(bytes(65 * 1024 * 1024))
+    for body, code in ((zeros, "RequestEntityTooLarge"), (b"no gzip", "SerializationException")):
+        with pytest.raises(ApiError) as caught:
+            decompressed(body, {"content-encoding": "gzip"})
+        assert caught.value.code == code
+    assert decompressed(b"plain", {}) == b"plain"
+
+
 def test_data_comes_in_pages_and_in_the_order_asked_for(cloudwatch, name):
     for minute in range(5):
         put(cloudwatch, name, Value=float(minute), Timestamp=NOW - timedelta(minutes=minute))
@@ -97,6 +117,13 @@ def test_refusals_carry_their_code(cloudwatch, name):
     with pytest.raises(ClientError) as caught:
         put(cloudwatch, "AWS/SageMaker", Value=1.0)
     assert caught.value.response["Error"]["Code"] == "InvalidParameterValue"
+    for wrong in ({}, {"Values": [1.0, 2.0], "Counts": [1.0]}):
+        with pytest.raises(ClientError):
+            put(cloudwatch, name, **wrong)
+    metric = {"Metric": {"Namespace": name, "MetricName": "M"}, "Period": 60, "Stat": "IQM"}
+    put(cloudwatch, name, Value=1.0, Dimensions=[])
+    with pytest.raises(ClientError, match="'IQM' is not supported"):
+        cloudwatch.get_metric_data(MetricDataQueries=[{"Id": "q", "MetricStat": metric}], **window())
     query = {"Id": "q", "Expression": "m1 + m2"}
     with pytest.raises(ClientError, match="Expressions in GetMetricData are not supported"):
         cloudwatch.get_metric_data(MetricDataQueries=[query], **window())

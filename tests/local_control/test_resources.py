@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from mme_sdk.local import Command, LocalSageMaker
@@ -185,6 +186,51 @@ def test_an_image_without_the_label_takes_no_multi_model_container(tmp_path, nam
         )
         make_model(sm, name, Image="plain", Mode="SingleModel")
         sm.close()
+
+
+@pytest.mark.parametrize(
+    ("containers", "text"),
+    [
+        ({}, "must specify a PrimaryContainer"),
+        ({"PrimaryContainer": {"Mode": "SingleModel"}}, "Image or a ModelPackageName"),
+        ({"PrimaryContainer": {"Image": "x", "Mode": "MultiModel"}}, "ModelDataUrl must be specified"),
+        (
+            {"PrimaryContainer": {"Image": "x", "MultiModelConfig": {}}},
+            "only be specified for a container in MultiModel",
+        ),
+        ({"Containers": [{"Image": "x", "Mode": "MultiModel", "ModelDataUrl": "s3://b/"}] * 2}, "only one container"),
+    ],
+)
+def test_models_that_sagemaker_refuses(sm, name, containers, text):
+    assert text in refused(sm.create_model, ModelName=name, ExecutionRoleArn=ROLE, **containers)[1]
+
+
+@pytest.mark.parametrize(
+    ("variant", "text"),
+    [
+        ({"InitialInstanceCount": 1}, "InstanceType must be specified"),
+        ({"InstanceType": "ml.m5.large"}, "InitialInstanceCount must be at least 1"),
+        (
+            {"ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}, "InstanceType": "ml.m5.large"},
+            "combined",
+        ),
+    ],
+)
+def test_variants_that_sagemaker_refuses(sm, name, variant, text):
+    make_model(sm, name, Mode="SingleModel")
+    variants = [{"VariantName": "A", "ModelName": name} | variant]
+    assert text in refused(sm.create_endpoint_config, EndpointConfigName=name, ProductionVariants=variants)[1]
+
+
+def test_a_bug_of_the_host_is_a_500_and_the_host_goes_on(plane, sm, name, monkeypatch, caplog):
+    monkeypatch.setattr(plane.hosting, "invoke", lambda invocation: 1 / 0)
+    runtime = plane.boto("sagemaker-runtime", config=Config(retries={"total_max_attempts": 1}))
+    code, _, status = refused(runtime.invoke_endpoint, EndpointName=name, Body=b"")
+    assert (code, status) == ("InternalFailure", 500)
+    assert "ZeroDivisionError" in caplog.text
+    monkeypatch.undo()
+    assert refused(runtime.invoke_endpoint, EndpointName=name, Body=b"")[2] == 400
+    runtime.close()
 
 
 def test_what_is_not_there_says_so_by_name(plane, sm):

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.autoscaling import DIMENSION, AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
-from mme_sdk.local.control.metrics import Metrics
+from mme_sdk.local.control.metrics import Metrics, Point
 from mme_sdk.local.control.scaler import Scaler, step_count, tracked_count
 from mme_sdk.local.control.schedules import Schedule
 from mme_sdk.local.store import Store
@@ -129,6 +129,37 @@ def test_a_busy_endpoint_is_scaled_at_the_next_look(world):
     world.resize = resize
     world.minutes(1, per_instance=190.0)
     assert world.count == 4
+
+
+def test_a_customized_metric_is_tracked_too(world):
+    custom = {"Namespace": "own", "MetricName": "Depth", "Statistic": "Average", "Dimensions": []}
+    tracking = {"TargetValue": 10.0, "CustomizedMetricSpecification": custom}
+    world.do("PutScalingPolicy", PolicyName="p", PolicyType="TargetTrackingScaling",
+             TargetTrackingScalingPolicyConfiguration=tracking)  # fmt: skip
+    for _ in range(3):
+        depth = Point()
+        depth.add(25.0)
+        world.metrics.put("own", "Depth", (), world.time.timestamp(), depth)
+        world.minutes(1, per_instance=None)
+    assert world.count == 5
+
+
+@pytest.mark.parametrize(
+    ("operation", "params", "text"),
+    [
+        ("RegisterScalableTarget", {"ResourceId": "table/x"}, "Unsupported resource ID"),
+        ("RegisterScalableTarget", {"ScalableDimension": "dynamodb:table:ReadCapacityUnits"}, "Only sagemaker:variant"),
+        ("RegisterScalableTarget", {"MinCapacity": 7}, "not above MaxCapacity"),
+        ("PutScalingPolicy", {"PolicyName": "p", "PolicyType": "PredictiveScaling"}, "PredictiveScaling"),
+        ("PutScalingPolicy", {"PolicyName": "p", "PolicyType": "TargetTrackingScaling"}, "is missing"),
+        ("PutScheduledAction", {"ScheduledActionName": "a"}, "Schedule is needed"),
+        ("DeleteScheduledAction", {"ScheduledActionName": "a"}, "No scheduled action found"),
+        ("DeleteScalingPolicy", {"PolicyName": "p"}, "No scaling policy found"),
+    ],
+)
+def test_refusals(world, operation, params, text):
+    with pytest.raises(ApiError, match=text):
+        world.do(operation, **params)
 
 
 def test_a_step_policy_acts_on_the_alarm_that_names_it(world):
