@@ -23,7 +23,7 @@ class SendFailure(Exception):
 
     def __init__(self, kind: Kind, cause: Exception) -> None:
         super().__init__(str(cause))
-        self.kind = kind
+        self.kind: Kind = kind
         self.cause = cause
 
 
@@ -78,18 +78,14 @@ class Replies:
         """The exception that botocore raises for it."""
         import botocore.exceptions as bc
 
-        match error.kind:
-            case "connect-timeout":
-                kind: Any = bc.ConnectTimeoutError
-            case "tls":
-                kind = bc.SSLError
-            case "connect":
-                kind = bc.EndpointConnectionError
-            case "closed":
-                kind = bc.ConnectionClosedError
-            case "read-timeout":
-                kind = bc.ReadTimeoutError
-        made: Exception = kind(endpoint_url=self._url, error=error.cause)
+        kinds: dict[Kind, Any] = {
+            "connect-timeout": bc.ConnectTimeoutError,
+            "tls": bc.SSLError,
+            "connect": bc.EndpointConnectionError,
+            "closed": bc.ConnectionClosedError,
+            "read-timeout": bc.ReadTimeoutError,
+        }
+        made: Exception = kinds[error.kind](endpoint_url=self._url, error=error.cause)
         made.__cause__ = error.cause
         return made
 
