@@ -88,6 +88,8 @@ class Aws:
         self._clients: dict[str, Any] = {}
         self._executor: ThreadPoolExecutor | None = None
         self._closed = False
+        self.shared: dict[Any, Any] = {}
+        """What objects over the same way to AWS have in common, such as a cache; put in with `setdefault`."""
 
     @property
     def session(self) -> boto3.Session:

@@ -44,9 +44,11 @@ class Registry:
             now=aws.clock.time,
         )
         self._verbs = Verbs(store)
-        self._resolver = Resolver(
+        resolver = Resolver(
             self._verbs.aliases, staleness=staleness, monotonic=aws.clock.monotonic, draw=aws.rng.random
         )
+        # One memory for all registries over a prefix, so that what one deletes no other of this client invokes.
+        self._resolver: Resolver = aws.shared.setdefault((Resolver, self.uri, key, staleness), resolver)
 
     @property
     def uri(self) -> str:

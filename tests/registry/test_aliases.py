@@ -232,6 +232,8 @@ def test_a_plain_target_is_checked_too(three: ModelRegistry, watched: ModelRegis
     three.delete("fraud", "v1")
     with pytest.raises(ModelNotFoundError, match="was deleted"):
         three.resolve("fraud/v1.tar.gz")  # at once in the process that deleted it
+    with pytest.raises(ModelNotFoundError, match="was deleted"):
+        ModelRegistry(three._aws, three.uri).resolve("fraud/v1.tar.gz")  # also through another registry of that client
     clock.now += 4.1
     with pytest.raises(ModelNotFoundError, match="was deleted"):
         watched.resolve("fraud/v1.tar.gz")
