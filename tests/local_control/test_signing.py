@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import boto3
 import pytest
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
@@ -73,6 +75,24 @@ def test_anything_else_is_403(change, code, monkeypatch):
     with pytest.raises(ApiError) as caught:
         CHECK.check(method, path, headers | change, body)
     assert (caught.value.status, caught.value.code) == (403, code)
+
+
+def test_a_hash_that_is_signed_but_not_of_the_body_is_403(monkeypatch):
+    digest = hashlib.sha256(b"payload").hexdigest()
+    headers = signed(monkeypatch=monkeypatch, **{"X-Amz-Content-SHA256": digest})
+    assert CHECK.check("POST", PATH, headers, b"payload")
+    with pytest.raises(ApiError, match="does not match the body"):
+        CHECK.check("POST", PATH, headers, b"another")
+
+
+def test_a_host_that_is_not_signed_is_403(monkeypatch):
+    def only_the_date(_, request):
+        return HTTPHeaders.from_pairs([("x-amz-date", request.headers["X-Amz-Date"])])
+
+    monkeypatch.setattr(SigV4Auth, "headers_to_sign", only_the_date)
+    headers = signed(monkeypatch=monkeypatch)
+    with pytest.raises(ApiError, match="Signed headers are missing: host"):
+        CHECK.check("POST", PATH, headers, b"payload")
 
 
 def test_four_minutes_off_is_fine(monkeypatch):

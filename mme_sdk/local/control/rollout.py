@@ -105,7 +105,6 @@ def gate(
                 await sleep(min(left, 0.25))
                 left -= 0.25
                 check()
-        check()
 
     async def move_in_time(send: Callable[[float], None]) -> None:
         try:
