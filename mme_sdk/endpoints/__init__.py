@@ -1,5 +1,6 @@
 """Endpoints in both hosting modes: declared once, created whole or not at all, never orphaned."""
 
+from mme_sdk.endpoints import images, policies
 from mme_sdk.endpoints.applying import Plan
 from mme_sdk.endpoints.async_handle import AsyncEndpoint
 from mme_sdk.endpoints.async_rooms import AsyncEndpoints
@@ -50,4 +51,6 @@ __all__ = [
     "Variant",
     "VariantDescription",
     "Vpc",
+    "images",
+    "policies",
 ]

@@ -13,9 +13,9 @@ from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.making import Made, remove
 from mme_sdk.endpoints.requests import is_derived_name, stem
 from mme_sdk.endpoints.waiting import ProgressCallback, until_gone
-from mme_sdk.errors import ConflictError, NotFoundError, WaitTimeoutError
+from mme_sdk.errors import AccessDeniedError, ConflictError, NotFoundError, WaitTimeoutError
 
-__all__ = ["Deletion", "delete", "owned", "survey"]
+__all__ = ["Deletion", "delete", "owned", "owned_if_allowed", "survey"]
 
 
 @attrs.frozen(kw_only=True)
@@ -63,12 +63,28 @@ def owned(endpoint: str) -> Flow[tuple[Made, ...]]:
     )
 
 
+def owned_if_allowed(endpoint: str, seen: EndpointDescription | None) -> Flow[tuple[tuple[Made, ...], str | None]]:
+    """`owned`, or what the endpoint uses of it now, and why not more, where the caller may not list."""
+    try:
+        return (yield from owned(endpoint)), None
+    except AccessDeniedError as error:
+        note = f"configurations and models could not be listed, earlier ones may be left: {error.message}"
+    name = None if seen is None else seen.config_name
+    if name is None or not is_derived_name(endpoint, name):
+        return (), note
+    config = yield from absent_ok(sagemaker("describe_endpoint_config", endpoint, EndpointConfigName=name))
+    models = dict.fromkeys(one.get("ModelName", "") for one in (config or {}).get("ProductionVariants", []))
+    mine = [Made("model", one) for one in models if is_derived_name(endpoint, one)]
+    return (Made("config", name), *mine), note
+
+
 def survey(endpoint: str) -> Flow[tuple[Deletion, EndpointDescription | None]]:
     """What a delete would do."""
     seen = yield from look_if_there(endpoint)
-    mine = yield from owned(endpoint)
+    mine, unlisted = yield from owned_if_allowed(endpoint, seen)
+    notes = [] if unlisted is None else [unlisted]
     if seen is None:
-        return Deletion(endpoint=endpoint, removed=mine, dry_run=True), None
+        return Deletion(endpoint=endpoint, removed=mine, notes=tuple(notes), dry_run=True), None
     kept: list[Made] = []
     if seen.config_name and Made("config", seen.config_name) not in mine:
         config = yield from absent_ok(
@@ -85,7 +101,7 @@ def survey(endpoint: str) -> Flow[tuple[Deletion, EndpointDescription | None]]:
         removed=(Made("endpoint", endpoint), *(one for one in mine if one not in kept)),
         detached=tuple(attached),
         kept=tuple(kept),
-        notes=() if trouble is None else (trouble,),
+        notes=tuple(notes if trouble is None else [*notes, trouble]),
         dry_run=True,
     )
     return deletion, seen

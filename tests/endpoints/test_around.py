@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from mme_sdk.aws import Aws, Call
-from mme_sdk.endpoints import AsyncEndpoints, Autoscaling, Endpoints, policies
+from mme_sdk.endpoints import AsyncEndpoints, Autoscaling, DataCapture, Endpoints, Rolling, policies
 from mme_sdk.endpoints.reading import spec_of_config
 from mme_sdk.errors import (
     AccessDeniedError,
@@ -19,6 +19,7 @@ from mme_sdk.errors import (
     MMEError,
     ModelNotFoundError,
 )
+from mme_sdk.local import Fault
 from mme_sdk.shapes import ModelVersion
 
 from .conftest import bound
@@ -131,6 +132,57 @@ class Telling(Aws):
         if isinstance(answer, MMEError):
             raise answer
         return answer
+
+
+LISTS = {"kind": "error", "code": "AccessDeniedException", "status": 400, "message": "no lists for you"}
+
+
+def test_who_may_not_list_deletes_what_is_in_use_and_is_told_of_the_rest(room, aws, plane, name):
+    room.apply(multi(name), timeout=20)
+    plane.faults.add(Fault(operation="ListEndpointConfigs", **LISTS))
+    done = room.delete(name, timeout=20)
+    assert [one.kind for one in done.removed] == ["endpoint", "config", "model"]
+    assert "earlier ones may be left" in str(done)
+    plane.faults.clear()
+    assert resources(aws) == NOTHING
+
+
+def test_who_may_not_tidy_up_updates_all_the_same(room, plane, name, caplog):
+    room.apply(multi(name), timeout=20)
+    plane.faults.add(Fault(operation="ListModels", **LISTS))
+    changed = multi(name, environment={"A": "1"})
+    assert room.apply(changed, timeout=20).describe().config_name == changed.to_requests().config_name
+    assert f"earlier configurations of endpoint {name} were not removed" in caplog.text
+
+
+class Spying(Aws):
+    """Remembers the requests of an operation."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.seen: list[dict[str, Any]] = []
+
+    def send(self, call: Call) -> Any:
+        if call.operation == "update_endpoint":
+            self.seen.append(call.params)
+        return super().send(call)
+
+
+def test_an_update_keeps_what_it_must_and_no_more(plane, aws, name):
+    way = bound(plane, Spying)
+    room = Endpoints(way, NoInvoker())
+    capture = DataCapture(destination="s3://ml-models/captured/")
+    room.apply(single(name), timeout=20)
+    room.apply(single(name, environment={"A": "1"}), timeout=20)
+    room.apply(single(name, environment={"A": "1"}, data_capture=capture, instance_count=3), timeout=20)
+    room.apply(single(name, data_capture=capture, instance_count=3), deployment=Rolling(batch=20), timeout=20)
+    assert [one["RetainAllVariantProperties"] for one in way.seen] == [True] * 3
+    excluded = [one.get("ExcludeRetainedVariantProperties") for one in way.seen]
+    assert excluded == [None, [{"VariantPropertyType": "DataCaptureConfig"}], None]
+    assert [sorted(one.get("DeploymentConfig", {})) for one in way.seen] == [[], [], ["RollingUpdatePolicy"]]
+    # The count was said anew together with a new fleet: it is kept over the switch, then changed.
+    assert room.describe(name).variants[0].desired_count == 3
+    way.close()
 
 
 class Mixed(Aws):
