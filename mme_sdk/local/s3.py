@@ -19,6 +19,7 @@ from mme_sdk.protocols import Clock
 
 __all__ = ["S3Server"]
 
+_PORT_TAKEN = ("address already in use", "Port allocation failed")
 _SERVERS = ("s3", "master", "volume", "filer", "admin")
 _SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts its unix sockets, whatever TMPDIR says
 
@@ -93,7 +94,7 @@ class S3Server:
                 self.wait_ready()
             except ConfigurationError:
                 self.stop()
-                if last or "address already in use" not in self._tail(4000):
+                if last or not any(sign in self._tail(4000) for sign in _PORT_TAKEN):
                     raise
                 self._wanted_port = self._given_port
             except BaseException:
