@@ -13,7 +13,7 @@ import pytest
 from mme_sdk.local.containers import Command
 from mme_sdk.local.contracts import ContainerPlan, Deployment, HostingError
 
-from .harness import ECHO, Bench, error
+from .harness import BARE, ECHO, Bench, error
 
 Hosted = Callable[..., None]
 
@@ -138,6 +138,20 @@ def test_scaling_out_and_in_loses_no_request(hosted: Hosted) -> None:
         assert {answer.status for answer in answers} == {200}
 
     hosted(scenario)
+
+
+def test_scaling_out_that_fails_leaves_what_served(hosted: Hosted) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.upload("models/a.tar.gz")
+        await bench.deploy(image="few", environment={"ALLOWED": "2", "COUNT": str(bench.folder / "count")})
+        with pytest.raises(HostingError, match="did not pass the ping health check"):
+            await bench.hosting.scale("e", "AllTraffic", 4)
+        assert list(bench.hosting.variant("e", "AllTraffic").instances) == ["i-0001"]
+        assert (await bench.invoke("a.tar.gz")).status == 200
+
+    # Only so many may start: mkdir is atomic.
+    start = 'for i in $(seq $ALLOWED); do mkdir "$COUNT.$i" 2>/dev/null && exec "$@"; done; exit 1'
+    hosted(scenario, images={"few": Command(["sh", "-c", start, "sh", *BARE.argv])})
 
 
 def test_a_serial_pipeline_passes_each_answer_on(hosted: Hosted) -> None:

@@ -72,7 +72,7 @@ class MultiModelVariant(Variant):
             shared.rng,
         )
         self._requests = 0
-        self._waiting: dict[str, asyncio.Future[Run | Fail]] = {}
+        self._waiting: dict[str, asyncio.Future[tuple[Run | Fail, int]]] = {}
         self._footprints: dict[str, Footprint] = {}
         self._holders: dict[str, set[str]] = {}  # model -> instances that have its files, or are about to
         self._epochs: dict[str, int] = {}  # instance -> how often its container ended
@@ -178,7 +178,7 @@ class MultiModelVariant(Variant):
             if not waiting.done():
                 async with asyncio.timeout_at(deadline):
                     await waiting
-            outcome = waiting.result()
+            outcome, epoch = waiting.result()
         except TimeoutError:
             raise Refusal(
                 code="ModelNotReadyException",
@@ -187,7 +187,9 @@ class MultiModelVariant(Variant):
         finally:
             del self._waiting[request]
         if isinstance(outcome, Run):
-            return outcome
+            # Between the command and this line the container may have ended, and the model with it.
+            instance = self.instances.get(outcome.instance)
+            return None if instance is None or self._is_over(instance, epoch) else outcome
         if said is not None or (outcome.reason == "instance_lost" and not outcome.ran):
             return None
         raise self._refusal(outcome)
@@ -250,7 +252,8 @@ class MultiModelVariant(Variant):
                 case Run() | Fail():
                     waiting = self._waiting.get(command.request_id)
                     if waiting is not None and not waiting.done():
-                        waiting.set_result(command)
+                        epoch = self._epochs[command.instance] if isinstance(command, Run) else 0
+                        waiting.set_result((command, epoch))
                 case Download():
                     self._holders.setdefault(command.model, set()).add(command.instance)
                     self.shared.spawn(self._download(self.instances[command.instance], command.model))

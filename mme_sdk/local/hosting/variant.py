@@ -164,14 +164,16 @@ class Variant(abc.ABC):
         """Add or remove instances.
 
         Raises:
-            HostingError: A new one did not come up; the others serve on.
+            HostingError: A new one did not come up; those that served before serve on.
         """
         serving = [name for name in self.instances if name not in self.draining]
         if count > len(serving):
+            before = set(self.instances)
             results = await asyncio.gather(*(self._add() for _ in range(count - len(serving))), return_exceptions=True)
-            for result in results:
-                if isinstance(result, BaseException):
-                    raise result
+            failures = [result for result in results if isinstance(result, BaseException)]
+            if failures:
+                await asyncio.gather(*(self.lose(one) for name, one in self.instances.items() if name not in before))
+                raise failures[0]
         # The newest go: the oldest have the warmest caches.
         await asyncio.gather(*(self._retire(self.instances[name]) for name in serving[count:]))
 
