@@ -328,3 +328,20 @@ def test_nothing_of_this_is_imported_before_the_first_call() -> None:
     )
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.strip() == "[]"
+
+
+def test_closing_while_it_is_chosen(server: LoopbackServer) -> None:
+    aws = aws_at(server.url)
+    transport = make_transport(aws)
+    choose = transport._choose
+
+    def closed_meanwhile() -> Any:
+        made = choose()
+        transport.close()
+        return made
+
+    transport._choose = closed_meanwhile
+    with pytest.raises(ClosedError):
+        transport.send(REQUEST, **TIMES)
+    assert server.connections == 0
+    aws.close()

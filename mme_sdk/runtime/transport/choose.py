@@ -66,7 +66,7 @@ class ChosenTransport:
         with _LOCK:
             if self._inner is None:
                 self._inner, self.name, self.reason = made, made.name, made.reason
-        if self._inner is not made:
+        if self._inner is not made or self._closed:
             made.close()
         return self._inner
 
@@ -108,7 +108,7 @@ class AsyncChosenTransport:
         with _LOCK:
             if self._inner is None:
                 self._inner, self.name, self.reason = made, made.name, made.reason
-        if self._inner is not made:
+        if self._inner is not made or self._closed:
             await made.close()
         return self._inner
 
