@@ -106,6 +106,11 @@ class S3Server:
 
     def spawn(self) -> None:
         """Start the process, without waiting; on Linux it dies with the calling thread."""
+        if "," in str(self.data_dir):
+            raise ConfigurationError(
+                f"SeaweedFS cannot keep data in {self.data_dir}: it reads the comma as two folders",
+                hint="choose another data_dir (--data-dir)",
+            )
         weed = _program()
         (self.data_dir / "log").mkdir(parents=True, exist_ok=True)
         left_behind = children.reap_recorded(self._record)

@@ -71,6 +71,11 @@ def test_a_taken_port_names_the_fix(tmp_path):
             server(tmp_path, port=taken.getsockname()[1]).start()
 
 
+def test_a_folder_with_a_comma_is_refused(tmp_path):
+    with pytest.raises(ConfigurationError, match="comma"):
+        server(tmp_path / "a,b").start()
+
+
 def test_a_program_that_ends_at_once_is_reported_with_its_words(tmp_path):
     (tmp_path / "filerldb2").write_text("in the way of the folder that SeaweedFS wants")
     s3 = server(tmp_path, start_timeout=20)
