@@ -113,7 +113,7 @@ class AsyncEndpoints:
         """Turn a single-model endpoint into a multi-model one; see `Endpoints.to_multi_model`."""
         flow = flows.to_multi_model(
             name,
-            models if isinstance(models, str) else models.uri,
+            check.address("models", models),
             target_model=target_model,
             instance_type=instance_type,
             deployment=deployment,

@@ -30,9 +30,16 @@ def unless_empty(value: Any) -> str:
     return repr(value) if value else "…"
 
 
-def strings(value: Mapping[str, Any]) -> dict[str, str]:
-    """A copy with every value as text, as environments and tags want it."""
-    return {key: item if isinstance(item, str) else str(item) for key, item in dict(value).items()}
+def strings(value: Any) -> Any:
+    """A copy with every value as text, as environments and tags want it; what is no mapping is for the validator."""
+    if not isinstance(value, Mapping):
+        return value
+    return {key: item if isinstance(item, str) else str(item) for key, item in value.items()}
+
+
+def copied(value: Any) -> Any:
+    """A copy of a mapping; anything else as it is, for the validator to refuse."""
+    return dict(value) if isinstance(value, Mapping) else value
 
 
 def sequence(value: Any) -> tuple[Any, ...]:
@@ -119,6 +126,28 @@ def not_negative(_: Any, attribute: Any, value: Any) -> None:
         raise InvalidInputError(f"{attribute.name}: a number of 0 or more, not {value!r}")
 
 
+def mapping(_: Any, attribute: Any, value: Any) -> None:
+    """Members by name, as the API names them."""
+    members(attribute.name, value)
+
+
+def members(field: str, value: Any) -> None:
+    """Refuse what is no mapping of names; the value itself is not shown."""
+    if not isinstance(value, Mapping):
+        raise InvalidInputError(f"{field}: wants a mapping, not {type(value).__name__}")
+    for key in value:
+        if not isinstance(key, str):
+            raise InvalidInputError(f"{field}: {key!r} is no name")
+
+
+def address(field: str, where: Any) -> str:
+    """An address, or that of something that has one."""
+    found = where if isinstance(where, str) else getattr(where, "uri", None)
+    if not isinstance(found, str):
+        raise InvalidInputError(f"{field}: wants an S3 address, or something that has one, not {where!r}")
+    return found
+
+
 def resource_name(_: Any, attribute: Any, value: Any) -> None:
     """A SageMaker resource name."""
     named(attribute.name, value)
@@ -166,6 +195,7 @@ def ids(least: int, most: int, prefix: str) -> Validator:
 
 def environment(_: Any, attribute: Any, value: Mapping[str, str]) -> None:
     """A container's environment variables; the refusals do not show the values."""
+    members(attribute.name, value)
     if len(value) > 100:
         raise InvalidInputError(f"{attribute.name}: at most 100 variables, not {len(value)}")
     for key, item in value.items():
@@ -177,6 +207,7 @@ def environment(_: Any, attribute: Any, value: Mapping[str, str]) -> None:
 
 def tags(_: Any, attribute: Any, value: Mapping[str, str]) -> None:
     """Resource tags."""
+    members(attribute.name, value)
     if len(value) > 50:
         raise InvalidInputError(f"{attribute.name}: at most 50 tags, not {len(value)}")
     for key, item in value.items():

@@ -39,7 +39,9 @@ class Container:
     )
     hostname: str | None = attrs.field(default=None, validator=check.optional(check.resource_name))
     model_cache: bool = True
-    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=dict, hash=False, repr=check.unless_empty)
+    extra: Mapping[str, Any] = attrs.field(
+        factory=dict, converter=check.copied, hash=False, repr=check.unless_empty, validator=check.mapping
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.mode not in ("SingleModel", "MultiModel"):
@@ -87,7 +89,9 @@ class Schedule:
     when: str = attrs.field(validator=check.text(1600, r"(?:cron|rate|at)\(.+\)", "cron(…), rate(…) or at(…)"))
     min: int | None = attrs.field(default=None, validator=check.optional(check.whole(0, 10_000)))
     max: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 10_000)))
-    timezone: str | None = None
+    timezone: str | None = attrs.field(
+        default=None, validator=check.optional(check.text(1600, r"[\w+\-/]+", "a time zone's name"))
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.min is None and self.max is None:
@@ -281,7 +285,9 @@ class Variant:
     volume_gb: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 512)))
     download_timeout: int | None = attrs.field(default=None, validator=check.optional(check.whole(60, 3600)))
     startup_timeout: int | None = attrs.field(default=None, validator=check.optional(check.whole(60, 3600)))
-    extra: Mapping[str, Any] = attrs.field(factory=dict, converter=dict, hash=False, repr=check.unless_empty)
+    extra: Mapping[str, Any] = attrs.field(
+        factory=dict, converter=check.copied, hash=False, repr=check.unless_empty, validator=check.mapping
+    )
 
     def __attrs_post_init__(self) -> None:
         check.each("containers", self.containers, Container)
@@ -313,7 +319,7 @@ class Variant:
         kind = self.instance_type
         if kind is None:
             raise InvalidInputError("instance_type: give one, such as 'ml.m5.xlarge', or serverless=…")
-        if not instances.INSTANCE_TYPE.fullmatch(kind):
+        if not isinstance(kind, str) or not instances.INSTANCE_TYPE.fullmatch(kind):
             raise InvalidInputError(f"instance_type: {kind!r} is no hosting type; they look like 'ml.m5.xlarge'")
         if self.mode == "MultiModel" and not instances.serves_multi_model(kind):
             raise InvalidInputError(

@@ -211,7 +211,7 @@ class Endpoints:
         """
         flow = flows.to_multi_model(
             name,
-            models if isinstance(models, str) else models.uri,
+            check.address("models", models),
             target_model=target_model,
             instance_type=instance_type,
             deployment=deployment,

@@ -90,8 +90,12 @@ class EndpointSpec:
     async_inference: AsyncInference | None = attrs.field(
         default=None, validator=check.optional(check.a(AsyncInference))
     )
-    explainer: Mapping[str, Any] | None = attrs.field(default=None, hash=False)
-    extra: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, hash=False)
+    explainer: Mapping[str, Any] | None = attrs.field(
+        default=None, converter=check.copied, hash=False, validator=check.optional(check.mapping)
+    )
+    extra: Mapping[str, Mapping[str, Any]] = attrs.field(
+        factory=dict, converter=check.copied, hash=False, validator=check.mapping
+    )
 
     def __attrs_post_init__(self) -> None:
         check.is_bool("network_isolation", self.network_isolation)
@@ -107,6 +111,8 @@ class EndpointSpec:
                 f"extra: {unknown[0]!r} is none of {', '.join(sorted(_EXTRA))}",
                 hint="members of a container or a variant go into that part's own extra",
             )
+        for operation, more in self.extra.items():
+            check.members(f"extra.{operation}", more)
         self._check_modes()
         for variant in self.variants:
             kind = variant.instance_type
@@ -242,13 +248,13 @@ class EndpointSpec:
         container = Container(
             image=image,
             mode="MultiModel",
-            model_data=_uri(models),
+            model_data=check.address("models", models),
             environment=environment or {},
             model_cache=model_cache,
         )
         only = Variant(
             name=variant,
-            containers=(*before, container, *after),
+            containers=(*check.sequence(before), container, *check.sequence(after)),
             instance_type=instance_type,
             instance_count=instance_count,
             autoscaling=autoscaling,
@@ -306,11 +312,13 @@ class EndpointSpec:
             InvalidInputError: A field breaks a rule; the message names both.
         """
         container = Container(
-            image=image, model_data=None if artifact is None else _uri(artifact), environment=environment or {}
+            image=image,
+            model_data=None if artifact is None else check.address("artifact", artifact),
+            environment=environment or {},
         )
         only = Variant(
             name=variant,
-            containers=(*before, container, *after),
+            containers=(*check.sequence(before), container, *check.sequence(after)),
             instance_type=instance_type,
             instance_count=instance_count,
             serverless=serverless,
@@ -320,7 +328,3 @@ class EndpointSpec:
             startup_timeout=startup_timeout,
         )
         return cls(name=name, variants=(only,), role=role, **options)
-
-
-def _uri(where: str | HasUri) -> str:
-    return where if isinstance(where, str) else where.uri

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 
 import attrs
@@ -13,6 +14,7 @@ from mme_sdk.endpoints import (
     BlueGreen,
     Container,
     DataCapture,
+    EndpointSpec,
     Rolling,
     Schedule,
     Serverless,
@@ -188,3 +190,67 @@ def test_modes_and_addresses_of_pipelines():
     assert single("a", artifact=None).model_data is None
     assert single("a").mode == "SingleModel"
     assert spec.role == ROLE
+
+
+JUNK = [
+    None,
+    0,
+    -1,
+    1.5,
+    True,
+    "",
+    "x",
+    "s3://b-b/x/",
+    b"x",
+    [],
+    {},
+    [1],
+    {"a": 1},
+    {1: 2},
+    float("nan"),
+    object(),
+    ("A",),
+]
+SOUND = {
+    Container: {"image": IMAGE, "mode": "MultiModel", "model_data": PREFIX},
+    Schedule: {"name": "x", "when": "rate(1 day)", "min": 1},
+    Autoscaling: {"min": 1, "max": 2},
+    Serverless: {},
+    Vpc: {"subnets": "subnet-1", "security_groups": "sg-1"},
+    DataCapture: {"destination": PREFIX},
+    AsyncInference: {"output": PREFIX},
+    Variant: {"containers": pipeline("MultiModel"), "instance_type": "ml.m5.large"},
+    BlueGreen: {},
+    Rolling: {},
+    EndpointSpec: {"name": "a", "role": ROLE, "variants": multi("a").variants},
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [(kind, field.name) for kind in SOUND for field in attrs.fields(kind)],
+    ids=lambda one: getattr(one, "__name__", one),
+)
+def test_junk_is_refused_as_such_or_makes_requests(kind, field):
+    for junk in JUNK:
+        said = None
+        try:
+            made = kind(**(SOUND[kind] | {field: junk}))
+            if kind is EndpointSpec:
+                made.to_requests()
+            elif kind is Variant:
+                attrs.evolve(multi("a"), variants=(made,)).to_requests()
+            repr(made)
+        except InvalidInputError as error:
+            said = error.message
+        assert said is None or field in said
+
+
+@pytest.mark.parametrize(
+    "field", ["models", "image", "name", "role", "instance_type", "environment", "before", "variant", "extra", "tags"]
+)
+def test_junk_in_the_short_form_is_refused_too(field):
+    words = {"name": "a", "models": PREFIX, "image": IMAGE, "role": ROLE, "instance_type": "ml.m5.large"}
+    for junk in JUNK:
+        with contextlib.suppress(InvalidInputError):
+            EndpointSpec.multi_model(**(words | {field: junk})).to_requests()
