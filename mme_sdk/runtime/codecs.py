@@ -39,11 +39,11 @@ class Codec(Protocol):
         """Whether a payload is encoded with this codec where the caller names no content type."""
         ...
 
-    def encode(self, data: Any) -> bytes:
-        """Bytes of a payload; raises ValueError or TypeError where that cannot be."""
+    def encode(self, data: Any) -> tuple[bytes, str]:
+        """Bytes of a payload and their whole media type; raises ValueError or TypeError where that cannot be."""
         ...
 
-    def decode(self, body: bytes) -> Any:
+    def decode(self, body: bytes, content_type: str) -> Any:
         """Value of an answer; raises ValueError where it is none."""
         ...
 
@@ -93,7 +93,8 @@ class Codecs:
         kind = None if content_type is None else _kind(content_type)
         codec = self._by_type.get(kind) if kind else next((c for c in self._extra if c.accepts(data)), None)
         if codec is not None and not isinstance(data, (bytes, bytearray, memoryview, str)):
-            return codec.encode(data), content_type or codec.media_type
+            body, media_type = codec.encode(data)
+            return body, media_type if content_type is None or _kind(content_type) == content_type else content_type
         if isinstance(data, (bytearray, memoryview)):
             return bytes(data), content_type or OCTETS
         if isinstance(data, str):
@@ -143,9 +144,9 @@ class Codecs:
             if response_type is str:
                 return body.decode()
             if response_type is None:
-                return self._by_type[kind].decode(body)
+                return self._by_type[kind].decode(body, content_type)
             if hasattr(response_type, "decode") and hasattr(response_type, "media_type"):
-                return response_type.decode(body)
+                return response_type.decode(body, content_type)
             if _is_class(response_type, "numpy", "ndarray"):
                 return _decode_array(body, kind)
             if _is_class(response_type, "pandas", "DataFrame"):

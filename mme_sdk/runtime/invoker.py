@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
 from mme_sdk.runtime.codecs import Codecs
 from mme_sdk.runtime.hooks import Hook
-from mme_sdk.runtime.invocations import PAYLOAD_LIMIT, Invocations
-from mme_sdk.runtime.many import ItemResult, ManySettings, run_many, run_many_async
+from mme_sdk.runtime.invocations import PAYLOAD_LIMIT
 from mme_sdk.runtime.memory import Memory
+from mme_sdk.runtime.several import AsyncSeveral, Several
 from mme_sdk.runtime.single import AsyncSingleModel, SingleModel
 from mme_sdk.runtime.steps import Ticket, drive, drive_async, wait_in_thread, wait_on_loop
-from mme_sdk.runtime.warm import WarmReport, keep_warm_advice, refuse_loss, report_of, warm_order
 from mme_sdk.runtime.wire import AsyncTransport, Transport
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
 
 __all__ = ["AsyncRuntimeInvoker", "RuntimeInvoker"]
 
-T = TypeVar("T")
 
-
-class RuntimeInvoker(SingleModel, Invocations):
+class RuntimeInvoker(Several, SingleModel):
     """Invokes models, and treats a cold start as normal. Safe to share between threads.
 
     Args:
@@ -138,133 +134,13 @@ class RuntimeInvoker(SingleModel, Invocations):
         )
         return drive(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
 
-    def invoke_many(
-        self,
-        endpoint: str,
-        items: Iterable[T],
-        *,
-        model_of: Callable[[T], str | ModelVersion | None] = lambda _: None,
-        data_of: Callable[[T], Any] | None = None,
-        settings: ManySettings | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        **options: Any,
-    ) -> Iterator[ItemResult[T]]:
-        """Invoke for each item of any iterable, even an endless one.
-
-        Items of one model are worked on together, so that a small cache is not thrashed, and models take turns.
-
-        Args:
-            endpoint: The endpoint's name.
-            items: The payloads; read only as far as there is room for them.
-            model_of: The target model of an item.
-            data_of: The payload of an item; the item itself where None.
-            settings: How many at a time, how many models at a time, and in which order results come.
-            checkpoint: Text file of the items that were answered and dealt with; run again with it, only the others are
-                invoked. An item whose result was being dealt with when the process ended comes again.
-            progress: Told after each result: how many so far, and how many of them failed.
-            options: Any other argument of `invoke`; `deadline` is that of each item.
-
-        Yields:
-            One result an item, with its answer or its error.
-
-        Raises:
-            InvalidInputError: The checkpoint cannot be used.
-        """
-
-        def call(item: T, model: str | ModelVersion | None) -> Reply[Any]:
-            return self.invoke(endpoint, item if data_of is None else data_of(item), model=model, **options)
-
-        return run_many(
-            call,
-            items,
-            model_of=model_of,
-            settings=settings or ManySettings(),
-            checkpoint=checkpoint,
-            progress=progress,
-        )
-
-    def warm(
-        self,
-        endpoint: str,
-        models: Iterable[str | ModelVersion],
-        *,
-        expected: Mapping[str, float] | None = None,
-        capacity: int | None = None,
-        at_a_time: int | None = None,
-        payload: Any = b"{}",
-        content_type: str = "application/json",
-        progress: Callable[[int, int], None] | None = None,
-        **options: Any,
-    ) -> WarmReport:
-        """Load models before they are called, those first that save most waiting for their size.
-
-        Args:
-            endpoint: The endpoint's name.
-            models: The models.
-            expected: Calls per second by model name or target model; all alike where None.
-            capacity: Bytes of models that the endpoint holds in memory; those that do not fit are left out.
-            at_a_time: Loads at a time; the cold slots of the endpoint where None.
-            payload: What to send; a model that refuses it is loaded all the same.
-            content_type: Media type of the payload.
-            progress: Told after each model: how many so far, and how many of them failed.
-            options: Any other argument of `invoke`; `deadline` is that of each model.
-
-        Returns:
-            What was loaded, how long it took, what failed and what did not fit.
-        """
-        chosen, left = warm_order(models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity)
-        results = self.invoke_many(
-            endpoint,
-            chosen,
-            model_of=lambda model: model,
-            data_of=lambda _: payload,
-            settings=self._one_each(endpoint, at_a_time),
-            progress=progress,
-            content_type=content_type,
-            **options,
-        )
-        return report_of(results, left)
-
-    def keep_warm(
-        self,
-        endpoint: str,
-        models: Sequence[str],
-        *,
-        rates: Mapping[str, float],
-        sizes: Mapping[str, int],
-        capacity: int,
-        bound_by_slo: bool = False,
-        **options: Any,
-    ) -> WarmReport:
-        """Call models once so that they stay in memory; to be done again and again by a scheduler of yours.
-
-        Args:
-            endpoint: The endpoint's name.
-            models: The models to keep.
-            rates: Calls per second of each model of the endpoint, by target model.
-            sizes: Bytes of each in memory.
-            capacity: Bytes of models that an instance's memory holds.
-            bound_by_slo: Do it for these models' sake, even where more calls of others become cold.
-            options: Any other argument of `warm`.
-
-        Returns:
-            What was loaded.
-
-        Raises:
-            InvalidInputError: It is a net loss; the message says by how much.
-        """
-        if not bound_by_slo:
-            refuse_loss(keep_warm_advice(rates, sizes, capacity=capacity, keep=models))
-        return self.warm(endpoint, models, **options)
-
     def close(self) -> None:
         """Close the transport; calls fail afterwards."""
         self._closed = True
         self._transport.close()
 
 
-class AsyncRuntimeInvoker(AsyncSingleModel, Invocations):
+class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
     """`RuntimeInvoker`, awaited; the decisions are the same code.
 
     Args:
@@ -346,75 +222,6 @@ class AsyncRuntimeInvoker(AsyncSingleModel, Invocations):
             prefix=prefix,
         )
         return await drive_async(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
-
-    def invoke_many(
-        self,
-        endpoint: str,
-        items: Iterable[T] | AsyncIterable[T],
-        *,
-        model_of: Callable[[T], str | ModelVersion | None] = lambda _: None,
-        data_of: Callable[[T], Any] | None = None,
-        settings: ManySettings | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        **options: Any,
-    ) -> AsyncIterator[ItemResult[T]]:
-        """Invoke for each item of any iterable, asynchronous ones included; see `RuntimeInvoker.invoke_many`."""
-
-        def call(item: T, model: str | ModelVersion | None) -> Awaitable[Reply[Any]]:
-            return self.invoke(endpoint, item if data_of is None else data_of(item), model=model, **options)
-
-        return run_many_async(
-            call,
-            items,
-            model_of=model_of,
-            settings=settings or ManySettings(),
-            checkpoint=checkpoint,
-            progress=progress,
-        )
-
-    async def warm(
-        self,
-        endpoint: str,
-        models: Iterable[str | ModelVersion],
-        *,
-        expected: Mapping[str, float] | None = None,
-        capacity: int | None = None,
-        at_a_time: int | None = None,
-        payload: Any = b"{}",
-        content_type: str = "application/json",
-        progress: Callable[[int, int], None] | None = None,
-        **options: Any,
-    ) -> WarmReport:
-        """Load models before they are called; see `RuntimeInvoker.warm`."""
-        chosen, left = warm_order(models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity)
-        results = self.invoke_many(
-            endpoint,
-            chosen,
-            model_of=lambda model: model,
-            data_of=lambda _: payload,
-            settings=self._one_each(endpoint, at_a_time),
-            progress=progress,
-            content_type=content_type,
-            **options,
-        )
-        return report_of([result async for result in results], left)
-
-    async def keep_warm(
-        self,
-        endpoint: str,
-        models: Sequence[str],
-        *,
-        rates: Mapping[str, float],
-        sizes: Mapping[str, int],
-        capacity: int,
-        bound_by_slo: bool = False,
-        **options: Any,
-    ) -> WarmReport:
-        """Call models once so that they stay in memory; see `RuntimeInvoker.keep_warm`."""
-        if not bound_by_slo:
-            refuse_loss(keep_warm_advice(rates, sizes, capacity=capacity, keep=models))
-        return await self.warm(endpoint, models, **options)
 
     async def close(self) -> None:
         """Close the transport; calls fail afterwards."""

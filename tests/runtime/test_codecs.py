@@ -132,10 +132,10 @@ class Shout:
     def accepts(self, data: Any) -> bool:
         return isinstance(data, tuple)
 
-    def encode(self, data: Any) -> bytes:
-        return " ".join(data).upper().encode()
+    def encode(self, data: Any) -> tuple[bytes, str]:
+        return " ".join(data).upper().encode(), self.media_type
 
-    def decode(self, body: bytes) -> Any:
+    def decode(self, body: bytes, content_type: str) -> Any:
         if not body:
             raise ValueError("silence")
         return tuple(body.decode().lower().split())

@@ -81,7 +81,9 @@ def test_a_fleet_that_starts_cold_recovers(bench: Any) -> None:
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.floats(0, 30), st.floats(0.05, 60) | st.just(200.0), st.integers(0, 3), st.booleans()), min_size=1, max_size=40
+        st.tuples(st.floats(0, 30), st.floats(0.05, 60) | st.just(200.0), st.integers(0, 3), st.booleans()),
+        min_size=1,
+        max_size=40,
     ),
     st.sampled_from([0.02, 3.0, 59.9]),
     st.integers(0, 1000),
