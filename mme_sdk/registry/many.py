@@ -23,7 +23,7 @@ from mme_sdk.shapes.model import ModelVersion
 __all__ = ["Watcher", "register_many", "sync"]
 
 Watcher: TypeAlias = Callable[[Progress], None]
-_WIDTH = 16  # small models at a time
+_WIDTH = 32  # small models at a time: mostly they wait for S3
 _LARGE_WIDTH = 3  # large ones; each needs a temporary file of its size, and its parts go side by side
 
 
