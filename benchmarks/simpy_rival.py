@@ -1,7 +1,7 @@
 """The same fleet in simpy, written as its documentation suggests: a process per request, resources for what is scarce.
 
-One instance, LRU memory within an LRU volume, loader slots and workers. Nothing here is tuned against simpy: requests
-for warm models hold one worker and nothing else.
+LRU memory within an LRU volume on each instance, loader slots, workers, sticky routing with spilling. Nothing is tuned
+against simpy: a warm request is routed, holds one worker for its work, and does nothing else.
 """
 
 from __future__ import annotations
@@ -16,58 +16,85 @@ from mme_sdk.planning.simulation.inputs import Site, Traffic
 __all__ = ["run_simpy"]
 
 
-def run_simpy(traffic: Traffic, site: Site) -> np.ndarray:
-    """Latency of each request."""
+class _Instance:
+    def __init__(self, environment: simpy.Environment, site: Site) -> None:
+        self.workers = simpy.Resource(environment, site.workers)
+        self.loaders = simpy.Resource(environment, site.loader_slots)
+        self.memory: OrderedDict[int, None] = OrderedDict()
+        self.volume: OrderedDict[int, None] = OrderedDict()
+        self.loading: dict[int, simpy.Event] = {}
+        self.in_use: dict[int, int] = {}
+        self.memory_used = self.volume_used = self.outstanding = 0
+
+
+def run_simpy(traffic: Traffic, site: Site) -> tuple[np.ndarray, float]:
+    """Latency of each request, and the share that waited for a load."""
     environment = simpy.Environment()
-    workers = simpy.Resource(environment, site.workers)
-    loaders = simpy.Resource(environment, site.loader_slots)
-    memory: OrderedDict[int, None] = OrderedDict()
-    volume: OrderedDict[int, None] = OrderedDict()
-    in_use = dict.fromkeys(range(len(traffic.disk)), 0)
-    loading: dict[int, simpy.Event] = {}
-    used = {"memory": 0, "volume": 0}
+    instances = [_Instance(environment, site) for _ in range(site.instances)]
     times, models, service = traffic.times.tolist(), traffic.models.tolist(), traffic.service.tolist()
     sizes, files = traffic.memory.tolist(), traffic.disk.tolist()
     download, load = traffic.download.tolist(), traffic.load.tolist()
     latency = [0.0] * len(times)
+    cold = 0
 
-    def bring(model):
-        with loaders.request() as slot:
+    def choose(model):
+        best, fewest = None, site.spill_outstanding
+        for instance in instances:
+            if model in instance.memory and instance.in_use.get(model, 0) < fewest:
+                best, fewest = instance, instance.in_use.get(model, 0)
+        if best is not None:
+            return best
+        for instance in instances:
+            if model in instance.loading and instance.in_use[model] < site.spill_outstanding:
+                return instance
+        for instance in instances:
+            if model in instance.volume:
+                return instance
+        return min(instances, key=lambda each: (each.outstanding, each.memory_used))
+
+    def bring(instance, model):
+        with instance.loaders.request() as slot:
             yield slot
-            if model not in volume:
-                while used["volume"] + files[model] > site.volume_bytes:
-                    victim, _ = volume.popitem(last=False)
-                    used["volume"] -= files[victim]
-                used["volume"] += files[model]
+            if model not in instance.volume:
+                while instance.volume_used + files[model] > site.volume_bytes:
+                    victim, _ = instance.volume.popitem(last=False)
+                    instance.volume_used -= files[victim]
+                instance.volume_used += files[model]
                 yield environment.timeout(download[model])
-                volume[model] = None
+                instance.volume[model] = None
             else:
-                volume.move_to_end(model)
-            for victim in list(memory) if used["memory"] + sizes[model] > site.memory_bytes else ():
-                if not in_use[victim]:
-                    del memory[victim]
-                    used["memory"] -= sizes[victim]
-                    if used["memory"] + sizes[model] <= site.memory_bytes:
-                        break
-            used["memory"] += sizes[model]
+                instance.volume.move_to_end(model)
+            if instance.memory_used + sizes[model] > site.memory_bytes:
+                for victim in list(instance.memory):
+                    if not instance.in_use.get(victim):
+                        del instance.memory[victim]
+                        instance.memory_used -= sizes[victim]
+                        if instance.memory_used + sizes[model] <= site.memory_bytes:
+                            break
+            instance.memory_used += sizes[model]
             yield environment.timeout(load[model])
-        memory[model] = None
-        loading.pop(model).succeed()
+        instance.memory[model] = None
+        instance.loading.pop(model).succeed()
 
     def request(number, model):
+        nonlocal cold
         arrived = environment.now
-        in_use[model] += 1
-        if model in memory:
-            memory.move_to_end(model)
+        instance = choose(model)
+        instance.in_use[model] = instance.in_use.get(model, 0) + 1
+        instance.outstanding += 1
+        if model in instance.memory:
+            instance.memory.move_to_end(model)
         else:
-            if model not in loading:
-                loading[model] = environment.event()
-                environment.process(bring(model))
-            yield loading[model]
-        with workers.request() as worker:
+            cold += 1
+            if model not in instance.loading:
+                instance.loading[model] = environment.event()
+                environment.process(bring(instance, model))
+            yield instance.loading[model]
+        with instance.workers.request() as worker:
             yield worker
             yield environment.timeout(service[number])
-        in_use[model] -= 1
+        instance.in_use[model] -= 1
+        instance.outstanding -= 1
         latency[number] = environment.now - arrived
 
     def source():
@@ -77,4 +104,4 @@ def run_simpy(traffic: Traffic, site: Site) -> np.ndarray:
 
     environment.process(source())
     environment.run()
-    return np.asarray(latency)
+    return np.asarray(latency), cold / len(times)

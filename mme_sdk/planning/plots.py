@@ -85,7 +85,9 @@ def _misses(axes: Axes, plan: Plan) -> None:
 
 
 def _costs(axes: Axes, plan: Plan) -> None:
-    found = [each for each in plan.scan.promising() if each[0].instance_type is not None]
+    from matplotlib.ticker import MaxNLocator
+
+    found = [each for each in plan.estimates if each[0].instance_type is not None]
     for mode, colour in _MODES.items():
         for good, marker, alpha in ((True, "o", 0.9), (False, "x", 0.35)):
             points = [(s.count, e.cost) for s, e in found if s.mode == mode and (not e.blockers) is good]
@@ -97,7 +99,7 @@ def _costs(axes: Axes, plan: Plan) -> None:
     if best.setting.instance_type is not None:
         axes.plot([best.setting.count], [best.cost], "o", color=_RED, markersize=9, fillstyle="none")
     axes.set_yscale("log")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, frameon=False)
     _plain(axes, "Cost: dots meet the SLO, crosses do not", "instances of the shared endpoint", "cost per month")

@@ -78,7 +78,7 @@ def text(plan: Plan) -> str:
             for at, (cell, width) in enumerate(zip(row, widths, strict=False))
         ]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
-    lines += ["", f"{plan.scanned:,} settings estimated. If something changes:"]
+    lines += ["", f"{len(plan.estimates):,} settings estimated. If something changes:"]
     for case in plan.what_ifs().to_dict("records"):
         verdict = "meets the SLO" if case["meets the SLO"] else case["blocked by"]
         lines.append(f"  {case['case']:<28} {case['cold rate']:>7.2%} cold, p99 {seconds(case['p99']):>7}: {verdict}")

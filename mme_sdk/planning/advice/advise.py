@@ -95,7 +95,7 @@ def plan(
     best = attrs.evolve(options[0], headroom=_headroom(scan, options[0].setting))
     best = attrs.evolve(best, why=explain.reasons(best, options, scan, listed, guessed=guessed))
     options = [best, *(each for each in options if str(each.setting) != str(best.setting))]
-    return Plan(best=best, options=tuple(options), scan=scan, prices=listed, scanned=len(found), seed=seed)
+    return Plan(best=best, options=tuple(options), scan=scan, prices=listed, estimates=tuple(found), seed=seed)
 
 
 def _option(scan: Scan, setting: Setting, found: Estimate) -> Option:
@@ -201,8 +201,7 @@ def _headroom(scan: Scan, setting: Setting) -> float:
     """By bisection, to a hundredth; 16 means more than that."""
 
     def stands(factor: float) -> bool:
-        demand = Demand(scan.demand.workload.scaled(traffic=factor), scan.demand.catalogue, scan.demand.pinned)
-        return not scan.estimate(setting, demand=demand).blockers
+        return not scan.estimate(setting, demand=scan.demand.faster(factor)).blockers
 
     low, high = (1.0, 16.0) if stands(1.0) else (0.0625, 1.0)
     if stands(high):

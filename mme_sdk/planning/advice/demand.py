@@ -43,11 +43,20 @@ class Demand:
         workload: Who asks for what.
         catalogue: What each model takes.
         pinned: Indices of models that are kept in memory whatever happens.
+        known: How the traffic looks to a cache, where it is known already.
     """
 
     workload: Workload
     catalogue: Catalogue
     pinned: tuple[int, ...] = ()
+    known: Tabulated | None = None
+
+    def faster(self, factor: float) -> Demand:
+        """The same with so many times the traffic."""
+        if factor == 1.0:
+            return self
+        table = self.residency.faster(factor)
+        return Demand(self.workload.scaled(traffic=factor), self.catalogue, self.pinned, table)
 
     def _column(self, name: str) -> Floats:
         profiles = [self.catalogue[model] for model in self.workload.models]
@@ -99,6 +108,8 @@ class Demand:
     @cached_property
     def residency(self) -> Tabulated:
         """How the traffic looks to a cache."""
+        if self.known is not None:
+            return self.known
         load = self.workload
         if load.times is not None and load.index is not None:
             stop = min(len(load.times), _GAPS)

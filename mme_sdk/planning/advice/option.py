@@ -38,7 +38,7 @@ class Confirmation:
     blockers: tuple[str, ...]
 
 
-@attrs.frozen(kw_only=True, eq=False)
+@attrs.frozen(kw_only=True, eq=False, repr=False)
 class Option:
     """One way to host the models.
 
@@ -60,7 +60,7 @@ class Option:
     failure: tuple[str, ...] | None = None
     must_survive: bool = False
     why: tuple[str, ...] = ()
-    models: tuple[str, ...] = attrs.field(default=(), repr=False)
+    models: tuple[str, ...] = ()
 
     @property
     def blockers(self) -> tuple[str, ...]:
@@ -174,6 +174,9 @@ class Option:
                     **options,
                 )
         raise InvalidInputError(f"{model!r} has no endpoint of its own in this option")
+
+    def __repr__(self) -> str:
+        return f"<Option {self}: {'meets the SLO' if self.meets else '; '.join(self.blockers)}>"
 
     def __str__(self) -> str:
         return f"{self.setting}, {self.cost:,.0f} a month, {self.cold_rate:.2%} cold, p99 {self.p99:.3g} s"

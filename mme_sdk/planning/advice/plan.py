@@ -13,7 +13,7 @@ from mme_sdk.planning.advice import explain
 from mme_sdk.planning.advice.demand import Demand, site_of
 from mme_sdk.planning.advice.option import Option
 from mme_sdk.planning.advice.scan import Scan
-from mme_sdk.planning.advice.setting import Setting
+from mme_sdk.planning.advice.setting import Estimate, Setting
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.instances import Prices
 from mme_sdk.planning.simulation import SimulationResult, simulate
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "simulated"]
 
 
-@attrs.frozen(eq=False, slots=False)
+@attrs.frozen(eq=False, slots=False, repr=False)
 class Plan:
     """What `plan` advises.
 
@@ -35,15 +35,15 @@ class Plan:
         options: What was looked at in the end: those that meet the SLO first, cheapest first.
         scan: The scan, for further questions.
         prices: What was reckoned with.
-        scanned: How many settings were estimated.
+        estimates: Every setting that was estimated.
         seed: Of everything drawn.
     """
 
     best: Option
     options: tuple[Option, ...]
-    scan: Scan = attrs.field(repr=False)
-    prices: Prices = attrs.field(repr=False)
-    scanned: int
+    scan: Scan
+    prices: Prices
+    estimates: tuple[tuple[Setting, Estimate], ...]
     seed: int
 
     @property
@@ -135,13 +135,12 @@ class Plan:
             raise InvalidInputError(f"{unknown[0]!r} is not in the workload")
         pinned = tuple(demand.workload.models.index(name) for name in names)
         setting = option.setting
-        changed = Demand(
-            demand.workload.scaled(traffic=traffic, models=models)
-            if (models, traffic) != (1.0, 1.0)
-            else demand.workload,
-            _spread(demand, models).scaled(service=service_time, load=load_time),
-            pinned,
-        )
+        if models == 1.0:
+            faster = demand.faster(traffic)
+            load, table = faster.workload, faster.residency
+        else:
+            load, table = demand.workload.scaled(traffic=traffic, models=models), None
+        changed = Demand(load, _spread(demand, models).scaled(service=service_time, load=load_time), pinned, table)
         found = self.scan.estimate(setting, demand=changed, assumptions=given)
         before = option.estimate
         if names and found.cold_rate > before.cold_rate and not set(names) <= set(bound_by_slo):
@@ -224,7 +223,7 @@ class Plan:
                 "p99": found.p99,
                 "cold rate": found.cold_rate,
             }
-            for setting, found in self.scan.promising()
+            for setting, found in self.estimates
             if not found.blockers and setting.mode != "uncached"
         ]
         if not rows:
@@ -243,6 +242,9 @@ class Plan:
         from mme_sdk.planning.report import text
 
         return text(self)
+
+    def __repr__(self) -> str:
+        return f"<Plan of {len(self.options)} options: {'best' if self.feasible else 'nearest'} is {self.best}>"
 
     def _repr_html_(self) -> str:
         from mme_sdk.planning.report import html

@@ -93,9 +93,9 @@ class Estimate:
     loader_saturation: float
     cpu: float
     memory_fill: float
-    cold_by_model: Floats
-    loading: Floats
-    mix: LatencyMix | None
+    cold_by_model: Floats = attrs.field(repr=False)
+    loading: Floats = attrs.field(repr=False)
+    mix: LatencyMix | None = attrs.field(repr=False)
     blockers: tuple[str, ...]
 
 

@@ -236,6 +236,10 @@ class Tabulated:
             np.stack([residency.followers(float(time)) for time in _TIMES]),
         )
 
+    def faster(self, factor: float) -> Tabulated:
+        """The same traffic running so many times faster."""
+        return Tabulated(self.ages / factor, self.hit_table, self.present_table, self.times / factor, self.follow_table)
+
     def only(self, which: Ints) -> Tabulated:
         """Some of the models alone."""
         return Tabulated(
