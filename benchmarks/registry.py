@@ -11,6 +11,7 @@ with this package's own `pack`, which leaves the upload alone to differ.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import resource
@@ -177,6 +178,17 @@ RIVALS: dict[str, Callable[..., None]] = {
 }
 
 
+NEEDS = {"boto3 + CRT": "awscrt", "obstore": "obstore"}
+
+
+def present() -> list[str]:
+    """The rivals that are installed."""
+    missing = {rival: name for rival, name in NEEDS.items() if importlib.util.find_spec(name) is None}
+    for rival, name in missing.items():
+        print(f"{rival} is left out: pip install {name}", file=sys.stderr)
+    return [rival for rival in RIVALS if rival not in missing]
+
+
 def child(arguments: argparse.Namespace) -> None:
     """One rival, one job; prints what it took."""
     models = sorted(path for path in Path(arguments.models).iterdir() if path.is_dir())
@@ -275,6 +287,7 @@ def main() -> None:
         return
     from mme_sdk.local.s3 import S3Server
 
+    rivals = present()
     small, large = ((50, 1 << 20), (2, 64 << 20)) if arguments.quick else ((200, 1 << 20), (2, 512 << 20))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         jobs = {"small": (Path(folder, "small"), *small), "large": (Path(folder, "large"), *large)}
@@ -287,9 +300,9 @@ def main() -> None:
                     for one in list(models.iterdir()):
                         pack_ours(one, one.with_suffix(".tar.gz"))
                     title = f"{count} models of {size / 1e6:.0f} MB"
-                    both = [("ours", "ours"), *((rival, "ours") for rival in RIVALS), ("boto3 loop", "default")]
+                    both = [("ours", "ours"), *((rival, "ours") for rival in rivals), ("boto3 loop", "default")]
                     compare(f"{title}: pack and upload", both, models, server.endpoint_url, arguments.rounds)
-                    ready = [(rival, "packed") for rival in ("ours", *RIVALS)]
+                    ready = [(rival, "packed") for rival in ("ours", *rivals)]
                     compare(f"{title}: upload of packed archives", ready, models, server.endpoint_url, arguments.rounds)
         packing(next(iter(jobs.values()))[0] if arguments.only != "large" else jobs["large"][0])
 

@@ -101,13 +101,14 @@ class Slice(io.RawIOBase):
         if wanted <= 0:
             return 0
         try:
-            got = os.preadv(self._handle, [memoryview(buffer)[:wanted]], self._start + self._at)
+            data = os.pread(self._handle, wanted, self._start + self._at)
         except OSError as error:
             raise StorageError(f"cannot read the archive: {error.strerror or error}") from error
-        if not got:
+        if not data:
             raise InvalidInputError("the archive became shorter while it was uploaded")
-        self._at += got
-        return got
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
 
     def digest(self, update: Callable[[bytes], Any]) -> None:
         """Feed all of it to a digest."""
