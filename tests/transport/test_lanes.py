@@ -16,7 +16,7 @@ import pytest
 import trustme
 
 from mme_sdk.aws.addressing import Keys, Route
-from mme_sdk.errors import NotSentError, OutcomeUnknownError
+from mme_sdk.errors import ConfigurationError, NotSentError, OutcomeUnknownError
 from mme_sdk.runtime.transport import Settings, make_async_transport, make_transport
 from mme_sdk.runtime.transport.async_lane import AsyncLeanTransport
 from mme_sdk.runtime.transport.parsing import FastParser, StdlibParser
@@ -93,7 +93,7 @@ class Built(Driver):
         self.lane, self.aws = lane, aws_at("http://127.0.0.1:1")
         self.runner = runner_of(lane)
         if self.runner:
-            self.transport = AsyncLeanTransport(lambda: route, parser=parser, offload=asyncio.to_thread, **extra)
+            self.transport = AsyncLeanTransport(route, parser=parser, offload=asyncio.to_thread, **extra)
         else:
             self.transport = LeanTransport(lambda: route, parser=parser, **extra)
 
@@ -362,7 +362,7 @@ def test_each_event_loop_has_its_own_connections(server: LoopbackServer) -> None
         assert (await transport.send(REQUEST, **TIMES)).status == 200
         inner: Any = await transport.resolve() if transport._inner is None else transport._inner
         for pool in inner._pools.values():
-            for connection in pool:
+            for connection in pool.idle:
                 connection.close()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
@@ -449,7 +449,6 @@ def test_the_body_may_be_any_buffer(lean: Driver) -> None:
 
 
 def test_a_trusted_file_that_is_none_is_said(server: LoopbackServer, tmp_path: Any) -> None:
-    from mme_sdk.errors import ConfigurationError
     from mme_sdk.runtime.transport.lane import tls_context
 
     (tmp_path / "empty.pem").write_text("no certificate")
@@ -475,3 +474,37 @@ def test_the_trace_of_a_lambda_invocation_is_passed_on(
         "Root=4%205%0D%0AX-Evil:%201",
         None,
     ]
+
+
+def test_tasks_share_one_renewal_and_its_failure(server: LoopbackServer) -> None:
+    asked: list[int] = []
+    answers: list[Keys | Exception] = [ConfigurationError("log in"), Keys(ACCESS, SECRET, TOKEN)]
+
+    def keys() -> Keys:
+        asked.append(1)
+        answer = answers[len(asked) - 1]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def main() -> None:
+        route = route_to(server, keys=keys, refreshes=True)
+        transport = AsyncLeanTransport(route, parser=FastParser, offload=asyncio.to_thread)
+        first = await asyncio.gather(*(transport.send(REQUEST, **TIMES) for _ in range(8)), return_exceptions=True)
+        assert all(isinstance(one, ConfigurationError) for one in first)
+        second = await asyncio.gather(*(transport.send(REQUEST, **TIMES) for _ in range(8)))
+        assert {one.status for one in second} == {200}
+        await transport.close()
+
+    asyncio.run(main())
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize("lane", LEAN)
+def test_a_request_that_cannot_get_out_in_time_was_not_sent(lane: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        driver = Driver(lane, aws_at(f"http://127.0.0.1:{deaf.getsockname()[1]}"))
+        with pytest.raises(NotSentError, match="timed out"):
+            driver.send(to("echo", body=BIG * 2), read_timeout=0.2)
+        driver.close()

@@ -14,10 +14,10 @@ from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.protocols import Clock
 from mme_sdk.runtime.transport.lane import (
     BROKEN,
+    CLOGGED,
     SPENT,
     STALE,
     SUSPECT,
-    UNSENT,
     BrokenConnectionError,
     Desk,
     poller,
@@ -89,7 +89,7 @@ class _Connection(asyncio.Protocol):
             self._set_alarm(self._ends)
             return
         # What the socket has not taken cannot have been answered.
-        stage = UNSENT if self.transport.get_write_buffer_size() else SPENT
+        stage = CLOGGED if self.transport.get_write_buffer_size() else SPENT
         self._fail(stage, f"timed out after {self._timeout:.3g} s")
 
     def _fail(self, stage: str, detail: str) -> None:
@@ -152,11 +152,25 @@ class _Connection(asyncio.Protocol):
         self.transport.abort()
 
 
+class _Pool:
+    """What belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self.idle: deque[_Connection] = deque()
+        self.renewing: asyncio.Future[Keys] | None = None
+
+    def renewed(self, done: asyncio.Future[Keys]) -> None:
+        """The credentials are there, or the reason why not has been seen by those who wait."""
+        self.renewing = None
+        if not done.cancelled():
+            done.exception()
+
+
 class AsyncLeanTransport:
     """Sends over pooled connections of its own; each event loop has its own pool.
 
     Args:
-        route: Says where to send; asked again after a fork.
+        route: Where to send.
         parser: What reads the answers.
         offload: Runs blocking work off the event loop: credentials are refreshed there.
         clock: Time.
@@ -167,7 +181,7 @@ class AsyncLeanTransport:
 
     def __init__(
         self,
-        route: Callable[[], Route],
+        route: Route,
         *,
         parser: type[Parser],
         offload: Callable[[Callable[[], Any]], Awaitable[Any]],
@@ -177,13 +191,13 @@ class AsyncLeanTransport:
         self.name = parser.lane
         self._parser, self._offload, self._clock = parser, offload, clock
         self._settings = settings or Settings()
-        self._desk = Desk(route(), clock, self._settings)
+        self._desk = Desk(route, clock, self._settings)
         self._tls = tls_context(self._desk.route)
-        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, deque[_Connection]] = WeakKeyDictionary()
+        self._pools: WeakKeyDictionary[asyncio.AbstractEventLoop, _Pool] = WeakKeyDictionary()
         self._closed = False
 
     def __repr__(self) -> str:
-        idle = sum(map(len, self._pools.values()))
+        idle = sum(len(pool.idle) for pool in self._pools.values())
         return f"<{type(self).__name__} {self.name} to {self._desk.route.url}, {idle} idle>"
 
     async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
@@ -198,10 +212,10 @@ class AsyncLeanTransport:
     async def _send(self, request: InvokeRequest, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
         loop = asyncio.get_running_loop()
         desk, body = self._desk, request.body
-        head = desk.head(request, desk.keys() or await self._renew())
         pool = self._pools.get(loop)
         if pool is None:
-            pool = self._pools[loop] = deque()
+            pool = self._pools[loop] = _Pool()
+        head = desk.head(request, desk.keys() or await self._renew(pool))
         connection = self._take(pool)
         if connection is not None:
             sent = self._clock.monotonic()
@@ -219,15 +233,18 @@ class AsyncLeanTransport:
         except BrokenConnectionError as error:
             raise desk.failed(error, request) from error
 
-    async def _renew(self) -> Keys:
+    async def _renew(self, pool: _Pool) -> Keys:
         desk = self._desk
         if not desk.route.refreshes:
             return desk.renew()
-        keys: Keys = await self._offload(desk.renew)
-        return keys
+        if pool.renewing is None:
+            # One question for all who wait, which does not end with the one who asked first.
+            pool.renewing = asyncio.ensure_future(self._offload(desk.renew))
+            pool.renewing.add_done_callback(pool.renewed)
+        return await asyncio.shield(pool.renewing)
 
     async def _exchange(
-        self, pool: deque[_Connection], connection: _Connection, head: bytes, body: bytes, timeout: float
+        self, pool: _Pool, connection: _Connection, head: bytes, body: bytes, timeout: float
     ) -> InvokeAnswer:
         try:
             answer = await connection.exchange(head, body, timeout)
@@ -235,19 +252,19 @@ class AsyncLeanTransport:
             # Also when cancelled: what comes next on this connection would be the answer to this request.
             connection.close()
             raise
-        if not connection.keep or len(pool) >= self._settings.max_idle or self._closed:
+        if not connection.keep or len(pool.idle) >= self._settings.max_idle or self._closed:
             connection.close()
             return answer
         connection.idle_since = now = self._clock.monotonic()
-        pool.append(connection)
-        if pool[0].idle_since < now - self._settings.idle_for:
-            pool.popleft().close()
+        pool.idle.append(connection)
+        if pool.idle[0].idle_since < now - self._settings.idle_for:
+            pool.idle.popleft().close()
         return answer
 
-    def _take(self, pool: deque[_Connection]) -> _Connection | None:
+    def _take(self, pool: _Pool) -> _Connection | None:
         oldest = self._clock.monotonic() - self._settings.idle_for
-        while pool:
-            connection = pool.pop()
+        while pool.idle:
+            connection = pool.idle.pop()
             if connection.usable and connection.idle_since >= oldest:
                 return connection
             connection.close()
@@ -273,8 +290,8 @@ class AsyncLeanTransport:
         self._closed = True
         here = asyncio.get_running_loop()
         for loop, pool in list(self._pools.items()):
-            connections = list(pool)
-            pool.clear()
+            connections = list(pool.idle)
+            pool.idle.clear()
             for connection in connections:
                 if loop is here:
                     connection.close()

@@ -176,7 +176,7 @@ def make_async_transport(aws: Aws, choice: str = "auto", *, settings: Settings |
         from mme_sdk.runtime.transport.parsing import parser_kind
 
         return AsyncLeanTransport(
-            lambda: found, parser=parser_kind(fast=fast), offload=aws.offload, clock=aws.clock, settings=settings
+            found, parser=parser_kind(fast=fast), offload=aws.offload, clock=aws.clock, settings=settings
         )
 
     return AsyncChosenTransport(choose, aws.offload)

@@ -22,18 +22,19 @@ from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 
 __all__ = [
     "BROKEN",
+    "CLOGGED",
     "SPENT",
     "STALE",
     "SUSPECT",
     "UNSENT",
     "BrokenConnectionError",
     "Desk",
-    "Settings",
     "poller",
     "tls_context",
 ]
 
-UNSENT = "unsent"  # the request never left whole
+CLOGGED = "clogged"  # the time was over before the request was out whole
+UNSENT = "unsent"  # the connection broke before the request was out whole
 STALE = "stale"  # the connection was closed before the first byte of an answer
 BROKEN = "broken"  # the answer broke off, or is none
 SPENT = "spent"  # the time for the answer is over
@@ -139,10 +140,8 @@ class Desk:
     def failed(self, error: BrokenConnectionError, request: InvokeRequest) -> NotSentError | OutcomeUnknownError:
         """The error for an exchange that gave no whole answer."""
         facts: dict[str, Any] = {"endpoint": request.endpoint, "model": request.target_model}
-        if error.stage == UNSENT:
-            return NotSentError(
-                f"{request.endpoint}: the connection broke before the request was out ({error})", **facts
-            )
+        if error.stage in (UNSENT, CLOGGED):
+            return NotSentError(f"{request.endpoint}: the request was not out whole ({error})", **facts)
         return OutcomeUnknownError(f"{request.endpoint}: sent, but no whole answer came back ({error})", **facts)
 
     def closed(self, request: InvokeRequest) -> ClosedError:

@@ -16,6 +16,7 @@ from mme_sdk.aws.addressing import Route
 from mme_sdk.protocols import Clock
 from mme_sdk.runtime.transport.lane import (
     BROKEN,
+    CLOGGED,
     SPENT,
     STALE,
     SUSPECT,
@@ -77,14 +78,14 @@ class _Connection:
                 self._send(head, ends)
                 self._send(body, ends)
         except TimeoutError as error:
-            raise BrokenConnectionError(UNSENT, f"timed out after {timeout:.3g} s") from error
+            raise BrokenConnectionError(CLOGGED, f"timed out after {timeout:.3g} s") from error
         except OSError as error:
             # Who refuses a request early may close before it is out; the answer can be there all the same.
             unsent = error
         try:
             self._receive(ends)
         except TimeoutError as error:
-            raise BrokenConnectionError(SPENT, f"timed out after {timeout:.3g} s") from error
+            raise BrokenConnectionError(CLOGGED if unsent else SPENT, f"timed out after {timeout:.3g} s") from error
         except BadAnswerError as error:
             raise BrokenConnectionError(UNSENT if unsent else BROKEN, str(unsent or error)) from error
         except OSError as error:
