@@ -310,6 +310,16 @@ def test_delete_keeps_what_was_not_made_for_the_endpoint(room, aws, name):
     }
 
 
+def test_delete_keeps_its_own_model_where_a_configuration_made_by_hand_uses_it(room, aws, name):
+    client = aws.client("sagemaker")
+    requests = multi(name).to_requests()
+    client.create_model(**requests.models[0])
+    client.create_endpoint_config(**(requests.config | {"EndpointConfigName": "by-hand"}))
+    client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
+    room.delete(name, timeout=20)
+    assert resources(aws) == {"endpoints": [], "configs": ["by-hand"], "models": list(requests.model_names)}
+
+
 def test_the_sibling_with_a_longer_name_is_not_touched(room, aws, name):
     sibling = f"{name}-0123456789ab"
     room.apply(multi(sibling), timeout=20)
