@@ -165,7 +165,7 @@ def run(
         )
         hosting = LocalHosting(context, clock=clock)
         try:
-            await asyncio.wait_for(scenario(Bench(hosting, s3, bucket, folder)), 60)
+            await asyncio.wait_for(scenario(Bench(hosting, s3, bucket, folder)), 90)
         finally:
             await hosting.close()
         assert not list((folder / "hosting" / "volumes").rglob("*.tar.gz"))

@@ -257,10 +257,12 @@ class MultiModelVariant(Variant):
                 case Download():
                     self._holders.setdefault(command.model, set()).add(command.instance)
                     self.shared.spawn(self._download(self.instances[command.instance], command.model))
-                case Load():
-                    self.shared.spawn(self._in_container(command, self._load, "ModelLoadingTime"))
-                case Unload():
-                    self.shared.spawn(self._in_container(command, self._unload, "ModelUnloadingTime"))
+                case Load(name, model):
+                    work, metric = self._load, "ModelLoadingTime"
+                    self.shared.spawn(self._in_container(self.instances[name], self._epochs[name], model, work, metric))
+                case Unload(name, model):
+                    work, metric = self._unload, "ModelUnloadingTime"
+                    self.shared.spawn(self._in_container(self.instances[name], self._epochs[name], model, work, metric))
                 case Discard():
                     self.shared.spawn(self._discard(self.instances[command.instance], command.model))
 
@@ -300,15 +302,13 @@ class MultiModelVariant(Variant):
             footprint = self._footprints[model] = Footprint(disk_bytes=max(1, size), memory_bytes=self._memory(size))
             self._perform(self.fleet.downloaded(instance.name, model, footprint, self._now()))
 
-    async def _in_container(self, command: Load | Unload, work: Any, metric: str) -> None:
-        """Do something in an instance's container; if that ends meanwhile, `crashed` has answered for it."""
-        instance = self.instances[command.instance]
-        epoch = self._epochs[instance.name]
+    async def _in_container(self, instance: Instance, epoch: int, model: str, work: Any, metric: str) -> None:
+        """Do something in a container; if it has ended since the command came, `crashed` has answered for it."""
         await instance.up()
         if self._is_over(instance, epoch):
             return
         began = self._now()
-        event = await work(instance, command.model)
+        event = await work(instance, model)
         self.measure(metric, 1e6 * (self._now() - began))
         if not self._is_over(instance, epoch):
             self._perform(event())

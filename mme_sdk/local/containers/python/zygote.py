@@ -101,8 +101,8 @@ def _fork(
         with socket.socket(fileno=channel) as connection:
             worker.run(connection, order["directory"], order["memory"])
         code = 0
-    except BrokenPipeError:
-        code = 0  # the server unloaded it meanwhile
+    except ConnectionError:
+        code = 0  # the server unloaded it meanwhile, or is gone
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else 1
     except BaseException:  # noqa: BLE001 - whatever it is, it must not run on as a second zygote
