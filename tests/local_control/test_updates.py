@@ -115,6 +115,31 @@ def test_a_canary_moves_traffic_in_steps_and_the_config_is_remembered(plane, sm,
     assert "LastDeploymentConfig" not in settle(sm, name)[-1]
 
 
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"CANARY": {}}, "CanarySize must be specified"),
+        ({"CANARY": {"CanarySize": percent(51)}}, "CanarySize must be between 1% and 50%"),
+        ({"LINEAR": {"LinearStepSize": percent(9)}}, "LinearStepSize must be between 10% and 50%"),
+        ({"ROLLING": percent(80)}, "MaximumBatchSize must be between 5% and 50%"),
+        ({"ROLLING": {"Type": "INSTANCE_COUNT", "Value": 1}}, "of the capacity of 1 instances"),
+        ({"ROLLING": percent(50), "CANARY": {"CanarySize": percent(10)}}, "not both"),
+    ],
+)
+def test_rollouts_that_sagemaker_refuses(sm, name, config, text):
+    make_endpoint(sm, name)
+    asked = {}
+    for kind in ("CANARY", "LINEAR"):
+        if kind in config:
+            routing = {"Type": kind, "WaitIntervalInSeconds": 1} | config[kind]
+            asked["BlueGreenUpdatePolicy"] = {"TrafficRoutingConfiguration": routing}
+    if "ROLLING" in config:
+        asked["RollingUpdatePolicy"] = {"MaximumBatchSize": config["ROLLING"], "WaitIntervalInSeconds": 0}
+    with pytest.raises(ClientError, match=text):
+        sm.update_endpoint(EndpointName=name, EndpointConfigName=name, DeploymentConfig=asked)
+    assert sm.describe_endpoint(EndpointName=name)["EndpointStatus"] == "InService"
+
+
 def test_steps_of_every_policy():
     def blue_green(**routing):
         policy = {

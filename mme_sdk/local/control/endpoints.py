@@ -15,7 +15,7 @@ from mme_sdk.local.contracts import Hosting, HostingError
 from mme_sdk.local.control.plan import deployment
 from mme_sdk.local.control.resources import Resources, page, select
 from mme_sdk.local.control.rollout import gate
-from mme_sdk.local.control.rules import containers_of
+from mme_sdk.local.control.rules import check_rollout, containers_of
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.wire import ApiError
@@ -186,6 +186,7 @@ class Endpoints:
         rollout = params.get("DeploymentConfig")
         if rollout is None and params.get("RetainDeploymentConfig"):
             rollout = document.get("LastDeploymentConfig")
+        check_rollout(rollout or {}, _instances(target))
         self._set(name, EndpointStatus="Updating", FailureReason=None, Target=target, LastDeploymentConfig=rollout)
         self._start(name, self._update(name))
         return {"EndpointArn": document["EndpointArn"]}
@@ -227,7 +228,7 @@ class Endpoints:
         config = serving.get("Config", {}).get("AsyncInferenceConfig")
         if config is None:
             return None
-        return config, sum(size["DesiredInstanceCount"] for size in serving["Sizes"].values())
+        return config, _instances(serving)
 
     def resize(self, name: str, variant: str, count: int) -> bool:
         """Set the desired instances of a variant, for autoscaling; False where the endpoint is busy."""
@@ -314,10 +315,9 @@ class Endpoints:
         return None
 
     async def _deploy(self, name: str, target: dict[str, Any], rollout: dict[str, Any] | None = None) -> str | None:
-        instances = sum(size["DesiredInstanceCount"] for size in target["Sizes"].values())
         shift = gate(
             rollout or {},
-            instances,
+            _instances(target),
             scale=self._settings.wait_scale,
             ringing=self.ringing,
             sleep=self._sleep,
@@ -374,6 +374,10 @@ class Endpoints:
         self._store.delete("endpoint", name)
         self._store.delete("tags", arn)
         self._note(name, "Deleted")
+
+
+def _instances(target: dict[str, Any]) -> int:
+    return sum(size["DesiredInstanceCount"] for size in target["Sizes"].values())
 
 
 def _summaries(shown: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mme_sdk.local.wire import ApiError
 
-__all__ = ["check_config", "check_model", "containers_of"]
+__all__ = ["check_config", "check_model", "check_rollout", "containers_of"]
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html (KmsKeyId): instance types
 # with a local NVMe volume cannot encrypt it with a KMS key.
@@ -91,6 +91,37 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
             _refuse(
                 f"KmsKeyId is not supported with instance type {variant['InstanceType']}, which has local NVMe storage."
             )
+
+
+def check_rollout(config: Mapping[str, Any], instances: int) -> None:
+    """Check a DeploymentConfig.
+
+    Source: https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
+
+    Args:
+        config: DeploymentConfig.
+        instances: Instances of the fleet, for sizes given as INSTANCE_COUNT.
+
+    Raises:
+        ApiError: ValidationException.
+    """
+    blue_green, rolling = config.get("BlueGreenUpdatePolicy"), config.get("RollingUpdatePolicy")
+    if blue_green and rolling:
+        _refuse("You must specify either a BlueGreenUpdatePolicy or a RollingUpdatePolicy, not both.")
+    if rolling:
+        _check_size("MaximumBatchSize", rolling["MaximumBatchSize"], instances, low=5, high=50)
+    routing = (blue_green or {}).get("TrafficRoutingConfiguration", {})
+    for kind, member, low in (("CANARY", "CanarySize", 1), ("LINEAR", "LinearStepSize", 10)):
+        if routing.get("Type") == kind:
+            if member not in routing:
+                _refuse(f"{member} must be specified for traffic routing of type {kind}.")
+            _check_size(member, routing[member], instances, low=low, high=50)
+
+
+def _check_size(member: str, size: Mapping[str, Any], instances: int, *, low: int, high: int) -> None:
+    percent = size["Value"] if size["Type"] == "CAPACITY_PERCENT" else 100 * size["Value"] / instances
+    if not low <= percent <= high:
+        _refuse(f"{member} must be between {low}% and {high}% of the capacity of {instances} instances.")
 
 
 def _refuse(message: str) -> None:
