@@ -16,7 +16,7 @@ from mme_sdk.endpoints.differences import Change, differences
 from mme_sdk.endpoints.making import Made, make_config, remove, unmake
 from mme_sdk.endpoints.reading import Live, models_of, read_live, spec_of_config
 from mme_sdk.endpoints.scaling import change_in_place
-from mme_sdk.endpoints.spec import EndpointSpec
+from mme_sdk.endpoints.spec import EndpointSpec, check_spec
 from mme_sdk.endpoints.waiting import ProgressCallback, until_settled
 from mme_sdk.errors import (
     AccessDeniedError,
@@ -70,6 +70,7 @@ def plan(spec: EndpointSpec) -> Flow[Plan]:
     Raises:
         ConflictError: The endpoint is busy with another change.
     """
+    check_spec(spec)
     seen = yield from look_if_there(spec.name)
     if seen is None:
         return Plan(spec=spec, action="create")
@@ -122,6 +123,7 @@ def apply(
         )
     if must_exist:
         yield from look(spec.name)
+    _log.info("%r", todo)
     deadline = now() + timeout
     if todo.action == "create again":
         yield from deleting.delete(spec.name, timeout=timeout, now=now)

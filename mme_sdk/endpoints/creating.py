@@ -14,7 +14,7 @@ from mme_sdk.endpoints.differences import differences
 from mme_sdk.endpoints.making import Made, make_config, unmake
 from mme_sdk.endpoints.reading import Live, read_live
 from mme_sdk.endpoints.requests import scaling_requests
-from mme_sdk.endpoints.spec import EndpointSpec
+from mme_sdk.endpoints.spec import EndpointSpec, check_spec
 from mme_sdk.endpoints.waiting import ProgressCallback, failure, until_settled
 from mme_sdk.errors import ConflictError, EndpointFailedError, MMEError
 
@@ -49,6 +49,7 @@ def create(spec: EndpointSpec) -> Flow[Creation]:
         EndpointFailedError: An endpoint of this name exists and has failed.
         MMEError: A step failed; everything that this call made is removed.
     """
+    check_spec(spec)
     requests = spec.to_requests()
     seen = yield from look_if_there(spec.name)
     if seen is not None:

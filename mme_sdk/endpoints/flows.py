@@ -13,7 +13,7 @@ from mme_sdk.endpoints.deleting import Deletion
 from mme_sdk.endpoints.deployment import Deployment
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.progress import callback
-from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
+from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec, check_spec
 from mme_sdk.endpoints.waiting import ProgressCallback
 from mme_sdk.errors import ConflictError
 from mme_sdk.shapes import ModelVersion
@@ -37,6 +37,7 @@ def from_endpoint(name: str) -> Flow[EndpointSpec]:
 
 def create_new(spec: EndpointSpec, now: Now) -> Flow[Creation]:
     """Create an endpoint that is deleted again at the end: never one that was there before."""
+    check_spec(spec)
     exists = ConflictError(
         f"endpoint {spec.name} exists already; temporary() would delete it",
         hint="choose another name, or use endpoints.get(name)",

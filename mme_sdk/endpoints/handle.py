@@ -13,7 +13,7 @@ from mme_sdk.endpoints.creating import Creation
 from mme_sdk.endpoints.deleting import Deletion
 from mme_sdk.endpoints.deployment import Deployment
 from mme_sdk.endpoints.description import EndpointDescription
-from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec
+from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec, check_spec
 from mme_sdk.endpoints.waiting import ProgressCallback
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.protocols import InvokeOptions, ItemOutcome, WarmUp
@@ -82,6 +82,7 @@ class Handle:
         return f"<table>{rows}</table>"
 
     def _check_own(self, spec: EndpointSpec) -> None:
+        check_spec(spec)
         if spec.name != self.name:
             raise InvalidInputError(
                 f"name: the spec is of endpoint {spec.name}, this handle of {self.name}", endpoint=self.name

@@ -26,6 +26,10 @@ def to_multi_model(
         InvalidInputError: It is no single-model endpoint of one archive, or its image cannot serve many models.
         ConflictError: Another archive lies under the prefix at the same name.
     """
+    if target_model is not None and (
+        not isinstance(target_model, str) or not target_model or target_model.startswith("/") or ".." in target_model
+    ):
+        raise InvalidInputError(f"target_model: {target_model!r} is no key below a prefix, such as 'fraud/v1.tar.gz'")
     spec = (yield from read_live(name)).spec()
     container = _only_container(spec)
     if container.mode == "MultiModel":

@@ -12,7 +12,7 @@ import attrs
 from mme_sdk.aws import Call, Flow
 from mme_sdk.endpoints import images
 from mme_sdk.endpoints.calls import look_if_there, pages, together
-from mme_sdk.endpoints.spec import Container, EndpointSpec, Variant
+from mme_sdk.endpoints.spec import Container, EndpointSpec, Variant, check_spec
 from mme_sdk.errors import BucketNotFoundError, ConfigurationError, InvalidInputError, MMEError
 from mme_sdk.shapes import S3Uri
 
@@ -82,6 +82,7 @@ def preflight(spec: EndpointSpec, region: str) -> Flow[Preflight]:
     Returns:
         What was found; nothing is raised for what may not be looked at.
     """
+    check_spec(spec)
     containers = dict.fromkeys(one for variant in spec.variants for one in variant.containers)
     flows: list[Flow[Finding]] = [_name(spec), _role(spec)]
     flows += [_models(one, region) for one in containers if one.model_data]

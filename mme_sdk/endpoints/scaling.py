@@ -54,6 +54,7 @@ def reweigh(
     Raises:
         InvalidInputError: No such variant, or a weight below zero.
     """
+    check.members("weights", weights)
     seen = yield from look(name)
     known = [one.name for one in seen.variants]
     for variant, weight in weights.items():
@@ -70,6 +71,8 @@ def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> 
     Raises:
         InvalidInputError: No such variant, or one that has no instances.
     """
+    if wanted is not None and not isinstance(wanted, Autoscaling):
+        raise InvalidInputError(f"autoscaling: wants Autoscaling(…) or None, not {wanted!r}", endpoint=name)
     live = yield from read_live(name)
     chosen = _choose(live, variant)
     if wanted is None:

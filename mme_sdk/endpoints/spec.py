@@ -34,6 +34,7 @@ __all__ = [
     "Serverless",
     "Variant",
     "Vpc",
+    "check_spec",
 ]
 
 _EXTRA = frozenset({"CreateModel", "CreateEndpointConfig", "CreateEndpoint"})
@@ -328,3 +329,16 @@ class EndpointSpec:
             startup_timeout=startup_timeout,
         )
         return cls(name=name, variants=(only,), role=role, **options)
+
+
+def check_spec(given: Any) -> None:
+    """Refuse what is no spec.
+
+    Raises:
+        InvalidInputError: Something else was given.
+    """
+    if not isinstance(given, EndpointSpec):
+        raise InvalidInputError(
+            f"spec: wants an EndpointSpec, not {type(given).__name__}",
+            hint="EndpointSpec.multi_model(…), .single_model(…), or .from_yaml(…)",
+        )

@@ -144,10 +144,37 @@ def test_absent_and_impossible_names(room, name):
             room.get(bad)
 
 
-def test_apply_creates_then_finds_nothing_to_do(room, aws, name):
+def test_what_is_no_spec_is_refused_before_anything_is_sent(room, aws, name):
+    handle = room.handle(name)
+    junk = {"name": name}
+    calls = [
+        lambda: room.create(junk),
+        lambda: room.apply(junk),
+        lambda: room.plan(junk),
+        lambda: room.preflight(junk),
+        lambda: room.temporary(junk).__enter__(),
+        lambda: handle.update(junk),
+    ]
+    for call in calls:
+        with pytest.raises(InvalidInputError, match="spec: wants an EndpointSpec, not dict"):
+            call()
+    with pytest.raises(InvalidInputError, match="weights: wants a mapping"):
+        handle.weights("A")
+    with pytest.raises(InvalidInputError, match="autoscaling: wants Autoscaling"):
+        handle.autoscale({"min": 1})
+    with pytest.raises(InvalidInputError, match="instance_count"):
+        handle.scale("2")
+    for target in ("/x", "../x", ""):
+        with pytest.raises(InvalidInputError, match="target_model"):
+            room.to_multi_model(name, "s3://ml-models/prod/", target_model=target)
+
+
+def test_apply_creates_then_finds_nothing_to_do(room, aws, name, caplog):
     spec = multi(name)
     assert room.plan(spec).action == "create"
+    caplog.set_level("INFO", logger="mme_sdk.endpoints")
     room.apply(spec, timeout=20)
+    assert f"Plan for endpoint {name}: create\n  + model {spec.to_requests().model_names[0]}" in caplog.text
     before = resources(aws)
     assert room.plan(spec).action == "nothing"
     room.apply(spec, timeout=20)
