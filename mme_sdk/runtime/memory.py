@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from mme_sdk.config import ColdStart, RetryPolicy
 from mme_sdk.runtime.answers import ErrorFields
 from mme_sdk.runtime.budgets import Breaker, Budget
 from mme_sdk.runtime.estimates import Estimates
 from mme_sdk.runtime.flights import Flights, Pace
 from mme_sdk.runtime.forks import ForkLock
-from mme_sdk.runtime.leases import Leases
 from mme_sdk.runtime.slots import Slots
+
+if TYPE_CHECKING:
+    from mme_sdk.runtime.leases import Leases  # with sqlite3, which few need
 
 __all__ = ["EndpointMemory", "Memory", "ModelMemory"]
 
