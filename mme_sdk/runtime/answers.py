@@ -30,9 +30,10 @@ from mme_sdk.errors import (
 )
 from mme_sdk.runtime.wire import InvokeAnswer
 
-__all__ = ["ErrorFields", "Meaning", "error_fields", "error_of", "meaning_of"]
+__all__ = ["ErrorFields", "Meaning", "error_fields", "error_of", "failed_to_load", "meaning_of"]
 
 _ABSENT_ENDPOINT = re.compile(r"Endpoint \S+ of account \S+ not found")
+_LOADING = re.compile(r"\b(?:load|loads|loaded|loading|workers?|model_fn|initiali[sz]\w*)\b", re.IGNORECASE)
 _FAULTY = frozenset({500, 502, 503, 504, 530})
 
 
@@ -120,6 +121,17 @@ def meaning_of(fields: ErrorFields) -> Meaning:
     if _from_container(fields):
         return Meaning.BUSY if fields.original_status in (503, 507) else Meaning.FINAL
     return Meaning.FAULTY if fields.status in _FAULTY else Meaning.FINAL
+
+
+def failed_to_load(fields: ErrorFields) -> bool:
+    """Whether a container's error is about loading the model, not about running it.
+
+    SageMaker passes both on alike, and many containers answer 500 to a bad payload, so the text has to tell: Multi
+    Model Server speaks of workers that failed to start, Triton, TorchServe and Python containers of loading.
+    """
+    if not _from_container(fields) or (fields.original_status is not None and fields.original_status < 500):
+        return False
+    return fields.original_status == 507 or bool(_LOADING.search(f"{fields.message} {fields.original_message or ''}"))
 
 
 def error_of(fields: ErrorFields, *, endpoint: str, model: str | None) -> MMEError:

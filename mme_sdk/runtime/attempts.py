@@ -8,9 +8,9 @@ from typing import Any, Literal
 import attrs
 
 from mme_sdk.config import RetryPolicy, Timeouts
-from mme_sdk.errors import MMEError, ModelInputError, ModelServerError, OutcomeUnknownError, TransportError
+from mme_sdk.errors import MMEError, ModelInputError, OutcomeUnknownError, TransportError
 from mme_sdk.protocols import AsyncClock, Clock, Rng
-from mme_sdk.runtime.answers import ErrorFields, Meaning, error_fields, error_of, meaning_of
+from mme_sdk.runtime.answers import ErrorFields, Meaning, error_fields, error_of, failed_to_load, meaning_of
 from mme_sdk.runtime.budgets import FAULT_COST, THROTTLE_COST
 from mme_sdk.runtime.cold import ColdWait, not_ready, settle
 from mme_sdk.runtime.hooks import AttemptMade, Hook, RetryPlanned, emit
@@ -205,7 +205,7 @@ class Attempts:
             return
         if isinstance(error, ModelInputError):
             self.cold_wait.landed(at, now)  # the container refused the payload, so the model is there
-        elif isinstance(error, ModelServerError):
+        elif failed_to_load(fields):
             model, cold = self.model, self.settings.memory.cold
             model.failures += 1
             if model.failures >= cold.failed_loads:

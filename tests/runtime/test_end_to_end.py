@@ -150,6 +150,19 @@ def test_a_warm_call_that_is_dropped_may_have_run(world: World) -> None:
         assert endpoint.invoke({}, model="first/v1.tar.gz", idempotent=True).attempts == 2
 
 
+def test_a_model_that_fails_to_load_is_let_alone_for_a_while(world: World) -> None:
+    model, endpoint = world.make("broken", 0.0), world.client.endpoint("scoring")
+    name = world.host.faults.add(Fault(kind="failed_load", model=model, message="Failed to load the model: no weights"))
+    errors = []
+    for _ in range(4):
+        with pytest.raises(ModelError, match="no weights") as caught:
+            endpoint.invoke({}, model=model)
+        errors.append(caught.value)
+    assert [error.sent for error in errors] == [True, True, True, False]
+    assert world.host.faults.list()[name]["struck"] == 3
+    world.host.faults.remove(name)
+
+
 def test_throttling_and_faults_pass(world: World) -> None:
     endpoint = world.client.endpoint("scoring")
     for kind in ("throttle", "error"):
