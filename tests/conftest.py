@@ -29,7 +29,7 @@ def _no_real_aws() -> Iterator[None]:
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """SeaweedFS on a free port; credentials `local` / `local-secret`."""
     folder: Path = tmp_path_factory.mktemp("s3")
-    with S3Server(folder, access_key="local", secret_key="local-secret") as server:
+    with S3Server(folder, access_key="local", secret_key="local-secret", keep=False) as server:
         yield server
 
 
@@ -62,4 +62,3 @@ def aws(local: LocalSageMaker) -> Iterator[Aws]:
     bound = Aws(session=local.session(), region=local.region, endpoint_url=local.endpoint_urls)
     yield bound
     bound.close()
-

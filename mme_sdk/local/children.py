@@ -39,8 +39,10 @@ def with_host(argv: Sequence[str]) -> list[str]:
 
 
 def stop(process: subprocess.Popen[bytes], *, grace: float = 2.0) -> None:
-    """End a child: SIGTERM, after `grace` seconds SIGKILL; returns when it is gone."""
-    if process.poll() is None:
+    """End a child: SIGTERM, after `grace` seconds (at once where 0) SIGKILL; returns when it is gone."""
+    if process.poll() is None and not grace:
+        process.kill()
+    elif process.poll() is None:
         process.terminate()
         try:
             process.wait(grace)

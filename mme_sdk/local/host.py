@@ -110,7 +110,7 @@ class LocalSageMaker:
         self.requests = RequestLog(lambda: datetime.now(UTC))
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._end: asyncio.Event | None = None
+        self._end = asyncio.Event()
         self._s3: S3Server | None = None
         self._credentials: LocalCredentials | None = None
         self._boto_lock = threading.Lock()
@@ -220,6 +220,7 @@ class LocalSageMaker:
         if self._thread is not None:
             return self
         ready: Future[None] = Future()
+        self._loop, self._end = None, asyncio.Event()
         thread = threading.Thread(target=self._run, args=(ready,), name="mme-sdk-local", daemon=True)
         thread.start()
         try:
@@ -256,9 +257,11 @@ class LocalSageMaker:
         return self._s3
 
     def _ask_to_end(self) -> None:
-        if self._loop is not None and self._end is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-                self._loop.call_soon_threadsafe(self._end.set)
+        if self._loop is None:
+            self._end.set()  # nobody waits for it yet
+            return
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            self._loop.call_soon_threadsafe(self._end.set)
 
     def _run(self, ready: Future[None]) -> None:
         try:
@@ -285,14 +288,20 @@ class LocalSageMaker:
         from mme_sdk.local.status import status
         from mme_sdk.local.store import Store
 
-        self._loop, self._end = asyncio.get_running_loop(), asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as started:
             data_dir = self._open_data_dir(started)
             listening = started.enter_context(_listen(self._wanted_port))
             self._credentials = keys = _credentials(data_dir / "credentials.json")
             # S3 is started here and not in a worker thread: it dies with the thread that starts it.
             self._s3 = started.enter_context(
-                S3Server(data_dir / "s3", port=self._s3_port, access_key=keys.access_key, secret_key=keys.secret_key)
+                S3Server(
+                    data_dir / "s3",
+                    port=self._s3_port,
+                    access_key=keys.access_key,
+                    secret_key=keys.secret_key,
+                    keep=self.data_dir is not None,
+                )
             )
             store = started.enter_context(contextlib.closing(Store(data_dir / "state.sqlite")))
             metrics = Metrics(min(self._control.minute, 60.0))

@@ -21,6 +21,7 @@ __all__ = ["S3Server"]
 
 _PORT_TAKEN = ("address already in use", "Port allocation failed")
 _SERVERS = ("s3", "master", "volume", "filer", "admin")
+_SETTLED = 60.0  # seconds after which a socket is no longer one that is just being made
 _SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts its unix sockets, whatever TMPDIR says
 
 
@@ -33,6 +34,7 @@ class S3Server:
         access_key: The only access key it accepts.
         secret_key: Its secret.
         start_timeout: Seconds until it must answer.
+        keep: Whether the data is used again. If not, it is ended at once; its own way to stop takes more than a second.
         clock: Time and sleep.
 
     Example:
@@ -48,6 +50,7 @@ class S3Server:
         access_key: str,
         secret_key: str,
         start_timeout: float = 60.0,
+        keep: bool = True,
         clock: Clock | None = None,
     ) -> None:
         self.data_dir = Path(data_dir).resolve()
@@ -55,6 +58,7 @@ class S3Server:
         self._given_port = self._wanted_port = port
         self._environment = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
         self._start_timeout = start_timeout
+        self._keep = keep
         self._clock: Clock = clock or time
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: dict[str, int] = {}
@@ -116,6 +120,7 @@ class S3Server:
         left_behind = children.reap_recorded(self._record)
         if left_behind is not None:
             _remove_sockets(left_behind.get("ports"))
+        _sweep_sockets()
         # SeaweedFS writes its options here and would prefer them to new defaults at the next start.
         (self.data_dir / "mini.options").unlink(missing_ok=True)
         numbers = _free_ports(2 * len(_SERVERS), first=self._wanted_port)
@@ -185,7 +190,7 @@ class S3Server:
         process, self._process = self._process, None
         if process is None:
             return
-        children.stop(process)
+        children.stop(process, grace=2.0 if self._keep else 0.0)
         children.forget(self._record)
         _remove_sockets(list(self._ports.values()))
 
@@ -239,6 +244,19 @@ def _free_ports(count: int, *, first: int) -> list[int]:
                 ) from error
             numbers.append(sock.getsockname()[1])
         return numbers
+
+
+def _sweep_sockets() -> None:
+    """Remove what hosts that were killed left: this user's sockets that nobody listens on any more."""
+    for path in _SOCKETS.glob("seaweedfs-*.sock"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+            found = path.stat()
+            if found.st_uid != os.getuid() or time.time() - found.st_mtime < _SETTLED:
+                continue
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink(missing_ok=True)
 
 
 def _remove_sockets(ports: object) -> None:

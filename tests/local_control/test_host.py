@@ -50,6 +50,23 @@ def test_an_s3_that_dies_is_there_again_under_the_same_address(tmp_path):
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_ctrl_c_while_it_starts_leaves_nothing(tmp_path, monkeypatch):
+    before = set(threading.enumerate())
+
+    def interrupted(self, timeout=None):
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("concurrent.futures.Future.result", interrupted)
+    host = LocalSageMaker(tmp_path, hosting=FakeHosting)
+    with pytest.raises(KeyboardInterrupt):
+        host.start()
+    assert set(threading.enumerate()) == before
+    assert host._s3 is None or host._s3.pid is None
+    with host:  # and it can be started again
+        assert host.endpoint_url
+
+
 def test_a_taken_port_names_the_fix_and_leaves_nothing():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

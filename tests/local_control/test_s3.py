@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -100,6 +101,22 @@ def test_it_dies_with_a_host_that_is_killed(tmp_path):
 
     assert select.select([gone], [], [], 10)[0]
     os.close(gone)
+    ports = json.loads((tmp_path / "weed.json").read_text())["ports"]
+    assert sockets(ports) != []
+    with server(tmp_path, keep=False):  # the next one on the same folder clears up
+        assert sockets(ports) == []
+
+
+def test_sockets_that_a_killed_host_left_are_swept_once_they_are_old(tmp_path):
+    left, fresh = (Path(f"/tmp/seaweedfs-test-{os.getpid()}-{age}.sock") for age in ("old", "new"))
+    for path in (left, fresh):
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(str(path))
+    os.utime(left, (0, 0))
+    with server(tmp_path, keep=False):
+        assert not left.exists()
+        assert fresh.exists()
+    fresh.unlink()
 
 
 def test_a_recorded_process_is_ended_at_the_next_start_but_no_other(tmp_path):
