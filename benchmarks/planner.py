@@ -164,9 +164,8 @@ def scan() -> None:
     found = plan(load, catalogue=demand.catalogue, slo=SLO(p99=2.0))
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
     simulated = sum(option.confirmation is not None for option in found.options)
-    print(
-        f"  1,000 estimates + a plan ({len(found.estimates)} more, {simulated} simulated): {wall:.1f} s wall, {cpu:.1f} s CPU"
-    )
+    print(f"  1,000 estimates, then a plan ({len(found.estimates)} more estimates, {simulated} options simulated):")
+    print(f"  {wall:.1f} s wall, {cpu:.1f} s CPU")
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning.simulation import FAILED, HIT, Site, Traffic, simulate
 
 
-def traffic(*, requests=4000, models=60, rate=60.0, exponent=0.9, work=0.02, load=0.3, seed=0, vary=True):
+def traffic(*, requests=2500, models=60, rate=60.0, exponent=0.9, work=0.02, load=0.3, seed=0, vary=True):
     rng = np.random.default_rng(seed)
     weights = 1.0 / np.arange(1, models + 1) ** exponent
     return Traffic(
@@ -67,7 +67,7 @@ def test_fast_engines_agree_with_the_fleet(site, engine, rate):
     same(simulate(load, site, engine=engine), simulate(load, site, engine="fleet"))
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(
     seed=st.integers(0, 10_000),
     models=st.integers(1, 30),
