@@ -55,6 +55,8 @@ class Variant(abc.ABC):
         self.sizes = sizes_of(plan, shared)
         self.instances: dict[str, Instance] = {}
         self.draining: set[str] = set()
+        self.wanted = 0
+        self.stopped = False
         self.hurry = False  # no time to let requests come to their end
         self._folder = folder
         self._logs = logs
@@ -166,7 +168,7 @@ class Variant(abc.ABC):
         Raises:
             HostingError: A new one did not come up; those that served before serve on.
         """
-        serving = [name for name in self.instances if name not in self.draining]
+        serving = self._serving()
         if count > len(serving):
             before = set(self.instances)
             results = await asyncio.gather(*(self._add() for _ in range(count - len(serving))), return_exceptions=True)
@@ -174,6 +176,7 @@ class Variant(abc.ABC):
             if failures:
                 await asyncio.gather(*(self.lose(one) for name, one in self.instances.items() if name not in before))
                 raise failures[0]
+        self.wanted = count
         # The newest go: the oldest have the warmest caches.
         await asyncio.gather(*(self._retire(self.instances[name]) for name in serving[count:]))
 
@@ -200,10 +203,18 @@ class Variant(abc.ABC):
         self.joined(instance)
 
     async def _replace(self) -> None:
-        try:
-            await self._add()
-        except HostingError as error:
-            self.shared.note(f"{self.endpoint}/{self.plan.name}: a lost instance is not replaced: {error}")
+        """Bring up what is missing since an instance was lost, however often it takes."""
+        while not self.stopped and len(self._serving()) < self.wanted:
+            try:
+                await self._add()
+            except HostingError as error:
+                self.shared.note(f"{self.endpoint}/{self.plan.name}: a lost instance is not replaced yet: {error}")
+                await self.shared.clock.sleep(self.shared.settings.restart_seconds)
+        if self.stopped:
+            await self.stop()  # one may have come up after the others were stopped
+
+    def _serving(self) -> list[str]:
+        return [name for name in self.instances if name not in self.draining]
 
     async def _retire(self, instance: Instance) -> None:
         self.draining.add(instance.name)
@@ -235,6 +246,7 @@ class Variant(abc.ABC):
         Args:
             drain: Let what runs come to its end first.
         """
+        self.stopped = True
         instances = list(self.instances.values())
         end = self._retire if drain else self.lose
         await asyncio.gather(*(end(one) for one in instances))
