@@ -69,7 +69,7 @@ def explain_absent(error: MMEError, prefix: str | None) -> Flow[None]:
         return
     error.message = f"{endpoint} ({target}): there is no archive s3://{root.bucket}/{key}"
     error.args = (error.message,)
-    near = difflib.get_close_matches(target, names, n=3, cutoff=0.5)
+    near = _near(target, names)
     error.hint = f"near names: {', '.join(near)}" if near else f"no name under {root} is near; it has {len(names)} keys"
 
 
@@ -98,6 +98,13 @@ def _names_near(root: S3Uri, target: str) -> Flow[list[str]]:
             params={"Bucket": root.bucket, "Prefix": root.key + beginning, "MaxKeys": 1000},
         )
         names += [item["Key"][len(root.key) :] for item in page.get("Contents", ())]
-        if difflib.get_close_matches(target, names, n=1, cutoff=0.5):
+        if _near(target, names):
             break
     return sorted(set(names))
+
+
+def _near(target: str, names: list[str]) -> list[str]:
+    """Up to three names that could be meant; what all archives end in makes none of them alike."""
+    stems = {name.removesuffix(".tar.gz"): name for name in names}
+    found = difflib.get_close_matches(target.removesuffix(".tar.gz"), list(stems), n=3, cutoff=0.6)
+    return [stems[stem] for stem in found]

@@ -98,24 +98,24 @@ def warm_order(
         models: The models.
         endpoint: The endpoint's name.
         memory: Knows load times.
-        expected: Calls per second by model name or target model; all alike where None, a model that is not named gets
-            the least of them.
+        expected: Calls per second by model name or target model; all alike where None. A model that is not named comes
+            after those that are.
         capacity: Bytes of models that the endpoint's memory holds; unlimited where None.
 
     Returns:
         Those to load, and those left out.
     """
     rates = dict(expected or {})
-    least = min(rates.values(), default=1.0)
 
     def size(model: str | ModelVersion) -> int:
         return (model.size if isinstance(model, ModelVersion) else None) or _TYPICAL_SIZE
 
-    def worth(model: str | ModelVersion) -> float:
+    def worth(model: str | ModelVersion) -> tuple[float, float]:
         target, name = str(model), model.name if isinstance(model, ModelVersion) else str(model)
-        rate = rates.get(target, rates.get(name, least))
+        rate = rates.get(target, rates.get(name, 0.0))
         known = model.size if isinstance(model, ModelVersion) else None
-        return rate * memory.estimates.expected(endpoint, target, size=known).median / size(model)
+        density = memory.estimates.expected(endpoint, target, size=known).median / size(model)
+        return rate * density, density
 
     chosen: list[str | ModelVersion] = []
     left: list[str | ModelVersion] = []

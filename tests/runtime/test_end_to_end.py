@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from mme_sdk.errors import (
     UndecodableReplyError,
 )
 from mme_sdk.local import Fault
+from mme_sdk.runtime.many import ManySettings
 
 from .world import World
 
@@ -107,6 +109,9 @@ def test_absent_things_are_named(world: World) -> None:
         endpoint.invoke({}, model="fraud-eu/v2.tar.gz")
     assert "s3://models/prod/fraud-eu/v2.tar.gz" in caught.value.message
     assert "fraud-eu/v1.tar.gz" in (caught.value.hint or "")
+    with pytest.raises(ModelNotFoundError) as unlike:
+        endpoint.invoke({}, model="0123456789.tar.gz")
+    assert "is near" in (unlike.value.hint or "")
     with pytest.raises(EndpointNotFoundError):
         world.client.endpoint("absent").invoke({}, model="first/v1.tar.gz")
     with pytest.raises(InvalidInputError, match="target model") as missing:
@@ -183,3 +188,24 @@ def test_a_forked_child_invokes_with_its_parents_client(world: World) -> None:
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     assert endpoint.invoke({}, model="first/v1.tar.gz").attempts == 1
+
+
+def test_many_items_and_a_warm_up_through_the_handle(world: World, tmp_path: Path) -> None:
+    endpoint = world.client.endpoint("scoring")
+    models = [world.make(f"many-{number}", 0.1) for number in range(3)]
+    report = endpoint.warm(models, expected={models[2]: 5.0})
+    assert report.loaded[0] == models[2]
+    assert sorted(report.loaded) == models
+    rows = [{"id": f"many-{number}", "n": number} for number in range(60)] + [object()]
+    results = endpoint.invoke_many(
+        rows,
+        model_of=lambda row: models[row["n"] % 3] if isinstance(row, dict) else models[0],
+        checkpoint=tmp_path / "done",
+        settings=ManySettings(max_concurrency=2),  # more of one model would spill to the other instance
+    )
+    done = list(results)
+    assert [result.index for result in done] == list(range(61))
+    assert [result.value["data"]["n"] for result in done[:-1]] == list(range(60))
+    assert isinstance(done[-1].error, InvalidInputError)
+    assert [world.loads(f"many-{number}") for number in range(3)] == [1, 1, 1]
+    assert len((tmp_path / "done").read_text().split()) == 60
