@@ -344,7 +344,8 @@ def _shown(value: Any) -> str:
 def _numbers(column: Any, name: str) -> Floats:
     import pandas as pd
 
-    values = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    numbers: Any = pd.to_numeric(column, errors="coerce")
+    values = numbers.to_numpy(dtype=float, na_value=np.nan)
     bad = ~np.isfinite(values)
     if bad.any():
         at = int(bad.argmax())

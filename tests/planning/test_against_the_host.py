@@ -139,4 +139,4 @@ def test_hit_ratio_and_p95_are_those_of_the_host(case, tmp_path):
 
 
 def test_hit_ratio_in_short(tmp_path):
-    check(Case(Workload.zipf(12, exponent=0.9, rate=5.0), fit=7, instances=1, seconds=6.0), tmp_path)
+    check(Case(Workload.zipf(12, exponent=0.9, rate=5.0), fit=7, instances=1, seconds=4.0), tmp_path)

@@ -192,7 +192,7 @@ class Plan:
             row["p99 ratio"] = row["p99"] / base.p99
             rows.append(row)
         frame = pd.DataFrame(rows)
-        return frame.reindex((frame["p99 ratio"] - 1).abs().sort_values(ascending=False).index).reset_index(drop=True)
+        return frame.sort_values("p99 ratio", key=lambda ratio: -abs(ratio - 1.0), kind="stable", ignore_index=True)
 
     @staticmethod
     def _row(name: str, option: Option) -> dict[str, Any]:
@@ -288,4 +288,5 @@ def simulated(scan: Scan, setting: Setting, *, requests: int, seed: int, **how: 
         return None
     traffic, skip = drawn
     site = site_of(kind, setting.count, scan.assumptions, cache=setting.mode != "uncached")
-    return simulate(traffic, site, seed=seed, **({"skip": skip} | how))
+    how = {"skip": skip} | how
+    return simulate(traffic, site, seed=seed, **how)

@@ -277,6 +277,7 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
     in_memory = on_volume = np.zeros(len(which))
     queue_share, queue_seconds, queue_cv2 = 0.0, 0.0, 1.0
     loads = np.zeros(len(which))
+    holding, from_s3 = s3_seconds, np.ones(len(which))
     loading, joining, join_left = s3_seconds, np.zeros(len(which)), np.full(len(which), 0.5)
     for _ in range(6 if cache else 1):  # loads take room while they last, and wait for each other
         if cache:

@@ -8,7 +8,7 @@ model (Che, Tung, Wang 2002; why it works: Fricker, Robert, Roberts 2012; renewa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import numpy as np
@@ -345,7 +345,8 @@ def characteristic_time(
     low = high
     while excess(low) > 0 and low > 1e-12:
         low /= 16.0
-    return float(brentq(excess, low, min(high, 16.0 * low), xtol=1e-12, rtol=1e-9))
+    root: Any = brentq(excess, low, min(high, 16.0 * low), xtol=1e-12)
+    return float(root)
 
 
 def che(rates: Floats, sizes: Floats, capacity: float) -> Floats:
