@@ -123,10 +123,22 @@ def gpu() -> int | None:
     return int(given) if given else None
 
 
+_ESTIMATORS = (
+    "numpy",
+    "sklearn.ensemble",
+    "sklearn.linear_model",
+    "sklearn.naive_bayes",
+    "sklearn.neighbors",
+    "sklearn.neural_network",
+    "sklearn.pipeline",
+    "sklearn.preprocessing",
+    "sklearn.svm",
+)  # shared by all models, where each would import what its pickle names
+
 FORMATS: tuple[Format, ...] = (
-    Format("skops", ("numpy", "sklearn", "skops.io"), "sklearn", _suffix(".skops"), _load_skops),
-    Format("joblib", ("numpy", "sklearn", "joblib"), "sklearn", _suffix(".joblib"), _load_joblib),
-    Format("pickle", ("numpy",), "sklearn", _suffix(".pkl", ".pickle"), _load_pickle),
+    Format("skops", (*_ESTIMATORS, "skops.io"), "sklearn", _suffix(".skops"), _load_skops),
+    Format("joblib", (*_ESTIMATORS, "joblib"), "sklearn", _suffix(".joblib"), _load_joblib),
+    Format("pickle", _ESTIMATORS, "sklearn", _suffix(".pkl", ".pickle"), _load_pickle),
     # onnxruntime starts a thread when it is imported: each model's own process imports it.
     Format("onnx", ("numpy",), "onnx", _suffix(".onnx"), _load_onnx),
     Format("xgboost", ("numpy", "scipy.sparse", "xgboost"), "xgboost", _is_xgboost, _load_xgboost),
