@@ -108,6 +108,7 @@ CONTRACT = {
     "load without a url": 400,
     "load that is not JSON": 400,
     "describe": 200,
+    "token on the last page": 0,
     "describe unknown": 404,
     "invoke": 200,
     "invoke unknown": 404,
@@ -129,6 +130,7 @@ KINDS = [
         _script,
         differs={
             "load that is not JSON": 500,
+            "token on the last page": 1,
             "invoke that fails": 503,
         },
         **PLAIN,
@@ -194,8 +196,9 @@ def test_the_contract_and_where_it_is_not_kept(kind: Kind, peer: Peer, tmp_path:
     listed = json.loads(peer.ask("GET", "/models")[1])["models"]
     assert [one["modelUrl"] for one in listed if one["modelName"] == "m1"] == [str(directories["good"])]
     described = json.loads(ask("describe", "GET", "/models/m1"))
-    described = described[0] if isinstance(described, list) else described
     assert described["modelName"] == "m1"
+    page = json.loads(peer.ask("GET", f"/models?limit={len(listed)}")[1])
+    seen["token on the last page"] = int("nextPageToken" in page)
     ask("describe unknown", "GET", "/models/unknown")
     assert kind.read(invoke("invoke", "m1", "row")) == "echo:row"
     invoke("invoke unknown", "unknown", "row")
