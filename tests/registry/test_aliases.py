@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import boto3
 import pytest
+from flow_steps import steps
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -277,6 +278,18 @@ def test_many_threads_share_the_first_read(three: ModelRegistry, watched: ModelR
         counting.held.set()
         assert {future.result(10).version for future in futures} == {"v1"}
     assert counting.calls.count("get_object") == 2
+
+
+def test_a_read_from_before_our_own_change_is_not_remembered(three: ModelRegistry) -> None:
+    three.alias("fraud", "live", "v1")
+    resolver = three._resolver
+    mine, _ = resolver.claim(("", "fraud@live.json"))
+    reading = steps(resolver.read(mine), three._aws)
+    for _ in range(3):  # S3 has answered, and the answer is not yet looked at
+        next(reading)
+    three.alias("fraud", "live", "v2")
+    assert list(reading) == []
+    assert three.resolve("fraud@live").version == "v2"
 
 
 def test_awaited(three: ModelRegistry, s3_aws: Aws) -> None:

@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flow_steps import steps
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from mme_sdk.aws import Aws, Call, Do, Flow, Together
-from mme_sdk.aws.flow import Sleep
 from mme_sdk.errors import ConflictError
 from mme_sdk.registry import ModelRegistry, upload
 from mme_sdk.registry.names import Keys
@@ -64,36 +63,6 @@ def test_whatever_is_accepted_can_be_invoked_and_read_back(name: str, version: s
     assert ".." not in target.split("/")
     if version:
         assert keys.parse(target) == (name, version)
-
-
-def steps(flow: Flow[Any], aws: Aws) -> Generator[None, None, Any]:
-    """Drive a flow, stopping before each effect."""
-    value: Any = None
-    error: BaseException | None = None
-    while True:
-        try:
-            effect = flow.send(value) if error is None else flow.throw(error)
-        except StopIteration as stop:
-            return stop.value
-        value, error = None, None
-        yield
-        try:
-            match effect:
-                case Call():
-                    value = aws.call(effect)
-                case Do(function):
-                    value = function()
-                case Sleep():
-                    pass
-                case Together(flows):
-                    value = []
-                    for one in flows:
-                        try:
-                            value.append((yield from steps(one, aws)))
-                        except Exception as caught:  # noqa: BLE001 - as the drivers do
-                            value.append(caught)
-        except Exception as caught:  # noqa: BLE001 - as the drivers do
-            error = caught
 
 
 def reading(models: ModelRegistry, s3: Any, seen: dict[str, str]) -> Generator[None, None, None]:
