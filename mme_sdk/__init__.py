@@ -13,9 +13,22 @@ from mme_sdk._version import __version__
 if TYPE_CHECKING:
     from mme_sdk import errors
     from mme_sdk.client import AsyncMMEClient, MMEClient
-    from mme_sdk.config import RetryPolicy, Timeouts
-    from mme_sdk.endpoints import AsyncEndpoint, Autoscaling, Endpoint, EndpointSpec
+    from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
+    from mme_sdk.endpoints import (
+        AsyncEndpoint,
+        Autoscaling,
+        BlueGreen,
+        Container,
+        Endpoint,
+        EndpointSpec,
+        Rolling,
+        Schedule,
+        Serverless,
+        Variant,
+        Vpc,
+    )
     from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
+    from mme_sdk.runtime.transport.bridge import accelerate
     from mme_sdk.shapes import Attempt, ModelVersion, Reply
 
 __all__ = [
@@ -24,6 +37,9 @@ __all__ = [
     "AsyncModelRegistry",
     "Attempt",
     "Autoscaling",
+    "BlueGreen",
+    "ColdStart",
+    "Container",
     "Endpoint",
     "EndpointSpec",
     "MMEClient",
@@ -31,8 +47,14 @@ __all__ = [
     "ModelVersion",
     "Reply",
     "RetryPolicy",
+    "Rolling",
+    "Schedule",
+    "Serverless",
     "Timeouts",
+    "Variant",
+    "Vpc",
     "__version__",
+    "accelerate",
     "errors",
 ]
 
@@ -42,6 +64,9 @@ _HOMES = {
     "AsyncModelRegistry": "registry",
     "Attempt": "shapes",
     "Autoscaling": "endpoints",
+    "BlueGreen": "endpoints",
+    "ColdStart": "config",
+    "Container": "endpoints",
     "Endpoint": "endpoints",
     "EndpointSpec": "endpoints",
     "MMEClient": "client",
@@ -49,7 +74,13 @@ _HOMES = {
     "ModelVersion": "shapes",
     "Reply": "shapes",
     "RetryPolicy": "config",
+    "Rolling": "endpoints",
+    "Schedule": "endpoints",
+    "Serverless": "endpoints",
     "Timeouts": "config",
+    "Variant": "endpoints",
+    "Vpc": "endpoints",
+    "accelerate": "runtime.transport.bridge",
 }
 
 
