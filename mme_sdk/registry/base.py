@@ -71,7 +71,11 @@ class Registry:
             except MMEError as error:
                 _log.warning("aliases of %s could not be read again; the last known hold: %s", self.uri, error)
 
-        self._aws.submit(work)
+        try:
+            self._aws.submit(work)
+        except MMEError:
+            self._resolver.abandon(mine)  # the client was closed
+            raise
 
     def _destination(self, to: str | Registry, name: str | None, version: str | None) -> tuple[Verbs, Elsewhere]:
         if version is not None and name is None:

@@ -18,6 +18,7 @@ from mme_sdk.shapes.model import ModelVersion, is_invokable
 
 __all__ = ["Resolution", "Resolver"]
 
+_MOST = 10_000  # references remembered; more come from somebody who makes them up
 _TOMBSTONES = ""  # cached beside the aliases, under a place that no alias has
 
 
@@ -98,9 +99,10 @@ class Resolver:
             self._lock, self._flights, self._pid = threading.Lock(), {}, os.getpid()
         places = _places(reference)
         now = self._monotonic()
+        memory = self._known  # another thread may put a new one in its place
         missing, stale = [], []
         for place in places:
-            known = self._known.get(place)
+            known = memory.get(place)
             if known is None:
                 missing.append(place)
                 continue
@@ -116,18 +118,22 @@ class Resolver:
                 stale.append(place)
         if missing:
             return Resolution(missing=tuple(missing))
-        return Resolution(self._version(reference, places, key), stale=tuple(stale))
+        return Resolution(self._version(memory, reference, places, key), stale=tuple(stale))
 
     def last_known(self, reference: str, key: str | None) -> ModelVersion | None:
         """The answer from memory, however old; None where there is none."""
-        places = _places(reference)
-        return self._version(reference, places, key) if all(place in self._known for place in places) else None
+        places, memory = _places(reference), self._known
+        if not all(place in memory for place in places):
+            return None
+        return self._version(memory, reference, places, key)
 
-    def _version(self, reference: str, places: tuple[str, ...], key: str | None) -> ModelVersion:
+    def _version(
+        self, memory: dict[str, _Known], reference: str, places: tuple[str, ...], key: str | None
+    ) -> ModelVersion:
         keys = self._aliases.store.keys
         target = reference
         if len(places) == 2:
-            alias: Alias | None = self._known[places[1]].value
+            alias: Alias | None = memory[places[1]].value
             if alias is None:
                 raise ModelNotFoundError(
                     f"there is no alias {reference} under {keys.prefix}",
@@ -135,7 +141,7 @@ class Resolver:
                     hint="set it with alias(); a target model with '@' in its name cannot be told from an alias",
                 )
             target = keys.target(alias.name, choose(alias, key, self._draw))
-        if target in self._known[_TOMBSTONES].value:
+        if target in memory[_TOMBSTONES].value:
             raise ModelNotFoundError(
                 f"{keys.prefix.join(target)} was deleted",
                 model=target,
@@ -170,6 +176,8 @@ class Resolver:
                     value: Any = {} if note is None else note.body
                 else:
                     note, value = yield from self._aliases.read(place, old)
+                if len(self._known) >= _MOST:
+                    self._known = {}
                 if forgotten == self._forgotten:  # else it may be older than a change of our own
                     self._known[place] = _Known(note, value, at)
         except BaseException as caught:
@@ -186,6 +194,12 @@ class Resolver:
                         flight.set_exception(error)
                     elif flight is not None:
                         flight.set_result(None)
+
+    def abandon(self, places: tuple[str, ...]) -> None:
+        """Give back claimed places that cannot be read."""
+        with self._lock:
+            for place in places:
+                self._flights.pop(place).set_result(None)
 
     def forget(self) -> None:
         """Read everything again at its next use: this process has changed something."""

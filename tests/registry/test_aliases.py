@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mme_sdk.aws import Aws, Call
-from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError, NotSentError, ServiceError
+from mme_sdk.errors import ClosedError, ConflictError, InvalidInputError, ModelNotFoundError, NotSentError, ServiceError
 from mme_sdk.local.s3 import S3Server
 from mme_sdk.protocols import AsyncModelStore, ModelStore
 from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
@@ -278,6 +278,40 @@ def test_many_threads_share_the_first_read(three: ModelRegistry, watched: ModelR
         counting.held.set()
         assert {future.result(10).version for future in futures} == {"v1"}
     assert counting.calls.count("get_object") == 2
+
+
+def test_changes_while_others_resolve(three: ModelRegistry) -> None:
+    three.alias("fraud", "live", "v1")
+    stop = threading.Event()
+
+    def look() -> set[str]:
+        seen = set()
+        while not stop.is_set():
+            seen.add(three.resolve("fraud@live").version)
+        return seen
+
+    with ThreadPoolExecutor(4) as pool:
+        lookers = [pool.submit(look) for _ in range(4)]
+        try:
+            for number in range(10):
+                three.alias("fraud", "live", f"v{number % 3 + 1}")
+                assert three.resolve("fraud@live").version == f"v{number % 3 + 1}"
+        finally:
+            stop.set()
+        assert set().union(*(looker.result(10) for looker in lookers)) <= {"v1", "v2", "v3"}
+
+
+def test_a_closed_client_says_so(s3_server: S3Server, s3_session: boto3.Session, three: ModelRegistry) -> None:
+    three.alias("fraud", "live", "v1")
+    clock = FakeClock()
+    aws = Aws(session=s3_session, endpoint_url=s3_server.endpoint_url, clock=clock)
+    models = ModelRegistry(aws, three.uri, staleness=4)
+    assert models.resolve("fraud@live").version == "v1"
+    aws.close()
+    clock.now += 3
+    for _ in range(2):
+        with pytest.raises(ClosedError):
+            models.resolve("fraud@live")
 
 
 def test_a_read_from_before_our_own_change_is_not_remembered(three: ModelRegistry) -> None:
