@@ -87,6 +87,8 @@ def test_what_runs_when_an_update_comes_is_answered_by_the_old_fleet(hosted: Hos
         while not (models := fleet.snapshot().instances["i-0001"].models) or not models["a.tar.gz"].running:
             await asyncio.sleep(0.01)
         await bench.deploy()
+        await asyncio.sleep(0.6)  # longer than a container that is stopped lets a request go on
+        assert not running.done()
         gate.unlink()
         assert (await running).status == 200
 

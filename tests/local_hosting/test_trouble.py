@@ -51,6 +51,24 @@ def test_a_killed_container_costs_its_own_requests_and_comes_back(hosted: Hosted
     hosted(scenario)
 
 
+def test_a_request_that_reached_no_container_is_served_once_there_is_one(hosted: Hosted) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.upload("models/a.tar.gz")
+        await bench.deploy()
+        variant = bench.hosting.variant("e", "AllTraffic")
+        assert (await bench.invoke("a.tar.gz")).status == 200
+        container = variant.instances["i-0001"].multi_model()
+        listening, container.address = container.address, "http://127.0.0.1:1"
+        asked = asyncio.create_task(bench.invoke("a.tar.gz"))
+        await asyncio.sleep(0.2)
+        assert not asked.done()
+        container.address = listening
+        assert (await asked).status == 200
+        assert variant.fleet.snapshot().instances["i-0001"].outstanding == 0
+
+    hosted(scenario)
+
+
 def test_containers_killed_again_and_again_under_load(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
         names = "abcdefgh"

@@ -105,7 +105,7 @@ class Container:
         self._clock = clock
         self._ports = random.Random()
         self._process: asyncio.subprocess.Process | None = None
-        self._url = ""
+        self.address = ""
 
     @property
     def pid(self) -> int | None:
@@ -139,7 +139,7 @@ class Container:
     async def _spawn(self) -> None:
         spec = self._spec
         port = _free_port(self._ports)
-        self._url = f"http://127.0.0.1:{port}"
+        self.address = f"http://127.0.0.1:{port}"
         values = {
             "port": str(port),
             "memory": str(spec.memory_bytes),
@@ -258,7 +258,7 @@ class Container:
             ContainerGone: No whole answer.
         """
         try:
-            answer = await self._session.request(method, self._url + path, data=body, headers=headers)
+            answer = await self._session.request(method, self.address + path, data=body, headers=headers)
             said_headers = {name.lower(): value for name, value in answer.headers.items()}
             if stream and answer.status < 300:
                 return Said(answer.status, said_headers, b"", _chunks(answer))
