@@ -4,8 +4,20 @@ import numpy as np
 import pytest
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.planning import SLO, Assumptions, Catalogue, ModelProfile, Workload, plan
+from mme_sdk.planning import (
+    SLO,
+    Assumptions,
+    Catalogue,
+    ModelProfile,
+    Workload,
+    instance_types,
+    load_prices,
+    plan,
+    simulate,
+)
 from mme_sdk.planning.__main__ import main
+from mme_sdk.planning.advice.demand import Demand, site_of
+from mme_sdk.planning.advice.setting import Setting, estimate
 
 PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23, "ml.r5.large": 0.151, "ml.c5.xlarge": 0.204}
 MODEL = Catalogue.uniform(memory_mb=100, service_ms=20, load_seconds=1.0)
@@ -36,6 +48,25 @@ def test_formula_and_simulation_agree_on_the_best(many_rare):
     best = many_rare.best
     assert best.estimate.cold_rate == pytest.approx(best.confirmation.cold_rate, abs=0.02)
     assert best.estimate.p50 == pytest.approx(best.confirmation.p50, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("load", "profile", "kind", "count"),
+    [
+        (Workload.zipf(600, exponent=0.8, rate=30.0), {"memory_mb": 50, "load_seconds": 0.2}, "ml.m5.large", 3),
+        (Workload.zipf(1000, exponent=0.6, rate=2.0), {"memory_mb": 150, "load_seconds": 1.5}, "ml.m5.2xlarge", 3),
+        (Workload.zipf(300, rate=20.0), {"memory_mb": 60, "service_ms": 150, "service_cv": 1.0}, "ml.m5.xlarge", 2),
+    ],
+    ids=["quick loads", "mostly from S3", "busy vCPUs"],
+)
+def test_quantiles_by_formula_are_those_of_the_simulation(load, profile, kind, count):
+    demand, types = Demand(load, Catalogue.uniform(**profile)), instance_types()
+    setting = Setting(mode="shared", instance_type=kind, count=count)
+    found = estimate(setting, demand, types, dict(load_prices()), SLO(), Assumptions(), draws=100_000)
+    traffic, skip = demand.traffic(np.arange(len(load.models)), types[kind], Assumptions(), requests=60_000, seed=1)
+    seen = simulate(traffic, site_of(types[kind], count, Assumptions()), skip=skip)
+    assert found.cold_rate == pytest.approx(seen.cold_rate, abs=0.01)
+    assert [found.p50, found.p95, found.p99] == pytest.approx(seen.quantile(0.5, 0.95, 0.99), rel=0.06)
 
 
 def test_cheaper_options_were_refused_for_a_reason(many_rare):
