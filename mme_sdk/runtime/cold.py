@@ -102,6 +102,7 @@ class ColdWait:
                 if not spilled:
                     self._first_look(warm=False)
             flight.looks += 1
+            flight.spill = spilled
             flight.last_cold = now
             thought = self._thought()
             wait = self._wait(thought, now - flight.cold_since, held=now - at >= _HELD, spilled=spilled)

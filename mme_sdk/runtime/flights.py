@@ -20,6 +20,7 @@ __all__ = ["Flight", "Flights", "Pace", "Role", "Seat"]
 
 _START = 2  # the least that keeps an instance busy
 _MOST = 64
+_HERD = 24  # answers after which those who wait are no herd but traffic, and are let go faster and faster
 _PATIENCE = 128  # answers for each place of the width before one more is tried
 _PATIENCE_AFTER_SPILL = 20  # times as long, where more was tried and was too much
 
@@ -72,9 +73,12 @@ class Flight:
         next_look: When whoever leads should look next.
         looks: How many looks found it cold.
         leased: Whether it holds the lease that other processes respect.
+        answers: How many of it were answered since the model was last found cold.
+        spill: Whether the model is cold only on the instance that was hit: then nobody else need wait.
     """
 
     __slots__ = (
+        "answers",
         "cold_since",
         "going",
         "key",
@@ -85,6 +89,7 @@ class Flight:
         "next_look",
         "pace",
         "ready",
+        "spill",
         "waiting",
     )
 
@@ -100,6 +105,13 @@ class Flight:
         self.next_look: float | None = None
         self.looks = 0
         self.leased = False
+        self.answers = 0
+        self.spill = False
+
+    @property
+    def width(self) -> int:
+        """How many may go at a time: the endpoint's pace, but a busy model is not held up for long."""
+        return max(self.pace.width, self.answers // 4) if self.answers > _HERD else self.pace.width
 
     @property
     def ended(self) -> bool:
@@ -172,8 +184,11 @@ class Flights:
         return len(self._flights)
 
     def busy(self, key: tuple[str, str]) -> bool:
-        """Whether there is a flight of a model."""
-        return bool(self._flights) and key in self._flights
+        """Whether those who come have to queue: the model is loading, or others waited for it and go first."""
+        if not self._flights:
+            return False
+        flight = self._flights.get(key)
+        return flight is not None and not flight.spill
 
     def join(self, key: tuple[str, str], pace: Pace) -> Seat:
         """Take a seat in the flight of a model; its first caller leads.
@@ -209,6 +224,8 @@ class Flights:
             seat.turned(Role.LEFT)
             if ready:
                 flight.ready = True
+                flight.spill = False
+                flight.answers += 1
             wakes = _advance(flight)
             if flight.ended and self._flights.get(flight.key) is flight:
                 del self._flights[flight.key]
@@ -221,6 +238,7 @@ class Flights:
             if seat.role is not Role.GOES:
                 return
             flight.ready = False
+            flight.answers = 0
             _unseat(flight, seat)
             seat.turned(Role.WAITS)
             flight.waiting.appendleft(seat)
@@ -245,7 +263,7 @@ def _advance(flight: Flight) -> list[Callable[[], None]]:
             flight.going.add(flight.leader)
             turned.append(flight.leader.turned(Role.GOES))
             flight.leader = None
-        while flight.waiting and len(flight.going) < flight.pace.width:
+        while flight.waiting and len(flight.going) < flight.width:
             seat = flight.waiting.popleft()
             flight.going.add(seat)
             turned.append(seat.turned(Role.GOES))

@@ -278,3 +278,35 @@ def test_closed_means_closed() -> None:
     assert setting.script.closed
     with pytest.raises(ClosedError):
         setting.invoke()
+
+
+def test_while_one_call_meets_a_spill_others_of_the_warm_model_pass() -> None:
+    setting = Setting([{}])
+    setting.invoke()
+    began: list[float] = []
+
+    class Spill(SyncScript):
+        """The first request meets another instance; while it waits, a second call is made."""
+
+        def step(self, request: Any, read_timeout: float) -> Any:
+            if not began:
+                began.append(self.clock.now)
+                self.rows = [NOT_READY]
+            else:
+                self.rows = [{"took": 0.02}]
+            return super().step(request, read_timeout)
+
+    setting.invoker._transport = Spill(setting.clock, [])
+    waits: list[float] = []
+
+    def wait(ticket: Any, timeout: float) -> bool:
+        if not waits:
+            waits.append(timeout)
+            other = setting.invoke()
+            assert (other.attempts, other.cold) == (1, False)
+        return FakeClock.wait(setting.clock, ticket, timeout)
+
+    setting.invoker._wait = wait
+    reply = setting.invoke()
+    assert reply.attempts == 2
+    assert waits[0] <= 1.0

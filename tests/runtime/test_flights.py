@@ -142,6 +142,28 @@ def test_followers_go_a_few_at_a_time() -> None:
     assert waves == [2, 2, 2, 2, 2]
 
 
+def test_a_busy_model_is_not_held_up_for_long() -> None:
+    flights, pace = Flights(), Pace()
+    leader, *others = [flights.join(("e", "m"), pace) for _ in range(2000)]
+    leader.ready()
+    rounds = 0
+    while others:
+        rounds += 1
+        for seat in [seat for seat in others if seat.role is Role.GOES]:
+            seat.ready()
+        others = [seat for seat in others if seat.role is not Role.LEFT]
+    assert rounds < 40
+
+
+def test_a_spill_holds_up_nobody_else() -> None:
+    flights, pace = Flights(), Pace()
+    seat = flights.join(("e", "m"), pace)
+    assert flights.busy(("e", "m"))
+    seat.flight.spill = True
+    assert not flights.busy(("e", "m"))
+    assert not flights.busy(("e", "other"))
+
+
 def test_the_pace_finds_what_does_not_spill() -> None:
     pace, spills = Pace(), 0
     for _ in range(100_000):
