@@ -19,6 +19,7 @@ from mme_sdk.fleet import (
     Lru,
     RandomRouting,
     Run,
+    Scatter,
     State,
     Sticky,
     Unload,
@@ -46,7 +47,7 @@ class AnyOrder(RuleBasedStateMachine):
         slots=st.integers(1, 3),
         spill=st.integers(1, 4),
         cache=st.booleans(),
-        routing=st.sampled_from([Sticky(), RandomRouting()]),
+        routing=st.sampled_from([Sticky(), Scatter(), RandomRouting()]),
         eviction=st.sampled_from([Lru, Fifo]),
         instances=st.integers(1, 2),
     )

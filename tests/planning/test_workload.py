@@ -1,6 +1,8 @@
 """Workloads, catalogues and prices: read, made up, refused."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -227,3 +229,15 @@ def test_every_shipped_type_has_an_indicative_price_and_makes_sense():
     for kind in shipped.values():
         assert kind.vcpus >= 2
         assert kind.memory_gib >= 2
+
+
+def test_without_its_packages_planning_names_the_extra():
+    code = (
+        "import sys; sys.modules['pandas'] = None\n"
+        "from mme_sdk.errors import MissingExtraError\n"
+        "try:\n    import mme_sdk.planning\n"
+        "except MissingExtraError as error:\n    print(error)"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert "planning needs pandas" in said
+    assert "mme-sdk[planning]" in said
