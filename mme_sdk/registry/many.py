@@ -224,7 +224,7 @@ def with_bar(watcher: Watcher | bool | None) -> tuple[Watcher | None, Callable[[
     try:
         from tqdm.auto import tqdm
     except ImportError as error:
-        raise MissingExtraError("progress=True draws with tqdm", hint="pip install tqdm") from error
+        raise MissingExtraError("progress=True draws with tqdm", hint="pip install 'mme-sdk[progress]'") from error
     bar = tqdm(unit="model")
 
     def draw(progress: Progress) -> None:
