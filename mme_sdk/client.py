@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from mme_sdk.aws import Aws
-from mme_sdk.config import RetryPolicy, Timeouts
+from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
+from mme_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
     import boto3
 
     from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints, Endpoint, Endpoints
     from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
-    from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
+    from mme_sdk.runtime import AsyncRuntimeInvoker, Codecs, Hook, Memory, RuntimeInvoker
     from mme_sdk.runtime.transport import AsyncChosenTransport, ChosenTransport
 
 __all__ = ["AsyncMMEClient", "MMEClient"]
@@ -31,16 +32,27 @@ class _Settings:
         endpoint_url: str | Mapping[str, str] | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
+        cold_start: ColdStart | None = None,
         transport: str = "auto",
+        memory: Memory | None = None,
+        hooks: Sequence[Hook] = (),
+        codecs: Codecs | None = None,
     ) -> None:
+        if memory is not None and cold_start is not None:
+            raise InvalidInputError("a Memory has its own ColdStart: give memory= or cold_start=, not both")
         self._settings: dict[str, Any] = {
             "region": region,
             "session": session,
             "endpoint_url": endpoint_url,
             "timeouts": timeouts or Timeouts(),
             "retry": retry or RetryPolicy(),
+            "cold_start": cold_start,
             "transport": transport,
+            "memory": memory,
+            "hooks": tuple(hooks),
+            "codecs": codecs,
         }
+        self._registries: dict[str, Any] = {}
         self._aws = Aws(region=region, session=session, endpoint_url=endpoint_url, timeouts=timeouts, retry=retry)
 
     @property
@@ -56,6 +68,18 @@ class _Settings:
     def timeouts(self) -> Timeouts:
         """How long to wait."""
         return self._aws.timeouts
+
+    @cached_property
+    def memory(self) -> Memory:
+        """What is known of load times and loaded models: `memory.estimates` can be saved, loaded and shared."""
+        from mme_sdk.runtime import Memory
+
+        given: Memory | None = self._settings["memory"]
+        return given or Memory(self._settings["cold_start"], self._settings["retry"])
+
+    def _invoking(self) -> dict[str, Any]:
+        settings = {name: self._settings[name] for name in ("hooks", "codecs")}
+        return {"memory": self.memory, "stores": self._registries, **settings}
 
     def with_options(self, **changes: Any) -> Self:
         """A new client with some settings changed; this one stays as it is.
@@ -91,6 +115,13 @@ class MMEClient(_Settings):
         retry: When to try again.
         transport: What carries invocations: `auto` for the fastest lane that honours the configuration; `fast`, `core`
             or `botocore` for that one.
+        cold_start: How loading models are waited for.
+        memory: Load times and warm models; hand one to several clients to share it.
+        hooks: Functions that are told what invocations meet; see `mme_sdk.runtime`.
+        codecs: Payload codecs of your own.
+
+    Raises:
+        InvalidInputError: Settings that exclude each other.
 
     Example:
         ```python
@@ -115,7 +146,9 @@ class MMEClient(_Settings):
         """
         from mme_sdk.registry import ModelRegistry
 
-        return ModelRegistry(self._aws, uri)
+        registry = ModelRegistry(self._aws, uri)
+        known: ModelRegistry = self._registries.setdefault(registry.uri, registry)
+        return known
 
     @cached_property
     def endpoints(self) -> Endpoints:
@@ -147,9 +180,9 @@ class MMEClient(_Settings):
 
     @cached_property
     def _invoker(self) -> RuntimeInvoker:
-        from mme_sdk.runtime.invoker import RuntimeInvoker
+        from mme_sdk.runtime import RuntimeInvoker
 
-        return RuntimeInvoker(self._aws, self.transport, models=self.models)
+        return RuntimeInvoker(self._aws, self.transport, models=self.models, **self._invoking())
 
     def close(self) -> None:
         """Close every connection; idempotent."""
@@ -178,7 +211,9 @@ class AsyncMMEClient(_Settings):
         """The models under one S3 prefix; see `MMEClient.models`."""
         from mme_sdk.registry import AsyncModelRegistry
 
-        return AsyncModelRegistry(self._aws, uri)
+        registry = AsyncModelRegistry(self._aws, uri)
+        known: AsyncModelRegistry = self._registries.setdefault(registry.uri, registry)
+        return known
 
     @cached_property
     def endpoints(self) -> AsyncEndpoints:
@@ -200,9 +235,9 @@ class AsyncMMEClient(_Settings):
 
     @cached_property
     def _invoker(self) -> AsyncRuntimeInvoker:
-        from mme_sdk.runtime.invoker import AsyncRuntimeInvoker
+        from mme_sdk.runtime import AsyncRuntimeInvoker
 
-        return AsyncRuntimeInvoker(self._aws, self.transport, models=self.models)
+        return AsyncRuntimeInvoker(self._aws, self.transport, models=self.models, **self._invoking())
 
     async def close(self) -> None:
         """Close every connection; idempotent."""

@@ -85,6 +85,7 @@ class InvokeOptions(TypedDict, total=False):
     inference_id: str | None
     custom_attributes: str | None
     idempotent: bool
+    sticky: str | None
 
 
 @runtime_checkable
@@ -105,6 +106,7 @@ class Invoker(Protocol):
         inference_id: str | None = None,
         custom_attributes: str | None = None,
         idempotent: bool = False,
+        sticky: str | None = None,
         prefix: str | None = None,
     ) -> Reply[Any]:
         """Invoke a model.
@@ -121,6 +123,7 @@ class Invoker(Protocol):
             inference_id: Id that SageMaker logs with the request.
             custom_attributes: Passed to the container as they are.
             idempotent: Whether a request whose outcome is unknown may be sent again to a warm model.
+            sticky: Key of a weighted alias: one key always gets one version.
             prefix: The endpoint's S3 model prefix, where known, for `name@alias` models.
 
         Returns:
@@ -150,6 +153,7 @@ class AsyncInvoker(Protocol):
         inference_id: str | None = None,
         custom_attributes: str | None = None,
         idempotent: bool = False,
+        sticky: str | None = None,
         prefix: str | None = None,
     ) -> Awaitable[Reply[Any]]:
         """Invoke a model; arguments and errors are those of `Invoker.invoke`."""

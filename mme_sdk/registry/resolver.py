@@ -138,6 +138,7 @@ class Resolver:
                 raise ModelNotFoundError(
                     f"there is no alias {reference} under {keys.prefix}",
                     model=reference,
+                    sent=False,
                     hint="set it with alias(); a target model with '@' in its name cannot be told from an alias",
                 )
             target = keys.target(alias.name, choose(alias, key, self._draw))
@@ -145,6 +146,7 @@ class Resolver:
             raise ModelNotFoundError(
                 f"{keys.prefix.join(target)} was deleted",
                 model=target,
+                sent=False,
                 hint="invoke another version, or point the alias elsewhere",
             )
         return keys.version(target)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from mme_sdk.aws.session import Aws
@@ -45,6 +45,7 @@ class Invocations:
         rng: Rng | None = None,
         codecs: Codecs | None = None,
         models: Callable[[str], ModelStore] | Callable[[str], AsyncModelStore] | None = None,
+        stores: MutableMapping[str, Any] | None = None,
         memory: Memory | None = None,
         hooks: Sequence[Hook] = (),
         payload_limit: int = PAYLOAD_LIMIT,
@@ -63,7 +64,7 @@ class Invocations:
         self._hooks = self._settings.hooks
         self._codecs = codecs or Codecs()
         self._models = models
-        self._stores: dict[str, ModelStore | AsyncModelStore] = {}
+        self._stores: MutableMapping[str, ModelStore | AsyncModelStore] = {} if stores is None else stores
         self._payload_limit = payload_limit
         self._closed = False
 
@@ -81,6 +82,7 @@ class Invocations:
         inference_id: str | None = None,
         custom_attributes: str | None = None,
         idempotent: bool = False,
+        sticky: str | None = None,
         prefix: str | None = None,
     ) -> Steps[Reply[Any]]:
         if self._closed:
@@ -95,7 +97,7 @@ class Invocations:
             target: str | None = model.target_model
             size = model.size
         elif isinstance(model, str) and _ALIAS.fullmatch(model) and not model.endswith(".gz"):
-            found = yield from self._resolve(endpoint, model, prefix)
+            found = yield from self._resolve(endpoint, model, prefix, sticky)
             target, size = (found, None) if isinstance(found, str) else (found.target_model, found.size)
         else:
             target = model
@@ -113,6 +115,8 @@ class Invocations:
             inference_id=inference_id,
             custom_attributes=custom_attributes,
         )
+        if target is not None and self._stores:
+            yield from self._refuse_deleted(endpoint, target, _prefix_of(model) or prefix)
         attempts = Attempts(self._settings, request, began=began, deadline=deadline, idempotent=idempotent)
         if size is not None:
             attempts.model.size = size
@@ -135,7 +139,9 @@ class Invocations:
         many = at_a_time or self.memory.endpoint(endpoint).slots.limit
         return ManySettings(max_concurrency=many, models_at_once=many)
 
-    def _resolve(self, endpoint: str, reference: str, prefix: str | None) -> Steps[ModelVersion | str]:
+    def _resolve(
+        self, endpoint: str, reference: str, prefix: str | None, sticky: str | None
+    ) -> Steps[ModelVersion | str]:
         if self._models is None:
             raise ConfigurationError(
                 f"{reference!r} is an alias, and this invoker has no registry to resolve it",
@@ -158,8 +164,22 @@ class Invocations:
         store = self._stores.get(prefix)
         if store is None:
             store = self._stores.setdefault(prefix, self._models(prefix))  # it remembers what it resolved
-        found: ModelVersion | str = yield Resolve(store, reference)
+        found: ModelVersion | str = yield Resolve(store, reference, sticky)
         return found
+
+    def _refuse_deleted(self, endpoint: str, target: str, prefix: str | None) -> Steps[None]:
+        """A model that a registry in use here knows to be deleted is not asked for, though an instance may hold it."""
+        store = None if prefix is None else self._stores.get(prefix)
+        if store is None:
+            return
+        try:
+            yield Resolve(store, target)
+        except ModelNotFoundError as error:
+            error.endpoint = endpoint
+            raise
+        except MMEError:
+            # Whoever may invoke need not be able to read S3; nor is the registry asked again.
+            self._stores.pop(str(prefix), None)
 
     def _reply(self, answer: InvokeAnswer, attempts: Attempts, response_type: Any) -> Reply[Any]:
         headers = answer.headers
@@ -206,3 +226,7 @@ class Invocations:
             self._hooks,
             GaveUp(endpoint=attempts.request.endpoint, model=attempts.request.target_model, error=error, took=took),
         )
+
+
+def _prefix_of(model: Any) -> str | None:
+    return model.uri.removesuffix(model.target_model) if isinstance(model, ModelVersion) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from mme_sdk.aws.session import Aws
@@ -34,6 +34,7 @@ class RuntimeInvoker(Several, SingleModel):
         rng: Randomness for jitter.
         codecs: How payloads are encoded and replies decoded.
         models: Gives the registry of an S3 prefix, to resolve `name@alias`.
+        stores: Registries in use, by prefix: what they know to be deleted is refused before it is sent.
         memory: What is known of endpoints and models; hand one to several invokers to share it.
         hooks: Functions that are told what happens, see `mme_sdk.runtime.hooks`.
         payload_limit: Largest payload in bytes.
@@ -51,6 +52,7 @@ class RuntimeInvoker(Several, SingleModel):
         rng: Rng | None = None,
         codecs: Codecs | None = None,
         models: Callable[[str], ModelStore] | None = None,
+        stores: MutableMapping[str, ModelStore] | None = None,
         memory: Memory | None = None,
         hooks: Sequence[Hook] = (),
         payload_limit: int = PAYLOAD_LIMIT,
@@ -64,6 +66,7 @@ class RuntimeInvoker(Several, SingleModel):
             rng=rng,
             codecs=codecs,
             models=models,
+            stores=stores,
             memory=memory,
             hooks=hooks,
             payload_limit=payload_limit,
@@ -86,6 +89,7 @@ class RuntimeInvoker(Several, SingleModel):
         inference_id: str | None = None,
         custom_attributes: str | None = None,
         idempotent: bool = False,
+        sticky: str | None = None,
         prefix: str | None = None,
     ) -> Reply[Any]:
         """Invoke a model and wait for its answer.
@@ -103,6 +107,7 @@ class RuntimeInvoker(Several, SingleModel):
             inference_id: Id that SageMaker logs with the request.
             custom_attributes: Passed to the container as they are.
             idempotent: Whether a request whose outcome is unknown may be sent again to a warm model.
+            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version.
             prefix: The endpoint's S3 model prefix, where known; asked for when it is needed otherwise.
 
         Returns:
@@ -130,6 +135,7 @@ class RuntimeInvoker(Several, SingleModel):
             inference_id=inference_id,
             custom_attributes=custom_attributes,
             idempotent=idempotent,
+            sticky=sticky,
             prefix=prefix,
         )
         return drive(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
@@ -152,6 +158,7 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
         rng: Randomness for jitter.
         codecs: How payloads are encoded and replies decoded.
         models: Gives the registry of an S3 prefix, to resolve `name@alias`.
+        stores: Registries in use, by prefix: what they know to be deleted is refused before it is sent.
         memory: What is known of endpoints and models; hand one to several invokers to share it.
         hooks: Functions that are told what happens, see `mme_sdk.runtime.hooks`.
         payload_limit: Largest payload in bytes.
@@ -169,6 +176,7 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
         rng: Rng | None = None,
         codecs: Codecs | None = None,
         models: Callable[[str], AsyncModelStore] | None = None,
+        stores: MutableMapping[str, AsyncModelStore] | None = None,
         memory: Memory | None = None,
         hooks: Sequence[Hook] = (),
         payload_limit: int = PAYLOAD_LIMIT,
@@ -182,6 +190,7 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
             rng=rng,
             codecs=codecs,
             models=models,
+            stores=stores,
             memory=memory,
             hooks=hooks,
             payload_limit=payload_limit,
@@ -204,6 +213,7 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
         inference_id: str | None = None,
         custom_attributes: str | None = None,
         idempotent: bool = False,
+        sticky: str | None = None,
         prefix: str | None = None,
     ) -> Reply[Any]:
         """Invoke a model and await its answer; arguments and errors are those of `RuntimeInvoker.invoke`."""
@@ -219,6 +229,7 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
             inference_id=inference_id,
             custom_attributes=custom_attributes,
             idempotent=idempotent,
+            sticky=sticky,
             prefix=prefix,
         )
         return await drive_async(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)

@@ -81,6 +81,7 @@ class Resolve:
 
     store: ModelStore | AsyncModelStore
     reference: str
+    key: str | None = None
 
 
 Step: TypeAlias = Send | Pause | Wait | Ask | Resolve
@@ -118,8 +119,8 @@ def drive(
                 return wait(ticket, timeout)
             case Ask(flow):
                 return aws.run(flow)
-            case Resolve(store, reference):
-                return store.resolve(reference)
+            case Resolve(store, reference, key):
+                return store.resolve(reference, key=key)
 
     return pump(steps, perform)
 
@@ -155,8 +156,8 @@ async def drive_async(
                 return await wait(ticket, timeout)
             case Ask(flow):
                 return await aws.arun(flow)
-            case Resolve(store, reference):
-                found = store.resolve(reference)
+            case Resolve(store, reference, key):
+                found = store.resolve(reference, key=key)
                 return await found if isinstance(found, Awaitable) else found
 
     return await pump_async(steps, perform)
