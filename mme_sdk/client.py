@@ -154,8 +154,9 @@ class MMEClient(_Settings):
     def endpoints(self) -> Endpoints:
         """Create, find and delete endpoints."""
         from mme_sdk.endpoints import Endpoints
+        from mme_sdk.metrics import read_metrics
 
-        return Endpoints(self._aws, self._invoker)
+        return Endpoints(self._aws, self._invoker, read_metrics)
 
     def endpoint(self, name: str) -> Endpoint:
         """A handle to an endpoint, without a call: what an application holds.
@@ -219,8 +220,9 @@ class AsyncMMEClient(_Settings):
     def endpoints(self) -> AsyncEndpoints:
         """Create, find and delete endpoints."""
         from mme_sdk.endpoints import AsyncEndpoints
+        from mme_sdk.metrics import read_metrics
 
-        return AsyncEndpoints(self._aws, self._invoker)
+        return AsyncEndpoints(self._aws, self._invoker, read_metrics)
 
     def endpoint(self, name: str) -> AsyncEndpoint:
         """A handle to an endpoint, without a call; see `MMEClient.endpoint`."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from datetime import datetime
 from typing import Any, Protocol, TypedDict, TypeVar, runtime_checkable
 
 from mme_sdk.errors import MMEError
@@ -20,6 +21,7 @@ __all__ = [
     "ItemOutcome",
     "ManyInvoker",
     "ModelStore",
+    "ReadMetrics",
     "Rng",
     "WarmUp",
 ]
@@ -248,6 +250,14 @@ class ManyInvoker(Invoker, Protocol):
         """
         ...
 
+    def invoke_stream(self, endpoint: str, data: Any, **options: Any) -> Any:
+        """Invoke a single-model endpoint and read the answer while it is written."""
+        ...
+
+    def invoke_async(self, endpoint: str, data: Any, *, upload_to: str | None = None, **options: Any) -> Any:
+        """Submit an asynchronous inference to a single-model endpoint."""
+        ...
+
 
 class AsyncManyInvoker(AsyncInvoker, Protocol):
     """`ManyInvoker`, awaited."""
@@ -273,6 +283,24 @@ class AsyncManyInvoker(AsyncInvoker, Protocol):
         **options: Any,
     ) -> Awaitable[WarmUp]:
         """Load models before they are called; see `ManyInvoker.warm`."""
+        ...
+
+    def invoke_stream(self, endpoint: str, data: Any, **options: Any) -> Awaitable[Any]:
+        """Read an answer while it is written; see `ManyInvoker.invoke_stream`."""
+        ...
+
+    def invoke_async(self, endpoint: str, data: Any, *, upload_to: str | None = None, **options: Any) -> Awaitable[Any]:
+        """Submit an asynchronous inference; see `ManyInvoker.invoke_async`."""
+        ...
+
+
+class ReadMetrics(Protocol):
+    """Reads CloudWatch: gives the flow that `Aws.run` drives."""
+
+    def __call__(
+        self, endpoint: str, /, *, variant: str, hours: float, period: int, now: datetime
+    ) -> Generator[Any, Any, Any]:
+        """The flow; its arguments are those of `mme_sdk.metrics.read_metrics`."""
         ...
 
 

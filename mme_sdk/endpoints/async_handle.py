@@ -20,6 +20,8 @@ from mme_sdk.shapes import ModelVersion, Reply
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints.async_rooms import AsyncEndpoints
+    from mme_sdk.metrics import EndpointMetrics
+    from mme_sdk.runtime import AsyncQueuedInvocation, AsyncReplyStream
 
 __all__ = ["AsyncEndpoint"]
 
@@ -100,6 +102,23 @@ class AsyncEndpoint(Handle):
     ) -> WarmUp:
         """Load models before they are called; see `Endpoint.warm`."""
         return await self._endpoints.invoker.warm(self.name, models, expected=expected, prefix=self.prefix, **options)
+
+    async def invoke_stream(self, data: Any, **options: Any) -> AsyncReplyStream:
+        """Invoke a single-model endpoint and read the answer while it is written; see `Endpoint.invoke_stream`."""
+        stream: AsyncReplyStream = await self._endpoints.invoker.invoke_stream(self.name, data, **options)
+        return stream
+
+    async def invoke_async(self, data: Any, *, upload_to: str | None = None, **options: Any) -> AsyncQueuedInvocation:
+        """Submit an asynchronous inference; see `Endpoint.invoke_async`."""
+        invoker = self._endpoints.invoker
+        queued: AsyncQueuedInvocation = await invoker.invoke_async(self.name, data, upload_to=upload_to, **options)
+        return queued
+
+    async def metrics(self, *, hours: float = 24.0, variant: str = "AllTraffic", period: int = 60) -> EndpointMetrics:
+        """What CloudWatch knows of this endpoint; see `Endpoint.metrics`."""
+        read = self._endpoints.metrics
+        series: EndpointMetrics = await read(self.name, hours=hours, variant=variant, period=period)
+        return series
 
     async def describe(self) -> EndpointDescription:
         """Read the endpoint, its configuration, models, autoscaling and tags; see `Endpoint.describe`."""

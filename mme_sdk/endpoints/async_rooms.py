@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Any
 
 from mme_sdk.aws import Aws
 from mme_sdk.endpoints import applying, check, creating, flows, orphans, preflight, reading
@@ -17,7 +18,7 @@ from mme_sdk.endpoints.orphans import Orphan
 from mme_sdk.endpoints.preflight import Preflight
 from mme_sdk.endpoints.spec import EndpointSpec, HasUri
 from mme_sdk.endpoints.waiting import ProgressCallback
-from mme_sdk.protocols import AsyncManyInvoker
+from mme_sdk.protocols import AsyncManyInvoker, ReadMetrics
 from mme_sdk.shapes import ModelVersion
 
 __all__ = ["AsyncEndpoints"]
@@ -29,11 +30,13 @@ class AsyncEndpoints:
     Args:
         aws: The way to AWS.
         invoker: What the handles' `invoke` goes to.
+        read_metrics: What the handles' `metrics` goes to.
     """
 
-    def __init__(self, aws: Aws, invoker: AsyncManyInvoker) -> None:
+    def __init__(self, aws: Aws, invoker: AsyncManyInvoker, read_metrics: ReadMetrics | None = None) -> None:
         self.aws = aws
         self.invoker = invoker
+        self.read_metrics = read_metrics
 
     def handle(self, name: str) -> AsyncEndpoint:
         """A handle; no call is made; see `Endpoints.handle`."""
@@ -50,7 +53,7 @@ class AsyncEndpoints:
         self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressCallback | bool = False
     ) -> AsyncIterator[AsyncEndpoint]:
         """An endpoint for the length of an `async with` block; see `Endpoints.temporary`."""
-        creation = await self.aws.arun(flows.create_new(spec, self.aws.async_clock.monotonic))
+        creation = await self.aws.arun(flows.create_new(spec, timeout=timeout, now=self.aws.async_clock.monotonic))
         handle = AsyncEndpoint(self, spec.name, creation=creation)
         try:
             yield await handle.wait(timeout, progress=progress)
@@ -64,6 +67,14 @@ class AsyncEndpoints:
     async def describe(self, name: str) -> EndpointDescription:
         """Read an endpoint; see `Endpoints.describe`."""
         return await self.aws.arun(flows.describe(name))
+
+    async def metrics(self, name: str, *, hours: float, variant: str, period: int) -> Any:
+        """What CloudWatch knows of an endpoint; see `Endpoint.metrics`."""
+        return await self.aws.arun(
+            flows.metrics(
+                self.read_metrics, name, hours=hours, variant=variant, period=period, now=self.aws.clock.time()
+            )
+        )
 
     async def from_endpoint(self, name: str) -> EndpointSpec:
         """The spec that would make a live endpoint; see `Endpoints.from_endpoint`."""

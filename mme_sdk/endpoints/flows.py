@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
 
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import applying, check, creating, deleting, migrating, reading, scaling, waiting
@@ -15,12 +18,21 @@ from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.progress import callback
 from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec, check_spec
 from mme_sdk.endpoints.waiting import ProgressCallback
-from mme_sdk.errors import ConflictError
+from mme_sdk.errors import ConfigurationError, ConflictError
+from mme_sdk.protocols import ReadMetrics
 from mme_sdk.shapes import ModelVersion
 
 __all__: list[str] = []
 
 Told = ProgressCallback | bool
+
+
+@contextmanager
+def _bounded(timeout: float, progress: Told) -> Iterator[ProgressCallback | None]:
+    """What every wait needs, refused before anything is sent."""
+    check.timeout(timeout)
+    with callback(progress) as told:
+        yield told
 
 
 def describe(name: str) -> Flow[EndpointDescription]:
@@ -29,15 +41,26 @@ def describe(name: str) -> Flow[EndpointDescription]:
     return (yield from reading.read_live(name)).description
 
 
+def metrics(read: ReadMetrics | None, name: str, *, now: float, **window: Any) -> Flow[Any]:
+    """What CloudWatch knows of an endpoint, by the reader that was handed in."""
+    check.named("name", name)
+    if read is None:
+        raise ConfigurationError(
+            "these endpoints were made without a reader of metrics", hint="use MMEClient.endpoints"
+        )
+    return (yield from read(name, now=datetime.fromtimestamp(now, UTC), **window))
+
+
 def from_endpoint(name: str) -> Flow[EndpointSpec]:
     """The spec that would make a live endpoint."""
     check.named("name", name)
     return (yield from reading.read_live(name)).spec()
 
 
-def create_new(spec: EndpointSpec, now: Now) -> Flow[Creation]:
+def create_new(spec: EndpointSpec, *, timeout: float, now: Now) -> Flow[Creation]:
     """Create an endpoint that is deleted again at the end: never one that was there before."""
     check_spec(spec)
+    check.timeout(timeout)
     exists = ConflictError(
         f"endpoint {spec.name} exists already; temporary() would delete it",
         hint="choose another name, or use endpoints.get(name)",
@@ -62,8 +85,8 @@ def wait(
     name: str, creation: Creation | None, *, timeout: float, now: Now, progress: Told
 ) -> Flow[EndpointDescription]:
     """Wait for an endpoint, or for its creation to be finished; then read the rest of it."""
-    with callback(progress) as told:
-        if creation is not None:
+    with _bounded(timeout, progress) as told:
+        if creation is not None and not creation.finished:
             yield from creating.finish(creation, timeout=timeout, now=now, progress=told)
         else:
             yield from waiting.until_settled(name, timeout=timeout, now=now, progress=told)
@@ -73,7 +96,7 @@ def wait(
 def delete(name: str, *, timeout: float, now: Now, dry_run: bool, progress: Told) -> Flow[Deletion]:
     """Delete an endpoint and what belongs to it."""
     check.named("name", name)
-    with callback(progress) as told:
+    with _bounded(timeout, progress) as told:
         return (yield from deleting.delete(name, timeout=timeout, now=now, dry_run=dry_run, progress=told))
 
 
@@ -87,7 +110,7 @@ def apply(
     must_exist: bool = False,
 ) -> Flow[EndpointDescription]:
     """Create or update to match; then read what is there."""
-    with callback(progress) as told:
+    with _bounded(timeout, progress) as told:
         done = yield from applying.apply(
             wanted, deployment=deployment, timeout=timeout, now=now, progress=told, must_exist=must_exist
         )
@@ -99,7 +122,7 @@ def rollback(
 ) -> Flow[EndpointDescription]:
     """Go back to the configuration before; then read what is there."""
     check.named("name", name)
-    with callback(progress) as told:
+    with _bounded(timeout, progress) as told:
         yield from applying.rollback(name, to=to, deployment=deployment, timeout=timeout, now=now, progress=told)
     return (yield from describe(name))
 
@@ -117,6 +140,7 @@ def to_multi_model(
 ) -> Flow[EndpointDescription]:
     """Copy a single-model endpoint's archive under a prefix and serve it from there."""
     check.named("name", name)
+    check.timeout(timeout)
     check.s3("models", models, 1024)
     spec = yield from migrating.to_multi_model(name, models, target_model, instance_type=instance_type)
     return (yield from apply(spec, deployment=deployment, timeout=timeout, now=now, progress=progress))
@@ -142,7 +166,7 @@ def scale(
     name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: Told
 ) -> Flow[EndpointDescription]:
     """Set a variant's instance count; then read what is there."""
-    with callback(progress) as told:
+    with _bounded(timeout, progress) as told:
         yield from scaling.scale(name, count, variant=variant, timeout=timeout, now=now, progress=told)
     return (yield from describe(name))
 
@@ -151,7 +175,7 @@ def reweigh(
     name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: Told
 ) -> Flow[EndpointDescription]:
     """Set the variants' weights; then read what is there."""
-    with callback(progress) as told:
+    with _bounded(timeout, progress) as told:
         yield from scaling.reweigh(name, weights, timeout=timeout, now=now, progress=told)
     return (yield from describe(name))
 

@@ -21,6 +21,8 @@ from mme_sdk.shapes import ModelVersion, Reply
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints.rooms import Endpoints
+    from mme_sdk.metrics import EndpointMetrics
+    from mme_sdk.runtime import QueuedInvocation, ReplyStream
 
 __all__ = ["Endpoint", "Handle"]
 
@@ -202,6 +204,58 @@ class Endpoint(Handle):
             What was loaded, how long it took, what failed and what did not fit.
         """
         return self._endpoints.invoker.warm(self.name, models, expected=expected, prefix=self.prefix, **options)
+
+    def invoke_stream(self, data: Any, **options: Any) -> ReplyStream:
+        """Invoke a single-model endpoint and read the answer while the model writes it.
+
+        Args:
+            data: The payload.
+            **options: `content_type`, `accept`, `target_variant`, `inference_id`, `custom_attributes`.
+
+        Returns:
+            The stream, to be used in a `with` block.
+
+        Raises:
+            InvalidInputError: Refused; multi-model endpoints cannot stream.
+        """
+        stream: ReplyStream = self._endpoints.invoker.invoke_stream(self.name, data, **options)
+        return stream
+
+    def invoke_async(self, data: Any, *, upload_to: str | None = None, **options: Any) -> QueuedInvocation:
+        """Submit an asynchronous inference to a single-model endpoint that was made for it.
+
+        Args:
+            data: The payload, or the `s3://` address of one that is there already.
+            upload_to: S3 prefix for the payload.
+            **options: `content_type`, `accept`, `inference_id`, `custom_attributes`, and `time_to_live` and
+                `invocation_timeout` in seconds.
+
+        Returns:
+            What was submitted; its `result()` waits for the answer.
+
+        Raises:
+            InvalidInputError: Refused, or no place for the payload.
+        """
+        invoker = self._endpoints.invoker
+        queued: QueuedInvocation = invoker.invoke_async(self.name, data, upload_to=upload_to, **options)
+        return queued
+
+    def metrics(self, *, hours: float = 24.0, variant: str = "AllTraffic", period: int = 60) -> EndpointMetrics:
+        """What CloudWatch knows of this endpoint, as typed series.
+
+        Args:
+            hours: How far back.
+            variant: Production variant.
+            period: Seconds that a point stands for, a multiple of 60.
+
+        Returns:
+            The series; empty where nothing was measured.
+
+        Raises:
+            InvalidInputError: More points than CloudWatch gives at a time.
+        """
+        series: EndpointMetrics = self._endpoints.metrics(self.name, hours=hours, variant=variant, period=period)
+        return series
 
     def describe(self) -> EndpointDescription:
         """Read the endpoint, its configuration, models, autoscaling and tags.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from mme_sdk.aws import Aws
 from mme_sdk.endpoints import applying, check, creating, flows, orphans, preflight, reading
@@ -17,7 +18,7 @@ from mme_sdk.endpoints.orphans import Orphan
 from mme_sdk.endpoints.preflight import Preflight
 from mme_sdk.endpoints.spec import EndpointSpec, HasUri
 from mme_sdk.endpoints.waiting import ProgressCallback
-from mme_sdk.protocols import ManyInvoker
+from mme_sdk.protocols import ManyInvoker, ReadMetrics
 from mme_sdk.shapes import ModelVersion
 
 __all__ = ["Endpoints"]
@@ -29,6 +30,7 @@ class Endpoints:
     Args:
         aws: The way to AWS.
         invoker: What the handles' `invoke` goes to.
+        read_metrics: What the handles' `metrics` goes to.
 
     Example:
         ```python
@@ -38,9 +40,10 @@ class Endpoints:
         ```
     """
 
-    def __init__(self, aws: Aws, invoker: ManyInvoker) -> None:
+    def __init__(self, aws: Aws, invoker: ManyInvoker, read_metrics: ReadMetrics | None = None) -> None:
         self.aws = aws
         self.invoker = invoker
+        self.read_metrics = read_metrics
 
     def handle(self, name: str) -> Endpoint:
         """A handle; no call is made.
@@ -88,7 +91,7 @@ class Endpoints:
             ConflictError: The endpoint exists already, so it is not this block's to delete.
             EndpointFailedError: The creation failed.
         """
-        creation = self.aws.run(flows.create_new(spec, self.aws.clock.monotonic))
+        creation = self.aws.run(flows.create_new(spec, timeout=timeout, now=self.aws.clock.monotonic))
         handle = Endpoint(self, spec.name, creation=creation)
         try:
             yield handle.wait(timeout, progress=progress)
@@ -110,6 +113,14 @@ class Endpoints:
             EndpointNotFoundError: There is none of this name.
         """
         return self.aws.run(flows.describe(name))
+
+    def metrics(self, name: str, *, hours: float, variant: str, period: int) -> Any:
+        """What CloudWatch knows of an endpoint; see `Endpoint.metrics`."""
+        return self.aws.run(
+            flows.metrics(
+                self.read_metrics, name, hours=hours, variant=variant, period=period, now=self.aws.clock.time()
+            )
+        )
 
     def from_endpoint(self, name: str) -> EndpointSpec:
         """The spec that would make a live endpoint, with the counts, weights and autoscaling that it has now.

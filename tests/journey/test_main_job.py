@@ -129,3 +129,22 @@ def test_nothing_is_sent_by_a_closed_client(local, models, endpoint):
         handle.invoke(SETOSA, model="iris/v1.tar.gz")
     with pytest.raises(errors.ClosedError):
         handle.describe()
+
+
+def test_cloudwatch_tells_what_was_invoked(local, models, endpoint, tree):
+    metered = models.register("metered", tree, version="v1")
+    for _ in range(3):
+        endpoint.invoke(SETOSA, model=metered)
+    seen = endpoint.metrics(hours=1)
+    assert sum(seen.invocations.values) >= 3
+
+    async def twin():
+        async with local.async_client() as client:
+            return await client.endpoint(endpoint.name).metrics(hours=1)
+
+    assert sum(asyncio.run(twin()).invocations.values) >= 3
+
+
+def test_a_multi_model_endpoint_cannot_stream(endpoint):
+    with pytest.raises(errors.InvalidInputError):
+        endpoint.invoke_stream(SETOSA)
