@@ -6,6 +6,7 @@ import argparse
 import enum
 import importlib
 import inspect
+import re
 from pathlib import Path
 
 SNAPSHOT = Path(__file__).parent.parent / "tests" / "public_api.txt"
@@ -48,7 +49,7 @@ def describe() -> str:
             elif name != "__version__":
                 lines.append(f"{name}: {type(value).__name__}")
         lines.append("")
-    return "\n".join(lines)
+    return re.sub(r" at 0x[0-9a-f]+", "", "\n".join(lines))
 
 
 def _class(name: str, kind: type) -> list[str]:
