@@ -248,28 +248,41 @@ def _switch(
         request["ExcludeRetainedVariantProperties"] = [{"VariantPropertyType": "DataCaptureConfig"}]
     if deployment is not None:
         request["DeploymentConfig"] = to_request(deployment)
+    begun = False
     try:
         yield from autoscaling.detach(name, [one.variant for one in in_the_way])
         yield from _begin(name, config, request)
+        begun = True
         yield from until_settled(
             name,
             timeout=timeout,
             now=now,
             progress=progress,
             wanted_config=config,
+            config_before=seen.config_name,
             reason_before=seen.failure_reason,
         )
     except WaitTimeoutError as error:
-        if in_the_way:
-            names = ", ".join(one.variant for one in in_the_way)
-            error.add_note(f"autoscaling of {names} is off until endpoints.apply() or endpoint.autoscale() sets it")
+        _note_off(in_the_way, error)
         raise
     except GeneratorExit:
         raise  # nobody drives this flow any more
     except BaseException as error:
-        yield from _go_back(name, in_the_way, made, error)
+        # What another update replaced is what a rollback leads to.
+        replaced = begun and isinstance(error, ConflictError)
+        yield from _go_back(name, in_the_way, () if replaced else made, error)
         raise
-    yield from autoscaling.put_back(name, put_back)
+    try:
+        yield from autoscaling.put_back(name, put_back)
+    except MMEError as error:
+        _note_off(put_back, error)
+        raise
+
+
+def _note_off(taken: list[autoscaling.Attached], error: MMEError) -> None:
+    if taken:
+        names = ", ".join(one.variant for one in taken)
+        error.add_note(f"autoscaling of {names} is off until endpoints.apply() or endpoint.autoscale() sets it")
 
 
 def _begin(name: str, config: str, request: dict[str, Any]) -> Flow[None]:
@@ -302,10 +315,9 @@ def _collect(name: str, replaced: Live) -> Flow[None]:
         # Nothing was replaced this time: what an earlier update replaced stays, the newest.
         keep |= {one.name for one in [one for one in configs if one.name != seen.config_name][:1]}
     used: set[str] = set()
-    for one in configs:
-        if one.name in keep:
-            config = yield from absent_ok(sagemaker("describe_endpoint_config", name, EndpointConfigName=one.name))
-            used |= {variant.get("ModelName") for variant in (config or {}).get("ProductionVariants", [])}
+    for kept in sorted(one for one in keep if one is not None):  # also those made by hand
+        config = yield from absent_ok(sagemaker("describe_endpoint_config", name, EndpointConfigName=kept))
+        used |= {variant.get("ModelName") for variant in (config or {}).get("ProductionVariants", [])}
     for one in mine:
         if one.name not in keep | used:
             yield from absent_ok(remove(one, name))

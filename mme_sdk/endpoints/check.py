@@ -140,6 +140,12 @@ def members(field: str, value: Any) -> None:
             raise InvalidInputError(f"{field}: {key!r} is no name")
 
 
+def timeout(value: Any) -> None:
+    """Refuse what is no time to wait."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise InvalidInputError(f"timeout: seconds over 0, not {value!r}")
+
+
 def address(field: str, where: Any) -> str:
     """An address, or that of something that has one."""
     found = where if isinstance(where, str) else getattr(where, "uri", None)

@@ -21,7 +21,7 @@ from mme_sdk.errors import ConflictError, EndpointFailedError, MMEError
 __all__ = ["Creation", "create", "finish"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class Creation:
     """A creation that was begun.
 
@@ -29,11 +29,13 @@ class Creation:
         spec: What was asked for.
         made: What the call made; empty where the endpoint was there already.
         seen: The endpoint, where it was there already.
+        finished: Whether a wait has brought it to its end: what goes wrong later is no failed creation.
     """
 
     spec: EndpointSpec
     made: tuple[Made, ...] = ()
     seen: EndpointDescription | None = None
+    finished: bool = False
 
     @property
     def is_new(self) -> bool:
@@ -119,7 +121,8 @@ def finish(
     try:
         seen = yield from until_settled(name, timeout=timeout, now=now, progress=progress, just_made=creation.is_new)
     except EndpointFailedError as error:
-        if creation.is_new:
+        # What is in another bad state has served, and may serve still: that is no failed creation.
+        if creation.is_new and error.history[-1][1] == "Failed":
             yield from _undo(creation, error, now)
         raise
     try:
@@ -128,6 +131,7 @@ def finish(
         if creation.is_new:
             yield from _undo(creation, error, now)
         raise
+    creation.finished = True
     return seen
 
 

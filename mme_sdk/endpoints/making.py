@@ -103,13 +103,29 @@ def unmake(made: Sequence[Made], endpoint: str, error: BaseException) -> Flow[No
         # The interrupted call, or a twin of it, is bringing the endpoint up with them: nothing is half-made.
         error.add_note(f"the change itself goes on: endpoint {endpoint} exists and is {seen.status if seen else ''}")
         return
+    try:
+        shared = yield from _models_of(endpoint, used)
+    except MMEError as trouble:
+        _note(error, made, trouble)
+        return
     for one in reversed(made):
+        if one.kind == "model" and one.name in shared:
+            continue  # a twin of this call, with the same model and another configuration, has won
         try:
             yield remove(one, endpoint)
         except NotFoundError:
             continue
         except MMEError as trouble:
             _note(error, [one], trouble)
+
+
+def _models_of(endpoint: str, configs: Iterable[str | None]) -> Flow[set[str]]:
+    found: set[str] = set()
+    for name in configs:
+        if name is not None:
+            config = yield from absent_ok(sagemaker("describe_endpoint_config", endpoint, EndpointConfigName=name))
+            found |= {one.get("ModelName", "") for one in (config or {}).get("ProductionVariants", [])}
+    return found
 
 
 def _note(error: BaseException, left: Iterable[Any], trouble: MMEError) -> None:

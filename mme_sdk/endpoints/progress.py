@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from mme_sdk.endpoints.waiting import Progress, ProgressCallback
-from mme_sdk.errors import MissingExtraError
+from mme_sdk.errors import InvalidInputError, MissingExtraError
 
 __all__ = ["callback"]
 
@@ -19,9 +19,12 @@ def callback(progress: ProgressCallback | bool) -> Iterator[ProgressCallback | N
         progress: A callback, True for a bar, False for nothing.
 
     Raises:
+        InvalidInputError: It is none of these.
         MissingExtraError: A bar was asked for, and tqdm is not installed.
     """
     if not isinstance(progress, bool):
+        if not callable(progress):
+            raise InvalidInputError(f"progress: wants a function or True, not {progress!r}")
         yield progress
         return
     if not progress:

@@ -42,8 +42,8 @@ def scale(
                 hint="change it with endpoint.autoscale(…), or take it off with endpoint.autoscale(None)",
                 endpoint=name,
             )
-    yield _sizes(name, {chosen: {"DesiredInstanceCount": count}})
-    return (yield from until_settled(name, timeout=timeout, now=now, progress=progress))
+    sizes = {chosen: {"DesiredInstanceCount": count}}
+    return (yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress))
 
 
 def reweigh(
@@ -61,8 +61,8 @@ def reweigh(
         if variant not in known:
             raise InvalidInputError(f"weights: {name} has no variant {variant!r}, only {', '.join(known)}")
         check.not_negative(None, attrs.fields(Variant).weight, weight)
-    yield _sizes(name, {variant: {"DesiredWeight": float(weight)} for variant, weight in weights.items()})
-    return (yield from until_settled(name, timeout=timeout, now=now, progress=progress))
+    sizes = {variant: {"DesiredWeight": float(weight)} for variant, weight in weights.items()}
+    return (yield from _resize(seen, sizes, timeout=timeout, now=now, progress=progress))
 
 
 def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> Flow[None]:
@@ -117,8 +117,7 @@ def change_in_place(
         if f"{where}.weight" in fields:
             sizes.setdefault(variant.name, {})["DesiredWeight"] = variant.weight
     if sizes:
-        yield _sizes(name, sizes)
-        yield from until_settled(name, timeout=timeout, now=now, progress=progress)
+        yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress)
     for variant in spec.variants:
         wanted, kind = variant.autoscaling, variant.instance_type
         if wanted is None or kind is None:
@@ -140,12 +139,31 @@ def _retag(live: Live, spec: EndpointSpec) -> Flow[None]:
         yield sagemaker("delete_tags", spec.name, ResourceArn=arn, TagKeys=gone)
 
 
-def _sizes(name: str, sizes: Mapping[str, Mapping[str, Any]]) -> Any:
-    return sagemaker(
+def _resize(
+    seen: EndpointDescription,
+    sizes: Mapping[str, Mapping[str, Any]],
+    *,
+    timeout: float,
+    now: Now,
+    progress: ProgressCallback | None,
+) -> Flow[EndpointDescription]:
+    """Set counts and weights, and wait until they hold; a new FailureReason means that they do not."""
+    yield sagemaker(
         "update_endpoint_weights_and_capacities",
-        name,
-        EndpointName=name,
+        seen.name,
+        EndpointName=seen.name,
         DesiredWeightsAndCapacities=[{"VariantName": variant, **size} for variant, size in sizes.items()],
+    )
+    return (
+        yield from until_settled(
+            seen.name,
+            timeout=timeout,
+            now=now,
+            progress=progress,
+            wanted_config=seen.config_name,
+            config_before=seen.config_name,
+            reason_before=seen.failure_reason,
+        )
     )
 
 

@@ -8,10 +8,11 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow, Sleep
+from mme_sdk.endpoints import check
 from mme_sdk.endpoints.advice import advice
 from mme_sdk.endpoints.calls import Now, look
 from mme_sdk.endpoints.description import EndpointDescription
-from mme_sdk.errors import EndpointFailedError, EndpointNotFoundError, InvalidInputError, WaitTimeoutError
+from mme_sdk.errors import ConflictError, EndpointFailedError, EndpointNotFoundError, WaitTimeoutError
 
 __all__ = ["Progress", "ProgressCallback", "failure", "until_gone", "until_settled"]
 
@@ -55,8 +56,7 @@ class _Watch:
     """The clock and the history of one wait."""
 
     def __init__(self, name: str, timeout: float, now: Now, progress: ProgressCallback | None) -> None:
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
-            raise InvalidInputError(f"timeout: seconds over 0, not {timeout!r}")
+        check.timeout(timeout)
         self.name = name
         self.timeout = float(timeout)
         self.now = now
@@ -100,6 +100,7 @@ def until_settled(
     progress: ProgressCallback | None = None,
     just_made: bool = False,
     wanted_config: str | None = None,
+    config_before: str | None = None,
     reason_before: str | None = None,
 ) -> Flow[EndpointDescription]:
     """Wait until an endpoint is in service.
@@ -110,7 +111,8 @@ def until_settled(
         now: The clock.
         progress: Told of every look.
         just_made: Whether it was created a moment ago, and may not show yet.
-        wanted_config: Configuration that an update brings; any other at the end means that it was rolled back.
+        wanted_config: Configuration that an update brings; that from before at the end means that it was rolled back.
+        config_before: Configuration from before the update; any third at the end is another update's.
         reason_before: FailureReason from before the update, which is not this update's.
 
     Returns:
@@ -118,6 +120,7 @@ def until_settled(
 
     Raises:
         EndpointFailedError: It ended otherwise, or the update was rolled back.
+        ConflictError: Another update replaced this one.
         WaitTimeoutError: The time is over; the change itself goes on.
         EndpointNotFoundError: It is not there, or was deleted meanwhile.
     """
@@ -140,6 +143,12 @@ def until_settled(
             news = seen.failure_reason if seen.failure_reason != reason_before else None
             if seen.config_name == wanted_config and not news:
                 return seen
+            if seen.config_name not in (wanted_config, config_before or seen.config_name):
+                raise ConflictError(
+                    f"endpoint {name}: another update followed this one; {seen.config_name} is in service now",
+                    hint="let one client at a time change an endpoint; endpoints.plan(spec) shows what differs",
+                    endpoint=name,
+                )
             # An update that has not begun to show looks like one that was rolled back.
             if news or len(watch.history) > 1 or watch.elapsed > _JUST_MADE:
                 raise failure(seen, watch.history, rolled_back=True)
