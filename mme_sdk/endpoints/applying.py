@@ -10,7 +10,7 @@ import attrs
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import autoscaling, creating, deleting
 from mme_sdk.endpoints.calls import Now, absent_ok, look, look_if_there, patiently, sagemaker
-from mme_sdk.endpoints.deployment import Deployment, check_fits, pick, to_request
+from mme_sdk.endpoints.deployment import Deployment, check_deployment, check_fits, pick, to_request
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.differences import Change, differences
 from mme_sdk.endpoints.making import Made, make_config, remove, unmake
@@ -113,6 +113,7 @@ def apply(
         EndpointFailedError: The creation failed, or the update was rolled back; what it had made is removed.
         WaitTimeoutError: The time is over; apply again to finish.
     """
+    check_deployment(deployment)
     spec = wanted.spec if isinstance(wanted, Plan) else wanted
     todo = yield from plan(spec)
     if isinstance(wanted, Plan) and (todo.action, todo.changes) != (wanted.action, wanted.changes):
@@ -175,10 +176,15 @@ def rollback(
         ConflictError: There is nothing to go back to, or the endpoint is busy.
         EndpointFailedError: SageMaker rolled this update back too.
     """
+    check_deployment(deployment)
     live = yield from read_live(name)
     seen = live.description
     if seen.status in _BUSY:
-        raise ConflictError(f"endpoint {name} is {seen.status}; it can be changed when that is over", endpoint=name)
+        raise ConflictError(
+            f"endpoint {name} is {seen.status}; it can be changed when that is over",
+            hint=f"endpoints.wait({name!r}) waits for it",
+            endpoint=name,
+        )
     if to is None:
         mine = yield from deleting.owned(name)
         others = [one.name for one in mine if one.kind == "config" and one.name != seen.config_name]

@@ -86,7 +86,7 @@ def one_of(*choices: Any) -> Validator:
     """One of a few values."""
 
     def validate(_: Any, attribute: Any, value: Any) -> None:
-        if value not in choices:
+        if not any(type(value) is type(one) and value == one for one in choices):
             raise InvalidInputError(f"{attribute.name}: one of {', '.join(map(repr, choices))}, not {value!r}")
 
     return validate
@@ -116,8 +116,13 @@ def _finite(value: Any) -> bool:
 
 def positive(_: Any, attribute: Any, value: Any) -> None:
     """A number over zero."""
+    over_zero(attribute.name, value)
+
+
+def over_zero(field: str, value: Any) -> None:
+    """Refuse what is no number over zero."""
     if not _finite(value) or value <= 0:
-        raise InvalidInputError(f"{attribute.name}: a number over 0, not {value!r}")
+        raise InvalidInputError(f"{field}: a number over 0, not {value!r}")
 
 
 def not_negative(_: Any, attribute: Any, value: Any) -> None:
@@ -131,13 +136,23 @@ def mapping(_: Any, attribute: Any, value: Any) -> None:
     members(attribute.name, value)
 
 
+def texts(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
+    """Some texts."""
+    for one in value:
+        if not isinstance(one, str):
+            raise InvalidInputError(f"{attribute.name}: wants texts, not {one!r}")
+
+
 def members(field: str, value: Any) -> None:
-    """Refuse what is no mapping of names; the value itself is not shown."""
+    """Refuse what is no mapping of names, at any depth; the value itself is not shown."""
     if not isinstance(value, Mapping):
         raise InvalidInputError(f"{field}: wants a mapping, not {type(value).__name__}")
     for key in value:
         if not isinstance(key, str):
             raise InvalidInputError(f"{field}: {key!r} is no name")
+        for item in value[key] if isinstance(value[key], (list, tuple)) else (value[key],):
+            if isinstance(item, Mapping):
+                members(f"{field}.{key}", item)
 
 
 def timeout(value: Any) -> None:

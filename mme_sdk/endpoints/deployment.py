@@ -13,7 +13,7 @@ from mme_sdk.endpoints import check, instances
 from mme_sdk.endpoints.spec import EndpointSpec
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["BlueGreen", "Deployment", "Rolling", "check_fits", "pick", "to_request"]
+__all__ = ["BlueGreen", "Deployment", "Rolling", "check_deployment", "check_fits", "pick", "to_request"]
 
 
 def _alarms(_: Any, attribute: attrs.Attribute[Any], value: tuple[Any, ...]) -> None:
@@ -110,6 +110,16 @@ def to_request(deployment: Deployment) -> dict[str, Any]:
     return request
 
 
+def check_deployment(given: Any) -> None:
+    """Refuse what is no deployment.
+
+    Raises:
+        InvalidInputError: Something else was given.
+    """
+    if given is not None and not isinstance(given, BlueGreen | Rolling):
+        raise InvalidInputError(f"deployment: wants BlueGreen(…) or Rolling(…), not {given!r}")
+
+
 def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: EndpointSpec) -> None:
     """Refuse a deployment that SageMaker would refuse, or quietly replace by all at once.
 
@@ -118,8 +128,6 @@ def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: End
     """
     if deployment is None:
         return
-    if not isinstance(deployment, BlueGreen | Rolling):
-        raise InvalidInputError(f"deployment: wants BlueGreen(…) or Rolling(…), not {deployment!r}")
     if isinstance(deployment, Rolling) and len(new.variants) > 1:
         raise InvalidInputError("deployment: rolling is not available with several variants", hint="use BlueGreen(…)")
     if any(one.serverless is not None for one in new.variants):

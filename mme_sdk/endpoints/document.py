@@ -60,11 +60,19 @@ def to_yaml(spec: EndpointSpec, path: str | Path | None = None) -> str:
         The text.
 
     Raises:
+        InvalidInputError: An `extra` holds more than plain data, or the path cannot be written.
         MissingExtraError: PyYAML is not installed.
     """
-    text: str = _yaml().safe_dump(to_dict(spec), sort_keys=False, allow_unicode=True)
+    yaml = _yaml()
+    try:
+        text: str = yaml.safe_dump(to_dict(spec), sort_keys=False, allow_unicode=True)
+    except yaml.YAMLError as error:
+        raise InvalidInputError(f"this spec is no YAML: {error}", hint="an extra holds more than plain data") from error
     if path is not None:
-        Path(path).write_text(text, encoding="utf-8")
+        try:
+            Path(path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise InvalidInputError(f"{path} cannot be written: {error}") from error
     return text
 
 
@@ -81,13 +89,15 @@ def from_yaml(source: str | Path) -> EndpointSpec:
         InvalidInputError: No such file, no YAML, or no spec; the message says where.
         MissingExtraError: PyYAML is not installed.
     """
+    if not isinstance(source, (str, Path)):
+        raise InvalidInputError(f"from_yaml: wants a path or text, not {source!r}")
     yaml = _yaml()
     text, where = source, "the text"
     if isinstance(source, Path) or "\n" not in source:
         where = str(source)
         try:
             text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise InvalidInputError(f"{where} cannot be read: {error}") from error
     try:
         data = yaml.safe_load(text)

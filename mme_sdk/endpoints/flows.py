@@ -122,6 +122,8 @@ def rollback(
 ) -> Flow[EndpointDescription]:
     """Go back to the configuration before; then read what is there."""
     check.named("name", name)
+    if to is not None:
+        check.named("to", to)
     with _bounded(timeout, progress) as told:
         yield from applying.rollback(name, to=to, deployment=deployment, timeout=timeout, now=now, progress=told)
     return (yield from describe(name))

@@ -74,7 +74,8 @@ def retrieve(
     """
     data = _data()
     known = _of("framework", framework, data["frameworks"])
-    wanted = known["default"] if version is None else known["aliases"].get(version, version)
+    wanted = known["default"] if version is None else version
+    wanted = known["aliases"].get(wanted, wanted) if isinstance(wanted, str) else wanted
     entry = _of(f"version of {framework}", wanted, known["versions"])
     accounts = data["registries"][entry["registry"]]
     account = _of(f"region for {framework} {wanted}", region, accounts)
@@ -84,7 +85,7 @@ def retrieve(
 
 
 def _of(what: str, wanted: str, choices: dict[str, Any]) -> Any:
-    if wanted in choices:
+    if isinstance(wanted, str) and wanted in choices:
         return choices[wanted]
     close = difflib.get_close_matches(str(wanted), choices, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"there is {_listed(choices)}"
@@ -111,6 +112,8 @@ def supports_multi_model(uri: str) -> bool | None:
         >>> supports_multi_model("141502667606.dkr.ecr.eu-west-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3")
         True
     """
+    if not isinstance(uri, str):
+        raise InvalidInputError(f"uri: wants an image URI, not {uri!r}")
     found = _URI.fullmatch(uri)
     if found is None:
         return None

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import attrs
 
 from mme_sdk.aws import Flow
+from mme_sdk.endpoints import check
 from mme_sdk.endpoints.calls import absent_ok, look_if_there, pages, sagemaker, together
 from mme_sdk.endpoints.making import Made, remove
 from mme_sdk.endpoints.requests import endpoint_stem, stem
@@ -92,7 +93,7 @@ def remove_all(orphans: Iterable[Orphan]) -> Flow[tuple[Orphan, ...]]:
     Raises:
         InvalidInputError: Something else than orphans was given.
     """
-    given = list(orphans)
+    given = check.sequence(orphans)
     for one in given:
         if not isinstance(one, Orphan):
             raise InvalidInputError(f"orphans: wants what endpoints.orphans() found, not {one!r}")

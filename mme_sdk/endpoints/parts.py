@@ -167,6 +167,8 @@ class Autoscaling:
             The settings, with target = rps * safety * 60
             (https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-loadtest.html).
         """
+        check.over_zero("rps", rps)
+        check.over_zero("safety", safety)
         return cls(min=min, max=max, target=rps * safety * 60, metric="invocations", **options)
 
 
@@ -222,12 +224,12 @@ class DataCapture:
     percent: int = attrs.field(default=100, validator=check.whole(0, 100))
     capture: tuple[str, ...] = attrs.field(default=("Input", "Output"), converter=check.sequence)
     kms_key: str | None = attrs.field(default=None, validator=check.optional(check.kms))
-    csv_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence)
-    json_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence)
+    csv_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=check.texts)
+    json_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=check.texts)
 
     def __attrs_post_init__(self) -> None:
         check.s3("destination", self.destination, 512)
-        if not self.capture or not set(self.capture) <= {"Input", "Output", "InputAndOutput"}:
+        if not self.capture or not all(one in ("Input", "Output", "InputAndOutput") for one in self.capture):
             raise InvalidInputError(f"capture: {self.capture!r} is not of Input, Output, InputAndOutput")
 
 

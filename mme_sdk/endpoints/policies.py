@@ -101,7 +101,7 @@ def execution_role(
 
 
 def _decrypt(key: str) -> dict[str, Any]:
-    if not re.fullmatch(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/.+", key):
+    if not isinstance(key, str) or not re.fullmatch(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/.+", key):
         raise InvalidInputError(f"kms_key: {key!r} is no key ARN; a policy takes no alias")
     return {"Sid": "ReadEncrypted", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": key}
 
@@ -109,7 +109,7 @@ def _decrypt(key: str) -> dict[str, Any]:
 def _repository(image: str | None, partition: str) -> str:
     if image is None:
         return f"arn:{partition}:ecr:*:*:repository/*"
-    found = _ECR.fullmatch(image)
+    found = _ECR.fullmatch(image) if isinstance(image, str) else None
     if found is None:
         raise InvalidInputError(f"image: {image!r} is no image in ECR")
     return f"arn:{partition}:ecr:{found['region']}:{found['account']}:repository/{found['repository']}"
@@ -174,7 +174,7 @@ def invoker(
         ],
     }
     if target_models is not None:
-        patterns = [target_models] if isinstance(target_models, str) else list(target_models)
+        patterns = list(check.sequence(target_models))
         if not patterns:
             raise InvalidInputError("target_models: no pattern at all would allow nothing; leave it out to allow all")
         for one in patterns:

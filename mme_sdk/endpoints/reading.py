@@ -84,6 +84,8 @@ class Live:
 
 def list_all(name_contains: str | None = None) -> Flow[list[EndpointDescription]]:
     """Every endpoint, newest first."""
+    if name_contains is not None and not isinstance(name_contains, str):
+        raise InvalidInputError(f"name_contains: wants a part of a name, not {name_contains!r}")
     narrowed = {"NameContains": name_contains} if name_contains else {}
     found = yield from pages(
         sagemaker("list_endpoints", SortBy="CreationTime", SortOrder="Descending", **narrowed), "Endpoints"

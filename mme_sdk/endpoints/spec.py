@@ -37,7 +37,13 @@ __all__ = [
     "check_spec",
 ]
 
-_EXTRA = frozenset({"CreateModel", "CreateEndpointConfig", "CreateEndpoint"})
+# The operations that take more members, with those that name what this SDK has to find again.
+_EXTRA = {
+    "CreateModel": frozenset({"ModelName"}),
+    "CreateEndpointConfig": frozenset({"EndpointConfigName"}),
+    "CreateEndpoint": frozenset({"EndpointName", "EndpointConfigName"}),
+}
+_SINGLE_MODEL_ONLY = ("DataCaptureConfig", "AsyncInferenceConfig", "ShadowProductionVariants")
 
 
 class HasUri(Protocol):
@@ -106,7 +112,7 @@ class EndpointSpec:
         check.unique("variants", [one.name for one in self.variants])
         if not any(one.weight for one in self.variants):
             raise InvalidInputError("variants: one weight at least must be over 0, else nothing gets traffic")
-        unknown = sorted(set(self.extra) - _EXTRA)
+        unknown = sorted(set(self.extra) - set(_EXTRA))
         if unknown:
             raise InvalidInputError(
                 f"extra: {unknown[0]!r} is none of {', '.join(sorted(_EXTRA))}",
@@ -114,6 +120,11 @@ class EndpointSpec:
             )
         for operation, more in self.extra.items():
             check.members(f"extra.{operation}", more)
+            for named in sorted(_EXTRA[operation] & set(more)):
+                raise InvalidInputError(
+                    f"extra.{operation}: {named} is not for a spec to say",
+                    hint="the endpoint is named by `name`; its models and its configuration by their content",
+                )
         self._check_modes()
         for variant in self.variants:
             kind = variant.instance_type
@@ -127,6 +138,9 @@ class EndpointSpec:
             for field in ("data_capture", "async_inference"):
                 if getattr(self, field) is not None:
                     raise InvalidInputError(f"{field}: not available with multi-model endpoints")
+            for member in _SINGLE_MODEL_ONLY:
+                if member in self.extra.get("CreateEndpointConfig", {}):
+                    raise InvalidInputError(f"extra: {member} is not available with multi-model endpoints")
         if self.async_inference is not None and len(self.variants) > 1:
             raise InvalidInputError("async_inference: takes one variant, not several")
         if any(one.serverless is not None for one in self.variants):
