@@ -106,6 +106,8 @@ def _load_lightgbm(path: Path) -> Any:
 
 
 def _load_onnx(path: Path) -> Any:
+    # onnxruntime notes an id in the user's cache folder when it is imported; here it goes with the model's files.
+    os.environ["XDG_CACHE_HOME"] = str(path.parent / ".cache")
     import onnxruntime
 
     onnxruntime.disable_telemetry_events()  # nothing leaves this machine
