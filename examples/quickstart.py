@@ -78,12 +78,12 @@ def tour(client: MMEClient, bucket: str, work: Path) -> None:
     _, cold, accuracy = ask(endpoint, replaced.target_model, changed)
     print(f"Replaced {registered['tenant-01'].target_model} by {replaced.target_model}: {cold:.1f} ms, {accuracy:.2f}")
 
-    never_used = models.register("retired", work / "tenant-02", version="v1")
-    models.delete("retired", "v1")
+    retired = registered["tenant-12"]
+    models.delete("tenant-12", "v1")
     try:
-        endpoint.invoke(rows[0], model=never_used.target_model)
+        endpoint.invoke(rows[0], model=retired)
     except ModelNotFoundError as error:
-        print(f"Deleted  {never_used.target_model}; asking for it says:\n  {error}".replace("\n", "\n  "))
+        print(f"Deleted  {retired.target_model}; asking for it says:\n  {error}".replace("\n", "\n  "))
     else:
         raise SystemExit("a deleted model answered")
 
