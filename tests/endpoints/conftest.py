@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -43,9 +44,15 @@ def plane() -> Iterator[LocalSageMaker]:
         yield host
 
 
+@functools.cache
+def session_of(plane: LocalSageMaker) -> Any:
+    """One session, since each reads SageMaker's long service model anew."""
+    return plane.session()
+
+
 def bound(plane: LocalSageMaker, kind: type[Aws] = Aws, **options: Any) -> Aws:
     return kind(
-        session=plane.session(),
+        session=session_of(plane),
         region=plane.region,
         endpoint_url=plane.endpoint_urls,
         retry=QUICK,
