@@ -143,7 +143,7 @@ def _tags(name: str, arn: str) -> Flow[tuple[dict[str, str], str | None]]:
         return {}, None
     try:
         found = yield from pages(sagemaker("list_tags", name, ResourceArn=arn), "Tags")
-    except AccessDeniedError as error:
+    except (AccessDeniedError, NotFoundError) as error:  # it may be gone since it was looked at
         return {}, f"tags could not be read: {error.message}"
     return {one["Key"]: one["Value"] for one in found if not one["Key"].startswith("aws:")}, None
 

@@ -16,7 +16,7 @@ from mme_sdk.endpoints.reading import Live, read_live
 from mme_sdk.endpoints.requests import scaling_requests, scaling_target
 from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec, Variant
 from mme_sdk.endpoints.waiting import ProgressCallback, until_settled
-from mme_sdk.errors import InvalidInputError
+from mme_sdk.errors import ConflictError, InvalidInputError
 
 __all__ = ["autoscale", "change_in_place", "reweigh", "scale"]
 
@@ -177,11 +177,18 @@ def _instances_of(live: Live, variant: str) -> str:
 
 def _choose(live: Live, variant: str | None) -> str:
     known = [one.name for one in live.description.variants]
+    if not known:
+        name = live.description.name
+        raise ConflictError(
+            f"endpoint {name} is {live.description.status} and has no variants yet",
+            hint=f"endpoints.wait({name!r}) waits for it",
+            endpoint=name,
+        )
     if variant is None and len(known) == 1:
         return known[0]
     if variant not in known:
         raise InvalidInputError(
-            f"variant: {live.description.name} has {', '.join(known) or 'none yet'}; name one of them, not {variant!r}",
+            f"variant: {live.description.name} has {', '.join(known)}; name one of them, not {variant!r}",
             endpoint=live.description.name,
         )
     return variant

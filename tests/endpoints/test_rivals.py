@@ -181,3 +181,27 @@ def test_progress_that_cannot_be_told_is_refused_before_anything_is_sent(room, a
     with pytest.raises(InvalidInputError, match="progress: wants a function or True"):
         room.apply(multi(name), progress="yes")
     assert resources(aws) == NOTHING
+
+
+def test_an_endpoint_that_is_being_created_is_not_scaled_yet(plane, aws, name):
+    class Young(Aws):
+        def send(self, call: Call) -> Any:
+            answer = super().send(call)
+            if call.operation == "describe_endpoint":
+                answer |= {"EndpointStatus": "Creating", "ProductionVariants": []}
+            return answer
+
+    Endpoints(aws, NoInvoker()).apply(multi(name), timeout=20)
+    way = bound(plane, Young)
+    handle = Endpoints(way, NoInvoker()).handle(name)
+    for change in (lambda: handle.scale(3), lambda: handle.autoscale(Autoscaling(min=1, max=2))):
+        with pytest.raises(ConflictError, match="is Creating and has no variants yet"):
+            change()
+    way.close()
+
+
+def test_an_endpoint_that_goes_while_it_is_read_is_no_other_error(room, plane, name):
+    room.apply(multi(name), timeout=20)
+    gone = {"code": "ValidationException", "status": 400, "message": 'Could not find resource "arn".'}
+    plane.faults.add(Fault(kind="error", operation="ListTags", **gone))
+    assert "tags could not be read" in room.describe(name).notes[0]
