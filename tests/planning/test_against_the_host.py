@@ -40,6 +40,8 @@ class Case:
     fit: int
     instances: int
     seconds: float
+    loading: float = 1.5  # simulated seconds of a load
+    one_by_one: bool = False  # each call waits for the one before, so that no machine is too slow for it
 
 
 CASES = {
@@ -53,7 +55,11 @@ def serve(case, tmp_path):
     """The trace as it was served: latencies, hit ratio; and what a warm and a cold call took before."""
     trace = case.load.sample(case.seconds, seed=1)
     settings = HostingSettings(
-        memory_bytes=case.fit * SIZE, memory_per_model=SIZE, memory_per_byte=0.0, load_seconds=1.5, metrics_seconds=0.5
+        memory_bytes=case.fit * SIZE,
+        memory_per_model=SIZE,
+        memory_per_byte=0.0,
+        load_seconds=case.loading,
+        metrics_seconds=0.5,
     )
     control = ControlSettings(provisioning=0.05, scaling=0.02, deletion=0.02, wait_scale=0.001)
     (tmp_path / "inference.py").write_text(INFERENCE)
@@ -105,7 +111,10 @@ def serve(case, tmp_path):
                 *(one(at, targets[model]) for at, model in zip(trace.times, trace.index, strict=True))
             )
 
-        latency = np.asarray(asyncio.run(replay()))
+        if case.one_by_one:
+            latency = np.asarray([call(measured, targets[model]) for model in trace.index])
+        else:
+            latency = np.asarray(asyncio.run(replay()))
         seen = client._aws.run(read_metrics("measured", hours=1, now=datetime.now(UTC)))
         measured.delete()
         runtime.close()
@@ -115,8 +124,9 @@ def serve(case, tmp_path):
 def check(case, tmp_path):
     trace, latency, seen, warm, cold = serve(case, tmp_path)
     count = len(trace.models)
+    times = 1000.0 * np.arange(len(trace.times)) if case.one_by_one else trace.times
     traffic = Traffic(
-        times=trace.times, models=trace.index, service=np.full(len(trace.times), warm), disk=np.ones(count),
+        times=times, models=trace.index, service=np.full(len(trace.times), warm), disk=np.ones(count),
         memory=np.ones(count), download=np.full(count, 1e-3), load=np.full(count, cold - warm),
     )  # fmt: skip
     site = Site(instances=case.instances, workers=64, memory_bytes=case.fit, volume_bytes=10**6)
@@ -139,4 +149,5 @@ def test_hit_ratio_and_p95_are_those_of_the_host(case, tmp_path):
 
 
 def test_hit_ratio_in_short(tmp_path):
-    check(Case(Workload.zipf(12, exponent=0.9, rate=5.0), fit=7, instances=1, seconds=4.0), tmp_path)
+    load = Workload.zipf(12, exponent=0.9, rate=10.0)
+    check(Case(load, fit=7, instances=1, seconds=10.0, loading=0.01, one_by_one=True), tmp_path)
