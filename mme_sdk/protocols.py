@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from datetime import datetime
-from typing import Any, Protocol, TypedDict, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, runtime_checkable
 
 from mme_sdk.errors import MMEError
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = [
     "AsyncClock",
@@ -24,6 +37,7 @@ __all__ = [
     "ReadMetrics",
     "Rng",
     "WarmUp",
+    "WarmUpOutcome",
 ]
 
 T = TypeVar("T")
@@ -195,6 +209,25 @@ class ItemOutcome(Protocol[T_co]):
         ...
 
 
+class WarmUpOutcome(Protocol):
+    """What became of one model of a warm-up."""
+
+    @property
+    def model(self) -> str:
+        """The target model."""
+        ...
+
+    @property
+    def took(self) -> float:
+        """Seconds."""
+        ...
+
+    @property
+    def error(self) -> MMEError | None:
+        """Why it failed."""
+        ...
+
+
 class WarmUp(Protocol):
     """What a warm-up did."""
 
@@ -204,13 +237,18 @@ class WarmUp(Protocol):
         ...
 
     @property
+    def failed(self) -> tuple[WarmUpOutcome, ...]:
+        """Models that could not be loaded."""
+        ...
+
+    @property
     def left_out(self) -> tuple[str, ...]:
         """Models for which there was no memory."""
         ...
 
 
 class ManyInvoker(Invoker, Protocol):
-    """An `Invoker` that handles can ask for many items, and to load models beforehand."""
+    """An `Invoker` that handles can ask for many items, for data frames, and to load models beforehand."""
 
     def invoke_many(
         self,
@@ -232,6 +270,24 @@ class ManyInvoker(Invoker, Protocol):
         """
         ...
 
+    def invoke_frame(
+        self,
+        endpoint: str,
+        frame: pd.DataFrame,
+        *,
+        model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Invoke with the rows of a data frame, grouped by model.
+
+        Args:
+            endpoint: The endpoint's name.
+            frame: The rows.
+            model_of: Column that names the target model; or a function of a row.
+            options: Further options of the invoker.
+        """
+        ...
+
     def warm(
         self,
         endpoint: str,
@@ -246,6 +302,30 @@ class ManyInvoker(Invoker, Protocol):
             endpoint: The endpoint's name.
             models: The models.
             expected: Calls per second by model name or target model.
+            options: Further options of the invoker.
+        """
+        ...
+
+    def keep_warm(
+        self,
+        endpoint: str,
+        models: Sequence[str],
+        *,
+        rates: Mapping[str, float],
+        sizes: Mapping[str, int],
+        capacity: int,
+        bound_by_slo: bool = False,
+        **options: Any,
+    ) -> WarmUp:
+        """Call models once so that they stay in memory; refused where it is a net loss.
+
+        Args:
+            endpoint: The endpoint's name.
+            models: The models to keep.
+            rates: Calls per second of each model of the endpoint, by target model.
+            sizes: Bytes of each in memory.
+            capacity: Bytes of models that an instance's memory holds.
+            bound_by_slo: Do it even where more calls of others become cold.
             options: Further options of the invoker.
         """
         ...
@@ -274,6 +354,17 @@ class AsyncManyInvoker(AsyncInvoker, Protocol):
         """Invoke for each item; see `ManyInvoker.invoke_many`."""
         ...
 
+    def invoke_frame(
+        self,
+        endpoint: str,
+        frame: pd.DataFrame,
+        *,
+        model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
+        **options: Any,
+    ) -> Awaitable[pd.DataFrame]:
+        """Invoke with the rows of a data frame; see `ManyInvoker.invoke_frame`."""
+        ...
+
     def warm(
         self,
         endpoint: str,
@@ -283,6 +374,20 @@ class AsyncManyInvoker(AsyncInvoker, Protocol):
         **options: Any,
     ) -> Awaitable[WarmUp]:
         """Load models before they are called; see `ManyInvoker.warm`."""
+        ...
+
+    def keep_warm(
+        self,
+        endpoint: str,
+        models: Sequence[str],
+        *,
+        rates: Mapping[str, float],
+        sizes: Mapping[str, int],
+        capacity: int,
+        bound_by_slo: bool = False,
+        **options: Any,
+    ) -> Awaitable[WarmUp]:
+        """Call models once so that they stay in memory; see `ManyInvoker.keep_warm`."""
         ...
 
     def invoke_stream(self, endpoint: str, data: Any, **options: Any) -> Awaitable[Any]:

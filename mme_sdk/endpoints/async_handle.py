@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from mme_sdk.aws import Flow
@@ -19,6 +19,8 @@ from mme_sdk.protocols import InvokeOptions, ItemOutcome, WarmUp
 from mme_sdk.shapes import ModelVersion, Reply
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mme_sdk.endpoints.async_rooms import AsyncEndpoints
     from mme_sdk.metrics import EndpointMetrics
     from mme_sdk.runtime import AsyncQueuedInvocation, AsyncReplyStream
@@ -93,6 +95,17 @@ class AsyncEndpoint(Handle):
         many = self._endpoints.invoker.invoke_many
         return many(self.name, items, model_of=model_of, data_of=data_of, prefix=self.prefix, **options)
 
+    async def invoke_frame(
+        self,
+        frame: pd.DataFrame,
+        *,
+        model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Invoke with the rows of a data frame, grouped by model; see `Endpoint.invoke_frame`."""
+        invoke_frame = self._endpoints.invoker.invoke_frame
+        return await invoke_frame(self.name, frame, model_of=model_of, prefix=self.prefix, **options)
+
     async def warm(
         self,
         models: Iterable[str | ModelVersion],
@@ -102,6 +115,28 @@ class AsyncEndpoint(Handle):
     ) -> WarmUp:
         """Load models before they are called; see `Endpoint.warm`."""
         return await self._endpoints.invoker.warm(self.name, models, expected=expected, prefix=self.prefix, **options)
+
+    async def keep_warm(
+        self,
+        models: Sequence[str],
+        *,
+        rates: Mapping[str, float],
+        sizes: Mapping[str, int],
+        capacity: int,
+        bound_by_slo: bool = False,
+        **options: Any,
+    ) -> WarmUp:
+        """Call models once so that they stay in memory; see `Endpoint.keep_warm`."""
+        return await self._endpoints.invoker.keep_warm(
+            self.name,
+            models,
+            rates=rates,
+            sizes=sizes,
+            capacity=capacity,
+            bound_by_slo=bound_by_slo,
+            prefix=self.prefix,
+            **options,
+        )
 
     async def invoke_stream(self, data: Any, **options: Any) -> AsyncReplyStream:
         """Invoke a single-model endpoint and read the answer while it is written; see `Endpoint.invoke_stream`."""

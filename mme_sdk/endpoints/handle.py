@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
@@ -20,6 +20,8 @@ from mme_sdk.protocols import InvokeOptions, ItemOutcome, WarmUp
 from mme_sdk.shapes import ModelVersion, Reply
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mme_sdk.endpoints.rooms import Endpoints
     from mme_sdk.metrics import EndpointMetrics
     from mme_sdk.runtime import QueuedInvocation, ReplyStream
@@ -186,6 +188,32 @@ class Endpoint(Handle):
         many = self._endpoints.invoker.invoke_many
         return many(self.name, items, model_of=model_of, data_of=data_of, prefix=self.prefix, **options)
 
+    def invoke_frame(
+        self,
+        frame: pd.DataFrame,
+        *,
+        model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
+        **options: Any,
+    ) -> pd.DataFrame:
+        """Invoke with the rows of a data frame, grouped by model.
+
+        Args:
+            frame: The rows.
+            model_of: Column that names the target model, and is not sent; or a function of a row; None on a
+                single-model endpoint.
+            **options: `rows_per_call` (256), `content_type` (CSV, JSON or Parquet), and those of `invoke_many`.
+
+        Returns:
+            One row a row, with the same index: the answer's columns, or `prediction`; and `error`, None where there is
+            an answer.
+
+        Raises:
+            InvalidInputError: No such column.
+            UndecodableReplyError: An answer has not one row for each row that was sent.
+        """
+        invoke_frame = self._endpoints.invoker.invoke_frame
+        return invoke_frame(self.name, frame, model_of=model_of, prefix=self.prefix, **options)
+
     def warm(
         self,
         models: Iterable[str | ModelVersion],
@@ -204,6 +232,43 @@ class Endpoint(Handle):
             What was loaded, how long it took, what failed and what did not fit.
         """
         return self._endpoints.invoker.warm(self.name, models, expected=expected, prefix=self.prefix, **options)
+
+    def keep_warm(
+        self,
+        models: Sequence[str],
+        *,
+        rates: Mapping[str, float],
+        sizes: Mapping[str, int],
+        capacity: int,
+        bound_by_slo: bool = False,
+        **options: Any,
+    ) -> WarmUp:
+        """Call models once so that they stay in memory; to be done again and again by a scheduler of yours.
+
+        Args:
+            models: The models to keep, by target model.
+            rates: Calls per second of each model of the endpoint, by target model.
+            sizes: Bytes of each in memory.
+            capacity: Bytes of models that an instance's memory holds.
+            bound_by_slo: Do it for these models' sake, even where more calls of others become cold.
+            **options: Those of `warm`, but `capacity`.
+
+        Returns:
+            What was loaded, how long it took and what failed.
+
+        Raises:
+            InvalidInputError: It is a net loss; the message says by how much.
+        """
+        return self._endpoints.invoker.keep_warm(
+            self.name,
+            models,
+            rates=rates,
+            sizes=sizes,
+            capacity=capacity,
+            bound_by_slo=bound_by_slo,
+            prefix=self.prefix,
+            **options,
+        )
 
     def invoke_stream(self, data: Any, **options: Any) -> ReplyStream:
         """Invoke a single-model endpoint and read the answer while the model writes it.

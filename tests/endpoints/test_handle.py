@@ -26,15 +26,14 @@ class Recording:
         self.calls.append((args, options))
         return Reply(body=b"", value=args[1])
 
-    invoke_many = warm = invoke
+    invoke_many = invoke_frame = warm = keep_warm = invoke
 
 
 class AsyncRecording(Recording):
     async def invoke(self, *args: Any, **options: Any) -> Any:
         return Recording.invoke(self, *args, **options)
 
-    async def warm(self, *args: Any, **options: Any) -> Any:
-        return Recording.invoke(self, *args, **options)
+    invoke_frame = warm = keep_warm = invoke
 
 
 @pytest.mark.parametrize("shell", ["sync", "async"])
@@ -48,17 +47,28 @@ def test_what_goes_to_the_invoker(way, shell):
             lambda: handle.invoke(1, model="a.tar.gz", deadline=3, response_type=int),
             lambda: handle.invoke_many([1], checkpoint="x"),
             lambda: handle.warm(["a.tar.gz"], expected={"a": 2.0}),
+            lambda: handle.invoke_frame("rows", model_of="tenant", rows_per_call=7),
+            lambda: handle.keep_warm(["a.tar.gz"], rates={"a.tar.gz": 2.0}, sizes={"a.tar.gz": 1}, capacity=9),
         ):
             result = call()
             if asyncio.iscoroutine(result):
                 await result
 
     asyncio.run(use())
-    (invoke, many, warm) = recording.calls
+    (invoke, many, warm, frame, kept) = recording.calls
     assert invoke[0] == ("scoring", 1)
     assert {"model": "a.tar.gz", "deadline": 3, "response_type": int, "prefix": None}.items() <= invoke[1].items()
     assert (many[0], many[1]["checkpoint"]) == (("scoring", [1]), "x")
     assert (warm[0], warm[1]["expected"], warm[1]["prefix"]) == (("scoring", ["a.tar.gz"]), {"a": 2.0}, None)
+    assert frame == (("scoring", "rows"), {"model_of": "tenant", "rows_per_call": 7, "prefix": None})
+    assert kept[0] == ("scoring", ["a.tar.gz"])
+    assert kept[1] == {
+        "rates": {"a.tar.gz": 2.0},
+        "sizes": {"a.tar.gz": 1},
+        "capacity": 9,
+        "bound_by_slo": False,
+        "prefix": None,
+    }
 
 
 def test_a_handle_knows_its_prefix_once_it_has_seen_the_endpoint(aws, name):

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from pydantic import BaseModel
 
@@ -209,3 +210,28 @@ def test_many_items_and_a_warm_up_through_the_handle(world: World, tmp_path: Pat
     assert isinstance(done[-1].error, InvalidInputError)
     assert [world.loads(f"many-{number}") for number in range(3)] == [1, 1, 1]
     assert len((tmp_path / "done").read_text().split()) == 60
+
+
+def test_frames_and_keeping_warm_through_both_handles(world: World) -> None:
+    models = [world.make(f"frame-{number}", 0.0) for number in range(2)]
+    frame = pd.DataFrame({"to": [models[n % 2] for n in range(5)], "x": range(5)}, index=list("abcde"))
+    rates, sizes = dict.fromkeys(models, 1.0), dict.fromkeys(models, 1)
+    endpoint = world.client.endpoint("scoring")
+    answers = [endpoint.invoke_frame(frame, model_of="to", content_type="application/json")]
+    with pytest.raises(InvalidInputError, match="net loss"):
+        endpoint.keep_warm(models[:1], rates=rates, sizes=sizes, capacity=2)
+    kept = [endpoint.keep_warm(models[:1], rates=rates, sizes=sizes, capacity=2, bound_by_slo=True)]
+
+    async def main() -> None:
+        async with world.host.async_client() as client:
+            twin = client.endpoint("scoring")
+            answers.append(await twin.invoke_frame(frame, model_of="to", content_type="application/json"))
+            kept.append(await twin.keep_warm(models[:1], rates=rates, sizes=sizes, capacity=2, bound_by_slo=True))
+
+    asyncio.run(main())
+    for answer in answers:
+        assert list(answer.index) == list("abcde")
+        assert answer["model"].tolist() == [f"frame-{n % 2}" for n in range(5)]
+        assert [row["x"] for row in answer["data"]] == list(range(5))
+        assert answer["error"].isna().all()
+    assert [report.loaded for report in kept] == [(models[0],)] * 2
