@@ -101,6 +101,54 @@ def test_a_model_that_dies_takes_nobody_along_and_comes_back(
         assert container.ask("DELETE", f"/models/{name}")[0] == 200
 
 
+SLOW_TO_END = """
+import os, sys, time
+class Log:
+    def write(self, text):
+        return len(text)
+    def flush(self):
+        time.sleep(0.3)
+def predict_fn(data, model):
+    sys.stdout = Log()  # flushed last of all
+    raise SystemExit(3)
+"""
+HANGS_UP_FIRST = """
+import os, time
+def predict_fn(data, model):
+    os.closerange(3, 256)
+    time.sleep(0.1)
+    os._exit(3)
+"""
+
+
+@pytest.mark.parametrize("source", [SLOW_TO_END, HANGS_UP_FIRST])
+def test_a_model_that_ends_slowly_is_reported_with_its_own_exit_status(
+    container: Container, tmp_path: Path, source: str
+) -> None:
+    source += "def model_fn(model_dir):\n    return None\n"
+    container.load("slow", script(tmp_path / "slow", source))
+    status, body, _ = container.invoke("slow", [1])
+    assert status == 500
+    assert json.loads(body)["message"] == "Worker died (exit status 3)."
+    assert container.ask("DELETE", "/models/slow")[0] == 200
+
+
+def test_a_model_that_hangs_up_and_lives_on_is_ended(container: Container, tmp_path: Path) -> None:
+    source = """
+import os, signal
+def model_fn(model_dir):
+    return None
+def predict_fn(data, model):
+    os.closerange(3, 256)
+    signal.pause()
+"""
+    container.load("deaf", script(tmp_path / "deaf", source))
+    status, body, _ = container.invoke("deaf", [1])
+    assert status == 500
+    assert json.loads(body)["message"] == "Worker died (it hung up and was killed)."
+    assert container.ask("DELETE", "/models/deaf")[0] == 200
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="memory limits of a process need Linux")
 def test_memory_beyond_the_budget_is_507_at_load_and_at_invocation(container: Container, tmp_path: Path) -> None:
     big = script(tmp_path / "big", "def model_fn(d):\n    return bytearray(1 << 30)")

@@ -18,6 +18,7 @@ from mme_sdk.local.containers.python.worker import private_bytes
 __all__ = ["Failure", "Models", "Served", "first_of"]
 
 _MEASURED_PER_LOAD = 4
+_DYING = 2.0  # seconds from a model's process hanging up to its end
 
 
 @attrs.frozen(kw_only=True)
@@ -245,10 +246,8 @@ class Models:
                 message=f"Prediction timed out after {self._invocation_timeout:g} s; the worker was killed.",
             ) from None
         except (asyncio.IncompleteReadError, ConnectionError):
-            await self._end(process)
-            raise Failure(
-                status=500, type="InternalServerException", message=f"Worker died ({_exit_text(process.exit)})."
-            ) from None
+            how = await self._how_it_ended(process)
+            raise Failure(status=500, type="InternalServerException", message=f"Worker died ({how}).") from None
 
     async def _start(self, served: Served) -> _Process:
         left = None
@@ -266,10 +265,8 @@ class Models:
                 status=500, type="ModelLoadError", message=f"Loading took more than {self._load_timeout:g} s."
             ) from None
         except (asyncio.IncompleteReadError, ConnectionError):
-            await self._end(process)
-            raise Failure(
-                status=500, type="ModelLoadError", message=f"Worker died while loading ({_exit_text(process.exit)})."
-            ) from None
+            how = await self._how_it_ended(process)
+            raise Failure(status=500, type="ModelLoadError", message=f"Worker died while loading ({how}).") from None
         except BaseException:
             await asyncio.shield(self._end(process))
             raise
@@ -308,6 +305,18 @@ class Models:
                 except OSError:
                     process.ended.set()  # the zygote is gone, and the container is about to end
         return process
+
+    async def _how_it_ended(self, process: _Process) -> str:
+        """Of a process that hung up: killed at once, it would be reported as killed."""
+        try:
+            async with asyncio.timeout(_DYING):
+                await process.ended.wait()
+        except TimeoutError:
+            return "it hung up and was killed"
+        else:
+            return _exit_text(process.exit)
+        finally:
+            await asyncio.shield(self._end(process))
 
     async def _end(self, process: _Process) -> None:
         process.writer.close()

@@ -98,8 +98,9 @@ def _fork(
         _die_with_parent()
         orders.close()
         events.close()
-        with socket.socket(fileno=channel) as connection:
-            worker.run(connection, order["directory"], order["memory"])
+        # Only the process's end closes it: whoever sees it closed may ask how the process ended.
+        connection = socket.socket(fileno=channel)
+        worker.run(connection, order["directory"], order["memory"])
         code = 0
     except ConnectionError:
         code = 0  # the server unloaded it meanwhile, or is gone
