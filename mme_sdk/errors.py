@@ -17,6 +17,7 @@ MMEError
 ├── BatchError                              some of many failed; carries each error, the rest is done
 ├── ConflictError                           exists already with other content, or is busy with another change
 ├── AccessDeniedError                       says which permission is missing, where the service says so
+├── QuotaExceededError                      the account may not have so many; names the quota, where the service does
 ├── EndpointFailedError                     a create or an update ended badly; carries the failure reason
 ├── DeadlineError (also a TimeoutError)     the time you gave is over
 │   ├── WaitTimeoutError                    a resource did not reach its state
@@ -71,6 +72,7 @@ __all__ = [
     "NotSentError",
     "OutcomeUnknownError",
     "PayloadTooLargeError",
+    "QuotaExceededError",
     "ServiceError",
     "StorageError",
     "ThrottledError",
@@ -240,6 +242,22 @@ class AccessDeniedError(MMEError):
     """The credentials may not do this; the message says which permission, where the service tells."""
 
     default_fault: ClassVar[Fault] = "caller"
+
+
+class QuotaExceededError(MMEError):
+    """The account's quota does not allow it; the same call works once the quota is raised, or something else is gone.
+
+    Attributes:
+        quota: Its name in Service Quotas, such as `ml.m5.xlarge for endpoint usage`, where the service tells.
+        limit: What the account may have, in the quota's own unit, where the service tells.
+    """
+
+    default_fault: ClassVar[Fault] = "caller"
+
+    def __init__(self, message: str, *, quota: str | None = None, limit: float | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.quota = quota
+        self.limit = limit
 
 
 class EndpointFailedError(MMEError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["DENIED", "THROTTLES"]
+__all__ = ["DENIED", "QUOTAS", "THROTTLES"]
 
 THROTTLES = frozenset(
     {
@@ -31,5 +31,14 @@ DENIED = frozenset(
         "SignatureDoesNotMatch",
         "UnrecognizedClientException",
         "403",
+    }
+)
+QUOTAS = frozenset(
+    {
+        "LimitExceeded",
+        "LimitExceededException",
+        "ResourceLimitExceeded",
+        "ServiceQuotaExceededException",
+        "TooManyBuckets",
     }
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import botocore.exceptions as bc
 
-from mme_sdk.aws.codes import DENIED, THROTTLES
+from mme_sdk.aws.codes import DENIED, QUOTAS, THROTTLES
 from mme_sdk.errors import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -22,6 +22,7 @@ from mme_sdk.errors import (
     NotFoundError,
     NotSentError,
     OutcomeUnknownError,
+    QuotaExceededError,
     ServiceError,
     ThrottledError,
 )
@@ -141,6 +142,8 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
         region = headers.get("x-amz-bucket-region") or answer.get("Error", {}).get("Region")
         where = f"in {region}" if region else "in another region"
         return ConfigurationError(f"{text} (the bucket is {where})", hint="use a client of that region", **facts)
+    if code in QUOTAS:
+        return _over_quota(text, said, facts)
     if code in DENIED or status == 403:
         return AccessDeniedError(text, hint=_missing_permission(said, subject), **facts)
     if code in _CONFLICTS or re.match(r"Cannot (create already existing|update in-progress)", said):
@@ -158,6 +161,14 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
     if status is not None and status >= 500:
         return ServiceError(text, retry_after=_seconds(headers.get("retry-after")), **facts)
     return InvalidInputError(text, sent=True, **facts)
+
+
+def _over_quota(text: str, said: str, facts: dict[str, Any]) -> QuotaExceededError:
+    found = re.search(r"service limit '([^']+)' is ([\d.]*\d)", said)
+    quota, limit = (found[1], float(found[2])) if found else (None, None)
+    which = f"'{quota}'" if quota else "the quota"
+    hint = f"raise {which} in Service Quotas and repeat the call, or make do with other or fewer resources"
+    return QuotaExceededError(text, quota=quota, limit=limit, hint=hint, **facts)
 
 
 # S3 often denies without a word, above all to HEAD. https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html

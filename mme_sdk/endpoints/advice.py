@@ -24,11 +24,11 @@ _KNOWN = (
     ),
     (
         "resourcelimitexceeded",
-        "ask for a higher quota, or use other or fewer instances; endpoints.preflight(spec) shows quotas",
+        "raise it in Service Quotas, or use other or fewer instances; endpoints.preflight(spec) shows quotas",
     ),
     (
         "service limit",
-        "ask for a higher quota, or use other or fewer instances; endpoints.preflight(spec) shows quotas",
+        "raise it in Service Quotas, or use other or fewer instances; endpoints.preflight(spec) shows quotas",
     ),
     ("capacity", "try again later, or with another instance type"),
     ("alarm", "an alarm rolled the deployment back: look at its metric"),

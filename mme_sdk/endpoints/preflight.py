@@ -13,7 +13,7 @@ from mme_sdk.aws import Call, Flow
 from mme_sdk.endpoints import images
 from mme_sdk.endpoints.calls import look_if_there, pages, together
 from mme_sdk.endpoints.spec import Container, EndpointSpec, Variant, check_spec
-from mme_sdk.errors import BucketNotFoundError, ConfigurationError, InvalidInputError, MMEError
+from mme_sdk.errors import BucketNotFoundError, ConfigurationError, InvalidInputError, MMEError, QuotaExceededError
 from mme_sdk.shapes import S3Uri
 
 __all__ = ["Finding", "Preflight", "preflight"]
@@ -62,11 +62,18 @@ class Preflight:
         """Raise where something is known to fail.
 
         Raises:
-            InvalidInputError: With every failure.
+            QuotaExceededError: Nothing but quotas is in the way.
+            InvalidInputError: Anything else is; with every failure.
         """
-        failed = [f"{one.subject}: {one.detail}" for one in self.findings if one.verdict == "failed"]
-        if failed:
-            raise InvalidInputError("this endpoint would not come up:\n  " + "\n  ".join(failed))
+        failed = [one for one in self.findings if one.verdict == "failed"]
+        if not failed:
+            return
+        text = "this endpoint would not come up:\n  " + "\n  ".join(f"{one.subject}: {one.detail}" for one in failed)
+        if all(one.subject.startswith("quota ") for one in failed):
+            raise QuotaExceededError(
+                text, hint="raise it in Service Quotas, or use other or fewer instances", sent=False
+            )
+        raise InvalidInputError(text)
 
     def __repr__(self) -> str:
         return "\n".join(map(str, self.findings))

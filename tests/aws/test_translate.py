@@ -36,6 +36,9 @@ CASES = [
     (answer("404", "Not Found", 404), {"Bucket": "ml"}, errors.NotFoundError),
     (answer("PermanentRedirect", "elsewhere", 301), KEY, errors.ConfigurationError),
     (answer("InternalFailure", "oops", 500), {}, errors.ServiceError),
+    (answer("ResourceLimitExceeded", "The account-level service limit", 400), {}, errors.QuotaExceededError),
+    (answer("LimitExceededException", "too many scalable targets", 400), {}, errors.QuotaExceededError),
+    (answer("TooManyBuckets", "100", 400), {"Bucket": "ml"}, errors.QuotaExceededError),
     (answer("SomethingNewOfTomorrow", "hm", 400), {}, errors.InvalidInputError),
     (bc.NoCredentialsError(), {}, errors.ConfigurationError),
     (bc.NoRegionError(), {}, errors.ConfigurationError),
@@ -84,3 +87,27 @@ def test_retry_after_is_read_where_it_is_a_number(header, seconds):
 def test_secrets_among_the_parameters_do_not_reach_the_message():
     params = {"ModelName": "m", "PrimaryContainer": {"Environment": {"TOKEN": "hunter2"}}}
     assert "hunter2" not in str(translate(answer("ThrottlingException", "x"), "sagemaker", "create_model", params))
+
+
+LIMIT = (
+    "The account-level service limit 'ml.m5.xlarge for endpoint usage' is 4 Instances, with current utilization of 3 "
+    "Instances and a request delta of 2 Instances. Please use AWS Service Quotas to request an increase for this quota."
+)
+
+
+def test_a_quota_is_named_with_its_limit_and_the_place_to_raise_it():
+    error = translate(
+        answer("ResourceLimitExceeded", LIMIT), "sagemaker", "create_endpoint", {"EndpointName": "scoring"}
+    )
+    assert isinstance(error, errors.QuotaExceededError)
+    assert (error.quota, error.limit) == ("ml.m5.xlarge for endpoint usage", 4.0)
+    assert "'ml.m5.xlarge for endpoint usage' in Service Quotas" in (error.hint or "")
+    assert (error.sent, error.replay_safe, error.fault, error.endpoint) == (True, True, "caller", "scoring")
+    assert not isinstance(error, errors.InvalidInputError)
+
+
+def test_a_quota_that_is_not_named_is_none():
+    error = translate(answer("ResourceLimitExceeded", "cannot have more than 50 tags"), "sagemaker", "add_tags", {})
+    assert isinstance(error, errors.QuotaExceededError)
+    assert (error.quota, error.limit) == (None, None)
+    assert "Service Quotas" in (error.hint or "")

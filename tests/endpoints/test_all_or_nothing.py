@@ -21,6 +21,7 @@ from mme_sdk.errors import (
     InvalidInputError,
     NotFoundError,
     OutcomeUnknownError,
+    QuotaExceededError,
     ServiceError,
     ThrottledError,
 )
@@ -31,7 +32,8 @@ from .helpers import NOTHING, Awaited, NoInvoker, multi, resources
 from .hosting import PING
 
 DENIED = {"kind": "error", "code": "AccessDeniedException", "status": 400, "message": "not allowed here"}
-LIMIT = {"kind": "error", "code": "ResourceLimitExceeded", "status": 400, "message": "the account-level limit is 0"}
+SAID = "The account-level service limit 'ml.m5.xlarge for endpoint usage' is 0 Instances"
+LIMIT = {"kind": "error", "code": "ResourceLimitExceeded", "status": 400, "message": SAID}
 MISSING = {"kind": "error", "code": "ValidationException", "status": 400}
 AUTOSCALED = {"autoscaling": Autoscaling(min=2, max=4)}
 
@@ -56,14 +58,14 @@ POINTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         AccessDeniedError,
         "create_endpoint_config",
     ),
-    "the config is over a limit": (LIMIT | {"operation": "CreateEndpointConfig"}, InvalidInputError, "limit is 0"),
+    "the config is over a quota": (LIMIT | {"operation": "CreateEndpointConfig"}, QuotaExceededError, "usage' is 0"),
     "the config never sees the model": (
         MISSING | {"operation": "CreateEndpointConfig", "message": 'Could not find model "arn".'},
         NotFoundError,
         "Could not find model",
     ),
     "the endpoint is denied": (DENIED | {"operation": "CreateEndpoint"}, AccessDeniedError, "create_endpoint"),
-    "the endpoint is over a limit": (LIMIT | {"operation": "CreateEndpoint"}, InvalidInputError, "limit is 0"),
+    "the endpoint is over a quota": (LIMIT | {"operation": "CreateEndpoint"}, QuotaExceededError, "usage' is 0"),
     "the endpoint never sees the config": (
         MISSING | {"operation": "CreateEndpoint", "message": 'Could not find endpoint configuration "arn".'},
         NotFoundError,
@@ -83,6 +85,11 @@ POINTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
         {"kind": "capacity", "message": "Unable to provision requested ML compute capacity"},
         EndpointFailedError,
         "ML compute capacity",
+    ),
+    "autoscaling is over a quota": (
+        LIMIT | {"operation": "RegisterScalableTarget", "code": "LimitExceededException"},
+        QuotaExceededError,
+        "register_scalable",
     ),
     "autoscaling is denied": (DENIED | {"operation": "RegisterScalableTarget"}, AccessDeniedError, "register_scalable"),
     "the scaling policy is denied": (
@@ -137,7 +144,7 @@ def test_what_was_just_made_may_not_show_at_once(room, aws, plane, name, operati
 def test_what_was_made_by_a_call_without_an_answer_is_removed_too(room, aws, plane, name, lost):
     plane.faults.add(Fault(kind="drop_after", operation=lost, times=1))
     plane.faults.add(Fault(**(LIMIT | {"operation": "CreateEndpoint"})))
-    with pytest.raises(InvalidInputError, match="limit is 0"):
+    with pytest.raises(QuotaExceededError, match="usage' is 0"):
         room.create(multi(name))
     assert resources(aws) == NOTHING
 
@@ -145,7 +152,6 @@ def test_what_was_made_by_a_call_without_an_answer_is_removed_too(room, aws, pla
 @pytest.mark.parametrize(
     ("operation", "code", "said", "remedy"),
     [
-        ("CreateEndpoint", "ResourceLimitExceeded", "the limit is 0", "higher quota"),
         ("CreateModel", "ValidationException", "does not contain required …multi-models=true label", "images.retrieve"),
         ("CreateModel", "ValidationException", "Could not assume role arn", "policies.trust()"),
     ],
@@ -173,7 +179,7 @@ def test_what_was_there_before_stays_when_a_creation_fails(room, aws, plane, nam
     request = multi(name).to_requests().models[0]
     aws.client("sagemaker").create_model(**request)
     plane.faults.add(Fault(**(LIMIT | {"operation": "CreateEndpoint"})))
-    with pytest.raises(InvalidInputError):
+    with pytest.raises(QuotaExceededError):
         room.create(multi(name))
     assert resources(aws) == NOTHING | {"models": [request["ModelName"]]}
 
@@ -262,6 +268,19 @@ def test_an_update_whose_answers_are_lost_is_known_by_what_it_did(room, aws, pla
     with pytest.raises((OutcomeUnknownError, ServiceError)):
         room.apply(changed, timeout=20)
     assert resources(aws) == before
+
+
+def test_an_update_over_a_quota_leaves_the_endpoint_as_it_was(room, aws, plane, name):
+    spec = multi(name, **AUTOSCALED)
+    room.apply(spec, timeout=20)
+    before = resources(aws)
+    plane.faults.add(Fault(**(LIMIT | {"operation": "UpdateEndpoint"})))
+    with pytest.raises(QuotaExceededError) as caught:
+        room.apply(multi(name, instance_type="ml.c5.xlarge"), timeout=20)
+    assert caught.value.quota == "ml.m5.xlarge for endpoint usage"
+    assert getattr(caught.value, "__notes__", []) == []
+    assert resources(aws) == before
+    assert room.plan(spec).action == "nothing"
 
 
 KILLED = """

@@ -18,6 +18,7 @@ from mme_sdk.errors import (
     InvalidInputError,
     MMEError,
     ModelNotFoundError,
+    QuotaExceededError,
 )
 from mme_sdk.local import Fault
 from mme_sdk.shapes import ModelVersion
@@ -259,6 +260,15 @@ def test_preflight_says_everything_that_is_wrong(telling, name, stored):
         report.check()
     assert len(caught.value.message.splitlines()) == 6
     assert not report.ok
+
+
+def test_preflight_that_finds_nothing_but_a_quota_in_the_way_says_so_by_the_kind(telling, name, stored):
+    room, _ = telling
+    report = room.preflight(multi(name, models=f"s3://{stored}/single/", instance_count=5))
+    with pytest.raises(QuotaExceededError, match="the account may use 4, the endpoint begins with 5") as caught:
+        report.check()
+    assert caught.value.sent is False
+    assert "Service Quotas" in (caught.value.hint or "")
 
 
 def test_preflight_of_a_missing_archive_another_region_and_no_role(telling, name, stored):
