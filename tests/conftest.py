@@ -7,10 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from mme_sdk.aws import Aws
 from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.s3 import S3Server
+
+# The same examples on every machine; `make search` looks for new ones.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True, scope="session")
