@@ -9,18 +9,20 @@ import attrs
 
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import autoscaling, creating, deleting
-from mme_sdk.endpoints.calls import Now, absent_ok, look, look_if_there, patiently, sagemaker
+from mme_sdk.endpoints.calls import Now, absent_ok, look, look_if_there, needs, patiently, sagemaker
 from mme_sdk.endpoints.deployment import Deployment, check_deployment, check_fits, pick, to_request
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.differences import Change, differences
-from mme_sdk.endpoints.making import Made, make_config, remove, unmake
+from mme_sdk.endpoints.making import Made, complete, make_config, remove, unmake, using
 from mme_sdk.endpoints.reading import Live, models_of, read_live, spec_of_config
+from mme_sdk.endpoints.requests import Requests
 from mme_sdk.endpoints.scaling import change_in_place
 from mme_sdk.endpoints.spec import EndpointSpec, check_spec
 from mme_sdk.endpoints.waiting import ProgressCallback, until_settled
 from mme_sdk.errors import (
     AccessDeniedError,
     ConflictError,
+    EndpointNotFoundError,
     InvalidInputError,
     MMEError,
     OutcomeUnknownError,
@@ -142,7 +144,8 @@ def apply(
             live,
             spec,
             requests.config_name,
-            made=made,
+            requests,
+            made=list(made),
             deployment=deployment or pick(old, spec),
             capture_changes=any(one.field.startswith("data_capture") for one in todo.changes),
             timeout=_left(deadline, now),
@@ -199,13 +202,14 @@ def rollback(
     if config is None:
         raise ConflictError(f"there is no endpoint configuration {to} to go back to", endpoint=name)
     spec = spec_of_config(name, config, (yield from models_of(name, config)), live.tags or {})
-    old = _spec_or_none(live)
+    old, requests = _spec_or_none(live), spec.to_requests()
     check_fits(deployment, old, spec)
     yield from _switch(
         live,
         spec,
         to,
-        made=(),
+        requests if requests.config_name == to else None,
+        made=[],
         deployment=deployment or pick(old, spec),
         capture_changes=True,
         timeout=timeout,
@@ -230,8 +234,9 @@ def _switch(
     live: Live,
     spec: EndpointSpec,
     config: str,
+    requests: Requests | None,
     *,
-    made: tuple[Made, ...],
+    made: list[Made],
     deployment: Deployment | None,
     capture_changes: bool,
     timeout: float,
@@ -257,7 +262,7 @@ def _switch(
     begun = False
     try:
         yield from autoscaling.detach(name, [one.variant for one in in_the_way])
-        yield from _begin(name, config, request)
+        yield from _begin(name, config, request, requests, made)
         begun = True
         yield from until_settled(
             name,
@@ -276,8 +281,10 @@ def _switch(
     except BaseException as error:
         # What another update replaced is what a rollback leads to.
         replaced = begun and isinstance(error, ConflictError)
-        yield from _go_back(name, in_the_way, () if replaced else made, error)
+        yield from _go_back(name, in_the_way, [] if replaced else made, error)
         raise
+    if requests is not None:
+        yield from complete(requests, name)
     try:
         yield from autoscaling.put_back(name, put_back)
     except MMEError as error:
@@ -291,9 +298,10 @@ def _note_off(taken: list[autoscaling.Attached], error: MMEError) -> None:
         error.add_note(f"autoscaling of {names} is off until endpoints.apply() or endpoint.autoscale() sets it")
 
 
-def _begin(name: str, config: str, request: dict[str, Any]) -> Flow[None]:
+def _begin(name: str, config: str, request: dict[str, Any], requests: Requests | None, made: list[Made]) -> Flow[None]:
+    call = sagemaker("update_endpoint", name, **request)
     try:
-        yield from patiently(sagemaker("update_endpoint", name, **request))
+        yield from patiently(call) if requests is None else using(call, requests, name, made)
     except (ConflictError, OutcomeUnknownError, ServiceError):
         # It may have begun although no good answer came; a repeated call then meets its own update.
         seen = yield from look(name)
@@ -301,11 +309,11 @@ def _begin(name: str, config: str, request: dict[str, Any]) -> Flow[None]:
             raise
 
 
-def _go_back(
-    name: str, detached: list[autoscaling.Attached], made: tuple[Made, ...], error: BaseException
-) -> Flow[None]:
+def _go_back(name: str, detached: list[autoscaling.Attached], made: list[Made], error: BaseException) -> Flow[None]:
     try:
         yield from autoscaling.put_back(name, detached)
+    except EndpointNotFoundError:
+        pass
     except MMEError as trouble:
         error.add_note(f"autoscaling could not be put back: {trouble.message}")
     yield from unmake(made, name, error)
@@ -320,10 +328,12 @@ def _collect(name: str, replaced: Live) -> Flow[None]:
     if seen.config_name == replaced.description.config_name:
         # Nothing was replaced this time: what an earlier update replaced stays, the newest.
         keep |= {one.name for one in [one for one in configs if one.name != seen.config_name][:1]}
-    used: set[str] = set()
-    for kept in sorted(one for one in keep if one is not None):  # also those made by hand
-        config = yield from absent_ok(sagemaker("describe_endpoint_config", name, EndpointConfigName=kept))
-        used |= {variant.get("ModelName") for variant in (config or {}).get("ProductionVariants", [])}
+    needed = yield from needs(name, keep)  # also of those made by hand
     for one in mine:
-        if one.name not in keep | used:
+        if one.name in needed:
+            continue
+        # Another client may have begun to use it since.
+        seen = yield from look(name)
+        needed |= yield from needs(name, [seen.config_name, seen.pending_config])
+        if one.name not in needed:
             yield from absent_ok(remove(one, name))

@@ -9,11 +9,11 @@ import attrs
 
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import instances
-from mme_sdk.endpoints.calls import pages, scaling, together
+from mme_sdk.endpoints.calls import look_if_there, pages, scaling, together
 from mme_sdk.endpoints.description import ScalingDescription
 from mme_sdk.endpoints.parts import Autoscaling, Schedule
 from mme_sdk.endpoints.requests import DIMENSION, scaling_requests, scaling_target
-from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotFoundError
+from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInputError, MMEError, NotFoundError
 
 __all__ = ["Attached", "attach", "detach", "matches", "put_back", "read", "read_back", "read_if_allowed"]
 
@@ -107,10 +107,25 @@ def _details(endpoint: str, variant: str, target: Mapping[str, Any]) -> Flow[Att
     return Attached(variant=variant, target=target, policies=tuple(policies), actions=tuple(actions))
 
 
-def attach(endpoint: str, requests: Iterable[tuple[str, dict[str, Any]]]) -> Flow[None]:
-    """Send the requests that attach autoscaling; each replaces what was there under its name."""
-    for operation, params in requests:
-        yield scaling(operation, endpoint, **params)
+def attach(endpoint: str, variant: str, requests: Iterable[tuple[str, dict[str, Any]]]) -> Flow[None]:
+    """Send the requests that attach autoscaling to a variant; each replaces what was there under its name.
+
+    Raises:
+        EndpointNotFoundError: The endpoint is gone, or going: what was attached has been taken off again.
+    """
+    trouble: MMEError | None = None
+    try:
+        for operation, params in requests:
+            yield scaling(operation, endpoint, **params)
+    except MMEError as error:
+        trouble = error
+    # Whoever deletes an endpoint takes off what is attached once it is gone; what comes later nobody would.
+    seen = yield from look_if_there(endpoint)
+    if seen is None or seen.status == "Deleting":
+        yield from detach(endpoint, [variant])
+        raise EndpointNotFoundError(f"endpoint {endpoint} was deleted meanwhile", endpoint=endpoint) from trouble
+    if trouble is not None:
+        raise trouble
 
 
 def detach(endpoint: str, variants: Iterable[str]) -> Flow[None]:
@@ -125,7 +140,7 @@ def detach(endpoint: str, variants: Iterable[str]) -> Flow[None]:
 def put_back(endpoint: str, attached: Iterable[Attached]) -> Flow[None]:
     """Attach again what was taken off."""
     for one in attached:
-        yield from attach(endpoint, one.requests(endpoint))
+        yield from attach(endpoint, one.variant, one.requests(endpoint))
 
 
 def matches(endpoint: str, variant: str, instance_type: str, wanted: Autoscaling, attached: Attached | None) -> bool:

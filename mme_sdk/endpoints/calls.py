@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from mme_sdk.aws import Call, Flow, Sleep, Together
 from mme_sdk.endpoints.description import EndpointDescription, parse_endpoint
 from mme_sdk.errors import EndpointNotFoundError, NotFoundError
 
-__all__ = ["Now", "absent_ok", "look", "look_if_there", "pages", "patiently", "sagemaker", "scaling", "together"]
+__all__ = [
+    "CONSISTENCY",
+    "Now",
+    "absent_ok",
+    "look",
+    "look_if_there",
+    "needs",
+    "pages",
+    "patiently",
+    "sagemaker",
+    "scaling",
+    "together",
+]
 
 T = TypeVar("T")
 Now = Callable[[], float]
 """The monotonic clock of whoever drives the flow, in seconds."""
 
 # CreateEndpoint reads configurations, and CreateEndpointConfig models, with eventual consistency.
-_CONSISTENCY = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
+CONSISTENCY = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def sagemaker(operation: str, endpoint: str | None = None, **params: Any) -> Call:
@@ -48,7 +60,7 @@ def absent_ok(call: Call) -> Flow[Any]:
 
 def patiently(call: Call) -> Flow[Any]:
     """Make a call that may not see yet what was made a moment ago."""
-    for pause in _CONSISTENCY:
+    for pause in CONSISTENCY:
         try:
             return (yield call)
         except NotFoundError:
@@ -78,6 +90,15 @@ def look(name: str) -> Flow[EndpointDescription]:
         EndpointNotFoundError: There is none of this name.
     """
     return parse_endpoint((yield sagemaker("describe_endpoint", name, EndpointName=name)))
+
+
+def needs(name: str, configs: Iterable[str | None]) -> Flow[set[str]]:
+    """Configurations of an endpoint, and the models that they name."""
+    found: set[str] = set()
+    for config in sorted({one for one in configs if one is not None}):
+        described = yield from absent_ok(sagemaker("describe_endpoint_config", name, EndpointConfigName=config))
+        found |= {config, *(one.get("ModelName", "") for one in (described or {}).get("ProductionVariants", []))}
+    return found
 
 
 def look_if_there(name: str) -> Flow[EndpointDescription | None]:

@@ -8,10 +8,10 @@ import attrs
 
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import autoscaling, deleting
-from mme_sdk.endpoints.calls import Now, look_if_there, patiently, sagemaker
+from mme_sdk.endpoints.calls import Now, look_if_there, sagemaker
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.differences import differences
-from mme_sdk.endpoints.making import Made, make_config, unmake
+from mme_sdk.endpoints.making import Made, complete, make_config, unmake, using
 from mme_sdk.endpoints.reading import Live, read_live
 from mme_sdk.endpoints.requests import scaling_requests
 from mme_sdk.endpoints.spec import EndpointSpec, check_spec
@@ -57,9 +57,9 @@ def create(spec: EndpointSpec) -> Flow[Creation]:
     if seen is not None:
         yield from _same_or_raise(spec, seen)
         return Creation(spec=spec, seen=seen)
-    made = yield from make_config(requests, spec.name)
+    made = list((yield from make_config(requests, spec.name)))
     try:
-        yield from patiently(sagemaker("create_endpoint", spec.name, **requests.endpoint))
+        yield from using(sagemaker("create_endpoint", spec.name, **requests.endpoint), requests, spec.name, made)
     except GeneratorExit:
         raise  # nobody drives this flow any more
     except BaseException as error:
@@ -125,8 +125,10 @@ def finish(
         if creation.is_new and error.history[-1][1] == "Failed":
             yield from _undo(creation, error, now)
         raise
+    if creation.is_new:
+        yield from complete(creation.spec.to_requests(), name)
     try:
-        yield from _attach_missing(creation.spec)
+        yield from _attach_missing(creation)
     except MMEError as error:
         if creation.is_new:
             yield from _undo(creation, error, now)
@@ -135,15 +137,16 @@ def finish(
     return seen
 
 
-def _attach_missing(spec: EndpointSpec) -> Flow[None]:
+def _attach_missing(creation: Creation) -> Flow[None]:
+    spec = creation.spec
     scaled = {one.name: one for one in spec.variants if one.autoscaling is not None and one.instance_type is not None}
-    if not scaled:
-        return
-    attached = yield from autoscaling.read(spec.name, list(scaled))
+    # What a new endpoint finds attached is of an earlier one of its name.
+    missing = bool(scaled) and not creation.is_new
+    attached = (yield from autoscaling.read(spec.name, list(scaled))) if missing else {}
     for variant, one in scaled.items():
         if variant not in attached and one.autoscaling is not None and one.instance_type is not None:
             requests = scaling_requests(spec.name, variant, one.instance_type, one.autoscaling)
-            yield from autoscaling.attach(spec.name, requests)
+            yield from autoscaling.attach(spec.name, variant, requests)
 
 
 def _undo(creation: Creation, error: MMEError, now: Now) -> Flow[None]:

@@ -78,24 +78,26 @@ def owned_if_allowed(endpoint: str, seen: EndpointDescription | None) -> Flow[tu
     return (Made("config", name), *mine), note
 
 
-def survey(endpoint: str) -> Flow[tuple[Deletion, EndpointDescription | None]]:
-    """What a delete would do."""
+def survey(endpoint: str) -> Flow[tuple[Deletion, EndpointDescription | None, tuple[str, ...]]]:
+    """What a delete would do; the endpoint, and its variants."""
     seen = yield from look_if_there(endpoint)
     mine, unlisted = yield from owned_if_allowed(endpoint, seen)
     notes = [] if unlisted is None else [unlisted]
     if seen is None:
-        return Deletion(endpoint=endpoint, removed=mine, notes=tuple(notes), dry_run=True), None
+        return Deletion(endpoint=endpoint, removed=mine, notes=tuple(notes), dry_run=True), None, ()
     kept: list[Made] = []
-    if seen.config_name and Made("config", seen.config_name) not in mine:
-        config = yield from absent_ok(
-            sagemaker("describe_endpoint_config", endpoint, EndpointConfigName=seen.config_name)
-        )
-        if config is not None:
-            kept.append(Made("config", seen.config_name))
-            names = dict.fromkeys(one.get("ModelName") for one in config.get("ProductionVariants", []))
-            # A model that a foreign configuration uses stays, whatever its name.
-            kept += [Made("model", name) for name in names if name]
-    attached, trouble = yield from autoscaling.read_if_allowed(endpoint, [one.name for one in seen.variants])
+    config = None
+    if seen.config_name:
+        call = sagemaker("describe_endpoint_config", endpoint, EndpointConfigName=seen.config_name)
+        config = yield from absent_ok(call)
+    configured = [] if config is None else config.get("ProductionVariants", [])
+    if config is not None and Made("config", seen.config_name or "") not in mine:
+        kept.append(Made("config", seen.config_name or ""))
+        # A model that a foreign configuration uses stays, whatever its name.
+        kept += [Made("model", name) for name in dict.fromkeys(one.get("ModelName") for one in configured) if name]
+    # An endpoint that is being created or updated may not show all of its variants yet.
+    variants = tuple(dict.fromkeys([*(one.name for one in seen.variants), *(one["VariantName"] for one in configured)]))
+    attached, trouble = yield from autoscaling.read_if_allowed(endpoint, variants)
     deletion = Deletion(
         endpoint=endpoint,
         removed=(Made("endpoint", endpoint), *(one for one in mine if one not in kept)),
@@ -104,7 +106,7 @@ def survey(endpoint: str) -> Flow[tuple[Deletion, EndpointDescription | None]]:
         notes=tuple(notes if trouble is None else [*notes, trouble]),
         dry_run=True,
     )
-    return deletion, seen
+    return deletion, seen, variants
 
 
 def delete(
@@ -132,21 +134,50 @@ def delete(
     Raises:
         WaitTimeoutError: The time is over; delete again to go on.
     """
-    plan, seen = yield from survey(endpoint)
+    plan, seen, variants = yield from survey(endpoint)
     if only is not None:
         plan = attrs.evolve(plan, removed=tuple(one for one in plan.removed if one in only))
     if dry_run:
         return plan
     start = now()
-    if seen is not None:
-        yield from _delete_endpoint(endpoint, seen, deadline=start + timeout, now=now)
-        yield from until_gone(endpoint, timeout=max(start + timeout - now(), 0.001), now=now, progress=progress)
-        yield from autoscaling.detach(endpoint, plan.detached)
-    for one in plan.removed:
+    if seen is None:
+        return (yield from _remove_parts(plan))
+    yield from _delete_endpoint(endpoint, seen, deadline=start + timeout, now=now)
+    left = max(start + timeout - now(), 0.001)
+    yield from until_gone(endpoint, timeout=left, now=now, progress=progress, created=seen.created)
+    if not (yield from _is_back(endpoint)):
+        # What another client brought since the survey goes too: its change was to the endpoint that is gone.
+        attached, _ = yield from autoscaling.read_if_allowed(endpoint, variants)
+        detached = tuple(dict.fromkeys([*plan.detached, *attached]))
+        yield from autoscaling.detach(endpoint, detached)
+        plan = attrs.evolve(plan, detached=detached)
+        if only is None:
+            late, _ = yield from owned_if_allowed(endpoint, None)
+            more = [one for one in late if one not in (*plan.removed, *plan.kept)]
+            plan = attrs.evolve(plan, removed=(*plan.removed, *more))
+    return (yield from _remove_parts(plan))
+
+
+def _is_back(endpoint: str) -> Flow[bool]:
+    """Whether another client has created the endpoint anew."""
+    seen = yield from look_if_there(endpoint)
+    return seen is not None and seen.status != "Deleting"
+
+
+def _remove_parts(plan: Deletion) -> Flow[Deletion]:
+    """Remove configurations and models, as long as nobody creates the endpoint again: it would need them."""
+    done = [one for one in plan.removed if one.kind == "endpoint"]
+    notes = list(plan.notes)
+    # Configurations go first, whenever they were found: they are what names the models.
+    for one in sorted(plan.removed, key=lambda one: one.kind):
         if one.kind == "endpoint":
             continue
-        yield from absent_ok(remove(one, endpoint))
-    return attrs.evolve(plan, dry_run=False)
+        if (yield from _is_back(plan.endpoint)):
+            notes.append(f"endpoint {plan.endpoint} was created again by another client: what it may use was left")
+            break
+        yield from absent_ok(remove(one, plan.endpoint))
+        done.append(one)
+    return attrs.evolve(plan, removed=tuple(done), notes=tuple(notes), dry_run=False)
 
 
 def _delete_endpoint(endpoint: str, seen: EndpointDescription, *, deadline: float, now: Now) -> Flow[None]:

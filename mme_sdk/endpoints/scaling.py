@@ -94,7 +94,7 @@ def _replace(live: Live, name: str, variant: str, instance_type: str, wanted: Au
             if one["ScheduledActionName"] not in kept:
                 action = one["ScheduledActionName"]
                 yield scaling("delete_scheduled_action", name, **target, ScheduledActionName=action)
-    yield from autoscaling.attach(name, requests)
+    yield from autoscaling.attach(name, variant, requests)
 
 
 def change_in_place(

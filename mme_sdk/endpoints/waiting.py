@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -155,8 +156,15 @@ def until_settled(
         yield from watch.pause("InService", hint)
 
 
-def until_gone(name: str, *, timeout: float, now: Now, progress: ProgressCallback | None = None) -> Flow[History]:
-    """Wait until an endpoint is deleted.
+def until_gone(
+    name: str,
+    *,
+    timeout: float,
+    now: Now,
+    progress: ProgressCallback | None = None,
+    created: datetime | None = None,
+) -> Flow[History]:
+    """Wait until an endpoint is deleted; one of the same name that was created at another time is another one.
 
     Returns:
         The statuses seen.
@@ -169,6 +177,8 @@ def until_gone(name: str, *, timeout: float, now: Now, progress: ProgressCallbac
         try:
             seen = yield from look(name)
         except EndpointNotFoundError:
+            return watch.history
+        if created is not None and seen.created is not None and seen.created != created:
             return watch.history
         watch.saw(seen.status)
         yield from watch.pause("deleted", "delete() again: it goes on where it stopped")
