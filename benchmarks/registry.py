@@ -216,11 +216,22 @@ def child(arguments: argparse.Namespace) -> None:
     print(json.dumps({"wall": wall, "cpu": cpu, "memory": (peak - base) / 1024}))
 
 
-def run(rival: str, packer: str, models: Path, url: str) -> dict[str, float]:
+def cpu_of(pid: int) -> float:
+    """Seconds of CPU that another process has used; nan where the system doesn't tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return float("nan")
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def run(rival: str, packer: str, models: Path, server: Any) -> dict[str, float]:
+    url = server.endpoint_url
     s3 = client(url)
     bucket = f"bench-{uuid.uuid4().hex[:12]}"
     s3.create_bucket(Bucket=bucket)
     command = [sys.executable, __file__, "--child", "--rival", rival, "--packer", packer]
+    before = cpu_of(server.pid)
     done = subprocess.run(
         [*command, "--models", str(models), "--url", url, "--bucket", bucket],
         capture_output=True,
@@ -229,34 +240,36 @@ def run(rival: str, packer: str, models: Path, url: str) -> dict[str, float]:
     )
     if done.returncode:
         raise SystemExit(f"{rival} failed:\n{done.stderr}")
+    used = cpu_of(server.pid) - before
     found = s3.list_objects_v2(Bucket=bucket).get("Contents", [])
     assert len(found) == sum(1 for path in models.iterdir() if path.is_dir()), f"{rival} left {len(found)} objects"
     for one in found:
         s3.delete_object(Bucket=bucket, Key=one["Key"])
     s3.delete_bucket(Bucket=bucket)
-    return dict(json.loads(done.stdout.splitlines()[-1]))
+    return dict(json.loads(done.stdout.splitlines()[-1])) | {"server": used}
 
 
-def compare(title: str, contestants: list[tuple[str, str]], models: Path, url: str, rounds: int) -> None:
+def compare(title: str, contestants: list[tuple[str, str]], models: Path, server: Any, rounds: int) -> None:
     """Alternate, and show medians as ratios to ours."""
     taken: dict[tuple[str, str], list[dict[str, float]]] = {one: [] for one in contestants}
-    run(*contestants[1], models, url)  # somebody must be the first to read the files and to wake the server
+    run(*contestants[1], models, server)  # somebody must be the first to read the files and to wake the server
     for turn in range(rounds):
         for rival, packer in contestants[turn:] + contestants[:turn]:
             os.sync()  # what one rival wrote must not slow the next
-            taken[rival, packer].append(run(rival, packer, models, url))
+            taken[rival, packer].append(run(rival, packer, models, server))
     middle = {
         one: {what: statistics.median(each[what] for each in results) for what in results[0]}
         for one, results in taken.items()
     }
     print(f"\n{title} (median of {rounds})")
-    print(f"{'':32}{'wall s':>8}{'CPU s':>8}{'MB peak':>9}{'wall ×':>8}{'CPU ×':>8}")
+    print(f"{'':32}{'wall s':>8}{'CPU s':>8}{'S3 CPU':>8}{'MB peak':>9}{'wall ×':>8}{'CPU ×':>8}{'all ×':>8}")
     for (rival, packer), numbers in middle.items():
         mine = middle["ours", "packed" if packer == "packed" else "ours"]
         print(
             f"{rival + ', packed by ' + packer if rival != 'ours' else 'register_many':32}"
-            f"{numbers['wall']:8.2f}{numbers['cpu']:8.2f}{numbers['memory']:9.0f}"
+            f"{numbers['wall']:8.2f}{numbers['cpu']:8.2f}{numbers['server']:8.2f}{numbers['memory']:9.0f}"
             f"{numbers['wall'] / mine['wall']:8.2f}{numbers['cpu'] / mine['cpu']:8.2f}"
+            f"{(numbers['cpu'] + numbers['server']) / (mine['cpu'] + mine['server']):8.2f}"
         )
 
 
@@ -303,9 +316,9 @@ def main() -> None:
                         pack_ours(one, one.with_suffix(".tar.gz"))
                     title = f"{count} models of {size / 1e6:.0f} MB"
                     both = [("ours", "ours"), *((rival, "ours") for rival in rivals), ("boto3 loop", "default")]
-                    compare(f"{title}: pack and upload", both, models, server.endpoint_url, arguments.rounds)
+                    compare(f"{title}: pack and upload", both, models, server, arguments.rounds)
                     ready = [(rival, "packed") for rival in ("ours", *rivals)]
-                    compare(f"{title}: upload of packed archives", ready, models, server.endpoint_url, arguments.rounds)
+                    compare(f"{title}: upload of packed archives", ready, models, server, arguments.rounds)
         packing(next(iter(jobs.values()))[0] if arguments.only != "large" else jobs["large"][0])
 
 

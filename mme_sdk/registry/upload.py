@@ -90,24 +90,30 @@ class Slice(io.RawIOBase):
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
-    def readinto(self, buffer: Any, /) -> int:
-        """Read on.
+    def read(self, size: int = -1, /) -> bytes:
+        """Read on; what the system gives is passed on as it is, since every copy of gigabytes costs.
 
         Raises:
             InvalidInputError: The file became shorter.
             StorageError: It cannot be read.
         """
-        wanted = min(len(buffer), self._size - self._at)
+        left = self._size - self._at
+        wanted = left if size is None or size < 0 else min(size, left)
         if wanted <= 0:
-            return 0
+            return b""
         try:
             data = os.pread(self._handle, wanted, self._start + self._at)
         except OSError as error:
             raise StorageError(f"cannot read the archive: {error.strerror or error}") from error
         if not data:
             raise InvalidInputError("the archive became shorter while it was uploaded")
-        buffer[: len(data)] = data
         self._at += len(data)
+        return data
+
+    def readinto(self, buffer: Any, /) -> int:
+        """Read on, into a buffer."""
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
         return len(data)
 
     def digest(self, update: Callable[[bytes], Any]) -> None:
