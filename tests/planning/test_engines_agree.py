@@ -109,6 +109,17 @@ def test_first_calls_come_from_s3_and_what_fits_is_loaded_once():
     assert found.evictions == 0
 
 
+@pytest.mark.parametrize("engine", ["python", "numba"])
+def test_arrays_that_may_not_be_written_or_are_strided_will_do(engine):
+    load = traffic(requests=500)
+    given = {}
+    for name in ("times", "models", "service", "disk", "memory", "download", "load", "factors"):
+        given[name] = np.repeat(getattr(load, name), 2)[::2]
+        given[name].flags.writeable = False
+    site = Site(**SITES["four instances"])
+    same(simulate(Traffic(**given), site, engine=engine), simulate(load, site, engine="fleet"))
+
+
 def test_a_warm_call_on_an_idle_instance_takes_its_work_alone():
     calls = Traffic(
         times=[0.0, 10.0, 20.0], models=[0, 0, 0], service=[0.5, 0.25, 0.125], disk=[1], memory=[1], download=[2.0],
@@ -129,6 +140,9 @@ def test_a_warm_call_on_an_idle_instance_takes_its_work_alone():
         ({"times": [], "models": [], "service": []}, "no requests"),
         ({"memory": [0]}, "size"),
         ({"models": [0, 0]}, "as many"),
+        ({"factors": [1.0]}, "as many"),
+        ({"factors": [1.0, float("nan"), 1.0]}, "factors must be finite"),
+        ({"factors": [1.0, -1.0, 1.0]}, "not negative"),
     ],
 )
 def test_bad_traffic_is_refused(change, message):

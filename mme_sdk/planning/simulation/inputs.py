@@ -95,7 +95,7 @@ class Traffic:
     memory: Ints = attrs.field(converter=_ints)
     download: Floats = attrs.field(converter=_floats)
     load: Floats = attrs.field(converter=_floats)
-    factors: Floats | None = None
+    factors: Floats | None = attrs.field(default=None, converter=attrs.converters.optional(_floats))
 
     def __attrs_post_init__(self) -> None:
         if not len(self.times):
@@ -115,8 +115,11 @@ class Traffic:
             raise InvalidInputError("models must be indices into the models' sizes")
         if min(self.disk.min(), self.memory.min()) < 1:
             raise InvalidInputError("models must have a size of at least one byte")
-        if self.factors is not None and len(self.factors) != len(self.times):
-            raise InvalidInputError("factors must be as many as requests")
+        if self.factors is not None:
+            if len(self.factors) != len(self.times):
+                raise InvalidInputError("factors must be as many as requests")
+            if not (np.isfinite(self.factors).all() and self.factors.min() >= 0):
+                raise InvalidInputError("factors must be finite numbers, and not negative")
 
     def check_fits(self, site: Site) -> None:
         """Refuse models that no instance could ever hold.
@@ -124,12 +127,12 @@ class Traffic:
         Raises:
             InvalidInputError: A model that is asked for is larger than the memory or the volume.
         """
-        used = np.unique(self.models)
         for what, sizes, limit in (
             ("memory", self.memory, site.memory_bytes),
             ("volume", self.disk, site.volume_bytes),
         ):
-            large = used[sizes[used] > limit]
+            large = np.flatnonzero(sizes > limit)  # usually none, so that the requests need no look
+            large = large[np.isin(large, self.models)]
             if len(large):
                 raise InvalidInputError(
                     f"model {int(large[0])} takes {int(sizes[large[0]]):,} bytes, more than the {what} of an instance "
