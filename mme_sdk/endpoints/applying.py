@@ -8,7 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints import autoscaling, creating, deleting
+from mme_sdk.endpoints import autoscaling, creating, deleting, parking
 from mme_sdk.endpoints.calls import Now, absent_ok, look, look_if_there, needs, patiently, sagemaker
 from mme_sdk.endpoints.deployment import Deployment, check_deployment, check_fits, pick, to_request
 from mme_sdk.endpoints.description import EndpointDescription
@@ -152,7 +152,7 @@ def apply(
             now=now,
             progress=progress,
         )
-    if todo.changes:
+    if todo.changes or live.noted:
         # Autoscaling was taken off and put back by the switch, so it is read again.
         live = (yield from read_live(spec.name)) if todo.action == "update" else live
         yield from change_in_place(live, spec, todo.changes, timeout=_left(deadline, now), now=now, progress=progress)
@@ -247,8 +247,11 @@ def _switch(
     name, seen = spec.name, live.description
     types = {one.name: one.instance_type for one in spec.variants}
     running = {one.name: one.instance_type for one in seen.variants}
-    in_the_way = [one for key, one in (live.attached or {}).items() if types.get(key) != running.get(key)]
-    put_back = [one for one in in_the_way if types.get(one.variant) is not None]
+    off = live.parked  # taken off by an update that did not end: this one puts it back
+    in_the_way = [off.get(key, one) for key, one in (live.attached or {}).items() if types.get(key) != running.get(key)]
+    taken = [*in_the_way, *(one for one in off.values() if one not in in_the_way)]
+    put_back = [one for one in taken if types.get(one.variant) is not None]
+    notes = list(live.noted)
     request: dict[str, Any] = {
         "EndpointName": name,
         "EndpointConfigName": config,
@@ -261,6 +264,7 @@ def _switch(
         request["DeploymentConfig"] = to_request(deployment)
     begun = False
     try:
+        notes += yield from parking.remember(name, seen.arn, in_the_way)
         yield from autoscaling.detach(name, [one.variant for one in in_the_way])
         yield from _begin(name, config, request, requests, made)
         begun = True
@@ -274,14 +278,14 @@ def _switch(
             reason_before=seen.failure_reason,
         )
     except WaitTimeoutError as error:
-        _note_off(in_the_way, error)
+        _note_off(taken, error)
         raise
     except GeneratorExit:
         raise  # nobody drives this flow any more
     except BaseException as error:
         # What another update replaced is what a rollback leads to.
         replaced = begun and isinstance(error, ConflictError)
-        yield from _go_back(name, in_the_way, [] if replaced else made, error)
+        yield from _go_back(seen, taken, notes, [] if replaced else made, error)
         raise
     if requests is not None:
         yield from complete(requests, name)
@@ -290,12 +294,13 @@ def _switch(
     except MMEError as error:
         _note_off(put_back, error)
         raise
+    yield from parking.forget(name, seen.arn, notes)
 
 
 def _note_off(taken: list[autoscaling.Attached], error: MMEError) -> None:
     if taken:
         names = ", ".join(one.variant for one in taken)
-        error.add_note(f"autoscaling of {names} is off until endpoints.apply() or endpoint.autoscale() sets it")
+        error.add_note(f"autoscaling of {names} is off until the next endpoints.apply() puts it back")
 
 
 def _begin(name: str, config: str, request: dict[str, Any], requests: Requests | None, made: list[Made]) -> Flow[None]:
@@ -309,9 +314,17 @@ def _begin(name: str, config: str, request: dict[str, Any], requests: Requests |
             raise
 
 
-def _go_back(name: str, detached: list[autoscaling.Attached], made: list[Made], error: BaseException) -> Flow[None]:
+def _go_back(
+    seen: EndpointDescription,
+    taken: list[autoscaling.Attached],
+    notes: list[str],
+    made: list[Made],
+    error: BaseException,
+) -> Flow[None]:
+    name = seen.name
     try:
-        yield from autoscaling.put_back(name, detached)
+        yield from autoscaling.put_back(name, taken)
+        yield from parking.forget(name, seen.arn, notes)
     except EndpointNotFoundError:
         pass
     except MMEError as trouble:

@@ -54,13 +54,21 @@ class Attached:
             schedule=self.actions,
         )
 
+    def essence(self) -> dict[str, Any]:
+        """What of it can be put back, without what the service adds when it describes."""
+        return {
+            "target": _only(_TARGET, self.target),
+            "policies": tuple(_only(_POLICY, one) for one in self.policies),
+            "actions": tuple(_only(_ACTION, one) for one in self.actions),
+        }
+
     def requests(self, endpoint: str) -> tuple[tuple[str, dict[str, Any]], ...]:
         """The requests that would attach it again, as (operation, parameters)."""
-        target = scaling_target(endpoint, self.variant)
+        target, own = scaling_target(endpoint, self.variant), self.essence()
         return (
-            ("register_scalable_target", target | _only(_TARGET, self.target)),
-            *(("put_scaling_policy", target | _only(_POLICY, one)) for one in self.policies),
-            *(("put_scheduled_action", target | _only(_ACTION, one)) for one in self.actions),
+            ("register_scalable_target", target | own["target"]),
+            *(("put_scaling_policy", target | one) for one in own["policies"]),
+            *(("put_scheduled_action", target | one) for one in own["actions"]),
         )
 
 

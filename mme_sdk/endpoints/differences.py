@@ -84,7 +84,7 @@ def _counts_and_weights(live: Live, now: EndpointSpec, spec: EndpointSpec) -> It
         if old is None:
             continue
         where = f"variants.{variant.name}"
-        scales_itself = variant.autoscaling is not None or variant.name in (live.attached or {})
+        scales_itself = variant.autoscaling is not None or variant.name in {**(live.attached or {}), **live.parked}
         if old.instance_count != variant.instance_count and not scales_itself and variant.serverless is None:
             yield Change(
                 field=f"{where}.instance_count", old=old.instance_count, new=variant.instance_count, how="in place"
@@ -95,10 +95,16 @@ def _counts_and_weights(live: Live, now: EndpointSpec, spec: EndpointSpec) -> It
 
 def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
     for variant in spec.variants:
-        wanted, kind = variant.autoscaling, variant.instance_type
-        if wanted is None or kind is None or live.attached is None:
+        wanted, kind, where = variant.autoscaling, variant.instance_type, f"variants.{variant.name}.autoscaling"
+        if kind is None or live.attached is None:
             continue
-        attached, where = live.attached.get(variant.name), f"variants.{variant.name}.autoscaling"
+        attached = live.attached.get(variant.name)
+        if wanted is None:
+            taken_off = live.parked.get(variant.name)
+            if taken_off is not None:
+                left = attached and attached.described()
+                yield Change(field=where, old=left, new=taken_off.described(), how="in place")
+            continue
         if autoscaling.matches(spec.name, variant.name, kind, wanted, attached):
             continue
         # A policy counts cores: it is read with the type that it was made for.

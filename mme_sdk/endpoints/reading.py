@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints import autoscaling
+from mme_sdk.endpoints import autoscaling, parking
 from mme_sdk.endpoints.autoscaling import Attached
 from mme_sdk.endpoints.calls import look, pages, sagemaker, together
 from mme_sdk.endpoints.description import EndpointDescription, VariantDescription, parse_summary
@@ -39,6 +39,7 @@ class Live:
         models: DescribeModel's answers by name.
         attached: Autoscaling by variant; None where it could not be read.
         tags: The endpoint's tags; None where they could not be read.
+        noted: Tags in which an update that did not end has written down the autoscaling that it took off.
     """
 
     description: EndpointDescription
@@ -46,6 +47,15 @@ class Live:
     models: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, repr=False, hash=False)
     attached: Mapping[str, Attached] | None = attrs.field(default=None, repr=False, hash=False)
     tags: Mapping[str, str] | None = attrs.field(default=None, hash=False)
+    noted: Mapping[str, str] = attrs.field(factory=dict, repr=False, hash=False)
+
+    @property
+    def parked(self) -> dict[str, Attached]:
+        """Autoscaling that an update took off and has not put back, by variant; none where that cannot be known."""
+        if self.attached is None:
+            return {}
+        found = parking.parked_in(self.noted)
+        return {key: one for key, one in found.items() if parking.lacks(self.attached.get(key), one)}
 
     def spec(self) -> EndpointSpec:
         """The spec that would make this endpoint, with the counts, weights and autoscaling that it has now.
@@ -109,7 +119,8 @@ def read_live(name: str) -> Flow[Live]:
         config=config,
         models=models,
         attached=attached if no_scaling is None else None,
-        tags=tags if no_tags is None else None,
+        tags=None if no_tags is not None else {k: v for k, v in tags.items() if not k.startswith(parking.PREFIX)},
+        noted={key: value for key, value in tags.items() if key.startswith(parking.PREFIX)},
     )
     return attrs.evolve(live, description=_enriched(live, tuple(one for one in (no_scaling, no_tags) if one)))
 

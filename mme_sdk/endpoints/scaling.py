@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints import autoscaling, check
+from mme_sdk.endpoints import autoscaling, check, parking
 from mme_sdk.endpoints.calls import Now, look, sagemaker, scaling
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.differences import Change
@@ -77,8 +77,11 @@ def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> 
     chosen = _choose(live, variant)
     if wanted is None:
         yield from autoscaling.detach(name, [chosen])
-        return
-    yield from _replace(live, name, chosen, _instances_of(live, chosen), wanted)
+    else:
+        yield from _replace(live, name, chosen, _instances_of(live, chosen), wanted)
+    # What an update had taken off is no longer wanted.
+    mine = [key for key in live.noted if key.startswith(f"{parking.PREFIX}{chosen}:")]
+    yield from parking.forget(name, live.description.arn, mine)
 
 
 def _replace(live: Live, name: str, variant: str, instance_type: str, wanted: Autoscaling) -> Flow[None]:
@@ -120,10 +123,14 @@ def change_in_place(
         yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress)
     for variant in spec.variants:
         wanted, kind = variant.autoscaling, variant.instance_type
-        if wanted is None or kind is None:
+        if kind is None:
             continue
-        if not autoscaling.matches(name, variant.name, kind, wanted, (live.attached or {}).get(variant.name)):
+        if wanted is None:
+            yield from autoscaling.put_back(name, [one for one in live.parked.values() if one.variant == variant.name])
+        elif not autoscaling.matches(name, variant.name, kind, wanted, (live.attached or {}).get(variant.name)):
             yield from _replace(live, name, variant.name, kind, wanted)
+    if live.attached is not None:
+        yield from parking.forget(name, live.description.arn, list(live.noted))
     yield from _retag(live, spec)
 
 
