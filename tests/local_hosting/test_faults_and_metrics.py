@@ -66,7 +66,6 @@ def test_slowness_is_simulated_by_size_and_by_fault(hosted: Hosted) -> None:
         await bench.upload("models/a.tar.gz", pad=100_000)
         await bench.upload("models/b.tar.gz", pad=100_000)
         await bench.deploy()
-        assert clock.slept(30.0, 31.0) == 1  # the instance
         assert (await bench.invoke("a.tar.gz")).status == 200
         assert clock.slept(90.0, 110.0) == 1  # 100 kB at 1 kB/s
         assert clock.slept(70.0, 72.0) == 1  # 20 s, and 500 s/MB for 100 kB
@@ -78,7 +77,6 @@ def test_slowness_is_simulated_by_size_and_by_fault(hosted: Hosted) -> None:
         scenario,
         faults=faults,
         clock=clock,
-        provision_seconds=30.0,
         download_bandwidth=1000.0,
         load_seconds=20.0,
         load_seconds_per_gb=500_000.0,

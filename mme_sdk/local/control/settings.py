@@ -12,8 +12,9 @@ class ControlSettings:
     """Times of the control plane, in seconds. AWS takes minutes; the defaults show every status and are over soon.
 
     Attributes:
-        provisioning: From CreateEndpoint or UpdateEndpoint until instances exist (containers start after that).
-        scaling: Until an instance that was added or removed by scaling exists or is gone.
+        provisioning: From CreateEndpoint or UpdateEndpoint until instances exist; containers start after that, and take
+            the time that they take.
+        scaling: The same for UpdateEndpointWeightsAndCapacities and autoscaling.
         deletion: From DeleteEndpoint until the endpoint is gone.
         wait_scale: Factor on the waits of a DeploymentConfig (up to an hour), so that a canary shows on a laptop.
         minute: How many seconds a minute lasts for metrics, alarms, autoscaling and its cooldowns: 60, or less to see

@@ -98,9 +98,7 @@ class Instance:
         Raises:
             HostingError: A container did not come up; nothing is left.
         """
-        shared = self._shared
         try:
-            await shared.clock.sleep(shared.settings.provision_seconds)
             self.models.mkdir(parents=True, exist_ok=True)
             for number, plan in enumerate(self._plan.containers):
                 self._containers.append(await self._container(number, plan))

@@ -52,7 +52,6 @@ class HostingSettings:
         serve_deleted: Whether a model that is cached is served after its archive was deleted from S3.
         startup_limit: Seconds for a container to become healthy, where the variant does not say.
         download_limit: Seconds for the archive of a single-model endpoint, where the variant does not say.
-        provision_seconds: Simulated: until an instance is there.
         download_bandwidth: Simulated: bytes per second from S3; None for as fast as it goes.
         load_seconds: Simulated: added to each load.
         load_seconds_per_gb: Simulated: added to each load for each 10⁹ bytes extracted.
@@ -81,7 +80,6 @@ class HostingSettings:
     serve_deleted: bool = True
     startup_limit: float = _positive(300.0)
     download_limit: float = _positive(600.0)
-    provision_seconds: float = _zero(0.0)
     download_bandwidth: float | None = _positive(None)
     load_seconds: float = _zero(0.0)
     load_seconds_per_gb: float = _zero(0.0)
