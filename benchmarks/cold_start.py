@@ -128,6 +128,8 @@ class Herd:
     any_while_cold: bool = False
     callers: int = 20
     within: float = 5.0
+    spread: float = 0.0
+    """Log-deviation of the load time, from herd to herd."""
 
 
 @attrs.define
@@ -166,7 +168,8 @@ def run_herd(herd: Herd, rival: Rival, seed: int, seen: Seen) -> None:
             spill_outstanding=2,
             routing=AnyWhileCold() if herd.any_while_cold else Sticky(),
         )
-        times = Times(download=herd.load / 2, load=herd.load / 2, hold=herd.hold)
+        load = herd.load * rng.lognormvariate(0.0, herd.spread) if herd.spread else herd.load
+        times = Times(download=load / 2, load=load / 2, hold=herd.hold)
         endpoint = SimulatedEndpoint(simulation, policy, herd.instances, times, rng)
         outcomes: list[Outcome] = []
 
@@ -186,9 +189,9 @@ def run_herd(herd: Herd, rival: Rival, seed: int, seen: Seen) -> None:
         seen.extra.append(endpoint.loads - 1)
         seen.took += [one.ended - one.began for one in good]
         # From when the model was there, or the caller came, whatever was later.
-        seen.late += [one.ended - max(one.began, began + herd.load) for one in good]
+        seen.late += [one.ended - max(one.began, began + load) for one in good]
         if good:
-            seen.firsts.append((min(one.ended for one in good) - began) / herd.load)
+            seen.firsts.append((min(one.ended for one in good) - began) / load)
 
 
 def herd_row(herd: Herd, rival: Rival, rounds: int) -> list[str]:

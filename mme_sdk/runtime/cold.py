@@ -25,6 +25,7 @@ _SPILL = 5.0  # seconds since the model's last answer within which it is cold on
 _SPILL_LOOKS = 5
 _LAST_LOOK = 0.25  # seconds before the deadline for the last attempt at a model that was never ready
 _OFTEN_WARM = 0.25
+_BLIND = 0.285  # of the time waited so far, until the next look where nothing at all is known; 0.3 with the jitter
 _LEASE_POLL = 0.25
 _LEASE_SPARE = 10.0
 
@@ -135,7 +136,7 @@ class ColdWait:
                 shortest, longest = self._load_time(at, now)
                 unit = call.settings.memory.estimates.by_bytes(model.size)
                 measure = (shortest / unit, longest / unit)
-                self._learn((shortest + longest) / 2, finished=True)
+                self._learn(longest, at_least=shortest)
             elif self._longer_than_usual(took):
                 self.met, model.pending = True, took
                 self._first_look(warm=False)
@@ -173,8 +174,13 @@ class ColdWait:
             return _AFTER_HELD
         if spilled:
             return 0.1 + 0.9 * rng.random()
-        cost = self._call.settings.memory.cold.look_cost * thought.median
-        planned = next_look(elapsed, median=thought.median, sigma=thought.sigma, cost=cost)
+        if thought.source == "prior":
+            # Looks in geometric sequence are the fewest that are late by no more than a share of any load.
+            planned = max(thought.quantile(-1.0) - elapsed, _BLIND * elapsed)
+        else:
+            # In a jam the load that a look may start is in everybody's way: it has its price.
+            cost = self._call.settings.memory.cold.look_cost * self._call.endpoint.slots.slowness
+            planned = next_look(elapsed, median=thought.median, sigma=thought.sigma, cost=cost)
         return planned * (0.95 + 0.1 * rng.random())
 
     def _thought(self) -> Estimate:
@@ -183,7 +189,7 @@ class ColdWait:
             call.endpoint.name, call.request.target_model or "", size=call.model.size, again=call.model.loaded
         )
 
-    def _learn(self, seconds: float, *, finished: bool) -> None:
+    def _learn(self, seconds: float, *, at_least: float | None = None, finished: bool = True) -> None:
         call = self._call
         call.settings.memory.estimates.observe(
             call.endpoint.name,
@@ -192,12 +198,13 @@ class ColdWait:
             size=call.model.size,
             again=call.model.loaded,
             finished=finished,
+            at_least=at_least,
         )
 
     def _load_time(self, at: float, now: float) -> tuple[float, float]:
         """What the load took at least and at most: it ended between the last look that found it cold and the answer."""
         flight, usual = self.seat.flight, self._call.endpoint.latency or 0.0
-        since = flight.cold_since or at
+        since = at if flight.cold_since is None else flight.cold_since
         last_cold = flight.last_cold if flight.last_cold is not None else at
         if now - at > max(_HELD, 3 * usual):
             held = max(now - usual - since, 1e-3)  # the server held the request until the model was there
@@ -271,7 +278,7 @@ class ColdWait:
         elapsed = 0.0 if since is None else now - since
         if elapsed < thought.median:
             return thought.median - elapsed
-        return next_look(elapsed, median=thought.median, sigma=thought.sigma, cost=thought.median)
+        return next_look(elapsed, median=thought.median, sigma=thought.sigma, cost=1.0)
 
 
 def not_ready(call: Attempts, last: MMEError | None) -> ModelNotReadyError:

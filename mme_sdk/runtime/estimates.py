@@ -24,13 +24,14 @@ from mme_sdk.runtime.forks import ForkLock
 
 __all__ = ["Estimate", "Estimates"]
 
-_FLOOR = math.sqrt(math.log(1 + 0.5**2))  # sigma at a coefficient of variation of 0.5: no estimate is surer
-_PRIOR = math.sqrt(math.log(1 + 1.0**2))  # sigma at 1: what is thought before anything was seen
+_FLOOR = 0.1  # sigma: no estimate is surer; the schedule sees to loads that are not as usual
+_OWN = math.sqrt(math.log(1 + 0.4**2))  # sigma at a coefficient of variation of 0.4: loads of one model
+_PRIOR = math.sqrt(math.log(1 + 1.0**2))  # sigma at 1: models of like size, before any was seen
 _UNKNOWN = 1.2  # sigma where not even the size is known
 _PRIOR_WEIGHT = 2.0  # observations that the prior counts for
+_NARROW = 0.05  # of the logarithm: bounds that close are as good as an exact time
 _MEMORY = 12.0  # observations that count; older ones fade, since fleets and archives change
 _RELOAD = 0.5  # share of a first load that a reload takes, until one was seen
-_EARLY = 0.9  # too early a look costs one attempt, too late a look costs the caller's time: err low
 _N, _MEAN, _VAR = 0, 1, 2
 
 
@@ -76,8 +77,8 @@ class Estimates:
     Example:
         >>> estimates = Estimates()
         >>> estimates.observe("scoring", "fraud/v1.tar.gz", 20.0)
-        >>> 10 < estimates.expected("scoring", "fraud/v1.tar.gz").median < 20
-        True
+        >>> round(estimates.expected("scoring", "fraud/v1.tar.gz").median)
+        20
     """
 
     def __init__(self, settings: ColdStart | None = None, *, max_models: int = 100_000) -> None:
@@ -109,18 +110,18 @@ class Estimates:
             curve = own[3:] if again and own[3] > 0 else own[:3]
             if curve[_N] > 0:
                 reload = _RELOAD if again and own[3] <= 0 else 1.0
-                return Estimate(math.exp(curve[_MEAN]) * reload * _EARLY, _spread(curve), "model")
+                return Estimate(math.exp(curve[_MEAN]) * reload, _spread(curve, _OWN), "model")
         # Models of like size speak for it; where the size is unknown, all of the endpoint do.
         bucket = _bucket(size)
         group = self._groups.get((endpoint, bucket, again)) or self._groups.get((endpoint, bucket, False))
         if group is not None:
             source = "endpoint" if size is None else "size"
-            return Estimate(math.exp(group[_MEAN]) * _EARLY, max(_spread(group), _PRIOR), source)
+            return Estimate(math.exp(group[_MEAN]), _spread(group, _PRIOR), source)
         if size is None:
             return Estimate(self._settings.expected * (_RELOAD if again else 1.0), _UNKNOWN, "prior")
         scale = self._scale.get(endpoint)
         factor = 1.0 if scale is None else math.exp(scale[_MEAN])
-        return Estimate(self.by_bytes(size) * factor * _EARLY, _PRIOR, "bytes")
+        return Estimate(self.by_bytes(size) * factor, _PRIOR, "bytes")
 
     def observe(
         self,
@@ -131,6 +132,7 @@ class Estimates:
         size: int | None = None,
         again: bool = False,
         finished: bool = True,
+        at_least: float | None = None,
     ) -> None:
         """Learn from a load.
 
@@ -141,16 +143,19 @@ class Estimates:
             size: Bytes of its archive, where known.
             again: Whether the model had been loaded before.
             finished: False where the wait ended before the load did.
+            at_least: Where nobody saw it end: what it took at least, `seconds` being the most.
         """
         if not (math.isfinite(seconds) and seconds > 0):
             return
         with self._lock:
-            if finished:
-                value, weight = math.log(seconds), 1.0
+            if not finished:
+                bounds = math.log(seconds), math.inf
             else:
-                value, weight = self._censored(endpoint, model, seconds, size, again)
-                if weight < 0.05:
-                    return  # waited less than anybody expected it to take: nothing learned
+                least = seconds if at_least is None else max(at_least, 1e-3)
+                bounds = math.log(min(least, seconds)), math.log(seconds)
+            value, within, weight = _within(bounds, self.expected(endpoint, model, size=size, again=again))
+            if weight < 0.05:
+                return  # as anybody expected: nothing learned
             own = self._models.get((endpoint, model))
             if own is None:
                 own = self._models[(endpoint, model)] = array("d", [0.0] * 6)
@@ -158,13 +163,14 @@ class Estimates:
                     self._models.popitem(last=False)
             else:
                 self._models.move_to_end((endpoint, model))
-            _learn(own, 3 if again else 0, value, weight)
+            _learn(own, 3 if again else 0, value, weight, within)
             buckets = {None, _bucket(size)}
             for bucket in buckets:
-                _learn(self._groups.setdefault((endpoint, bucket, again), array("d", [0.0] * 3)), 0, value, weight)
+                group = self._groups.setdefault((endpoint, bucket, again), array("d", [0.0] * 3))
+                _learn(group, 0, value, weight, within)
             if size is not None and not again:
                 ratio = value - math.log(self.by_bytes(size))
-                _learn(self._scale.setdefault(endpoint, array("d", [0.0] * 3)), 0, ratio, weight)
+                _learn(self._scale.setdefault(endpoint, array("d", [0.0] * 3)), 0, ratio, weight, within)
 
     def forget(self, endpoint: str) -> None:
         """Forget everything about an endpoint, for example after it moved to another instance type."""
@@ -223,19 +229,9 @@ class Estimates:
             if weight > mine[at] and abs(mean) < 20 and variance >= 0:
                 mine[at : at + 3] = array("d", [min(weight, _MEMORY), mean, variance])
                 group = self._groups.setdefault((row.endpoint, None, at == 3), array("d", [0.0] * 3))
-                _learn(group, 0, mean, 1.0)
+                _learn(group, 0, mean, 1.0, 0.0)
         while len(self._models) > self._max:
             self._models.popitem(last=False)
-
-    def _censored(
-        self, endpoint: str, model: str, seconds: float, size: int | None, again: bool
-    ) -> tuple[float, float]:
-        """The mean of the logarithm given that it is more, and how much that counts (one step of EM)."""
-        thought = self.expected(endpoint, model, size=size, again=again)
-        z = (math.log(seconds) - math.log(thought.median)) / thought.sigma
-        beyond = 0.5 * math.erfc(z / math.sqrt(2))
-        hazard = math.exp(-z * z / 2) / math.sqrt(2 * math.pi) / beyond if beyond > 1e-12 else z
-        return math.log(thought.median) + thought.sigma * hazard, 1.0 - beyond
 
     def by_bytes(self, size: int | None) -> float:
         """What a load of so many bytes would take on a fleet of which nothing is known, seconds."""
@@ -249,18 +245,46 @@ def _bucket(size: int | None) -> int | None:
     return None if size is None else max(0, (size // 1_000_000).bit_length())
 
 
-def _learn(curves: array[float], at: int, value: float, weight: float) -> None:
+def _within(bounds: tuple[float, float], thought: Estimate) -> tuple[float, float, float]:
+    """A load of which only bounds are known: mean and variance of its logarithm, and what the observation counts.
+
+    One step of expectation maximisation for a normal law that was cut to the bounds; the likelier the bounds were, the
+    less they tell.
+    """
+    low, high = bounds
+    if high - low < _NARROW:
+        return (low + high) / 2, 0.0, 1.0
+    median, sigma = math.log(thought.median), thought.sigma
+    a, b = (low - median) / sigma, (high - median) / sigma
+    if a > 0:  # the tail is exact on the lower side only
+        mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
+    else:
+        mass = (math.erfc(-b / math.sqrt(2)) - math.erfc(-a / math.sqrt(2))) / 2
+    if mass < 1e-12:
+        return (low if a > 0 else high), 0.0, 1.0
+    at_a, at_b = _density(a), _density(b)
+    shift = (at_a - at_b) / mass
+    ends = a * at_a - (b * at_b if math.isfinite(b) else 0.0)
+    return median + sigma * shift, sigma**2 * max(0.0, 1 + ends / mass - shift**2), 1.0 - mass
+
+
+def _density(z: float) -> float:
+    return math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+
+def _learn(curves: array[float], at: int, value: float, weight: float, within: float) -> None:
     total = min(curves[at + _N] + weight, _MEMORY)
     share = weight / total
     off = value - curves[at + _MEAN]
     if curves[at + _N] <= 0:
-        curves[at : at + 3] = array("d", [weight, value, 0.0])
+        curves[at : at + 3] = array("d", [weight, value, within])
         return
     curves[at + _MEAN] += share * off
-    curves[at + _VAR] = (1 - share) * (curves[at + _VAR] + share * off * off)
+    curves[at + _VAR] = (1 - share) * (curves[at + _VAR] + share * off * off) + share * within
     curves[at + _N] = total
 
 
-def _spread(curve: array[float]) -> float:
-    variance = (_PRIOR_WEIGHT * _PRIOR**2 + curve[_N] * curve[_VAR]) / (_PRIOR_WEIGHT + curve[_N])
-    return max(_FLOOR, math.sqrt(variance))
+def _spread(curve: array[float], prior: float) -> float:
+    """Log-deviation of the next load: that of loads seen, mixed with the prior's; few of them leave the mean unsure."""
+    variance = (_PRIOR_WEIGHT * prior**2 + curve[_N] * curve[_VAR]) / (_PRIOR_WEIGHT + curve[_N])
+    return max(_FLOOR, math.sqrt(variance * (1 + 1 / (_PRIOR_WEIGHT + curve[_N]))))

@@ -46,17 +46,17 @@ def next_look(elapsed: float, *, median: float, sigma: float, cost: float) -> fl
         elapsed: Seconds since the load began.
         median: Estimated median of the load time, seconds.
         sigma: Estimated standard deviation of its logarithm.
-        cost: Seconds of waiting that one attempt is worth.
+        cost: What one attempt is worth, as a share of the load time.
 
     Returns:
         Seconds to wait.
 
     Example:
-        >>> next_look(0.0, median=30.0, sigma=0.4, cost=1.0)  # one long wait first
-        22.293
+        >>> round(next_look(0.0, median=30.0, sigma=0.2, cost=0.1), 3)  # one long wait first
+        29.022
     """
     grid, between_sigmas, between_costs = _axes()
-    row = _table()["waits"][bisect.bisect(between_sigmas, sigma)][bisect.bisect(between_costs, math.log(cost / median))]
+    row = _table()["waits"][bisect.bisect(between_sigmas, sigma)][bisect.bisect(between_costs, math.log(cost))]
     at = elapsed / median
     if at >= grid[-1]:
         return float(row[-1] * median * at / grid[-1])

@@ -18,6 +18,7 @@ __all__ = ["Slot", "Slots"]
 
 _JAM = 2.0
 _DOWN, _UP = 0.3, 0.01
+_MOST_SLOWNESS = 4.0
 
 
 class Slot:
@@ -25,9 +26,10 @@ class Slot:
 
     Attributes:
         granted: Whether the caller may go on.
+        alone: Whether nobody else had a slot when it was granted.
     """
 
-    __slots__ = ("_slots", "_wake", "done", "epoch", "granted")
+    __slots__ = ("_slots", "_wake", "alone", "done", "epoch", "granted")
 
     def __init__(self, slots: Slots) -> None:
         self._slots = slots
@@ -35,6 +37,7 @@ class Slot:
         self.granted = False
         self.done = False
         self.epoch = 0
+        self.alone = True
 
     def subscribe(self, wake: Callable[[], None], /) -> None:
         """Call `wake` once the slot is granted."""
@@ -53,9 +56,9 @@ class Slot:
         """
         self._slots.take_back(self, load)
 
-    def grant(self, epoch: int) -> Callable[[], None] | None:
+    def grant(self, epoch: int, *, alone: bool) -> Callable[[], None] | None:
         """Become granted; hands back whom to wake, for after the lock is free."""
-        self.granted, self.epoch = True, epoch
+        self.granted, self.epoch, self.alone = True, epoch, alone
         wake, self._wake = self._wake, None
         return wake
 
@@ -66,6 +69,9 @@ class Slots:
     Args:
         start: Slots to begin with.
         most: The most that they become.
+
+    Attributes:
+        slowness: How many times as long loads that are not alone take lately as in a free fleet, from 1 to 4.
 
     Example:
         >>> slots = Slots(1, 8)
@@ -80,6 +86,7 @@ class Slots:
     def __init__(self, start: int, most: int) -> None:
         self.lock = ForkLock()
         self.limit = start
+        self.slowness = 1.0
         self._most = max(start, most)
         self._used = 0
         self._waiting: deque[Slot] = deque()
@@ -105,7 +112,7 @@ class Slots:
                 self._waiting.clear()
             if at_once or self._used < self.limit:
                 self._used += 1
-                slot.grant(self._epoch)
+                slot.grant(self._epoch, alone=self._used == 1)
             else:
                 self._waiting.append(slot)
         return slot
@@ -125,7 +132,7 @@ class Slots:
             self._used -= 1
             while self._waiting and self._used < self.limit:
                 self._used += 1
-                wake = self._waiting.popleft().grant(self._epoch)
+                wake = self._waiting.popleft().grant(self._epoch, alone=self._used == 1)
                 if wake is not None:
                     wakes.append(wake)
         for wake in wakes:
@@ -135,6 +142,9 @@ class Slots:
         at_least, at_most = load
         free = self._free
         self._free = at_most if free is None else free + (_DOWN if at_most < free else _UP) * (at_most - free)
+        # A load that was alone was in nobody's way: it is slow for a reason of its own.
+        slow = min(at_least / self._free, _MOST_SLOWNESS) if self._used > 1 or not slot.alone else 1.0
+        self.slowness += _DOWN * (max(1.0, slow) - self.slowness)
         # Looks are far apart, so a load is known within bounds: it was slow if even the lower one is.
         if free is None or at_least <= _JAM * free:
             if self._used >= self.limit:

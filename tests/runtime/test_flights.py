@@ -194,6 +194,19 @@ def test_a_jam_that_lasts_is_still_a_jam() -> None:
     assert slots.limit == 1
 
 
+def test_a_jam_has_its_price_and_a_slow_model_has_not() -> None:
+    slots = Slots(8, 64)
+    slots.take().give_back(load=(2.0, 2.0))
+    slots.take().give_back(load=(90.0, 90.0))  # alone: a large model, no jam
+    assert slots.slowness == 1
+    for slot in [slots.take(at_once=True) for _ in range(8)]:
+        slot.give_back(load=(90.0, 90.0))
+    assert 3 < slots.slowness <= 4, "the last one to end was not alone when it began"
+    for _ in range(30):
+        slots.take().give_back(load=(2.0, 2.0))
+    assert slots.slowness == pytest.approx(1.0, abs=1e-3)
+
+
 def test_slots_grow_only_when_all_were_taken() -> None:
     slots = Slots(4, 6)
     slots.take().give_back(load=(2.0, 2.0))
