@@ -2,8 +2,9 @@
 
 A copy is a number, `model * instances + instance`. It is in at most one of its instance's five lists at a time: the two
 orders of eviction and the three queues. All are circular through `before` and `after`, each with a head of its own,
-numbered after the copies. `c` is what does not change, `s` a pointer to each array of the state: numba counts references
-to arrays wherever one function hands them to another, which took nine tenths of the time, and none to pointers.
+numbered after the copies. `c` is what does not change, `s` a pointer to each array of the state: numba counts
+references to arrays wherever one function hands them to another, which took nine tenths of the time, and none to
+pointers.
 """
 
 from __future__ import annotations

@@ -21,20 +21,29 @@ _NEVER = float("inf")
 
 
 class _Copy:
-    __slots__ = ("busy", "coming", "instance", "leader", "model", "reserved", "runs", "state", "waiting")
+    __slots__ = ("busy", "free", "instance", "leader", "model", "reserved", "runs", "state", "touch", "waiting")
 
     def __init__(self, instance: _Instance, model: int) -> None:
         self.instance, self.model, self.state = instance, model, _ABSENT
-        self.coming = self.reserved = False
-        self.waiting: list[int] = []
+        self.free, self.touch = instance.free, instance.lru.move_to_end  # at hand for every request
+        self.reserved = False
+        self.waiting: list[int] = []  # for its load; somebody waits as long as it is to be loaded
         self.runs: list[float] = []  # when its requests end; the past is cleared when somebody counts
         self.busy = -1.0
         self.leader = 0
 
+    def outstanding(self, now: float) -> int:
+        """Its requests that wait or run."""
+        if self.busy <= now:
+            self.runs.clear()
+            return len(self.waiting)
+        self.runs = [end for end in self.runs if end > now]
+        return len(self.runs)
+
 
 class _Instance:
     __slots__ = (
-        "copies", "disk", "ends", "free", "lru", "memory_used", "memory_waiting", "queue", "slots", "volume_used",
+        "copies", "disk", "free", "late", "lru", "memory_used", "memory_waiting", "queue", "slots", "volume_used",
         "volume_waiting", "waiting", "wake",
     )  # fmt: skip
 
@@ -46,10 +55,16 @@ class _Instance:
         self.memory_waiting: deque[_Copy] = deque()
         self.volume_waiting: deque[_Copy] = deque()
         self.free = [0.0] * site.workers
-        self.ends: list[float] = []
+        self.late: deque[float] = deque()  # when requests start that found no worker free; ascending
         self.slots = site.loader_slots
         self.memory_used = self.volume_used = self.waiting = 0
         self.wake = _NEVER
+
+    def outstanding(self, now: float) -> int:
+        """Its requests that wait for a model, wait for a worker, or run."""
+        while self.late and self.late[0] <= now:
+            self.late.popleft()
+        return self.waiting + len(self.late) + sum(end > now for end in self.free)
 
 
 class _Run:
@@ -57,19 +72,23 @@ class _Run:
 
     def __init__(self, traffic: Traffic, site: Site, draws: Floats) -> None:
         self.site = site
+        self.several = site.instances > 1
         self.disk: list[int] = traffic.disk.tolist()
         self.memory: list[int] = traffic.memory.tolist()
         self.download: list[float] = traffic.download.tolist()
         self.load: list[float] = traffic.load.tolist()
         self.service: list[float] = traffic.service.tolist()
-        self.times: list[float] = traffic.times.tolist()
         self.factors = None if traffic.factors is None else traffic.factors.tolist()
-        self.draws = iter(draws.tolist())
+        self.draws = draws
+        self.drawn = 0
         self.instances = [_Instance(site) for _ in range(site.instances)]
         self.held: list[list[_Copy]] = [[] for _ in self.disk]
-        self.heap: list[tuple[float, int, int, _Copy | _Instance]] = []
+        self.only_loaded: list[_Copy | None] = [None] * len(
+            self.disk
+        )  # where it is, if there is one copy and it is warm
+        self.heap: list[tuple[float, int, int, _Copy | _Instance]] = [(_NEVER, 0, _WAKE, self.instances[0])]
         self.sequence = 0
-        self.latency = [0.0] * len(self.times)
+        self.ends = [0.0] * len(traffic.times)
         self.again = False
         self.evictions = self.discards = self.duplicates = 0
 
@@ -82,49 +101,57 @@ class _Run:
 
     # -- routing --------------------------------------------------------------------------------------------------
 
-    def choose(self, copies: list[_Copy], now: float) -> _Instance:
-        site = self.site
+    def choose(self, model: int, now: float) -> _Instance:
+        site, copies = self.site, self.held[model]
         if site.routing == "random":
             return self.draw(self.instances)
-        best, best_key, spill = None, (9, 0), site.spill_outstanding
+        spill, scatter = site.spill_outstanding, site.routing == "scatter"
+        if len(copies) == 1 and not scatter and copies[0].outstanding(now) < spill:  # the usual case
+            return copies[0].instance
+        best, best_key = None, (9, 0)
         keys = []
         for copy in copies:
-            copy.runs = [end for end in copy.runs if end > now]
-            outstanding = len(copy.runs) + len(copy.waiting)
-            key = (0 if copy.state == _LOADED else 1 if copy.coming else 2, outstanding)
+            outstanding = copy.outstanding(now)
+            key = (0 if copy.state == _LOADED else 1 if copy.waiting else 2, outstanding)
             keys.append((copy.state != _LOADED, outstanding))
-            if site.routing == "scatter" and key[0]:
+            if scatter and key[0]:
                 continue
             if outstanding < spill and key < best_key:
                 best, best_key = copy, key
         if best is not None:
             return best.instance
-        if site.routing == "scatter":
+        if scatter:
             return self.draw(self.instances)
         if len(copies) == len(self.instances):
             return copies[keys.index(min(keys))].instance
-        holders = [copy.instance for copy in copies]
-        free = [each for each in self.instances if each not in holders]
-        for each in free:
-            each.ends = [end for end in each.ends if end > now]
-        least = min((each.waiting + len(each.ends), each.memory_used) for each in free)
-        return self.draw([each for each in free if (each.waiting + len(each.ends), each.memory_used) == least])
+        free = [each for each in self.instances if model not in each.copies]
+        loads = [(each.outstanding(now), each.memory_used) for each in free]
+        least = min(loads)
+        return self.draw([each for each, load in zip(free, loads, strict=True) if load == least])
 
     def draw(self, tied: list[_Instance]) -> _Instance:
-        return tied[0] if len(tied) == 1 else tied[int(next(self.draws) * len(tied))]
+        if len(tied) == 1:
+            return tied[0]
+        self.drawn += 1
+        return tied[int(self.draws[self.drawn - 1] * len(tied))]
 
     # -- one request ----------------------------------------------------------------------------------------------
 
     def serve(self, copy: _Copy, request: int, now: float) -> None:
-        instance = copy.instance
-        first = instance.free[0]
-        end = max(now, first) + self.service[request]
-        heapreplace(instance.free, end)
-        copy.runs.append(end)
-        instance.ends.append(end)
+        free = copy.free
+        first = free[0]
+        if first <= now:
+            end = now + self.service[request]
+        else:
+            end = first + self.service[request]
+            if self.several:
+                copy.instance.late.append(first)
+        heapreplace(free, end)
+        if self.several:
+            copy.runs.append(end)
         if end > copy.busy:
             copy.busy = end
-        self.latency[request] = end - self.times[request]
+        self.ends[request] = end
         if not self.site.cache_enabled:
             self.push(end, _IDLE, copy)
 
@@ -134,15 +161,16 @@ class _Run:
         if copy is None:
             copy = instance.copies[model] = _Copy(instance, model)
             copies.append(copy)
-        copy.waiting.append(request)
+            self.only_loaded[model] = None
         instance.waiting += 1
-        if copy.coming:
+        copy.waiting.append(request)
+        if len(copy.waiting) > 1:
             return JOINED
         kind = S3 if copy.state == _ABSENT else DISK
-        self.duplicates += any(each is not copy and (each.coming or each.state == _LOADED) for each in copies)
+        if len(copies) > 1:
+            self.duplicates += any(each is not copy and (each.waiting or each.state == _LOADED) for each in copies)
         if kind == DISK:
             del instance.disk[model]
-        copy.coming = True
         copy.leader = request
         instance.queue.append(copy)
         self.pump(instance, now)
@@ -151,17 +179,18 @@ class _Run:
     # -- loaders and room -----------------------------------------------------------------------------------------
 
     def pump(self, instance: _Instance, now: float) -> None:
+        queue, memory_waiting, volume_waiting = instance.queue, instance.memory_waiting, instance.volume_waiting
         self.again = True
-        while self.again:
+        while self.again and (queue or memory_waiting or volume_waiting):
             self.again = False
-            while instance.memory_waiting and self.start_load(instance.memory_waiting[0], now):
-                instance.memory_waiting.popleft()
-            while instance.volume_waiting and self.reserve(instance.volume_waiting[0], now):
-                instance.queue.appendleft(instance.volume_waiting.popleft())
-            while instance.queue and instance.slots:
-                copy = instance.queue.popleft()
-                if not copy.reserved and (instance.volume_waiting or not self.reserve(copy, now)):
-                    instance.volume_waiting.append(copy)
+            while memory_waiting and self.start_load(memory_waiting[0], now):
+                memory_waiting.popleft()
+            while volume_waiting and self.reserve(volume_waiting[0], now):
+                queue.appendleft(volume_waiting.popleft())
+            while queue and instance.slots:
+                copy = queue.popleft()
+                if not copy.reserved and (volume_waiting or not self.reserve(copy, now)):
+                    volume_waiting.append(copy)
                     continue
                 instance.slots -= 1
                 if copy.state == _ABSENT:
@@ -169,7 +198,7 @@ class _Run:
                     self.push(now + self.took(copy, self.download[copy.model]), _DOWNLOADED, copy)
                 else:
                     self.load_in_turn(copy, now)
-        if instance.memory_waiting or instance.volume_waiting:
+        if memory_waiting or volume_waiting:
             soon = min((copy.busy for copy in instance.lru.values() if copy.busy > now), default=_NEVER)
             if soon < instance.wake or (instance.wake <= now and soon < _NEVER):
                 instance.wake = soon
@@ -180,39 +209,46 @@ class _Run:
             copy.instance.memory_waiting.append(copy)
 
     def start_load(self, copy: _Copy, now: float) -> bool:
-        instance, need = copy.instance, self.memory[copy.model]
+        instance, memory = copy.instance, self.memory
+        need = memory[copy.model]
         short = instance.memory_used + need - self.site.memory_bytes
-        lru = instance.lru
-        for _ in range(len(lru) if short > 0 else 0):
-            model, victim = next(iter(lru.items()))
-            if victim.busy > now:
-                lru.move_to_end(model)
-                continue
-            self.leave_memory(victim)
-            self.evictions += 1
-            self.again = True  # what waits for the volume may have its files
-            instance.disk[model] = victim
-            if not self.site.cache_enabled:
-                self.discard(victim)
-            short -= self.memory[model]
-            if short <= 0:
-                break
         if short > 0:
-            return False
+            lru = instance.lru
+            for _ in range(len(lru)):
+                model, victim = lru.popitem(last=False)
+                if victim.busy > now:
+                    lru[model] = victim
+                    continue
+                self.left_memory(victim)
+                self.evictions += 1
+                self.again = True  # what waits for the volume may have its files
+                if not self.site.cache_enabled:
+                    self.discard(victim)
+                short -= memory[model]
+                if short <= 0:
+                    break
+            if short > 0:
+                return False
         instance.memory_used += need
         copy.state = _LOADING
         self.push(now + self.took(copy, self.load[copy.model]), _LOAD_ENDED, copy)
         return True
 
-    def leave_memory(self, copy: _Copy) -> None:
-        del copy.instance.lru[copy.model]
-        copy.instance.memory_used -= self.memory[copy.model]
+    def left_memory(self, copy: _Copy) -> None:
+        """It is out of the order of eviction already."""
+        instance, model = copy.instance, copy.model
+        instance.memory_used -= self.memory[model]
         copy.state = _ON_DISK
+        instance.disk[model] = copy
+        self.only_loaded[model] = None
 
     def discard(self, copy: _Copy) -> None:
         instance = copy.instance
         del instance.disk[copy.model], instance.copies[copy.model]
-        self.held[copy.model].remove(copy)
+        others = self.held[copy.model]
+        others.remove(copy)
+        if len(others) == 1 and others[0].state == _LOADED:
+            self.only_loaded[copy.model] = others[0]
         instance.volume_used -= self.disk[copy.model]
         self.discards += 1
 
@@ -227,9 +263,9 @@ class _Run:
         for model, victim in list(instance.lru.items()) if short > 0 else ():
             if short > 0 and victim.busy <= now:
                 short -= self.disk[model]
-                self.leave_memory(victim)
+                del instance.lru[model]
+                self.left_memory(victim)
                 self.evictions += 1
-                instance.disk[model] = victim
                 self.discard(victim)
         if tight:
             # As in the fleet, what was deleted makes room for the next look, and others may pass meanwhile.
@@ -243,32 +279,33 @@ class _Run:
 
     def happen(self, until: float) -> None:
         heap = self.heap
-        while heap and heap[0][0] <= until:
+        while heap[0][0] <= until and len(heap) > 1:
             now, _, kind, what = heappop(heap)
             if isinstance(what, _Instance):
                 self.pump(what, now)
+            elif kind == _LOAD_ENDED:
+                self.loaded(what, now)
             elif kind == _DOWNLOADED:
                 what.state = _ON_DISK
                 self.load_in_turn(what, now)
                 self.pump(what.instance, now)
-            elif kind == _LOAD_ENDED:
-                self.loaded(what, now)
             elif what.state == _LOADED and what.busy <= now:
-                self.leave_memory(what)
-                what.instance.disk[what.model] = what
+                del what.instance.lru[what.model]
+                self.left_memory(what)
                 self.discard(what)
                 self.pump(what.instance, now)
 
     def loaded(self, copy: _Copy, now: float) -> None:
-        instance = copy.instance
+        instance, model, waiting = copy.instance, copy.model, copy.waiting
         copy.state = _LOADED
-        copy.coming = False
-        instance.slots += 1
-        instance.lru[copy.model] = copy
-        instance.waiting -= len(copy.waiting)
-        for request in copy.waiting:
-            self.serve(copy, request, now)
         copy.waiting = []
+        instance.slots += 1
+        instance.lru[model] = copy
+        if len(self.held[model]) == 1:
+            self.only_loaded[model] = copy
+        instance.waiting -= len(waiting)
+        for request in waiting:
+            self.serve(copy, request, now)
         self.pump(instance, now)
 
 
@@ -284,38 +321,36 @@ def run_python(traffic: Traffic, site: Site, draws: Floats) -> tuple[Floats, Int
         Latency of each request in seconds, what each met (`HIT` …), and (evictions, discards, duplicate loads).
     """
     run = _Run(traffic, site, draws)
-    heap, happen, held, times, service = run.heap, run.happen, run.held, run.times, run.service
-    latency, cold, choose = run.latency, run.cold, run.choose
+    heap, happen, ends, cold, choose, several = run.heap, run.happen, run.ends, run.cold, run.choose, run.several
     spill = site.spill_outstanding
-    shortcut = site.routing != "random" and site.cache_enabled
-    several = site.instances > 1
-    kinds = [HIT] * len(times)
-    for request, model in enumerate(traffic.models.tolist()):
-        now = times[request]
-        if heap and heap[0][0] <= now:
+    usual = run.only_loaded
+    if not site.cache_enabled or (several and site.routing == "random"):
+        usual = [None] * len(usual)
+    kinds = [HIT] * len(ends)
+    calls = zip(traffic.times.tolist(), traffic.models.tolist(), run.service, strict=True)
+    for request, (now, model, work) in enumerate(calls):
+        if heap[0][0] <= now:
             happen(now)
-        copies = held[model]
-        if shortcut and len(copies) == 1 and copies[0].state == _LOADED:
-            copy = copies[0]
-            runs = copy.runs
-            if len(runs) >= spill:
-                runs = copy.runs = [end for end in runs if end > now]
-            if len(runs) < spill or not several:
-                # The usual case, written out: `serve`.
-                instance = copy.instance
-                instance.lru.move_to_end(model)
-                free = instance.free
-                first = free[0]
-                end = (now if first <= now else first) + service[request]  # noqa: FURB136 - max() costs a call
-                heapreplace(free, end)
-                runs.append(end)
+        copy = usual[model]
+        if copy is not None and (len(copy.runs) < spill or copy.outstanding(now) < spill):
+            # Written out: `serve`.
+            copy.touch(model)
+            free = copy.free
+            first = free[0]
+            if first <= now:
+                end = now + work
+            else:
+                end = first + work
                 if several:
-                    instance.ends.append(end)
-                if end > copy.busy:
-                    copy.busy = end
-                latency[request] = end - now
-                continue
-        instance = choose(copies, now)
+                    copy.instance.late.append(first)
+            heapreplace(free, end)
+            if several:
+                copy.runs.append(end)
+            if end > copy.busy:
+                copy.busy = end
+            ends[request] = end
+            continue
+        instance = choose(model, now)
         found = instance.copies.get(model)
         if found is not None and found.state == _LOADED:
             instance.lru.move_to_end(model)
@@ -324,7 +359,7 @@ def run_python(traffic: Traffic, site: Site, draws: Floats) -> tuple[Floats, Int
             kinds[request] = cold(instance, model, request, now)
     happen(_NEVER)
     return (
-        np.asarray(latency, dtype=np.float64),
+        np.asarray(ends, dtype=np.float64) - traffic.times,
         np.asarray(kinds, dtype=np.int64),
         (run.evictions, run.discards, run.duplicates),
     )
