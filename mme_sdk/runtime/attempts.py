@@ -13,6 +13,7 @@ from mme_sdk.protocols import AsyncClock, Clock, Rng
 from mme_sdk.runtime.answers import ErrorFields, Meaning, error_fields, error_of, failed_to_load, meaning_of
 from mme_sdk.runtime.budgets import FAULT_COST, THROTTLE_COST
 from mme_sdk.runtime.cold import ColdWait, not_ready, settle
+from mme_sdk.runtime.flights import Role
 from mme_sdk.runtime.hooks import AttemptMade, Hook, RetryPlanned, emit
 from mme_sdk.runtime.memory import Memory
 from mme_sdk.runtime.steps import Pause, Send, Step
@@ -105,15 +106,17 @@ class Attempts:
         settings, endpoint = self.settings, self.endpoint
         clock, timeouts = settings.clock, settings.timeouts
         target = self.request.target_model
+        loaded = self.began - self.model.last_ok < endpoint.horizon
         warm = target is None or (
             # Those who waited for it go first, and not all at once.
-            self.began - self.model.last_ok < endpoint.horizon
+            loaded
+            and self.began >= self.model.fresh_until
             and not settings.memory.flights.busy((endpoint.name, target))
         )
         try:
             if not warm:
                 self._refuse_blocked()
-                self.cold_wait = ColdWait(self)
+                self.cold_wait = ColdWait(self, ready=loaded)
                 yield from self.cold_wait.may_act()
             while True:
                 at = clock.monotonic()
@@ -121,13 +124,15 @@ class Attempts:
                 if left <= 0:
                     raise not_ready(self, None)
                 read_timeout = min(left, timeouts.read)
+                # Whoever goes after the leader's answer knows as much as who was answered before.
+                loaded = warm or (self.cold_wait is not None and self.cold_wait.seat.role is Role.GOES)
                 try:
                     answer: InvokeAnswer = yield Send(self.request, min(timeouts.connect, left), read_timeout)
                 except TransportError as error:
                     now = clock.monotonic()
                     self._record(at, now, None, type(error).__name__)
                     failure: MMEError = error
-                    meaning = self._meaning_of_silence(error, warm, now - at >= _TIMED_OUT * read_timeout)
+                    meaning = self._meaning_of_silence(error, loaded, now - at >= _TIMED_OUT * read_timeout)
                 else:
                     now = clock.monotonic()
                     if 200 <= answer.status < 300:
@@ -187,10 +192,10 @@ class Attempts:
             self.cold_wait.landed(at, now)
             endpoint.succeeded(None)
 
-    def _meaning_of_silence(self, error: TransportError, warm: bool, timed_out: bool) -> Meaning:
+    def _meaning_of_silence(self, error: TransportError, loaded: bool, timed_out: bool) -> Meaning:
         if not isinstance(error, OutcomeUnknownError):
             return Meaning.FAULTY
-        if timed_out and not warm:
+        if timed_out and not loaded:
             # A model that is loading has not run: the time-out is the server's long wait for it.
             return Meaning.COLD
         if self.idempotent:

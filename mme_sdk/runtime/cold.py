@@ -25,6 +25,7 @@ _SPILL = 5.0  # seconds since the model's last answer within which it is cold on
 _SPILL_LOOKS = 5
 _LAST_LOOK = 0.25  # seconds before the deadline for the last attempt at a model that was never ready
 _OFTEN_WARM = 0.25
+_FRESH = 10.0  # seconds after a load in which the model is taken to be on one instance, and its callers to be a herd
 _BLIND = 0.285  # of the time waited so far, until the next look where nothing at all is known; 0.3 with the jitter
 _LEASE_POLL = 0.25
 _LEASE_SPARE = 10.0
@@ -35,17 +36,18 @@ class ColdWait:
 
     Args:
         call: The call.
+        ready: Whether the model was loaded a moment ago: the call only keeps the pace of those who waited for it.
     """
 
     __slots__ = ("_call", "_landed", "_slot", "met", "seat")
 
-    def __init__(self, call: Attempts) -> None:
+    def __init__(self, call: Attempts, *, ready: bool = False) -> None:
         self._call = call
         self._slot: Slot | None = None
         self._landed = False
         self.met = False
         key = (call.request.endpoint, call.request.target_model or "")
-        self.seat = call.settings.memory.flights.join(key, call.endpoint.pace)
+        self.seat = call.settings.memory.flights.join(key, call.endpoint.pace, ready=ready)
 
     def may_act(self) -> Generator[Step, Any, None]:
         """Wait until this call may send: it leads and its next look is due, or the leader was answered.
@@ -137,8 +139,9 @@ class ColdWait:
                 unit = call.settings.memory.estimates.by_bytes(model.size)
                 measure = (shortest / unit, longest / unit)
                 self._learn(longest, at_least=shortest)
+                model.fresh_until = now + _FRESH
             elif self._longer_than_usual(took):
-                self.met, model.pending = True, took
+                self.met, model.pending, model.fresh_until = True, took, now + _FRESH
                 self._first_look(warm=False)
             else:
                 self._first_look(warm=True)

@@ -190,12 +190,13 @@ class Flights:
         flight = self._flights.get(key)
         return flight is not None and not flight.spill
 
-    def join(self, key: tuple[str, str], pace: Pace) -> Seat:
+    def join(self, key: tuple[str, str], pace: Pace, *, ready: bool = False) -> Seat:
         """Take a seat in the flight of a model; its first caller leads.
 
         Args:
             key: Endpoint and target model.
             pace: How many of those who wait may go at a time.
+            ready: Whether the model is known to be loaded: where there is no flight, nobody need lead.
 
         Returns:
             The seat; `leave` it in the end, whatever happens.
@@ -208,6 +209,7 @@ class Flights:
             flight = self._flights.get(key)
             if flight is None:
                 flight = self._flights[key] = Flight(key, pace)
+                flight.ready = ready
             seat = Seat(self, flight)
             flight.waiting.append(seat)
             wakes = _advance(flight)

@@ -30,18 +30,20 @@ class ModelMemory:
         loaded: Whether it was loaded before, as far as this process saw.
         size: Bytes of its archive, where known.
         pending: Seconds of a first answer that may have included a load; a warm answer will tell.
+        fresh_until: Until when it is taken to be loaded on one instance only.
         failures: Loads that failed in a row.
         blocked_until: Until when calls to it fail at once.
         blocked_by: What it failed with.
     """
 
-    __slots__ = ("blocked_by", "blocked_until", "failures", "last_ok", "loaded", "pending", "size")
+    __slots__ = ("blocked_by", "blocked_until", "failures", "fresh_until", "last_ok", "loaded", "pending", "size")
 
     def __init__(self) -> None:
         self.last_ok = _NEVER
         self.loaded = False
         self.size: int | None = None
         self.pending: float | None = None
+        self.fresh_until = _NEVER
         self.failures = 0
         self.blocked_until = _NEVER
         self.blocked_by: ErrorFields | None = None

@@ -176,6 +176,15 @@ def test_the_pace_finds_what_does_not_spill() -> None:
     assert spills < 20
 
 
+def test_nobody_leads_where_the_model_is_there() -> None:
+    flights, pace = Flights(), Pace()
+    seats = [flights.join(("e", "m"), pace, ready=True) for _ in range(3)]
+    assert [seat.role for seat in seats] == [Role.GOES, Role.GOES, Role.WAITS]
+    seats[0].cold()  # it went after all
+    assert [seat.role for seat in seats] == [Role.LEADS, Role.GOES, Role.WAITS]
+    assert flights.join(("e", "m"), pace, ready=True).role is Role.WAITS
+
+
 def test_slots_halve_once_for_one_jam() -> None:
     slots = Slots(8, 64)
     slots.take().give_back(load=(2.0, 2.0))
