@@ -166,6 +166,7 @@ def address(field: str, where: Any) -> str:
     found = where if isinstance(where, str) else getattr(where, "uri", None)
     if not isinstance(found, str):
         raise InvalidInputError(f"{field}: wants an S3 address, or something that has one, not {where!r}")
+    s3(field, found, 1024)
     return found
 
 

@@ -267,6 +267,7 @@ class EndpointSpec:
             environment=environment or {},
             model_cache=model_cache,
         )
+        check.named("variant", variant)
         only = Variant(
             name=variant,
             containers=(*check.sequence(before), container, *check.sequence(after)),
@@ -331,6 +332,7 @@ class EndpointSpec:
             model_data=None if artifact is None else check.address("artifact", artifact),
             environment=environment or {},
         )
+        check.named("variant", variant)
         only = Variant(
             name=variant,
             containers=(*check.sequence(before), container, *check.sequence(after)),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 
 import attrs
 import pytest
+from botocore import xform_name
+from botocore.loaders import Loader
+from botocore.model import ServiceModel
+from botocore.validate import ParamValidator
 
 from mme_sdk.endpoints import (
     AsyncInference,
@@ -40,14 +43,14 @@ REFUSED = {
     "name: 'a_b' may only have letters, digits and '-'": lambda: multi("a_b"),
     "name: '-a' may only have": lambda: multi("-a"),
     "name: must be a name, not None": lambda: multi(None),
-    "name: must be a name, not ''": lambda: multi("a", variant=""),
+    "variant: must be a name, not ''": lambda: multi("a", variant=""),
     "hostname: 'a.b' may only have": lambda: Container(image="i", hostname="a.b"),
     # what is hosted
     "model_data: 's3://b-b/x.tar.gz' is one archive": lambda: multi("a", models="s3://b-b/x.tar.gz"),
     "model_data: 's3://b-b/x/' is a prefix": lambda: single("a", artifact="s3://b-b/x/"),
-    "model_data: 'prod/' is not an S3 address": lambda: multi("a", models="prod/"),
+    "models: 'prod/' is not an S3 address": lambda: multi("a", models="prod/"),
     "model_data: a multi-model container needs": lambda: Container(image="i", mode="MultiModel"),
-    "model_data: at most 1024 characters": lambda: multi("a", models=f"s3://b-b/{'x' * 1020}/"),
+    "models: at most 1024 characters": lambda: multi("a", models=f"s3://b-b/{'x' * 1020}/"),
     "mode: 'SingleModel' or 'MultiModel', not 'Multi'": lambda: Container(image="i", mode="Multi"),
     "model_cache: only multi-model": lambda: Container(image="i", model_cache=False),
     "extra: ModelDataSource is not available with multi-model": lambda: Container(
@@ -226,31 +229,71 @@ SOUND = {
 }
 
 
+@pytest.fixture(scope="module")
+def model():
+    """SageMaker's and Application Auto Scaling's own models of their requests, as botocore has them."""
+    loader = Loader()
+    loader.search_paths.append(Loader.BUILTIN_DATA_PATH)
+    return {
+        name: ServiceModel(loader.load_service_model(name, "service-2"))
+        for name in ("sagemaker", "application-autoscaling")
+    }
+
+
+def check_sound(spec: EndpointSpec, field: str, model) -> None:
+    """What was taken must come back the same from its document, and botocore must be able to send it."""
+    assert EndpointSpec.from_dict(spec.to_dict()) == spec
+    for service, operation, params in spec.to_requests().calls:
+        name = next(one for one in model[service].operation_names if xform_name(one) == operation)
+        report = ParamValidator().validate(params, model[service].operation_model(name).input_shape)
+        # These two pass on what botocore does not know yet.
+        errors = [one for one in report._errors if one[0] != "unknown field" or field not in ("extra", "explainer")]
+        assert not errors, report.generate_report()
+
+
+def refusal(make) -> tuple[EndpointSpec | None, InvalidInputError | None]:
+    """What came of it."""
+    try:
+        return make(), None
+    except InvalidInputError as error:
+        return None, error
+
+
 @pytest.mark.parametrize(
     ("kind", "field"),
     [(kind, field.name) for kind in SOUND for field in attrs.fields(kind)],
     ids=lambda one: getattr(one, "__name__", one),
 )
-def test_junk_is_refused_as_such_or_makes_requests(kind, field):
+def test_junk_is_refused_as_such_or_makes_requests(kind, field, model):
+    def make(junk):
+        made = kind(**(SOUND[kind] | {field: junk}))
+        return attrs.evolve(multi("a"), variants=(made,)) if kind is Variant else made
+
     for junk in JUNK:
-        said = None
-        try:
-            made = kind(**(SOUND[kind] | {field: junk}))
-            if kind is EndpointSpec:
-                made.to_requests()
-            elif kind is Variant:
-                attrs.evolve(multi("a"), variants=(made,)).to_requests()
-            repr(made)
-        except InvalidInputError as error:
-            said = error.message
-        assert said is None or field in said
+        made, refused = refusal(lambda junk=junk: make(junk))
+        if refused is not None:
+            assert field in refused.message
+            assert refused.sent is False
+            continue
+        if isinstance(made, EndpointSpec):
+            check_sound(made, field, model)
+        assert type(made).__name__ in repr(made)
+        assert attrs.evolve(made) == made
 
 
 @pytest.mark.parametrize(
     "field", ["models", "image", "name", "role", "instance_type", "environment", "before", "variant", "extra", "tags"]
 )
-def test_junk_in_the_short_form_is_refused_too(field):
+def test_junk_in_the_short_form_is_refused_too(field, model):
     words = {"name": "a", "models": PREFIX, "image": IMAGE, "role": ROLE, "instance_type": "ml.m5.large"}
+    named = "containers" if field == "before" else field
+    refusals = 0
     for junk in JUNK:
-        with contextlib.suppress(InvalidInputError):
-            EndpointSpec.multi_model(**(words | {field: junk})).to_requests()
+        made, refused = refusal(lambda junk=junk: EndpointSpec.multi_model(**(words | {field: junk})))
+        if refused is None:
+            check_sound(made, field, model)
+            continue
+        refusals += 1
+        assert refused.sent is False
+        assert named in refused.message
+    assert refusals > len(JUNK) / 2
