@@ -315,7 +315,7 @@ def main() -> None:
                     for one in list(models.iterdir()):
                         pack_ours(one, one.with_suffix(".tar.gz"))
                     title = f"{count} models of {size / 1e6:.0f} MB"
-                    both = [("ours", "ours"), *((rival, "ours") for rival in rivals), ("boto3 loop", "default")]
+                    both = [("ours", "ours"), *((rival, packer) for packer in ("ours", "default") for rival in rivals)]
                     compare(f"{title}: pack and upload", both, models, server, arguments.rounds)
                     ready = [(rival, "packed") for rival in ("ours", *rivals)]
                     compare(f"{title}: upload of packed archives", ready, models, server, arguments.rounds)
