@@ -11,12 +11,12 @@ from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import MMEError, ModelInputError, OutcomeUnknownError, TransportError
 from mme_sdk.protocols import AsyncClock, Clock, Rng
 from mme_sdk.runtime.answers import ErrorFields, Meaning, error_fields, error_of, failed_to_load, meaning_of
-from mme_sdk.runtime.budgets import FAULT_COST, THROTTLE_COST
+from mme_sdk.runtime.budgets import FAULT_COST, THROTTLE_COST, Tail
 from mme_sdk.runtime.cold import ColdWait, not_ready, settle
 from mme_sdk.runtime.flights import Role
 from mme_sdk.runtime.hooks import AttemptMade, Hook, RetryPlanned, emit
 from mme_sdk.runtime.memory import Memory
-from mme_sdk.runtime.steps import Pause, Send, Step
+from mme_sdk.runtime.steps import Hedge, Pause, Send, Step
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 from mme_sdk.shapes.reply import Attempt
 
@@ -59,6 +59,7 @@ class Attempts:
 
     __slots__ = (
         "_faults",
+        "_hedged_at",
         "_throttles",
         "began",
         "cold_wait",
@@ -88,6 +89,7 @@ class Attempts:
         self.cold_wait: ColdWait | None = None
         self._throttles = 0
         self._faults = 0
+        self._hedged_at: float | None = None
 
     @property
     def cold(self) -> bool:
@@ -127,7 +129,8 @@ class Attempts:
                 # Whoever goes after the leader's answer knows as much as who was answered before.
                 loaded = warm or (self.cold_wait is not None and self.cold_wait.seat.role is Role.GOES)
                 try:
-                    answer: InvokeAnswer = yield Send(self.request, min(timeouts.connect, left), read_timeout)
+                    send = Send(self.request, min(timeouts.connect, left), read_timeout)
+                    answer: InvokeAnswer = yield self._hedged(send) if settings.retry.hedge and warm else send
                 except TransportError as error:
                     now = clock.monotonic()
                     self._record(at, now, None, type(error).__name__)
@@ -166,7 +169,30 @@ class Attempts:
         error.model = self.request.target_model
         return error
 
+    def _hedged(self, send: Send) -> Send | Hedge:
+        """The request, sent a second time if it is unusually slow, where that does no harm."""
+        unusual = None if self.model.tail is None else self.model.tail.unusual
+        if not self.idempotent or self.history or unusual is None or unusual >= send.read_timeout:
+            return send
+        self.endpoint.hedges.earn(self.settings.retry.hedge)
+        return Hedge(send, unusual, self._may_hedge)
+
+    def _may_hedge(self) -> bool:
+        if not self.endpoint.hedges.pay():
+            return False
+        self._hedged_at = self.settings.clock.monotonic()
+        if self.settings.hooks:
+            emit(
+                self.settings.hooks,
+                RetryPlanned(endpoint=self.request.endpoint, model=self.request.target_model, reason="slow", wait=0.0),
+            )
+        return True
+
     def _record(self, at: float, now: float, status: int | None, code: str | None) -> None:
+        if self._hedged_at is not None:
+            # Which of the two was answered is not told; the other one's end is nobody's concern.
+            hedged_at, self._hedged_at = self._hedged_at, None
+            self._record(hedged_at, now, None, "Hedged")
         attempt = Attempt(at=at - self.began, took=now - at, status=status, code=code)
         self.history.append(attempt)
         if self.settings.hooks:
@@ -185,6 +211,9 @@ class Attempts:
         model, endpoint, took = self.model, self.endpoint, now - at
         if self.cold_wait is None:
             model.last_ok = now
+            if self.settings.retry.hedge:
+                model.tail = model.tail or Tail()
+                model.tail.saw(took)
             if model.pending is not None:
                 settle(model, endpoint, self.settings.memory.estimates, self.request.target_model or "", took)
             endpoint.succeeded(took)

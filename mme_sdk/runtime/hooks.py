@@ -60,7 +60,7 @@ class ColdStartMet:
 
 @attrs.frozen(kw_only=True)
 class RetryPlanned:
-    """A request will be sent again.
+    """A request will be sent again; where it is `slow`, beside the one that is under way.
 
     Attributes:
         endpoint: Endpoint's name.
@@ -71,7 +71,7 @@ class RetryPlanned:
 
     endpoint: str
     model: str | None
-    reason: Literal["cold", "throttled", "faulty"]
+    reason: Literal["cold", "throttled", "faulty", "slow"]
     wait: float
 
 

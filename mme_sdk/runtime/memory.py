@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from mme_sdk.config import ColdStart, RetryPolicy
 from mme_sdk.runtime.answers import ErrorFields
-from mme_sdk.runtime.budgets import Breaker, Budget
+from mme_sdk.runtime.budgets import Breaker, Budget, HedgeBudget, Tail
 from mme_sdk.runtime.estimates import Estimates
 from mme_sdk.runtime.flights import Flights, Pace
 from mme_sdk.runtime.forks import ForkLock
@@ -31,12 +31,23 @@ class ModelMemory:
         size: Bytes of its archive, where known.
         pending: Seconds of a first answer that may have included a load; a warm answer will tell.
         fresh_until: Until when it is taken to be loaded on one instance only.
+        tail: How slow its answers usually are at most, where calls are hedged.
         failures: Loads that failed in a row.
         blocked_until: Until when calls to it fail at once.
         blocked_by: What it failed with.
     """
 
-    __slots__ = ("blocked_by", "blocked_until", "failures", "fresh_until", "last_ok", "loaded", "pending", "size")
+    __slots__ = (
+        "blocked_by",
+        "blocked_until",
+        "failures",
+        "fresh_until",
+        "last_ok",
+        "loaded",
+        "pending",
+        "size",
+        "tail",
+    )
 
     def __init__(self) -> None:
         self.last_ok = _NEVER
@@ -44,6 +55,7 @@ class ModelMemory:
         self.size: int | None = None
         self.pending: float | None = None
         self.fresh_until = _NEVER
+        self.tail: Tail | None = None
         self.failures = 0
         self.blocked_until = _NEVER
         self.blocked_by: ErrorFields | None = None
@@ -66,6 +78,7 @@ class EndpointMemory:
         "breaker",
         "faults",
         "found_warm",
+        "hedges",
         "horizon",
         "latency",
         "name",
@@ -86,6 +99,7 @@ class EndpointMemory:
         self.throttles = Budget(retry.budget)
         self.faults = Budget(retry.budget)
         self.breaker = Breaker(retry)
+        self.hedges = HedgeBudget()
         self._models: dict[str, ModelMemory] = {}
         self._max_models = max_models
         self._lock = ForkLock()

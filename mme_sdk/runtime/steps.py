@@ -16,10 +16,12 @@ import attrs
 from mme_sdk.aws.flow import Flow, pump, pump_async
 from mme_sdk.aws.session import Aws
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore
+from mme_sdk.runtime.hedging import send_twice, send_twice_async
 from mme_sdk.runtime.wire import AsyncTransport, InvokeRequest, Transport
 
 __all__ = [
     "Ask",
+    "Hedge",
     "Pause",
     "Resolve",
     "Send",
@@ -54,6 +56,15 @@ class Send:
 
 
 @attrs.frozen
+class Hedge:
+    """Send, and once more where no answer came `after` so many seconds and `may` agrees; one answer comes back."""
+
+    send: Send
+    after: float
+    may: Callable[[], bool]
+
+
+@attrs.frozen
 class Pause:
     """Wait this many seconds."""
 
@@ -84,7 +95,7 @@ class Resolve:
     key: str | None = None
 
 
-Step: TypeAlias = Send | Pause | Wait | Ask | Resolve
+Step: TypeAlias = Send | Hedge | Pause | Wait | Ask | Resolve
 Steps: TypeAlias = Generator[Step, Any, T]
 
 
@@ -113,6 +124,8 @@ def drive(
         match step:
             case Send(request, connect_timeout, read_timeout):
                 return transport.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
+            case Hedge():
+                return send_twice(transport, step)
             case Pause(seconds):
                 return clock.sleep(seconds)
             case Wait(ticket, timeout):
@@ -150,6 +163,8 @@ async def drive_async(
         match step:
             case Send(request, connect_timeout, read_timeout):
                 return await transport.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
+            case Hedge():
+                return await send_twice_async(transport, step)
             case Pause(seconds):
                 return await clock.sleep(seconds)
             case Wait(ticket, timeout):

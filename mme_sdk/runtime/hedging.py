@@ -1,0 +1,98 @@
+"""Hedging: a second request where the first is unusually slow (Dean, Barroso: The Tail at Scale, CACM 2013).
+
+Only idempotent calls of loaded models are hedged, only where the caller's policy says so, and few of them: one request
+more may reach an instance that does not hold the model, and a fleet in trouble is slow everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from typing import TYPE_CHECKING, Any
+
+from mme_sdk.runtime.wire import AsyncTransport, InvokeAnswer, Transport
+
+if TYPE_CHECKING:
+    from mme_sdk.runtime.steps import Hedge
+
+__all__ = ["send_twice", "send_twice_async"]
+
+
+def send_twice(transport: Transport, hedge: Hedge) -> InvokeAnswer:
+    """Send once in a thread, and once more where that takes unusually long and the budget bears it.
+
+    Args:
+        transport: Sends requests, from any thread.
+        hedge: What to send, and when again.
+
+    Returns:
+        The first good answer; else that of the first request, whose errors are raised too. A request that lost the race
+        ends by itself, and what it brings is dropped.
+    """
+    outcomes: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
+    send = hedge.send
+
+    def run(place: int) -> None:
+        try:
+            # Both end by the call's deadline.
+            left = send.read_timeout - place * hedge.after
+            outcome: Any = transport.send(send.request, connect_timeout=send.connect_timeout, read_timeout=left)
+        except BaseException as error:  # noqa: BLE001 - raised where the caller waits
+            outcome = error
+        outcomes.put((place, outcome))
+
+    def start(place: int) -> None:
+        threading.Thread(target=run, args=(place,), name="mme-sdk-hedge", daemon=True).start()
+
+    start(0)
+    flying = 1
+    first: Any = None
+    try:
+        _, first = outcomes.get(timeout=hedge.after)
+        flying = 0
+    except queue.Empty:
+        if hedge.may():
+            start(1)
+            flying = 2
+    while flying:
+        place, outcome = outcomes.get()
+        flying -= 1
+        if _good(outcome):
+            return outcome  # type: ignore[no-any-return]
+        if place == 0:
+            first = outcome
+    if isinstance(first, BaseException):
+        raise first
+    return first  # type: ignore[no-any-return]
+
+
+async def send_twice_async(transport: AsyncTransport, hedge: Hedge) -> InvokeAnswer:
+    """`send_twice`, in tasks; the one that lost the race is cancelled, and both are where the caller is."""
+    send = hedge.send
+
+    def start(place: int) -> asyncio.Future[InvokeAnswer]:
+        left = send.read_timeout - place * hedge.after
+        sending = transport.send(send.request, connect_timeout=send.connect_timeout, read_timeout=left)
+        return asyncio.ensure_future(sending)
+
+    tasks = [start(0)]
+    try:
+        done, _ = await asyncio.wait(tasks, timeout=hedge.after)
+        if not done and hedge.may():
+            tasks.append(start(1))
+        flying = set(tasks)
+        while flying:
+            done, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                if task.exception() is None and _good(task.result()):
+                    return task.result()
+        return tasks[0].result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _good(outcome: Any) -> bool:
+    return isinstance(outcome, InvokeAnswer) and 200 <= outcome.status < 300
