@@ -1,6 +1,6 @@
 """The planner's accuracy and speed, with rivals in the same run.
 
-    python benchmarks/planner.py            everything, about a minute and a half
+    python benchmarks/planner.py            everything, about a minute
     python benchmarks/planner.py --short    a quarter of the requests
 
 Accuracy: each formula beside an exact simulation of the same traffic. Speed: simpy, pure Python and numba take turns on
@@ -16,6 +16,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
+from scipy.stats import t as student
 from simpy_rival import run_simpy
 
 from mme_sdk.planning import SLO, Assumptions, Catalogue, Workload, instance_types, load_prices, plan
@@ -35,11 +36,14 @@ from mme_sdk.planning.simulation import Site, Traffic, simulate
 ONES = np.ones(1000)
 
 
-def row(name: str, predicted: float, seen: float, bound: float, *, relative: bool = False) -> None:
+def row(
+    name: str, predicted: float, seen: float, bound: float, *, relative: bool = False, unsure: float | None = None
+) -> None:
     error = predicted / seen - 1.0 if relative else predicted - seen
     shown = f"{error:+.1%}" if relative else f"{error:+.4f}"
     verdict = "" if abs(error) <= bound else f"   over {bound:.0%}" if relative else f"   over {bound}"
-    print(f"  {name:<58} {predicted:>9.4f} {seen:>9.4f} {shown:>9}{verdict}")
+    band = "" if unsure is None else f" ±{unsure:.1%}"
+    print(f"  {name:<58} {predicted:>9.4f} {seen:>9.4f} {shown:>9}{band}{verdict}")
 
 
 def residency(requests: int) -> None:
@@ -91,21 +95,29 @@ STABLE: list[tuple[str, Workload, dict[str, float], str, int]] = [
 ]
 
 
-def latencies(requests: int) -> None:
-    print("\nLatency quantiles in eight stable settings: formula, simulated, error")
+def latencies(requests: int, replicas: int = 8) -> None:
+    print(
+        f"\nLatency quantiles in eight stable settings: formula, mean of {replicas} simulations, error, "
+        "± half the mean's 95 % interval"
+    )
     types, prices = instance_types(), dict(load_prices())
     for name, load, profile, kind, count in STABLE:
         demand = Demand(load, Catalogue.uniform(**({"service_ms": 30, "load_seconds": 1.5} | profile)))
         setting = Setting(mode="shared", instance_type=kind, count=count)
-        found = estimate(setting, demand, types, prices, SLO(), Assumptions(), draws=200_000)
+        found = estimate(setting, demand, types, prices, SLO(), Assumptions(), draws=1_000_000)
         everyone = np.arange(len(load.models))
-        traffic, skip = demand.traffic(everyone, types[kind], Assumptions(), requests=requests, seed=1)
-        seen = simulate(traffic, site_of(types[kind], count, Assumptions()), skip=skip)
-        row(f"{name}: cold rate", found.cold_rate, seen.cold_rate, 0.005)
-        for label, predicted, actual in zip(
-            ("p50", "p95", "p99"), (found.p50, found.p95, found.p99), seen.quantile(0.5, 0.95, 0.99), strict=True
+        runs = []
+        for seed in range(1, replicas + 1):
+            traffic, skip = demand.traffic(everyone, types[kind], Assumptions(), requests=requests, seed=seed)
+            seen = simulate(traffic, site_of(types[kind], count, Assumptions()), skip=skip)
+            runs.append((seen.cold_rate, *seen.quantile(0.5, 0.95, 0.99)))
+        cold, *quantiles = np.mean(runs, axis=0)
+        row(f"{name}: cold rate", found.cold_rate, cold, 0.005)
+        spread = student.ppf(0.975, replicas - 1) * np.std(runs, axis=0, ddof=1)[1:] / replicas**0.5
+        for label, predicted, actual, unsure in zip(
+            ("p50", "p95", "p99"), (found.p50, found.p95, found.p99), quantiles, spread, strict=True
         ):
-            row(f"{name}: {label}", predicted, actual, 0.05, relative=True)
+            row(f"{name}: {label}", predicted, actual, 0.05, relative=True, unsure=unsure / actual)
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -143,7 +155,8 @@ def speed(requests: int, rounds: int) -> None:
             for engine, run in rivals.items():
                 spent[engine].append(timed(run))
         rival, ours = run_simpy(traffic, site), simulate(traffic, site, skip=0.0)
-        print(f"  {name}: cold rate {rival[1]:.4f} in simpy, {ours.cold_rate:.4f} in ours")
+        apart = float(np.max(np.abs(rival[0] - ours.latency)))
+        print(f"  {name}: {ours.cold_rate:.2%} cold; no latency is more than {apart:.1g} s from that in simpy")
         slowest = statistics.median(spent["simpy"])
         for engine, seconds in spent.items():
             median = statistics.median(seconds)

@@ -36,6 +36,7 @@ def run_simpy(traffic: Traffic, site: Site) -> tuple[np.ndarray, float]:
     download, load = traffic.download.tolist(), traffic.load.tolist()
     latency = [0.0] * len(times)
     cold = 0
+    draws = iter(np.random.default_rng(0).random(len(times) + 1).tolist())  # the same lots as `simulate` draws
 
     def choose(model):
         best, fewest = None, site.spill_outstanding
@@ -50,7 +51,10 @@ def run_simpy(traffic: Traffic, site: Site) -> tuple[np.ndarray, float]:
         for instance in instances:
             if model in instance.volume:
                 return instance
-        return min(instances, key=lambda each: (each.outstanding, each.memory_used))
+        free = [each for each in instances if model not in each.volume and model not in each.loading] or instances
+        least = min((each.outstanding, each.memory_used) for each in free)
+        tied = [each for each in free if (each.outstanding, each.memory_used) == least]
+        return tied[0] if len(tied) == 1 else tied[int(next(draws) * len(tied))]
 
     def bring(instance, model):
         with instance.loaders.request() as slot:

@@ -1,6 +1,7 @@
 """The formulas against exact counts, simulations and published figures."""
 
 from collections import OrderedDict
+from heapq import heapreplace
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from mme_sdk.planning.analysis import (
     Empirical,
     Gamma,
     LatencyMix,
+    LoaderQueue,
     Poisson,
     Tabulated,
     aet_miss_ratio,
@@ -24,6 +26,7 @@ from mme_sdk.planning.analysis import (
     mean_wait,
     miss_ratio_at,
     monthly,
+    placement_imbalance,
     renewal_che,
     routing_bounds,
     stack_distances,
@@ -137,6 +140,59 @@ def test_waits_are_those_of_known_queues():
     assert mean_wait(2, 5.0, 1.0) == float("inf")
 
 
+def queue_by_hand(rate, servers, works, count, rng):
+    free, now, waits = [0.0] * servers, 0.0, []
+    for gap, work in zip(rng.exponential(1.0 / rate, count), rng.choice(works, count), strict=True):
+        now += gap
+        start = max(now, free[0])
+        heapreplace(free, start + work)
+        waits.append(start - now)
+    return waits
+
+
+@pytest.mark.parametrize(("servers", "rate", "works"), [(1, 0.6, [1.0]), (2, 1.3, [1.0]), (3, 0.9, [1.0, 3.0])])
+def test_waits_for_a_loader_have_the_distribution_of_their_queue(servers, rate, works):
+    queue = LoaderQueue(servers=servers, loads=np.full(len(works), rate / len(works)), holding=np.array(works))
+    drawn = queue.draw(300_000, np.random.default_rng(1))
+    seen = queue_by_hand(rate, servers, works, 300_000, np.random.default_rng(2))
+    for q in (0.5, 0.8, 0.95, 0.99):
+        assert np.quantile(drawn, q) == pytest.approx(np.quantile(seen, q), rel=0.04, abs=0.02)
+    assert np.mean(drawn > 0) == pytest.approx(np.mean(np.asarray(seen) > 0), abs=0.01)
+
+
+def test_uneven_queues_are_those_that_more_loads_see():
+    rng = np.random.default_rng(3)
+    even = {"servers": 2, "loads": np.array([0.8]), "holding": np.array([1.0])}
+    assert len(LoaderQueue(**even).draw(7, rng)) == 7
+    assert not LoaderQueue(servers=2, loads=np.zeros(1), holding=np.ones(1)).draw(5, rng).any()
+    uneven = LoaderQueue(**even, imbalance=0.25).draw(300_000, rng).mean()
+    factors = rng.gamma(16.0, 1 / 16.0, 4000)
+    mean = np.average([mean_wait(2, 0.8 * each, 1.0, cv=0.0) for each in factors], weights=factors)
+    assert uneven == pytest.approx(mean, rel=0.05)
+    assert uneven > 1.15 * LoaderQueue(**even).draw(300_000, rng).mean()
+
+
+@pytest.mark.parametrize("evenly", [False, True])
+def test_imbalance_is_that_of_models_dealt_out_to_caches(evenly):
+    rng, count = np.random.default_rng(4), 4
+    whole = Poisson(ZIPF.rates)
+    age = characteristic_time(whole, ONES, 400.0)
+    loads, seen = ZIPF.rates * (1.0 - whole.hits(age)), []
+    for _ in range(60):
+        order = rng.permutation(1000)
+        dealt = order % count if evenly else rng.integers(0, count, 1000)
+        for instance in range(count):
+            part = Poisson(ZIPF.rates[dealt == instance])
+            age_here = characteristic_time(part, np.ones(len(part.rates)), 400.0 / count)
+            seen.append(float(part.rates @ (1.0 - part.hits(age_here))))
+    expected = float(np.std(seen) / np.mean(seen))
+    found = placement_imbalance(
+        ZIPF.rates, loads, whole.present(age), ONES, instances=count, fitting=1.0 if evenly else 0.0
+    )
+    assert found == pytest.approx(expected, rel=0.15)
+    assert placement_imbalance(ZIPF.rates, loads, whole.present(age), ONES, instances=1, fitting=0.0) == 0.0
+
+
 def test_a_load_is_started_once_and_joined_by_those_who_come_meanwhile():
     rng = np.random.default_rng(6)
     rate, alive, load = 1.0, 1.0, 2.0  # characteristic time 1 s
@@ -184,7 +240,7 @@ def test_latencies_are_drawn_from_the_mix():
     one = np.ones(1)
     mix = LatencyMix(
         rates=one, service=0.1 * one, service_cv=0 * one, lead_disk=0 * one, lead_s3=0.25 * one, join=0.25 * one,
-        join_left=0.5 * one, disk_seconds=one, s3_seconds=4 * one, queue_seconds=0.0, queue_share=0.0, queue_cv2=1.0,
+        join_left=0.5 * one, disk_seconds=one, s3_seconds=4 * one, disk_queue=None, s3_queue=None,
         wait_share=0 * one, wait_seconds=0 * one,
     )  # fmt: skip
     drawn = mix.draw(200_000, np.random.default_rng(0))

@@ -11,11 +11,13 @@ from mme_sdk.planning.advice.demand import Demand, site_of
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
 from mme_sdk.planning.analysis import (
     LatencyMix,
+    LoaderQueue,
     cold_share,
     erlang_c,
     load_rates,
     loader_saturation,
     monthly,
+    placement_imbalance,
     steadiness,
 )
 from mme_sdk.planning.instances import InstanceType
@@ -109,9 +111,8 @@ class _Shared:
     join_left: Floats
     disk_seconds: Floats
     s3_seconds: Floats
-    queue_seconds: float
-    queue_share: float
-    queue_cv2: float
+    disk_queue: LoaderQueue
+    s3_queue: LoaderQueue
     wait_share: float
     wait_seconds: float
     saturation: float
@@ -185,9 +186,8 @@ def estimate(
         join_left=join_left,
         disk_seconds=disk_seconds,
         s3_seconds=s3_seconds,
-        queue_seconds=shared.queue_seconds if shared else 0.0,
-        queue_share=shared.queue_share if shared else 0.0,
-        queue_cv2=shared.queue_cv2 if shared else 1.0,
+        disk_queue=shared.disk_queue if shared else None,
+        s3_queue=shared.s3_queue if shared else None,
         wait_share=wait_share,
         wait_seconds=wait_seconds,
     )
@@ -275,7 +275,7 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
     table = demand.residency.only(which)
     sizes, files = np.where(pinned, 0.0, memory * copies), np.where(pinned, 0.0, disk * copies)
     in_memory = on_volume = np.zeros(len(which))
-    queue_share, queue_seconds, queue_cv2 = 0.0, 0.0, 1.0
+    queue_seconds = 0.0
     loads = np.zeros(len(which))
     holding, from_s3 = s3_seconds, np.ones(len(which))
     loading, joining, join_left = s3_seconds, np.zeros(len(which)), np.full(len(which), 0.5)
@@ -294,7 +294,11 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
         loading = holding + queue_seconds
         joining, join_left = table.followers(loading)
         loads = load_rates(rates, in_memory, joining)
-        queue_share, queue_seconds, queue_cv2 = _loader_queue(loads, holding, from_s3, site)
+        queue_seconds = _loader_wait(loads, holding, from_s3, site)
+    imbalance = placement_imbalance(
+        rates, loads, in_memory, sizes, instances=count, fitting=max(room, 1.0) / max(float(sizes.sum()), 1.0)
+    )
+    tied = 1.0 - float(loads @ from_s3) / max(float(loads.sum()), 1e-300)  # what comes from S3 is placed anew
     cold = cold_share(in_memory, joining)
     leads = loads / np.maximum(rates, 1e-300)
     work = rates * service
@@ -318,9 +322,10 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
         join_left=join_left,
         disk_seconds=load,
         s3_seconds=s3_seconds,
-        queue_seconds=queue_seconds,
-        queue_share=queue_share,
-        queue_cv2=queue_cv2,
+        disk_queue=LoaderQueue(
+            servers=site.loader_slots, loads=loads / count, holding=holding, imbalance=tied * imbalance
+        ),
+        s3_queue=LoaderQueue(servers=site.loader_slots * count, loads=loads, holding=holding),
         wait_share=wait_share,
         wait_seconds=wait / wait_share if wait_share > 0 else 0.0,
         saturation=loader_saturation(loads, holding, instances=count, slots=site.loader_slots) * peak,
@@ -336,23 +341,21 @@ def _usable(room: int, sizes: Floats) -> float:
     return max(room - lost, largest)
 
 
-def _loader_queue(loads: Floats, holding: Floats, from_s3: Floats, site: Site) -> tuple[float, float, float]:
-    """Share of the loads that wait for a loader, the mean wait of all loads, and how much the waits vary.
+def _loader_wait(loads: Floats, holding: Floats, from_s3: Floats, site: Site) -> float:
+    """Mean wait for a loader of all loads.
 
     A model without files anywhere goes to the least busy instance, which is nearly one queue for all loaders; a reload
     goes to where the files are.
     """
     total = float(loads.sum())
     if total <= 0:
-        return 0.0, 0.0, 1.0
+        return 0.0
     mean = float(loads @ holding) / total
     varied = max(float(loads @ holding**2) / total / mean**2 - 1.0, 0.0)
     anywhere = float(loads @ from_s3) / total
-    share = seconds = 0.0
+    seconds = 0.0
     for part, instances in ((anywhere, site.instances), (1.0 - anywhere, 1)):
         servers, busy = site.loader_slots * instances, total * mean / site.instances * instances
-        waits = erlang_c(servers, busy)
-        share += part * waits
-        seconds += part * waits * mean / max(servers - busy, 0.02 * servers) * steadiness(servers, busy, varied)
-    # What is left of a steady load when one arrives is uniform, cv² = 1/3; a long queue's wait is exponential.
-    return share, seconds, 0.5 + 0.5 * min(varied, 1.0)
+        wait = erlang_c(servers, busy) * mean / max(servers - busy, 0.02 * servers)
+        seconds += part * wait * steadiness(servers, busy, varied)
+    return seconds

@@ -2,6 +2,7 @@
 
 from mme_sdk.planning.analysis.cost import HOURS_PER_MONTH, dedicated_instances, monthly
 from mme_sdk.planning.analysis.latency import LatencyMix, routing_bounds
+from mme_sdk.planning.analysis.loaders import LoaderQueue, placement_imbalance
 from mme_sdk.planning.analysis.queueing import (
     cold_share,
     delayed_share,
@@ -29,6 +30,7 @@ __all__ = [
     "Empirical",
     "Gamma",
     "LatencyMix",
+    "LoaderQueue",
     "Poisson",
     "Residency",
     "Tabulated",
@@ -44,6 +46,7 @@ __all__ = [
     "mean_wait",
     "miss_ratio_at",
     "monthly",
+    "placement_imbalance",
     "renewal_che",
     "routing_bounds",
     "stack_distances",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
+from mme_sdk.planning.analysis.loaders import LoaderQueue
 from mme_sdk.planning.simulation.inputs import Floats
 
 __all__ = ["LatencyMix", "routing_bounds"]
@@ -24,9 +25,8 @@ class LatencyMix:
         join_left: Share of the load that these have yet to wait, on average; a half where they come evenly.
         disk_seconds: Load from the volume.
         s3_seconds: Download and load.
-        queue_seconds: Mean wait for a loader.
-        queue_share: Share of the loads that wait for a loader.
-        queue_cv2: Squared coefficient of variation of that wait, for those that wait; a half for steady loads.
+        disk_queue: Where loads from the volume wait for a loader; None where they never do.
+        s3_queue: Where loads from S3 do.
         wait_share: Probability that a request of each model waits for a vCPU.
         wait_seconds: Mean of that wait, for those that wait; exponential.
     """
@@ -40,9 +40,8 @@ class LatencyMix:
     join_left: Floats
     disk_seconds: Floats
     s3_seconds: Floats
-    queue_seconds: float
-    queue_share: float
-    queue_cv2: float
+    disk_queue: LoaderQueue | None
+    s3_queue: LoaderQueue | None
     wait_share: Floats
     wait_seconds: Floats
 
@@ -68,10 +67,9 @@ class LatencyMix:
         cold_model, cold_met = model[cold], met[cold]
         from_s3 = rng.random(len(cold_model)) < _share(s3[cold], disk[cold] + s3[cold])
         load = np.where(from_s3, self.s3_seconds[cold_model], self.disk_seconds[cold_model])
-        queued = rng.random(len(load)) < self.queue_share
-        if self.queue_share > 0:
-            mean = self.queue_seconds / self.queue_share
-            load = load + queued * rng.gamma(1.0 / self.queue_cv2, mean * self.queue_cv2, len(load))
+        for queue, which in ((self.disk_queue, ~from_s3), (self.s3_queue, from_s3)):
+            if queue is not None:
+                load[which] += queue.draw(int(which.sum()), rng)
         # Who joins a load comes at any moment of it, and sooner meets a long one.
         joins = cold_met >= (disk + s3)[cold]
         left = rng.random(len(load)) ** (1.0 / self.join_left[cold_model] - 1.0)

@@ -241,7 +241,9 @@ class Tabulated:
         return Tabulated(self.ages / factor, self.hit_table, self.present_table, self.times / factor, self.follow_table)
 
     def only(self, which: Ints) -> Tabulated:
-        """Some of the models alone."""
+        """Some of the models alone, each at most once and in order."""
+        if len(which) == self.hit_table.shape[1]:
+            return self
         return Tabulated(
             self.ages, self.hit_table[:, which], self.present_table[:, which], self.times, self.follow_table[:, which]
         )
