@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import attrs
@@ -64,6 +65,14 @@ class Plan:
             lines += [f"  + config {requests.config_name}", f"  + endpoint {self.spec.name} ({self.spec.mode})"]
         lines += [f"  {one}" for one in self.changes]
         return "\n".join(lines)
+
+
+@attrs.frozen
+class _Off:
+    """Autoscaling that an update took off, and the tags that it is noted in."""
+
+    taken: tuple[autoscaling.Attached, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def plan(spec: EndpointSpec) -> Flow[Plan]:
@@ -134,13 +143,13 @@ def apply(
         creation = yield from creating.create(spec)
         yield from creating.finish(creation, timeout=_left(deadline, now), now=now, progress=progress)
         return todo
-    live = todo.live
+    live, off = todo.live, _Off()
     if todo.action == "update":
         old = _spec_or_none(live)
         check_fits(deployment, old, spec)
         requests = spec.to_requests()
         made = yield from make_config(requests, spec.name)
-        yield from _switch(
+        off = yield from _switch(
             live,
             spec,
             requests.config_name,
@@ -152,15 +161,17 @@ def apply(
             now=now,
             progress=progress,
         )
-    if todo.changes or live.noted:
-        # Autoscaling was taken off and put back by the switch, so it is read again.
-        live = (yield from read_live(spec.name)) if todo.action == "update" else live
-        yield from change_in_place(live, spec, todo.changes, timeout=_left(deadline, now), now=now, progress=progress)
     try:
+        # Before what may still fail: whatever becomes of that, no more than one configuration is kept.
         yield from _collect(spec.name, todo.live)
     except AccessDeniedError as error:
         # The update itself is done; whoever may not tidy up must not be told that it failed.
         _log.warning("earlier configurations of endpoint %s were not removed: %s", spec.name, error.message)
+    yield from _turn_on(live.description, off)
+    if todo.changes or live.noted:
+        # Autoscaling was taken off and put back by the switch, so it is read again.
+        live = (yield from read_live(spec.name)) if todo.action == "update" else live
+        yield from change_in_place(live, spec, todo.changes, timeout=_left(deadline, now), now=now, progress=progress)
     return todo
 
 
@@ -204,7 +215,7 @@ def rollback(
     spec = spec_of_config(name, config, (yield from models_of(name, config)), live.tags or {})
     old, requests = _spec_or_none(live), spec.to_requests()
     check_fits(deployment, old, spec)
-    yield from _switch(
+    off = yield from _switch(
         live,
         spec,
         to,
@@ -216,6 +227,7 @@ def rollback(
         now=now,
         progress=progress,
     )
+    yield from _turn_on(seen, off)
     return (yield from look(name))
 
 
@@ -242,15 +254,14 @@ def _switch(
     timeout: float,
     now: Now,
     progress: ProgressCallback | None,
-) -> Flow[None]:
-    """Bring up another fleet; autoscaling that would be in its way is taken off meanwhile."""
+) -> Flow[_Off]:
+    """Bring up another fleet; autoscaling that is in its way is taken off, and left to the caller to put back."""
     name, seen = spec.name, live.description
     types = {one.name: one.instance_type for one in spec.variants}
     running = {one.name: one.instance_type for one in seen.variants}
     off = live.parked  # taken off by an update that did not end: this one puts it back
     in_the_way = [off.get(key, one) for key, one in (live.attached or {}).items() if types.get(key) != running.get(key)]
     taken = [*in_the_way, *(one for one in off.values() if one not in in_the_way)]
-    put_back = [one for one in taken if types.get(one.variant) is not None]
     notes = list(live.noted)
     request: dict[str, Any] = {
         "EndpointName": name,
@@ -285,22 +296,26 @@ def _switch(
     except BaseException as error:
         # What another update replaced is what a rollback leads to.
         replaced = begun and isinstance(error, ConflictError)
-        yield from _go_back(seen, taken, notes, [] if replaced else made, error)
+        yield from _go_back(seen, _Off(tuple(taken), tuple(notes)), [] if replaced else made, error)
         raise
     if requests is not None:
         yield from complete(requests, name)
+    return _Off(tuple(one for one in taken if types.get(one.variant) is not None), tuple(notes))
+
+
+def _turn_on(seen: EndpointDescription, off: _Off) -> Flow[None]:
     try:
-        yield from autoscaling.put_back(name, put_back)
+        yield from autoscaling.put_back(seen.name, off.taken)
     except MMEError as error:
-        _note_off(put_back, error)
+        _note_off(off.taken, error)
         raise
-    yield from parking.forget(name, seen.arn, notes)
+    yield from parking.forget(seen.name, seen.arn, off.notes)
 
 
-def _note_off(taken: list[autoscaling.Attached], error: MMEError) -> None:
+def _note_off(taken: Sequence[autoscaling.Attached], error: BaseException, why: str = "") -> None:
     if taken:
         names = ", ".join(one.variant for one in taken)
-        error.add_note(f"autoscaling of {names} is off until the next endpoints.apply() puts it back")
+        error.add_note(f"autoscaling of {names} is off until the next endpoints.apply() puts it back{why}")
 
 
 def _begin(name: str, config: str, request: dict[str, Any], requests: Requests | None, made: list[Made]) -> Flow[None]:
@@ -314,21 +329,15 @@ def _begin(name: str, config: str, request: dict[str, Any], requests: Requests |
             raise
 
 
-def _go_back(
-    seen: EndpointDescription,
-    taken: list[autoscaling.Attached],
-    notes: list[str],
-    made: list[Made],
-    error: BaseException,
-) -> Flow[None]:
+def _go_back(seen: EndpointDescription, off: _Off, made: list[Made], error: BaseException) -> Flow[None]:
     name = seen.name
     try:
-        yield from autoscaling.put_back(name, taken)
-        yield from parking.forget(name, seen.arn, notes)
+        yield from autoscaling.put_back(name, off.taken)
+        yield from parking.forget(name, seen.arn, off.notes)
     except EndpointNotFoundError:
         pass
     except MMEError as trouble:
-        error.add_note(f"autoscaling could not be put back: {trouble.message}")
+        _note_off(off.taken, error, f": {trouble.message}")
     yield from unmake(made, name, error)
 
 
