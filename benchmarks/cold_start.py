@@ -366,6 +366,7 @@ def embedded(load: float, callers: int) -> None:
                 answer = runtime.invoke_endpoint(
                     EndpointName="scoring", Body=b"{}", TargetModel=target, ContentType="application/json"
                 )
+                answer["Body"].read()  # an answer that isn't read keeps its connection
                 return 1 + int(answer["ResponseMetadata"]["RetryAttempts"])
 
             return invoke

@@ -154,7 +154,7 @@ def overhead(rounds: int, seconds: float) -> None:
             time.sleep(0.02)
         assert status == "InService", status
         runtime = session.client("sagemaker-runtime", endpoint_url=url)
-        runtime.invoke_endpoint(EndpointName="e", TargetModel="one.tar.gz", Body=BODY)
+        runtime.invoke_endpoint(EndpointName="e", TargetModel="one.tar.gz", Body=BODY)["Body"].read()
         first = time.perf_counter() - began
         print(f"start-up: ready in {ready:.2f} s, first answer of a new endpoint's model after {first:.2f} s")
 
