@@ -9,14 +9,10 @@ from typing import Any, Protocol
 import attrs
 
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.planning.checks import check_number, number
 from mme_sdk.shapes import ModelVersion
 
 __all__ = ["Catalogue", "ListsModels", "ModelProfile"]
-
-
-def _positive(_instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if isinstance(value, bool) or not value > 0 or value == float("inf"):
-        raise InvalidInputError(f"ModelProfile.{attribute.name} must be a finite number over 0, not {value!r}")
 
 
 def _whole(value: Any) -> Any:
@@ -36,14 +32,12 @@ class ModelProfile:
         load_seconds: From the volume into memory.
     """
 
-    memory_bytes: int = attrs.field(converter=_whole, validator=_positive)
-    disk_bytes: int = attrs.field(converter=_whole, validator=_positive)
-    archive_bytes: int | None = attrs.field(
-        default=None, converter=_whole, validator=attrs.validators.optional(_positive)
-    )
-    service_seconds: float = attrs.field(default=0.02, validator=_positive)
-    service_cv: float = attrs.field(default=0.5, validator=attrs.validators.ge(0.0))
-    load_seconds: float = attrs.field(default=1.0, validator=_positive)
+    memory_bytes: int = attrs.field(converter=_whole, validator=number(over=True))
+    disk_bytes: int = attrs.field(converter=_whole, validator=number(over=True))
+    archive_bytes: int | None = attrs.field(default=None, converter=_whole, validator=number(over=True, optional=True))
+    service_seconds: float = attrs.field(default=0.02, validator=number(over=True))
+    service_cv: float = attrs.field(default=0.5, validator=number())
+    load_seconds: float = attrs.field(default=1.0, validator=number(over=True))
 
 
 class ListsModels(Protocol):
@@ -107,9 +101,10 @@ class Catalogue(Mapping[str, ModelProfile]):
             load_seconds: From the volume into memory.
         """
         disk = memory_mb if disk_mb is None else disk_mb
-        for name, value in (("memory_mb", memory_mb), ("disk_mb", disk), ("archive_mb", archive_mb or 1)):
-            if not 0 < value < float("inf"):
-                raise InvalidInputError(f"{name} must be a finite number over 0, not {value!r}")
+        archive = disk if archive_mb is None else archive_mb
+        for name, value in (("memory_mb", memory_mb), ("disk_mb", disk), ("archive_mb", archive)):
+            check_number(name, value)
+        check_number("service_ms", service_ms)
         return cls(
             default=ModelProfile(
                 memory_bytes=max(1, round(memory_mb * 2**20)),
@@ -177,14 +172,29 @@ class Catalogue(Mapping[str, ModelProfile]):
                 f"the catalogue has the columns {', '.join(map(str, frame.columns))}; it needs model, memory_bytes and "
                 "disk_bytes"
             )
-        profiles = {}
-        for row in frame.to_dict("records"):
-            known = {key: value for key, value in row.items() if key in fields and value == value}
-            profiles[str(row["model"])] = ModelProfile(**known)
+        profiles: dict[str, ModelProfile] = {}
+        for number_, row in enumerate(frame.to_dict("records")):
+            known: dict[str, Any] = {key: value for key, value in row.items() if key in fields and value == value}
+            name = row["model"]
+            if name is None or name != name or not str(name):
+                raise InvalidInputError(f"the catalogue names no model in row {number_}")
+            if str(name) in profiles:
+                raise InvalidInputError(f"the catalogue has model {name!r} twice, again in row {number_}")
+            for needed in ("memory_bytes", "disk_bytes"):
+                if needed not in known:
+                    raise InvalidInputError(f"the catalogue has no {needed} of {name!r} in row {number_}")
+            try:
+                profiles[str(name)] = ModelProfile(**known)
+            except InvalidInputError as error:
+                raise InvalidInputError(f"the catalogue's row {number_}, {name!r}: {error.message}") from error
+        if not profiles:
+            raise InvalidInputError("the catalogue is empty")
         return cls(profiles)
 
     def scaled(self, *, memory: float = 1.0, service: float = 1.0, load: float = 1.0) -> Catalogue:
         """The same with every profile's figures multiplied: for what-ifs."""
+        for name, factor in (("memory", memory), ("service", service), ("load", load)):
+            check_number(name, factor)
 
         def one(profile: ModelProfile) -> ModelProfile:
             return attrs.evolve(
@@ -207,5 +217,8 @@ class Catalogue(Mapping[str, ModelProfile]):
         if isinstance(given, ModelProfile):
             return cls(default=given)
         if isinstance(given, Mapping):
+            for name, profile in given.items():
+                if not isinstance(profile, ModelProfile):
+                    raise InvalidInputError(f"the catalogue has {profile!r} for {name!r}, which is no ModelProfile")
             return cls(dict(given))
         return cls.from_table(given)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.planning.checks import check_number
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 
 __all__ = ["arrivals", "azure_rates", "power_law_rates", "zipf_rates"]
@@ -21,8 +24,9 @@ def zipf_rates(models: int, *, exponent: float = 0.9, rate: float = 10.0) -> Flo
     Returns:
         Requests per second, most popular first.
     """
-    if models < 1:
-        raise InvalidInputError(f"there must be at least one model, not {models!r}")
+    check_number("the number of models", models, least=1, over=False, integer=True)
+    check_number("rate", rate)
+    check_number("exponent", exponent, least=-math.inf)
     weights = np.arange(1, models + 1, dtype=float) ** -exponent
     return np.asarray(weights / weights.sum() * rate)
 
@@ -47,8 +51,9 @@ def azure_rates(models: int, *, rate: float | None = None, seed: int = 0) -> Flo
     Returns:
         Requests per second, most popular first.
     """
-    if models < 1:
-        raise InvalidInputError(f"there must be at least one model, not {models!r}")
+    check_number("the number of models", models, least=1, over=False, integer=True)
+    if rate is not None:
+        check_number("rate", rate)
     rng = np.random.default_rng(seed)
     drawn = np.empty(0)
     while len(drawn) < models:

@@ -11,6 +11,7 @@ import numpy as np
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.metrics import EndpointMetrics
 from mme_sdk.planning import synthetic
+from mme_sdk.planning.checks import check_number
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 from mme_sdk.planning.tables import frame_of
 
@@ -58,9 +59,13 @@ class Workload:
         bad = ~(np.isfinite(self.rates) & (self.rates >= 0))
         if bad.any():
             at = int(np.argmax(bad))
-            raise InvalidInputError(f"the rate of {self.models[at]!r} is {self.rates[at]!r}; it must be 0 or more")
+            raise InvalidInputError(
+                f"the rate of {self.models[at]!r} is {float(self.rates[at])!r}; it must be a finite number, 0 or more"
+            )
         if not self.rates.sum() > 0:
             raise InvalidInputError("nobody asks for anything: every rate is 0")
+        check_number("cv", self.cv, over=self.times is None)
+        check_number("diurnal", self.diurnal, over=False, most=1.0)
 
     @property
     def rate(self) -> float:
@@ -106,8 +111,9 @@ class Workload:
             raise InvalidInputError("the trace is empty")
         times = _seconds(frame[time], time)
         names = frame[model]
-        if names.isna().any():
-            raise InvalidInputError(f"the trace names no model in row {int(names.isna().to_numpy().argmax())}")
+        unnamed = (names.isna() | (names.astype(str) == "")).to_numpy()
+        if unnamed.any():
+            raise InvalidInputError(f"the trace names no model in row {int(unnamed.argmax())}")
         served = None
         work = service or ("service" if "service" in frame.columns else None)
         if work is not None:
@@ -153,13 +159,14 @@ class Workload:
             cv: Coefficient of variation of the time between a model's requests.
             diurnal: Swing of the daily wave about the mean, 0 to 1.
         """
-        if not per > 0:
-            raise InvalidInputError(f"per is a number of seconds over 0, not {per!r}")
+        check_number("per", per)
         if isinstance(rates, Mapping):
             names, values = tuple(map(str, rates)), list(rates.values())
         else:
             values = list(rates)
             names = tuple(f"model-{number + 1:04d}" for number in range(len(values)))
+        for name, value in zip(names, values, strict=True):
+            check_number(f"the rate of {name!r}", value, over=False)
         return cls(models=names, rates=np.asarray(values, dtype=float) / per, cv=cv, diurnal=diurnal)
 
     @classmethod
@@ -230,8 +237,8 @@ class Workload:
         Raises:
             InvalidInputError: Nothing arrives in that time.
         """
-        if not duration > 0:
-            raise InvalidInputError(f"duration must be over 0 s, not {duration!r}")
+        check_number("duration", duration)
+        check_number("seed", seed, over=False, integer=True)
         if self.times is not None and self.index is not None:
             keep = self.times < duration
             service = None if self.service is None else self.service[keep]
@@ -253,8 +260,8 @@ class Workload:
 
         A trace is turned up by running it faster, and copied for more models, each copy shifted within the trace.
         """
-        if not (traffic > 0 and models > 0):
-            raise InvalidInputError("traffic and models are factors over 0")
+        check_number("traffic", traffic)
+        check_number("models", models)
         copies = max(1, round(models))
         if copies == 1 and models != 1.0:
             kept = max(1, round(len(self.models) * models))
@@ -287,6 +294,8 @@ class Workload:
             which: Their indices.
         """
         which = np.asarray(which, dtype=np.int64)
+        if len(which) and not 0 <= which.min() <= which.max() < len(self.models):
+            raise InvalidInputError(f"the workload has {len(self.models)} models, numbered from 0")
         names = tuple(self.models[int(each)] for each in which)
         if self.times is None or self.index is None:
             return attrs.evolve(self, models=names, rates=self.rates[which])

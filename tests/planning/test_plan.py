@@ -152,7 +152,7 @@ def test_one_model():
         ({"prices": {}}, "no prices"),
         ({"prices": {"ml.unknown": 1.0}}, "none of the instance types"),
         ({"instance_types_": ["ml.m5.4xlarge"]}, "no price for ml.m5.4xlarge"),
-        ({"requests": 10}, "requests at least"),
+        ({"requests": 10}, "of at least 1000, not 10"),
         ({"catalogue": {}}, "does not know model"),
     ],
 )

@@ -19,6 +19,7 @@ from mme_sdk.planning.advice.plan import Plan, simulated
 from mme_sdk.planning.advice.scan import Scan
 from mme_sdk.planning.advice.setting import Estimate, Setting
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
+from mme_sdk.planning.checks import check_number
 from mme_sdk.planning.instances import InstanceType, Prices, PricesLike, instance_types, load_prices
 from mme_sdk.planning.simulation import FAILED, HIT
 from mme_sdk.planning.workload import Workload
@@ -75,8 +76,12 @@ def plan(
     demand = Demand(workload, Catalogue.uniform(memory_mb=100) if catalogue is None else Catalogue.coerce(catalogue))
     listed = load_prices(prices)
     types = _considered(instance_types_, listed)
-    if max_instances < 1 or requests < 1000:
-        raise InvalidInputError("max_instances must be at least 1 and requests at least 1000")
+    check_number("max_instances", max_instances, least=1, over=False, integer=True)
+    check_number("requests", requests, least=1000, over=False, integer=True)
+    check_number("seed", seed, over=False, integer=True)
+    for name, given, kind in (("slo", slo, SLO), ("assumptions", assumptions, Assumptions)):
+        if given is not None and not isinstance(given, kind):
+            raise InvalidInputError(f"{name} must be of {kind.__name__}, not {given!r}")
     scan = Scan(
         demand=demand,
         types=types,
@@ -136,6 +141,8 @@ def _confirmed(scan: Scan, found: list[tuple[Setting, Estimate]], *, requests: i
 
 def _considered(names: Iterable[str] | None, prices: Prices) -> dict[str, InstanceType]:
     known = instance_types()
+    if isinstance(names, str):
+        names = [names]
     wanted = list(names) if names is not None else [name for name in prices if name in known]
     for name in wanted:
         if name not in prices:
@@ -161,9 +168,18 @@ def _refuse_too_large(scan: Scan) -> None:
             f"type with a price, {roomiest}, has {room:.2f} GiB for models",
             hint="give prices of larger instance types",
         )
+    roomiest = max(site, key=lambda name: site[name].volume_bytes)
+    worst = int(np.argmax(demand.disk))
+    room = site[roomiest].volume_bytes / 2**30
+    if demand.disk[worst] > site[roomiest].volume_bytes:
+        raise InvalidInputError(
+            f"{demand.workload.models[worst]} takes {demand.disk[worst] / 2**30:.2f} GiB on the volume; the roomiest "
+            f"type with a price, {roomiest}, has {room:.2f} GiB for models",
+            hint="raise volume_gib in the assumptions, or give prices of types with local storage",
+        )
     raise InvalidInputError(
-        f"{scan.demand.workload.rate:.3g} requests/s are more than {scan.max_instances} instances of any type can do, "
-        f"or a model fits no volume of {scan.assumptions.volume_gib:g} GiB",
+        f"no single type has both the memory and the volume that every model takes, or {demand.workload.rate:.3g} "
+        f"requests/s are more than {scan.max_instances} instances of any can do",
         hint="raise max_instances, or volume_gib in the assumptions",
     )
 

@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
-from mme_sdk.errors import InvalidInputError
+from mme_sdk.planning.checks import number, share, whole
 
 __all__ = ["SLO", "Assumptions"]
-
-
-def _share(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and not 0.0 < value <= 1.0:
-        name = f"{type(instance).__name__}.{attribute.name}"
-        raise InvalidInputError(f"{name} is a share over 0 and up to 1, not {value!r}")
-
-
-def _positive(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is not None and (isinstance(value, bool) or not 0 < value < float("inf")):
-        name = f"{type(instance).__name__}.{attribute.name}"
-        raise InvalidInputError(f"{name} must be a finite number over 0, not {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -35,10 +21,10 @@ class SLO:
         survive_failure: Whether all of this must hold with one instance of a shared endpoint gone.
     """
 
-    p50: float | None = attrs.field(default=None, validator=_positive)
-    p95: float | None = attrs.field(default=None, validator=_positive)
-    p99: float | None = attrs.field(default=None, validator=_positive)
-    cold_rate: float | None = attrs.field(default=None, validator=_share)
+    p50: float | None = attrs.field(default=None, validator=number(over=True, optional=True))
+    p95: float | None = attrs.field(default=None, validator=number(over=True, optional=True))
+    p99: float | None = attrs.field(default=None, validator=number(over=True, optional=True))
+    cold_rate: float | None = attrs.field(default=None, validator=share(optional=True))
     survive_failure: bool = False
 
     def __str__(self) -> str:
@@ -67,15 +53,15 @@ class Assumptions:
         peak: Busiest traffic over the mean; taken from the workload where None.
     """
 
-    loader_slots: int = attrs.field(default=2, validator=_positive)
-    spill_outstanding: int = attrs.field(default=8, validator=_positive)
-    memory_share: float = attrs.field(default=0.8, validator=_share)
-    overhead_gib: float = attrs.field(default=1.0, validator=attrs.validators.ge(0.0))
-    volume_gib: float = attrs.field(default=30.0, validator=_positive)
-    s3_latency: float = attrs.field(default=0.2, validator=attrs.validators.ge(0.0))
-    s3_gbps: float = attrs.field(default=1.0, validator=_positive)
-    cpu_limit: float = attrs.field(default=0.6, validator=_share)
-    loader_limit: float = attrs.field(default=0.7, validator=_share)
-    minimum_instances: int = attrs.field(default=2, validator=_positive)
-    minimum_dedicated: int = attrs.field(default=1, validator=_positive)
-    peak: float | None = attrs.field(default=None, validator=_positive)
+    loader_slots: int = attrs.field(default=2, validator=whole())
+    spill_outstanding: int = attrs.field(default=8, validator=whole())
+    memory_share: float = attrs.field(default=0.8, validator=share())
+    overhead_gib: float = attrs.field(default=1.0, validator=number())
+    volume_gib: float = attrs.field(default=30.0, validator=number(over=True))
+    s3_latency: float = attrs.field(default=0.2, validator=number())
+    s3_gbps: float = attrs.field(default=1.0, validator=number(over=True))
+    cpu_limit: float = attrs.field(default=0.6, validator=share())
+    loader_limit: float = attrs.field(default=0.7, validator=share())
+    minimum_instances: int = attrs.field(default=2, validator=whole())
+    minimum_dedicated: int = attrs.field(default=1, validator=whole())
+    peak: float | None = attrs.field(default=None, validator=number(least=1.0, optional=True))

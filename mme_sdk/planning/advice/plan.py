@@ -128,7 +128,13 @@ class Plan:
                 cold than it saves, and they are not bound by an SLO.
         """
         option = option or self.best
+        known = [each.name for each in attrs.fields(type(self.scan.assumptions))]
+        for name in assumptions:
+            if name not in known:
+                raise InvalidInputError(f"there is no assumption {name!r}", hint=f"there are {', '.join(known)}")
         demand, given = self.scan.demand, attrs.evolve(self.scan.assumptions, **assumptions)
+        keep_warm = [keep_warm] if isinstance(keep_warm, str) else list(keep_warm)
+        bound_by_slo = [bound_by_slo] if isinstance(bound_by_slo, str) else list(bound_by_slo)
         names = list(dict.fromkeys([*keep_warm, *bound_by_slo]))
         unknown = [name for name in names if name not in demand.workload.models]
         if unknown:

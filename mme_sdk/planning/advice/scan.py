@@ -70,6 +70,7 @@ class Scan:
         """Ways to host but for the number of instances: all shared, shared without a cache, the busiest apart."""
         models = len(self.demand.workload.models)
         busiest = np.argsort(-self.demand.workload.rates * self.demand.service, kind="stable")
+        models = min(models, int(np.count_nonzero(self.demand.workload.rates)))  # somebody must ask for the rest
         heads = [self.alone(busiest[:top]) for top in (1, 2, 3, 5, 8, 12, 20, 35, 60, 100, 200) if top < models]
         for name in sorted(self.types, key=lambda each: self.prices[each]):
             yield "shared", name, ()

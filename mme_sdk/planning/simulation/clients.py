@@ -11,7 +11,7 @@ from typing import Protocol
 
 import attrs
 
-from mme_sdk.errors import InvalidInputError
+from mme_sdk.planning.checks import number, whole
 from mme_sdk.protocols import Rng
 
 __all__ = ["Backoff", "ClientPolicy", "Clients", "NoRetries", "Patient", "SingleFlight", "Step"]
@@ -102,7 +102,7 @@ class NoRetries:
         answer_limit: Seconds after which SageMaker answers 429 while the load goes on.
     """
 
-    answer_limit: float = 60.0
+    answer_limit: float = attrs.field(default=60.0, validator=number(over=True, endless=True))
 
     def clients(self, rng: Rng, /) -> Clients:
         """Fresh callers."""
@@ -120,10 +120,10 @@ class Backoff:
         answer_limit: Seconds after which SageMaker answers 429 while the load goes on.
     """
 
-    attempts: int = 5
-    base: float = 1.0
-    cap: float = 20.0
-    answer_limit: float = 60.0
+    attempts: int = attrs.field(default=5, validator=whole())
+    base: float = attrs.field(default=1.0, validator=number(over=True))
+    cap: float = attrs.field(default=20.0, validator=number(over=True))
+    answer_limit: float = attrs.field(default=60.0, validator=number(over=True, endless=True))
 
     def clients(self, rng: Rng, /) -> Clients:
         """Fresh callers."""
@@ -145,17 +145,13 @@ class SingleFlight:
         answer_limit: Seconds after which SageMaker answers 429 while the load goes on.
     """
 
-    processes: int = 1
-    cold_limit: int = 12
-    warm_for: float = 30.0
-    pause: float = 1.0
-    jitter: float = 0.5
-    deadline: float = 360.0
-    answer_limit: float = 60.0
-
-    def __attrs_post_init__(self) -> None:
-        if self.processes < 1 or self.cold_limit < 1:
-            raise InvalidInputError("SingleFlight needs at least one process and one cold flight")
+    processes: int = attrs.field(default=1, validator=whole())
+    cold_limit: int = attrs.field(default=12, validator=whole())
+    warm_for: float = attrs.field(default=30.0, validator=number())
+    pause: float = attrs.field(default=1.0, validator=number(over=True))
+    jitter: float = attrs.field(default=0.5, validator=number())
+    deadline: float = attrs.field(default=360.0, validator=number(endless=True))
+    answer_limit: float = attrs.field(default=60.0, validator=number(over=True, endless=True))
 
     def clients(self, rng: Rng, /) -> Clients:
         """Fresh callers."""

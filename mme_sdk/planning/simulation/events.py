@@ -6,6 +6,9 @@ from typing import TypeAlias
 
 import attrs
 
+from mme_sdk.errors import InvalidInputError
+from mme_sdk.planning.checks import number, whole
+
 __all__ = ["Autoscale", "Crash", "Deploy", "Event", "LoseInstance", "ScaleIn", "ScaleOut"]
 
 
@@ -19,9 +22,9 @@ class Crash:
         instance: Which one, in order of coming; among those that are there then.
     """
 
-    at: float
-    restart: float = 10.0
-    instance: int = 0
+    at: float = attrs.field(validator=number())
+    restart: float = attrs.field(default=10.0, validator=number())
+    instance: int = attrs.field(default=0, validator=whole(least=0))
 
 
 @attrs.frozen(kw_only=True)
@@ -34,9 +37,9 @@ class LoseInstance:
         instance: Which one, in order of coming; among those that are there then.
     """
 
-    at: float
-    replaced_after: float | None = 240.0
-    instance: int = 0
+    at: float = attrs.field(validator=number())
+    replaced_after: float | None = attrs.field(default=240.0, validator=number(optional=True))
+    instance: int = attrs.field(default=0, validator=whole(least=0))
 
 
 @attrs.frozen(kw_only=True)
@@ -48,8 +51,8 @@ class ScaleOut:
         count: How many.
     """
 
-    at: float
-    count: int = 1
+    at: float = attrs.field(validator=number())
+    count: int = attrs.field(default=1, validator=whole())
 
 
 @attrs.frozen(kw_only=True)
@@ -61,8 +64,8 @@ class ScaleIn:
         count: How many.
     """
 
-    at: float
-    count: int = 1
+    at: float = attrs.field(validator=number())
+    count: int = attrs.field(default=1, validator=whole())
 
 
 @attrs.frozen(kw_only=True)
@@ -73,7 +76,7 @@ class Deploy:
         at: When traffic shifts, seconds.
     """
 
-    at: float
+    at: float = attrs.field(validator=number())
 
 
 @attrs.frozen(kw_only=True)
@@ -89,12 +92,16 @@ class Autoscale:
         provisioning: Seconds until a new instance serves.
     """
 
-    target: float
-    minimum: int = 1
-    maximum: int = 10
-    out_cooldown: float = 300.0
-    in_cooldown: float = 300.0
-    provisioning: float = 240.0
+    target: float = attrs.field(validator=number(over=True))
+    minimum: int = attrs.field(default=1, validator=whole())
+    maximum: int = attrs.field(default=10, validator=whole())
+    out_cooldown: float = attrs.field(default=300.0, validator=number())
+    in_cooldown: float = attrs.field(default=300.0, validator=number())
+    provisioning: float = attrs.field(default=240.0, validator=number())
+
+    def __attrs_post_init__(self) -> None:
+        if self.minimum > self.maximum:
+            raise InvalidInputError(f"Autoscale.minimum is {self.minimum}, more than its maximum of {self.maximum}")
 
 
 Event: TypeAlias = Crash | LoseInstance | ScaleOut | ScaleIn | Deploy | Autoscale

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.fleet import FleetPolicy, RandomRouting, Routing, Scatter, Sticky
+from mme_sdk.planning.checks import whole
 
 __all__ = ["DISK", "FAILED", "HIT", "JOINED", "S3", "Floats", "Ints", "RoutingName", "Site", "Traffic"]
 
@@ -19,11 +20,6 @@ RoutingName = Literal["sticky", "scatter", "random"]
 
 HIT, JOINED, DISK, S3, FAILED = range(5)
 """What a request met: its model in memory, a load under way, files on the volume, nothing; or an error."""
-
-
-def _whole(instance: object, attribute: attrs.Attribute[int], value: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise InvalidInputError(f"{type(instance).__name__}.{attribute.name} must be a whole number over 0: {value!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -41,16 +37,19 @@ class Site:
         routing: `sticky` as AWS documents; `scatter`, which sticks to copies in memory only; `random`, the worst case.
     """
 
-    instances: int = attrs.field(validator=_whole)
-    workers: int = attrs.field(validator=_whole)
-    memory_bytes: int = attrs.field(validator=_whole)
-    volume_bytes: int = attrs.field(validator=_whole)
-    loader_slots: int = attrs.field(default=2, validator=_whole)
-    spill_outstanding: int = attrs.field(default=8, validator=_whole)
+    instances: int = attrs.field(validator=whole())
+    workers: int = attrs.field(validator=whole())
+    memory_bytes: int = attrs.field(validator=whole())
+    volume_bytes: int = attrs.field(validator=whole())
+    loader_slots: int = attrs.field(default=2, validator=whole())
+    spill_outstanding: int = attrs.field(default=8, validator=whole())
     cache_enabled: bool = True
-    routing: RoutingName = attrs.field(
-        default="sticky", validator=attrs.validators.in_(("sticky", "scatter", "random"))
-    )
+    routing: RoutingName = attrs.field(default="sticky")
+
+    @routing.validator
+    def _known(self, _attribute: object, value: object) -> None:
+        if value not in ("sticky", "scatter", "random"):
+            raise InvalidInputError(f"Site.routing must be sticky, scatter or random, not {value!r}")
 
     def policy(self) -> FleetPolicy:
         """The same, as the fleet model takes it."""
@@ -66,10 +65,21 @@ class Site:
 
 
 def _floats(value: npt.ArrayLike) -> Floats:
-    return np.ascontiguousarray(value, dtype=np.float64)
+    try:
+        found = np.ascontiguousarray(value, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"traffic is made of numbers: {error}") from error
+    if found.ndim != 1:
+        raise InvalidInputError(f"traffic is made of columns, not of arrays of shape {found.shape}")
+    return found
 
 
 def _ints(value: npt.ArrayLike) -> Ints:
+    if isinstance(value, np.ndarray) and value.dtype == np.int64 and value.ndim == 1:
+        return np.ascontiguousarray(value)
+    numbers = _floats(value)
+    if not (np.isfinite(numbers).all() and (numbers == np.floor(numbers)).all()):
+        raise InvalidInputError("models, disk and memory must be whole numbers")
     return np.ascontiguousarray(value, dtype=np.int64)
 
 
@@ -104,6 +114,8 @@ class Traffic:
             raise InvalidInputError("times, models and service must be as many")
         if not len(self.disk) == len(self.memory) == len(self.download) == len(self.load):
             raise InvalidInputError("disk, memory, download and load must be as many: one for each model")
+        if not len(self.disk):
+            raise InvalidInputError("there are no models to ask for")
         for name in ("times", "service", "download", "load"):
             if not np.isfinite(getattr(self, name)).all():
                 raise InvalidInputError(f"{name} must be finite numbers")

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from mme_sdk.errors import InvalidInputError, MissingExtraError
+from mme_sdk.planning.checks import check_number
 from mme_sdk.planning.simulation.clients import ClientPolicy
 from mme_sdk.planning.simulation.events import Event
 from mme_sdk.planning.simulation.fleet_engine import run_fleet
@@ -126,6 +127,9 @@ def simulate(
         raise InvalidInputError(f"the {engine} engine knows neither clients nor a time line", hint='use engine="fleet"')
     if not 0.0 <= skip < 1.0:
         raise InvalidInputError(f"skip must be a share from 0 to below 1, not {skip!r}")
+    if engine not in ("auto", "python", "numba", "fleet"):
+        raise InvalidInputError(f"there is no engine {engine!r}", hint="auto, python, numba or fleet")
+    check_number("seed", seed, over=False, integer=True)
     traffic.check_fits(site)
     count = len(traffic.times)
     if engine == "auto":
