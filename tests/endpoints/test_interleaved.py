@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mme_sdk.aws import Aws, Flow
-from mme_sdk.endpoints import Autoscaling, Endpoints, EndpointSpec, flows
+from mme_sdk.endpoints import Autoscaling, Endpoints, EndpointSpec, flows, orphans
 from mme_sdk.endpoints import creating as verbs
 from mme_sdk.errors import ConflictError, EndpointNotFoundError, MMEError
 
@@ -132,6 +132,21 @@ def test_leftovers_that_are_deleted_while_they_are_used_again(aws, name, start):
     going = start(deleting(name)).before("delete_endpoint_config")
     coming = start(creating(spec)).after("create_endpoint")
     going.finish()
+    assert coming.finish().error is None
+    check_whole(aws, name)
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_orphans_that_are_removed_while_they_are_used_again(aws, name, start, when):
+    spec = generation(name, 1)
+    client, requests = aws.client("sagemaker"), spec.to_requests()
+    client.create_model(**requests.models[0])
+    client.create_endpoint_config(**requests.config)
+    going = start(orphans.remove_all(Endpoints(aws, NoInvoker()).orphans())).before("delete_endpoint_config")
+    coming = start(creating(spec)).before("create_endpoint")
+    if when == "after":
+        coming.step()
+    assert len(going.finish().result) == 2
     assert coming.finish().error is None
     check_whole(aws, name)
 
