@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from mme_sdk.planning.simulation import FAILED, HIT, SimulationResult
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
     from mme_sdk.planning.advice.plan import Plan
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["overview", "timeline"]
 
 _BLUE, _RED, _GREY, _GREEN = "#2f6fb0", "#c0392b", "#8a8f98", "#2e8b57"
+_OTHERS = (_BLUE, _GREEN, "#b07d2f", "#7b4ea3", _GREY)  # beside what is red: the best
 _MODES = {"shared": _BLUE, "hybrid": _GREEN, "dedicated": _GREY, "uncached": "#b07d2f"}
 
 
@@ -31,6 +34,15 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure,
         raise MissingExtraError("drawing needs matplotlib", hint="pip install 'mme-sdk[plot]'") from error
     figure = Figure(figsize=size, layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _in_words(axis: Axis, shown: Callable[[float], str], steps: Sequence[float]) -> None:
+    """Ticks of a logarithmic axis as numbers that people write; matplotlib would write 6 x 10^2."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _place: shown(value)))
 
 
 def _plain(axes: Axes, title: str, x: str, y: str) -> None:
@@ -89,16 +101,18 @@ def _costs(axes: Axes, plan: Plan) -> None:
 
     found = [each for each in plan.estimates if each[0].instance_type is not None]
     for mode, colour in _MODES.items():
+        label: str | None = mode
         for good, marker, alpha in ((True, "o", 0.9), (False, "x", 0.35)):
             points = [(s.count, e.cost) for s, e in found if s.mode == mode and (not e.blockers) is good]
             if points:
                 x, y = zip(*points, strict=True)
-                label = mode if good else None
                 axes.plot(x, y, marker, color=colour, alpha=alpha, markersize=4, label=label)
+                label = None
     best = plan.best
     if best.setting.instance_type is not None:
         axes.plot([best.setting.count], [best.cost], "o", color=_RED, markersize=9, fillstyle="none")
     axes.set_yscale("log")
+    _in_words(axes.yaxis, lambda cost: f"{cost:,.0f}", (1.0, 2.0, 5.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if axes.get_legend_handles_labels()[0]:
         axes.legend(fontsize=8, frameon=False)
@@ -106,6 +120,7 @@ def _costs(axes: Axes, plan: Plan) -> None:
 
 
 def _latencies(axes: Axes, plan: Plan) -> None:
+    others = itertools.cycle(_OTHERS)
     for option in plan.options[:5]:
         if option.estimate.mix is None:
             continue
@@ -113,7 +128,7 @@ def _latencies(axes: Axes, plan: Plan) -> None:
         share = 1.0 - (np.arange(len(drawn)) + 0.5) / len(drawn)
         chosen = option is plan.best
         axes.plot(
-            drawn, share, label=str(option.setting), color=_RED if chosen else None, lw=2 if chosen else 1,
+            drawn, share, label=str(option.setting), color=_RED if chosen else next(others), lw=2 if chosen else 1,
             zorder=3 if chosen else 2,
         )  # fmt: skip
     for name, level in (("p50", 0.5), ("p95", 0.05), ("p99", 0.01)):
@@ -132,9 +147,12 @@ def _guesses(axes: Axes, plan: Plan) -> None:
     table = plan.sensitivity().iloc[::-1]
     ratio = np.minimum(table["p99 ratio"].to_numpy(dtype=float), 100.0)
     colours = [_GREEN if good else _RED for good in table["meets the SLO"]]
-    axes.barh(np.arange(len(table)), ratio, color=colours, alpha=0.8)
+    axes.barh(np.arange(len(table)), ratio - 1.0, left=1.0, color=colours, alpha=0.8)
     axes.set_yticks(np.arange(len(table)), table["case"])
     axes.set_xscale("log")
+    axes.set_xlim(min(0.8, float(ratio.min()) / 1.1), max(1.25, float(ratio.max()) * 1.1))
+    narrow = ratio.max() < 8.0 and ratio.min() > 0.2
+    _in_words(axes.xaxis, lambda times: f"{times:g}x", (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 8.0) if narrow else (1.0, 3.0))
     axes.axvline(1.0, color="black", lw=0.8)
     _plain(axes, "If a guess is wrong (red: the SLO fails)", "p99 over the p99 expected", "")
 
@@ -178,7 +196,10 @@ def timeline(
         for name, moment in (marks or {}).items():
             axes[row, 0].axvline(moment / 60.0, color="black", lw=0.8, ls=":")
             if row == 0:
-                axes[row, 0].annotate(f" {name}", (moment / 60.0, axes[row, 0].get_ylim()[0]), fontsize=8)
+                place = axes[row, 0].get_xaxis_transform()
+                axes[row, 0].annotate(f" {name}", (moment / 60.0, 0.03), xycoords=place, fontsize=8)
     axes[2, 0].set_yscale("log")
-    axes[0, 0].legend(fontsize=8, frameon=False, loc="lower left")
+    figure.legend(
+        *axes[0, 0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside upper right", ncols=5
+    )
     return figure

@@ -239,7 +239,17 @@ def test_to_look_at(many_rare):
 def test_pictures(many_rare, tmp_path):
     from mme_sdk.planning.plots import timeline
 
-    many_rare.plot().savefig(tmp_path / "plan.png")
+    figure = many_rare.plot()
+    figure.savefig(tmp_path / "plan.png")
+    _, costs, latencies, guesses = figure.axes
+    assert [each.get_label() for each in latencies.lines if each.get_color() == "#c0392b"] == [
+        str(many_rare.best.setting)
+    ]
+    assert {bar.get_x() for bar in guesses.patches} == {1.0}  # longer to the right, shorter to the left
+    modes = {setting.mode for setting, _ in many_rare.estimates if setting.instance_type}
+    assert {each.get_text() for each in costs.get_legend().get_texts()} == modes
+    written = [each.get_text() for axis in (costs.yaxis, guesses.xaxis) for each in axis.get_ticklabels()]
+    assert not any("times" in each for each in written)
     timeline({"as it is": many_rare.simulate(requests=5_000)}, marks={"here": 60.0}).savefig(tmp_path / "time.png")
     for name in ("plan.png", "time.png"):
         assert (tmp_path / name).stat().st_size > 10_000
