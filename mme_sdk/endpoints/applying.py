@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Any, Literal
 
 import attrs
@@ -289,7 +288,7 @@ def _switch(
             reason_before=seen.failure_reason,
         )
     except WaitTimeoutError as error:
-        _note_off(taken, error)
+        _note_off(_Off(tuple(taken), tuple(notes)), error)
         raise
     except GeneratorExit:
         raise  # nobody drives this flow any more
@@ -307,15 +306,16 @@ def _turn_on(seen: EndpointDescription, off: _Off) -> Flow[None]:
     try:
         yield from autoscaling.put_back(seen.name, off.taken)
     except MMEError as error:
-        _note_off(off.taken, error)
+        _note_off(off, error)
         raise
     yield from parking.forget(seen.name, seen.arn, off.notes)
 
 
-def _note_off(taken: Sequence[autoscaling.Attached], error: BaseException, why: str = "") -> None:
-    if taken:
-        names = ", ".join(one.variant for one in taken)
-        error.add_note(f"autoscaling of {names} is off until the next endpoints.apply() puts it back{why}")
+def _note_off(off: _Off, error: BaseException, why: str = "") -> None:
+    if off.taken:
+        names = ", ".join(one.variant for one in off.taken)
+        until = "the next endpoints.apply() puts it back" if off.notes else "endpoint.autoscale() attaches it again"
+        error.add_note(f"autoscaling of {names} is off until {until}{why}")
 
 
 def _begin(name: str, config: str, request: dict[str, Any], requests: Requests | None, made: list[Made]) -> Flow[None]:
@@ -337,7 +337,7 @@ def _go_back(seen: EndpointDescription, off: _Off, made: list[Made], error: Base
     except EndpointNotFoundError:
         pass
     except MMEError as trouble:
-        _note_off(off.taken, error, f": {trouble.message}")
+        _note_off(off, error, f": {trouble.message}")
     yield from unmake(made, name, error)
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints.autoscaling import Attached
 from mme_sdk.endpoints.calls import absent_ok, sagemaker
-from mme_sdk.errors import AccessDeniedError, MMEError, QuotaExceededError
+from mme_sdk.errors import AccessDeniedError, InvalidInputError, MMEError, QuotaExceededError
 
 __all__ = ["PREFIX", "forget", "lacks", "parked_in", "remember"]
 
@@ -39,7 +39,7 @@ def remember(endpoint: str, arn: str, attached: Iterable[Attached]) -> Flow[tupl
         return ()
     try:
         yield sagemaker("add_tags", endpoint, ResourceArn=arn, Tags=tags)
-    except (AccessDeniedError, QuotaExceededError) as error:
+    except (AccessDeniedError, InvalidInputError, QuotaExceededError) as error:
         _log.warning("autoscaling of endpoint %s is not written down while it is off: %s", endpoint, error.message)
         return ()
     return tuple(tag["Key"] for tag in tags)

@@ -177,6 +177,13 @@ def test_whoever_may_not_tag_updates_all_the_same(room, aws, plane, name, before
     assert attached(aws, before[0]) == before[1]
 
 
+def test_a_wait_that_times_out_without_a_note_says_who_must_attach_again(room, plane, name, before):
+    plane.faults.add(Fault(kind="error", operation="AddTags", code="ResourceLimitExceeded", status=400, message="50"))
+    with pytest.raises(WaitTimeoutError) as caught:
+        room.apply(multi(name, **LARGER), timeout=0.001)
+    assert "is off until endpoint.autoscale() attaches it again" in caught.value.__notes__[0]
+
+
 def test_an_endpoint_whose_tags_fail_keeps_its_autoscaling(room, aws, plane, name, before):
     plane.faults.add(Fault(kind="error", operation="AddTags"))
     with pytest.raises(ServiceError):
