@@ -8,7 +8,7 @@ p = plan(Workload.from_trace("trace.csv"), catalogue=catalogue, slo=SLO(p99=0.5)
 print(p.report())
 ```
 
-Needs the extra `planning`; `planning-fast` simulates some twenty times faster, `plot` draws.
+Needs the extra `planning`; `planning-fast` simulates ten to thirty times faster, `plot` draws.
 """
 
 from mme_sdk.errors import MissingExtraError

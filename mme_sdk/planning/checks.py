@@ -37,8 +37,8 @@ def check_number(
     what = "whole number" if integer else "finite number"
     bounds = f"over {least:g}" if over else f"of at least {least:g}"
     bounds += f" and up to {most:g}" if most < math.inf else ""
-    shown = value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
-    raise InvalidInputError(f"{name} must be a {what} {bounds}, not {shown!r}")
+    shown = repr(value) if isinstance(value, str) else str(value)  # numpy's repr names its type
+    raise InvalidInputError(f"{name} must be a {what} {bounds}, not {shown}")
 
 
 def number(

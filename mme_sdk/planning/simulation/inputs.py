@@ -44,12 +44,11 @@ class Site:
     loader_slots: int = attrs.field(default=2, validator=whole())
     spill_outstanding: int = attrs.field(default=8, validator=whole())
     cache_enabled: bool = True
-    routing: RoutingName = attrs.field(default="sticky")
+    routing: RoutingName = "sticky"
 
-    @routing.validator
-    def _known(self, _attribute: object, value: object) -> None:
-        if value not in ("sticky", "scatter", "random"):
-            raise InvalidInputError(f"Site.routing must be sticky, scatter or random, not {value!r}")
+    def __attrs_post_init__(self) -> None:
+        if self.routing not in ("sticky", "scatter", "random"):
+            raise InvalidInputError(f"Site.routing must be sticky, scatter or random, not {self.routing!r}")
 
     def policy(self) -> FleetPolicy:
         """The same, as the fleet model takes it."""
