@@ -301,6 +301,21 @@ def test_ipv6(lane: str) -> None:
         driver.close()
 
 
+@pytest.mark.parametrize("lane", ["core", "fast"])
+def test_an_address_of_a_family_that_this_machine_lacks_is_passed_over(
+    lane: str, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, port = socket.getaddrinfo, int(server.url.rpartition(":")[2])
+
+    def both(*_: Any, **__: Any) -> list[Any]:
+        return [(9999, socket.SOCK_STREAM, 6, "", ("::1", port)), *real("127.0.0.1", port, type=socket.SOCK_STREAM)]
+
+    driver = Built(lane, route_to(server))
+    monkeypatch.setattr(socket, "getaddrinfo", both)
+    assert driver.send(REQUEST).body == REQUEST.body
+    driver.close()
+
+
 def test_threads_get_their_own_answers(server: LoopbackServer) -> None:
     for choice in ("core", "fast"):
         aws = aws_at(server.url)

@@ -144,3 +144,17 @@ def test_a_head_without_end_is_refused_early(kind: type[Parser], start: bytes, m
     with pytest.raises(BadAnswerError):
         feed_all()
     assert taken <= 66_000
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"5;" + b"a" * 70_000 + b"\r\nhello\r\n0\r\n\r\n",
+        b"0\r\nX: " + b"a" * 70_000 + b"\r\n\r\n",
+        b"f" * 20 + b"\r\n\r\n",
+    ],
+    ids=["extension", "trailer", "size"],
+)
+def test_chunks_that_http_client_gives_up_on(chunks: bytes) -> None:
+    with pytest.raises(BadAnswerError):
+        StdlibParser().feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks)

@@ -108,7 +108,7 @@ class Desk:
             return False
         try:
             there = parsedate_to_datetime(answer.headers["date"]).timestamp()
-        except (KeyError, ValueError):
+        except (KeyError, ValueError, OverflowError):
             return False
         skew = there - self._clock.time()
         if abs(skew - self.skew) < _TOLERATED_SKEW:

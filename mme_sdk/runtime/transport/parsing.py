@@ -167,7 +167,7 @@ class FastParser(Parser):
 class _Source:
     """Bytes in memory that look like a socket to `HTTPResponse`."""
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: bytes | bytearray) -> None:
         self._data = data
 
     def makefile(self, _mode: str) -> IO[bytes]:
@@ -183,6 +183,7 @@ class StdlibParser(Parser):
         """Expect the next answer."""
         super().begin()
         self._buffer = b""
+        self._coded = bytearray()
         self._chunked = False
         self._length: int | None = None
         self._had = 0
@@ -219,7 +220,7 @@ class StdlibParser(Parser):
             raise BadAnswerError(f"no Content-Length: {self._headers['content-length'][:40]!r}")
         self.keep_alive = not response.will_close
         self._head_done = True
-        self._buffer = head if self._chunked else b""
+        self._buffer, self._coded = b"", bytearray(head if self._chunked else b"")
         response.close()
 
     def _body(self, data: bytes) -> None:
@@ -238,15 +239,17 @@ class StdlibParser(Parser):
             self.missing = self._length - self._had
 
     def _chunks(self, data: bytes) -> None:
-        self._buffer += data
-        if not self._buffer.endswith(b"\r\n\r\n"):
+        self._coded += data
+        if not self._coded.endswith(b"\r\n\r\n"):
             return
-        response = HTTPResponse(_Source(self._buffer), method="POST")  # type: ignore[arg-type]
+        response = HTTPResponse(_Source(self._coded), method="POST")  # type: ignore[arg-type]
         response.begin()
         try:
             self._pieces = [response.read()]
         except IncompleteRead:
             return
+        except (HTTPException, OverflowError) as error:
+            raise BadAnswerError(f"no chunked body: {error!r}") from error
         finally:
             response.close()
         self._done = True

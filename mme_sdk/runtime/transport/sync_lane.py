@@ -247,7 +247,11 @@ class LeanTransport:
         route, ends = self._desk.route, monotonic() + timeout
         failure: Exception = OSError("the name has no address")
         for family, kind, protocol, _, address in socket.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM):
-            sock = socket.socket(family, kind, protocol)
+            try:
+                sock = socket.socket(family, kind, protocol)
+            except OSError as error:
+                failure = error  # names may have addresses of a family that this machine does not speak
+                continue
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 for option in route.socket_options:
