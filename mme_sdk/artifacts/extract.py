@@ -59,13 +59,17 @@ def extract(
         Extracted(files=2, size=5731)
     """
     target = Path(directory)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+    try:
+        taken = target.exists() and (not target.is_dir() or any(target.iterdir()))
+    except OSError as error:
+        raise _disk(target, error) from error
+    if taken:
         raise InvalidInputError(f"{target} exists and is not an empty directory", hint="unpack into a new directory")
     with opened(source, max_bytes=max_bytes) as tar:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise _disk(target, error) from error
         try:
             files = size = 0
@@ -111,5 +115,7 @@ def _write(place: Path, content: IO[bytes], *, executable: bool) -> int:
     return written
 
 
-def _disk(path: Path, error: OSError) -> StorageError:
-    return StorageError(f"cannot write {path}: {error.strerror or error}", hint="check the free space and permissions")
+def _disk(path: Path, error: OSError | ValueError) -> StorageError:
+    return StorageError(
+        f"cannot write {path}: {getattr(error, 'strerror', None) or error}", hint="check the free space and permissions"
+    )

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeAlias, cast
 
-from mme_sdk.errors import InvalidInputError, LayoutError, StorageError
+from mme_sdk.errors import InvalidInputError, LayoutError, MMEError, StorageError
 
 __all__ = ["ArchiveSource", "members", "opened", "relative_path"]
 
@@ -73,8 +73,8 @@ def _open(source: ArchiveSource) -> tuple[str, IO[bytes], bool]:
             raise InvalidInputError(f"there is no archive at {path}") from error
         except IsADirectoryError as error:
             raise InvalidInputError(f"{path} is a directory, not an archive") from error
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+        except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+            raise StorageError(f"cannot read {path}: {error}") from error
     return str(getattr(source, "name", "the archive")), source, False
 
 
@@ -129,7 +129,7 @@ class ForwardTar:
     def __iter__(self) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
         """Each member, with a reader of its content where it is a regular file."""
         try:
-            with tarfile.open(
+            with _Tar.open(
                 fileobj=cast(IO[bytes], self.raw), mode="r:", encoding="utf-8", errors="surrogateescape"
             ) as tar:
                 for member in tar:
@@ -139,6 +139,21 @@ class ForwardTar:
             self.raw.drain()  # to the end, so that the checksum of gzip is compared
         finally:
             self.raw.close()
+
+
+class _Tar(tarfile.TarFile):
+    """A tar whose bad extended headers are all one kind of error; tarfile itself lets a hostile one raise anything."""
+
+    def next(self) -> tarfile.TarInfo | None:
+        try:
+            member = super().next()
+        except MMEError:
+            raise
+        except (ValueError, OverflowError, RecursionError) as error:
+            raise tarfile.ReadError(f"bad header: {error}") from error
+        if member is not None and member.size < 0:
+            raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
+        return member
 
 
 class _Forward(io.RawIOBase):

@@ -112,6 +112,8 @@ def weights_of(wanted: str | ModelVersion | Mapping[str, float]) -> dict[str, fl
         wanted = wanted.version
     if isinstance(wanted, str):
         return {wanted: 1.0}
+    if not isinstance(wanted, Mapping):
+        raise InvalidInputError(f"an alias means a version, or versions with weights, not a {type(wanted).__name__}")
     if not wanted:
         raise InvalidInputError("an alias needs at least one version")
     for version, weight in wanted.items():
@@ -170,6 +172,8 @@ class Aliases:
             ModelNotFoundError: A version does not exist, or was deleted.
             ConflictError: The alias does not mean what was expected.
         """
+        if isinstance(wanted, ModelVersion) and wanted.name != name:
+            raise InvalidInputError(f"{wanted.target_model} is no version of {name!r}")
         weights = weights_of(wanted)
         was = None if expected is None or expected is ANY else weights_of(expected)
 

@@ -170,8 +170,10 @@ def sync(
     unchanged = {one.name: one.version for one in planned if one not in new}
     surplus = [one for one in there if one.version and one.name not in sources] if delete else []
     if not dry_run:
-        wanted = [Registration(one.name, one.source, one.version) for one in new]
-        yield from register_many(verbs, wanted, watcher)
+        # The version is taken again from what is packed: the directory may have changed since it was looked at.
+        made = yield from register_many(verbs, [Registration(one.name, one.source) for one in new], watcher)
+        new = [attrs.evolve(one, version=done.version) for one, done in zip(new, made, strict=True)]
+        planned = [*new, *(one for one in planned if one.name in unchanged)]
         if alias is not None:
             moves = [verbs.aliases.set(one.name, alias, one.version) for one in planned]
             _told([one.name for one in planned], (yield Together(moves, _WIDTH)), f"pointed at by @{alias}")

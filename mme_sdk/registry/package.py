@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,11 @@ def prepare(source: Any, *, framework: str | None, check_layout: bool) -> Packag
         StorageError: The disk is full, or a file cannot be read.
     """
     if is_estimator(source):
-        with tempfile.TemporaryDirectory(prefix="mme-") as folder:
+        try:
+            scratch = tempfile.TemporaryDirectory(prefix="mme-")
+        except OSError as error:
+            raise _no_room(error) from error
+        with scratch as folder:
             save(source, folder)
             return _packed(Path(folder), framework, check_layout)
     if not isinstance(source, (str, Path)):
@@ -39,10 +44,16 @@ def prepare(source: Any, *, framework: str | None, check_layout: bool) -> Packag
             f"cannot register a {type(source).__name__}",
             hint="give a directory, a file, a tar.gz, or a fitted estimator of scikit-learn, XGBoost, LightGBM or ONNX",
         )
+    if source == "":
+        raise InvalidInputError("an empty path names no model", hint="'.' means the current directory")
     path = Path(source)
-    if is_archive(path) and not path.is_dir():
+    if is_archive(path) and (path.is_file() or not path.exists()):
         return _ready(path, framework, check_layout)
     return _packed(path, framework, check_layout)
+
+
+def _no_room(error: OSError) -> StorageError:
+    return StorageError(f"cannot make a temporary file: {error.strerror or error}", hint="see TMPDIR")
 
 
 def _packed(path: Path, framework: str | None, check_layout: bool) -> Package:
@@ -50,7 +61,7 @@ def _packed(path: Path, framework: str | None, check_layout: bool) -> Package:
         # Without a name from the start, so that nothing stays behind however this process ends.
         file = tempfile.TemporaryFile(prefix="mme-")  # noqa: SIM115 - the package closes it
     except OSError as error:
-        raise StorageError(f"cannot make a temporary file: {error.strerror or error}", hint="see TMPDIR") from error
+        raise _no_room(error) from error
     try:
         archive = pack(path, file, framework=framework, check_layout=check_layout)
         try:
@@ -60,7 +71,8 @@ def _packed(path: Path, framework: str | None, check_layout: bool) -> Package:
         handle = file.fileno()
         return Package(handle=handle, archive=archive, close=file.close, stamp=stamp_of(handle))
     except BaseException:
-        file.close()
+        with suppress(OSError):  # with the disk full it fails once more to write what it holds
+            file.close()
         raise
 
 
@@ -69,8 +81,8 @@ def _ready(path: Path, framework: str | None, check_layout: bool) -> Package:
         file = path.open("rb")
     except FileNotFoundError as error:
         raise InvalidInputError(f"there is no archive at {path}") from error
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        raise StorageError(f"cannot read {path}: {error}") from error
     try:
         stamp = stamp_of(file.fileno())
         archive = inspect(file)

@@ -7,7 +7,7 @@ from typing import Any
 
 from mme_sdk.artifacts import Archive, inspect
 from mme_sdk.aws.flow import Do, Flow
-from mme_sdk.errors import ConflictError, IntegrityError, LayoutError, ModelNotFoundError
+from mme_sdk.errors import ConflictError, IntegrityError, InvalidInputError, LayoutError, ModelNotFoundError
 from mme_sdk.registry import upload
 from mme_sdk.registry.aliases import Aliases
 from mme_sdk.registry.package import prepare
@@ -67,6 +67,8 @@ class Verbs:
         Returns:
             The version.
         """
+        if version == "":
+            raise InvalidInputError("an empty version", hint="leave it out, and it is taken from the content")
         self.keys.target(name, "0" * DIGEST if version is None else version)  # before anything is packed
         package: upload.Package = yield Do(lambda: prepare(source, framework=framework, check_layout=check_layout))
         try:

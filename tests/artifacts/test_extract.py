@@ -140,3 +140,40 @@ def test_set_user_id_bits_do_not_survive(tmp_path: Path) -> None:
     info.mode = 0o4777
     extract(archive(info), tmp_path / "out")
     assert (tmp_path / "out/tool").stat().st_mode & 0o7022 == 0
+
+
+def extended(kind: bytes, *fields: str) -> bytes:
+    """A pax header, whatever it says."""
+    body = b"".join(b"%d %s\n" % (len(field) + 4, field.encode()) for field in fields)
+    info = tarfile.TarInfo("h")
+    info.type, info.size = kind, len(body)
+    return info.tobuf(tarfile.USTAR_FORMAT) + body + bytes(-len(body) % 512)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        extended(b"x", "GNU.sparse.size=x"),
+        extended(b"x", "GNU.sparse.map=a,b"),
+        extended(b"x", "GNU.sparse.major=1", "GNU.sparse.minor=0"),
+        extended(b"x", "comment=xyz") * 2000,
+        extended(b"g", "comment=xyz") * 2000,
+        extended(b"x", "size=-500"),
+    ],
+    ids=["sparse size", "sparse map", "sparse content", "chain", "global chain", "negative size"],
+)
+@pytest.mark.parametrize("first", [True, False])
+def test_hostile_extended_headers_are_one_kind_of_error(tmp_path: Path, headers: bytes, first: bool) -> None:
+    info = tarfile.TarInfo("m")
+    info.size = 1
+    member = info.tobuf(tarfile.USTAR_FORMAT) + b"x" + bytes(511)
+    data = gzip.compress((b"" if first else member) + headers + member + bytes(1024))
+    with pytest.raises(LayoutError):
+        extract(io.BytesIO(data), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_no_disk_takes(tmp_path: Path) -> None:
+    for name in ("x" * 300, "a\0b"):
+        with pytest.raises(StorageError, match="cannot"):
+            extract(archive(("m", b"1")), tmp_path / name)

@@ -157,6 +157,9 @@ def test_what_an_alias_cannot_mean(three: ModelRegistry) -> None:
     for weights in ({}, {"v1": 0}, {"v1": -1.0}, {"v1": float("nan")}, {"v1": True}, {"v1": "1"}):
         with pytest.raises(InvalidInputError):
             three.alias("fraud", "live", weights)  # type: ignore[arg-type]
+    for version in (3, ("v1", "v2"), attrs.evolve(three.get("fraud", "v1"), name="churn")):
+        with pytest.raises(InvalidInputError):
+            three.alias("fraud", "live", version)  # type: ignore[arg-type]
     for alias in ("", "a/b", "a@b", ".x", "é"):
         with pytest.raises(InvalidInputError):
             three.alias("fraud", alias, "v1")

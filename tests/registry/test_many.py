@@ -23,7 +23,16 @@ from mme_sdk.errors import (
     MissingExtraError,
     ModelNotFoundError,
 )
-from mme_sdk.registry import AsyncModelRegistry, ModelRegistry, ObjectOptions, Progress, Registration, copying, upload
+from mme_sdk.registry import (
+    AsyncModelRegistry,
+    ModelRegistry,
+    ObjectOptions,
+    Progress,
+    Registration,
+    copying,
+    many,
+    upload,
+)
 
 Model = Callable[..., Path]
 
@@ -128,6 +137,22 @@ def test_syncing(models: ModelRegistry, build: Path) -> None:
     assert len(targets(models)) == 3
     (build / "b.bin").write_bytes(b"b")  # back again: the same bytes, so the same key is safe
     assert sorted(models.sync(build).registered) == ["b.bin"]
+
+
+def test_a_directory_that_changes_after_it_was_looked_at(models: ModelRegistry, build: Path, monkeypatch: Any) -> None:
+    planned = many._digested
+
+    def then_changed(source: Path) -> Any:
+        digest = yield from planned(source)
+        if source.name == "a":
+            (source / "model.bin").write_bytes(b"changed meanwhile")
+        return digest
+
+    monkeypatch.setattr(many, "_digested", then_changed)
+    done = models.sync(build, alias="live")
+    monkeypatch.undo()
+    assert models.resolve("a@live").version == done.registered["a"]
+    assert models.register("a", build / "a").version == done.registered["a"]  # the version is that of the bytes
 
 
 def test_what_cannot_be_synced(models: ModelRegistry, build: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import os
+import resource
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from mme_sdk.errors import (
     InvalidInputError,
     LayoutError,
     ModelNotFoundError,
+    StorageError,
 )
 from mme_sdk.registry import AsyncModelRegistry, ModelRegistry, upload
 
@@ -151,6 +153,15 @@ def test_bad_sources(models: ModelRegistry, model: Model, tmp_path: Path) -> Non
     with pytest.raises(LayoutError, match="inside fraud/"):
         models.register("fraud", tmp_path / "wrapped")
     assert models.register("fraud", tmp_path / "wrapped", check_layout=False).framework is None
+    os.mkfifo(tmp_path / "pipe.tar.gz")
+    with pytest.raises(InvalidInputError, match="neither a file nor a directory"):
+        models.register("fraud", tmp_path / "pipe.tar.gz")
+    with pytest.raises(InvalidInputError, match="empty path"):
+        models.register("fraud", "")
+    with pytest.raises(InvalidInputError, match="empty version"):
+        models.register("fraud", model(), "")
+    with pytest.raises(StorageError, match="cannot read"):
+        models.register("fraud", "a\0b.tar.gz")
     with pytest.raises(InvalidInputError, match="cannot register a dict"):
         models.register("fraud", {"weights": 1})
     with pytest.raises(InvalidInputError, match="must be text"):
@@ -227,3 +238,15 @@ def test_a_fitted_estimator_will_do(models: ModelRegistry, s3: Any, bucket_name:
     assert (skops.load(tmp_path / "out/model.skops").predict(x) == model.predict(x)).all()
     with pytest.raises(InvalidInputError, match="not fitted"):
         models.register("iris", LogisticRegression())
+
+
+def test_a_disk_that_is_full_at_the_last_byte(models: ModelRegistry, model: Model) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    source = model()
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(StorageError, match="cannot write the archive"):
+            models.register("fraud", source, "v1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(models.list()) == []
