@@ -2,12 +2,12 @@
 
     python benchmarks/look_bound.py
 
-An endpoint of n instances answers 429 at once and routes every attempt to any of them. The first attempt starts the load;
-the k-th look that comes too early reaches an instance that nobody reached before with probability ((n-1)/n)^k, and starts
-another load there. So looks that come too early cost loads, and looks that come late cost time. With the load time's law
-known exactly (lognormal), a dynamic programme over (time, looks so far) finds the schedule with the fewest extra loads
-among those that find half of the loads within a tenth; a Lagrange multiplier stands for that condition. Ours knows only
-what it learned from ten herds before.
+An endpoint of n instances answers 429 at once and routes every attempt to any of them. The first attempt starts the
+load; the k-th look that comes too early reaches an instance that nobody reached before with probability ((n-1)/n)^k,
+and starts another load there. So looks that come too early cost loads, and looks that come late cost time. With the
+load time's law known exactly (lognormal), a dynamic programme over (time, looks so far) finds the schedule with the
+fewest extra loads among those that find half of the loads within a tenth; a Lagrange multiplier stands for that
+condition. Ours knows only what it learned from ten herds before.
 """
 
 from __future__ import annotations
