@@ -113,7 +113,7 @@ def check_interleaving(data: Any, models: ModelRegistry, s3: Any, sources: list[
 
 _checked = settings(
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example is a minute of shrinking
 )
 

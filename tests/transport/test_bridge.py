@@ -81,7 +81,9 @@ optional = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     arguments=optional, endpoint=st.sampled_from(["echo", "model-error", "expired", "status-400", "chunked", "html"])
 )
