@@ -122,7 +122,11 @@ def _told(names: list[str], results: list[Any], what: str) -> list[Any]:
     errors: dict[str, MMEError] = {}
     for name, result in zip(names, results, strict=True):
         if isinstance(result, MMEError):
-            errors[name] = result
+            label, turn = name, 1
+            while label in errors:  # several versions of one name: no error hides another
+                turn += 1
+                label = f"{name} ({turn})"
+            errors[label] = result
         elif isinstance(result, BaseException):
             raise result
     done = [result for result in results if not isinstance(result, BaseException)]

@@ -139,6 +139,13 @@ def test_syncing(models: ModelRegistry, build: Path) -> None:
     assert sorted(models.sync(build).registered) == ["b.bin"]
 
 
+def test_errors_of_versions_of_one_name_do_not_hide_each_other(models: ModelRegistry, tmp_path: Path) -> None:
+    wanted = [Registration("fraud", tmp_path / f"none{turn}", f"v{turn}") for turn in range(3)]
+    with pytest.raises(BatchError, match="3 of 3") as caught:
+        models.register_many(wanted)
+    assert sorted(caught.value.errors) == ["fraud", "fraud (2)", "fraud (3)"]
+
+
 def test_a_directory_that_changes_after_it_was_looked_at(models: ModelRegistry, build: Path, monkeypatch: Any) -> None:
     planned = many._digested
 
