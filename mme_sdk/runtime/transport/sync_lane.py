@@ -23,6 +23,7 @@ from mme_sdk.runtime.transport.lane import (
     UNSENT,
     BrokenConnectionError,
     Desk,
+    arrivals,
     poller,
     tls_context,
 )
@@ -48,10 +49,11 @@ class _Connection:
         self._sock = sock
         self._parser = parser
         self._readable = poller(sock.fileno())
+        self._arrivals = arrivals(sock)
 
     def usable(self) -> bool:
         """Whether nothing has arrived while idle: neither an end nor bytes that nobody asked for."""
-        return not self._readable(0.0)
+        return not self._arrivals()
 
     def exchange(self, head: bytes, body: bytes, timeout: float) -> InvokeAnswer:
         """Send and read the answer.

@@ -1,0 +1,59 @@
+"""Whether anything has arrived at an idle connection: asked before each use of it."""
+
+import select
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mme_sdk.runtime.transport.lane import arrivals
+
+
+class Reticent(socket.socket):
+    """A socket of a system that does not tell what its buffers hold."""
+
+    def getsockopt(self, *_: Any) -> Any:
+        raise OSError("no such option")
+
+
+@pytest.fixture(params=[socket.socket, Reticent])
+def pair(request: pytest.FixtureRequest) -> Iterator[tuple[socket.socket, socket.socket]]:
+    with socket.create_server(("127.0.0.1", 0)) as server, request.param(socket.AF_INET, socket.SOCK_STREAM) as ours:
+        ours.connect(server.getsockname())
+        theirs, _ = server.accept()
+        with theirs:
+            yield ours, theirs
+
+
+def wait(sock: socket.socket) -> None:
+    assert select.select([sock], [], [], 10)[0]
+
+
+def test_bytes_are_seen_until_they_are_read(pair):
+    ours, theirs = pair
+    arrived = arrivals(ours)
+    assert not arrived()
+    theirs.sendall(b"1")
+    wait(ours)
+    assert arrived()
+    ours.recv(10)
+    assert not arrived()
+
+
+def test_the_end_is_seen(pair):
+    ours, theirs = pair
+    arrived = arrivals(ours)
+    theirs.close()
+    wait(ours)
+    assert arrived()
+
+
+def test_the_end_is_seen_also_where_it_came_with_the_last_bytes(pair):
+    ours, theirs = pair
+    arrived = arrivals(ours)
+    theirs.sendall(b"bye")
+    theirs.close()
+    assert ours.recv(10) == b"bye"
+    wait(ours)
+    assert arrived()
