@@ -80,6 +80,9 @@ def remove(
         # Somebody may have pointed an alias here since; who does so later sees the tombstone.
         breaks = yield from _breaks(aliases, versions, names)
         _refuse(breaks, force)
+        dead = yield from aliases.tombstones.read()
+        if back := [target for target in contents if target not in dead]:
+            raise ConflictError(f"{', '.join(back)} was registered again meanwhile; nothing was deleted", model=back[0])
     except BaseException as error:
         if not isinstance(error, GeneratorExit):
             yield from quietly(aliases.tombstones.remove(marked))

@@ -8,6 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from mme_sdk.artifacts import check, inspect, is_archive, is_estimator, pack, save
 from mme_sdk.errors import InvalidInputError, StorageError
 from mme_sdk.registry.upload import Package, stamp_of
@@ -87,9 +89,10 @@ def _ready(path: Path, framework: str | None, check_layout: bool) -> Package:
         stamp = stamp_of(file.fileno())
         archive = inspect(file)
         if check_layout:
-            check(archive.paths, framework)
+            framework = check(archive.paths, framework)
         if stamp != stamp_of(file.fileno()) or os.fstat(file.fileno()).st_size != archive.size:
             raise InvalidInputError(f"{path} changed while it was read", hint="register when nobody writes it")
+        archive = attrs.evolve(archive, framework=framework or archive.framework)
         return Package(handle=file.fileno(), archive=archive, close=file.close, stamp=stamp)
     except BaseException:
         file.close()

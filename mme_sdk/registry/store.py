@@ -53,6 +53,8 @@ class ObjectOptions:
     expected_owner: str | None = None
 
     def __attrs_post_init__(self) -> None:
+        for what in ("kms_key", "storage_class", "expected_owner"):
+            _check_header(what, getattr(self, what))
         if self.storage_class in ("GLACIER", "DEEP_ARCHIVE"):
             raise InvalidInputError(f"an endpoint cannot load a model from storage class {self.storage_class}")
         if len(self.tags) > 10:
@@ -320,6 +322,7 @@ class Store:
             "mme-sdk": __version__,
         }
         if archive.framework:
+            _check_header("framework", archive.framework)
             notes["mme-framework"] = archive.framework
         if caller:
             notes["mme-metadata"] = json.dumps(dict(caller), sort_keys=True)  # ASCII, as headers must be
@@ -327,6 +330,12 @@ class Store:
         if size > _METADATA_LIMIT:
             raise InvalidInputError(f"metadata of {size} bytes; S3 allows {_METADATA_LIMIT}", hint="keep a reference")
         return notes
+
+
+def _check_header(what: str, value: Any) -> None:
+    """Refuse what no header can carry."""
+    if value is not None and not (isinstance(value, str) and value and value.isascii() and value.isprintable()):
+        raise InvalidInputError(f"{what} must be printable ASCII text, not {value!r}")
 
 
 def _date(answer: Mapping[str, Any]) -> datetime | None:

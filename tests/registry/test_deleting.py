@@ -93,6 +93,29 @@ def test_an_alias_that_comes_in_the_grace_period_saves_the_version(
     assert len(versions(three)) == 3
 
 
+def test_a_version_registered_again_in_the_grace_period_stays(
+    three: ModelRegistry, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aws = three._aws
+    other = ModelRegistry(aws, three.uri)
+
+    class Clock:
+        def __getattr__(self, name: str) -> Any:
+            import time
+
+            return getattr(time, name)
+
+        def sleep(self, _seconds: float) -> None:
+            other.register("fraud", model(b"1"), "v1")
+
+    monkeypatch.setattr(aws, "clock", Clock())
+    with pytest.raises(ConflictError, match="registered again"):
+        three.delete("fraud", None, grace=1)
+    monkeypatch.undo()
+    assert len(versions(three)) == 3
+    assert {three.resolve(f"fraud/{one}.tar.gz").version for one in ("v1", "v2", "v3")} == {"v1", "v2", "v3"}
+
+
 def test_a_deleted_key_takes_back_only_its_own_bytes(three: ModelRegistry, model: Model) -> None:
     three.delete("fraud", "v1")
     with pytest.raises(ConflictError, match="was deleted, and had other content"):

@@ -276,7 +276,13 @@ def test_options_reach_s3(s3_aws: Aws, s3: Any, bucket_name: str, model: Model) 
         "ExpectedBucketOwner": "123456789012",
         "RequestPayer": "requester",
     }
-    for bad in ({"storage_class": "GLACIER"}, {"tags": {str(number): "x" for number in range(11)}}):
+    for bad in (
+        {"storage_class": "GLACIER"},
+        {"tags": {str(number): "x" for number in range(11)}},
+        {"kms_key": "two\r\nlines"},
+        {"expected_owner": "1\n2"},
+        {"storage_class": ""},
+    ):
         with pytest.raises(InvalidInputError):
             ObjectOptions(**bad)  # type: ignore[arg-type]
 

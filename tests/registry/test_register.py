@@ -85,6 +85,15 @@ def test_an_archive_goes_as_it_is(
     assert len(list(models.list())) == 1
 
 
+def test_what_the_caller_calls_an_archive_is_written_down(models: ModelRegistry, model: Model, tmp_path: Path) -> None:
+    path = tmp_path / "any.tar.gz"
+    with path.open("wb") as file:
+        pack(model(), file, check_layout=False)
+    assert models.register("named", path, "v1", framework="ours", check_layout=False).framework == "ours"
+    with pytest.raises(InvalidInputError, match="framework"):
+        models.register("named", path, "v2", framework="two\r\nlines", check_layout=False)
+
+
 def test_one_file_will_do(models: ModelRegistry, model: Model, s3: Any, bucket_name: str, tmp_path: Path) -> None:
     one = models.register("fraud", str(model() / "model.bin"), "v1")
     extract(io.BytesIO(stored(s3, bucket_name, f"prod/{one.target_model}")), tmp_path / "out")
