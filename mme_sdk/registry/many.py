@@ -63,7 +63,7 @@ def register_many(
     dead = yield from verbs.aliases.tombstones.read()
     meter = _Meter(watcher, len(wanted))
 
-    def one(model: Registration) -> Flow[ModelVersion]:
+    def one(model: Registration, abreast: int = 1) -> Flow[ModelVersion]:
         try:
             return (
                 yield from verbs.register(
@@ -74,6 +74,7 @@ def register_many(
                     metadata=model.metadata,
                     dead=dead,
                     progress=meter.arrived(model.name),
+                    abreast=abreast,
                 )
             )
         finally:
@@ -83,7 +84,9 @@ def register_many(
     order = [at for at, is_large in enumerate(large) if not is_large]
     results: dict[int, Any] = dict(zip(order, (yield Together([one(wanted[at]) for at in order], width)), strict=True))
     order = [at for at, is_large in enumerate(large) if is_large]
-    results |= dict(zip(order, (yield Together([one(wanted[at]) for at in order], _LARGE_WIDTH)), strict=True))
+    abreast = max(min(len(order), _LARGE_WIDTH), 1)
+    flows = [one(wanted[at], abreast) for at in order]
+    results |= dict(zip(order, (yield Together(flows, abreast)), strict=True))
     return _told([model.name for model in wanted], [results[at] for at in range(len(wanted))], "registered")
 
 

@@ -21,7 +21,7 @@ __all__ = ["Package", "create", "stamp_of"]
 
 PART = 16 << 20  # bytes; smaller archives go in one request
 _MOST_PARTS = 10_000
-_WIDTH = 8  # parts at a time
+_WIDTH = 8  # parts at a time, of all models that go side by side: more only wait for each other
 _CHUNK = 1 << 20
 _TRIES = 4
 
@@ -130,7 +130,13 @@ def stamp_of(handle: int) -> tuple[int, int]:
 
 
 def create(
-    store: Store, target: str, package: Package, metadata: Mapping[str, str], progress: Callable[[int], None]
+    store: Store,
+    target: str,
+    package: Package,
+    metadata: Mapping[str, str],
+    progress: Callable[[int], None],
+    *,
+    abreast: int,
 ) -> Flow[StoredObject]:
     """Create the object, unless it is there already with the same content.
 
@@ -140,6 +146,7 @@ def create(
         package: The archive.
         metadata: S3 metadata.
         progress: Told of bytes that have arrived.
+        abreast: How many archives are being created side by side.
 
     Returns:
         What is stored now, by us or by somebody who was faster with the same content.
@@ -156,7 +163,7 @@ def create(
                 return _same(found, package.archive, target)
         try:
             if large:
-                answer = yield from _in_parts(store, target, package, metadata, progress)
+                answer = yield from _in_parts(store, target, package, metadata, progress, max(_WIDTH // abreast, 1))
             else:
                 answer = yield from _at_once(store, target, package, metadata)
                 progress(package.archive.size)
@@ -196,7 +203,12 @@ def _at_once(store: Store, target: str, package: Package, metadata: Mapping[str,
 
 
 def _in_parts(
-    store: Store, target: str, package: Package, metadata: Mapping[str, str], progress: Callable[[int], None]
+    store: Store,
+    target: str,
+    package: Package,
+    metadata: Mapping[str, str],
+    progress: Callable[[int], None],
+    width: int,
 ) -> Flow[dict[str, Any]]:
     key, size = store.keys.key(target), package.archive.size
     part = max(PART, -(-size // _MOST_PARTS))
@@ -219,7 +231,7 @@ def _in_parts(
                 )
                 for number, start in enumerate(starts, 1)
             ],
-            _WIDTH,
+            width,
         )
         yield Do(package.check_unchanged)
         done: dict[str, Any] = yield store.call(

@@ -51,6 +51,7 @@ class Verbs:
         check_layout: bool = True,
         dead: Mapping[str, Any] | None = None,
         progress: Callable[[int], None] = lambda _: None,
+        abreast: int = 1,
     ) -> Flow[ModelVersion]:
         """Pack and create a version.
 
@@ -63,6 +64,7 @@ class Verbs:
             check_layout: Whether it is checked.
             dead: Tombstones, where they were just read.
             progress: Told of bytes that have arrived.
+            abreast: How many large models are registered side by side.
 
         Returns:
             The version.
@@ -78,7 +80,7 @@ class Verbs:
                 dead = yield from self.aliases.tombstones.read()
             target = self.keys.target(name, package.archive.content[:DIGEST] if version is None else version)
             self.refuse_dead(target, package.archive.content, dead)
-            stored = yield from upload.create(self.store, target, package, notes, progress)
+            stored = yield from upload.create(self.store, target, package, notes, progress, abreast=abreast)
         finally:
             package.close()
         if target in dead:
