@@ -59,7 +59,7 @@ class RetryPolicy:
             first attempts always are made.
         breaker_rest: See `breaker_faults`.
         hedge: Share of idempotent calls of loaded models that may be sent a second time, where the answer takes longer
-            than 95 of 100 do; the first good answer counts. 0 is never; 0.02 cuts the tail at little cost.
+            than 95 of 100 do; the first good answer counts. 0 is never.
 
     Example:
         >>> RetryPolicy(fault_attempts=1).throttle_cap

@@ -31,6 +31,7 @@ from mme_sdk.registry import (
     Registration,
     copying,
     many,
+    store,
     upload,
 )
 
@@ -285,6 +286,27 @@ def test_options_reach_s3(s3_aws: Aws, s3: Any, bucket_name: str, model: Model) 
     ):
         with pytest.raises(InvalidInputError):
             ObjectOptions(**bad)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("count", "width"), [(1, 8), (2, 4), (5, 2)])
+def test_parts_in_flight_are_bounded_over_all_models(
+    models: ModelRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int, width: int
+) -> None:
+    widths: list[int] = []
+
+    def noted(flows: list[Any], wide: int) -> Any:
+        widths.append(wide)
+        return (yield from store.collected(flows, wide))
+
+    monkeypatch.setattr(upload, "collected", noted)
+    for module in (upload, many):
+        monkeypatch.setattr(module, "PART", 5 << 20)  # the least that S3 takes
+    for number in range(count):
+        (tmp_path / f"large-{number}").mkdir()
+        (tmp_path / f"large-{number}" / "model.bin").write_bytes(os.urandom(6_000_000))
+    done = models.register_many({path.name: path for path in sorted(tmp_path.iterdir())})
+    assert len(done) == count
+    assert widths == [width] * count
 
 
 def test_awaited(s3_aws: Aws, s3: Any, bucket_name: str, build: Path) -> None:

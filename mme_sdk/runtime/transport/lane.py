@@ -176,7 +176,7 @@ def arrivals(sock: socket.socket) -> Callable[[], bool]:
     """A function that tells at once whether something has arrived at a socket, the end included.
 
     Linux can tell what the buffers hold and whether the other side is still there without letting go of the GIL, as
-    `poll` does: with 64 threads, to get it back costs more than all else of a warm call.
+    `poll` does: with 64 threads, getting it back is an eighth of what a warm call costs.
     """
     readable, ask = poller(sock.fileno()), sock.getsockopt
     calm = (bytes(4), b"\x01")  # nothing to be read, and the state ESTABLISHED
