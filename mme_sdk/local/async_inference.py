@@ -17,6 +17,7 @@ __all__ = ["AsyncInference"]
 
 _log = logging.getLogger(__name__)
 _PREFIX = "x-amzn-sagemaker-"
+_LARGEST_INLINE = 128_000  # AWS's limit for a body in the request
 _LARGEST = 1 << 30  # AWS's limit for an input object
 
 
@@ -62,11 +63,19 @@ class AsyncInference:
             place = None if source is None else S3Uri.parse(source)
         except InvalidInputError as error:
             raise ApiError("ValidationError", f"InputLocation: {error.message}") from error
-        if place is None and not body:
-            raise ApiError("ValidationError", "InputLocation or Body is needed.")
+        if (place is None) == (not body):
+            raise ApiError("ValidationError", "Exactly one of InputLocation and Body is needed.")
+        if len(body) > _LARGEST_INLINE:
+            text = f"Body has {len(body)} bytes; the limit is {_LARGEST_INLINE}. Use InputLocation."
+            raise ApiError("ValidationError", text)
+        queued = _seconds(headers, "RequestTTLSeconds", 21_600)
+        running = _seconds(headers, "InvocationTimeoutSeconds", 900)
         name = headers.get(f"{_PREFIX}inference-id") or str(uuid.uuid4())
         where = config["OutputConfig"]
-        answer = {"InferenceId": name, "OutputLocation": f"{where['S3OutputPath'].rstrip('/')}/{uuid.uuid4()}.out"}
+        extension = headers.get(f"{_PREFIX}s3outputpathextension", "")
+        filename = headers.get(f"{_PREFIX}filename", f"{uuid.uuid4()}.out")
+        path = "/".join(filter(None, (where["S3OutputPath"].rstrip("/"), extension.strip("/"))))
+        answer = {"InferenceId": name, "OutputLocation": f"{path}/{filename}"}
         if failures := where.get("S3FailurePath"):
             answer["FailureLocation"] = f"{failures.rstrip('/')}/{uuid.uuid4()}-error.out"
         if self._s3 is None:
@@ -76,7 +85,8 @@ class AsyncInference:
         asked["accept"] = headers.get(f"{_PREFIX}accept", "*/*")
         width = config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", 4) * instances
         task = asyncio.get_running_loop().create_task(
-            self._work(self._gate(endpoint, width), endpoint, place, body, asked, answer), name=f"async {endpoint}"
+            self._work(self._gate(endpoint, width), endpoint, place, body, asked, answer, queued, running),
+            name=f"async {endpoint}",
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -104,9 +114,15 @@ class AsyncInference:
         body: bytes,
         headers: Mapping[str, str],
         answer: Mapping[str, str],
+        queued: float,
+        running: float,
     ) -> None:
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
         async with gate:
             try:
+                if loop.time() - asked > queued:
+                    raise TimeoutError(f"The request waited longer than RequestTTLSeconds ({queued:g}).")
                 payload = body if place is None else await asyncio.to_thread(self._read, place)
                 invocation = Invocation(
                     endpoint=endpoint,
@@ -115,7 +131,12 @@ class AsyncInference:
                     request_id=answer["InferenceId"],
                     max_payload=_LARGEST,
                 )
-                said = await self._hosting.invoke(invocation)
+                try:
+                    async with asyncio.timeout(running):
+                        said = await self._hosting.invoke(invocation)
+                except TimeoutError:
+                    text = f"The model took longer than InvocationTimeoutSeconds ({running:g})."
+                    raise TimeoutError(text) from None
                 status, content = said.status, said.body
                 kind = said.headers.get("Content-Type", "application/octet-stream")
                 if said.drop:
@@ -137,3 +158,10 @@ class AsyncInference:
 
     def _write(self, place: S3Uri, content: bytes, kind: str) -> None:
         self._s3.put_object(Bucket=place.bucket, Key=place.key, Body=content, ContentType=kind)
+
+
+def _seconds(headers: Mapping[str, str], member: str, default: int) -> float:
+    text = headers.get(f"{_PREFIX}{member.lower()}", str(default))
+    if not text.isdecimal():
+        raise ApiError("ValidationError", f"{member} must be a whole number of seconds, not {text!r}.")
+    return float(text)

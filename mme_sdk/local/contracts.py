@@ -103,6 +103,7 @@ class VariantPlan:
         download_timeout: ModelDataDownloadTimeoutInSeconds.
         startup_timeout: ContainerStartupHealthCheckTimeoutInSeconds.
         volume_gb: VolumeSizeInGB.
+        random_routing: Whether a single-model variant takes a random instance, not the one with the fewest requests.
     """
 
     name: str
@@ -114,6 +115,7 @@ class VariantPlan:
     download_timeout: float | None = None
     startup_timeout: float | None = None
     volume_gb: int | None = None
+    random_routing: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -18,6 +18,7 @@ from mme_sdk.local.backdoor import Backdoor
 from mme_sdk.local.control import Service
 from mme_sdk.local.dataplane import DataPlane, Dropped
 from mme_sdk.local.faults import Fault, Faults
+from mme_sdk.local.fields import refuse_unsupported
 from mme_sdk.local.protocols import protocol_of
 from mme_sdk.local.requests import RequestLog
 from mme_sdk.local.signing import SignatureCheck
@@ -152,6 +153,7 @@ class Server:
             )
         operation = model.operation_model(name)
         params = spoken.parse(operation)
+        refuse_unsupported(service.service, operation.input_shape, params)
         endpoint = params.get("EndpointName")
         self._before(name, endpoint=endpoint)
         result = run(params)

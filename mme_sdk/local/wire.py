@@ -53,10 +53,10 @@ def checked(operation: Any, raw: Any) -> dict[str, Any]:
         raw: What was decoded from JSON or CBOR.
 
     Returns:
-        The parameters; timestamps are datetimes, blobs bytes; members that the model does not know are left out.
+        The parameters; timestamps are datetimes, blobs bytes.
 
     Raises:
-        ApiError: Of another type, or against a constraint of the model.
+        ApiError: Of another type, unknown to the model, or against a constraint of the model.
     """
     shape = operation.input_shape
     params: dict[str, Any] = _from_json(shape, raw, "") if shape is not None else {}
@@ -68,6 +68,10 @@ def _from_json(shape: Any, raw: Any, path: str) -> Any:
     kind = shape.type_name
     if kind == "structure":
         _expect(isinstance(raw, dict), path, "a structure", raw)
+        unknown = [name for name in raw if name not in shape.members and raw[name] is not None]
+        if unknown:
+            where = ", ".join(f"{path}.{name}" if path else str(name) for name in unknown[:5])
+            raise ApiError("ValidationException", f"The embedded SageMaker does not know {where} of {shape.name}.")
         return {
             name: _from_json(member, raw[name], f"{path}.{name}" if path else name)
             for name, member in shape.members.items()

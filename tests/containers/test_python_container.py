@@ -293,3 +293,42 @@ def test_nothing_survives_the_container(tmp_path: Path, how: str) -> None:
         __import__("select").select([], [], [], 0.01)
     else:
         pytest.fail("the model's process is still there")
+
+
+ANSWER = (
+    "def model_fn(d): return {0!r}\ndef input_fn(body, kind): return body\ndef predict_fn(data, model): return model\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("env", "answer"),
+    [
+        ({}, "inference"),
+        ({"SAGEMAKER_PROGRAM": "serve.py"}, "serve"),
+        ({"SAGEMAKER_PROGRAM": "serve"}, "serve"),
+        ({"SAGEMAKER_PROGRAM": "nested/deep.py"}, "deep"),
+        ({"SAGEMAKER_PROGRAM": "top.py"}, "top"),
+        ({"SAGEMAKER_PROGRAM": "serve.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code"}, "serve"),
+        ({"SAGEMAKER_PROGRAM": "serve.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/other"}, "other"),
+        ({"SAGEMAKER_PROGRAM": "top.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model"}, "top"),
+        ({"SAGEMAKER_PROGRAM": "nowhere.py"}, "SAGEMAKER_PROGRAM=nowhere.py: there is no such file"),
+        ({"SAGEMAKER_SUBMIT_DIRECTORY": "/no/such"}, "SAGEMAKER_SUBMIT_DIRECTORY=/no/such: there is no such directory"),
+        ({"SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/no"}, "SAGEMAKER_SUBMIT_DIRECTORY=/opt/ml/model/no"),
+    ],
+)
+def test_the_environment_names_the_script_or_the_load_fails_by_name(
+    tmp_path: Path, env: dict[str, str], answer: str
+) -> None:
+    model = script(tmp_path / "model", ANSWER.format("inference"), **{"top.py": ANSWER.format("top")})
+    for place, name in {"code/serve.py": "serve", "code/nested/deep.py": "deep", "other/serve.py": "other"}.items():
+        (model / place).parent.mkdir(parents=True, exist_ok=True)
+        (model / place).write_text(ANSWER.format(name))
+    with running("--preload", "", env={**os.environ, **env}) as container:
+        status, said = container.healthy().load("m", model)
+        if "=" in answer:
+            assert status == 500
+            assert answer in said["message"]
+            assert container.models() == []
+        else:
+            assert status == 200, said
+            assert container.invoke("m", [1], accept="text/plain")[1].decode().strip('"') == answer

@@ -27,6 +27,7 @@ class FakeHosting:
         self.log: list[tuple] = []
         self._go_on = threading.Event()
         self._go_on.set()
+        self._silent = False
 
     @contextmanager
     def held(self):
@@ -36,6 +37,15 @@ class FakeHosting:
             yield
         finally:
             self._go_on.set()
+
+    @contextmanager
+    def silent(self):
+        """Invocations are not answered before their caller gives up."""
+        self._silent = True
+        try:
+            yield
+        finally:
+            self._silent = False
 
     async def _wait(self) -> None:
         while not self._go_on.is_set():
@@ -65,6 +75,8 @@ class FakeHosting:
         self.running.pop(endpoint, None)
 
     async def invoke(self, invocation: Invocation) -> InvocationAnswer:
+        if self._silent:
+            await asyncio.Event().wait()
         if invocation.endpoint not in self.running:
             text = f"Endpoint {invocation.endpoint} of account 123456789012 not found."
             return InvocationAnswer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import threading
 
@@ -64,6 +65,33 @@ def test_an_asynchronous_answer_appears_in_s3(plane, sm, runtime, s3, name):
     assert b"NoSuchKey" in wait_for(s3, answer["FailureLocation"])["Body"].read()
     with pytest.raises(ClientError, match="not an S3 address"):
         runtime.invoke_endpoint_async(EndpointName=name, InputLocation="https://x")
+
+
+def test_the_place_and_the_limits_of_an_asynchronous_answer_are_honoured(plane, sm, runtime, s3, name):
+    s3.create_bucket(Bucket=name)
+    make_model(sm, name, Mode="SingleModel")
+    variant = {"VariantName": "A", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    output = {"S3OutputPath": f"s3://{name}/out/", "S3FailurePath": f"s3://{name}/failed"}
+    sm.create_endpoint_config(
+        EndpointConfigName=name, ProductionVariants=[variant], AsyncInferenceConfig={"OutputConfig": output}
+    )
+    sm.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    settle(sm, name)
+    ask = functools.partial(runtime.invoke_endpoint_async, EndpointName=name)
+    answer = ask(Body=b"inline", S3OutputPathExtension="a/b", Filename="answer.json")
+    assert answer["OutputLocation"] == f"s3://{name}/out/a/b/answer.json"
+    assert wait_for(s3, answer["OutputLocation"])["Body"].read() == b"inline"
+    with plane.hosting.silent():
+        answer = ask(Body=b"x", InvocationTimeoutSeconds=1)
+        read = wait_for(s3, answer["FailureLocation"])["Body"].read()
+    assert b"longer than InvocationTimeoutSeconds (1)" in read
+    for wrong, text in (
+        ({"Body": b"x", "InputLocation": f"s3://{name}/in"}, "Exactly one of InputLocation and Body"),
+        ({}, "Exactly one of InputLocation and Body"),
+        ({"Body": bytes(128_001)}, "Body has 128001 bytes; the limit is 128000"),
+    ):
+        with pytest.raises(ClientError, match=text):
+            ask(**wrong)
 
 
 def wait_for(s3, uri: str):

@@ -178,6 +178,9 @@ def test_a_step_policy_acts_on_the_alarm_that_names_it(world):
     assert world.count == 3  # the default cooldown is five minutes
     world.minutes(5, per_instance=190.0)
     assert world.count == 6
+    world.cloudwatch.put_alarm(**world.store.get("alarm", "busy") | {"ActionsEnabled": False})
+    world.minutes(6, per_instance=190.0)
+    assert world.count == 6
 
 
 def test_a_scheduled_action_moves_the_bounds_and_the_count_with_them(world):

@@ -96,9 +96,11 @@ def test_a_body_that_is_not_what_the_model_says_is_refused(body):
     assert caught.value.code == "SerializationException"
 
 
-def test_members_that_the_model_does_not_know_are_left_out_as_aws_does():
+def test_a_member_that_the_model_does_not_know_is_refused_by_name_since_aws_may_know_it():
     operation = service_model("sagemaker").operation_model("DescribeEndpoint")
-    assert parse_json(operation, b'{"EndpointName": "a", "Tomorrow": 1}') == {"EndpointName": "a"}
+    with pytest.raises(ApiError, match="does not know Tomorrow of DescribeEndpointInput"):
+        parse_json(operation, b'{"EndpointName": "a", "Tomorrow": 1}')
+    assert parse_json(operation, b'{"EndpointName": "a", "Tomorrow": null}') == {"EndpointName": "a"}
     with pytest.raises(ApiError, match="Value null at 'endpointName' failed to satisfy constraint: Member must not"):
         parse_json(operation, b"{}")
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+import tarfile
 from collections import Counter
 from collections.abc import Callable
 
@@ -16,6 +18,16 @@ from mme_sdk.local.contracts import ContainerPlan, Deployment, HostingError
 from .harness import BARE, ECHO, Bench, error
 
 Hosted = Callable[..., None]
+
+
+def archive(files: dict[str, bytes]) -> bytes:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    return packed.getvalue()
 
 
 def _single(bench: Bench, key: str) -> dict[str, str]:
@@ -247,5 +259,20 @@ def test_removing_an_endpoint_ends_its_processes(hosted: Hosted) -> None:
             __import__("os").kill(pid, 0)
         await bench.hosting.remove("e")
         assert json.loads((await bench.invoke("a")).body)["Message"].endswith("not found.")
+
+    hosted(scenario)
+
+
+def test_the_script_comes_from_an_archive_in_s3_where_the_environment_says_so(hosted: Hosted) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.put("weights.tar.gz", archive({"weights.json": b"3"}))
+        code = b"def model_fn(d): return open(d + '/weights.json').read()\ndef predict_fn(data, model): return model\n"
+        await bench.put("code.tar.gz", archive({"serve.py": code}))
+        where = {"SAGEMAKER_PROGRAM": "serve.py", "SAGEMAKER_SUBMIT_DIRECTORY": f"s3://{bench.bucket}/code.tar.gz"}
+        await bench.deploy(**_single(bench, "weights.tar.gz"), environment=where)
+        assert json.loads((await bench.invoke(None, "[1]", content_type="application/json")).body) == 3
+        absent = where | {"SAGEMAKER_SUBMIT_DIRECTORY": f"s3://{bench.bucket}/absent.tar.gz"}
+        with pytest.raises(HostingError, match=r'from URL: "s3://[^"]+/absent\.tar\.gz"'):
+            await bench.deploy(**_single(bench, "weights.tar.gz"), environment=absent)
 
     hosted(scenario)

@@ -51,9 +51,12 @@ class CloudWatch:
             "GetMetricData": self._get_metric_data,
             "GetMetricStatistics": self._get_metric_statistics,
             "ListMetrics": self._list_metrics,
+            "ListTagsForResource": self._list_tags,
             "PutMetricAlarm": self._put_metric_alarm,
             "PutMetricData": self._put_metric_data,
             "SetAlarmState": self._set_alarm_state,
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
         }
 
     def ringing(self, names: Sequence[str]) -> list[str]:
@@ -75,7 +78,7 @@ class CloudWatch:
     def put_alarm(self, **alarm: Any) -> str:
         """Make or replace an alarm; answers its ARN."""
         name, now = alarm["AlarmName"], self._now()
-        arn = f"arn:aws:cloudwatch:{self._account.region}:{self._account.account_id}:alarm:{name}"
+        arn = self._arn(name)
         kept = self._store.get("alarm", name) or {"StateValue": "INSUFFICIENT_DATA", "StateUpdatedTimestamp": now}
         state = {key: kept[key] for key in ("StateValue", "StateUpdatedTimestamp")}
         made = {"AlarmArn": arn, "AlarmConfigurationUpdatedTimestamp": now, "ActionsEnabled": True}
@@ -85,21 +88,23 @@ class CloudWatch:
     def delete_alarm(self, name: str) -> None:
         """Remove an alarm; absent is fine."""
         self._store.delete("alarm", name)
+        self._store.delete("tags", self._arn(name))
 
     def _state_of(self, alarm: Mapping[str, Any]) -> tuple[str, float | None]:
         scale = self._minute / 60
         period, count = alarm["Period"] * scale, alarm["EvaluationPeriods"]
         newest = math.floor(self._now().timestamp() / period) * period  # the span that is still filling does not count
-        points = dict(
-            self._metrics.query(
-                alarm["Namespace"],
-                alarm["MetricName"],
-                dimensions_of(alarm.get("Dimensions", [])),
-                newest - count * period,
-                newest,
-                period,
-            )
-        )
+        points: dict[float, Point] = {}
+        for at, point, _ in self._metrics.query(
+            alarm["Namespace"],
+            alarm["MetricName"],
+            dimensions_of(alarm.get("Dimensions", [])),
+            newest - count * period,
+            newest,
+            period,
+            alarm.get("Unit"),
+        ):
+            points.setdefault(at, Point()).merge(point)
         found = list(points.values())[-count:]
         statistic = alarm.get("ExtendedStatistic") or alarm["Statistic"]
         values = [value for point in found if (value := point.statistic(statistic)) is not None]
@@ -117,12 +122,10 @@ class CloudWatch:
         needed = alarm.get("DatapointsToAlarm", count)
         return ("ALARM" if breaches >= needed else "OK"), values[-1] if values else None
 
-    def _change(self, name: str, alarm: dict[str, Any], state: str, reason: str) -> None:
-        self._store.put(
-            "alarm",
-            name,
-            alarm | {"StateValue": state, "StateReason": reason, "StateUpdatedTimestamp": self._now()},
-        )
+    def _change(self, name: str, alarm: dict[str, Any], state: str, reason: str, data: str | None = None) -> None:
+        changes = {"StateValue": state, "StateReason": reason, "StateUpdatedTimestamp": self._now()}
+        kept = {key: value for key, value in alarm.items() if key != "StateReasonData"}
+        self._store.put("alarm", name, kept | changes | ({} if data is None else {"StateReasonData": data}))
 
     def _put_metric_data(self, params: dict[str, Any]) -> dict[str, Any]:
         if params["Namespace"].startswith("AWS/"):
@@ -157,8 +160,8 @@ class CloudWatch:
         metric = (params["Namespace"], params["MetricName"], dimensions_of(params.get("Dimensions", [])))
         start, end = params["StartTime"].timestamp(), params["EndTime"].timestamp()
         points = []
-        for at, point in self._metrics.query(*metric, start, end, params["Period"]):
-            shown: dict[str, Any] = {"Timestamp": datetime.fromtimestamp(at, UTC), "Unit": self._metrics.unit(*metric)}
+        for at, point, unit in self._metrics.query(*metric, start, end, params["Period"], params.get("Unit")):
+            shown: dict[str, Any] = {"Timestamp": datetime.fromtimestamp(at, UTC), "Unit": unit}
             shown |= {name: _statistic(point, name) for name in params.get("Statistics", [])}
             if extended := params.get("ExtendedStatistics"):
                 shown["ExtendedStatistics"] = {name: _statistic(point, name) for name in extended}
@@ -171,12 +174,11 @@ class CloudWatch:
         rows: list[tuple[dict[str, Any], datetime, float]] = []
         for query in params["MetricDataQueries"]:
             if "MetricStat" not in query:
-                text = "Expressions in GetMetricData are not supported by the embedded SageMaker; ask for a MetricStat."
-                raise ApiError("ValidationError", text)
+                raise ApiError("ValidationError", "A metric data query needs a MetricStat.")
             stat = query["MetricStat"]
             metric = stat["Metric"]
             key = (metric["Namespace"], metric["MetricName"], dimensions_of(metric.get("Dimensions", [])))
-            points = list(self._metrics.query(*key, start, end, stat["Period"]))
+            points = list(self._metrics.query(*key, start, end, stat["Period"], stat.get("Unit")))
             if params.get("ScanBy", "TimestampDescending") == "TimestampDescending":
                 points.reverse()
             if not query.get("ReturnData", True):
@@ -184,7 +186,7 @@ class CloudWatch:
             label = query.get("Label", metric["MetricName"])
             result = {"Id": query["Id"], "Label": label, "Timestamps": [], "Values": [], "StatusCode": "Complete"}
             results.append(result)
-            rows += [(result, datetime.fromtimestamp(at, UTC), _statistic(p, stat["Stat"])) for at, p in points]
+            rows += [(result, datetime.fromtimestamp(at, UTC), _statistic(p, stat["Stat"])) for at, p, _ in points]
         first = _offset(params.get("NextToken"))
         last = first + params.get("MaxDatapoints", 100_800)
         for result, at, value in rows[first:last]:
@@ -198,7 +200,7 @@ class CloudWatch:
         return answer
 
     def _put_metric_alarm(self, params: dict[str, Any]) -> dict[str, Any]:
-        params.pop("Tags", None)
+        tags = {tag["Key"]: tag["Value"] for tag in params.pop("Tags", [])}
         if "MetricName" not in params or "Namespace" not in params or "Period" not in params:
             text = "Only alarms on one metric are supported by the embedded SageMaker."
             raise ApiError("ValidationError", text)
@@ -206,15 +208,42 @@ class CloudWatch:
             raise ApiError("ValidationError", "An alarm needs a Statistic or an ExtendedStatistic.")
         if params["ComparisonOperator"] not in _BREACHES or "Threshold" not in params:
             raise ApiError("ValidationError", "Anomaly detection is not supported by the embedded SageMaker.")
-        self.put_alarm(**params)
+        known = self._store.get("alarm", params["AlarmName"]) is not None
+        arn = self.put_alarm(**params)
+        if tags and not known:  # PutMetricAlarm does not change the tags of an alarm that exists
+            self._store.put("tags", arn, tags)
+        return {}
+
+    def _arn(self, name: str) -> str:
+        return f"arn:aws:cloudwatch:{self._account.region}:{self._account.account_id}:alarm:{name}"
+
+    def _tags_of(self, arn: str) -> dict[str, Any]:
+        if all(arn != self._arn(name) for name, _ in self._store.all("alarm")):
+            raise ApiError("ResourceNotFoundException", f"There is no alarm {arn!r}.", status=404)
+        return self._store.get("tags", arn) or {}
+
+    def _list_tags(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {"Tags": [{"Key": key, "Value": value} for key, value in self._tags_of(params["ResourceARN"]).items()]}
+
+    def _tag(self, params: dict[str, Any]) -> dict[str, Any]:
+        tags = self._tags_of(params["ResourceARN"]) | {tag["Key"]: tag["Value"] for tag in params["Tags"]}
+        self._store.put("tags", params["ResourceARN"], tags)
+        return {}
+
+    def _untag(self, params: dict[str, Any]) -> dict[str, Any]:
+        kept = {k: v for k, v in self._tags_of(params["ResourceARN"]).items() if k not in params["TagKeys"]}
+        self._store.put("tags", params["ResourceARN"], kept)
         return {}
 
     def _describe_alarms(self, params: dict[str, Any]) -> dict[str, Any]:
         names, prefix = params.get("AlarmNames"), params.get("AlarmNamePrefix", "")
+        action = params.get("ActionPrefix", "")
         found = [
             alarm
             for name, alarm in self._store.all("alarm")
-            if (names is None or name in names)
+            if "MetricAlarm" in params.get("AlarmTypes", ["MetricAlarm"])
+            and (not action or any(one.startswith(action) for one in _actions(alarm)))
+            and (names is None or name in names)
             and name.startswith(prefix)
             and params.get("StateValue") in (None, alarm["StateValue"])
         ]
@@ -232,8 +261,13 @@ class CloudWatch:
         alarm = self._store.get("alarm", params["AlarmName"])
         if alarm is None:
             raise ApiError("ResourceNotFound", f"There is no alarm {params['AlarmName']!r}.", status=404)
-        self._change(params["AlarmName"], alarm, params["StateValue"], params["StateReason"])
+        reason, data = params["StateReason"], params.get("StateReasonData")
+        self._change(params["AlarmName"], alarm, params["StateValue"], reason, data)
         return {}
+
+
+def _actions(alarm: Mapping[str, Any]) -> list[str]:
+    return [one for kind in ("OKActions", "AlarmActions", "InsufficientDataActions") for one in alarm.get(kind, [])]
 
 
 def _measured(datum: Mapping[str, Any]) -> Point:

@@ -93,8 +93,7 @@ class Metrics:
 
     def __init__(self, resolution: float = 60.0) -> None:
         self.resolution = resolution
-        self._series: dict[tuple[str, str, Dimensions], dict[int, Point]] = {}
-        self._units: dict[tuple[str, str, Dimensions], str] = {}
+        self._series: dict[tuple[str, str, Dimensions], dict[str, dict[int, Point]]] = {}  # by metric, unit and span
 
     def put(
         self,
@@ -113,11 +112,9 @@ class Metrics:
             dimensions: Sorted.
             at: Seconds since the epoch.
             measured: Values.
-            unit: Unit.
+            unit: Unit; values of different units are never merged.
         """
-        key = (namespace, name, dimensions)
-        series = self._series.setdefault(key, {})
-        self._units.setdefault(key, unit)
+        series = self._series.setdefault((namespace, name, dimensions), {}).setdefault(unit, {})
         span = _span(at, self.resolution)
         point = series.get(span)
         if point is None:
@@ -127,9 +124,16 @@ class Metrics:
         point.merge(measured)
 
     def query(
-        self, namespace: str, name: str, dimensions: Dimensions, start: float, end: float, period: float
-    ) -> Iterator[tuple[float, Point]]:
-        """Points of a metric, oldest first.
+        self,
+        namespace: str,
+        name: str,
+        dimensions: Dimensions,
+        start: float,
+        end: float,
+        period: float,
+        unit: str | None = None,
+    ) -> Iterator[tuple[float, Point, str]]:
+        """Points of a metric, oldest first; a point for each unit.
 
         Args:
             namespace: Such as `AWS/SageMaker`.
@@ -138,22 +142,19 @@ class Metrics:
             start: Seconds since the epoch, inclusive.
             end: Seconds since the epoch, exclusive.
             period: Seconds that a point spans.
+            unit: Only values of this unit; every unit where None.
 
         Yields:
-            Start of the span, and what was measured in it.
+            Start of the span, what was measured in it, and the unit.
         """
-        series = self._series.get((namespace, name, dimensions), {})
-        merged: dict[int, Point] = {}
-        for span in sorted(series):
-            at = round(span * self.resolution, 6)
-            if start - self.resolution < at < end:
-                merged.setdefault(_span(at, period), Point()).merge(series[span])
-        for index, point in merged.items():
-            yield round(index * period, 6), point
-
-    def unit(self, namespace: str, name: str, dimensions: Dimensions) -> str:
-        """The unit that a metric was first put with."""
-        return self._units.get((namespace, name, dimensions), "None")
+        merged: dict[tuple[int, str], Point] = {}
+        for one, series in self._series.get((namespace, name, dimensions), {}).items():
+            for span, point in series.items():
+                at = round(span * self.resolution, 6)
+                if unit in (None, one) and start - self.resolution < at < end:
+                    merged.setdefault((_span(at, period), one), Point()).merge(point)
+        for (index, one), point in sorted(merged.items(), key=lambda item: item[0]):
+            yield round(index * period, 6), point, one
 
     def known(self) -> list[tuple[str, str, Dimensions]]:
         """Namespace, name and dimensions of every metric."""

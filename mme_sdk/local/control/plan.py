@@ -33,22 +33,30 @@ def deployment(
                 name=variant["VariantName"],
                 model_name=variant["ModelName"],
                 containers=tuple(_container(one) for one in containers_of(models[variant["ModelName"]])),
-                instance_type=variant.get("InstanceType", "ml.serverless"),
+                instance_type=_instance_type(variant),
                 instance_count=sizes[variant["VariantName"]]["DesiredInstanceCount"],
                 weight=sizes[variant["VariantName"]]["DesiredWeight"],
                 download_timeout=variant.get("ModelDataDownloadTimeoutInSeconds"),
                 startup_timeout=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
                 volume_gb=variant.get("VolumeSizeInGB"),
+                random_routing=variant.get("RoutingConfig", {}).get("RoutingStrategy") == "RANDOM",
             )
             for variant in config["ProductionVariants"]
         ),
     )
 
 
+def _instance_type(variant: Mapping[str, Any]) -> str:
+    """The instance type that runs; this host always has the first choice of the pools."""
+    if pools := variant.get("InstancePools"):
+        return str(min(pools, key=lambda pool: pool.get("Priority", 1))["InstanceType"])
+    return str(variant.get("InstanceType", "ml.serverless"))
+
+
 def _container(container: Mapping[str, Any]) -> ContainerPlan:
     source = container.get("ModelDataSource", {}).get("S3DataSource", {})
     return ContainerPlan(
-        image=container.get("Image", container.get("ModelPackageName", "")),
+        image=container["Image"],
         mode=container["Mode"],
         model_data_url=container.get("ModelDataUrl", source.get("S3Uri")),
         environment=container.get("Environment", {}),

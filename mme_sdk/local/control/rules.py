@@ -37,9 +37,11 @@ def check_model(params: Mapping[str, Any], multi_model: Callable[[str], bool]) -
     if not containers:
         _refuse("You must specify a PrimaryContainer or a list of Containers.")
     for container in containers:
-        if "Image" not in container and "ModelPackageName" not in container:
+        if "Image" not in container:
             _refuse("Container must specify an Image or a ModelPackageName.")
         multi = container.get("Mode") == "MultiModel"
+        if "ModelDataUrl" in container and "ModelDataSource" in container:
+            _refuse("Container must specify either a ModelDataUrl or a ModelDataSource, not both.")
         if multi and "ModelDataUrl" not in container:
             _refuse("ModelDataUrl must be specified for a container in MultiModel mode.")
         if multi and "ModelDataSource" in container:
@@ -73,12 +75,15 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
         where = f"production variant {variant['VariantName']}"
         serverless = "ServerlessConfig" in variant
         multi = any(c.get("Mode") == "MultiModel" for c in containers_of(models[variant["ModelName"]]))
-        if not serverless and "InstanceType" not in variant:
+        if "InstanceType" in variant and "InstancePools" in variant:
+            _refuse(f"InstanceType and InstancePools cannot be combined for {where}.")
+        if not serverless and "InstanceType" not in variant and not variant.get("InstancePools"):
             _refuse(f"InstanceType must be specified for {where}.")
-        if not serverless and variant.get("InitialInstanceCount", 0) < 1 and "ManagedInstanceScaling" not in variant:
+        if not serverless and variant.get("InitialInstanceCount", 0) < 1:
             _refuse(f"InitialInstanceCount must be at least 1 for {where}.")
-        if serverless and ("InstanceType" in variant or "InitialInstanceCount" in variant):
-            _refuse(f"ServerlessConfig cannot be combined with InstanceType or InitialInstanceCount for {where}.")
+        if serverless and variant.keys() & {"InstanceType", "InstancePools", "InitialInstanceCount"}:
+            text = "ServerlessConfig cannot be combined with InstanceType, InstancePools or InitialInstanceCount"
+            _refuse(f"{text} for {where}.")
         if multi and serverless:
             _refuse(f"Multi-model mode is not supported with serverless inference ({where}).")
         if multi and "AsyncInferenceConfig" in params:

@@ -125,7 +125,8 @@ class Scaler:
         if target is None or count is None:
             return
         for name, alarm in self._store.all("alarm"):
-            if alarm["StateValue"] != "ALARM" or policy["PolicyARN"] not in alarm.get("AlarmActions", []):
+            acts = alarm["ActionsEnabled"] and policy["PolicyARN"] in alarm.get("AlarmActions", [])
+            if not acts or alarm["StateValue"] != "ALARM":
                 continue
             value = self._cloudwatch.latest(alarm)
             if value is None:

@@ -13,6 +13,7 @@ from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.autoscaling import AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
 from mme_sdk.local.control.endpoints import Endpoints
+from mme_sdk.local.control.kms import Kms
 from mme_sdk.local.control.metrics import Metrics
 from mme_sdk.local.control.resources import Resources
 from mme_sdk.local.control.scaler import Scaler
@@ -66,7 +67,7 @@ class _SageMaker:
 
 
 class ControlPlane:
-    """SageMaker, CloudWatch, Application Auto Scaling and STS over one store.
+    """SageMaker, CloudWatch, Application Auto Scaling, KMS and STS over one store.
 
     Args:
         store: What they remember.
@@ -105,6 +106,7 @@ class ControlPlane:
             _SageMaker(resources, self.endpoints),
             cloudwatch,
             autoscaling,
+            Kms(store, account),
             Sts(account),
         )
         self._minute = settings.minute

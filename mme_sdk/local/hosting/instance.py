@@ -18,6 +18,7 @@ from mme_sdk.local.hosting.shared import Shared
 __all__ = ["Instance", "Sizes"]
 
 _DYING = 1.0  # seconds
+_CODE = "SAGEMAKER_SUBMIT_DIRECTORY"  # where the model's script is: an archive in S3, or a directory
 TIMED_OUT = (
     "Your invocation timed out while waiting for a response from container {name}. Review the latency metrics for each "
     "container in Amazon CloudWatch, resolve the issue, and try again."
@@ -116,12 +117,18 @@ class Instance:
             await self._fetch(plan, number, model_dir)
         elif single:
             model_dir.mkdir(parents=True, exist_ok=True)
+        environment = dict(plan.environment)
+        code = environment.get(_CODE, "")
+        if code.startswith("s3://"):
+            code_dir = self.folder / f"code-{number}" / "code"
+            await self._fetch(attrs.evolve(plan, model_data_url=code), number, code_dir)
+            environment[_CODE] = str(code_dir)
         command = self._shared.command(plan.image)
         role = "primary container" if len(self._plan.containers) == 1 else f"container {plan.hostname or number + 1}"
         settings = self._shared.settings
         spec = ContainerSpec(
             command=command,
-            environment=plan.environment,
+            environment=environment,
             model_dir=model_dir if single else None,
             work_dir=self.folder / f"work-{number}",
             log=self._log,

@@ -20,7 +20,7 @@ __all__ = ["SingleModelVariant"]
 
 
 class SingleModelVariant(Variant):
-    """Requests go to the instance with the fewest outstanding."""
+    """Requests go to the instance with the fewest outstanding, or to a random one where the plan says so."""
 
     def joined(self, instance: Instance) -> None:
         """Nothing is cached here."""
@@ -59,8 +59,10 @@ class SingleModelVariant(Variant):
         serving = [one for one in self.instances.values() if one.name not in self.draining]
         if not serving:
             raise Refusal(code="ServiceUnavailable", message=f"Variant {self.plan.name} has no instance in service.")
-        least = min(one.outstanding for one in serving)
-        instance = self.shared.rng.choice([one for one in serving if one.outstanding == least])
+        if not self.plan.random_routing:
+            least = min(one.outstanding for one in serving)
+            serving = [one for one in serving if one.outstanding == least]
+        instance = self.shared.rng.choice(serving)
         instance.outstanding += 1
         streaming = False
         try:

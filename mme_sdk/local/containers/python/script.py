@@ -7,7 +7,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import attrs
@@ -163,19 +163,46 @@ def open_model(directory: Path) -> Model:
         The model, ready to answer.
 
     Raises:
-        Unservable: The directory holds nothing that this container serves.
+        Unservable: The directory holds nothing that this container serves, or the script that the environment names
+            does not exist.
     """
-    name = os.environ.get("SAGEMAKER_PROGRAM") or "inference.py"
-    for folder in (directory / "code", directory):
-        script = folder / name
-        if script.is_file():
-            sys.path.insert(0, str(folder))
-            spec = importlib.util.spec_from_file_location(script.stem, script)
-            if spec is None or spec.loader is None:
-                raise Unservable(f"{name} is not a Python file")
-            module = importlib.util.module_from_spec(spec)
-            sys.modules[script.stem] = module
-            spec.loader.exec_module(module)
-            wanted = ("model_fn", "input_fn", "predict_fn", "output_fn", "transform_fn")
-            return Model(directory, {one: getattr(module, one) for one in wanted if hasattr(module, one)})
-    return Model(directory, {})
+    program = os.environ.get("SAGEMAKER_PROGRAM", "")
+    folders = _script_folders(directory)
+    script = next((path for folder in folders if (path := _script(folder, program)) is not None), None)
+    if script is None:
+        if program:
+            looked = ", ".join(str(folder) for folder in folders)
+            raise Unservable(f"SAGEMAKER_PROGRAM={program}: there is no such file in {looked}")
+        return Model(directory, {})
+    sys.path.insert(0, str(script.parent))
+    spec = importlib.util.spec_from_file_location(script.stem, script)
+    if spec is None or spec.loader is None:
+        raise Unservable(f"{script.name} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[script.stem] = module
+    spec.loader.exec_module(module)
+    wanted = ("model_fn", "input_fn", "predict_fn", "output_fn", "transform_fn")
+    return Model(directory, {one: getattr(module, one) for one in wanted if hasattr(module, one)})
+
+
+def _script_folders(directory: Path) -> list[Path]:
+    """Folders that may hold the script: SAGEMAKER_SUBMIT_DIRECTORY, then code/ and the top of the archive.
+
+    Containers of AWS see a model at /opt/ml/model; that path stands for the archive's directory here.
+    """
+    folders = [directory / "code", directory]
+    given = os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", "")
+    if given:
+        inside = PurePosixPath(given.removeprefix("file://"))
+        top = PurePosixPath("/opt/ml/model")
+        folder = directory / inside.relative_to(top) if inside.is_relative_to(top) else Path(inside)
+        if not folder.is_dir():
+            raise Unservable(f"SAGEMAKER_SUBMIT_DIRECTORY={given}: there is no such directory")
+        folders.insert(0, folder)
+    return folders
+
+
+def _script(folder: Path, program: str) -> Path | None:
+    path = folder / (program or "inference.py")
+    candidates = (path, path.with_name(f"{path.name}.py"))
+    return next((one for one in candidates if one.is_file()), None)
