@@ -69,7 +69,7 @@ def free_space(path: Path) -> str:
 
 
 def cannot_write(path: Path, error: OSError) -> StorageError:
-    """The error for a path that the host cannot write: it names the path, the reason and, for a full disk, the space."""
+    """The error for a path that cannot be written: it names the path, the reason and, for a full disk, the space."""
     reason = error.strerror or str(error)
     if error.errno not in _FULL:
         return StorageError(f"cannot write {path}: {reason}", hint="check the permissions of the data directory")

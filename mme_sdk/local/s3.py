@@ -185,8 +185,7 @@ class S3Server:
         """Wait until it answers, and until its other listeners are known to demand TLS.
 
         Raises:
-            ConfigurationError: It ended, the time is over, or a listener serves without TLS; what it said last is in the
-                message.
+            ConfigurationError: It ended, the time is over, or a listener serves without TLS.
         """
         deadline = self._clock.monotonic() + self._start_timeout
         while not self._answers():

@@ -108,6 +108,9 @@ class Peer:
             start_new_session=True,
             cwd=folder,
         )
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"the-key\n")
+        self.process.stdin.flush()
         for _ in range(600):
             if self.process.poll() is not None or self.ask("GET", "/ping")[0] == 200:
                 break
@@ -126,7 +129,7 @@ class Peer:
         """Status and body; status 0 without an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body=body, headers=headers or {})
+            connection.request(method, path, body=body, headers={"X-Mme-Sdk-Key": "the-key", **(headers or {})})
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):

@@ -26,6 +26,9 @@ class Command:
     In its words and environment `{port}` stands for the TCP port to listen on, `{memory}` for the bytes of memory that
     models may take, `{directory}` for a folder of its own, and, in `single`, `{model}` for the extracted archive.
 
+    The first line of its standard input is a key that every request of the host carries in the header `X-Mme-Sdk-Key`.
+    A program that does not refuse requests without it serves every process of this machine.
+
     Attributes:
         argv: Program and arguments of a multi-model container.
         single: Program and arguments of a single-model container; as `argv` where None.
@@ -70,7 +73,8 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
     return word
 
 
-_SERVE = (sys.executable, "-m", "mme_sdk.local.containers.python", "--port", "{port}", "--exit-with-stdin")
+_MODULE = "mme_sdk.local.containers.python"
+_SERVE = (sys.executable, "-m", _MODULE, "--port", "{port}", "--exit-with-stdin", "--key-from-stdin")
 
 PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"])
 """The default container."""

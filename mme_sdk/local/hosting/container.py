@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import secrets
 import socket
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from urllib.parse import quote
 import aiohttp
 import attrs
 
-from mme_sdk.local import children
+from mme_sdk.local import children, disk
 from mme_sdk.local.containers import Command
 from mme_sdk.local.contracts import HostingError
 from mme_sdk.protocols import AsyncClock
@@ -106,6 +107,7 @@ class Container:
         self._ports = random.Random()
         self._process: asyncio.subprocess.Process | None = None
         self.address = ""
+        self._key = secrets.token_urlsafe(32)
 
     @property
     def pid(self) -> int | None:
@@ -146,8 +148,8 @@ class Container:
             "directory": str(spec.work_dir),
             "model": str(spec.model_dir or ""),
         }
-        spec.work_dir.mkdir(parents=True, exist_ok=True)
-        spec.log.parent.mkdir(parents=True, exist_ok=True)
+        spec.work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        spec.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment = {
             **own,
@@ -158,7 +160,7 @@ class Container:
             **spec.environment,
         }
         words = spec.command.words(single=spec.model_dir is not None, values=values)
-        with spec.log.open("ab") as log:
+        with disk.open_private(spec.log, append=True) as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *children.with_host(words),
@@ -168,9 +170,12 @@ class Container:
                     cwd=spec.work_dir,
                     env=environment,
                     start_new_session=True,
+                    umask=0o077,
                 )
             except OSError as error:
                 raise HostingError(f"{spec.title} cannot be started: {words[0]}: {error.strerror}") from error
+        if self._process.stdin is not None:
+            self._process.stdin.write(f"{self._key}\n".encode())
 
     async def _healthy(self, deadline: float) -> bool:
         """Poll /ping, and /models of a multi-model container, as SageMaker does."""
@@ -258,7 +263,9 @@ class Container:
             ContainerGone: No whole answer.
         """
         try:
-            answer = await self._session.request(method, self.address + path, data=body, headers=headers)
+            answer = await self._session.request(
+                method, self.address + path, data=body, headers={**(headers or {}), "X-Mme-Sdk-Key": self._key}
+            )
             said_headers = {name.lower(): value for name, value in answer.headers.items()}
             if stream and answer.status < 300:
                 return Said(answer.status, said_headers, b"", _chunks(answer))
