@@ -12,7 +12,16 @@ from typing import BinaryIO
 
 from mme_sdk.errors import ConfigurationError, StorageError
 
-__all__ = ["cannot_write", "free_space", "make_private", "open_data_dir", "open_private", "write_whole"]
+__all__ = [
+    "cannot_write",
+    "free_space",
+    "make_folder",
+    "make_private",
+    "open_data_dir",
+    "open_private",
+    "shortage",
+    "write_whole",
+]
 
 _OTHERS = 0o077  # the permission bits of group and others
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -27,6 +36,17 @@ def open_private(path: Path, *, append: bool = False) -> BinaryIO:
     """
     flags = os.O_WRONLY | os.O_CREAT | (os.O_APPEND if append else os.O_TRUNC)
     return os.fdopen(os.open(path, flags, 0o600), "ab" if append else "wb")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it that are missing, so that only their owner can use them; there is fine.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -66,6 +86,24 @@ def free_space(path: Path) -> str:
         path = path.parent
     usage = shutil.disk_usage(path)
     return f"{usage.free:,} of {usage.total:,} bytes are free"
+
+
+def shortage(path: Path, share: float, least: int = 0) -> str | None:
+    """What is wrong with the free space of a path's file system.
+
+    Args:
+        path: A folder.
+        share: Part of the file system, from 0 to 1, that must be free.
+        least: Bytes that must be free.
+
+    Returns:
+        Its free and total bytes, for a message; None where enough is free, or nothing can be learnt.
+    """
+    try:
+        usage = shutil.disk_usage(path)
+    except OSError:
+        return None
+    return free_space(path) if usage.free < max(share * usage.total, least) else None
 
 
 def cannot_write(path: Path, error: OSError) -> StorageError:

@@ -12,6 +12,7 @@ import sysconfig
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from mme_sdk.errors import ConfigurationError, MissingExtraError
 from mme_sdk.local import children, disk, s3_guard
@@ -24,6 +25,8 @@ _SERVERS = ("master", "volume", "filer")
 _SETTLED = 60.0  # seconds after which a socket is no longer one that is just being made
 _SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts its unix sockets, whatever TMPDIR says
 _FILER_SOCKET = "filer.sock"
+_LEAST_FREE = 0.01  # of its disk; SeaweedFS refuses writes below that
+_LITTLE_FREE = 256 << 20  # bytes; one large object more may be too much
 _GRPC_OFFSET = 10000  # the admin server's worker takes its gRPC port to be its HTTP port plus this
 # Variables that configure SeaweedFS or its S3: those of the caller's shell are meant for another server.
 _NOT_PASSED_ON = ("AWS_", "S3_", "WEED_")
@@ -101,6 +104,7 @@ class S3Server:
         Raises:
             MissingExtraError: The `local` extra is not installed.
             ConfigurationError: The port is taken, or SeaweedFS does not come up; nothing is left running.
+            StorageError: The disk is full.
         """
         # The ports are found first and bound later by SeaweedFS: somebody else may be faster, so try again.
         for last in (False, False, True):
@@ -120,15 +124,22 @@ class S3Server:
         return self
 
     def spawn(self) -> None:
-        """Start the process, without waiting; on Linux it dies with the calling thread."""
+        """Start the process, without waiting; on Linux it dies with the calling thread.
+
+        Raises:
+            ConfigurationError: The port is taken, or the folder's name has a comma.
+            StorageError: A file cannot be written, for instance because the disk is full.
+        """
         if "," in str(self.data_dir):
             raise ConfigurationError(
                 f"SeaweedFS cannot keep data in {self.data_dir}: it reads the comma as two folders",
                 hint="choose another data_dir (--data-dir)",
             )
         weed = _program()
-        self.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (self.data_dir / "log").mkdir(mode=0o700, exist_ok=True)
+        try:
+            disk.make_folder(self.data_dir / "log")
+        except OSError as error:
+            raise disk.cannot_write(self.data_dir, error) from error
         left_behind = children.reap_recorded(self._record)
         if left_behind is not None:
             _remove_sockets(left_behind.get("ports"))
@@ -179,7 +190,11 @@ class S3Server:
                 start_new_session=True,  # Ctrl-C in a terminal is for the host, which stops this in order
                 umask=0o077,
             )
-        children.record(self._record, self._process.pid, data, ports=sorted(self._ports.values()))
+        try:
+            children.record(self._record, self._process.pid, data, ports=sorted(self._ports.values()))
+        except BaseException:
+            self.stop()
+            raise
 
     def wait_ready(self) -> None:
         """Wait until it answers, and until its other listeners are known to demand TLS.
@@ -212,6 +227,18 @@ class S3Server:
     def ended(self) -> bool:
         """Whether it ended by itself."""
         return self._process is not None and self._process.poll() is not None
+
+    def shortage(self) -> str | None:
+        """Why it refuses writes for lack of space, for a message; None where it does not."""
+        free = disk.shortage(self.data_dir, _LEAST_FREE)
+        return free and f"S3 takes no more objects: it needs {_LEAST_FREE:.0%} of the disk of {self.data_dir}; {free}"
+
+    def explain(self, http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
+        """A handler for botocore's `after-call.s3`: say in a server error that the disk is almost full, where it is."""
+        free = disk.shortage(self.data_dir, _LEAST_FREE, _LITTLE_FREE) if http_response.status_code >= 500 else None
+        if free is not None:
+            error = parsed.setdefault("Error", {})
+            error["Message"] = f"S3 failed, and its disk is almost full: {free} on the file system of {self.data_dir}"
 
     def stop(self) -> None:
         """Stop it; safe to call again."""

@@ -148,8 +148,8 @@ class Container:
             "directory": str(spec.work_dir),
             "model": str(spec.model_dir or ""),
         }
-        spec.work_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        spec.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        disk.make_folder(spec.work_dir)
+        disk.make_folder(spec.log.parent)
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment = {
             **own,
