@@ -11,6 +11,7 @@ from mme_sdk.local import disk
 __all__ = ["demands_tls", "write_certificates"]
 
 _HTTP = ("master", "volume", "filer", "admin")
+_TO_TLS = b"HTTP/1.0 400 "  # how Go's TLS listeners begin their answer to a request without TLS
 _GRPC = (*_HTTP, "s3", "worker", "client", "mq", "msg_agent", "msg_broker")
 
 
@@ -61,8 +62,10 @@ def demands_tls(port: int, *, timeout: float = 10.0) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout) as connection:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
-            while len(answer) < 4096 and (more := connection.recv(4096)):
+            while more := connection.recv(4096):
                 answer += more
+                if not _TO_TLS.startswith(answer[: len(_TO_TLS)]):
+                    return False
     except ConnectionError:
         return True
     except OSError:
