@@ -19,7 +19,7 @@ from mme_sdk.local.containers import Command
 class Container:
     """A Python container on loopback, asked over plain HTTP."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None, key: str | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mme_sdk.local.containers.python", "--port", "0", "--exit-with-stdin", *arguments],
             stdin=subprocess.PIPE,
@@ -28,7 +28,11 @@ class Container:
             env=env,
             text=True,
         )
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
+        if key is not None:
+            self.process.stdin.write(f"{key}\n")
+            self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert "listening on" in line, self.process.communicate()
         self.port = int(line.rpartition(":")[2])
@@ -74,8 +78,8 @@ class Container:
 
 
 @contextmanager
-def running(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Container]:
-    container = Container(*arguments, env=env)
+def running(*arguments: str, env: dict[str, str] | None = None, key: str | None = None) -> Iterator[Container]:
+    container = Container(*arguments, env=env, key=key)
     try:
         yield container
     finally:
