@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import fcntl
+import functools
 import logging
 import os
 import shutil
@@ -20,14 +21,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError, MMEError
+from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError, MMEError, StorageError
 from mme_sdk.local import disk
 from mme_sdk.local.contracts import HostContext, Hosting
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.credentials import CREDENTIALS, LocalCredentials, kept_credentials
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.requests import RequestLog
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local.s3 import S3Server, explain_shortage, shortage
 
 if TYPE_CHECKING:
     import boto3
@@ -153,7 +154,7 @@ class LocalSageMaker:
             aws_secret_access_key=self.credentials.secret_key,
             region_name=self.region,
         )
-        session.events.register("after-call.s3", self._running().explain)
+        session.events.register("after-call.s3", functools.partial(explain_shortage, self._running().data_dir))
         return session
 
     def boto(self, service: str, **options: Any) -> Any:
@@ -357,10 +358,10 @@ class LocalSageMaker:
     async def _keep_s3_up(s3: S3Server) -> None:
         told = None
         while True:
-            shortage = s3.shortage()
-            if shortage is not None and told is None:
-                _log.error("%s", shortage)
-            told = shortage
+            short = shortage(s3.data_dir)
+            if short is not None and told is None:
+                _log.error("%s", short)
+            told = short
             await asyncio.sleep(_S3_WATCH)
             if s3.ended():
                 _log.error("SeaweedFS ended; it is started again on port %d", s3.port)
@@ -372,11 +373,20 @@ class LocalSageMaker:
 
     def _open_data_dir(self, started: contextlib.AsyncExitStack) -> Path:
         if self.data_dir is None:
-            temporary = Path(tempfile.mkdtemp(prefix="mme-sdk-local-"))
+            try:
+                temporary = Path(tempfile.mkdtemp(prefix="mme-sdk-local-"))
+            except OSError as error:  # tempfile has tried all the places it knows
+                raise StorageError(
+                    f"cannot make a temporary data directory: {error.strerror or error}",
+                    hint="free some space there, set TMPDIR, or choose a data_dir (--data-dir)",
+                ) from error
             started.callback(shutil.rmtree, temporary, ignore_errors=True)
             return temporary
         data_dir = disk.open_data_dir(self.data_dir, _OWN)
-        lock = started.enter_context(disk.open_private(data_dir / "lock", append=True))
+        try:
+            lock = started.enter_context(disk.open_private(data_dir / "lock", append=True))
+        except OSError as error:
+            raise disk.cannot_write(data_dir / "lock", error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

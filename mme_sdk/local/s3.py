@@ -18,7 +18,7 @@ from mme_sdk.errors import ConfigurationError, MissingExtraError
 from mme_sdk.local import children, disk, s3_guard
 from mme_sdk.protocols import Clock
 
-__all__ = ["S3Server"]
+__all__ = ["S3Server", "explain_shortage", "shortage"]
 
 _PORT_TAKEN = ("address already in use", "Port allocation failed")
 _SERVERS = ("master", "volume", "filer")
@@ -127,7 +127,7 @@ class S3Server:
         """Start the process, without waiting; on Linux it dies with the calling thread.
 
         Raises:
-            ConfigurationError: The port is taken, or the folder's name has a comma.
+            ConfigurationError: The port is taken, the folder's name has a comma, or another user owns something in it.
             StorageError: A file cannot be written, for instance because the disk is full.
         """
         if "," in str(self.data_dir):
@@ -138,6 +138,7 @@ class S3Server:
         weed = _program()
         try:
             disk.make_folder(self.data_dir / "log")
+            disk.make_private(self.data_dir)
         except OSError as error:
             raise disk.cannot_write(self.data_dir, error) from error
         left_behind = children.reap_recorded(self._record)
@@ -228,18 +229,6 @@ class S3Server:
         """Whether it ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
-    def shortage(self) -> str | None:
-        """Why it refuses writes for lack of space, for a message; None where it does not."""
-        free = disk.shortage(self.data_dir, _LEAST_FREE)
-        return free and f"S3 takes no more objects: it needs {_LEAST_FREE:.0%} of the disk of {self.data_dir}; {free}"
-
-    def explain(self, http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
-        """A handler for botocore's `after-call.s3`: say in a server error that the disk is almost full, where it is."""
-        free = disk.shortage(self.data_dir, _LEAST_FREE, _LITTLE_FREE) if http_response.status_code >= 500 else None
-        if free is not None:
-            error = parsed.setdefault("Error", {})
-            error["Message"] = f"S3 failed, and its disk is almost full: {free} on the file system of {self.data_dir}"
-
     def stop(self) -> None:
         """Stop it; safe to call again."""
         process, self._process = self._process, None
@@ -273,6 +262,30 @@ class S3Server:
             return self._output.read_text(errors="replace")[-size:].strip() or "it said nothing"
         except FileNotFoundError:
             return "it said nothing"
+
+
+def shortage(data_dir: Path) -> str | None:
+    """Why an S3 refuses writes for lack of space, for a message; None where it does not.
+
+    Args:
+        data_dir: Its folder.
+    """
+    free = disk.shortage(data_dir, _LEAST_FREE)
+    return free and f"S3 takes no more objects: it needs {_LEAST_FREE:.0%} of the disk of {data_dir}; {free}"
+
+
+def explain_shortage(data_dir: Path, http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
+    """Say in a server error of S3 that the disk is almost full, where it is; for botocore's event `after-call.s3`.
+
+    Args:
+        data_dir: Folder of the S3 server.
+        http_response: As botocore gives it.
+        parsed: As botocore gives it.
+    """
+    free = disk.shortage(data_dir, _LEAST_FREE, _LITTLE_FREE) if http_response.status_code >= 500 else None
+    if free is not None:
+        error = parsed.setdefault("Error", {})
+        error["Message"] = f"S3 failed, and its disk is almost full: {free} on the file system of {data_dir}"
 
 
 def _program() -> Path:

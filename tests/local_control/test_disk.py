@@ -250,6 +250,17 @@ def test_a_host_names_a_full_disk_at_start_and_at_every_write(small: Path, caplo
             client.close()
 
 
+def test_a_disk_that_cannot_be_written_is_named(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    subprocess.run(["mount", "-o", "remount,ro", str(small)], check=True)
+    with pytest.raises(StorageError, match=rf"cannot write {small}/lock: Read-only file system"):
+        LocalSageMaker(small, hosting=FakeHosting).start()
+    with pytest.raises(ConfigurationError, match=r"cannot use .*below.*Read-only file system"):
+        LocalSageMaker(small / "below", hosting=FakeHosting).start()
+    monkeypatch.setattr("tempfile.tempdir", str(small))
+    with pytest.raises(StorageError, match="temporary data directory: Read-only file system"):
+        LocalSageMaker(hosting=FakeHosting).start()
+
+
 def test_no_key_is_in_a_log_a_command_line_or_a_repr(tmp_path: Path) -> None:
     with LocalSageMaker(tmp_path, hosting=FakeHosting) as host:
         secret = host.credentials.secret_key
