@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,18 +15,21 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.local import s3_guard
+from mme_sdk.local.containers import multi_model_server
 from mme_sdk.local.s3 import S3Server
 from tests.local_control.helpers import archive, make_endpoint
 
 from . import sweep
 from .sweep import BUCKET, KEY, SECRET, UNNAMED, Listener
 
+OUTSIDE = Path(os.environ.get("MME_CONTAINERS_PYTHON", ".venv-containers/bin/python")).absolute()
+
 
 class Host:
     """An embedded SageMaker in a process of its own, with one object in S3 and one model loaded."""
 
-    def __init__(self, folder: Path) -> None:
-        arguments = ["--port", "0", "--data-dir", str(folder)]
+    def __init__(self, folder: Path, *more: str) -> None:
+        arguments = ["--port", "0", "--data-dir", str(folder), *more]
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mme_sdk.local", *arguments],
             stdout=subprocess.PIPE,
@@ -50,7 +55,6 @@ class Host:
         sagemaker = self.session.client("sagemaker", endpoint_url=self.url)
         make_endpoint(sagemaker, "served", ModelDataUrl=f"s3://{BUCKET}/served/")
         sagemaker.close()
-        assert self.invoke() == b"[6]"
 
     def invoke(self) -> bytes:
         runtime = self.session.client("sagemaker-runtime", endpoint_url=self.url)
@@ -80,6 +84,7 @@ def host(folder: Path) -> Iterator[Host]:
     host = Host(folder)
     try:
         host.serve()
+        assert host.invoke() == b"[6]"
         yield host
     finally:
         host.close()
@@ -155,6 +160,23 @@ def test_no_listener_serves_a_stranger_on_any_path(host: Host) -> None:
     tries = attack(host, paths=sweep.PATHS, methods=sweep.METHODS, calls=sweep.GRPC)
     print(f"\nsocket sweep: {tries} attempts")
     unchanged(host, before)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not OUTSIDE.exists(), reason=f"{OUTSIDE} is absent: make containers")
+def test_multi_model_server_listens_on_no_port(tmp_path: Path) -> None:
+    host = Host(tmp_path / "data", "--image", f"python={shlex.join(multi_model_server(OUTSIDE).argv)}")
+    try:
+        host.serve()
+        with pytest.raises(ClientError, match="Prediction failed"):  # it hands this script no bytes; the worker runs
+            host.invoke()
+        assert {part(host, one) for one in sweep.listeners(host.pid)} == {"host", "s3", "seaweedfs"}
+        java = [path for path in sweep.unix_sockets(host.pid) if path.parent.name.startswith("mme-")]
+        assert len(java) >= 2  # its own, and one of each worker
+        assert [path for path in sweep.unix_sockets(host.pid) if sweep.others_can_connect(path)] == []
+    finally:
+        host.close()
+    assert not java[0].parent.exists()
 
 
 def test_s3_works_as_before_and_keeps_its_data_over_a_restart(tmp_path: Path) -> None:

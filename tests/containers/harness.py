@@ -5,8 +5,10 @@ import json
 import os
 import random
 import select
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,7 +103,14 @@ class Peer:
     def __init__(self, command: Command, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = random.randrange(15000, 32000)  # Multi Model Server takes none above 32767
-        values = {"port": str(self.port), "memory": str(1 << 30), "directory": str(folder), "model": ""}
+        self.socket = Path(tempfile.mkdtemp(dir="/tmp"), "s") if command.on_socket else None
+        values = {
+            "port": str(self.port),
+            "socket": str(self.socket),
+            "memory": str(1 << 30),
+            "directory": str(folder),
+            "model": "",
+        }
         self._log = (folder / "log").open("wb")
         self.process = subprocess.Popen(
             children.with_host(command.words(single=False, values=values)),
@@ -133,6 +142,10 @@ class Peer:
         """Status and body; status 0 without an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
+            if self.socket is not None:
+                connection.sock = socket.socket(socket.AF_UNIX)
+                connection.sock.settimeout(30)
+                connection.sock.connect(str(self.socket))
             connection.request(method, path, body=body, headers={"X-Mme-Sdk-Key": "the-key", **(headers or {})})
             answer = connection.getresponse()
             return answer.status, answer.read()

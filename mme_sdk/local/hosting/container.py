@@ -8,7 +8,9 @@ import json
 import os
 import random
 import secrets
+import shutil
 import socket
+import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -23,6 +25,7 @@ from mme_sdk.protocols import AsyncClock
 
 __all__ = ["Container", "ContainerAway", "ContainerGone", "ContainerSpec", "Said"]
 
+_SOCKETS = "/tmp"  # noqa: S108 - the path of a unix socket may not be long, as that of TMPDIR can be
 _TRIES = 3  # for a port that somebody else took between finding and binding it
 
 
@@ -108,6 +111,8 @@ class Container:
         self._process: asyncio.subprocess.Process | None = None
         self.address = ""
         self._key = secrets.token_urlsafe(32)
+        self._socket_dir: Path | None = None
+        self._local: aiohttp.ClientSession | None = None  # for a container on a unix socket
 
     @property
     def pid(self) -> int | None:
@@ -142,8 +147,16 @@ class Container:
         spec = self._spec
         port = _free_port(self._ports)
         self.address = f"http://127.0.0.1:{port}"
+        if spec.command.on_socket:
+            self._socket_dir = Path(tempfile.mkdtemp(prefix="mme-", dir=_SOCKETS))
+            self._local = aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(str(self._socket_dir / "s"), limit=0),
+                timeout=self._session.timeout,
+                auto_decompress=False,
+            )
         values = {
             "port": str(port),
+            "socket": str(self._socket_dir and self._socket_dir / "s"),
             "memory": str(spec.memory_bytes),
             "directory": str(spec.work_dir),
             "model": str(spec.model_dir or ""),
@@ -173,6 +186,7 @@ class Container:
                     umask=0o077,
                 )
             except OSError as error:
+                await self.stop()
                 raise HostingError(f"{spec.title} cannot be started: {words[0]}: {error.strerror}") from error
         if self._process.stdin is not None:
             self._process.stdin.write(f"{self._key}\n".encode())
@@ -208,8 +222,15 @@ class Container:
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL; returns when it is gone."""
         process, self._process = self._process, None
-        if process is None:
-            return
+        if process is not None:
+            await self._end(process)
+        if self._local is not None:
+            await self._local.close()
+        if self._socket_dir is not None:
+            shutil.rmtree(self._socket_dir, ignore_errors=True)
+        self._local = self._socket_dir = None
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.stdin is not None:
             process.stdin.close()
         if process.returncode is None:
@@ -263,7 +284,7 @@ class Container:
             ContainerGone: No whole answer.
         """
         try:
-            answer = await self._session.request(
+            answer = await (self._local or self._session).request(
                 method, self.address + path, data=body, headers={**(headers or {}), "X-Mme-Sdk-Key": self._key}
             )
             said_headers = {name.lower(): value for name, value in answer.headers.items()}
