@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mme_sdk.local.containers import Command
     from mme_sdk.local.control.settings import ControlSettings
+    from mme_sdk.local.credentials import LocalCredentials
     from mme_sdk.local.faults import Fault, Faults
-    from mme_sdk.local.host import LocalCredentials, LocalSageMaker
+    from mme_sdk.local.host import LocalSageMaker
     from mme_sdk.local.hosting import HostingSettings
     from mme_sdk.local.requests import RequestLog, RequestRecord
     from mme_sdk.local.s3 import S3Server
@@ -32,7 +33,7 @@ _HOMES = {
     "Fault": "mme_sdk.local.faults",
     "Faults": "mme_sdk.local.faults",
     "HostingSettings": "mme_sdk.local.hosting",
-    "LocalCredentials": "mme_sdk.local.host",
+    "LocalCredentials": "mme_sdk.local.credentials",
     "LocalSageMaker": "mme_sdk.local.host",
     "RequestLog": "mme_sdk.local.requests",
     "RequestRecord": "mme_sdk.local.requests",

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mme_sdk.local import disk
+
 __all__ = ["forget", "reap_recorded", "record", "stop", "with_host"]
 
 # Runs in the child before the program. PR_SET_PDEATHSIG survives exec; a preexec_fn would not be safe among threads.
@@ -59,8 +61,11 @@ def record(path: Path, pid: int, mark: str, **facts: object) -> None:
         pid: Its process id.
         mark: Text that its command line contains, so that a reused id is not mistaken for it.
         facts: Anything else to remember.
+
+    Raises:
+        StorageError: The file cannot be written.
     """
-    path.write_text(json.dumps({"pid": pid, "mark": mark, **facts}))
+    disk.write_whole(path, json.dumps({"pid": pid, "mark": mark, **facts}).encode())
 
 
 def reap_recorded(path: Path, *, sleep: Callable[[float], None] = time.sleep) -> dict[str, object] | None:
@@ -76,7 +81,7 @@ def reap_recorded(path: Path, *, sleep: Callable[[float], None] = time.sleep) ->
     try:
         facts: dict[str, object] = json.loads(path.read_text())
         pid, mark = int(str(facts["pid"])), str(facts["mark"])
-    except (FileNotFoundError, ValueError, KeyError):
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
     if _runs(pid, mark):
         with contextlib.suppress(ProcessLookupError):

@@ -6,10 +6,9 @@ import asyncio
 import atexit
 import contextlib
 import fcntl
-import json
+import functools
 import logging
 import os
-import secrets
 import shutil
 import socket
 import tempfile
@@ -22,14 +21,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError, MMEError
+from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError, MMEError, StorageError
+from mme_sdk.local import disk
 from mme_sdk.local.contracts import HostContext, Hosting
 from mme_sdk.local.control.settings import ControlSettings
+from mme_sdk.local.credentials import CREDENTIALS, LocalCredentials, kept_credentials
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.requests import RequestLog
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local.s3 import S3Server, explain_shortage, shortage
 
 if TYPE_CHECKING:
     import boto3
@@ -40,19 +39,8 @@ __all__ = ["LocalCredentials", "LocalSageMaker"]
 
 _log = logging.getLogger(__name__)
 _S3_WATCH = 0.5  # seconds between two looks whether SeaweedFS still runs
-
-
-@attrs.frozen(kw_only=True)
-class LocalCredentials:
-    """The one pair of keys that an embedded SageMaker accepts; kept with its data.
-
-    Attributes:
-        access_key: For `AWS_ACCESS_KEY_ID`.
-        secret_key: For `AWS_SECRET_ACCESS_KEY`.
-    """
-
-    access_key: str
-    secret_key: str = attrs.field(repr=False)
+_STATE = "state.sqlite"
+_OWN = ("lock", CREDENTIALS, _STATE, f"{_STATE}-wal", f"{_STATE}-shm", "s3", "hosting")  # what lies in a data directory
 
 
 class LocalSageMaker:
@@ -155,14 +143,19 @@ class LocalSageMaker:
         }
 
     def session(self) -> boto3.Session:
-        """A boto3 session with this host's keys and region; the addresses are in `endpoint_urls`."""
+        """A boto3 session with this host's keys and region; the addresses are in `endpoint_urls`.
+
+        Its S3 clients say in the error of a failed request when the host's disk is almost full.
+        """
         import boto3
 
-        return boto3.Session(
+        session = boto3.Session(
             aws_access_key_id=self.credentials.access_key,
             aws_secret_access_key=self.credentials.secret_key,
             region_name=self.region,
         )
+        session.events.register("after-call.s3", functools.partial(explain_shortage, self._running().data_dir))
+        return session
 
     def boto(self, service: str, **options: Any) -> Any:
         """A boto3 client of a service of this host.
@@ -215,7 +208,9 @@ class LocalSageMaker:
 
         Raises:
             MissingExtraError: The `local` extra is not installed.
-            ConfigurationError: A port is taken, or another host uses the data directory; nothing is left running.
+            ConfigurationError: A port is taken, another host uses the data directory, another user owns something in
+                it, or a file in it is damaged; nothing is left running.
+            StorageError: The disk is full.
         """
         if self._thread is not None:
             return self
@@ -292,7 +287,7 @@ class LocalSageMaker:
         async with contextlib.AsyncExitStack() as started:
             data_dir = self._open_data_dir(started)
             listening = started.enter_context(_listen(self._wanted_port))
-            self._credentials = keys = _credentials(data_dir / "credentials.json")
+            self._credentials = keys = kept_credentials(data_dir / CREDENTIALS)
             # S3 is started here and not in a worker thread: it dies with the thread that starts it.
             self._s3 = started.enter_context(
                 S3Server(
@@ -303,7 +298,7 @@ class LocalSageMaker:
                     keep=self.data_dir is not None,
                 )
             )
-            store = started.enter_context(contextlib.closing(Store(data_dir / "state.sqlite")))
+            store = started.enter_context(contextlib.closing(Store(data_dir / _STATE)))
             metrics = Metrics(min(self._control.minute, 60.0))
 
             def measure(name: str, endpoint: str, variant: str, value: float) -> None:
@@ -361,7 +356,12 @@ class LocalSageMaker:
 
     @staticmethod
     async def _keep_s3_up(s3: S3Server) -> None:
+        told = None
         while True:
+            short = shortage(s3.data_dir)
+            if short is not None and told is None:
+                _log.error("%s", short)
+            told = short
             await asyncio.sleep(_S3_WATCH)
             if s3.ended():
                 _log.error("SeaweedFS ended; it is started again on port %d", s3.port)
@@ -373,18 +373,20 @@ class LocalSageMaker:
 
     def _open_data_dir(self, started: contextlib.AsyncExitStack) -> Path:
         if self.data_dir is None:
-            temporary = Path(tempfile.mkdtemp(prefix="mme-sdk-local-"))
+            try:
+                temporary = Path(tempfile.mkdtemp(prefix="mme-sdk-local-"))
+            except OSError as error:  # tempfile has tried all the places it knows
+                raise StorageError(
+                    f"cannot make a temporary data directory: {error.strerror or error}",
+                    hint="free some space there, set TMPDIR, or choose a data_dir (--data-dir)",
+                ) from error
             started.callback(shutil.rmtree, temporary, ignore_errors=True)
             return temporary
-        data_dir = self.data_dir.resolve()
+        data_dir = disk.open_data_dir(self.data_dir, _OWN)
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            lock = started.enter_context((data_dir / "lock").open("a"))
+            lock = started.enter_context(disk.open_private(data_dir / "lock", append=True))
         except OSError as error:
-            raise ConfigurationError(
-                f"cannot use {data_dir} as data directory: {error.strerror}",
-                hint="choose another data_dir (--data-dir)",
-            ) from error
+            raise disk.cannot_write(data_dir / "lock", error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -419,18 +421,3 @@ def _listen(port: int) -> socket.socket:
             hint="stop what uses the port, or choose another one (`--port`; 0 takes any free one)",
         ) from error
     return listening
-
-
-def _credentials(path: Path) -> LocalCredentials:
-    """The keys of a data directory, made at its first use and readable by their owner alone."""
-    try:
-        kept = json.loads(path.read_text())
-        return LocalCredentials(access_key=kept["access_key"], secret_key=kept["secret_key"])
-    except FileNotFoundError:
-        keys = LocalCredentials(access_key=f"LOCAL{secrets.token_hex(8).upper()}", secret_key=secrets.token_urlsafe(30))
-    except (ValueError, KeyError) as error:
-        raise ConfigurationError(f"{path} holds no credentials", hint="remove it to have new ones made") from error
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(attrs.asdict(keys), file)
-    return keys

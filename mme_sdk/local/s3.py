@@ -12,21 +12,31 @@ import sysconfig
 import time
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from mme_sdk.errors import ConfigurationError, MissingExtraError
-from mme_sdk.local import children
+from mme_sdk.local import children, disk, s3_guard
 from mme_sdk.protocols import Clock
 
-__all__ = ["S3Server"]
+__all__ = ["S3Server", "explain_shortage", "shortage"]
 
 _PORT_TAKEN = ("address already in use", "Port allocation failed")
-_SERVERS = ("s3", "master", "volume", "filer", "admin")
+_SERVERS = ("master", "volume", "filer")
 _SETTLED = 60.0  # seconds after which a socket is no longer one that is just being made
 _SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts its unix sockets, whatever TMPDIR says
+_FILER_SOCKET = "filer.sock"
+_LEAST_FREE = 0.01  # of its disk; SeaweedFS refuses writes below that
+_LITTLE_FREE = 256 << 20  # bytes; one large object more may be too much
+_GRPC_OFFSET = 10000  # the admin server's worker takes its gRPC port to be its HTTP port plus this
+# Variables that configure SeaweedFS or its S3: those of the caller's shell are meant for another server.
+_NOT_PASSED_ON = ("AWS_", "S3_", "WEED_")
 
 
 class S3Server:
     """SeaweedFS serving S3 on 127.0.0.1.
+
+    Its other listeners (master, volume, filer, admin; HTTP and gRPC) demand a client certificate that only this
+    SeaweedFS has.
 
     Args:
         data_dir: Folder for objects and logs; made where absent.
@@ -56,7 +66,11 @@ class S3Server:
         self.data_dir = Path(data_dir).resolve()
         self.port = port
         self._given_port = self._wanted_port = port
-        self._environment = {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
+        self._environment = {
+            "AWS_ACCESS_KEY_ID": access_key,
+            "AWS_SECRET_ACCESS_KEY": secret_key,
+            "HOME": str(self.data_dir),  # it reads settings from ~/.seaweedfs
+        }
         self._start_timeout = start_timeout
         self._keep = keep
         self._clock: Clock = clock or time
@@ -90,6 +104,7 @@ class S3Server:
         Raises:
             MissingExtraError: The `local` extra is not installed.
             ConfigurationError: The port is taken, or SeaweedFS does not come up; nothing is left running.
+            StorageError: The disk is full.
         """
         # The ports are found first and bound later by SeaweedFS: somebody else may be faster, so try again.
         for last in (False, False, True):
@@ -109,22 +124,31 @@ class S3Server:
         return self
 
     def spawn(self) -> None:
-        """Start the process, without waiting; on Linux it dies with the calling thread."""
+        """Start the process, without waiting; on Linux it dies with the calling thread.
+
+        Raises:
+            ConfigurationError: The port is taken, the folder's name has a comma, or another user owns something in it.
+            StorageError: A file cannot be written, for instance because the disk is full.
+        """
         if "," in str(self.data_dir):
             raise ConfigurationError(
                 f"SeaweedFS cannot keep data in {self.data_dir}: it reads the comma as two folders",
                 hint="choose another data_dir (--data-dir)",
             )
         weed = _program()
-        (self.data_dir / "log").mkdir(parents=True, exist_ok=True)
+        try:
+            disk.make_folder(self.data_dir / "log")
+            disk.make_private(self.data_dir)
+        except OSError as error:
+            raise disk.cannot_write(self.data_dir, error) from error
         left_behind = children.reap_recorded(self._record)
         if left_behind is not None:
             _remove_sockets(left_behind.get("ports"))
         _sweep_sockets()
         # SeaweedFS writes its options here and would prefer them to new defaults at the next start.
         (self.data_dir / "mini.options").unlink(missing_ok=True)
-        numbers = _free_ports(2 * len(_SERVERS), first=self._wanted_port)
-        self._ports = dict(zip((*_SERVERS, *(f"{name}.grpc" for name in _SERVERS)), numbers, strict=True))
+        s3_guard.write_certificates(self.data_dir)
+        self._ports = _free_ports(self._wanted_port)
         self.port = self._wanted_port = self._ports["s3"]  # the same again, should it have to be started once more
         data = str(self.data_dir)
         ports = [
@@ -147,26 +171,37 @@ class S3Server:
             "-s3.allowDeleteBucketNotEmpty=false",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
+            "-s3.iam=false",
+            "-s3.allowedOrigins=none",  # no origin has this name: only a bucket's own CORS rules let a web page in
+            # Relative to the data directory, which is closed to others; an absolute path may be too long for a socket.
+            f"-filer.localSocket={_FILER_SOCKET}",
+            "-s3.localSocket=s3.sock",
             "-admin.ui=false",
             "-webdav=false",
         ]
-        with self._output.open("wb") as output:
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
+        with disk.open_private(self._output) as output:
             self._process = subprocess.Popen(
                 children.with_host(command),
-                env={**os.environ, **self._environment},
+                env={**inherited, **self._environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=data,
                 start_new_session=True,  # Ctrl-C in a terminal is for the host, which stops this in order
+                umask=0o077,
             )
-        children.record(self._record, self._process.pid, data, ports=sorted(numbers))
+        try:
+            children.record(self._record, self._process.pid, data, ports=sorted(self._ports.values()))
+        except BaseException:
+            self.stop()
+            raise
 
     def wait_ready(self) -> None:
-        """Wait until it answers.
+        """Wait until it answers, and until its other listeners are known to demand TLS.
 
         Raises:
-            ConfigurationError: It ended, or the time is over; what it said last is in the message.
+            ConfigurationError: It ended, the time is over, or a listener serves without TLS.
         """
         deadline = self._clock.monotonic() + self._start_timeout
         while not self._answers():
@@ -180,6 +215,15 @@ class S3Server:
                     hint=f"see {self._output}",
                 )
             self._clock.sleep(0.02)
+        # The filer serves this socket without TLS, and nothing here uses it.
+        (self.data_dir / _FILER_SOCKET).unlink(missing_ok=True)
+        open_ones = [name for name, port in self._ports.items() if name != "s3" and not s3_guard.demands_tls(port)]
+        if open_ones:
+            self.stop()
+            raise ConfigurationError(
+                f"SeaweedFS serves {', '.join(open_ones)} without TLS, so it was stopped",
+                hint=f"see {self._output}; pip install --upgrade 'mme-sdk[local]' may bring another SeaweedFS",
+            )
 
     def ended(self) -> bool:
         """Whether it ended by itself."""
@@ -220,6 +264,30 @@ class S3Server:
             return "it said nothing"
 
 
+def shortage(data_dir: Path) -> str | None:
+    """Why an S3 refuses writes for lack of space, for a message; None where it does not.
+
+    Args:
+        data_dir: Its folder.
+    """
+    free = disk.shortage(data_dir, _LEAST_FREE)
+    return free and f"S3 takes no more objects: it needs {_LEAST_FREE:.0%} of the disk of {data_dir}; {free}"
+
+
+def explain_shortage(data_dir: Path, http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
+    """Say in a server error of S3 that the disk is almost full, where it is; for botocore's event `after-call.s3`.
+
+    Args:
+        data_dir: Folder of the S3 server.
+        http_response: As botocore gives it.
+        parsed: As botocore gives it.
+    """
+    free = disk.shortage(data_dir, _LEAST_FREE, _LITTLE_FREE) if http_response.status_code >= 500 else None
+    if free is not None:
+        error = parsed.setdefault("Error", {})
+        error["Message"] = f"S3 failed, and its disk is almost full: {free} on the file system of {data_dir}"
+
+
 def _program() -> Path:
     beside = Path(sysconfig.get_path("scripts")) / "weed"
     found = beside if beside.exists() else shutil.which("weed")
@@ -228,22 +296,31 @@ def _program() -> Path:
     return Path(found)
 
 
-def _free_ports(count: int, *, first: int) -> list[int]:
+def _free_ports(wanted: int) -> dict[str, int]:
+    """A free port for each listener, by `server` and `server.grpc`; that of S3 is the one wanted, unless 0."""
     with contextlib.ExitStack() as held:
-        numbers = []
-        for wanted in [first] + [0] * (count - 1):
+
+        def take(port: int) -> int:
             sock = held.enter_context(socket.socket())
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                sock.bind(("127.0.0.1", wanted))
-                sock.listen()
-            except OSError as error:
-                raise ConfigurationError(
-                    f"cannot serve S3 on 127.0.0.1:{wanted}: {error.strerror}",
-                    hint="choose another s3_port (`--s3-port`), or 0 for any free one",
-                ) from error
-            numbers.append(sock.getsockname()[1])
-        return numbers
+            sock.bind(("127.0.0.1", port))
+            sock.listen()
+            number: int = sock.getsockname()[1]
+            return number
+
+        try:
+            ports = {"s3": take(wanted)}
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot serve S3 on 127.0.0.1:{wanted}: {error.strerror}",
+                hint="choose another s3_port (`--s3-port`), or 0 for any free one",
+            ) from error
+        for name in ("s3.grpc", *(f"{server}{kind}" for server in _SERVERS for kind in ("", ".grpc"))):
+            ports[name] = take(0)
+        while True:
+            with contextlib.suppress(OSError, OverflowError):
+                admin = take(0)
+                return ports | {"admin": admin, "admin.grpc": take(admin + _GRPC_OFFSET)}
 
 
 def _sweep_sockets() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
+from mme_sdk.errors import StorageError
 from mme_sdk.local.backdoor import Backdoor
 from mme_sdk.local.control import Service
 from mme_sdk.local.dataplane import DataPlane, Dropped
@@ -108,6 +109,9 @@ class Server:
         except ConnectionError:
             status, code = 0, "client gone"
             return web.Response()
+        except StorageError as error:
+            _log.error("%s %s failed: %s", request.method, request.raw_path, error)
+            return _refusal(ApiError("InternalFailure", str(error), status=500), headers, request_id)
         except Exception:  # noqa: BLE001 - one request's bug must not end the host; it is logged
             _log.exception("%s %s failed", request.method, request.raw_path)
             internal = ApiError("InternalFailure", "The embedded SageMaker failed; see its log.", status=500)

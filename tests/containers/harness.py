@@ -5,8 +5,10 @@ import json
 import os
 import random
 import select
+import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +21,7 @@ from mme_sdk.local.containers import Command
 class Container:
     """A Python container on loopback, asked over plain HTTP."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *arguments: str, env: dict[str, str] | None = None, key: str | None = None) -> None:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mme_sdk.local.containers.python", "--port", "0", "--exit-with-stdin", *arguments],
             stdin=subprocess.PIPE,
@@ -28,7 +30,11 @@ class Container:
             env=env,
             text=True,
         )
+        assert self.process.stdin is not None
         assert self.process.stdout is not None
+        if key is not None:
+            self.process.stdin.write(f"{key}\n")
+            self.process.stdin.flush()
         line = self.process.stdout.readline()
         assert "listening on" in line, self.process.communicate()
         self.port = int(line.rpartition(":")[2])
@@ -74,8 +80,8 @@ class Container:
 
 
 @contextmanager
-def running(*arguments: str, env: dict[str, str] | None = None) -> Iterator[Container]:
-    container = Container(*arguments, env=env)
+def running(*arguments: str, env: dict[str, str] | None = None, key: str | None = None) -> Iterator[Container]:
+    container = Container(*arguments, env=env, key=key)
     try:
         yield container
     finally:
@@ -97,7 +103,14 @@ class Peer:
     def __init__(self, command: Command, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = random.randrange(15000, 32000)  # Multi Model Server takes none above 32767
-        values = {"port": str(self.port), "memory": str(1 << 30), "directory": str(folder), "model": ""}
+        self.socket = Path(tempfile.mkdtemp(dir="/tmp"), "s") if command.on_socket else None
+        values = {
+            "port": str(self.port),
+            "socket": str(self.socket),
+            "memory": str(1 << 30),
+            "directory": str(folder),
+            "model": "",
+        }
         self._log = (folder / "log").open("wb")
         self.process = subprocess.Popen(
             children.with_host(command.words(single=False, values=values)),
@@ -108,6 +121,9 @@ class Peer:
             start_new_session=True,
             cwd=folder,
         )
+        assert self.process.stdin is not None
+        self.process.stdin.write(b"the-key\n")
+        self.process.stdin.flush()
         for _ in range(600):
             if self.process.poll() is not None or self.ask("GET", "/ping")[0] == 200:
                 break
@@ -126,7 +142,11 @@ class Peer:
         """Status and body; status 0 without an answer."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            connection.request(method, path, body=body, headers=headers or {})
+            if self.socket is not None:
+                connection.sock = socket.socket(socket.AF_UNIX)
+                connection.sock.settimeout(30)
+                connection.sock.connect(str(self.socket))
+            connection.request(method, path, body=body, headers={"X-Mme-Sdk-Key": "the-key", **(headers or {})})
             answer = connection.getresponse()
             return answer.status, answer.read()
         except (OSError, http.client.HTTPException):

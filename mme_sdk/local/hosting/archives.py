@@ -8,7 +8,8 @@ from pathlib import Path
 import attrs
 
 from mme_sdk.artifacts import extract
-from mme_sdk.errors import InvalidInputError, LayoutError, MMEError
+from mme_sdk.errors import InvalidInputError, LayoutError, MMEError, StorageError
+from mme_sdk.local.disk import cannot_write, free_space, make_folder, make_private
 from mme_sdk.local.hosting.objects import Absent, StoreTrouble, split
 from mme_sdk.local.hosting.shared import Shared
 
@@ -56,12 +57,13 @@ async def fetch(
     try:
         if shared.context.faults.strike("s3_denied", endpoint=endpoint, model=model) is not None:
             raise StoreTrouble("S3 answered 403 Forbidden")
-        archive.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(archive.parent)
         size = await shared.store.download(bucket, key, archive)
         if shared.settings.download_bandwidth is not None:
             took = shared.clock.monotonic() - began
             await shared.clock.sleep(max(0.0, size / shared.settings.download_bandwidth - took))
         extracted = await shared.offload(lambda: extract(archive, directory, max_bytes=max_bytes))
+        await shared.offload(lambda: make_private(directory))
     except BaseException as error:
         await shared.offload(lambda: shutil.rmtree(archive.parent, ignore_errors=True))
         match error:
@@ -71,7 +73,11 @@ async def fetch(
                 raise ArchiveTrouble("denied", str(error)) from error
             case LayoutError() | InvalidInputError():
                 raise ArchiveTrouble("archive", error.message) from error
-            case MMEError() | OSError():
+            case StorageError():
+                raise ArchiveTrouble("volume", f"{error.message}; {free_space(directory)} there") from error
+            case OSError():
+                raise ArchiveTrouble("volume", cannot_write(archive, error).message) from error
+            case MMEError():
                 raise ArchiveTrouble("volume", str(error)) from error
         raise
     archive.unlink(missing_ok=True)

@@ -7,7 +7,10 @@ import contextlib
 import json
 import os
 import random
+import secrets
+import shutil
 import socket
+import tempfile
 from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from urllib.parse import quote
@@ -15,13 +18,14 @@ from urllib.parse import quote
 import aiohttp
 import attrs
 
-from mme_sdk.local import children
+from mme_sdk.local import children, disk
 from mme_sdk.local.containers import Command
 from mme_sdk.local.contracts import HostingError
 from mme_sdk.protocols import AsyncClock
 
 __all__ = ["Container", "ContainerAway", "ContainerGone", "ContainerSpec", "Said"]
 
+_SOCKETS = "/tmp"  # noqa: S108 - the path of a unix socket may not be long, as that of TMPDIR can be
 _TRIES = 3  # for a port that somebody else took between finding and binding it
 
 
@@ -106,6 +110,9 @@ class Container:
         self._ports = random.Random()
         self._process: asyncio.subprocess.Process | None = None
         self.address = ""
+        self._key = secrets.token_urlsafe(32)
+        self._socket_dir: Path | None = None
+        self._local: aiohttp.ClientSession | None = None  # for a container on a unix socket
 
     @property
     def pid(self) -> int | None:
@@ -140,14 +147,22 @@ class Container:
         spec = self._spec
         port = _free_port(self._ports)
         self.address = f"http://127.0.0.1:{port}"
+        if spec.command.on_socket:
+            self._socket_dir = Path(tempfile.mkdtemp(prefix="mme-", dir=_SOCKETS))
+            self._local = aiohttp.ClientSession(
+                connector=aiohttp.UnixConnector(str(self._socket_dir / "s"), limit=0),
+                timeout=self._session.timeout,
+                auto_decompress=False,
+            )
         values = {
             "port": str(port),
+            "socket": str(self._socket_dir and self._socket_dir / "s"),
             "memory": str(spec.memory_bytes),
             "directory": str(spec.work_dir),
             "model": str(spec.model_dir or ""),
         }
-        spec.work_dir.mkdir(parents=True, exist_ok=True)
-        spec.log.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(spec.work_dir)
+        disk.make_folder(spec.log.parent)
         own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         environment = {
             **own,
@@ -158,7 +173,7 @@ class Container:
             **spec.environment,
         }
         words = spec.command.words(single=spec.model_dir is not None, values=values)
-        with spec.log.open("ab") as log:
+        with disk.open_private(spec.log, append=True) as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
                     *children.with_host(words),
@@ -168,9 +183,13 @@ class Container:
                     cwd=spec.work_dir,
                     env=environment,
                     start_new_session=True,
+                    umask=0o077,
                 )
             except OSError as error:
+                await self.stop()
                 raise HostingError(f"{spec.title} cannot be started: {words[0]}: {error.strerror}") from error
+        if self._process.stdin is not None:
+            self._process.stdin.write(f"{self._key}\n".encode())
 
     async def _healthy(self, deadline: float) -> bool:
         """Poll /ping, and /models of a multi-model container, as SageMaker does."""
@@ -203,8 +222,15 @@ class Container:
     async def stop(self) -> None:
         """SIGTERM, then SIGKILL; returns when it is gone."""
         process, self._process = self._process, None
-        if process is None:
-            return
+        if process is not None:
+            await self._end(process)
+        if self._local is not None:
+            await self._local.close()
+        if self._socket_dir is not None:
+            shutil.rmtree(self._socket_dir, ignore_errors=True)
+        self._local = self._socket_dir = None
+
+    async def _end(self, process: asyncio.subprocess.Process) -> None:
         if process.stdin is not None:
             process.stdin.close()
         if process.returncode is None:
@@ -258,7 +284,9 @@ class Container:
             ContainerGone: No whole answer.
         """
         try:
-            answer = await self._session.request(method, self.address + path, data=body, headers=headers)
+            answer = await (self._local or self._session).request(
+                method, self.address + path, data=body, headers={**(headers or {}), "X-Mme-Sdk-Key": self._key}
+            )
             said_headers = {name.lower(): value for name, value in answer.headers.items()}
             if stream and answer.status < 300:
                 return Said(answer.status, said_headers, b"", _chunks(answer))

@@ -11,6 +11,7 @@ from pathlib import Path
 import attrs
 
 from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan
+from mme_sdk.local.disk import make_folder
 from mme_sdk.local.hosting.answers import model_error
 from mme_sdk.local.hosting.container import Container, ContainerGone, ContainerSpec, Said
 from mme_sdk.local.hosting.shared import Shared
@@ -100,7 +101,7 @@ class Instance:
             HostingError: A container did not come up; nothing is left.
         """
         try:
-            self.models.mkdir(parents=True, exist_ok=True)
+            make_folder(self.models)
             for number, plan in enumerate(self._plan.containers):
                 self._containers.append(await self._container(number, plan))
             await asyncio.gather(*(one.start() for one in self._containers))
@@ -116,7 +117,7 @@ class Instance:
         if single and plan.model_data_url is not None:
             await self._fetch(plan, number, model_dir)
         elif single:
-            model_dir.mkdir(parents=True, exist_ok=True)
+            make_folder(model_dir)
         environment = dict(plan.environment)
         code = environment.get(_CODE, "")
         if code.startswith("s3://"):

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from mme_sdk.local import disk
 from mme_sdk.local.contracts import HostContext
 
 __all__ = ["Absent", "ObjectStore", "StoreTrouble", "split"]
@@ -78,7 +79,7 @@ class ObjectStore:
             async with self._request("GET", bucket, key) as answer:
                 _check(answer)
                 chunks = answer.content.iter_chunked(_CHUNK)
-                with path.open("wb") as file:
+                with disk.open_private(path) as file:
                     while (chunk := await anext(chunks, None)) is not None:
                         size += file.write(chunk)
         except (aiohttp.ClientError, TimeoutError) as error:

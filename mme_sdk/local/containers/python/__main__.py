@@ -29,6 +29,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--load-timeout", type=float, default=360.0)
     parser.add_argument("--preload", default="numpy,sklearn", help="modules to import before the first model comes")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when standard input ends")
+    parser.add_argument(
+        "--key-from-stdin",
+        action="store_true",
+        help="read a line from standard input and refuse requests without it in the header X-Mme-Sdk-Key",
+    )
     given = parser.parse_args(argv)
     # One thread per model: instances share this machine, and a library's thread pool would not survive the fork.
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -59,6 +64,8 @@ def main(argv: list[str] | None = None) -> int:
             invocation_timeout=given.invocation_timeout,
             load_timeout=given.load_timeout,
             exit_with_stdin=given.exit_with_stdin,
+            # Read after the fork: the processes of models have no copy of it.
+            key=_line(sys.stdin.fileno()) if given.key_from_stdin else None,
         )
         events.setblocking(False)
         return asyncio.run(serve(options, orders, events))
@@ -69,6 +76,13 @@ def main(argv: list[str] | None = None) -> int:
         orders.close()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.waitpid(pid, 0)
+
+
+def _line(descriptor: int) -> bytes:
+    line = b""
+    while (more := os.read(descriptor, 1)) not in (b"", b"\n"):
+        line += more
+    return line
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hmac
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ __all__ = ["Options", "serve"]
 
 _PAGE = 100
 _SINGLE = "model"
+_KEY = "x-mme-sdk-key"
 _PASSED_BACK = {"connection", "content-length", "content-type", "date", "server", "transfer-encoding"}
 
 
@@ -35,6 +37,7 @@ class Options:
         load_timeout: Seconds for one load.
         max_payload: Bytes of one request body.
         exit_with_stdin: End when standard input does, so that no killed host leaves a container behind.
+        key: What the header X-Mme-Sdk-Key of every request must carry; None lets everybody in.
     """
 
     port: int
@@ -44,6 +47,7 @@ class Options:
     load_timeout: float = 360.0
     max_payload: int = 1 << 30
     exit_with_stdin: bool = False
+    key: bytes | None = attrs.field(default=None, repr=False)
 
 
 async def serve(options: Options, orders: socket.socket, events: socket.socket) -> int:
@@ -103,7 +107,8 @@ def _at_end_of_input(stop: asyncio.Event) -> None:
 
 
 def _application(models: Models, options: Options) -> web.Application:
-    app = web.Application(client_max_size=options.max_payload, middlewares=[_typed_errors])
+    middlewares = [_typed_errors] if options.key is None else [_keyed(options.key), _typed_errors]
+    app = web.Application(client_max_size=options.max_payload, middlewares=middlewares)
     routes = _Routes(models, single=options.model is not None)
     app.router.add_get("/ping", routes.ping)
     if options.model is not None:
@@ -115,6 +120,18 @@ def _application(models: Models, options: Options) -> web.Application:
         app.router.add_delete("/models/{name}", routes.unload)
         app.router.add_post("/models/{name}/invoke", routes.invoke)
     return app
+
+
+def _keyed(key: bytes) -> Any:
+    @web.middleware
+    async def check(request: web.Request, handler: Any) -> web.StreamResponse:
+        given = request.headers.get(_KEY, "").encode(errors="surrogateescape")
+        if not hmac.compare_digest(given, key):
+            return _error(403, "AccessDeniedException", "this container answers the host that started it alone")
+        response: web.StreamResponse = await handler(request)
+        return response
+
+    return check
 
 
 @web.middleware
@@ -195,6 +212,7 @@ class _Routes:
 
     async def _invoke(self, request: web.Request, name: str) -> web.StreamResponse:
         headers = {key.lower(): value for key, value in request.headers.items()}
+        headers.pop(_KEY, None)  # the model's code has no use for it
         frames = self._models.ask(
             name,
             await request.read(),
