@@ -242,10 +242,9 @@ class _Headers:
                 raise self._unsound(f"a header has a negative {what}")
             return int.from_bytes(bytes([field[0] & 0x3F]) + field[1:], "big")
         digits = field.strip(b" \0")
-        try:
-            return int(digits, 8) if digits else 0  # an empty field is zero, as in V7 archives
-        except ValueError:
-            raise self._unsound(f"a header has no number as its {what}: {field!r}") from None
+        if digits.strip(b"01234567"):  # int() would take signs and underscores
+            raise self._unsound(f"a header has no number as its {what}: {field!r}")
+        return int(digits, 8) if digits else 0  # an empty field is zero, as in V7 archives
 
     def _content(self, size: int) -> bytes:
         """What an extended header holds."""
