@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import io
 import shutil
+import threading
 from pathlib import Path
+from typing import IO, Any, cast
 
 import attrs
 
-from mme_sdk.artifacts import extract
+from mme_sdk.artifacts import Extracted, extract
 from mme_sdk.errors import InvalidInputError, LayoutError, MMEError
 from mme_sdk.local.hosting.objects import Absent, StoreTrouble, split
 from mme_sdk.local.hosting.shared import Shared
@@ -20,7 +24,8 @@ class ArchiveTrouble(Exception):
     """An archive that did not come.
 
     Attributes:
-        kind: `absent`, `denied` (any refusal of S3), `archive` (not sound or unsafe), `volume` (no room).
+        kind: `absent`, `denied` (any refusal of S3), `archive` (not sound or unsafe), `volume` (no room), `internal`
+            (anything else).
         message: What happened.
     """
 
@@ -53,6 +58,8 @@ async def fetch(
     bucket, key = split(uri)
     archive = directory.with_name("archive.tar.gz")
     began = shared.clock.monotonic()
+    given_up = threading.Event()
+    unpacking: asyncio.Task[Extracted] | None = None
     try:
         if shared.context.faults.strike("s3_denied", endpoint=endpoint, model=model) is not None:
             raise StoreTrouble("S3 answered 403 Forbidden")
@@ -61,18 +68,73 @@ async def fetch(
         if shared.settings.download_bandwidth is not None:
             took = shared.clock.monotonic() - began
             await shared.clock.sleep(max(0.0, size / shared.settings.download_bandwidth - took))
-        extracted = await shared.offload(lambda: extract(archive, directory, max_bytes=max_bytes))
+        unpacking = asyncio.ensure_future(
+            shared.offload(lambda: _unpack(archive, directory, max_bytes=max_bytes, given_up=given_up))
+        )
+        extracted = await asyncio.shield(unpacking)
     except BaseException as error:
-        await shared.offload(lambda: shutil.rmtree(archive.parent, ignore_errors=True))
-        match error:
-            case Absent():
-                raise ArchiveTrouble("absent", "the object does not exist") from error
-            case StoreTrouble():
-                raise ArchiveTrouble("denied", str(error)) from error
-            case LayoutError() | InvalidInputError():
-                raise ArchiveTrouble("archive", error.message) from error
-            case MMEError() | OSError():
-                raise ArchiveTrouble("volume", str(error)) from error
-        raise
+        given_up.set()
+        await asyncio.shield(asyncio.ensure_future(_clean(shared, archive.parent, unpacking)))
+        trouble = _trouble(error)
+        if trouble is None:
+            raise
+        if trouble.kind == "internal":
+            shared.note(f"{uri}: unexpected {trouble.message}", error)
+        raise trouble from error
     archive.unlink(missing_ok=True)
     return extracted.size
+
+
+def _trouble(error: BaseException) -> ArchiveTrouble | None:
+    """What to raise for an error; None for cancellation and the end of the process, which pass as they are."""
+    match error:
+        case Absent():
+            return ArchiveTrouble("absent", "the object does not exist")
+        case StoreTrouble():
+            return ArchiveTrouble("denied", str(error))
+        case LayoutError() | InvalidInputError():
+            return ArchiveTrouble("archive", error.message)
+        case MMEError() | OSError():
+            return ArchiveTrouble("volume", str(error))
+        case Exception():
+            return ArchiveTrouble("internal", f"{type(error).__name__}: {error}")
+    return None
+
+
+def _unpack(archive: Path, directory: Path, *, max_bytes: int, given_up: threading.Event) -> Extracted:
+    with archive.open("rb") as file:
+        return extract(cast(IO[bytes], _Interruptible(file, given_up)), directory, max_bytes=max_bytes)
+
+
+async def _clean(shared: Shared, folder: Path, unpacking: asyncio.Task[Extracted] | None) -> None:
+    """Wait until nothing writes there any more, then remove it."""
+    if unpacking is not None:
+        await asyncio.gather(unpacking, return_exceptions=True)
+    await shared.offload(lambda: shutil.rmtree(folder, ignore_errors=True))
+
+
+class _GivenUpError(Exception):
+    """Nobody waits for the archive any more."""
+
+
+class _Interruptible(io.RawIOBase):
+    """A file whose next read fails once nobody waits for it.
+
+    Args:
+        file: The file.
+        given_up: Set when nobody waits.
+    """
+
+    name = "the archive"
+
+    def __init__(self, file: Any, given_up: threading.Event) -> None:
+        super().__init__()
+        self._file = file
+        self._given_up = given_up
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        if self._given_up.is_set():
+            raise _GivenUpError
+        data: bytes = self._file.read(size)
+        return data

@@ -54,7 +54,7 @@ class Said:
         """The body for a message: the `message` of a JSON error, else the start of it."""
         try:
             parsed = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = None
         if isinstance(parsed, dict):
             for name in ("message", "error"):

@@ -67,9 +67,9 @@ class Shared:
             _LOG.error("hosting: a background task failed", exc_info=task.exception())
 
     @staticmethod
-    def note(text: str) -> None:
-        """Say something to whoever reads the log."""
-        _LOG.warning("%s", text)
+    def note(text: str, error: BaseException | None = None) -> None:
+        """Write a warning to the log, with the traceback of an error where there is one."""
+        _LOG.warning("%s", text, exc_info=error)
 
     async def close(self) -> None:
         """End all background work."""
