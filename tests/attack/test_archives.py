@@ -1,4 +1,4 @@
-"""Hostile archives: one reader decides for `extract`, `inspect`, `register` and `pack`, with bounded work and memory."""
+"""Hostile archives: one reader decides for `extract`, `inspect`, `register` and `pack`, and its work is bounded."""
 
 from __future__ import annotations
 
@@ -183,10 +183,10 @@ def judge(data: bytes, folder: Path, **limits: int) -> Archive | str:
         assert [(one.path, one.size, one.executable) for one in read.entries] == on_disk(folder / "out")
         assert unpacked.size == read.unpacked
         assert unpacked.files == sum(not one.path.endswith("/") for one in read.entries)
-        assert os.listdir(folder) == ["out"]
+        assert [one.name for one in folder.iterdir()] == ["out"]
     else:
         assert read == unpacked
-        assert os.listdir(folder) == []
+        assert list(folder.iterdir()) == []
     return read
 
 
@@ -457,11 +457,11 @@ def test_long_names_in_total_are_bounded() -> None:
 def test_pack_refuses_what_extract_would_refuse(tmp_path: Path) -> None:
     deep = tmp_path / "deep"
     deep.mkdir()
-    here = os.getcwd()
+    here = Path.cwd()
     os.chdir(deep)
     try:
         for _ in range(1500):
-            os.mkdir("d")
+            Path("d").mkdir()
             os.chdir("d")
         Path("model").write_text("1")
     finally:

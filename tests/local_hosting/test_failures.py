@@ -172,6 +172,6 @@ def test_a_download_that_took_too_long_leaves_nothing_behind(
         assert "took more than 0.3 seconds" in message
         assert len(ended) == 1
         monkeypatch.setattr(archives, "extract", real)
-        assert not [path for path in (bench.folder / "hosting").rglob("*.tar.gz")]
+        assert not list((bench.folder / "hosting").rglob("*.tar.gz"))
 
     hosted(scenario, load_limit=0.3)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import shutil
 import threading
 from pathlib import Path
 from typing import IO, Any, cast
@@ -13,6 +12,7 @@ import attrs
 
 from mme_sdk.artifacts import Extracted, extract
 from mme_sdk.errors import InvalidInputError, LayoutError, MMEError
+from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.objects import Absent, StoreTrouble, split
 from mme_sdk.local.hosting.shared import Shared
 
@@ -110,7 +110,7 @@ async def _clean(shared: Shared, folder: Path, unpacking: asyncio.Task[Extracted
     """Wait until nothing writes there any more, then remove it."""
     if unpacking is not None:
         await asyncio.gather(unpacking, return_exceptions=True)
-    await shared.offload(lambda: shutil.rmtree(folder, ignore_errors=True))
+    await shared.offload(lambda: remove_tree(folder))
 
 
 class _GivenUpError(Exception):

@@ -8,7 +8,7 @@ import json
 import os
 import random
 import socket
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -18,6 +18,7 @@ import attrs
 from mme_sdk.local import children
 from mme_sdk.local.containers import Command
 from mme_sdk.local.contracts import HostingError
+from mme_sdk.local.hosting import isolation
 from mme_sdk.protocols import AsyncClock
 
 __all__ = ["Container", "ContainerAway", "ContainerGone", "ContainerSpec", "Said"]
@@ -72,6 +73,11 @@ class ContainerSpec:
         environment: Of the model.
         model_dir: Extracted archive of a single-model container; None for a multi-model one.
         work_dir: A folder of its own.
+        scratch: Its folder for temporary files.
+        models: Folder that its models lie in.
+        hidden: Folder of the host's data, closed to it.
+        isolate: Whether it gets no more of this machine than it needs.
+        readable: Paths that it may read all the same.
         log: File for what it prints.
         memory_bytes: For its models.
         title: For messages, such as `The primary container for production variant AllTraffic`.
@@ -83,6 +89,11 @@ class ContainerSpec:
     environment: Mapping[str, str] = attrs.field(repr=False)
     model_dir: Path | None
     work_dir: Path
+    scratch: Path
+    models: Path
+    hidden: Path
+    isolate: bool
+    readable: tuple[str, ...]
     log: Path
     memory_bytes: int
     title: str
@@ -148,7 +159,8 @@ class Container:
         }
         spec.work_dir.mkdir(parents=True, exist_ok=True)
         spec.log.parent.mkdir(parents=True, exist_ok=True)
-        own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        words: Sequence[str] = spec.command.words(single=spec.model_dir is not None, values=values)
+        own, words, notes = await asyncio.to_thread(self._isolated, words)
         environment = {
             **own,
             "SAGEMAKER_BIND_TO_PORT": str(port),
@@ -156,8 +168,8 @@ class Container:
             **({"SAGEMAKER_MULTI_MODEL": "true"} if spec.model_dir is None else {}),
             **spec.command.variables(values),
             **spec.environment,
+            **notes,
         }
-        words = spec.command.words(single=spec.model_dir is not None, values=values)
         with spec.log.open("ab") as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
@@ -171,6 +183,17 @@ class Container:
                 )
             except OSError as error:
                 raise HostingError(f"{spec.title} cannot be started: {words[0]}: {error.strerror}") from error
+
+    def _isolated(self, words: Sequence[str]) -> tuple[dict[str, str], Sequence[str], dict[str, str]]:
+        """The host's part of the environment, the command line, and variables about the isolation."""
+        spec = self._spec
+        if not spec.isolate:
+            return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}, words, {}
+        environment = isolation.environment(os.environ, spec.scratch)
+        own = (spec.work_dir, spec.scratch, spec.models)
+        rules = isolation.policy(words, hidden=spec.hidden, own=own, readable=spec.readable)
+        file = spec.work_dir / "isolation.json"
+        return environment, isolation.restricted(words, rules, file), {isolation.VARIABLE: str(file)}
 
     async def _healthy(self, deadline: float) -> bool:
         """Poll /ping, and /models of a multi-model container, as SageMaker does."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import attrs
 from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan
 from mme_sdk.local.hosting.answers import model_error
 from mme_sdk.local.hosting.container import Container, ContainerGone, ContainerSpec, Said
+from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.shared import Shared
 
 __all__ = ["Instance", "Sizes"]
@@ -76,6 +76,7 @@ class Instance:
         self._shared = shared
         self._fetch = fetch
         self._containers: list[Container] = []
+        self._scratches: list[Path] = []
         self._up = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
 
@@ -119,11 +120,18 @@ class Instance:
         command = self._shared.command(plan.image)
         role = "primary container" if len(self._plan.containers) == 1 else f"container {plan.hostname or number + 1}"
         settings = self._shared.settings
+        scratch = self._shared.scratch()
+        self._scratches.append(scratch)
         spec = ContainerSpec(
             command=command,
             environment=plan.environment,
             model_dir=model_dir if single else None,
             work_dir=self.folder / f"work-{number}",
+            scratch=scratch,
+            models=model_dir.parent if single else self.models,
+            hidden=self._shared.context.data_dir.parent,
+            isolate=settings.isolate,
+            readable=settings.readable,
             log=self._log,
             memory_bytes=self._sizes.memory_bytes,
             title=f"The {role} for production variant {self._plan.name}",
@@ -241,7 +249,8 @@ class Instance:
         self._up.clear()
         containers, self._containers = self._containers, []
         await asyncio.gather(*(one.stop() for one in containers))
-        await self._shared.offload(lambda: shutil.rmtree(self.folder, ignore_errors=True))
+        for folder in (self.folder, *self._scratches):
+            await self._shared.offload(lambda folder=folder: remove_tree(folder))  # type: ignore[misc]
         self._up.set()  # whoever waits for it finds that it is gone
 
 

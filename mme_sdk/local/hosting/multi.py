@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
 from mme_sdk.local.hosting.archives import ArchiveTrouble, fetch
 from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
 from mme_sdk.local.hosting.instance import Instance, container_gone
+from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.objects import Absent, StoreTrouble, split
 from mme_sdk.local.hosting.shared import Shared
 from mme_sdk.local.hosting.trace import Trace
@@ -396,7 +396,7 @@ class MultiModelVariant(Variant):
     async def _discard(self, instance: Instance, model: str) -> None:
         folder = self._directory(instance, model).parent
         try:
-            await self.shared.offload(lambda: shutil.rmtree(folder, ignore_errors=True))
+            await self.shared.offload(lambda: remove_tree(folder))
         finally:
             if self.instances.get(instance.name) is instance:
                 self._forget_files(instance.name, model)
