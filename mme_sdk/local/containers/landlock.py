@@ -21,7 +21,9 @@ __all__ = ["apply", "restrict", "version"]
 # The numbers are the same on all processor architectures.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG, _PATH_BENEATH = 1, 1
-_NO_NEW_PRIVS = 38
+_NO_NEW_PRIVS, _DROP_FROM_BOUNDING_SET = 38, 24
+_CAPABILITIES_VERSION = 0x20080522
+_CAP_DAC_OVERRIDE = 1  # root often needs it to read an interpreter that belongs to another user
 
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
@@ -42,7 +44,7 @@ def version() -> int:
 
 
 def restrict(*, read: Iterable[str], listed: Iterable[str] = (), write: Iterable[str] = ()) -> None:
-    """Give up every access to files but the named ones, for good.
+    """Give up every access to files but the named ones, and the privileges of root, for good.
 
     From version 6 on also given up are signals to processes outside, and connections to their abstract unix sockets.
     Processes outside cannot be traced, nor their memory and environment be read, with any version.
@@ -67,6 +69,7 @@ def restrict(*, read: Iterable[str], listed: Iterable[str] = (), write: Iterable
             for path in paths:
                 _allow(ruleset, path, rights & handled)
         _prctl(_NO_NEW_PRIVS, 1)
+        _drop_capabilities()
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
@@ -91,6 +94,25 @@ def apply(policy: Mapping[str, Any], *, write: Iterable[str] = ()) -> str | None
     except OSError as error:
         return f"Landlock refused: {error.strerror}"
     return None
+
+
+def _drop_capabilities() -> None:
+    """Of what root may do beyond other users, keep the access to other users' files alone.
+
+    With CAP_PERFMON a process reads the environment of others whatever Landlock says.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    for number in range(64):
+        if number != _CAP_DAC_OVERRIDE:
+            libc.prctl(_DROP_FROM_BOUNDING_SET, number, 0, 0, 0)  # fails for those without privilege
+    header = struct.pack("=Ii", _CAPABILITIES_VERSION, 0)
+    held = ctypes.create_string_buffer(24)
+    if libc.capget(header, held):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    effective, permitted, *_ = struct.unpack("=6I", held.raw)
+    kept = 1 << _CAP_DAC_OVERRIDE
+    if libc.capset(header, struct.pack("=6I", effective & kept, permitted & kept, 0, 0, 0, 0)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:

@@ -17,26 +17,32 @@ from mme_sdk.local.containers import landlock
 __all__ = ["VARIABLE", "environment", "policy", "remove_tree", "restricted"]
 
 VARIABLE = "MME_ISOLATION"  # names the policy file for containers that restrict each model further
-_VARIABLES = frozenset(
-    "CONDA_PREFIX CURL_CA_BUNDLE JAVA_HOME LANG LANGUAGE LOGNAME NO_PROXY PATH REQUESTS_CA_BUNDLE TERM "
-    "TOKENIZERS_PARALLELISM TZ USER VIRTUAL_ENV no_proxy".split()
+_VARIABLES, _PROXIES, _PREFIXES, _SYSTEM, _LINKS, _DEVICES, _SECRETS = (
+    tuple(line.split())
+    for line in (
+        # Variables that a container gets from the host, proxies without a password, and beginnings of names.
+        (
+            "CONDA_PREFIX CURL_CA_BUNDLE JAVA_HOME LANG LANGUAGE LOGNAME NO_PROXY PATH REQUESTS_CA_BUNDLE TERM "
+            "TOKENIZERS_PARALLELISM TZ USER VIRTUAL_ENV no_proxy"
+        ),
+        "HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy",
+        (
+            "BLIS_ COVERAGE_ CUDA DYLD_ HIP_ HSA_ JE_ KMP_ LC_ LD_ MALLOC_ MKL_ NUMBA_ NUMEXPR_ NVIDIA_ OMP_ OPENBLAS_ "
+            "PYTHON ROCR_ SSL_CERT_ TF_ VECLIB_ XLA_"
+        ),
+        # What it may read: the system, and files of /etc that often are links to elsewhere.
+        (
+            "/bin /etc /gnu /home/linuxbrew/.linuxbrew /lib /lib32 /lib64 /libx32 /nix /opt /proc /run/nvidia-persistenced "
+            "/run/opengl-driver /run/resolvconf /run/systemd/resolve /sbin /snap /sys /usr /var/cache/fontconfig "
+            "/var/lib/ca-certificates"
+        ),
+        "/etc/hosts /etc/localtime /etc/resolv.conf /etc/timezone",
+        # What it may write: devices without content of their own, and shared memory.
+        "/dev/dri /dev/full /dev/kfd /dev/null /dev/ptmx /dev/pts /dev/random /dev/shm /dev/tty /dev/urandom /dev/zero",
+        # What stays closed in a home directory.
+        ".aws .azure .bash_history .config/gcloud .docker .git-credentials .gnupg .kube .netrc .pypirc .ssh",
+    )
 )
-_PROXIES = frozenset("HTTP_PROXY HTTPS_PROXY ALL_PROXY http_proxy https_proxy all_proxy".split())
-_PREFIXES = tuple(
-    "BLIS_ COVERAGE_ CUDA DYLD_ HIP_ HSA_ JE_ KMP_ LC_ LD_ MALLOC_ MKL_ NUMBA_ NUMEXPR_ NVIDIA_ OMP_ OPENBLAS_ PYTHON "
-    "ROCR_ SSL_CERT_ TF_ VECLIB_ XLA_".split()
-)
-_SYSTEM = (
-    "/bin /etc /gnu /home/linuxbrew/.linuxbrew /lib /lib32 /lib64 /libx32 /nix /opt /proc /run/nvidia-persistenced "
-    "/run/opengl-driver /run/resolvconf /run/systemd/resolve /sbin /snap /sys /usr /var/cache/fontconfig "
-    "/var/lib/ca-certificates".split()
-)
-_LINKS = "/etc/hosts /etc/localtime /etc/resolv.conf /etc/timezone".split()  # which may lead elsewhere
-_DEVICES = (
-    "/dev/dri /dev/full /dev/kfd /dev/null /dev/ptmx /dev/pts /dev/random /dev/shm /dev/tty /dev/urandom "
-    "/dev/zero".split()
-)
-_SECRETS = ".aws .azure .bash_history .config/gcloud .docker .git-credentials .gnupg .kube .netrc .pypirc .ssh".split()
 _SHARED = {"/", "/home", "/root", "/tmp", "/var", "/mnt", "/media", "/Users"}  # noqa: S108 - of more than one program
 _IMPORTS = (
     "import json, site, sys; maps = [getattr(one, 'MAPPING', {}) for name, one in list(sys.modules.items()) "
