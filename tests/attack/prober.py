@@ -1,6 +1,6 @@
 """A model's script that tries what it is asked to, and says how that ended: `done`, or the name of the error."""
 
-# ruff: noqa: BLE001, PTH - plain calls, since each is what is tried
+# ruff: noqa: BLE001, PTH108, PTH114, PTH118, PTH119, PTH120, PTH123, PTH208, PTH211
 
 import ctypes
 import errno

@@ -32,9 +32,9 @@ _VARIABLES, _PROXIES, _PREFIXES, _SYSTEM, _LINKS, _DEVICES, _SECRETS = (
         ),
         # What it may read: the system, and files of /etc that often are links to elsewhere.
         (
-            "/bin /etc /gnu /home/linuxbrew/.linuxbrew /lib /lib32 /lib64 /libx32 /nix /opt /proc /run/nvidia-persistenced "
-            "/run/opengl-driver /run/resolvconf /run/systemd/resolve /sbin /snap /sys /usr /var/cache/fontconfig "
-            "/var/lib/ca-certificates"
+            "/bin /etc /gnu /home/linuxbrew/.linuxbrew /lib /lib32 /lib64 /libx32 /nix /opt /proc "
+            "/run/nvidia-persistenced /run/opengl-driver /run/resolvconf /run/systemd/resolve /sbin /snap /sys /usr "
+            "/var/cache/fontconfig /var/lib/ca-certificates"
         ),
         "/etc/hosts /etc/localtime /etc/resolv.conf /etc/timezone",
         # What it may write: devices without content of their own, and shared memory.
