@@ -33,6 +33,8 @@ class Command:
         multi_model: Whether the image carries the label `com.amazonaws.sagemaker.capabilities.multi-models=true`.
         target_is_id: Whether it finds models by the header X-Amzn-SageMaker-Target-Model in the place of the URL: then
             the header carries the model's opaque id.
+        isolated: Whether the program may be kept from all files but the system's, its interpreter's, its models' and
+            its temporary ones, where the platform can and `HostingSettings.isolate` is on.
 
     Example:
         >>> Command(["my-server", "--port", "{port}"]).multi_model
@@ -44,6 +46,7 @@ class Command:
     environment: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     multi_model: bool = attrs.field(default=True, kw_only=True)
     target_is_id: bool = attrs.field(default=False, kw_only=True)
+    isolated: bool = attrs.field(default=False, kw_only=True)
 
     def words(self, *, single: bool, values: Mapping[str, str]) -> tuple[str, ...]:
         """The command line.
@@ -72,7 +75,7 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
 
 _SERVE = (sys.executable, "-m", "mme_sdk.local.containers.python", "--port", "{port}", "--exit-with-stdin")
 
-PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"])
+PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"], isolated=True)
 """The default container."""
 
 

@@ -193,7 +193,12 @@ class Container:
         own = (spec.work_dir, spec.scratch, spec.models)
         rules = isolation.policy(words, hidden=spec.hidden, own=own, readable=spec.readable)
         file = spec.work_dir / "isolation.json"
-        return environment, isolation.restricted(words, rules, file), {isolation.VARIABLE: str(file)}
+        file.write_text(json.dumps(rules))
+        if spec.command.isolated:
+            words = isolation.restricted(words, file)
+        else:
+            environment["HOME"] = os.environ.get("HOME", environment["HOME"])
+        return environment, words, {isolation.VARIABLE: str(file)}
 
     async def _healthy(self, deadline: float) -> bool:
         """Poll /ping, and /models of a multi-model container, as SageMaker does."""

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from mme_sdk.local.containers import landlock
 
@@ -100,20 +99,18 @@ def policy(
     return {"container": container, "model": model}
 
 
-def restricted(words: Sequence[str], rules: Mapping[str, Any], file: Path) -> list[str]:
-    """The command line that runs a program under a policy.
+def restricted(words: Sequence[str], file: Path) -> list[str]:
+    """The command line that runs a program under a policy, as far as the platform can.
 
     Args:
         words: Program and arguments.
-        rules: What `policy` returned.
-        file: Where to write the policy.
+        file: JSON of what `policy` returned.
 
     Returns:
         The command line.
     """
-    file.write_text(json.dumps(rules))
     if not landlock.version():
-        return list(words)  # a container that cares for the policy says why it cannot follow it
+        return list(words)  # the container says why each of its models is not isolated
     return [sys.executable, "-I", "-S", str(landlock.__file__), str(file), *words]
 
 

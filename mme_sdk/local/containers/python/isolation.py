@@ -29,9 +29,9 @@ def enter(rules: dict[str, Any], directory: str, ticket: int) -> None:
     Args:
         rules: What `policy` returned.
         directory: The model's folder.
-        ticket: The number of this process.
+        ticket: The number of this process, a child of the one that calls `leave`.
     """
-    scratch = _scratch(ticket)
+    scratch = _scratch(os.getppid(), ticket)
     scratch.mkdir(mode=0o700)
     os.environ["TMPDIR"] = os.environ["HOME"] = str(scratch)
     tempfile.tempdir = None  # found out anew
@@ -46,11 +46,12 @@ def enter(rules: dict[str, Any], directory: str, ticket: int) -> None:
 
 def leave(ticket: int) -> None:
     """Remove the temporary folder of a model's process that has ended; returns before it is gone."""
-    scratch = _scratch(ticket)
+    scratch = _scratch(os.getpid(), ticket)
     if scratch.exists():
         # A program of its own: what the model wrote may be so large that other models would wait.
         os.posix_spawnp("rm", ["rm", "-rf", "--", str(scratch)], os.environ)
 
 
-def _scratch(ticket: int) -> Path:
-    return Path(tempfile.gettempdir(), f"model-{ticket}")
+def _scratch(parent: int, ticket: int) -> Path:
+    # A container that is started again counts from one again, where what the first one left may still lie.
+    return Path(tempfile.gettempdir(), f"{parent}-{ticket}")
