@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import attrs
 
 from mme_sdk.artifacts.layout import detect
-from mme_sdk.artifacts.reading import ArchiveSource, members, opened
+from mme_sdk.artifacts.reading import ArchiveSource, opened
+from mme_sdk.artifacts.tree import MAX_BYTES, MAX_ENTRIES
 
 __all__ = ["Archive", "Entry", "inspect"]
 
@@ -56,13 +55,15 @@ class Archive:
         return sum(entry.size for entry in self.entries)
 
 
-def inspect(source: ArchiveSource, *, max_bytes: int | None = None, max_entries: int = 100_000) -> Archive:
-    """Read an archive once and tell what it holds; nothing is unpacked.
+def inspect(source: ArchiveSource, *, max_bytes: int | None = MAX_BYTES, max_entries: int = MAX_ENTRIES) -> Archive:
+    """Read an archive once and describe it; nothing is unpacked.
+
+    It refuses what `extract` refuses, with the same message.
 
     Args:
         source: Path of a tar.gz, or a binary stream at its beginning.
-        max_bytes: Largest size of the uncompressed tar, in bytes.
-        max_entries: Most files and directories.
+        max_bytes: Largest size of the uncompressed tar, in bytes; None for no limit.
+        max_entries: Most files and directories, directories that only a path implies included.
 
     Returns:
         Sizes, digests, files and framework.
@@ -77,24 +78,25 @@ def inspect(source: ArchiveSource, *, max_bytes: int | None = None, max_entries:
         'sklearn'
     """
     found: dict[str, Entry] = {}
-    content = hashlib.sha256()
-    with opened(source, max_bytes=max_bytes, digest=True) as tar:
-        tar.raw.tap = content.update
-        for path, member, reader in members(tar, max_entries=max_entries):
-            entry = Entry(f"{path}/", 0) if reader is None else Entry(path, member.size, bool(member.mode & 0o100))
-            found[entry.path] = entry
-        size, sha256 = tar.source.finish()
-    parents = {f"{parent}/" for path in found for parent in _parents(path)}
-    entries = tuple(sorted(entry for entry in found.values() if entry.path not in parents))
+    with opened(source, max_bytes=max_bytes, max_entries=max_entries) as archive:
+        archive.digest()
+        for member, _ in archive.members():
+            parent = member.path.rpartition("/")[0]
+            if parent:
+                found.pop(f"{parent}/", None)  # it is not empty
+            for folder in member.new_folders:
+                found.pop(f"{folder.rpartition('/')[0]}/", None)
+            if not member.is_folder:
+                found[member.path] = Entry(member.path, member.size, member.executable)
+            elif member.new_folders:
+                found[f"{member.path}/"] = Entry(f"{member.path}/", 0)
+        sha256, content = archive.digests
+        size = archive.size
+    entries = tuple(found[path] for path in sorted(found))
     return Archive(
         size=size,
         sha256=sha256,
-        content=content.hexdigest(),
+        content=content,
         entries=entries,
         framework=detect([entry.path for entry in entries]),
     )
-
-
-def _parents(path: str) -> list[str]:
-    parts = path.rstrip("/").split("/")
-    return ["/".join(parts[:count]) for count in range(1, len(parts))]

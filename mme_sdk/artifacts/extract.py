@@ -6,16 +6,14 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import IO
 
 import attrs
 
-from mme_sdk.artifacts.reading import ArchiveSource, members, opened
+from mme_sdk.artifacts.reading import ArchiveSource, OpenArchive, opened
+from mme_sdk.artifacts.tree import MAX_BYTES, MAX_ENTRIES
 from mme_sdk.errors import InvalidInputError, LayoutError, StorageError
 
 __all__ = ["Extracted", "extract"]
-
-_CHUNK = 1 << 18
 
 
 @attrs.frozen
@@ -32,19 +30,20 @@ class Extracted:
 
 
 def extract(
-    source: ArchiveSource, directory: str | Path, *, max_bytes: int = 64 << 30, max_entries: int = 100_000
+    source: ArchiveSource, directory: str | Path, *, max_bytes: int = MAX_BYTES, max_entries: int = MAX_ENTRIES
 ) -> Extracted:
     """Unpack a `tar.gz` into a new directory: all of it, or nothing.
 
-    Refused are links, devices, sparse files, and names that are absolute or contain `..`. Both limits are enforced
-    while the archive is being read. Files are unpacked beside the directory first and moved there at the end, so that
-    the directory never holds half a model.
+    Refused are links, devices, sparse files, names that are absolute, contain `..` or are longer than file systems
+    take, and archives that are damaged or ambiguous. Both limits are enforced while the archive is being read. Files
+    are unpacked beside the directory first and moved there at the end, so that the directory never holds half a model.
+    Of several files with the same path the last one counts, as with tar programs.
 
     Args:
         source: Path of the archive, or a binary stream.
         directory: Where to; must not exist, or be empty.
         max_bytes: Largest size of the uncompressed tar, in bytes.
-        max_entries: Most files and directories.
+        max_entries: Most files and directories, directories that only a path implies included.
 
     Returns:
         How much was written.
@@ -65,57 +64,60 @@ def extract(
         raise _disk(target, error) from error
     if taken:
         raise InvalidInputError(f"{target} exists and is not an empty directory", hint="unpack into a new directory")
-    with opened(source, max_bytes=max_bytes) as tar:
+    with opened(source, max_bytes=max_bytes, max_entries=max_entries) as archive:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+            partial = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise _disk(target, error) from error
         try:
-            files = size = 0
-            for path, member, content in members(tar, max_entries=max_entries):
-                place = partial / path
-                try:
-                    if content is None:
-                        place.mkdir(parents=True, exist_ok=True)
-                        continue
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                except FileExistsError as error:
-                    raise LayoutError(f"{tar.name}: {path!r} is both a file and a directory") from error
-                except OSError as error:
-                    raise _disk(place, error) from error
-                if place.is_dir():
-                    raise LayoutError(f"{tar.name}: {path!r} is both a file and a directory")
-                size += _write(place, content, executable=bool(member.mode & 0o100))
-                files += 1
+            extracted = _unpack(archive, str(partial))
             try:
                 partial.chmod(0o755)
                 partial.replace(target)
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 raise _disk(target, error) from error
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+    return extracted
+
+
+def _unpack(archive: OpenArchive, root: str) -> Extracted:
+    files = size = 0
+    for member, content in archive.members():
+        place = f"{root}/{member.path}"
+        try:
+            for folder in member.new_folders:
+                os.mkdir(f"{root}/{folder}", 0o755)  # noqa: PTH102 - a Path for each of 100,000 files is slow
+            if member.is_folder:
+                continue
+            if member.again:
+                size -= os.stat(place).st_size  # noqa: PTH116
+                files -= 1
+                os.unlink(place)  # noqa: PTH108
+            handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755 if member.executable else 0o644)
+        except FileExistsError as error:
+            raise LayoutError(
+                f"{archive.name}: {member.path!r} and another entry are one file on this file system",
+                hint="rename one of them",
+            ) from error
+        except OSError as error:
+            raise _disk(place, error) from error
+        with os.fdopen(handle, "wb", buffering=0) as file:
+            for piece in content:  # outside the try: what goes wrong here is the archive's fault
+                left = piece
+                try:
+                    while left:
+                        left = left[file.write(left) :]
+                except OSError as error:
+                    raise _disk(place, error) from error
+        files += 1
+        size += member.size
     return Extracted(files, size)
 
 
-def _write(place: Path, content: IO[bytes], *, executable: bool) -> int:
-    written = 0
-    try:
-        handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o755 if executable else 0o644)
-    except OSError as error:
-        raise _disk(place, error) from error
-    with os.fdopen(handle, "wb", buffering=0) as file:
-        while chunk := content.read(_CHUNK):  # outside the try: what goes wrong here is the archive's fault
-            try:
-                file.write(chunk)
-            except OSError as error:
-                raise _disk(place, error) from error
-            written += len(chunk)
-    return written
-
-
-def _disk(path: Path, error: OSError | ValueError) -> StorageError:
+def _disk(path: str | Path, error: OSError | ValueError) -> StorageError:
     return StorageError(
         f"cannot write {path}: {getattr(error, 'strerror', None) or error}", hint="check the free space and permissions"
     )

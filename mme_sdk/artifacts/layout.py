@@ -85,7 +85,7 @@ def check(paths: Iterable[str], framework: str | None = None) -> str | None:
 
 
 def _drawn(tree: Sequence[str]) -> str:
-    lines = [f"    {path}" for path in tree[:_SHOWN]]
+    lines = [f"    {path if path.isprintable() else repr(path)}" for path in tree[:_SHOWN]]
     if len(tree) > _SHOWN:
         lines.append(f"    … and {len(tree) - _SHOWN} more")
     return "\n".join(lines) or "    nothing"
@@ -123,10 +123,11 @@ def _triton(files: Sequence[str]) -> str | None:
     if not configs:
         deep = next((path for path in files if path.endswith("/config.pbtxt")), None)
         return f"{deep} is too deep" if deep else "config.pbtxt is missing"
-    for config in configs:
-        folder = config.removesuffix("config.pbtxt")
-        if any(re.match(re.escape(folder) + r"[1-9]\d*/", path) for path in files):
-            return None
+    version = re.compile(r"((?:[^/]+/)?)[1-9]\d*/")
+    versioned = {match[1] for path in files if (match := version.match(path))}
+    versioned |= {"" for path in files if re.match(r"[1-9]\d*/", path)}
+    if any(config.removesuffix("config.pbtxt") in versioned for config in configs):
+        return None
     folder = configs[0].removesuffix("config.pbtxt")
     return f"{folder or 'the root'} has no version directory such as {folder}1/"
 

@@ -13,8 +13,8 @@ from typing import IO
 from mme_sdk.artifacts.archive import Archive, Entry
 from mme_sdk.artifacts.compression import compressor
 from mme_sdk.artifacts.layout import check
-from mme_sdk.artifacts.reading import relative_path
-from mme_sdk.errors import InvalidInputError, StorageError
+from mme_sdk.artifacts.tree import MAX_BYTES, MAX_ENTRIES, Tree
+from mme_sdk.errors import InvalidInputError, LayoutError, StorageError
 
 __all__ = ["fingerprint", "is_archive", "pack"]
 
@@ -44,7 +44,7 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
 
     Raises:
         InvalidInputError: There is nothing at `source`, or something that is no file, or it changed meanwhile.
-        LayoutError: No container would load it.
+        LayoutError: No container would load it, or `extract` would refuse a name, the depth or the number of files.
         StorageError: A file cannot be read, or the disk is full.
 
     Example:
@@ -54,8 +54,6 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
     root = Path(source)
     entries = _entries(root)
     paths = [entry.path for entry in entries]
-    for path in paths:
-        relative_path(path, str(root))  # what extract() would refuse is not packed
     framework = check(paths, framework) if check_layout else framework
     squeeze = compressor()
     content, archive, size = hashlib.sha256(), hashlib.sha256(), 0
@@ -113,17 +111,21 @@ def _entries(root: Path) -> tuple[Entry, ...]:
         raise InvalidInputError(f"there is no model at {root}") from error
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot read {root}: {error}") from error
+    tree = Tree(str(root), MAX_ENTRIES)  # what extract() would refuse is not packed
     if stat.S_ISREG(info.st_mode):
+        tree.add(root.name, is_folder=False)
         return (_entry(root.name, info),)
     if not stat.S_ISDIR(info.st_mode):
         raise InvalidInputError(f"{root} is neither a file nor a directory")
-    found = sorted(_walk(root, "", ()))
+    found = sorted(_walk(root, "", (), tree), key=lambda entry: entry.path)
     if not found:
         raise InvalidInputError(f"{root} is an empty directory", hint="save the model's files into it first")
+    if sum(entry.size for entry in found) > MAX_BYTES:
+        raise LayoutError(f"{root} holds more than the {MAX_BYTES:,} bytes that a model may have")
     return tuple(found)
 
 
-def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iterator[Entry]:
+def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...], tree: Tree) -> Iterator[Entry]:
     try:
         info = folder.stat()
         identity = (info.st_dev, info.st_ino)
@@ -135,8 +137,10 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
             yield Entry(prefix, 0)
         for child in children:
             path = prefix + child.name
-            if child.is_dir():
-                yield from _walk(folder / child.name, f"{path}/", (*above, identity))
+            is_folder = child.is_dir()
+            tree.add(path, is_folder=is_folder)
+            if is_folder:
+                yield from _walk(folder / child.name, f"{path}/", (*above, identity), tree)
             else:
                 yield _entry(path, child.stat())
     except FileNotFoundError as error:
@@ -155,13 +159,14 @@ def _entry(path: str, info: os.stat_result) -> Entry:
 
 def _tar(root: Path, entries: tuple[Entry, ...]) -> Iterator[bytes]:
     total = 0
+    is_folder = root.is_dir()
     for entry in entries:
         header = _header(entry)
         yield header
         total += len(header)
         if entry.path.endswith("/"):
             continue
-        yield from _content(root / entry.path if root.is_dir() else root, entry.size)
+        yield from _content(root / entry.path if is_folder else root, entry.size)
         padding = -entry.size % _BLOCK
         if padding:
             yield bytes(padding)

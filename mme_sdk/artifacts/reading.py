@@ -2,61 +2,56 @@
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
-import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
-from mme_sdk.errors import InvalidInputError, LayoutError, MMEError, StorageError
+from mme_sdk.artifacts.tar import Member, too_large, unsound, walk
+from mme_sdk.errors import InvalidInputError, StorageError
 
-__all__ = ["ArchiveSource", "members", "opened", "relative_path"]
+__all__ = ["ArchiveSource", "Content", "OpenArchive", "opened"]
 
 ArchiveSource: TypeAlias = "str | Path | IO[bytes]"
+Content: TypeAlias = Iterator[memoryview]
 
-MAX_HEADER = 1 << 20  # bytes of one tar header; tarfile would read any announced size into memory
 _CHUNK = 1 << 18
-_BROKEN: tuple[type[Exception], ...] = (gzip.BadGzipFile, zlib.error, EOFError, tarfile.TarError)
+_FIRST_FEED = 1 << 12  # bytes given to a new gzip member; a decompressor copies what is left behind a member's end
+_GZIP = 31  # window bits that ask for gzip's header and trailer, checksum compared
+_BROKEN: tuple[type[Exception], ...] = (zlib.error,)
 
-_open_gzip: Any = gzip.GzipFile
+_decompressor: Callable[..., Any] = zlib.decompressobj
 try:  # several times faster, where the `fast` extra is installed
     from isal import isal_zlib
-    from isal.igzip import IGzipFile
 except ImportError:
     pass
 else:
-    _open_gzip = IGzipFile
+    _decompressor = isal_zlib.decompressobj
     _BROKEN = (*_BROKEN, cast(Any, isal_zlib).error)
 
 
 @contextmanager
-def opened(source: ArchiveSource, *, max_bytes: int | None = None, digest: bool = False) -> Iterator[ForwardTar]:
+def opened(source: ArchiveSource, *, max_bytes: int | None, max_entries: int) -> Iterator[OpenArchive]:
     """Open an archive for one pass.
 
     Args:
         source: Path of the archive, or a binary stream; a stream is left open.
-        max_bytes: Largest size of the uncompressed tar.
-        digest: Whether the compressed bytes are digested on their way.
+        max_bytes: Largest size of the uncompressed tar; None for no limit.
+        max_entries: Most files and directories.
 
     Yields:
-        The tar.
+        The archive.
 
     Raises:
-        LayoutError: It is no sound tar.gz, or larger than allowed.
+        InvalidInputError: There is no such file.
+        LayoutError: It is no sound tar.gz, holds something unsafe, or is over a limit.
         StorageError: The file cannot be read.
     """
     name, stream, ours = _open(source)
     try:
-        yield ForwardTar(name, Source(stream, digest=digest), max_bytes)
-    except _BROKEN as error:
-        raise LayoutError(
-            f"{name} is no sound tar.gz archive: {error or type(error).__name__}",
-            hint="a model archive is a gzip-compressed tar; pack the model's directory with register() or pack()",
-        ) from error
+        yield OpenArchive(name, stream, max_bytes=max_bytes, max_entries=max_entries)
     except OSError as error:
         raise StorageError(f"cannot read {name}: {error.strerror or error}") from error
     finally:
@@ -78,186 +73,142 @@ def _open(source: ArchiveSource) -> tuple[str, IO[bytes], bool]:
     return str(getattr(source, "name", "the archive")), source, False
 
 
-class Source(io.RawIOBase):
-    """The compressed bytes: any stream that can be read, counted and digested; never closed from here.
+class OpenArchive:
+    """An archive that is read once, from front to back, to its very end.
 
     Args:
-        stream: Where they come from.
-        digest: Whether to digest them.
-    """
-
-    def __init__(self, stream: IO[bytes], *, digest: bool) -> None:
-        super().__init__()
-        self._stream = stream
-        self._digest = hashlib.sha256() if digest else None
-        self._size = 0
-
-    def readable(self) -> bool:
-        """It is."""
-        return True
-
-    def readinto(self, buffer: Any, /) -> int:
-        """Read on."""
-        data = self._stream.read(len(buffer))
-        if self._digest is not None:
-            self._digest.update(data)
-        self._size += len(data)
-        buffer[: len(data)] = data
-        return len(data)
-
-    def finish(self) -> tuple[int, str]:
-        """Read what is left; the size and hex SHA-256 of everything."""
-        while self.read(_CHUNK):
-            pass
-        return self._size, "" if self._digest is None else self._digest.hexdigest()
-
-
-class ForwardTar:
-    """A tar that is read once, from front to back.
+        name: What to call it in messages.
+        stream: The compressed bytes.
+        max_bytes: Largest size of the uncompressed tar.
+        max_entries: Most files and directories.
 
     Attributes:
         name: What to call it in messages.
-        source: The compressed bytes.
-        raw: The decompressed bytes, as `tarfile` reads them.
+        size: Compressed bytes read so far.
     """
 
-    def __init__(self, name: str, source: Source, max_bytes: int | None) -> None:
+    def __init__(self, name: str, stream: IO[bytes], *, max_bytes: int | None, max_entries: int) -> None:
         self.name = name
-        self.source = source
-        self.raw = _Forward(name, _open_gzip(fileobj=source, mode="rb"), max_bytes)
-
-    def __iter__(self) -> Iterator[tuple[tarfile.TarInfo, IO[bytes] | None]]:
-        """Each member, with a reader of its content where it is a regular file."""
-        try:
-            with _Tar.open(
-                fileobj=cast(IO[bytes], self.raw), mode="r:", encoding="utf-8", errors="surrogateescape"
-            ) as tar:
-                for member in tar:
-                    regular = member.isreg() and not member.issparse()
-                    yield member, tar.extractfile(member) if regular else None
-                    cast(Any, tar).members.clear()  # tarfile would keep every header
-            self.raw.drain()  # to the end, so that the checksum of gzip is compared
-        finally:
-            self.raw.close()
-
-
-class _Tar(tarfile.TarFile):
-    """A tar whose bad extended headers are all one kind of error; tarfile itself lets a hostile one raise anything."""
-
-    def next(self) -> tarfile.TarInfo | None:
-        try:
-            member = super().next()
-        except MMEError:
-            raise
-        except (ValueError, OverflowError, RecursionError) as error:
-            raise tarfile.ReadError(f"bad header: {error}") from error
-        if member is not None and member.size < 0:
-            raise tarfile.ReadError(f"{member.name!r} has {member.size} bytes")
-        return member
-
-
-class _Forward(io.RawIOBase):
-    """What `tarfile` needs of a file, over a stream that cannot go back."""
-
-    def __init__(self, name: str, stream: IO[bytes], max_bytes: int | None) -> None:
-        super().__init__()
-        self._name = name
+        self.size = 0
         self._stream = stream
-        self._max = max_bytes
-        self._at = 0
-        self.tap: Any = None  # called with every chunk, in order
+        self._max_bytes = max_bytes
+        self._max_entries = max_entries
+        self._taps: tuple[Any, Any] | None = None
 
-    def read(self, size: int = -1, /) -> bytes:
-        if size < 0 or size > MAX_HEADER:
-            raise LayoutError(f"{self._name} holds a tar header of {size} bytes", hint="it is broken or hostile")
-        data = self._stream.read(size)
-        self._at += len(data)
-        if self._max is not None and self._at > self._max:
-            raise LayoutError(
-                f"{self._name} unpacks to more than the {self._max:,} bytes allowed",
-                hint="raise the limit if the model is really that large",
-            )
-        if self.tap is not None:
-            self.tap(data)
+    def digest(self) -> None:
+        """Ask for the digests of what is read; before the first member."""
+        self._taps = hashlib.sha256(), hashlib.sha256()
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """Hex SHA-256 of the compressed and of the uncompressed bytes."""
+        assert self._taps is not None
+        return self._taps[0].hexdigest(), self._taps[1].hexdigest()
+
+    def members(self) -> Iterator[tuple[Member, Content]]:
+        """Each file and directory with its content; at the end everything was read and every checksum compared.
+
+        Raises:
+            LayoutError: It is no sound tar.gz, holds something unsafe, or is over a limit.
+        """
+        unpacked = _Unpacked(self.name, self._tar(), self._max_bytes)
+        yield from walk(unpacked, self.name, max_bytes=self._max_bytes, max_entries=self._max_entries)
+        while unpacked.take(_CHUNK):
+            pass
+
+    def _read(self) -> bytes:
+        data = self._stream.read(_CHUNK)
+        self.size += len(data)
+        if self._taps is not None:
+            self._taps[0].update(data)
         return data
 
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        if whence != 0 or offset < self._at:
-            raise tarfile.ReadError("its entries overlap")
-        while self._at < offset and self.read(min(_CHUNK, offset - self._at)):
-            pass
-        return self._at
-
-    def drain(self) -> None:
-        while self.read(_CHUNK):
-            pass
-
-    def close(self) -> None:
-        if not self.closed:
-            self._stream.close()
-        super().close()
+    def _tar(self) -> Iterator[bytes]:
+        for chunk in _unzipped(self._read, self.name):
+            if self._taps is not None:
+                self._taps[1].update(chunk)
+            yield chunk
 
 
-def members(tar: ForwardTar, *, max_entries: int) -> Iterator[tuple[str, tarfile.TarInfo, IO[bytes] | None]]:
-    """The files and directories of an archive, each with its safe relative path.
-
-    Args:
-        tar: An opened archive.
-        max_entries: How many entries are allowed.
-
-    Yields:
-        Path, header and reader; the reader is None for a directory. The root itself is left out.
+def _unzipped(read: Callable[[], bytes], name: str) -> Iterator[bytes]:
+    """The content of gzip members that follow one another, zero bytes between and behind them left out.
 
     Raises:
-        LayoutError: An entry that must not be unpacked, or too many.
+        LayoutError: Not gzip, damaged, or cut off.
     """
-    for count, (member, content) in enumerate(tar, 1):
-        if count > max_entries:
-            raise LayoutError(f"{tar.name} holds more than the {max_entries:,} entries allowed")
-        kind = _forbidden_kind(member)
-        if kind:
-            raise LayoutError(
-                f"{tar.name}: {member.name!r} is a {kind}; only regular files and directories may be unpacked",
-                hint="pack with `tar --dereference --hard-dereference`, or let register() pack the directory",
-            )
-        path = relative_path(member.name, tar.name)
-        if path:
-            yield path, member, content
+    data, at = read(), 0
+    if not data:
+        raise unsound(name, "it is empty")
+    while True:
+        member, feed = _decompressor(wbits=_GZIP), _FIRST_FEED
+        while not member.eof:
+            if at == len(data):
+                data, at = read(), 0
+                if not data:
+                    raise unsound(name, "it is cut off")
+            piece = data[at : at + feed]
+            at += len(piece)
+            while True:
+                try:
+                    chunk = member.decompress(piece, _CHUNK)
+                except _BROKEN as error:
+                    raise unsound(name, str(error)) from error
+                if chunk:
+                    yield chunk
+                piece = member.unconsumed_tail
+                if member.eof or (not piece and len(chunk) < _CHUNK):  # a full chunk may hold back output
+                    break
+            feed = min(2 * feed, _CHUNK)
+        at -= len(member.unused_data)
+        while at == len(data) or data[at] == 0:
+            if at == len(data):
+                data, at = read(), 0
+                if not data:
+                    return
+            else:
+                window = data[at : at + _FIRST_FEED]
+                at += len(window) - len(window.lstrip(b"\0"))
 
 
-def _forbidden_kind(member: tarfile.TarInfo) -> str | None:
-    if member.issym():
-        return f"symbolic link to {member.linkname!r}"
-    if member.islnk():
-        return f"hard link to {member.linkname!r}"
-    if member.issparse():
-        return "sparse file"
-    if member.isdev():
-        return "device or pipe"
-    return None if member.isreg() or member.isdir() else f"special entry (type {member.type!r})"
-
-
-def relative_path(name: str, archive: str) -> str:
-    """An entry's name as a path below the directory it is unpacked to.
+class _Unpacked:
+    """The uncompressed tar.
 
     Args:
-        name: The name in the tar header.
-        archive: The archive, for the message.
-
-    Returns:
-        The path with `/` between its parts; empty for the root.
-
-    Raises:
-        LayoutError: It would lead out of the directory.
+        name: The archive's name for messages.
+        chunks: The bytes.
+        max_bytes: How many there may be.
     """
-    parts = name.split("/")
-    if name.startswith("/") or ".." in parts or "\\" in name or "\0" in name or (len(name) > 1 and name[1] == ":"):
-        raise LayoutError(
-            f"{archive}: the entry {name!r} could be unpacked outside its directory",
-            hint="names in a model archive are relative, without '..' and backslashes",
-        )
-    path = str(PurePosixPath(name))
-    return "" if path == "." else path
+
+    def __init__(self, name: str, chunks: Iterator[bytes], max_bytes: int | None) -> None:
+        self._name = name
+        self._chunks = chunks
+        self._left = self._max_bytes = max_bytes
+        self._chunk = b""
+        self._at = 0
+
+    def take(self, size: int) -> bytes:
+        """The next bytes, fewer only at the end."""
+        end = self._at + size
+        if end <= len(self._chunk):
+            data = self._chunk[self._at : end]
+            self._at = end
+            return data
+        return b"".join(self.pieces(size))
+
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """The next bytes in pieces, fewer only at the end."""
+        while size:
+            if self._at == len(self._chunk) and not self._more():
+                return
+            piece = memoryview(self._chunk)[self._at : self._at + size]
+            self._at += len(piece)
+            size -= len(piece)
+            yield piece
+
+    def _more(self) -> bool:
+        self._chunk, self._at = next(self._chunks, b""), 0
+        if self._left is not None and self._max_bytes is not None:
+            self._left -= len(self._chunk)
+            if self._left < 0:
+                raise too_large(self._name, self._max_bytes)
+        return bool(self._chunk)

@@ -9,6 +9,7 @@ import os
 import sys
 import tarfile
 import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     for name in hidden:
         monkeypatch.setitem(sys.modules, name, None)
     if hidden:
-        monkeypatch.setattr(reading_module, "_open_gzip", gzip.GzipFile)
+        monkeypatch.setattr(reading_module, "_decompressor", zlib.decompressobj)
     return str(request.param)
 
 

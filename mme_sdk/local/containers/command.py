@@ -37,6 +37,8 @@ class Command:
         multi_model: Whether the image carries the label `com.amazonaws.sagemaker.capabilities.multi-models=true`.
         target_is_id: Whether it finds models by the header X-Amzn-SageMaker-Target-Model in the place of the URL: then
             the header carries the model's opaque id.
+        isolated: Whether the program may be kept from all files but the system's, its interpreter's, its models' and
+            its temporary ones, where the platform can and `HostingSettings.isolate` is on.
 
     Example:
         >>> Command(["my-server", "--port", "{port}"]).multi_model
@@ -48,6 +50,7 @@ class Command:
     environment: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     multi_model: bool = attrs.field(default=True, kw_only=True)
     target_is_id: bool = attrs.field(default=False, kw_only=True)
+    isolated: bool = attrs.field(default=False, kw_only=True)
 
     @property
     def on_socket(self) -> bool:
@@ -82,7 +85,7 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
 _MODULE = "mme_sdk.local.containers.python"
 _SERVE = (sys.executable, "-m", _MODULE, "--port", "{port}", "--exit-with-stdin", "--key-from-stdin")
 
-PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"])
+PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"], isolated=True)
 """The default container."""
 
 

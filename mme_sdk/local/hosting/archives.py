@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
+import asyncio
+import io
+import threading
 from pathlib import Path
+from typing import IO, Any, cast
 
 import attrs
 
-from mme_sdk.artifacts import extract
+from mme_sdk.artifacts import Extracted, extract
 from mme_sdk.errors import InvalidInputError, LayoutError, MMEError, StorageError
 from mme_sdk.local.disk import cannot_write, free_space, make_folder, make_private
+from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.objects import Absent, StoreTrouble, split
 from mme_sdk.local.hosting.shared import Shared
 
@@ -21,7 +25,8 @@ class ArchiveTrouble(Exception):
     """An archive that did not come.
 
     Attributes:
-        kind: `absent`, `denied` (any refusal of S3), `archive` (not sound or unsafe), `volume` (no room).
+        kind: `absent`, `denied` (any refusal of S3), `archive` (not sound or unsafe), `volume` (no room), `internal`
+            (anything else).
         message: What happened.
     """
 
@@ -54,6 +59,8 @@ async def fetch(
     bucket, key = split(uri)
     archive = directory.with_name("archive.tar.gz")
     began = shared.clock.monotonic()
+    given_up = threading.Event()
+    unpacking: asyncio.Task[Extracted] | None = None
     try:
         if shared.context.faults.strike("s3_denied", endpoint=endpoint, model=model) is not None:
             raise StoreTrouble("S3 answered 403 Forbidden")
@@ -62,23 +69,79 @@ async def fetch(
         if shared.settings.download_bandwidth is not None:
             took = shared.clock.monotonic() - began
             await shared.clock.sleep(max(0.0, size / shared.settings.download_bandwidth - took))
-        extracted = await shared.offload(lambda: extract(archive, directory, max_bytes=max_bytes))
-        await shared.offload(lambda: make_private(directory))
+        unpacking = asyncio.ensure_future(
+            shared.offload(lambda: _unpack(archive, directory, max_bytes=max_bytes, given_up=given_up))
+        )
+        extracted = await asyncio.shield(unpacking)
     except BaseException as error:
-        await shared.offload(lambda: shutil.rmtree(archive.parent, ignore_errors=True))
-        match error:
-            case Absent():
-                raise ArchiveTrouble("absent", "the object does not exist") from error
-            case StoreTrouble():
-                raise ArchiveTrouble("denied", str(error)) from error
-            case LayoutError() | InvalidInputError():
-                raise ArchiveTrouble("archive", error.message) from error
-            case StorageError():
-                raise ArchiveTrouble("volume", f"{error.message}; {free_space(directory)} there") from error
-            case OSError():
-                raise ArchiveTrouble("volume", cannot_write(archive, error).message) from error
-            case MMEError():
-                raise ArchiveTrouble("volume", str(error)) from error
-        raise
+        given_up.set()
+        await asyncio.shield(asyncio.ensure_future(_clean(shared, archive.parent, unpacking)))
+        trouble = _trouble(error, archive)
+        if trouble is None:
+            raise
+        if trouble.kind == "internal":
+            shared.note(f"{uri}: unexpected {trouble.message}", error)
+        raise trouble from error
     archive.unlink(missing_ok=True)
     return extracted.size
+
+
+def _trouble(error: BaseException, archive: Path) -> ArchiveTrouble | None:
+    """What to raise for an error; None for cancellation and the end of the process, which pass as they are."""
+    match error:
+        case Absent():
+            return ArchiveTrouble("absent", "the object does not exist")
+        case StoreTrouble():
+            return ArchiveTrouble("denied", str(error))
+        case LayoutError() | InvalidInputError():
+            return ArchiveTrouble("archive", error.message)
+        case StorageError():
+            return ArchiveTrouble("volume", f"{error.message}; {free_space(archive)} there")
+        case OSError():
+            return ArchiveTrouble("volume", cannot_write(archive, error).message)
+        case MMEError():
+            return ArchiveTrouble("volume", str(error))
+        case Exception():
+            return ArchiveTrouble("internal", f"{type(error).__name__}: {error}")
+    return None
+
+
+def _unpack(archive: Path, directory: Path, *, max_bytes: int, given_up: threading.Event) -> Extracted:
+    with archive.open("rb") as file:
+        extracted = extract(cast(IO[bytes], _Interruptible(file, given_up)), directory, max_bytes=max_bytes)
+    make_private(directory)
+    return extracted
+
+
+async def _clean(shared: Shared, folder: Path, unpacking: asyncio.Task[Extracted] | None) -> None:
+    """Wait until nothing writes there any more, then remove it."""
+    if unpacking is not None:
+        await asyncio.gather(unpacking, return_exceptions=True)
+    await shared.offload(lambda: remove_tree(folder))
+
+
+class _GivenUpError(Exception):
+    """Nobody waits for the archive any more."""
+
+
+class _Interruptible(io.RawIOBase):
+    """A file whose next read fails once nobody waits for it.
+
+    Args:
+        file: The file.
+        given_up: Set when nobody waits.
+    """
+
+    name = "the archive"
+
+    def __init__(self, file: Any, given_up: threading.Event) -> None:
+        super().__init__()
+        self._file = file
+        self._given_up = given_up
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes."""
+        if self._given_up.is_set():
+            raise _GivenUpError
+        data: bytes = self._file.read(size)
+        return data

@@ -11,7 +11,7 @@ import secrets
 import shutil
 import socket
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -21,6 +21,7 @@ import attrs
 from mme_sdk.local import children, disk
 from mme_sdk.local.containers import Command
 from mme_sdk.local.contracts import HostingError
+from mme_sdk.local.hosting import isolation
 from mme_sdk.protocols import AsyncClock
 
 __all__ = ["Container", "ContainerAway", "ContainerGone", "ContainerSpec", "Said"]
@@ -58,7 +59,7 @@ class Said:
         """The body for a message: the `message` of a JSON error, else the start of it."""
         try:
             parsed = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             parsed = None
         if isinstance(parsed, dict):
             for name in ("message", "error"):
@@ -76,6 +77,12 @@ class ContainerSpec:
         environment: Of the model.
         model_dir: Extracted archive of a single-model container; None for a multi-model one.
         work_dir: A folder of its own.
+        scratch: Its folder for temporary files.
+        models: Folder that its models lie in.
+        hidden: Folder of the host's data, closed to it.
+        isolate: Whether it gets no more of this machine than it needs.
+        readable: Paths that it may read all the same.
+        code_dir: Extracted archive of SAGEMAKER_SUBMIT_DIRECTORY, which its models read too; None where there is none.
         log: File for what it prints.
         memory_bytes: For its models.
         title: For messages, such as `The primary container for production variant AllTraffic`.
@@ -87,11 +94,17 @@ class ContainerSpec:
     environment: Mapping[str, str] = attrs.field(repr=False)
     model_dir: Path | None
     work_dir: Path
+    scratch: Path
+    models: Path
+    hidden: Path
+    isolate: bool
+    readable: tuple[str, ...]
     log: Path
     memory_bytes: int
     title: str
     startup_limit: float
     stop_seconds: float
+    code_dir: Path | None = None
 
 
 class Container:
@@ -163,7 +176,8 @@ class Container:
         }
         disk.make_folder(spec.work_dir)
         disk.make_folder(spec.log.parent)
-        own = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        words: Sequence[str] = spec.command.words(single=spec.model_dir is not None, values=values)
+        own, words, notes = await asyncio.to_thread(self._isolated, words)
         environment = {
             **own,
             "SAGEMAKER_BIND_TO_PORT": str(port),
@@ -171,8 +185,8 @@ class Container:
             **({"SAGEMAKER_MULTI_MODEL": "true"} if spec.model_dir is None else {}),
             **spec.command.variables(values),
             **spec.environment,
+            **notes,
         }
-        words = spec.command.words(single=spec.model_dir is not None, values=values)
         with disk.open_private(spec.log, append=True) as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
@@ -190,6 +204,27 @@ class Container:
                 raise HostingError(f"{spec.title} cannot be started: {words[0]}: {error.strerror}") from error
         if self._process.stdin is not None:
             self._process.stdin.write(f"{self._key}\n".encode())
+
+    def _isolated(self, words: Sequence[str]) -> tuple[dict[str, str], Sequence[str], dict[str, str]]:
+        """The host's part of the environment, the command line, and variables about the isolation."""
+        spec = self._spec
+        if not spec.isolate:
+            return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}, words, {}
+        environment = isolation.environment(os.environ, spec.scratch)
+        own = [spec.work_dir, spec.scratch, spec.models]
+        if self._socket_dir is not None:
+            own.append(self._socket_dir)
+        rules = isolation.policy(words, hidden=spec.hidden, own=own, readable=spec.readable)
+        if spec.code_dir is not None:
+            for rights in rules.values():
+                rights["read"].append(str(spec.code_dir))
+        file = spec.work_dir / "isolation.json"
+        disk.write_whole(file, json.dumps(rules).encode())
+        if spec.command.isolated:
+            words = isolation.restricted(words, file)
+        else:
+            environment["HOME"] = os.environ.get("HOME", environment["HOME"])
+        return environment, words, {isolation.VARIABLE: str(file)}
 
     async def _healthy(self, deadline: float) -> bool:
         """Poll /ping, and /models of a multi-model container, as SageMaker does."""

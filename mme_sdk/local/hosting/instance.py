@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan
 from mme_sdk.local.disk import make_folder
 from mme_sdk.local.hosting.answers import model_error
 from mme_sdk.local.hosting.container import Container, ContainerGone, ContainerSpec, Said
+from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.shared import Shared
 
 __all__ = ["Instance", "Sizes"]
@@ -78,6 +78,7 @@ class Instance:
         self._shared = shared
         self._fetch = fetch
         self._containers: list[Container] = []
+        self._scratches: list[Path] = []
         self._up = asyncio.Event()
         self._watch: asyncio.Task[None] | None = None
 
@@ -119,7 +120,7 @@ class Instance:
         elif single:
             make_folder(model_dir)
         environment = dict(plan.environment)
-        code = environment.get(_CODE, "")
+        code, code_dir = environment.get(_CODE, ""), None
         if code.startswith("s3://"):
             code_dir = self.folder / f"code-{number}" / "code"
             await self._fetch(attrs.evolve(plan, model_data_url=code), number, code_dir)
@@ -127,16 +128,24 @@ class Instance:
         command = self._shared.command(plan.image)
         role = "primary container" if len(self._plan.containers) == 1 else f"container {plan.hostname or number + 1}"
         settings = self._shared.settings
+        scratch = self._shared.scratch()
+        self._scratches.append(scratch)
         spec = ContainerSpec(
             command=command,
             environment=environment,
             model_dir=model_dir if single else None,
             work_dir=self.folder / f"work-{number}",
+            scratch=scratch,
+            models=model_dir.parent if single else self.models,
+            hidden=self._shared.context.data_dir.parent,
+            isolate=settings.isolate,
+            readable=settings.readable,
             log=self._log,
             memory_bytes=self._sizes.memory_bytes,
             title=f"The {role} for production variant {self._plan.name}",
             startup_limit=self._plan.startup_timeout or settings.startup_limit,
             stop_seconds=settings.stop_seconds,
+            code_dir=code_dir,
         )
         return Container(spec, self._shared.session, self._shared.clock)
 
@@ -249,7 +258,8 @@ class Instance:
         self._up.clear()
         containers, self._containers = self._containers, []
         await asyncio.gather(*(one.stop() for one in containers))
-        await self._shared.offload(lambda: shutil.rmtree(self.folder, ignore_errors=True))
+        for folder in (self.folder, *self._scratches):
+            await self._shared.offload(lambda folder=folder: remove_tree(folder))  # type: ignore[misc]
         self._up.set()  # whoever waits for it finds that it is gone
 
 

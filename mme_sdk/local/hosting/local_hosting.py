@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import random
 import re
-import shutil
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,6 +25,7 @@ from mme_sdk.local.contracts import (
 )
 from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
 from mme_sdk.local.hosting.container import Said
+from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.monitor import Monitor
 from mme_sdk.local.hosting.multi import MultiModelVariant
 from mme_sdk.local.hosting.settings import HostingSettings
@@ -78,7 +78,8 @@ class LocalHosting:
         self._numbers = itertools.count(1)
         self._made: Shared | None = None
         # Volumes of a host that was killed are of no use: a new fleet starts cold.
-        shutil.rmtree(context.data_dir / "volumes", ignore_errors=True)
+        remove_tree(context.data_dir / "volumes")
+        Shared.forget_scratch(context.data_dir)
 
     @property
     def _shared(self) -> Shared:

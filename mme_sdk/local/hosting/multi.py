@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import hashlib
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,12 +28,20 @@ from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
 from mme_sdk.local.hosting.archives import ArchiveTrouble, fetch
 from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
 from mme_sdk.local.hosting.instance import Instance, container_gone
+from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.objects import Absent, StoreTrouble, split
 from mme_sdk.local.hosting.shared import Shared
 from mme_sdk.local.hosting.trace import Trace
 from mme_sdk.local.hosting.variant import Variant
 
-__all__ = ["MultiModelVariant", "model_id"]
+__all__ = ["MultiModelVariant", "described", "model_id"]
+
+
+def described(error: BaseException) -> str:
+    """An unexpected error in a message: its type and text."""
+    if isinstance(error, asyncio.CancelledError):
+        return "it was cancelled"
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def model_id(target: str) -> str:
@@ -258,11 +265,11 @@ class MultiModelVariant(Variant):
                     self._holders.setdefault(command.model, set()).add(command.instance)
                     self.shared.spawn(self._download(self.instances[command.instance], command.model))
                 case Load(name, model):
-                    work, metric = self._load, "ModelLoadingTime"
-                    self.shared.spawn(self._in_container(self.instances[name], self._epochs[name], model, work, metric))
+                    work, failed = self._load, self._load_failed
+                    self.shared.spawn(self._in_container(self.instances[name], self._epochs[name], model, work, failed))
                 case Unload(name, model):
-                    work, metric = self._unload, "ModelUnloadingTime"
-                    self.shared.spawn(self._in_container(self.instances[name], self._epochs[name], model, work, metric))
+                    gone, lost = self._unload, self._unload_failed
+                    self.shared.spawn(self._in_container(self.instances[name], self._epochs[name], model, gone, lost))
                 case Discard():
                     self.shared.spawn(self._discard(self.instances[command.instance], command.model))
 
@@ -292,26 +299,57 @@ class MultiModelVariant(Variant):
                 )
             else:
                 trouble = self._no_download(model, error.message)
-        if self.instances.get(instance.name) is not instance:
-            return
-        self.measure("ModelDownloadingTime", 1e6 * (self._now() - began))
+        except BaseException as error:
+            # The fleet waits for a word about each download: without one, every later request burns its deadline.
+            self._failed_download(instance, model, self._no_download(model, described(error)))
+            raise
+        took = self._now() - began
         if trouble is not None:
-            self._forget_files(instance.name, model)
-            self._perform(self.fleet.download_failed(instance.name, model, trouble))
-        else:
+            self._failed_download(instance, model, trouble)
+        elif self.instances.get(instance.name) is instance:
             footprint = self._footprints[model] = Footprint(disk_bytes=max(1, size), memory_bytes=self._memory(size))
             self._perform(self.fleet.downloaded(instance.name, model, footprint, self._now()))
+        self.measure("ModelDownloadingTime", 1e6 * took)
 
-    async def _in_container(self, instance: Instance, epoch: int, model: str, work: Any, metric: str) -> None:
-        """Do something in a container; if it has ended since the command came, `crashed` has answered for it."""
-        await instance.up()
-        if self._is_over(instance, epoch):
-            return
+    def _failed_download(self, instance: Instance, model: str, trouble: str) -> None:
+        if self.instances.get(instance.name) is instance:
+            self._forget_files(instance.name, model)
+            self._perform(self.fleet.download_failed(instance.name, model, trouble))
+
+    async def _in_container(self, instance: Instance, epoch: int, model: str, work: Any, failed: Any) -> None:
+        """Do something in a container; if it has ended since the command came, `crashed` has answered for it.
+
+        Args:
+            instance: Whose container.
+            epoch: How often it had ended when the command came.
+            model: The model.
+            work: What to do; returns what to report to the fleet.
+            failed: Makes the report for an error that `work` lets out.
+        """
+        event: Any = None
+        metric = "ModelLoadingTime" if work == self._load else "ModelUnloadingTime"
         began = self._now()
-        event = await work(instance, model)
+        try:
+            await instance.up()
+            if self._is_over(instance, epoch):
+                return
+            began = self._now()
+            event = await work(instance, model)
+        except BaseException as error:
+            event = failed(instance.name, model, described(error))
+            raise
+        finally:
+            # In any case: the fleet waits for a word, and without one every later request burns its deadline.
+            if event is not None and not self._is_over(instance, epoch):
+                self._perform(event())
         self.measure(metric, 1e6 * (self._now() - began))
-        if not self._is_over(instance, epoch):
-            self._perform(event())
+
+    def _load_failed(self, instance: str, model: str, why: str) -> Any:
+        return lambda: self.fleet.load_failed(instance, model, json.dumps([500, why]))
+
+    def _unload_failed(self, instance: str, model: str, why: str) -> Any:
+        self.shared.note(f"{instance}: {model} is taken for unloaded: {why}")
+        return lambda: self.fleet.unloaded(instance, model)
 
     def _is_over(self, instance: Instance, epoch: int) -> bool:
         return self.instances.get(instance.name) is not instance or self._epochs[instance.name] != epoch
@@ -356,10 +394,13 @@ class MultiModelVariant(Variant):
         return lambda: self.fleet.unloaded(instance.name, model)
 
     async def _discard(self, instance: Instance, model: str) -> None:
-        await self.shared.offload(lambda: shutil.rmtree(self._directory(instance, model).parent, ignore_errors=True))
-        if self.instances.get(instance.name) is instance:
-            self._forget_files(instance.name, model)
-            self._perform(self.fleet.discarded(instance.name, model))
+        folder = self._directory(instance, model).parent
+        try:
+            await self.shared.offload(lambda: remove_tree(folder))
+        finally:
+            if self.instances.get(instance.name) is instance:
+                self._forget_files(instance.name, model)
+                self._perform(self.fleet.discarded(instance.name, model))
 
     def _forget_files(self, instance: str, model: str) -> None:
         holders = self._holders[model]

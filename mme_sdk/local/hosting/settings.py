@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import Any
 
 import attrs
@@ -23,6 +24,17 @@ def _more_than_zero(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None
     _at_least_zero(_, attribute, value)
     if value is not None and value == 0:
         raise InvalidInputError(f"HostingSettings.{attribute.name} must be more than 0")
+
+
+def _paths(value: Any) -> tuple[str, ...]:
+    given = [value] if isinstance(value, str | os.PathLike) else value
+    if not isinstance(given, list | tuple) or not all(isinstance(one, str | os.PathLike) for one in given):
+        raise InvalidInputError(f"HostingSettings.readable must be a list of paths, not {value!r}")
+    paths = tuple(os.fspath(one) for one in given)
+    for path in paths:
+        if not os.path.isabs(path):  # noqa: PTH117
+            raise InvalidInputError(f"HostingSettings.readable must hold absolute paths, not {path!r}")
+    return paths
 
 
 def _zero(default: float) -> Any:
@@ -59,6 +71,10 @@ class HostingSettings:
         gpu_types_on_cpu: Whether instance types with GPUs run on the CPU of a machine that has no CUDA device.
         metrics_seconds: Between two measurements of what instances use.
         stop_seconds: From SIGTERM to SIGKILL.
+        isolate: Whether containers and models get no more of this machine than they need: an environment without the
+            host's credentials, temporary folders of their own, and, on Linux, no access to other files.
+        readable: Files and directories that containers and models may read beside the system's and Python's, where
+            `isolate` is on; absolute paths.
         seed: Of all random choices.
 
     Example:
@@ -87,4 +103,6 @@ class HostingSettings:
     gpu_types_on_cpu: bool = False
     metrics_seconds: float = _positive(60.0)
     stop_seconds: float = _zero(5.0)
+    isolate: bool = True
+    readable: tuple[str, ...] = attrs.field(default=(), converter=_paths)
     seed: int = 0

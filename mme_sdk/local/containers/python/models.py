@@ -220,6 +220,12 @@ class Models:
             except Failure as failure:
                 if not gone.is_set():
                     await frames.put(failure)
+            except Exception as error:  # noqa: BLE001 - a model's process may send anything
+                if served.process is not None:
+                    await self._end(served.process)
+                message = f"The model's process sent a malformed answer ({type(error).__name__}: {error})."
+                if not gone.is_set():
+                    await frames.put(Failure(status=500, type="InternalServerException", message=message))
 
     async def _relay(
         self,
@@ -267,12 +273,23 @@ class Models:
         except (asyncio.IncompleteReadError, ConnectionError):
             how = await self._how_it_ended(process)
             raise Failure(status=500, type="ModelLoadError", message=f"Worker died while loading ({how}).") from None
+        except Exception as error:
+            await self._end(process)
+            raise Failure(
+                status=500,
+                type="ModelLoadError",
+                message=f"The model's process sent a malformed answer ({type(error).__name__}: {error}).",
+            ) from error
         except BaseException:
             await asyncio.shield(self._end(process))
             raise
-        if head["status"] != 200:
+        if head.get("status") != 200 or not isinstance(head.get("memory"), int):
             await self._end(process)
-            raise Failure(status=head["status"], type=head["type"], message=head["message"])
+            raise Failure(
+                status=head["status"] if head.get("status") in (400, 507) else 500,
+                type=str(head.get("type", "ModelLoadError")),
+                message=str(head.get("message", "The model's process sent a malformed answer.")),
+            )
         process.memory = head["memory"]
         if self._budget is not None and self._used() > self._budget:
             await self._end(process)

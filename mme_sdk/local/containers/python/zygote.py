@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mme_sdk.local.containers.python import worker
+from mme_sdk.local.containers.python import isolation, worker
 
 __all__ = ["run"]
 
@@ -43,6 +43,7 @@ def run(orders: socket.socket, events: socket.socket, preload: Iterable[str]) ->
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
     children: dict[int, int] = {}  # pid -> ticket
+    policy = isolation.policy()
     try:
         _import(preload)
         _tell(events, ready=True)
@@ -54,7 +55,7 @@ def run(orders: socket.socket, events: socket.socket, preload: Iterable[str]) ->
                 if wake_read in ready:
                     os.read(wake_read, 4096)
                 _reap(children, events)
-                if orders in ready and not _obey(orders, events, children):
+                if orders in ready and not _obey(orders, events, children, policy):
                     return
     finally:
         for pid in children:
@@ -62,7 +63,9 @@ def run(orders: socket.socket, events: socket.socket, preload: Iterable[str]) ->
                 os.kill(pid, signal.SIGKILL)
 
 
-def _obey(orders: socket.socket, events: socket.socket, children: dict[int, int]) -> bool:
+def _obey(
+    orders: socket.socket, events: socket.socket, children: dict[int, int], policy: dict[str, Any] | None
+) -> bool:
     """Take what has come; False when the server hung up."""
     # The server waits for the answer to a fork before it orders the next: at most one descriptor is in what comes.
     data, descriptors, _, _ = socket.recv_fds(orders, 65536, 1)
@@ -73,7 +76,7 @@ def _obey(orders: socket.socket, events: socket.socket, children: dict[int, int]
     for line in data.splitlines():
         order = json.loads(line)
         if order["op"] == "fork":
-            _fork(order, descriptors.pop(), orders, events, children)
+            _fork(order, descriptors.pop(), orders, events, children, policy)
         else:
             for pid, ticket in children.items():
                 if ticket == order["ticket"]:
@@ -82,7 +85,12 @@ def _obey(orders: socket.socket, events: socket.socket, children: dict[int, int]
 
 
 def _fork(
-    order: dict[str, Any], channel: int, orders: socket.socket, events: socket.socket, children: dict[int, int]
+    order: dict[str, Any],
+    channel: int,
+    orders: socket.socket,
+    events: socket.socket,
+    children: dict[int, int],
+    policy: dict[str, Any] | None,
 ) -> None:
     _import(order["modules"])
     pid = os.fork()
@@ -100,6 +108,8 @@ def _fork(
         events.close()
         # Only the process's end closes it: whoever sees it closed may ask how the process ended.
         connection = socket.socket(fileno=channel)
+        if policy is not None:
+            isolation.enter(policy, order["directory"], order["ticket"])
         worker.run(connection, order["directory"], order["memory"])
         code = 0
     except ConnectionError:
@@ -121,6 +131,7 @@ def _reap(children: dict[int, int], events: socket.socket) -> None:
             return
         ticket = children.pop(pid, None)
         if ticket is not None:
+            isolation.leave(ticket)
             _tell(events, ticket=ticket, exit=os.waitstatus_to_exitcode(status))
 
 

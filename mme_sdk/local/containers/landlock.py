@@ -1,0 +1,158 @@
+"""Restricts this process and all that it starts with Linux's Landlock, which needs no privilege.
+
+The file imports nothing of this package: it also runs as a script that restricts itself and becomes another program,
+`python -I -S landlock.py POLICY.json PROGRAM ARGUMENT…`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import stat
+import struct
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["apply", "restrict", "version"]
+
+# The numbers are the same on all processor architectures.
+_CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
+_VERSION_FLAG, _PATH_BENEATH = 1, 1
+_NO_NEW_PRIVS, _DROP_FROM_BOUNDING_SET = 38, 24
+_CAPABILITIES_VERSION = 0x20080522
+_CAP_DAC_OVERRIDE = 1  # root often needs it to read an interpreter that belongs to another user
+
+_EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+_REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
+_READ = _EXECUTE | _READ_FILE | _READ_DIR
+_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
+_CHANGES = (1 << 13) - 1  # everything of version 1
+_ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
+
+
+def version() -> int:
+    """The version of Landlock that the kernel offers; 0 where it offers none."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        return max(0, _call(_CREATE_RULESET, None, 0, _VERSION_FLAG))
+    except OSError:
+        return 0
+
+
+def restrict(*, read: Iterable[str], listed: Iterable[str] = (), write: Iterable[str] = ()) -> None:
+    """Give up every access to files but the named ones, and the privileges of root, for good.
+
+    From version 6 on also given up are signals to processes outside, and connections to their abstract unix sockets.
+    Processes outside cannot be traced, nor their memory and environment be read, with any version.
+
+    Args:
+        read: Files and directories to read and execute, with all below them.
+        listed: Directories whose names may be listed, with all below them.
+        write: Files and directories to read and change, with all below them.
+
+    Raises:
+        OSError: The kernel refuses.
+    """
+    offered = version()
+    handled = _CHANGES
+    for since, right in ((2, _REFER), (3, _TRUNCATE), (5, _IOCTL_DEV)):
+        handled |= right if offered >= since else 0
+    fields = [handled] + [0] * (offered >= 4) + [_ABSTRACT_SOCKETS | _SIGNALS] * (offered >= 6)
+    attributes = struct.pack(f"={len(fields)}Q", *fields)
+    ruleset = _call(_CREATE_RULESET, attributes, len(attributes), 0)
+    try:
+        for paths, rights in ((read, _READ), (listed, _READ_DIR), (write, handled)):
+            for path in paths:
+                _allow(ruleset, path, rights & handled)
+        _prctl(_NO_NEW_PRIVS, 1)
+        _drop_capabilities()
+        _call(_RESTRICT_SELF, ruleset, 0)
+    finally:
+        os.close(ruleset)
+
+
+def apply(policy: Mapping[str, Any], *, write: Iterable[str] = ()) -> str | None:
+    """Restrict this process as far as the platform can.
+
+    Args:
+        policy: `read`, `listed` and `write` of `restrict`.
+        write: More to write to.
+
+    Returns:
+        Why the process is not restricted; None if it is.
+    """
+    if sys.platform != "linux":
+        return f"{sys.platform} has no Landlock"
+    if not version():
+        return "this kernel has no Landlock (Linux 5.13 or newer, with `landlock` in /sys/kernel/security/lsm)"
+    try:
+        restrict(read=policy["read"], listed=policy["listed"], write=[*policy["write"], *write])
+    except OSError as error:
+        return f"Landlock refused: {error.strerror}"
+    return None
+
+
+def _drop_capabilities() -> None:
+    """Of what root may do beyond other users, keep the access to other users' files alone.
+
+    With CAP_PERFMON a process reads the environment of others whatever Landlock says.
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    for number in range(64):
+        if number != _CAP_DAC_OVERRIDE:
+            libc.prctl(_DROP_FROM_BOUNDING_SET, number, 0, 0, 0)  # fails for those without privilege
+    header = struct.pack("=Ii", _CAPABILITIES_VERSION, 0)
+    held = ctypes.create_string_buffer(24)
+    if libc.capget(header, held):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    effective, permitted, *_ = struct.unpack("=6I", held.raw)
+    kept = 1 << _CAP_DAC_OVERRIDE
+    if libc.capset(header, struct.pack("=6I", effective & kept, permitted & kept, 0, 0, 0, 0)):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _allow(ruleset: int, path: str, rights: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except OSError:
+        return  # what is not there need not be allowed
+    try:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            rights &= _OF_FILES
+        if rights:
+            _call(_ADD_RULE, ruleset, _PATH_BENEATH, struct.pack("=Qi", rights, descriptor), 0)
+    finally:
+        os.close(descriptor)
+
+
+def _call(number: int, *arguments: int | bytes | None) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    given = [ctypes.c_long(one) if isinstance(one, int) else ctypes.c_char_p(one) for one in arguments]
+    result: int = libc.syscall(ctypes.c_long(number), *given)
+    if result < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
+
+
+def _prctl(option: int, value: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _main() -> None:
+    policy, program = sys.argv[1], sys.argv[2:]
+    reason = apply(json.loads(Path(policy).read_text())["container"])
+    if reason is not None:
+        print(f"the container is not isolated: {reason}", file=sys.stderr, flush=True)  # noqa: T201
+    try:
+        os.execvp(program[0], program)  # noqa: S606
+    except OSError as error:
+        sys.exit(f"cannot run {program[0]}: {error.strerror}")
+
+
+if __name__ == "__main__":
+    _main()
