@@ -239,6 +239,7 @@ class CloudWatch:
 def _measured(datum: Mapping[str, Any]) -> Point:
     point = Point()
     if given := datum.get("StatisticValues"):
+        _check_count("StatisticValues.SampleCount", given["SampleCount"])
         point.add(given["Sum"] / given["SampleCount"], given["SampleCount"])
         point.low, point.high = given["Minimum"], given["Maximum"]
         return point
@@ -249,8 +250,14 @@ def _measured(datum: Mapping[str, Any]) -> Point:
     if len(counts) != len(values):
         raise ApiError("InvalidParameterCombination", "Values and Counts must be of the same length.")
     for value, count in zip(values, counts, strict=True):
+        _check_count("Counts", count)
         point.add(value, count)
     return point
+
+
+def _check_count(member: str, count: float) -> None:
+    if count <= 0:
+        raise ApiError("InvalidParameterValue", f"The value {count:g} for {member} must be greater than 0.")
 
 
 def _statistic(point: Point, name: str) -> float:

@@ -81,6 +81,11 @@ class LocalHosting:
         shutil.rmtree(context.data_dir / "volumes", ignore_errors=True)
 
     @property
+    def max_payload(self) -> int:
+        """The largest body of an invocation that is not asynchronous, bytes."""
+        return self.settings.max_payload
+
+    @property
     def _shared(self) -> Shared:
         if self._made is None:
             self._made = Shared(self._context, self.settings, self._clock, self._rng)
