@@ -151,7 +151,7 @@ def _declared(request: web.BaseRequest, headers: Mapping[str, str]) -> int | Non
     given = headers.get("content-length")
     if given is None:
         return request.content.total_bytes if request.content.is_eof() else None
-    if not given.isdigit() or len(given) > _LONGEST_LENGTH:
+    if not (given.isascii() and given.isdigit()) or len(given) > _LONGEST_LENGTH:
         raise ApiError("MalformedHttpRequestException", "The Content-Length header is not a number of bytes.")
     return int(given)
 

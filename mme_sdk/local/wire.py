@@ -73,7 +73,7 @@ def json_value(body: bytes) -> Any:
             f"The request body has more than {_MOST_CONTAINERS} structures and lists or {_MOST_ITEMS} items.",
         )
     try:
-        return json.loads(body or b"{}", object_pairs_hook=_unique, parse_constant=_no_number)
+        return json.loads(body.decode() or "{}", object_pairs_hook=_unique, parse_constant=_no_number)
     except ValueError as error:  # a UnicodeDecodeError is one
         raise ApiError("SerializationException", f"The request body is no valid JSON: {error}") from error
     except RecursionError as error:
@@ -246,7 +246,7 @@ def _violations(shape: Any, value: Any, path: str) -> Iterator[str]:
         yield from _length(value, limits, path)
         pattern = limits.get("pattern")
         compiled = _pattern(pattern) if pattern else None
-        if compiled is not None and len(value) > limits.get("max", _LONGEST_MATCHED):
+        if compiled is not None and len(value) > max(limits.get("max", 0), _LONGEST_MATCHED):
             if "max" not in limits:
                 yield _violation(value, path, f"Member must have length less than or equal to {_LONGEST_MATCHED}")
         elif compiled is not None and not compiled.fullmatch(value):
