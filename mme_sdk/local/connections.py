@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from aiohttp import web
 
 __all__ = ["HEAD_SECONDS", "STALLED_SECONDS", "serve"]
+
+_log = logging.getLogger(__name__)
 
 HEAD_SECONDS = 30.0
 """From the first byte of a request to the end of its headers."""
@@ -52,6 +55,22 @@ class _Connection(web.RequestHandler):
     def resume_writing(self) -> None:
         super().resume_writing()
         self._stop("_stall_timer")
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        # Bytes that are not HTTP are the client's fault: the host's log has no traceback for them.
+        _log.info("a request that is not HTTP was refused: %r", message)
+        said = {"message": "The request is not valid HTTP/1.1, or its headers are too long."}
+        response = web.json_response(said, status=status)
+        response.force_close()
+        return response
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop("_head_timer")
