@@ -1,4 +1,4 @@
-"""Requests that hypothesis makes up: broken bytes, and well-formed requests whose members are not what they should be."""
+"""Requests that hypothesis makes up: broken bytes, and well-formed requests with members that make no sense."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ SERVICES = {
 """Signing names by botocore's names."""
 
 FORM = "application/x-www-form-urlencoded"
-NAMES = st.sampled_from(["a", "b", "c", "endpoint/a/variant/A", "A", "SageMakerVariantInvocationsPerInstance"])
+NAMES = st.sampled_from(
+    ["a", "a", "b", "A", "endpoint/a/variant/A", "rate(1 hour)", "cron(0 0 * * ? *)", "at(2030-01-01T00:00:00)", "p99"]
+)
 TEXT = st.text(max_size=20) | st.sampled_from(["", "\x00", "\r\n", "\ud800", "a" * 300, "s3://a/b", "../..", "é", "1"])
 NUMBERS = (
     st.integers(-(2**70), 2**70)
@@ -39,6 +41,113 @@ JUNK: st.SearchStrategy[Any] = st.recursive(
     max_leaves=6,
 )
 TIMES = st.sampled_from([0, -62135596800, 253402300799, 1e18, -1e18, 1.5, "2030-01-01T00:00:00Z", "0001-01-01", "now"])
+
+
+ROLE = "arn:aws:iam::123456789012:role/SageMaker"
+ENDPOINT = "arn:aws:sagemaker:us-east-1:123456789012:endpoint/a"
+TARGET = {
+    "ServiceNamespace": "sagemaker",
+    "ResourceId": "endpoint/a/variant/A",
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+}
+METRIC = {"Namespace": "n", "MetricName": "m", "Dimensions": [{"Name": "d", "Value": "v"}]}
+SPAN = {"StartTime": 1_800_000_000, "EndTime": 1_900_000_000}
+STEP = {"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}
+SENSIBLE: dict[str, dict[str, Any]] = {
+    "CreateModel": {
+        "ModelName": "a", "ExecutionRoleArn": ROLE,
+        "PrimaryContainer": {"Image": "python", "Mode": "MultiModel", "ModelDataUrl": "s3://b/p/",
+                             "Environment": {"A": "b"}},
+    },
+    "CreateEndpointConfig": {
+        "EndpointConfigName": "a", "Tags": [{"Key": "k", "Value": "v"}],
+        "ProductionVariants": [{"VariantName": "A", "ModelName": "a", "InstanceType": "ml.m5.large",
+                                "InitialInstanceCount": 1, "InitialVariantWeight": 1.0}],
+    },
+    "CreateEndpoint": {"EndpointName": "a", "EndpointConfigName": "a"},
+    "UpdateEndpoint": {
+        "EndpointName": "a", "EndpointConfigName": "a",
+        "DeploymentConfig": {
+            "BlueGreenUpdatePolicy": {
+                "TrafficRoutingConfiguration": {"Type": "CANARY", "WaitIntervalInSeconds": 0,
+                                                "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 30}},
+                "TerminationWaitInSeconds": 0, "MaximumExecutionTimeoutInSeconds": 600,
+            },
+            "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]},
+        },
+    },
+    "UpdateEndpointWeightsAndCapacities": {
+        "EndpointName": "a",
+        "DesiredWeightsAndCapacities": [{"VariantName": "A", "DesiredWeight": 1.0, "DesiredInstanceCount": 2}],
+    },
+    "DescribeModel": {"ModelName": "a"},
+    "DescribeEndpointConfig": {"EndpointConfigName": "a"},
+    "DescribeEndpoint": {"EndpointName": "a"},
+    "ListModels": {"NameContains": "a", "SortBy": "Name", "SortOrder": "Ascending", "MaxResults": 1},
+    "ListEndpoints": {"StatusEquals": "InService", "SortBy": "Status", "CreationTimeAfter": 0},
+    "ListEndpointConfigs": {"SortBy": "CreationTime", "CreationTimeBefore": "2040-01-01T00:00:00Z"},
+    "AddTags": {"ResourceArn": ENDPOINT, "Tags": [{"Key": "k", "Value": "v"}]},
+    "ListTags": {"ResourceArn": ENDPOINT, "MaxResults": 50},
+    "DeleteTags": {"ResourceArn": ENDPOINT, "TagKeys": ["k"]},
+    "RegisterScalableTarget": TARGET | {"MinCapacity": 1, "MaxCapacity": 4, "SuspendedState": {}},
+    "PutScalingPolicy": TARGET | {
+        "PolicyName": "a", "PolicyType": "TargetTrackingScaling",
+        "TargetTrackingScalingPolicyConfiguration": {
+            "TargetValue": 50.0, "ScaleInCooldown": 0, "ScaleOutCooldown": 0,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+        },
+        "StepScalingPolicyConfiguration": {"AdjustmentType": "ChangeInCapacity", "StepAdjustments": [STEP]},
+    },
+    "PutScheduledAction": TARGET | {
+        "ScheduledActionName": "a", "Schedule": "rate(1 minute)", "Timezone": "UTC",
+        "StartTime": 0, "EndTime": "2040-01-01T00:00:00Z", "ScalableTargetAction": {"MinCapacity": 1, "MaxCapacity": 2},
+    },
+    "DescribeScalableTargets": {"ServiceNamespace": "sagemaker", "ResourceIds": ["endpoint/a/variant/A"]},
+    "DescribeScalingPolicies": TARGET | {"PolicyNames": ["a"]},
+    "DescribeScheduledActions": TARGET | {"ScheduledActionNames": ["a"]},
+    "DescribeScalingActivities": TARGET | {"MaxResults": 1},
+    "PutMetricData": {
+        "Namespace": "n",
+        "MetricData": [
+            METRIC | {"Value": 1.0, "Unit": "Seconds", "Timestamp": 1_850_000_000},
+            METRIC | {"StatisticValues": {"SampleCount": 2.0, "Sum": 3.0, "Minimum": 1.0, "Maximum": 2.0}},
+            METRIC | {"Values": [1.0, 2.0], "Counts": [1.0, 3.0], "StorageResolution": 1},
+        ],
+    },
+    "GetMetricStatistics": METRIC | SPAN | {
+        "Period": 60, "Statistics": ["Average", "Sum"], "ExtendedStatistics": ["p99"],
+    },
+    "GetMetricData": SPAN | {
+        "MetricDataQueries": [{"Id": "a", "MetricStat": {"Metric": METRIC, "Period": 60, "Stat": "Average"}}],
+        "ScanBy": "TimestampAscending", "MaxDatapoints": 10,
+    },
+    "ListMetrics": {"Namespace": "n", "Dimensions": [{"Name": "d"}]},
+    "PutMetricAlarm": METRIC | {
+        "AlarmName": "a", "Period": 60, "EvaluationPeriods": 1, "DatapointsToAlarm": 1, "Statistic": "Average",
+        "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "missing",
+    },
+    "SetAlarmState": {"AlarmName": "a", "StateValue": "ALARM", "StateReason": "a test"},
+    "DeleteScalingPolicy": TARGET | {"PolicyName": "a"},
+    "DeleteScheduledAction": TARGET | {"ScheduledActionName": "a"},
+    "DeregisterScalableTarget": TARGET,
+    "DescribeAlarms": {"AlarmNames": ["a"], "StateValue": "OK", "MaxRecords": 1},
+}  # fmt: skip
+"""For most operations a request that the host accepts, or would accept with fewer members."""
+
+
+STAGE = [
+    ("sagemaker", "CreateModel"),
+    ("sagemaker", "CreateEndpointConfig"),
+    ("sagemaker", "CreateEndpoint"),
+    ("cloudwatch", "PutMetricData"),
+    ("cloudwatch", "PutMetricAlarm"),
+    ("application-autoscaling", "RegisterScalableTarget"),
+    ("application-autoscaling", "PutScalingPolicy"),
+    ("application-autoscaling", "PutScheduledAction"),
+]
+
+
+CREATED = {"CreateModel": "ModelName", "CreateEndpointConfig": "EndpointConfigName", "CreateEndpoint": "EndpointName"}
 
 
 def claimed(plane) -> dict[str, list[str]]:
@@ -80,7 +189,7 @@ def member(draw, shape: Any, wrong: float, depth: int = 0) -> Any:
         if shape.enum:
             return draw(st.sampled_from(shape.enum))
         if "arn" in (limits.get("pattern") or ""):
-            return "arn:aws:iam::123456789012:role/SageMaker"
+            return draw(st.sampled_from([ROLE, ENDPOINT]))
         return draw(NAMES)
     if kind in ("integer", "long", "float", "double"):
         low = max(limits.get("min", -10), -(2**31))
@@ -93,13 +202,106 @@ def member(draw, shape: Any, wrong: float, depth: int = 0) -> Any:
 
 
 @st.composite
+def changed(draw, shape: Any, params: Any, wrong: float) -> Any:
+    """Parameters with one place changed: another value, one more member, or one less."""
+    kind = shape.type_name
+    if kind == "structure" and isinstance(params, dict) and shape.members and draw(st.integers(0, 9)) > 0:
+        given = [name for name in params if name in shape.members]
+        name = draw(st.sampled_from(given if given and draw(st.booleans()) else sorted(shape.members)))
+        if name in params and draw(st.integers(0, 9)) == 0:
+            return {key: value for key, value in params.items() if key != name}
+        below = shape.members[name]
+        return params | {name: draw(changed(below, params[name], wrong) if name in params else member(below, wrong))}
+    if kind == "list" and isinstance(params, list) and params and draw(st.integers(0, 3)) > 0:
+        i = draw(st.integers(0, len(params) - 1))
+        other = draw(changed(shape.member, params[i], wrong))
+        return [*params[:i], other, *params[i + 1 :]] if draw(st.booleans()) else [*params, other]
+    return draw(member(shape, wrong))
+
+
+def least(shape: Any) -> Any:
+    """A value with required members only."""
+    kind, limits = shape.type_name, shape.metadata
+    if kind == "structure":
+        return {name: least(shape.members[name]) for name in shape.required_members}
+    if kind == "list":
+        return [least(shape.member)] * max(1, limits.get("min", 1))
+    if kind == "map":
+        return {"a": least(shape.value)}
+    if kind in ("string", "boolean"):
+        return shape.enum[0] if getattr(shape, "enum", None) else kind != "boolean" and "a" * limits.get("min", 1)
+    return max(1, limits.get("min", 1)) if kind in ("integer", "long", "float", "double") else 0
+
+
+def edges(shape: Any) -> list[Any]:
+    """Values at the ends of what a member's type takes."""
+    kind, limits = shape.type_name, shape.metadata
+    if kind == "structure":
+        return [{}, least(shape)]
+    if kind in ("list", "map"):
+        return [[] if kind == "list" else {}, least(shape)]
+    if kind == "string":
+        return [*(shape.enum or ["", "a", "\x00", "é", "p101", "pnan", "p-1", "rate(0 days)", "cron(* * * * ? *)"])]
+    if kind == "boolean":
+        return [True, False]
+    if kind == "timestamp":
+        return [0, -62135596800, 253402300799, "0001-01-01", "9999-12-31T23:59:59Z"]
+    ends = [limits.get("min", -1), limits.get("max", 2**31 - 1), 0, 1]
+    return ends if kind in ("integer", "long") else [*ends, 5e-324, 1.7e308, -1.7e308]
+
+
+def neighbours(shape: Any, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Parameters that differ in one place: each member left out, added, or at an end of its range."""
+    for name, below in shape.members.items():
+        if name not in params:
+            yield params | {name: least(below)}
+            continue
+        yield {key: value for key, value in params.items() if key != name}
+        for value in edges(below):
+            yield params | {name: value}
+        given, inner = params[name], below
+        if inner.type_name == "list" and isinstance(given, list):
+            for i, item in enumerate(given):
+                if inner.member.type_name == "structure" and isinstance(item, dict):
+                    for other in neighbours(inner.member, item):
+                        yield params | {name: [*given[:i], other, *given[i + 1 :]]}
+                else:
+                    for value in edges(inner.member):
+                        yield params | {name: [value]}
+        elif inner.type_name == "structure" and isinstance(given, dict):
+            for other in neighbours(inner, given):
+                yield params | {name: other}
+
+
+def set_the_stage(plane) -> None:
+    """Make what `SENSIBLE` speaks of, where it is not there."""
+    for service, name in STAGE:
+        params = dict(SENSIBLE[name])
+        params.pop("StepScalingPolicyConfiguration", None)
+        ask(plane, signed(plane, json.dumps(params).encode(), service=SERVICES[service], target=name))
+
+
+def anew(operation: str, params: dict[str, Any], number: int) -> dict[str, Any]:
+    """Parameters of a creation with a name that is free."""
+    name = CREATED.get(operation)
+    return params | {name: f"n{number}"} if name in params and params[name] == "a" else params
+
+
+@st.composite
 def call(draw, operations: dict[str, list[str]]) -> tuple[str, str, str, bytes]:
     """Service, operation, protocol and body of a request that is well-formed but may make no sense."""
-    service = draw(st.sampled_from(sorted(operations)))
-    operation = draw(st.sampled_from(operations[service]))
+    pairs = [(service, operation) for service in sorted(operations) for operation in operations[service]]
+    service, operation = draw(st.sampled_from(pairs))
     shape = service_model(service).operation_model(operation).input_shape
     wrong = draw(st.sampled_from([0.0, 0.0, 0.05, 0.3, 1.0]))
-    params = {} if shape is None else draw(member(shape, wrong))
+    if shape is None:
+        params = {}
+    elif operation in SENSIBLE and draw(st.integers(0, 3)) > 0:
+        params = SENSIBLE[operation]
+        for _ in range(draw(st.integers(0, 3))):
+            params = draw(changed(shape, params, wrong)) if isinstance(params, dict) else params
+    else:
+        params = draw(member(shape, wrong))
     known = service_model(service).metadata.get("protocols") or [service_model(service).metadata["protocol"]]
     protocol = draw(st.sampled_from(sorted(known)))
     match protocol:
@@ -113,10 +315,16 @@ def call(draw, operations: dict[str, list[str]]) -> tuple[str, str, str, bytes]:
 
 
 def encoded(value: Any) -> bytes:
-    try:
-        return cbor2.dumps(value)
-    except (cbor2.CBOREncodeError, UnicodeEncodeError):  # half of a surrogate pair: sent as its bytes
-        return cbor2.dumps(json.loads(json.dumps(value).replace("\\ud8", "\\u08")))
+    """CBOR; half of a surrogate pair, which CBOR has not, becomes a question mark."""
+    return cbor2.dumps(whole(value))
+
+
+def whole(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode(errors="replace").decode()
+    if isinstance(value, dict):
+        return {whole(key): whole(item) for key, item in value.items()}
+    return [whole(item) for item in value] if isinstance(value, list) else value
 
 
 def flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -149,7 +357,8 @@ def request_of(plane, made: tuple[str, str, str, bytes]) -> bytes:
 
 PIECES = st.sampled_from(
     [b"\r\n", b"\n", b"\r", b"\x00", b"\xff", b" ", b":", b"%", b"%0d%0a", b"//", b"..", b"\r\n\r\n", b"0\r\n\r\n",
-     b"Transfer-Encoding: chunked\r\n", b"Content-Length: 0\r\n", b"Content-Length: 99\r\n", b"Expect: 100-continue\r\n",
+     b"Transfer-Encoding: chunked\r\n", b"Content-Length: 0\r\n", b"Content-Length: 99\r\n",
+     b"Expect: 100-continue\r\n",
      b"Upgrade: h2c\r\nConnection: upgrade\r\n", b"Host: evil\r\n", b"X-Amz-Date: 1\r\n", b"Connection: close\r\n",
      b"Content-Encoding: gzip\r\n", b"Authorization: x\r\n", b"smithy-protocol: rpc-v2-cbor\r\n", b"HTTP/1.1", b"GET ",
      b"\xc3\xbc", b"/_mme/", b"/endpoints/a/invocations", b"x-amzn-sagemaker-target-model: \xe9\r\n", b"A" * 9000]

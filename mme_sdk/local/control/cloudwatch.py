@@ -175,6 +175,9 @@ class CloudWatch:
                 raise ApiError("ValidationError", text)
             stat = query["MetricStat"]
             metric = stat["Metric"]
+            for name in ("Namespace", "MetricName"):
+                if name not in metric:
+                    raise ApiError("ValidationError", f"The parameter MetricStat.Metric.{name} is required.")
             key = (metric["Namespace"], metric["MetricName"], dimensions_of(metric.get("Dimensions", [])))
             points = list(self._metrics.query(*key, start, end, stat["Period"]))
             if params.get("ScanBy", "TimestampDescending") == "TimestampDescending":
@@ -204,6 +207,9 @@ class CloudWatch:
             raise ApiError("ValidationError", text)
         if "Statistic" not in params and "ExtendedStatistic" not in params:
             raise ApiError("ValidationError", "An alarm needs a Statistic or an ExtendedStatistic.")
+        for name in ("ComparisonOperator", "EvaluationPeriods"):  # alarms of other kinds than these have neither
+            if name not in params:
+                raise ApiError("ValidationError", f"An alarm on one metric needs {name}.")
         if params["ComparisonOperator"] not in _BREACHES or "Threshold" not in params:
             raise ApiError("ValidationError", "Anomaly detection is not supported by the embedded SageMaker.")
         self.put_alarm(**params)
