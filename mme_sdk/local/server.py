@@ -8,7 +8,7 @@ import io
 import logging
 import uuid
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
@@ -33,7 +33,7 @@ _log = logging.getLogger(__name__)
 # CloudWatch takes 1 MB, compressed or not; what it takes at most is 150,000 values with their counts.
 _CONTROL_LIMIT = 1024 * 1024
 _UNPACKED_LIMIT = 4 * 1024 * 1024
-_AT_ONCE = 16 * 1024  # a larger body is decoded in another thread
+_AT_ONCE = 16 * 1024  # a larger body, or a compressed one, is decoded in another thread
 _LONGEST_NAME = 128
 _TARGETS = {"cloudwatch": "GraniteServiceVersion20100801"}
 
@@ -45,7 +45,7 @@ class _Call:
     spoken: WireProtocol
     name: str
     operation: Any
-    run: Callable[[dict[str, Any]], dict[str, Any]]
+    run: Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]
     params: dict[str, Any]
 
 
@@ -146,7 +146,7 @@ class Server:
         admission = self._signatures.admit(request.method, request.raw_path, headers)
         async with self._bodies.receive(request, headers, _CONTROL_LIMIT) as body:
             signed = admission.verify(body.digest)
-            if len(body.content) <= _AT_ONCE:
+            if len(body.content) <= _AT_ONCE and "content-encoding" not in headers:
                 call = self._understand(request, headers, body.content, signed)
             else:
                 # One at a time: what a body decodes to may be many times as large as the body.
@@ -154,7 +154,8 @@ class Server:
                     call = await asyncio.to_thread(self._understand, request, headers, body.content, signed)
         endpoint = call.params.get("EndpointName")
         self._before(call.name, endpoint=endpoint)
-        result = call.run(call.params)
+        made = call.run(call.params)
+        result = made if isinstance(made, dict) else await made
         self._after(call.name, endpoint=endpoint)
         content, said = call.spoken.answer(call.operation, result, request_id)
         return web.Response(body=content, headers={"x-amzn-RequestId": request_id, **said}), call.name

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mme_sdk.local import ControlSettings, LocalSageMaker
 
 from .fakes import FakeHosting
-from .hostile import broken, call, claimed, expect_no_crash, expect_sense, request_of
+from .hostile import broken, call, claimed, expect_no_crash, expect_sense, request_of, set_the_stage
 from .raw import signed
 
 SHORT = settings(max_examples=150, suppress_health_check=list(HealthCheck))
@@ -25,6 +25,7 @@ def victim():
 
 @pytest.fixture(scope="module")
 def operations(victim):
+    set_the_stage(victim)
     return claimed(victim)
 
 

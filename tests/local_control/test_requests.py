@@ -42,13 +42,16 @@ def lists(count: int) -> bytes:
     return b"\x9a" + count.to_bytes(4) + b"\x80" * count
 
 
-@pytest.mark.parametrize("kind", ["cbor", "json", "query"])
+@pytest.mark.parametrize("kind", ["cbor", "json", "query", "gzip"])
 def test_a_ping_that_comes_while_a_large_body_is_decoded_is_answered_first(plane, kind, monkeypatch):
     if kind == "cbor":
         large = cbor_request(plane, lists(MB - 5))
     elif kind == "json":
         body = b'{"NameContains": [' + b"1," * (MB // 2 - 20) + b"1]}"
         large = signed(plane, body, target="ListModels")
+    elif kind == "gzip":
+        body = gzip.compress(b'{"NameContains": [' + b"1," * (MB // 2 - 20) + b"1]}")
+        large = signed(plane, body, target="ListModels", Content_Encoding="gzip")
     else:
         body = b"Action=ListMetrics&" + b"&".join(b"X%d=" % i for i in range(100_000))
         large = signed(plane, body, service="monitoring", Content_Type=FORM)

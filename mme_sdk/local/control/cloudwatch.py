@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,7 +46,7 @@ class CloudWatch:
         self._account = account
         self._now = now
         self._minute = minute
-        self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]] = {
             "DeleteAlarms": self._delete_alarms,
             "DescribeAlarms": self._describe_alarms,
             "GetMetricData": self._get_metric_data,
@@ -124,13 +125,18 @@ class CloudWatch:
             alarm | {"StateValue": state, "StateReason": reason, "StateUpdatedTimestamp": self._now()},
         )
 
-    def _put_metric_data(self, params: dict[str, Any]) -> dict[str, Any]:
+    async def _put_metric_data(self, params: dict[str, Any]) -> dict[str, Any]:
         if params["Namespace"].startswith("AWS/"):
             raise ApiError("InvalidParameterValue", "The value AWS/ for parameter Namespace is reserved.")
-        for datum in params.get("MetricData", []):
+        points = []
+        for datum in params.get("MetricData", []):  # up to 150,000 values: other requests run between two data
+            points.append((datum, _measured(datum)))
+            await asyncio.sleep(0)
+        for datum, point in points:
             at = datum.get("Timestamp", self._now()).timestamp()
             name, dimensions = datum["MetricName"], dimensions_of(datum.get("Dimensions", []))
-            self._metrics.put(params["Namespace"], name, dimensions, at, _measured(datum), datum.get("Unit", "None"))
+            self._metrics.put(params["Namespace"], name, dimensions, at, point, datum.get("Unit", "None"))
+            await asyncio.sleep(0)
         return {}
 
     def _list_metrics(self, params: dict[str, Any]) -> dict[str, Any]:
