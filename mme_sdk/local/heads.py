@@ -34,8 +34,8 @@ def headers_of(request: web.BaseRequest) -> dict[str, str]:
         request: The request.
 
     Raises:
-        ApiError: MalformedHttpRequestException: the target is not a path of printable ASCII characters, a header has
-            other characters than printable ASCII, or a header that may occur once occurs twice.
+        ApiError: MalformedHttpRequestException: the target is not a path of printable ASCII characters, a header is not
+            printable UTF-8, or a header that may occur once occurs twice.
     """
     target = request.raw_path
     if not target.startswith("/") or not target.isascii() or not target.isprintable():
@@ -45,8 +45,8 @@ def headers_of(request: web.BaseRequest) -> dict[str, str]:
         name = given.lower()
         if name == _BROWSERS_OWN:
             continue
-        if not value.isascii() or not value.replace("\t", "").isprintable():
-            raise _malformed(f"The header {name} has other characters than printable ASCII.")
+        if not value.replace("\t", "").isprintable():  # bytes that are not UTF-8 are surrogates here
+            raise _malformed(f"The header {name} is not UTF-8, or has characters that cannot be printed.")
         if name not in headers:
             headers[name] = value
         elif name in _SINGLE or name.startswith(_SINGLE_PREFIXES):

@@ -710,3 +710,19 @@ def test_a_header_of_a_models_answer_cannot_split_a_response(plane, name, kind, 
         status, headers, said = ask(plane, signed(plane, b"x", path=f"/endpoints/{name}/{end}"))
         assert (status, said["__type"]) == (424, "ModelError")
         assert "x-injected" not in headers
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Amzn-SageMaker-Target-Model", "X-Amzn-SageMaker-Custom-Attributes", "Content-Type", "X-Y"]
+)
+@pytest.mark.parametrize(
+    "value", [b"\xff", b"\xc3", b"\xed\xa0\x80", b"a\xc2\x85b", b"\xe2\x80\xa8", b"a\x7f", b"\x1b[31m"]
+)
+def test_a_header_that_is_not_printable_utf8_is_400_by_name(plane, name, header, value):
+    request = signed(plane, b"x", path=f"/endpoints/{name}/invocations")
+    line, rest = request.split(b"\r\n", 1)
+    status, _, said = ask(plane, line + b"\r\n" + header.encode() + b": " + value + b"\r\n" + rest)
+    assert status == 400
+    if value.isascii():
+        return  # the HTTP parser may have refused it
+    assert header.lower() in said["message"]
