@@ -200,6 +200,11 @@ class VariantView:
 class Hosting(Protocol):
     """Runs endpoints; everything happens on one event loop."""
 
+    @property
+    def max_payload(self) -> int:
+        """The largest body of an invocation that is not asynchronous, bytes."""
+        ...
+
     async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
         """Bring a fleet up beside the one that serves, then switch to it; returns when it is healthy.
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from mme_sdk.local.async_inference import AsyncInference
 from mme_sdk.local.contracts import Hosting, HostingError, Invocation, InvocationAnswer
 from mme_sdk.local.eventstream import exception, payload_part
+from mme_sdk.local.wire import ApiError
 
 __all__ = ["DataPlane", "Dropped"]
 
@@ -22,6 +23,7 @@ _OPERATIONS = {
     "async-invocations": "InvokeEndpointAsync",
 }
 _PREFIX = "x-amzn-sagemaker-"
+_ASYNC_LIMIT = 128_000  # the service model's; a larger payload is an object in S3
 
 
 class Dropped(Exception):
@@ -45,6 +47,10 @@ class DataPlane:
         """Operation and endpoint of a request; None where it is no invocation."""
         found = _PATH.fullmatch(raw_path) if method == "POST" else None
         return None if found is None else (_OPERATIONS[found[2]], unquote(found[1]))
+
+    def limit(self, operation: str) -> int:
+        """The largest body of an operation, bytes."""
+        return _ASYNC_LIMIT if operation == "InvokeEndpointAsync" else self._hosting.max_payload
 
     async def answer(
         self,
@@ -80,6 +86,11 @@ class DataPlane:
         if answer.drop:
             raise Dropped
         said = {"x-amzn-RequestId": request_id, **answer.headers}
+        if wrong := [name for name, value in said.items() if not value.isascii() or not value.isprintable()]:
+            if answer.chunks is not None:
+                await answer.chunks.aclose()
+            text = f"The model's answer has a header {wrong[0]} with other characters than printable ASCII."
+            raise ApiError("ModelError", text, status=424)
         if stream and answer.status < 300:
             return await _streamed(request, answer, said)
         return web.Response(status=answer.status, body=answer.body, headers=said)

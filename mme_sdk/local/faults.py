@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
@@ -43,20 +44,43 @@ FaultKind = Literal[
 
 
 def _one_of_kinds(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value not in get_args(FaultKind):
+    if not isinstance(value, str) or value not in get_args(FaultKind):
         raise InvalidInputError(
-            f"Fault.{attribute.name} {value!r} is unknown", hint=f"one of {', '.join(get_args(FaultKind))}"
+            f"Fault.{attribute.name} {_shown(value)} is unknown", hint=f"one of {', '.join(get_args(FaultKind))}"
         )
 
 
-def _in_range(low: float, high: float) -> Any:
+def _in_range(low: float, high: float, *, whole: bool = False, optional: bool = False) -> Any:
+    wanted = f"{'a whole number' if whole else 'a number'} from {low:g} to {high:g}{' or None' if optional else ''}"
+
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value is None:
+        if value is None and optional:
             return
-        if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
-            raise InvalidInputError(f"Fault.{attribute.name} must be from {low:g} to {high:g}, not {value!r}")
+        numeric = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
+        if not numeric or not low <= value <= high:
+            raise InvalidInputError(f"Fault.{attribute.name} must be {wanted}, not {_shown(value)}")
 
     return check
+
+
+def _text(*, optional: bool = True, pattern: str = "", longest: int = 1024) -> Any:
+    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is None and optional:
+            return
+        if not isinstance(value, str):
+            raise InvalidInputError(f"Fault.{attribute.name} must be a string, not {_shown(value)}")
+        if not value.isprintable() or len(value) > longest:
+            text = f"must be one line of at most {longest} printable characters"
+            raise InvalidInputError(f"Fault.{attribute.name} {text}, not {_shown(value)}")
+        if pattern and re.fullmatch(pattern, value) is None:
+            raise InvalidInputError(f"Fault.{attribute.name} {_shown(value)} does not match {pattern}")
+
+    return check
+
+
+def _shown(value: Any) -> str:
+    shown = ascii(value)
+    return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 
 @attrs.frozen(kw_only=True)
@@ -74,7 +98,7 @@ class Fault:
         seconds: How long, where the kind has a duration.
         code: Error code of `error`.
         status: HTTP status of `error`.
-        message: What the error, or the failure reason, says.
+        message: What the error, or the failure reason, says: one line.
 
     Example:
         >>> Fault(kind="throttle", operation="InvokeEndpoint", times=2).probability
@@ -82,16 +106,18 @@ class Fault:
     """
 
     kind: FaultKind = attrs.field(validator=_one_of_kinds)
-    operation: str | None = None
-    endpoint: str | None = None
-    model: str | None = None
-    skip: int = attrs.field(default=0, validator=_in_range(0, 1e9))
-    times: int | None = attrs.field(default=None, validator=_in_range(1, 1e9))
+    operation: str | None = attrs.field(default=None, validator=_text())
+    endpoint: str | None = attrs.field(default=None, validator=_text())
+    model: str | None = attrs.field(default=None, validator=_text())
+    skip: int = attrs.field(default=0, validator=_in_range(0, 1e9, whole=True))
+    times: int | None = attrs.field(default=None, validator=_in_range(1, 1e9, whole=True, optional=True))
     probability: float = attrs.field(default=1.0, validator=_in_range(0, 1))
     seconds: float = attrs.field(default=0.0, validator=_in_range(0, 3600))
-    code: str = "InternalFailure"
-    status: int = attrs.field(default=500, validator=_in_range(400, 599))
-    message: str | None = None
+    code: str = attrs.field(
+        default="InternalFailure", validator=_text(optional=False, pattern=r"[A-Za-z][A-Za-z0-9_.]*")
+    )
+    status: int = attrs.field(default=500, validator=_in_range(400, 599, whole=True))
+    message: str | None = attrs.field(default=None, validator=_text())
 
 
 @attrs.define

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from mme_sdk.local import cbor
-from mme_sdk.local.wire import ApiError, checked, json_answer, plain_answer
+from mme_sdk.local.wire import ApiError, checked, json_answer, json_value, plain_answer
 from mme_sdk.local.wire_query import error_xml, parse_query, query_fields, query_xml
 
 __all__ = ["WireProtocol", "protocol_of"]
 
 _FORM = "application/x-www-form-urlencoded"
+_JSON_KINDS = ("application/x-amz-json-1.0", "application/x-amz-json-1.1")
 _CBOR_PATH = re.compile(r"/service/(\w+)/operation/(\w+)")
 
 
@@ -48,6 +49,9 @@ def protocol_of(headers: Mapping[str, str], path: str, body: bytes) -> WireProto
         headers: Header values by lower-case name.
         path: The path.
         body: The body.
+
+    Raises:
+        ApiError: A form whose fields cannot be told apart.
     """
     if headers.get("smithy-protocol") == "rpc-v2-cbor":
         return _Cbor(path, body)
@@ -64,14 +68,10 @@ class _Json:
         prefix, _, name = headers.get("x-amz-target", "").partition(".")
         self.target = (prefix, name)
         given = headers.get("content-type", "")
-        self._kind = given if given.startswith("application/x-amz-json") else "application/x-amz-json-1.1"
+        self._kind = given if given in _JSON_KINDS else _JSON_KINDS[-1]
 
     def parse(self, operation: Any) -> dict[str, Any]:
-        try:
-            raw = json.loads(self._body or b"{}")
-        except ValueError as error:
-            raise ApiError("SerializationException", f"The request body is no JSON: {error}") from error
-        return checked(operation, raw)
+        return checked(operation, json_value(self._body))
 
     def answer(self, operation: Any, result: Mapping[str, Any], _request_id: str) -> tuple[bytes, dict[str, str]]:
         return json_answer(operation, result), {"Content-Type": self._kind}
@@ -112,7 +112,7 @@ class _Cbor:
         try:
             raw = cbor.loads(self._body) if self._body else {}
         except ValueError as error:
-            raise ApiError("SerializationException", f"The request body is {error}") from error
+            raise ApiError("SerializationException", f"The request body is {error}.") from error
         return checked(operation, raw)
 
     def answer(self, operation: Any, result: Mapping[str, Any], _request_id: str) -> tuple[bytes, dict[str, str]]:

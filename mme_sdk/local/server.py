@@ -8,28 +8,47 @@ import io
 import logging
 import uuid
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from time import monotonic
 from typing import Any
 
+import attrs
 from aiohttp import web
 
 from mme_sdk.errors import StorageError
 from mme_sdk.local.backdoor import Backdoor
+from mme_sdk.local.bodies import Bodies
+from mme_sdk.local.connections import serve
 from mme_sdk.local.control import Service
 from mme_sdk.local.dataplane import DataPlane, Dropped
 from mme_sdk.local.faults import Fault, Faults
 from mme_sdk.local.fields import refuse_unsupported
-from mme_sdk.local.protocols import protocol_of
+from mme_sdk.local.heads import headers_of
+from mme_sdk.local.protocols import WireProtocol, protocol_of
 from mme_sdk.local.requests import RequestLog
-from mme_sdk.local.signing import SignatureCheck
+from mme_sdk.local.signing import SignatureCheck, Signed
 from mme_sdk.local.wire import ApiError, service_model
 
 __all__ = ["Server", "decompressed"]
 
 _log = logging.getLogger(__name__)
-_BODY_LIMIT = 64 * 1024 * 1024  # what is read at most; the payload limit itself is hosting's
+# CloudWatch takes 1 MB, compressed or not; what it takes at most is 150,000 values with their counts.
+_CONTROL_LIMIT = 1024 * 1024
+_UNPACKED_LIMIT = 4 * 1024 * 1024
+_AT_ONCE = 16 * 1024  # a larger body, or a compressed one, is decoded in another thread
+_LONGEST_NAME = 128
 _TARGETS = {"cloudwatch": "GraniteServiceVersion20100801"}
+
+
+@attrs.frozen(kw_only=True)
+class _Call:
+    """An operation that a request asks for."""
+
+    spoken: WireProtocol
+    name: str
+    operation: Any
+    run: Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]
+    params: dict[str, Any]
 
 
 class Server:
@@ -58,49 +77,41 @@ class Server:
         self._faults = faults
         self._log = log
         self._backdoor = backdoor
+        self._bodies = Bodies()
+        self._decoding = asyncio.Lock()
         models = [(service_model(one.service), one) for one in services]
         # Newer clients speak JSON to services that this host's own botocore may still know as query only.
         self._by_target = {model.metadata.get("targetPrefix", _TARGETS.get(one.service)): one for model, one in models}
         self._by_scope = {model.signing_name: one for model, one in models}
 
     def http(self) -> web.Server:
-        """The server for aiohttp; without its router, which the few paths here do not need."""
-        loop = asyncio.get_running_loop()
-
-        def request(*parts: Any) -> web.BaseRequest:
-            message, payload, protocol, writer, task = parts
-            return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=_BODY_LIMIT)
-
-        # Bodies are signed as they were sent, so they are not to be decompressed on the way in.
-        return web.Server(self.handle, request_factory=request, auto_decompress=False)
+        """The server for aiohttp."""
+        return serve(self.handle)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
-        if self._backdoor.opens(request):
-            return await self._backdoor.handle(request)
         request_id = str(uuid.uuid4())
-        headers = {name.lower(): value for name, value in request.headers.items()}
+        headers: dict[str, str] = {}
         started = monotonic()
-        operation, endpoint = self._data.match(request.method, request.raw_path) or (
-            headers.get("x-amz-target", "").rpartition(".")[2],
-            None,
-        )
+        operation, endpoint, logged = "", None, True
         status, code = 500, None
         try:
-            body = await _body(request, headers)
-            if endpoint is not None:
-                response = await self._invoke(request, operation, endpoint, headers, body, request_id)
+            headers = headers_of(request)
+            if self._backdoor.opens(request):
+                logged = False
+                return await self._backdoor.handle(request, headers, self._signatures, self._bodies)
+            invocation = self._data.match(request.method, request.raw_path)
+            if invocation is not None:
+                operation, endpoint = invocation
+                response = await self._invoke(request, operation, endpoint, headers, request_id)
             else:
-                response, operation = self._operate(request, headers, body, request_id)
+                operation = headers.get("x-amz-target", "").rpartition(".")[2]
+                response, operation = await self._operate(request, headers, request_id)
             status = response.status
             return response
         except ApiError as error:
             status, code = error.status, error.code
-            return _refusal(error, headers, request_id)
-        except web.HTTPRequestEntityTooLarge:
-            status, code = 413, "RequestEntityTooLarge"
-            text = f"The request body is larger than {_BODY_LIMIT} bytes."
-            return _refusal(ApiError(code, text, status=status), headers, request_id)
+            return _refusal(error, headers, request_id, request)
         except Dropped:
             status, code = 0, "dropped"
             if request.transport is not None:
@@ -115,30 +126,47 @@ class Server:
         except Exception:  # noqa: BLE001 - one request's bug must not end the host; it is logged
             _log.exception("%s %s failed", request.method, request.raw_path)
             internal = ApiError("InternalFailure", "The embedded SageMaker failed; see its log.", status=500)
-            return _refusal(internal, headers, request_id)
+            return _refusal(internal, headers, request_id, request)
         finally:
-            self._log.add(operation, endpoint, headers, status, code, monotonic() - started, request_id)
+            if logged:
+                self._log.add(
+                    operation[:_LONGEST_NAME], endpoint, headers, status, code, monotonic() - started, request_id
+                )
 
     async def _invoke(
-        self,
-        request: web.BaseRequest,
-        operation: str,
-        endpoint: str,
-        headers: Mapping[str, str],
-        body: bytes,
-        request_id: str,
+        self, request: web.BaseRequest, operation: str, endpoint: str, headers: Mapping[str, str], request_id: str
     ) -> web.StreamResponse:
-        self._signatures.check(request.method, request.raw_path, headers, body)
-        model = headers.get("x-amzn-sagemaker-target-model")
-        self._before(operation, endpoint=endpoint, model=model)
-        response = await self._data.answer(request, operation, endpoint, headers, body, request_id)
-        self._after(operation, endpoint=endpoint, model=model)
-        return response
+        admission = self._signatures.admit(request.method, request.raw_path, headers)
+        async with self._bodies.receive(request, headers, self._data.limit(operation)) as body:
+            admission.verify(body.digest)
+            model = headers.get("x-amzn-sagemaker-target-model")
+            self._before(operation, endpoint=endpoint, model=model)
+            response = await self._data.answer(request, operation, endpoint, headers, body.content, request_id)
+            self._after(operation, endpoint=endpoint, model=model)
+            return response
 
-    def _operate(
-        self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes, request_id: str
+    async def _operate(
+        self, request: web.BaseRequest, headers: Mapping[str, str], request_id: str
     ) -> tuple[web.Response, str]:
-        signed = self._signatures.check(request.method, request.raw_path, headers, body)
+        admission = self._signatures.admit(request.method, request.raw_path, headers)
+        async with self._bodies.receive(request, headers, _CONTROL_LIMIT) as body:
+            signed = admission.verify(body.digest)
+            if len(body.content) <= _AT_ONCE and "content-encoding" not in headers:
+                call = self._understand(request, headers, body.content, signed)
+            else:
+                # One at a time: what a body decodes to may be many times as large as the body.
+                async with self._decoding:
+                    call = await asyncio.to_thread(self._understand, request, headers, body.content, signed)
+        endpoint = call.params.get("EndpointName")
+        self._before(call.name, endpoint=endpoint)
+        made = call.run(call.params)
+        result = made if isinstance(made, dict) else await made
+        self._after(call.name, endpoint=endpoint)
+        content, said = call.spoken.answer(call.operation, result, request_id)
+        return web.Response(body=content, headers={"x-amzn-RequestId": request_id, **said}), call.name
+
+    def _understand(self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes, signed: Signed) -> _Call:
+        """What a request asks for; it may take long."""
         spoken = protocol_of(headers, request.path, decompressed(body, headers))
         prefix, name = spoken.target
         if spoken.scoped:
@@ -149,6 +177,12 @@ class Server:
             text = f"{what} is not supported by the embedded SageMaker."
             raise ApiError("UnsupportedOperation", text, status=400 if name else 404)
         run, model = service.operations.get(name), service_model(service.service)
+        if signed.service != model.signing_name:
+            raise ApiError(
+                "InvalidSignatureException",
+                f"Credential should be scoped to correct service: '{model.signing_name}'.",
+                status=403,
+            )
         if run is None:
             known = name in model.operation_names
             raise ApiError(
@@ -158,12 +192,7 @@ class Server:
         operation = model.operation_model(name)
         params = spoken.parse(operation)
         refuse_unsupported(service.service, operation.input_shape, params)
-        endpoint = params.get("EndpointName")
-        self._before(name, endpoint=endpoint)
-        result = run(params)
-        self._after(name, endpoint=endpoint)
-        content, said = spoken.answer(operation, result, request_id)
-        return web.Response(body=content, headers={"x-amzn-RequestId": request_id, **said}), name
+        return _Call(spoken=spoken, name=name, operation=operation, run=run, params=params)
 
     def _before(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
         fault = self._faults.strike(
@@ -187,32 +216,35 @@ def _as_error(fault: Fault) -> Exception:
             return Dropped()
 
 
-async def _body(request: web.BaseRequest, headers: Mapping[str, str]) -> bytes:
-    if headers.get("expect", "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    return await request.read()
-
-
 def decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
     """A body as it was before `Content-Encoding: gzip`.
 
     Raises:
         ApiError: No gzip, or more than the host reads.
     """
-    if headers.get("content-encoding") != "gzip":
+    encoding = headers.get("content-encoding", "identity").lower()
+    if encoding == "identity":
         return body
+    if encoding != "gzip":
+        raise ApiError(
+            "MalformedHttpRequestException", f"The content encoding {encoding!r} is not supported; use gzip."
+        )
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
-            content = file.read(_BODY_LIMIT + 1)
+            content = file.read(_UNPACKED_LIMIT + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise ApiError("SerializationException", f"The request body is no gzip: {error}") from error
-    if len(content) > _BODY_LIMIT:
+    if len(content) > _UNPACKED_LIMIT:
         raise ApiError(
-            "RequestEntityTooLarge", f"The request body unpacks to more than {_BODY_LIMIT} bytes.", status=413
+            "RequestEntityTooLarge", f"The request body unpacks to more than {_UNPACKED_LIMIT} bytes.", status=413
         )
     return content
 
 
-def _refusal(error: ApiError, headers: Mapping[str, str], request_id: str) -> web.Response:
+def _refusal(error: ApiError, headers: Mapping[str, str], request_id: str, request: web.BaseRequest) -> web.Response:
+    # Errors of a form look like errors of its protocol even where the form itself is the error.
     body, said = protocol_of(headers, "", b"").refusal(error, request_id)
-    return web.Response(status=error.status, body=body, headers={"x-amzn-RequestId": request_id, **said})
+    response = web.Response(status=error.status, body=body, headers={"x-amzn-RequestId": request_id, **said})
+    if not request.content.at_eof():  # what else comes on this connection may be the body, or no request
+        response.force_close()
+    return response

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -16,15 +16,17 @@ from botocore.credentials import Credentials
 
 from mme_sdk.local.wire import ApiError
 
-__all__ = ["SignatureCheck", "Signed"]
+__all__ = ["Admission", "SignatureCheck", "Signed"]
 
 _HEADER = re.compile(
-    r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/\s,]+)/(?P<day>\d{8})/(?P<region>[^/\s,]+)/(?P<service>[^/\s,]+)/aws4_request,"
+    r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/\s,]+)/(?P<day>[0-9]{8})/(?P<region>[^/\s,]+)/(?P<service>[^/\s,]+)/aws4_request,"
     r"\s*SignedHeaders=(?P<headers>[^,\s]+),\s*Signature=(?P<signature>[0-9a-f]{64})\s*"
 )
 _STAMP = "%Y%m%dT%H%M%SZ"
 _SKEW = timedelta(minutes=5)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNSIGNED = "UNSIGNED-PAYLOAD"
+_NOT_CLAIMED = ""
 
 
 @attrs.frozen
@@ -48,7 +50,6 @@ class _Request:
 
     method: str
     url: str
-    body: bytes
     context: dict[str, str]
     params: dict[str, str] = attrs.field(factory=dict)
     headers: dict[str, str] = attrs.field(factory=dict)
@@ -83,6 +84,45 @@ def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
     return key
 
 
+@attrs.frozen(kw_only=True)
+class Admission:
+    """A request whose headers are in order; its body is not known yet.
+
+    Attributes:
+        signed: What the signature says, if `verify` accepts it.
+    """
+
+    signed: Signed
+    _claimed: str
+    _signature: str
+    _wanted: Callable[[str], str]
+
+    def verify(self, digest: str) -> Signed:
+        """Check the rest.
+
+        Args:
+            digest: SHA-256 of the body, in hexadecimal.
+
+        Raises:
+            ApiError: 403: another body than the one that was signed, or a wrong signature.
+        """
+        if self._claimed not in (_UNSIGNED, _NOT_CLAIMED):  # the signature was checked with the headers
+            if not hmac.compare_digest(self._claimed, digest):
+                raise _refused("InvalidSignatureException", "The x-amz-content-sha256 header does not match the body.")
+        elif self._claimed == _NOT_CLAIMED:
+            self.check_signature(digest)
+        return self.signed
+
+    def check_signature(self, digest: str) -> None:
+        """Check the signature over a body with this SHA-256, or over the text that stands for it."""
+        if not hmac.compare_digest(self._wanted(digest), self._signature):
+            raise _refused(
+                "InvalidSignatureException",
+                "The request signature we calculated does not match the signature you provided. "
+                "Check your AWS Secret Access Key and signing method.",
+            )
+
+
 class SignatureCheck:
     """Accepts what is signed with one pair of keys.
 
@@ -115,6 +155,27 @@ class SignatureCheck:
             Who signed, for which service.
 
         Raises:
+            ApiError: As `admit` and `Admission.verify`.
+        """
+        return self.admit(method, raw_path, headers, now=now).verify(hashlib.sha256(body).hexdigest())
+
+    def admit(
+        self, method: str, raw_path: str, headers: Mapping[str, str], *, now: datetime | None = None
+    ) -> Admission:
+        """Check everything that can be checked before the body is read.
+
+        Where the client sends the hash of the body as `x-amz-content-sha256`, that includes the signature.
+
+        Args:
+            method: HTTP method.
+            raw_path: Path and query as they came over the wire.
+            headers: Header values by lower-case name.
+            now: The host's time.
+
+        Returns:
+            What is left to check.
+
+        Raises:
             ApiError: 403: no signature, unknown key, wrong scope, more than five minutes off, or a wrong signature.
         """
         given = headers.get("authorization")
@@ -137,21 +198,32 @@ class SignatureCheck:
         missing = [name for name in names if name not in headers]
         if missing or "host" not in names:
             raise _refused("InvalidSignatureException", f"Signed headers are missing: {', '.join(missing) or 'host'}")
-        claimed = headers.get("x-amz-content-sha256", _UNSIGNED)
-        if claimed != _UNSIGNED and not hmac.compare_digest(claimed, hashlib.sha256(body).hexdigest()):
-            raise _refused("InvalidSignatureException", "The x-amz-content-sha256 header does not match the body.")
-        request = _Request(method=method, url=f"http://host{raw_path}", body=body, context={"timestamp": stamp})
-        if "x-amz-content-sha256" in headers:
-            request.headers["X-Amz-Content-SHA256"] = claimed
-        signer = _Signer(self._credentials, parsed["service"], self._region, {name: headers[name] for name in names})
-        wanted = signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
-        if not hmac.compare_digest(wanted, parsed["signature"]):
+        claimed = headers.get("x-amz-content-sha256", _NOT_CLAIMED)
+        if claimed not in (_NOT_CLAIMED, _UNSIGNED) and not _DIGEST.fullmatch(claimed):
             raise _refused(
                 "InvalidSignatureException",
-                "The request signature we calculated does not match the signature you provided. "
-                "Check your AWS Secret Access Key and signing method.",
+                f"The x-amz-content-sha256 header is neither a SHA-256 in hexadecimal nor {_UNSIGNED}.",
             )
-        return Signed(parsed["key"], parsed["service"], parsed["region"])
+        signer = _Signer(self._credentials, parsed["service"], self._region, {name: headers[name] for name in names})
+
+        def wanted(digest: str) -> str:
+            request = _Request(
+                method=method,
+                url=f"http://host{raw_path}",
+                context={"timestamp": stamp},
+                headers={"X-Amz-Content-SHA256": digest},
+            )
+            return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+
+        admission = Admission(
+            signed=Signed(parsed["key"], parsed["service"], parsed["region"]),
+            claimed=claimed,
+            signature=parsed["signature"],
+            wanted=wanted,
+        )
+        if claimed != _NOT_CLAIMED:
+            admission.check_signature(claimed)
+        return admission
 
 
 def _check_time(stamp: str, day: str, now: datetime) -> None:

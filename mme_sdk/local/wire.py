@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cache
+from itertools import islice
 from typing import Any
 
-__all__ = ["ApiError", "check_input", "checked", "json_answer", "plain_answer", "service_model"]
+__all__ = ["ApiError", "check_input", "checked", "json_answer", "json_value", "plain_answer", "scalar", "service_model"]
+
+# An upper bound is counted before the parser runs: it holds the interpreter until it ends.
+_MOST_CONTAINERS = 100_000
+_MOST_ITEMS = 1_000_000
+_SHOWN_VIOLATIONS = 10
+_SHOWN_CHARACTERS = 256
+_LONGEST_MATCHED = 8192  # characters; a pattern of AWS's may take time quadratic in the length
+_WHOLE = {"integer": 1 << 31, "long": 1 << 63}
 
 _JAVA_CLASSES = {
     r"\p{L}": r"\w",
@@ -43,6 +53,42 @@ def service_model(service: str) -> Any:
     from botocore.session import Session
 
     return Session().get_service_model(service)
+
+
+def json_value(body: bytes) -> Any:
+    """Decode the JSON of a request.
+
+    Args:
+        body: The body; empty stands for an empty structure.
+
+    Returns:
+        Dicts, lists, str, numbers, booleans and None.
+
+    Raises:
+        ApiError: SerializationException: no JSON, a key twice, a number that JSON does not have, or too much of it.
+    """
+    if body.count(b"[") + body.count(b"{") > _MOST_CONTAINERS or body.count(b",") > _MOST_ITEMS:
+        raise ApiError(
+            "SerializationException",
+            f"The request body has more than {_MOST_CONTAINERS} structures and lists or {_MOST_ITEMS} items.",
+        )
+    try:
+        return json.loads(body.decode() or "{}", object_pairs_hook=_unique, parse_constant=_no_number)
+    except ValueError as error:  # a UnicodeDecodeError is one
+        raise ApiError("SerializationException", f"The request body is no valid JSON: {error}") from error
+    except RecursionError as error:
+        raise ApiError("SerializationException", "The request body is nested too deeply.") from error
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a structure has a key twice")
+    return found
+
+
+def _no_number(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def checked(operation: Any, raw: Any) -> dict[str, Any]:
@@ -82,15 +128,35 @@ def _from_json(shape: Any, raw: Any, path: str) -> Any:
         return [_from_json(shape.member, item, f"{path}.{i}.member") for i, item in enumerate(raw, 1)]
     if kind == "map":
         _expect(isinstance(raw, dict), path, "a map", raw)
-        return {key: _from_json(shape.value, value, f"{path}.{key}") for key, value in raw.items()}
-    if kind in ("integer", "long"):
+        return {
+            _text(key, path): _from_json(shape.value, value, f"{path}.{key[:_SHOWN_CHARACTERS]}")
+            for key, value in raw.items()
+        }
+    return scalar(kind, raw, path)
+
+
+def scalar(kind: str, raw: Any, path: str) -> Any:
+    """The value of a member that is neither a structure nor a list nor a map.
+
+    Args:
+        kind: The type's name in the service model, such as `integer`.
+        raw: What was decoded.
+        path: Which member, for the message.
+
+    Returns:
+        str, bool, int, a finite float, an aware datetime, or bytes.
+
+    Raises:
+        ApiError: SerializationException: another type, or out of the type's range.
+    """
+    if kind in _WHOLE:
         _expect(isinstance(raw, int) and not isinstance(raw, bool), path, "an integer", raw)
+        if not -_WHOLE[kind] <= raw < _WHOLE[kind]:
+            raise ApiError("SerializationException", f"{path} is out of the range of type {kind}")
         return raw
     if kind in ("float", "double"):
-        if raw in ("NaN", "Infinity", "-Infinity"):
-            return float(raw)
-        _expect(isinstance(raw, (int, float)) and not isinstance(raw, bool), path, "a number", raw)
-        return float(raw)
+        _expect(raw in _SPELLED or (isinstance(raw, (int, float)) and not isinstance(raw, bool)), path, "a number", raw)
+        return _finite(raw, path)
     if kind == "boolean":
         _expect(isinstance(raw, bool), path, "a boolean", raw)
         return raw
@@ -98,23 +164,48 @@ def _from_json(shape: Any, raw: Any, path: str) -> Any:
         return _timestamp(raw, path)
     if kind == "blob" and isinstance(raw, bytes):
         return raw
-    _expect(isinstance(raw, str), path, "a string", raw)
+    text = _text(raw, path)
     if kind == "blob":
         try:
-            return base64.b64decode(raw, validate=True)
+            return base64.b64decode(text, validate=True)
         except ValueError as error:
             raise ApiError("SerializationException", f"{path} is no base64") from error
-    return raw
+    return text
+
+
+_SPELLED = ("NaN", "Infinity", "-Infinity")  # how AWS's JSON writes what JSON cannot
+
+
+def _finite(raw: Any, path: str) -> float:
+    try:
+        value = float(raw)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        raise ApiError("ValidationException", f"The value of {path} must be a finite number of type double.")
+    return value
+
+
+def _text(raw: Any, path: str) -> str:
+    _expect(isinstance(raw, str), path, "a string", raw)
+    text: str = raw
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise ApiError("SerializationException", f"{path} has half of a surrogate pair") from error
+    return text
 
 
 def _timestamp(raw: Any, path: str) -> datetime:
     try:
         if isinstance(raw, (int, float)) and not isinstance(raw, bool):
             return datetime.fromtimestamp(raw, UTC)
-        moment = datetime.fromisoformat(str(raw))
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(_text(raw, path))
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return moment.astimezone(UTC)  # at the ends of the calendar this overflows, as later arithmetic would
     except (ValueError, OverflowError, OSError) as error:
-        raise ApiError("SerializationException", f"{path} is no timestamp: {raw!r}") from error
+        raise ApiError("SerializationException", f"{path} is no timestamp: {_shown(raw)}") from error
 
 
 def _expect(fits: bool, path: str, wanted: str, raw: Any) -> None:
@@ -128,10 +219,13 @@ def check_input(shape: Any, params: Mapping[str, Any]) -> None:
     Raises:
         ApiError: ValidationException in AWS's words.
     """
-    found = list(_violations(shape, params, "")) if shape is not None else []
-    if found:
-        count = f"{len(found)} validation error{'s' if len(found) > 1 else ''} detected: "
-        raise ApiError("ValidationException", count + "; ".join(found))
+    violations = _violations(shape, params, "") if shape is not None else iter(())
+    shown = list(islice(violations, _SHOWN_VIOLATIONS))
+    if shown:
+        count = len(shown) + sum(1 for _ in violations)
+        more = f"; and {count - len(shown)} more" if count > len(shown) else ""
+        text = f"{count} validation error{'s' if count > 1 else ''} detected: {'; '.join(shown)}{more}"
+        raise ApiError("ValidationException", text)
 
 
 def _violations(shape: Any, value: Any, path: str) -> Iterator[str]:
@@ -156,7 +250,10 @@ def _violations(shape: Any, value: Any, path: str) -> Iterator[str]:
         yield from _length(value, limits, path)
         pattern = limits.get("pattern")
         compiled = _pattern(pattern) if pattern else None
-        if compiled is not None and not compiled.fullmatch(value):
+        if compiled is not None and len(value) > max(limits.get("max", 0), _LONGEST_MATCHED):
+            if "max" not in limits:
+                yield _violation(value, path, f"Member must have length less than or equal to {_LONGEST_MATCHED}")
+        elif compiled is not None and not compiled.fullmatch(value):
             yield _violation(value, path, f"Member must satisfy regular expression pattern: {pattern}")
         if shape.enum and value not in shape.enum:
             yield _violation(value, path, f"Member must satisfy enum value set: [{', '.join(shape.enum)}]")
@@ -175,8 +272,16 @@ def _length(value: Any, limits: Mapping[str, Any], path: str) -> Iterator[str]:
 
 
 def _violation(value: Any, path: str, rule: str) -> str:
-    shown = "null" if value is None else f"'{value}'"
+    shown = "null" if value is None else _shown(value)
     return f"Value {shown} at '{path}' failed to satisfy constraint: {rule}"
+
+
+def _shown(value: Any) -> str:
+    """A value for a message: a long one is cut, since it may be as large as the request."""
+    if isinstance(value, (list, dict)) and len(value) > _SHOWN_CHARACTERS:
+        return f"of {len(value)} members"
+    text = str(value)
+    return f"'{text}'" if len(text) <= _SHOWN_CHARACTERS else f"'{text[:_SHOWN_CHARACTERS]}…'"
 
 
 def _join(path: str, name: str) -> str:
@@ -216,7 +321,22 @@ def json_answer(operation: Any, result: Mapping[str, Any]) -> bytes:
     Raises:
         TypeError: The result has a member that the model does not know, or of another type: a bug of the host.
     """
-    return json.dumps(plain_answer(operation, result), default=_encode).encode()
+    plain = plain_answer(operation, result)
+    try:
+        return json.dumps(plain, default=_encode, allow_nan=False).encode()
+    except ValueError:
+        return json.dumps(_spelled(plain), default=_encode).encode()
+
+
+def _spelled(value: Any) -> Any:
+    """The same with the numbers that JSON does not have as AWS writes them."""
+    if isinstance(value, dict):
+        return {key: _spelled(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_spelled(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
 
 
 def plain_answer(operation: Any, result: Mapping[str, Any]) -> dict[str, Any]:

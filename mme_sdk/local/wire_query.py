@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC
+from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 from xml.etree import ElementTree as ET
 
-from mme_sdk.local.wire import ApiError, check_input
+from mme_sdk.local.wire import ApiError, check_input, scalar
 
 __all__ = ["error_xml", "parse_query", "query_fields", "query_xml"]
+
+_MOST_FIELDS = 500_000
+_DEEPEST = 20
+_INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
+_NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?|NaN|-?Infinity")
+_BOOLEANS = {"true": True, "false": False}
+_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+
+_Tree: TypeAlias = "dict[str, str | _Tree]"
 
 
 def query_fields(body: bytes) -> dict[str, str]:
     """The fields of a form-encoded body.
 
     Raises:
-        ApiError: Not UTF-8.
+        ApiError: Not UTF-8, a field twice, or too many fields.
     """
     try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True))
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
     except UnicodeDecodeError as error:
-        raise ApiError("MalformedInput", "The body is no form-encoded text.") from error
+        raise ApiError("MalformedInput", "The request body is not form-encoded UTF-8 text.") from error
+    except ValueError as error:
+        raise ApiError("MalformedInput", f"The request body has more than {_MOST_FIELDS} fields.") from error
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ApiError("MalformedInput", "The request body has a field twice.")
+    return fields
 
 
 def parse_query(operation: Any, fields: Mapping[str, str]) -> dict[str, Any]:
@@ -41,52 +57,109 @@ def parse_query(operation: Any, fields: Mapping[str, str]) -> dict[str, Any]:
     shape = operation.input_shape
     if shape is None:
         return {}
-    params: dict[str, Any] = _read(shape, fields, "") or {}
+    params: dict[str, Any] = _structure(shape, _tree(fields), "")
     check_input(shape, params)
     return params
 
 
-def _read(shape: Any, fields: Mapping[str, str], prefix: str) -> Any:
-    """The value under a prefix; None where there is none."""
+def _tree(fields: Mapping[str, str]) -> _Tree:
+    """`{"A.member.1": "x"}` as `{"A": {"member": {"1": "x"}}}`."""
+    root: _Tree = {}
+    for name, value in fields.items():
+        steps = name.split(".", _DEEPEST)
+        if len(steps) > _DEEPEST:
+            raise ApiError("MalformedInput", f"A field's name has more than {_DEEPEST} parts.")
+        node = root
+        for step in steps[:-1]:
+            below = node.setdefault(step, {})
+            if isinstance(below, str):
+                raise _contradiction(name)
+            node = below
+        if steps[-1] in node:
+            raise _contradiction(name)
+        node[steps[-1]] = value
+    return root
+
+
+def _contradiction(name: str) -> ApiError:
+    return ApiError("MalformedInput", f"{name[:256]} is both a value and the beginning of other fields.")
+
+
+def _read(shape: Any, node: str | _Tree, path: str) -> Any:
     kind = shape.type_name
     if kind == "structure":
-        dot = f"{prefix}." if prefix else ""
-        read = {
-            name: _read(member, fields, dot + member.serialization.get("name", name))
-            for name, member in shape.members.items()
-        }
-        found = {name: value for name, value in read.items() if value is not None}
-        return found if found or not prefix else None
+        return _structure(shape, _branch(node, path, "a structure"), path)
     if kind == "list":
-        step = prefix if shape.serialization.get("flattened") else f"{prefix}.member"
-        return _numbered(lambda path: _read(shape.member, fields, path), step)
+        if node == "":  # how clients write an empty list
+            return []
+        below = _branch(node, path, "a list")
+        if not shape.serialization.get("flattened"):
+            below, path = _only(below, "member", path), f"{path}.member"
+        return _numbered(below, path, lambda item, where: _read(shape.member, item, where))
     if kind == "map":
-        pairs = _numbered(
-            lambda path: None if f"{path}.key" not in fields else (fields[f"{path}.key"], fields[f"{path}.value"]),
-            f"{prefix}.entry",
-        )
-        return None if pairs is None else dict(pairs)
-    text = fields.get(prefix)
-    if text is None:
-        return None
+        below = _only(_branch(node, path, "a map"), "entry", path)
+
+        def entry(item: str | _Tree, where: str) -> tuple[str, Any]:
+            pair = _branch(item, where, "a key and a value")
+            if set(pair) != {"key", "value"} or not isinstance(pair["key"], str):
+                raise ApiError("MalformedInput", f"{where} must have a key and a value.")
+            return pair["key"], _read(shape.value, pair["value"], f"{where}.value")
+
+        pairs = _numbered(below, f"{path}.entry", entry)
+        if len(dict(pairs)) != len(pairs):
+            raise ApiError("MalformedInput", f"{path} has a key twice.")
+        return dict(pairs)
+    if not isinstance(node, str):
+        raise ApiError("MalformedInput", f"{path} must be of type {kind}.")
+    return _value(kind, node, path)
+
+
+def _structure(shape: Any, node: _Tree, path: str) -> dict[str, Any]:
+    dot = f"{path}." if path else ""
+    named = {name: member.serialization.get("name", name) for name, member in shape.members.items()}
+    return {name: _read(shape.members[name], node[wire], dot + wire) for name, wire in named.items() if wire in node}
+
+
+def _branch(node: str | _Tree, path: str, wanted: str) -> _Tree:
+    if isinstance(node, str):
+        raise ApiError("MalformedInput", f"{path} must be {wanted}.")
+    return node
+
+
+def _only(node: _Tree, step: str, path: str) -> _Tree:
+    if set(node) != {step}:
+        raise ApiError("MalformedInput", f"{path} must have fields {path}.{step}.1, {path}.{step}.2 and so on only.")
+    return _branch(node[step], f"{path}.{step}", "numbered")
+
+
+def _numbered(node: _Tree, path: str, read: Callable[[str | _Tree, str], Any]) -> list[Any]:
+    found = [read(node[str(i)], f"{path}.{i}") for i in range(1, len(node) + 1) if str(i) in node]
+    if len(found) != len(node):
+        raise ApiError("MalformedInput", f"The fields below {path} must be numbered from 1 without a gap.")
+    return found
+
+
+def _value(kind: str, text: str, path: str) -> Any:
+    raw: Any = text
+    wrong = ApiError("MalformedInput", f"{path} must be of type {kind}, not {text[:256]!r}.")
+    if kind in ("integer", "long"):
+        if not _INTEGER.fullmatch(text):
+            raise wrong
+        raw = int(text)
+    elif kind in ("float", "double"):
+        if not _NUMBER.fullmatch(text):
+            raise wrong
+        raw = float(text)
+    elif kind == "boolean":
+        if text not in _BOOLEANS:
+            raise wrong
+        raw = _BOOLEANS[text]
     try:
-        if kind in ("integer", "long"):
-            return int(text)
-        if kind in ("float", "double"):
-            return float(text)
-        if kind == "timestamp":
-            moment = datetime.fromisoformat(text)
-            return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    except ValueError as error:
-        raise ApiError("MalformedInput", f"{prefix} must be of type {kind}, not {text!r}") from error
-    return text == "true" if kind == "boolean" else text
-
-
-def _numbered(read: Any, step: str) -> list[Any] | None:
-    found: list[Any] = []
-    while (value := read(f"{step}.{len(found) + 1}")) is not None:
-        found.append(value)
-    return found or None
+        return scalar(kind, raw, path)
+    except ApiError as error:
+        raise ApiError(
+            "MalformedInput" if error.code == "SerializationException" else error.code, error.message
+        ) from error
 
 
 def query_xml(operation: Any, result: Mapping[str, Any], request_id: str) -> bytes:
@@ -125,7 +198,12 @@ def _write(node: ET.Element, shape: Any, value: Any) -> None:
     elif kind == "boolean":
         node.text = "true" if value else "false"
     else:
-        node.text = repr(float(value)) if kind in ("float", "double") else str(value)
+        node.text = repr(float(value)) if kind in ("float", "double") else _xml_text(str(value))
+
+
+def _xml_text(text: str) -> str:
+    """The text with a replacement character for what XML 1.0 cannot carry in any form."""
+    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
 def error_xml(code: str, message: str, status: int, request_id: str) -> bytes:
@@ -133,8 +211,8 @@ def error_xml(code: str, message: str, status: int, request_id: str) -> bytes:
     root = ET.Element("ErrorResponse")
     error = ET.SubElement(root, "Error")
     ET.SubElement(error, "Type").text = "Sender" if status < 500 else "Receiver"
-    ET.SubElement(error, "Code").text = code
-    ET.SubElement(error, "Message").text = message
+    ET.SubElement(error, "Code").text = _xml_text(code)
+    ET.SubElement(error, "Message").text = _xml_text(message)
     ET.SubElement(root, "RequestId").text = request_id
     answer: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return answer

@@ -21,6 +21,8 @@ from mme_sdk.local.contracts import (
 class FakeHosting:
     """Remembers what it was told; fails to deploy images that are named `broken…`."""
 
+    max_payload = 25 * 1024 * 1024
+
     def __init__(self, context: HostContext) -> None:
         self.context = context
         self.running: dict[str, Deployment] = {}

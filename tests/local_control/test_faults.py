@@ -13,6 +13,7 @@ from mme_sdk.errors import InvalidInputError
 from mme_sdk.local import Fault, Faults
 
 from .helpers import ROLE, make_endpoint, make_model
+from .raw import signature
 
 ONCE = Config(retries={"total_max_attempts": 1})
 
@@ -35,8 +36,11 @@ def once(plane):
 
 def ask(plane, method: str, path: str, body=None, **headers):
     connection = http.client.HTTPConnection("127.0.0.1", plane.port)
-    content = None if body is None else json.dumps(body)
-    connection.request(method, path, content, {"Content-Type": "application/json"} | headers)
+    content = b"" if body is None else json.dumps(body).encode()
+    headers = {"Content-Type": "application/json"} | headers
+    if method != "GET":
+        headers = signature(plane, method, path, content, headers, "sagemaker")
+    connection.request(method, path, content, headers)
     answer = connection.getresponse()
     status, said = answer.status, answer.read()
     connection.close()

@@ -314,3 +314,21 @@ def test_an_alarm_that_rings_turns_a_canary_back(plane, sm, name):
     assert "went into ALARM state" in last["FailureReason"]
     cloudwatch.delete_alarms(AlarmNames=[name])
     cloudwatch.close()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["rate(0 minutes)", "rate(-1 days)", "rate(1_0 days)", "rate(99999999999 days)", "rate(1.5 hours)",
+     "cron(*/0 * * * ? *)",
+     "at(2030-01-01T00:00:00+05:00)", "at(soon)"],
+)  # fmt: skip
+def test_a_schedule_that_can_never_be_due_is_refused(text):
+    with pytest.raises(ApiError, match="Invalid schedule"):
+        Schedule.parse(text)
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, 1e308, -1e308, float("inf"), float("-inf"), float("nan")])
+def test_any_metric_leads_to_a_number_of_instances(value):
+    for target in (8.6e-109, 1.0, 1.1e108):
+        for scale_in in (True, False):
+            assert 1 <= tracked_count(3, value, target, scale_in=scale_in) < 2**31

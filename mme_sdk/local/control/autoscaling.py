@@ -21,6 +21,8 @@ DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _IDENTITY = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 _KEPT_ACTIVITIES = 500
 _INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
+# https://docs.aws.amazon.com/autoscaling/application/APIReference/API_TargetTrackingScalingPolicyConfiguration.html
+_TARGET_VALUES = (8.515920e-109, 1.174271e108)
 
 
 class AutoScaling:
@@ -170,6 +172,9 @@ class AutoScaling:
         config = policy.get("TargetTrackingScalingPolicyConfiguration")
         if config is None:
             raise ApiError("ValidationException", "TargetTrackingScalingPolicyConfiguration is missing.")
+        low, high = _TARGET_VALUES
+        if not low <= config["TargetValue"] <= high:
+            raise ApiError("ValidationException", f"TargetValue must be from {low} to {high}.")
         metric = _tracked(target, config)
         alarms = []
         sides = [("AlarmHigh", "GreaterThanThreshold", 3, 1.0)]

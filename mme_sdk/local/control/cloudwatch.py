@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -45,7 +46,7 @@ class CloudWatch:
         self._account = account
         self._now = now
         self._minute = minute
-        self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+        self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]] = {
             "DeleteAlarms": self._delete_alarms,
             "DescribeAlarms": self._describe_alarms,
             "GetMetricData": self._get_metric_data,
@@ -127,13 +128,18 @@ class CloudWatch:
         kept = {key: value for key, value in alarm.items() if key != "StateReasonData"}
         self._store.put("alarm", name, kept | changes | ({} if data is None else {"StateReasonData": data}))
 
-    def _put_metric_data(self, params: dict[str, Any]) -> dict[str, Any]:
+    async def _put_metric_data(self, params: dict[str, Any]) -> dict[str, Any]:
         if params["Namespace"].startswith("AWS/"):
             raise ApiError("InvalidParameterValue", "The value AWS/ for parameter Namespace is reserved.")
-        for datum in params.get("MetricData", []):
+        points = []
+        for datum in params.get("MetricData", []):  # up to 150,000 values: other requests run between two data
+            points.append((datum, _measured(datum)))
+            await asyncio.sleep(0)
+        for datum, point in points:
             at = datum.get("Timestamp", self._now()).timestamp()
             name, dimensions = datum["MetricName"], dimensions_of(datum.get("Dimensions", []))
-            self._metrics.put(params["Namespace"], name, dimensions, at, _measured(datum), datum.get("Unit", "None"))
+            self._metrics.put(params["Namespace"], name, dimensions, at, point, datum.get("Unit", "None"))
+            await asyncio.sleep(0)
         return {}
 
     def _list_metrics(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -177,6 +183,9 @@ class CloudWatch:
                 raise ApiError("ValidationError", "A metric data query needs a MetricStat.")
             stat = query["MetricStat"]
             metric = stat["Metric"]
+            for name in ("Namespace", "MetricName"):
+                if name not in metric:
+                    raise ApiError("ValidationError", f"The parameter MetricStat.Metric.{name} is required.")
             key = (metric["Namespace"], metric["MetricName"], dimensions_of(metric.get("Dimensions", [])))
             points = list(self._metrics.query(*key, start, end, stat["Period"], stat.get("Unit")))
             if params.get("ScanBy", "TimestampDescending") == "TimestampDescending":
@@ -206,6 +215,9 @@ class CloudWatch:
             raise ApiError("ValidationError", text)
         if "Statistic" not in params and "ExtendedStatistic" not in params:
             raise ApiError("ValidationError", "An alarm needs a Statistic or an ExtendedStatistic.")
+        for name in ("ComparisonOperator", "EvaluationPeriods"):  # alarms of other kinds than these have neither
+            if name not in params:
+                raise ApiError("ValidationError", f"An alarm on one metric needs {name}.")
         if params["ComparisonOperator"] not in _BREACHES or "Threshold" not in params:
             raise ApiError("ValidationError", "Anomaly detection is not supported by the embedded SageMaker.")
         known = self._store.get("alarm", params["AlarmName"]) is not None
@@ -273,6 +285,7 @@ def _actions(alarm: Mapping[str, Any]) -> list[str]:
 def _measured(datum: Mapping[str, Any]) -> Point:
     point = Point()
     if given := datum.get("StatisticValues"):
+        _check_count("StatisticValues.SampleCount", given["SampleCount"])
         point.add(given["Sum"] / given["SampleCount"], given["SampleCount"])
         point.low, point.high = given["Minimum"], given["Maximum"]
         return point
@@ -283,8 +296,14 @@ def _measured(datum: Mapping[str, Any]) -> Point:
     if len(counts) != len(values):
         raise ApiError("InvalidParameterCombination", "Values and Counts must be of the same length.")
     for value, count in zip(values, counts, strict=True):
+        _check_count("Counts", count)
         point.add(value, count)
     return point
+
+
+def _check_count(member: str, count: float) -> None:
+    if count <= 0:
+        raise ApiError("InvalidParameterValue", f"The value {count:g} for {member} must be greater than 0.")
 
 
 def _statistic(point: Point, name: str) -> float:

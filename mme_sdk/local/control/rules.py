@@ -110,6 +110,8 @@ def check_rollout(config: Mapping[str, Any], instances: int) -> None:
     Raises:
         ApiError: ValidationException.
     """
+    if any("AlarmName" not in one for one in config.get("AutoRollbackConfiguration", {}).get("Alarms", [])):
+        _refuse("AlarmName must be specified for each alarm of AutoRollbackConfiguration.")
     blue_green, rolling = config.get("BlueGreenUpdatePolicy"), config.get("RollingUpdatePolicy")
     if blue_green and rolling:
         _refuse("You must specify either a BlueGreenUpdatePolicy or a RollingUpdatePolicy, not both.")

@@ -17,6 +17,9 @@ __all__ = ["Scaler", "step_count", "tracked_count"]
 _DEFAULT_COOLDOWN = 300.0  # of SageMaker variants
 
 
+_MOST_INSTANCES = 2**31 - 1  # the type of MaxCapacity; a metric may be any number
+
+
 def tracked_count(count: int, value: float, target: float, *, scale_in: bool) -> int:
     """How many instances bring a metric to its target, as target tracking computes it.
 
@@ -29,7 +32,7 @@ def tracked_count(count: int, value: float, target: float, *, scale_in: bool) ->
     Returns:
         The count; never fewer than one.
     """
-    wanted = max(1, math.ceil(count * value / target))
+    wanted = math.ceil(max(1.0, min(count * value / target, _MOST_INSTANCES)))
     return min(wanted, count) if scale_in else max(wanted, count)
 
 

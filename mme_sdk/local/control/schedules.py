@@ -58,9 +58,14 @@ class Schedule:
                 raise ValueError(text)
             kind, inner = found.groups()
             if kind == "at":
-                return cls(at=datetime.fromisoformat(inner).replace(tzinfo=zone), zone=zone)
+                moment = datetime.fromisoformat(inner)
+                if moment.tzinfo is not None:
+                    raise ValueError(text)
+                return cls(at=moment.replace(tzinfo=zone), zone=zone)
             if kind == "rate":
                 number, unit = inner.split()
+                if not re.fullmatch("[1-9][0-9]{0,8}", number):
+                    raise ValueError(text)
                 return cls(every=int(number) * _UNITS[unit.removesuffix("s")], zone=zone)
             parts = inner.upper().split()
             if len(parts) != len(_FIELDS):

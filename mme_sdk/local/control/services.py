@@ -36,8 +36,8 @@ class Service(Protocol):
         ...
 
     @property
-    def operations(self) -> Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]:
-        """Operations by name."""
+    def operations(self) -> Mapping[str, Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]]:
+        """Operations by name; one that takes long is a coroutine function that lets others run in between."""
         ...
 
 

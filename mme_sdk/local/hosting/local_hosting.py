@@ -82,6 +82,11 @@ class LocalHosting:
         Shared.forget_scratch(context.data_dir)
 
     @property
+    def max_payload(self) -> int:
+        """The largest body of an invocation that is not asynchronous, bytes."""
+        return self.settings.max_payload
+
+    @property
     def _shared(self) -> Shared:
         if self._made is None:
             self._made = Shared(self._context, self.settings, self._clock, self._rng)
