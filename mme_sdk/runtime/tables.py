@@ -1,0 +1,414 @@
+"""Frames and arrays to bytes: the model gets the same values, or the column that cannot be sent is named here.
+
+CSV has no header row and no types, so it carries numbers, and text that no reader takes for a number or a missing
+value. JSON carries what JSON can say. NPY carries one matrix of numbers. Parquet carries types.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import numbers
+import re
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import attrs
+
+from mme_sdk.errors import InvalidInputError, MissingExtraError
+from mme_sdk.shapes.matrix import EXACT, is_exact
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    import pandas as pd
+
+__all__ = ["array_to_csv", "array_to_json", "array_to_npy", "frame_to_csv", "frame_to_json", "frame_to_npy", "parquet"]
+
+# What pandas and numpy read as a number, a truth value or nothing at all, though it was text.
+_LOOKS_TYPED = re.compile(
+    r"\s*([+-]?(\d[\d_]*\.?[\d_]*|\.\d+)([eE][+-]?\d+)?[jJ]?|[+-]?inf(inity)?|true|false|[+-]?nan|null|none|n/?a|<na>|"
+    r"#n/?a( n/a)?|[+-]?1\.#(ind|qnan))?\s*",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r'[,"\r\n]|^\s|\s$')
+_NUMBERS = frozenset({"bool", "int", "float"})
+
+
+@attrs.frozen(eq=False)
+class _Column:
+    """One column as Python values.
+
+    Attributes:
+        label: How messages name it.
+        kind: `bool`, `int`, `float`, `text`, or what else it holds.
+        values: Its values; None where one is missing.
+        gaps: Whether one is.
+    """
+
+    label: str
+    kind: str
+    values: list[Any]
+    gaps: bool = False
+
+
+def frame_to_csv(data: pd.DataFrame | pd.Series[Any], *, header: bool) -> bytes:
+    """Rows of a frame as CSV.
+
+    Args:
+        data: A frame, or a series, which is one column.
+        header: Whether the first line names the columns.
+
+    Raises:
+        InvalidInputError: A column cannot be kept exactly, or there is nothing to send.
+    """
+    frame = _frame(data)
+    _check_size(frame, "CSV")
+    names = _names(frame, "a CSV header") if header else None
+    return _csv([_column(frame, place) for place in range(frame.shape[1])], names)
+
+
+def frame_to_json(data: pd.DataFrame | pd.Series[Any]) -> bytes:
+    """Rows of a frame as JSON: objects by column name, or lists where the columns have no names; a series is a list.
+
+    Raises:
+        InvalidInputError: A column cannot be kept exactly, or there is nothing to send.
+    """
+    frame = _frame(data)
+    _check_size(frame, "JSON")
+    columns = [_column(frame, place) for place in range(frame.shape[1])]
+    unnamed = _unnamed(frame)
+    # Lists become one array where they are read, objects one column each.
+    together = unnamed and not all(_fits_int64(column) for column in columns)
+    parts = [_json_values(column, together or column.kind == "float" or column.gaps) for column in columns]
+    if data.ndim == 1:
+        rows: Iterable[Any] = parts[0]
+    elif unnamed:
+        rows = zip(*parts, strict=True)
+    else:
+        names = _names(frame, "JSON")
+        rows = (dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True))
+    return json.dumps(list(rows), separators=(",", ":"), allow_nan=False).encode()
+
+
+def frame_to_npy(data: pd.DataFrame | pd.Series[Any]) -> bytes:
+    """A frame of numbers as one matrix; a series as one dimension.
+
+    Raises:
+        InvalidInputError: A column holds something else, or the matrix cannot hold a column exactly.
+    """
+    import numpy as np
+
+    frame = _frame(data)
+    columns = [_column(frame, place) for place in range(frame.shape[1])]
+    for column in columns:
+        if column.kind not in _NUMBERS:
+            _refuse(column.label, f"it holds {column.kind}, and NPY carries one matrix of numbers", "send Parquet")
+    kinds = {column.kind for column in columns}
+    if "float" in kinds or any(column.gaps for column in columns):
+        lists = [[math.nan if value is None else value for value in _floats(column, "NPY")] for column in columns]
+        matrix: npt.NDArray[Any] = np.array(lists, dtype=float)
+    else:
+        matrix = np.array([column.values for column in columns], dtype=bool if kinds == {"bool"} else None)
+        if matrix.dtype.kind not in "biu" and matrix.size:
+            raise InvalidInputError("its integers have no common 64-bit type", hint="send Parquet")
+    matrix = matrix.reshape(frame.shape[1], len(frame)).T
+    return array_to_npy(matrix[:, 0] if data.ndim == 1 else matrix)
+
+
+def parquet(data: pd.DataFrame | pd.Series[Any]) -> bytes:
+    """A frame with its types, without its index.
+
+    Raises:
+        InvalidInputError: Parquet has no such type, or would change a value or a name.
+        MissingExtraError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("Parquet needs pyarrow", hint="pip install 'mme-sdk[pandas]'") from error
+    frame = _frame(data)
+    _names(frame, "Parquet")
+    if not frame.shape[1]:
+        raise InvalidInputError("the frame has no columns", hint="Parquet cannot say how many rows it has")
+    for place in range(frame.shape[1]):
+        _check_parquet(frame.iloc[:, place], _label(frame, place))
+    dense = frame.copy(deep=False)
+    for place, dtype in enumerate(frame.dtypes):
+        if hasattr(dtype, "fill_value"):  # pandas' Sparse, which pyarrow does not take
+            dense.isetitem(place, frame.iloc[:, place].sparse.to_dense())
+    out = io.BytesIO()
+    try:
+        pq.write_table(pa.Table.from_pandas(dense, preserve_index=False), out)
+    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
+        raise InvalidInputError(f"Parquet cannot say it: {'; '.join(map(str, error.args))}") from error
+    return out.getvalue()
+
+
+def array_to_npy(array: npt.NDArray[Any]) -> bytes:
+    """An array of any dtype but objects, of any number of dimensions."""
+    import numpy as np
+
+    array = _plain_array(array)
+    if array.dtype.hasobject:
+        raise TypeError("an array of objects would have to be pickled: give it a dtype, or send JSON")
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def array_to_csv(array: npt.NDArray[Any]) -> bytes:
+    """A table of numbers or text, one row a line.
+
+    Raises:
+        InvalidInputError: A column cannot be kept exactly.
+    """
+    array = _plain_array(array)
+    if array.ndim != 2 or array.dtype.names:
+        raise InvalidInputError(
+            f"CSV carries a table, and the array has {array.ndim} dimension{'' if array.ndim == 1 else 's'}"
+            f"{' of records' if array.dtype.names else ''}",
+            hint="array.reshape(1, -1) is one row, array.reshape(-1, 1) one column; or send NPY",
+        )
+    if not array.size:
+        raise InvalidInputError("the array is empty: CSV cannot say its shape", hint="send NPY")
+    kind = {"b": "bool", "i": "int", "u": "int", "f": "float", "U": "text"}.get(array.dtype.kind)
+    if kind is None or (kind == "float" and array.dtype.itemsize > 8):
+        raise InvalidInputError(f"CSV cannot say an array of {array.dtype}", hint="send NPY")
+    columns = zip(*array.tolist(), strict=True)
+    return _csv([_Column(f"column {place}", kind, list(one)) for place, one in enumerate(columns)], None)
+
+
+def array_to_json(array: npt.NDArray[Any]) -> Any:
+    """Nested lists that JSON can say.
+
+    Raises:
+        TypeError: Its dtype has no form in JSON.
+        ValueError: It holds NaN or an infinity.
+    """
+    import numpy as np
+
+    array = _plain_array(np.asanyarray(array))
+    if array.dtype.kind not in "biufUO" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
+        raise TypeError(f"JSON cannot say an array of {array.dtype}: send NPY, or convert it")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError("JSON cannot say NaN or infinity: send NPY or CSV")
+    return array.tolist()
+
+
+def _plain_array(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    import numpy as np
+
+    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
+        raise TypeError("a masked array would lose its mask: array.filled(…) says what stands for a masked value")
+    return np.asarray(array)
+
+
+def _refuse(label: str, why: str, hint: str) -> NoReturn:
+    raise InvalidInputError(f"{label}: {why}", hint=hint)
+
+
+def _frame(data: pd.DataFrame | pd.Series[Any]) -> pd.DataFrame:
+    return data.to_frame() if data.ndim == 1 else data
+
+
+def _label(frame: pd.DataFrame, place: int) -> str:
+    return f"column {frame.columns[place]!r}"
+
+
+def _check_size(frame: pd.DataFrame, form: str) -> None:
+    missing = "rows" if not len(frame) else "columns" if not frame.shape[1] else ""
+    if missing:
+        raise InvalidInputError(
+            f"the frame has no {missing}, and {form} cannot say the rest of its shape", hint="do not call, or send NPY"
+        )
+
+
+def _unnamed(frame: pd.DataFrame) -> bool:
+    """Whether the columns are only numbered, as pandas does where it is given no names."""
+    return frame.columns.nlevels == 1 and list(frame.columns) == list(range(frame.shape[1]))
+
+
+def _names(frame: pd.DataFrame, form: str) -> list[str]:
+    for place, name in enumerate(frame.columns):
+        if not isinstance(name, str):
+            _refuse(
+                _label(frame, place),
+                f"{form} has names that are text, not {type(name).__name__}",
+                "frame.columns = [str(name) for name in frame.columns], or send CSV, which has no names",
+            )
+    if not frame.columns.is_unique:
+        twice = frame.columns[frame.columns.duplicated()][0]
+        _refuse(
+            f"column {twice!r}", f"{form} cannot say two columns of one name", "rename one, or send CSV without names"
+        )
+    return list(frame.columns)
+
+
+def _column(frame: pd.DataFrame, place: int) -> _Column:
+    import pandas as pd
+
+    series, label, types = frame.iloc[:, place], _label(frame, place), pd.api.types
+    if isinstance(series.dtype, pd.SparseDtype):
+        series = series.sparse.to_dense()
+    elif isinstance(series.dtype, pd.CategoricalDtype):
+        series = series.astype(object)
+    dtype = series.dtype
+    convert: Callable[[Any], Any] | None
+    if types.is_bool_dtype(dtype):
+        kind, convert = "bool", bool
+    elif types.is_integer_dtype(dtype):
+        kind, convert = "int", int
+    elif types.is_float_dtype(dtype) and getattr(dtype, "itemsize", 8) <= 8:
+        kind, convert = "float", float
+    elif not types.is_object_dtype(dtype) and not types.is_string_dtype(dtype):
+        kind, convert = str(dtype), None
+    else:
+        series = series.astype(object)
+        found = types.infer_dtype(series, skipna=True)
+        kind, convert = _OBJECTS.get(found, (found, None))
+    missing = series.isna()
+    if not missing.any():
+        return _Column(label, kind, series.tolist() if convert is None else [convert(one) for one in series.tolist()])
+    pairs = zip(series.tolist(), missing.tolist(), strict=True)
+    values = [None if gap else value if convert is None else convert(value) for value, gap in pairs]
+    return _Column(label, kind, values, gaps=True)
+
+
+def _number(value: Any) -> int | float:
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+_OBJECTS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
+    "string": ("text", str),
+    "boolean": ("bool", bool),
+    "integer": ("int", int),
+    "floating": ("float", float),
+    "mixed-integer-float": ("float", _number),
+    "empty": ("float", None),
+}  # by pandas' names for what a column of objects holds
+
+
+def _floats(column: _Column, form: str) -> Iterable[float | None]:
+    for value in column.values:
+        if isinstance(value, int) and not -EXACT <= value <= EXACT:
+            _refuse(
+                column.label,
+                f"{value} has more digits than the floats that {form} is read as",
+                "send Parquet with integers, or text",
+            )
+        yield None if value is None else float(value)
+
+
+def _csv(columns: list[_Column], names: list[str] | None) -> bytes:
+    numeric = all(column.kind in _NUMBERS for column in columns)
+    # numpy.genfromtxt makes records, not a matrix, of integers beside floats; so numbers are all written alike.
+    floats = numeric and any(column.kind == "float" or column.gaps for column in columns)
+    fields = []
+    for column in columns:
+        if column.kind == "text":
+            fields.append([_text(value, column.label) for value in column.values])
+        elif column.kind in _NUMBERS:
+            values = list(_floats(column, "CSV"))
+            if floats or column.kind == "float" or column.gaps:
+                fields.append(["nan" if value is None else repr(value) for value in values])
+            else:
+                fields.append([str(int(value)) for value in values if value is not None])
+        else:
+            _refuse(column.label, f"CSV cannot say {column.kind}", "convert it to numbers or text, or send Parquet")
+    lines = [",".join(line) or '""' for line in zip(*fields, strict=True)]
+    if names is not None:
+        lines.insert(0, ",".join(_quoted(name) for name in names) or '""')
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _text(value: str | None, label: str) -> str:
+    if value is None:
+        return ""
+    if _LOOKS_TYPED.fullmatch(value):
+        _refuse(label, f"a reader of CSV takes the text {value!r} for a number or a missing value", "send JSON")
+    if "\0" in value or value.startswith("\ufeff") or not _encodable(value):
+        _refuse(label, f"CSV cannot say the text {value!r}", "send JSON")
+    return _quoted(value)
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace('"', '""') + '"' if not value or _QUOTED.search(value) else value
+
+
+def _encodable(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _json_values(column: _Column, rounded: bool) -> list[Any]:
+    if column.kind == "text":
+        return column.values
+    if column.kind in _NUMBERS:
+        if rounded:
+            list(_floats(column, "JSON"))  # refuses what would be rounded by its reader
+        for value in column.values:
+            if isinstance(value, float) and math.isinf(value):
+                _refuse(column.label, "JSON cannot say infinity", "send CSV, NPY or Parquet")
+        return column.values
+    if column.kind not in ("mixed", "mixed-integer"):
+        _refuse(column.label, f"JSON cannot say {column.kind}", "convert it to numbers or text, or send Parquet")
+    return [_json_value(value, column.label) for value in column.values]
+
+
+def _fits_int64(column: _Column) -> bool:
+    return column.kind in ("bool", "int") and not column.gaps and all(-(2**63) <= one < 2**63 for one in column.values)
+
+
+def _json_value(value: Any, label: str) -> Any:
+    if hasattr(value, "tolist"):  # numpy's arrays and scalars
+        try:
+            return _json_value(array_to_json(value), label)
+        except (TypeError, ValueError) as error:
+            _refuse(label, str(error), "convert it, or send Parquet")
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return float(value)
+    if isinstance(value, (list, tuple)):
+        return [_json_value(inner, label) for inner in value]
+    if isinstance(value, dict) and all(isinstance(name, str) for name in value):
+        return {name: _json_value(inner, label) for name, inner in value.items()}
+    shown = value if isinstance(value, float) else f"a {type(value).__name__}"
+    _refuse(label, f"JSON cannot say {shown} that it holds", "convert it to numbers or text, or send Parquet")
+
+
+def _check_parquet(series: pd.Series[Any], label: str) -> None:
+    """Refuse columns of objects that Parquet would change without a word."""
+    import pandas as pd
+
+    if not pd.api.types.is_object_dtype(series.dtype):
+        return
+    found, values = pd.api.types.infer_dtype(series, skipna=True), series.dropna().tolist()
+    if found == "integer" and len(values) < len(series) and not all(map(is_exact, values)):
+        _refuse(label, "its integers are read as floats, because some are missing", "series.astype('Int64')")
+    exact = {
+        "date": lambda: len({type(value) for value in values}) == 1,
+        "decimal": lambda: all(value.is_finite() for value in values),
+        "mixed": lambda: all(map(_flat, values)),
+    }
+    plain = ("string", "bytes", "boolean", "integer", "floating", "mixed-integer-float", "empty")
+    if found not in plain and not (found in exact and exact[found]()):
+        _refuse(
+            label,
+            f"Parquet has no type for these objects ({found})",
+            "give the column a dtype (pandas.to_datetime, astype), or send JSON",
+        )
+
+
+def _flat(value: Any) -> bool:
+    """Whether a cell is a list of numbers alone or of text alone."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)):
+        return False
+    return all(isinstance(one, str) for one in value) or all(type(one) in (int, float) for one in value)
