@@ -131,10 +131,10 @@ def from_csv(text: str, *, header: bool = False) -> npt.NDArray[Any]:
     try:
         return np.loadtxt(io.StringIO(_GAP.sub(r"\1nan", text)), delimiter=",", ndmin=2, comments=None)
     except ValueError as error:
-        if not any(map(_is_number, lines[0].split(","))):
+        if not all(map(_is_number, lines[0].split(","))):
             raise ValueError(
-                f"the first line, {lines[0][:60]!r}, holds no numbers; CSV has no header row: leave it out, or say "
-                "'text/csv; header=present'"
+                f"the first line, {lines[0][:60]!r}, holds other than numbers. CSV has no header row: leave it out, or "
+                "send it as 'text/csv; header=present'"
             ) from error
         raise
 
