@@ -111,7 +111,10 @@ def frame_to_npy(data: pd.DataFrame | pd.Series[Any]) -> bytes:
     else:
         matrix = np.array([column.values for column in columns], dtype=bool if kinds == {"bool"} else None)
         if matrix.dtype.kind not in "biu" and matrix.size:
-            raise InvalidInputError("its integers have no common 64-bit type", hint="send Parquet")
+            wide = next(column for column in columns if not _fits_int64(column))
+            _refuse(
+                wide.label, "its integers and those of the other columns have no common 64-bit type", "send Parquet"
+            )
     matrix = matrix.reshape(frame.shape[1], len(frame)).T
     return array_to_npy(matrix[:, 0] if data.ndim == 1 else matrix)
 
@@ -141,9 +144,18 @@ def parquet(data: pd.DataFrame | pd.Series[Any]) -> bytes:
     out = io.BytesIO()
     try:
         pq.write_table(pa.Table.from_pandas(dense, preserve_index=False), out)
-    except (pa.ArrowException, ValueError, TypeError, OverflowError) as error:
-        raise InvalidInputError(f"Parquet cannot say it: {'; '.join(map(str, error.args))}") from error
+    except _arrow_errors(pa) as error:
+        for place in range(dense.shape[1]):
+            try:
+                pa.Array.from_pandas(dense.iloc[:, place])
+            except _arrow_errors(pa):
+                _refuse(_label(frame, place), f"Parquet cannot say it: {error.args[0]}", "convert it, or send JSON")
+        raise InvalidInputError(f"Parquet cannot say the frame: {error.args[0]}") from error
     return out.getvalue()
+
+
+def _arrow_errors(pa: Any) -> tuple[type[Exception], ...]:
+    return (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
 def array_to_npy(array: npt.NDArray[Any]) -> bytes:
@@ -269,11 +281,21 @@ def _column(frame: pd.DataFrame, place: int) -> _Column:
         found = types.infer_dtype(series, skipna=True)
         kind, convert = _OBJECTS.get(found, (found, None))
     missing = series.isna()
+    if kind == "text":
+        _check_text("".join(series[~missing]), label)
     if not missing.any():
         return _Column(label, kind, series.tolist() if convert is None else [convert(one) for one in series.tolist()])
     pairs = zip(series.tolist(), missing.tolist(), strict=True)
     values = [None if gap else value if convert is None else convert(value) for value, gap in pairs]
     return _Column(label, kind, values, gaps=True)
+
+
+def _check_text(text: str, label: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        wrong = text[error.start : error.end]
+        _refuse(label, f"it holds {wrong!r}, which is no text in UTF-8", "text.encode('utf-8', 'surrogateescape')")
 
 
 def _number(value: Any) -> int | float:
@@ -328,21 +350,13 @@ def _text(value: str | None, label: str) -> str:
         return ""
     if _LOOKS_TYPED.fullmatch(value):
         _refuse(label, f"a reader of CSV takes the text {value!r} for a number or a missing value", "send JSON")
-    if "\0" in value or value.startswith("\ufeff") or not _encodable(value):
+    if "\0" in value or value.startswith("\ufeff"):
         _refuse(label, f"CSV cannot say the text {value!r}", "send JSON")
     return _quoted(value)
 
 
 def _quoted(value: str) -> str:
     return '"' + value.replace('"', '""') + '"' if not value or _QUOTED.search(value) else value
-
-
-def _encodable(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _json_values(column: _Column, rounded: bool) -> list[Any]:
@@ -370,6 +384,8 @@ def _json_value(value: Any, label: str) -> Any:
             return _json_value(array_to_json(value), label)
         except (TypeError, ValueError) as error:
             _refuse(label, str(error), "convert it, or send Parquet")
+    if isinstance(value, str):
+        _check_text(value, label)
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float) and math.isfinite(value):

@@ -136,12 +136,9 @@ def _arrays(value: Any) -> Any:
 
 
 def _read_csv(body: bytes, content_type: str) -> Rows:
-    text = body.decode("utf-8-sig")
     if not has_header(content_type):
-        return Rows(from_csv(text))
-    import pandas as pd
-
-    return Rows(pd.read_csv(io.StringIO(text), float_precision="round_trip"))
+        return Rows(from_csv(body.decode("utf-8-sig")))
+    return _read_table(body, content_type)
 
 
 def _read_npy(body: bytes, _content_type: str) -> Rows:
@@ -150,10 +147,10 @@ def _read_npy(body: bytes, _content_type: str) -> Rows:
     return Rows(np.load(io.BytesIO(body), allow_pickle=False))
 
 
-def _read_parquet(body: bytes, _content_type: str) -> Rows:
-    import pandas as pd
+def _read_table(body: bytes, content_type: str) -> Rows:
+    from mme_sdk.runtime.answer_tables import decode_frame
 
-    return Rows(pd.read_parquet(io.BytesIO(body)))
+    return Rows(decode_frame(body, content_type))
 
 
 def _first(prediction: Any) -> Any:
@@ -207,7 +204,7 @@ _READERS: dict[str, Callable[[bytes, str], Rows]] = {
     JSON: _read_json,
     CSV: _read_csv,
     NPY: _read_npy,
-    PARQUET: _read_parquet,
+    PARQUET: _read_table,
     "application/octet-stream": _read_json,
 }
 _WRITERS: dict[str, Callable[[Any, str], bytes]] = {CSV: _write_csv, NPY: _write_npy}
