@@ -115,7 +115,7 @@ COLUMNS: dict[str, tuple[st.SearchStrategy[Any], Any]] = {
     "BigInt64": (st.none() | st.integers(-(2**63), 2**63 - 1), "Int64"),
     "Float64": (st.none() | st.floats(allow_nan=False), "Float64"),
     "boolean": (st.none() | st.booleans(), "boolean"),
-    "string": (st.none() | texts, "string"),
+    "string": (st.none() | texts.filter(lambda text: "\ud800" not in text), "string"),
     "text": (texts, object),
     "gappy text": (st.none() | texts, object),
     "category": (st.sampled_from(["a", "b,c", None]), "category"),
@@ -213,7 +213,7 @@ def test_any_frame_as_csv(frame: pd.DataFrame) -> None:
         assert matrix.dtype.names is None
         assert_same(frame, matrix.reshape(frame.shape))
     else:
-        with pytest.raises(payloads.Refused, match=r"CSV has no header row|could not convert"):
+        with pytest.raises(payloads.Refused, match="the body is not text/csv"):
             by_container(body, CSV)
 
 
