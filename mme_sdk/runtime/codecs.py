@@ -119,7 +119,10 @@ class Codecs:
         if kind is not None and not _is_json(kind):
             raise TypeError(f"there is no codec for {kind}")
         if isinstance(data, BaseModel):
-            return data.model_dump_json().encode(), content_type or JSON
+            body = data.model_dump_json().encode()
+            if b"null" in body:  # pydantic writes NaN and infinity as null, which _to_json refuses
+                body = _to_json(data.model_dump(mode="json"))
+            return body, content_type or JSON
         return _to_json(data), content_type or JSON
 
     def has(self, content_type: str) -> bool:

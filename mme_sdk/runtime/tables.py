@@ -65,7 +65,25 @@ def frame_to_csv(data: pd.DataFrame | pd.Series[Any], *, header: bool) -> bytes:
     frame = _frame(data)
     _check_size(frame, "CSV")
     names = _names(frame, "a CSV header") if header else None
+    matrix = _matrix(frame)
+    if matrix is not None:
+        return _lines([",".join(map(repr, row)) for row in matrix.tolist()], names)
     return _csv([_column(frame, place) for place in range(frame.shape[1])], names)
+
+
+def _matrix(frame: pd.DataFrame) -> npt.NDArray[Any] | None:
+    """All of a frame at once, where it is numbers that one type of 64 bits holds exactly."""
+    import numpy as np
+
+    if not all(map(_plain_number, frame.dtypes)):
+        return None
+    kinds = {dtype.kind for dtype in frame.dtypes}
+    matrix: npt.NDArray[Any] = frame.to_numpy(dtype=float)
+    if kinds & {"i", "u"}:
+        whole = matrix[:, [dtype.kind in "iu" for dtype in frame.dtypes]]
+        if not (np.abs(whole) < EXACT).all():
+            return None
+    return matrix if "f" in kinds else matrix.astype("int64")
 
 
 def frame_to_json(data: pd.DataFrame | pd.Series[Any]) -> bytes:
@@ -262,6 +280,8 @@ def _column(frame: pd.DataFrame, place: int) -> _Column:
     import pandas as pd
 
     series, label, types = frame.iloc[:, place], _label(frame, place), pd.api.types
+    if _plain_number(series.dtype):
+        return _numbers(series.to_numpy(), label)
     if isinstance(series.dtype, pd.SparseDtype):
         series = series.sparse.to_dense()
     elif isinstance(series.dtype, pd.CategoricalDtype):
@@ -288,6 +308,24 @@ def _column(frame: pd.DataFrame, place: int) -> _Column:
     pairs = zip(series.tolist(), missing.tolist(), strict=True)
     values = [None if gap else value if convert is None else convert(value) for value, gap in pairs]
     return _Column(label, kind, values, gaps=True)
+
+
+def _plain_number(dtype: Any) -> bool:
+    """Whether numpy holds it in at most 64 bits, without objects and masks."""
+    import numpy as np
+
+    return isinstance(dtype, np.dtype) and dtype.kind in "biuf" and dtype.itemsize <= 8
+
+
+def _numbers(array: npt.NDArray[Any], label: str) -> _Column:
+    import numpy as np
+
+    kind = {"b": "bool", "f": "float"}.get(array.dtype.kind, "int")
+    missing = np.isnan(array) if kind == "float" else None
+    if missing is None or not missing.any():
+        return _Column(label, kind, array.tolist())
+    pairs = zip(array.tolist(), missing.tolist(), strict=True)
+    return _Column(label, kind, [None if gap else value for value, gap in pairs], gaps=True)
 
 
 def _check_text(text: str, label: str) -> None:
@@ -339,9 +377,12 @@ def _csv(columns: list[_Column], names: list[str] | None) -> bytes:
                 fields.append([str(int(value)) for value in values if value is not None])
         else:
             _refuse(column.label, f"CSV cannot say {column.kind}", "convert it to numbers or text, or send Parquet")
-    lines = [",".join(line) or '""' for line in zip(*fields, strict=True)]
+    return _lines([",".join(line) or '""' for line in zip(*fields, strict=True)], names)
+
+
+def _lines(lines: list[str], names: list[str] | None) -> bytes:
     if names is not None:
-        lines.insert(0, ",".join(_quoted(name) for name in names) or '""')
+        lines.insert(0, ",".join(map(_quoted, names)))
     return ("\n".join(lines) + "\n").encode()
 
 
@@ -365,9 +406,8 @@ def _json_values(column: _Column, rounded: bool) -> list[Any]:
     if column.kind in _NUMBERS:
         if rounded:
             list(_floats(column, "JSON"))  # refuses what would be rounded by its reader
-        for value in column.values:
-            if isinstance(value, float) and math.isinf(value):
-                _refuse(column.label, "JSON cannot say infinity", "send CSV, NPY or Parquet")
+        if math.inf in column.values or -math.inf in column.values:
+            _refuse(column.label, "JSON cannot say infinity", "send CSV, NPY or Parquet")
         return column.values
     if column.kind not in ("mixed", "mixed-integer"):
         _refuse(column.label, f"JSON cannot say {column.kind}", "convert it to numbers or text, or send Parquet")

@@ -279,11 +279,12 @@ def _tensor(value: Any, wanted: Any) -> Any:
     given, kind = np.asarray(value), _ONNX_TYPES.get(wanted.type)
     try:
         tensor = np.asarray(given, dtype=kind)
-        changed = (given.dtype.kind == "U") != (tensor.dtype.kind == "U") or (
+        texts = {isinstance(one, str) for one in given.ravel()} if given.dtype.kind in "OU" else set()
+        changed = (tensor.dtype.kind != "U") in texts or (
             tensor.dtype.kind != "f" and not np.array_equal(tensor.astype(object), given.astype(object))
         )
     except (ValueError, TypeError, OverflowError):
         changed = True
     if changed:
-        raise Refused(400, f"input {wanted.name!r} is {wanted.type}; the values that came are none")
+        raise Refused(400, f"input {wanted.name!r} is {wanted.type}, and the request has values that it cannot hold")
     return tensor
