@@ -16,6 +16,7 @@ from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError
 
 from mme_sdk.errors import InvalidInputError, UndecodableReplyError
 from mme_sdk.runtime.answer_tables import decode_frame
+from mme_sdk.runtime.parquet import frame_to_parquet
 from mme_sdk.runtime.tables import (
     array_to_csv,
     array_to_json,
@@ -23,7 +24,6 @@ from mme_sdk.runtime.tables import (
     frame_to_csv,
     frame_to_json,
     frame_to_npy,
-    parquet,
 )
 from mme_sdk.shapes.matrix import array_of, has_header, media_type
 
@@ -233,7 +233,7 @@ def _encode_frame(frame: Any, kind: str, content_type: str) -> bytes:
     if _is_json(kind):
         return frame_to_json(frame)
     if kind == PARQUET:
-        return parquet(frame)
+        return frame_to_parquet(frame)
     if kind == NPY:
         return frame_to_npy(frame)
     raise TypeError(f"a pandas frame goes as {CSV}, {JSON}, {NPY} or {PARQUET}")

@@ -1,7 +1,7 @@
 """Frames and arrays to bytes: the model gets the same values, or the column that cannot be sent is named here.
 
 CSV has no header row and no types, so it carries numbers, and text that no reader takes for a number or a missing
-value. JSON carries what JSON can say. NPY carries one matrix of numbers. Parquet carries types.
+value. JSON carries what JSON can say. NPY carries one matrix of numbers.
 """
 
 from __future__ import annotations
@@ -16,14 +16,25 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-from mme_sdk.errors import InvalidInputError, MissingExtraError
-from mme_sdk.shapes.matrix import EXACT, is_exact
+from mme_sdk.errors import InvalidInputError
+from mme_sdk.shapes.matrix import EXACT
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
 
-__all__ = ["array_to_csv", "array_to_json", "array_to_npy", "frame_to_csv", "frame_to_json", "frame_to_npy", "parquet"]
+__all__ = [
+    "array_to_csv",
+    "array_to_json",
+    "array_to_npy",
+    "as_frame",
+    "frame_to_csv",
+    "frame_to_json",
+    "frame_to_npy",
+    "label_of",
+    "refuse",
+    "text_names",
+]
 
 # What pandas and numpy read as a number, a truth value or nothing at all, though it was text.
 _LOOKS_TYPED = re.compile(
@@ -62,13 +73,13 @@ def frame_to_csv(data: pd.DataFrame | pd.Series[Any], *, header: bool) -> bytes:
     Raises:
         InvalidInputError: A column cannot be kept exactly, or there is nothing to send.
     """
-    frame = _frame(data)
+    frame = as_frame(data)
     _check_size(frame, "CSV")
-    names = _names(frame, "a CSV header") if header else None
+    names = text_names(frame, "a CSV header") if header else None
     matrix = _matrix(frame)
     if matrix is not None:
         return _lines([",".join(map(repr, row)) for row in matrix.tolist()], names)
-    return _csv([_column(frame, place) for place in range(frame.shape[1])], names)
+    return _csv([_column(series, label_of(name)) for name, series in frame.items()], names)
 
 
 def _matrix(frame: pd.DataFrame) -> npt.NDArray[Any] | None:
@@ -92,21 +103,35 @@ def frame_to_json(data: pd.DataFrame | pd.Series[Any]) -> bytes:
     Raises:
         InvalidInputError: A column cannot be kept exactly, or there is nothing to send.
     """
-    frame = _frame(data)
+    frame = as_frame(data)
     _check_size(frame, "JSON")
-    columns = [_column(frame, place) for place in range(frame.shape[1])]
-    unnamed = _unnamed(frame)
-    # Lists become one array where they are read, objects one column each.
-    together = unnamed and not all(_fits_int64(column) for column in columns)
-    parts = [_json_values(column, together or column.kind == "float" or column.gaps) for column in columns]
-    if data.ndim == 1:
-        rows: Iterable[Any] = parts[0]
-    elif unnamed:
+    names = None if data.ndim == 1 or _unnamed(frame) else text_names(frame, "JSON")
+    rows = _json_at_once(frame)
+    if rows is None:
+        columns = [_column(series, label_of(name)) for name, series in frame.items()]
+        # Lists become one array where they are read, objects one column each.
+        together = names is None and not all(map(_fits_int64, columns))
+        parts = [_json_values(column, together or column.kind == "float" or column.gaps) for column in columns]
         rows = zip(*parts, strict=True)
-    else:
-        names = _names(frame, "JSON")
-        rows = (dict(zip(names, row, strict=True)) for row in zip(*parts, strict=True))
+    if data.ndim == 1:
+        rows = (value for (value,) in rows)
+    elif names is not None:
+        rows = (dict(zip(names, row, strict=True)) for row in rows)
     return json.dumps(list(rows), separators=(",", ":"), allow_nan=False).encode()
+
+
+def _json_at_once(frame: pd.DataFrame) -> Iterable[Any] | None:
+    """Rows of a frame of finite floats alone, or of integers alone."""
+    import numpy as np
+
+    kinds = {getattr(dtype, "kind", "O") for dtype in frame.dtypes}
+    if kinds != {"f"} and not kinds <= {"i", "u"}:
+        return None
+    matrix = _matrix(frame)
+    if matrix is None or not np.isfinite(matrix).all():
+        return None
+    rows: list[Any] = matrix.tolist()
+    return rows
 
 
 def frame_to_npy(data: pd.DataFrame | pd.Series[Any]) -> bytes:
@@ -117,11 +142,11 @@ def frame_to_npy(data: pd.DataFrame | pd.Series[Any]) -> bytes:
     """
     import numpy as np
 
-    frame = _frame(data)
-    columns = [_column(frame, place) for place in range(frame.shape[1])]
+    frame = as_frame(data)
+    columns = [_column(series, label_of(name)) for name, series in frame.items()]
     for column in columns:
         if column.kind not in _NUMBERS:
-            _refuse(column.label, f"it holds {column.kind}, and NPY carries one matrix of numbers", "send Parquet")
+            refuse(column.label, f"it holds {column.kind}, and NPY carries one matrix of numbers", "send Parquet")
     kinds = {column.kind for column in columns}
     if "float" in kinds or any(column.gaps for column in columns):
         lists = [[math.nan if value is None else value for value in _floats(column, "NPY")] for column in columns]
@@ -130,50 +155,9 @@ def frame_to_npy(data: pd.DataFrame | pd.Series[Any]) -> bytes:
         matrix = np.array([column.values for column in columns], dtype=bool if kinds == {"bool"} else None)
         if matrix.dtype.kind not in "biu" and matrix.size:
             wide = next(column for column in columns if not _fits_int64(column))
-            _refuse(
-                wide.label, "its integers and those of the other columns have no common 64-bit type", "send Parquet"
-            )
+            refuse(wide.label, "its integers and those of the other columns have no common 64-bit type", "send Parquet")
     matrix = matrix.reshape(frame.shape[1], len(frame)).T
     return array_to_npy(matrix[:, 0] if data.ndim == 1 else matrix)
-
-
-def parquet(data: pd.DataFrame | pd.Series[Any]) -> bytes:
-    """A frame with its types, without its index.
-
-    Raises:
-        InvalidInputError: Parquet has no such type, or would change a value or a name.
-        MissingExtraError: pyarrow is not installed.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError("Parquet needs pyarrow", hint="pip install 'mme-sdk[pandas]'") from error
-    frame = _frame(data)
-    _names(frame, "Parquet")
-    if not frame.shape[1]:
-        raise InvalidInputError("the frame has no columns", hint="Parquet cannot say how many rows it has")
-    for place in range(frame.shape[1]):
-        _check_parquet(frame.iloc[:, place], _label(frame, place))
-    dense = frame.copy(deep=False)
-    for place, dtype in enumerate(frame.dtypes):
-        if hasattr(dtype, "fill_value"):  # pandas' Sparse, which pyarrow does not take
-            dense.isetitem(place, frame.iloc[:, place].sparse.to_dense())
-    out = io.BytesIO()
-    try:
-        pq.write_table(pa.Table.from_pandas(dense, preserve_index=False), out)
-    except _arrow_errors(pa) as error:
-        for place in range(dense.shape[1]):
-            try:
-                pa.Array.from_pandas(dense.iloc[:, place])
-            except _arrow_errors(pa):
-                _refuse(_label(frame, place), f"Parquet cannot say it: {error.args[0]}", "convert it, or send JSON")
-        raise InvalidInputError(f"Parquet cannot say the frame: {error.args[0]}") from error
-    return out.getvalue()
-
-
-def _arrow_errors(pa: Any) -> tuple[type[Exception], ...]:
-    return (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
 def array_to_npy(array: npt.NDArray[Any]) -> bytes:
@@ -235,16 +219,19 @@ def _plain_array(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     return np.asarray(array)
 
 
-def _refuse(label: str, why: str, hint: str) -> NoReturn:
+def refuse(label: str, why: str, hint: str) -> NoReturn:
+    """Refuse a column by name."""
     raise InvalidInputError(f"{label}: {why}", hint=hint)
 
 
-def _frame(data: pd.DataFrame | pd.Series[Any]) -> pd.DataFrame:
+def as_frame(data: pd.DataFrame | pd.Series[Any]) -> pd.DataFrame:
+    """A frame as it is; a series as a frame of one column."""
     return data.to_frame() if data.ndim == 1 else data
 
 
-def _label(frame: pd.DataFrame, place: int) -> str:
-    return f"column {frame.columns[place]!r}"
+def label_of(name: Any) -> str:
+    """How messages name a column."""
+    return f"column {name!r}"
 
 
 def _check_size(frame: pd.DataFrame, form: str) -> None:
@@ -257,29 +244,33 @@ def _check_size(frame: pd.DataFrame, form: str) -> None:
 
 def _unnamed(frame: pd.DataFrame) -> bool:
     """Whether the columns are only numbered, as pandas does where it is given no names."""
-    return frame.columns.nlevels == 1 and list(frame.columns) == list(range(frame.shape[1]))
+    return bool(frame.columns.nlevels == 1) and frame.columns.tolist() == list(range(frame.shape[1]))
 
 
-def _names(frame: pd.DataFrame, form: str) -> list[str]:
-    for place, name in enumerate(frame.columns):
+def text_names(frame: pd.DataFrame, form: str) -> list[str]:
+    """Names of the columns.
+
+    Raises:
+        InvalidInputError: One is no text, or is there twice.
+    """
+    names: list[str] = frame.columns.tolist()
+    for name in names:
         if not isinstance(name, str):
-            _refuse(
-                _label(frame, place),
+            refuse(
+                label_of(name),
                 f"{form} has names that are text, not {type(name).__name__}",
                 "frame.columns = [str(name) for name in frame.columns], or send CSV, which has no names",
             )
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
-        _refuse(
-            f"column {twice!r}", f"{form} cannot say two columns of one name", "rename one, or send CSV without names"
-        )
-    return list(frame.columns)
+        refuse(label_of(twice), f"{form} cannot say two columns of one name", "rename one, or send CSV without names")
+    return names
 
 
-def _column(frame: pd.DataFrame, place: int) -> _Column:
+def _column(series: pd.Series[Any], label: str) -> _Column:
     import pandas as pd
 
-    series, label, types = frame.iloc[:, place], _label(frame, place), pd.api.types
+    types = pd.api.types
     if _plain_number(series.dtype):
         return _numbers(series.to_numpy(), label)
     if isinstance(series.dtype, pd.SparseDtype):
@@ -333,7 +324,7 @@ def _check_text(text: str, label: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         wrong = text[error.start : error.end]
-        _refuse(label, f"it holds {wrong!r}, which is no text in UTF-8", "text.encode('utf-8', 'surrogateescape')")
+        refuse(label, f"it holds {wrong!r}, which is no text in UTF-8", "text.encode('utf-8', 'surrogateescape')")
 
 
 def _number(value: Any) -> int | float:
@@ -353,7 +344,7 @@ _OBJECTS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
 def _floats(column: _Column, form: str) -> Iterable[float | None]:
     for value in column.values:
         if isinstance(value, int) and not -EXACT <= value <= EXACT:
-            _refuse(
+            refuse(
                 column.label,
                 f"{value} has more digits than the floats that {form} is read as",
                 "send Parquet with integers, or text",
@@ -376,7 +367,7 @@ def _csv(columns: list[_Column], names: list[str] | None) -> bytes:
             else:
                 fields.append([str(int(value)) for value in values if value is not None])
         else:
-            _refuse(column.label, f"CSV cannot say {column.kind}", "convert it to numbers or text, or send Parquet")
+            refuse(column.label, f"CSV cannot say {column.kind}", "convert it to numbers or text, or send Parquet")
     return _lines([",".join(line) or '""' for line in zip(*fields, strict=True)], names)
 
 
@@ -390,9 +381,9 @@ def _text(value: str | None, label: str) -> str:
     if value is None:
         return ""
     if _LOOKS_TYPED.fullmatch(value):
-        _refuse(label, f"a reader of CSV takes the text {value!r} for a number or a missing value", "send JSON")
+        refuse(label, f"a reader of CSV takes the text {value!r} for a number or a missing value", "send JSON")
     if "\0" in value or value.startswith("\ufeff"):
-        _refuse(label, f"CSV cannot say the text {value!r}", "send JSON")
+        refuse(label, f"CSV cannot say the text {value!r}", "send JSON")
     return _quoted(value)
 
 
@@ -404,13 +395,13 @@ def _json_values(column: _Column, rounded: bool) -> list[Any]:
     if column.kind == "text":
         return column.values
     if column.kind in _NUMBERS:
-        if rounded:
+        if rounded and any(type(value) is int for value in column.values):
             list(_floats(column, "JSON"))  # refuses what would be rounded by its reader
         if math.inf in column.values or -math.inf in column.values:
-            _refuse(column.label, "JSON cannot say infinity", "send CSV, NPY or Parquet")
+            refuse(column.label, "JSON cannot say infinity", "send CSV, NPY or Parquet")
         return column.values
     if column.kind not in ("mixed", "mixed-integer"):
-        _refuse(column.label, f"JSON cannot say {column.kind}", "convert it to numbers or text, or send Parquet")
+        refuse(column.label, f"JSON cannot say {column.kind}", "convert it to numbers or text, or send Parquet")
     return [_json_value(value, column.label) for value in column.values]
 
 
@@ -423,7 +414,7 @@ def _json_value(value: Any, label: str) -> Any:
         try:
             return _json_value(array_to_json(value), label)
         except (TypeError, ValueError) as error:
-            _refuse(label, str(error), "convert it, or send Parquet")
+            refuse(label, str(error), "convert it, or send Parquet")
     if isinstance(value, str):
         _check_text(value, label)
     if value is None or isinstance(value, (bool, int, str)):
@@ -435,36 +426,4 @@ def _json_value(value: Any, label: str) -> Any:
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
         return {name: _json_value(inner, label) for name, inner in value.items()}
     shown = value if isinstance(value, float) else f"a {type(value).__name__}"
-    _refuse(label, f"JSON cannot say {shown} that it holds", "convert it to numbers or text, or send Parquet")
-
-
-def _check_parquet(series: pd.Series[Any], label: str) -> None:
-    """Refuse columns of objects that Parquet would change without a word."""
-    import pandas as pd
-
-    if not pd.api.types.is_object_dtype(series.dtype):
-        return
-    found, values = pd.api.types.infer_dtype(series, skipna=True), series.dropna().tolist()
-    if found == "integer" and len(values) < len(series) and not all(map(is_exact, values)):
-        _refuse(label, "its integers are read as floats, because some are missing", "series.astype('Int64')")
-    exact = {
-        "date": lambda: len({type(value) for value in values}) == 1,
-        "decimal": lambda: all(value.is_finite() for value in values),
-        "mixed": lambda: all(map(_flat, values)),
-    }
-    plain = ("string", "bytes", "boolean", "integer", "floating", "mixed-integer-float", "empty")
-    if found not in plain and not (found in exact and exact[found]()):
-        _refuse(
-            label,
-            f"Parquet has no type for these objects ({found})",
-            "give the column a dtype (pandas.to_datetime, astype), or send JSON",
-        )
-
-
-def _flat(value: Any) -> bool:
-    """Whether a cell is a list of numbers alone or of text alone."""
-    if hasattr(value, "tolist"):
-        value = value.tolist()
-    if not isinstance(value, (list, tuple)):
-        return False
-    return all(isinstance(one, str) for one in value) or all(type(one) in (int, float) for one in value)
+    refuse(label, f"JSON cannot say {shown} that it holds", "convert it to numbers or text, or send Parquet")
