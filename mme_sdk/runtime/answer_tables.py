@@ -150,10 +150,11 @@ def _json_columns(value: Any) -> list[tuple[str | None, list[Any]]]:
         if isinstance(inner, list) and inner and isinstance(inner[0], (dict, list)):
             value = inner  # {"predictions": [...]} and its like
     if isinstance(value, dict):
-        columns = {str(name): values for name, values in value.items() if isinstance(values, list)}
-        if not columns or len(columns) < len(value) or len(set(map(len, columns.values()))) > 1:
-            raise ValueError("an object is a table where each of its members is a list, all of one length")
-        return list(columns.items())
+        lengths = {len(member) for member in value.values() if isinstance(member, list)}
+        if len(lengths) != 1 or any(isinstance(member, dict) for member in value.values()):
+            raise ValueError("an object is a table where members are lists of one length, and others hold for each row")
+        (length,) = lengths
+        return [(name, member if isinstance(member, list) else [member] * length) for name, member in value.items()]
     if not isinstance(value, list):
         raise ValueError("it is no list of rows")
     kinds = {"object" if isinstance(row, dict) else "list" if isinstance(row, list) else "value" for row in value}

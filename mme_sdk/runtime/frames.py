@@ -225,10 +225,18 @@ def _from_value(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list
     if isinstance(value, dict) and len(value) == 1:
         (value,) = value.values()  # {"predictions": [...]} and its like
     if isinstance(value, dict):
-        columns: list[tuple[str | None, list[Any]]] = [(str(name), _list(one)) for name, one in value.items()]
-        for _, one in columns:
-            if len(one) != rows:
-                raise _miscounted(reply, rows, len(one))
+        columns: list[tuple[str | None, list[Any]]] = []
+        for name, one in value.items():
+            member = _list(one)
+            if isinstance(member, dict):
+                raise _unreadable(reply, f"its member {name!r} is an object, not one value for each row")
+            if isinstance(member, list) and len(member) != rows:
+                raise _miscounted(reply, rows, len(member))
+            # A member that is no list, such as the model's name, is said of each row.
+            title = "prediction" if name == "predictions" and "prediction" not in value else str(name)
+            columns.append((title, member if isinstance(member, list) else [member] * rows))
+        if all(not isinstance(_list(one), list) for one in value.values()):
+            raise _unreadable(reply, "none of its members is a list of one value for each row")
         return _from_columns(columns)
     answers = _list(value)
     if not isinstance(answers, list):

@@ -63,6 +63,10 @@ class Doubler:
             "pairs": ("application/json", json.dumps([[value, -value] for value in values])),
             "ragged": ("application/json", json.dumps([[0] * row for row in rows])),
             "members": ("application/json", json.dumps({"y": values, "p": [[0.5]] * len(values)})),
+            "said once": ("application/json", json.dumps({"model": "m1", "y": values})),
+            "both": ("application/json", json.dumps({"predictions": values, "p": [0.5] * len(values)})),
+            "mapping": ("application/json", json.dumps({"y": values, "meta": {"a": 1}})),
+            "words": ("application/json", json.dumps({"model": "m1", "version": "v1"})),
             "labels": ("text/csv", "".join(f'"a,{value}"\n' for value in values)),
             "csv": ("text/csv", "\n".join(map(str, values)) + "\n"),
             "one line": ("text/csv", ",".join(map(str, values))),
@@ -117,6 +121,7 @@ twins = pytest.mark.parametrize("twin", ["sync", "async"])
         ("named", "prediction"),
         ("members", "y"),
         ("own", "prediction"),
+        ("both", "prediction"),
         ("several", "y"),
         ("csv", "prediction"),
         ("one line", "prediction"),
@@ -146,6 +151,7 @@ def test_every_row_gets_its_answer_or_its_error(form: str, column: str, rows_per
         ("members", {"y": 2, "p": [0.5]}),
         ("pairs", [2, -2]),
         ("ragged", [0]),
+        ("said once", {"model": "m1", "y": 2}),
         ("labels", "a,2"),
     ],
 )
@@ -260,7 +266,7 @@ def test_another_number_of_answers_is_an_error(form: str, rows: int, answers: in
 
 
 @twins
-@pytest.mark.parametrize("form", ["number", "text"])
+@pytest.mark.parametrize("form", ["number", "text", "words", "mapping"])
 def test_an_answer_that_is_no_table_is_an_error(form: str, twin: str) -> None:
     with pytest.raises(UndecodableReplyError, match="no table"):
         invoke(twin, form, FRAME[["x"]])

@@ -177,6 +177,7 @@ def test_what_is_no_answer_for_each_row_is_not_counted(name: str, twin: str) -> 
         (b"[9007199254740993,null,1]", JSON, pd.DataFrame({0: pd.Series([9007199254740993, None, 1], dtype=object)})),
         (b'{"predictions":[{"score":1},{"score":2},{"score":3}]}', JSON, pd.DataFrame({"score": [1, 2, 3]})),
         (b'{"a":[1,2,3],"b":[4,5,6]}', JSON, pd.DataFrame({"a": [1, 2, 3], "b": [4, 5, 6]})),
+        (b'{"model":"m","y":[4,5,6]}', JSON, pd.DataFrame({"model": ["m"] * 3, "y": [4, 5, 6]})),
         (b'{"a":{"0":1,"1":2,"2":3}}', JSON, pd.DataFrame({"a": [1, 2, 3]})),  # DataFrame.to_json()
         (npy(np.array([1, 2, 3])), NPY, pd.DataFrame({0: [1, 2, 3]})),
         (npy(np.array([[1.0], [2.0], [3.0]], dtype=">f4")), NPY, pd.DataFrame({0: [1.0, 2.0, 3.0]})),
@@ -199,6 +200,7 @@ def test_answers_as_frames(body: bytes, content_type: str, frame: pd.DataFrame) 
         (b"null", JSON),
         (b'{"a":[1,2,3],"b":[1]}', JSON),
         (b'{"a":1}', JSON),
+        (b'{"a":[1],"b":{"c":1}}', JSON),
         (b"[" * 100_000, JSON),
         (npy(np.zeros((3, 1, 1))), NPY),
         (b"PAR1", PARQUET),
