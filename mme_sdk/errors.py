@@ -25,6 +25,7 @@ MMEError
 ├── ThrottledError
 ├── ServiceError                            SageMaker or S3 answered 5xx, or something that is no answer
 ├── UndecodableReplyError                   the model answered, but not in the form that was asked for; keeps the bytes
+│   └── RowCountError                       the answer has more or fewer rows than the request
 ├── ModelError                              the model's container answered with an error
 │   ├── ModelInputError                     4xx: the payload is to blame
 │   ├── ModelServerError                    5xx: the model is to blame
@@ -73,6 +74,7 @@ __all__ = [
     "OutcomeUnknownError",
     "PayloadTooLargeError",
     "QuotaExceededError",
+    "RowCountError",
     "ServiceError",
     "StorageError",
     "ThrottledError",
@@ -334,6 +336,20 @@ class UndecodableReplyError(MMEError):
         super().__init__(message, **facts)
         self.body = body
         self.content_type = content_type
+
+
+class RowCountError(UndecodableReplyError):
+    """The model answered another number of rows than it was sent, so no answer can be given to a row.
+
+    Attributes:
+        rows: Rows that were sent.
+        answers: Answers that came back; None where the answer is not one value for each row.
+    """
+
+    def __init__(self, message: str, *, rows: int = 0, answers: int | None = None, **facts: Any) -> None:
+        super().__init__(message, **facts)
+        self.rows = rows
+        self.answers = answers
 
 
 class ModelError(MMEError):

@@ -201,15 +201,17 @@ class Endpoint(Handle):
             frame: The rows.
             model_of: Column that names the target model, and is not sent; or a function of a row; None on a
                 single-model endpoint.
-            **options: `rows_per_call` (256), `content_type` (CSV, JSON or Parquet), and those of `invoke_many`.
+            **options: `rows_per_call` (256), `content_type` (CSV, JSON, NPY or Parquet), and those of `invoke_many`.
 
         Returns:
-            One row a row, with the same index: the answer's columns, or `prediction`; and `error`, None where there is
-            an answer.
+            One row for each row, with the same index: `prediction`, the answer to the row; the columns that the answers
+            name; and `error`, None where there is an answer.
 
         Raises:
-            InvalidInputError: No such column.
-            UndecodableReplyError: An answer has not one row for each row that was sent.
+            InvalidInputError: No such column, a row without a model, or rows that cannot be sent as they are.
+            ModelInputError: The model refuses the form of the rows; nothing more is sent.
+            RowCountError: An answer has not one row for each row that was sent.
+            UndecodableReplyError: An answer is no table.
         """
         invoke_frame = self._endpoints.invoker.invoke_frame
         return invoke_frame(self.name, frame, model_of=model_of, prefix=self.prefix, **options)

@@ -6,7 +6,6 @@ is not loaded.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,7 +14,18 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
-from mme_sdk.errors import InvalidInputError, MissingExtraError, UndecodableReplyError
+from mme_sdk.errors import InvalidInputError, UndecodableReplyError
+from mme_sdk.runtime.answer_tables import decode_frame
+from mme_sdk.runtime.parquet import frame_to_parquet
+from mme_sdk.runtime.tables import (
+    array_to_csv,
+    array_to_json,
+    array_to_npy,
+    frame_to_csv,
+    frame_to_json,
+    frame_to_npy,
+)
+from mme_sdk.shapes.matrix import array_of, has_header, media_type
 
 __all__ = ["CSV", "JSON", "NPY", "PARQUET", "Codec", "Codecs"]
 
@@ -69,13 +79,14 @@ class Codecs:
         Args:
             data: bytes, str, anything JSON can say, a numpy array, a pandas frame, a pydantic model, or what an extra
                 codec accepts.
-            content_type: Media type to encode to; by the type of `data` where None.
+            content_type: Media type to encode to; by the type of `data` where None. A frame as CSV has a header row
+                only with `text/csv; header=present`.
 
         Returns:
             The body and its content type.
 
         Raises:
-            InvalidInputError: It cannot be encoded.
+            InvalidInputError: It cannot be encoded, or would be read as other values; the message names the column.
         """
         if type(data) is bytes:
             return data, content_type or OCTETS
@@ -90,28 +101,33 @@ class Codecs:
             ) from error
 
     def _encode(self, data: Any, content_type: str | None) -> tuple[bytes, str]:
-        kind = None if content_type is None else _kind(content_type)
+        kind = None if content_type is None else media_type(content_type)
         codec = self._by_type.get(kind) if kind else next((c for c in self._extra if c.accepts(data)), None)
         if codec is not None and not isinstance(data, (bytes, bytearray, memoryview, str)):
-            body, media_type = codec.encode(data)
-            return body, media_type if content_type is None or _kind(content_type) == content_type else content_type
+            body, encoded_as = codec.encode(data)
+            return body, encoded_as if content_type is None or media_type(
+                content_type
+            ) == content_type else content_type
         if isinstance(data, (bytearray, memoryview)):
             return bytes(data), content_type or OCTETS
         if isinstance(data, str):
             return data.encode(), content_type or "text/plain"
         if _is(data, "numpy", "ndarray"):
-            return _encode_array(data, kind), content_type or NPY
+            return _encode_array(data, kind, content_type or NPY), content_type or NPY
         if _is(data, "pandas", "DataFrame") or _is(data, "pandas", "Series"):
-            return _encode_frame(data, kind), content_type or CSV
+            return _encode_frame(data, kind or CSV, content_type or CSV), content_type or CSV
         if kind is not None and not _is_json(kind):
             raise TypeError(f"there is no codec for {kind}")
         if isinstance(data, BaseModel):
-            return data.model_dump_json().encode(), content_type or JSON
+            body = data.model_dump_json().encode()
+            if b"null" in body:  # pydantic writes NaN and infinity as null, which _to_json refuses
+                body = _to_json(data.model_dump(mode="json"))
+            return body, content_type or JSON
         return _to_json(data), content_type or JSON
 
     def has(self, content_type: str) -> bool:
         """Whether an extra codec decodes this media type."""
-        return bool(self._by_type) and _kind(content_type) in self._by_type
+        return bool(self._by_type) and media_type(content_type) in self._by_type
 
     def accept(self, response_type: Any) -> str | None:
         """The media type to ask for, so that the answer can become this type; None leaves it to the container."""
@@ -139,7 +155,7 @@ class Codecs:
         """
         if response_type is bytes:
             return body
-        kind = _kind(content_type)
+        kind = media_type(content_type)
         try:
             if response_type is str:
                 return body.decode()
@@ -148,13 +164,13 @@ class Codecs:
             if hasattr(response_type, "decode") and hasattr(response_type, "media_type"):
                 return response_type.decode(body, content_type)
             if _is_class(response_type, "numpy", "ndarray"):
-                return _decode_array(body, kind)
+                return array_of(body, content_type)
             if _is_class(response_type, "pandas", "DataFrame"):
-                return _decode_frame(body, kind)
+                return decode_frame(body, content_type)
             return _adapter(response_type).validate_json(body)
         except (PydanticSchemaGenerationError, PydanticUserError) as error:
             raise InvalidInputError(f"response_type={response_type!r}: no codec knows this type") from error
-        except (ValidationError, ValueError, EOFError) as error:
+        except (ValidationError, ValueError, EOFError, RecursionError) as error:
             name = getattr(response_type, "__qualname__", None) or str(response_type)
             raise UndecodableReplyError(
                 f"the model's answer ({content_type}) is no readable {name}: {error}; it starts with {body[:60]!r}",
@@ -166,10 +182,6 @@ class Codecs:
 @lru_cache(maxsize=256)
 def _adapter(response_type: Any) -> TypeAdapter[Any]:
     return TypeAdapter(response_type)
-
-
-def _kind(content_type: str) -> str:
-    return content_type.partition(";")[0].strip().lower()
 
 
 def _is_json(kind: str) -> bool:
@@ -195,7 +207,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if _is(value, "numpy", "ndarray") or _is(value, "numpy", "generic"):
-        return value.tolist()
+        return array_to_json(value)
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (set, frozenset)):
@@ -203,67 +215,25 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__qualname__} in it is nothing that JSON can say")
 
 
-def _encode_array(array: Any, kind: str | None) -> bytes:
-    import numpy as np
-
+def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:
     if kind is None or kind == NPY:
-        if array.dtype.hasobject:
-            raise TypeError("an array of objects would have to be pickled")
-        buffer = io.BytesIO()
-        np.save(buffer, array, allow_pickle=False)
-        return buffer.getvalue()
+        return array_to_npy(array)
     if _is_json(kind):
-        return _to_json(array.tolist())
+        return _to_json(array_to_json(array))
     if kind == CSV:
-        if array.ndim > 2:
-            raise ValueError(f"an array of {array.ndim} dimensions is no table")
-        text = io.StringIO()
-        np.savetxt(text, array, delimiter=",", fmt="%s")
-        return text.getvalue().encode()
+        if has_header(content_type):
+            raise ValueError("an array has no column names for a header: send a data frame")
+        return array_to_csv(array)
     raise TypeError(f"a numpy array goes as {NPY}, {JSON} or {CSV}")
 
 
-def _decode_array(body: bytes, kind: str) -> Any:
-    import numpy as np
-
-    if body[:6] == b"\x93NUMPY":
-        return np.load(io.BytesIO(body), allow_pickle=False)
+def _encode_frame(frame: Any, kind: str, content_type: str) -> bytes:
     if kind == CSV:
-        return np.loadtxt(io.StringIO(body.decode()), delimiter=",")
-    array = np.asarray(json.loads(body))
-    if array.dtype.hasobject:
-        raise ValueError("it holds no numbers alone")
-    return array
-
-
-def _encode_frame(frame: Any, kind: str | None) -> bytes:
-    if kind is None or kind == CSV:
-        return bytes(frame.to_csv(index=False).encode())
+        return frame_to_csv(frame, header=has_header(content_type))
     if _is_json(kind):
-        return bytes(frame.to_json(orient="records").encode())
+        return frame_to_json(frame)
     if kind == PARQUET:
-        buffer = io.BytesIO()
-        with _parquet():
-            frame.to_parquet(buffer)
-        return buffer.getvalue()
-    raise TypeError(f"a pandas frame goes as {CSV}, {JSON} or {PARQUET}")
-
-
-def _decode_frame(body: bytes, kind: str) -> Any:
-    import pandas as pd
-
-    if kind == PARQUET or body[:4] == b"PAR1":
-        with _parquet():
-            return pd.read_parquet(io.BytesIO(body))
-    if kind == CSV:
-        return pd.read_csv(io.BytesIO(body))
-    return pd.DataFrame(json.loads(body))
-
-
-class _parquet:  # noqa: N801 - a context manager, named as it reads
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-        if isinstance(error, ImportError):
-            raise MissingExtraError("Parquet needs pyarrow", hint="pip install 'mme-sdk[pandas]'") from error
+        return frame_to_parquet(frame)
+    if kind == NPY:
+        return frame_to_npy(frame)
+    raise TypeError(f"a pandas frame goes as {CSV}, {JSON}, {NPY} or {PARQUET}")

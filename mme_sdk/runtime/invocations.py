@@ -19,6 +19,7 @@ from mme_sdk.runtime.lookup import explain_absent, model_prefix
 from mme_sdk.runtime.many import ManySettings
 from mme_sdk.runtime.memory import Memory
 from mme_sdk.runtime.requests import build_request
+from mme_sdk.runtime.rows import fit_rows, rows_of
 from mme_sdk.runtime.steps import Ask, Resolve, Steps
 from mme_sdk.runtime.wire import InvokeAnswer
 from mme_sdk.shapes.model import ModelVersion
@@ -115,6 +116,7 @@ class Invocations:
             inference_id=inference_id,
             custom_attributes=custom_attributes,
         )
+        rows = rows_of(data, request.content_type)
         if target is not None and self._stores:
             yield from self._refuse_deleted(endpoint, target, _prefix_of(model) or prefix)
         attempts = Attempts(self._settings, request, began=began, deadline=deadline, idempotent=idempotent)
@@ -122,7 +124,7 @@ class Invocations:
             attempts.model.size = size
         try:
             answer = yield from attempts.run()
-            reply = self._reply(answer, attempts, response_type)
+            reply = self._reply(answer, attempts, response_type, rows)
         except MMEError as error:
             if isinstance(error, ModelNotFoundError):
                 yield Ask(explain_absent(attempts.told(error), prefix))
@@ -181,17 +183,21 @@ class Invocations:
             # Whoever may invoke need not be able to read S3; nor is the registry asked again.
             self._stores.pop(str(prefix), None)
 
-    def _reply(self, answer: InvokeAnswer, attempts: Attempts, response_type: Any) -> Reply[Any]:
+    def _reply(
+        self, answer: InvokeAnswer, attempts: Attempts, response_type: Any, rows: int | None = None
+    ) -> Reply[Any]:
         headers = answer.headers
         content_type = headers.get("content-type", "application/octet-stream")
         decoded: dict[str, Any] = {}
         request = attempts.request
-        if response_type is not None or self._codecs.has(content_type):
-            try:
+        try:
+            if response_type is not None or self._codecs.has(content_type):
                 decoded["value"] = self._codecs.decode(answer.body, content_type, response_type)
-            except MMEError as error:
-                error.request_id = headers.get("x-amzn-requestid")
-                raise
+            if rows is not None:
+                fit_rows(rows, decoded, answer.body, content_type, request.target_model or request.endpoint)
+        except MMEError as error:
+            error.request_id = headers.get("x-amzn-requestid")
+            raise
         return Reply(
             body=answer.body,
             content_type=content_type,

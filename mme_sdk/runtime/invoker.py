@@ -98,7 +98,8 @@ class RuntimeInvoker(Several, SingleModel):
             endpoint: The endpoint's name.
             data: The payload: bytes, str, anything JSON can say, a numpy array, a pandas frame, a pydantic model.
             model: Target model of a multi-model endpoint, or `name@alias`.
-            content_type: Media type to send; by the type of `data` where None.
+            content_type: Media type to send; by the type of `data` where None. CSV of a frame has no header row, unless
+                this is `text/csv; header=present`.
             accept: Media type wanted back.
             deadline: Seconds for the call with all its attempts.
             response_type: What to decode the answer to: a pydantic model, any type pydantic reads from JSON, `bytes`,
@@ -122,6 +123,7 @@ class RuntimeInvoker(Several, SingleModel):
             ThrottledError: Throttled for as long as the deadline allowed.
             ServiceError: SageMaker failed.
             UndecodableReplyError: The model answered, but not in the form asked for.
+            RowCountError: The payload is a table, and the answer has more or fewer rows.
         """
         steps = self._steps(
             endpoint,

@@ -18,6 +18,7 @@ from mme_sdk.errors import (
 )
 from mme_sdk.protocols import AsyncClock, Clock
 from mme_sdk.runtime.codecs import Codecs
+from mme_sdk.runtime.rows import fit_rows, rows_of
 from mme_sdk.shapes.reply import Reply
 from mme_sdk.shapes.s3uri import S3Uri
 
@@ -36,6 +37,7 @@ class Submission:
         input: Where the payload is.
         output: Where the answer will be.
         failure: Where it will say why there is none; None where the endpoint has no such place.
+        rows: Rows of the payload, to count the answers; None where it is no table.
     """
 
     endpoint: str
@@ -43,6 +45,7 @@ class Submission:
     input: str
     output: str
     failure: str | None = None
+    rows: int | None = None
 
 
 def submit(
@@ -78,6 +81,7 @@ def submit(
     Raises:
         InvalidInputError: There is no place for the payload.
     """
+    rows: int | None = None
     if isinstance(data, S3Uri) or (isinstance(data, str) and data.startswith("s3://")):
         source = S3Uri.parse(str(data))
     elif upload_to is None:
@@ -86,6 +90,7 @@ def submit(
         )
     else:
         body, content_type = codecs.encode(data, content_type)
+        rows = rows_of(data, content_type)
         source = S3Uri.parse(upload_to).join(uuid.uuid4().hex)
         yield Call(
             service="s3",
@@ -115,6 +120,7 @@ def submit(
         input=str(source),
         output=answer["OutputLocation"],
         failure=answer.get("FailureLocation"),
+        rows=rows,
     )
 
 
@@ -135,6 +141,7 @@ def result_of(
 
     Raises:
         ModelServerError: The model failed; the message is what was written to the failure location.
+        RowCountError: The answer has more or fewer rows than the payload.
         WaitTimeoutError: There is no answer yet.
     """
     began = clock.monotonic()
@@ -159,6 +166,8 @@ def result_of(
                     hint=f"the payload is {submission.input}",
                 )
             decoded = {} if response_type is None else {"value": codecs.decode(body, content_type, response_type)}
+            if submission.rows is not None:
+                fit_rows(submission.rows, decoded, body, content_type, submission.endpoint)
             took = clock.monotonic() - began
             return Reply(body=body, content_type=content_type, endpoint=submission.endpoint, latency=took, **decoded)
         left = timeout - (clock.monotonic() - began)

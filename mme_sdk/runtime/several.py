@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.codecs import CSV
-from mme_sdk.runtime.frames import join_frame, split_frame
+from mme_sdk.runtime.frames import FrameJoin, split_frame
 from mme_sdk.runtime.invocations import Invocations
 from mme_sdk.runtime.many import ItemResult, ManySettings, run_many, run_many_async
 from mme_sdk.runtime.warm import WarmReport, keep_warm_advice, refuse_loss, report_of, warm_order
@@ -21,6 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSeveral", "Several"]
 
 T = TypeVar("T")
+
+
+def _refuse_checkpoint(options: Mapping[str, Any]) -> None:
+    if options.get("checkpoint") is not None:
+        raise InvalidInputError(
+            "invoke_frame has no checkpoint: the rows of items that are done would have no answers",
+            hint="use invoke_many, or leave out the rows that are done",
+        )
 
 
 class Several(Invocations):
@@ -94,26 +104,34 @@ class Several(Invocations):
             model_of: Column that names the target model, and is not sent; or a function of a row; None on a
                 single-model endpoint.
             rows_per_call: Rows in one request, at most.
-            content_type: How they are sent: CSV, JSON or Parquet.
-            options: Any other argument of `invoke_many`.
+            content_type: How they are sent: CSV, JSON, NPY or Parquet.
+            options: Any other argument of `invoke_many`, except `checkpoint`.
 
         Returns:
-            One row a row, with the same index: the answer's columns, or `prediction`; and `error`, None where there is
-            an answer.
+            One row for each row, with the same index: `prediction`, the answer to the row; the columns that the answers
+            name; and `error`, None where there is an answer.
 
         Raises:
-            InvalidInputError: No such column.
-            UndecodableReplyError: An answer has not one row for each row that was sent.
+            InvalidInputError: No such column, a row without a model, or rows that cannot be sent as they are.
+            ModelInputError: The model refuses the form of the rows; nothing more is sent.
+            RowCountError: An answer has not one row for each row that was sent.
+            UndecodableReplyError: An answer is no table.
         """
+        _refuse_checkpoint(options)
+        parts = split_frame(frame, model_of, rows_per_call)
+        join = FrameJoin(frame, len(parts))
         results = self.invoke_many(
             endpoint,
-            split_frame(frame, model_of, rows_per_call),
+            parts,
             model_of=lambda part: part.model,
             data_of=lambda part: part.frame,
             content_type=content_type,
             **options,
         )
-        return join_frame(frame, results)
+        with closing(results):  # type: ignore[type-var]
+            for result in results:
+                join.add(result)
+        return join.whole()
 
     def warm(
         self,
@@ -234,15 +252,21 @@ class AsyncSeveral(Invocations):
         **options: Any,
     ) -> pd.DataFrame:
         """Invoke with the rows of a data frame; see `Several.invoke_frame`."""
+        _refuse_checkpoint(options)
+        parts = split_frame(frame, model_of, rows_per_call)
+        join = FrameJoin(frame, len(parts))
         results = self.invoke_many(
             endpoint,
-            split_frame(frame, model_of, rows_per_call),
+            parts,
             model_of=lambda part: part.model,
             data_of=lambda part: part.frame,
             content_type=content_type,
             **options,
         )
-        return join_frame(frame, [result async for result in results])
+        async with aclosing(results):  # type: ignore[type-var]
+            async for result in results:
+                join.add(result)
+        return join.whole()
 
     async def warm(
         self,

@@ -62,8 +62,17 @@ class TritonCodec:
         np = _numpy()
         inputs, blobs = [], []
         for name, value in data.items():
+            if not isinstance(name, str):
+                raise TypeError(f"{name!r}: the name of an input is text")
+            if np.ma.is_masked(value):
+                raise TypeError(f"{name}: a masked array would lose its mask: send array.filled(…)")
             array = np.ascontiguousarray(value)
+            if getattr(getattr(value, "dtype", None), "kind", "") in ("i", "u", "b") and array.dtype.kind not in "iub":
+                raise TypeError(f"{name}: integers and bools have no missing values in Triton: fill them")
             if array.dtype.kind in "SUO":
+                others = [each for each in array.ravel() if not isinstance(each, (str, bytes))]
+                if others:
+                    raise TypeError(f"{name}: BYTES are text or bytes, not {others[0]!r}: give the array a dtype")
                 kind, blob = "BYTES", _from_strings(array)
             elif array.dtype.name in _TYPES:
                 kind, blob = _TYPES[array.dtype.name], array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
@@ -115,7 +124,7 @@ class TritonCodec:
 def _from_strings(array: Any) -> bytes:
     parts = []
     for each in array.ravel():
-        raw = each if isinstance(each, bytes) else str(each).encode()
+        raw = each if isinstance(each, bytes) else each.encode()
         parts.append(struct.pack("<I", len(raw)) + raw)
     return b"".join(parts)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 import attrs
 
 from mme_sdk.errors import MissingExtraError, UndecodableReplyError
+from mme_sdk.shapes.matrix import array_of
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -115,26 +116,22 @@ class Reply(Generic[T]):
             raise self._undecodable("JSON", error) from error
 
     def numpy(self) -> npt.NDArray[Any]:
-        """The body as a numpy array: NPY, or JSON.
+        """The body as a numpy array: NPY, CSV of numbers, or JSON.
+
+        A CSV of one column has one dimension, any other CSV two. CSV has no header row, unless the content type says
+        `header=present`.
 
         Raises:
             MissingExtraError: numpy is not installed.
-            UndecodableReplyError: The body is neither.
+            UndecodableReplyError: The body is none of these, or the array would not hold its values exactly.
         """
         try:
-            import numpy as np
+            import numpy  # noqa: F401
         except ImportError as error:
             raise MissingExtraError("Reply.numpy() needs numpy", hint="pip install numpy") from error
         try:
-            if self.body[:6] == b"\x93NUMPY":
-                import io
-
-                return np.load(io.BytesIO(self.body), allow_pickle=False)  # type: ignore[no-any-return]
-            array: npt.NDArray[Any] = np.asarray(self.json())
-            if array.dtype.hasobject:
-                raise ValueError("it holds no numbers alone")
-            return array
-        except (ValueError, EOFError) as error:
+            return array_of(self.body, self.content_type)
+        except (ValueError, EOFError, RecursionError) as error:
             raise self._undecodable("numpy array", error) from error
 
     def _undecodable(self, wanted: str, error: Exception) -> UndecodableReplyError:

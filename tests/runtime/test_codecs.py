@@ -44,11 +44,12 @@ FRAME = pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5]})
         (7, None, b"7", JSON),
         (None, None, b"null", JSON),
         (Payment(amount=2), None, b'{"amount":2.0,"note":""}', JSON),
+        (Payment(amount=2, note="null"), None, b'{"amount":2.0,"note":"null"}', JSON),
         ([Payment(amount=2)], None, b'[{"amount":2.0,"note":""}]', JSON),
         ({"x": np.array([1, 2]), "y": np.float32(0.5)}, None, b'{"x":[1,2],"y":0.5}', JSON),
         (np.array([[1, 2], [3, 4]]), JSON, b"[[1,2],[3,4]]", JSON),
         (np.array([[1, 2], [3, 4]]), CSV, b"1,2\n3,4\n", CSV),
-        (FRAME, None, b"a,b\n1,0.5\n2,1.5\n", CSV),
+        (FRAME, None, b"1.0,0.5\n2.0,1.5\n", CSV),
         (FRAME, JSON, b'[{"a":1,"b":0.5},{"a":2,"b":1.5}]', JSON),
     ],
 )
@@ -63,9 +64,10 @@ def test_arrays_and_tables_come_back_as_they_went() -> None:
     assert kind == NPY
     assert np.array_equal(codecs.decode(body, kind, np.ndarray), array)
     assert codecs.decode(body, kind, np.ndarray).dtype == np.float32
-    for media in (CSV, JSON, PARQUET):
+    for media in (CSV + "; header=present", JSON, PARQUET):
         body, kind = codecs.encode(FRAME, media)
-        pd.testing.assert_frame_equal(codecs.decode(body, kind, pd.DataFrame), FRAME)
+        back = codecs.decode(body, kind, pd.DataFrame)
+        pd.testing.assert_frame_equal(back, FRAME, check_dtype=media == PARQUET)
 
 
 def test_replies_become_what_is_asked_for() -> None:
@@ -103,6 +105,8 @@ def test_what_cannot_be_decoded_keeps_its_bytes(body: bytes, kind: str, wanted: 
         (object(), None),
         ({"a": {1, 2}}, None),
         (float("inf"), None),
+        (Payment(amount=float("nan")), None),
+        ([Payment(amount=float("inf"))], None),
         ({1: object()}, None),
         (np.array([object()]), None),
         (np.zeros((2, 2, 2)), CSV),

@@ -7,44 +7,82 @@ import io
 import json
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from mme_sdk.aws import Aws
-from mme_sdk.errors import InvalidInputError, UndecodableReplyError
+from mme_sdk.errors import InvalidInputError, ModelInputError, RowCountError, UndecodableReplyError
 from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
+from mme_sdk.runtime.many import ManySettings
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 
 FRAME = pd.DataFrame(
     {"tenant": ["a", "b", "a", "bad", "b", "a"], "x": [1, 2, 3, 4, 5, 6]}, index=[10, 20, 30, 40, 50, 60]
 )
+DOUBLE = [2, 4, 6, 8, 10, 12]
+
+
+def parquet(frame: pd.DataFrame) -> bytes:
+    out = io.BytesIO()
+    frame.to_parquet(out)
+    return out.getvalue()
+
+
+def npy(array: Any) -> bytes:
+    out = io.BytesIO()
+    np.save(out, array)
+    return out.getvalue()
 
 
 class Doubler:
-    """A container that doubles `x`, and answers in the form its model's name asks for."""
+    """A container that doubles `x`, and answers in the form that it is told to."""
 
     name = "doubler"
 
-    def __init__(self, form: str = "json") -> None:
+    def __init__(self, form: str = "json", refuse: int | None = None) -> None:
         self.form = form
+        self.refuse = refuse
         self.sent: list[InvokeRequest] = []
 
     def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
         self.sent.append(request)
-        if request.target_model == "bad":
-            body = {"message": "?", "OriginalStatusCode": 400, "OriginalMessage": "no such feature"}
+        status = self.refuse or (400 if request.target_model == "bad" else None)
+        if status is not None:
+            body = {"message": "?", "OriginalStatusCode": status, "OriginalMessage": "no such feature"}
             return InvokeAnswer(status=424, headers={"x-amzn-errortype": "ModelError"}, body=json.dumps(body).encode())
-        rows = pd.read_csv(io.BytesIO(request.body))
-        assert list(rows.columns) == ["x"]
-        values = (rows["x"] * 2).tolist()
+        rows = [int(line) for line in request.body.split()]
+        values = [2 * row for row in rows]
         kind, body = {
             "json": ("application/json", json.dumps(values)),
+            "columns": ("application/json", json.dumps([[value] for value in values])),
+            "wrapped": ("application/json", json.dumps({"predictions": values})),
             "named": ("application/json", json.dumps({"predictions": [{"y": value} for value in values]})),
+            "several": ("application/json", json.dumps([{"y": value, "error": "e", "p": [0.5]} for value in values])),
+            "own": ("application/json", json.dumps([{"prediction": value, "p": 0.5} for value in values])),
+            "pairs": ("application/json", json.dumps([[value, -value] for value in values])),
+            "ragged": ("application/json", json.dumps([[0] * row for row in rows])),
+            "members": ("application/json", json.dumps({"y": values, "p": [[0.5]] * len(values)})),
+            "said once": ("application/json", json.dumps({"model": "m1", "y": values})),
+            "both": ("application/json", json.dumps({"predictions": values, "p": [0.5] * len(values)})),
+            "mapping": ("application/json", json.dumps({"y": values, "meta": {"a": 1}})),
+            "words": ("application/json", json.dumps({"model": "m1", "version": "v1"})),
+            "labels": ("text/csv", "".join(f'"a,{value}"\n' for value in values)),
             "csv": ("text/csv", "\n".join(map(str, values)) + "\n"),
-            "header": ("text/csv", "y\n" + "\n".join(map(str, values)) + "\n"),
+            "one line": ("text/csv", ",".join(map(str, values))),
+            "header": ("text/csv; header=present", "y\n" + "\n".join(map(str, values)) + "\n"),
+            "hidden header": ("text/csv", "y\n" + "\n".join(map(str, values)) + "\n"),
+            "parquet": ("application/x-parquet", parquet(pd.DataFrame({"y": values}))),
+            "npy": ("application/x-npy", npy(np.array(values))),
+            "big": ("application/json", json.dumps([2**53 + value + 1 for value in values])),
             "short": ("application/json", json.dumps(values[:-1])),
+            "short object": ("application/json", json.dumps({"predictions": values[:-1]})),
+            "number": ("application/json", "1"),
+            "text": ("text/plain", "fine"),
         }[self.form]
-        return InvokeAnswer(status=200, headers={"content-type": kind}, body=body.encode())
+        return InvokeAnswer(
+            status=200, headers={"content-type": kind}, body=body if isinstance(body, bytes) else body.encode()
+        )
 
     def close(self) -> None:
         pass
@@ -58,51 +96,207 @@ class AsyncDoubler(Doubler):
         pass
 
 
-def invoke(form: str, **options: Any) -> pd.DataFrame:
-    return RuntimeInvoker(Aws(region="us-east-1"), Doubler(form)).invoke_frame("scoring", FRAME, **options)
+def invoke(twin: str, transport: str | Doubler, frame: pd.DataFrame = FRAME, **options: Any) -> pd.DataFrame:
+    aws = Aws(region="us-east-1")
+    form, refuse = (transport, None) if isinstance(transport, str) else (transport.form, transport.refuse)
+    made = (Doubler if twin == "sync" else AsyncDoubler)(form, refuse)
+    if isinstance(transport, Doubler):
+        made.sent = transport.sent
+    if twin == "sync":
+        return RuntimeInvoker(aws, made).invoke_frame("scoring", frame, **options)
+    return asyncio.run(AsyncRuntimeInvoker(aws, made).invoke_frame("scoring", frame, **options))  # type: ignore[arg-type]
 
 
+twins = pytest.mark.parametrize("twin", ["sync", "async"])
+
+
+@twins
 @pytest.mark.parametrize(
-    ("form", "column"), [("json", "prediction"), ("named", "y"), ("csv", "prediction"), ("header", "y")]
+    ("form", "column"),
+    [
+        ("json", "prediction"),
+        ("columns", "prediction"),
+        ("wrapped", "prediction"),
+        ("named", "y"),
+        ("named", "prediction"),
+        ("members", "y"),
+        ("own", "prediction"),
+        ("both", "prediction"),
+        ("several", "y"),
+        ("csv", "prediction"),
+        ("one line", "prediction"),
+        ("header", "y"),
+        ("header", "prediction"),
+        ("parquet", "y"),
+        ("npy", "prediction"),
+        ("pairs", "0"),
+    ],
 )
-def test_every_row_gets_its_answer_or_its_error(form: str, column: str) -> None:
-    answer = invoke(form, model_of="tenant", rows_per_call=2)
+@pytest.mark.parametrize("rows_per_call", [1, 2, 4, 256])
+def test_every_row_gets_its_answer_or_its_error(form: str, column: str, rows_per_call: int, twin: str) -> None:
+    answer = invoke(twin, form, model_of="tenant", rows_per_call=rows_per_call)
     assert answer.index.tolist() == FRAME.index.tolist()
+    assert {"prediction", "error"} <= set(answer.columns)
     good = answer[FRAME["tenant"] != "bad"]
     assert good[column].tolist() == [2, 4, 6, 10, 12]
     assert good["error"].isna().all()
+    assert pd.isna(answer.loc[40, "prediction"])
     assert "no such feature" in str(answer.loc[40, "error"])
 
 
-def test_the_twin_answers_alike() -> None:
-    invoker = AsyncRuntimeInvoker(Aws(region="us-east-1"), AsyncDoubler())
-    numbers = FRAME[["x"]]
-    answer = asyncio.run(invoker.invoke_frame("scoring", numbers, model_of=lambda row: f"m{row.x % 2}"))
-    assert answer["prediction"].tolist() == [2, 4, 6, 8, 10, 12]
+@pytest.mark.parametrize(
+    ("form", "first"),
+    [
+        ("several", {"y": 2, "error": "e", "p": [0.5]}),
+        ("members", {"y": 2, "p": [0.5]}),
+        ("pairs", [2, -2]),
+        ("ragged", [0]),
+        ("said once", {"model": "m1", "y": 2}),
+        ("labels", "a,2"),
+    ],
+)
+def test_a_prediction_is_the_whole_answer_to_a_row(form: str, first: Any) -> None:
+    answer = invoke("sync", form, FRAME[["x"]])
+    assert answer["prediction"].iloc[0] == first
+    assert answer["error"].isna().all()
 
 
-def test_parts_are_as_large_as_asked() -> None:
-    transport = Doubler()
-    RuntimeInvoker(Aws(region="us-east-1"), transport).invoke_frame(
-        "scoring", FRAME, model_of="tenant", rows_per_call=2
+def test_integers_that_floats_would_round_stay_whole_beside_errors() -> None:
+    answer = invoke("sync", "big", model_of="tenant")
+    assert answer["prediction"].tolist()[:3] == [2**53 + 3, 2**53 + 5, 2**53 + 7]
+    assert answer["prediction"].iloc[3] is None
+
+
+@twins
+def test_a_function_names_the_model_of_a_row_by_its_own_values(twin: str) -> None:
+    frame = pd.DataFrame({"weight": [0.5, 1.5], "tenant": [7, 2**53 + 1]})
+    transport = Doubler(refuse=500)
+    invoke(twin, transport, frame, model_of=lambda row: f"m{row.tenant}", content_type="application/x-parquet")
+    assert sorted(str(sent.target_model) for sent in transport.sent) == ["m7", "m9007199254740993"]
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        [5, 5, 5, 5, 5, 5],
+        list("fedcba"),
+        pd.date_range("2024-01-01", periods=6, tz="Europe/Berlin"),
+        pd.MultiIndex.from_product([["u", "v"], [1, 2, 3]]),
+        pd.CategoricalIndex(list("aabbcc")),
+        [None, "x", 1, 2.5, (1, 2), "x"],
+    ],
+)
+def test_rows_order_and_index_are_those_of_the_input(index: Any) -> None:
+    frame = FRAME.copy()
+    frame.index = index if isinstance(index, pd.Index) else pd.Index(index, tupleize_cols=False)
+    answer = invoke(
+        "sync",
+        "json",
+        frame,
+        model_of="tenant",
+        rows_per_call=1,
+        settings=ManySettings(ordered=False, max_concurrency=3),
     )
-    sizes = sorted((str(sent.target_model), sent.body.count(b"\n") - 1) for sent in transport.sent)
+    assert answer.index.equals(frame.index)
+    assert [None if pd.isna(one) else one for one in answer["prediction"]] == [2, 4, 6, None, 10, 12]
+
+
+@twins
+def test_categories_name_models(twin: str) -> None:
+    frame = FRAME[FRAME["tenant"] != "bad"].astype({"tenant": "category"})
+    transport = Doubler()
+    assert invoke(twin, transport, frame, model_of="tenant")["prediction"].tolist() == [2, 4, 6, 10, 12]
+    assert sorted(str(sent.target_model) for sent in transport.sent) == ["a", "b"]
+    for tenant, group in frame.groupby("tenant", observed=True):
+        assert invoke(twin, "json", group[["x"]], model_of=lambda _, tenant=tenant: str(tenant)).index.equals(
+            group.index
+        )
+
+
+@twins
+def test_parts_are_as_large_as_asked(twin: str) -> None:
+    transport = Doubler()
+    invoke(twin, transport, model_of="tenant", rows_per_call=2)
+    sizes = sorted((str(sent.target_model), sent.body.count(b"\n")) for sent in transport.sent)
     assert sizes == [("a", 1), ("a", 2), ("b", 2), ("bad", 1)]
+    assert {sent.content_type for sent in transport.sent} == {"text/csv"}
 
 
-def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="no column"):
-        invoke("json", model_of="absent")
-    with pytest.raises(InvalidInputError, match="rows_per_call"):
-        invoke("json", model_of="tenant", rows_per_call=0)
-    with pytest.raises(UndecodableReplyError, match="answered 2 rows with 1"):
-        invoke("short", model_of="tenant", rows_per_call=2)
-
-
-def test_no_rows_are_no_calls() -> None:
+@twins
+@pytest.mark.parametrize(
+    ("change", "options", "text"),
+    [
+        ({}, {"model_of": "absent"}, "no column 'absent'"),
+        ({}, {"rows_per_call": 0}, "rows_per_call"),
+        ({}, {"rows_per_call": 2.5}, "rows_per_call"),
+        ({}, {"rows_per_call": True}, "rows_per_call"),
+        ({}, {"checkpoint": "done.txt", "model_of": "tenant"}, "checkpoint"),
+        ({"tenant": ["a", None, "a", "a", "a", "a"]}, {"model_of": "tenant"}, "row 1 .*no target model"),
+        ({"tenant": [1, 2, 3, 4, 5, 6]}, {"model_of": "tenant"}, "row 0 .*no target model"),
+        ({"tenant": ["a", "../b", "a", "a", "a", "a"]}, {"model_of": "tenant"}, "leave the endpoint's S3 prefix"),
+        ({}, {"model_of": lambda row: 7}, "row 0 .*model_of gives 7"),
+        ({"x": pd.date_range("2024", periods=6)}, {"model_of": "tenant"}, "column 'x'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_answered(
+    change: dict[str, Any], options: dict[str, Any], text: str, twin: str
+) -> None:
     transport = Doubler()
-    answer = RuntimeInvoker(Aws(region="us-east-1"), transport).invoke_frame(
-        "scoring", FRAME.iloc[:0], model_of="tenant"
-    )
-    assert len(answer) == 0
+    with pytest.raises(InvalidInputError, match=text):
+        invoke(twin, transport, FRAME.assign(**change), **options)
+    assert transport.sent == []
+
+
+def test_only_frames_and_single_columns_will_do() -> None:
+    with pytest.raises(InvalidInputError, match="not a Series"):
+        invoke("sync", "json", FRAME["x"])  # type: ignore[arg-type]
+    twice = pd.concat([FRAME, FRAME[["tenant"]]], axis=1)
+    with pytest.raises(InvalidInputError, match="2 columns named 'tenant'"):
+        invoke("sync", "json", twice, model_of="tenant")
+
+
+@twins
+@pytest.mark.parametrize(
+    ("form", "rows", "answers"), [("short", 2, 1), ("short object", 2, 1), ("hidden header", 2, 3)]
+)
+def test_another_number_of_answers_is_an_error(form: str, rows: int, answers: int, twin: str) -> None:
+    with pytest.raises(RowCountError, match=f"answered {rows} rows with {answers}") as caught:
+        invoke(twin, form, model_of="tenant", rows_per_call=2)
+    assert (caught.value.rows, caught.value.answers) == (rows, answers)
+
+
+@twins
+@pytest.mark.parametrize("form", ["number", "text", "words", "mapping"])
+def test_an_answer_that_is_no_table_is_an_error(form: str, twin: str) -> None:
+    with pytest.raises(UndecodableReplyError, match="no table"):
+        invoke(twin, form, FRAME[["x"]])
+
+
+@twins
+@pytest.mark.parametrize(("status", "at_most"), [(415, 2), (400, 9)])
+def test_a_form_that_the_model_refuses_ends_it_early(status: int, at_most: int, twin: str) -> None:
+    transport = Doubler(refuse=status)
+    frame = pd.DataFrame({"x": range(100)})
+    with pytest.raises(ModelInputError, match="content_type=") as caught:
+        invoke(twin, transport, frame, rows_per_call=1, settings=ManySettings(max_concurrency=1))
+    assert caught.value.original_status == status
+    assert len(transport.sent) <= at_most
+
+
+@twins
+def test_a_model_that_fails_gives_its_rows_errors(twin: str) -> None:
+    answer = invoke(twin, Doubler(refuse=500), FRAME[["x"]], rows_per_call=2)
+    assert list(answer.columns) == ["prediction", "error"]
+    assert answer["prediction"].isna().all()
+    assert answer["error"].notna().all()
+    with pytest.raises(ModelInputError):  # every row is refused
+        invoke(twin, Doubler(refuse=400), FRAME[["x"]], rows_per_call=2)
+
+
+@twins
+def test_no_rows_are_no_calls(twin: str) -> None:
+    transport = Doubler()
+    answer = invoke(twin, transport, FRAME.iloc[:0], model_of="tenant")
+    assert answer.shape == (0, 2)
+    assert list(answer.columns) == ["prediction", "error"]
     assert transport.sent == []

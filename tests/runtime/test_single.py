@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import attrs
+import pandas as pd
 import pytest
 
 from mme_sdk.endpoints import AsyncInference, EndpointSpec
-from mme_sdk.errors import InvalidInputError, MMEError, ModelServerError, WaitTimeoutError
+from mme_sdk.errors import InvalidInputError, MMEError, ModelServerError, RowCountError, WaitTimeoutError
 
 from .world import IMAGE, ROLE, World
 
@@ -108,6 +110,25 @@ def test_an_asynchronous_inference_comes_in_its_time(world: World, single: str) 
             return (await queued.result(timeout=30)).value
 
     assert asyncio.run(main()) == {"x": 2}
+
+
+def test_answers_of_an_asynchronous_inference_are_counted(world: World, single: str) -> None:
+    invoker, frame = world.client._invoker, pd.DataFrame({"x": [1, 2]})
+    place = "s3://models/inputs/"
+    queued = invoker.invoke_async("queues", frame, content_type="application/json", upload_to=place)
+    assert queued.submission.rows == 2
+    assert queued.result(timeout=30).value == [{"x": 1}, {"x": 2}]
+    one_less = attrs.evolve(queued, submission=attrs.evolve(queued.submission, rows=3))
+    with pytest.raises(RowCountError, match="answered 3 rows with 2"):
+        one_less.result(timeout=30)
+
+    async def main() -> None:
+        async with world.host.async_client() as client:
+            twin = await client._invoker.invoke_async("queues", frame, content_type="application/json", upload_to=place)
+            with pytest.raises(RowCountError):
+                await attrs.evolve(twin, submission=attrs.evolve(twin.submission, rows=1)).result(timeout=30)
+
+    asyncio.run(main())
 
 
 def test_an_asynchronous_failure_says_why(world: World, single: str) -> None:

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -89,3 +90,31 @@ def test_what_is_none_is_refused(body: bytes) -> None:
 def test_what_triton_has_no_type_for_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="Triton has no type"):
         CODECS.encode({"x": np.zeros(1, dtype=complex)})
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ({"x": np.array(["a", None], dtype=object)}, "x: BYTES"),
+        ({"x": np.array([1, 2], dtype=object)}, "x: BYTES"),
+        ({"x": np.ma.masked_equal([1, 2], 2)}, "x: a masked array"),
+        ({0: np.zeros(1)}, "0: the name"),
+        (pd.DataFrame({"n": pd.array([1, None], dtype="Int64")}), "n: integers and bools"),
+        (pd.DataFrame({"n": pd.array([True, None], dtype="boolean")}), "n: integers and bools"),
+        (pd.DataFrame({"d": pd.to_datetime(["2024"])}), "d: Triton has no type"),
+        (pd.DataFrame([[1]]), "0: the name"),
+    ],
+)
+def test_values_that_would_become_other_text_are_refused(data: Any, text: str) -> None:
+    with pytest.raises(InvalidInputError, match=text):
+        CODECS.encode(data, TritonCodec.media_type)
+
+
+def test_a_frame_goes_as_one_tensor_a_column() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "t": ["x", "y"], "c": pd.Categorical(["u", "v"])}, index=[7, 7])
+    back = CODECS.decode(*as_answer(*CODECS.encode(frame, TritonCodec.media_type)), TritonCodec())
+    assert {name: tensor.tolist() for name, tensor in back.items()} == {
+        "a": [1, 2],
+        "t": [b"x", b"y"],
+        "c": [b"u", b"v"],
+    }

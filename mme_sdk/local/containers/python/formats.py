@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
+
+from mme_sdk.local.containers.python.payloads import Refused
 
 __all__ = ["FORMATS", "Format", "Unservable", "find", "gpu", "predict"]
 
@@ -185,14 +188,15 @@ def predict(data: Any, model: Any) -> Any:
         The prediction.
     """
     kind = f"{type(model).__module__.partition('.')[0]}.{type(model).__name__}"
+    data = _frame(data)
     if kind == "xgboost.Booster":
-        import xgboost
-
-        return model.predict(xgboost.DMatrix(_table(data)))
+        return _run_xgboost(data, model)
     if kind == "onnxruntime.InferenceSession":
         return _run_onnx(data, model)
+    if kind == "lightgbm.Booster":
+        return model.predict(_by_name(data, model.feature_name()))
     if hasattr(model, "predict"):
-        return model.predict(_frame(data))
+        return model.predict(data)
     if callable(model):
         return model(data)
     raise Unservable(
@@ -206,6 +210,18 @@ def _table(data: Any) -> Any:
     return np.atleast_2d(np.asarray(data, dtype=float))
 
 
+def _run_xgboost(data: Any, booster: Any) -> Any:
+    import xgboost
+
+    # Rows without names go by their place, also where the model was trained on a frame, as AWS's container does.
+    if isinstance(data, xgboost.DMatrix):
+        return booster.predict(data, validate_features=False)
+    table = _table(_by_name(data, booster.feature_names))
+    if table.shape[1] != booster.num_features():  # XGBoost takes a missing column for missing values
+        raise Refused(400, f"the rows have {table.shape[1]} columns; the model has {booster.num_features()} features")
+    return booster.predict(xgboost.DMatrix(table), validate_features=False)
+
+
 def _frame(data: Any) -> Any:
     """A list of records becomes a data frame, which is what estimators with named columns want."""
     if isinstance(data, list) and data and isinstance(data[0], dict):
@@ -213,6 +229,18 @@ def _frame(data: Any) -> Any:
 
         return pd.DataFrame(data)
     return data
+
+
+def _by_name(data: Any, names: list[str] | None) -> Any:
+    """A frame's columns in the order that the model was trained with; data or a model without names as it is."""
+    given = [str(name) for name in getattr(data, "columns", ())]
+    if not given or not names or given == names or all(re.fullmatch(r"Column_\d+", name) for name in names):
+        return data
+    if sorted(given) != sorted(names):
+        raise Refused(
+            400, f"the columns are {', '.join(given[:20])}; the model was trained with {', '.join(names[:20])}"
+        )
+    return data.iloc[:, [given.index(name) for name in names]]
 
 
 _ONNX_TYPES = {
@@ -229,16 +257,34 @@ _ONNX_TYPES = {
 
 
 def _run_onnx(data: Any, session: Any) -> Any:
-    import numpy as np
-
     wanted = session.get_inputs()
-    named = data if isinstance(data, dict) else {wanted[0].name: data}
-    feed = {
-        one.name: np.asarray(named[one.name], dtype=_ONNX_TYPES.get(one.type)) for one in wanted if one.name in named
-    }
-    outputs = session.run(None, feed)
+    names = [one.name for one in wanted]
+    if hasattr(data, "columns") and len(wanted) > 1:
+        data = {str(name): data[[name]].to_numpy() for name in data.columns}
+    named = data if isinstance(data, dict) else {names[0]: data}
+    if set(named) != set(names):
+        raise Refused(400, f"the inputs are {', '.join(sorted(named))}; the model has {', '.join(names)}")
+    outputs = session.run(None, {one.name: _tensor(named[one.name], one) for one in wanted})
     return (
         outputs[0]
         if len(outputs) == 1
         else dict(zip((one.name for one in session.get_outputs()), outputs, strict=True))
     )
+
+
+def _tensor(value: Any, wanted: Any) -> Any:
+    """The input in the model's own type, where that changes no integer, truth value or text."""
+    import numpy as np
+
+    given, kind = np.asarray(value), _ONNX_TYPES.get(wanted.type)
+    try:
+        tensor = np.asarray(given, dtype=kind)
+        texts = {isinstance(one, str) for one in given.ravel()} if given.dtype.kind in "OU" else set()
+        changed = (tensor.dtype.kind != "U") in texts or (
+            tensor.dtype.kind != "f" and not np.array_equal(tensor.astype(object), given.astype(object))
+        )
+    except (ValueError, TypeError, OverflowError):
+        changed = True
+    if changed:
+        raise Refused(400, f"input {wanted.name!r} is {wanted.type}, and the request has values that it cannot hold")
+    return tensor

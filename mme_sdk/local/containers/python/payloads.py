@@ -1,4 +1,8 @@
-"""Request bodies into arrays and predictions into response bodies: JSON, CSV and NPY, by Content-Type and Accept."""
+"""Request bodies into arrays and predictions into response bodies, by Content-Type and Accept.
+
+Requests are JSON, CSV, NPY or Parquet, answers JSON, CSV or NPY. CSV has no header row, in and out, unless the media
+type says `header=present`. An empty field of a CSV and a null among numbers in JSON are NaN.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,11 @@ from typing import Any
 
 import attrs
 
-__all__ = ["CSV", "JSON", "NPY", "Refused", "Rows", "decode", "encode"]
+from mme_sdk.shapes.matrix import from_csv, from_json, has_header, media_type
 
-JSON, CSV, NPY = "application/json", "text/csv", "application/x-npy"
+__all__ = ["CSV", "JSON", "NPY", "PARQUET", "Refused", "Rows", "decode", "encode"]
+
+JSON, CSV, NPY, PARQUET = "application/json", "text/csv", "application/x-npy", "application/x-parquet"
 
 
 @attrs.frozen
@@ -40,10 +46,6 @@ class Rows:
     key: str | None = None
 
 
-def _media(header: str | None) -> str:
-    return (header or "").partition(";")[0].strip().lower()
-
-
 def decode(body: bytes, content_type: str | None) -> Rows:
     """Decode a request.
 
@@ -55,16 +57,20 @@ def decode(body: bytes, content_type: str | None) -> Rows:
         The input for the model.
 
     Raises:
-        Refused: The body does not parse (400), or the media type is not spoken (415).
+        Refused: The body does not parse (400), or its media type is not supported (415).
     """
-    media = _media(content_type)
+    media = media_type(content_type or "")
     reader = _READERS.get(media)
     if reader is None:
         raise Refused(
             415, f"content type {media!r} is not spoken; send one of {', '.join(sorted(set(_READERS) - {''}))}"
         )
     try:
-        return reader(body)
+        return reader(body, content_type or "")
+    except ImportError as error:
+        raise Refused(
+            415, f"{media} needs pandas: pip install 'mme-sdk[pandas]' where the container runs ({error})"
+        ) from error
     except (ValueError, TypeError, OSError, EOFError) as error:
         raise Refused(400, f"the body is not {media or JSON}: {error}") from error
 
@@ -83,18 +89,19 @@ def encode(prediction: Any, accept: str | None, *, key: str | None = None) -> tu
     Raises:
         Refused: No wanted media type is spoken (406).
     """
-    wanted = [_media(one) for one in (accept or "*/*").split(",")]
+    ranges = (accept or "*/*").split(",")
+    wanted = [media_type(one) for one in ranges]
     if isinstance(prediction, bytes | bytearray):
         return bytes(prediction), wanted[0] if "*" not in wanted[0] else "application/octet-stream"
     if isinstance(prediction, str):
         return prediction.encode(), wanted[0] if "*" not in wanted[0] else "text/plain"
-    for media in wanted:
+    for media, whole in zip(wanted, ranges, strict=True):
         if media in ("", "*/*", "application/*", JSON):
             value = prediction if key is None else {key: prediction}
             return json.dumps(value, default=_plain).encode(), JSON
         writer = _WRITERS.get(media)
         if writer is not None:
-            return writer(prediction), media
+            return writer(prediction, whole), f"{media}; header=present" if _wants_header(whole) else media
     raise Refused(406, f"none of {accept!r} is spoken; accept one of {JSON}, {CSV}, {NPY}")
 
 
@@ -108,7 +115,7 @@ def _plain(value: Any) -> Any:
     )
 
 
-def _read_json(body: bytes) -> Rows:
+def _read_json(body: bytes, _content_type: str) -> Rows:
     value = json.loads(body)
     if isinstance(value, dict) and set(value) <= {"instances", "inputs"} and value:
         name, inner = next(iter(value.items()))
@@ -119,28 +126,31 @@ def _read_json(body: bytes) -> Rows:
 def _arrays(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _arrays(inner) for name, inner in value.items()}
-    if isinstance(value, list) and value and not isinstance(value[0], dict):
-        import numpy as np
-
-        array = np.asarray(value)
-        if array.dtype == object:
-            raise ValueError("the rows are not of one length and type")
-        return array
+    if isinstance(value, list) and value:
+        records = [isinstance(row, dict) for row in value]
+        if not any(records):
+            return from_json(value, lenient=True)
+        if not all(records):
+            raise ValueError("some rows are objects and some are not")
     return value
 
 
-def _read_csv(body: bytes) -> Rows:
-    import numpy as np
-
-    if not body.strip():
-        raise ValueError("no rows")
-    return Rows(np.loadtxt(io.StringIO(body.decode("utf-8-sig")), delimiter=",", ndmin=2))
+def _read_csv(body: bytes, content_type: str) -> Rows:
+    if not has_header(content_type):
+        return Rows(from_csv(body.decode("utf-8-sig")))
+    return _read_table(body, content_type)
 
 
-def _read_npy(body: bytes) -> Rows:
+def _read_npy(body: bytes, _content_type: str) -> Rows:
     import numpy as np
 
     return Rows(np.load(io.BytesIO(body), allow_pickle=False))
+
+
+def _read_table(body: bytes, content_type: str) -> Rows:
+    from mme_sdk.runtime.answer_tables import decode_frame
+
+    return Rows(decode_frame(body, content_type))
 
 
 def _first(prediction: Any) -> Any:
@@ -154,15 +164,33 @@ def _first(prediction: Any) -> Any:
     return array
 
 
-def _write_csv(prediction: Any) -> bytes:
+def _wants_header(media: str) -> bool:
+    try:
+        return media_type(media) == CSV and has_header(media)
+    except ValueError as error:
+        raise Refused(406, str(error)) from error
+
+
+def _write_csv(prediction: Any, media: str) -> bytes:
+    import csv
+
     import numpy as np
 
     array = np.atleast_1d(_first(prediction))
-    rows = array.reshape(len(array), -1).tolist()
-    return "".join(",".join(map(str, row)) + "\n" for row in rows).encode()
+    if array.ndim > 2:
+        raise Refused(406, f"a prediction of {array.ndim} dimensions is no table; accept application/json")
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if _wants_header(media):
+        names = getattr(prediction, "columns", None)
+        if names is None:
+            raise Refused(406, "the prediction has no column names for a header; accept text/csv")
+        writer.writerow(names)
+    writer.writerows(array.reshape(len(array), -1).tolist() if array.size else [])
+    return text.getvalue().encode()
 
 
-def _write_npy(prediction: Any) -> bytes:
+def _write_npy(prediction: Any, _media: str) -> bytes:
     import numpy as np
 
     out = io.BytesIO()
@@ -170,12 +198,13 @@ def _write_npy(prediction: Any) -> bytes:
     return out.getvalue()
 
 
-_READERS: dict[str, Callable[[bytes], Rows]] = {
+_READERS: dict[str, Callable[[bytes, str], Rows]] = {
     "": _read_json,
     "*/*": _read_json,
     JSON: _read_json,
     CSV: _read_csv,
     NPY: _read_npy,
+    PARQUET: _read_table,
     "application/octet-stream": _read_json,
 }
-_WRITERS: dict[str, Callable[[Any], bytes]] = {CSV: _write_csv, NPY: _write_npy}
+_WRITERS: dict[str, Callable[[Any, str], bytes]] = {CSV: _write_csv, NPY: _write_npy}
