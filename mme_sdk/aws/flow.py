@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -158,13 +159,16 @@ def pump(flow: Generator[E, Any, T], perform: Callable[[E], Any]) -> T:
     value: Any = None
     error: BaseException | None = None
     while True:
+        # One try for all: Ctrl-C may come between any two steps, and the flow must get it in order to clean up.
         try:
             effect = flow.send(value) if error is None else flow.throw(error)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        try:
-            value, error = perform(effect), None
-        except BaseException as caught:  # noqa: BLE001 - the flow decides, Ctrl-C included, so that it can clean up
+            value, error = None, None
+            value = perform(effect)
+        except BaseException as caught:
+            if inspect.getgeneratorstate(flow) == inspect.GEN_CLOSED:
+                if isinstance(caught, StopIteration):
+                    return caught.value  # type: ignore[no-any-return]
+                raise
             value, error = None, caught
 
 
