@@ -66,7 +66,11 @@ class AsyncInference:
             raise ApiError("ValidationError", "InputLocation or Body is needed.")
         name = headers.get(f"{_PREFIX}inference-id") or str(uuid.uuid4())
         where = config["OutputConfig"]
-        answer = {"InferenceId": name, "OutputLocation": f"{where['S3OutputPath'].rstrip('/')}/{uuid.uuid4()}.out"}
+        folder = "/".join(
+            part.strip("/") for part in (where["S3OutputPath"], headers.get(f"{_PREFIX}s3outputpathextension")) if part
+        )
+        file = headers.get(f"{_PREFIX}filename") or f"{uuid.uuid4()}.out"
+        answer = {"InferenceId": name, "OutputLocation": f"{folder}/{file}"}
         if failures := where.get("S3FailurePath"):
             answer["FailureLocation"] = f"{failures.rstrip('/')}/{uuid.uuid4()}-error.out"
         if self._s3 is None:
