@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable, Generator, Sequence
 from concurrent.futures import Executor
 from functools import partial
@@ -164,10 +163,12 @@ def pump(flow: Generator[E, Any, T], perform: Callable[[E], Any]) -> T:
             effect = flow.send(value) if error is None else flow.throw(error)
             value, error = None, None
             value = perform(effect)
+        except StopIteration as stop:
+            if flow.gi_frame is None:  # type: ignore[attr-defined]
+                return stop.value  # type: ignore[no-any-return]
+            value, error = None, stop
         except BaseException as caught:
-            if inspect.getgeneratorstate(flow) == inspect.GEN_CLOSED:
-                if isinstance(caught, StopIteration):
-                    return caught.value  # type: ignore[no-any-return]
+            if flow.gi_frame is None:  # type: ignore[attr-defined]
                 raise
             value, error = None, caught
 

