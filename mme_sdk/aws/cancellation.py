@@ -10,11 +10,14 @@ import contextlib
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 __all__ = ["CancelScope", "Cancelled", "botocore_call", "current_scope", "install", "leave_scope", "pause"]
+
+
+R = TypeVar("R")
 
 
 class Cancelled(BaseException):
@@ -40,7 +43,7 @@ def leave_scope() -> None:
 
 
 class CancelScope:
-    """Work that can be ended from another thread; enter it in each thread that does a part of the work.
+    """Work that can be ended from another thread; `run` does a part of it in the calling thread.
 
     Attributes:
         cancelled: Whether `cancel` was called.
@@ -87,15 +90,29 @@ class CancelScope:
         """While the block runs, `cancel` shuts a socket down, so that reads and writes of it end."""
         return self.waking(lambda: _shut(sock))
 
-    def __enter__(self) -> CancelScope:
-        self.check()
-        _here.scope = self
-        return self
+    def run(self, call: Callable[[], R]) -> R:
+        """Do a part of the work in this thread.
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        _here.scope = None
+        Args:
+            call: The work.
+
+        Returns:
+            What it returns.
+
+        Raises:
+            Cancelled: The scope was cancelled before the work was done.
+        """
+        try:
+            self.check()
+            _here.scope = self
+            return call()
+        except BaseException as error:
+            if not self.cancelled:
+                raise
+            _forget(error)
+        finally:
+            _here.scope = None
+        raise Cancelled
 
 
 def pause(seconds: float, sleep: Callable[[float], None]) -> None:
@@ -171,6 +188,13 @@ def _hold(sock: Any) -> None:
     with scope._lock:
         scope.check()
         held.append(sock)
+
+
+def _forget(error: BaseException | None) -> None:
+    """Drop what the frames of an exception refer to: connections among it, which then are closed."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__
 
 
 def _shut(sock: socket.socket) -> None:

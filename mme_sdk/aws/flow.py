@@ -168,6 +168,7 @@ def pump(flow: Generator[E, Any, T], perform: Callable[[E], Any]) -> T:
                 return stop.value  # type: ignore[no-any-return]
             value, error = None, stop
         except BaseException as caught:
+            error = None  # of an exception that is raised, no reference stays: its traceback holds connections
             if flow.gi_frame is None:  # type: ignore[attr-defined]
                 raise
             value, error = None, caught

@@ -10,6 +10,7 @@ import asyncio
 import queue
 import threading
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mme_sdk.aws.cancellation import Cancelled, CancelScope, current_scope
@@ -43,8 +44,8 @@ def send_twice(transport: Transport, hedge: Hedge) -> InvokeAnswer:
         try:
             # Both end by the call's deadline.
             left = send.read_timeout - place * hedge.after
-            with scope:
-                outcome: Any = transport.send(send.request, connect_timeout=send.connect_timeout, read_timeout=left)
+            once = partial(transport.send, send.request, connect_timeout=send.connect_timeout, read_timeout=left)
+            outcome: Any = scope.run(once)
         except BaseException as error:  # noqa: BLE001 - raised where the caller waits
             outcome = error
         outcomes.put((place, outcome))

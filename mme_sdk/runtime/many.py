@@ -39,6 +39,9 @@ T = TypeVar("T")
 V = TypeVar("V")
 Model = str | ModelVersion | None
 _END = object()
+# Seconds. Python runs signal handlers between two instructions: one that arrives just before a wait begins is seen when
+# the wait ends.
+_PATIENCE = 0.1
 
 
 def _count(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -309,7 +312,7 @@ def run_many(
                 future = workers.submit(partial(call, item, model), running=len(futures))
                 futures[future] = (index, item)
             # While there is room and the source has more, calls are only looked at, not waited for.
-            patience = 0.0 if more and desk.batch.wants_more else None
+            patience = 0.0 if more and desk.batch.wants_more else _PATIENCE
             done = wait(futures, timeout=patience, return_when=FIRST_COMPLETED).done if futures else set()
             for future in done:
                 desk.batch.finish(_result(*futures.pop(future), future))

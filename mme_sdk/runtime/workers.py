@@ -71,8 +71,7 @@ def _work(scope: CancelScope, jobs: queue.SimpleQueue[_Job | None]) -> None:
     while (job := jobs.get()) is not None:
         future, call = job
         try:
-            with scope:
-                outcome = call()
+            outcome = scope.run(call)
         except BaseException as error:  # noqa: BLE001 - raised where the batch is
             future.set_exception(error)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
 from mme_sdk.aws.cancellation import CancelScope
@@ -100,13 +101,9 @@ class AsyncBotocoreTransport:
     async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
         """Send and wait for the whole answer; see `Transport.send`."""
         scope = CancelScope()
-
-        def work() -> InvokeAnswer:
-            with scope:
-                return self._inner.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
-
+        send = partial(self._inner.send, request, connect_timeout=connect_timeout, read_timeout=read_timeout)
         try:
-            answer: InvokeAnswer = await self._offload(work)
+            answer: InvokeAnswer = await self._offload(partial(scope.run, send))
         except BaseException:
             scope.cancel()  # a cancelled task must not leave a thread that waits for the answer
             raise
