@@ -446,6 +446,8 @@ def _result(index: int, item: T, done: Future[Reply[Any]] | asyncio.Future[Reply
         return ItemResult(index, item, reply=done.result())
     if isinstance(error, MMEError):
         return ItemResult(index, item, error=error)
+    if isinstance(error, Cancelled):
+        raise SystemExit  # the interpreter ends, and this batch is another thread's
     raise error
 
 

@@ -25,6 +25,7 @@ from mme_sdk.runtime.wire import InvokeRequest
 __all__ = ["AsyncReplyStream", "ReplyStream", "stream_call", "stream_request"]
 
 _END = object()
+_DONE = b"[DONE]"
 
 
 _PARAMETERS = {
@@ -116,6 +117,19 @@ class _Stream:
             return ServiceError(f"{self.endpoint}: SageMaker failed in the middle: {error.message}", **facts)
         return error
 
+    def _texts(self, line: bytes, event: list[bytes]) -> list[bytes]:
+        """JSON texts that are complete with a line; `event` holds the data of a server-sent event that is not."""
+        if self.content_type.partition(";")[0].strip().lower() != "text/event-stream":
+            return [line] if line.strip() else []
+        line = line.rstrip(b"\r")
+        if line.startswith(b"data:"):
+            event.append(line[5:].removeprefix(b" "))
+        if line:
+            return []
+        data = b"\n".join(event)
+        event.clear()
+        return [data] if data and data != _DONE else []
+
     def _line(self, line: bytes) -> Any:
         try:
             return json.loads(line)
@@ -153,14 +167,19 @@ class ReplyStream(_Stream):
             yield rest
 
     def json_lines(self) -> Iterator[Any]:
-        """Values of an answer that has one JSON value a line; empty lines are passed over.
+        """Values of an answer that has one JSON value a line, or a server-sent event; empty lines are passed over.
+
+        An event `[DONE]`, with which chat models end, is no value.
 
         Raises:
             UndecodableReplyError: A line is no JSON.
         """
+        event: list[bytes] = []
         for line in self.lines():
-            if line.strip():
-                yield self._line(line)
+            for text in self._texts(line, event):
+                yield self._line(text)
+        for text in self._texts(b"", event):
+            yield self._line(text)
 
     def close(self) -> None:
         """Close the connection, read to the end or not."""
@@ -198,10 +217,13 @@ class AsyncReplyStream(_Stream):
             yield rest
 
     async def json_lines(self) -> AsyncIterator[Any]:
-        """Values of one JSON value a line; see `ReplyStream.json_lines`."""
+        """Values of one JSON value a line or event; see `ReplyStream.json_lines`."""
+        event: list[bytes] = []
         async for line in self.lines():
-            if line.strip():
-                yield self._line(line)
+            for text in self._texts(line, event):
+                yield self._line(text)
+        for text in self._texts(b"", event):
+            yield self._line(text)
 
     async def close(self) -> None:
         """Close the connection, read to the end or not."""

@@ -89,5 +89,5 @@ def _end(scope: CancelScope, jobs: queue.SimpleQueue[_Job | None], threads: list
             thread.join(_AGAIN)
             scope.cancel()  # once more: a connection may have been made meanwhile
             if monotonic() > ends:
-                _log.warning("%s still runs, and ends with the call that it is in", thread.name)
+                _log.info("%s still runs, and ends with the call that it is in", thread.name)
                 break

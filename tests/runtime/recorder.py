@@ -26,7 +26,7 @@ class Recorder:
     """Records what arrives.
 
     Attributes:
-        requests: What arrived, in order.
+        requests: What arrived, in order. A payload `blocks` is not answered.
         mood: `well`, `cold` (each model is loading), or `drops` (the first request is left without an answer).
         said: Response headers of invocations, beside the usual ones.
     """
@@ -35,6 +35,7 @@ class Recorder:
         self.requests: list[Recorded] = []
         self.mood = "well"
         self.said: dict[str, str] = {}
+        self.ended = threading.Event()
         recorder = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -49,7 +50,10 @@ class Recorder:
 
             def do_POST(self) -> None:
                 self.record()
-                if recorder.mood == "drops" and len(recorder.requests) == 1:
+                if recorder.requests[-1].body == b"blocks":
+                    recorder.ended.wait()
+                    self.close_connection = True
+                elif recorder.mood == "drops" and len(recorder.requests) == 1:
                     self.close_connection = True
                 elif recorder.mood == "cold":
                     self.answer(429, b'{"Message": "loading"}', {"x-amzn-ErrorType": "ModelNotReadyException"})
@@ -100,6 +104,7 @@ class Recorder:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.ended.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

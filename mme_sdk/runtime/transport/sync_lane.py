@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -168,6 +169,7 @@ class LeanTransport:
     def _start(self) -> None:
         self._pid = os.getpid()
         self._idle: deque[_Connection] = deque()
+        weakref.finalize(self, _drain, self._idle)  # also at an exit without close()
         self._desk = Desk(self._route(), self._clock, self._settings)
         self._tls = tls_context(self._desk.route)
 
@@ -250,7 +252,7 @@ class LeanTransport:
         except IndexError:
             pass  # another thread took it
         if self._closed:
-            self._drain()
+            _drain(self._idle)
 
     def _connect(self, timeout: float) -> _Connection:
         route, ends = self._desk.route, monotonic() + timeout
@@ -285,14 +287,15 @@ class LeanTransport:
     def close(self) -> None:
         """Close every idle connection; those in use close with their answer."""
         self._closed = True
-        self._drain()
+        _drain(self._idle)
 
-    def _drain(self) -> None:
-        while True:
-            try:
-                self._idle.pop().close()
-            except IndexError:
-                return
+
+def _drain(idle: deque[_Connection]) -> None:
+    while True:
+        try:
+            idle.pop().close()
+        except IndexError:
+            return
 
 
 def _await_writable(sock: socket.socket, seconds: float) -> None:
