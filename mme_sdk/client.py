@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mme_sdk.aws import Aws
 from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
     from mme_sdk.runtime.transport import AsyncChosenTransport, ChosenTransport
 
 __all__ = ["AsyncMMEClient", "MMEClient"]
+
+
+class Unchanged(enum.Enum):
+    """The default of `with_options`: the setting stays as it is."""
+
+    UNCHANGED = "unchanged"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
 
 
 class _Settings:
@@ -81,11 +94,33 @@ class _Settings:
         settings = {name: self._settings[name] for name in ("hooks", "codecs")}
         return {"memory": self.memory, "stores": self._registries, **settings}
 
-    def with_options(self, **changes: Any) -> Self:
+    def with_options(
+        self,
+        *,
+        region: str | Unchanged | None = UNCHANGED,
+        session: boto3.Session | Unchanged | None = UNCHANGED,
+        endpoint_url: str | Mapping[str, str] | Unchanged | None = UNCHANGED,
+        timeouts: Timeouts | Unchanged | None = UNCHANGED,
+        retry: RetryPolicy | Unchanged | None = UNCHANGED,
+        cold_start: ColdStart | Unchanged | None = UNCHANGED,
+        transport: str | Unchanged = UNCHANGED,
+        memory: Memory | Unchanged | None = UNCHANGED,
+        hooks: Sequence[Hook] | Unchanged = UNCHANGED,
+        codecs: Codecs | Unchanged | None = UNCHANGED,
+    ) -> Self:
         """A new client with some settings changed; this one stays as it is.
 
         Args:
-            changes: Any keyword of the constructor.
+            region: See the class, as for all of them.
+            session: A boto3 session.
+            endpoint_url: Address of the services.
+            timeouts: How long to wait.
+            retry: When to try again.
+            cold_start: How loading models are waited for.
+            transport: What carries invocations.
+            memory: Load times and warm models.
+            hooks: Functions that are told what invocations meet.
+            codecs: Payload codecs of your own.
 
         Returns:
             The new client, to be closed on its own.
@@ -93,7 +128,21 @@ class _Settings:
         Example:
             >>> quick = MMEClient(region="eu-west-1").with_options(timeouts=Timeouts(deadline=5))
         """
-        return type(self)(**(self._settings | changes))
+        changes = {
+            "region": region,
+            "session": session,
+            "endpoint_url": endpoint_url,
+            "timeouts": timeouts,
+            "retry": retry,
+            "cold_start": cold_start,
+            "transport": transport,
+            "memory": memory,
+            "hooks": hooks,
+            "codecs": codecs,
+        }
+        return type(self)(
+            **(self._settings | {name: value for name, value in changes.items() if value is not UNCHANGED})
+        )
 
     def __repr__(self) -> str:
         region = self._settings["region"] or "from the environment"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -14,7 +15,7 @@ from collections.abc import (
     Sequence,
 )
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from mme_sdk.errors import MMEError
 from mme_sdk.shapes.model import ModelVersion
@@ -29,7 +30,6 @@ __all__ = [
     "AsyncManyInvoker",
     "AsyncModelStore",
     "Clock",
-    "InvokeOptions",
     "Invoker",
     "ItemOutcome",
     "ManyInvoker",
@@ -41,6 +41,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+Model = str | ModelVersion | None
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -91,19 +92,6 @@ class Rng(Protocol):
         ...
 
 
-class InvokeOptions(TypedDict, total=False):
-    """Options of an invocation, as handles pass them on to an `Invoker`; `Invoker.invoke` says what each does."""
-
-    content_type: str | None
-    accept: str | None
-    deadline: float | None
-    target_variant: str | None
-    inference_id: str | None
-    custom_attributes: str | None
-    idempotent: bool
-    sticky: str | None
-
-
 @runtime_checkable
 class Invoker(Protocol):
     """Sends a payload to an endpoint and waits for the model's answer."""
@@ -119,8 +107,13 @@ class Invoker(Protocol):
         deadline: float | None = None,
         response_type: Any = None,
         target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
         inference_id: str | None = None,
         custom_attributes: str | None = None,
+        enable_explanations: str | None = None,
+        prefix_aware_id: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
         prefix: str | None = None,
@@ -131,16 +124,24 @@ class Invoker(Protocol):
             endpoint: The endpoint's name.
             data: The payload; encoded by its type unless `content_type` says otherwise.
             model: Target model of a multi-model endpoint.
-            content_type: Media type to send.
+            content_type: Media type to send; by the type of the payload where None.
             accept: Media type wanted back.
-            deadline: Seconds for the call with all its attempts.
-            response_type: What to decode the answer to.
+            deadline: Seconds for the call with all its attempts; that of `Timeouts` where None.
+            response_type: What to decode the answer to, into the reply's `value`: a pydantic model, any type that
+                pydantic reads from JSON, `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec.
             target_variant: Production variant to send to.
+            target_container: Host name of the container to ask, where the endpoint has several that are invoked
+                directly.
+            inference_component: Inference component to ask; excludes `model` and `target_container`.
+            session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply has its `new_session_id`.
             inference_id: Id that SageMaker logs with the request.
             custom_attributes: Passed to the container as they are.
-            idempotent: Whether a request whose outcome is unknown may be sent again to a warm model.
-            sticky: Key of a weighted alias: one key always gets one version.
-            prefix: The endpoint's S3 model prefix, where known, for `name@alias` models.
+            enable_explanations: JMESPath expression that replaces the one of the endpoint's explainer for this call.
+            prefix_aware_id: Requests of one id go to one instance, where the variant routes by prefix or by key-value
+                cache.
+            idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
+            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version.
+            prefix: The endpoint's S3 model prefix, where known; asked for when it is needed otherwise.
 
         Returns:
             The answer.
@@ -166,8 +167,13 @@ class AsyncInvoker(Protocol):
         deadline: float | None = None,
         response_type: Any = None,
         target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
         inference_id: str | None = None,
         custom_attributes: str | None = None,
+        enable_explanations: str | None = None,
+        prefix_aware_id: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
         prefix: str | None = None,
@@ -248,26 +254,38 @@ class WarmUp(Protocol):
 
 
 class ManyInvoker(Invoker, Protocol):
-    """An `Invoker` that handles can ask for many items, for data frames, and to load models beforehand."""
+    """An `Invoker` that handles can ask for many items, data frames, warm-ups, streams and queued inferences.
+
+    The arguments are those of `Endpoint`, after the endpoint's name.
+    """
 
     def invoke_many(
         self,
         endpoint: str,
         items: Iterable[T],
         *,
-        model_of: Callable[[T], str | ModelVersion | None] = ...,
+        model_of: Callable[[T], Model] = ...,
         data_of: Callable[[T], Any] | None = None,
-        **options: Any,
+        content_type: str | None = None,
+        accept: str | None = None,
+        deadline: float | None = None,
+        response_type: Any = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        enable_explanations: str | None = None,
+        prefix_aware_id: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        settings: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[ItemOutcome[T]]:
-        """Invoke for each item.
-
-        Args:
-            endpoint: The endpoint's name.
-            items: The payloads.
-            model_of: The target model of an item.
-            data_of: The payload of an item; the item itself where None.
-            options: Further options of the invoker.
-        """
+        """Invoke for each item."""
         ...
 
     def invoke_frame(
@@ -275,17 +293,25 @@ class ManyInvoker(Invoker, Protocol):
         endpoint: str,
         frame: pd.DataFrame,
         *,
-        model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
-        **options: Any,
+        model_of: str | Callable[[Any], Model] | None = None,
+        rows_per_call: int = 256,
+        content_type: str = ...,
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        prefix_aware_id: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        settings: Any = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> pd.DataFrame:
-        """Invoke with the rows of a data frame, grouped by model.
-
-        Args:
-            endpoint: The endpoint's name.
-            frame: The rows.
-            model_of: Column that names the target model; or a function of a row.
-            options: Further options of the invoker.
-        """
+        """Invoke with the rows of a data frame, grouped by model."""
         ...
 
     def warm(
@@ -294,16 +320,22 @@ class ManyInvoker(Invoker, Protocol):
         models: Iterable[str | ModelVersion],
         *,
         expected: Mapping[str, float] | None = None,
-        **options: Any,
+        capacity: int | None = None,
+        at_a_time: int | None = None,
+        payload: Any = ...,
+        content_type: str = ...,
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> WarmUp:
-        """Load models before they are called.
-
-        Args:
-            endpoint: The endpoint's name.
-            models: The models.
-            expected: Calls per second by model name or target model.
-            options: Further options of the invoker.
-        """
+        """Load models before they are called."""
         ...
 
     def keep_warm(
@@ -315,43 +347,93 @@ class ManyInvoker(Invoker, Protocol):
         sizes: Mapping[str, int],
         capacity: int,
         bound_by_slo: bool = False,
-        **options: Any,
+        at_a_time: int | None = None,
+        payload: Any = ...,
+        content_type: str = ...,
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> WarmUp:
-        """Call models once so that they stay in memory; refused where it is a net loss.
-
-        Args:
-            endpoint: The endpoint's name.
-            models: The models to keep.
-            rates: Calls per second of each model of the endpoint, by target model.
-            sizes: Bytes of each in memory.
-            capacity: Bytes of models that an instance's memory holds.
-            bound_by_slo: Do it even where more calls of others become cold.
-            options: Further options of the invoker.
-        """
+        """Call models once so that they stay in memory; refused where it is a net loss."""
         ...
 
-    def invoke_stream(self, endpoint: str, data: Any, **options: Any) -> Any:
+    def invoke_stream(
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        content_type: str | None = None,
+        accept: str | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        prefix_aware_id: str | None = None,
+    ) -> Any:
         """Invoke a single-model endpoint and read the answer while it is written."""
         ...
 
-    def invoke_async(self, endpoint: str, data: Any, *, upload_to: str | None = None, **options: Any) -> Any:
+    def invoke_async(
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        upload_to: str | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        time_to_live: int | None = None,
+        invocation_timeout: int | None = None,
+        filename: str | None = None,
+        output_path_extension: str | None = None,
+    ) -> Any:
         """Submit an asynchronous inference to a single-model endpoint."""
         ...
 
 
 class AsyncManyInvoker(AsyncInvoker, Protocol):
-    """`ManyInvoker`, awaited."""
+    """`ManyInvoker`, awaited.
+
+    The arguments are those of `AsyncEndpoint`, after the endpoint's name.
+    """
 
     def invoke_many(
         self,
         endpoint: str,
         items: Iterable[T] | AsyncIterable[T],
         *,
-        model_of: Callable[[T], str | ModelVersion | None] = ...,
+        model_of: Callable[[T], Model] = ...,
         data_of: Callable[[T], Any] | None = None,
-        **options: Any,
+        content_type: str | None = None,
+        accept: str | None = None,
+        deadline: float | None = None,
+        response_type: Any = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        enable_explanations: str | None = None,
+        prefix_aware_id: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        settings: Any = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> AsyncIterator[ItemOutcome[T]]:
-        """Invoke for each item; see `ManyInvoker.invoke_many`."""
+        """Invoke for each item."""
         ...
 
     def invoke_frame(
@@ -359,10 +441,25 @@ class AsyncManyInvoker(AsyncInvoker, Protocol):
         endpoint: str,
         frame: pd.DataFrame,
         *,
-        model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
-        **options: Any,
+        model_of: str | Callable[[Any], Model] | None = None,
+        rows_per_call: int = 256,
+        content_type: str = ...,
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        prefix_aware_id: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        settings: Any = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Awaitable[pd.DataFrame]:
-        """Invoke with the rows of a data frame; see `ManyInvoker.invoke_frame`."""
+        """Invoke with the rows of a data frame, grouped by model."""
         ...
 
     def warm(
@@ -371,9 +468,22 @@ class AsyncManyInvoker(AsyncInvoker, Protocol):
         models: Iterable[str | ModelVersion],
         *,
         expected: Mapping[str, float] | None = None,
-        **options: Any,
+        capacity: int | None = None,
+        at_a_time: int | None = None,
+        payload: Any = ...,
+        content_type: str = ...,
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Awaitable[WarmUp]:
-        """Load models before they are called; see `ManyInvoker.warm`."""
+        """Load models before they are called."""
         ...
 
     def keep_warm(
@@ -385,17 +495,57 @@ class AsyncManyInvoker(AsyncInvoker, Protocol):
         sizes: Mapping[str, int],
         capacity: int,
         bound_by_slo: bool = False,
-        **options: Any,
+        at_a_time: int | None = None,
+        payload: Any = ...,
+        content_type: str = ...,
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> Awaitable[WarmUp]:
-        """Call models once so that they stay in memory; see `ManyInvoker.keep_warm`."""
+        """Call models once so that they stay in memory; refused where it is a net loss."""
         ...
 
-    def invoke_stream(self, endpoint: str, data: Any, **options: Any) -> Awaitable[Any]:
-        """Read an answer while it is written; see `ManyInvoker.invoke_stream`."""
+    def invoke_stream(
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        content_type: str | None = None,
+        accept: str | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        prefix_aware_id: str | None = None,
+    ) -> Awaitable[Any]:
+        """Invoke a single-model endpoint and read the answer while it is written."""
         ...
 
-    def invoke_async(self, endpoint: str, data: Any, *, upload_to: str | None = None, **options: Any) -> Awaitable[Any]:
-        """Submit an asynchronous inference; see `ManyInvoker.invoke_async`."""
+    def invoke_async(
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        upload_to: str | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        time_to_live: int | None = None,
+        invocation_timeout: int | None = None,
+        filename: str | None = None,
+        output_path_extension: str | None = None,
+    ) -> Awaitable[Any]:
+        """Submit an asynchronous inference to a single-model endpoint."""
         ...
 
 

@@ -158,13 +158,19 @@ def pump(flow: Generator[E, Any, T], perform: Callable[[E], Any]) -> T:
     value: Any = None
     error: BaseException | None = None
     while True:
+        # One try for all: Ctrl-C may come between any two steps, and the flow must get it in order to clean up.
         try:
             effect = flow.send(value) if error is None else flow.throw(error)
+            value, error = None, None
+            value = perform(effect)
         except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        try:
-            value, error = perform(effect), None
-        except BaseException as caught:  # noqa: BLE001 - the flow decides, Ctrl-C included, so that it can clean up
+            if flow.gi_frame is None:  # type: ignore[attr-defined]
+                return stop.value  # type: ignore[no-any-return]
+            value, error = None, stop
+        except BaseException as caught:
+            error = None  # of an exception that is raised, no reference stays: its traceback holds connections
+            if flow.gi_frame is None:  # type: ignore[attr-defined]
+                raise
             value, error = None, caught
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from mme_sdk.aws.cancellation import botocore_call
 from mme_sdk.aws.session import Aws
 from mme_sdk.errors import MMEError, NotSentError, OutcomeUnknownError
 
@@ -74,9 +75,10 @@ class BotocoreInvoker:
         call.begin(read_timeout, invocation_id)
         facts = {"endpoint": params.get("EndpointName"), "model": params.get("TargetModel")}
         try:
-            parsed = client.invoke_endpoint(**params)
-            # botocore leaves the body of a success on the wire; that of an error it has read.
-            body = parsed["Body"].read()
+            with botocore_call():
+                parsed = client.invoke_endpoint(**params)
+                # botocore leaves the body of a success on the wire; that of an error it has read.
+                body = parsed["Body"].read()
             meta = parsed["ResponseMetadata"]
             answer = RawAnswer(status=meta["HTTPStatusCode"], headers=_lower(meta["HTTPHeaders"]), body=body)
         except (BotoCoreError, ClientError) as error:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import tenacity
 
 from mme_sdk._version import __version__
+from mme_sdk.aws import cancellation
 from mme_sdk.aws.flow import Call, Flow, drive, drive_async
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import (
@@ -151,6 +152,7 @@ class Aws:
                             s3={"payload_signing_enabled": False} if service == "s3" else None,
                         ),
                     )
+                    cancellation.install(client)
                     if service == "s3":
                         from mme_sdk.aws import uploading
 
@@ -172,18 +174,21 @@ class Aws:
         body: Any = call.params.get("Body")
         if hasattr(body, "seek"):
             body.seek(0)  # an earlier attempt may have read it
-        with translating(
-            service=call.service,
-            operation=call.operation,
-            params=call.params,
-            endpoint=call.endpoint,
-            model=call.model,
+        with (
+            cancellation.botocore_call(),
+            translating(
+                service=call.service,
+                operation=call.operation,
+                params=call.params,
+                endpoint=call.endpoint,
+                model=call.model,
+            ),
         ):
             return getattr(client, call.operation)(**call.params)
 
     def call(self, call: Call) -> Any:
         """Make one API call, again after throttling and faults as the retry policy says."""
-        return tenacity.Retrying(**self._loop(call), sleep=self.clock.sleep)(self.send, call)
+        return tenacity.Retrying(**self._loop(call), sleep=self._pause)(self.send, call)
 
     async def acall(self, call: Call) -> Any:
         """`call`, off the event loop."""
@@ -222,7 +227,10 @@ class Aws:
 
     def run(self, flow: Flow[T]) -> T:
         """Drive a flow in this thread."""
-        return drive(flow, call=self.call, sleep=self.clock.sleep, pool=ThreadPoolExecutor)
+        return drive(flow, call=self.call, sleep=self._pause, pool=ThreadPoolExecutor)
+
+    def _pause(self, seconds: float) -> None:
+        cancellation.pause(seconds, self.clock.sleep)
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow on the running event loop."""

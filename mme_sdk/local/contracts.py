@@ -96,7 +96,8 @@ class VariantPlan:
     Attributes:
         name: VariantName.
         model_name: The SageMaker model's name.
-        containers: One, or several of a serial pipeline in order.
+        containers: One, or several: of a serial pipeline in order, or each for requests of its own.
+        direct: Whether each request names the one container that answers it; a pipeline otherwise.
         instance_type: Such as `ml.m5.xlarge`.
         instance_count: How many instances.
         weight: Share of the traffic, relative to the other variants.
@@ -116,6 +117,7 @@ class VariantPlan:
     startup_timeout: float | None = None
     volume_gb: int | None = None
     random_routing: bool = False
+    direct: bool = False
 
 
 @attrs.frozen(kw_only=True)

@@ -122,7 +122,7 @@ class Server:
             return web.Response()
         except StorageError as error:
             _log.error("%s %s failed: %s", request.method, request.raw_path, error)
-            return _refusal(ApiError("InternalFailure", str(error), status=500), headers, request_id)
+            return _refusal(ApiError("InternalFailure", str(error), status=500), headers, request_id, request)
         except Exception:  # noqa: BLE001 - one request's bug must not end the host; it is logged
             _log.exception("%s %s failed", request.method, request.raw_path)
             internal = ApiError("InternalFailure", "The embedded SageMaker failed; see its log.", status=500)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -117,9 +117,10 @@ class FrameJoin:
         self._predictions: list[Any] = [None] * len(frame)
         self._errors: list[Any] = [None] * len(frame)
         self._named: dict[str, list[Any]] = {}
+        self._taken: set[int] = set()
 
     def add(self, result: ItemResult[FramePart]) -> None:
-        """Take what became of a part.
+        """Take the result of a part.
 
         Raises:
             InvalidInputError: The first part cannot be sent as it is.
@@ -127,16 +128,40 @@ class FrameJoin:
             RowCountError: An answer has not one row for each row that was sent.
             UndecodableReplyError: An answer is no table.
         """
-        part = result.item
         if result.error is not None:
             self._judge(result.error)
-            for place in part.rows:
-                self._errors[place] = result.error
-            return
-        self._accepted = True
-        if result.reply is None:
-            return
-        predictions, named = _answers(result.reply, len(part.rows))
+        else:
+            self._accepted = True
+        self._take(result)
+
+    def finish(self, results: Iterable[ItemResult[FramePart]]) -> pd.DataFrame:
+        """The whole frame, also where the batch was ended early: an answer that is no table is its rows' error then.
+
+        Args:
+            results: The results of all parts, those that were added included.
+        """
+        for result in results:
+            if result.index not in self._taken:
+                try:
+                    self._take(result)
+                except UndecodableReplyError as error:
+                    self._fail(result.item, error)
+        return self.whole()
+
+    def _fail(self, part: FramePart, error: Exception) -> None:
+        for place in part.rows:
+            self._errors[place] = error
+
+    def _take(self, result: ItemResult[FramePart]) -> None:
+        part = result.item
+        if result.error is not None:
+            self._fail(part, result.error)
+        elif result.reply is not None:
+            self._answer(part, result.reply)
+        self._taken.add(result.index)
+
+    def _answer(self, part: FramePart, reply: Reply[Any]) -> None:
+        predictions, named = _answers(reply, len(part.rows))
         for place, prediction in zip(part.rows, predictions, strict=True):
             self._predictions[place] = prediction
         for name, values in named.items():

@@ -9,14 +9,20 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from mme_sdk.aws.cancellation import Cancelled, CancelScope, current_scope
 from mme_sdk.runtime.wire import AsyncTransport, InvokeAnswer, Transport
 
 if TYPE_CHECKING:
     from mme_sdk.runtime.steps import Hedge
 
 __all__ = ["send_twice", "send_twice_async"]
+
+
+_GRACE = 1.0  # seconds for a thread whose connection was shut down
 
 
 def send_twice(transport: Transport, hedge: Hedge) -> InvokeAnswer:
@@ -31,40 +37,57 @@ def send_twice(transport: Transport, hedge: Hedge) -> InvokeAnswer:
         ends by itself, and what it brings is dropped.
     """
     outcomes: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
-    send = hedge.send
+    send, scope = hedge.send, CancelScope()
+    threads: list[threading.Thread] = []
 
     def run(place: int) -> None:
         try:
             # Both end by the call's deadline.
             left = send.read_timeout - place * hedge.after
-            outcome: Any = transport.send(send.request, connect_timeout=send.connect_timeout, read_timeout=left)
+            once = partial(transport.send, send.request, connect_timeout=send.connect_timeout, read_timeout=left)
+            outcome: Any = scope.run(once)
         except BaseException as error:  # noqa: BLE001 - raised where the caller waits
             outcome = error
         outcomes.put((place, outcome))
 
     def start(place: int) -> None:
-        threading.Thread(target=run, args=(place,), name="mme-sdk-hedge", daemon=True).start()
+        thread = threading.Thread(target=run, args=(place,), name="mme-sdk-hedge", daemon=True)
+        threads.append(thread)
+        thread.start()
 
-    start(0)
-    flying = 1
-    first: Any = None
+    def first_good() -> InvokeAnswer:
+        start(0)
+        flying = 1
+        first: Any = None
+        try:
+            _, first = outcomes.get(timeout=hedge.after)
+            flying = 0
+        except queue.Empty:
+            if hedge.may():
+                start(1)
+                flying = 2
+        while flying:
+            place, outcome = outcomes.get()
+            flying -= 1
+            if isinstance(outcome, Cancelled):
+                raise outcome
+            if _good(outcome):
+                return outcome  # type: ignore[no-any-return]
+            if place == 0:
+                first = outcome
+        if isinstance(first, BaseException):
+            raise first
+        return first  # type: ignore[no-any-return]
+
+    outer = current_scope()
     try:
-        _, first = outcomes.get(timeout=hedge.after)
-        flying = 0
-    except queue.Empty:
-        if hedge.may():
-            start(1)
-            flying = 2
-    while flying:
-        place, outcome = outcomes.get()
-        flying -= 1
-        if _good(outcome):
-            return outcome  # type: ignore[no-any-return]
-        if place == 0:
-            first = outcome
-    if isinstance(first, BaseException):
-        raise first
-    return first  # type: ignore[no-any-return]
+        with outer.waking(lambda: outcomes.put((0, Cancelled()))) if outer is not None else nullcontext():
+            return first_good()
+    except BaseException:
+        scope.cancel()  # Ctrl-C leaves no request in flight, and no thread
+        for thread in threads:
+            thread.join(_GRACE)
+        raise
 
 
 async def send_twice_async(transport: AsyncTransport, hedge: Hedge) -> InvokeAnswer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import random
 import re
 from collections.abc import Callable, MutableMapping, Sequence
@@ -18,6 +17,7 @@ from mme_sdk.runtime.hooks import Completed, GaveUp, Hook, emit
 from mme_sdk.runtime.lookup import explain_absent, model_prefix
 from mme_sdk.runtime.many import ManySettings
 from mme_sdk.runtime.memory import Memory
+from mme_sdk.runtime.options import CallOptions, check_options
 from mme_sdk.runtime.requests import build_request
 from mme_sdk.runtime.rows import fit_rows, rows_of
 from mme_sdk.runtime.steps import Ask, Resolve, Steps
@@ -70,56 +70,43 @@ class Invocations:
         self._closed = False
 
     def _steps(
-        self,
-        endpoint: str,
-        data: Any,
-        *,
-        model: str | ModelVersion | None = None,
-        content_type: str | None = None,
-        accept: str | None = None,
-        deadline: float | None = None,
-        response_type: Any = None,
-        target_variant: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-        prefix: str | None = None,
+        self, endpoint: str, data: Any, model: str | ModelVersion | None, options: CallOptions
     ) -> Steps[Reply[Any]]:
         if self._closed:
             raise ClosedError("this invoker was closed", hint="make a new one, or close it later", endpoint=endpoint)
         began = self._settings.clock.monotonic()
-        if deadline is None:
-            deadline = self._settings.timeouts.deadline
-        elif not (isinstance(deadline, (int, float)) and math.isfinite(deadline) and deadline > 0):
-            raise InvalidInputError(f"deadline must be a positive number of seconds, not {deadline!r}")
+        prefix, response_type = options.prefix, options.response_type
         size: int | None = None
         if isinstance(model, ModelVersion):
             target: str | None = model.target_model
             size = model.size
         elif isinstance(model, str) and _ALIAS.fullmatch(model) and not model.endswith(".gz"):
-            found = yield from self._resolve(endpoint, model, prefix, sticky)
+            check_options(options)
+            found = yield from self._resolve(endpoint, model, prefix, options.sticky)
             target, size = (found, None) if isinstance(found, str) else (found.target_model, found.size)
         else:
             target = model
-        if accept is None and response_type is not None:
-            accept = self._codecs.accept(response_type)
+        if options.accept is None and response_type is not None:
+            options = options._replace(accept=self._codecs.accept(response_type))
         request = build_request(
-            self._codecs,
-            data,
-            endpoint=endpoint,
-            target=target,
-            payload_limit=self._payload_limit,
-            content_type=content_type,
-            accept=accept,
-            target_variant=target_variant,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
+            self._codecs, data, options, endpoint=endpoint, target=target, payload_limit=self._payload_limit
         )
         rows = rows_of(data, request.content_type)
+        if target is None and options.sticky is not None:
+            raise InvalidInputError(
+                f"{endpoint}: sticky chooses a version of an alias, and this call names no model",
+                hint="pass model='name@alias', or leave sticky out",
+                endpoint=endpoint,
+            )
         if target is not None and self._stores:
             yield from self._refuse_deleted(endpoint, target, _prefix_of(model) or prefix)
-        attempts = Attempts(self._settings, request, began=began, deadline=deadline, idempotent=idempotent)
+        attempts = Attempts(
+            self._settings,
+            request,
+            began=began,
+            deadline=self._settings.timeouts.deadline if options.deadline is None else options.deadline,
+            idempotent=options.idempotent,
+        )
         if size is not None:
             attempts.model.size = size
         try:
@@ -209,6 +196,8 @@ class Invocations:
             variant=headers.get("x-amzn-invoked-production-variant"),
             request_id=headers.get("x-amzn-requestid"),
             custom_attributes=headers.get("x-amzn-sagemaker-custom-attributes"),
+            new_session=headers.get("x-amzn-sagemaker-new-session-id"),
+            closed_session_id=headers.get("x-amzn-sagemaker-closed-session-id"),
             **decoded,
         )
 

@@ -12,6 +12,7 @@ from mme_sdk.runtime.codecs import Codecs
 from mme_sdk.runtime.hooks import Hook
 from mme_sdk.runtime.invocations import PAYLOAD_LIMIT
 from mme_sdk.runtime.memory import Memory
+from mme_sdk.runtime.options import CallOptions
 from mme_sdk.runtime.several import AsyncSeveral, Several
 from mme_sdk.runtime.single import AsyncSingleModel, SingleModel
 from mme_sdk.runtime.steps import Ticket, drive, drive_async, wait_in_thread, wait_on_loop
@@ -86,8 +87,13 @@ class RuntimeInvoker(Several, SingleModel):
         deadline: float | None = None,
         response_type: Any = None,
         target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
         inference_id: str | None = None,
         custom_attributes: str | None = None,
+        enable_explanations: str | None = None,
+        prefix_aware_id: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
         prefix: str | None = None,
@@ -101,13 +107,20 @@ class RuntimeInvoker(Several, SingleModel):
             content_type: Media type to send; by the type of `data` where None. CSV of a frame has no header row, unless
                 this is `text/csv; header=present`.
             accept: Media type wanted back.
-            deadline: Seconds for the call with all its attempts.
-            response_type: What to decode the answer to: a pydantic model, any type pydantic reads from JSON, `bytes`,
-                `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec.
+            deadline: Seconds for the call with all its attempts; that of `Timeouts` where None.
+            response_type: What to decode the answer to, into the reply's `value`: a pydantic model, any type that
+                pydantic reads from JSON, `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec.
             target_variant: Production variant to send to.
+            target_container: Host name of the container to ask, where the endpoint has several that are invoked
+                directly.
+            inference_component: Inference component to ask; excludes `model` and `target_container`.
+            session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply has its `new_session_id`.
             inference_id: Id that SageMaker logs with the request.
             custom_attributes: Passed to the container as they are.
-            idempotent: Whether a request whose outcome is unknown may be sent again to a warm model.
+            enable_explanations: JMESPath expression that replaces the one of the endpoint's explainer for this call.
+            prefix_aware_id: Requests of one id go to one instance, where the variant routes by prefix or by key-value
+                cache.
+            idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
             sticky: Key of a weighted alias: one key, such as a customer's, always gets one version.
             prefix: The endpoint's S3 model prefix, where known; asked for when it is needed otherwise.
 
@@ -125,21 +138,27 @@ class RuntimeInvoker(Several, SingleModel):
             UndecodableReplyError: The model answered, but not in the form asked for.
             RowCountError: The payload is a table, and the answer has more or fewer rows.
         """
-        steps = self._steps(
-            endpoint,
-            data,
-            model=model,
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            response_type=response_type,
-            target_variant=target_variant,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
+        options = CallOptions(
+            content_type,
+            accept,
+            deadline,
+            response_type,
+            target_variant,
+            target_container,
+            inference_component,
+            session_id,
+            inference_id,
+            custom_attributes,
+            enable_explanations,
+            prefix_aware_id,
+            idempotent,
+            sticky,
+            prefix,
         )
+        return self._call(endpoint, data, model, options)
+
+    def _call(self, endpoint: str, data: Any, model: str | ModelVersion | None, options: CallOptions) -> Reply[Any]:
+        steps = self._steps(endpoint, data, model, options)
         return drive(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
 
     def close(self) -> None:
@@ -212,28 +231,41 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
         deadline: float | None = None,
         response_type: Any = None,
         target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
         inference_id: str | None = None,
         custom_attributes: str | None = None,
+        enable_explanations: str | None = None,
+        prefix_aware_id: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
         prefix: str | None = None,
     ) -> Reply[Any]:
         """Invoke a model and await its answer; arguments and errors are those of `RuntimeInvoker.invoke`."""
-        steps = self._steps(
-            endpoint,
-            data,
-            model=model,
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            response_type=response_type,
-            target_variant=target_variant,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
+        options = CallOptions(
+            content_type,
+            accept,
+            deadline,
+            response_type,
+            target_variant,
+            target_container,
+            inference_component,
+            session_id,
+            inference_id,
+            custom_attributes,
+            enable_explanations,
+            prefix_aware_id,
+            idempotent,
+            sticky,
+            prefix,
         )
+        return await self._call(endpoint, data, model, options)
+
+    async def _call(
+        self, endpoint: str, data: Any, model: str | ModelVersion | None, options: CallOptions
+    ) -> Reply[Any]:
+        steps = self._steps(endpoint, data, model, options)
         return await drive_async(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
 
     async def close(self) -> None:

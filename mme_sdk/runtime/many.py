@@ -7,24 +7,51 @@ the end of the file differ in how they run calls.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+)
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from functools import partial
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import attrs
 
-from mme_sdk.errors import InvalidInputError, MMEError
+from mme_sdk.aws.cancellation import Cancelled
+from mme_sdk.errors import InvalidInputError, MMEError, OutcomeUnknownError
+from mme_sdk.runtime.workers import Workers
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
 
-__all__ = ["Batch", "Checkpoint", "ItemResult", "ManySettings", "run_many", "run_many_async"]
+__all__ = [
+    "Batch",
+    "Checkpoint",
+    "ItemResult",
+    "ManySettings",
+    "collect",
+    "collect_async",
+    "run_many",
+    "run_many_async",
+]
 
 T = TypeVar("T")
+V = TypeVar("V")
 Model = str | ModelVersion | None
 _END = object()
+# Seconds. Python runs signal handlers between two instructions: one that arrives just before a wait begins is seen when
+# the wait ends.
+_PATIENCE = 0.1
 
 
 def _count(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
@@ -155,6 +182,10 @@ class Batch(Generic[T]):
             self._held -= 1
             yield self._out.popleft()
 
+    def complete(self) -> list[ItemResult[T]]:
+        """Results that were not handed out, in the order of their items, whether or not it was their turn."""
+        return sorted((*self._out, *self._finished.values()), key=lambda result: result.index)
+
     def _activate(self) -> None:
         waiting = [name for name in self._queues if name not in self._active]
         if not waiting:
@@ -243,6 +274,14 @@ class _Desk(Generic[T]):
         if self._progress is not None:
             self._progress(self._done, self._failed)
 
+    def stopped(self, stop: BaseException, calls: Mapping[Any, tuple[int, T]]) -> None:
+        """The batch ends early: what is complete and was not handed out becomes `partial` of the exception."""
+        for call, (index, item) in calls.items():
+            if call.done() and not call.cancelled() and not isinstance(call.exception(), Cancelled):
+                with contextlib.suppress(Exception):  # the batch ends for another reason
+                    self.batch.finish(_result(index, item, call))
+        _attach(stop, tuple(self.batch.complete()))
+
 
 def run_many(
     call: Callable[[T, Model], Reply[Any]],
@@ -270,28 +309,36 @@ def run_many(
     source = enumerate(items)
     more = True
     futures: dict[Future[Reply[Any]], tuple[int, T]] = {}
-    with ThreadPoolExecutor(settings.max_concurrency, thread_name_prefix="mme_sdk-many") as pool:
+    workers: Workers[Reply[Any]] = Workers(settings.max_concurrency, "mme_sdk-many")
+    try:
+        while more or not desk.batch.idle:
+            if more and desk.batch.wants_more:
+                pair = next(source, None)
+                more = pair is not None
+                if pair is not None:
+                    desk.take(*pair)
+            while (started := desk.batch.start()) is not None:
+                index, item, model = started
+                future = workers.submit(partial(call, item, model), running=len(futures))
+                futures[future] = (index, item)
+            # While there is room and the source has more, calls are only looked at, not waited for.
+            patience = 0.0 if more and desk.batch.wants_more else _PATIENCE
+            done = wait(futures, timeout=patience, return_when=FIRST_COMPLETED).done if futures else set()
+            for future in done:
+                desk.batch.finish(_result(*futures.pop(future), future))
+            for result in desk.batch.results():
+                yield result
+                desk.handed_out(result)
+    except BaseException as stop:
         try:
-            while more or not desk.batch.idle:
-                if more and desk.batch.wants_more:
-                    pair = next(source, None)
-                    more = pair is not None
-                    if pair is not None:
-                        desk.take(*pair)
-                while (started := desk.batch.start()) is not None:
-                    index, item, model = started
-                    futures[pool.submit(call, item, model)] = (index, item)
-                # While there is room and the source has more, calls are only looked at, not waited for.
-                patience = 0.0 if more and desk.batch.wants_more else None
-                done = wait(futures, timeout=patience, return_when=FIRST_COMPLETED).done if futures else set()
-                for future in done:
-                    desk.batch.finish(_result(*futures.pop(future), future))
-                for result in desk.batch.results():
-                    yield result
-                    desk.handed_out(result)
+            workers.close()
         finally:
-            for future in futures:
-                future.cancel()
+            desk.stopped(stop, futures)
+        raise
+    finally:
+        try:
+            workers.close()
+        finally:
             desk.checkpoint.close()
 
 
@@ -332,12 +379,93 @@ async def run_many_async(
             for result in desk.batch.results():
                 yield result
                 desk.handed_out(result)
+    except BaseException as stop:
+        desk.stopped(stop, tasks)
+        raise
     finally:
         left = [*tasks] if reading is None else [*tasks, reading]
         for task in left:
             task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-        desk.checkpoint.close()
+        try:
+            await asyncio.gather(*left, return_exceptions=True)
+        finally:
+            desk.checkpoint.close()
+
+
+def collect(
+    results: Iterator[ItemResult[T]],
+    make: Callable[[list[ItemResult[T]]], V],
+    items: Callable[[], Iterable[T]],
+    take: Callable[[ItemResult[T]], None] = lambda _: None,
+) -> V:
+    """Make one value of all results; of those that are complete where Ctrl-C or another exception ends the batch.
+
+    Args:
+        results: The results as they come.
+        make: Makes the value.
+        items: Gives the items once more.
+        take: Takes each result as it comes; what it raises ends the batch.
+
+    Returns:
+        The value. An exception that ends the batch carries that of the complete results as `partial`; items without an
+        answer have an OutcomeUnknownError there.
+    """
+    done: list[ItemResult[T]] = []
+    try:
+        for result in results:
+            take(result)
+            done.append(result)
+    except BaseException as stop:
+        _close(results)
+        _keep_partial(stop, done, make, items)
+        raise
+    return make(done)
+
+
+async def collect_async(
+    results: AsyncIterator[ItemResult[T]],
+    make: Callable[[list[ItemResult[T]]], V],
+    items: Callable[[], Iterable[T]],
+    take: Callable[[ItemResult[T]], None] = lambda _: None,
+) -> V:
+    """`collect`, awaited."""
+    done: list[ItemResult[T]] = []
+    try:
+        async for result in results:
+            take(result)
+            done.append(result)
+    except BaseException as stop:
+        if isinstance(results, AsyncGenerator):
+            await results.aclose()
+        _keep_partial(stop, done, make, items)
+        raise
+    return make(done)
+
+
+def _close(results: Iterator[Any]) -> None:
+    if isinstance(results, Generator):
+        results.close()
+
+
+def _keep_partial(
+    stop: BaseException,
+    done: list[ItemResult[T]],
+    make: Callable[[list[ItemResult[T]]], V],
+    items: Callable[[], Iterable[T]],
+) -> None:
+    complete = {result.index: result for result in (*done, *getattr(stop, "partial", ()))}
+    why = "the batch was ended before an answer came"
+    hint = "the model may have run, or run later; invoke it again if that does no harm"
+    results = [
+        complete.get(index) or ItemResult(index, item, error=OutcomeUnknownError(why, hint=hint))
+        for index, item in enumerate(items())
+    ]
+    _attach(stop, make(results))
+
+
+def _attach(stop: BaseException, value: Any) -> None:
+    with contextlib.suppress(AttributeError, TypeError):  # an exception of a caller's own may have slots
+        stop.partial = value  # type: ignore[attr-defined]
 
 
 def _result(index: int, item: T, done: Future[Reply[Any]] | asyncio.Future[Reply[Any]]) -> ItemResult[T]:
@@ -346,6 +474,8 @@ def _result(index: int, item: T, done: Future[Reply[Any]] | asyncio.Future[Reply
         return ItemResult(index, item, reply=done.result())
     if isinstance(error, MMEError):
         return ItemResult(index, item, error=error)
+    if isinstance(error, Cancelled):
+        raise SystemExit  # the interpreter ends, and this batch is another thread's
     raise error
 
 

@@ -18,6 +18,8 @@ from mme_sdk.errors import (
 )
 from mme_sdk.protocols import AsyncClock, Clock
 from mme_sdk.runtime.codecs import Codecs
+from mme_sdk.runtime.options import check_field
+from mme_sdk.runtime.requests import check_endpoint
 from mme_sdk.runtime.rows import fit_rows, rows_of
 from mme_sdk.shapes.reply import Reply
 from mme_sdk.shapes.s3uri import S3Uri
@@ -60,6 +62,8 @@ def submit(
     custom_attributes: str | None = None,
     time_to_live: int | None = None,
     invocation_timeout: int | None = None,
+    filename: str | None = None,
+    output_path_extension: str | None = None,
 ) -> Flow[Submission]:
     """Upload a payload and submit it.
 
@@ -74,15 +78,43 @@ def submit(
         custom_attributes: Passed to the container as they are.
         time_to_live: Seconds that the request may wait in SageMaker's queue, 60 to 21600.
         invocation_timeout: Seconds that the model may take, 1 to 3600.
+        filename: Name of the answer's object below the endpoint's output path.
+        output_path_extension: Folders between the endpoint's output path and the answer's object.
 
     Returns:
         A flow that ends in what was submitted.
 
     Raises:
-        InvalidInputError: There is no place for the payload.
+        InvalidInputError: There is no place for the payload, or an option has a value that AWS would refuse.
     """
+    check_endpoint(endpoint)
+    for name, text in (
+        ("content_type", content_type),
+        ("accept", accept),
+        ("inference_id", inference_id),
+        ("custom_attributes", custom_attributes),
+        ("filename", filename),
+        ("output_path_extension", output_path_extension),
+    ):
+        if text is not None:
+            check_field(name, text)
+    for name, seconds, least, most in (
+        ("time_to_live", time_to_live, 60, 21600),
+        ("invocation_timeout", invocation_timeout, 1, 3600),
+    ):
+        if seconds is not None and (type(seconds) is not int or not least <= seconds <= most):
+            raise InvalidInputError(
+                f"{name} must be a whole number of seconds from {least} to {most}, not {seconds!r}", endpoint=endpoint
+            )
     rows: int | None = None
-    if isinstance(data, S3Uri) or (isinstance(data, str) and data.startswith("s3://")):
+    placed = isinstance(data, S3Uri) or (isinstance(data, str) and data.startswith("s3://"))
+    if placed and upload_to is not None:
+        raise InvalidInputError(
+            f"upload_to={upload_to!r}: the payload is in S3 already, at {data}",
+            hint="leave upload_to out; to send that address as the payload, encode it to bytes",
+            endpoint=endpoint,
+        )
+    if placed:
         source = S3Uri.parse(str(data))
     elif upload_to is None:
         raise InvalidInputError(
@@ -105,6 +137,8 @@ def submit(
         "CustomAttributes": custom_attributes,
         "RequestTTLSeconds": time_to_live,
         "InvocationTimeoutSeconds": invocation_timeout,
+        "Filename": filename,
+        "S3OutputPathExtension": output_path_extension,
     }
     answer = yield Call(
         service="sagemaker-runtime",

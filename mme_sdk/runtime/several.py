@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.codecs import CSV
 from mme_sdk.runtime.frames import FrameJoin, split_frame
 from mme_sdk.runtime.invocations import Invocations
-from mme_sdk.runtime.many import ItemResult, ManySettings, run_many, run_many_async
+from mme_sdk.runtime.many import ItemResult, ManySettings, collect, collect_async, run_many, run_many_async
+from mme_sdk.runtime.options import CallOptions, check_options
+from mme_sdk.runtime.requests import check_endpoint
 from mme_sdk.runtime.warm import WarmReport, keep_warm_advice, refuse_loss, report_of, warm_order
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
@@ -23,21 +23,14 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSeveral", "Several"]
 
 T = TypeVar("T")
-
-
-def _refuse_checkpoint(options: Mapping[str, Any]) -> None:
-    if options.get("checkpoint") is not None:
-        raise InvalidInputError(
-            "invoke_frame has no checkpoint: the rows of items that are done would have no answers",
-            hint="use invoke_many, or leave out the rows that are done",
-        )
+Model = str | ModelVersion | None
 
 
 class Several(Invocations):
     """Verbs over many items, in threads."""
 
     @abstractmethod
-    def invoke(self, *args: Any, **options: Any) -> Reply[Any]:
+    def _call(self, endpoint: str, data: Any, model: Model, options: CallOptions) -> Reply[Any]:
         """Invoke once."""
 
     def invoke_many(
@@ -45,93 +38,99 @@ class Several(Invocations):
         endpoint: str,
         items: Iterable[T],
         *,
-        model_of: Callable[[T], str | ModelVersion | None] = lambda _: None,
+        model_of: Callable[[T], Model] = lambda _: None,
         data_of: Callable[[T], Any] | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        deadline: float | None = None,
+        response_type: Any = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        enable_explanations: str | None = None,
+        prefix_aware_id: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
         settings: ManySettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
-        **options: Any,
     ) -> Iterator[ItemResult[T]]:
         """Invoke for each item of any iterable, even an endless one.
 
-        Items of one model are worked on together, so that a small cache is not thrashed, and models take turns.
-
-        Args:
-            endpoint: The endpoint's name.
-            items: The payloads; read only as far as there is room for them.
-            model_of: The target model of an item.
-            data_of: The payload of an item; the item itself where None.
-            settings: How many at a time, how many models at a time, and in which order results come.
-            checkpoint: Text file of the items that were answered and dealt with; run again with it, only the others are
-                invoked. An item whose result was being dealt with when the process ended comes again.
-            progress: Told after each result: how many so far, and how many of them failed.
-            options: Any other argument of `invoke`; `deadline` is that of each item.
-
-        Yields:
-            One result an item, with its answer or its error.
-
-        Raises:
-            InvalidInputError: The checkpoint cannot be used.
+        Arguments, results and errors are those of `Endpoint.invoke_many`.
         """
-
-        def call(item: T, model: str | ModelVersion | None) -> Reply[Any]:
-            return self.invoke(endpoint, item if data_of is None else data_of(item), model=model, **options)
-
-        return run_many(
-            call,
-            items,
-            model_of=model_of,
-            settings=settings or ManySettings(),
-            checkpoint=checkpoint,
-            progress=progress,
+        options = CallOptions(
+            content_type=content_type,
+            accept=accept,
+            deadline=deadline,
+            response_type=response_type,
+            target_variant=target_variant,
+            target_container=target_container,
+            inference_component=inference_component,
+            session_id=session_id,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            enable_explanations=enable_explanations,
+            prefix_aware_id=prefix_aware_id,
+            idempotent=idempotent,
+            sticky=sticky,
+            prefix=prefix,
         )
+        return self._many(endpoint, items, model_of, data_of, options, settings, checkpoint, progress)
 
     def invoke_frame(
         self,
         endpoint: str,
         frame: pd.DataFrame,
         *,
-        model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
+        model_of: str | Callable[[Any], Model] | None = None,
         rows_per_call: int = 256,
         content_type: str = CSV,
-        **options: Any,
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        prefix_aware_id: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        settings: ManySettings | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> pd.DataFrame:
-        """Invoke with the rows of a data frame, grouped by model.
-
-        Args:
-            endpoint: The endpoint's name.
-            frame: The rows.
-            model_of: Column that names the target model, and is not sent; or a function of a row; None on a
-                single-model endpoint.
-            rows_per_call: Rows in one request, at most.
-            content_type: How they are sent: CSV, JSON, NPY or Parquet.
-            options: Any other argument of `invoke_many`, except `checkpoint`.
-
-        Returns:
-            One row for each row, with the same index: `prediction`, the answer to the row; the columns that the answers
-            name; and `error`, None where there is an answer.
-
-        Raises:
-            InvalidInputError: No such column, a row without a model, or rows that cannot be sent as they are.
-            ModelInputError: The model refuses the form of the rows; nothing more is sent.
-            RowCountError: An answer has not one row for each row that was sent.
-            UndecodableReplyError: An answer is no table.
-        """
-        _refuse_checkpoint(options)
+        """Invoke with the rows of a data frame; arguments and errors are those of `Endpoint.invoke_frame`."""
+        options = CallOptions(
+            content_type=content_type,
+            accept=accept,
+            deadline=deadline,
+            target_variant=target_variant,
+            target_container=target_container,
+            inference_component=inference_component,
+            session_id=session_id,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            prefix_aware_id=prefix_aware_id,
+            idempotent=idempotent,
+            sticky=sticky,
+            prefix=prefix,
+        )
         parts = split_frame(frame, model_of, rows_per_call)
         join = FrameJoin(frame, len(parts))
-        results = self.invoke_many(
-            endpoint,
-            parts,
-            model_of=lambda part: part.model,
-            data_of=lambda part: part.frame,
-            content_type=content_type,
-            **options,
+        return collect(
+            self._many(
+                endpoint, parts, lambda part: part.model, lambda part: part.frame, options, settings, None, progress
+            ),
+            join.finish,
+            lambda: parts,
+            join.add,
         )
-        with closing(results):  # type: ignore[type-var]
-            for result in results:
-                join.add(result)
-        return join.whole()
 
     def warm(
         self,
@@ -143,37 +142,37 @@ class Several(Invocations):
         at_a_time: int | None = None,
         payload: Any = b"{}",
         content_type: str = "application/json",
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
         progress: Callable[[int, int], None] | None = None,
-        **options: Any,
     ) -> WarmReport:
-        """Load models before they are called, those first that save most waiting for their size.
-
-        Args:
-            endpoint: The endpoint's name.
-            models: The models.
-            expected: Calls per second by model name or target model; all alike where None.
-            capacity: Bytes of models that the endpoint holds in memory; those that do not fit are left out.
-            at_a_time: Loads at a time; the cold slots of the endpoint where None.
-            payload: What to send; a model that refuses it is loaded all the same.
-            content_type: Media type of the payload.
-            progress: Told after each model: how many so far, and how many of them failed.
-            options: Any other argument of `invoke`; `deadline` is that of each model.
-
-        Returns:
-            What was loaded, how long it took, what failed and what did not fit.
-        """
-        chosen, left = warm_order(models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity)
-        results = self.invoke_many(
-            endpoint,
-            chosen,
-            model_of=lambda model: model,
-            data_of=lambda _: payload,
-            settings=self._one_each(endpoint, at_a_time),
-            progress=progress,
+        """Load models before they are called; arguments and result are those of `Endpoint.warm`."""
+        options = CallOptions(
             content_type=content_type,
-            **options,
+            accept=accept,
+            deadline=deadline,
+            target_variant=target_variant,
+            target_container=target_container,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            idempotent=idempotent,
+            sticky=sticky,
+            prefix=prefix,
         )
-        return report_of(results, left)
+        chosen, left = warm_order(models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity)
+        settings = self._one_each(endpoint, at_a_time)
+        return collect(
+            self._many(endpoint, chosen, lambda model: model, lambda _: payload, options, settings, None, progress),
+            lambda results: report_of(results, left),
+            lambda: chosen,
+        )
 
     def keep_warm(
         self,
@@ -184,55 +183,60 @@ class Several(Invocations):
         sizes: Mapping[str, int],
         capacity: int,
         bound_by_slo: bool = False,
-        **options: Any,
+        at_a_time: int | None = None,
+        payload: Any = b"{}",
+        content_type: str = "application/json",
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> WarmReport:
-        """Call models once so that they stay in memory; to be done again and again by a scheduler of yours.
-
-        Args:
-            endpoint: The endpoint's name.
-            models: The models to keep.
-            rates: Calls per second of each model of the endpoint, by target model.
-            sizes: Bytes of each in memory.
-            capacity: Bytes of models that an instance's memory holds.
-            bound_by_slo: Do it for these models' sake, even where more calls of others become cold.
-            options: Any other argument of `warm`.
-
-        Returns:
-            What was loaded.
-
-        Raises:
-            InvalidInputError: It is a net loss; the message says by how much.
-        """
+        """Call models once so that they stay in memory; arguments and errors are those of `Endpoint.keep_warm`."""
         if not bound_by_slo:
             refuse_loss(keep_warm_advice(rates, sizes, capacity=capacity, keep=models))
-        return self.warm(endpoint, models, **options)
+        return self.warm(
+            endpoint,
+            models,
+            expected=rates,
+            at_a_time=at_a_time,
+            payload=payload,
+            content_type=content_type,
+            accept=accept,
+            deadline=deadline,
+            target_variant=target_variant,
+            target_container=target_container,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            idempotent=idempotent,
+            sticky=sticky,
+            prefix=prefix,
+            progress=progress,
+        )
 
-
-class AsyncSeveral(Invocations):
-    """Verbs over many items, in tasks of an event loop."""
-
-    @abstractmethod
-    def invoke(self, *args: Any, **options: Any) -> Awaitable[Reply[Any]]:
-        """Invoke once."""
-
-    def invoke_many(
+    def _many(
         self,
         endpoint: str,
-        items: Iterable[T] | AsyncIterable[T],
-        *,
-        model_of: Callable[[T], str | ModelVersion | None] = lambda _: None,
-        data_of: Callable[[T], Any] | None = None,
-        settings: ManySettings | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-        **options: Any,
-    ) -> AsyncIterator[ItemResult[T]]:
-        """Invoke for each item of any iterable, asynchronous ones included; see `Several.invoke_many`."""
+        items: Iterable[T],
+        model_of: Callable[[T], Model],
+        data_of: Callable[[T], Any] | None,
+        options: CallOptions,
+        settings: ManySettings | None,
+        checkpoint: str | os.PathLike[str] | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> Iterator[ItemResult[T]]:
+        check_endpoint(endpoint)
+        check_options(options)
 
-        def call(item: T, model: str | ModelVersion | None) -> Awaitable[Reply[Any]]:
-            return self.invoke(endpoint, item if data_of is None else data_of(item), model=model, **options)
+        def call(item: T, model: Model) -> Reply[Any]:
+            return self._call(endpoint, item if data_of is None else data_of(item), model, options)
 
-        return run_many_async(
+        return run_many(
             call,
             items,
             model_of=model_of,
@@ -241,32 +245,112 @@ class AsyncSeveral(Invocations):
             progress=progress,
         )
 
+
+class AsyncSeveral(Invocations):
+    """Verbs over many items, in tasks of an event loop."""
+
+    @abstractmethod
+    def _call(self, endpoint: str, data: Any, model: Model, options: CallOptions) -> Awaitable[Reply[Any]]:
+        """Invoke once."""
+
+    def invoke_many(
+        self,
+        endpoint: str,
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        model_of: Callable[[T], Model] = lambda _: None,
+        data_of: Callable[[T], Any] | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        deadline: float | None = None,
+        response_type: Any = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        enable_explanations: str | None = None,
+        prefix_aware_id: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        settings: ManySettings | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> AsyncIterator[ItemResult[T]]:
+        """Invoke for each item of any iterable, asynchronous ones included.
+
+        Arguments, results and errors are those of `AsyncEndpoint.invoke_many`.
+        """
+        options = CallOptions(
+            content_type=content_type,
+            accept=accept,
+            deadline=deadline,
+            response_type=response_type,
+            target_variant=target_variant,
+            target_container=target_container,
+            inference_component=inference_component,
+            session_id=session_id,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            enable_explanations=enable_explanations,
+            prefix_aware_id=prefix_aware_id,
+            idempotent=idempotent,
+            sticky=sticky,
+            prefix=prefix,
+        )
+        return self._many(endpoint, items, model_of, data_of, options, settings, checkpoint, progress)
+
     async def invoke_frame(
         self,
         endpoint: str,
         frame: pd.DataFrame,
         *,
-        model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
+        model_of: str | Callable[[Any], Model] | None = None,
         rows_per_call: int = 256,
         content_type: str = CSV,
-        **options: Any,
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        prefix_aware_id: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        settings: ManySettings | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> pd.DataFrame:
-        """Invoke with the rows of a data frame; see `Several.invoke_frame`."""
-        _refuse_checkpoint(options)
+        """Invoke with the rows of a data frame; arguments and errors are those of `AsyncEndpoint.invoke_frame`."""
+        options = CallOptions(
+            content_type=content_type,
+            accept=accept,
+            deadline=deadline,
+            target_variant=target_variant,
+            target_container=target_container,
+            inference_component=inference_component,
+            session_id=session_id,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            prefix_aware_id=prefix_aware_id,
+            idempotent=idempotent,
+            sticky=sticky,
+            prefix=prefix,
+        )
         parts = split_frame(frame, model_of, rows_per_call)
         join = FrameJoin(frame, len(parts))
-        results = self.invoke_many(
-            endpoint,
-            parts,
-            model_of=lambda part: part.model,
-            data_of=lambda part: part.frame,
-            content_type=content_type,
-            **options,
+        return await collect_async(
+            self._many(
+                endpoint, parts, lambda part: part.model, lambda part: part.frame, options, settings, None, progress
+            ),
+            join.finish,
+            lambda: parts,
+            join.add,
         )
-        async with aclosing(results):  # type: ignore[type-var]
-            async for result in results:
-                join.add(result)
-        return join.whole()
 
     async def warm(
         self,
@@ -278,22 +362,37 @@ class AsyncSeveral(Invocations):
         at_a_time: int | None = None,
         payload: Any = b"{}",
         content_type: str = "application/json",
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
         progress: Callable[[int, int], None] | None = None,
-        **options: Any,
     ) -> WarmReport:
-        """Load models before they are called; see `Several.warm`."""
-        chosen, left = warm_order(models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity)
-        results = self.invoke_many(
-            endpoint,
-            chosen,
-            model_of=lambda model: model,
-            data_of=lambda _: payload,
-            settings=self._one_each(endpoint, at_a_time),
-            progress=progress,
+        """Load models before they are called; arguments and result are those of `AsyncEndpoint.warm`."""
+        options = CallOptions(
             content_type=content_type,
-            **options,
+            accept=accept,
+            deadline=deadline,
+            target_variant=target_variant,
+            target_container=target_container,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            idempotent=idempotent,
+            sticky=sticky,
+            prefix=prefix,
         )
-        return report_of([result async for result in results], left)
+        chosen, left = warm_order(models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity)
+        settings = self._one_each(endpoint, at_a_time)
+        return await collect_async(
+            self._many(endpoint, chosen, lambda model: model, lambda _: payload, options, settings, None, progress),
+            lambda results: report_of(results, left),
+            lambda: chosen,
+        )
 
     async def keep_warm(
         self,
@@ -304,9 +403,64 @@ class AsyncSeveral(Invocations):
         sizes: Mapping[str, int],
         capacity: int,
         bound_by_slo: bool = False,
-        **options: Any,
+        at_a_time: int | None = None,
+        payload: Any = b"{}",
+        content_type: str = "application/json",
+        accept: str | None = None,
+        deadline: float | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        idempotent: bool = False,
+        sticky: str | None = None,
+        prefix: str | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ) -> WarmReport:
-        """Call models once so that they stay in memory; see `Several.keep_warm`."""
+        """Call models once so that they stay in memory; arguments and errors are those of `AsyncEndpoint.keep_warm`."""
         if not bound_by_slo:
             refuse_loss(keep_warm_advice(rates, sizes, capacity=capacity, keep=models))
-        return await self.warm(endpoint, models, **options)
+        return await self.warm(
+            endpoint,
+            models,
+            expected=rates,
+            at_a_time=at_a_time,
+            payload=payload,
+            content_type=content_type,
+            accept=accept,
+            deadline=deadline,
+            target_variant=target_variant,
+            target_container=target_container,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            idempotent=idempotent,
+            sticky=sticky,
+            prefix=prefix,
+            progress=progress,
+        )
+
+    def _many(
+        self,
+        endpoint: str,
+        items: Iterable[T] | AsyncIterable[T],
+        model_of: Callable[[T], Model],
+        data_of: Callable[[T], Any] | None,
+        options: CallOptions,
+        settings: ManySettings | None,
+        checkpoint: str | os.PathLike[str] | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> AsyncIterator[ItemResult[T]]:
+        check_endpoint(endpoint)
+        check_options(options)
+
+        def call(item: T, model: Model) -> Awaitable[Reply[Any]]:
+            return self._call(endpoint, item if data_of is None else data_of(item), model, options)
+
+        return run_many_async(
+            call,
+            items,
+            model_of=model_of,
+            settings=settings or ManySettings(),
+            checkpoint=checkpoint,
+            progress=progress,
+        )

@@ -6,9 +6,9 @@ from typing import Any
 
 from mme_sdk.aws.session import Aws
 from mme_sdk.runtime.codecs import Codecs
+from mme_sdk.runtime.options import CallOptions
 from mme_sdk.runtime.queued import AsyncQueuedInvocation, QueuedInvocation, submit
-from mme_sdk.runtime.requests import build_request
-from mme_sdk.runtime.streaming import AsyncReplyStream, ReplyStream, stream_call
+from mme_sdk.runtime.streaming import AsyncReplyStream, ReplyStream, stream_call, stream_request
 
 __all__ = ["AsyncSingleModel", "SingleModel"]
 
@@ -21,55 +21,69 @@ class SingleModel:
     _payload_limit: int
 
     def invoke_stream(
-        self, endpoint: str, data: Any, *, content_type: str | None = None, **options: str | None
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        content_type: str | None = None,
+        accept: str | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        prefix_aware_id: str | None = None,
     ) -> ReplyStream:
         """Invoke a single-model endpoint and read the answer while the model writes it.
 
-        Args:
-            endpoint: The endpoint's name.
-            data: The payload.
-            content_type: Media type to send.
-            options: `accept`, `target_variant`, `inference_id`, `custom_attributes`.
-
-        Returns:
-            The stream, to be used in a `with` block.
-
-        Raises:
-            InvalidInputError: Refused, for example by a multi-model endpoint, which cannot stream.
-            ModelServerError: The model failed, before or while it answered.
-            OutcomeUnknownError: The stream broke off.
+        Arguments, result and errors are those of `Endpoint.invoke_stream`.
         """
-        request = build_request(
-            self._codecs,
-            data,
-            endpoint=endpoint,
-            target=None,
-            payload_limit=self._payload_limit,
+        options = CallOptions(
             content_type=content_type,
-            **options,
+            accept=accept,
+            target_variant=target_variant,
+            target_container=target_container,
+            inference_component=inference_component,
+            session_id=session_id,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            prefix_aware_id=prefix_aware_id,
         )
+        request = stream_request(self._codecs, data, options, endpoint=endpoint, payload_limit=self._payload_limit)
         return ReplyStream(endpoint, self._aws.call(stream_call(request)))
 
     def invoke_async(
-        self, endpoint: str, data: Any, *, upload_to: str | None = None, **options: Any
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        upload_to: str | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        time_to_live: int | None = None,
+        invocation_timeout: int | None = None,
+        filename: str | None = None,
+        output_path_extension: str | None = None,
     ) -> QueuedInvocation:
-        """Submit an asynchronous inference: for payloads up to 1 GB and models that take minutes.
-
-        Args:
-            endpoint: The name of a single-model endpoint with asynchronous inference.
-            data: The payload, or the `s3://` address of one that is there already.
-            upload_to: S3 prefix for the payload.
-            options: `content_type`, `accept`, `inference_id`, `custom_attributes`, `time_to_live` and
-                `invocation_timeout` in seconds.
-
-        Returns:
-            What was submitted; `result()` waits for the answer.
-
-        Raises:
-            InvalidInputError: Refused, or no place for the payload.
-        """
-        submission = self._aws.run(submit(self._codecs, endpoint, data, upload_to=upload_to, **options))
-        return QueuedInvocation(submission, self._aws, self._codecs)
+        """Submit an asynchronous inference; arguments, result and errors are those of `Endpoint.invoke_async`."""
+        flow = submit(
+            self._codecs,
+            endpoint,
+            data,
+            upload_to=upload_to,
+            content_type=content_type,
+            accept=accept,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            time_to_live=time_to_live,
+            invocation_timeout=invocation_timeout,
+            filename=filename,
+            output_path_extension=output_path_extension,
+        )
+        return QueuedInvocation(self._aws.run(flow), self._aws, self._codecs)
 
 
 class AsyncSingleModel:
@@ -80,23 +94,66 @@ class AsyncSingleModel:
     _payload_limit: int
 
     async def invoke_stream(
-        self, endpoint: str, data: Any, *, content_type: str | None = None, **options: str | None
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        content_type: str | None = None,
+        accept: str | None = None,
+        target_variant: str | None = None,
+        target_container: str | None = None,
+        inference_component: str | None = None,
+        session_id: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        prefix_aware_id: str | None = None,
     ) -> AsyncReplyStream:
-        """Invoke a single-model endpoint and read the answer while the model writes it; see `SingleModel`."""
-        request = build_request(
-            self._codecs,
-            data,
-            endpoint=endpoint,
-            target=None,
-            payload_limit=self._payload_limit,
+        """Invoke a single-model endpoint and read the answer while the model writes it.
+
+        Arguments, result and errors are those of `AsyncEndpoint.invoke_stream`.
+        """
+        options = CallOptions(
             content_type=content_type,
-            **options,
+            accept=accept,
+            target_variant=target_variant,
+            target_container=target_container,
+            inference_component=inference_component,
+            session_id=session_id,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            prefix_aware_id=prefix_aware_id,
         )
+        request = stream_request(self._codecs, data, options, endpoint=endpoint, payload_limit=self._payload_limit)
         return AsyncReplyStream(endpoint, await self._aws.acall(stream_call(request)), self._aws)
 
     async def invoke_async(
-        self, endpoint: str, data: Any, *, upload_to: str | None = None, **options: Any
+        self,
+        endpoint: str,
+        data: Any,
+        *,
+        upload_to: str | None = None,
+        content_type: str | None = None,
+        accept: str | None = None,
+        inference_id: str | None = None,
+        custom_attributes: str | None = None,
+        time_to_live: int | None = None,
+        invocation_timeout: int | None = None,
+        filename: str | None = None,
+        output_path_extension: str | None = None,
     ) -> AsyncQueuedInvocation:
-        """Submit an asynchronous inference; see `SingleModel.invoke_async`."""
-        submission = await self._aws.arun(submit(self._codecs, endpoint, data, upload_to=upload_to, **options))
-        return AsyncQueuedInvocation(submission, self._aws, self._codecs)
+        """Submit an asynchronous inference; arguments, result and errors are those of `AsyncEndpoint.invoke_async`."""
+        flow = submit(
+            self._codecs,
+            endpoint,
+            data,
+            upload_to=upload_to,
+            content_type=content_type,
+            accept=accept,
+            inference_id=inference_id,
+            custom_attributes=custom_attributes,
+            time_to_live=time_to_live,
+            invocation_timeout=invocation_timeout,
+            filename=filename,
+            output_path_extension=output_path_extension,
+        )
+        return AsyncQueuedInvocation(await self._aws.arun(flow), self._aws, self._codecs)

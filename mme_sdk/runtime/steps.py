@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 
 import attrs
 
+from mme_sdk.aws.cancellation import Cancelled, current_scope, leave_scope, pause
 from mme_sdk.aws.flow import Flow, pump, pump_async
 from mme_sdk.aws.session import Aws
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore
@@ -127,7 +128,7 @@ def drive(
             case Hedge():
                 return send_twice(transport, step)
             case Pause(seconds):
-                return clock.sleep(seconds)
+                return pause(seconds, clock.sleep)
             case Wait(ticket, timeout):
                 return wait(ticket, timeout)
             case Ask(flow):
@@ -135,7 +136,29 @@ def drive(
             case Resolve(store, reference, key):
                 return store.resolve(reference, key=key)
 
-    return pump(steps, perform)
+    return pump(steps, perform if current_scope() is None else _until_cancelled(perform))
+
+
+def _until_cancelled(perform: Callable[[Step], Any]) -> Callable[[Step], Any]:
+    """`perform`, but the first step after this thread's scope was cancelled raises `Cancelled`.
+
+    The steps that follow it are those with which the invocation gives back what it holds: they are carried out.
+    """
+
+    def performed(step: Step) -> Any:
+        scope = current_scope()
+        if scope is None:
+            return perform(step)
+        try:
+            scope.check()
+            return perform(step)
+        except BaseException as error:
+            if not scope.cancelled:
+                raise
+            leave_scope()
+            raise Cancelled from error
+
+    return performed
 
 
 async def drive_async(
@@ -182,7 +205,11 @@ def wait_in_thread(ticket: Ticket, timeout: float) -> bool:
     """Wait for a ticket in this thread; whether it came."""
     event = threading.Event()
     ticket.subscribe(event.set)
-    return event.wait(timeout)
+    scope = current_scope()
+    if scope is None:
+        return event.wait(timeout)
+    with scope.waking(event.set):
+        return event.wait(timeout)
 
 
 async def wait_on_loop(ticket: Ticket, timeout: float) -> bool:

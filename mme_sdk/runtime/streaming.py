@@ -9,22 +9,58 @@ from typing import Any, Self
 
 from mme_sdk.aws.flow import Call
 from mme_sdk.aws.session import Aws
-from mme_sdk.errors import MMEError, ModelServerError, OutcomeUnknownError, ServiceError, UndecodableReplyError
+from mme_sdk.errors import (
+    InvalidInputError,
+    MMEError,
+    ModelServerError,
+    OutcomeUnknownError,
+    ServiceError,
+    UndecodableReplyError,
+)
+from mme_sdk.runtime.codecs import Codecs
+from mme_sdk.runtime.options import NEW_SESSION, CallOptions
+from mme_sdk.runtime.requests import build_request
 from mme_sdk.runtime.wire import InvokeRequest
 
-__all__ = ["AsyncReplyStream", "ReplyStream", "stream_call"]
+__all__ = ["AsyncReplyStream", "ReplyStream", "stream_call", "stream_request"]
 
 _END = object()
+_DONE = b"[DONE]"
+
+
+_PARAMETERS = {
+    "accept": "Accept",
+    "target_variant": "TargetVariant",
+    "target_container": "TargetContainerHostname",
+    "inference_component": "InferenceComponentName",
+    "session_id": "SessionId",
+    "inference_id": "InferenceId",
+    "custom_attributes": "CustomAttributes",
+    "prefix_aware_id": "PrefixAwareId",
+}
+
+
+def stream_request(
+    codecs: Codecs, data: Any, options: CallOptions, *, endpoint: str, payload_limit: int
+) -> InvokeRequest:
+    """The checked request of a streamed invocation.
+
+    Raises:
+        InvalidInputError: Something AWS would refuse.
+        PayloadTooLargeError: The encoded payload is over the limit.
+    """
+    if options.session_id == NEW_SESSION:
+        raise InvalidInputError(
+            f"session_id={NEW_SESSION}: a stream cannot open a session",
+            hint="open it with invoke(), and pass the reply's new_session_id",
+            endpoint=endpoint,
+        )
+    return build_request(codecs, data, options, endpoint=endpoint, target=None, payload_limit=payload_limit)
 
 
 def stream_call(request: InvokeRequest) -> Call:
     """The API call of a streamed invocation; its shape has no target model."""
-    optional = {
-        "Accept": request.accept,
-        "TargetVariant": request.target_variant,
-        "InferenceId": request.inference_id,
-        "CustomAttributes": request.custom_attributes,
-    }
+    optional = {parameter: getattr(request, field) for field, parameter in _PARAMETERS.items()}
     return Call(
         service="sagemaker-runtime",
         operation="invoke_endpoint_with_response_stream",
@@ -42,12 +78,16 @@ class _Stream:
         endpoint: The endpoint's name.
         content_type: Media type of the chunks together.
         variant: Production variant that answers.
+        custom_attributes: What the container passed back.
+        request_id: AWS request id.
     """
 
     def __init__(self, endpoint: str, answer: dict[str, Any]) -> None:
         self.endpoint = endpoint
         self.content_type: str = answer.get("ContentType") or "application/octet-stream"
         self.variant: str | None = answer.get("InvokedProductionVariant")
+        self.custom_attributes: str | None = answer.get("CustomAttributes")
+        self.request_id: str | None = answer.get("ResponseMetadata", {}).get("RequestId")
         self._events = iter(answer["Body"])
         self._body = answer["Body"]
         self._closed = False
@@ -76,6 +116,19 @@ class _Stream:
         if error.code == "InternalStreamFailure":
             return ServiceError(f"{self.endpoint}: SageMaker failed in the middle: {error.message}", **facts)
         return error
+
+    def _texts(self, line: bytes, event: list[bytes]) -> list[bytes]:
+        """JSON texts that are complete with a line; `event` holds the data of a server-sent event that is not."""
+        if self.content_type.partition(";")[0].strip().lower() != "text/event-stream":
+            return [line] if line.strip() else []
+        line = line.rstrip(b"\r")
+        if line.startswith(b"data:"):
+            event.append(line[5:].removeprefix(b" "))
+        if line:
+            return []
+        data = b"\n".join(event)
+        event.clear()
+        return [data] if data and data != _DONE else []
 
     def _line(self, line: bytes) -> Any:
         try:
@@ -114,14 +167,19 @@ class ReplyStream(_Stream):
             yield rest
 
     def json_lines(self) -> Iterator[Any]:
-        """Values of an answer that has one JSON value a line; empty lines are passed over.
+        """Values of an answer that has one JSON value a line, or a server-sent event; empty lines are passed over.
+
+        An event `[DONE]`, with which chat models end, is no value.
 
         Raises:
             UndecodableReplyError: A line is no JSON.
         """
+        event: list[bytes] = []
         for line in self.lines():
-            if line.strip():
-                yield self._line(line)
+            for text in self._texts(line, event):
+                yield self._line(text)
+        for text in self._texts(b"", event):
+            yield self._line(text)
 
     def close(self) -> None:
         """Close the connection, read to the end or not."""
@@ -159,10 +217,13 @@ class AsyncReplyStream(_Stream):
             yield rest
 
     async def json_lines(self) -> AsyncIterator[Any]:
-        """Values of one JSON value a line; see `ReplyStream.json_lines`."""
+        """Values of one JSON value a line or event; see `ReplyStream.json_lines`."""
+        event: list[bytes] = []
         async for line in self.lines():
-            if line.strip():
-                yield self._line(line)
+            for text in self._texts(line, event):
+                yield self._line(text)
+        for text in self._texts(b"", event):
+            yield self._line(text)
 
     async def close(self) -> None:
         """Close the connection, read to the end or not."""

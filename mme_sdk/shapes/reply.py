@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json as _json
+import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import attrs
@@ -17,6 +19,7 @@ __all__ = ["Attempt", "Reply"]
 
 T = TypeVar("T")
 _BY_CONTENT_TYPE: Final = object()
+_EXPIRES = re.compile(r";\s*Expires=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z?\s*\Z")
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +41,7 @@ class Attempt:
     waited: float = 0.0
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)  # without slots, attrs sets the many fields in half the time
 class Reply(Generic[T]):
     """An answer of a model.
 
@@ -53,6 +56,7 @@ class Reply(Generic[T]):
         variant: Production variant that answered.
         request_id: AWS request id of the last request.
         custom_attributes: What the container passed back.
+        closed_session_id: The stateful session that the model closed with this answer.
 
     Example:
         >>> Reply(body=b'{"score": 0.5}', content_type="application/json").value
@@ -70,6 +74,24 @@ class Reply(Generic[T]):
     variant: str | None = None
     request_id: str | None = None
     custom_attributes: str | None = None
+    _new_session: str | None = attrs.field(default=None, repr=False)
+    closed_session_id: str | None = None
+
+    @property
+    def new_session_id(self) -> str | None:
+        """The stateful session that the model opened with this answer: the `session_id` of the calls that follow."""
+        return None if self._new_session is None else self._new_session.partition(";")[0].strip()
+
+    @property
+    def session_expires(self) -> datetime | None:
+        """When the session that this answer opened ends, as far as the model says so; with a time zone."""
+        found = _EXPIRES.search(self._new_session or "")
+        if found is None:
+            return None
+        try:
+            return datetime.fromisoformat(found[1]).replace(tzinfo=UTC)
+        except ValueError:
+            return None
 
     @property
     def value(self) -> T:

@@ -183,10 +183,17 @@ def test_a_serial_pipeline_passes_each_answer_on(hosted: Hosted) -> None:
         variant = attrs.evolve(bench.variant(), containers=containers)
         await bench.hosting.deploy(Deployment(endpoint="e", config_name="c", variants=(variant,)))
         assert (await bench.invoke("tell.tar.gz", "row")).body == b"tell:text/x-upper|ROW"
+        refused = await bench.invoke("tell.tar.gz", x_amzn_sagemaker_target_container_hostname="second")
+        assert "TargetContainerHostname" in error(refused)[2]
+        variant = attrs.evolve(variant, direct=True)
+        await bench.hosting.deploy(Deployment(endpoint="e", config_name="c", variants=(variant,)))
         alone = await bench.invoke("tell.tar.gz", "row", x_amzn_sagemaker_target_container_hostname="second")
         assert alone.body == b"tell:text/plain|row"
-        refused = await bench.invoke("tell.tar.gz", x_amzn_sagemaker_target_container_hostname="third")
-        assert "third" in error(refused)[2]
+        for refused in (
+            await bench.invoke("tell.tar.gz", x_amzn_sagemaker_target_container_hostname="third"),
+            await bench.invoke("tell.tar.gz"),
+        ):
+            assert "TargetContainerHostname" in error(refused)[2]
 
     hosted(scenario)
 

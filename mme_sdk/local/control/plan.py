@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mme_sdk.local.contracts import ContainerPlan, Deployment, VariantPlan
-from mme_sdk.local.control.rules import containers_of
+from mme_sdk.local.control.rules import containers_of, is_direct
 
 __all__ = ["deployment"]
 
@@ -40,6 +40,7 @@ def deployment(
                 startup_timeout=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
                 volume_gb=variant.get("VolumeSizeInGB"),
                 random_routing=variant.get("RoutingConfig", {}).get("RoutingStrategy") == "RANDOM",
+                direct=is_direct(models[variant["ModelName"]]),
             )
             for variant in config["ProductionVariants"]
         ),

@@ -8,7 +8,7 @@ from typing import Any
 
 from mme_sdk.local.wire import ApiError
 
-__all__ = ["check_config", "check_model", "check_rollout", "containers_of"]
+__all__ = ["check_config", "check_model", "check_rollout", "containers_of", "is_direct"]
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html (KmsKeyId): instance types
 # with a local NVMe volume cannot encrypt it with a KMS key.
@@ -19,6 +19,11 @@ def containers_of(model: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A model's containers, in order."""
     primary = model.get("PrimaryContainer")
     return [primary] if primary is not None else list(model.get("Containers", []))
+
+
+def is_direct(model: Mapping[str, Any]) -> bool:
+    """Whether each request to a model names the one container that answers it."""
+    return bool(model.get("InferenceExecutionConfig", {}).get("Mode") == "Direct")
 
 
 def check_model(params: Mapping[str, Any], multi_model: Callable[[str], bool]) -> None:
@@ -53,6 +58,11 @@ def check_model(params: Mapping[str, Any], multi_model: Callable[[str], bool]) -
             )
         if "MultiModelConfig" in container and not multi:
             _refuse("MultiModelConfig can only be specified for a container in MultiModel mode.")
+    hosts = [container.get("ContainerHostname") for container in containers]
+    if is_direct(params) and None in hosts:
+        _refuse("ContainerHostname must be specified for each container where InferenceExecutionConfig is Direct.")
+    if is_direct(params) and len(set(hosts)) != len(hosts):
+        _refuse("ContainerHostname must be unique where InferenceExecutionConfig is Direct.")
     if sum(container.get("Mode") == "MultiModel" for container in containers) > 1:
         _refuse("An inference pipeline can have only one container in MultiModel mode.")
 

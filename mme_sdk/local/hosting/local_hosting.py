@@ -40,6 +40,10 @@ __all__ = ["LocalHosting"]
 _TARGET = re.compile(r"\S[\x20-\x7e]*")
 _PASSED_ON = ("content-type", "accept")
 _PREFIX = "x-amzn-sagemaker-"
+_NEEDS = {
+    "inference-component": "inference components and does not support InferenceComponentName",
+    "enable-explanations": "explainer configuration and does not support EnableExplanations",
+}
 
 
 @attrs.define(eq=False)
@@ -232,6 +236,7 @@ class LocalHosting:
                 headers,
                 trace,
                 container=invocation.headers.get(f"{_PREFIX}target-container-hostname"),
+                session=invocation.headers.get(f"{_PREFIX}session-id"),
                 stream=invocation.stream,
             )
             if said.status >= 300:
@@ -273,9 +278,15 @@ class LocalHosting:
             raise validation_error(
                 f"Endpoint {endpoint.name} is not a multi-model endpoint and does not support target model header."
             )
-        hostname = invocation.headers.get(f"{_PREFIX}target-container-hostname")
-        if hostname is not None and hostname not in [one.hostname for one in variant.plan.containers]:
-            raise validation_error(f"Endpoint {endpoint.name} has no container with host name {hostname}.")
+        _check_container(endpoint.name, variant, invocation.headers.get(f"{_PREFIX}target-container-hostname"))
+        for header, needs in _NEEDS.items():
+            if f"{_PREFIX}{header}" in invocation.headers:
+                raise validation_error(f"Endpoint {endpoint.name} has no {needs}.")
+        if f"{_PREFIX}session-id" in invocation.headers and isinstance(variant, MultiModelVariant):
+            raise validation_error(
+                f"Endpoint {endpoint.name} is a multi-model endpoint: the embedded SageMaker has no stateful sessions "
+                "(SessionId) there."
+            )
         return variant
 
     def _choose(self, endpoint: _Endpoint, wanted: str | None) -> Variant:
@@ -305,6 +316,22 @@ class LocalHosting:
         if self._made is not None:
             await self._made.close()
             self._made = None
+
+
+def _check_container(endpoint: str, variant: Variant, hostname: str | None) -> None:
+    # https://docs.aws.amazon.com/sagemaker/latest/dg/multi-container-direct.html
+    if not variant.plan.direct:
+        if hostname is not None:
+            raise validation_error(
+                f"Endpoint {endpoint} is not configured for direct invocation and does not support "
+                f"TargetContainerHostname, which is {hostname}."
+            )
+    elif hostname is None:
+        raise validation_error(
+            f"Endpoint {endpoint} is configured for direct invocation: TargetContainerHostname must be specified."
+        )
+    elif hostname not in [one.hostname for one in variant.plan.containers]:
+        raise validation_error(f"Endpoint {endpoint} has no container with TargetContainerHostname {hostname}.")
 
 
 def _check_target(target: str | None, request_id: str) -> None:

@@ -122,6 +122,7 @@ class MultiModelVariant(Variant):
     ) -> Said:
         """Serve one request for a model."""
         assert target is not None
+        options.pop("session", None)  # refused where the request was routed
         self._requests += 1
         request = f"r-{self._requests}"
         deadline = asyncio.get_running_loop().time() + self.shared.settings.answer_limit

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, cast
 from weakref import WeakKeyDictionary
 
@@ -158,12 +158,29 @@ class _Pool:
     def __init__(self) -> None:
         self.idle: deque[_Connection] = deque()
         self.renewing: asyncio.Future[Keys] | None = None
+        self.guard: AsyncGenerator[None, None] | None = None
 
     def renewed(self, done: asyncio.Future[Keys]) -> None:
         """The credentials are there, or the reason why not has been seen by those who wait."""
         self.renewing = None
         if not done.cancelled():
             done.exception()
+
+
+async def _until_the_loop_ends(idle: deque[_Connection]) -> AsyncGenerator[None, None]:
+    """Close connections with their loop, where nobody closes the transport: `asyncio.run` closes each async generator.
+
+    An open connection of a closed loop cannot be closed any more, and says so on stderr.
+    """
+    try:
+        yield
+    finally:
+        connections = list(idle)
+        idle.clear()
+        for connection in connections:
+            connection.close()
+        if connections:
+            await asyncio.wait([connection.lost for connection in connections], timeout=1.0)
 
 
 class AsyncLeanTransport:
@@ -215,6 +232,8 @@ class AsyncLeanTransport:
         pool = self._pools.get(loop)
         if pool is None:
             pool = self._pools[loop] = _Pool()
+            pool.guard = _until_the_loop_ends(pool.idle)
+            await anext(pool.guard)
         head = desk.head(request, desk.keys() or await self._renew(pool))
         connection = self._take(pool)
         if connection is not None:
@@ -299,3 +318,5 @@ class AsyncLeanTransport:
                     loop.call_soon_threadsafe(connection.close)
             if loop is here and connections:
                 await asyncio.wait([connection.lost for connection in connections], timeout=1.0)
+            if loop is here and pool.guard is not None:
+                await pool.guard.aclose()

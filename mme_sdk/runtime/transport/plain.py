@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol
 
+from mme_sdk.aws.cancellation import CancelScope
 from mme_sdk.errors import ClosedError
 from mme_sdk.runtime.transport.message import check
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
@@ -20,10 +22,12 @@ _PARAMETERS = {
     "target_model": "TargetModel",
     "target_variant": "TargetVariant",
     "target_container": "TargetContainerHostname",
+    "inference_component": "InferenceComponentName",
     "inference_id": "InferenceId",
     "custom_attributes": "CustomAttributes",
     "session_id": "SessionId",
     "enable_explanations": "EnableExplanations",
+    "prefix_aware_id": "PrefixAwareId",
 }
 
 
@@ -96,9 +100,13 @@ class AsyncBotocoreTransport:
 
     async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
         """Send and wait for the whole answer; see `Transport.send`."""
-        answer: InvokeAnswer = await self._offload(
-            lambda: self._inner.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
-        )
+        scope = CancelScope()
+        send = partial(self._inner.send, request, connect_timeout=connect_timeout, read_timeout=read_timeout)
+        try:
+            answer: InvokeAnswer = await self._offload(partial(scope.run, send))
+        except BaseException:
+            scope.cancel()  # a cancelled task must not leave a thread that waits for the answer
+            raise
         return answer
 
     async def close(self) -> None:

@@ -20,8 +20,15 @@ from mme_sdk.runtime.wire import InvokeRequest
 
 __all__ = ["Signer"]
 
-_VARIABLE = ("invocation_id", "custom_attributes", "inference_id", "session_id", "target_model")
-_CONSTANT = ("accept", "content_type", "enable_explanations", "target_container", "target_variant")
+_VARIABLE = ("invocation_id", "custom_attributes", "inference_id", "prefix_aware_id", "session_id", "target_model")
+_CONSTANT = (
+    "accept",
+    "content_type",
+    "enable_explanations",
+    "inference_component",
+    "target_container",
+    "target_variant",
+)
 _SHAPES = 512  # templates kept; more kinds of request than this in turn are rebuilt, at some 20 µs each
 
 
@@ -87,11 +94,13 @@ class Signer:
             request.content_type,
             request.accept,
             request.enable_explanations,
+            request.inference_component,
             request.target_container,
             request.target_variant,
             request.invocation_id is None,
             request.custom_attributes is None,
             request.inference_id is None,
+            request.prefix_aware_id is None,
             request.session_id is None,
             request.target_model is None,
         )

@@ -7,12 +7,15 @@ import select
 import socket
 import ssl
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 from time import monotonic
 from typing import Any
 
 from mme_sdk.aws.addressing import Route
+from mme_sdk.aws.cancellation import current_scope
 from mme_sdk.protocols import Clock
 from mme_sdk.runtime.transport.lane import (
     BROKEN,
@@ -46,7 +49,7 @@ class _Connection:
     def __init__(self, sock: socket.socket, parser: Parser) -> None:
         self.idle_since = 0.0
         self.keep = False
-        self._sock = sock
+        self.sock = sock
         self._parser = parser
         self._readable = poller(sock.fileno())
         self._arrivals = arrivals(sock)
@@ -100,9 +103,9 @@ class _Connection:
         sent, size = 0, len(data)
         while True:
             try:
-                sent += self._sock.send(memoryview(data)[sent:] if sent else data)
+                sent += self.sock.send(memoryview(data)[sent:] if sent else data)
             except _WANTS_WRITE:
-                _await_writable(self._sock, ends - monotonic())
+                _await_writable(self.sock, ends - monotonic())
             except ssl.SSLWantReadError:
                 if not self._readable(ends - monotonic()):
                     raise TimeoutError from None
@@ -112,7 +115,7 @@ class _Connection:
                 raise TimeoutError
 
     def _receive(self, ends: float) -> None:
-        parser, receive = self._parser, self._sock.recv
+        parser, receive = self._parser, self.sock.recv
         ready = self._readable(ends - monotonic())
         while True:
             try:
@@ -134,7 +137,7 @@ class _Connection:
 
     def close(self) -> None:
         """Close the socket, at once."""
-        self._sock.close()
+        self.sock.close()
 
 
 class LeanTransport:
@@ -166,6 +169,7 @@ class LeanTransport:
     def _start(self) -> None:
         self._pid = os.getpid()
         self._idle: deque[_Connection] = deque()
+        weakref.finalize(self, _drain, self._idle)  # also at an exit without close()
         self._desk = Desk(self._route(), self._clock, self._settings)
         self._tls = tls_context(self._desk.route)
 
@@ -207,8 +211,13 @@ class LeanTransport:
             raise desk.failed(error, request) from error
 
     def _exchange(self, connection: _Connection, head: bytes, body: bytes, timeout: float) -> InvokeAnswer:
+        scope = current_scope()
         try:
-            answer = connection.exchange(head, body, timeout)
+            if scope is None:
+                answer = connection.exchange(head, body, timeout)
+            else:
+                with scope.closing(connection.sock):
+                    answer = connection.exchange(head, body, timeout)
         except BaseException:
             # Also when interrupted: what comes next on this connection would be the answer to this request.
             connection.close()
@@ -243,10 +252,11 @@ class LeanTransport:
         except IndexError:
             pass  # another thread took it
         if self._closed:
-            self._drain()
+            _drain(self._idle)
 
     def _connect(self, timeout: float) -> _Connection:
         route, ends = self._desk.route, monotonic() + timeout
+        scope = current_scope()
         failure: Exception = OSError("the name has no address")
         for family, kind, protocol, _, address in socket.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM):
             try:
@@ -259,7 +269,8 @@ class LeanTransport:
                 for option in route.socket_options:
                     sock.setsockopt(*option)
                 sock.settimeout(max(ends - monotonic(), 0.001))
-                sock.connect(address)
+                with scope.closing(sock) if scope is not None else nullcontext():
+                    sock.connect(address)
                 if self._tls is not None:
                     sock.settimeout(max(ends - monotonic(), 0.001))
                     sock = self._tls.wrap_socket(sock, server_hostname=route.host)
@@ -276,14 +287,15 @@ class LeanTransport:
     def close(self) -> None:
         """Close every idle connection; those in use close with their answer."""
         self._closed = True
-        self._drain()
+        _drain(self._idle)
 
-    def _drain(self) -> None:
-        while True:
-            try:
-                self._idle.pop().close()
-            except IndexError:
-                return
+
+def _drain(idle: deque[_Connection]) -> None:
+    while True:
+        try:
+            idle.pop().close()
+        except IndexError:
+            return
 
 
 def _await_writable(sock: socket.socket, seconds: float) -> None:
