@@ -222,9 +222,10 @@ class ModelRegistry(Registry):
 
     def _pages(self, name: str | None) -> Iterator[ModelVersion]:
         token = None
+        dead = self._aws.run(self._verbs.aliases.tombstones.read())
         while True:
             versions, token = self._aws.run(self._verbs.store.page(name, token))
-            yield from versions
+            yield from (one for one in versions if one.target_model not in dead)
             if token is None:
                 return
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flow_steps import steps
 
 from mme_sdk.aws import Aws
 from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError
@@ -65,11 +66,13 @@ def test_grace_lies_between_tombstone_and_deletion(three: ModelRegistry, monkeyp
         other.get("fraud", "v1")
 
 
-def test_an_alias_that_comes_in_the_grace_period_saves_the_version(
-    three: ModelRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_alias_that_moves_in_the_grace_period(three: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     aws = three._aws
     other = ModelRegistry(aws, three.uri)
+    # This one has looked at tombstones before there is one; what is left of it is the last write.
+    early = steps(other._verbs.aliases.set("fraud", "live", "v1"), aws)
+    for _ in range(7):
+        next(early)
 
     class Clock:
         def __getattr__(self, name: str) -> Any:
@@ -78,19 +81,31 @@ def test_an_alias_that_comes_in_the_grace_period_saves_the_version(
             return getattr(time, name)
 
         def sleep(self, seconds: float) -> None:
-            # A mover that had looked before the tombstone was there: it writes, then sees it, and says so.
-            with pytest.raises(ModelNotFoundError, match="was deleted"):
-                other._aws.run(other._verbs.aliases._write("fraud", "live", lambda _: _body("v1")))
-
-    def _body(version: str) -> dict[str, Any]:
-        return {"history": [{"weights": {version: 1.0}, "at": 0.0}]}
+            with pytest.raises(ModelNotFoundError, match="is being deleted"):
+                other.alias("fraud", "next", "v1")
+            if seconds == 1:
+                assert list(early) == []
 
     monkeypatch.setattr(aws, "clock", Clock())
     with pytest.raises(ConflictError, match="fraud@live"):
         three.delete("fraud", "v1", grace=1)
     monkeypatch.undo()
+    assert [alias.reference for alias in three.aliases()] == ["fraud@live"]
     assert three.resolve("fraud@live").version == "v1"
     assert len(versions(three)) == 3
+
+
+def test_a_deletion_stops_a_move_that_looked_before(three: ModelRegistry, model: Model) -> None:
+    three.alias("fraud", "next", "v2")
+    for alias in ("live", "next"):
+        early = steps(ModelRegistry(three._aws, three.uri)._verbs.aliases.set("fraud", alias, "v1"), three._aws)
+        for _ in range(7):
+            next(early)
+        three.delete("fraud", "v1")
+        with pytest.raises(ModelNotFoundError, match="was deleted"):
+            list(early)
+        three.register("fraud", model(b"1"), "v1")
+    assert {alias.reference: dict(alias.weights) for alias in three.aliases()} == {"fraud@next": {"v2": 1.0}}
 
 
 def test_a_version_registered_again_in_the_grace_period_stays(
