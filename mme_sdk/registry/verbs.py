@@ -21,7 +21,7 @@ from mme_sdk.errors import (
 from mme_sdk.registry import upload
 from mme_sdk.registry.aliases import Aliases
 from mme_sdk.registry.package import prepare
-from mme_sdk.registry.store import UNREAD, Note, Store, StoredObject, quietly
+from mme_sdk.registry.store import UNREAD, Note, Store, StoredObject
 from mme_sdk.registry.tombstones import START, Tombstones, body_of, is_pending, new_id
 from mme_sdk.shapes.model import ModelVersion
 
@@ -148,6 +148,7 @@ class Verbs:
                 self.refuse_dead(target, content, body_of(note))
             if not again:
                 return made
+        yield from self.withdraw(target)
         raise self.unsettled(target)
 
     def written(self, target: str, content: str | None, create: Callable[[], Flow[T]], note: Note | None) -> Flow[T]:
@@ -169,6 +170,7 @@ class Verbs:
                     yield from self.withdraw(target)
             yield Sleep(0.05 * 2**attempt)
             note = yield from tombstones.note(note)
+        yield from self.withdraw(target)
         if ends is None:
             raise self.unsettled(target)
         until = datetime.fromtimestamp(ends, UTC)
@@ -201,24 +203,24 @@ class Verbs:
         return again, errors
 
     def withdraw(self, target: str) -> Flow[None]:
-        """Delete an archive that was written under a key which belongs to other, deleted content.
+        """Delete what lies under a key whose deletion is committed: an archive that came too late.
 
-        Every writer of it finds the tombstone after its write and fails, so that nobody misses it.
+        No writer of it misses it: each looks for a tombstone after its write.
         """
         tombstones, me = self.aliases.tombstones, new_id()
-        note = yield from tombstones.note()
-        seen = body_of(note).get(target)
-        if seen is None or is_pending(seen):
-            return
         try:
-            began = self.store.now()
-            mine = yield from tombstones.commit({target: seen}, me, note)
-            found = (yield from self.store.head(target)) if mine else None
-            if found is not None and found.content != seen.get("content") and self.store.now() - began < START:
-                yield from self.store.delete_if(self.keys.key(target), f'"{found.version.etag}"')
+            for _ in range(_TRIES):
+                note, began = (yield from tombstones.note()), self.store.now()
+                seen = body_of(note).get(target)
+                if seen is None or is_pending(seen):
+                    return
+                if not (yield from tombstones.commit({target: seen}, me, note)):
+                    continue
+                if self.store.now() - began < START:
+                    yield from self.store.delete([self.keys.key(target)])
+                return (yield from tombstones.finish([target], me))
         except MMEError:
-            pass  # the tombstone holds, and the next client that wants the key tries again
-        yield from quietly(tombstones.finish([target], me))
+            return  # the tombstone holds, and the next client that wants the key tries again
 
     def refuse_dead(self, target: str, content: str | None, dead: Mapping[str, Any]) -> None:
         """Refuse other bytes under a key that was deleted: instances may hold the old ones.
