@@ -1,6 +1,7 @@
 """Tombstones: the one object of a prefix that says which versions are deleted, and through which each deletion commits.
 
-A tombstone is `{"at": seconds, "content": digest}` plus the state of the deletion:
+A tombstone is `{"at": seconds, "content": digest, "by": id}` plus the state of the deletion. The id of the deletion
+that committed last tells two tombstones of one version apart. The states:
 
 - `"pending": [ids]`: deletions wait for their period of grace and look at aliases. Nothing is removed yet. A deletion
   that fails takes its id out; without an id the tombstone goes. A writer of the same content takes the tombstone away,
@@ -166,7 +167,8 @@ class Tombstones:
             mine[:] = [target for target, old in seen.items() if _is_mine(body[target], old, me)]
             at = self.store.now()
             return {
-                target: _plain(body[target], deleting={**body[target].get("deleting", {}), me: at}) for target in mine
+                target: _plain(body[target], by=me, deleting={**body[target].get("deleting", {}), me: at})
+                for target in mine
             }
 
         yield from self.change(change, known)

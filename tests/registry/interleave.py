@@ -11,6 +11,7 @@ import itertools
 from collections import Counter
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,12 +20,13 @@ import pytest
 from s3_model import S3Model
 
 from mme_sdk.aws import Call, Do, Flow, Sleep, Together
-from mme_sdk.errors import BatchError, MMEError
+from mme_sdk.errors import BatchError, MMEError, ModelNotFoundError
 from mme_sdk.registry import tombstones
 from mme_sdk.registry.aliases import Alias
 from mme_sdk.registry.names import Keys
 from mme_sdk.registry.shapes import Copied, Deletion, SyncReport
 from mme_sdk.registry.store import ObjectOptions, Store
+from mme_sdk.registry.tombstones import LEASE
 from mme_sdk.registry.verbs import Verbs
 from mme_sdk.shapes import S3Uri
 from mme_sdk.shapes.model import ModelVersion
@@ -161,13 +163,14 @@ class Checker:
     def __init__(self, start: S3Model, flows: Sequence[Make]) -> None:
         self.start, self.flows, self.clock = start, flows, Clock()
         self.states = 0
+        self.later = 0.0
         self.found: Counter[Any] = Counter()
 
     def step(self, s3: S3Model, turn: int, seen: Seen) -> tuple[S3Model, Seen]:
         """One request of one flow."""
         clock = self.clock
         clock.ids = (f"{turn}-{count}" for count in itertools.count())
-        clock.now = 1000.0 + turn
+        clock.now = 1000.0 + turn + self.later
         flow = flat(self.flows[turn](client(clock)))
         try:
             call = next(flow)
@@ -296,33 +299,127 @@ def dangling(seen: View) -> list[str]:
     ]
 
 
-def check(start: S3Model, flows: Sequence[Make], prefixes: Sequence[str] = ("b/p/",)) -> Counter[Any]:
-    """Every order ends as some serial order does, where a verb that raises may be left out.
+def of_target(outcome: Any, target: str) -> Any:
+    """What an outcome says about one target model: verbs for many models promise nothing about all of them."""
+    match outcome:
+        case BatchError():
+            done = {one.target_model for one in outcome.done}
+            return "error" if target in outcome.errors or target not in done else "ok"
+        case Deletion():
+            return "deleted" if target in {one.target_model for one in outcome.versions} else "-"
+        case Copied():
+            return "ok" if target in {one.target_model for one in (*outcome.versions, *outcome.unchanged)} else "-"
+        case list():
+            return "ok" if target in {one.target_model for one in outcome} else "-"
+        case ModelNotFoundError():
+            return "-"
+    return said(outcome)
+
+
+def on_target(seen: View, target: str) -> Any:
+    """What a view says about one target model."""
+    return seen.live.get(target), seen.dead.get(target, ""), seen.aliases
+
+
+class Explainer:
+    """Knows what the serial orders of some verbs lead to; a verb that raises may be left out of an order.
+
+    Args:
+        start: What S3 holds.
+        flows: The verbs.
+        prefixes: What is compared.
+        twice: Verbs that may take effect twice, since they write again what another deletes meanwhile.
+        targets: Compare by target model; for verbs for many models, which are not done all at once.
+    """
+
+    def __init__(
+        self,
+        start: S3Model,
+        flows: Sequence[Make],
+        *,
+        prefixes: Sequence[str] = ("b/p/", "b/q/"),
+        twice: Collection[int] = (),
+        targets: Collection[str] = (),
+    ) -> None:
+        self.checker, self.prefixes, self.targets = Checker(start, flows), prefixes, targets
+        self.old = view(start).live
+        turns = [*range(len(flows)), *twice]
+        orders = {order for size in range(len(turns) + 1) for order in itertools.permutations(turns, size)}
+        self.serial = {}
+        for order in sorted(orders, key=lambda order: (-len(set(order)), order)):
+            s3, outcomes = self.checker.serial(order)
+            self.serial[order] = self.views(s3), outcomes
+
+    def views(self, s3: S3Model) -> list[View]:
+        """What clients see of each prefix."""
+        return [view(s3, prefix) for prefix in self.prefixes]
+
+    def explain(self, s3: S3Model, outcomes: Sequence[Any]) -> int:
+        """Find a serial order that ends the same.
+
+        Returns:
+            How many verbs are left out of it.
+        """
+        views = self.views(s3)
+        for seen in views:
+            assert not seen.left, (outcomes, views)
+            assert not dangling(seen), (outcomes, views)
+        if self.targets:
+            return max(
+                self._explain(views, outcomes, partial(of_target, target=target), partial(on_target, target=target))
+                for target in self.targets
+            )
+        return self._explain(views, outcomes, lambda one: said(one, self.old), lambda one: one)
+
+    def _explain(
+        self, views: list[View], outcomes: Sequence[Any], of: Callable[[Any], Any], on: Callable[[View], Any]
+    ) -> int:
+        for order, (expected, wanted) in self.serial.items():
+            left_out = [turn for turn in range(len(outcomes)) if turn not in order]
+            if (
+                all(isinstance(outcomes[turn], MMEError) for turn in left_out)
+                and [on(one) for one in views] == [on(one) for one in expected]
+                and all(of(outcomes[turn]) == of(wanted[turn]) for turn in wanted)
+            ):
+                return len(left_out)
+        raise AssertionError(f"no serial order explains {outcomes}, {views}")
+
+
+def check(explainer: Explainer) -> Counter[Any]:
+    """Every order of the requests ends as some serial order of the verbs does.
 
     Returns:
-        How often each combination of outcomes ended, with the number of verbs that had to be left out.
+        How often each combination of outcomes ended, with the number of verbs that are left out; and all states.
     """
-    checker, old = Checker(start, flows), view(start).live
-    serial = {}
-    for size in range(len(flows) + 1):
-        for order in itertools.permutations(range(len(flows)), size):
-            s3, outcomes = checker.serial(order)
-            serial[order] = [view(s3, prefix) for prefix in prefixes], {turn: said(one, old) for turn, one in outcomes.items()}
     found: Counter[Any] = Counter()
-    for s3, outcomes in checker.run():
-        views = [view(s3, prefix) for prefix in prefixes]
-        story = (outcomes, views)
-        for seen in views:
-            assert not seen.left, story
-            assert not dangling(seen), story
-        for order, (expected, wanted) in sorted(serial.items(), key=lambda item: -len(item[0])):
-            left_out = [turn for turn in range(len(flows)) if turn not in order]
-            if not all(isinstance(outcomes[turn], MMEError) for turn in left_out):
-                continue
-            if views == expected and all(said(outcomes[turn], old) == one for turn, one in wanted.items()):
-                found[tuple(repr(said(one)) for one in outcomes), len(left_out)] += 1
-                break
-        else:
-            raise AssertionError(f"no serial order explains {story}")
-    found["states"] = checker.states
+    for s3, outcomes in explainer.checker.run():
+        left_out = explainer.explain(s3, outcomes)
+        found[tuple(repr(said(one)) for one in outcomes), left_out] += 1
+    found["states"] = explainer.checker.states
     return found
+
+
+def check_kills(start: S3Model, flows: Sequence[Make], recovery: Make, target: str) -> int:
+    """One flow is killed after any of its requests; the others end, then a recovery runs.
+
+    Args:
+        start: What S3 holds.
+        flows: The verbs.
+        recovery: What a person does then.
+        target: What must be in service after it.
+
+    Returns:
+        Number of ends.
+    """
+    checker, ends = Checker(start, flows), 0
+    for s3, _ in checker.run(kill=True):
+        ends += 1
+        again = Checker(s3, [recovery])
+        again.later = LEASE + 10
+        s3, outcomes = again.serial([0])
+        seen = view(s3)
+        assert not isinstance(outcomes[0], MMEError), outcomes
+        assert target in seen.live, seen
+        assert not [one for one in seen.left if target in one], seen
+        assert not dangling(seen), seen
+    return ends

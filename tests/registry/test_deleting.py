@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from flow_steps import steps
 
-from mme_sdk.aws import Aws
+from mme_sdk.aws import Aws, Call
 from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError
 from mme_sdk.registry import ModelRegistry
 
@@ -66,13 +66,21 @@ def test_grace_lies_between_tombstone_and_deletion(three: ModelRegistry, monkeyp
         other.get("fraud", "v1")
 
 
+def before_its_last_write(models: ModelRegistry, alias: str) -> Any:
+    """A move of an alias to v1 that has looked at tombstones, and has not yet written what the alias means."""
+    moving = steps(models._verbs.aliases.set("fraud", alias, "v1"), models._aws)
+    writes = 0
+    for effect in moving:
+        writes += isinstance(effect, Call) and effect.operation == "put_object"
+        if writes == 2:
+            return moving
+    raise AssertionError("it has ended")
+
+
 def test_an_alias_that_moves_in_the_grace_period(three: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     aws = three._aws
     other = ModelRegistry(aws, three.uri)
-    # This one has looked at tombstones before there is one; what is left of it is the last write.
-    early = steps(other._verbs.aliases.set("fraud", "live", "v1"), aws)
-    for _ in range(7):
-        next(early)
+    early = before_its_last_write(other, "live")
 
     class Clock:
         def __getattr__(self, name: str) -> Any:
@@ -98,9 +106,7 @@ def test_an_alias_that_moves_in_the_grace_period(three: ModelRegistry, monkeypat
 def test_a_deletion_stops_a_move_that_looked_before(three: ModelRegistry, model: Model) -> None:
     three.alias("fraud", "next", "v2")
     for alias in ("live", "next"):
-        early = steps(ModelRegistry(three._aws, three.uri)._verbs.aliases.set("fraud", alias, "v1"), three._aws)
-        for _ in range(7):
-            next(early)
+        early = before_its_last_write(three, alias)
         three.delete("fraud", "v1")
         with pytest.raises(ModelNotFoundError, match="was deleted"):
             list(early)
@@ -186,7 +192,7 @@ def test_tidying_aborts_what_nobody_finished(models: ModelRegistry, s3: Any, buc
 def test_more_than_one_request_takes(
     models: ModelRegistry, s3_aws: Aws, monkeypatch: pytest.MonkeyPatch, model: Model
 ) -> None:
-    monkeypatch.setattr("mme_sdk.registry.store._DELETE_LIMIT", 2)
+    monkeypatch.setattr("mme_sdk.registry.store.DELETE_LIMIT", 2)
     for number in range(5):
         models.register("fraud", model(), f"v{number}")
     assert len(models.delete("fraud").versions) == 5

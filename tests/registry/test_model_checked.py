@@ -2,115 +2,84 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator
-from functools import cache
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-import attrs
 import pytest
-from interleave import Checker, Client, Make, check, dangling, view
-from s3_model import S3Model
+from interleave import Checker, Client, Make, check_kills, said
+from race_verbs import STARTS, VERBS, after, check_verbs, sources
 
-from mme_sdk.errors import MMEError
-from mme_sdk.registry import copying, deleting, many, shapes, verbs
-from mme_sdk.registry.package import prepare
+from mme_sdk.registry import deleting
+from mme_sdk.registry.resolver import Resolver
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _packed_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Each source is packed once: the search runs flows again and again."""
-    folder = tmp_path_factory.mktemp("sources")
-    files: list[Any] = []
-
-    @cache
-    def packed(source: Any) -> Any:
-        path = folder / str(source)
-        path.write_bytes(str(source).encode())
-        package = prepare(path, framework=None, check_layout=False)
-        files.append(package)  # closes its file when it is forgotten
-        return attrs.evolve(package, close=lambda: None)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verbs, "prepare", lambda source, **_: packed(str(source)))
+def _sources() -> Iterator[None]:
+    with sources():
         yield
 
 
-def register(content: str, version: str | None = "v1") -> Make:
-    return lambda client: client.verbs.register("m", content, version)
+@pytest.mark.parametrize("first", sorted(set(VERBS) - {"delete v1 by force", "delete all", "prune", "copy in"}))
+def test_a_deletion_beside_any_verb(first: str) -> None:
+    found = check_verbs("two versions", first, "delete v1")
+    assert found["states"] > 20
 
 
-def register_many(*contents: str) -> Make:
-    models = [shapes.Registration("m", content, f"v{number}") for number, content in enumerate(contents, 1)]
-    return lambda client: many.register_many(client.verbs, models, None)
+@pytest.mark.parametrize(
+    ("start", "names"),
+    [
+        ("v1 deleted", ("register v1", "register other bytes as v1")),
+        ("v1 deleted", ("register v1", "alias v1")),
+        ("v1 deleted", ("register v1", "delete v1")),
+        ("alias at v2, before at v1", ("rollback", "delete v1")),
+        ("alias at v2, before at v1", ("rollback", "prune")),
+        ("alias at v2, before at v1", ("alias v1 if v2", "unalias")),
+        ("alias at v2", ("unalias", "unalias")),
+        ("nothing", ("register v1", "register other bytes as v1")),
+        ("copied", ("copy in", "delete v1")),
+    ],
+)
+def test_verbs_side_by_side(start: str, names: tuple[str, ...]) -> None:
+    check_verbs(start, *names)
 
 
-def delete(version: str | None = "v1", **more: Any) -> Make:
-    options = {"grace": 0, "force": False, "dry_run": False, **more}
-    return lambda client: deleting.delete(client.verbs.aliases, "m", version, **options)
+def test_a_deletion_does_not_fail_for_nothing() -> None:
+    """Two verbs that exclude each other: one of them succeeds, and each of them in some order."""
+    found = check_verbs("two versions", "alias v1", "delete v1")
+    outcomes = {outcomes for outcomes, _ in (key for key in found if key != "states")}
+    assert {tuple("Error" in one for one in pair) for pair in outcomes} == {(False, True), (True, False)}
 
 
-def prune(keep: int = 1) -> Make:
-    return lambda client: deleting.prune(client.verbs.aliases, keep, "m", grace=0, dry_run=False)
+@pytest.mark.parametrize("first", ["register v1", "alias v1", "delete v1", "copy out"])
+def test_killed_at_any_request(first: str) -> None:
+    """Whatever a killed verb leaves, registering the same again brings the version into service."""
+    flows = [VERBS[first], VERBS["delete v1"]]
+    assert check_kills(after(*STARTS["two versions"]), flows, VERBS["register v1"], "m/v1.tar.gz") > 3
 
 
-def alias(version: Any = "v1", name: str = "live", **more: Any) -> Make:
-    return lambda client: client.verbs.aliases.set("m", name, version, **more)
+def resolved(client: Client) -> Any:
+    """The answer of a client that has just been made."""
+    resolver = Resolver(client.verbs.aliases, staleness=5.0, monotonic=lambda: 0.0, draw=lambda: 0.0)
+    places = ("", "m@live.json")
+    resolver.claim(places)
+    yield from resolver.read(places)
+    return resolver.last_known("m@live", None)
 
 
-def rollback(name: str = "live") -> Make:
-    return lambda client: client.verbs.aliases.rollback("m", name)
+def moved_then_deleted(client: Client) -> Any:
+    yield from client.verbs.aliases.set("m", "live", "v1")
+    yield from deleting.delete(client.verbs.aliases, "m", "v2", grace=0, force=False, dry_run=False)
 
 
-def unalias(name: str = "live") -> Make:
-    return lambda client: client.verbs.aliases.remove("m", name)
+def revived_then_moved(client: Client) -> Any:
+    yield from client.verbs.register("m", "one", "v1")
+    yield from client.verbs.aliases.set("m", "live", "v1")
 
 
-def copied(version: str | None = None) -> Make:
-    return lambda client: copying.copy(client.verbs, client.other, lambda flow: flow, "m", version, dry_run=False)
-
-
-def copied_back() -> Make:
-    return lambda client: copying.copy(client.other, client.verbs, lambda flow: flow, "m", None, dry_run=False)
-
-
-def tidy() -> Make:
-    return lambda client: deleting.tidy(client.verbs.store, older_than=86_400, dry_run=False)
-
-
-VERBS: dict[str, Make] = {
-    "register v1": register("one"),
-    "register other bytes as v1": register("other"),
-    "register by content": register("one", None),
-    "register_many": register_many("one", "two"),
-    "delete v1": delete(),
-    "delete v1 by force": delete(force=True),
-    "delete all": delete(None),
-    "prune": prune(),
-    "alias v1": alias(),
-    "alias v2": alias("v2"),
-    "alias v1 if v2": alias("v1", expected="v2"),
-    "alias a canary": alias({"v1": 0.9, "v2": 0.1}),
-    "rollback": rollback(),
-    "unalias": unalias(),
-    "copy out": copied(),
-    "copy in": copied_back(),
-}
-
-
-def after(*flows: Make) -> S3Model:
-    """What S3 holds after some verbs."""
-    s3, outcomes = Checker(S3Model(), flows).serial(range(len(flows)))
-    assert not any(isinstance(one, MMEError) for one in outcomes.values()), outcomes
-    return s3
-
-
-STARTS: dict[str, tuple[Make, ...]] = {
-    "nothing": (),
-    "two versions": (register("one"), register("two", "v2")),
-    "v1 deleted": (register("one"), register("two", "v2"), delete()),
-    "alias at v2, before at v1": (register("one"), register("two", "v2"), alias(), alias("v2")),
-    "alias at v2": (register("one"), register("two", "v2"), alias("v2")),
-    "copied": (register("one"), copied(), delete(), register("two", "v2")),
-}
+@pytest.mark.parametrize(
+    ("start", "change"), [("alias at v2", moved_then_deleted), ("alias at v2 and v1 deleted", revived_then_moved)]
+)
+def test_a_deploy_is_never_seen_as_a_failure(start: str, change: Make) -> None:
+    """An alias that at every moment means a version in service resolves at every moment."""
+    ends = list(Checker(after(*STARTS[start]), [resolved, change]).run())
+    assert {said(outcomes[0]) for _, outcomes in ends} == {("version", "m/v1.tar.gz"), ("version", "m/v2.tar.gz")}
