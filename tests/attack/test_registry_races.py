@@ -62,7 +62,7 @@ def s3(s3_server: S3Server, bucket_name: str) -> Iterator[Any]:
     client.close()
 
 
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", list(STARTS))
 def test_every_pair_in_every_order(start: str) -> None:
     for pair in itertools.combinations_with_replacement(CHECKED, 2):
         check_verbs(start, *pair)
@@ -73,7 +73,7 @@ def test_three_in_every_order(verbs: tuple[str, ...]) -> None:
     check_verbs("alias at v2, before at v1" if "rollback" in verbs else "two versions", *verbs)
 
 
-@pytest.mark.parametrize("pair", itertools.combinations_with_replacement(RACED, 2), ids=" + ".join)
+@pytest.mark.parametrize("pair", list(itertools.combinations_with_replacement(RACED, 2)), ids=" + ".join)
 def test_two_processes(pair: tuple[str, str], processes: Racers, s3: Any, bucket_name: str) -> None:
     starts = ["two versions", "v1 deleted", "alias at v2, before at v1", "copied"]
     for start in starts:
