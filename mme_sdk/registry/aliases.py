@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
 from mme_sdk.aws.flow import Flow
-from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError, ServiceError
-from mme_sdk.registry.names import check_alias, check_name
+from mme_sdk.errors import ConflictError, InvalidInputError, MMEError, ModelNotFoundError, ServiceError
+from mme_sdk.registry.names import RESERVED, check_alias, check_name
 from mme_sdk.registry.store import Note, Store, collected
-from mme_sdk.registry.tombstones import Tombstones
+from mme_sdk.registry.tombstones import Tombstones, is_pending, new_id
 from mme_sdk.shapes.model import ModelVersion
 
 __all__ = ["ANY", "Alias", "AliasChange", "Aliases", "before", "choose", "note_name"]
 
 _KIND = "aliases"
 _HISTORY = 1000  # changes kept
+_TRIES = 16
+History: TypeAlias = "list[dict[str, Any]]"
 ANY: Any = object()
 """The default of `expected`: whatever the alias means now."""
 
@@ -159,9 +161,55 @@ class Aliases:
 
     def all(self, name: str | None = None) -> Flow[list[Alias]]:
         """All aliases, or those of one name."""
+        notes = yield from self._notes(name)
+        found = [_parsed(place, note.body) for place, note in notes.items()]
+        return [alias for alias in found if alias is not None]
+
+    def _notes(self, name: str | None) -> Flow[dict[str, Note]]:
         places = yield from self.store.note_names(_KIND, "" if name is None else f"{check_name(name)}@")
         notes = yield from collected([self.store.get_note(_KIND, place) for place in places], 16)
-        return [_parsed(place, note.body) for place, note in zip(places, notes, strict=True) if note is not None]
+        return {place: note for place, note in zip(places, notes, strict=True) if note is not None}
+
+    def settled(self, name: str | None, gone: Collection[tuple[str, str]]) -> Flow[list[Alias]]:
+        """All aliases, after changes that are under way to certain versions were stopped.
+
+        A change is announced in the alias, then looks at tombstones, then is made. A deletion leaves a tombstone, then
+        looks at aliases. One that is announced and not made may have looked before the tombstone was there, so it is
+        taken out of the alias. Its author finds another entity tag, begins again and sees the tombstone.
+
+        Args:
+            name: Only aliases of this name.
+            gone: Names and versions.
+        """
+        found: list[Alias] = []
+        for place, first in (yield from self._notes(name)).items():
+            note: Note | None = first
+            for attempt in range(_TRIES):
+                if note is None or not _announces(place, note.body, gone):
+                    break
+                try:
+                    yield from self._withdraw(place, note)
+                except ConflictError:
+                    yield self.store.pause(attempt)
+                note = yield from self.store.get_note(_KIND, place)
+            else:
+                raise ConflictError(f"{place.removesuffix('.json')} is being moved all the time; nothing was deleted")
+            alias = None if note is None else _parsed(place, note.body)
+            if alias is not None:
+                found.append(alias)
+        return found
+
+    def _withdraw(self, place: str, note: Note) -> Flow[None]:
+        """Take an announced change out of an alias.
+
+        Raises:
+            ConflictError: The alias was written since.
+        """
+        if note.body["history"]:
+            body = {key: value for key, value in note.body.items() if key != "pending"}
+            yield from self.store.swap_note(_KIND, place, body, note)
+        else:
+            yield from self.store.delete_if(self.store.keys.reserved(_KIND, place), note.etag)
 
     def set(
         self, name: str, alias: str, wanted: str | ModelVersion | Mapping[str, float], expected: Any = ANY
@@ -177,20 +225,20 @@ class Aliases:
         weights = weights_of(wanted)
         was = None if expected is None or expected is ANY else weights_of(expected)
 
-        def change(body: dict[str, Any] | None) -> dict[str, Any] | None:
-            current = None if body is None else body["history"][-1]["weights"]
+        def change(history: History) -> dict[str, Any] | None:
+            current = history[-1]["weights"] if history else None
             if current == weights:
-                return None  # also when our own write was done but its answer lost
+                return None
             if expected is not ANY and current != was:
                 raise ConflictError(
                     f"{name}@{alias} means {_said(current)}, not {_said(was)}: somebody moved it",
                     model=f"{name}@{alias}",
                     hint="look at it again, then decide",
                 )
-            return _moved(body, weights, self.store.now())
+            return {"weights": weights, "at": self.store.now()}
 
         yield from self._exist(name, weights)
-        return (yield from self._write(name, alias, change))
+        return (yield from self._move(name, alias, change))
 
     def rollback(self, name: str, alias: str) -> Flow[Alias]:
         """Point an alias at what it meant before.
@@ -202,31 +250,81 @@ class Aliases:
         back, weights = _undone(current)
         yield from self._exist(name, weights)
         seen = len(current.history)
-        at = self.store.now()
 
-        def change(body: dict[str, Any] | None) -> dict[str, Any] | None:
-            moved = _moved(body, dict(weights), at, back)
-            if body is not None and body["history"][-1] == moved["history"][-1]:
-                return None  # our own write was done, but its answer lost
-            if body is None or len(body["history"]) != seen or body["history"][-1]["weights"] != current.weights:
+        def change(history: History) -> dict[str, Any]:
+            if len(history) != seen or history[-1]["weights"] != current.weights:
                 raise ConflictError(f"{name}@{alias} was moved meanwhile", model=f"{name}@{alias}")
-            return moved
+            return {"weights": dict(weights), "at": self.store.now(), "back": back}
 
-        return (yield from self._write(name, alias, change))
+        return (yield from self._move(name, alias, change))
 
-    def _write(
-        self, name: str, alias: str, change: Callable[[dict[str, Any] | None], dict[str, Any] | None]
-    ) -> Flow[Alias]:
-        place = note_name(name, alias)
-        note = yield from self.store.change_note(_KIND, place, change)
-        assert note is not None
-        found = _parsed(place, note.body)
-        # A deletion marks, then looks at aliases; we write, then look at marks: at least one of the two sees the other.
-        yield from self._alive(name, found.weights)
-        return found
+    def _move(self, name: str, alias: str, decide: Callable[[History], dict[str, Any] | None]) -> Flow[Alias]:
+        """Change an alias: announce the change, look at tombstones, make it.
+
+        Args:
+            name: The model's name.
+            alias: The alias.
+            decide: From the history to the change; None where there is nothing to change. May be called again.
+
+        Raises:
+            ModelNotFoundError: A version was deleted; the alias is as it was.
+            ConflictError: Others went on changing the alias.
+        """
+        place, me = note_name(name, alias), new_id()
+        waited: Any = None
+        for attempt in range(_TRIES):
+            note, old = yield from self.read(place)
+            history: History = [] if note is None else note.body["history"]
+            if any(one.get("id") == me for one in history):
+                assert old is not None
+                return old  # the change was made, and its answer lost
+            change = decide(history)
+            if change is None:
+                assert old is not None
+                yield from self._alive(name, old.weights)
+                return old
+            theirs = None if note is None else note.body.get("pending", {}).get("id")
+            if theirs not in (None, me, waited):
+                waited = theirs  # a change that another client makes at this moment goes first, unless it was killed
+                yield self.store.pause(attempt)
+                continue
+            change["id"] = me
+            try:
+                announced = yield from self.store.swap_note(_KIND, place, {"history": history, "pending": change}, note)
+                made = yield from self._made(place, history, change, announced)
+            except ConflictError:
+                yield self.store.pause(attempt)
+                continue
+            found = _parsed(place, made.body)
+            assert found is not None
+            return found
+        raise ConflictError(
+            f"{name}@{alias} was changed by others all the time; it was not moved", model=f"{name}@{alias}"
+        )
+
+    def _made(self, place: str, history: History, change: dict[str, Any], announced: Note) -> Flow[Note]:
+        name = place.rpartition("@")[0]
+        try:
+            yield from self._alive(name, change["weights"])
+            return (
+                yield from self.store.swap_note(_KIND, place, {"history": [*history, change][-_HISTORY:]}, announced)
+            )
+        except ConflictError:
+            raise
+        except BaseException as error:
+            # Fails where the change was made although its answer did not come; the caller then reads it.
+            if not isinstance(error, GeneratorExit):
+                try:
+                    yield from self._withdraw(place, announced)
+                except ConflictError:
+                    if not isinstance(error, Exception):
+                        raise error from None
+                    raise
+                except MMEError:
+                    pass
+            raise
 
     def _exist(self, name: str, weights: Mapping[str, float]) -> Flow[None]:
-        yield from self._alive(name, weights)
         targets = [self.store.keys.target(name, version) for version in weights]
         found = yield from collected([self.store.head(target) for target in targets], 8)
         for target, stored in zip(targets, found, strict=True):
@@ -238,15 +336,27 @@ class Aliases:
         for version in weights:
             target = self.store.keys.target(name, version)
             if target in dead:
-                raise ModelNotFoundError(f"{target} was deleted", model=target, hint="point the alias elsewhere")
+                state = "is being deleted" if is_pending(dead[target]) else "was deleted"
+                raise ModelNotFoundError(f"{target} {state}", model=target, hint="point the alias elsewhere")
 
     def remove(self, name: str, alias: str) -> Flow[None]:
         """Forget an alias and its history."""
-        yield from self.get(name, alias)
-        yield from self.store.delete([self.store.keys.reserved(_KIND, note_name(name, alias))])
+        place = note_name(name, alias)
+        for attempt in range(_TRIES):
+            note, found = yield from self.read(place)
+            if note is None or found is None:
+                raise self._missing(name, alias)
+            try:
+                return (yield from self.store.delete_if(self.store.keys.reserved(_KIND, place), note.etag))
+            except ConflictError:
+                yield self.store.pause(attempt)
+        raise ConflictError(
+            f"{name}@{alias} was changed by others all the time; it is still there", model=f"{name}@{alias}"
+        )
 
 
-def _parsed(place: str, body: Mapping[str, Any]) -> Alias:
+def _parsed(place: str, body: Mapping[str, Any]) -> Alias | None:
+    """The alias of a note; None where its first change is announced and not made."""
     name, _, alias = place.removesuffix(".json").rpartition("@")
     try:
         history = tuple(
@@ -256,15 +366,21 @@ def _parsed(place: str, body: Mapping[str, Any]) -> Alias:
             for one in body["history"]
         )
         if not history:
+            if "pending" in body:
+                return None
             raise ValueError("empty")
         return Alias(name=name, alias=alias, history=history)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
-        raise ServiceError(f"the note of alias {name}@{alias} is damaged", hint="set the alias again") from error
+        raise ServiceError(
+            f"the note of alias {name}@{alias} is damaged",
+            hint=f"delete {RESERVED}{_KIND}/{place} below the prefix, then set the alias again",
+        ) from error
 
 
-def _moved(body: dict[str, Any] | None, weights: dict[str, float], at: float, back: int = 0) -> dict[str, Any]:
-    change: dict[str, Any] = {"weights": weights, "at": at} | ({"back": back} if back else {})
-    return {"history": [*([] if body is None else body["history"]), change][-_HISTORY:]}
+def _announces(place: str, body: Mapping[str, Any], gone: Collection[tuple[str, str]]) -> bool:
+    """Whether an alias holds a change that is not made yet, to one of certain versions."""
+    name = place.rpartition("@")[0]
+    return any((name, version) in gone for version in body.get("pending", {}).get("weights", ()))
 
 
 def _undone(alias: Alias) -> tuple[int, Mapping[str, float]]:

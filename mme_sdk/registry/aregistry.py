@@ -115,10 +115,12 @@ class AsyncModelRegistry(Registry):
 
     async def _pages(self, name: str | None) -> AsyncIterator[ModelVersion]:
         token = None
+        dead = await self._aws.arun(self._verbs.aliases.tombstones.read())
         while True:
             versions, token = await self._aws.arun(self._verbs.store.page(name, token))
             for version in versions:
-                yield version
+                if version.target_model not in dead:
+                    yield version
             if token is None:
                 return
 

@@ -10,7 +10,7 @@ from mme_sdk.errors import BatchError, ConflictError, MMEError, ModelNotFoundErr
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.shapes import Copied
 from mme_sdk.registry.store import Store, StoredObject, collected, quietly
-from mme_sdk.registry.verbs import Verbs
+from mme_sdk.registry.verbs import Batch, Verbs
 from mme_sdk.shapes.model import ModelVersion
 
 __all__ = ["AT_ONCE", "copy"]
@@ -30,16 +30,28 @@ def copy(
     if version is None:
         if name is not None:
             check_name(name)
-        wanted = yield from source.store.all(name)
+        there = yield from source.store.all(name)
+        dead = yield from source.aliases.tombstones.read()
+        wanted = [one for one in there if one.target_model not in dead]
         if name is not None and not wanted:
             raise ModelNotFoundError(f"there is no model {name!r} under {source.keys.prefix}", model=name)
     else:
         assert name is not None
         wanted = [(yield from source.get(name, version))]
+        if wanted[0].target_model in (yield from source.aliases.tombstones.read()):
+            raise ModelNotFoundError(f"{wanted[0].uri} was deleted, or is being deleted", model=wanted[0].target_model)
     yield from elsewhere(to.ready())
-    dead = yield from elsewhere(to.aliases.tombstones.read())
-    flows = [_one(source.store, to, elsewhere, one, dead, dry_run) for one in wanted]
+    batch = Batch((yield from elsewhere(to.aliases.tombstones.note())))
+    flows = [_one(source.store, to, elsewhere, one, batch, dry_run) for one in wanted]
     results = yield Together(flows, _WIDTH)
+    if not dry_run:
+        again, refused = yield from elsewhere(to.settled(batch))
+        for at, one in enumerate(wanted):
+            target = to.keys.target(one.name, one.version)
+            if target in refused:
+                results[at] = refused[target]
+            elif target in again:
+                (results[at],) = yield Together([_one(source.store, to, elsewhere, one, None, dry_run)])
     errors: dict[str, MMEError] = {}
     new: list[ModelVersion] = []
     same: list[ModelVersion] = []
@@ -62,31 +74,44 @@ def copy(
 
 
 def _one(
-    source: Store, to: Verbs, elsewhere: Elsewhere, model: ModelVersion, dead: Any, dry_run: bool
+    source: Store, to: Verbs, elsewhere: Elsewhere, model: ModelVersion, batch: Batch | None, dry_run: bool
 ) -> Flow[tuple[bool, ModelVersion]]:
     stored = yield from source.head(model.target_model)
     if stored is None:
         raise ModelNotFoundError(f"{model.uri} is gone", model=model.target_model)
     # An archive that somebody else named keeps its key; ours follow the layout of the destination.
     target = to.keys.target(model.name, model.version)
-    to.refuse_dead(target, stored.content, dead)
-    found = yield from elsewhere(to.store.head(target))
+
+    def create() -> Flow[tuple[bool, ModelVersion]]:
+        return _created(source, to.store, stored, target, dry_run)
+
+    if batch is None:
+        flow = to.establish(target, stored.content, create)
+    else:
+        flow = to.written(target, stored.content, create, batch.note)
+    made: tuple[bool, ModelVersion] = yield from elsewhere(flow)
+    if batch is not None:
+        batch.made[target] = stored.content
+    return made
+
+
+def _created(
+    source: Store, to: Store, stored: StoredObject, target: str, dry_run: bool
+) -> Flow[tuple[bool, ModelVersion]]:
+    """Copy one archive, or find it at the destination: whether it was copied, and the version there."""
+    found = yield from to.head(target)
+    if found is None and not dry_run:
+        whole = (stored.version.size or 0) <= AT_ONCE
+        try:
+            yield from (_at_once if whole else _in_parts)(source, to, stored, target)
+        except ConflictError:
+            found = yield from to.head(target)
+            if found is None:
+                raise
     if found is not None:
         if not _equal(found, stored):
             raise ConflictError(f"{found.version.uri} exists with other content; a version never changes", model=target)
         return False, found.version
-    if not dry_run:
-        whole = (stored.version.size or 0) <= AT_ONCE
-        work = _at_once(source, to.store, model, target) if whole else _in_parts(source, to.store, stored, target)
-        try:
-            yield from elsewhere(work)
-        except ConflictError:
-            found = yield from elsewhere(to.store.head(target))
-            if found is None or not _equal(found, stored):
-                raise
-            return False, found.version
-        if target in dead:
-            yield from elsewhere(to.aliases.tombstones.remove([target]))
     return True, to.keys.version(
         target,
         size=stored.version.size,
@@ -102,15 +127,15 @@ def _equal(one: StoredObject, other: StoredObject) -> bool:
     return one.version.etag == other.version.etag and one.version.size == other.version.size
 
 
-def _at_once(source: Store, to: Store, model: ModelVersion, target: str) -> Flow[None]:
-    options = to.options.writing()
+def _at_once(source: Store, to: Store, stored: StoredObject, target: str) -> Flow[None]:
+    options, etag = to.options.writing(), stored.version.etag
     yield to.call(
         "copy_object",
         Key=to.keys.key(target),
-        CopySource=_from(source, model),
+        CopySource=_from(source, stored.version),
         IfNoneMatch="*",
         model=target,
-        **({"CopySourceIfMatch": model.etag} if model.etag else {}),
+        **({"CopySourceIfMatch": etag} if etag else {}),
         **({"TaggingDirective": "REPLACE"} if "Tagging" in options else {}),
         **options,
     )

@@ -17,7 +17,7 @@ from mme_sdk.registry.deleting import remove
 from mme_sdk.registry.names import check_alias, check_name
 from mme_sdk.registry.shapes import Progress, Registration, SyncReport
 from mme_sdk.registry.upload import PART
-from mme_sdk.registry.verbs import DIGEST, Verbs
+from mme_sdk.registry.verbs import DIGEST, Batch, Verbs
 from mme_sdk.shapes.model import ModelVersion
 
 __all__ = ["Watcher", "register_many", "sync"]
@@ -60,23 +60,13 @@ def register_many(
     if not wanted:
         return []
     yield from verbs.ready()
-    dead = yield from verbs.aliases.tombstones.read()
+    batch = Batch((yield from verbs.aliases.tombstones.note()))
     meter = _Meter(watcher, len(wanted))
 
     def one(model: Registration, abreast: int = 1) -> Flow[ModelVersion]:
         try:
-            return (
-                yield from verbs.register(
-                    model.name,
-                    model.source,
-                    model.version,
-                    framework=model.framework,
-                    metadata=model.metadata,
-                    dead=dead,
-                    progress=meter.arrived(model.name),
-                    abreast=abreast,
-                )
-            )
+            arrived = meter.arrived(model.name)
+            return (yield from verbs.register(**_asked(model), batch=batch, progress=arrived, abreast=abreast))
         finally:
             meter.done(model.name)
 
@@ -87,7 +77,19 @@ def register_many(
     abreast = max(min(len(order), _LARGE_WIDTH), 1)
     flows = [one(wanted[at], abreast) for at in order]
     results |= dict(zip(order, (yield Together(flows, abreast)), strict=True))
+    # Deletions that came after the tombstones were read; one look for all.
+    again, errors = yield from verbs.settled(batch)
+    for at, result in results.items():
+        target = result.target_model if isinstance(result, ModelVersion) else None
+        if target in errors:
+            results[at] = errors[target]
+        elif target in again:
+            (results[at],) = yield Together([verbs.register(**_asked(wanted[at]))])
     return _told([model.name for model in wanted], [results[at] for at in range(len(wanted))], "registered")
+
+
+def _asked(model: Registration) -> dict[str, Any]:
+    return attrs.asdict(model, recurse=False)
 
 
 def _registrations(models: Mapping[str, Any] | Iterable[Registration]) -> list[Registration]:
@@ -172,7 +174,8 @@ def sync(
         for (name, source), digest in zip(sources.items(), _told(list(sources), digests, "read"), strict=True)
     ]
     there = yield from verbs.store.all()
-    targets = {one.target_model for one in there}
+    # After the listing, so that what is listed and has no tombstone is in service. What has one is registered again.
+    targets = {one.target_model for one in there}.difference((yield from verbs.aliases.tombstones.read()))
     new = [one for one in planned if verbs.keys.target(one.name, one.version) not in targets]
     unchanged = {one.name: one.version for one in planned if one not in new}
     surplus = [one for one in there if one.version and one.name not in sources] if delete else []

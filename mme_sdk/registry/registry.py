@@ -58,6 +58,9 @@ class ModelRegistry(Registry):
     ) -> ModelVersion:
         """Pack a model and put it where endpoints find it; the same again changes nothing.
 
+        The version that is returned is in service, unless a deletion came after. Beside a deletion of the same version
+        by another client, either the deletion fails, or it comes first and the archive is written again.
+
         Args:
             name: The model's name; parts may be separated by `/`.
             source: A directory, one file, a tar.gz (taken as it is), or a fitted estimator (saved by its own library).
@@ -72,7 +75,7 @@ class ModelRegistry(Registry):
         Raises:
             InvalidInputError: A name or version that cannot be, or nothing to pack.
             LayoutError: No container would load it; shows the tree found and the tree wanted.
-            ConflictError: This version exists, or existed, with other content.
+            ConflictError: This version exists, or existed, with other content; or another client is deleting it.
             BucketNotFoundError: There is no such bucket.
             AccessDeniedError: A permission is missing.
             StorageError: The local disk is full.
@@ -90,6 +93,8 @@ class ModelRegistry(Registry):
         progress: Watcher | bool | None = None,
     ) -> list[ModelVersion]:
         """Register many models side by side; one that fails does not stop the others.
+
+        Each is registered as by `register`; other clients may see some of them before the others.
 
         Args:
             models: Source by name, or registrations.
@@ -118,6 +123,9 @@ class ModelRegistry(Registry):
         progress: Watcher | bool | None = None,
     ) -> SyncReport:
         """Register every entry of a directory whose content is not there yet.
+
+        Each model is registered, pointed at and deleted as by `register_many`, `alias` and `delete`. What another
+        client changes meanwhile is not looked at again.
 
         Args:
             directory: Each entry (directory, file or tar.gz) is a model, named by its own name.
@@ -154,6 +162,9 @@ class ModelRegistry(Registry):
         self, to: str | ModelRegistry, name: str | None = None, version: str | None = None, *, dry_run: bool = False
     ) -> Copied:
         """Copy versions to another prefix, bucket or region, without the bytes passing here.
+
+        Versions that are deleted, or being deleted, are not copied. At the destination, each is created as by
+        `register`.
 
         Args:
             to: The other prefix, or a registry over it (of another region's client, for instance).
@@ -204,8 +215,9 @@ class ModelRegistry(Registry):
     def list(self, name: str | None = None) -> Iterator[ModelVersion]:
         """Every version that can be invoked, page by page as S3 tells them.
 
-        Folder markers, dot-directories and siblings of the prefix are left out. A listed version has no digest and
-        metadata; `get` has them.
+        Folder markers, dot-directories, siblings of the prefix, and versions whose deletion has begun are left out. The
+        listing is not a snapshot: a version that is deleted while you iterate may still come. A listed version has no
+        digest and metadata; `get` has them.
 
         Args:
             name: Only versions of this model.
@@ -222,9 +234,10 @@ class ModelRegistry(Registry):
 
     def _pages(self, name: str | None) -> Iterator[ModelVersion]:
         token = None
+        dead = self._aws.run(self._verbs.aliases.tombstones.read())
         while True:
             versions, token = self._aws.run(self._verbs.store.page(name, token))
-            yield from versions
+            yield from (one for one in versions if one.target_model not in dead)
             if token is None:
                 return
 
@@ -242,6 +255,9 @@ class ModelRegistry(Registry):
         From the tombstone on, invokers of this SDK refuse the model (at once in this process, within `staleness` in
         others). Endpoints go on holding copies that they have loaded.
 
+        A version is deleted only if no alias means it at the commit, which comes after the grace period. A move of an
+        alias to it that another client is making then fails. What is registered again within the grace period stays.
+
         Args:
             name: The model's name.
             version: The version; all where None.
@@ -253,8 +269,10 @@ class ModelRegistry(Registry):
             What was deleted, or would be.
 
         Raises:
-            ModelNotFoundError: There is nothing to delete.
-            ConflictError: An alias means it.
+            ModelNotFoundError: There is nothing to delete, or another client deleted it at the same time.
+            ConflictError: An alias means it, or it was registered again meanwhile; nothing is deleted.
+            ServiceError: S3 refused to delete some archives; those versions stay in service.
+            OutcomeUnknownError: S3 gave no answer; clients refuse the versions, and deleting again completes it.
         """
         return self._change(
             deleting.delete(self._verbs.aliases, name, version, grace=grace, force=force, dry_run=dry_run)
@@ -262,6 +280,8 @@ class ModelRegistry(Registry):
 
     def prune(self, keep: int, name: str | None = None, *, grace: float = 0.0, dry_run: bool = False) -> Deletion:
         """Delete all but the newest versions of each model; never one that an alias means, or would after a rollback.
+
+        Which versions are the newest is decided once; aliases are looked at again right before the deletion.
 
         Args:
             keep: How many to keep of each.
@@ -271,6 +291,9 @@ class ModelRegistry(Registry):
 
         Returns:
             What was deleted, or would be.
+
+        Raises:
+            ConflictError: An alias came to need one of the versions meanwhile; nothing is deleted.
         """
         return self._change(deleting.prune(self._verbs.aliases, keep, name, grace=grace, dry_run=dry_run))
 
@@ -294,7 +317,7 @@ class ModelRegistry(Registry):
         *,
         expected: str | ModelVersion | Mapping[str, float] | None = ANY,
     ) -> Alias:
-        """Point an alias at a version, or at several with weights.
+        """Point an alias at a version, or at several with weights; all at once, or not at all.
 
         Args:
             name: The model's name.
@@ -306,8 +329,8 @@ class ModelRegistry(Registry):
             The alias, with its history.
 
         Raises:
-            ModelNotFoundError: A version does not exist, or was deleted.
-            ConflictError: The alias means something else than expected.
+            ModelNotFoundError: A version does not exist, was deleted, or is being deleted; the alias is as it was.
+            ConflictError: The alias means something else than expected; it is as it was.
 
         Example:
             ```python
@@ -327,8 +350,8 @@ class ModelRegistry(Registry):
             The alias, with its history.
 
         Raises:
-            ModelNotFoundError: There is no such alias, or the version before was deleted.
-            ConflictError: It never meant anything else, or was moved meanwhile.
+            ModelNotFoundError: There is no such alias, or the version before was deleted or is being deleted.
+            ConflictError: It never meant anything else, or was moved meanwhile; it is as it was.
         """
         return self._change(self._verbs.aliases.rollback(name, alias))
 

@@ -19,6 +19,7 @@ from mme_sdk.shapes.model import ModelVersion, is_invokable
 __all__ = ["Resolution", "Resolver"]
 
 _MOST = 10_000  # references remembered; more come from somebody who makes them up
+_AGAIN = 4  # reads of an alias that others move and whose versions they delete all the time
 _TOMBSTONES = ""  # cached beside the aliases, under a place that no alias has
 
 
@@ -118,6 +119,8 @@ class Resolver:
                 stale.append(place)
         if missing:
             return Resolution(missing=tuple(missing))
+        if self._is_dead(places) and memory[places[1]].at < memory[_TOMBSTONES].at:
+            return Resolution(missing=places)  # the alias may have moved before the version was deleted
         return Resolution(self._version(memory, reference, places, key), stale=tuple(stale))
 
     def last_known(self, reference: str, key: str | None) -> ModelVersion | None:
@@ -169,19 +172,13 @@ class Resolver:
         error: BaseException | None = None
         forgotten = self._forgotten
         try:
-            for place in places:
-                at = self._monotonic()
-                known = self._known.get(place)
-                old = None if known is None else known.note
-                if place == _TOMBSTONES:
-                    note = yield from self._aliases.tombstones.note(old)
-                    value: Any = {} if note is None else note.body
-                else:
-                    note, value = yield from self._aliases.read(place, old)
-                if len(self._known) >= _MOST:
-                    self._known = {}
-                if forgotten == self._forgotten:  # else it may be older than a change of our own
-                    self._known[place] = _Known(note, value, at)
+            # Aliases first. A tombstone counts if the alias still means the version after it was read.
+            for place in sorted(places, key=lambda place: place == _TOMBSTONES):
+                yield from self._read(place, forgotten)
+            for _ in range(_AGAIN):
+                if not self._is_dead(places) or not (yield from self._read(places[1], forgotten)):
+                    break
+                yield from self._read(_TOMBSTONES, forgotten)
         except BaseException as caught:
             error = caught
             raise
@@ -196,6 +193,32 @@ class Resolver:
                         flight.set_exception(error)
                     elif flight is not None:
                         flight.set_result(None)
+
+    def _read(self, place: str, forgotten: int) -> Flow[bool]:
+        """Read one place into memory, and say whether it has changed."""
+        at = self._monotonic()
+        known = self._known.get(place)
+        old = None if known is None else known.note
+        if place == _TOMBSTONES:
+            note = yield from self._aliases.tombstones.note(old)
+            value: Any = {} if note is None else note.body
+        else:
+            note, value = yield from self._aliases.read(place, old)
+        if len(self._known) >= _MOST:
+            self._known = {}
+        if forgotten == self._forgotten:  # else it may be older than a change of our own
+            self._known[place] = _Known(note, value, at)
+        return note is not old
+
+    def _is_dead(self, places: tuple[str, ...]) -> bool:
+        """Whether an alias means a version with a tombstone."""
+        memory = self._known
+        if len(places) < 2 or not all(place in memory for place in places):
+            return False
+        alias: Alias | None = memory[places[1]].value
+        dead = memory[_TOMBSTONES].value
+        keys = self._aliases.store.keys
+        return alias is not None and any(keys.target(alias.name, version) in dead for version in alias.weights)
 
     def abandon(self, places: tuple[str, ...]) -> None:
         """Give back claimed places that cannot be read."""

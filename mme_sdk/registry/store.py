@@ -26,12 +26,14 @@ from mme_sdk.errors import (
 from mme_sdk.registry.names import Keys
 from mme_sdk.shapes.model import ModelVersion
 
-__all__ = ["Note", "ObjectOptions", "Page", "Store", "StoredObject"]
+__all__ = ["UNREAD", "Note", "ObjectOptions", "Page", "Store", "StoredObject"]
 
 Page: TypeAlias = "tuple[list[ModelVersion], str | None]"
 _METADATA_LIMIT = 2048  # bytes of all user-defined metadata of an object
-_SWAPS = 8
-_DELETE_LIMIT = 1000  # keys of one DeleteObjects
+_SWAPS = 16
+UNREAD: Any = object()
+"""In the place of a note that was not read yet."""
+DELETE_LIMIT = 1000  # keys of one DeleteObjects
 
 
 @attrs.frozen(kw_only=True)
@@ -195,19 +197,36 @@ class Store:
             ServiceError: S3 kept some of them.
         """
         wanted = list(keys)
-        for start in range(0, len(wanted), _DELETE_LIMIT):
-            batch = wanted[start : start + _DELETE_LIMIT]
+        kept = yield from self.try_delete(wanted)
+        if kept:
+            raise not_deleted(kept, len(wanted))
+
+    def try_delete(self, keys: Iterable[str]) -> Flow[dict[str, Mapping[str, str]]]:
+        """Delete objects; absent ones are fine.
+
+        Returns:
+            What S3 said about each key that it kept.
+        """
+        wanted = list(keys)
+        kept: dict[str, Mapping[str, str]] = {}
+        for start in range(0, len(wanted), DELETE_LIMIT):
+            batch = wanted[start : start + DELETE_LIMIT]
             answer = yield self.call(
                 "delete_objects", Delete={"Objects": [{"Key": key} for key in batch], "Quiet": True}
             )
-            if kept := answer.get("Errors"):
-                first = kept[0]
-                raise ServiceError(
-                    f"{len(kept)} of {len(batch)} objects were not deleted, first {first.get('Key')}:"
-                    f" {first.get('Message') or first.get('Code')}",
-                    code=first.get("Code"),
-                    hint="grant s3:DeleteObject" if first.get("Code") == "AccessDenied" else None,
-                )
+            kept |= {str(one.get("Key")): one for one in answer.get("Errors", [])}
+        return kept
+
+    def delete_if(self, key: str, etag: str) -> Flow[None]:
+        """Delete an object that still is what was read.
+
+        Raises:
+            ConflictError: It is something else, or gone.
+        """
+        try:
+            yield self.call("delete_object", Key=key, IfMatch=etag)
+        except NotFoundError as error:
+            raise ConflictError(error.message) from error
 
     def get_note(self, kind: str, name: str, known: Note | None = None) -> Flow[Note | None]:
         """A note of ours; None where there is none, `known` itself where that is still what is stored."""
@@ -240,14 +259,21 @@ class Store:
         """Write a note in the place of the one that was read.
 
         Raises:
-            ConflictError: Somebody else wrote it since; or an answer was lost, and we did.
+            ConflictError: Somebody else wrote or deleted it since; or an answer was lost, and we did.
         """
         condition = {"IfNoneMatch": "*"} if old is None else {"IfMatch": old.etag}
-        answer = yield self._put_note(kind, name, body, condition)
+        try:
+            answer = yield self._put_note(kind, name, body, condition)
+        except ModelNotFoundError as error:  # what AWS answers where there is nothing that could match
+            raise ConflictError(error.message) from error
         return Note(dict(body), str(answer["ETag"]))
 
     def change_note(
-        self, kind: str, name: str, change: Callable[[dict[str, Any] | None], dict[str, Any] | None]
+        self,
+        kind: str,
+        name: str,
+        change: Callable[[dict[str, Any] | None], dict[str, Any] | None],
+        known: Note | None = UNREAD,
     ) -> Flow[Note | None]:
         """Read, change, write; again with what others wrote meanwhile, so that no change is lost.
 
@@ -255,12 +281,14 @@ class Store:
             kind: Kind of the note.
             name: Its name.
             change: From the old body, None where there is none, to the new; None leaves it alone. May be called again.
+            known: The note, where it was just read.
 
         Returns:
             The note as it is now.
         """
         for attempt in range(_SWAPS):
-            old = yield from self.get_note(kind, name)
+            old = known if known is not UNREAD else (yield from self.get_note(kind, name))
+            known = UNREAD
             body = change(None if old is None else old.body)
             if body is None:
                 return old
@@ -269,8 +297,12 @@ class Store:
             except ConflictError:
                 if attempt == _SWAPS - 1:
                     raise
-                yield Sleep(self.jitter(0.02 * 2**attempt))
+                yield self.pause(attempt)
         raise AssertionError("unreachable")
+
+    def pause(self, attempt: int) -> Sleep:
+        """A wait before the next attempt, after others were faster."""
+        return Sleep(self.jitter(0.02 * 2 ** min(attempt, 6)))
 
     def _put_note(self, kind: str, name: str, body: Mapping[str, Any], condition: Mapping[str, str]) -> Call:
         options = self.options.writing()
@@ -341,6 +373,16 @@ def _check_header(what: str, value: Any) -> None:
 def _date(answer: Mapping[str, Any]) -> datetime | None:
     said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
     return parsedate_to_datetime(said) if said else None
+
+
+def not_deleted(kept: Mapping[str, Mapping[str, str]], of: int) -> ServiceError:
+    """The error for objects that S3 kept."""
+    key, first = next(iter(kept.items()))
+    return ServiceError(
+        f"{len(kept)} of {of} objects were not deleted, first {key}: {first.get('Message') or first.get('Code')}",
+        code=first.get("Code"),
+        hint="grant s3:DeleteObject" if first.get("Code") == "AccessDenied" else None,
+    )
 
 
 def collected(flows: list[Flow[Any]], width: int) -> Flow[list[Any]]:

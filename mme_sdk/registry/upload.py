@@ -8,6 +8,7 @@ import io
 import os
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -218,12 +219,14 @@ def _in_parts(
     identity = hashlib.sha256(repr((size, part, sorted(about.items()))).encode()).hexdigest()
     note = f"{target}@{identity[:32]}.json"
     upload, there = yield from _resumed(store, key, note)
+    resumed = upload is not None
     if upload is None:
         answer = yield store.call("create_multipart_upload", Key=key, model=target, **about)
         upload = str(answer["UploadId"])
-        yield from store.put_note("uploads", note, {"upload_id": upload})
     starts = range(0, size, part)
     try:
+        if not resumed:
+            yield from store.put_note("uploads", note, {"upload_id": upload})
         parts = yield from collected(
             [
                 _part(
@@ -252,7 +255,8 @@ def _in_parts(
 
 
 def _abort(store: Store, key: str, upload: str, note: str) -> Flow[None]:
-    yield store.call("abort_multipart_upload", Key=key, UploadId=upload)
+    with suppress(NotFoundError):  # another writer of the same bytes has ended it
+        yield store.call("abort_multipart_upload", Key=key, UploadId=upload)
     yield from store.delete([store.keys.reserved("uploads", note)])
 
 

@@ -6,9 +6,10 @@ from collections.abc import Generator
 from typing import Any
 
 from mme_sdk.aws import Aws, Call, Do, Flow, Sleep, Together
+from mme_sdk.aws.flow import Effect
 
 
-def steps(flow: Flow[Any], aws: Aws) -> Generator[None, None, Any]:
+def steps(flow: Flow[Any], aws: Aws) -> Generator[Effect, None, Any]:
     """Drive a flow, stopping before each effect."""
     value: Any = None
     error: BaseException | None = None
@@ -18,7 +19,7 @@ def steps(flow: Flow[Any], aws: Aws) -> Generator[None, None, Any]:
         except StopIteration as stop:
             return stop.value
         value, error = None, None
-        yield
+        yield effect
         try:
             match effect:
                 case Call():

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flow_steps import steps
 
-from mme_sdk.aws import Aws
+from mme_sdk.aws import Aws, Call
 from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError
 from mme_sdk.registry import ModelRegistry
 
@@ -65,11 +66,21 @@ def test_grace_lies_between_tombstone_and_deletion(three: ModelRegistry, monkeyp
         other.get("fraud", "v1")
 
 
-def test_an_alias_that_comes_in_the_grace_period_saves_the_version(
-    three: ModelRegistry, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def before_its_last_write(models: ModelRegistry, alias: str) -> Any:
+    """A move of an alias to v1 that has looked at tombstones, and has not yet written what the alias means."""
+    moving = steps(models._verbs.aliases.set("fraud", alias, "v1"), models._aws)
+    writes = 0
+    for effect in moving:
+        writes += isinstance(effect, Call) and effect.operation == "put_object"
+        if writes == 2:
+            return moving
+    raise AssertionError("it has ended")
+
+
+def test_an_alias_that_moves_in_the_grace_period(three: ModelRegistry, monkeypatch: pytest.MonkeyPatch) -> None:
     aws = three._aws
     other = ModelRegistry(aws, three.uri)
+    early = before_its_last_write(other, "live")
 
     class Clock:
         def __getattr__(self, name: str) -> Any:
@@ -78,19 +89,29 @@ def test_an_alias_that_comes_in_the_grace_period_saves_the_version(
             return getattr(time, name)
 
         def sleep(self, seconds: float) -> None:
-            # A mover that had looked before the tombstone was there: it writes, then sees it, and says so.
-            with pytest.raises(ModelNotFoundError, match="was deleted"):
-                other._aws.run(other._verbs.aliases._write("fraud", "live", lambda _: _body("v1")))
-
-    def _body(version: str) -> dict[str, Any]:
-        return {"history": [{"weights": {version: 1.0}, "at": 0.0}]}
+            with pytest.raises(ModelNotFoundError, match="is being deleted"):
+                other.alias("fraud", "next", "v1")
+            if seconds == 1:
+                assert list(early) == []
 
     monkeypatch.setattr(aws, "clock", Clock())
     with pytest.raises(ConflictError, match="fraud@live"):
         three.delete("fraud", "v1", grace=1)
     monkeypatch.undo()
+    assert [alias.reference for alias in three.aliases()] == ["fraud@live"]
     assert three.resolve("fraud@live").version == "v1"
     assert len(versions(three)) == 3
+
+
+def test_a_deletion_stops_a_move_that_looked_before(three: ModelRegistry, model: Model) -> None:
+    three.alias("fraud", "next", "v2")
+    for alias in ("live", "next"):
+        early = before_its_last_write(three, alias)
+        three.delete("fraud", "v1")
+        with pytest.raises(ModelNotFoundError, match="was deleted"):
+            list(early)
+        three.register("fraud", model(b"1"), "v1")
+    assert {alias.reference: dict(alias.weights) for alias in three.aliases()} == {"fraud@next": {"v2": 1.0}}
 
 
 def test_a_version_registered_again_in_the_grace_period_stays(
@@ -171,7 +192,7 @@ def test_tidying_aborts_what_nobody_finished(models: ModelRegistry, s3: Any, buc
 def test_more_than_one_request_takes(
     models: ModelRegistry, s3_aws: Aws, monkeypatch: pytest.MonkeyPatch, model: Model
 ) -> None:
-    monkeypatch.setattr("mme_sdk.registry.store._DELETE_LIMIT", 2)
+    monkeypatch.setattr("mme_sdk.registry.store.DELETE_LIMIT", 2)
     for number in range(5):
         models.register("fraud", model(), f"v{number}")
     assert len(models.delete("fraud").versions) == 5
