@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack, overload
 
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints import flows
+from mme_sdk.endpoints import check, flows
 from mme_sdk.endpoints.calls import Now
 from mme_sdk.endpoints.creating import Creation
 from mme_sdk.endpoints.deleting import Deletion
@@ -44,9 +44,10 @@ class Handle:
     @property
     def prefix(self) -> str | None:
         """The S3 prefix of a multi-model endpoint, where it is known already."""
-        if self._creation is not None and self._creation.spec.mode == "MultiModel":
-            return self._creation.spec.model_data
-        return self._seen.model_data if self._seen is not None and self._seen.mode == "MultiModel" else None
+        known = self._seen if self._creation is None else self._creation.spec
+        if known is None or known.mode != "MultiModel" or known.model_data is None:
+            return None
+        return known.model_data if known.model_data.startswith("s3://") else check.s3_form(known.model_data)
 
     def _facts(self) -> dict[str, str]:
         """Six facts, as far as they are known: name, status, mode, models, instances, configuration."""
