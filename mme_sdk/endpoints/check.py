@@ -185,7 +185,10 @@ def service(
     if value:
         found = next(problems(shape, value, field, partial=partial, newer=newer), None)
         if found is not None:
-            raise InvalidInputError(found, hint="members and values newer than the installed botocore need a newer one")
+            newer_needed = "botocore knows" in found or "is not one of" in found
+            raise InvalidInputError(
+                found, hint="newer members and values need a newer botocore" if newer_needed else None
+            )
 
 
 def instance_type(value: str) -> None:

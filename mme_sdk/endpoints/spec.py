@@ -133,10 +133,10 @@ class EndpointSpec:
                         hint="the endpoint is named by `name`; its models and its configuration by their content",
                     )
             check.not_in(f"extra.{operation}", more, *_SAID_ELSEWHERE)
-            check.service(f"extra.{operation}", f"{operation}Input", more)
-        if self.explainer:
-            check.service("explainer", "ExplainerConfig", self.explainer, partial=False)
         self._check_modes()
+        for operation, more in self.extra.items():
+            check.service(f"extra.{operation}", f"{operation}Input", more)
+        check.service("explainer", "ExplainerConfig", self.explainer or {}, partial=False)
         if any(one.model_tags is not None for one in self.variants):
             self.to_requests()  # refuses different tags for one model
         for variant in self.variants:
@@ -154,7 +154,8 @@ class EndpointSpec:
                 raise InvalidInputError("async_inference: not available with multi-model endpoints")
             more = self.extra.get("CreateEndpointConfig", {})
             for member in _SINGLE_MODEL_ONLY:
-                off = member == "DataCaptureConfig" and more.get(member, {}).get("EnableCapture") is False
+                setting = more.get(member)
+                off = isinstance(setting, Mapping) and setting.get("EnableCapture") is False
                 if member in more and not off:
                     raise InvalidInputError(f"extra: {member} is not available with multi-model endpoints")
         if self.async_inference is not None and len(self.variants) > 1:
