@@ -55,13 +55,11 @@ def spec_of_config(
                 )
                 for one, model, own in zip(variants, used, shared, strict=True)
             ),
-            role=first.get("ExecutionRoleArn"),
-            network_isolation=first.get("EnableNetworkIsolation", False),
+            role=None,
             tags=tags,
             config_tags=_where_other(tags, config_tags),
         )
-        more = {key: value for key, value in first.items() if key not in ("ExecutionRoleArn", "EnableNetworkIsolation")}
-        spec = _typed(spec, "CreateModel", more, used[0])
+        spec = _typed(spec, "CreateModel", first, used[0])
         rest = {key: value for key, value in content.of_config(config).items() if key != "ProductionVariants"}
         return _typed(spec, "CreateEndpointConfig", rest, config)
     except KeyError as error:
@@ -210,6 +208,8 @@ def _same(value: Any) -> Any:
 
 
 _SPEC_FIELDS: dict[str, tuple[str, Read]] = {
+    "ExecutionRoleArn": ("role", _same),
+    "EnableNetworkIsolation": ("network_isolation", _same),
     "VpcConfig": ("vpc", _vpc),
     "KmsKeyId": ("kms_key", _same),
     "DataCaptureConfig": ("data_capture", _data_capture),
