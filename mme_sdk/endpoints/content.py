@@ -24,6 +24,8 @@ _ANSWERED = frozenset(
     }
 )
 _EMPTY: tuple[Any, ...] = (None, [], (), {})
+# Their default is a member that they must have: they are left out whole, or not at all.
+_WHOLE = frozenset({"RoutingConfig", "ImageConfig", "InferenceExecutionConfig"})
 # Sets of ids: their order means nothing.
 _SETS = frozenset({"Subnets", "SecurityGroupIds"})
 
@@ -59,7 +61,7 @@ def _without(defaults: Mapping[str, Any], members: Mapping[str, Any]) -> dict[st
             continue
         if isinstance(default, Mapping) and isinstance(value, Mapping):
             if inner := _without(default, value):
-                found[key] = inner
+                found[key] = _plain(value, key) if key in _WHOLE else inner
         elif value != default or default is None:
             found[key] = _plain(value, key)
     return found

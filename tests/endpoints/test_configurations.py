@@ -1,7 +1,7 @@
 """Whatever configuration botocore's model allows: read, planned, changed by one field, applied, rolled back.
 
-The configurations are drawn from the shapes of the service model, so that members which a newer botocore brings are drawn
-too. They live in a control plane in memory that keeps all of them, beside things of the same kind of names that a person made.
+The configurations are drawn from the shapes of the service model, so that members which a newer botocore brings are
+drawn too. They live in a control plane in memory that keeps all of them, beside what a person made under similar names.
 """
 
 from __future__ import annotations
