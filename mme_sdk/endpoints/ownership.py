@@ -15,7 +15,7 @@ import attrs
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import content
 from mme_sdk.endpoints.calls import absent_ok, look_if_there, pages, sagemaker, together
-from mme_sdk.endpoints.requests import MARK, OWN_TAGS, derived_name, is_derived_name, stem
+from mme_sdk.endpoints.requests import MARK, OWN_TAGS, VARIANT, derived_name, is_derived_name, stem
 from mme_sdk.endpoints.resources import Made, describe
 from mme_sdk.errors import AccessDeniedError, NotFoundError
 
@@ -82,7 +82,9 @@ def made_for(one: Made, answer: Mapping[str, Any], tags: Mapping[str, str] | Non
     endpoint = (tags or {}).get(MARK)
     if endpoint is None:
         return None
-    fits = any(derived_name(endpoint, each) == one.name for each in _contents(one, answer))
+    variant = (tags or {}).get(VARIANT)
+    more = {} if variant is None else {"VariantName": variant}
+    fits = any(derived_name(endpoint, {**each, **more}) == one.name for each in _contents(one, answer))
     return endpoint if fits else None
 
 

@@ -12,7 +12,6 @@ import attrs
 
 from mme_sdk.endpoints import content, instances
 from mme_sdk.endpoints.parts import Autoscaling, Container, DataCapture, Variant
-from mme_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints.spec import EndpointSpec
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MARK",
     "OWN_TAGS",
+    "VARIANT",
     "Requests",
     "derived_name",
     "is_derived_name",
@@ -34,6 +34,8 @@ OWN_TAGS = "mme_sdk:"
 """How the keys of this SDK's own tags begin."""
 MARK = f"{OWN_TAGS}made_for"
 """Tag of configurations and models: the endpoint that this SDK made them for."""
+VARIANT = f"{OWN_TAGS}variant"
+"""Tag of a model that shares its content, but not its tags, with that of another variant: the variant."""
 _MOST_TAGS = 50
 _DIGITS = 12
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
@@ -108,9 +110,12 @@ def requests_of(spec: EndpointSpec) -> Requests:
         body = _model(spec, variant)
         name = derived_name(spec.name, content.of_model(body))
         tags = spec.tags if variant.model_tags is None else variant.model_tags
-        model = {"ModelName": name, **body, "Tags": _tags(tags, spec.name)}
-        if models.setdefault(name, model) != model:
-            raise InvalidInputError("model_tags: variants that share one model must give it the same tags")
+        marked = _tags(tags, spec.name)
+        if models.get(name, {"Tags": marked})["Tags"] != marked:
+            # The same model with other tags is another model, named by its variant too.
+            name = derived_name(spec.name, content.of_model(body) | {"VariantName": variant.name})
+            marked = _tags(tags, spec.name, variant.name)
+        models[name] = {"ModelName": name, **body, "Tags": marked}
         variants.append(variant_request(variant, name))
     config = _some(
         ProductionVariants=variants,
@@ -136,11 +141,12 @@ def requests_of(spec: EndpointSpec) -> Requests:
     )
 
 
-def _tags(tags: Mapping[str, str], made_for: str | None = None) -> list[dict[str, str]]:
-    """Tags in the form of the API, with the mark of ownership where a resource has room for it."""
+def _tags(tags: Mapping[str, str], made_for: str | None = None, variant: str | None = None) -> list[dict[str, str]]:
+    """Tags in the form of the API, with the marks of ownership where a resource has room for them."""
+    marks = {key: value for key, value in ((MARK, made_for), (VARIANT, variant)) if value is not None}
     marked = dict(sorted(tags.items()))
-    if made_for is not None and len(marked) < _MOST_TAGS:
-        marked[MARK] = made_for
+    if len(marked) + len(marks) <= _MOST_TAGS:
+        marked |= marks
     return [{"Key": key, "Value": value} for key, value in marked.items()]
 
 

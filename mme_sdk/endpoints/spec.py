@@ -137,8 +137,6 @@ class EndpointSpec:
         for operation, more in self.extra.items():
             check.service(f"extra.{operation}", f"{operation}Input", more)
         check.service("explainer", "ExplainerConfig", self.explainer or {}, partial=False)
-        if any(one.model_tags is not None for one in self.variants):
-            self.to_requests()  # refuses different tags for one model
         for variant in self.variants:
             kind = variant.runs_on
             if self.kms_key is not None and kind is not None and instances.has_local_storage(kind):

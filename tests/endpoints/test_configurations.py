@@ -318,15 +318,7 @@ def holds(aws: InMemory, field: str) -> None:
 
 
 @pytest.mark.parametrize("field", ONE_FIELD)
-@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(aws=worlds())
 def test_any_configuration_is_read_planned_changed_and_rolled_back(aws: InMemory, field: str) -> None:
-    holds(aws, field)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("field", ONE_FIELD)
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
-@given(aws=worlds())
-def test_many_configurations_are_read_planned_changed_and_rolled_back(aws: InMemory, field: str) -> None:
     holds(aws, field)

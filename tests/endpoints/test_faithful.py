@@ -23,7 +23,7 @@ from mme_sdk.endpoints import (
 )
 from mme_sdk.errors import InvalidInputError
 
-from .helpers import IMAGE, ROLE, NoInvoker, multi, single
+from .helpers import IMAGE, NOTHING, ROLE, NoInvoker, multi, resources, single
 from .interleaving import Client
 
 ARCHIVE = "s3://ml-models/prod/fraud/v3.tar.gz"
@@ -277,6 +277,17 @@ def test_tags_change_on_all_three_resources_or_on_each_alone(room, aws, name):
     assert room.plan(spec).action == "nothing"
 
 
+def test_variants_that_differ_in_the_tags_of_their_models_alone_have_a_model_each(room, aws, name):
+    both = variants(name, "A", "B")
+    spec = attrs.evolve(both, variants=(attrs.evolve(both.variants[0], model_tags={"x": "1"}), both.variants[1]))
+    room.apply(both, timeout=60)
+    assert [one.field for one in room.plan(spec).changes] == ["variants.A.model_tags.x"]
+    room.apply(attrs.evolve(spec, network_isolation=True), timeout=60)
+    assert room.from_endpoint(name) == attrs.evolve(spec, network_isolation=True)
+    room.delete(name, timeout=60)
+    assert resources(aws) == NOTHING
+
+
 def test_tags_of_what_a_person_made_are_left(room, aws, name):
     raw(aws, name)
     spec = attrs.evolve(room.from_endpoint(name), tags={"team": "b"})
@@ -375,10 +386,6 @@ REFUSED = {
     ),
     "limit: the waits alone take 1900 s": lambda: Rolling(batch=5, wait=100, limit=600),
     "tags: 'mme_sdk:made_for' begins with 'mme_sdk:'": lambda: single("a", tags={"mme_sdk:made_for": "b"}),
-    "model_tags: variants that share one model": lambda: attrs.evolve(
-        variants("a", "A", "B"),
-        variants=(attrs.evolve(variants("a", "A").variants[0], model_tags={"x": "1"}), variants("a", "B").variants[0]),
-    ),
 }
 
 
