@@ -208,8 +208,8 @@ def rollback(
             hint=f"endpoints.wait({name!r}) waits for it",
             endpoint=name,
         )
-    earlier = yield from _earlier(live)
-    to = to or earlier
+    if to is None:
+        to = yield from _earlier(live)
     if to is None:
         raise ConflictError(
             f"endpoint {name} has no earlier configuration to go back to",
@@ -233,21 +233,22 @@ def rollback(
         timeout=timeout,
         now=now,
         progress=progress,
-        dropped=_dropped_by_replacing(live) if to == earlier else (),
+        dropped=_dropped_by_replacing(live, to),
     )
     yield from _turn_on(seen, off, off.back)
     return (yield from look(name))
 
 
-def _earlier(live: Live) -> Flow[str | None]:
+def _earlier(live: Live, named: Sequence[Made] | None = None) -> Flow[str | None]:
     """The configuration that the one in service replaced, by its tag; else the newest other one of this endpoint."""
     name, now = live.description.name, live.description.config_name
     current = _as_found(live)
     replaced = None if current is None else current.replaced
     if replaced not in (None, now) and (yield from _exists(name, str(replaced))):
         return replaced
-    named = [one for one in (yield from ownership.look_alikes(name)) if one.kind == "config" and one.name != now]
-    mine = yield from ownership.own(name, named)
+    if named is None:
+        named = yield from ownership.look_alikes(name)
+    mine = yield from ownership.own(name, [one for one in named if one.kind == "config" and one.name != now])
     return mine[0].one.name if mine else None
 
 
@@ -261,10 +262,12 @@ def _as_found(live: Live) -> Found | None:
     return next((one for one in live.own_parts if one.one.kind == "config"), None)
 
 
-def _dropped_by_replacing(live: Live) -> tuple[autoscaling.Attached, ...]:
-    """Autoscaling of variants that went when the configuration in service came."""
+def _dropped_by_replacing(live: Live, replaced: str) -> tuple[autoscaling.Attached, ...]:
+    """Autoscaling of variants that went when the configuration in service replaced another one."""
     current = _as_found(live)
-    return () if current is None else tuple(parking.parked_in(current.tags or {}).values())
+    if current is None or current.replaced != replaced:
+        return ()
+    return tuple(parking.parked_in(current.tags or {}).values())
 
 
 def _left(deadline: float, now: Now) -> float:
@@ -437,7 +440,7 @@ def _collect(name: str, replaced: Live) -> Flow[None]:
     named = yield from ownership.look_alikes(name)
     if seen.config_name == replaced.description.config_name:
         # Nothing was replaced this time: what an earlier update replaced stays.
-        keep.add((yield from _earlier(replaced)))
+        keep.add((yield from _earlier(replaced, named)))
     needed = yield from needs(name, keep)  # also of those made by hand
     mine = yield from ownership.own(name, [one for one in named if one.name not in needed])
     others = yield from ownership.used_elsewhere(name, mine)

@@ -40,9 +40,10 @@ def to_multi_model(
         raise InvalidInputError(f"endpoint {name}: its image {container.image} cannot serve many models", endpoint=name)
     archive = check.in_s3("model_data", container.model_data, 1024)
     target = S3Uri.parse(models).join(target_model or archive.key.rpartition("/")[2])
-    wanted = _with_container(
-        spec, attrs.evolve(container, mode="MultiModel", model_data=str(S3Uri.parse(models).as_prefix())), instance_type
+    served = attrs.evolve(
+        container, mode="MultiModel", model_data=str(S3Uri.parse(models).as_prefix()), extra=_rest(container)
     )
+    wanted = _with_container(spec, served, instance_type)
     yield from _copy(archive, target)
     return wanted
 
@@ -61,8 +62,14 @@ def to_single_model(name: str, model: str | ModelVersion, *, instance_type: str 
     archive = check.in_s3("model_data", container.model_data, 1024).join(str(model))
     if (yield from _head(archive)) is None:
         raise ModelNotFoundError(f"there is no archive {archive}", endpoint=name, model=str(model))
-    single = attrs.evolve(container, mode="SingleModel", model_data=str(archive), model_cache=True)
+    single = attrs.evolve(
+        container, mode="SingleModel", model_data=str(archive), model_cache=True, extra=_rest(container)
+    )
     return _with_container(spec, single, instance_type)
+
+
+def _rest(container: Container) -> dict[str, Any]:
+    return {key: value for key, value in container.extra.items() if key != "ModelDataUrl"}
 
 
 def _only_container(spec: EndpointSpec) -> Container:
@@ -75,10 +82,11 @@ def _only_container(spec: EndpointSpec) -> Container:
 
 
 def _with_container(spec: EndpointSpec, container: Container, instance_type: str | None) -> EndpointSpec:
+    before = spec.variants[0]
+    # Where a member stands in an extra, that would win over the field.
+    less = {key: value for key, value in before.extra.items() if instance_type is None or key != "InstanceType"}
     variant = attrs.evolve(
-        spec.variants[0],
-        containers=(container,),
-        instance_type=instance_type or spec.variants[0].instance_type,
+        before, containers=(container,), instance_type=instance_type or before.instance_type, extra=less
     )
     return attrs.evolve(spec, variants=(variant,))
 

@@ -24,6 +24,8 @@ _ARNS = {"model": "ModelArn", "endpoint_config": "EndpointConfigArn", "endpoint"
 class InMemory(Aws):
     """The way to a control plane that lives in this object."""
 
+    page = 2  # small pages, so that every list has several
+
     def __init__(self) -> None:
         session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b", region_name="us-east-1")
         super().__init__(session=session, region="us-east-1")
@@ -104,8 +106,8 @@ class InMemory(Aws):
         ]
         found.sort(key=lambda one: one["CreationTime"], reverse=True)
         start = int(params.get("NextToken", 0))
-        page = found[start : start + 2]  # small pages, so that every list has several
-        more = {"NextToken": str(start + 2)} if start + 2 < len(found) else {}
+        page = found[start : start + self.page]
+        more = {"NextToken": str(start + self.page)} if start + self.page < len(found) else {}
         return {member: [{k: one[k] for k in (name, _ARNS[kind], "CreationTime")} for one in page], **more}
 
     def _create_endpoint(self, params: dict[str, Any]) -> Any:

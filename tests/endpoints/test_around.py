@@ -24,7 +24,7 @@ from mme_sdk.local import Fault
 from mme_sdk.shapes import ModelVersion
 
 from .conftest import bound
-from .helpers import IMAGE, NOTHING, Awaited, NoInvoker, multi, resources, single
+from .helpers import IMAGE, NOTHING, ROLE, Awaited, NoInvoker, multi, resources, single
 
 ROLE_NAME = "sagemaker-execution"
 
@@ -61,6 +61,19 @@ def test_single_becomes_multi_with_its_archive_under_the_prefix_and_back(room, w
         room.to_single_model(name, "fraud/v1.tar.gz")
     with pytest.raises(InvalidInputError, match="cannot host a multi-model endpoint"):
         room.to_multi_model(name, f"s3://{stored}/prod/")
+
+
+def test_a_prefix_without_its_slash_is_left_behind_by_a_migration(room, aws, way, name, stored):
+    way.client("s3").put_object(Bucket=stored, Key="prod/fraud.tar.gz", Body=b"archive")
+    client, body = aws.client("sagemaker"), multi(name, models=f"s3://{stored}/prod/").to_requests()
+    container = body.models[0]["PrimaryContainer"] | {"ModelDataUrl": f"s3://{stored}/prod"}
+    client.create_model(ModelName="by-hand", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    variant = body.config["ProductionVariants"][0] | {"ModelName": "by-hand"}
+    client.create_endpoint_config(EndpointConfigName="by-hand", ProductionVariants=[variant])
+    client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
+    room.wait(name, timeout=20)
+    seen = room.to_single_model(name, "fraud.tar.gz", timeout=20).describe()
+    assert (seen.mode, seen.model_data) == ("SingleModel", f"s3://{stored}/prod/fraud.tar.gz")
 
 
 def test_migration_never_replaces_an_archive(room, way, name, stored):
