@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
 
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints import autoscaling, creating, deleting, parking
+from mme_sdk.endpoints import autoscaling, content, creating, deleting, ownership, parking
 from mme_sdk.endpoints.calls import Now, absent_ok, look, look_if_there, needs, patiently, sagemaker
 from mme_sdk.endpoints.deployment import Deployment, check_deployment, check_fits, pick, to_request
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.differences import Change, differences
-from mme_sdk.endpoints.making import Made, complete, make_config, remove, unmake, using
-from mme_sdk.endpoints.reading import Live, models_of, read_live, spec_of_config
+from mme_sdk.endpoints.making import complete, make_config, unmake, using
+from mme_sdk.endpoints.ownership import Found
+from mme_sdk.endpoints.reading import Live, models_of, read_live
 from mme_sdk.endpoints.requests import Requests
+from mme_sdk.endpoints.resources import Made, remove
 from mme_sdk.endpoints.scaling import change_in_place
 from mme_sdk.endpoints.spec import EndpointSpec, check_spec
+from mme_sdk.endpoints.typed import spec_of_config
 from mme_sdk.endpoints.waiting import ProgressCallback, until_settled
 from mme_sdk.errors import (
     AccessDeniedError,
@@ -68,10 +72,17 @@ class Plan:
 
 @attrs.frozen
 class _Off:
-    """Autoscaling that an update took off, and the tags that it is noted in."""
+    """Autoscaling that an update took off.
+
+    Attributes:
+        taken: What was attached.
+        notes: The tags of the endpoint that it is noted in.
+        back: What the new configuration gets back, for its instance types.
+    """
 
     taken: tuple[autoscaling.Attached, ...] = ()
     notes: tuple[str, ...] = ()
+    back: tuple[autoscaling.Attached, ...] = ()
 
 
 def plan(spec: EndpointSpec) -> Flow[Plan]:
@@ -84,7 +95,7 @@ def plan(spec: EndpointSpec) -> Flow[Plan]:
     seen = yield from look_if_there(spec.name)
     if seen is None:
         return Plan(spec=spec, action="create")
-    live = yield from read_live(spec.name)
+    live = yield from read_live(spec.name, all_tags=True)
     seen = live.description
     if seen.status in _BUSY:
         raise ConflictError(
@@ -144,14 +155,13 @@ def apply(
         return todo
     live, off = todo.live, _Off()
     if todo.action == "update":
-        old = _spec_or_none(live)
+        old = _spec_or_none(spec.name, live.config, live.models)
         check_fits(deployment, old, spec)
         requests = spec.to_requests()
         made = yield from make_config(requests, spec.name)
         off = yield from _switch(
             live,
-            spec,
-            requests.config_name,
+            requests.config,
             requests,
             made=list(made),
             deployment=deployment or pick(old, spec),
@@ -166,10 +176,10 @@ def apply(
     except AccessDeniedError as error:
         # The update itself is done; whoever may not tidy up must not be told that it failed.
         _log.warning("earlier configurations of endpoint %s were not removed: %s", spec.name, error.message)
-    yield from _turn_on(live.description, off)
+    yield from _turn_on(live.description, off, off.back)
     if todo.changes or live.noted:
         # Autoscaling was taken off and put back by the switch, so it is read again.
-        live = (yield from read_live(spec.name)) if todo.action == "update" else live
+        live = (yield from read_live(spec.name, all_tags=True)) if todo.action == "update" else live
         yield from change_in_place(live, spec, todo.changes, timeout=_left(deadline, now), now=now, progress=progress)
     return todo
 
@@ -190,7 +200,7 @@ def rollback(
         EndpointFailedError: SageMaker rolled this update back too.
     """
     check_deployment(deployment)
-    live = yield from read_live(name)
+    live = yield from read_live(name, all_tags=True)
     seen = live.description
     if seen.status in _BUSY:
         raise ConflictError(
@@ -199,52 +209,82 @@ def rollback(
             endpoint=name,
         )
     if to is None:
-        mine = yield from deleting.owned(name)
-        others = [one.name for one in mine if one.kind == "config" and one.name != seen.config_name]
-        if not others:
-            raise ConflictError(
-                f"endpoint {name} has no earlier configuration to go back to",
-                hint="apply(spec) keeps the one that it replaces; name another with to=…",
-                endpoint=name,
-            )
-        to = others[0]
+        to = yield from _earlier(live)
+    if to is None:
+        raise ConflictError(
+            f"endpoint {name} has no earlier configuration to go back to",
+            hint="apply(spec) keeps the one that it replaces; name another with to=…",
+            endpoint=name,
+        )
     config = yield from absent_ok(sagemaker("describe_endpoint_config", name, EndpointConfigName=to))
     if config is None:
         raise ConflictError(f"there is no endpoint configuration {to} to go back to", endpoint=name)
-    spec = spec_of_config(name, config, (yield from models_of(name, config)), live.tags or {})
-    old, requests = _spec_or_none(live), spec.to_requests()
+    spec = _spec_or_none(name, config, (yield from models_of(name, config)))
+    requests = None if spec is None else spec.to_requests()
+    old = _spec_or_none(name, live.config, live.models)
     check_fits(deployment, old, spec)
     off = yield from _switch(
         live,
-        spec,
-        to,
-        requests if requests.config_name == to else None,
+        config,
+        requests if requests is not None and requests.config_name == to else None,
         made=[],
         deployment=deployment or pick(old, spec),
         capture_changes=True,
         timeout=timeout,
         now=now,
         progress=progress,
+        dropped=_dropped_by_replacing(live, to),
     )
-    yield from _turn_on(seen, off)
+    yield from _turn_on(seen, off, off.back)
     return (yield from look(name))
+
+
+def _earlier(live: Live, named: Sequence[Made] | None = None) -> Flow[str | None]:
+    """The configuration that the one in service replaced, by its tag; else the newest other one of this endpoint."""
+    name, now = live.description.name, live.description.config_name
+    current = _as_found(live)
+    replaced = None if current is None else current.replaced
+    if replaced not in (None, now) and (yield from _exists(name, str(replaced))):
+        return replaced
+    if named is None:
+        named = yield from ownership.look_alikes(name)
+    mine = yield from ownership.own(name, [one for one in named if one.kind == "config" and one.name != now])
+    return mine[0].one.name if mine else None
+
+
+def _exists(name: str, config: str) -> Flow[bool]:
+    call = sagemaker("describe_endpoint_config", name, EndpointConfigName=config)
+    return (yield from absent_ok(call)) is not None
+
+
+def _as_found(live: Live) -> Found | None:
+    """The configuration in service, where this SDK made it for this endpoint."""
+    return next((one for one in live.own_parts if one.one.kind == "config"), None)
+
+
+def _dropped_by_replacing(live: Live, replaced: str) -> tuple[autoscaling.Attached, ...]:
+    """Autoscaling of variants that went when the configuration in service replaced another one."""
+    current = _as_found(live)
+    if current is None or current.replaced != replaced:
+        return ()
+    return tuple(parking.parked_in(current.tags or {}).values())
 
 
 def _left(deadline: float, now: Now) -> float:
     return max(deadline - now(), 0.001)
 
 
-def _spec_or_none(live: Live) -> EndpointSpec | None:
+def _spec_or_none(name: str, config: Mapping[str, Any], models: Mapping[str, Any]) -> EndpointSpec | None:
+    """What a configuration is, as far as a spec can say it; UpdateEndpoint needs no more than its name."""
     try:
-        return live.spec()
-    except InvalidInputError:
+        return spec_of_config(name, config, models, {})
+    except (InvalidInputError, ServiceError):
         return None
 
 
 def _switch(
     live: Live,
-    spec: EndpointSpec,
-    config: str,
+    config: Mapping[str, Any],
     requests: Requests | None,
     *,
     made: list[Made],
@@ -253,18 +293,42 @@ def _switch(
     timeout: float,
     now: Now,
     progress: ProgressCallback | None,
+    dropped: Sequence[autoscaling.Attached] = (),
 ) -> Flow[_Off]:
-    """Bring up another fleet; autoscaling that is in its way is taken off, and left to the caller to put back."""
-    name, seen = spec.name, live.description
-    types = {one.name: one.instance_type for one in spec.variants}
-    running = {one.name: one.instance_type for one in seen.variants}
+    """Bring up another fleet; autoscaling that is in its way is taken off, and left to the caller to put back.
+
+    Args:
+        live: The endpoint as it is.
+        config: The configuration that it gets, as a request or as described.
+        requests: What makes the configuration again where another client removes it; None where it is not of this SDK.
+        made: What was made for it.
+        deployment: How traffic moves.
+        capture_changes: Whether data capture may differ.
+        timeout: Seconds to wait at most.
+        now: The clock.
+        progress: Told of every look.
+        dropped: Autoscaling of variants that the configuration brings back.
+    """
+    seen, to = live.description, str(config["EndpointConfigName"])
+    name = seen.name
+    types, running = content.instance_types(config), content.instance_types(live.config)
+    running = {one.name: one.instance_type for one in seen.variants} | running
     off = live.parked  # taken off by an update that did not end: this one puts it back
-    in_the_way = [off.get(key, one) for key, one in (live.attached or {}).items() if types.get(key) != running.get(key)]
+    in_the_way = [
+        off.get(key, attrs.evolve(one, instance_type=running.get(key)))
+        for key, one in (live.attached or {}).items()
+        if key not in types or types[key] != running.get(key)
+    ]
     taken = [*in_the_way, *(one for one in off.values() if one not in in_the_way)]
     notes = list(live.noted)
+    here = {one.variant for one in taken} | set(live.attached or {})
+    scaled = content.scaled_variants(config)
+    back = [*taken, *(one for one in dropped if one.variant not in here)]
+    lost = [one for one in taken if one.variant not in scaled]
+    back = [one.rescaled(types.get(one.variant)) for one in back if one.variant in scaled]
     request: dict[str, Any] = {
         "EndpointName": name,
-        "EndpointConfigName": config,
+        "EndpointConfigName": to,
         # Without it an update resets the counts that autoscaling has reached.
         "RetainAllVariantProperties": True,
     }
@@ -275,15 +339,16 @@ def _switch(
     begun = False
     try:
         notes += yield from parking.remember(name, seen.arn, in_the_way)
+        yield from _remember_replaced(name, to, live, lost, requests)
         yield from autoscaling.detach(name, [one.variant for one in in_the_way])
-        yield from _begin(name, config, request, requests, made)
+        yield from _begin(name, to, request, requests, made)
         begun = True
         yield from until_settled(
             name,
             timeout=timeout,
             now=now,
             progress=progress,
-            wanted_config=config,
+            wanted_config=to,
             config_before=seen.config_name,
             reason_before=seen.failure_reason,
         )
@@ -299,12 +364,39 @@ def _switch(
         raise
     if requests is not None:
         yield from complete(requests, name)
-    return _Off(tuple(one for one in taken if types.get(one.variant) is not None), tuple(notes))
+    return _Off(tuple(taken), tuple(notes), tuple(back))
 
 
-def _turn_on(seen: EndpointDescription, off: _Off) -> Flow[None]:
+def _remember_replaced(
+    name: str, to: str, live: Live, lost: Sequence[autoscaling.Attached], requests: Requests | None
+) -> Flow[None]:
+    """Write into tags of a configuration which one it replaces, and the autoscaling of variants that go with that."""
+    replaced = live.description.config_name
+    said = ", ".join(one.variant for one in lost)
+    if replaced is None or replaced == to:
+        return
+    mine = [] if requests is None else (yield from ownership.own(name, [Made("config", to)]))
+    if mine:
+        stale = [key for key in (mine[0].tags or {}) if parking.is_note(key)]
+        yield from parking.forget(name, mine[0].arn, stale)
+        tag = {"Key": ownership.REPLACED, "Value": replaced}
+        try:
+            yield sagemaker("add_tags", name, ResourceArn=mine[0].arn, Tags=[tag, *parking.notes_of(lost)])
+        except MMEError as error:
+            _log.warning("what configuration %s replaces is not written down: %s", to, error.message)
+        else:
+            return
+    if lost:
+        _log.warning(
+            "autoscaling of %s goes with configuration %s of endpoint %s, and a rollback will not bring it back: "
+            "endpoint.autoscale() attaches it again",
+            *(said, replaced, name),
+        )
+
+
+def _turn_on(seen: EndpointDescription, off: _Off, back: Sequence[autoscaling.Attached]) -> Flow[None]:
     try:
-        yield from autoscaling.put_back(seen.name, off.taken)
+        yield from autoscaling.put_back(seen.name, back)
     except MMEError as error:
         _note_off(off, error)
         raise
@@ -345,15 +437,16 @@ def _collect(name: str, replaced: Live) -> Flow[None]:
     """Remove what earlier generations left, but the current one and the one that it replaced: `rollback` needs it."""
     seen = yield from look(name)
     keep = {seen.config_name, replaced.description.config_name}
-    mine = yield from deleting.owned(name)
-    configs = [one for one in mine if one.kind == "config"]
+    named = yield from ownership.look_alikes(name)
     if seen.config_name == replaced.description.config_name:
-        # Nothing was replaced this time: what an earlier update replaced stays, the newest.
-        keep |= {one.name for one in [one for one in configs if one.name != seen.config_name][:1]}
+        # Nothing was replaced this time: what an earlier update replaced stays.
+        keep.add((yield from _earlier(replaced, named)))
     needed = yield from needs(name, keep)  # also of those made by hand
-    for one in mine:
-        if one.name in needed:
-            continue
+    mine = yield from ownership.own(name, [one for one in named if one.name not in needed])
+    others = yield from ownership.used_elsewhere(name, mine)
+    if others.note is not None:
+        _log.warning("earlier configurations of endpoint %s were not removed: %s", name, others.note)
+    for one in (each.one for each in mine if each.one not in others.used):
         # Another client may have begun to use it since.
         seen = yield from look(name)
         needed |= yield from needs(name, [seen.config_name, seen.pending_config])

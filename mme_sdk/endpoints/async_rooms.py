@@ -164,9 +164,9 @@ class AsyncEndpoints:
         """Configurations and models that no endpoint uses; see `Endpoints.orphans`."""
         return await self.aws.arun(orphans.find())
 
-    async def remove_orphans(self, found: Iterable[Orphan]) -> tuple[Orphan, ...]:
+    async def remove_orphans(self, found: Iterable[Orphan] = (), *, names: Iterable[str] = ()) -> tuple[Orphan, ...]:
         """Delete orphans; see `Endpoints.remove_orphans`."""
-        return await self.aws.arun(orphans.remove_all(found))
+        return await self.aws.arun(orphans.remove_all(found, names))
 
     async def delete(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,19 @@ from mme_sdk.endpoints.parts import Autoscaling, Schedule
 from mme_sdk.endpoints.requests import DIMENSION, scaling_requests, scaling_target
 from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInputError, MMEError, NotFoundError
 
-__all__ = ["Attached", "attach", "detach", "matches", "put_back", "read", "read_back", "read_if_allowed"]
+__all__ = [
+    "Attached",
+    "attach",
+    "detach",
+    "from_requests",
+    "matches",
+    "put_back",
+    "read",
+    "read_back",
+    "read_if_allowed",
+]
+
+_log = logging.getLogger(__name__)
 
 _POLICY = (
     "PolicyName",
@@ -26,6 +39,8 @@ _POLICY = (
 )
 _ACTION = ("ScheduledActionName", "Schedule", "Timezone", "StartTime", "EndTime", "ScalableTargetAction")
 _KNOWN_METRICS = {"CPUUtilization": "cpu", "GPUUtilization": "gpu"}
+# GPUMemoryUtilization too counts up to 100 percent a GPU.
+_COUNTED = {**_KNOWN_METRICS, "GPUMemoryUtilization": "gpu"}
 _TARGET = ("MinCapacity", "MaxCapacity", "SuspendedState")
 
 
@@ -38,12 +53,14 @@ class Attached:
         target: The scalable target, as described.
         policies: Its scaling policies.
         actions: Its scheduled actions.
+        instance_type: The type of the instances that it was attached for; None where it is not known.
     """
 
     variant: str
     target: Mapping[str, Any] = attrs.field(hash=False)
     policies: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
     actions: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
+    instance_type: str | None = None
 
     def described(self) -> ScalingDescription:
         """The same for users."""
@@ -70,6 +87,55 @@ class Attached:
             *(("put_scaling_policy", target | one) for one in own["policies"]),
             *(("put_scheduled_action", target | one) for one in own["actions"]),
         )
+
+    def rescaled(self, instance_type: str | None) -> Attached:
+        """The same for instances of another type: what counts cores or GPUs tracks the same share of an instance.
+
+        CloudWatch reports 100 percent for each core or GPU: a target of 120 is 60 % of two cores and 15 % of eight.
+        """
+        if instance_type is None or self.instance_type in (None, instance_type):
+            return attrs.evolve(self, instance_type=instance_type or self.instance_type)
+        policies = tuple(_rescaled(one, str(self.instance_type), instance_type) for one in self.policies)
+        return attrs.evolve(self, policies=policies, instance_type=instance_type)
+
+
+def from_requests(
+    variant: str, requests: Iterable[tuple[str, Mapping[str, Any]]], instance_type: str | None
+) -> Attached:
+    """What requests attach, as if it had been described."""
+    by_operation: dict[str, list[Mapping[str, Any]]] = {}
+    for operation, params in requests:
+        by_operation.setdefault(operation, []).append(params)
+    return Attached(
+        variant=variant,
+        target=by_operation["register_scalable_target"][0],
+        policies=tuple(by_operation.get("put_scaling_policy", ())),
+        actions=tuple(by_operation.get("put_scheduled_action", ())),
+        instance_type=instance_type,
+    )
+
+
+def _rescaled(policy: Mapping[str, Any], old: str, new: str) -> Mapping[str, Any]:
+    tracking = policy.get("TargetTrackingScalingPolicyConfiguration") or {}
+    metric = _metric_of(tracking.get("CustomizedMetricSpecification") or {})
+    if metric is None or "TargetValue" not in tracking:
+        return policy
+    before, after = instances.units(old, metric), instances.units(new, metric)
+    if not before or not after:
+        _log.warning(
+            "policy %s tracks %s of the whole instance; its target %g was set for %s and is not converted to %s",
+            *(policy.get("PolicyName"), metric, tracking["TargetValue"], old, new),
+        )
+        return policy
+    changed = {**tracking, "TargetValue": tracking["TargetValue"] * after / before}
+    return {**policy, "TargetTrackingScalingPolicyConfiguration": changed}
+
+
+def _metric_of(custom: Mapping[str, Any]) -> str | None:
+    """`cpu` or `gpu` for a metric that counts up to 100 percent a core or GPU; None for every other."""
+    if custom.get("Namespace") != "/aws/sagemaker/Endpoints":
+        return None
+    return _COUNTED.get(str(custom.get("MetricName")))
 
 
 def _only(keys: Iterable[str], described: Mapping[str, Any]) -> dict[str, Any]:
@@ -151,7 +217,9 @@ def put_back(endpoint: str, attached: Iterable[Attached]) -> Flow[None]:
         yield from attach(endpoint, one.variant, one.requests(endpoint))
 
 
-def matches(endpoint: str, variant: str, instance_type: str, wanted: Autoscaling, attached: Attached | None) -> bool:
+def matches(
+    endpoint: str, variant: str, instance_type: str | None, wanted: Autoscaling, attached: Attached | None
+) -> bool:
     """Whether what is attached to a variant is what its spec says."""
     if attached is None:
         return False
@@ -172,7 +240,7 @@ def _within(wanted: Any, described: Any) -> bool:
     return bool(wanted == described)
 
 
-def read_back(endpoint: str, instance_type: str, attached: Attached) -> Autoscaling | None:
+def read_back(endpoint: str, instance_type: str | None, attached: Attached) -> Autoscaling | None:
     """The settings that would attach exactly this; None where none would."""
     if len(attached.policies) != 1:
         return None
@@ -182,10 +250,10 @@ def read_back(endpoint: str, instance_type: str, attached: Attached) -> Autoscal
     target = policy.get("TargetValue")
     if custom is not None and target is not None:
         name = custom.get("MetricName", "") if custom.get("Namespace") == "/aws/sagemaker/Endpoints" else ""
-        known = _KNOWN_METRICS.get(name)
+        known = _KNOWN_METRICS.get(name) if instance_type is not None else None
         metric = custom if known is None else known
-        whole = {"cpu": instances.vcpus(instance_type), "gpu": instances.gpus(instance_type)}
-        target = target / ((whole.get(metric) if isinstance(metric, str) else 1) or 1)
+        if known is not None and instance_type is not None:
+            target = target / (instances.units(instance_type, known) or 1)
     try:
         found = Autoscaling(
             min=attached.target["MinCapacity"],

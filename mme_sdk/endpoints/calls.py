@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 from mme_sdk.aws import Call, Flow, Sleep, Together
+from mme_sdk.endpoints.content import model_names
 from mme_sdk.endpoints.description import EndpointDescription, parse_endpoint
 from mme_sdk.errors import EndpointNotFoundError, NotFoundError
 
@@ -97,7 +98,7 @@ def needs(name: str, configs: Iterable[str | None]) -> Flow[set[str]]:
     found: set[str] = set()
     for config in sorted({one for one in configs if one is not None}):
         described = yield from absent_ok(sagemaker("describe_endpoint_config", name, EndpointConfigName=config))
-        found |= {config, *(one.get("ModelName", "") for one in (described or {}).get("ProductionVariants", []))}
+        found |= {config, *model_names(described)}
     return found
 
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from mme_sdk.aws.service_model import problems
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.shapes import S3Uri
 
@@ -20,7 +21,24 @@ NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
 ROLE = re.compile(r"arn:aws[a-z\-]*:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+")
 _KMS = re.compile(r"[a-zA-Z0-9:/_-]{1,2048}")
 _ENV_KEY = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+_HTTPS = re.compile(
+    r"https://(?:s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?/(?P<path>[^/?#]+)"
+    r"|(?P<host>[a-z0-9][a-z0-9.-]*)\.s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?)(?:/(?P<key>[^?#]*))?"
+)
+# The last part of a key that names a file of another format than an archive; `model-1.0` names none.
+_FILE = re.compile(r"[^/]+\.(?!gz$|tgz$)[A-Za-z][A-Za-z0-9]{0,9}")
+_ENVIRONMENT = 32 * 1024
 _TAG = re.compile(r"[\w \u00a0.:/=+\-@]*")
+
+_MEDIA_TYPE = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9])*/[a-zA-Z0-9](-*[a-zA-Z0-9.])*")
+_ELSEWHERE = {
+    "Tags": "use tags, config_tags of the spec and model_tags of a variant",
+    "VariantName": "use the variant's `name`",
+    "ModelName": "models are named by their content",
+    "PrimaryContainer": "use the variant's `containers`",
+    "Containers": "use the variant's `containers`",
+    "ProductionVariants": "use the spec's `variants`",
+}
 
 Validator = Callable[[Any, Any, Any], None]
 
@@ -136,11 +154,57 @@ def mapping(_: Any, attribute: Any, value: Any) -> None:
     members(attribute.name, value)
 
 
-def texts(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
-    """Some texts."""
+def media_types(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
+    """Media types, such as `text/csv`."""
     for one in value:
         if not isinstance(one, str):
             raise InvalidInputError(f"{attribute.name}: wants texts, not {one!r}")
+        if not _MEDIA_TYPE.fullmatch(one) or len(one) > 256:
+            raise InvalidInputError(f"{attribute.name}: {one!r} is no media type; they look like 'text/csv'")
+    if len(value) > 10:
+        raise InvalidInputError(f"{attribute.name}: at most 10 media types, not {len(value)}")
+
+
+def several(most: int, *choices: str) -> Validator:
+    """A few of some values, each once."""
+
+    def validate(_: Any, attribute: Any, value: tuple[Any, ...]) -> None:
+        for one in value:
+            if one not in choices:
+                raise InvalidInputError(f"{attribute.name}: one of {', '.join(choices)}, not {one!r}")
+        if len(value) > most or len(set(value)) != len(value):
+            raise InvalidInputError(f"{attribute.name}: each value once, not {', '.join(value)}")
+
+    return validate
+
+
+def service(
+    field: str, shape: str, value: Mapping[str, Any], *, partial: bool = True, newer: frozenset[str] = frozenset()
+) -> None:
+    """Refuse members that SageMaker's service model, as botocore ships it, does not allow."""
+    if value:
+        found = next(problems(shape, value, field, partial=partial, newer=newer), None)
+        if found is not None:
+            newer_needed = "botocore knows" in found or "is not one of" in found
+            raise InvalidInputError(
+                found, hint="newer members and values need a newer botocore" if newer_needed else None
+            )
+
+
+def instance_type(value: str) -> None:
+    """Refuse an instance type that the installed botocore does not know."""
+    if next(problems("ProductionVariant", {"InstanceType": value}, "instance_type"), None) is not None:
+        raise InvalidInputError(
+            f"instance_type: {value!r} is not one of the hosting types that the installed botocore knows",
+            hint="upgrade botocore, or give a newer type as extra={'InstanceType': …} of the variant",
+        )
+
+
+def not_in(field: str, value: Mapping[str, Any], *names: str) -> None:
+    """Refuse members that are said elsewhere."""
+    for name in names:
+        if name in value:
+            raise InvalidInputError(f"{field}: {name} is not for it to say", hint=_ELSEWHERE.get(name))
 
 
 def members(field: str, value: Any) -> None:
@@ -155,6 +219,15 @@ def members(field: str, value: Any) -> None:
                 members(f"{field}.{key}", item)
 
 
+def environments(several: Sequence[Mapping[str, str]]) -> None:
+    """Refuse environments of one model that are too large together."""
+    size = sum(len(text.encode()) for one in several for item in one.items() for text in item)
+    if size > _ENVIRONMENT:
+        raise InvalidInputError(
+            f"environment: {size} bytes of names and values in all containers of a model; at most {_ENVIRONMENT}"
+        )
+
+
 def timeout(value: Any) -> None:
     """Refuse what is no time to wait."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
@@ -166,7 +239,7 @@ def address(field: str, where: Any) -> str:
     found = where if isinstance(where, str) else getattr(where, "uri", None)
     if not isinstance(found, str):
         raise InvalidInputError(f"{field}: wants an S3 address, or something that has one, not {where!r}")
-    s3(field, found, 1024)
+    in_s3(field, found, 1024)
     return found
 
 
@@ -225,6 +298,7 @@ def environment(_: Any, attribute: Any, value: Mapping[str, str]) -> None:
             raise InvalidInputError(f"{attribute.name}: {key!r} is no variable name (letters, digits and '_')")
         if len(item) > 1024:
             raise InvalidInputError(f"{attribute.name}: the value of {key} has {len(item)} characters; at most 1024")
+    environments([value])
 
 
 def tags(_: Any, attribute: Any, value: Mapping[str, str]) -> None:
@@ -237,6 +311,8 @@ def tags(_: Any, attribute: Any, value: Mapping[str, str]) -> None:
             raise InvalidInputError(f"{attribute.name}: {key!r} is no tag key (1 to 128 letters, digits, '_.:/=+-@')")
         if key.lower().startswith("aws:"):
             raise InvalidInputError(f"{attribute.name}: {key!r} begins with 'aws:', which is reserved")
+        if key.startswith("mme_sdk:"):
+            raise InvalidInputError(f"{attribute.name}: {key!r} begins with 'mme_sdk:', which this SDK uses itself")
         if len(item) > 256 or not _TAG.fullmatch(item):
             raise InvalidInputError(
                 f"{attribute.name}: {item!r} is no tag value (0 to 256 letters, digits, '_.:/=+-@')"
@@ -258,6 +334,61 @@ def s3(field: str, value: Any, longest: int) -> S3Uri:
     if len(value) > longest:
         raise InvalidInputError(f"{field}: at most {longest} characters, not {len(value)}")
     return uri
+
+
+def in_s3(field: str, value: Any, longest: int) -> S3Uri:
+    """Parse an address in S3, in the form `s3://` or `https://`."""
+    found = _HTTPS.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        if isinstance(value, str) and value.startswith("https://"):
+            raise InvalidInputError(
+                f"{field}: {value!r} is not an S3 address", hint="https://s3.REGION.amazonaws.com/BUCKET/KEY, or s3://…"
+            )
+        return s3(field, value, longest)
+    if len(value) > longest:
+        raise InvalidInputError(f"{field}: at most {longest} characters, not {len(value)}")
+    return s3(field, f"s3://{found['path'] or found['host']}/{found['key'] or ''}", longest + 100)
+
+
+def s3_form(value: str) -> str | None:
+    """An address in S3 in the form `s3://`; None where it is not in S3."""
+    try:
+        return str(in_s3("model_data", value, 1024))
+    except InvalidInputError:
+        return None
+
+
+def model_data(value: Any) -> None:
+    """The address of a model's data."""
+    in_s3("model_data", value, 1024)
+
+
+def no_file(field: str, value: str) -> None:
+    """Refuse an address that names one file where a prefix is wanted."""
+    if _FILE.fullmatch(in_s3(field, value, 1024).key.rpartition("/")[2]):
+        raise InvalidInputError(
+            f"{field}: {value!r} is one file; a multi-model container takes a prefix",
+            hint="end the prefix with '/' where its last part does have a dot",
+        )
+
+
+def archive(field: str, value: str) -> None:
+    """Refuse an address that is not one archive's."""
+    key = in_s3(field, value, 1024).key
+    if not key:
+        raise InvalidInputError(
+            f"{field}: {value!r} names a bucket and no archive in it", hint="s3://BUCKET/KEY.tar.gz"
+        )
+    if value.endswith("/"):
+        raise InvalidInputError(
+            f"{field}: {value!r} is a prefix; a single-model container takes one archive",
+            hint="use EndpointSpec.multi_model(models=…) to serve every archive under a prefix",
+        )
+    if _FILE.fullmatch(key.rpartition("/")[2]):
+        raise InvalidInputError(
+            f"{field}: {value!r} is not a .tar.gz archive, the only format that SageMaker extracts",
+            hint="pack the files with mme_sdk.artifacts, or with tar -czf",
+        )
 
 
 def each(field: str, values: Iterable[Any], kind: type[Any]) -> None:

@@ -7,18 +7,22 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints import autoscaling, deleting
+from mme_sdk.endpoints import autoscaling, deleting, parking
 from mme_sdk.endpoints.calls import Now, look_if_there, sagemaker
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.differences import differences
-from mme_sdk.endpoints.making import Made, complete, make_config, unmake, using
+from mme_sdk.endpoints.making import complete, make_config, unmake, using
 from mme_sdk.endpoints.reading import Live, read_live
 from mme_sdk.endpoints.requests import scaling_requests
+from mme_sdk.endpoints.resources import Made
 from mme_sdk.endpoints.spec import EndpointSpec, check_spec
 from mme_sdk.endpoints.waiting import ProgressCallback, failure, until_settled
 from mme_sdk.errors import ConflictError, EndpointFailedError, MMEError
 
 __all__ = ["Creation", "create", "finish"]
+
+
+_MOST_TAGS = 50
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -58,8 +62,12 @@ def create(spec: EndpointSpec) -> Flow[Creation]:
         yield from _same_or_raise(spec, seen)
         return Creation(spec=spec, seen=seen)
     made = list((yield from make_config(requests, spec.name)))
+    request = dict(requests.endpoint)
+    notes = _pending_autoscaling(spec)
+    if notes and len(tags := [*request.get("Tags", []), *notes]) <= _MOST_TAGS:
+        request["Tags"] = tags
     try:
-        yield from using(sagemaker("create_endpoint", spec.name, **requests.endpoint), requests, spec.name, made)
+        yield from using(sagemaker("create_endpoint", spec.name, **request), requests, spec.name, made)
     except GeneratorExit:
         raise  # nobody drives this flow any more
     except BaseException as error:
@@ -69,6 +77,16 @@ def create(spec: EndpointSpec) -> Flow[Creation]:
             raise
         # It answered badly and yet made the endpoint, or a twin of this call did.
     return Creation(spec=spec, made=(*made, Made("endpoint", spec.name)))
+
+
+def _pending_autoscaling(spec: EndpointSpec) -> list[dict[str, str]]:
+    """Autoscaling as tags of the new endpoint: another client that waits for it, or applies its spec, attaches it."""
+    pending = []
+    for one in spec.variants:
+        if one.autoscaling is not None and one.has_instances:
+            requests = scaling_requests(spec.name, one.name, one.runs_on, one.autoscaling)
+            pending.append(autoscaling.from_requests(one.name, requests, one.runs_on))
+    return parking.notes_of(pending, parking.PENDING)
 
 
 def _there_anyway(name: str, error: MMEError) -> Flow[EndpointDescription | None]:
@@ -90,7 +108,7 @@ def _same_or_raise(spec: EndpointSpec, seen: EndpointDescription) -> Flow[None]:
         raise ConflictError(
             f"endpoint {spec.name} is being deleted", hint="wait until it is gone, then create it again", **facts
         )
-    live: Live = yield from read_live(spec.name)
+    live: Live = yield from read_live(spec.name, all_tags=True)
     same = seen.config_name == spec.to_requests().config_name
     changes = [
         one
@@ -117,7 +135,7 @@ def finish(
         MMEError: Autoscaling could not be attached; everything that the creation made is removed.
         WaitTimeoutError: The time is over; the creation goes on.
     """
-    name = creation.spec.name
+    spec, name = creation.spec, creation.spec.name
     try:
         seen = yield from until_settled(name, timeout=timeout, now=now, progress=progress, just_made=creation.is_new)
     except EndpointFailedError as error:
@@ -126,7 +144,7 @@ def finish(
             yield from _undo(creation, error, now)
         raise
     if creation.is_new:
-        yield from complete(creation.spec.to_requests(), name)
+        yield from complete(spec.to_requests(), name)
     try:
         yield from _attach_missing(creation)
     except MMEError as error:
@@ -134,18 +152,20 @@ def finish(
             yield from _undo(creation, error, now)
         raise
     creation.finished = True
+    keys = [one["Key"] for one in _pending_autoscaling(spec)] if creation.is_new else []
+    yield from parking.forget(name, seen.arn, keys)
     return seen
 
 
 def _attach_missing(creation: Creation) -> Flow[None]:
     spec = creation.spec
-    scaled = {one.name: one for one in spec.variants if one.autoscaling is not None and one.instance_type is not None}
+    scaled = {one.name: one for one in spec.variants if one.autoscaling is not None and one.has_instances}
     # What a new endpoint finds attached is of an earlier one of its name.
     missing = bool(scaled) and not creation.is_new
     attached = (yield from autoscaling.read(spec.name, list(scaled))) if missing else {}
     for variant, one in scaled.items():
-        if variant not in attached and one.autoscaling is not None and one.instance_type is not None:
-            requests = scaling_requests(spec.name, variant, one.instance_type, one.autoscaling)
+        if variant not in attached and one.autoscaling is not None:
+            requests = scaling_requests(spec.name, variant, one.runs_on, one.autoscaling)
             yield from autoscaling.attach(spec.name, variant, requests)
 
 

@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import attrs
 
 from mme_sdk.aws import Flow, Sleep
-from mme_sdk.endpoints import autoscaling
-from mme_sdk.endpoints.calls import Now, absent_ok, look_if_there, pages, sagemaker
+from mme_sdk.endpoints import autoscaling, content, ownership
+from mme_sdk.endpoints.calls import Now, absent_ok, look_if_there
 from mme_sdk.endpoints.description import EndpointDescription
-from mme_sdk.endpoints.making import Made, remove
-from mme_sdk.endpoints.requests import is_derived_name, stem
+from mme_sdk.endpoints.requests import is_derived_name
+from mme_sdk.endpoints.resources import Made, describe, remove
 from mme_sdk.endpoints.waiting import ProgressCallback, until_gone
 from mme_sdk.errors import AccessDeniedError, ConflictError, NotFoundError, WaitTimeoutError
 
-__all__ = ["Deletion", "delete", "owned", "owned_if_allowed", "survey"]
+__all__ = ["Deletion", "delete", "survey"]
 
 
 @attrs.frozen(kw_only=True)
@@ -26,7 +26,8 @@ class Deletion:
         endpoint: The endpoint's name.
         removed: Resources that belong to the endpoint, in the order of removal.
         detached: Variants whose autoscaling goes.
-        kept: Resources that the endpoint uses, but that were not made for it.
+        kept: Resources that the endpoint uses, or that have such names as its own, but that this SDK did not make for
+            it or that others use too.
         notes: What could not be looked at, and why.
         dry_run: Whether nothing was touched.
     """
@@ -42,65 +43,59 @@ class Deletion:
         verb = "would remove" if self.dry_run else "removed"
         lines = [f"{verb} {one}" for one in self.removed]
         lines += [f"{verb} autoscaling of variant {one}" for one in self.detached]
-        lines += [f"kept {one}: not made for this endpoint" for one in self.kept]
+        lines += [f"kept {one}: not made for this endpoint alone" for one in self.kept]
         lines += self.notes
         return "\n".join(lines) or f"nothing of endpoint {self.endpoint} is there"
 
 
-def owned(endpoint: str) -> Flow[tuple[Made, ...]]:
-    """Every configuration and model that was made for an endpoint, known by their names; configurations first."""
-    part = stem(endpoint)
-    configs = yield from pages(
-        sagemaker("list_endpoint_configs", endpoint, NameContains=part, SortBy="CreationTime", SortOrder="Descending"),
-        "EndpointConfigs",
-    )
-    models = yield from pages(
-        sagemaker("list_models", endpoint, NameContains=part, SortBy="CreationTime", SortOrder="Descending"), "Models"
-    )
-    return (
-        *(Made("config", n) for n in (one["EndpointConfigName"] for one in configs) if is_derived_name(endpoint, n)),
-        *(Made("model", n) for n in (one["ModelName"] for one in models) if is_derived_name(endpoint, n)),
-    )
+def parts_of(endpoint: str, seen: EndpointDescription | None) -> Flow[tuple[tuple[Made, ...], str | None]]:
+    """Configurations and models that may be an endpoint's own by their names.
 
-
-def owned_if_allowed(endpoint: str, seen: EndpointDescription | None) -> Flow[tuple[tuple[Made, ...], str | None]]:
-    """`owned`, or what the endpoint uses of it now, and why not more, where the caller may not list."""
+    Where the caller may not list, only those that the endpoint uses now; and why not more.
+    """
     try:
-        return (yield from owned(endpoint)), None
+        return (yield from ownership.look_alikes(endpoint)), None
     except AccessDeniedError as error:
         note = f"configurations and models could not be listed, earlier ones may be left: {error.message}"
     name = None if seen is None else seen.config_name
-    if name is None or not is_derived_name(endpoint, name):
+    if name is None:
         return (), note
-    config = yield from absent_ok(sagemaker("describe_endpoint_config", endpoint, EndpointConfigName=name))
-    models = dict.fromkeys(one.get("ModelName", "") for one in (config or {}).get("ProductionVariants", []))
-    mine = [Made("model", one) for one in models if is_derived_name(endpoint, one)]
-    return (Made("config", name), *mine), note
+    config = yield from absent_ok(describe(Made("config", name), endpoint))
+    some = [Made("config", name), *(Made("model", one) for one in content.model_names(config))]
+    return tuple(one for one in some if is_derived_name(endpoint, one.name)), note
 
 
 def survey(endpoint: str) -> Flow[tuple[Deletion, EndpointDescription | None, tuple[str, ...]]]:
     """What a delete would do; the endpoint, and its variants."""
     seen = yield from look_if_there(endpoint)
-    mine, unlisted = yield from owned_if_allowed(endpoint, seen)
+    named, unlisted = yield from parts_of(endpoint, seen)
     notes = [] if unlisted is None else [unlisted]
-    if seen is None:
-        return Deletion(endpoint=endpoint, removed=mine, notes=tuple(notes), dry_run=True), None, ()
-    kept: list[Made] = []
+    found = yield from ownership.inspect(named, endpoint)
+    mine = [one for one in found if one.made_for == endpoint]
+    others = yield from ownership.used_elsewhere(endpoint, mine)
+    notes += [] if others.note is None else [f"what was made for endpoint {endpoint} is kept: {others.note}"]
+    kept = [one.one for one in found if one not in mine or one.one in others.used]
     config = None
-    if seen.config_name:
-        call = sagemaker("describe_endpoint_config", endpoint, EndpointConfigName=seen.config_name)
-        config = yield from absent_ok(call)
-    configured = [] if config is None else config.get("ProductionVariants", [])
-    if config is not None and Made("config", seen.config_name or "") not in mine:
-        kept.append(Made("config", seen.config_name or ""))
-        # A model that a foreign configuration uses stays, whatever its name.
-        kept += [Made("model", name) for name in dict.fromkeys(one.get("ModelName") for one in configured) if name]
+    if seen is not None and seen.config_name:
+        used = Made("config", seen.config_name)
+        config = yield from absent_ok(describe(used, endpoint))
+        if config is not None and (used not in named or used in kept):
+            # A model that a foreign configuration uses stays, whatever its name.
+            kept += [used, *(Made("model", one) for one in content.model_names(config))]
+    kept = list(dict.fromkeys(kept))
+    removed = tuple(one.one for one in mine if one.one not in kept)
+    if seen is None:
+        return (
+            Deletion(endpoint=endpoint, removed=removed, kept=tuple(kept), notes=tuple(notes), dry_run=True),
+            None,
+            (),
+        )
     # An endpoint that is being created or updated may not show all of its variants yet.
-    variants = tuple(dict.fromkeys([*(one.name for one in seen.variants), *(one["VariantName"] for one in configured)]))
+    variants = tuple(dict.fromkeys([*(one.name for one in seen.variants), *content.variant_names(config)]))
     attached, trouble = yield from autoscaling.read_if_allowed(endpoint, variants)
     deletion = Deletion(
         endpoint=endpoint,
-        removed=(Made("endpoint", endpoint), *(one for one in mine if one not in kept)),
+        removed=(Made("endpoint", endpoint), *removed),
         detached=tuple(attached),
         kept=tuple(kept),
         notes=tuple(notes if trouble is None else [*notes, trouble]),
@@ -152,8 +147,9 @@ def delete(
         yield from autoscaling.detach(endpoint, detached)
         plan = attrs.evolve(plan, detached=detached)
         if only is None:
-            late, _ = yield from owned_if_allowed(endpoint, None)
-            more = [one for one in late if one not in (*plan.removed, *plan.kept)]
+            late, _ = yield from parts_of(endpoint, None)
+            new = [one for one in late if one not in (*plan.removed, *plan.kept)]
+            more = [one.one for one in (yield from ownership.own(endpoint, new))]
             plan = attrs.evolve(plan, removed=(*plan.removed, *more))
     return (yield from _remove_parts(plan))
 
@@ -167,17 +163,21 @@ def _is_back(endpoint: str) -> Flow[bool]:
 def _remove_parts(plan: Deletion) -> Flow[Deletion]:
     """Remove configurations and models, as long as nobody creates the endpoint again: it would need them."""
     done = [one for one in plan.removed if one.kind == "endpoint"]
-    notes = list(plan.notes)
+    kept, notes = list(plan.kept), list(plan.notes)
+    mine = yield from ownership.own(plan.endpoint, [one for one in plan.removed if one.kind != "endpoint"])
+    # Deleting an endpoint takes minutes: others may have begun to use what was made for it.
+    others = yield from ownership.used_elsewhere(plan.endpoint, mine)
     # Configurations go first, whenever they were found: they are what names the models.
-    for one in sorted(plan.removed, key=lambda one: one.kind):
-        if one.kind == "endpoint":
+    for one in sorted((each.one for each in mine), key=lambda one: one.kind):
+        if one in others.used:
+            kept.append(one)
             continue
         if (yield from _is_back(plan.endpoint)):
             notes.append(f"endpoint {plan.endpoint} was created again by another client: what it may use was left")
             break
         yield from absent_ok(remove(one, plan.endpoint))
         done.append(one)
-    return attrs.evolve(plan, removed=tuple(done), notes=tuple(notes), dry_run=False)
+    return attrs.evolve(plan, removed=tuple(done), kept=tuple(kept), notes=tuple(notes), dry_run=False)
 
 
 def _delete_endpoint(endpoint: str, seen: EndpointDescription, *, deadline: float, now: Now) -> Flow[None]:

@@ -5,6 +5,7 @@ Source of the bounds: https://docs.aws.amazon.com/sagemaker/latest/dg/deployment
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import attrs
@@ -22,7 +23,8 @@ def _alarms(_: Any, attribute: attrs.Attribute[Any], value: tuple[Any, ...]) -> 
 
 
 _wait = check.whole(0, 3600)
-_limit = check.optional(check.whole(600, 28_800))
+_LONGEST = 28_800
+_limit = check.optional(check.whole(600, _LONGEST))
 
 
 @attrs.frozen(kw_only=True)
@@ -52,6 +54,8 @@ class BlueGreen:
     def __attrs_post_init__(self) -> None:
         if self.canary is not None and self.step is not None:
             raise InvalidInputError("canary and step: give one of them, not both")
+        steps = math.ceil(100 / self.step) if self.step else 2
+        _check_waits(self.wait * (steps - 1) + self.termination_wait, self.limit)
 
 
 @attrs.frozen(kw_only=True)
@@ -71,6 +75,19 @@ class Rolling:
     rollback_batch: int | None = attrs.field(default=None, validator=check.optional(check.whole(5, 100)))
     limit: int | None = attrs.field(default=None, validator=_limit)
     alarms: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=_alarms)
+
+    def __attrs_post_init__(self) -> None:
+        _check_waits(self.wait * (math.ceil(100 / self.batch) - 1), self.limit)
+
+
+def _check_waits(waits: int, limit: int | None) -> None:
+    """Refuse waits that leave no time for the deployment itself."""
+    longest = limit or _LONGEST
+    if waits >= longest:
+        raise InvalidInputError(
+            f"limit: the waits alone take {waits} s, and the whole deployment may take {longest} s",
+            hint="wait for a shorter time, take larger steps, or raise the limit",
+        )
 
 
 Deployment: TypeAlias = BlueGreen | Rolling
@@ -120,17 +137,19 @@ def check_deployment(given: Any) -> None:
         raise InvalidInputError(f"deployment: wants BlueGreen(…) or Rolling(…), not {given!r}")
 
 
-def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: EndpointSpec) -> None:
+def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: EndpointSpec | None) -> None:
     """Refuse a deployment that SageMaker would refuse, or quietly replace by all at once.
+
+    A side that cannot be said as a spec is None; what depends on it is left to SageMaker.
 
     Raises:
         InvalidInputError: Rolling with several variants or serverless; guardrails across a change of variant names.
     """
-    if deployment is None:
+    if deployment is None or new is None:
         return
     if isinstance(deployment, Rolling) and len(new.variants) > 1:
         raise InvalidInputError("deployment: rolling is not available with several variants", hint="use BlueGreen(…)")
-    if any(one.serverless is not None for one in new.variants):
+    if not all(one.has_instances for one in new.variants):
         raise InvalidInputError("deployment: not available with serverless")
     if old is not None and {one.name for one in old.variants} != {one.name for one in new.variants}:
         raise InvalidInputError(
@@ -138,16 +157,16 @@ def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: End
         )
 
 
-def pick(old: EndpointSpec | None, new: EndpointSpec) -> Deployment | None:
+def pick(old: EndpointSpec | None, new: EndpointSpec | None) -> Deployment | None:
     """The deployment for an update that names none; None is SageMaker's own, all at once.
 
     A second fleet of accelerators is often not to be had, so they are replaced batch by batch. Not where the hosting
     mode changes: both modes at once would refuse half of the requests.
     """
-    if old is None or old.mode != new.mode or len(new.variants) != 1 or len(old.variants) != 1:
+    if old is None or new is None or old.mode != new.mode or len(new.variants) != 1 or len(old.variants) != 1:
         return None
     before, after = old.variants[0], new.variants[0]
-    if before.name != after.name or before.instance_type is None or after.instance_type is None:
+    if before.name != after.name or before.runs_on is None or after.runs_on is None:
         return None
-    scarce = instances.accelerator(after.instance_type) == "gpu"
-    return Rolling() if scarce and before.instance_count > 1 else None
+    scarce = instances.accelerator(after.runs_on) == "gpu"
+    return Rolling() if scarce and (before.instance_count or 1) > 1 else None

@@ -7,17 +7,65 @@ from typing import Any, Literal
 
 import attrs
 
-from mme_sdk.endpoints import autoscaling
-from mme_sdk.endpoints.reading import Live
-from mme_sdk.endpoints.requests import is_derived_name
+from mme_sdk.endpoints import autoscaling, content, ownership
+from mme_sdk.endpoints.reading import Live, users
+from mme_sdk.endpoints.resources import Made
 from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec, Variant
-from mme_sdk.errors import InvalidInputError
 
-__all__ = ["Change", "How", "differences"]
+__all__ = ["Change", "How", "Tagged", "differences", "tagged"]
 
 How = Literal["new fleet", "in place"]
+Members = Mapping[str, Any]
 
-_FILLED_IN = frozenset({"volume_gb", "download_timeout", "startup_timeout", "hostname"})
+# The fields of a spec by the path of what they send; any other member is shown as one of an `extra`.
+_CONTAINER = {
+    "Image": "image",
+    "Mode": "mode",
+    "ModelDataUrl": "model_data",
+    "Environment": "environment",
+    "ContainerHostname": "hostname",
+    "MultiModelConfig.ModelCacheSetting": "model_cache",
+}
+_VARIANT = {
+    "InstanceType": "instance_type",
+    "VolumeSizeInGB": "volume_gb",
+    "ModelDataDownloadTimeoutInSeconds": "download_timeout",
+    "ContainerStartupHealthCheckTimeoutInSeconds": "startup_timeout",
+    "ServerlessConfig.MemorySizeInMB": "serverless.memory_mb",
+    "ServerlessConfig.MaxConcurrency": "serverless.max_concurrency",
+    "ServerlessConfig.ProvisionedConcurrency": "serverless.provisioned_concurrency",
+}
+_MODEL = {
+    "ExecutionRoleArn": "role",
+    "EnableNetworkIsolation": "network_isolation",
+    "VpcConfig.Subnets": "vpc.subnets",
+    "VpcConfig.SecurityGroupIds": "vpc.security_groups",
+}
+_CONFIG = {
+    "KmsKeyId": "kms_key",
+    "ExplainerConfig": "explainer",
+    "DataCaptureConfig": "data_capture",
+    "DataCaptureConfig.EnableCapture": "data_capture.enabled",
+    "DataCaptureConfig.InitialSamplingPercentage": "data_capture.percent",
+    "DataCaptureConfig.DestinationS3Uri": "data_capture.destination",
+    "DataCaptureConfig.KmsKeyId": "data_capture.kms_key",
+    "DataCaptureConfig.CaptureOptions": "data_capture.capture",
+    "DataCaptureConfig.CaptureContentTypeHeader.CsvContentTypes": "data_capture.csv_types",
+    "DataCaptureConfig.CaptureContentTypeHeader.JsonContentTypes": "data_capture.json_types",
+    "AsyncInferenceConfig": "async_inference",
+    "AsyncInferenceConfig.ClientConfig.MaxConcurrentInvocationsPerInstance": "async_inference.max_concurrent",
+    "AsyncInferenceConfig.OutputConfig.S3OutputPath": "async_inference.output",
+    "AsyncInferenceConfig.OutputConfig.S3FailurePath": "async_inference.failure",
+    "AsyncInferenceConfig.OutputConfig.KmsKeyId": "async_inference.kms_key",
+    "AsyncInferenceConfig.OutputConfig.NotificationConfig.SuccessTopic": "async_inference.success_topic",
+    "AsyncInferenceConfig.OutputConfig.NotificationConfig.ErrorTopic": "async_inference.error_topic",
+    "AsyncInferenceConfig.OutputConfig.NotificationConfig.IncludeInferenceResponseIn": (
+        "async_inference.include_response_in"
+    ),
+}
+_DEFAULTS = {"mode": "SingleModel", "network_isolation": False, "model_cache": "Enabled", "enabled": True}
+_PARTS = frozenset({"ProductionVariants", "Containers"})
+_IN_PLACE = frozenset({"VariantName", "ModelName", "InitialInstanceCount", "InitialVariantWeight"})
 
 
 @attrs.frozen(kw_only=True)
@@ -41,62 +89,146 @@ class Change:
 
 
 def differences(live: Live, spec: EndpointSpec) -> tuple[Change, ...]:
-    """Every change that would make an endpoint match a spec; autoscaling that a spec does not name is left alone."""
-    try:
-        now = live.spec()
-    except InvalidInputError as error:
-        return (Change(field="spec", old=f"not readable: {error.message}", new=spec.name),)
-    found = [*_counts_and_weights(live, now, spec), *_autoscaling(live, spec), *_tags(live, spec)]
-    if not _same_fleet(live, spec):
-        old, new = dict(_flat(now)), dict(_flat(spec))
-        foreign = not is_derived_name(spec.name, live.description.config_name or "")
-        for field in (*old, *(one for one in new if one not in old)):
-            before, after = old.get(field), new.get(field)
-            if before == after or (foreign and after is None and field.rpartition(".")[2] in _FILLED_IN):
-                continue
-            if ".environment." in field:
-                before, after = (None if one is None else "(hidden)" for one in (before, after))
-            found.append(Change(field=field, old=before, new=after))
-    return tuple(found)
+    """Every change that would make an endpoint match a spec; autoscaling that a spec does not name is left alone.
+
+    Configurations and models are compared as SageMaker knows them, without defaults. What only CreateEndpoint is sent
+    is not compared: it has had its effect.
+    """
+    if unreadable := _unreadable(live):
+        return (Change(field="spec", old=f"not readable: {unreadable}", new=spec.name),)
+    return (*_counts_and_weights(live, spec), *_autoscaling(live, spec), *_tags(live, spec), *_fleet(live, spec))
 
 
-def _same_fleet(live: Live, spec: EndpointSpec) -> bool:
-    """Whether nothing differs but what can be changed in place, told by the derived name."""
-    configured = {one.get("VariantName"): one for one in live.config.get("ProductionVariants", [])}
+def _unreadable(live: Live) -> str | None:
+    name, config = live.description.name, live.description.config_name
+    if not live.config:
+        return f"endpoint {name}: its configuration {config} is gone"
+    for one in live.config.get("ProductionVariants", []):
+        model = one.get("ModelName")
+        if model is None:
+            return f"endpoint {name}: variant {one.get('VariantName')} hosts inference components, which specs have not"
+        if model not in live.models:
+            return f"endpoint {name}: model {model} is gone"
+    return None
 
-    def as_configured(variant: Variant) -> Variant:
-        raw = configured.get(variant.name, {})
-        return attrs.evolve(
-            variant,
-            autoscaling=None,
-            instance_count=raw.get("InitialInstanceCount", variant.instance_count),
-            weight=raw.get("InitialVariantWeight", variant.weight),
+
+def _fleet(live: Live, spec: EndpointSpec) -> Iterator[Change]:
+    """What only another fleet can change."""
+    name, requests = spec.name, spec.to_requests()
+    made = Made("config", str(live.description.config_name))
+    config, wanted = ownership.as_made(name, made, live.config), content.of_config(requests.config)
+    old = {one["VariantName"]: one for one in config["ProductionVariants"]}
+    new = {one["VariantName"]: one for one in wanted["ProductionVariants"]}
+    wanted_models = {one["ModelName"]: content.of_model(one) for one in requests.models}
+    of_models: dict[tuple[str, Any, Any], list[str]] = {}
+    both = [key for key in old if key in new]
+    for key in {**old, **new}:
+        where = f"variants.{key}"
+        if key not in both:
+            yield Change(field=where, old=_short(old.get(key)), new=_short(new.get(key)))
+            continue
+        yield from _compared(
+            _rest(old[key], _IN_PLACE), _rest(new[key], _IN_PLACE), _VARIANT, f"{where}.", f"{where}.extra"
         )
+        model = old[key]["ModelName"]
+        before = ownership.as_made(name, Made("model", model), live.models[model])
+        after = wanted_models[new[key]["ModelName"]]
+        yield from _of_containers(before["Containers"], after["Containers"], where)
+        for one in _compared(_rest(before, _PARTS), _rest(after, _PARTS), _MODEL, "", "extra.CreateModel"):
+            of_models.setdefault((one.field, repr(one.old), repr(one.new)), []).append(key)
+            if len(of_models[one.field, repr(one.old), repr(one.new)]) == len(both):
+                yield one
+    for (field, was, will), variants in of_models.items():
+        if len(variants) < len(both):
+            yield from (Change(field=f"variants.{key}.model_extra.{field}", old=was, new=will) for key in variants)
+    yield from _compared(_rest(config, _PARTS), _rest(wanted, _PARTS), _CONFIG, "", "extra.CreateEndpointConfig")
 
-    same = attrs.evolve(spec, variants=tuple(as_configured(one) for one in spec.variants))
-    return same.to_requests().config_name == live.description.config_name
+
+def _rest(members: Members, less: frozenset[str]) -> dict[str, Any]:
+    return {key: value for key, value in members.items() if key not in less}
 
 
-def _counts_and_weights(live: Live, now: EndpointSpec, spec: EndpointSpec) -> Iterator[Change]:
-    running = {one.name: one for one in now.variants}
+def _short(variant: Members | None) -> str | None:
+    if variant is None:
+        return None
+    kind = variant.get("InstanceType") or ("serverless" if "ServerlessConfig" in variant else "instance pools")
+    count = variant.get("InitialInstanceCount")
+    return kind if count is None else f"{count} x {kind}"
+
+
+def _of_containers(old: list[Members], new: list[Members], where: str) -> Iterator[Change]:
+    for position in range(max(len(old), len(new))):
+        before = old[position] if position < len(old) else {}
+        after = new[position] if position < len(new) else {}
+        part = f"{where}.containers.{position}"
+        for one in _compared(before, after, _CONTAINER, f"{part}.", f"{part}.extra"):
+            if one.field.startswith(f"{part}.environment."):
+                one = attrs.evolve(one, old=_hidden(one.old), new=_hidden(one.new))  # noqa: PLW2901
+            if one.field.endswith(".model_cache"):
+                one = attrs.evolve(one, old=one.old == "Enabled", new=one.new == "Enabled")  # noqa: PLW2901
+            yield one
+
+
+def _hidden(value: Any) -> str | None:
+    return None if value is None else "(hidden)"
+
+
+def _compared(
+    old: Members, new: Members, fields: Mapping[str, str], where: str, extra: str, path: str = ""
+) -> Iterator[Change]:
+    """The leaves that differ, by the names that a spec has for them."""
+    for key in {**old, **new}:
+        before, after, here = old.get(key), new.get(key), f"{path}{key}"
+        if isinstance(before or {}, Mapping) and isinstance(after or {}, Mapping):
+            inner = _compared(before or {}, after or {}, fields, where, extra, f"{here}.")
+            if before is None or after is None:
+                # A member that comes or goes whole, and has no leaves, is still one.
+                leaves = list(inner)
+                yield from leaves or [_change(here, before, after, fields, where, extra)]
+            else:
+                yield from inner
+        elif before != after:
+            yield _change(here, before, after, fields, where, extra)
+
+
+def _change(path: str, old: Any, new: Any, fields: Mapping[str, str], where: str, extra: str) -> Change:
+    known = next((one for one in _parents(path) if one in fields), None)
+    field = f"{extra}.{path}" if known is None else f"{where}{fields[known]}{path.removeprefix(known)}"
+    default = _DEFAULTS.get(field.rpartition(".")[2])
+    return Change(field=field, old=default if old is None else old, new=default if new is None else new)
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path:
+        yield path
+        path = path.rpartition(".")[0]
+
+
+def _counts_and_weights(live: Live, spec: EndpointSpec) -> Iterator[Change]:
+    configured = {one.get("VariantName"): one for one in live.config.get("ProductionVariants", [])}
+    running = {one.name: one for one in live.description.variants}
     for variant in spec.variants:
-        old = running.get(variant.name)
-        if old is None:
+        raw, seen = configured.get(variant.name), running.get(variant.name)
+        if raw is None:
             continue
         where = f"variants.{variant.name}"
+        count = (seen and seen.desired_count) or raw.get("InitialInstanceCount")
+        wanted = variant.extra.get("InitialInstanceCount", variant.instance_count)
         scales_itself = variant.autoscaling is not None or variant.name in {**(live.attached or {}), **live.parked}
-        if old.instance_count != variant.instance_count and not scales_itself and variant.serverless is None:
-            yield Change(
-                field=f"{where}.instance_count", old=old.instance_count, new=variant.instance_count, how="in place"
-            )
-        if old.weight != variant.weight:
-            yield Change(field=f"{where}.weight", old=old.weight, new=variant.weight, how="in place")
+        if variant.has_instances and not scales_itself and None not in (count, wanted) and count != wanted:
+            yield Change(field=f"{where}.instance_count", old=count, new=wanted, how="in place")
+        weight = raw.get("InitialVariantWeight", 1.0)
+        if seen is not None and seen.desired_weight is not None:
+            weight = seen.desired_weight
+        share = variant.extra.get("InitialVariantWeight", variant.weight)
+        if weight != share:
+            yield Change(field=f"{where}.weight", old=weight, new=share, how="in place")
 
 
 def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
     for variant in spec.variants:
-        wanted, kind, where = variant.autoscaling, variant.instance_type, f"variants.{variant.name}.autoscaling"
-        if kind is None or live.attached is None:
+        wanted, kind, where = variant.autoscaling, variant.runs_on, f"variants.{variant.name}.autoscaling"
+        if not variant.has_instances or live.attached is None:
             continue
         attached = live.attached.get(variant.name)
         if wanted is None:
@@ -108,8 +240,8 @@ def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
         if autoscaling.matches(spec.name, variant.name, kind, wanted, attached):
             continue
         # A policy counts cores: it is read with the type that it was made for.
-        runs_on = next((one.instance_type for one in live.description.variants if one.name == variant.name), None)
-        old = None if attached is None else autoscaling.read_back(spec.name, runs_on or kind, attached)
+        here = next((one.instance_type for one in live.description.variants if one.name == variant.name), None)
+        old = None if attached is None else autoscaling.read_back(spec.name, here, attached)
         if old is None:
             yield Change(field=where, old=attached and attached.described(), new=wanted, how="in place")
             continue
@@ -120,26 +252,53 @@ def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
             yield Change(field=f"{where}.{name}", old=getattr(old, name), new=getattr(wanted, name), how="in place")
 
 
-def _tags(live: Live, spec: EndpointSpec) -> Iterator[Change]:
+@attrs.frozen(kw_only=True)
+class Tagged:
+    """The tags of one resource, as they are and as a spec wants them.
+
+    Attributes:
+        arn: The resource.
+        field: Where the spec says them.
+        shared: Whether the spec says them once for all resources.
+        there: The tags that it has.
+        wanted: The tags that it should have.
+    """
+
+    arn: str
+    field: str
+    shared: bool
+    there: Mapping[str, str]
+    wanted: Mapping[str, str]
+
+
+def tagged(live: Live, spec: EndpointSpec) -> Iterator[Tagged]:
+    """The endpoint, and the configuration and models that this SDK made for it; tags of others' are left alone."""
     if live.tags is None:
         return
-    for key in sorted({*live.tags, *spec.tags}):
-        if live.tags.get(key) != spec.tags.get(key):
-            yield Change(field=f"tags.{key}", old=live.tags.get(key), new=spec.tags.get(key), how="in place")
+    yield Tagged(arn=live.description.arn, field="tags", shared=True, there=live.tags, wanted=spec.tags)
+    variants = {one.name: one for one in spec.variants}
+    serving: dict[str, Variant] = {}
+    for one in live.config.get("ProductionVariants", []):
+        if one["VariantName"] in variants:
+            serving.setdefault(one["ModelName"], variants[one["VariantName"]])
+    for part in live.own_parts:
+        if part.one.kind == "config":
+            field, own = "config_tags", spec.config_tags
+        elif part.one.name in serving:
+            field, own = f"variants.{serving[part.one.name].name}.model_tags", serving[part.one.name].model_tags
+        else:
+            continue
+        wanted = spec.tags if own is None else own
+        yield Tagged(arn=part.arn, field=field, shared=own is None, there=users(part.tags or {}), wanted=wanted)
 
 
-def _flat(value: Any, where: str = "") -> Iterator[tuple[str, Any]]:
-    """Every leaf of a spec with its path; counts, weights, autoscaling and tags are compared by themselves."""
-    if attrs.has(type(value)):
-        for field in attrs.fields(type(value)):
-            if field.name not in ("autoscaling", "tags", "instance_count", "weight"):
-                yield from _flat(getattr(value, field.name), f"{where}.{field.name}" if where else field.name)
-    elif isinstance(value, tuple) and value and attrs.has(type(value[0])):
-        for position, one in enumerate(value):
-            key = getattr(one, "name", position)
-            yield from _flat(one, f"{where}.{key}")
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _flat(item, f"{where}.{key}")
-    elif value is not None:
-        yield where, value
+def _tags(live: Live, spec: EndpointSpec) -> Iterator[Change]:
+    shared: set[tuple[str, str | None, str | None]] = set()
+    for one in tagged(live, spec):
+        for key in sorted({*one.there, *one.wanted}):
+            old, new = one.there.get(key), one.wanted.get(key)
+            if old == new or (one.shared and (key, old, new) in shared):
+                continue
+            if one.field == "tags":
+                shared.add((key, old, new))
+            yield Change(field=f"{one.field}.{key}", old=old, new=new, how="in place")

@@ -54,7 +54,7 @@ def metrics(read: ReadMetrics | None, name: str, *, now: float, **window: Any) -
 def from_endpoint(name: str) -> Flow[EndpointSpec]:
     """The spec that would make a live endpoint."""
     check.named("name", name)
-    return (yield from reading.read_live(name)).spec()
+    return (yield from reading.read_live(name, all_tags=True)).spec()
 
 
 def create_new(spec: EndpointSpec, *, timeout: float, now: Now) -> Flow[Creation]:
@@ -84,13 +84,19 @@ def create_new(spec: EndpointSpec, *, timeout: float, now: Now) -> Flow[Creation
 def wait(
     name: str, creation: Creation | None, *, timeout: float, now: Now, progress: Told
 ) -> Flow[EndpointDescription]:
-    """Wait for an endpoint, or for its creation to be finished; then read the rest of it."""
+    """Wait for an endpoint, or for its creation to be finished; then read the rest of it.
+
+    Autoscaling that a creation in another process has left to whoever waits is attached.
+    """
     with _bounded(timeout, progress) as told:
         if creation is not None and not creation.finished:
             yield from creating.finish(creation, timeout=timeout, now=now, progress=told)
         else:
             yield from waiting.until_settled(name, timeout=timeout, now=now, progress=told)
-    return (yield from describe(name))
+        live = yield from reading.read_live(name)
+        if (yield from scaling.attach_pending(live)):
+            live = yield from reading.read_live(name)
+    return live.description
 
 
 def delete(name: str, *, timeout: float, now: Now, dry_run: bool, progress: Told) -> Flow[Deletion]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
+from mme_sdk.endpoints import check
 from mme_sdk.endpoints.creating import Creation
 from mme_sdk.endpoints.description import EndpointDescription
 from mme_sdk.endpoints.spec import EndpointSpec, check_spec
@@ -25,9 +26,10 @@ class Handle:
     @property
     def prefix(self) -> str | None:
         """The S3 prefix of a multi-model endpoint, where it is known already."""
-        if self._creation is not None and self._creation.spec.mode == "MultiModel":
-            return self._creation.spec.model_data
-        return self._seen.model_data if self._seen is not None and self._seen.mode == "MultiModel" else None
+        known = self._seen if self._creation is None else self._creation.spec
+        if known is None or known.mode != "MultiModel" or known.model_data is None:
+            return None
+        return known.model_data if known.model_data.startswith("s3://") else check.s3_form(known.model_data)
 
     def _facts(self) -> dict[str, str]:
         """Six facts, as far as they are known: name, status, mode, models, instances, configuration."""

@@ -10,7 +10,16 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-__all__ = ["Accelerator", "accelerator", "family", "gpus", "has_local_storage", "serves_multi_model", "vcpus"]
+__all__ = [
+    "Accelerator",
+    "accelerator",
+    "family",
+    "gpus",
+    "has_local_storage",
+    "serves_multi_model",
+    "units",
+    "vcpus",
+]
 
 Accelerator = Literal["cpu", "gpu", "neuron", "gaudi"]
 
@@ -80,6 +89,21 @@ def vcpus(instance_type: str) -> int | None:
         return 1 if size == "medium" else 2
     times = re.fullmatch(r"(\d*)xlarge", size)
     return 4 * int(times[1] or 1) if times else None
+
+
+def units(instance_type: str, metric: str) -> int | None:
+    """How many times 100 percent a metric of the whole instance reaches: CloudWatch adds up cores, and GPUs.
+
+    Args:
+        instance_type: The type.
+        metric: `cpu` or `gpu`; anything else reaches 100 percent, or is no percentage.
+
+    Returns:
+        The number; None where the type's cores are not known.
+    """
+    if metric == "cpu":
+        return vcpus(instance_type)
+    return gpus(instance_type) if metric == "gpu" else 1
 
 
 def has_local_storage(instance_type: str) -> bool:

@@ -8,59 +8,29 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
-
-import attrs
+from typing import Any
 
 from mme_sdk.aws import Call, Flow, Sleep
+from mme_sdk.endpoints import content, ownership
 from mme_sdk.endpoints.advice import advise
 from mme_sdk.endpoints.calls import CONSISTENCY, absent_ok, look_if_there, needs, sagemaker, together
 from mme_sdk.endpoints.requests import Requests
+from mme_sdk.endpoints.resources import Made, describe, remove
 from mme_sdk.errors import ConflictError, EndpointNotFoundError, MMEError, NotFoundError
 
-__all__ = ["Made", "complete", "make_config", "remove", "unmake", "using"]
+__all__ = ["complete", "make_config", "unmake", "using"]
 
 _log = logging.getLogger(__name__)
-
-Kind = Literal["endpoint", "config", "model"]
-_NAMES: dict[Kind, tuple[str, str]] = {
-    "endpoint": ("delete_endpoint", "EndpointName"),
-    "config": ("delete_endpoint_config", "EndpointConfigName"),
-    "model": ("delete_model", "ModelName"),
-}
-
-
-@attrs.frozen
-class Made:
-    """A resource that a call made, and that nothing else uses yet.
-
-    Attributes:
-        kind: `endpoint`, `config` or `model`.
-        name: Its name.
-    """
-
-    kind: Kind
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.name}"
-
-
-def remove(one: Made, endpoint: str | None = None) -> Call:
-    """The call that deletes a resource."""
-    operation, parameter = _NAMES[one.kind]
-    return sagemaker(operation, endpoint, **{parameter: one.name})
 
 
 def make_config(requests: Requests, endpoint: str) -> Flow[tuple[Made, ...]]:
     """Make the models and the configuration that are not there yet.
 
-    Their names come from their content, so whatever exists under a name is what is wanted.
-
     Returns:
         What this call made; the models first.
 
     Raises:
+        ConflictError: Something else exists under one of the names; it is left as it is.
         MMEError: A step failed; what this call had made is removed.
     """
     begun: dict[Made, None] = {}
@@ -83,30 +53,34 @@ def make_config(requests: Requests, endpoint: str) -> Flow[tuple[Made, ...]]:
 
 
 def _make_missing(requests: Requests, endpoint: str, begun: dict[Made, None]) -> Flow[None]:
-    calls: list[tuple[Made, Call, Call]] = [
-        (
-            Made("model", model["ModelName"]),
-            sagemaker("describe_model", endpoint, ModelName=model["ModelName"]),
-            sagemaker("create_model", endpoint, **model),
-        )
-        for model in requests.models
-    ]
-    calls.append(
-        (
-            Made("config", requests.config_name),
-            sagemaker("describe_endpoint_config", endpoint, EndpointConfigName=requests.config_name),
-            sagemaker("create_endpoint_config", endpoint, **requests.config),
-        )
-    )
+    wanted = [(Made("model", one["ModelName"]), "create_model", one) for one in requests.models]
+    wanted.append((Made("config", requests.config_name), "create_endpoint_config", requests.config))
     # Looking first tells for certain what was there before: a create that is repeated after a lost answer does not.
-    there = yield from together([absent_ok(describe) for _, describe, _ in calls])
-    for (made, _, create), seen in zip(calls, there, strict=True):
+    there = yield from together([absent_ok(describe(one, endpoint)) for one, _, _ in wanted])
+    for (one, _, request), seen in zip(wanted, there, strict=True):
+        if seen is not None:
+            _refuse_other(one, request, seen, endpoint)
+    for (one, operation, request), seen in zip(wanted, there, strict=True):
         if seen is None:
-            begun[made] = None
+            begun[one] = None
             try:
-                yield create
+                yield sagemaker(operation, endpoint, **request)
             except ConflictError:
-                continue  # an earlier attempt at this call, or a twin of this one, got there first
+                # An earlier attempt at this call, or a twin of this one, got there first; or somebody else did.
+                seen = yield from absent_ok(describe(one, endpoint))  # noqa: PLW2901
+                if seen is not None:
+                    _refuse_other(one, request, seen, endpoint)
+
+
+def _refuse_other(one: Made, request: dict[str, Any], seen: dict[str, Any], endpoint: str) -> None:
+    """Refuse to use what has the name of something else: a name alone does not tell what it is."""
+    clean = content.of_model if one.kind == "model" else content.of_config
+    if clean(request) != ownership.as_made(endpoint, one, seen):
+        raise ConflictError(
+            f"{one} exists and has another content than its name says: somebody else made it",
+            hint="rename or delete it, if nothing needs it, or choose another name for the endpoint",
+            endpoint=endpoint,
+        )
 
 
 def using(call: Call, requests: Requests, endpoint: str, made: list[Made]) -> Flow[Any]:
@@ -161,10 +135,12 @@ def _unmake(made: Sequence[Made], endpoint: str) -> Flow[list[str]]:
             # The interrupted call, or a twin of it, is bringing the endpoint up with them: nothing is half-made.
             return [f"the change itself goes on: endpoint {endpoint} exists and is {seen.status if seen else ''}"]
         needed = yield from needs(endpoint, used)
+        mine = yield from ownership.own(endpoint, made)
+        others = yield from ownership.used_elsewhere(endpoint, mine)
     except MMEError as trouble:
         return [_left(made, trouble)] if made else []
-    notes = []
-    for one in reversed(made):
+    notes = [] if others.note is None else [f"left behind: {', '.join(map(str, made))} ({others.note})"]
+    for one in reversed([one.one for one in mine if one.one not in others.used]):
         if one.kind == "model" and one.name in needed:
             continue  # a twin of this call, with the same model and another configuration, has won
         try:

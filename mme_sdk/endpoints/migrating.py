@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Call, Flow
-from mme_sdk.endpoints import images
+from mme_sdk.endpoints import check, images
 from mme_sdk.endpoints.calls import absent_ok
 from mme_sdk.endpoints.reading import read_live
 from mme_sdk.endpoints.spec import Container, EndpointSpec
@@ -30,19 +30,20 @@ def to_multi_model(
         not isinstance(target_model, str) or not target_model or target_model.startswith("/") or ".." in target_model
     ):
         raise InvalidInputError(f"target_model: {target_model!r} is no key below a prefix, such as 'fraud/v1.tar.gz'")
-    spec = (yield from read_live(name)).spec()
+    spec = (yield from read_live(name, all_tags=True)).spec()
     container = _only_container(spec)
     if container.mode == "MultiModel":
         raise InvalidInputError(f"endpoint {name} is a multi-model endpoint already", endpoint=name)
     if container.model_data is None:
         raise InvalidInputError(f"endpoint {name} has no archive that could be copied", endpoint=name)
-    if images.supports_multi_model(container.image) is False:
+    if container.image and images.supports_multi_model(container.image) is False:
         raise InvalidInputError(f"endpoint {name}: its image {container.image} cannot serve many models", endpoint=name)
-    archive = S3Uri.parse(container.model_data)
+    archive = check.in_s3("model_data", container.model_data, 1024)
     target = S3Uri.parse(models).join(target_model or archive.key.rpartition("/")[2])
-    wanted = _with_container(
-        spec, attrs.evolve(container, mode="MultiModel", model_data=str(S3Uri.parse(models).as_prefix())), instance_type
+    served = attrs.evolve(
+        container, mode="MultiModel", model_data=str(S3Uri.parse(models).as_prefix()), extra=_rest(container)
     )
+    wanted = _with_container(spec, served, instance_type)
     yield from _copy(archive, target)
     return wanted
 
@@ -54,15 +55,21 @@ def to_single_model(name: str, model: str | ModelVersion, *, instance_type: str 
         InvalidInputError: It is no multi-model endpoint of one variant and one container.
         ModelNotFoundError: There is no such archive under its prefix.
     """
-    spec = (yield from read_live(name)).spec()
+    spec = (yield from read_live(name, all_tags=True)).spec()
     container = _only_container(spec)
     if container.mode != "MultiModel" or container.model_data is None:
         raise InvalidInputError(f"endpoint {name} is a single-model endpoint already", endpoint=name)
-    archive = S3Uri.parse(container.model_data).join(str(model))
+    archive = check.in_s3("model_data", container.model_data, 1024).join(str(model))
     if (yield from _head(archive)) is None:
         raise ModelNotFoundError(f"there is no archive {archive}", endpoint=name, model=str(model))
-    single = attrs.evolve(container, mode="SingleModel", model_data=str(archive), model_cache=True)
+    single = attrs.evolve(
+        container, mode="SingleModel", model_data=str(archive), model_cache=True, extra=_rest(container)
+    )
     return _with_container(spec, single, instance_type)
+
+
+def _rest(container: Container) -> dict[str, Any]:
+    return {key: value for key, value in container.extra.items() if key != "ModelDataUrl"}
 
 
 def _only_container(spec: EndpointSpec) -> Container:
@@ -75,10 +82,11 @@ def _only_container(spec: EndpointSpec) -> Container:
 
 
 def _with_container(spec: EndpointSpec, container: Container, instance_type: str | None) -> EndpointSpec:
+    before = spec.variants[0]
+    # Where a member stands in an extra, that would win over the field.
+    less = {key: value for key, value in before.extra.items() if instance_type is None or key != "InstanceType"}
     variant = attrs.evolve(
-        spec.variants[0],
-        containers=(container,),
-        instance_type=instance_type or spec.variants[0].instance_type,
+        before, containers=(container,), instance_type=instance_type or before.instance_type, extra=less
     )
     return attrs.evolve(spec, variants=(variant,))
 

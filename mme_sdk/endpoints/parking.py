@@ -1,6 +1,8 @@
-"""Autoscaling that an update takes off is written into tags of the endpoint first, so that it outlives the updater.
+"""Autoscaling that is not attached at the moment is written into tags, so that it outlives the client that knows it.
 
 SageMaker refuses to change the instance type of a variant that is a scalable target: for minutes an endpoint has none.
+A new endpoint gets its autoscaling once it is in service. In both cases the tags are the endpoint's. Autoscaling of a
+variant that an update removes is written into tags of the new configuration: a rollback from there brings both back.
 """
 
 from __future__ import annotations
@@ -15,12 +17,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints.autoscaling import Attached
 from mme_sdk.endpoints.calls import absent_ok, sagemaker
+from mme_sdk.endpoints.requests import OWN_TAGS
 from mme_sdk.errors import AccessDeniedError, InvalidInputError, MMEError, QuotaExceededError
 
-__all__ = ["PREFIX", "forget", "lacks", "parked_in", "remember"]
+__all__ = ["PENDING", "PREFIX", "forget", "is_note", "lacks", "notes_of", "parked_in", "remember"]
 
-PREFIX = "mme_sdk:autoscaling:"
-_KEY = re.compile(rf"{PREFIX}(?P<variant>[^:]+):(?P<place>\d+)")
+PREFIX = f"{OWN_TAGS}autoscaling:"
+PENDING = f"{OWN_TAGS}pending:"
+"""How the keys begin that write down what a new endpoint is still to get."""
+_KEY = re.compile(rf"(?:{PREFIX}|{PENDING})(?P<variant>[^:]+):(?P<place>\d+)")
 # A tag's value has at most 256 characters, and neither braces nor quotes.
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Tag.html
 _BYTES = 192
@@ -34,7 +39,7 @@ def remember(endpoint: str, arn: str, attached: Iterable[Attached]) -> Flow[tupl
     Returns:
         The tags' keys; none where the caller may not tag, or the endpoint has no room for more tags.
     """
-    tags = [{"Key": key, "Value": value} for one in attached for key, value in _tags(one).items()]
+    tags = notes_of(attached)
     if not tags:
         return ()
     try:
@@ -43,6 +48,17 @@ def remember(endpoint: str, arn: str, attached: Iterable[Attached]) -> Flow[tupl
         _log.warning("autoscaling of endpoint %s is not written down while it is off: %s", endpoint, error.message)
         return ()
     return tuple(tag["Key"] for tag in tags)
+
+
+def notes_of(attached: Iterable[Attached], prefix: str = PREFIX) -> list[dict[str, str]]:
+    """The tags that write autoscaling down, in the form of the API."""
+    return [{"Key": key, "Value": value} for one in attached for key, value in _tags(one, prefix).items()]
+
+
+def is_note(key: str, variant: str | None = None) -> bool:
+    """Whether a tag's key is of such a tag; of a variant, where one is given."""
+    found = _KEY.fullmatch(key)
+    return found is not None and variant in (None, found["variant"])
 
 
 def forget(endpoint: str, arn: str, keys: Sequence[str]) -> Flow[None]:
@@ -81,10 +97,11 @@ def _names(attached: Attached) -> set[str]:
     return {one["PolicyName"] for one in attached.policies} | {one["ScheduledActionName"] for one in attached.actions}
 
 
-def _tags(one: Attached) -> dict[str, str]:
-    text = json.dumps(one.essence(), separators=(",", ":"), default=lambda when: when.isoformat())
+def _tags(one: Attached, prefix: str) -> dict[str, str]:
+    noted = one.essence() | ({} if one.instance_type is None else {"instance_type": one.instance_type})
+    text = json.dumps(noted, separators=(",", ":"), default=lambda when: when.isoformat())
     packed = zlib.compress(text.encode(), 9)
     return {
-        f"{PREFIX}{one.variant}:{place}": base64.b64encode(packed[start : start + _BYTES]).decode()
+        f"{prefix}{one.variant}:{place}": base64.b64encode(packed[start : start + _BYTES]).decode()
         for place, start in enumerate(range(0, len(packed), _BYTES))
     }

@@ -9,7 +9,6 @@ import attrs
 
 from mme_sdk.endpoints import check, instances
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.shapes import S3Uri
 
 __all__ = ["AsyncInference", "Autoscaling", "Container", "DataCapture", "Schedule", "Serverless", "Variant", "Vpc"]
 
@@ -21,17 +20,19 @@ class Container:
     """One container of a model.
 
     Attributes:
-        image: Image URI in ECR.
+        image: Image URI in ECR; None where `extra` names a ModelPackageName, which has its own.
         mode: `SingleModel`: `model_data` is one archive. `MultiModel`: it is a prefix with many.
-        model_data: S3 address of the archive or the prefix.
+        model_data: S3 address of the archive or the prefix, as `s3://` or as `https://`.
         environment: Environment variables; kept out of the repr, since they may hold secrets.
-        hostname: DNS name inside a pipeline.
+        hostname: DNS name inside a pipeline; all of its containers have one, or none has.
         model_cache: Multi-model only. False unloads each model right after its invocation: right where models are
             called once or very rarely.
         extra: Further members of ContainerDefinition, as the API names them; they win over the fields above.
     """
 
-    image: str = attrs.field(validator=check.text(255, r"\S+", "an image URI without white space"))
+    image: str | None = attrs.field(
+        default=None, validator=check.optional(check.text(255, r"\S+", "an image URI without white space"))
+    )
     mode: Mode = "SingleModel"
     model_data: str | None = None
     environment: Mapping[str, str] = attrs.field(
@@ -47,8 +48,11 @@ class Container:
         if self.mode not in ("SingleModel", "MultiModel"):
             raise InvalidInputError(f"mode: 'SingleModel' or 'MultiModel', not {self.mode!r}")
         check.is_bool("model_cache", self.model_cache)
+        check.service("extra", "ContainerDefinition", self.extra)
+        if self.image is None and not {"Image", "ModelPackageName"} & set(self.extra):
+            raise InvalidInputError("image: give an image URI, or a ModelPackageName in extra")
         if self.model_data is not None:
-            check.s3("model_data", self.model_data, 1024)
+            check.model_data(self.model_data)
         if self.mode == "MultiModel":
             if self.model_data is None:
                 raise InvalidInputError("model_data: a multi-model container needs the S3 prefix of its archives")
@@ -57,20 +61,18 @@ class Container:
                     f"model_data: {self.model_data!r} is one archive; a multi-model container takes a prefix",
                     hint="use EndpointSpec.single_model(artifact=…), or give the prefix that the archive lies under",
                 )
+            check.no_file("model_data", self.model_data)
             if "ModelDataSource" in self.extra:
                 raise InvalidInputError(
                     "extra: ModelDataSource is not available with multi-model containers; they take a prefix"
                 )
             if not self.model_data.endswith("/"):
                 # Without it `prod` would serve what lies under `prod-old/` too.
-                object.__setattr__(self, "model_data", str(S3Uri.parse(self.model_data).as_prefix()))
+                object.__setattr__(self, "model_data", f"{self.model_data}/")
         elif not self.model_cache:
             raise InvalidInputError("model_cache: only multi-model containers have a model cache to switch off")
-        elif self.model_data is not None and self.model_data.endswith("/") and "ModelDataSource" not in self.extra:
-            raise InvalidInputError(
-                f"model_data: {self.model_data!r} is a prefix; a single-model container takes one archive",
-                hint="use EndpointSpec.multi_model(models=…) to serve every archive under a prefix",
-            )
+        elif self.model_data is not None:
+            check.archive("model_data", self.model_data)
 
 
 @attrs.frozen(kw_only=True)
@@ -215,20 +217,23 @@ class DataCapture:
         destination: S3 prefix.
         percent: Share of the requests, 0 to 100.
         capture: What to copy: `Input`, `Output`, or both.
+        enabled: False keeps the settings and copies nothing.
         kms_key: KMS key for the copies.
-        csv_types: Media types to store as CSV.
-        json_types: Media types to store as JSON.
+        csv_types: Media types to store as CSV, such as `text/csv`; at most 10.
+        json_types: Media types to store as JSON, such as `application/json`; at most 10.
     """
 
     destination: str
     percent: int = attrs.field(default=100, validator=check.whole(0, 100))
     capture: tuple[str, ...] = attrs.field(default=("Input", "Output"), converter=check.sequence)
     kms_key: str | None = attrs.field(default=None, validator=check.optional(check.kms))
-    csv_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=check.texts)
-    json_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=check.texts)
+    csv_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=check.media_types)
+    json_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=check.media_types)
+    enabled: bool = True
 
     def __attrs_post_init__(self) -> None:
         check.s3("destination", self.destination, 512)
+        check.is_bool("enabled", self.enabled)
         if not self.capture or not all(one in ("Input", "Output", "InputAndOutput") for one in self.capture):
             raise InvalidInputError(f"capture: {self.capture!r} is not of Input, Output, InputAndOutput")
 
@@ -244,6 +249,8 @@ class AsyncInference:
         success_topic: SNS topic ARN told of each answer.
         error_topic: SNS topic ARN told of each failure.
         kms_key: KMS key for the answers.
+        include_response_in: Topics whose messages carry the answer: `SUCCESS_NOTIFICATION_TOPIC`,
+            `ERROR_NOTIFICATION_TOPIC`.
     """
 
     output: str
@@ -252,6 +259,11 @@ class AsyncInference:
     success_topic: str | None = attrs.field(default=None, validator=check.optional(check.arn("sns")))
     error_topic: str | None = attrs.field(default=None, validator=check.optional(check.arn("sns")))
     kms_key: str | None = attrs.field(default=None, validator=check.optional(check.kms))
+    include_response_in: tuple[str, ...] = attrs.field(
+        default=(),
+        converter=check.sequence,
+        validator=check.several(2, "SUCCESS_NOTIFICATION_TOPIC", "ERROR_NOTIFICATION_TOPIC"),
+    )
 
     def __attrs_post_init__(self) -> None:
         check.s3("output", self.output, 512)
@@ -266,8 +278,9 @@ class Variant:
     Attributes:
         name: VariantName; part of every CloudWatch dimension.
         containers: One container, or 2 to 15 of a serial pipeline in order.
-        instance_type: Such as `ml.m5.xlarge`; None with `serverless`.
-        instance_count: Instances to begin with.
+        instance_type: Such as `ml.m5.xlarge`; None with `serverless`, or with InstancePools in `extra`. A type that is
+            newer than the installed botocore goes into `extra` as InstanceType.
+        instance_count: Instances to begin with; None sends none.
         weight: Share of the traffic, relative to the other variants.
         autoscaling: Attached once the endpoint is in service; None leaves what is there.
         serverless: Serverless settings instead of instances.
@@ -275,12 +288,15 @@ class Variant:
         download_timeout: Seconds for downloading model data at creation, 60 to 3600.
         startup_timeout: Seconds for the container to become healthy, 60 to 3600.
         extra: Further members of ProductionVariant, as the API names them; they win over the fields above.
+        model_extra: Further members of this variant's CreateModel, as the API names them; they win over the spec's
+            role, VPC, network isolation and `extra`. None leaves a member out.
+        model_tags: Tags of this variant's model, where they are not those of the spec.
     """
 
     name: str = attrs.field(default="AllTraffic", validator=check.resource_name)
     containers: tuple[Container, ...] = attrs.field(converter=check.sequence)
     instance_type: str | None = None
-    instance_count: int = attrs.field(default=1, validator=check.whole(1, 10_000))
+    instance_count: int | None = attrs.field(default=1, validator=check.optional(check.whole(1, 10_000)))
     weight: float = attrs.field(default=1.0, converter=check.number, validator=check.not_negative)
     autoscaling: Autoscaling | None = attrs.field(default=None, validator=check.optional(check.a(Autoscaling)))
     serverless: Serverless | None = attrs.field(default=None, validator=check.optional(check.a(Serverless)))
@@ -291,13 +307,31 @@ class Variant:
         factory=dict, converter=check.copied, hash=False, repr=check.unless_empty, validator=check.mapping
     )
 
+    model_extra: Mapping[str, Any] = attrs.field(
+        factory=dict, converter=check.copied, hash=False, repr=check.unless_empty, validator=check.mapping
+    )
+    model_tags: Mapping[str, str] | None = attrs.field(
+        default=None, converter=check.strings, hash=False, validator=check.optional(check.tags)
+    )
+
     def __attrs_post_init__(self) -> None:
         check.each("containers", self.containers, Container)
+        check.service("extra", "ProductionVariant", self.extra, newer=frozenset({"InstanceType"}))
+        given = {key: value for key, value in self.model_extra.items() if value is not None}
+        check.service("model_extra", "CreateModelInput", given)
+        check.not_in("model_extra", self.model_extra, "ModelName", "PrimaryContainer", "Containers", "Tags")
+        check.not_in("extra", self.extra, "VariantName", "ModelName")
         if not 1 <= len(self.containers) <= 15:
             raise InvalidInputError(f"containers: 1 to 15 containers, not {len(self.containers)}")
         if sum(one.mode == "MultiModel" for one in self.containers) > 1:
             raise InvalidInputError("containers: a pipeline can have one multi-model container, not more")
-        check.unique("containers", [one.hostname for one in self.containers if one.hostname is not None])
+        named = [one.hostname for one in self.containers if one.hostname is not None]
+        check.unique("containers", named)
+        if len(named) not in (0, len(self.containers)):
+            raise InvalidInputError(
+                f"hostname: {len(named)} of {len(self.containers)} containers have one; give each one, or none"
+            )
+        check.environments([one.environment for one in self.containers])
         if self.serverless is not None:
             self._check_serverless()
         else:
@@ -307,6 +341,17 @@ class Variant:
     def mode(self) -> Mode:
         """`MultiModel` where one of the containers is, else `SingleModel`."""
         return "MultiModel" if any(one.mode == "MultiModel" for one in self.containers) else "SingleModel"
+
+    @property
+    def runs_on(self) -> str | None:
+        """The instance type in effect; None where the variant is serverless or has instance pools."""
+        kind = self.extra.get("InstanceType", self.instance_type)
+        return kind if isinstance(kind, str) else None
+
+    @property
+    def has_instances(self) -> bool:
+        """Whether it runs on instances that can be counted."""
+        return self.serverless is None and "ServerlessConfig" not in self.extra
 
     def _check_serverless(self) -> None:
         for field in ("instance_type", "autoscaling", "volume_gb", "download_timeout", "startup_timeout"):
@@ -320,9 +365,16 @@ class Variant:
     def _check_instances(self) -> None:
         kind = self.instance_type
         if kind is None:
-            raise InvalidInputError("instance_type: give one, such as 'ml.m5.xlarge', or serverless=…")
+            if not {"InstanceType", "InstancePools", "ServerlessConfig"} & set(self.extra):
+                raise InvalidInputError("instance_type: give one, such as 'ml.m5.xlarge', or serverless=…")
+            self._check_scaling(self.runs_on)
+            return
         if not isinstance(kind, str) or not instances.INSTANCE_TYPE.fullmatch(kind):
             raise InvalidInputError(f"instance_type: {kind!r} is no hosting type; they look like 'ml.m5.xlarge'")
+        if "InstanceType" not in self.extra:
+            check.instance_type(kind)
+        if self.instance_count is None and not {"InitialInstanceCount", "ManagedInstanceScaling"} & set(self.extra):
+            raise InvalidInputError("instance_count: give one, 1 or more")
         if self.mode == "MultiModel" and not instances.serves_multi_model(kind):
             raise InvalidInputError(
                 f"instance_type: {kind} cannot host a multi-model endpoint",
@@ -330,13 +382,22 @@ class Variant:
             )
         if self.volume_gb is not None and instances.has_local_storage(kind):
             raise InvalidInputError(f"volume_gb: {kind} has local storage of a fixed size; leave volume_gb out")
-        scaling = self.autoscaling
-        if scaling is not None:
-            if scaling.metric == "gpu" and not instances.gpus(kind):
-                raise InvalidInputError(f"autoscaling: {kind} has no GPU to track")
-            if scaling.metric == "cpu" and instances.vcpus(kind) is None:
-                raise InvalidInputError(f"autoscaling: the vCPUs of {kind} are not known; track another metric")
-            if not scaling.min <= self.instance_count <= scaling.max:
-                raise InvalidInputError(
-                    f"instance_count: {self.instance_count} is outside autoscaling's {scaling.min} to {scaling.max}"
-                )
+        self._check_scaling(self.runs_on)
+
+    def _check_scaling(self, kind: str | None) -> None:
+        scaling, count = self.autoscaling, self.extra.get("InitialInstanceCount", self.instance_count)
+        if scaling is None:
+            return
+        check_metric(scaling, kind)
+        if count is not None and not scaling.min <= count <= scaling.max:
+            raise InvalidInputError(f"instance_count: {count} is outside autoscaling's {scaling.min} to {scaling.max}")
+
+
+def check_metric(scaling: Autoscaling, kind: str | None) -> None:
+    """Refuse to track a metric that instances of a type do not have; None stands for instance pools."""
+    if scaling.metric == "gpu" and not (kind and instances.gpus(kind)):
+        raise InvalidInputError(f"autoscaling: {kind or 'a variant with instance pools'} has no GPU to track")
+    if scaling.metric == "cpu" and (kind is None or instances.vcpus(kind) is None):
+        raise InvalidInputError(
+            f"autoscaling: the vCPUs of {kind or 'instance pools'} are not known; track another metric"
+        )

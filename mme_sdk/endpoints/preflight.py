@@ -10,11 +10,10 @@ from urllib.parse import unquote
 import attrs
 
 from mme_sdk.aws import Call, Flow
-from mme_sdk.endpoints import images
+from mme_sdk.endpoints import check, images
 from mme_sdk.endpoints.calls import look_if_there, pages, together
 from mme_sdk.endpoints.spec import Container, EndpointSpec, Variant, check_spec
 from mme_sdk.errors import BucketNotFoundError, ConfigurationError, InvalidInputError, MMEError, QuotaExceededError
-from mme_sdk.shapes import S3Uri
 
 __all__ = ["Finding", "Preflight", "preflight"]
 
@@ -91,10 +90,13 @@ def preflight(spec: EndpointSpec, region: str) -> Flow[Preflight]:
     """
     check_spec(spec)
     containers = dict.fromkeys(one for variant in spec.variants for one in variant.containers)
-    flows: list[Flow[Finding]] = [_name(spec), _role(spec)]
+    flows: list[Flow[Finding]] = [_name(spec)]
+    flows += [_role(spec.role)] if spec.role is not None else []
     flows += [_models(one, region) for one in containers if one.model_data]
-    flows += [_image(one.image, one.mode, region) for one in {(c.image, c.mode): c for c in containers}.values()]
-    flows += [_quota(one) for one in spec.variants if one.instance_type]
+    flows += [
+        _image(one.image, one.mode, region) for one in {(c.image, c.mode): c for c in containers}.values() if one.image
+    ]
+    flows += [_quota(one, one.runs_on) for one in spec.variants if one.runs_on]
     return Preflight(tuple((yield from together(flows))))
 
 
@@ -111,8 +113,8 @@ def _name(spec: EndpointSpec) -> Flow[Finding]:
     return say("ok", "free") if seen is None else say("failed", f"an endpoint of this name exists and is {seen.status}")
 
 
-def _role(spec: EndpointSpec) -> Flow[Finding]:
-    name = spec.role.rpartition("/")[2]
+def _role(role: str) -> Flow[Finding]:
+    name = role.rpartition("/")[2]
     say = _finding(f"role {name}")
     try:
         answer = yield Call(service="iam", operation="get_role", params={"RoleName": name})
@@ -127,7 +129,7 @@ def _role(spec: EndpointSpec) -> Flow[Finding]:
 
 
 def _models(container: Container, region: str) -> Flow[Finding]:
-    where = S3Uri.parse(container.model_data or "")
+    where = check.in_s3("model_data", container.model_data, 1024)
     say = _finding(f"models {where}")
     try:
         answer = yield Call(service="s3", operation="head_bucket", params={"Bucket": where.bucket})
@@ -178,8 +180,7 @@ def _image(image: str, mode: str, region: str) -> Flow[Finding]:
     return say("ok", "it is there")
 
 
-def _quota(variant: Variant) -> Flow[Finding]:
-    kind = variant.instance_type
+def _quota(variant: Variant, kind: str) -> Flow[Finding]:
     say = _finding(f"quota of {kind}")
     call = Call(service="service-quotas", operation="list_service_quotas", params={"ServiceCode": "sagemaker"})
     try:
@@ -187,11 +188,12 @@ def _quota(variant: Variant) -> Flow[Finding]:
     except MMEError as error:
         return say("unknown", error.message)
     limit = next((one["Value"] for one in quotas if one.get("QuotaName") == f"{kind} for endpoint usage"), None)
-    most = max(variant.instance_count, variant.autoscaling.max if variant.autoscaling else 0)
+    count = variant.instance_count or 1
+    most = max(count, variant.autoscaling.max if variant.autoscaling else 0)
     if limit is None:
         return say("unknown", "Service Quotas does not list it")
-    if limit < variant.instance_count:
-        return say("failed", f"the account may use {limit:g}, the endpoint begins with {variant.instance_count}")
+    if limit < count:
+        return say("failed", f"the account may use {limit:g}, the endpoint begins with {count}")
     if limit < most:
         return say("failed", f"the account may use {limit:g}, autoscaling may ask for {most}")
     return say("ok", f"the account may use {limit:g}")

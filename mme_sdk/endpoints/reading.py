@@ -2,31 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints import autoscaling, parking
+from mme_sdk.endpoints import autoscaling, content, parking
 from mme_sdk.endpoints.autoscaling import Attached
 from mme_sdk.endpoints.calls import look, pages, sagemaker, together
 from mme_sdk.endpoints.description import EndpointDescription, VariantDescription, parse_summary
-from mme_sdk.endpoints.spec import (
-    AsyncInference,
-    Container,
-    DataCapture,
-    EndpointSpec,
-    Serverless,
-    Variant,
-    Vpc,
-)
-from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotFoundError, ServiceError
+from mme_sdk.endpoints.ownership import Found, arn_of, tags_of
+from mme_sdk.endpoints.requests import OWN_TAGS
+from mme_sdk.endpoints.resources import Made
+from mme_sdk.endpoints.spec import EndpointSpec, Variant
+from mme_sdk.endpoints.typed import spec_of_config
+from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotFoundError
 
-__all__ = ["Live", "list_all", "read_live", "spec_of_config"]
-
-_NOT_IN_CONFIG = frozenset({"EndpointConfigName", "EndpointConfigArn", "CreationTime", "ResponseMetadata"})
-_NOT_IN_MODEL = frozenset({"ModelName", "ModelArn", "CreationTime", "ResponseMetadata", "DeploymentRecommendation"})
+__all__ = ["Live", "list_all", "read_live"]
 
 
 @attrs.frozen(kw_only=True)
@@ -39,7 +32,10 @@ class Live:
         models: DescribeModel's answers by name.
         attached: Autoscaling by variant; None where it could not be read.
         tags: The endpoint's tags; None where they could not be read.
-        noted: Tags in which an update that did not end has written down the autoscaling that it took off.
+        noted: Tags in which an update that did not end has written down the autoscaling that it took off, or a creation
+            that nobody has waited for the autoscaling that it should get.
+        config_tags: The configuration's tags; None where they were not read or could not be.
+        model_tags: The models' tags by name; None where they could not be read; empty where they were not.
     """
 
     description: EndpointDescription
@@ -48,6 +44,17 @@ class Live:
     attached: Mapping[str, Attached] | None = attrs.field(default=None, repr=False, hash=False)
     tags: Mapping[str, str] | None = attrs.field(default=None, hash=False)
     noted: Mapping[str, str] = attrs.field(factory=dict, repr=False, hash=False)
+    config_tags: Mapping[str, str] | None = attrs.field(default=None, repr=False, hash=False)
+    model_tags: Mapping[str, Mapping[str, str] | None] = attrs.field(factory=dict, repr=False, hash=False)
+
+    @property
+    def own_parts(self) -> list[Found]:
+        """The configuration and the models that it serves from, as far as this SDK made them for this endpoint."""
+        parts = [Found(Made("model", key), one, self.model_tags.get(key)) for key, one in self.models.items()]
+        if self.config:
+            name = str(self.config.get("EndpointConfigName"))
+            parts.insert(0, Found(Made("config", name), self.config, self.config_tags))
+        return [one for one in parts if one.made_for == self.description.name]
 
     @property
     def parked(self) -> dict[str, Attached]:
@@ -71,7 +78,14 @@ class Live:
                 f"endpoint {self.description.name}: its configuration {self.description.config_name} is gone",
                 endpoint=self.description.name,
             )
-        spec = spec_of_config(self.description.name, self.config, self.models, self.tags or {})
+        spec = spec_of_config(
+            self.description.name,
+            self.config,
+            self.models,
+            self.tags or {},
+            None if self.config_tags is None or self.tags is None else users(self.config_tags),
+            {} if self.tags is None else {k: None if v is None else users(v) for k, v in self.model_tags.items()},
+        )
         now = {one.name: one for one in self.description.variants}
         return attrs.evolve(spec, variants=tuple(self._as_it_runs(one, now.get(one.name)) for one in spec.variants))
 
@@ -80,14 +94,16 @@ class Live:
             return variant
         changes: dict[str, Any] = {}
         attached = (self.attached or {}).get(variant.name)
-        if seen.desired_count and variant.serverless is None:
-            changes["instance_count"] = seen.desired_count
-        if attached is not None and variant.instance_type is not None:
-            scaling = autoscaling.read_back(self.description.name, variant.instance_type, attached)
-            count = changes.get("instance_count", variant.instance_count)
-            if scaling is not None:  # a count on its way to the limits is none that a spec may begin with
-                changes |= {"autoscaling": scaling, "instance_count": min(max(count, scaling.min), scaling.max)}
-        if seen.desired_weight is not None:
+        count = variant.instance_count
+        if seen.desired_count and variant.has_instances and count is not None:
+            changes["instance_count"] = count = seen.desired_count
+        if attached is not None and variant.has_instances:
+            scaling = autoscaling.read_back(self.description.name, variant.runs_on, attached)
+            if scaling is not None:
+                changes["autoscaling"] = scaling
+                if count is not None:  # a count on its way to the limits is none that a spec may begin with
+                    changes["instance_count"] = min(max(count, scaling.min), scaling.max)
+        if seen.desired_weight is not None and "InitialVariantWeight" not in variant.extra:
             changes["weight"] = seen.desired_weight
         return attrs.evolve(variant, **changes)
 
@@ -103,8 +119,12 @@ def list_all(name_contains: str | None = None) -> Flow[list[EndpointDescription]
     return [parse_summary(one) for one in found]
 
 
-def read_live(name: str) -> Flow[Live]:
+def read_live(name: str, *, all_tags: bool = False) -> Flow[Live]:
     """Read an endpoint, its configuration, its models, its autoscaling and its tags.
+
+    Args:
+        name: The endpoint's name.
+        all_tags: Whether to read the tags of the configuration and the models too.
 
     Raises:
         EndpointNotFoundError: There is none of this name.
@@ -119,10 +139,19 @@ def read_live(name: str) -> Flow[Live]:
         config=config,
         models=models,
         attached=attached if no_scaling is None else None,
-        tags=None if no_tags is not None else {k: v for k, v in tags.items() if not k.startswith(parking.PREFIX)},
-        noted={key: value for key, value in tags.items() if key.startswith(parking.PREFIX)},
+        tags=None if no_tags is not None else users(tags),
+        noted={key: value for key, value in tags.items() if parking.is_note(key)},
     )
+    if all_tags and config:
+        arns = [arn_of(config), *(arn_of(one) for one in models.values())]
+        of_config, *of_models = yield from together([tags_of(arn, name) for arn in arns])
+        live = attrs.evolve(live, config_tags=of_config, model_tags=dict(zip(models, of_models, strict=True)))
     return attrs.evolve(live, description=_enriched(live, tuple(one for one in (no_scaling, no_tags) if one)))
+
+
+def users(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags without this SDK's own."""
+    return {key: value for key, value in tags.items() if not key.startswith(OWN_TAGS)}
 
 
 def _config(name: str, config_name: str | None) -> Flow[tuple[dict[str, Any], dict[str, Any]]]:
@@ -161,7 +190,7 @@ def _tags(name: str, arn: str) -> Flow[tuple[dict[str, str], str | None]]:
 
 def _enriched(live: Live, notes: tuple[str, ...]) -> EndpointDescription:
     configured = {one.get("VariantName"): one for one in live.config.get("ProductionVariants", [])}
-    containers = [one for model in live.models.values() for one in _containers(model)]
+    containers = [one for model in live.models.values() for one in content.containers_of(model)]
     multi = any(one.get("Mode") == "MultiModel" for one in containers)
     data = [one["ModelDataUrl"] for one in containers if one.get("ModelDataUrl")]
     prefixes = [one["ModelDataUrl"] for one in containers if one.get("Mode") == "MultiModel"]
@@ -182,148 +211,4 @@ def _enriched(live: Live, notes: tuple[str, ...]) -> EndpointDescription:
             )
             for one in live.description.variants
         ),
-    )
-
-
-def _containers(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    primary = model.get("PrimaryContainer")
-    return [primary] if primary else list(model.get("Containers", []))
-
-
-def spec_of_config(
-    name: str, config: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]], tags: Mapping[str, str]
-) -> EndpointSpec:
-    """The spec that an endpoint's configuration and models amount to.
-
-    Raises:
-        InvalidInputError: They have a shape that specs have not.
-    """
-    variants = config.get("ProductionVariants", [])
-    used: list[Mapping[str, Any]] = []
-    for one in variants:
-        if "ModelName" not in one:
-            raise InvalidInputError(
-                f"endpoint {name}: variant {one.get('VariantName')} hosts inference components, which specs have not",
-                endpoint=name,
-            )
-        model = models.get(one["ModelName"])
-        if model is None:
-            raise InvalidInputError(f"endpoint {name}: model {one.get('ModelName')} is gone", endpoint=name)
-        used.append(model)
-    shared = [_shared(one) for one in used]
-    if any(one != shared[0] for one in shared):
-        raise InvalidInputError(
-            f"endpoint {name}: its variants' models differ in role, VPC or network isolation", endpoint=name
-        )
-    first = shared[0]
-    vpc = first.pop("VpcConfig", None)
-    try:
-        role, isolated = first.pop("ExecutionRoleArn"), first.pop("EnableNetworkIsolation", False)
-        known = {"ProductionVariants", "KmsKeyId", "DataCaptureConfig", "AsyncInferenceConfig", "ExplainerConfig"}
-        rest = {k: v for k, v in config.items() if k not in known | _NOT_IN_CONFIG and v not in (None, False, [], {})}
-        return EndpointSpec(
-            name=name,
-            variants=tuple(
-                _variant(one, [_container(c) for c in _containers(model)])
-                for one, model in zip(variants, used, strict=True)
-            ),
-            role=role,
-            network_isolation=bool(isolated),
-            vpc=None if vpc is None else Vpc(subnets=vpc["Subnets"], security_groups=vpc["SecurityGroupIds"]),
-            kms_key=config.get("KmsKeyId"),
-            tags=tags,
-            data_capture=_data_capture(config.get("DataCaptureConfig")),
-            async_inference=_async_inference(config.get("AsyncInferenceConfig")),
-            explainer=config.get("ExplainerConfig"),
-            extra={key: value for key, value in (("CreateModel", first), ("CreateEndpointConfig", rest)) if value},
-        )
-    except KeyError as error:
-        raise ServiceError(f"endpoint {name}: the answer lacks {error.args[0]}", endpoint=name) from None
-
-
-def _shared(model: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: value
-        for key, value in model.items()
-        if key not in _NOT_IN_MODEL | {"PrimaryContainer", "Containers"} and value not in (None, False, [], {})
-    }
-
-
-def _container(raw: Mapping[str, Any]) -> Container:
-    known = {"Image", "Mode", "ModelDataUrl", "Environment", "ContainerHostname", "MultiModelConfig"}
-    extra = {key: value for key, value in raw.items() if key not in known and value not in (None, [], {})}
-    if raw.get("ModelDataUrl"):
-        extra.pop("ModelDataSource", None)  # SageMaker shows the address a second time in this shape
-    mode = raw.get("Mode", "SingleModel")
-    cache = raw.get("MultiModelConfig", {}).get("ModelCacheSetting", "Enabled")
-    return Container(
-        image=raw.get("Image", ""),
-        mode=mode,
-        model_data=raw.get("ModelDataUrl"),
-        environment=raw.get("Environment", {}),
-        hostname=raw.get("ContainerHostname"),
-        model_cache=mode != "MultiModel" or cache != "Disabled",
-        extra=extra,
-    )
-
-
-def _variant(raw: Mapping[str, Any], containers: Sequence[Container]) -> Variant:
-    known = {
-        "VariantName",
-        "ModelName",
-        "InstanceType",
-        "InitialInstanceCount",
-        "InitialVariantWeight",
-        "VolumeSizeInGB",
-        "ModelDataDownloadTimeoutInSeconds",
-        "ContainerStartupHealthCheckTimeoutInSeconds",
-        "ServerlessConfig",
-    }
-    serverless = raw.get("ServerlessConfig")
-    return Variant(
-        name=raw["VariantName"],
-        containers=tuple(containers),
-        instance_type=raw.get("InstanceType"),
-        instance_count=raw.get("InitialInstanceCount", 1),
-        weight=raw.get("InitialVariantWeight", 1.0),
-        volume_gb=raw.get("VolumeSizeInGB"),
-        download_timeout=raw.get("ModelDataDownloadTimeoutInSeconds"),
-        startup_timeout=raw.get("ContainerStartupHealthCheckTimeoutInSeconds"),
-        serverless=None
-        if serverless is None
-        else Serverless(
-            memory_mb=serverless["MemorySizeInMB"],
-            max_concurrency=serverless["MaxConcurrency"],
-            provisioned_concurrency=serverless.get("ProvisionedConcurrency"),
-        ),
-        extra={key: value for key, value in raw.items() if key not in known and value is not None},
-    )
-
-
-def _data_capture(raw: Mapping[str, Any] | None) -> DataCapture | None:
-    if not raw or raw.get("EnableCapture") is False:
-        return None
-    header = raw.get("CaptureContentTypeHeader", {})
-    return DataCapture(
-        destination=raw["DestinationS3Uri"],
-        percent=raw["InitialSamplingPercentage"],
-        capture=tuple(one["CaptureMode"] for one in raw["CaptureOptions"]),
-        kms_key=raw.get("KmsKeyId"),
-        csv_types=tuple(header.get("CsvContentTypes", ())),
-        json_types=tuple(header.get("JsonContentTypes", ())),
-    )
-
-
-def _async_inference(raw: Mapping[str, Any] | None) -> AsyncInference | None:
-    if not raw:
-        return None
-    output = raw["OutputConfig"]
-    topics = output.get("NotificationConfig", {})
-    return AsyncInference(
-        output=output["S3OutputPath"],
-        failure=output.get("S3FailurePath"),
-        max_concurrent=raw.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance"),
-        success_topic=topics.get("SuccessTopic"),
-        error_topic=topics.get("ErrorTopic"),
-        kms_key=output.get("KmsKeyId"),
     )

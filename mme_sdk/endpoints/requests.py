@@ -10,15 +10,33 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mme_sdk.endpoints import instances
+from mme_sdk.endpoints import content, instances
 from mme_sdk.endpoints.parts import Autoscaling, Container, DataCapture, Variant
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints.spec import EndpointSpec
 
-__all__ = ["Requests", "derived_name", "is_derived_name", "requests_of", "scaling_requests", "stem"]
+__all__ = [
+    "MARK",
+    "OWN_TAGS",
+    "VARIANT",
+    "Requests",
+    "derived_name",
+    "is_derived_name",
+    "requests_of",
+    "scaling_requests",
+    "stem",
+    "variant_request",
+]
 
 Request = tuple[str, str, dict[str, Any]]
+OWN_TAGS = "mme_sdk:"
+"""How the keys of this SDK's own tags begin."""
+MARK = f"{OWN_TAGS}made_for"
+"""Tag of configurations and models: the endpoint that this SDK made them for."""
+VARIANT = f"{OWN_TAGS}variant"
+"""Tag of a model that shares its content, but not its tags, with that of another variant: the variant."""
+_MOST_TAGS = 50
 _DIGITS = 12
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
@@ -73,9 +91,9 @@ def stem(endpoint: str) -> str:
     return f"{endpoint[: longest - 9].rstrip('-')}-{digest}"
 
 
-def derived_name(endpoint: str, content: Mapping[str, Any]) -> str:
+def derived_name(endpoint: str, members: Mapping[str, Any]) -> str:
     """A name for a model or configuration: the same content always gets the same name."""
-    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), default=str)
+    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"), default=str)
     return f"{stem(endpoint)}-{hashlib.sha256(canonical.encode()).hexdigest()[:_DIGITS]}"
 
 
@@ -84,22 +102,21 @@ def is_derived_name(endpoint: str, name: str) -> bool:
     return re.fullmatch(rf"{re.escape(stem(endpoint))}-[0-9a-f]{{{_DIGITS}}}", name) is not None
 
 
-def endpoint_stem(name: str) -> str | None:
-    """The stem of a name that `derived_name` may have given; None where it did not."""
-    found = re.fullmatch(rf"(.+)-[0-9a-f]{{{_DIGITS}}}", name)
-    return found[1] if found else None
-
-
 def requests_of(spec: EndpointSpec) -> Requests:
     """The requests of a spec."""
-    tags = [{"Key": key, "Value": value} for key, value in sorted(spec.tags.items())]
     models: dict[str, dict[str, Any]] = {}
     variants = []
     for variant in spec.variants:
         body = _model(spec, variant)
-        name = derived_name(spec.name, body)
-        models[name] = {"ModelName": name, **body} | _some(Tags=tags)
-        variants.append(_variant(variant, name))
+        name = derived_name(spec.name, content.of_model(body))
+        tags = spec.tags if variant.model_tags is None else variant.model_tags
+        marked = _tags(tags, spec.name)
+        if models.get(name, {"Tags": marked})["Tags"] != marked:
+            # The same model with other tags is another model, named by its variant too.
+            name = derived_name(spec.name, content.of_model(body) | {"VariantName": variant.name})
+            marked = _tags(tags, spec.name, variant.name)
+        models[name] = {"ModelName": name, **body, "Tags": marked}
+        variants.append(variant_request(variant, name))
     config = _some(
         ProductionVariants=variants,
         KmsKeyId=spec.kms_key,
@@ -107,20 +124,30 @@ def requests_of(spec: EndpointSpec) -> Requests:
         AsyncInferenceConfig=_async_inference(spec),
         ExplainerConfig=dict(spec.explainer) if spec.explainer else None,
     ) | dict(spec.extra.get("CreateEndpointConfig", {}))
-    name = derived_name(spec.name, config)
+    name = derived_name(spec.name, content.of_config(config))
+    tags = spec.tags if spec.config_tags is None else spec.config_tags
     return Requests(
         models=tuple(models.values()),
-        config={"EndpointConfigName": name, **config} | _some(Tags=tags),
+        config={"EndpointConfigName": name, **config, "Tags": _tags(tags, spec.name)},
         endpoint={"EndpointName": spec.name, "EndpointConfigName": name}
-        | _some(Tags=tags)
+        | _some(Tags=_tags(spec.tags))
         | dict(spec.extra.get("CreateEndpoint", {})),
         autoscaling=tuple(
             request
             for variant in spec.variants
-            if variant.autoscaling is not None and variant.instance_type is not None
-            for request in scaling_requests(spec.name, variant.name, variant.instance_type, variant.autoscaling)
+            if variant.autoscaling is not None
+            for request in scaling_requests(spec.name, variant.name, variant.runs_on, variant.autoscaling)
         ),
     )
+
+
+def _tags(tags: Mapping[str, str], made_for: str | None = None, variant: str | None = None) -> list[dict[str, str]]:
+    """Tags in the form of the API, with the marks of ownership where a resource has room for them."""
+    marks = {key: value for key, value in ((MARK, made_for), (VARIANT, variant)) if value is not None}
+    marked = dict(sorted(tags.items()))
+    if len(marked) + len(marks) <= _MOST_TAGS:
+        marked |= marks
+    return [{"Key": key, "Value": value} for key, value in marked.items()]
 
 
 def _some(**members: Any) -> dict[str, Any]:
@@ -130,8 +157,8 @@ def _some(**members: Any) -> dict[str, Any]:
 
 def _model(spec: EndpointSpec, variant: Variant) -> dict[str, Any]:
     containers = [_container(one) for one in variant.containers]
-    return (
-        {"ExecutionRoleArn": spec.role}
+    body = (
+        _some(ExecutionRoleArn=spec.role)
         | ({"PrimaryContainer": containers[0]} if len(containers) == 1 else {"Containers": containers})
         | ({"EnableNetworkIsolation": True} if spec.network_isolation else {})
         | _some(
@@ -140,7 +167,9 @@ def _model(spec: EndpointSpec, variant: Variant) -> dict[str, Any]:
             else {"SecurityGroupIds": list(spec.vpc.security_groups), "Subnets": list(spec.vpc.subnets)}
         )
         | dict(spec.extra.get("CreateModel", {}))
+        | dict(variant.model_extra)
     )
+    return {key: value for key, value in body.items() if value is not None}
 
 
 def _container(container: Container) -> dict[str, Any]:
@@ -155,7 +184,8 @@ def _container(container: Container) -> dict[str, Any]:
     ) | dict(container.extra)
 
 
-def _variant(variant: Variant, model_name: str) -> dict[str, Any]:
+def variant_request(variant: Variant, model_name: str) -> dict[str, Any]:
+    """A variant as a member of CreateEndpointConfig."""
     base = {"VariantName": variant.name, "ModelName": model_name, "InitialVariantWeight": variant.weight}
     if variant.serverless is not None:
         serverless = _some(
@@ -166,8 +196,9 @@ def _variant(variant: Variant, model_name: str) -> dict[str, Any]:
         return base | {"ServerlessConfig": serverless} | dict(variant.extra)
     return (
         base
-        | {"InstanceType": variant.instance_type, "InitialInstanceCount": variant.instance_count}
         | _some(
+            InstanceType=variant.instance_type,
+            InitialInstanceCount=variant.instance_count,
             VolumeSizeInGB=variant.volume_gb,
             ModelDataDownloadTimeoutInSeconds=variant.download_timeout,
             ContainerStartupHealthCheckTimeoutInSeconds=variant.startup_timeout,
@@ -180,7 +211,7 @@ def _data_capture(capture: DataCapture | None) -> dict[str, Any] | None:
     if capture is None:
         return None
     return _some(
-        EnableCapture=True,
+        EnableCapture=capture.enabled,
         InitialSamplingPercentage=capture.percent,
         DestinationS3Uri=capture.destination,
         KmsKeyId=capture.kms_key,
@@ -201,7 +232,11 @@ def _async_inference(spec: EndpointSpec) -> dict[str, Any] | None:
             S3OutputPath=settings.output,
             S3FailurePath=settings.failure,
             KmsKeyId=settings.kms_key,
-            NotificationConfig=_some(SuccessTopic=settings.success_topic, ErrorTopic=settings.error_topic),
+            NotificationConfig=_some(
+                SuccessTopic=settings.success_topic,
+                ErrorTopic=settings.error_topic,
+                IncludeInferenceResponseIn=list(settings.include_response_in),
+            ),
         ),
     )
 
@@ -216,7 +251,7 @@ def scaling_target(endpoint: str, variant: str) -> dict[str, str]:
 
 
 def scaling_requests(
-    endpoint: str, variant: str, instance_type: str, scaling: Autoscaling
+    endpoint: str, variant: str, instance_type: str | None, scaling: Autoscaling
 ) -> tuple[tuple[str, dict[str, Any]], ...]:
     """The requests that attach autoscaling to a variant, as (operation, parameters)."""
     target = scaling_target(endpoint, variant)
@@ -255,13 +290,10 @@ def scaling_requests(
     return tuple(requests)
 
 
-def _target_value(instance_type: str, scaling: Autoscaling) -> float:
+def _target_value(instance_type: str | None, scaling: Autoscaling) -> float:
     value = float(scaling.target or 0.0)
-    # CloudWatch reports 0-100 for each core or GPU: the whole instance is 100 times their number.
-    if scaling.metric == "cpu":
-        return value * (instances.vcpus(instance_type) or 1)
-    if scaling.metric == "gpu":
-        return value * instances.gpus(instance_type)
+    if isinstance(scaling.metric, str) and instance_type is not None:
+        return value * (instances.units(instance_type, scaling.metric) or 1)
     return value
 
 

@@ -283,19 +283,26 @@ class Endpoints:
         return self.aws.run(preflight.preflight(spec, self.aws.region))
 
     def orphans(self) -> builtins.list[Orphan]:
-        """Configurations and models that no endpoint uses, oldest first; nothing is deleted.
+        """Configurations and models that no endpoint uses, oldest first, whoever made them; nothing is deleted.
 
         What an endpoint's last update replaced is not among them, since `rollback` needs it.
         """
         return self.aws.run(orphans.find())
 
-    def remove_orphans(self, found: Iterable[Orphan]) -> tuple[Orphan, ...]:
-        """Delete orphans that `orphans()` found; those that are used by now are left.
+    def remove_orphans(self, found: Iterable[Orphan] = (), *, names: Iterable[str] = ()) -> tuple[Orphan, ...]:
+        """Delete orphans that this SDK made, and others by name; those that are used by now are left.
+
+        Args:
+            found: What `orphans()` found; of it, only what this SDK made is deleted (`Orphan.made_for` is not None).
+            names: Names of orphaned configurations and models to delete, whoever made them.
 
         Returns:
             What was deleted.
+
+        Raises:
+            InvalidInputError: `found` has something else than orphans, or `names` something else than names.
         """
-        return self.aws.run(orphans.remove_all(found))
+        return self.aws.run(orphans.remove_all(found, names))
 
     def delete(
         self,
@@ -307,7 +314,8 @@ class Endpoints:
     ) -> Deletion:
         """Delete an endpoint, its autoscaling, its configurations and its models, and wait until they are gone.
 
-        Only what was made for the endpoint goes, told by its derived names; what is not there is no error.
+        Only what this SDK made for the endpoint goes: its tag says so, its name is the digest of its content, and
+        nobody else uses it. What is not there is no error.
 
         Args:
             name: The endpoint's name.

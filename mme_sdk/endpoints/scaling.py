@@ -11,14 +11,15 @@ from mme_sdk.aws import Flow
 from mme_sdk.endpoints import autoscaling, check, parking
 from mme_sdk.endpoints.calls import Now, look, sagemaker, scaling
 from mme_sdk.endpoints.description import EndpointDescription
-from mme_sdk.endpoints.differences import Change
+from mme_sdk.endpoints.differences import Change, tagged
+from mme_sdk.endpoints.parts import check_metric
 from mme_sdk.endpoints.reading import Live, read_live
 from mme_sdk.endpoints.requests import scaling_requests, scaling_target
 from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec, Variant
 from mme_sdk.endpoints.waiting import ProgressCallback, until_settled
 from mme_sdk.errors import ConflictError, InvalidInputError
 
-__all__ = ["autoscale", "change_in_place", "reweigh", "scale"]
+__all__ = ["attach_pending", "autoscale", "change_in_place", "reweigh", "scale"]
 
 
 def scale(
@@ -78,13 +79,31 @@ def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> 
     if wanted is None:
         yield from autoscaling.detach(name, [chosen])
     else:
-        yield from _replace(live, name, chosen, _instances_of(live, chosen), wanted)
+        kind = _instances_of(live, chosen)
+        check_metric(wanted, kind)
+        yield from _replace(live, name, chosen, kind, wanted)
     # What an update had taken off is no longer wanted.
-    mine = [key for key in live.noted if key.startswith(f"{parking.PREFIX}{chosen}:")]
+    mine = [key for key in live.noted if parking.is_note(key, chosen)]
     yield from parking.forget(name, live.description.arn, mine)
 
 
-def _replace(live: Live, name: str, variant: str, instance_type: str, wanted: Autoscaling) -> Flow[None]:
+def attach_pending(live: Live) -> Flow[bool]:
+    """Attach what a new endpoint is still to get, because nobody has waited for its creation.
+
+    Returns:
+        Whether there was anything to attach.
+    """
+    pending = {key: value for key, value in live.noted.items() if key.startswith(parking.PENDING)}
+    if not pending or live.attached is None:
+        return False
+    missing = [one for one in parking.parked_in(pending).values() if live.attached.get(one.variant) is None]
+    name = live.description.name
+    yield from autoscaling.put_back(name, missing)
+    yield from parking.forget(name, live.description.arn, list(pending))
+    return True
+
+
+def _replace(live: Live, name: str, variant: str, instance_type: str | None, wanted: Autoscaling) -> Flow[None]:
     requests = scaling_requests(name, variant, instance_type, wanted)
     attached = (live.attached or {}).get(variant)
     if attached is not None:
@@ -122,11 +141,12 @@ def change_in_place(
     if sizes:
         yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress)
     for variant in spec.variants:
-        wanted, kind = variant.autoscaling, variant.instance_type
-        if kind is None:
+        wanted, kind = variant.autoscaling, variant.runs_on
+        if not variant.has_instances:
             continue
         if wanted is None:
-            yield from autoscaling.put_back(name, [one for one in live.parked.values() if one.variant == variant.name])
+            parked = [one.rescaled(kind) for one in live.parked.values() if one.variant == variant.name]
+            yield from autoscaling.put_back(name, parked)
         elif not autoscaling.matches(name, variant.name, kind, wanted, (live.attached or {}).get(variant.name)):
             yield from _replace(live, name, variant.name, kind, wanted)
     if live.attached is not None:
@@ -135,15 +155,13 @@ def change_in_place(
 
 
 def _retag(live: Live, spec: EndpointSpec) -> Flow[None]:
-    if live.tags is None:
-        return
-    arn = live.description.arn
-    gone = [key for key in live.tags if key not in spec.tags]
-    changed = [{"Key": key, "Value": value} for key, value in spec.tags.items() if live.tags.get(key) != value]
-    if changed:
-        yield sagemaker("add_tags", spec.name, ResourceArn=arn, Tags=changed)
-    if gone:
-        yield sagemaker("delete_tags", spec.name, ResourceArn=arn, TagKeys=gone)
+    for one in tagged(live, spec):
+        gone = [key for key in one.there if key not in one.wanted]
+        changed = [{"Key": key, "Value": value} for key, value in one.wanted.items() if one.there.get(key) != value]
+        if changed:
+            yield sagemaker("add_tags", spec.name, ResourceArn=one.arn, Tags=changed)
+        if gone:
+            yield sagemaker("delete_tags", spec.name, ResourceArn=one.arn, TagKeys=gone)
 
 
 def _resize(
@@ -174,9 +192,13 @@ def _resize(
     )
 
 
-def _instances_of(live: Live, variant: str) -> str:
-    kind = next(one.instance_type for one in live.description.variants if one.name == variant)
-    if kind is None:
+def _instances_of(live: Live, variant: str) -> str | None:
+    """The variant's instance type; None where it has instance pools."""
+    raw: Mapping[str, Any] = next(
+        (one for one in live.config.get("ProductionVariants", []) if one.get("VariantName") == variant), {}
+    )
+    kind = raw.get("InstanceType")
+    if kind is None and "InstancePools" not in raw:
         name = live.description.name
         raise InvalidInputError(f"variant: {variant} of {name} has no instances to scale", endpoint=name)
     return kind

@@ -39,10 +39,11 @@ __all__ = [
 
 # The operations that take more members, with those that name what this SDK has to find again.
 _EXTRA = {
-    "CreateModel": frozenset({"ModelName"}),
-    "CreateEndpointConfig": frozenset({"EndpointConfigName"}),
-    "CreateEndpoint": frozenset({"EndpointName", "EndpointConfigName"}),
+    "CreateModel": ("ModelName",),
+    "CreateEndpointConfig": ("EndpointConfigName",),
+    "CreateEndpoint": ("EndpointName", "EndpointConfigName"),
 }
+_SAID_ELSEWHERE = ("Tags", "PrimaryContainer", "Containers", "ProductionVariants")
 _SINGLE_MODEL_ONLY = ("DataCaptureConfig", "AsyncInferenceConfig", "ShadowProductionVariants")
 
 
@@ -65,11 +66,13 @@ class EndpointSpec:
     Attributes:
         name: EndpointName.
         variants: Production variants, 1 to 10.
-        role: ARN of the execution role.
+        role: ARN of the execution role; None where the models need none.
         network_isolation: Whether containers are cut off from the network.
         vpc: Subnets and security groups.
         kms_key: KMS key of the instances' volumes.
-        tags: Tags of the endpoint, its configuration and its models.
+        tags: Tags of the endpoint, its configuration and its models. Keys that begin with `mme_sdk:` are this SDK's:
+            one marks each configuration and model as made for the endpoint, unless there are 50 others.
+        config_tags: Tags of the configuration, where they are not `tags`. `Variant.model_tags` are those of a model.
         data_capture: Copies of requests and answers (single-model only).
         async_inference: Asynchronous inference (single-model only).
         explainer: ExplainerConfig as the API names it.
@@ -88,7 +91,7 @@ class EndpointSpec:
 
     name: str = attrs.field(validator=check.resource_name)
     variants: tuple[Variant, ...] = attrs.field(converter=check.sequence)
-    role: str = attrs.field(validator=check.role)
+    role: str | None = attrs.field(validator=check.optional(check.role))
     network_isolation: bool = False
     vpc: Vpc | None = attrs.field(default=None, validator=check.optional(check.a(Vpc)))
     kms_key: str | None = attrs.field(default=None, validator=check.optional(check.kms))
@@ -102,6 +105,9 @@ class EndpointSpec:
     )
     extra: Mapping[str, Mapping[str, Any]] = attrs.field(
         factory=dict, converter=check.copied, hash=False, validator=check.mapping
+    )
+    config_tags: Mapping[str, str] | None = attrs.field(
+        default=None, converter=check.strings, hash=False, validator=check.optional(check.tags)
     )
 
     def __attrs_post_init__(self) -> None:
@@ -120,14 +126,19 @@ class EndpointSpec:
             )
         for operation, more in self.extra.items():
             check.members(f"extra.{operation}", more)
-            for named in sorted(_EXTRA[operation] & set(more)):
-                raise InvalidInputError(
-                    f"extra.{operation}: {named} is not for a spec to say",
-                    hint="the endpoint is named by `name`; its models and its configuration by their content",
-                )
+            for named in _EXTRA[operation]:
+                if named in more:
+                    raise InvalidInputError(
+                        f"extra.{operation}: {named} is not for a spec to say",
+                        hint="the endpoint is named by `name`; its models and its configuration by their content",
+                    )
+            check.not_in(f"extra.{operation}", more, *_SAID_ELSEWHERE)
         self._check_modes()
+        for operation, more in self.extra.items():
+            check.service(f"extra.{operation}", f"{operation}Input", more)
+        check.service("explainer", "ExplainerConfig", self.explainer or {}, partial=False)
         for variant in self.variants:
-            kind = variant.instance_type
+            kind = variant.runs_on
             if self.kms_key is not None and kind is not None and instances.has_local_storage(kind):
                 raise InvalidInputError(
                     f"kms_key: not available with {kind}, whose local storage is encrypted by the hardware"
@@ -135,11 +146,15 @@ class EndpointSpec:
 
     def _check_modes(self) -> None:
         if self.mode == "MultiModel":
-            for field in ("data_capture", "async_inference"):
-                if getattr(self, field) is not None:
-                    raise InvalidInputError(f"{field}: not available with multi-model endpoints")
+            if self.data_capture is not None and self.data_capture.enabled:
+                raise InvalidInputError("data_capture: not available with multi-model endpoints")
+            if self.async_inference is not None:
+                raise InvalidInputError("async_inference: not available with multi-model endpoints")
+            more = self.extra.get("CreateEndpointConfig", {})
             for member in _SINGLE_MODEL_ONLY:
-                if member in self.extra.get("CreateEndpointConfig", {}):
+                setting = more.get(member)
+                off = isinstance(setting, Mapping) and setting.get("EnableCapture") is False
+                if member in more and not off:
                     raise InvalidInputError(f"extra: {member} is not available with multi-model endpoints")
         if self.async_inference is not None and len(self.variants) > 1:
             raise InvalidInputError("async_inference: takes one variant, not several")

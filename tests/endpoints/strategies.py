@@ -83,7 +83,8 @@ def containers(draw: Any, mode: str, hostname: str | None = None) -> Container:
 def variants(draw: Any, name: str, mode: str) -> Variant:
     hosts = draw(st.lists(NAMES, max_size=2, unique=True))
     pipeline = [draw(containers("SingleModel", host)) for host in hosts]
-    pipeline.insert(draw(st.integers(0, len(pipeline))), draw(containers(mode)))
+    host = "the-main-one" if pipeline else None  # all containers of a pipeline have a hostname, or none has
+    pipeline.insert(draw(st.integers(0, len(pipeline))), draw(containers(mode, host)))
     kind = draw(CPU | GPU)
     count = draw(st.integers(1, 20))
     plain = not kind.startswith("ml.g")

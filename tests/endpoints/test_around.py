@@ -11,7 +11,7 @@ import pytest
 
 from mme_sdk.aws import Aws, Call
 from mme_sdk.endpoints import AsyncEndpoints, Autoscaling, DataCapture, Endpoints, Rolling, policies
-from mme_sdk.endpoints.reading import spec_of_config
+from mme_sdk.endpoints.typed import spec_of_config
 from mme_sdk.errors import (
     AccessDeniedError,
     ConflictError,
@@ -24,7 +24,7 @@ from mme_sdk.local import Fault
 from mme_sdk.shapes import ModelVersion
 
 from .conftest import bound
-from .helpers import IMAGE, NOTHING, Awaited, NoInvoker, multi, resources, single
+from .helpers import IMAGE, NOTHING, ROLE, Awaited, NoInvoker, multi, resources, single
 
 ROLE_NAME = "sagemaker-execution"
 
@@ -63,6 +63,19 @@ def test_single_becomes_multi_with_its_archive_under_the_prefix_and_back(room, w
         room.to_multi_model(name, f"s3://{stored}/prod/")
 
 
+def test_a_prefix_without_its_slash_is_left_behind_by_a_migration(room, aws, way, name, stored):
+    way.client("s3").put_object(Bucket=stored, Key="prod/fraud.tar.gz", Body=b"archive")
+    client, body = aws.client("sagemaker"), multi(name, models=f"s3://{stored}/prod/").to_requests()
+    container = body.models[0]["PrimaryContainer"] | {"ModelDataUrl": f"s3://{stored}/prod"}
+    client.create_model(ModelName="by-hand", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    variant = body.config["ProductionVariants"][0] | {"ModelName": "by-hand"}
+    client.create_endpoint_config(EndpointConfigName="by-hand", ProductionVariants=[variant])
+    client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
+    room.wait(name, timeout=20)
+    seen = room.to_single_model(name, "fraud.tar.gz", timeout=20).describe()
+    assert (seen.mode, seen.model_data) == ("SingleModel", f"s3://{stored}/prod/fraud.tar.gz")
+
+
 def test_migration_never_replaces_an_archive(room, way, name, stored):
     way.client("s3").put_object(Bucket=stored, Key="prod/fraud.tar.gz", Body=b"another archive")
     room.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=20)
@@ -93,7 +106,7 @@ def test_orphans_are_found_and_removed_and_nothing_else(room, aws, name):
     requests = multi("left-behind").to_requests()
     client.create_model(**requests.models[0])
     client.create_endpoint_config(**requests.config)
-    client.create_model(**(requests.models[0] | {"ModelName": "by-hand"}))
+    client.create_model(**(requests.models[0] | {"ModelName": "by-hand"}))  # the mark alone does not make it ours
     found = room.orphans()
     assert [(one.kind, one.name, one.made_for) for one in found] == [
         ("config", requests.config_name, "left-behind"),
@@ -105,9 +118,12 @@ def test_orphans_are_found_and_removed_and_nothing_else(room, aws, name):
     adopted = requests.config | {"EndpointConfigName": "adopted"}
     client.create_endpoint_config(**adopted)
     client.create_endpoint(EndpointName="adopting", EndpointConfigName="adopted")
-    assert [one.name for one in room.remove_orphans(found)] == [requests.config_name, "by-hand"]
+    assert [one.name for one in room.remove_orphans(found)] == [requests.config_name]
     room.delete("adopting", timeout=20)
-    room.remove_orphans(room.orphans())
+    # The model stays for as long as a configuration that a person made names it.
+    assert room.remove_orphans(room.orphans()) == ()
+    assert {one.name for one in room.remove_orphans(names=["adopted", "by-hand"])} == {"adopted", "by-hand"}
+    assert [one.name for one in room.remove_orphans(room.orphans())] == [requests.model_names[0]]
     assert resources(aws) == used
 
 
@@ -118,7 +134,8 @@ def test_long_lists_are_read_to_their_end(room, aws):
         client.create_model(**(model | {"ModelName": f"model-{number}"}))
     found = room.orphans()
     assert len({one.name for one in found}) == len(found) == 105
-    assert len(room.remove_orphans(found)) == 105
+    assert room.remove_orphans(found) == ()
+    assert len(room.remove_orphans(names=[one.name for one in found])) == 105
 
 
 class Telling(Aws):

@@ -23,7 +23,10 @@ def odd(**extra: Any) -> EndpointSpec:
     ("make", "message"),
     [
         (lambda: multi("a").to_yaml("/no/such/folder/a.yaml"), "/no/such/folder/a.yaml cannot be written"),
-        (lambda: odd(CreateModel={"A": object()}).to_yaml(), "no YAML"),
+        (
+            lambda: odd(CreateModel={"A": object()}),
+            "extra.CreateModel: CreateModelInput of SageMaker has no member 'A'",
+        ),
         (lambda: EndpointSpec.from_yaml(5), "from_yaml: wants a path or text, not 5"),
         (lambda: EndpointSpec.from_yaml("a\0b"), "cannot be read"),
         (lambda: DataCapture(destination="s3://abc/x", capture=[["x"]]), "capture: (['x'],) is not of"),
@@ -53,13 +56,16 @@ def test_what_cannot_be_is_refused_by_name(make, message):
 
 
 def test_what_only_multi_model_endpoints_lack_passes_with_single_model_ones():
-    spec = single("a", extra={"CreateEndpointConfig": {"ShadowProductionVariants": []}})
-    assert spec.to_requests().config["ShadowProductionVariants"] == []
+    shadow = [{"VariantName": "shadow", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}]
+    spec = single("a", extra={"CreateEndpointConfig": {"ShadowProductionVariants": shadow}})
+    assert spec.to_requests().config["ShadowProductionVariants"] == shadow
 
 
 def test_junk_given_to_the_verbs_is_refused(room, name):
     with pytest.raises(InvalidInputError, match="orphans: wants what endpoints"):
         room.remove_orphans(5)
+    with pytest.raises(InvalidInputError, match="names: must be a name, not 5"):
+        room.remove_orphans(names=[5])
     with pytest.raises(InvalidInputError, match="deployment: wants BlueGreen"):
         room.apply(multi(name), deployment="fast", timeout=20)
     with pytest.raises(InvalidInputError, match="name"):

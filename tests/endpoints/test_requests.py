@@ -75,6 +75,7 @@ def test_the_exact_requests_of_a_multi_model_endpoint():
     requests = spec.to_requests()
     model, config = requests.model_names[0], requests.config_name
     tags = [{"Key": "team", "Value": "fraud"}]
+    marked = [*tags, {"Key": "mme_sdk:made_for", "Value": "scoring"}]
     assert requests.calls == (
         (
             "sagemaker",
@@ -89,7 +90,7 @@ def test_the_exact_requests_of_a_multi_model_endpoint():
                     "Environment": {"A": "1"},
                     "MultiModelConfig": {"ModelCacheSetting": "Disabled"},
                 },
-                "Tags": tags,
+                "Tags": marked,
             },
         ),
         (
@@ -106,7 +107,7 @@ def test_the_exact_requests_of_a_multi_model_endpoint():
                         "InitialInstanceCount": 2,
                     }
                 ],
-                "Tags": tags,
+                "Tags": marked,
             },
         ),
         (
@@ -129,13 +130,21 @@ def test_autoscaling_tracks_the_whole_instance():
     assert Autoscaling.for_rps(min=1, max=2, rps=20).target == 600
 
 
-def test_extra_passes_what_is_not_known_here_and_wins():
+def test_extra_passes_what_has_no_field_here_and_wins():
+    direct, metrics = {"Mode": "Direct"}, {"EnableEnhancedMetrics": True}
+    rollout = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}
     spec = attrs.evolve(
         multi("a"),
-        extra={"CreateModel": {"New": 1}, "CreateEndpointConfig": {"Newer": 2}, "CreateEndpoint": {"Newest": 3}},
+        extra={
+            "CreateModel": {"InferenceExecutionConfig": direct},
+            "CreateEndpointConfig": {"MetricsConfig": metrics},
+            "CreateEndpoint": {"DeploymentConfig": rollout},
+        },
     )
     requests = spec.to_requests()
-    assert (requests.models[0]["New"], requests.config["Newer"], requests.endpoint["Newest"]) == (1, 2, 3)
+    assert requests.models[0]["InferenceExecutionConfig"] == direct
+    assert requests.config["MetricsConfig"] == metrics
+    assert requests.endpoint["DeploymentConfig"] == rollout
     variant = attrs.evolve(multi("a").variants[0], extra={"InstanceType": "ml.g9.xlarge"})
     assert (
         attrs.evolve(spec, variants=(variant,)).to_requests().config["ProductionVariants"][0]["InstanceType"]

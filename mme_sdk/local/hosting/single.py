@@ -26,7 +26,7 @@ _SESSIONS = 10_000  # that are remembered; the oldest go
 
 
 class SingleModelVariant(Variant):
-    """A request goes to its session's instance, else to the one with the fewest outstanding or a random one, as planned."""
+    """Requests go to the instance of their session, else to the least busy or a random one, as the plan says."""
 
     def __init__(self, endpoint: str, plan: VariantPlan, folder: Path, logs: Path, shared: Shared) -> None:
         super().__init__(endpoint, plan, folder, logs, shared)
