@@ -144,7 +144,9 @@ class Attempts:
                         return answer
                     fields = error_fields(answer)
                     self._record(at, now, answer.status, fields.code or None)
-                    failure = error_of(fields, endpoint=self.request.endpoint, model=self.request.target_model)
+                    failure = error_of(
+                        fields, endpoint=self.request.endpoint, model=self.request.target_model, now=clock.time()
+                    )
                     meaning = meaning_of(fields)
                     if meaning is Meaning.FINAL:
                         self._learn_from(failure, fields, at, now)
@@ -224,7 +226,7 @@ class Attempts:
     def _meaning_of_silence(self, error: TransportError, loaded: bool, timed_out: bool) -> Meaning:
         if not isinstance(error, OutcomeUnknownError):
             return Meaning.FAULTY
-        if timed_out and not loaded:
+        if timed_out and not loaded and not error.answer_began:
             # A model that is loading has not run: the time-out is the server's long wait for it.
             return Meaning.COLD
         if self.idempotent:
