@@ -23,6 +23,8 @@ class RawAnswer:
     status: int
     headers: dict[str, str]
     body: bytes
+    minor: int = 1
+    """Minor version of HTTP/1."""
     defects: str | None = None
     """What `http.client` passed over in the head."""
 
@@ -94,8 +96,13 @@ class BotocoreInvoker:
             # botocore leaves the body of a success on the wire; that of an error it has read.
             body = parsed["Body"].read()
             meta = parsed["ResponseMetadata"]
-            headers = _lower(meta["HTTPHeaders"])
-            return RawAnswer(status=meta["HTTPStatusCode"], headers=headers, body=body, defects=_defects(call.raw))
+            return RawAnswer(
+                status=meta["HTTPStatusCode"],
+                headers=_lower(meta["HTTPHeaders"]),
+                body=body,
+                minor=_minor(call.raw),
+                defects=_defects(call.raw),
+            )
         except Exception as error:  # noqa: BLE001 - of botocore, urllib3, http.client or a credential provider
             if call.answer is not None:
                 return call.answer
@@ -149,7 +156,11 @@ class BotocoreInvoker:
 
 
 def _lower(headers: Any) -> dict[str, str]:
-    return {str(name).lower(): str(value) for name, value in headers.items()}
+    return {str(name).lower(): str(value).strip(" \t") for name, value in headers.items()}
+
+
+def _minor(raw: Any) -> int:
+    return 0 if getattr(raw, "version", 11) == 10 else 1
 
 
 def _defects(raw: Any) -> str | None:

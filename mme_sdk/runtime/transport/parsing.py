@@ -59,11 +59,12 @@ class BadAnswerError(Exception):
     """The bytes are not an HTTP answer, or the answer broke off. Never leaves this package."""
 
 
-def framing_fault(headers: Mapping[str, str], *, minor: int = 1) -> str | None:
+def framing_fault(headers: Mapping[str, str], *, status: int, minor: int) -> str | None:
     """Say why the length of an answer's body cannot be trusted.
 
     Args:
         headers: Header values by lower-case name; repeated ones joined by a comma.
+        status: Status of the answer.
         minor: Minor version of HTTP/1.
 
     Returns:
@@ -79,6 +80,8 @@ def framing_fault(headers: Mapping[str, str], *, minor: int = 1) -> str | None:
             return "the answer has a Transfer-Encoding under HTTP/1.0"
     elif length is not None and not _plain_length(length):
         return f"the Content-Length {length[:40]!r} is not one number of up to {_LENGTH_DIGITS} digits"
+    if status == 204 and (coding is not None or int(length or 0)):
+        return "an answer with status 204 announces a body"
     return None
 
 
@@ -220,13 +223,7 @@ class Parser:
 
     def _frame(self, headers: dict[str, str], status: int, minor: int) -> None:
         """Decide how the body ends, where that is not simply a length."""
-        fault = framing_fault(headers, minor=minor)
-        if (
-            fault is None
-            and status == 204
-            and ("transfer-encoding" in headers or int(headers.get("content-length", 0)))
-        ):
-            fault = "an answer with status 204 announces a body"
+        fault = framing_fault(headers, status=status, minor=minor)
         if fault is not None:
             raise BadAnswerError(fault)
         if status in _BODILESS:

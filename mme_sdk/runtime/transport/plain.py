@@ -32,6 +32,7 @@ _PARAMETERS = {
     "enable_explanations": "EnableExplanations",
 }
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_ONE_VALUE = ("content-type", "x-amzn-errortype", "x-amzn-requestid")  # urllib3 joins repeated ones by a comma
 _NOT_TEXT = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
@@ -162,7 +163,13 @@ def _fault(raw: Any) -> str | None:
     for name, value in headers.items():
         if _NAME.match(name) is None or _NOT_TEXT.search(value) is not None:
             return f"a malformed header {name[:40]!r}"
-    fault = framing_fault(headers)
+    for name in _ONE_VALUE:
+        values = headers.get(name, "").split(", ")
+        if len(set(values)) > 1:
+            return f"several values of {name}"
+        if len(values) > 1:
+            headers[name] = values[0]
+    fault = framing_fault(headers, status=raw.status, minor=raw.minor)
     if fault is not None or "transfer-encoding" in headers or raw.status in (204, 304):
         return fault
     length = headers.get("content-length")
