@@ -90,6 +90,7 @@ REFUSED: list[tuple[str, bytes]] = [
     ("LF in a chunk extension", CHUNKED + b"2;a\nb\r\nok\r\n0\r\n\r\n"),
     ("trailer without a colon", CHUNKED + b"0\r\nno trailer\r\n\r\n"),
     ("trailer with LF", CHUNKED + b"0\r\nX: 1\n\r\n"),
+    ("a length in the trailers", CHUNKED + b"2\r\nok\r\n0\r\nContent-Length: 9\r\n\r\n"),
     ("bytes after the last chunk", CHUNKED + b"2\r\nok\r\n0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n"),
     ("no status", b"HTTP/1.1 OK\r\n\r\n"),
     ("status of two digits", b"HTTP/1.1 20 OK\r\n\r\n"),

@@ -103,8 +103,8 @@ def valid_answers() -> Iterator[bytes]:
 
 
 _SPLICES = [
-    b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\x00", b" ", b"\t", b":", b";", b",", b"0", b"1", b"f", b"+", b"-", b"0x", b"_",
-    b"\x80", b"\xff", b"\x0b", b"\x0c", b"\x1c", b"\x7f", b"\x85", b"\xa0", b"chunked", b"gzip, ",
+    b"\r", b"\n", b"\r\n", b"\r\n\r\n", b"\x00", b" ", b"\t", b":", b";", b",", b"0", b"1", b"f", b"+", b"-", b"0x",
+    b"_", b"\x80", b"\xff", b"\x0b", b"\x0c", b"\x1c", b"\x7f", b"\x85", b"\xa0", b"chunked", b"gzip, ",
     b"Content-Length: 2\r\n", b"Transfer-Encoding: chunked\r\n", b"HTTP/1.1 100 X\r\n\r\n",
     b"HTTP/1.1 101 X\r\n\r\n", b"HTTP/1.1 200 OK\r\n", b"\r\n ", b"Connection: close\r\n", b"HTTP/1.0", b"204",
     b"304", b"0\r\n\r\n",

@@ -26,6 +26,7 @@ PASSED_BY_BOTOCORE = {
     "bare CR", "bare LF", "bare LF everywhere", "bare LF at the end", "folded", "folded by a tab",
     "chunk size +2", "chunk size 0x2", "chunk size 1_0", "chunk size and a space", "a space and a chunk size",
     "chunk line with LF", "NUL in a chunk extension", "trailer without a colon", "trailer with LF",
+    "a length in the trailers",
     "a space first", "NUL in the reason", "half a last chunk", "half a trailer",
 }  # fmt: skip
 GOOD = OK + b"Content-Length: 4\r\n\r\ngood"

@@ -43,6 +43,7 @@ _CHUNK_LINE = _compiled(rf"([0-9A-Fa-f]{{1,15}})(;{_TEXT}*+)?\r\n")
 _CHUNK_START = _compiled(rf"(?:[0-9A-Fa-f]{{1,15}}(?:;{_TEXT}*+)?\r?)?")
 _SPLIT = re.compile(r"([^:]++):[ \t]*+([^\r]*+)\r\n").findall  # of fields that `_HEAD` has accepted
 _TRAILERS = _compiled(rf"(?:{_FIELD})*+\r\n")
+_FRAMING = re.compile(rb"(?im)^(?:content-length|transfer-encoding):")
 _LINE_REST = _compiled(rf"{_TEXT}*+\r?")
 
 _HEAD_LIMIT = 65_536  # bytes before the body, interim answers included; SageMaker sends one or two thousand
@@ -295,6 +296,8 @@ class Parser:
         if found is not None and found.end() <= _CODING_LIMIT:
             if found.end() < len(data):
                 raise BadAnswerError("there are bytes after the last chunk")
+            if _FRAMING.search(data) is not None:
+                raise BadAnswerError("the trailers announce a body")
             return True
         if len(data) > _CODING_LIMIT:
             raise BadAnswerError(f"no end of the trailers within {_CODING_LIMIT:,} bytes")
