@@ -86,7 +86,7 @@ class BotocoreInvoker:
             OutcomeUnknownError: Sent, but no whole answer came back.
             MMEError: botocore refused to send: no credentials, bad parameters.
         """
-        from mme_sdk.aws.translate import cause_of, translate
+        from mme_sdk.aws.translate import cause_of, never_sent, translate
 
         client = self._client()
         self._current.call = call
@@ -107,7 +107,7 @@ class BotocoreInvoker:
             if call.answer is not None:
                 return call.answer
             ours = translate(error, "sagemaker-runtime", "invoke_endpoint", params, **facts)
-            if _too_sure(ours, call.sent):
+            if _too_sure(ours, call.sent and not never_sent(error)):
                 ours = _unknown(params, error, facts)
                 ours.answer_began = call.began
             raise ours from cause_of(error)

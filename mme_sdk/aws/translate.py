@@ -29,7 +29,7 @@ from mme_sdk.errors import (
     ThrottledError,
 )
 
-__all__ = ["cause_of", "translate", "translating"]
+__all__ = ["cause_of", "never_sent", "translate", "translating"]
 
 # http.client quotes the header's value, which may be a session token.
 _UNSENDABLE = re.compile(r"Invalid header (?:value|name)|Invalid leading whitespace|latin-1.*codec can't encode")
@@ -125,6 +125,8 @@ def translate(
                 return inner  # a body of ours could not be read
             if _UNSENDABLE.search(str(error)):
                 return _unsendable(subject, facts)
+            if never_sent(error):
+                return ConfigurationError(f"{subject}: {error}", hint="check the endpoint URL", **facts)
             # Read time-outs, dropped connections, broken replies: it had been sent.
             return OutcomeUnknownError(f"{subject}: sent, but no whole answer came back ({error})", **facts)
         case bc.BotoCoreError():
@@ -137,6 +139,14 @@ def translate(
                 hint="check the endpoint URL, the AWS profile and its credential provider",
                 **facts,
             )
+
+
+def never_sent(error: Exception) -> bool:
+    """Whether botocore, which takes it for a failure of sending, cannot have begun to send."""
+    from urllib3.exceptions import LocationValueError
+
+    inner = error.kwargs.get("error") if isinstance(error, bc.HTTPClientError) else error
+    return isinstance(inner, LocationValueError) or _UNSENDABLE.search(str(error)) is not None
 
 
 def cause_of(error: Exception) -> Exception | None:

@@ -68,7 +68,7 @@ class RawServer:
             data += piece
         head, _, body = data.partition(b"\r\n\r\n")
         lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-        left = int(lengths[0].partition(b":")[2]) - len(body)
+        left = int(lengths[0].partition(b":")[2]) - len(body) if lengths else 0
         while left > 0:
             left -= len(connection.recv(65536))
         return True

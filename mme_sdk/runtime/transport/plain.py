@@ -65,7 +65,7 @@ class _Started:
         self.call.give_up()
         if not self.call.sent:
             return NotSentError(
-                f"{name}: not sent within {self.seconds:.3g} s; the credential provider is slow", **facts
+                f"{name}: not sent within {self.seconds:.3g} s; credentials and signing took all of it", **facts
             )
         unknown = OutcomeUnknownError(
             f"{name}: sent, but no whole answer came back (timed out after {self.seconds:.3g} s)", **facts
