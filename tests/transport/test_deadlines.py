@@ -76,7 +76,9 @@ def test_a_dripped_answer_is_not_a_model_that_loads(lane: str, pause: threading.
         with pytest.raises(OutcomeUnknownError):
             invoke(lane, server.url, deadline=0.7)
         pause.set()
-    with RawServer(OK + b"Content-Length: +36\r\n\r\n") as server, ends_soon():
+    # http.client takes the length for one, and waits for the body.
+    closes = lane.startswith("botocore")
+    with RawServer(OK + b"Content-Length: +36\r\n\r\n" + b"x" * 36, closes=closes) as server, ends_soon():
         with pytest.raises(OutcomeUnknownError):
             invoke(lane, server.url, deadline=HELD)
         assert server.requests == 1

@@ -229,6 +229,7 @@ def _named(choice: str) -> str:
 def _find(aws: Aws, choice: str) -> Route | str:
     """The route of a lean lane, or why it is botocore; empty where that was the wish."""
     if choice == "botocore":
+        aws.client("sagemaker-runtime")  # made here, so that a first call's set-up is one thing to wait for
         return ""
     from mme_sdk.aws.addressing import Unsupported, describe
 
