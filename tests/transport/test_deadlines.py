@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import socket
 import ssl
 import sys
@@ -15,7 +16,14 @@ import pytest
 import trustme
 
 from mme_sdk.aws import Aws
-from mme_sdk.errors import ConfigurationError, ModelNotReadyError, NotSentError, OutcomeUnknownError, TransportError
+from mme_sdk.errors import (
+    ConfigurationError,
+    ModelNotReadyError,
+    NotSentError,
+    OutcomeUnknownError,
+    TransportError,
+    UndecodableReplyError,
+)
 from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
 from mme_sdk.runtime.transport import make_async_transport, make_transport
 
@@ -115,6 +123,16 @@ def invoke(lane: str, url: str, *, deadline: float, aws: Aws | None = None) -> A
         if runner is not None:
             runner.close()
         aws.close()
+
+
+def test_a_coded_answer_is_not_taken_for_a_plain_one(lane: str) -> None:
+    """The request asks for `identity`; the bytes of the archive are kept, and the model is not run again."""
+    body = gzip.compress(b'{"a": 1}')
+    head = OK + b"Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    with RawServer(head % len(body) + body) as server:
+        with pytest.raises(UndecodableReplyError, match="gzip") as caught:
+            invoke(lane, server.url, deadline=HELD)
+        assert (caught.value.body, server.requests) == (body, 1)
 
 
 def test_a_large_upload_to_a_server_that_stops_reading(lane: str) -> None:
