@@ -406,7 +406,12 @@ class NotSentError(TransportError):
 
 
 class OutcomeUnknownError(TransportError):
-    """The request was sent but no whole answer came back: the model may have run."""
+    """The request was sent but no whole answer came back: the model may have run.
+
+    Attributes:
+        answer_began: Whether any byte of an answer came; False also where the transport cannot tell.
+    """
 
     default_sent = None
     default_replay_safe = False
+    answer_began: bool = False

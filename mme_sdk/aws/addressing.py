@@ -117,6 +117,8 @@ def describe(client: Any) -> Route | Unsupported:
         )
     try:
         return _described(client, url)
+    except ValueError as error:
+        raise ConfigurationError(f"the endpoint URL is not valid ({error})", hint="check endpoint_url") from error
     except (AttributeError, KeyError, TypeError) as error:
         return Unsupported(f"this version of botocore keeps its settings elsewhere ({error})")
 
@@ -168,12 +170,11 @@ def _described(client: Any, url: str) -> Route | Unsupported:
 
 def _keys_of(credentials: Any) -> tuple[Callable[[], Keys], bool]:
     from botocore.credentials import RefreshableCredentials
-    from botocore.exceptions import BotoCoreError
 
     def keys() -> Keys:
         try:
             frozen = credentials.get_frozen_credentials()
-        except BotoCoreError as error:
+        except Exception as error:
             raise ConfigurationError(
                 f"the AWS credentials could not be refreshed ({error})", hint="log in again, or check the role"
             ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from typing import Any
 
@@ -11,7 +12,7 @@ from mme_sdk.aws.cancellation import botocore_call
 from mme_sdk.aws.session import Aws
 from mme_sdk.errors import MMEError, NotSentError, OutcomeUnknownError
 
-__all__ = ["BotocoreInvoker", "RawAnswer"]
+__all__ = ["BotocoreInvoker", "Progress", "RawAnswer"]
 
 _EVENT = "sagemaker-runtime.InvokeEndpoint"
 
@@ -23,19 +24,40 @@ class RawAnswer:
     status: int
     headers: dict[str, str]
     body: bytes
+    minor: int = 1
+    """Minor version of HTTP/1."""
+    defects: str | None = None
+    """What `http.client` passed over in the head."""
 
 
-class _Call(threading.local):
-    """What this thread's call in flight asks for, and what became of it."""
+class Progress:
+    """How far a call has come; read by another thread when that one's time is over.
+
+    Attributes:
+        sent: Whether botocore has begun to send.
+        began: Whether the head of an answer came.
+    """
+
+    def __init__(self, read_timeout: float | None = None, invocation_id: str | None = None) -> None:
+        self.read_timeout, self.invocation_id = read_timeout, invocation_id
+        self.sent = False
+        self.began = False
+        self.answer: RawAnswer | None = None
+        self.raw: Any = None
+
+    def give_up(self) -> None:
+        """Stop reading the body, from another thread, where urllib3 can (2.3 and later)."""
+        shutdown = getattr(self.raw, "shutdown", None)
+        if shutdown is not None:
+            with contextlib.suppress(Exception):
+                shutdown()
+
+
+class _Current(threading.local):
+    """The call that this thread makes."""
 
     def __init__(self) -> None:
-        self.begin(None, None)
-
-    def begin(self, read_timeout: float | None, invocation_id: str | None) -> None:
-        """Forget the call before."""
-        self.read_timeout, self.invocation_id = read_timeout, invocation_id
-        self.answer: RawAnswer | None = None
-        self.sent = False
+        self.call = Progress()
 
 
 class BotocoreInvoker:
@@ -47,16 +69,15 @@ class BotocoreInvoker:
 
     def __init__(self, aws: Aws) -> None:
         self._aws = aws
-        self._call = _Call()
+        self._current = _Current()
         self._hooked: Any = None
 
-    def send(self, params: dict[str, Any], *, read_timeout: float, invocation_id: str | None = None) -> RawAnswer:
+    def send(self, params: dict[str, Any], call: Progress) -> RawAnswer:
         """Send once.
 
         Args:
             params: Arguments of `invoke_endpoint`.
-            read_timeout: Seconds for the answer.
-            invocation_id: `amz-sdk-invocation-id`; botocore makes one up where None.
+            call: Takes note of how far it comes; `invocation_id` None lets botocore make one up.
 
         Returns:
             The answer, errors of the service included.
@@ -66,13 +87,10 @@ class BotocoreInvoker:
             OutcomeUnknownError: Sent, but no whole answer came back.
             MMEError: botocore refused to send: no credentials, bad parameters.
         """
-        from botocore.exceptions import BotoCoreError, ClientError
-        from urllib3.exceptions import HTTPError
+        from mme_sdk.aws.translate import cause_of, never_sent, translate
 
-        from mme_sdk.aws.translate import translate
-
-        client, call = self._client(), self._call
-        call.begin(read_timeout, invocation_id)
+        client = self._client()
+        self._current.call = call
         facts = {"endpoint": params.get("EndpointName"), "model": params.get("TargetModel")}
         try:
             with botocore_call():
@@ -80,22 +98,28 @@ class BotocoreInvoker:
                 # botocore leaves the body of a success on the wire; that of an error it has read.
                 body = parsed["Body"].read()
             meta = parsed["ResponseMetadata"]
-            answer = RawAnswer(status=meta["HTTPStatusCode"], headers=_lower(meta["HTTPHeaders"]), body=body)
-        except (BotoCoreError, ClientError) as error:
+            return RawAnswer(
+                status=meta["HTTPStatusCode"],
+                headers=_lower(meta["HTTPHeaders"]),
+                body=body,
+                minor=_minor(call.raw),
+                defects=_defects(call.raw),
+            )
+        except Exception as error:  # noqa: BLE001 - of botocore, urllib3, http.client or a credential provider
             if call.answer is not None:
                 return call.answer
             ours = translate(error, "sagemaker-runtime", "invoke_endpoint", params, **facts)
-            raise (_unknown(params, error, facts) if _too_sure(ours, call.sent) else ours) from error
-        except HTTPError as error:
-            # What botocore lets through of a body that broke.
-            raise _unknown(params, error, facts) from error
+            if _too_sure(ours, call.sent and not never_sent(error)):
+                ours = _unknown(params, error, facts)
+                ours.answer_began = call.began
+            raise ours from cause_of(error)
         finally:
-            call.begin(None, None)
-        if answer.status < 200:
-            # http.client takes any interim answer but 100 for the last one; the real one is still on the connection.
-            client.close()
-            raise _unknown(params, f"an interim answer {answer.status}", facts)
-        return answer
+            self._current.call = Progress()
+            call.raw = None
+
+    def discard_connections(self) -> None:
+        """Close the client's idle connections: one of them may hold bytes of an earlier answer."""
+        self._client().close()
 
     def _client(self) -> Any:
         client = self._aws.client("sagemaker-runtime")
@@ -103,29 +127,49 @@ class BotocoreInvoker:
             # Two threads may both come here; registered twice, the handlers do the same.
             client.meta.events.register(f"before-call.{_EVENT}", self._before_call)
             client.meta.events.register_last(f"before-send.{_EVENT}", self._before_send)
-            client.meta.events.register(f"response-received.{_EVENT}", self._received)
+            client.meta.events.register(f"before-parse.{_EVENT}", self._before_parse)
+            client.meta.events.register(f"needs-retry.{_EVENT}", self._answered)
             self._hooked = client
         return client
 
     def _before_call(self, *, context: dict[str, Any], **_: Any) -> None:
-        context["read_timeout"] = self._call.read_timeout
-        if self._call.invocation_id:
-            context.setdefault("retries", {})["invocation-id"] = self._call.invocation_id
+        call = self._current.call
+        context["read_timeout"] = call.read_timeout
+        if call.invocation_id:
+            context.setdefault("retries", {})["invocation-id"] = call.invocation_id
 
     def _before_send(self, **_: Any) -> None:
-        self._call.sent = True
+        self._current.call.sent = True
 
-    def _received(self, *, response_dict: dict[str, Any] | None, **_: Any) -> None:
-        if response_dict is not None and response_dict["status_code"] >= 300:
-            self._call.answer = RawAnswer(
+    def _before_parse(self, *, response_dict: dict[str, Any], **_: Any) -> None:
+        # Before botocore reads the body of an error, which may be anything.
+        call = self._current.call
+        call.began = True
+        if response_dict["status_code"] >= 300:
+            call.answer = RawAnswer(
                 status=response_dict["status_code"],
                 headers=_lower(response_dict["headers"]),
                 body=response_dict["body"],
             )
 
+    def _answered(self, *, response: Any, **_: Any) -> None:
+        if response is not None:
+            self._current.call.raw = getattr(response[0], "raw", None)
+
 
 def _lower(headers: Any) -> dict[str, str]:
-    return {str(name).lower(): str(value) for name, value in headers.items()}
+    return {str(name).lower(): str(value).strip(" \t") for name, value in headers.items()}
+
+
+def _minor(raw: Any) -> int:
+    return 0 if getattr(raw, "version", 11) == 10 else 1
+
+
+def _defects(raw: Any) -> str | None:
+    """What the standard library's parser found wrong with a head and took all the same."""
+    message = getattr(getattr(raw, "_original_response", None), "msg", None)
+    defects = getattr(message, "defects", None)
+    return type(defects[0]).__name__ if defects else None
 
 
 def _too_sure(error: MMEError, sent: bool) -> bool:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSystemClock", "Aws"]
 
 T = TypeVar("T")
+_CLOSING = 0.05  # seconds
 _POOL = 64  # connections and worker threads; more only wait for each other
 
 
@@ -159,6 +160,9 @@ class Aws:
                         uploading.install(
                             client, connect_timeout=self.timeouts.connect, read_timeout=self.timeouts.read
                         )
+                if self._closed:
+                    client.close()
+                    self._check_usable()
                 self._clients[service] = client
             return client
 
@@ -253,10 +257,14 @@ class Aws:
 
     def close(self) -> None:
         """Close every connection; the object cannot be used afterwards."""
-        with self._lock:
-            self._closed = True
+        self._closed = True
+        if not self._lock.acquire(timeout=_CLOSING):
+            return  # a client is being made, and a credential provider is slow; the thread that makes it closes it
+        try:
             clients, self._clients = self._clients, {}
             executor, self._executor = self._executor, None
+        finally:
+            self._lock.release()
         for client in clients.values():
             client.close()
         if executor is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import botocore.exceptions as bc
 
 from mme_sdk.aws.codes import DENIED, QUOTAS, THROTTLES
+from mme_sdk.aws.refusals import explain_refusal
 from mme_sdk.errors import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -27,8 +29,10 @@ from mme_sdk.errors import (
     ThrottledError,
 )
 
-__all__ = ["translate", "translating"]
+__all__ = ["cause_of", "never_sent", "translate", "translating"]
 
+# http.client quotes the header's value, which may be a session token.
+_UNSENDABLE = re.compile(r"Invalid header (?:value|name)|Invalid leading whitespace|latin-1.*codec can't encode")
 _CONFLICTS = frozenset(
     {
         "BucketAlreadyExists",
@@ -51,7 +55,7 @@ def translating(
     endpoint: str | None = None,
     model: str | None = None,
 ) -> Iterator[None]:
-    """Raise our own error in the place of any that botocore raises inside.
+    """Raise our own error in the place of any that botocore, or what it calls, raises inside.
 
     Args:
         service: boto3's service name.
@@ -61,16 +65,19 @@ def translating(
         model: Model concerned.
 
     Raises:
-        MMEError: In place of a botocore exception.
+        MMEError: In place of any other exception.
     """
     try:
         yield
-    except (bc.BotoCoreError, bc.ClientError) as error:
-        raise translate(error, service, operation, params or {}, endpoint=endpoint, model=model) from error
+    except MMEError:
+        raise
+    except Exception as error:  # noqa: BLE001 - credential providers, urllib3 and http.client raise kinds of their own
+        ours = translate(error, service, operation, params or {}, endpoint=endpoint, model=model)
+        raise ours from cause_of(error)
 
 
 def translate(
-    error: bc.BotoCoreError | bc.ClientError,
+    error: Exception,
     service: str,
     operation: str,
     params: Mapping[str, Any],
@@ -78,17 +85,27 @@ def translate(
     endpoint: str | None = None,
     model: str | None = None,
 ) -> MMEError:
-    """Our error for one of botocore's."""
+    """Our error for one of botocore's, or of what it calls."""
+    if isinstance(error, MMEError):
+        return error
     subject = _subject(service, operation, params)
     facts: dict[str, Any] = {"endpoint": endpoint or params.get("EndpointName"), "model": model}
     if isinstance(error, bc.ClientError):
         return _from_answer(error, subject, params, facts)
     match error:
-        case bc.NoCredentialsError() | bc.PartialCredentialsError() | bc.CredentialRetrievalError():
+        case bc.NoCredentialsError():
             return ConfigurationError(
                 f"{subject}: no usable AWS credentials",
                 hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile, or pass session=…",
                 **facts,
+            )
+        case bc.PartialCredentialsError() | bc.CredentialRetrievalError():
+            return ConfigurationError(
+                f"{subject}: no usable AWS credentials ({error})", hint="check the credential provider", **facts
+            )
+        case bc.SSOError() | bc.TokenRetrievalError() | bc.UnauthorizedSSOTokenError():
+            return ConfigurationError(
+                f"{subject}: the AWS login is not valid ({error})", hint="log in again: aws sso login", **facts
             )
         case bc.NoRegionError():
             return ConfigurationError(
@@ -106,10 +123,43 @@ def translate(
             inner = error.kwargs.get("error")
             if isinstance(inner, MMEError):
                 return inner  # a body of ours could not be read
+            if _UNSENDABLE.search(str(error)):
+                return _unsendable(subject, facts)
+            if never_sent(error):
+                return ConfigurationError(f"{subject}: {error}", hint="check the endpoint URL", **facts)
             # Read time-outs, dropped connections, broken replies: it had been sent.
             return OutcomeUnknownError(f"{subject}: sent, but no whole answer came back ({error})", **facts)
-        case _:
+        case bc.BotoCoreError():
             return ConfigurationError(f"{subject}: {error}", **facts)
+        case _:
+            if _UNSENDABLE.search(str(error)):
+                return _unsendable(subject, facts)
+            return ConfigurationError(
+                f"{subject}: {type(error).__name__} from botocore, a credential provider or a handler: {error}",
+                hint="check the endpoint URL, the AWS profile and its credential provider",
+                **facts,
+            )
+
+
+def never_sent(error: Exception) -> bool:
+    """Whether botocore, which takes it for a failure of sending, cannot have begun to send."""
+    from urllib3.exceptions import LocationValueError
+
+    inner = error.kwargs.get("error") if isinstance(error, bc.HTTPClientError) else error
+    return isinstance(inner, LocationValueError) or _UNSENDABLE.search(str(error)) is not None
+
+
+def cause_of(error: Exception) -> Exception | None:
+    """The exception to chain ours to; None where its text may hold a secret."""
+    return None if _UNSENDABLE.search(str(error)) else error
+
+
+def _unsendable(subject: str, facts: dict[str, Any]) -> ConfigurationError:
+    return ConfigurationError(
+        f"{subject}: a request header has a character that HTTP does not allow",
+        hint="look for a line break in the access key, the session token or the User-Agent",
+        **facts,
+    )
 
 
 def _subject(service: str, operation: str, params: Mapping[str, Any]) -> str:
@@ -144,6 +194,10 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
         return ConfigurationError(f"{text} (the bucket is {where})", hint="use a client of that region", **facts)
     if code in QUOTAS:
         return _over_quota(text, said, facts)
+    refusal = explain_refusal(code, said, date=headers.get("date"), now=time.time())
+    if refusal is not None:
+        kind = ConfigurationError if refusal.local else AccessDeniedError
+        return kind(f"{subject}: {refusal.reason}: {said}", hint=refusal.hint, sent=True, **facts)
     if code in DENIED or status == 403:
         return AccessDeniedError(text, hint=_missing_permission(said, subject), **facts)
     if code in _CONFLICTS or re.match(r"Cannot (create already existing|update in-progress)", said):

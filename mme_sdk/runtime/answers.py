@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from enum import Enum
 from typing import Any
 
 import attrs
 
 from mme_sdk.aws.codes import DENIED, THROTTLES
+from mme_sdk.aws.refusals import explain_refusal
 from mme_sdk.errors import (
     AccessDeniedError,
+    ConfigurationError,
     EndpointNotFoundError,
     InvalidInputError,
     MMEError,
@@ -65,6 +68,7 @@ class ErrorFields:
         original_status: `OriginalStatusCode` of a ModelError.
         original_message: `OriginalMessage` of a ModelError.
         log_stream: `LogStreamArn` of a ModelError.
+        date: `Date` header.
         body: All fields of a JSON body.
     """
 
@@ -76,6 +80,7 @@ class ErrorFields:
     original_status: int | None = None
     original_message: str | None = None
     log_stream: str | None = None
+    date: str | None = None
     body: dict[str, Any] = attrs.field(factory=dict, repr=False)
 
 
@@ -105,9 +110,10 @@ def error_fields(answer: InvokeAnswer) -> ErrorFields:
         message=str(message),
         request_id=headers.get("x-amzn-requestid") or headers.get("x-amz-request-id"),
         retry_after=_seconds(headers.get("retry-after")),
-        original_status=original if isinstance(original, int) else None,
+        original_status=original if type(original) is int else None,
         original_message=_text(body.get("OriginalMessage")),
         log_stream=_text(body.get("LogStreamArn")),
+        date=headers.get("date"),
         body=body,
     )
 
@@ -134,13 +140,14 @@ def failed_to_load(fields: ErrorFields) -> bool:
     return fields.original_status == 507 or bool(_LOADING.search(f"{fields.message} {fields.original_message or ''}"))
 
 
-def error_of(fields: ErrorFields, *, endpoint: str, model: str | None) -> MMEError:
+def error_of(fields: ErrorFields, *, endpoint: str, model: str | None, now: float | None = None) -> MMEError:
     """Our error for an error answer.
 
     Args:
         fields: The answer, taken apart.
         endpoint: Endpoint that was invoked.
         model: Target model, if any.
+        now: Seconds since the epoch, by this machine's clock; the system's where None.
 
     Returns:
         The error, to be raised by the caller.
@@ -165,6 +172,10 @@ def error_of(fields: ErrorFields, *, endpoint: str, model: str | None) -> MMEErr
         return _model_error(fields, subject, facts)
     if fields.status >= 500:
         return ServiceError(f"{subject}: SageMaker answered {fields.status}: {said}", **facts)
+    refusal = explain_refusal(fields.code, said, date=fields.date, now=time.time() if now is None else now)
+    if refusal is not None:
+        kind = ConfigurationError if refusal.local else AccessDeniedError
+        return kind(f"{subject}: {refusal.reason}: {said}", hint=refusal.hint, sent=True, **facts)
     if fields.status == 403 or fields.code in DENIED:
         return AccessDeniedError(
             text, hint="sagemaker:InvokeEndpoint is needed, and sagemaker:TargetModel must allow this model", **facts

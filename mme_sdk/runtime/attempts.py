@@ -8,7 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from mme_sdk.config import RetryPolicy, Timeouts
-from mme_sdk.errors import MMEError, ModelInputError, OutcomeUnknownError, TransportError
+from mme_sdk.errors import MMEError, ModelInputError, OutcomeUnknownError, TransportError, UndecodableReplyError
 from mme_sdk.protocols import AsyncClock, Clock, Rng
 from mme_sdk.runtime.answers import ErrorFields, Meaning, error_fields, error_of, failed_to_load, meaning_of
 from mme_sdk.runtime.budgets import FAULT_COST, THROTTLE_COST, Tail
@@ -141,10 +141,14 @@ class Attempts:
                     if 200 <= answer.status < 300:
                         self._record(at, now, answer.status, None)
                         self._answered(at, now)
+                        if "content-encoding" in answer.headers:
+                            self._check_coding(answer)
                         return answer
                     fields = error_fields(answer)
                     self._record(at, now, answer.status, fields.code or None)
-                    failure = error_of(fields, endpoint=self.request.endpoint, model=self.request.target_model)
+                    failure = error_of(
+                        fields, endpoint=self.request.endpoint, model=self.request.target_model, now=clock.time()
+                    )
                     meaning = meaning_of(fields)
                     if meaning is Meaning.FINAL:
                         self._learn_from(failure, fields, at, now)
@@ -224,7 +228,7 @@ class Attempts:
     def _meaning_of_silence(self, error: TransportError, loaded: bool, timed_out: bool) -> Meaning:
         if not isinstance(error, OutcomeUnknownError):
             return Meaning.FAULTY
-        if timed_out and not loaded:
+        if timed_out and not loaded and not error.answer_began:
             # A model that is loading has not run: the time-out is the server's long wait for it.
             return Meaning.COLD
         if self.idempotent:
@@ -232,6 +236,17 @@ class Attempts:
         if error.hint is None:
             error.hint = "the model may have run; pass idempotent=True if it may run twice"
         return Meaning.FINAL
+
+    def _check_coding(self, answer: InvokeAnswer) -> None:
+        coding = answer.headers["content-encoding"]
+        if coding.lower() not in ("", "identity"):
+            raise UndecodableReplyError(
+                f"{self.request.endpoint}: the answer is coded with {coding[:40]!r}, which was not asked for",
+                hint="the model ran; let the container answer without Content-Encoding, or decode `body`",
+                body=answer.body,
+                content_type=answer.headers.get("content-type", ""),
+                request_id=answer.headers.get("x-amzn-requestid"),
+            )
 
     def _learn_from(self, error: MMEError, fields: ErrorFields, at: float, now: float) -> None:
         """What an answer that stays says about the model."""

@@ -47,7 +47,7 @@ class InvokeRequest:
     invocation_id: str | None = None
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, slots=False)
 class InvokeAnswer:
     """Any HTTP answer, success or not.
 
@@ -73,13 +73,13 @@ class Transport(Protocol):
         Args:
             request: What to send.
             connect_timeout: Seconds for the connection.
-            read_timeout: Seconds for the answer.
+            read_timeout: Seconds for all of it: set-up, credentials, connection, request and answer.
 
         Returns:
             The answer, whatever its status.
 
         Raises:
-            NotSentError: No connection; nothing was sent.
+            NotSentError: No connection, or no credentials in time; nothing was sent.
             OutcomeUnknownError: Sent, but no whole answer came back.
         """
         ...

@@ -86,6 +86,12 @@ class Driver:
         sending = self.transport.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
         return self.runner.run(sending) if self.runner else sending
 
+    def ready(self) -> None:
+        """Do what a first call does before it sends."""
+        resolving = self.transport.resolve()
+        if self.runner:
+            self.runner.run(resolving)
+
     def close(self) -> None:
         closing = self.transport.close()
         if self.runner:

@@ -19,7 +19,6 @@ from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.errors import ConfigurationError, NotSentError, OutcomeUnknownError
 from mme_sdk.runtime.transport import Settings, make_async_transport, make_transport
 from mme_sdk.runtime.transport.async_lane import AsyncLeanTransport
-from mme_sdk.runtime.transport.parsing import FastParser, StdlibParser
 from mme_sdk.runtime.transport.sync_lane import LeanTransport
 from mme_sdk.runtime.wire import InvokeRequest
 
@@ -88,14 +87,13 @@ class Built(Driver):
     """A lane built by hand, with a route, a clock and settings of the test's choice."""
 
     def __init__(self, lane: str, route: Route, clock: Clock | None = None, settings: Settings | None = None) -> None:
-        parser = FastParser if lane.startswith("fast") else StdlibParser
         extra: dict[str, Any] = {"settings": settings} | ({"clock": clock} if clock else {})
         self.lane, self.aws = lane, aws_at("http://127.0.0.1:1")
         self.runner = runner_of(lane)
         if self.runner:
-            self.transport = AsyncLeanTransport(route, parser=parser, offload=asyncio.to_thread, **extra)
+            self.transport = AsyncLeanTransport(route, **extra)
         else:
-            self.transport = LeanTransport(lambda: route, parser=parser, **extra)
+            self.transport = LeanTransport(lambda: route, **extra)
 
 
 def test_connections_are_kept_alive(lean: Driver, server: LoopbackServer) -> None:
@@ -454,7 +452,7 @@ def test_credentials_are_asked_for_once_a_second_and_followed(
     assert [seen.headers["x-amz-security-token"] for seen in server.seen] == ["first", "first", "first", "second"]
     assert len(asked) == 3
     on_the_loop = threading.get_ident() in asked
-    assert on_the_loop is not (lane.endswith("async") and refreshes)
+    assert on_the_loop is not refreshes
     driver.close()
 
 
@@ -504,7 +502,7 @@ def test_tasks_share_one_renewal_and_its_failure(server: LoopbackServer) -> None
 
     async def main() -> None:
         route = route_to(server, keys=keys, refreshes=True)
-        transport = AsyncLeanTransport(route, parser=FastParser, offload=asyncio.to_thread)
+        transport = AsyncLeanTransport(route)
         first = await asyncio.gather(*(transport.send(REQUEST, **TIMES) for _ in range(8)), return_exceptions=True)
         assert all(isinstance(one, ConfigurationError) for one in first)
         second = await asyncio.gather(*(transport.send(REQUEST, **TIMES) for _ in range(8)))

@@ -6,12 +6,15 @@ import asyncio
 import socket
 import time
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from typing import Any, cast
+from collections.abc import AsyncGenerator
+from concurrent.futures import Future
+from time import monotonic
+from typing import cast
 from weakref import WeakKeyDictionary
 
 from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.protocols import Clock
+from mme_sdk.runtime.transport.background import outcome_async
 from mme_sdk.runtime.transport.lane import (
     BROKEN,
     CLOGGED,
@@ -60,11 +63,18 @@ class _Connection(asyncio.Protocol):
         """Whether it may carry another request."""
         return self._parser.keep_alive and not self.transport.is_closing()
 
-    def exchange(self, head: bytes, body: bytes, timeout: float) -> asyncio.Future[InvokeAnswer]:
-        """Send; the future gets the answer, or a `BrokenConnectionError`."""
+    def exchange(self, head: bytes, body: bytes, seconds: float, timeout: float) -> asyncio.Future[InvokeAnswer]:
+        """Send; the future gets the answer, or a `BrokenConnectionError`.
+
+        Args:
+            head: The request's head.
+            body: Its body.
+            seconds: Seconds for all of it.
+            timeout: Seconds that the caller gave, for messages.
+        """
         self._parser.begin()
         self._timeout = timeout
-        self._ends = ends = self._loop.time() + timeout
+        self._ends = ends = self._loop.time() + seconds
         self._answer = answer = self._loop.create_future()
         if self._alarm is None or self._alarm.when() > ends:
             self._set_alarm(ends)
@@ -96,7 +106,7 @@ class _Connection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         self.transport.abort()
         if answer is not None and not answer.done():
-            answer.set_exception(BrokenConnectionError(stage, detail))
+            answer.set_exception(BrokenConnectionError(stage, detail, began=self._parser.started))
 
     def _finish(self) -> None:
         answer, self._answer = self._answer, None
@@ -157,14 +167,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self.idle: deque[_Connection] = deque()
-        self.renewing: asyncio.Future[Keys] | None = None
         self.guard: AsyncGenerator[None, None] | None = None
-
-    def renewed(self, done: asyncio.Future[Keys]) -> None:
-        """The credentials are there, or the reason why not has been seen by those who wait."""
-        self.renewing = None
-        if not done.cancelled():
-            done.exception()
 
 
 async def _until_the_loop_ends(idle: deque[_Connection]) -> AsyncGenerator[None, None]:
@@ -188,8 +191,7 @@ class AsyncLeanTransport:
 
     Args:
         route: Where to send.
-        parser: What reads the answers.
-        offload: Runs blocking work off the event loop: credentials are refreshed there.
+        name: What the transport is called.
         clock: Time.
         settings: How connections are treated.
     """
@@ -200,13 +202,12 @@ class AsyncLeanTransport:
         self,
         route: Route,
         *,
-        parser: type[Parser],
-        offload: Callable[[Callable[[], Any]], Awaitable[Any]],
+        name: str = "fast",
         clock: Clock = time,
         settings: Settings | None = None,
     ) -> None:
-        self.name = parser.lane
-        self._parser, self._offload, self._clock = parser, offload, clock
+        self.name = name
+        self._clock = clock
         self._settings = settings or Settings()
         self._desk = Desk(route, clock, self._settings)
         self._tls = tls_context(self._desk.route)
@@ -221,12 +222,15 @@ class AsyncLeanTransport:
         """Send and wait for the whole answer; see `Transport.send`."""
         if self._closed:
             raise self._desk.closed(request)
-        answer = await self._send(request, connect_timeout, read_timeout)
+        ends = monotonic() + read_timeout
+        answer = await self._send(request, ends, connect_timeout, read_timeout)
         if answer.status in SUSPECT and self._desk.skewed(answer):
-            answer = await self._send(request, connect_timeout, read_timeout)
+            answer = await self._send(request, ends, connect_timeout, read_timeout)
         return answer
 
-    async def _send(self, request: InvokeRequest, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    async def _send(
+        self, request: InvokeRequest, ends: float, connect_timeout: float, read_timeout: float
+    ) -> InvokeAnswer:
         loop = asyncio.get_running_loop()
         desk, body = self._desk, request.body
         pool = self._pools.get(loop)
@@ -234,39 +238,38 @@ class AsyncLeanTransport:
             pool = self._pools[loop] = _Pool()
             pool.guard = _until_the_loop_ends(pool.idle)
             await anext(pool.guard)
-        head = desk.head(request, desk.keys() or await self._renew(pool))
+        head = desk.head(request, desk.keys() or await self._keys(request, ends, read_timeout))
         connection = self._take(pool)
         if connection is not None:
             sent = self._clock.monotonic()
             try:
-                return await self._exchange(pool, connection, head, body, read_timeout)
+                return await self._exchange(pool, connection, head, body, ends, read_timeout)
             except BrokenConnectionError as error:
                 if not desk.may_resend(error, sent - connection.idle_since, self._clock.monotonic() - sent):
                     raise desk.failed(error, request) from error
         try:
-            connection = await self._connect(loop, connect_timeout)
-        except (OSError, UnicodeError) as error:
+            connection = await self._connect(loop, ends, connect_timeout)
+        except (OSError, OverflowError, UnicodeError) as error:
             raise desk.not_connected(error, request) from error
         try:
-            return await self._exchange(pool, connection, head, body, read_timeout)
+            return await self._exchange(pool, connection, head, body, ends, read_timeout)
         except BrokenConnectionError as error:
             raise desk.failed(error, request) from error
 
-    async def _renew(self, pool: _Pool) -> Keys:
+    async def _keys(self, request: InvokeRequest, ends: float, timeout: float) -> Keys:
         desk = self._desk
         if not desk.route.refreshes:
             return desk.renew()
-        if pool.renewing is None:
-            # One question for all who wait, which does not end with the one who asked first.
-            pool.renewing = asyncio.ensure_future(self._offload(desk.renew))
-            pool.renewing.add_done_callback(pool.renewed)
-        return await asyncio.shield(pool.renewing)
+        try:
+            return await outcome_async(desk.renewal(), ends)
+        except TimeoutError:
+            raise desk.no_keys_yet(request, timeout) from None
 
     async def _exchange(
-        self, pool: _Pool, connection: _Connection, head: bytes, body: bytes, timeout: float
+        self, pool: _Pool, connection: _Connection, head: bytes, body: bytes, ends: float, timeout: float
     ) -> InvokeAnswer:
         try:
-            answer = await connection.exchange(head, body, timeout)
+            answer = await connection.exchange(head, body, ends - monotonic(), timeout)
         except BaseException:
             # Also when cancelled: what comes next on this connection would be the answer to this request.
             connection.close()
@@ -289,20 +292,34 @@ class AsyncLeanTransport:
             connection.close()
         return None
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, timeout: float) -> _Connection:
-        route = self._desk.route
+    async def _connect(self, loop: asyncio.AbstractEventLoop, ends: float, timeout: float) -> _Connection:
+        route, ends = self._desk.route, min(ends, monotonic() + timeout)
+        addresses = self._desk.addresses()
+        if isinstance(addresses, Future):
+            try:
+                addresses = await outcome_async(addresses, ends)
+            except TimeoutError as error:
+                raise TimeoutError(f"the look-up of {route.host} timed out after {timeout:.3g} s") from error
+        failure: Exception = OSError("the name has no address")
         try:
-            async with asyncio.timeout(timeout):
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(loop, self._parser(), route.socket_options),
-                    route.host,
-                    route.port,
-                    ssl=self._tls,
-                    server_hostname=route.host if self._tls is not None else None,
-                )
+            async with asyncio.timeout(ends - monotonic()):
+                for family, *_, address in addresses:
+                    try:
+                        _, connection = await loop.create_connection(
+                            lambda: _Connection(loop, Parser(), route.socket_options),
+                            address[0],
+                            address[1],
+                            family=family,
+                            ssl=self._tls,
+                            server_hostname=route.host if self._tls is not None else None,
+                        )
+                    except OSError as error:
+                        failure = error  # the next address may answer
+                    else:
+                        return connection
         except TimeoutError as error:
             raise TimeoutError(f"timed out after {timeout:.3g} s") from error
-        return connection
+        raise failure
 
     async def close(self) -> None:
         """Close every idle connection; those in use close with their answer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Mapping
+from time import monotonic
 from types import TracebackType
 from typing import Any
 from weakref import WeakSet
@@ -14,13 +15,13 @@ from mme_sdk.aws.replies import SendFailure
 from mme_sdk.errors import ConfigurationError, InvalidInputError, NotSentError, OutcomeUnknownError
 from mme_sdk.runtime.transport.lane import SPENT, BrokenConnectionError
 from mme_sdk.runtime.transport.message import HEADERS
-from mme_sdk.runtime.transport.parsing import parser_kind
 from mme_sdk.runtime.transport.settings import Settings
 from mme_sdk.runtime.transport.sync_lane import LeanTransport
 from mme_sdk.runtime.wire import InvokeRequest
 
 __all__ = ["Accelerated", "accelerate"]
 
+_FOREVER = 1e6  # seconds; botocore has time-outs for each step and none for all of them
 _LANES_OWN = ""  # headers that the lane makes itself
 _FIELDS = (
     {header: field for field, header in HEADERS.items()}
@@ -41,7 +42,7 @@ class Accelerated:
     def __init__(self, client: Any, route: Route) -> None:
         self._client = client
         pool = Settings(max_idle=max(client.meta.config.max_pool_connections, 1))
-        self._lane = LeanTransport(lambda: _supported(client), parser=parser_kind(fast=None), settings=pool)
+        self._lane = LeanTransport(lambda: _supported(client), settings=pool)
         self.name = self._lane.name
         self._bridge = Bridge(client, route.url, self._send, fits=lambda: isinstance(describe(client), Route))
         self._bridge.attach()
@@ -89,7 +90,7 @@ class Accelerated:
         fields.pop(_LANES_OWN, None)
         wanted = InvokeRequest(endpoint=endpoint, body=body, invocation_id=invocation_id, **fields)
         try:
-            answer = self._lane.send(wanted, connect_timeout=connect_timeout, read_timeout=read_timeout)
+            answer = self._lane.send_until(wanted, monotonic() + _FOREVER, connect_timeout, read_timeout)
         except InvalidInputError:
             return None  # botocore has its own words for it
         except (NotSentError, OutcomeUnknownError) as error:

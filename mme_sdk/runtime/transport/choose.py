@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
+from concurrent.futures import Future
+from time import monotonic
 from typing import TYPE_CHECKING, Literal, get_args
 
 from mme_sdk.aws import Aws
-from mme_sdk.errors import ClosedError, ConfigurationError
+from mme_sdk.errors import ClosedError, ConfigurationError, NotSentError
 from mme_sdk.runtime.forks import ForkLock
+from mme_sdk.runtime.transport.background import Shared, outcome, outcome_async
 from mme_sdk.runtime.transport.settings import Settings
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
 
 if TYPE_CHECKING:
     from mme_sdk.aws.addressing import Route
     from mme_sdk.runtime.transport.async_lane import AsyncLeanTransport
-    from mme_sdk.runtime.transport.plain import AsyncBotocoreTransport, BotocoreTransport, Offload
+    from mme_sdk.runtime.transport.plain import AsyncBotocoreTransport, BotocoreTransport
     from mme_sdk.runtime.transport.sync_lane import LeanTransport
 
 __all__ = ["AsyncChosenTransport", "Choice", "ChosenTransport", "make_async_transport", "make_transport"]
@@ -22,9 +26,9 @@ __all__ = ["AsyncChosenTransport", "Choice", "ChosenTransport", "make_async_tran
 Choice = Literal["auto", "fast", "core", "botocore"]
 """Which transport.
 
-- `auto`: the fastest that supports the configuration; botocore where none does.
-- `fast`: our own connections and llhttp (extra `fast`).
-- `core`: our own connections and the standard library's parser.
+- `auto`: `fast` where it supports the configuration; `botocore` where it does not.
+- `fast`: connections and a parser of our own.
+- `core`: another name for `fast`.
 - `botocore`: botocore's own sending.
 """
 
@@ -43,6 +47,7 @@ class ChosenTransport:
         self.name = "undecided"
         self.reason: str | None = None
         self._choose = choose
+        self._choosing = Shared(self._chosen)
         self._inner: LeanTransport | BotocoreTransport | None = None
         self._closed = False
 
@@ -59,10 +64,17 @@ class ChosenTransport:
             ConfigurationError: No region, no credentials, or a chosen lane that cannot honour the configuration.
             ClosedError: This transport was closed.
         """
+        return self._keep(self._start().result())
+
+    def _chosen(self) -> LeanTransport | BotocoreTransport:
+        return self._choose()
+
+    def _start(self) -> Future[LeanTransport | BotocoreTransport]:
         if self._closed:
             raise ClosedError("this transport was closed")
-        made = self._choose()
-        # Two threads may come here at once; asking botocore can take its time, so no lock is held meanwhile.
+        return self._choosing.start()
+
+    def _keep(self, made: LeanTransport | BotocoreTransport) -> LeanTransport | BotocoreTransport:
         with _LOCK:
             if self._inner is None:
                 self._inner, self.name, self.reason = made, made.name, made.reason
@@ -72,7 +84,14 @@ class ChosenTransport:
 
     def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
         """Send and wait for the whole answer; see `Transport.send`."""
-        inner = self._inner or self.resolve()
+        inner = self._inner
+        if inner is None:
+            ends = monotonic() + read_timeout
+            try:
+                inner = self._keep(outcome(self._start(), ends))
+            except TimeoutError:
+                raise _not_set_up(request, read_timeout) from None
+            read_timeout = max(ends - monotonic(), 0.001)
         return inner.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
 
     def close(self) -> None:
@@ -90,10 +109,11 @@ class AsyncChosenTransport:
         reason: Why it is not a faster one, where `auto` met something that only botocore supports.
     """
 
-    def __init__(self, choose: Callable[[], AsyncLeanTransport | AsyncBotocoreTransport], offload: Offload) -> None:
+    def __init__(self, choose: Callable[[], AsyncLeanTransport | AsyncBotocoreTransport]) -> None:
         self.name = "undecided"
         self.reason: str | None = None
-        self._choose, self._offload = choose, offload
+        self._choose = choose
+        self._choosing = Shared(self._chosen)
         self._inner: AsyncLeanTransport | AsyncBotocoreTransport | None = None
         self._closed = False
 
@@ -102,9 +122,15 @@ class AsyncChosenTransport:
 
     async def resolve(self) -> AsyncLeanTransport | AsyncBotocoreTransport:
         """Choose now; see `ChosenTransport.resolve`."""
+        return await self._resolve(math.inf)
+
+    def _chosen(self) -> AsyncLeanTransport | AsyncBotocoreTransport:
+        return self._choose()
+
+    async def _resolve(self, ends: float) -> AsyncLeanTransport | AsyncBotocoreTransport:
         if self._closed:
             raise ClosedError("this transport was closed")
-        made: AsyncLeanTransport | AsyncBotocoreTransport = await self._offload(self._choose)
+        made = await outcome_async(self._choosing.start(), ends)
         with _LOCK:
             if self._inner is None:
                 self._inner, self.name, self.reason = made, made.name, made.reason
@@ -114,7 +140,14 @@ class AsyncChosenTransport:
 
     async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
         """Send and wait for the whole answer; see `Transport.send`."""
-        inner = self._inner or await self.resolve()
+        inner = self._inner
+        if inner is None:
+            ends = monotonic() + read_timeout
+            try:
+                inner = await self._resolve(ends)
+            except TimeoutError:
+                raise _not_set_up(request, read_timeout) from None
+            read_timeout = max(ends - monotonic(), 0.001)
         return await inner.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
 
     async def close(self) -> None:
@@ -144,7 +177,7 @@ def make_transport(aws: Aws, choice: str = "auto", *, settings: Settings | None 
         answer = transport.send(InvokeRequest(endpoint="scoring", body=b"1,2"), connect_timeout=5, read_timeout=70)
         ```
     """
-    fast = _wanted(choice)
+    name = _named(choice)
 
     def choose() -> LeanTransport | BotocoreTransport:
         found = _find(aws, choice)
@@ -153,17 +186,16 @@ def make_transport(aws: Aws, choice: str = "auto", *, settings: Settings | None 
             from mme_sdk.runtime.transport.plain import BotocoreTransport
 
             return BotocoreTransport(BotocoreInvoker(aws), reason=found or None)
-        from mme_sdk.runtime.transport.parsing import parser_kind
         from mme_sdk.runtime.transport.sync_lane import LeanTransport
 
-        return LeanTransport(lambda: _route(aws), parser=parser_kind(fast=fast), clock=aws.clock, settings=settings)
+        return LeanTransport(lambda: _route(aws), name=name, clock=aws.clock, settings=settings)
 
     return ChosenTransport(choose)
 
 
 def make_async_transport(aws: Aws, choice: str = "auto", *, settings: Settings | None = None) -> AsyncChosenTransport:
     """The transport for asynchronous calls; see `make_transport`."""
-    fast = _wanted(choice)
+    name = _named(choice)
 
     def choose() -> AsyncLeanTransport | AsyncBotocoreTransport:
         found = _find(aws, choice)
@@ -171,26 +203,33 @@ def make_async_transport(aws: Aws, choice: str = "auto", *, settings: Settings |
             from mme_sdk.aws.invoke import BotocoreInvoker
             from mme_sdk.runtime.transport.plain import AsyncBotocoreTransport
 
-            return AsyncBotocoreTransport(BotocoreInvoker(aws), aws.offload, reason=found or None)
+            return AsyncBotocoreTransport(BotocoreInvoker(aws), reason=found or None)
         from mme_sdk.runtime.transport.async_lane import AsyncLeanTransport
-        from mme_sdk.runtime.transport.parsing import parser_kind
 
-        return AsyncLeanTransport(
-            found, parser=parser_kind(fast=fast), offload=aws.offload, clock=aws.clock, settings=settings
-        )
+        return AsyncLeanTransport(found, name=name, clock=aws.clock, settings=settings)
 
-    return AsyncChosenTransport(choose, aws.offload)
+    return AsyncChosenTransport(choose)
 
 
-def _wanted(choice: str) -> bool | None:
+def _not_set_up(request: InvokeRequest, seconds: float) -> NotSentError:
+    return NotSentError(
+        f"{request.endpoint}: the transport was not set up within {seconds:.3g} s; nothing was sent",
+        hint="a first call imports boto3 and asks for credentials; this goes on, and a later call finds it done",
+        endpoint=request.endpoint,
+        model=request.target_model,
+    )
+
+
+def _named(choice: str) -> str:
     if choice not in get_args(Choice):
         raise ConfigurationError(f"no transport is called {choice!r}", hint=f"choose one of {get_args(Choice)}")
-    return {"fast": True, "core": False}.get(choice)
+    return "core" if choice == "core" else "fast"
 
 
 def _find(aws: Aws, choice: str) -> Route | str:
     """The route of a lean lane, or why it is botocore; empty where that was the wish."""
     if choice == "botocore":
+        aws.client("sagemaker-runtime")  # made here, so that a first call's set-up is one thing to wait for
         return ""
     from mme_sdk.aws.addressing import Unsupported, describe
 

@@ -10,6 +10,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Callable
+from concurrent.futures import Future
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.errors import ClosedError, ConfigurationError, NotSentError, OutcomeUnknownError
 from mme_sdk.protocols import Clock
 from mme_sdk.runtime.answers import error_fields
+from mme_sdk.runtime.transport.background import Shared
 from mme_sdk.runtime.transport.settings import Settings
 from mme_sdk.runtime.transport.signer import Signer
 from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
@@ -51,11 +53,17 @@ _TOLERATED_SKEW = 240.0  # seconds; AWS refuses beyond 300
 
 
 class BrokenConnectionError(Exception):
-    """An exchange that gave no whole answer; `stage` says how far it came. Never leaves this package."""
+    """An exchange without a whole answer. Never leaves this package.
 
-    def __init__(self, stage: str, detail: str) -> None:
+    Attributes:
+        stage: How far the exchange came.
+        began: Whether any byte of an answer came.
+    """
+
+    def __init__(self, stage: str, detail: str, *, began: bool = False) -> None:
         super().__init__(detail)
         self.stage = stage
+        self.began = began
 
 
 class Desk:
@@ -82,6 +90,9 @@ class Desk:
         self._in_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
         self._keys: Keys | None = None
         self._keys_until = -math.inf
+        self._renewal = Shared(self.renew)
+        self._lookup = Shared(self._resolve)
+        self._literal = _is_address(route.host)
 
     def keys(self) -> Keys | None:
         """The credentials, if asked for within this second; botocore, which may renew them, is asked once a second."""
@@ -98,6 +109,21 @@ class Desk:
             keys = known  # the signer tells them apart by identity
         self._keys, self._keys_until = keys, self._clock.monotonic() + 1.0
         return keys
+
+    def renewal(self) -> Future[Keys]:
+        """Ask for the credentials in the background; callers at the same time share one question."""
+        return self._renewal.start()
+
+    def addresses(self) -> list[Any] | Future[list[Any]]:
+        """The addresses of the route's host, as `getaddrinfo` gives them; a future where a name is to be looked up.
+
+        Raises:
+            OSError: There are none.
+        """
+        return self._resolve() if self._literal else self._lookup.start()
+
+    def _resolve(self) -> list[Any]:
+        return socket.getaddrinfo(self.route.host, self.route.port, type=socket.SOCK_STREAM)
 
     def head(self, request: InvokeRequest, keys: Keys) -> bytes:
         """The signed head.
@@ -143,12 +169,23 @@ class Desk:
         detail = str(error) or "timed out"
         return NotSentError(f"{where} ({detail})", hint=hint, endpoint=request.endpoint, model=request.target_model)
 
+    def no_keys_yet(self, request: InvokeRequest, seconds: float) -> NotSentError:
+        """The error for credentials that did not come in time."""
+        return NotSentError(
+            f"{request.endpoint}: no AWS credentials within {seconds:.3g} s; nothing was sent",
+            hint="the credential provider is slow; its answer is kept for the next call",
+            endpoint=request.endpoint,
+            model=request.target_model,
+        )
+
     def failed(self, error: BrokenConnectionError, request: InvokeRequest) -> NotSentError | OutcomeUnknownError:
         """The error for an exchange that gave no whole answer."""
         facts: dict[str, Any] = {"endpoint": request.endpoint, "model": request.target_model}
         if error.stage in (UNSENT, CLOGGED):
             return NotSentError(f"{request.endpoint}: the request was not out whole ({error})", **facts)
-        return OutcomeUnknownError(f"{request.endpoint}: sent, but no whole answer came back ({error})", **facts)
+        unknown = OutcomeUnknownError(f"{request.endpoint}: sent, but no whole answer came back ({error})", **facts)
+        unknown.answer_began = error.began
+        return unknown
 
     def closed(self, request: InvokeRequest) -> ClosedError:
         """The error for a call after close."""
@@ -161,6 +198,16 @@ def _traced(head: bytes) -> bytes:
     if not trace:
         return head
     return head[:-2] + f"X-Amzn-Trace-Id: {quote(trace, safe=_TRACE_SAFE)}\r\n\r\n".encode()
+
+
+def _is_address(host: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except (OSError, UnicodeError):
+            continue
+        return True
+    return False
 
 
 def poller(fileno: int) -> Callable[[float], bool]:

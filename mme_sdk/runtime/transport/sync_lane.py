@@ -10,13 +10,16 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from contextlib import nullcontext
 from time import monotonic
 from typing import Any
 
-from mme_sdk.aws.addressing import Route
+from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.aws.cancellation import current_scope
+from mme_sdk.errors import NotSentError
 from mme_sdk.protocols import Clock
+from mme_sdk.runtime.transport.background import in_background, outcome
 from mme_sdk.runtime.transport.lane import (
     BROKEN,
     CLOGGED,
@@ -58,13 +61,14 @@ class _Connection:
         """Whether nothing has arrived while idle: neither an end nor bytes that nobody asked for."""
         return not self._arrivals()
 
-    def exchange(self, head: bytes, body: bytes, timeout: float) -> InvokeAnswer:
+    def exchange(self, head: bytes, body: bytes, ends: float, timeout: float) -> InvokeAnswer:
         """Send and read the answer.
 
         Args:
             head: The request's head.
             body: Its body.
-            timeout: Seconds for all of it.
+            ends: When to give up, by `time.monotonic`.
+            timeout: Seconds that the caller gave, for messages.
 
         Returns:
             The answer.
@@ -74,7 +78,6 @@ class _Connection:
         """
         parser = self._parser
         parser.begin()
-        ends = monotonic() + timeout
         unsent: OSError | None = None
         try:
             if len(body) <= _JOINED:
@@ -90,12 +93,14 @@ class _Connection:
         try:
             self._receive(ends)
         except TimeoutError as error:
-            raise BrokenConnectionError(CLOGGED if unsent else SPENT, f"timed out after {timeout:.3g} s") from error
+            stage, detail = CLOGGED if unsent else SPENT, f"timed out after {timeout:.3g} s"
+            raise BrokenConnectionError(stage, detail, began=parser.started) from error
         except BadAnswerError as error:
-            raise BrokenConnectionError(UNSENT if unsent else BROKEN, str(unsent or error)) from error
+            stage = UNSENT if unsent else BROKEN
+            raise BrokenConnectionError(stage, str(unsent or error), began=True) from error
         except OSError as error:
             stage = UNSENT if unsent else BROKEN if parser.started else STALE
-            raise BrokenConnectionError(stage, str(unsent or error)) from error
+            raise BrokenConnectionError(stage, str(unsent or error), began=parser.started) from error
         self.keep = parser.keep_alive and unsent is None
         return parser.answer()
 
@@ -145,7 +150,7 @@ class LeanTransport:
 
     Args:
         route: Says where to send; asked again after a fork.
-        parser: What reads the answers.
+        name: What the transport is called.
         clock: Time.
         settings: How connections are treated.
     """
@@ -156,12 +161,12 @@ class LeanTransport:
         self,
         route: Callable[[], Route],
         *,
-        parser: type[Parser],
+        name: str = "fast",
         clock: Clock = time,
         settings: Settings | None = None,
     ) -> None:
-        self.name = parser.lane
-        self._route, self._parser, self._clock = route, parser, clock
+        self.name = name
+        self._route, self._clock = route, clock
         self._settings = settings or Settings()
         self._closed = False
         self._start()
@@ -178,46 +183,87 @@ class LeanTransport:
 
     def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
         """Send and wait for the whole answer; see `Transport.send`."""
+        return self.send_until(request, monotonic() + read_timeout, connect_timeout, read_timeout)
+
+    def send_until(
+        self, request: InvokeRequest, ends: float, connect_timeout: float, read_timeout: float
+    ) -> InvokeAnswer:
+        """Send and wait for the whole answer.
+
+        Args:
+            request: What to send.
+            ends: When to give up, by `time.monotonic`: credentials, connection and answer together.
+            connect_timeout: Seconds for the connection alone.
+            read_timeout: Seconds for the request and its answer alone.
+
+        Returns:
+            The answer, whatever its status.
+
+        Raises:
+            NotSentError: No connection, or no credentials in time; nothing was sent.
+            OutcomeUnknownError: Sent, but no whole answer came back.
+        """
         if self._closed:
             raise self._desk.closed(request)
         if self._pid != os.getpid():
-            inherited = self._idle
-            self._start()
-            for connection in inherited:
-                connection.close()
-        answer = self._send(request, connect_timeout, read_timeout)
+            self._start_again(request, ends, read_timeout)
+        answer = self._send(request, ends, connect_timeout, read_timeout)
         if answer.status in SUSPECT and self._desk.skewed(answer):
-            answer = self._send(request, connect_timeout, read_timeout)
+            answer = self._send(request, ends, connect_timeout, read_timeout)
         return answer
 
-    def _send(self, request: InvokeRequest, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    def _start_again(self, request: InvokeRequest, ends: float, timeout: float) -> None:
+        """Make connections of this process's own after a fork."""
+        inherited = self._idle
+        try:
+            outcome(in_background(self._start), ends)
+        except TimeoutError:
+            raise NotSentError(
+                f"{request.endpoint}: the transport was not set up anew, after a fork, within {timeout:.3g} s",
+                endpoint=request.endpoint,
+                model=request.target_model,
+            ) from None
+        for connection in inherited:
+            connection.close()
+
+    def _keys(self, request: InvokeRequest, ends: float, timeout: float) -> Keys:
+        desk = self._desk
+        if not desk.route.refreshes:
+            return desk.renew()
+        try:
+            return outcome(desk.renewal(), ends)
+        except TimeoutError:
+            raise desk.no_keys_yet(request, timeout) from None
+
+    def _send(self, request: InvokeRequest, ends: float, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
         desk, body = self._desk, request.body
-        head = desk.head(request, desk.keys() or desk.renew())
+        head = desk.head(request, desk.keys() or self._keys(request, ends, read_timeout))
         connection = self._take()
         if connection is not None:
             sent = self._clock.monotonic()
             try:
-                return self._exchange(connection, head, body, read_timeout)
+                return self._exchange(connection, head, body, ends, read_timeout)
             except BrokenConnectionError as error:
                 if not desk.may_resend(error, sent - connection.idle_since, self._clock.monotonic() - sent):
                     raise desk.failed(error, request) from error
         try:
-            connection = self._connect(connect_timeout)
-        except (OSError, UnicodeError) as error:
+            connection = self._connect(ends, connect_timeout)
+        except (OSError, OverflowError, UnicodeError) as error:
             raise desk.not_connected(error, request) from error
         try:
-            return self._exchange(connection, head, body, read_timeout)
+            return self._exchange(connection, head, body, ends, read_timeout)
         except BrokenConnectionError as error:
             raise desk.failed(error, request) from error
 
-    def _exchange(self, connection: _Connection, head: bytes, body: bytes, timeout: float) -> InvokeAnswer:
+    def _exchange(self, connection: _Connection, head: bytes, body: bytes, ends: float, timeout: float) -> InvokeAnswer:
         scope = current_scope()
         try:
+            ends = min(ends, monotonic() + timeout)
             if scope is None:
-                answer = connection.exchange(head, body, timeout)
+                answer = connection.exchange(head, body, ends, timeout)
             else:
                 with scope.closing(connection.sock):
-                    answer = connection.exchange(head, body, timeout)
+                    answer = connection.exchange(head, body, ends, timeout)
         except BaseException:
             # Also when interrupted: what comes next on this connection would be the answer to this request.
             connection.close()
@@ -254,11 +300,17 @@ class LeanTransport:
         if self._closed:
             _drain(self._idle)
 
-    def _connect(self, timeout: float) -> _Connection:
-        route, ends = self._desk.route, monotonic() + timeout
+    def _connect(self, ends: float, timeout: float) -> _Connection:
+        route, ends = self._desk.route, min(ends, monotonic() + timeout)
+        addresses = self._desk.addresses()
+        if isinstance(addresses, Future):
+            try:
+                addresses = outcome(addresses, ends)
+            except TimeoutError as error:
+                raise TimeoutError(f"the look-up of {route.host} timed out after {timeout:.3g} s") from error
         scope = current_scope()
         failure: Exception = OSError("the name has no address")
-        for family, kind, protocol, _, address in socket.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM):
+        for family, kind, protocol, _, address in addresses:
             try:
                 sock = socket.socket(family, kind, protocol)
             except OSError as error:
@@ -275,7 +327,7 @@ class LeanTransport:
                     sock.settimeout(max(ends - monotonic(), 0.001))
                     sock = self._tls.wrap_socket(sock, server_hostname=route.host)
                 sock.setblocking(False)
-                return _Connection(sock, self._parser())
+                return _Connection(sock, Parser())
             except OSError as error:
                 failure = error
                 sock.close()
