@@ -28,7 +28,7 @@ from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.credentials import CREDENTIALS, LocalCredentials, kept_credentials
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.requests import RequestLog
-from mme_sdk.local.s3 import S3Server, explain_shortage, shortage
+from mme_sdk.local.s3 import S3Server, explain_shortage, name_default_key, shortage
 
 if TYPE_CHECKING:
     import boto3
@@ -145,7 +145,8 @@ class LocalSageMaker:
     def session(self) -> boto3.Session:
         """A boto3 session with this host's keys and region; the addresses are in `endpoint_urls`.
 
-        Its S3 clients say in the error of a failed request when the host's disk is almost full.
+        Its S3 clients say in the error of a failed request when the host's disk is almost full. They name the default
+        key `alias/aws/s3` where a request for SSE-KMS names none; of other clients SeaweedFS refuses such a request.
         """
         import boto3
 
@@ -155,6 +156,8 @@ class LocalSageMaker:
             region_name=self.region,
         )
         session.events.register("after-call.s3", functools.partial(explain_shortage, self._running().data_dir))
+        for operation in ("PutObject", "CreateMultipartUpload", "CopyObject"):
+            session.events.register(f"before-parameter-build.s3.{operation}", name_default_key)
         return session
 
     def boto(self, service: str, **options: Any) -> Any:
@@ -295,6 +298,8 @@ class LocalSageMaker:
                     port=self._s3_port,
                     access_key=keys.access_key,
                     secret_key=keys.secret_key,
+                    kms_url=f"http://127.0.0.1:{listening.getsockname()[1]}",
+                    region=self.region,
                     keep=self.data_dir is not None,
                 )
             )

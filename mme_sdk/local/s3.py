@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import os
 import shutil
 import socket
@@ -18,13 +19,14 @@ from mme_sdk.errors import ConfigurationError, MissingExtraError
 from mme_sdk.local import children, disk, s3_guard
 from mme_sdk.protocols import Clock
 
-__all__ = ["S3Server", "explain_shortage", "shortage"]
+__all__ = ["S3Server", "explain_shortage", "name_default_key", "shortage"]
 
 _PORT_TAKEN = ("address already in use", "Port allocation failed")
 _SERVERS = ("master", "volume", "filer")
 _SETTLED = 60.0  # seconds after which a socket is no longer one that is just being made
 _SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts its unix sockets, whatever TMPDIR says
 _FILER_SOCKET = "filer.sock"
+_CONFIG = "s3.json"
 _LEAST_FREE = 0.01  # of its disk; SeaweedFS refuses writes below that
 _LITTLE_FREE = 256 << 20  # bytes; one large object more may be too much
 _GRPC_OFFSET = 10000  # the admin server's worker takes its gRPC port to be its HTTP port plus this
@@ -43,6 +45,8 @@ class S3Server:
         port: Port of the S3 API; a free one where 0.
         access_key: The only access key it accepts.
         secret_key: Its secret.
+        kms_url: Address of the KMS that makes its data keys for SSE-KMS; without one it refuses SSE-KMS.
+        region: The region that requests to the KMS are signed for.
         start_timeout: Seconds until it must answer.
         keep: Whether the data is used again. If not, it is ended at once; its own way to stop takes more than a second.
         clock: Time and sleep.
@@ -59,6 +63,8 @@ class S3Server:
         port: int = 0,
         access_key: str,
         secret_key: str,
+        kms_url: str | None = None,
+        region: str = "us-east-1",
         start_timeout: float = 60.0,
         keep: bool = True,
         clock: Clock | None = None,
@@ -66,11 +72,8 @@ class S3Server:
         self.data_dir = Path(data_dir).resolve()
         self.port = port
         self._given_port = self._wanted_port = port
-        self._environment = {
-            "AWS_ACCESS_KEY_ID": access_key,
-            "AWS_SECRET_ACCESS_KEY": secret_key,
-            "HOME": str(self.data_dir),  # it reads settings from ~/.seaweedfs
-        }
+        # In a file: any program of the same user can read the environment of a process.
+        self._config = _configuration(access_key, secret_key, kms_url, region)
         self._start_timeout = start_timeout
         self._keep = keep
         self._clock: Clock = clock or time
@@ -148,6 +151,7 @@ class S3Server:
         # SeaweedFS writes its options here and would prefer them to new defaults at the next start.
         (self.data_dir / "mini.options").unlink(missing_ok=True)
         s3_guard.write_certificates(self.data_dir)
+        disk.write_whole(self.data_dir / _CONFIG, self._config)
         self._ports = _free_ports(self._wanted_port)
         self.port = self._wanted_port = self._ports["s3"]  # the same again, should it have to be started once more
         data = str(self.data_dir)
@@ -168,7 +172,9 @@ class S3Server:
             "-master.volumeSizeLimitMB=128",
             "-volume.max=100000",
             "-volume.preStopSeconds=0",
+            f"-s3.config={_CONFIG}",
             "-s3.allowDeleteBucketNotEmpty=false",
+            "-s3.autoCreateBucket=false",
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-s3.iam=false",
@@ -183,7 +189,7 @@ class S3Server:
         with disk.open_private(self._output) as output:
             self._process = subprocess.Popen(
                 children.with_host(command),
-                env={**inherited, **self._environment},
+                env=inherited | {"HOME": data},  # it reads settings from ~/.seaweedfs
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -287,6 +293,26 @@ def explain_shortage(data_dir: Path, http_response: Any, parsed: dict[str, Any],
     if free is not None:
         error = parsed.setdefault("Error", {})
         error["Message"] = f"S3 failed, and its disk is almost full: {free} on the file system of {data_dir}"
+
+
+def name_default_key(params: dict[str, Any], **_: Any) -> None:
+    """Name the key of a request for SSE-KMS that names none: AWS takes the key `aws/s3` then, and SeaweedFS none.
+
+    Args:
+        params: The request's parameters, changed in place; a handler of botocore's `before-parameter-build`.
+    """
+    if params.get("ServerSideEncryption") == "aws:kms":
+        params.setdefault("SSEKMSKeyId", "alias/aws/s3")
+
+
+def _configuration(access_key: str, secret_key: str, kms_url: str | None, region: str) -> bytes:
+    keys = {"accessKey": access_key, "secretKey": secret_key}
+    actions = ["Admin", "Read", "Write", "List", "Tagging"]
+    config: dict[str, Any] = {"identities": [{"name": "owner", "credentials": [keys], "actions": actions}]}
+    if kms_url is not None:
+        kms = {"type": "aws", "endpoint": kms_url, "region": region, "access_key": access_key, "secret_key": secret_key}
+        config["kms"] = {"default_provider": "host", "providers": {"host": kms}}
+    return json.dumps(config).encode()
 
 
 def _program() -> Path:
