@@ -125,12 +125,13 @@ def _is_folder(header: _Header, name: str, size: int, archive: str) -> bool:
         LayoutError: It is neither file nor directory, or a directory with content.
     """
     kind = header.kind
-    if kind in _FILES and not name.endswith("/"):
-        return False
-    if kind in _FILES or kind == b"5":
-        if size:
-            raise unsound(archive, f"the directory {shown(name)} has a size of {size}")
-        return True
+    is_folder = kind == b"5" or (kind == b"\0" and header.name.endswith(b"/"))  # the latter in V7 archives
+    if is_folder and size:
+        raise unsound(archive, f"the directory {shown(name)} has a size of {size}")
+    if kind in _FILES and not is_folder and name.endswith("/"):  # a file for some programs, a directory for others
+        raise unsound(archive, f"{shown(name)} is a file whose name ends in a slash")
+    if is_folder or kind in _FILES:
+        return is_folder
     if kind in _LINKS:
         what = f"{_LINKS[kind]} to {shown(header.link.decode(errors='backslashreplace'))}"
     elif kind in b"346":

@@ -230,6 +230,16 @@ def test_a_data_directory_inside_the_project_stays_closed(tmp_path: Path) -> Non
     assert str(project) in rules["model"]["listed"]
 
 
+def test_of_a_project_on_the_path_dot_files_stay_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tmp_path.resolve()
+    for name in ("package", ".git", ".mme/hosting"):
+        (project / name).mkdir(parents=True)
+    (project / ".env").write_text("KEY=sekret")
+    monkeypatch.setattr(isolation, "_imports", lambda: ([str(project)], [], ""))
+    rules = isolation.policy([sys.executable], hidden=project / ".mme", own=())
+    assert [one for one in rules["model"]["read"] if one.startswith(str(project))] == [str(project / "package")]
+
+
 def test_without_landlock_the_log_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landlock, "version", lambda: 0)
     reason = landlock.apply({"read": [], "listed": [], "write": []})

@@ -25,6 +25,7 @@ _NO_NEW_PRIVS, _DROP_FROM_BOUNDING_SET = 38, 24
 _CAPABILITIES_VERSION = 0x20080522
 _CAP_DAC_OVERRIDE = 1  # root often needs it to read an interpreter that belongs to another user
 
+_libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _REFER, _TRUNCATE, _IOCTL_DEV = 1 << 13, 1 << 14, 1 << 15
 _READ = _EXECUTE | _READ_FILE | _READ_DIR
@@ -101,18 +102,18 @@ def _drop_capabilities() -> None:
 
     With CAP_PERFMON a process reads the environment of others whatever Landlock says.
     """
-    libc = ctypes.CDLL(None, use_errno=True)
-    for number in range(64):
-        if number != _CAP_DAC_OVERRIDE:
-            libc.prctl(_DROP_FROM_BOUNDING_SET, number, 0, 0, 0)  # fails for those without privilege
+    assert _libc is not None
     header = struct.pack("=Ii", _CAPABILITIES_VERSION, 0)
     held = ctypes.create_string_buffer(24)
-    if libc.capget(header, held):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    effective, permitted, *_ = struct.unpack("=6I", held.raw)
+    _checked(_libc.capget(header, held))
+    effective, permitted, _, effective_high, permitted_high, _ = struct.unpack("=6I", held.raw)
+    if not (effective or permitted or effective_high or permitted_high):
+        return
+    for number in range(64):
+        if number != _CAP_DAC_OVERRIDE:
+            _libc.prctl(_DROP_FROM_BOUNDING_SET, number, 0, 0, 0)  # fails for numbers that the kernel does not know
     kept = 1 << _CAP_DAC_OVERRIDE
-    if libc.capset(header, struct.pack("=6I", effective & kept, permitted & kept, 0, 0, 0, 0)):
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    _checked(_libc.capset(header, struct.pack("=6I", effective & kept, permitted & kept, 0, 0, 0, 0)))
 
 
 def _allow(ruleset: int, path: str, rights: int) -> None:
@@ -130,17 +131,20 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
 
 
 def _call(number: int, *arguments: int | bytes | None) -> int:
-    libc = ctypes.CDLL(None, use_errno=True)
+    assert _libc is not None
     given = [ctypes.c_long(one) if isinstance(one, int) else ctypes.c_char_p(one) for one in arguments]
-    result: int = libc.syscall(ctypes.c_long(number), *given)
-    if result < 0:
-        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
-    return result
+    return _checked(_libc.syscall(ctypes.c_long(number), *given))
 
 
 def _prctl(option: int, value: int) -> None:
-    if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0):
+    assert _libc is not None
+    _checked(_libc.prctl(option, value, 0, 0, 0))
+
+
+def _checked(result: int) -> int:
+    if result < 0:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return result
 
 
 def _main() -> None:

@@ -23,7 +23,7 @@ def multi_model_server(python: str | os.PathLike[str] = sys.executable) -> Comma
     Example:
         >>> images = {"*/pytorch-inference:*": multi_model_server("/opt/mms/bin/python")}
     """
-    return Command([*_launch("multi_model_server", python), "--socket", "{socket}"])
+    return Command([*_launch("multi_model_server", python), "--socket", "{socket}"], isolated=True)
 
 
 def triton(python: str | os.PathLike[str] = sys.executable) -> Command:

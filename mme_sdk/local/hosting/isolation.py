@@ -84,7 +84,8 @@ def policy(
     """
     home, data = Path.home(), str(hidden.resolve())
     secrets = [str((home / name).resolve()) for name in _SECRETS]
-    wanted = [*_SYSTEM, *_LINKS, *_interpreter(), *_of_command(words), *(os.fspath(one) for one in readable)]
+    projects, packages = _interpreter()
+    wanted = [*_SYSTEM, *_LINKS, *packages, *_of_command(words), *(os.fspath(one) for one in readable)]
     read: set[str] = set()
     listed: set[str] = set()
     for path in map(os.path.realpath, wanted):
@@ -92,7 +93,15 @@ def policy(
         inside = path.startswith(f"{data}/")
         closed = [f"{data}/hosting", f"{data}/s3", *secrets] if inside else [data, *secrets]
         _open(path, closed, read, listed)
+    for project in projects:
+        # Packages are imported from it; files such as .env and .git are not needed.
+        listed.add(os.path.realpath(project))
+        for child in _children(project):
+            if not os.path.basename(child).startswith("."):  # noqa: PTH119
+                _open(child, [data, *secrets], read, listed)
     devices = [*_DEVICES, *(str(one) for one in Path("/dev").glob("nvidia*"))]
+    # Fewer rules make a model's start quicker.
+    read = {one for one in read if os.path.exists(one) and not any(os.fspath(up) in read for up in Path(one).parents)}  # noqa: PTH110
     model = {"read": sorted(read), "listed": sorted(listed), "write": devices}
     # Servers look at the names in folders above those that they may read.
     container = {**model, "listed": [*model["listed"], "/"], "write": [*devices, *(str(one) for one in own)]}
@@ -132,12 +141,16 @@ def _open(path: str, closed: Sequence[str], read: set[str], listed: set[str]) ->
         return
     # Names below it can be listed then, those in what is closed included; Landlock cannot take a right back.
     listed.add(path)
-    try:
-        children = [child.path for child in os.scandir(path) if not child.is_symlink()]
-    except OSError:
-        return
-    for child in children:
+    for child in _children(path):
         _open(child, closed, read, listed)
+
+
+def _children(folder: str) -> list[str]:
+    try:
+        with os.scandir(os.path.realpath(folder)) as found:
+            return [child.path for child in found if not child.is_symlink()]
+    except OSError:
+        return []
 
 
 @functools.cache
@@ -150,10 +163,17 @@ def _imports() -> tuple[list[str], list[str], str]:
     return path, editable, user
 
 
-def _interpreter() -> list[str]:
-    path, editable, user = _imports()
-    package = str(Path(__file__).resolve().parents[3] / "mme_sdk")
-    return [one for one in (sys.prefix, sys.base_prefix, *path, *editable, user, package) if one]
+def _interpreter() -> tuple[list[str], list[str]]:
+    """Folders of projects that packages are imported from in place, and of everything else that Python needs."""
+    path, editable, _ = _imports()
+    projects: list[str] = []
+    packages = [sys.prefix, sys.base_prefix, *editable, str(Path(__file__).resolve().parents[3] / "mme_sdk")]
+    for one in path:
+        installed = one.endswith((".zip", "site-packages", "dist-packages")) or one.startswith(
+            (f"{sys.prefix}/", f"{sys.base_prefix}/")
+        )
+        (packages if installed else projects).append(one)
+    return projects, packages
 
 
 def _of_command(words: Sequence[str]) -> list[str]:
