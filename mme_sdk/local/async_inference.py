@@ -139,6 +139,9 @@ class AsyncInference:
                     raise TimeoutError(text) from None
                 status, content = said.status, said.body
                 kind = said.headers.get("Content-Type", "application/octet-stream")
+                if not kind.isascii() or not kind.isprintable():
+                    text = "The model's answer has a content type with other characters than printable ASCII."
+                    status, content, kind = 424, text.encode(), "text/plain"
                 if said.drop:
                     status, content = 500, b'{"message": "The connection to the container was dropped."}'
             except Exception as error:  # noqa: BLE001 - nobody waits for it: it is written down where failures go
@@ -153,7 +156,12 @@ class AsyncInference:
                 _log.exception("the answer of asynchronous inference %s cannot be stored", answer["InferenceId"])
 
     def _read(self, place: S3Uri) -> bytes:
-        content: bytes = self._s3.get_object(Bucket=place.bucket, Key=place.key)["Body"].read()
+        found = self._s3.get_object(Bucket=place.bucket, Key=place.key)
+        with found["Body"] as stream:
+            if found["ContentLength"] > _LARGEST:
+                text = f"The input object has {found['ContentLength']} bytes; the limit is {_LARGEST} bytes."
+                raise ApiError("ValidationError", text)
+            content: bytes = stream.read()
         return content
 
     def _write(self, place: S3Uri, content: bytes, kind: str) -> None:

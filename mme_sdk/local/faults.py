@@ -56,8 +56,12 @@ def _in_range(low: float, high: float, *, whole: bool = False, optional: bool = 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if value is None and optional:
             return
-        numeric = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not numeric or not low <= value <= high:
+        if (
+            not isinstance(value, (int, float))
+            or isinstance(value, bool)
+            or (whole and not isinstance(value, int))
+            or not low <= value <= high
+        ):
             raise InvalidInputError(f"Fault.{attribute.name} must be {wanted}, not {_shown(value)}")
 
     return check

@@ -93,9 +93,9 @@ class Admission:
     """
 
     signed: Signed
-    _claimed: str
-    _signature: str
-    _wanted: Callable[[str], str]
+    _claimed: str = attrs.field(alias="claimed")
+    _signature: str = attrs.field(alias="signature")
+    _wanted: Callable[[str], str] = attrs.field(alias="wanted", repr=False)
 
     def verify(self, digest: str) -> Signed:
         """Check the rest.

@@ -45,7 +45,7 @@ def test_a_stream_that_breaks_off_says_so(sm, runtime, name):
         runtime.invoke_endpoint_with_response_stream(EndpointName=f"{name}-2", Body=b"x")
 
 
-def test_an_asynchronous_answer_appears_in_s3(plane, sm, runtime, s3, name):
+def test_an_asynchronous_answer_appears_in_s3(plane, sm, runtime, s3, name, monkeypatch):
     s3.create_bucket(Bucket=name)
     s3.put_object(Bucket=name, Key="in/1", Body=b"question")
     make_model(sm, name, Mode="SingleModel")
@@ -65,6 +65,14 @@ def test_an_asynchronous_answer_appears_in_s3(plane, sm, runtime, s3, name):
     assert b"NoSuchKey" in wait_for(s3, answer["FailureLocation"])["Body"].read()
     with pytest.raises(ClientError, match="not an S3 address"):
         runtime.invoke_endpoint_async(EndpointName=name, InputLocation="https://x")
+    monkeypatch.setattr("mme_sdk.local.async_inference._LARGEST", 7)
+    answer = runtime.invoke_endpoint_async(EndpointName=name, InputLocation=f"s3://{name}/in/1")
+    assert b"8 bytes; the limit is 7 bytes" in wait_for(s3, answer["FailureLocation"])["Body"].read()
+    monkeypatch.undo()
+    s3.put_object(Bucket=name, Key="in/2", Body=b"question")
+    odd = f"s3://{name}/in/2"
+    answer = runtime.invoke_endpoint_async(EndpointName=name, InputLocation=odd, ContentType="text/ü")
+    assert b"content type with other characters" in wait_for(s3, answer["FailureLocation"])["Body"].read()
 
 
 def test_the_place_and_the_limits_of_an_asynchronous_answer_are_honoured(plane, sm, runtime, s3, name):
