@@ -88,7 +88,7 @@ def _by_label(value: dict[str, dict[str, Any]]) -> pd.DataFrame:
     return frame
 
 
-def series_of(values: Sequence[Any]) -> pd.Series[Any]:
+def series_of(values: Sequence[Any]) -> pd.Series:
     """A column of Python values; integers that floats would round stay integers beside missing ones."""
     pd = import_pandas()
     rounded = any(value is None or isinstance(value, float) for value in values) and any(

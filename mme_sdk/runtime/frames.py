@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -210,7 +210,7 @@ def _answers(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list[An
     return _from_columns(columns)
 
 
-def _from_columns(columns: list[tuple[str | None, list[Any]]]) -> tuple[list[Any], dict[str, list[Any]]]:
+def _from_columns(columns: Sequence[tuple[str | None, list[Any]]]) -> tuple[list[Any], dict[str, list[Any]]]:
     if len(columns) == 1 and columns[0][0] is None:
         return list(columns[0][1]), {}
     named = {str(place) if name is None else name: values for place, (name, values) in enumerate(columns)}

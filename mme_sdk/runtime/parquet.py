@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["frame_to_parquet"]
 
 
-def frame_to_parquet(data: pd.DataFrame | pd.Series[Any]) -> bytes:
+def frame_to_parquet(data: pd.DataFrame | pd.Series) -> bytes:
     """A frame with its types, without its index.
 
     Raises:
@@ -54,7 +54,7 @@ def _arrow_errors(pa: Any) -> tuple[type[Exception], ...]:
     return (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
-def _check_parquet(series: pd.Series[Any], label: str) -> None:
+def _check_parquet(series: pd.Series, label: str) -> None:
     """Refuse columns of objects that Parquet would change without a word."""
     import pandas as pd
 

@@ -12,7 +12,7 @@ import math
 import numbers
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import attrs
 
@@ -63,7 +63,7 @@ class _Column:
     gaps: bool = False
 
 
-def frame_to_csv(data: pd.DataFrame | pd.Series[Any], *, header: bool) -> bytes:
+def frame_to_csv(data: pd.DataFrame | pd.Series, *, header: bool) -> bytes:
     """Rows of a frame as CSV.
 
     Args:
@@ -97,7 +97,7 @@ def _matrix(frame: pd.DataFrame) -> npt.NDArray[Any] | None:
     return matrix if "f" in kinds else matrix.astype("int64")
 
 
-def frame_to_json(data: pd.DataFrame | pd.Series[Any]) -> bytes:
+def frame_to_json(data: pd.DataFrame | pd.Series) -> bytes:
     """Rows of a frame as JSON: objects by column name, or lists where the columns have no names; a series is a list.
 
     Raises:
@@ -134,7 +134,7 @@ def _json_at_once(frame: pd.DataFrame) -> Iterable[Any] | None:
     return rows
 
 
-def frame_to_npy(data: pd.DataFrame | pd.Series[Any]) -> bytes:
+def frame_to_npy(data: pd.DataFrame | pd.Series) -> bytes:
     """A frame of numbers as one matrix; a series as one dimension.
 
     Raises:
@@ -224,9 +224,9 @@ def refuse(label: str, why: str, hint: str) -> NoReturn:
     raise InvalidInputError(f"{label}: {why}", hint=hint)
 
 
-def as_frame(data: pd.DataFrame | pd.Series[Any]) -> pd.DataFrame:
+def as_frame(data: pd.DataFrame | pd.Series) -> pd.DataFrame:
     """A frame as it is; a series as a frame of one column."""
-    return data.to_frame() if data.ndim == 1 else data
+    return cast("pd.DataFrame", data.to_frame() if data.ndim == 1 else data)
 
 
 def label_of(name: Any) -> str:
@@ -267,7 +267,7 @@ def text_names(frame: pd.DataFrame, form: str) -> list[str]:
     return names
 
 
-def _column(series: pd.Series[Any], label: str) -> _Column:
+def _column(series: pd.Series, label: str) -> _Column:
     import pandas as pd
 
     types = pd.api.types

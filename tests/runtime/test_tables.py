@@ -217,6 +217,14 @@ def test_any_frame_as_csv(frame: pd.DataFrame) -> None:
             by_container(body, CSV)
 
 
+@given(st.lists(st.tuples(texts, texts), min_size=1, max_size=3))
+def test_any_text_as_csv(pairs: list[tuple[str, str]]) -> None:
+    for frame in (pd.DataFrame(pairs, dtype=object), pd.DataFrame([one for one, _ in pairs], dtype=object)):
+        body = sent(frame, CSV)
+        if body is not None:
+            assert_same(frame, read_csv(body, CSV))
+
+
 @given(frames())
 def test_any_frame_as_csv_with_a_header_that_was_asked_for(frame: pd.DataFrame) -> None:
     body = sent(frame, HEADER)
