@@ -125,6 +125,8 @@ class Invocations:
 
     def _one_each(self, endpoint: str, at_a_time: int | None) -> ManySettings:
         """One call for each model, so many at a time, in the order given."""
+        if at_a_time is not None and (type(at_a_time) is not int or at_a_time < 1):
+            raise InvalidInputError(f"at_a_time must be a whole number of at least 1, not {at_a_time!r}")
         many = at_a_time or self.memory.endpoint(endpoint).slots.limit
         return ManySettings(max_concurrency=many, models_at_once=many)
 

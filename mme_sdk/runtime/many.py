@@ -39,6 +39,7 @@ __all__ = [
     "Checkpoint",
     "ItemResult",
     "ManySettings",
+    "check_batch",
     "collect",
     "collect_async",
     "run_many",
@@ -105,6 +106,21 @@ class ManySettings:
     quantum: int = attrs.field(default=32, validator=_count)
     window: int | None = attrs.field(default=None, validator=_count)
     ordered: bool = True
+
+
+def check_batch(settings: object, progress: object) -> None:
+    """Refuse what cannot be used, before anything is sent.
+
+    Raises:
+        InvalidInputError: `settings` or `progress` is of another kind; the message names it.
+    """
+    if settings is not None and not isinstance(settings, ManySettings):
+        raise InvalidInputError(f"settings must be ManySettings, not {settings!r}")
+    if progress is not None and not callable(progress):
+        raise InvalidInputError(
+            f"progress must be a function, not {progress!r}",
+            hint="it is called with two counts: how many so far, and how many of them failed",
+        )
 
 
 class Batch(Generic[T]):

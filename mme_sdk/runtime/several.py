@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mme_sdk.runtime.codecs import CSV
 from mme_sdk.runtime.frames import FrameJoin, split_frame
 from mme_sdk.runtime.invocations import Invocations
-from mme_sdk.runtime.many import ItemResult, ManySettings, collect, collect_async, run_many, run_many_async
+from mme_sdk.runtime.many import ItemResult, ManySettings, check_batch, collect, collect_async, run_many, run_many_async
 from mme_sdk.runtime.options import CallOptions, check_options
 from mme_sdk.runtime.requests import check_endpoint
 from mme_sdk.runtime.warm import WarmReport, keep_warm_advice, refuse_loss, report_of, warm_order
@@ -232,6 +232,7 @@ class Several(Invocations):
     ) -> Iterator[ItemResult[T]]:
         check_endpoint(endpoint)
         check_options(options)
+        check_batch(settings, progress)
 
         def call(item: T, model: Model) -> Reply[Any]:
             return self._call(endpoint, item if data_of is None else data_of(item), model, options)
@@ -452,6 +453,7 @@ class AsyncSeveral(Invocations):
     ) -> AsyncIterator[ItemResult[T]]:
         check_endpoint(endpoint)
         check_options(options)
+        check_batch(settings, progress)
 
         def call(item: T, model: Model) -> Awaitable[Reply[Any]]:
             return self._call(endpoint, item if data_of is None else data_of(item), model, options)

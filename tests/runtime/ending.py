@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import signal
 import sqlite3
@@ -98,6 +99,7 @@ def left(mme: Any) -> dict[str, Any]:
     endpoint = memory.endpoint(CONFIG["endpoint"])
     if isinstance(mme, MMEClient):
         mme.close()
+    gc.collect()  # errors of time-outs refer to botocore's pools in cycles; urllib3 closes a pool that is collected
     sockets = 0
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):
