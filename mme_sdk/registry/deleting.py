@@ -129,6 +129,7 @@ def remove(
 
 def _announced(tombstones: Tombstones, contents: Mapping[str, str | None], me: str) -> Flow[Note | None]:
     """Announce a deletion; give committed deletions of other clients time to end."""
+    note: Note | None = None
     for attempt in range(_WAITS):
         note = yield from tombstones.prepare(contents, me)
         if all(tombstones.ends(body_of(note)[target]) is None for target in contents):

@@ -154,6 +154,7 @@ class Verbs:
     def written(self, target: str, content: str | None, create: Callable[[], Flow[T]], note: Note | None) -> Flow[T]:
         """Write an archive, or find it, unless tombstones forbid it."""
         tombstones = self.aliases.tombstones
+        ends: float | None = None
         for attempt in range(_TRIES):
             self.refuse_dead(target, content, body_of(note))
             ends = tombstones.ends(body_of(note).get(target, {}))

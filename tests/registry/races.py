@@ -72,7 +72,8 @@ def race(processes: Racers, s3: Any, bucket: str, start: S3Model, verbs: Sequenc
     known, left_out = explainer(start, verbs), 0
     for _ in range(rounds):
         folder = uuid.uuid4().hex
-        for key, (data, metadata) in start.objects.items():
+        # The first version last, so that it is the newest for `prune`, as among equal times.
+        for key, (data, metadata) in sorted(start.objects.items(), reverse=True):
             s3.put_object(Bucket=bucket, Key=f"{folder}/{key[2:]}", Body=data, Metadata=dict(metadata))
         outcomes = processes.run(bucket, folder, verbs)
         for outcome in outcomes:
