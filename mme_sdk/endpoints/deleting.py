@@ -43,7 +43,7 @@ class Deletion:
         verb = "would remove" if self.dry_run else "removed"
         lines = [f"{verb} {one}" for one in self.removed]
         lines += [f"{verb} autoscaling of variant {one}" for one in self.detached]
-        lines += [f"kept {one}: not made for this endpoint alone" for one in self.kept]
+        lines += [f"kept {one}: others made it, or another endpoint uses it too" for one in self.kept]
         lines += self.notes
         return "\n".join(lines) or f"nothing of endpoint {self.endpoint} is there"
 
