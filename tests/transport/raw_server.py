@@ -51,11 +51,12 @@ class RawServer:
         with connection, contextlib.suppress(OSError):
             while self._read_request(connection):
                 self.requests += 1
+                closes = self.closes  # the test may change it as soon as it has the answer
                 if self._answer is not None:
                     self._answer(connection)
                 else:
                     connection.sendall(self.wire)
-                if self.closes:
+                if closes:
                     return
 
     @staticmethod
