@@ -12,7 +12,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 export AWS_EC2_METADATA_DISABLED := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types floors unit slow search containers sagemaker2 bench format api clean
+.PHONY: help demo test lint types floors unit slow attack search containers sagemaker2 bench format api clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ unit: .venv/.dev ## The tests, without the slow suites
 
 slow: .venv/.dev containers sagemaker2 ## Every slow suite: soaks, the lowest botocore, real containers
 	$(PYTEST) -m slow
+
+attack: .venv/.dev ## Every attack of docs/security.md: sockets, archives, protocols, races, kills (an hour)
+	$(PYTEST) -m slow tests/attack
 
 search: .venv/.dev ## The property tests, on examples nobody has tried
 	$(PYTEST) -m hypothesis --hypothesis-profile=default -n 2 --dist loadfile
