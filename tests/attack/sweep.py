@@ -21,6 +21,9 @@ HIDDEN = (SECRET, BUCKET.encode(), b"secret-model", b"never-asked-for", b"three.
 METHODS = ("GET", "PUT", "POST", "DELETE", "OPTIONS")
 PATHS = (
     "/",
+    "/_mme/",
+    "/_mme/status",
+    "/_mme/faults",
     "/ping",
     "/models",
     "/models?limit=100",
