@@ -19,6 +19,7 @@ Content: TypeAlias = Iterator[memoryview]
 
 _CHUNK = 1 << 18
 _FIRST_FEED = 1 << 12  # bytes given to a new gzip member; a decompressor copies what is left behind a member's end
+_FLAGS = 3  # place of the flags in a gzip header
 _GZIP = 31  # window bits that ask for gzip's header and trailer, checksum compared
 _BROKEN: tuple[type[Exception], ...] = (zlib.error,)
 
@@ -140,6 +141,10 @@ def _unzipped(read: Callable[[], bytes], name: str) -> Iterator[bytes]:
     if not data:
         raise unsound(name, "it is empty")
     while True:
+        while len(data) - at < _FLAGS + 1 and (more := read()):
+            data, at = data[at:] + more, 0
+        if data[at + _FLAGS : at + _FLAGS + 1] >= b"\x20":  # isal would overlook it
+            raise unsound(name, "unknown header flags set")
         member, feed = _decompressor(wbits=_GZIP), _FIRST_FEED
         while not member.eof:
             if at == len(data):

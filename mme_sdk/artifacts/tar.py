@@ -269,8 +269,8 @@ class _Headers:
     def _terminated(self, content: bytes) -> bytes:
         """The text of a GNU header, which ends at a NUL byte."""
         text = content.rstrip(b"\0")
-        if b"\0" in text:
-            raise self._unsound("a long name holds a NUL byte")
+        if b"\0" in text or not text:
+            raise self._unsound("a long name is empty or holds a NUL byte")
         return text
 
     def _records(self, content: bytes) -> dict[bytes, bytes]:
@@ -287,8 +287,8 @@ class _Headers:
             count += 1
             if count > _MAX_RECORDS:
                 raise self._unsound(f"a pax header has more than {_MAX_RECORDS} records")
-            if b"\0" in value and key in _OF_ENTRIES:
-                raise self._unsound(f"a pax header has a NUL byte in its {key.decode()}")
+            if key in _OF_ENTRIES and (b"\0" in value or not value):
+                raise self._unsound(f"a pax header has an empty {key.decode()}, or a NUL byte in it")
             records[key] = value
             at = end
         return records
