@@ -726,3 +726,20 @@ def test_a_header_that_is_not_printable_utf8_is_400_by_name(plane, name, header,
     if value.isascii():
         return  # the HTTP parser may have refused it
     assert header.lower() in said["message"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Authorization", "Host", "X-Amz-Date", "X-Amz-Target", "Content-Type", "Content-Encoding", "Amz-Sdk-Invocation-Id",
+     "X-Amzn-SageMaker-Target-Model", "Smithy-Protocol"],
+)  # fmt: skip
+def test_two_headers_that_contradict_each_other_are_400_by_name(plane, header):
+    request = signed(plane, b"{}", target="ListModels", Amz_Sdk_Invocation_Id="i")
+    line, rest = request.split(b"\r\n", 1)
+    name = header.lower().encode()
+    own = [one for one in rest.split(b"\r\n\r\n")[0].split(b"\r\n") if one.lower().startswith(name + b":")]
+    twice = own or [name + b": a", name + b": a"]
+    status, _, said = ask(plane, b"\r\n".join([line, *twice, rest]))
+    assert status == 400
+    parsers = ("Host", "Content-Type")  # the HTTP parser refuses two of these by itself
+    assert header in parsers or header.lower() in said["message"]
