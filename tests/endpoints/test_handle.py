@@ -60,15 +60,12 @@ def test_what_goes_to_the_invoker(way, shell):
     assert {"model": "a.tar.gz", "deadline": 3, "response_type": int, "prefix": None}.items() <= invoke[1].items()
     assert (many[0], many[1]["checkpoint"]) == (("scoring", [1]), "x")
     assert (warm[0], warm[1]["expected"], warm[1]["prefix"]) == (("scoring", ["a.tar.gz"]), {"a": 2.0}, None)
-    assert frame == (("scoring", "rows"), {"model_of": "tenant", "rows_per_call": 7, "prefix": None})
+    assert frame[0] == ("scoring", "rows")
+    assert {"model_of": "tenant", "rows_per_call": 7, "prefix": None}.items() <= frame[1].items()
     assert kept[0] == ("scoring", ["a.tar.gz"])
-    assert kept[1] == {
-        "rates": {"a.tar.gz": 2.0},
-        "sizes": {"a.tar.gz": 1},
-        "capacity": 9,
-        "bound_by_slo": False,
-        "prefix": None,
-    }
+    wanted = {"rates": {"a.tar.gz": 2.0}, "sizes": {"a.tar.gz": 1}, "capacity": 9, "bound_by_slo": False}
+    assert wanted.items() <= kept[1].items()
+    assert kept[1]["prefix"] is None
 
 
 def test_a_handle_knows_its_prefix_once_it_has_seen_the_endpoint(aws, name):

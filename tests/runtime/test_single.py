@@ -10,6 +10,7 @@ import pytest
 
 from mme_sdk.endpoints import AsyncInference, EndpointSpec
 from mme_sdk.errors import InvalidInputError, MMEError, ModelServerError, RowCountError, WaitTimeoutError
+from mme_sdk.runtime.streaming import ReplyStream
 
 from .world import IMAGE, ROLE, World
 
@@ -153,3 +154,19 @@ def test_waiting_ends(world: World, single: str) -> None:
     with pytest.raises(WaitTimeoutError, match="no answer"):
         lost.result(timeout=0.1)
     assert queued.result(timeout=30).value == {"x": 1}
+
+
+class _Body(list[dict[str, dict[str, bytes]]]):
+    """Events of a response, as botocore hands them out."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("cut", [1, 3, 7, 1000])
+def test_json_lines_reads_server_sent_events_however_they_are_cut(cut: int) -> None:
+    said = b': hello\r\nevent: token\r\ndata: {"t": 1}\r\n\r\ndata: {"t":\ndata: 2}\n\n'
+    said += b"id: 3\n\ndata:3\n\ndata: [DONE]\n\ndata: 4"
+    body = _Body({"PayloadPart": {"Bytes": said[at : at + cut]}} for at in range(0, len(said), cut))
+    stream = ReplyStream("chat", {"ContentType": "text/event-stream; charset=utf-8", "Body": body})
+    assert list(stream.json_lines()) == [{"t": 1}, {"t": 2}, 3, 4]
