@@ -74,7 +74,7 @@ class Reply(Generic[T]):
     variant: str | None = None
     request_id: str | None = None
     custom_attributes: str | None = None
-    _new_session: str | None = attrs.field(default=None, repr=False)
+    _new_session: str | None = attrs.field(default=None, repr=False, alias="new_session")
     closed_session_id: str | None = None
 
     @property

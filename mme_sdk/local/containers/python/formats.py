@@ -277,6 +277,7 @@ def _tensor(value: Any, wanted: Any) -> Any:
     import numpy as np
 
     given, kind = np.asarray(value), _ONNX_TYPES.get(wanted.type)
+    tensor: Any = None
     try:
         tensor = np.asarray(given, dtype=kind)
         texts = {isinstance(one, str) for one in given.ravel()} if given.dtype.kind in "OU" else set()
