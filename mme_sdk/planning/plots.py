@@ -115,7 +115,7 @@ def _costs(axes: Axes, plan: Plan) -> None:
     _in_words(axes.yaxis, lambda cost: f"{cost:,.0f}", (1.0, 2.0, 5.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, frameon=False)
+        axes.legend(fontsize=8, frameon=False, loc="upper left")
     _plain(axes, "Cost: dots meet the SLO, crosses do not", "instances of the shared endpoint", "cost per month")
 
 
@@ -139,7 +139,7 @@ def _latencies(axes: Axes, plan: Plan) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(1e-3, 1.05)
-    axes.legend(fontsize=7, frameon=False)
+    axes.legend(fontsize=7, frameon=False, loc="lower left")
     _plain(axes, "Latency by option, by formula", "seconds", "share of requests that take longer")
 
 

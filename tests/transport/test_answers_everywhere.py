@@ -51,18 +51,32 @@ def test_refused_answers_are_unknown_outcomes_at_once(raw_driver: Driver, raw: R
     wrong: list[Any] = []
     for name, wire in REFUSED:
         raw.wire, raw.closes, before = wire, plain, raw.requests
-        try:
-            answer: Any = raw_driver.send(REQUEST, **LONG)
-        except OutcomeUnknownError as error:
-            answer = str(error) if "timed out" in str(error) or (not error.answer_began and not plain) else None
+        answer: Any = None
+        for _ in range(2):
+            try:
+                answer = raw_driver.send(REQUEST, **LONG)
+            except OutcomeUnknownError as error:
+                answer = str(error) if "timed out" in str(error) or (not error.answer_began and not plain) else None
+            if raw.requests > before or not plain:
+                break  # botocore may meet a connection that has just been closed, and then sends nothing
         if answer is not None and not (plain and name in PASSED_BY_BOTOCORE):
             wrong.append((name, answer))
         if raw.requests != before + 1:
             wrong.append((name, f"sent {raw.requests - before} times"))
         raw.wire, raw.closes = GOOD, False
-        if raw_driver.send(REQUEST, **LONG).body != b"good":
+        if _next(raw_driver, plain).body != b"good":
             wrong.append((name, "the next answer is not its own"))
     assert [one[0] for one in wrong] == [], wrong
+
+
+def _next(driver: Driver, plain: bool) -> InvokeAnswer:
+    """The next answer. botocore may send on a connection that has just been closed, and then there is none."""
+    try:
+        return driver.send(REQUEST, **LONG)
+    except OutcomeUnknownError:
+        if not plain:
+            raise
+    return driver.send(REQUEST, **LONG)
 
 
 def test_accepted_answers_mean_the_same(raw_driver: Driver, raw: RawServer) -> None:
