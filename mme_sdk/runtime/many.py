@@ -29,8 +29,8 @@ from typing import Any, Generic, TypeVar
 import attrs
 
 from mme_sdk.aws.cancellation import Cancelled
+from mme_sdk.aws.workers import Workers
 from mme_sdk.errors import InvalidInputError, MMEError, OutcomeUnknownError
-from mme_sdk.runtime.workers import Workers
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
 
@@ -335,7 +335,7 @@ def run_many(
                     desk.take(*pair)
             while (started := desk.batch.start()) is not None:
                 index, item, model = started
-                future = workers.submit(partial(call, item, model), running=len(futures))
+                future = workers.submit(partial(call, item, model))
                 futures[future] = (index, item)
             # While there is room and the source has more, calls are only looked at, not waited for.
             patience = 0.0 if more and desk.batch.wants_more else _PATIENCE
