@@ -19,6 +19,7 @@ __all__ = [
     "Cancelled",
     "CleanUp",
     "add_notes",
+    "attach_partial",
     "botocore_call",
     "check",
     "current_scope",
@@ -129,7 +130,7 @@ class CancelScope:
             _here.scope = self
             return call()
         except BaseException as error:
-            if not self.cancelled:
+            if not self.cancelled or isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
             add_notes(ended, error)
             _forget(error)
@@ -180,6 +181,12 @@ def add_notes(to: BaseException, source: BaseException) -> None:
     for note in getattr(source, "__notes__", ()):
         if note not in getattr(to, "__notes__", ()):
             to.add_note(note)
+
+
+def attach_partial(stop: BaseException, value: Any) -> None:
+    """Give an exception that ends work what was complete, as its attribute `partial`."""
+    with contextlib.suppress(AttributeError, TypeError):  # an exception of a caller's own may have slots
+        stop.partial = value  # type: ignore[attr-defined]
 
 
 def pause(seconds: float, sleep: Callable[[float], None]) -> None:

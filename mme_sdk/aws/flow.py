@@ -11,8 +11,22 @@ import attrs
 
 from mme_sdk.aws.cancellation import Cancelled, CleanUp, add_notes, check
 from mme_sdk.aws.workers import side_by_side
+from mme_sdk.errors import MMEError
 
-__all__ = ["CLEANUP", "Call", "Do", "Effect", "Flow", "Sleep", "Together", "drive", "drive_async", "pump", "pump_async"]
+__all__ = [
+    "CLEANUP",
+    "Call",
+    "Do",
+    "Effect",
+    "Flow",
+    "Sleep",
+    "Together",
+    "cleaned",
+    "drive",
+    "drive_async",
+    "pump",
+    "pump_async",
+]
 
 CLEANUP = 5.0  # seconds for all that interrupted flows still do
 T = TypeVar("T")
@@ -241,6 +255,24 @@ def pump(flow: Generator[E, Any, T], perform: Callable[[E], Any]) -> T:
             if flow.gi_frame is None:  # type: ignore[attr-defined]
                 raise
             value, error = None, caught
+
+
+def cleaned(flow: Flow[Any], error: BaseException, left: str) -> Flow[None]:
+    """Clean up after an error, which remains the one to raise.
+
+    Args:
+        flow: The clean-up.
+        error: The error; where the clean-up fails, or Ctrl-C or its time ends it, a note says what is left behind.
+        left: What is left then, and what removes it.
+    """
+    try:
+        yield from flow
+    except MMEError as trouble:
+        error.add_note(f"left behind: {left} ({trouble.message})")
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException:  # noqa: BLE001 - the first one is raised
+        error.add_note(f"left behind: {left} (the clean-up was ended)")
 
 
 async def pump_async(flow: Generator[E, Any, T], perform: Callable[[E], Awaitable[Any]]) -> T:

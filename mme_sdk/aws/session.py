@@ -250,19 +250,28 @@ class Aws:
         outer = self._running.get(thread)
         self._running[thread] = cleanup
         try:
-            return work() if current_scope() is not None else self._scope.run(work)
-        except Cancelled as ended:
-            if current_scope() is not None:
-                raise
-            closed = _closed()
-            cancellation.add_notes(closed, ended)
-            raise closed from None
+            return self.within(work)
         finally:
             cleanup.stop()
             if outer is None:
                 del self._running[thread]
             else:
                 self._running[thread] = outer
+
+    def within(self, work: Callable[[], T]) -> T:
+        """Do blocking work in this thread so that `close` in another thread ends it.
+
+        Raises:
+            ClosedError: This object was closed.
+        """
+        if current_scope() is not None:
+            return work()
+        try:
+            return self._scope.run(work)
+        except Cancelled as ended:
+            closed = _closed()
+            cancellation.add_notes(closed, ended)
+            raise closed from None
 
     def _pause(self, seconds: float) -> None:
         cancellation.pause(seconds, self.clock.sleep)
@@ -285,7 +294,7 @@ class Aws:
             with outer.waking(scope.cancel):
                 return scope.run(function)
 
-        running = self._threads().submit(work)
+        running: Future[T] = self._threads().submit(work)
         waiting = asyncio.wrap_future(running)
         try:
             await asyncio.wait([waiting])
