@@ -14,9 +14,24 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-__all__ = ["CancelScope", "Cancelled", "botocore_call", "current_scope", "install", "leave_scope", "pause"]
+__all__ = [
+    "CancelScope",
+    "Cancelled",
+    "CleanUp",
+    "add_notes",
+    "attach_partial",
+    "botocore_call",
+    "check",
+    "current_scope",
+    "hold",
+    "install",
+    "leave_scope",
+    "pause",
+    "reading",
+    "shut_body",
+]
 
-
+_LOOK = 0.1  # seconds; CPython does not run a signal handler that comes just before a wait until the wait ends
 R = TypeVar("R")
 
 
@@ -35,6 +50,12 @@ _here = _Here()
 def current_scope() -> CancelScope | None:
     """The scope that this thread works in."""
     return _here.scope
+
+
+def check() -> None:
+    """Raise `Cancelled` if the scope of this thread was cancelled; for loops that do not block."""
+    if _here.scope is not None:
+        _here.scope.check()
 
 
 def leave_scope() -> None:
@@ -102,17 +123,70 @@ class CancelScope:
         Raises:
             Cancelled: The scope was cancelled before the work was done.
         """
+        before = _here.scope
+        ended = Cancelled()
         try:
             self.check()
             _here.scope = self
             return call()
         except BaseException as error:
-            if not self.cancelled:
+            if not self.cancelled or isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
+            add_notes(ended, error)
             _forget(error)
         finally:
-            _here.scope = None
-        raise Cancelled
+            _here.scope = before
+        raise ended
+
+
+class CleanUp(CancelScope):
+    """What interrupted flows still do, in all their threads: it ends by itself after some time.
+
+    Args:
+        seconds: How long all of it may take.
+
+    Attributes:
+        busy: Flows that clean up now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__()
+        self.seconds = seconds
+        self.busy = 0
+        self._timer: threading.Timer | None = None
+
+    def begin(self) -> None:
+        """A flow begins to clean up; the time runs from the first one on."""
+        with self._lock:
+            self.busy += 1
+            if self._timer is None:
+                self._timer = threading.Timer(self.seconds, self.cancel)
+                self._timer.daemon = True
+                with contextlib.suppress(RuntimeError):  # the interpreter ends and starts no thread
+                    self._timer.start()
+
+    def end(self) -> None:
+        """A flow that had begun to clean up has ended."""
+        with self._lock:
+            self.busy -= 1
+
+    def stop(self) -> None:
+        """Nothing is left to clean up."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+def add_notes(to: BaseException, source: BaseException) -> None:
+    """Give an exception the notes of another one: they say what is left behind."""
+    for note in getattr(source, "__notes__", ()):
+        if note not in getattr(to, "__notes__", ()):
+            to.add_note(note)
+
+
+def attach_partial(stop: BaseException, value: Any) -> None:
+    """Give an exception that ends work what was complete, as its attribute `partial`."""
+    with contextlib.suppress(AttributeError, TypeError):  # an exception of a caller's own may have slots
+        stop.partial = value  # type: ignore[attr-defined]
 
 
 def pause(seconds: float, sleep: Callable[[float], None]) -> None:
@@ -126,9 +200,11 @@ def pause(seconds: float, sleep: Callable[[float], None]) -> None:
     if scope is None or sleep is not time.sleep:
         sleep(seconds)
         return
-    event = threading.Event()
+    event, ends = threading.Event(), time.monotonic() + seconds
     with scope.waking(event.set):
-        event.wait(seconds)
+        while (left := ends - time.monotonic()) > 0 and not event.wait(min(left, _LOOK)):
+            pass
+    scope.check()
 
 
 @contextlib.contextmanager
@@ -152,6 +228,27 @@ def botocore_call() -> Iterator[None]:
             _here.held = before
 
 
+@contextlib.contextmanager
+def reading(body: Any) -> Iterator[None]:
+    """While the block runs, cancelling this thread's scope shuts down the connection of a botocore body."""
+    scope = _here.scope
+    if scope is None:
+        yield
+        return
+    with scope.waking(lambda: shut_body(body)):
+        yield
+
+
+def shut_body(body: Any) -> None:
+    """Shut down the connection of a botocore body that was not read to its end; a thread that reads it goes on."""
+    try:
+        sock = body._raw_stream._original_response.fp.raw._sock
+    except AttributeError:
+        return  # it was read to its end, or it is not a body of urllib3's
+    if isinstance(sock, socket.socket):
+        _shut(sock)
+
+
 def install(client: Any) -> None:
     """Let the connections of a boto3 client be shut down by `CancelScope.cancel`.
 
@@ -172,16 +269,21 @@ def _watched(pool: Any) -> Any:
     class Connection(pool.ConnectionCls):  # type: ignore[misc]
         def connect(self) -> None:
             super().connect()
-            _hold(self.sock)
+            hold(self.sock)
 
         def request(self, *args: Any, **options: Any) -> Any:
-            _hold(self.sock)
+            hold(self.sock)
             return super().request(*args, **options)
 
     return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
 
 
-def _hold(sock: Any) -> None:
+def hold(sock: Any) -> None:
+    """Within `botocore_call`: let cancelling this thread's scope shut a connection down.
+
+    Raises:
+        Cancelled: The scope was cancelled before.
+    """
     scope, held = _here.scope, _here.held
     if scope is None or held is None or sock is None:
         return

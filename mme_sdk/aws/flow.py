@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from concurrent.futures import Executor
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-__all__ = ["Call", "Do", "Effect", "Flow", "Sleep", "Together", "drive", "drive_async", "pump", "pump_async"]
+from mme_sdk.aws.cancellation import Cancelled, CleanUp, add_notes, check
+from mme_sdk.aws.workers import side_by_side
+from mme_sdk.errors import MMEError
 
+__all__ = [
+    "CLEANUP",
+    "Call",
+    "Do",
+    "Effect",
+    "Flow",
+    "Sleep",
+    "Together",
+    "cleaned",
+    "drive",
+    "drive_async",
+    "pump",
+    "pump_async",
+]
+
+CLEANUP = 5.0  # seconds for all that interrupted flows still do
 T = TypeVar("T")
 E = TypeVar("E")
 
@@ -68,19 +85,23 @@ def drive(
     *,
     call: Callable[[Call], Any],
     sleep: Callable[[float], None],
-    pool: Callable[[int], Executor],
+    cleanup: CleanUp,
 ) -> T:
     """Run a flow in this thread.
+
+    Ctrl-C, SystemExit and the end of this thread's `CancelScope` are raised inside the flow. The effects that follow
+    are its clean-up: they end after some time, or at the next Ctrl-C.
 
     Args:
         flow: The generator.
         call: Makes an API call.
         sleep: Waits.
-        pool: Makes an executor of so many workers, for `Together`.
+        cleanup: The clean-up of this flow and of those within it.
 
     Returns:
         What the generator returned.
     """
+    stop: BaseException | None = None
 
     def perform(effect: Effect) -> Any:
         match effect:
@@ -93,17 +114,42 @@ def drive(
             case Together(flows, width):
                 if not flows:
                     return []
-                again = partial(drive, call=call, sleep=sleep, pool=pool)
-                with pool(min(width, len(flows))) as executor:
-                    futures = [executor.submit(again, one) for one in flows]
-                    try:
-                        return [future.exception() or future.result() for future in futures]
-                    except BaseException:
-                        for future in futures:
-                            future.cancel()
-                        raise
+                again = partial(drive, call=call, sleep=sleep, cleanup=cleanup)
+                return side_by_side([partial(again, one) for one in flows], width, cleanup)
 
-    return pump(flow, perform)
+    def until_ended(effect: Effect) -> Any:
+        try:
+            check()
+            return perform(effect)
+        except Exception:
+            check()  # a connection that was shut down fails like one that was lost
+            raise
+
+    def step(effect: Effect) -> Any:
+        nonlocal stop
+        try:
+            return until_ended(effect) if stop is None else cleanup.run(lambda: perform(effect))
+        except Exception:
+            raise
+        except BaseException as error:
+            if stop is None:
+                stop = error
+                cleanup.begin()
+            elif not isinstance(error, Cancelled):
+                cleanup.cancel()
+            raise
+
+    try:
+        return pump(flow, step)
+    except Cancelled as late:
+        if stop is None or isinstance(stop, Cancelled):
+            raise
+        add_notes(stop, late)
+        raise stop from None
+    finally:
+        if stop is not None:
+            cleanup.end()
+        stop = None  # its traceback refers to this frame
 
 
 async def drive_async(
@@ -112,18 +158,22 @@ async def drive_async(
     call: Callable[[Call], Awaitable[Any]],
     sleep: Callable[[float], Awaitable[None]],
     offload: Callable[[Callable[[], Any]], Awaitable[Any]],
+    cleanup: float = CLEANUP,
 ) -> T:
-    """Run a flow on the event loop.
+    """Run a flow on the event loop; cancellation is raised inside the flow.
 
     Args:
         flow: The generator.
         call: Makes an API call.
         sleep: Waits.
         offload: Runs blocking work off the loop.
+        cleanup: Seconds for the clean-up that follows a cancellation; another cancellation ends it too.
 
     Returns:
         What the generator returned.
     """
+    stop: BaseException | None = None
+    ends: float | None = None
 
     async def perform(effect: Effect) -> Any:
         match effect:
@@ -138,11 +188,44 @@ async def drive_async(
 
                 async def one(inner: Flow[Any]) -> Any:
                     async with gate:
-                        return await drive_async(inner, call=call, sleep=sleep, offload=offload)
+                        return await drive_async(inner, call=call, sleep=sleep, offload=offload, cleanup=cleanup)
 
-                return await asyncio.gather(*(one(inner) for inner in flows), return_exceptions=True)
+                tasks = [asyncio.ensure_future(one(inner)) for inner in flows]
+                try:
+                    return await asyncio.gather(*tasks, return_exceptions=True)
+                except BaseException as error:
+                    for task in tasks:
+                        if task.done() and not task.cancelled() and (ended := task.exception()) is not None:
+                            add_notes(error, ended)
+                    raise
 
-    return await pump_async(flow, perform)
+    async def step(effect: Effect) -> Any:
+        nonlocal stop, ends
+        try:
+            if stop is None:
+                return await perform(effect)
+            timer = asyncio.timeout_at(ends)
+            try:
+                async with timer:
+                    return await perform(effect)
+            except TimeoutError:
+                if timer.expired():
+                    raise asyncio.CancelledError from None
+                raise
+        except Exception:
+            raise
+        except BaseException as error:
+            now = asyncio.get_running_loop().time()
+            if stop is None:
+                stop, ends = error, now + cleanup
+            else:
+                ends = now  # nothing more is done
+            raise
+
+    try:
+        return await pump_async(flow, step)
+    finally:
+        stop = None  # its traceback refers to this frame
 
 
 def pump(flow: Generator[E, Any, T], perform: Callable[[E], Any]) -> T:
@@ -172,6 +255,24 @@ def pump(flow: Generator[E, Any, T], perform: Callable[[E], Any]) -> T:
             if flow.gi_frame is None:  # type: ignore[attr-defined]
                 raise
             value, error = None, caught
+
+
+def cleaned(flow: Flow[Any], error: BaseException, left: str) -> Flow[None]:
+    """Clean up after an error, which remains the one to raise.
+
+    Args:
+        flow: The clean-up.
+        error: The error; where the clean-up fails, or Ctrl-C or its time ends it, a note says what is left behind.
+        left: What is left then, and what removes it.
+    """
+    try:
+        yield from flow
+    except MMEError as trouble:
+        error.add_note(f"left behind: {left} ({trouble.message})")
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException:  # noqa: BLE001 - the first one is raised
+        error.add_note(f"left behind: {left} (the clean-up was ended)")
 
 
 async def pump_async(flow: Generator[E, Any, T], perform: Callable[[E], Awaitable[Any]]) -> T:

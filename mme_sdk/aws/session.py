@@ -8,14 +8,17 @@ import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 
 from mme_sdk._version import __version__
 from mme_sdk.aws import cancellation
-from mme_sdk.aws.flow import Call, Flow, drive, drive_async
+from mme_sdk.aws.cancellation import Cancelled, CancelScope, CleanUp, current_scope
+from mme_sdk.aws.flow import CLEANUP, Call, Flow, drive, drive_async
+from mme_sdk.aws.workers import Workers
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import (
     ClosedError,
@@ -35,6 +38,8 @@ __all__ = ["AsyncSystemClock", "Aws"]
 
 T = TypeVar("T")
 _CLOSING = 0.05  # seconds
+_ENDING = 2.0  # seconds for cancelled work to end; a name look-up, a TLS handshake or hashing of a file take longer
+_AGAIN = 0.02  # seconds between two attempts to wake a thread
 _POOL = 64  # connections and worker threads; more only wait for each other
 
 
@@ -88,7 +93,9 @@ class Aws:
         self._pid = os.getpid()
         self._session: boto3.Session | None = None
         self._clients: dict[str, Any] = {}
-        self._executor: ThreadPoolExecutor | None = None
+        self._workers: Workers[Any] | None = None
+        self._scope = CancelScope()  # of all that runs in callers' threads; `close` cancels it
+        self._running: dict[int, CleanUp] = {}  # by thread
         self._closed = False
         self.shared: dict[Any, Any] = {}
         """What objects over the same way to AWS have in common, such as a cache; put in with `setdefault`."""
@@ -230,8 +237,41 @@ class Aws:
         }
 
     def run(self, flow: Flow[T]) -> T:
-        """Drive a flow in this thread."""
-        return drive(flow, call=self.call, sleep=self._pause, pool=ThreadPoolExecutor)
+        """Drive a flow in this thread.
+
+        Ctrl-C, SystemExit and `close` in another thread end it at once: it is raised inside the flow, which cleans up.
+        The clean-up ends after 5 s, or at the next Ctrl-C; the notes of the exception say what is left behind.
+
+        Raises:
+            ClosedError: This object was closed.
+        """
+        cleanup, thread = CleanUp(CLEANUP), threading.get_ident()
+        work = partial(drive, flow, call=self.call, sleep=self._pause, cleanup=cleanup)
+        outer = self._running.get(thread)
+        self._running[thread] = cleanup
+        try:
+            return self.within(work)
+        finally:
+            cleanup.stop()
+            if outer is None:
+                del self._running[thread]
+            else:
+                self._running[thread] = outer
+
+    def within(self, work: Callable[[], T]) -> T:
+        """Do blocking work in this thread so that `close` in another thread ends it.
+
+        Raises:
+            ClosedError: This object was closed.
+        """
+        if current_scope() is not None:
+            return work()
+        try:
+            return self._scope.run(work)
+        except Cancelled as ended:
+            closed = _closed()
+            cancellation.add_notes(closed, ended)
+            raise closed from None
 
     def _pause(self, seconds: float) -> None:
         cancellation.pause(seconds, self.clock.sleep)
@@ -240,41 +280,95 @@ class Aws:
         """Drive a flow on the running event loop."""
         return await drive_async(flow, call=self.acall, sleep=self.async_clock.sleep, offload=self.offload)
 
-    async def offload(self, function: Any) -> Any:
-        """Run blocking work in this object's own threads."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads(), function)
+    async def offload(self, function: Callable[[], T]) -> T:
+        """Run blocking work in this object's own threads; cancellation of the task ends it.
+
+        Raises:
+            ClosedError: This object was closed meanwhile.
+        """
+        scope = CancelScope()
+
+        def work() -> T:
+            outer = current_scope()
+            assert outer is not None  # that of the workers
+            with outer.waking(scope.cancel):
+                return scope.run(function)
+
+        running: Future[T] = self._threads().submit(work)
+        waiting = asyncio.wrap_future(running)
+        try:
+            await asyncio.wait([waiting])
+        except BaseException:
+            # What the work reads, such as a file, may be closed by who is cancelled: it has to end first.
+            ends = time.monotonic() + _ENDING
+            running.cancel()
+            while not waiting.done() and time.monotonic() < ends:
+                scope.cancel()  # once more: a connection may have been made meanwhile
+                await asyncio.wait([waiting], timeout=_AGAIN)
+            waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
+            raise
+        try:
+            return waiting.result()
+        except Cancelled:
+            raise _closed() from None
 
     def submit(self, function: Callable[[], Any]) -> Future[Any]:
         """Start work that nobody waits for, such as a refresh, in this object's own threads."""
         return self._threads().submit(function)
 
-    def _threads(self) -> ThreadPoolExecutor:
+    def _threads(self) -> Workers[Any]:
         self._check_usable()
         with self._lock:
-            if self._executor is None:
-                self._executor = ThreadPoolExecutor(_POOL, thread_name_prefix="mme_sdk")
-            return self._executor
+            if self._workers is None:
+                self._workers = Workers(_POOL, "mme_sdk-aws")
+            return self._workers
 
     def close(self) -> None:
-        """Close every connection; the object cannot be used afterwards."""
+        """End what other threads do, and close every connection; the object cannot be used afterwards.
+
+        Flows that are interrupted clean up first, for 5 s at most; Ctrl-C ends that.
+        """
+        me = threading.get_ident()
+        try:
+            ends = time.monotonic() + _CLOSING
+            while others := [one for thread, one in list(self._running.items()) if thread != me]:
+                self._scope.cancel()  # once more: a connection may have been made meanwhile
+                if any(one.busy and not one.cancelled for one in others):
+                    ends = time.monotonic() + _CLOSING
+                if time.monotonic() > ends:
+                    break
+                time.sleep(_AGAIN)
+        except BaseException:
+            for one in list(self._running.values()):
+                one.cancel()
+            raise
+        finally:
+            self._close()
+
+    def _close(self) -> None:
         self._closed = True
         if not self._lock.acquire(timeout=_CLOSING):
             return  # a client is being made, and a credential provider is slow; the thread that makes it closes it
         try:
             clients, self._clients = self._clients, {}
-            executor, self._executor = self._executor, None
+            workers, self._workers = self._workers, None
         finally:
             self._lock.release()
+        if workers is not None:
+            workers.close(grace=_CLOSING)
         for client in clients.values():
             client.close()
-        if executor is not None:
-            executor.shutdown(wait=False, cancel_futures=True)
 
     def _check_usable(self) -> None:
         if self._closed:
-            raise ClosedError("this client was closed", hint="make a new one, or close it later")
+            raise _closed()
         if self._pid != os.getpid():
             # Sockets and locks of the parent must not be used in the child.
             self._lock = threading.RLock()
-            self._clients, self._executor, self._session = {}, None, None
+            self._clients, self._workers, self._session = {}, None, None
+            self._scope, self._running = CancelScope(), {}
             self._pid = os.getpid()
+
+
+def _closed() -> ClosedError:
+    return ClosedError("this client was closed", hint="make a new one, or close it later")

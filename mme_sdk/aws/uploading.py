@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
+from mme_sdk.aws.cancellation import hold
+
 __all__ = ["Uploads", "install"]
 
 _BLOCK = 1 << 20  # bytes of one write
@@ -109,6 +111,7 @@ class Uploads:
 
         broken: OSError | None = None
         try:
+            hold(connection.sock)
             named = any(name.lower() == "host" for name in headers)
             connection.putrequest("PUT", path, skip_host=named, skip_accept_encoding=True)
             for name, value in headers.items():

@@ -430,6 +430,10 @@ def _go_back(seen: EndpointDescription, off: _Off, made: list[Made], error: Base
         pass
     except MMEError as trouble:
         _note_off(off, error, f": {trouble.message}")
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException:  # noqa: BLE001 - the first one is raised
+        _note_off(off, error, ": the clean-up was ended")
     yield from unmake(made, name, error)
 
 

@@ -134,7 +134,26 @@ def delete(
         plan = attrs.evolve(plan, removed=tuple(one for one in plan.removed if one in only))
     if dry_run:
         return plan
-    start = now()
+    try:
+        return (yield from _delete(plan, seen, variants, timeout=timeout, now=now, only=only, progress=progress))
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException as error:
+        error.add_note(f"endpoint {endpoint}: the deletion was ended; delete() again goes on where it stopped")
+        raise
+
+
+def _delete(
+    plan: Deletion,
+    seen: EndpointDescription | None,
+    variants: Sequence[str],
+    *,
+    timeout: float,
+    now: Now,
+    only: Sequence[Made] | None,
+    progress: ProgressCallback | None,
+) -> Flow[Deletion]:
+    start, endpoint = now(), plan.endpoint
     if seen is None:
         return (yield from _remove_parts(plan))
     yield from _delete_endpoint(endpoint, seen, deadline=start + timeout, now=now)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from mme_sdk.aws import Flow
+from mme_sdk.aws import Flow, cleaned
 from mme_sdk.endpoints import applying, check, creating, deleting, migrating, reading, scaling, waiting
 from mme_sdk.endpoints.applying import Plan
 from mme_sdk.endpoints.calls import Now, look_if_there
@@ -72,9 +72,10 @@ def create_new(spec: EndpointSpec, *, timeout: float, now: Now) -> Flow[Creation
         creation = yield from creating.create(spec)
     except (Exception, GeneratorExit):
         raise  # what a failed creation had made is gone
-    except BaseException:
+    except BaseException as error:
         # Interrupted: the endpoint may have been made, and nobody would hold its handle.
-        yield from deleting.delete(spec.name, timeout=900, now=now)
+        left = f"endpoint {spec.name} and what was made for it; delete() of its name removes them"
+        yield from cleaned(deleting.delete(spec.name, timeout=timeout, now=now), error, left)
         raise
     if not creation.is_new:
         raise exists

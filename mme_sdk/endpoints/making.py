@@ -123,7 +123,13 @@ def complete(requests: Requests, endpoint: str) -> Flow[None]:
 def unmake(made: Sequence[Made], endpoint: str, error: BaseException) -> Flow[None]:
     """Remove what a failed call made, last first; what cannot be removed is noted on the error."""
     advise(error)
-    for note in (yield from _unmake(made, endpoint)):
+    try:
+        notes = yield from _unmake(made, endpoint)
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException:  # noqa: BLE001 - the first one is raised
+        notes = [_left(made, "the clean-up was ended")] if made else []
+    for note in notes:
         error.add_note(note)
 
 
@@ -138,7 +144,7 @@ def _unmake(made: Sequence[Made], endpoint: str) -> Flow[list[str]]:
         mine = yield from ownership.own(endpoint, made)
         others = yield from ownership.used_elsewhere(endpoint, mine)
     except MMEError as trouble:
-        return [_left(made, trouble)] if made else []
+        return [_left(made, trouble.message)] if made else []
     notes = [] if others.note is None else [f"left behind: {', '.join(map(str, made))} ({others.note})"]
     for one in reversed([one.one for one in mine if one.one not in others.used]):
         if one.kind == "model" and one.name in needed:
@@ -148,10 +154,10 @@ def _unmake(made: Sequence[Made], endpoint: str) -> Flow[list[str]]:
         except NotFoundError:
             continue
         except MMEError as trouble:
-            notes.append(_left([one], trouble))
+            notes.append(_left([one], trouble.message))
     return notes
 
 
-def _left(left: Iterable[Any], trouble: MMEError) -> str:
+def _left(left: Iterable[Any], why: str) -> str:
     names = ", ".join(str(one) for one in left)
-    return f"left behind: {names} ({trouble.message}); delete() of the endpoint's name removes them"
+    return f"left behind: {names} ({why}); delete() of the endpoint's name removes them"

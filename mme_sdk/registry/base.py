@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from mme_sdk.aws import Aws, Do, Flow
+from mme_sdk.aws.cancellation import reading
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.registry.copying import Elsewhere
 from mme_sdk.registry.names import Keys
@@ -100,11 +101,11 @@ def _read(answer: Mapping[str, Any]) -> bytes:
             data: bytes = body.read()
             return data
 
-    return _streamed(read)
+    return _streamed(answer["Body"], read)
 
 
-def _streamed(work: Callable[[], T]) -> T:
+def _streamed(body: Any, work: Callable[[], T]) -> T:
     from mme_sdk.aws.translate import translating
 
-    with translating(service="s3", operation="get_object"):
+    with reading(body), translating(service="s3", operation="get_object"):
         return work()

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mme_sdk.aws.flow import Flow, Together
+from mme_sdk.aws.cancellation import attach_partial
+from mme_sdk.aws.flow import Flow, Together, cleaned
 from mme_sdk.errors import BatchError, ConflictError, MMEError, ModelNotFoundError
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.shapes import Copied
-from mme_sdk.registry.store import Store, StoredObject, collected, quietly
+from mme_sdk.registry.store import Store, StoredObject, collected
 from mme_sdk.registry.verbs import Batch, Verbs
 from mme_sdk.shapes.model import ModelVersion
 
@@ -42,8 +43,19 @@ def copy(
             raise ModelNotFoundError(f"{wanted[0].uri} was deleted, or is being deleted", model=wanted[0].target_model)
     yield from elsewhere(to.ready())
     batch = Batch((yield from elsewhere(to.aliases.tombstones.note())))
-    flows = [_one(source.store, to, elsewhere, one, batch, dry_run) for one in wanted]
-    results = yield Together(flows, _WIDTH)
+    done: list[ModelVersion] = []
+
+    def noted(one: ModelVersion) -> Flow[tuple[bool, ModelVersion]]:
+        result = yield from _one(source.store, to, elsewhere, one, batch, dry_run)
+        if result[0] and not dry_run:
+            done.append(result[1])
+        return result
+
+    try:
+        results = yield Together([noted(one) for one in wanted], _WIDTH)
+    except BaseException as stop:
+        attach_partial(stop, tuple(done))
+        raise
     if not dry_run:
         again, refused = yield from elsewhere(to.settled(batch))
         for at, one in enumerate(wanted):
@@ -170,7 +182,8 @@ def _in_parts(source: Store, to: Store, stored: StoredObject, target: str) -> Fl
         )
     except BaseException as error:
         if not isinstance(error, GeneratorExit):
-            yield from quietly(_abort(to, key, upload))
+            left = f"multipart upload {upload} of {to.keys.prefix.join(target)}; tidy() removes it"
+            yield from cleaned(_abort(to, key, upload), error, left)
         raise
 
 

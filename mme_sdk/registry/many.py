@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from mme_sdk.artifacts import fingerprint, inspect, is_archive
+from mme_sdk.aws.cancellation import attach_partial
 from mme_sdk.aws.flow import Do, Flow, Together
 from mme_sdk.errors import BatchError, InvalidInputError, MissingExtraError, MMEError, StorageError
 from mme_sdk.registry.deleting import remove
@@ -55,27 +56,42 @@ class _Meter:
 def register_many(
     verbs: Verbs, models: Mapping[str, Any] | Iterable[Registration], watcher: Watcher | None, *, width: int = _WIDTH
 ) -> Flow[list[ModelVersion]]:
-    """Register models side by side."""
+    """Register models side by side; an exception that ends it early carries the versions that are done as `partial`."""
     wanted = _registrations(models)
+    done: dict[int, ModelVersion] = {}
     if not wanted:
         return []
+    try:
+        return (yield from _register(verbs, wanted, watcher, width, done))
+    except (Exception, GeneratorExit):
+        raise
+    except BaseException as stop:
+        attach_partial(stop, tuple(done[at] for at in sorted(done)))
+        raise
+
+
+def _register(
+    verbs: Verbs, wanted: list[Registration], watcher: Watcher | None, width: int, done: dict[int, ModelVersion]
+) -> Flow[list[ModelVersion]]:
     yield from verbs.ready()
     batch = Batch((yield from verbs.aliases.tombstones.note()))
     meter = _Meter(watcher, len(wanted))
 
-    def one(model: Registration, abreast: int = 1) -> Flow[ModelVersion]:
+    def one(at: int, abreast: int = 1) -> Flow[ModelVersion]:
+        model = wanted[at]
         try:
             arrived = meter.arrived(model.name)
-            return (yield from verbs.register(**_asked(model), batch=batch, progress=arrived, abreast=abreast))
+            done[at] = yield from verbs.register(**_asked(model), batch=batch, progress=arrived, abreast=abreast)
+            return done[at]
         finally:
             meter.done(model.name)
 
     large = yield Do(lambda: [_is_large(model.source) for model in wanted])
     order = [at for at, is_large in enumerate(large) if not is_large]
-    results: dict[int, Any] = dict(zip(order, (yield Together([one(wanted[at]) for at in order], width)), strict=True))
+    results: dict[int, Any] = dict(zip(order, (yield Together([one(at) for at in order], width)), strict=True))
     order = [at for at, is_large in enumerate(large) if is_large]
     abreast = max(min(len(order), _LARGE_WIDTH), 1)
-    flows = [one(wanted[at], abreast) for at in order]
+    flows = [one(at, abreast) for at in order]
     results |= dict(zip(order, (yield Together(flows, abreast)), strict=True))
     # Deletions that came after the tombstones were read; one look for all.
     again, errors = yield from verbs.settled(batch)

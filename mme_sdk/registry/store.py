@@ -117,7 +117,7 @@ class Store:
         keys: Its layout.
         options: What is told with every request.
         read: Reads the body of a GetObject answer.
-        streamed: Runs work that reads such a body, with our own errors in the place of boto's.
+        streamed: Runs work that reads such a body, with our own errors in the place of boto's; Ctrl-C ends it.
         jitter: Draws a wait of at most so many seconds.
         now: Seconds since the epoch.
     """
@@ -125,7 +125,7 @@ class Store:
     keys: Keys
     options: ObjectOptions
     read: Callable[[Mapping[str, Any]], bytes]
-    streamed: Callable[[Callable[[], Any]], Any]
+    streamed: Callable[[Any, Callable[[], Any]], Any]
     jitter: Callable[[float], float]
     now: Callable[[], float]
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.artifacts import Archive
-from mme_sdk.aws.flow import Do, Flow, Sleep
+from mme_sdk.aws.flow import Do, Flow, Sleep, cleaned
 from mme_sdk.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from mme_sdk.registry.store import Store, StoredObject, collected, quietly
 
@@ -248,7 +248,9 @@ def _in_parts(
     except BaseException as error:
         # After Ctrl-C, or with S3 gone, as much as still works; what is left is continued by the next run.
         if not isinstance(error, GeneratorExit):
-            yield from quietly(_abort(store, key, upload, note))
+            left = f"multipart upload {upload} of {store.keys.prefix.join(target)}"
+            undo = "registering the same bytes again continues it, tidy() removes it"
+            yield from cleaned(_abort(store, key, upload, note), error, f"{left}; {undo}")
         raise
     yield from quietly(store.delete([store.keys.reserved("uploads", note)]))
     return done

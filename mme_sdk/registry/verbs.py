@@ -259,7 +259,7 @@ class Verbs:
         )
         body = answer["Body"]
         try:
-            archive: Archive = yield Do(lambda: self.store.streamed(lambda: inspect(body)))
+            archive: Archive = yield Do(lambda: self.store.streamed(body, lambda: inspect(body)))
         except LayoutError as error:
             raise IntegrityError(
                 f"{found.uri} is no sound archive: {error.message}", model=found.target_model

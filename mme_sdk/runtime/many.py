@@ -28,9 +28,9 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from mme_sdk.aws.cancellation import Cancelled
+from mme_sdk.aws.cancellation import Cancelled, attach_partial
+from mme_sdk.aws.workers import Workers
 from mme_sdk.errors import InvalidInputError, MMEError, OutcomeUnknownError
-from mme_sdk.runtime.workers import Workers
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
 
@@ -296,7 +296,7 @@ class _Desk(Generic[T]):
             if call.done() and not call.cancelled() and not isinstance(call.exception(), Cancelled):
                 with contextlib.suppress(Exception):  # the batch ends for another reason
                     self.batch.finish(_result(index, item, call))
-        _attach(stop, tuple(self.batch.complete()))
+        attach_partial(stop, tuple(self.batch.complete()))
 
 
 def run_many(
@@ -335,7 +335,7 @@ def run_many(
                     desk.take(*pair)
             while (started := desk.batch.start()) is not None:
                 index, item, model = started
-                future = workers.submit(partial(call, item, model), running=len(futures))
+                future = workers.submit(partial(call, item, model))
                 futures[future] = (index, item)
             # While there is room and the source has more, calls are only looked at, not waited for.
             patience = 0.0 if more and desk.batch.wants_more else _PATIENCE
@@ -476,12 +476,7 @@ def _keep_partial(
         complete.get(index) or ItemResult(index, item, error=OutcomeUnknownError(why, hint=hint))
         for index, item in enumerate(items())
     ]
-    _attach(stop, make(results))
-
-
-def _attach(stop: BaseException, value: Any) -> None:
-    with contextlib.suppress(AttributeError, TypeError):  # an exception of a caller's own may have slots
-        stop.partial = value  # type: ignore[attr-defined]
+    attach_partial(stop, make(results))
 
 
 def _result(index: int, item: T, done: Future[Reply[Any]] | asyncio.Future[Reply[Any]]) -> ItemResult[T]:

@@ -51,7 +51,7 @@ class SingleModel:
             prefix_aware_id=prefix_aware_id,
         )
         request = stream_request(self._codecs, data, options, endpoint=endpoint, payload_limit=self._payload_limit)
-        return ReplyStream(endpoint, self._aws.call(stream_call(request)))
+        return ReplyStream(endpoint, self._aws.within(lambda: self._aws.call(stream_call(request))), self._aws)
 
     def invoke_async(
         self,

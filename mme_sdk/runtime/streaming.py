@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, Self
 
+from mme_sdk.aws.cancellation import reading, shut_body
 from mme_sdk.aws.flow import Call
 from mme_sdk.aws.session import Aws
 from mme_sdk.errors import (
@@ -82,7 +83,8 @@ class _Stream:
         request_id: AWS request id.
     """
 
-    def __init__(self, endpoint: str, answer: dict[str, Any]) -> None:
+    def __init__(self, endpoint: str, answer: dict[str, Any], aws: Aws) -> None:
+        self._aws = aws
         self.endpoint = endpoint
         self.content_type: str = answer.get("ContentType") or "application/octet-stream"
         self.variant: str | None = answer.get("InvokedProductionVariant")
@@ -97,7 +99,10 @@ class _Stream:
         from mme_sdk.aws.translate import translating
 
         try:
-            with translating(service="sagemaker-runtime", operation="response stream", endpoint=self.endpoint):
+            with (
+                reading(self._body),
+                translating(service="sagemaker-runtime", operation="response stream", endpoint=self.endpoint),
+            ):
                 for event in self._events:
                     if "PayloadPart" in event:
                         return event["PayloadPart"]["Bytes"]
@@ -154,7 +159,7 @@ class ReplyStream(_Stream):
     """
 
     def __iter__(self) -> Iterator[bytes]:
-        while not self._closed and (chunk := self._pull()) is not _END:
+        while not self._closed and (chunk := self._aws.within(self._pull)) is not _END:
             yield chunk
 
     def lines(self) -> Iterator[bytes]:
@@ -182,8 +187,9 @@ class ReplyStream(_Stream):
             yield self._line(text)
 
     def close(self) -> None:
-        """Close the connection, read to the end or not."""
+        """Close the connection, read to the end or not; a thread that waits for a chunk gets an OutcomeUnknownError."""
         self._closed = True
+        shut_body(self._body)
         self._body.close()
 
     def __enter__(self) -> Self:
@@ -197,10 +203,6 @@ class ReplyStream(_Stream):
 
 class AsyncReplyStream(_Stream):
     """`ReplyStream`, awaited. botocore's event stream blocks, so chunks are waited for off the event loop."""
-
-    def __init__(self, endpoint: str, answer: dict[str, Any], aws: Aws) -> None:
-        super().__init__(endpoint, answer)
-        self._aws = aws
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while not self._closed and (chunk := await self._aws.offload(self._pull)) is not _END:
@@ -226,8 +228,9 @@ class AsyncReplyStream(_Stream):
             yield self._line(text)
 
     async def close(self) -> None:
-        """Close the connection, read to the end or not."""
+        """Close the connection, read to the end or not; a task that waits for a chunk gets an OutcomeUnknownError."""
         self._closed = True
+        shut_body(self._body)
         self._body.close()
 
     async def __aenter__(self) -> Self:

@@ -2,10 +2,10 @@
 
 import asyncio
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mme_sdk.aws.cancellation import CleanUp
 from mme_sdk.aws.flow import Call, Do, Sleep, Together, drive, drive_async
 
 
@@ -14,7 +14,7 @@ class Sync:
         self.calls, self.sleeps = [], []
 
     def run(self, flow):
-        return drive(flow, call=self._call, sleep=self.sleeps.append, pool=ThreadPoolExecutor)
+        return drive(flow, call=self._call, sleep=self.sleeps.append, cleanup=CleanUp(5.0))
 
     def _call(self, call):
         self.calls.append(call.operation)

@@ -67,7 +67,7 @@ def client(clock: Clock) -> Client:
             keys=Keys(S3Uri("b", prefix), "{name}/{version}.tar.gz"),
             options=ObjectOptions(),
             read=lambda answer: answer["Body"],
-            streamed=lambda work: work(),
+            streamed=lambda _, work: work(),
             jitter=lambda limit: 0.0,
             now=lambda: clock.now,
         )

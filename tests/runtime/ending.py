@@ -181,7 +181,7 @@ def busy(mme: Any) -> bool:
     """Whether a thread works for the client: more than its look into the queue."""
     frames = sys._current_frames()
     for thread in threading.enumerate():
-        if thread.name.startswith("mme_sdk_") and thread.ident in frames:
+        if thread.name.startswith("mme_sdk-aws") and thread.ident in frames:
             names = set()
             frame = frames[thread.ident]
             while frame is not None:

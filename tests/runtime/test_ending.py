@@ -20,10 +20,11 @@ from typing import Any
 import pytest
 
 from mme_sdk import EndpointSpec
-from mme_sdk.local import LocalSageMaker
+from mme_sdk.local import HostingSettings, LocalSageMaker
 
 from .world import IMAGE, ROLE
 
+PROGRAM = Path(__file__).with_name("ending.py")
 HANGS = 60.0  # seconds; only what waits for something that never comes takes that long
 CODE = """
 import json, os, time
@@ -75,8 +76,14 @@ class Gated:
 class Process:
     """A program under test and what it says."""
 
-    def __init__(self, config: dict[str, Any], *flags: str, script: str | None = None) -> None:
-        code = ["-c", script] if script is not None else [str(Path(__file__).with_name("ending.py"))]
+    def __init__(
+        self,
+        config: dict[str, Any],
+        *flags: str,
+        script: str | None = None,
+        program: Path = PROGRAM,
+    ) -> None:
+        code = ["-c", script] if script is not None else [str(program)]
         self.said: list[dict[str, Any]] = []
         self._queue: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.process = subprocess.Popen(
@@ -138,7 +145,8 @@ class Process:
 
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
-    with LocalSageMaker() as host:
+    # The models write a log and look for a gate outside of their folders.
+    with LocalSageMaker(settings=HostingSettings(isolate=False)) as host:
         made = Gated(host, tmp_path_factory.mktemp("gated"))
         yield made
         made.client.close()
