@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-from attack.killing import say
 
+from attack.killing import say
 from mme_sdk import Autoscaling, EndpointSpec, MMEClient
 from mme_sdk.errors import ModelNotFoundError
 from mme_sdk.registry import ModelRegistry, upload
