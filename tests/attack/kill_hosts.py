@@ -16,6 +16,7 @@ from random import Random
 from typing import Any
 
 import boto3
+import psutil
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError
 from botocore.exceptions import ConnectionError as BotoConnectionError
@@ -176,22 +177,19 @@ class Hosts:
         at = self.dice.randint(1, self.start_steps) if starting else None
         work_at = max(1, int(3000 ** self.dice.random()))
         host = self.start(at, work_at)
-        # A host that is killed at its start never becomes ready, or does right before.
-        if starting:
-            assert host.wait(), host.report.read_text()
-            self.killed_starting += 1
-            self.gone()
-            return f"start step {at}"
-        until(lambda: self.ready(host), host.report)
-        self.connect(host)
-        self.check()
-        os.kill(host.pid, signal.SIGUSR1)
-        with Work(self, host):
+        until(lambda: self.ready(host) or is_dead(host.pid), host.report)
+        if not starting:
+            self.connect(host)
+            self.check()
+            os.kill(host.pid, signal.SIGUSR1)
+        # The numbers of steps differ from start to start: a host that is ready earlier gets work.
+        with Work(self) if self.ready(host) else contextlib.nullcontext():
             assert host.wait(), host.report.read_text()
         self.start_steps = self.start_steps or host.last("started")
-        self.killed_working += 1
+        self.killed_starting += bool(starting)
+        self.killed_working += not starting
         self.gone()
-        return f"work step {work_at}"
+        return f"start step {at}" if starting else f"work step {work_at}"
 
     def gone(self) -> None:
         """Nobody listens any more."""
@@ -205,10 +203,9 @@ class Work:
 
     Args:
         hosts: What is known.
-        host: The host.
     """
 
-    def __init__(self, hosts: Hosts, host: Forked) -> None:
+    def __init__(self, hosts: Hosts) -> None:
         self._hosts, self._tag = hosts, str(hosts.starts)
         self._over = threading.Event()
         self._trouble: list[BaseException] = []
@@ -303,6 +300,14 @@ def body_of(key: str, size: int) -> bytes:
 @cache
 def _archive_of_seven() -> bytes:
     return archive(7)
+
+
+def is_dead(pid: int) -> bool:
+    """Whether a process has ended."""
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def sockets(ports: set[int]) -> list[str]:

@@ -79,12 +79,16 @@ def host(order: dict[str, Any], steps: Steps) -> None:
 
     from mme_sdk.local import __main__ as command
 
-    def again(*_: Any) -> None:
+    def printed(*words: Any, **more: Any) -> None:
+        print(*words, **more)
         say(started=steps.seen)
+
+    def again(*_: Any) -> None:
         steps.seen, steps.at = 0, order["work_at"]
 
     signal.signal(signal.SIGUSR1, again)
     command._images = lambda _: {"bare": attrs.evolve(BARE, isolated=True)}  # starts in a fraction of the time
+    command.print = printed  # type: ignore[attr-defined]
     steps.start()
     sys.exit(command.main(order["arguments"]))
 

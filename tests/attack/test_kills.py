@@ -10,7 +10,9 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,7 +219,7 @@ class Case:
         assert self.models.resolve("m@live").version == "v1"
         for alias in self.models.aliases():
             self.models.unalias("m", alias.alias)
-        assert self.models.aliases() == []
+        assert not self.models.aliases()
 
     def before_delete(self) -> None:
         for number, source in enumerate(self.sources, 1):
@@ -336,8 +338,6 @@ class Case:
         other = FileLeases(path)
         for number in sorted(taken - given_back):
             assert not other.take("e", f"m{number}", seconds=1)
-        import time
-
         later = FileLeases(path, now=lambda: time.time() + 601)
         assert all(later.take("e", f"m{number}", seconds=1) for number in range(LEASES))
 
@@ -382,6 +382,26 @@ def kill_hosts(scratch: Path, count: int, seed: int) -> None:
             print(f"host kill {number}: {hosts.kill()}", flush=True)
         hosts.stopped()
     print(f"hosts: {hosts.killed_starting} killed while they started, {hosts.killed_working} at work")
+
+
+def test_a_temporary_data_directory_goes_with_the_next_host(tmp_path: Path) -> None:
+    with contextlib.closing(Forks(tmp_path)) as forks:
+
+        def folders(number: int, end: signal.Signals) -> list[str]:
+            words = ["--port", "0"]
+            host = forks.start(tmp_path / f"host-{number}", run="host", arguments=words, at=None, work_at=None)
+            until(lambda: host.report.exists() and "# ready" in host.report.read_text(), host.report)
+            found = [one.name for one in tmp_path.glob("mme*")]
+            os.kill(host.pid, end)
+            assert host.wait() is (end == signal.SIGKILL)
+            return found
+
+        killed = folders(1, signal.SIGKILL)
+        assert [one.name for one in tmp_path.glob("mme*")] == killed
+        found = folders(2, signal.SIGTERM)
+        assert len(found) == len(killed) == 1
+        assert found != killed
+        assert [*tmp_path.glob("mme*")] == []
 
 
 def test_a_host_twice(scratch: Path) -> None:
