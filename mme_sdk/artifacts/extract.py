@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from pathlib import Path
 
 import attrs
 
 from mme_sdk.artifacts.reading import ArchiveSource, OpenArchive, opened
+from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.artifacts.tree import MAX_BYTES, MAX_ENTRIES
 from mme_sdk.errors import InvalidInputError, LayoutError, StorageError
 
@@ -67,19 +66,20 @@ def extract(
     with opened(source, max_bytes=max_bytes, max_entries=max_entries) as archive:
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
+            temporary = TemporaryFolder(".mme-sdk-unpacking-", target.parent)
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise _disk(target, error) from error
         try:
-            extracted = _unpack(archive, str(partial))
+            extracted = _unpack(archive, str(temporary.path))
             try:
-                partial.chmod(0o755)
-                partial.replace(target)
+                temporary.path.chmod(0o755)
+                temporary.path.replace(target)
             except (OSError, ValueError) as error:
                 raise _disk(target, error) from error
         except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
+            temporary.close()
             raise
+        temporary.release()
     return extracted
 
 

@@ -9,9 +9,7 @@ import fcntl
 import functools
 import logging
 import os
-import shutil
 import socket
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,14 +19,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mme_sdk.artifacts.temporary import TemporaryFolder, remove_abandoned
 from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError, MMEError, StorageError
-from mme_sdk.local import disk
+from mme_sdk.local import children, disk
 from mme_sdk.local.contracts import HostContext, Hosting
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.credentials import CREDENTIALS, LocalCredentials, kept_credentials
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.requests import RequestLog
-from mme_sdk.local.s3 import S3Server, explain_shortage, name_default_key, shortage
+from mme_sdk.local.s3 import RECORD, S3Server, explain_shortage, name_default_key, shortage
 
 if TYPE_CHECKING:
     import boto3
@@ -39,6 +38,7 @@ __all__ = ["LocalCredentials", "LocalSageMaker"]
 
 _log = logging.getLogger(__name__)
 _S3_WATCH = 0.5  # seconds between two looks whether SeaweedFS still runs
+_TEMPORARY = "mme-sdk-data-"
 _STATE = "state.sqlite"
 _OWN = ("lock", CREDENTIALS, _STATE, f"{_STATE}-wal", f"{_STATE}-shm", "s3", "hosting")  # what lies in a data directory
 
@@ -378,15 +378,17 @@ class LocalSageMaker:
 
     def _open_data_dir(self, started: contextlib.AsyncExitStack) -> Path:
         if self.data_dir is None:
+            # Where children outlive a host that was killed, its SeaweedFS is ended before its data goes.
+            remove_abandoned(_TEMPORARY, first=lambda left: children.reap_recorded(left / "s3" / RECORD))
             try:
-                temporary = Path(tempfile.mkdtemp(prefix="mme-sdk-local-"))
+                temporary = TemporaryFolder(_TEMPORARY)
             except OSError as error:  # tempfile has tried all the places it knows
                 raise StorageError(
                     f"cannot make a temporary data directory: {error.strerror or error}",
                     hint="free some space there, set TMPDIR, or choose a data_dir (--data-dir)",
                 ) from error
-            started.callback(shutil.rmtree, temporary, ignore_errors=True)
-            return temporary
+            started.callback(temporary.close)
+            return temporary.path
         data_dir = disk.open_data_dir(self.data_dir, _OWN)
         try:
             lock = started.enter_context(disk.open_private(data_dir / "lock", append=True))

@@ -19,13 +19,14 @@ from mme_sdk.errors import ConfigurationError, MissingExtraError
 from mme_sdk.local import children, disk, s3_guard
 from mme_sdk.protocols import Clock
 
-__all__ = ["S3Server", "explain_shortage", "name_default_key", "shortage"]
+__all__ = ["RECORD", "S3Server", "explain_shortage", "name_default_key", "shortage"]
 
 _PORT_TAKEN = ("address already in use", "Port allocation failed")
 _SERVERS = ("master", "volume", "filer")
 _SETTLED = 60.0  # seconds after which a socket is no longer one that is just being made
 _SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts its unix sockets, whatever TMPDIR says
 _FILER_SOCKET = "filer.sock"
+RECORD = "weed.json"
 _CONFIG = "s3.json"
 _LEAST_FREE = 0.01  # of its disk; SeaweedFS refuses writes below that
 _LITTLE_FREE = 256 << 20  # bytes; one large object more may be too much
@@ -92,7 +93,7 @@ class S3Server:
 
     @property
     def _record(self) -> Path:
-        return self.data_dir / "weed.json"
+        return self.data_dir / RECORD
 
     @property
     def _output(self) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.artifacts import check, inspect, is_archive, is_estimator, pack, save
+from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.errors import InvalidInputError, StorageError
 from mme_sdk.registry.upload import Package, stamp_of
 
@@ -35,12 +36,12 @@ def prepare(source: Any, *, framework: str | None, check_layout: bool) -> Packag
     """
     if is_estimator(source):
         try:
-            scratch = tempfile.TemporaryDirectory(prefix="mme-")
+            scratch = TemporaryFolder("mme-sdk-model-")
         except OSError as error:
             raise _no_room(error) from error
         with scratch as folder:
             save(source, folder)
-            return _packed(Path(folder), framework, check_layout)
+            return _packed(folder, framework, check_layout)
     if not isinstance(source, (str, Path)):
         raise InvalidInputError(
             f"cannot register a {type(source).__name__}",

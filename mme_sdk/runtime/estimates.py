@@ -18,6 +18,7 @@ from typing import Annotated
 import attrs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mme_sdk.artifacts.temporary import replace_file
 from mme_sdk.config import ColdStart
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.forks import ForkLock
@@ -192,13 +193,7 @@ class Estimates:
                 _Row(endpoint=endpoint, model=model, curves=list(curves))
                 for (endpoint, model), curves in self._models.items()
             ]
-        target = Path(path)
-        draft = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-        try:
-            draft.write_text(_File(models=rows).model_dump_json(), encoding="utf-8")
-            draft.replace(target)
-        finally:
-            draft.unlink(missing_ok=True)
+        replace_file(Path(path), _File(models=rows).model_dump_json().encode())
 
     def load(self, path: str | os.PathLike[str]) -> int:
         """Add what another process learned; of a model known to both, the side that saw more wins.

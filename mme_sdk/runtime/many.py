@@ -232,12 +232,15 @@ class Checkpoint:
             return
         target = Path(path)
         try:
-            if target.exists():
-                whole, _, _ = target.read_bytes().rpartition(b"\n")
-                self._done = {int(line) for line in whole.split()}
-                target.write_bytes(whole + b"\n" if whole else b"")
-            self._file = target.open("ab")
+            self._file = target.open("a+b")
+            self._file.seek(0)
+            written = self._file.read()
+            whole = written.rfind(b"\n") + 1
+            self._done = {int(line) for line in written[:whole].split()}
+            if whole < len(written):  # the lines before it stay, whatever happens to this process now
+                self._file.truncate(whole)
         except (OSError, ValueError) as error:
+            self.close()
             raise InvalidInputError(
                 f"{target}: cannot be used as a checkpoint: {error}", hint="name a file of its own for each job"
             ) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import subprocess
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -74,6 +76,43 @@ def test_a_checkpoint_leaves_out_what_is_done_and_tries_failures_again(kind: str
     path.write_text("not an index\n")
     with pytest.raises(InvalidInputError, match="checkpoint"):
         collect(["a"], kind, checkpoint=path)
+
+
+# Opens a checkpoint again and again; each time it is killed one call into the system later.
+OPENS_A_CHECKPOINT = """
+import os, signal, sys
+from mme_sdk.runtime.many import Checkpoint
+path = sys.argv[1]
+for at in range(1, 1000):
+    with open(path, "wb") as file:
+        file.write(b"0\\n1\\n2\\n3")
+    child = os.fork()
+    if not child:
+        seen = 0
+        def watch(frame, event, called):
+            global seen
+            seen += event.startswith("c_")
+            if seen == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+        sys.setprofile(watch)
+        Checkpoint(path).close()
+        sys.setprofile(None)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    with open(path, "rb") as file:
+        kept = file.read()
+    assert kept in (b"0\\n1\\n2\\n3", b"0\\n1\\n2\\n"), (at, kept)
+    if status == 0:
+        print(at)
+        break
+"""
+
+
+def test_a_checkpoint_keeps_its_lines_wherever_its_opening_is_killed(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", OPENS_A_CHECKPOINT, str(tmp_path / "done")]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    assert int(done.stdout) > 5
 
 
 def test_an_endless_source_is_read_only_as_far_as_there_is_room() -> None:

@@ -11,9 +11,9 @@ from typing import IO, Any, cast
 import attrs
 
 from mme_sdk.artifacts import Extracted, extract
+from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.errors import InvalidInputError, LayoutError, MMEError, StorageError
 from mme_sdk.local.disk import cannot_write, free_space, make_folder, make_private
-from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.objects import Absent, StoreTrouble, split
 from mme_sdk.local.hosting.shared import Shared
 

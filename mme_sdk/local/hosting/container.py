@@ -8,9 +8,7 @@ import json
 import os
 import random
 import secrets
-import shutil
 import socket
-import tempfile
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
@@ -18,6 +16,7 @@ from urllib.parse import quote
 import aiohttp
 import attrs
 
+from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.local import children, disk
 from mme_sdk.local.containers import Command
 from mme_sdk.local.contracts import HostingError
@@ -26,7 +25,8 @@ from mme_sdk.protocols import AsyncClock
 
 __all__ = ["Container", "ContainerAway", "ContainerGone", "ContainerSpec", "Said"]
 
-_SOCKETS = "/tmp"  # noqa: S108 - the path of a unix socket may not be long, as that of TMPDIR can be
+SOCKET = "mme-sdk-socket-"
+SOCKETS = Path("/tmp")  # noqa: S108 - the path of a unix socket may not be long, as that of TMPDIR can be
 _TRIES = 3  # for a port that somebody else took between finding and binding it
 
 
@@ -124,7 +124,7 @@ class Container:
         self._process: asyncio.subprocess.Process | None = None
         self.address = ""
         self._key = secrets.token_urlsafe(32)
-        self._socket_dir: Path | None = None
+        self._socket_dir: TemporaryFolder | None = None
         self._local: aiohttp.ClientSession | None = None  # for a container on a unix socket
 
     @property
@@ -161,15 +161,15 @@ class Container:
         port = _free_port(self._ports)
         self.address = f"http://127.0.0.1:{port}"
         if spec.command.on_socket:
-            self._socket_dir = Path(tempfile.mkdtemp(prefix="mme-", dir=_SOCKETS))
+            self._socket_dir = TemporaryFolder(SOCKET, SOCKETS)
             self._local = aiohttp.ClientSession(
-                connector=aiohttp.UnixConnector(str(self._socket_dir / "s"), limit=0),
+                connector=aiohttp.UnixConnector(str(self._socket_dir.path / "s"), limit=0),
                 timeout=self._session.timeout,
                 auto_decompress=False,
             )
         values = {
             "port": str(port),
-            "socket": str(self._socket_dir and self._socket_dir / "s"),
+            "socket": str(self._socket_dir and self._socket_dir.path / "s"),
             "memory": str(spec.memory_bytes),
             "directory": str(spec.work_dir),
             "model": str(spec.model_dir or ""),
@@ -213,7 +213,7 @@ class Container:
         environment = isolation.environment(os.environ, spec.scratch)
         own = [spec.work_dir, spec.scratch, spec.models]
         if self._socket_dir is not None:
-            own.append(self._socket_dir)
+            own.append(self._socket_dir.path)
         rules = isolation.policy(words, hidden=spec.hidden, own=own, readable=spec.readable)
         if spec.code_dir is not None:
             for rights in rules.values():
@@ -262,7 +262,7 @@ class Container:
         if self._local is not None:
             await self._local.close()
         if self._socket_dir is not None:
-            shutil.rmtree(self._socket_dir, ignore_errors=True)
+            self._socket_dir.close()
         self._local = self._socket_dir = None
 
     async def _end(self, process: asyncio.subprocess.Process) -> None:

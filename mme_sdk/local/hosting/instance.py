@@ -9,11 +9,11 @@ from pathlib import Path
 
 import attrs
 
+from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan
 from mme_sdk.local.disk import make_folder
 from mme_sdk.local.hosting.answers import model_error
 from mme_sdk.local.hosting.container import Container, ContainerGone, ContainerSpec, Said
-from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.shared import Shared
 
 __all__ = ["Instance", "Sizes"]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from mme_sdk.local.containers import landlock
 
-__all__ = ["VARIABLE", "environment", "policy", "remove_tree", "restricted"]
+__all__ = ["VARIABLE", "environment", "policy", "restricted"]
 
 VARIABLE = "MME_ISOLATION"  # names the policy file for containers that restrict each model further
 _VARIABLES, _PROXIES, _PREFIXES, _SYSTEM, _LINKS, _DEVICES, _SECRETS = (
@@ -121,14 +121,6 @@ def restricted(words: Sequence[str], file: Path) -> list[str]:
     if not landlock.version():
         return list(words)  # the container says why each of its models is not isolated
     return [sys.executable, "-I", "-S", str(landlock.__file__), str(file), *words]
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder, however deep what a model wrote into it is."""
-    try:
-        shutil.rmtree(folder, ignore_errors=True)
-    except RecursionError:
-        subprocess.run(["rm", "-rf", "--", str(folder)], check=False, stderr=subprocess.DEVNULL)
 
 
 def _open(path: str, closed: Sequence[str], read: set[str], listed: set[str]) -> None:

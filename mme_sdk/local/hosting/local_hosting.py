@@ -11,6 +11,7 @@ from typing import Any
 
 import attrs
 
+from mme_sdk.artifacts.temporary import remove_abandoned, remove_tree
 from mme_sdk.aws.session import AsyncSystemClock
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.local.contracts import (
@@ -24,12 +25,11 @@ from mme_sdk.local.contracts import (
     VariantView,
 )
 from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
-from mme_sdk.local.hosting.container import Said
-from mme_sdk.local.hosting.isolation import remove_tree
+from mme_sdk.local.hosting.container import SOCKET, SOCKETS, Said
 from mme_sdk.local.hosting.monitor import Monitor
 from mme_sdk.local.hosting.multi import MultiModelVariant
 from mme_sdk.local.hosting.settings import HostingSettings
-from mme_sdk.local.hosting.shared import Shared
+from mme_sdk.local.hosting.shared import SCRATCH, Shared
 from mme_sdk.local.hosting.single import SingleModelVariant
 from mme_sdk.local.hosting.trace import Trace
 from mme_sdk.local.hosting.variant import Variant
@@ -83,7 +83,8 @@ class LocalHosting:
         self._made: Shared | None = None
         # Volumes of a host that was killed are of no use: a new fleet starts cold.
         remove_tree(context.data_dir / "volumes")
-        Shared.forget_scratch(context.data_dir)
+        remove_abandoned(SCRATCH)
+        remove_abandoned(SOCKET, SOCKETS)
 
     @property
     def max_payload(self) -> int:
@@ -163,7 +164,7 @@ class LocalHosting:
         return kind(
             endpoint,
             plan,
-            data / "volumes" / f"{endpoint}-{number}" / plan.name,
+            data / "volumes" / f"{endpoint}-{number}-{plan.name}",
             data / "logs" / endpoint / plan.name,
             self._shared,
         )

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.fleet import (
     Command,
     Discard,
@@ -28,7 +29,6 @@ from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
 from mme_sdk.local.hosting.archives import ArchiveTrouble, fetch
 from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
 from mme_sdk.local.hosting.instance import Instance, container_gone
-from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.objects import Absent, StoreTrouble, split
 from mme_sdk.local.hosting.shared import Shared
 from mme_sdk.local.hosting.trace import Trace

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import random
-import tempfile
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,9 +13,9 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.local.containers import Command, command_for
 from mme_sdk.local.contracts import HostContext
-from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.objects import ObjectStore
 from mme_sdk.local.hosting.settings import HostingSettings
 from mme_sdk.protocols import AsyncClock
@@ -26,7 +24,7 @@ __all__ = ["Shared"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger("mme_sdk.local")
-SCRATCH = "mme-sdk-tmp-"
+SCRATCH = "mme-sdk-scratch-"
 _THREADS = 4  # extraction and deletion; more would only wait for the disk
 
 
@@ -49,7 +47,7 @@ class Shared:
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
         )
         self.store = ObjectStore(context, self.session)
-        self._scratch: Path | None = None
+        self._scratch: TemporaryFolder | None = None
         self._scratch_numbers = itertools.count(1)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mme-hosting")
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -61,22 +59,10 @@ class Shared:
     def scratch(self) -> Path:
         """A new folder for a container's temporary files; its path is short, since unix sockets go there too."""
         if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix=SCRATCH))
-            self.context.data_dir.mkdir(parents=True, exist_ok=True)
-            (self.context.data_dir / "scratch").write_text(str(self._scratch))
-        folder = self._scratch / str(next(self._scratch_numbers))
+            self._scratch = TemporaryFolder(SCRATCH)
+        folder = self._scratch.path / str(next(self._scratch_numbers))
         folder.mkdir(mode=0o700)
         return folder
-
-    @staticmethod
-    def forget_scratch(data_dir: Path) -> None:
-        """Remove the temporary folders of a host that was killed."""
-        record = data_dir / "scratch"
-        with contextlib.suppress(OSError, ValueError):
-            folder = Path(record.read_text())
-            if folder.name.startswith(SCRATCH) and folder.parent == Path(tempfile.gettempdir()):
-                remove_tree(folder)
-        record.unlink(missing_ok=True)
 
     async def offload(self, function: Callable[[], T]) -> T:
         """Run blocking work off the loop."""
@@ -108,5 +94,5 @@ class Shared:
             await asyncio.gather(*tasks, return_exceptions=True)
         await self.session.close()
         if self._scratch is not None:
-            await self.offload(lambda: self.forget_scratch(self.context.data_dir))
+            await self.offload(self._scratch.close)
         self._threads.shutdown(wait=True, cancel_futures=True)

@@ -10,6 +10,7 @@ from typing import Any
 
 import attrs
 
+from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.fleet import FleetSnapshot
 from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan, VariantView
 from mme_sdk.local.hosting.answers import Refusal, model_error
@@ -250,6 +251,7 @@ class Variant(abc.ABC):
         instances = list(self.instances.values())
         end = self._retire if drain else self.lose
         await asyncio.gather(*(end(one) for one in instances))
+        await self.shared.offload(lambda: remove_tree(self._folder))
 
     async def _fetch(self, plan: ContainerPlan, number: int, directory: Path) -> None:
         """A single-model container's archive, as CreateEndpoint brings it."""
