@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import logging
+import os
 import random
 import tempfile
 from collections.abc import Callable, Coroutine
@@ -15,8 +16,10 @@ from typing import Any, TypeVar
 
 import aiohttp
 
+from mme_sdk.local import disk
 from mme_sdk.local.containers import Command, command_for
 from mme_sdk.local.contracts import HostContext
+from mme_sdk.local.data_capture import DataCapture
 from mme_sdk.local.hosting.isolation import remove_tree
 from mme_sdk.local.hosting.objects import ObjectStore
 from mme_sdk.local.hosting.settings import HostingSettings
@@ -49,10 +52,21 @@ class Shared:
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
         )
         self.store = ObjectStore(context, self.session)
+        self.capture = DataCapture(self._s3, rng)
         self._scratch: Path | None = None
         self._scratch_numbers = itertools.count(1)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mme-hosting")
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def _s3(self) -> Any:
+        """A boto3 client of the host's S3."""
+        import boto3
+
+        return boto3.Session(
+            aws_access_key_id=self.context.access_key,
+            aws_secret_access_key=self.context.secret_key,
+            region_name=self.context.region,
+        ).client("s3", endpoint_url=self.context.s3_endpoint_url)
 
     def command(self, image: str) -> Command:
         """The program that stands for an image."""
@@ -62,8 +76,8 @@ class Shared:
         """A new folder for a container's temporary files; its path is short, since unix sockets go there too."""
         if self._scratch is None:
             self._scratch = Path(tempfile.mkdtemp(prefix=SCRATCH))
-            self.context.data_dir.mkdir(parents=True, exist_ok=True)
-            (self.context.data_dir / "scratch").write_text(str(self._scratch))
+            disk.make_folder(self.context.data_dir)
+            disk.write_whole(self.context.data_dir / "scratch", os.fsencode(self._scratch))
         folder = self._scratch / str(next(self._scratch_numbers))
         folder.mkdir(mode=0o700)
         return folder
@@ -73,7 +87,7 @@ class Shared:
         """Remove the temporary folders of a host that was killed."""
         record = data_dir / "scratch"
         with contextlib.suppress(OSError, ValueError):
-            folder = Path(record.read_text())
+            folder = Path(os.fsdecode(record.read_bytes()))
             if folder.name.startswith(SCRATCH) and folder.parent == Path(tempfile.gettempdir()):
                 remove_tree(folder)
         record.unlink(missing_ok=True)
@@ -106,6 +120,7 @@ class Shared:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        await self.capture.close()
         await self.session.close()
         if self._scratch is not None:
             await self.offload(lambda: self.forget_scratch(self.context.data_dir))
