@@ -98,6 +98,9 @@ class VariantPlan:
         model_name: The SageMaker model's name.
         containers: One, or several: of a serial pipeline in order, or each for requests of its own.
         direct: Whether each request names the one container that answers it; a pipeline otherwise.
+        memory_bytes: Memory of a serverless variant; that of the instance type where None.
+        max_concurrency: Requests that a serverless variant serves at once; None for no limit.
+        capture: DataCaptureConfig where data capture is enabled; else None.
         instance_type: Such as `ml.m5.xlarge`.
         instance_count: How many instances.
         weight: Share of the traffic, relative to the other variants.
@@ -118,6 +121,9 @@ class VariantPlan:
     volume_gb: int | None = None
     random_routing: bool = False
     direct: bool = False
+    memory_bytes: int | None = None
+    max_concurrency: int | None = None
+    capture: Mapping[str, Any] | None = None
 
 
 @attrs.frozen(kw_only=True)

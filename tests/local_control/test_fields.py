@@ -227,3 +227,51 @@ def test_the_tags_of_an_alarm_are_kept(plane, name):
     with pytest.raises(ClientError, match="There is no alarm"):
         cloudwatch.list_tags_for_resource(ResourceARN=arn)
     cloudwatch.close()
+
+
+def test_data_capture_is_shown_and_what_it_cannot_do_is_refused(plane, sm, name):
+    make_model(sm, name, Mode="SingleModel", ModelDataUrl="s3://bucket/m.tar.gz")
+    capture = {
+        "InitialSamplingPercentage": 40,
+        "DestinationS3Uri": "s3://bucket/captured",
+        "CaptureOptions": [{"CaptureMode": "InputAndOutput"}],
+    }
+    variants = [VARIANT | {"ModelName": name}]
+    for suffix, given, enabled in (("-1", {}, True), ("-2", {"EnableCapture": False, "KmsKeyId": "k"}, False)):
+        one = name + suffix
+        sm.create_endpoint_config(
+            EndpointConfigName=one, ProductionVariants=variants, DataCaptureConfig=capture | given
+        )
+        sm.create_endpoint(EndpointName=one, EndpointConfigName=one)
+        assert settle(sm, one)[-1]["DataCaptureConfig"] == {
+            "EnableCapture": enabled,
+            "CaptureStatus": "Started" if enabled else "Stopped",
+            "CurrentSamplingPercentage": 40,
+            "DestinationS3Uri": "s3://bucket/captured",
+            "KmsKeyId": given.get("KmsKeyId", ""),
+        }
+        assert plane.hosting.running[one].variants[0].capture == (capture if enabled else None)
+    with pytest.raises(ClientError, match="DestinationS3Uri of DataCaptureConfig: 'https://x/y' is not an S3 address"):
+        sm.create_endpoint_config(
+            EndpointConfigName=f"{name}-3",
+            ProductionVariants=variants,
+            DataCaptureConfig=capture | {"DestinationS3Uri": "https://x/y"},
+        )
+    make_model(sm, f"{name}-multi")
+    with pytest.raises(ClientError, match="Multi-model mode is not supported with data capture"):
+        sm.create_endpoint_config(
+            EndpointConfigName=f"{name}-4",
+            ProductionVariants=[VARIANT | {"ModelName": f"{name}-multi"}],
+            DataCaptureConfig=capture,
+        )
+
+
+def test_the_sizes_of_a_serverless_variant_reach_hosting(plane, sm, name):
+    make_model(sm, name, Mode="SingleModel", ModelDataUrl="s3://bucket/m.tar.gz")
+    sizes = {"MemorySizeInMB": 2048, "MaxConcurrency": 5}
+    variant = {"VariantName": "v", "ModelName": name, "ServerlessConfig": sizes}
+    sm.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    sm.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    settle(sm, name)
+    plan = plane.hosting.running[name].variants[0]
+    assert (plan.memory_bytes, plan.max_concurrency) == (2 << 30, 5)

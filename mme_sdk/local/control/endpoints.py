@@ -15,7 +15,7 @@ from mme_sdk.local.contracts import Hosting, HostingError
 from mme_sdk.local.control.plan import deployment
 from mme_sdk.local.control.resources import Resources, page, select
 from mme_sdk.local.control.rollout import gate
-from mme_sdk.local.control.rules import check_rollout, containers_of
+from mme_sdk.local.control.rules import captures, check_rollout, containers_of
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.wire import ApiError
@@ -148,6 +148,7 @@ class Endpoints:
         if "Serving" in document:
             answer["ProductionVariants"] = _summaries(shown)
             answer["AsyncInferenceConfig"] = shown["Config"].get("AsyncInferenceConfig")
+            answer["DataCaptureConfig"] = _capture(shown["Config"])
         if "Target" in document and document["EndpointStatus"] in ("Creating", "Updating"):
             target = document["Target"]
             answer["PendingDeploymentSummary"] = {
@@ -385,6 +386,21 @@ class Endpoints:
 
 def _instances(target: dict[str, Any]) -> int:
     return sum(size["DesiredInstanceCount"] for size in target["Sizes"].values())
+
+
+def _capture(config: dict[str, Any]) -> dict[str, Any] | None:
+    """What DescribeEndpoint says about data capture; None where the configuration says nothing."""
+    given = config.get("DataCaptureConfig")
+    if given is None:
+        return None
+    enabled = captures(config)
+    return {
+        "EnableCapture": enabled,
+        "CaptureStatus": "Started" if enabled else "Stopped",
+        "CurrentSamplingPercentage": given["InitialSamplingPercentage"],
+        "DestinationS3Uri": given["DestinationS3Uri"],
+        "KmsKeyId": given.get("KmsKeyId", ""),
+    }
 
 
 def _summaries(shown: dict[str, Any]) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mme_sdk.local.contracts import ContainerPlan, Deployment, VariantPlan
-from mme_sdk.local.control.rules import containers_of, is_direct
+from mme_sdk.local.control.rules import captures, containers_of, is_direct
 
 __all__ = ["deployment"]
 
@@ -41,10 +41,18 @@ def deployment(
                 volume_gb=variant.get("VolumeSizeInGB"),
                 random_routing=variant.get("RoutingConfig", {}).get("RoutingStrategy") == "RANDOM",
                 direct=is_direct(models[variant["ModelName"]]),
+                memory_bytes=_serverless(variant, "MemorySizeInMB", 1 << 20),
+                max_concurrency=_serverless(variant, "MaxConcurrency", 1),
+                capture=config["DataCaptureConfig"] if captures(config) else None,
             )
             for variant in config["ProductionVariants"]
         ),
     )
+
+
+def _serverless(variant: Mapping[str, Any], member: str, unit: int) -> int | None:
+    given = variant.get("ServerlessConfig", {}).get(member)
+    return None if given is None else unit * given
 
 
 def _instance_type(variant: Mapping[str, Any]) -> str:

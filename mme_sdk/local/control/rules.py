@@ -6,9 +6,11 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mme_sdk.errors import InvalidInputError
 from mme_sdk.local.wire import ApiError
+from mme_sdk.shapes import S3Uri
 
-__all__ = ["check_config", "check_model", "check_rollout", "containers_of", "is_direct"]
+__all__ = ["captures", "check_config", "check_model", "check_rollout", "containers_of", "is_direct"]
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html (KmsKeyId): instance types
 # with a local NVMe volume cannot encrypt it with a KMS key.
@@ -24,6 +26,12 @@ def containers_of(model: Mapping[str, Any]) -> list[dict[str, Any]]:
 def is_direct(model: Mapping[str, Any]) -> bool:
     """Whether each request to a model names the one container that answers it."""
     return bool(model.get("InferenceExecutionConfig", {}).get("Mode") == "Direct")
+
+
+def captures(config: Mapping[str, Any]) -> bool:
+    """Whether an endpoint configuration enables data capture, as it does where it says nothing else about it."""
+    capture = config.get("DataCaptureConfig")
+    return capture is not None and bool(capture.get("EnableCapture", True))
 
 
 def check_model(params: Mapping[str, Any], multi_model: Callable[[str], bool]) -> None:
@@ -79,6 +87,11 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
     """
     variants = params["ProductionVariants"]
     names = [variant["VariantName"] for variant in variants]
+    if captures(params):
+        try:
+            S3Uri.parse(params["DataCaptureConfig"]["DestinationS3Uri"])
+        except InvalidInputError as error:
+            _refuse(f"DestinationS3Uri of DataCaptureConfig: {error.message}.")
     if len(set(names)) != len(names):
         _refuse("Production variant names must be unique within an endpoint configuration.")
     for variant in variants:
@@ -98,7 +111,7 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
             _refuse(f"Multi-model mode is not supported with serverless inference ({where}).")
         if multi and "AsyncInferenceConfig" in params:
             _refuse("Multi-model mode is not supported with asynchronous inference.")
-        if multi and params.get("DataCaptureConfig", {}).get("EnableCapture"):
+        if multi and captures(params):
             _refuse("Multi-model mode is not supported with data capture.")
         if multi and params.get("ShadowProductionVariants"):
             _refuse("Multi-model mode is not supported with shadow variants.")

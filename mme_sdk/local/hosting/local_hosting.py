@@ -244,6 +244,8 @@ class LocalHosting:
                 raise model_error(said.status, said.text, log_stream=variant.log_stream)
             status: int | None = said.status
             answer = _answer(said, variant, invocation.request_id)
+            if variant.plan.capture is not None and answer.chunks is None:
+                self._shared.capture.take(variant.plan.capture, variant.plan.name, invocation, answer)
         except Refusal as refusal:
             answer = refusal.answer(invocation.request_id)
             status = refusal.extra.get("OriginalStatusCode")

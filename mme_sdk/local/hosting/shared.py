@@ -16,6 +16,7 @@ import aiohttp
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.local.containers import Command, command_for
 from mme_sdk.local.contracts import HostContext
+from mme_sdk.local.data_capture import DataCapture
 from mme_sdk.local.hosting.objects import ObjectStore
 from mme_sdk.local.hosting.settings import HostingSettings
 from mme_sdk.protocols import AsyncClock
@@ -47,10 +48,21 @@ class Shared:
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
         )
         self.store = ObjectStore(context, self.session)
+        self.capture = DataCapture(self._s3, rng)
         self._scratch: TemporaryFolder | None = None
         self._scratch_numbers = itertools.count(1)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mme-hosting")
         self._tasks: set[asyncio.Task[Any]] = set()
+
+    def _s3(self) -> Any:
+        """A boto3 client of the host's S3."""
+        import boto3
+
+        return boto3.Session(
+            aws_access_key_id=self.context.access_key,
+            aws_secret_access_key=self.context.secret_key,
+            region_name=self.context.region,
+        ).client("s3", endpoint_url=self.context.s3_endpoint_url)
 
     def command(self, image: str) -> Command:
         """The program that stands for an image."""
@@ -92,6 +104,7 @@ class Shared:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+        await self.capture.close()
         await self.session.close()
         if self._scratch is not None:
             await self.offload(self._scratch.close)

@@ -73,6 +73,12 @@ class SingleModelVariant(Variant):
         session: str | None = None,
         **options: Any,
     ) -> Said:
+        limit = self.plan.max_concurrency
+        if limit is not None and sum(one.outstanding for one in self.instances.values()) >= limit:
+            raise Refusal(
+                code="ThrottlingException",
+                message=f"Rate exceeded: variant {self.plan.name} serves {limit} requests at once (MaxConcurrency).",
+            )
         instance = self._instance(session)
         instance.outstanding += 1
         streaming = False

@@ -30,7 +30,7 @@ def sizes_of(plan: VariantPlan, shared: Shared) -> Sizes:
     kind = lookup(plan.instance_type)
     settings = shared.settings
     return Sizes(
-        memory_bytes=settings.memory_bytes or kind.memory_bytes,
+        memory_bytes=settings.memory_bytes or plan.memory_bytes or kind.memory_bytes,
         volume_bytes=settings.volume_bytes or (plan.volume_gb or 30) * 10**9,
         vcpus=kind.vcpus,
         gpu=kind.gpu,

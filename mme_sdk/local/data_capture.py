@@ -1,0 +1,151 @@
+"""Data capture: requests and answers of an endpoint as JSON lines in S3, in the layout that Model Monitor reads."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import functools
+import json
+import logging
+import random
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import attrs
+
+from mme_sdk.local.contracts import Invocation, InvocationAnswer
+from mme_sdk.shapes import S3Uri
+
+__all__ = ["DataCapture"]
+
+_log = logging.getLogger(__name__)
+_PREFIX = "x-amzn-sagemaker-"
+_WAITING = 64 << 20  # bytes of records that are not in S3 yet; AWS too captures no more when its disk fills
+
+
+@attrs.frozen
+class _File:
+    """Where records go; one object for all that wait."""
+
+    bucket: str
+    folder: str
+    key_id: str | None
+
+
+class DataCapture:
+    """Captures invocations of all endpoints of one host.
+
+    A record is written while the next ones come: each object holds what has come during the write before it.
+
+    Args:
+        s3: Makes a boto3 client of S3, when the first record needs one.
+        rng: Decides which requests are captured.
+        now: The time of a record.
+    """
+
+    def __init__(
+        self,
+        s3: Callable[[], Any],
+        rng: random.Random,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._make_s3 = s3
+        self._rng = rng
+        self._now = now
+        self._s3: Any = None
+        self._pending: dict[_File, list[bytes]] = {}
+        self._waiting = 0
+        self._writer: asyncio.Task[None] | None = None
+
+    def take(self, config: Mapping[str, Any], variant: str, invocation: Invocation, answer: InvocationAnswer) -> None:
+        """Capture one good answer with its request, if it is in the sample.
+
+        Args:
+            config: DataCaptureConfig of the endpoint.
+            variant: VariantName.
+            invocation: The request.
+            answer: The answer.
+        """
+        if self._rng.random() * 100 >= config["InitialSamplingPercentage"]:
+            return
+        now = self._now()
+        line = json.dumps(_record(config, invocation, answer, now), separators=(",", ":")).encode() + b"\n"
+        if self._waiting + len(line) > _WAITING:
+            _log.warning("an invocation of %s is not captured: S3 is too slow", invocation.endpoint)
+            return
+        place = S3Uri.parse(config["DestinationS3Uri"])
+        folder = "/".join(filter(None, (place.key.strip("/"), invocation.endpoint, variant, f"{now:%Y/%m/%d/%H}")))
+        self._pending.setdefault(_File(place.bucket, folder, config.get("KmsKeyId")), []).append(line)
+        self._waiting += len(line)
+        if self._writer is None or self._writer.done():
+            self._writer = asyncio.get_running_loop().create_task(self._write(), name="data capture")
+
+    async def close(self) -> None:
+        """Write what waits."""
+        if self._writer is not None:
+            await self._writer
+        if self._s3 is not None:
+            self._s3.close()
+
+    async def _write(self) -> None:
+        while self._pending:
+            file, lines = next(iter(self._pending.items()))
+            del self._pending[file]
+            try:
+                await asyncio.to_thread(functools.partial(self._put, file, lines, self._now()))
+            except Exception as error:  # noqa: BLE001 - S3 may be gone, or the bucket; the invocation has been answered
+                _log.warning("%d captured invocations cannot be stored in s3://%s: %s", len(lines), file.bucket, error)
+            self._waiting -= sum(map(len, lines))
+
+    def _put(self, file: _File, lines: list[bytes], now: datetime) -> None:
+        if self._s3 is None:
+            self._s3 = self._make_s3()
+        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": file.key_id} if file.key_id else {}
+        key = f"{file.folder}/{now:%M-%S}-{now.microsecond // 1000:03d}-{uuid.uuid4()}.jsonl"
+        self._s3.put_object(Bucket=file.bucket, Key=key, Body=b"".join(lines), **encryption)
+
+
+def _record(
+    config: Mapping[str, Any], invocation: Invocation, answer: InvocationAnswer, now: datetime
+) -> dict[str, Any]:
+    """One record.
+
+    The format: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
+    """
+    modes = {one["CaptureMode"] for one in config["CaptureOptions"]}
+    kinds = config.get("CaptureContentTypeHeader", {})
+    captured = {}
+    if modes & {"Input", "InputAndOutput"}:
+        kind = invocation.headers.get("content-type")
+        captured["endpointInput"] = _payload(kinds, "INPUT", kind, invocation.body)
+    if modes & {"Output", "InputAndOutput"}:
+        kind = answer.headers.get("Content-Type")
+        captured["endpointOutput"] = _payload(kinds, "OUTPUT", kind, answer.body)
+    event: dict[str, Any] = {"eventId": str(uuid.uuid4())}
+    attributes = invocation.headers.get(f"{_PREFIX}custom-attributes")
+    given = {
+        "customAttributes": None if attributes is None else [attributes],
+        "inferenceId": invocation.headers.get(f"{_PREFIX}inference-id"),
+        "inferenceTime": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+    }
+    event |= {name: value for name, value in given.items() if value is not None}
+    return {"captureData": captured, "eventMetadata": event, "eventVersion": "0"}
+
+
+def _payload(kinds: Mapping[str, Any], mode: str, kind: str | None, body: bytes) -> dict[str, str]:
+    """A body as a text, in base64 where its content type is not listed as CSV or JSON."""
+    media = (kind or "").partition(";")[0].strip().lower()
+    encoding, data = "BASE64", ""
+    for name, member in (("CSV", "CsvContentTypes"), ("JSON", "JsonContentTypes")):
+        if media in [one.lower() for one in kinds.get(member, [])]:
+            encoding = name
+    try:
+        data = body.decode() if encoding != "BASE64" else ""
+    except UnicodeDecodeError:
+        encoding = "BASE64"
+    if encoding == "BASE64":
+        data = base64.b64encode(body).decode()
+    observed = {} if kind is None else {"observedContentType": kind}
+    return {**observed, "mode": mode, "data": data, "encoding": encoding}
