@@ -101,16 +101,18 @@ def side_by_side(calls: Sequence[Callable[[], Any]], width: int, cleanup: CleanU
         futures += [workers.submit(call) for call in calls]
         _wait(futures)
     except BaseException as stop:
+        last = stop
         try:
             workers.close(cleanup)
-        except BaseException:
+        except BaseException as again:
+            last = again
             cleanup.cancel()
             workers.close(grace=_BRIEF)
             raise
         finally:
             for future in futures:
                 if future.done() and (error := future.exception()) is not None:
-                    add_notes(stop, error)
+                    add_notes(last, error)
         raise
     workers.close()
     return [future.exception() or future.result() for future in futures]
