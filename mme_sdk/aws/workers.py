@@ -19,7 +19,6 @@ __all__ = ["Workers", "side_by_side"]
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
 _GRACE = 2.0  # seconds for threads to end; only a name look-up, a TLS handshake or a caller's own code take that long
-_BRIEF = 0.5  # the same, after a second Ctrl-C
 _AGAIN = 0.02  # seconds between two attempts to wake a thread
 
 _LOOK = 0.1  # seconds; CPython does not run a signal handler that comes just before a wait until the wait ends
@@ -107,7 +106,7 @@ def side_by_side(calls: Sequence[Callable[[], Any]], width: int, cleanup: CleanU
         except BaseException as again:
             last = again
             cleanup.cancel()
-            workers.close(grace=_BRIEF)
+            workers.close()
             raise
         finally:
             for future in futures:
