@@ -25,7 +25,7 @@ from mme_sdk.local import HostingSettings, LocalSageMaker
 from .world import IMAGE, ROLE
 
 PROGRAM = Path(__file__).with_name("ending.py")
-HANGS = 20.0  # seconds; only what waits for something that never comes takes that long
+HANGS = 60.0  # seconds; only what waits for something that never comes takes that long
 CODE = """
 import json, os, time
 
