@@ -159,7 +159,7 @@ class CleanUp(CancelScope):
         """A flow begins to clean up; the time runs from the first one on."""
         with self._lock:
             self.busy += 1
-            if self._timer is None:
+            if self._timer is None and not self.cancelled:
                 self._timer = threading.Timer(self.seconds, self.cancel)
                 self._timer.daemon = True
                 with contextlib.suppress(RuntimeError):  # the interpreter ends and starts no thread
@@ -171,7 +171,8 @@ class CleanUp(CancelScope):
             self.busy -= 1
 
     def stop(self) -> None:
-        """Nothing is left to clean up."""
+        """The flows have ended; a thread that still cleans up for them is ended too."""
+        self.cancel()
         if self._timer is not None:
             self._timer.cancel()
 

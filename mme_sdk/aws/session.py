@@ -329,6 +329,7 @@ class Aws:
         Flows that are interrupted clean up first, for 5 s at most; Ctrl-C ends that.
         """
         me = threading.get_ident()
+        self._scope.cancel()
         try:
             ends = time.monotonic() + _CLOSING
             while others := [one for thread, one in list(self._running.items()) if thread != me]:

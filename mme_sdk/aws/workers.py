@@ -19,7 +19,6 @@ __all__ = ["Workers", "side_by_side"]
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
 _GRACE = 2.0  # seconds for threads to end; only a name look-up, a TLS handshake or a caller's own code take that long
-_BRIEF = 0.5  # the same, after a second Ctrl-C
 _AGAIN = 0.02  # seconds between two attempts to wake a thread
 
 _LOOK = 0.1  # seconds; CPython does not run a signal handler that comes just before a wait until the wait ends
@@ -40,7 +39,7 @@ class Workers(Generic[R]):
         self._scope = CancelScope()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[threading.Thread, threading.Event] = {}
         self._lock = threading.Lock()
         # Also where a batch is dropped half-way, or the interpreter ends meanwhile.
         self._end = weakref.finalize(self, _finish, self._scope, self._jobs, self._threads)
@@ -61,14 +60,15 @@ class Workers(Generic[R]):
         self._jobs.put((future, call))
         with self._lock:
             if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
+                ended = threading.Event()
                 thread = threading.Thread(
                     target=_work,
-                    args=(self._scope, self._jobs, self._idle),
+                    args=(self._scope, self._jobs, self._idle, ended),
                     name=f"{self._name}-{len(self._threads)}",
                     daemon=True,
                 )
                 thread.start()
-                self._threads.append(thread)
+                self._threads[thread] = ended
         return future
 
     def close(self, cleanup: CleanUp | None = None, *, grace: float = _GRACE) -> None:
@@ -101,16 +101,18 @@ def side_by_side(calls: Sequence[Callable[[], Any]], width: int, cleanup: CleanU
         futures += [workers.submit(call) for call in calls]
         _wait(futures)
     except BaseException as stop:
+        last = stop
         try:
             workers.close(cleanup)
-        except BaseException:
+        except BaseException as again:
+            last = again
             cleanup.cancel()
-            workers.close(grace=_BRIEF)
+            workers.close()
             raise
         finally:
             for future in futures:
                 if future.done() and (error := future.exception()) is not None:
-                    add_notes(stop, error)
+                    add_notes(last, error)
         raise
     workers.close()
     return [future.exception() or future.result() for future in futures]
@@ -135,7 +137,9 @@ def _wait(futures: Sequence[Future[Any]]) -> None:
         scope.check()
 
 
-def _work(scope: CancelScope, jobs: queue.SimpleQueue[_Job | None], idle: threading.Semaphore) -> None:
+def _work(
+    scope: CancelScope, jobs: queue.SimpleQueue[_Job | None], idle: threading.Semaphore, ended: threading.Event
+) -> None:
     while True:
         try:
             job = jobs.get_nowait()
@@ -143,6 +147,7 @@ def _work(scope: CancelScope, jobs: queue.SimpleQueue[_Job | None], idle: thread
             idle.release()
             job = jobs.get()
         if job is None:
+            ended.set()
             return
         future, call = job
         if future.set_running_or_notify_cancel():
@@ -156,25 +161,35 @@ def _work(scope: CancelScope, jobs: queue.SimpleQueue[_Job | None], idle: thread
         del job, future, call
 
 
-def _end(scope: CancelScope, jobs: queue.SimpleQueue[_Job | None], threads: list[threading.Thread]) -> None:
+def _end(
+    scope: CancelScope, jobs: queue.SimpleQueue[_Job | None], threads: dict[threading.Thread, threading.Event]
+) -> None:
     scope.cancel()
     for _ in threads:
         jobs.put(None)
 
 
-def _finish(scope: CancelScope, jobs: queue.SimpleQueue[_Job | None], threads: list[threading.Thread]) -> None:
+def _finish(
+    scope: CancelScope, jobs: queue.SimpleQueue[_Job | None], threads: dict[threading.Thread, threading.Event]
+) -> None:
     _end(scope, jobs, threads)
     _join(scope, threads, None, _GRACE)
 
 
-def _join(scope: CancelScope, threads: list[threading.Thread], cleanup: CleanUp | None, grace: float) -> None:
+def _join(
+    scope: CancelScope, threads: dict[threading.Thread, threading.Event], cleanup: CleanUp | None, grace: float
+) -> None:
     ends = monotonic() + grace
-    for thread in threads:
-        while thread.is_alive() and thread is not threading.current_thread():
-            thread.join(_AGAIN)
+    for thread, ended in threads.items():
+        if thread is threading.current_thread():
+            continue
+        # Not `join` and `is_alive`: in CPython 3.11 a Ctrl-C within `join` marks a thread that runs as ended.
+        while not ended.wait(_AGAIN):
             scope.cancel()  # once more: a connection may have been made meanwhile
             if cleanup is not None and cleanup.busy and not cleanup.cancelled:
                 ends = monotonic() + grace
             if monotonic() > ends:
                 _log.info("%s still runs, and ends with the call that it is in", thread.name)
                 break
+        else:
+            thread.join(_AGAIN)

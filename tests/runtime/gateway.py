@@ -53,9 +53,10 @@ class Gateway:
                     return
                 if self.path.endswith("/invocations-response-stream"):
                     self.send_response(200)
-                    self.send_header("content-length", "1000000")
+                    self.send_header("transfer-encoding", "chunked")
                     self.end_headers()
-                    self.wfile.write(payload_part(b"first"))
+                    part = payload_part(b"first")
+                    self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
                     gateway.hold(what)
                     self.close_connection = True
                     return
