@@ -80,10 +80,11 @@ def reap_recorded(path: Path, *, sleep: Callable[[float], None] = time.sleep) ->
     """
     try:
         facts: dict[str, object] = json.loads(path.read_text())
-        pid, mark = facts["pid"], str(facts["mark"])
+        pid = None if facts["pid"] is None else int(str(facts["pid"]))
+        mark = str(facts["mark"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    if isinstance(pid, int) and _runs(pid, mark):
+    if pid is not None and _runs(pid, mark):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         for _ in range(100):

@@ -136,9 +136,10 @@ def test_ports_are_known_until_their_sockets_are_removed(tmp_path, monkeypatch, 
     def killed(_):
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(s3_module, "_remove_sockets", killed)
-        server(tmp_path).start()
+        with pytest.raises(KeyboardInterrupt):
+            server(tmp_path).start()
     with server(tmp_path, keep=False):
         assert not left_socket.exists()
 
