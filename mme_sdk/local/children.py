@@ -53,12 +53,12 @@ def stop(process: subprocess.Popen[bytes], *, grace: float = 2.0) -> None:
     process.wait()
 
 
-def record(path: Path, pid: int, mark: str, **facts: object) -> None:
+def record(path: Path, pid: int | None, mark: str, **facts: object) -> None:
     """Write down a child, so that a later host can end it if this one is killed.
 
     Args:
         path: File to write.
-        pid: Its process id.
+        pid: Its process id; None before it is started.
         mark: Text that its command line contains, so that a reused id is not mistaken for it.
         facts: Anything else to remember.
 
@@ -69,7 +69,7 @@ def record(path: Path, pid: int, mark: str, **facts: object) -> None:
 
 
 def reap_recorded(path: Path, *, sleep: Callable[[float], None] = time.sleep) -> dict[str, object] | None:
-    """End the child that an earlier host recorded and left behind, if it still runs.
+    """End the child that an earlier host recorded and left behind, if it still runs; the record stays.
 
     Args:
         path: File that `record` wrote.
@@ -80,17 +80,17 @@ def reap_recorded(path: Path, *, sleep: Callable[[float], None] = time.sleep) ->
     """
     try:
         facts: dict[str, object] = json.loads(path.read_text())
-        pid, mark = int(str(facts["pid"])), str(facts["mark"])
+        pid = None if facts["pid"] is None else int(str(facts["pid"]))
+        mark = str(facts["mark"])
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
-    if _runs(pid, mark):
+    if pid is not None and _runs(pid, mark):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         for _ in range(100):
             if not _runs(pid, mark):
                 break
             sleep(0.05)
-    forget(path)
     return facts
 
 

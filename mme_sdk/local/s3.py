@@ -187,6 +187,9 @@ class S3Server:
             "-webdav=false",
         ]
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
+        recorded = sorted(self._ports.values())
+        # First the ports: the sockets of a process that is killed before its id is known are found by them.
+        children.record(self._record, None, data, ports=recorded)
         with disk.open_private(self._output) as output:
             self._process = subprocess.Popen(
                 children.with_host(command),
@@ -199,7 +202,7 @@ class S3Server:
                 umask=0o077,
             )
         try:
-            children.record(self._record, self._process.pid, data, ports=sorted(self._ports.values()))
+            children.record(self._record, self._process.pid, data, ports=recorded)
         except BaseException:
             self.stop()
             raise
@@ -243,8 +246,8 @@ class S3Server:
         if process is None:
             return
         children.stop(process, grace=2.0 if self._keep else 0.0)
-        children.forget(self._record)
         _remove_sockets(list(self._ports.values()))
+        children.forget(self._record)
 
     def __enter__(self) -> S3Server:
         return self.start()

@@ -25,7 +25,7 @@ from local_control.helpers import MULTIPLY, archive, make_endpoint
 from local_hosting.harness import BARE
 
 from attack import kill_scenarios
-from attack.kill_help import Forks, leftovers
+from attack.kill_help import Forks, leftovers, until
 from attack.kill_hosts import Hosts
 from attack.kill_s3 import Uploads
 from attack.kill_scenarios import BUCKET, ITEMS, LEASES, SCENARIOS, SHARED, spec

@@ -16,6 +16,7 @@ from botocore.exceptions import ClientError
 
 from mme_sdk.errors import ConfigurationError
 from mme_sdk.local import children
+from mme_sdk.local import s3 as s3_module
 from mme_sdk.local.s3 import S3Server
 
 
@@ -119,6 +120,45 @@ def test_sockets_that_a_killed_host_left_are_swept_once_they_are_old(tmp_path):
     fresh.unlink()
 
 
+@pytest.fixture
+def left_socket():
+    """A socket that a SeaweedFS of this port has just left."""
+    path = Path(f"/tmp/seaweedfs-test-{os.getpid()}-1.sock")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(path))
+    yield path
+    path.unlink(missing_ok=True)
+
+
+def test_ports_are_known_until_their_sockets_are_removed(tmp_path, monkeypatch, left_socket):
+    children.record(tmp_path / "weed.json", 2**22 + 1, "nobody", ports=[1])
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(s3_module, "_remove_sockets", killed)
+        with pytest.raises(KeyboardInterrupt):
+            server(tmp_path).start()
+    with server(tmp_path, keep=False):
+        assert not left_socket.exists()
+
+
+def test_ports_are_known_before_the_process_that_takes_them(tmp_path, monkeypatch, left_socket):
+    class Killed(Exception):
+        pass
+
+    def spawned(*_, **__):
+        raise Killed
+
+    monkeypatch.setattr(s3_module.subprocess, "Popen", spawned)
+    one = server(tmp_path)
+    with pytest.raises(Killed):
+        one.spawn()
+    assert json.loads((tmp_path / "weed.json").read_text())["ports"] == sorted(one._ports.values())
+    assert children.reap_recorded(tmp_path / "weed.json")["ports"] == sorted(one._ports.values())
+
+
 def test_a_recorded_process_is_ended_at_the_next_start_but_no_other(tmp_path):
     path = tmp_path / "record.json"
     sleeper = [sys.executable, "-c", "import sys; sys.stdin.read()", "the-mark"]
@@ -129,4 +169,6 @@ def test_a_recorded_process_is_ended_at_the_next_start_but_no_other(tmp_path):
         children.record(path, child.pid, "the-mark", ports=[1])
         assert children.reap_recorded(path)["ports"] == [1]
         assert child.wait(5) == -signal.SIGKILL
+    assert children.reap_recorded(path)["ports"] == [1]  # known until it is forgotten
+    children.forget(path)
     assert children.reap_recorded(path) is None
