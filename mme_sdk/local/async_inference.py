@@ -17,7 +17,6 @@ __all__ = ["AsyncInference"]
 
 _log = logging.getLogger(__name__)
 _PREFIX = "x-amzn-sagemaker-"
-_LARGEST_INLINE = 128_000  # AWS's limit for a body in the request
 _LARGEST = 1 << 30  # AWS's limit for an input object
 
 
@@ -65,9 +64,6 @@ class AsyncInference:
             raise ApiError("ValidationError", f"InputLocation: {error.message}") from error
         if (place is None) == (not body):
             raise ApiError("ValidationError", "Exactly one of InputLocation and Body is needed.")
-        if len(body) > _LARGEST_INLINE:
-            text = f"Body has {len(body)} bytes; the limit is {_LARGEST_INLINE}. Use InputLocation."
-            raise ApiError("ValidationError", text)
         queued = _seconds(headers, "RequestTTLSeconds", 21_600)
         running = _seconds(headers, "InvocationTimeoutSeconds", 900)
         name = headers.get(f"{_PREFIX}inference-id") or str(uuid.uuid4())

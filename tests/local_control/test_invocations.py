@@ -96,7 +96,7 @@ def test_the_place_and_the_limits_of_an_asynchronous_answer_are_honoured(plane, 
     for wrong, text in (
         ({"Body": b"x", "InputLocation": f"s3://{name}/in"}, "Exactly one of InputLocation and Body"),
         ({}, "Exactly one of InputLocation and Body"),
-        ({"Body": bytes(128_001)}, "Body has 128001 bytes; the limit is 128000"),
+        ({"Body": bytes(128_001)}, "Request body of 128001 bytes is larger than the limit of 128000 bytes"),
     ):
         with pytest.raises(ClientError, match=text):
             ask(**wrong)
