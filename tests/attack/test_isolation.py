@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from mme_sdk.artifacts import pack
@@ -193,6 +194,49 @@ ORDINARY = {
 @pytest.mark.parametrize("what", ORDINARY)
 def test_an_ordinary_script_works(attacker: Attacker, what: str) -> None:
     assert attacker.one("exec", ORDINARY[what]) is not None
+
+
+STARTS = """
+import os, subprocess, sys
+sleep = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(3600)"]
+read, write = os.pipe()
+for detached in (False, True):
+    child = subprocess.Popen(sleep, start_new_session=detached)
+    os.write(write, b"%d " % child.pid)
+if os.fork() == 0:
+    os.setsid()
+    pid = os.fork()
+    if pid == 0:
+        os.execv(sleep[0], sleep)
+    os.write(write, b"%d " % pid)
+    os._exit(0)
+os.wait()
+os.close(write)
+result = [int(one) for one in os.read(read, 4096).split()]
+"""
+
+
+@linux
+@pytest.mark.parametrize("end", ["model", "container", "host"])
+def test_what_a_model_started_ends_with_it(tmp_path: Path, end: str) -> None:
+    for attacker in started(tmp_path):
+        pids = attacker.one("exec", STARTS)
+        others = attacker.one("exec", STARTS, model="two")
+        assert len(pids) == len(others) == 3
+        assert all(map(psutil.pid_exists, [*pids, *others]))
+        if end == "model":
+            with pytest.raises(attacker.runtime.exceptions.ModelError):
+                attacker.one("exec", "__import__('os').kill(__import__('os').getpid(), 9)")
+            psutil.wait_procs([psutil.Process(one) for one in pids if psutil.pid_exists(one)], timeout=60)
+            assert not any(map(psutil.pid_exists, pids))
+            assert all(map(psutil.pid_exists, others))
+        elif end == "container":
+            assert attacker.host.hosting is not None
+            for pid in attacker.host.hosting.inspect()[0].instances["i-0001"]:
+                os.kill(pid, 9)
+            psutil.wait_procs([psutil.Process(one) for one in pids if psutil.pid_exists(one)], timeout=60)
+            assert not any(map(psutil.pid_exists, pids))
+    assert not any(map(psutil.pid_exists, [*pids, *others]))
 
 
 def test_isolation_can_be_switched_off_or_opened(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:

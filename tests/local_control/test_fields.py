@@ -176,6 +176,9 @@ def test_what_is_stored_is_shown_again(sm, name):
     sm.create_endpoint_config(EndpointConfigName=name, **asked)
     described = sm.describe_endpoint_config(EndpointConfigName=name)
     assert {key: described[key] for key in asked} == asked
+    asked["ShadowProductionVariants"] = [variant | {"VariantName": "shadow", "ModelName": "absent"}]
+    with pytest.raises(ClientError, match="Could not find model"):
+        sm.create_endpoint_config(EndpointConfigName=f"{name}-2", **asked)
 
 
 def test_one_archive_may_be_named_as_a_data_source(sm, name):

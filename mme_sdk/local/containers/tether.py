@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from mme_sdk.local import children
+from mme_sdk.local.containers import offspring
 
 __all__ = ["tethered"]
 
@@ -31,6 +32,7 @@ def tethered(argv: Sequence[str], environment: Mapping[str, str], *, scratch: st
     Returns:
         Its exit status; 0 where it was told to end.
     """
+    offspring.adopt()
     held, guard = _guard(scratch)
     read, write = os.pipe()
     os.set_blocking(write, False)
@@ -53,7 +55,7 @@ def tethered(argv: Sequence[str], environment: Mapping[str, str], *, scratch: st
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.close(held)
-        os.waitpid(guard, 0)
+        offspring.end_all({guard})
 
 
 def _guard(scratch: str | None) -> tuple[int, int]:

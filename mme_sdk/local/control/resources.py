@@ -97,6 +97,9 @@ class Resources:
         name = params["EndpointConfigName"]
         self.refuse_existing("endpoint-config", name)
         check_config(params, self.models_of(params))
+        for shadow in params.get("ShadowProductionVariants", []):
+            if "ModelName" in shadow:
+                self.find("model", shadow["ModelName"])
         for variant in params["ProductionVariants"]:
             variant.setdefault("InitialVariantWeight", 1.0)
         arn = self.account.arn("endpoint-config", name)

@@ -87,11 +87,6 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
     """
     variants = params["ProductionVariants"]
     names = [variant["VariantName"] for variant in variants]
-    if captures(params):
-        try:
-            S3Uri.parse(params["DataCaptureConfig"]["DestinationS3Uri"])
-        except InvalidInputError as error:
-            _refuse(f"DestinationS3Uri of DataCaptureConfig: {error.message}.")
     if len(set(names)) != len(names):
         _refuse("Production variant names must be unique within an endpoint configuration.")
     for variant in variants:
@@ -119,6 +114,11 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
             _refuse(
                 f"KmsKeyId is not supported with instance type {variant['InstanceType']}, which has local NVMe storage."
             )
+    if captures(params):
+        try:
+            S3Uri.parse(params["DataCaptureConfig"]["DestinationS3Uri"])
+        except InvalidInputError as error:
+            _refuse(f"DestinationS3Uri of DataCaptureConfig: {error.message}.")
 
 
 def check_rollout(config: Mapping[str, Any], instances: int) -> None:

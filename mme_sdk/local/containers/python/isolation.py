@@ -44,12 +44,20 @@ def enter(rules: dict[str, Any], directory: str, ticket: int) -> None:
         print(f"the model is not isolated: {reason}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def leave(ticket: int) -> None:
-    """Remove the temporary folder of a model's process that has ended; returns before it is gone."""
+def leave(ticket: int) -> int | None:
+    """Remove the temporary folder of a model's process that has ended; returns before it is gone.
+
+    Args:
+        ticket: The number of the model's process.
+
+    Returns:
+        Process id of the child that removes it; None where there is nothing to remove.
+    """
     scratch = _scratch(os.getpid(), ticket)
-    if scratch.exists():
-        # A program of its own: what the model wrote may be so large that other models would wait.
-        os.posix_spawnp("rm", ["rm", "-rf", "--", str(scratch)], os.environ)
+    if not scratch.exists():
+        return None
+    # A program of its own: what the model wrote may be so large that other models would wait.
+    return os.posix_spawnp("rm", ["rm", "-rf", "--", str(scratch)], os.environ)
 
 
 def _scratch(parent: int, ticket: int) -> Path:

@@ -17,9 +17,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from mme_sdk.local.containers import offspring
 from mme_sdk.local.containers.python import isolation, worker
 
 __all__ = ["run"]
+
+_CLEANING = 0
 
 
 def run(orders: socket.socket, events: socket.socket, preload: Iterable[str]) -> None:
@@ -34,7 +37,7 @@ def run(orders: socket.socket, events: socket.socket, preload: Iterable[str]) ->
         events: Where events go.
         preload: Modules to import before the first order.
     """
-    _die_with_parent()
+    offspring.adopt()  # what a model started becomes a child of this process when the model's process ends
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     os.set_blocking(wake_read, False)
@@ -42,7 +45,7 @@ def run(orders: socket.socket, events: socket.socket, preload: Iterable[str]) ->
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    children: dict[int, int] = {}  # pid -> ticket
+    children: dict[int, int] = {}  # pid -> ticket; _CLEANING of a process that removes a folder
     policy = isolation.policy()
     try:
         _import(preload)
@@ -58,9 +61,11 @@ def run(orders: socket.socket, events: socket.socket, preload: Iterable[str]) ->
                 if orders in ready and not _obey(orders, events, children, policy):
                     return
     finally:
-        for pid in children:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        for pid, ticket in children.items():
+            if ticket != _CLEANING:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+        offspring.end_all({pid for pid, ticket in children.items() if ticket == _CLEANING})
 
 
 def _obey(
@@ -104,6 +109,7 @@ def _fork(
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         _die_with_parent()
+        offspring.adopt()  # while the model lives, so does what it started
         orders.close()
         events.close()
         # Only the process's end closes it: whoever sees it closed may ask how the process ended.
@@ -125,14 +131,18 @@ def _fork(
 
 
 def _reap(children: dict[int, int], events: socket.socket) -> None:
-    while children:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid == 0:
-            return
-        ticket = children.pop(pid, None)
-        if ticket is not None:
-            isolation.leave(ticket)
-            _tell(events, ticket=ticket, exit=os.waitstatus_to_exitcode(status))
+    ended = False
+    with contextlib.suppress(ChildProcessError):
+        while (found := os.waitpid(-1, os.WNOHANG))[0]:
+            ended = True
+            ticket = children.pop(found[0], None)
+            if ticket is not None and ticket != _CLEANING:
+                cleaner = isolation.leave(ticket)
+                if cleaner is not None:
+                    children[cleaner] = _CLEANING
+                _tell(events, ticket=ticket, exit=os.waitstatus_to_exitcode(found[1]))
+    if ended:
+        offspring.kill_others(children)
 
 
 def _import(modules: Iterable[str]) -> None:
