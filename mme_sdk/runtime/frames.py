@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mme_sdk.errors import InvalidInputError, ModelInputError, RowCountError, UndecodableReplyError
-from mme_sdk.runtime.answer_tables import csv_columns, decode_frame, import_pandas, is_parquet, series_of
+from mme_sdk.runtime.answer_tables import (
+    csv_columns,
+    decode_frame,
+    import_pandas,
+    is_parquet,
+    is_split,
+    series_of,
+    split_columns,
+)
 from mme_sdk.runtime.many import ItemResult
 from mme_sdk.runtime.requests import check_target
 from mme_sdk.shapes.matrix import media_type
@@ -63,6 +71,11 @@ def split_frame(
         )
     if isinstance(rows_per_call, bool) or not isinstance(rows_per_call, int) or rows_per_call < 1:
         raise InvalidInputError(f"rows_per_call must be a whole number of at least 1, not {rows_per_call!r}")
+    if model_of is not None and not isinstance(model_of, str) and not callable(model_of):
+        raise InvalidInputError(
+            f"model_of must be the name of a column or a function of a row, not {model_of!r}",
+            hint=f"model_of=lambda row: row[{model_of!r}] takes a column whose name is not text",
+        )
     if model_of is None:
         groups: dict[Model, list[int]] = {None: list(range(len(frame)))}
     else:
@@ -233,6 +246,8 @@ def _columns(reply: Reply[Any]) -> list[tuple[str | None, list[Any]]] | None:
         try:
             if isinstance(value, str) and media_type(reply.content_type) == "text/csv":
                 return csv_columns(reply.body, reply.content_type)
+            if is_split(value):
+                return split_columns(value)
             if not isinstance(value, bytes) or not is_parquet(reply.body, reply.content_type):
                 return None
             value = decode_frame(reply.body, reply.content_type)

@@ -232,7 +232,9 @@ class Several(Invocations):
     ) -> Iterator[ItemResult[T]]:
         check_endpoint(endpoint)
         check_options(options)
-        check_batch(settings, progress)
+        check_batch(items, model_of, data_of, settings, progress)
+        if options.response_type is not None:
+            self._codecs.accept(options.response_type)
 
         def call(item: T, model: Model) -> Reply[Any]:
             return self._call(endpoint, item if data_of is None else data_of(item), model, options)
@@ -453,7 +455,9 @@ class AsyncSeveral(Invocations):
     ) -> AsyncIterator[ItemResult[T]]:
         check_endpoint(endpoint)
         check_options(options)
-        check_batch(settings, progress)
+        check_batch(items, model_of, data_of, settings, progress)
+        if options.response_type is not None:
+            self._codecs.accept(options.response_type)
 
         def call(item: T, model: Model) -> Awaitable[Reply[Any]]:
             return self._call(endpoint, item if data_of is None else data_of(item), model, options)

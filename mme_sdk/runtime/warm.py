@@ -104,8 +104,22 @@ def warm_order(
 
     Returns:
         Those to load, and those left out.
+
+    Raises:
+        InvalidInputError: `models`, `expected` or `capacity` cannot be used; the message names it.
     """
+    if isinstance(models, (str, ModelVersion)):
+        raise InvalidInputError(f"models must be a list of models, not {models!r}", hint=f"[{str(models)!r}] is one")
+    models = list(models)
+    for model in models:
+        if not isinstance(model, (str, ModelVersion)):
+            raise InvalidInputError(f"models must be target models or versions, and one is {model!r}")
+    if capacity is not None:
+        _check_capacity(capacity)
     rates = dict(expected or {})
+    for name, rate in rates.items():
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < math.inf:
+            raise InvalidInputError(f"expected[{name!r}] must be calls per second of at least 0, not {rate!r}")
 
     def size(model: str | ModelVersion) -> int:
         return (model.size if isinstance(model, ModelVersion) else None) or _TYPICAL_SIZE
@@ -194,7 +208,7 @@ def keep_warm_advice(
         The advice.
 
     Raises:
-        InvalidInputError: A model without a rate or size, or more to keep than there is room for.
+        InvalidInputError: A model without a rate or size, more to keep than there is room for, or no such capacity.
 
     Example:
         >>> rates = {f"m{n}": 1 / (n + 1) / 60 for n in range(100)}
@@ -202,6 +216,7 @@ def keep_warm_advice(
         >>> keep_warm_advice(rates, sizes, capacity=2000, keep=["m98", "m99"]).worth_it
         False
     """
+    _check_capacity(capacity)
     for model in (*keep, *rates):
         if not (rates.get(model, -1.0) >= 0 and sizes.get(model, 0) > 0):
             raise InvalidInputError(f"{model!r} needs a rate of 0 or more and a size above 0", model=model)
@@ -221,6 +236,11 @@ def keep_warm_advice(
     worth_it = after < before
     why = f"it pays: {change}, at {spent}" if worth_it else f"it is a net loss: {change}, at {spent}"
     return KeepWarmAdvice(cold_before=before, cold_after=after, pings=pings, worth_it=worth_it, why=why)
+
+
+def _check_capacity(capacity: object) -> None:
+    if type(capacity) is not int or capacity < 1:
+        raise InvalidInputError(f"capacity must be a whole number of bytes of at least 1, not {capacity!r}")
 
 
 def _characteristic_time(

@@ -230,7 +230,6 @@ def test_parts_are_as_large_as_asked(twin: str) -> None:
         ({}, {"rows_per_call": 0}, "rows_per_call"),
         ({}, {"rows_per_call": 2.5}, "rows_per_call"),
         ({}, {"rows_per_call": True}, "rows_per_call"),
-        ({}, {"checkpoint": "done.txt", "model_of": "tenant"}, "checkpoint"),
         ({"tenant": ["a", None, "a", "a", "a", "a"]}, {"model_of": "tenant"}, "row 1 .*no target model"),
         ({"tenant": [1, 2, 3, 4, 5, 6]}, {"model_of": "tenant"}, "row 0 .*no target model"),
         ({"tenant": ["a", "../b", "a", "a", "a", "a"]}, {"model_of": "tenant"}, "leave the endpoint's S3 prefix"),
