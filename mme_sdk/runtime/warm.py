@@ -24,6 +24,7 @@ __all__ = [
     "KeepWarmAdvice",
     "WarmOutcome",
     "WarmReport",
+    "check_capacity",
     "keep_warm_advice",
     "outcome_of",
     "refuse_loss",
@@ -115,7 +116,7 @@ def warm_order(
         if not isinstance(model, (str, ModelVersion)):
             raise InvalidInputError(f"models must be target models or versions, and one is {model!r}")
     if capacity is not None:
-        _check_capacity(capacity)
+        check_capacity(capacity)
     rates = dict(expected or {})
     for name, rate in rates.items():
         if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < math.inf:
@@ -208,7 +209,7 @@ def keep_warm_advice(
         The advice.
 
     Raises:
-        InvalidInputError: A model without a rate or size, more to keep than there is room for, or no such capacity.
+        InvalidInputError: A model without a rate or size, or more to keep than there is room for.
 
     Example:
         >>> rates = {f"m{n}": 1 / (n + 1) / 60 for n in range(100)}
@@ -216,7 +217,6 @@ def keep_warm_advice(
         >>> keep_warm_advice(rates, sizes, capacity=2000, keep=["m98", "m99"]).worth_it
         False
     """
-    _check_capacity(capacity)
     for model in (*keep, *rates):
         if not (rates.get(model, -1.0) >= 0 and sizes.get(model, 0) > 0):
             raise InvalidInputError(f"{model!r} needs a rate of 0 or more and a size above 0", model=model)
@@ -238,7 +238,12 @@ def keep_warm_advice(
     return KeepWarmAdvice(cold_before=before, cold_after=after, pings=pings, worth_it=worth_it, why=why)
 
 
-def _check_capacity(capacity: object) -> None:
+def check_capacity(capacity: object) -> None:
+    """Refuse what is no number of bytes.
+
+    Raises:
+        InvalidInputError: It is no whole number of at least 1.
+    """
     if type(capacity) is not int or capacity < 1:
         raise InvalidInputError(f"capacity must be a whole number of bytes of at least 1, not {capacity!r}")
 
