@@ -53,7 +53,7 @@ def decode_frame(body: bytes, content_type: str) -> pd.DataFrame:
     """An answer as a data frame; columns without names are numbered from 0.
 
     Raises:
-        ValueError: It is no table.
+        ValueError: It is not a table.
         MissingExtraError: pandas or pyarrow is not installed.
     """
     pd = import_pandas()
@@ -69,7 +69,7 @@ def decode_frame(body: bytes, content_type: str) -> pd.DataFrame:
 
         array = np.load(io.BytesIO(body), allow_pickle=False)
         if array.ndim not in (1, 2):
-            raise ValueError(f"an array of {array.ndim} dimensions is no table")
+            raise ValueError(f"an array of {array.ndim} dimensions is not a table")
         return pd.DataFrame(array.astype(array.dtype.newbyteorder("=")))
     labels: list[Any] | None = None
     if media_type(content_type) == "text/csv":
@@ -137,7 +137,7 @@ def csv_lines(body: bytes, content_type: str) -> list[list[str]]:
     """Fields of each line of a CSV; empty lines at the end are left out.
 
     Raises:
-        ValueError: It is no CSV in UTF-8, or in the charset that its content type names.
+        ValueError: It is not CSV in UTF-8, or in the charset that its content type names.
     """
     try:
         lines = list(csv.reader(io.StringIO(in_utf8(body, content_type).decode("utf-8-sig"), newline="")))
@@ -192,7 +192,7 @@ def _json_columns(value: Any) -> list[tuple[str | None, list[Any]]]:
         (length,) = lengths
         return [(name, member if isinstance(member, list) else [member] * length) for name, member in value.items()]
     if not isinstance(value, list):
-        raise ValueError("it is no list of rows")
+        raise ValueError("it is not a list of rows")
     kinds = {"object" if isinstance(row, dict) else "list" if isinstance(row, list) else "value" for row in value}
     if len(kinds) > 1:
         raise ValueError(f"its rows are not of one kind: {', '.join(sorted(kinds))}")

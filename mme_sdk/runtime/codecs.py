@@ -55,7 +55,7 @@ class Codec(Protocol):
         ...
 
     def decode(self, body: bytes, content_type: str) -> Any:
-        """Value of an answer; raises ValueError where it is none."""
+        """Value of an answer; raises ValueError where it cannot be read."""
         ...
 
 
@@ -189,7 +189,7 @@ class Codecs:
         except (ValidationError, ValueError, EOFError, RecursionError) as error:
             name = getattr(response_type, "__qualname__", None) or str(response_type)
             raise UndecodableReplyError(
-                f"the model's answer ({content_type}) is no readable {name}: {error}; it starts with {body[:60]!r}",
+                f"the model's answer ({content_type}) is not a readable {name}: {error}; it starts with {body[:60]!r}",
                 body=body,
                 content_type=content_type,
             ) from error
@@ -219,7 +219,7 @@ def _is_class(wanted: Any, module: str, name: str) -> bool:
 
 
 def _to_json(data: Any) -> bytes:
-    # NaN is no JSON: containers that are not Python would refuse it with a riddle.
+    # NaN is not JSON: containers that are not Python refuse it, and do not say why.
     return json.dumps(data, default=_plain, separators=(",", ":"), allow_nan=False).encode()
 
 

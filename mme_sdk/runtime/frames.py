@@ -61,7 +61,7 @@ def split_frame(
         The parts.
 
     Raises:
-        InvalidInputError: It is no frame, there is no such column, a row has no target model, or no rows per call.
+        InvalidInputError: It is not a frame, there is no such column, a row has no target model, or no rows per call.
         MissingExtraError: pandas is not installed.
     """
     pd = import_pandas()
@@ -139,7 +139,7 @@ class FrameJoin:
             InvalidInputError: The first part cannot be sent as it is.
             ModelInputError: The first parts were refused whole, for their form.
             RowCountError: An answer has not one row for each row that was sent.
-            UndecodableReplyError: An answer is no table.
+            UndecodableReplyError: An answer is not a table.
         """
         if result.error is not None:
             self._judge(result.error)
@@ -148,7 +148,7 @@ class FrameJoin:
         self._take(result)
 
     def finish(self, results: Iterable[ItemResult[FramePart]]) -> pd.DataFrame:
-        """The whole frame, also where the batch was ended early: an answer that is no table is its rows' error then.
+        """The whole frame, also where the batch was ended early: an answer that is not a table is its rows' error then.
 
         Args:
             results: The results of all parts, those that were added included.
@@ -272,7 +272,7 @@ def _from_value(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list
                 raise _unreadable(reply, f"its member {name!r} is an object, not one value for each row")
             if isinstance(member, list) and len(member) != rows:
                 raise _miscounted(reply, rows, len(member))
-            # A member that is no list, such as the model's name, is said of each row.
+            # A member that is not a list, such as the model's name, is said of each row.
             title = "prediction" if name == "predictions" and "prediction" not in value else str(name)
             columns.append((title, member if isinstance(member, list) else [member] * rows))
         if all(not isinstance(_list(one), list) for one in value.values()):
@@ -315,7 +315,7 @@ def _miscounted(reply: Reply[Any], rows: int, answers: int) -> RowCountError:
 
 def _unreadable(reply: Reply[Any], why: str) -> UndecodableReplyError:
     return UndecodableReplyError(
-        f"the reply of {reply.model or reply.endpoint} ({reply.content_type}) is no table: {why}",
+        f"the reply of {reply.model or reply.endpoint} ({reply.content_type}) is not a table: {why}",
         body=reply.body,
         content_type=reply.content_type,
         endpoint=reply.endpoint or None,

@@ -30,7 +30,7 @@ def rows_of(data: Any, content_type: str) -> int | None:
         content_type: How it is sent.
 
     Returns:
-        How many; None where it is no table.
+        How many; None where it is not a table.
     """
     kind = type(data)
     if kind is bytes or kind is str or kind is list:
@@ -120,7 +120,7 @@ def _answers(value: Any) -> int | None:
 
 
 def _common(tensors: dict[Any, Any]) -> int | None:
-    """The first dimension that all arrays of an object share; None where one has none, or it is no object of arrays."""
+    """The first dimension that all arrays of an object share; None where they share none, or one has none."""
     shapes = [getattr(tensor, "shape", ()) for tensor in tensors.values()]
     first = {shape[0] for shape in shapes if shape}
     return first.pop() if len(first) == 1 and all(shapes) else None

@@ -239,7 +239,7 @@ def keep_warm_advice(
 
 
 def check_capacity(capacity: object) -> None:
-    """Refuse what is no number of bytes.
+    """Refuse what is not a number of bytes.
 
     Raises:
         InvalidInputError: It is no whole number of at least 1.
