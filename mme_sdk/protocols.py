@@ -140,7 +140,8 @@ class Invoker(Protocol):
             prefix_aware_id: Requests of one id go to one instance, where the variant routes by prefix or by key-value
                 cache.
             idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version.
+            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
+                an alias.
             prefix: The endpoint's S3 model prefix, where known; asked for when it is needed otherwise.
 
         Returns:

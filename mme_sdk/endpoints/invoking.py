@@ -115,7 +115,8 @@ class Invoking(Handle):
             prefix_aware_id: Requests of one id go to one instance, where the variant routes by prefix or by key-value
                 cache.
             idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version.
+            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
+                an alias.
 
         Returns:
             The answer.
@@ -200,7 +201,8 @@ class Invoking(Handle):
             prefix_aware_id: Requests of one id go to one instance, where the variant routes by prefix or by key-value
                 cache.
             idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version.
+            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
+                an alias.
             settings: How many calls at a time, how many models at a time, and in which order results come.
             checkpoint: Text file of the items that were answered and dealt with; run again with it, only the others are
                 invoked. An item whose result was being dealt with when the process ended comes again.
@@ -281,7 +283,8 @@ class Invoking(Handle):
             prefix_aware_id: Requests of one id go to one instance, where the variant routes by prefix or by key-value
                 cache.
             idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version.
+            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
+                an alias.
             settings: How many calls at a time, how many models at a time, and in which order results come.
             progress: Called after each result: how many so far, and how many of them failed.
 
@@ -354,7 +357,8 @@ class Invoking(Handle):
             inference_id: Id that SageMaker logs with the request.
             custom_attributes: Passed to the container as they are.
             idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version.
+            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
+                an alias.
             progress: Called after each model: how many so far, and how many of them failed.
 
         Returns:
@@ -423,7 +427,8 @@ class Invoking(Handle):
             inference_id: Id that SageMaker logs with the request.
             custom_attributes: Passed to the container as they are.
             idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version.
+            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
+                an alias.
             progress: Called after each model: how many so far, and how many of them failed.
 
         Returns:

@@ -10,12 +10,21 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mme_sdk.errors import MissingExtraError
-from mme_sdk.shapes.matrix import NPY_MAGIC, has_header, is_exact, media_type
+from mme_sdk.shapes.matrix import NPY_MAGIC, has_header, in_utf8, is_exact, media_type
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["csv_columns", "csv_lines", "decode_frame", "import_pandas", "is_parquet", "series_of"]
+__all__ = [
+    "csv_columns",
+    "csv_lines",
+    "decode_frame",
+    "import_pandas",
+    "is_parquet",
+    "is_split",
+    "series_of",
+    "split_columns",
+]
 
 _INTEGER = re.compile(r"[+-]?(0|[1-9]\d*)")
 _FLOAT = re.compile(r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[+-]?\d+)?|[+-]?nan|[+-]?inf(inity)?", re.IGNORECASE)
@@ -44,7 +53,7 @@ def decode_frame(body: bytes, content_type: str) -> pd.DataFrame:
     """An answer as a data frame; columns without names are numbered from 0.
 
     Raises:
-        ValueError: It is no table.
+        ValueError: It is not a table.
         MissingExtraError: pandas or pyarrow is not installed.
     """
     pd = import_pandas()
@@ -60,20 +69,47 @@ def decode_frame(body: bytes, content_type: str) -> pd.DataFrame:
 
         array = np.load(io.BytesIO(body), allow_pickle=False)
         if array.ndim not in (1, 2):
-            raise ValueError(f"an array of {array.ndim} dimensions is no table")
+            raise ValueError(f"an array of {array.ndim} dimensions is not a table")
         return pd.DataFrame(array.astype(array.dtype.newbyteorder("=")))
+    labels: list[Any] | None = None
     if media_type(content_type) == "text/csv":
         columns = csv_columns(body, content_type)
     else:
-        value = json.loads(body)
+        value = json.loads(in_utf8(body, content_type))
         if isinstance(value, dict) and value and all(isinstance(inner, dict) for inner in value.values()):
             return _by_label(value)
-        columns = _json_columns(value)
+        if is_split(value):
+            columns, labels = split_columns(value), value.get("index")
+        else:
+            columns = _json_columns(value)
     frame = pd.DataFrame({place: series_of(values) for place, (_, values) in enumerate(columns)})
     names = [name for name, _ in columns]
     if None not in names:
         frame.columns = names
+    if labels is not None:
+        frame.index = labels
     return frame
+
+
+def is_split(value: Any) -> bool:
+    """Whether a JSON value is what `DataFrame.to_json(orient="split")` writes: names, rows, and labels of the rows."""
+    if not isinstance(value, dict) or value.keys() - {"index"} != {"columns", "data"}:
+        return False
+    return all(isinstance(member, list) for member in value.values())
+
+
+def split_columns(value: dict[str, list[Any]]) -> list[tuple[str | None, list[Any]]]:
+    """Columns of a value that `is_split`.
+
+    Raises:
+        ValueError: Names, rows and labels do not fit together.
+    """
+    names, rows, labels = value["columns"], value["data"], value.get("index")
+    if any(not isinstance(row, list) or len(row) != len(names) for row in rows):
+        raise ValueError(f"its rows have not {len(names)} values, one for each of its columns")
+    if labels is not None and len(labels) != len(rows):
+        raise ValueError(f"it has {len(rows)} rows and {len(labels)} labels of rows")
+    return [(str(name), [row[place] for row in rows]) for place, name in enumerate(names)]
 
 
 def _by_label(value: dict[str, dict[str, Any]]) -> pd.DataFrame:
@@ -97,14 +133,14 @@ def series_of(values: Sequence[Any]) -> pd.Series:
     return pd.Series(list(values), dtype=object if rounded or not values else None)
 
 
-def csv_lines(body: bytes) -> list[list[str]]:
+def csv_lines(body: bytes, content_type: str) -> list[list[str]]:
     """Fields of each line of a CSV; empty lines at the end are left out.
 
     Raises:
-        ValueError: It is no CSV in UTF-8.
+        ValueError: It is not CSV in UTF-8, or in the charset that its content type names.
     """
     try:
-        lines = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")))
+        lines = list(csv.reader(io.StringIO(in_utf8(body, content_type).decode("utf-8-sig"), newline="")))
     except csv.Error as error:
         raise ValueError(str(error)) from error
     while lines and not lines[-1]:
@@ -118,7 +154,7 @@ def csv_columns(body: bytes, content_type: str) -> list[tuple[str | None, list[A
     Raises:
         ValueError: The lines are not of one length.
     """
-    lines = csv_lines(body)
+    lines = csv_lines(body, content_type)
     names = lines.pop(0) if lines and has_header(content_type) else None
     width = max(map(len, lines), default=0) if names is None else len(names)
     if width == 1:
@@ -156,7 +192,7 @@ def _json_columns(value: Any) -> list[tuple[str | None, list[Any]]]:
         (length,) = lengths
         return [(name, member if isinstance(member, list) else [member] * length) for name, member in value.items()]
     if not isinstance(value, list):
-        raise ValueError("it is no list of rows")
+        raise ValueError("it is not a list of rows")
     kinds = {"object" if isinstance(row, dict) else "list" if isinstance(row, list) else "value" for row in value}
     if len(kinds) > 1:
         raise ValueError(f"its rows are not of one kind: {', '.join(sorted(kinds))}")

@@ -25,7 +25,7 @@ from mme_sdk.runtime.tables import (
     frame_to_json,
     frame_to_npy,
 )
-from mme_sdk.shapes.matrix import array_of, has_header, media_type
+from mme_sdk.shapes.matrix import array_of, charset_of, has_header, in_utf8, media_type
 
 __all__ = ["CSV", "JSON", "NPY", "PARQUET", "Codec", "Codecs"]
 
@@ -34,6 +34,7 @@ NPY = "application/x-npy"
 CSV = "text/csv"
 PARQUET = "application/x-parquet"
 OCTETS = "application/octet-stream"
+_BYTES = (bytes, bytearray, memoryview)
 
 
 class Codec(Protocol):
@@ -54,7 +55,7 @@ class Codec(Protocol):
         ...
 
     def decode(self, body: bytes, content_type: str) -> Any:
-        """Value of an answer; raises ValueError where it is none."""
+        """Value of an answer; raises ValueError where it cannot be read."""
         ...
 
 
@@ -80,7 +81,7 @@ class Codecs:
             data: bytes, str, anything JSON can say, a numpy array, a pandas frame, a pydantic model, or what an extra
                 codec accepts.
             content_type: Media type to encode to; by the type of `data` where None. A frame as CSV has a header row
-                only with `text/csv; header=present`.
+                only with `text/csv; header=present`. Text is in the charset that it names, or in UTF-8.
 
         Returns:
             The body and its content type.
@@ -91,7 +92,9 @@ class Codecs:
         if type(data) is bytes:
             return data, content_type or OCTETS
         try:
-            return self._encode(data, content_type)
+            body, encoded_as = self._encode(data, content_type)
+            charset = None if content_type is None or isinstance(data, _BYTES) else charset_of(content_type)
+            return body if charset is None else body.decode().encode(charset), encoded_as
         except (ValueError, TypeError, OverflowError, RecursionError, AttributeError) as error:
             if isinstance(error, InvalidInputError):
                 raise
@@ -103,12 +106,12 @@ class Codecs:
     def _encode(self, data: Any, content_type: str | None) -> tuple[bytes, str]:
         kind = None if content_type is None else media_type(content_type)
         codec = self._by_type.get(kind) if kind else next((c for c in self._extra if c.accepts(data)), None)
-        if codec is not None and not isinstance(data, (bytes, bytearray, memoryview, str)):
+        if codec is not None and not isinstance(data, (*_BYTES, str)):
             body, encoded_as = codec.encode(data)
             return body, encoded_as if content_type is None or media_type(
                 content_type
             ) == content_type else content_type
-        if isinstance(data, (bytearray, memoryview)):
+        if isinstance(data, _BYTES):
             return bytes(data), content_type or OCTETS
         if isinstance(data, str):
             return data.encode(), content_type or "text/plain"
@@ -130,12 +133,25 @@ class Codecs:
         return bool(self._by_type) and media_type(content_type) in self._by_type
 
     def accept(self, response_type: Any) -> str | None:
-        """The media type to ask for, so that the answer can become this type; None leaves it to the container."""
+        """The media type to ask for, so that the answer can become this type; None leaves it to the container.
+
+        Raises:
+            InvalidInputError: Nothing can decode to this type.
+        """
         if response_type is bytes or response_type is str:
             return None
         if _is_class(response_type, "numpy", "ndarray") or _is_class(response_type, "pandas", "DataFrame"):
             return None
-        return str(getattr(response_type, "media_type", JSON))
+        if _is_codec(response_type):
+            return str(response_type.media_type)
+        try:
+            _adapter(response_type)
+        except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
+            raise InvalidInputError(
+                f"response_type={response_type!r}: no codec knows this type",
+                hint="bytes, str, numpy.ndarray, pandas.DataFrame, a codec, or a type that pydantic reads from JSON",
+            ) from error
+        return JSON
 
     def decode(self, body: bytes, content_type: str, response_type: Any = None) -> Any:
         """Value of an answer.
@@ -158,22 +174,22 @@ class Codecs:
         kind = media_type(content_type)
         try:
             if response_type is str:
-                return body.decode()
+                return in_utf8(body, content_type).decode()
             if response_type is None:
                 return self._by_type[kind].decode(body, content_type)
-            if hasattr(response_type, "decode") and hasattr(response_type, "media_type"):
+            if _is_codec(response_type):
                 return response_type.decode(body, content_type)
             if _is_class(response_type, "numpy", "ndarray"):
                 return array_of(body, content_type)
             if _is_class(response_type, "pandas", "DataFrame"):
                 return decode_frame(body, content_type)
-            return _adapter(response_type).validate_json(body)
+            return _adapter(response_type).validate_json(in_utf8(body, content_type))
         except (PydanticSchemaGenerationError, PydanticUserError) as error:
             raise InvalidInputError(f"response_type={response_type!r}: no codec knows this type") from error
         except (ValidationError, ValueError, EOFError, RecursionError) as error:
             name = getattr(response_type, "__qualname__", None) or str(response_type)
             raise UndecodableReplyError(
-                f"the model's answer ({content_type}) is no readable {name}: {error}; it starts with {body[:60]!r}",
+                f"the model's answer ({content_type}) is not a readable {name}: {error}; it starts with {body[:60]!r}",
                 body=body,
                 content_type=content_type,
             ) from error
@@ -182,6 +198,10 @@ class Codecs:
 @lru_cache(maxsize=256)
 def _adapter(response_type: Any) -> TypeAdapter[Any]:
     return TypeAdapter(response_type)
+
+
+def _is_codec(response_type: Any) -> bool:
+    return hasattr(response_type, "decode") and hasattr(response_type, "media_type")
 
 
 def _is_json(kind: str) -> bool:
@@ -199,7 +219,7 @@ def _is_class(wanted: Any, module: str, name: str) -> bool:
 
 
 def _to_json(data: Any) -> bytes:
-    # NaN is no JSON: containers that are not Python would refuse it with a riddle.
+    # NaN is not JSON: containers that are not Python refuse it, and do not say why.
     return json.dumps(data, default=_plain, separators=(",", ":"), allow_nan=False).encode()
 
 

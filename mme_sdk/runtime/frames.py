@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mme_sdk.errors import InvalidInputError, ModelInputError, RowCountError, UndecodableReplyError
-from mme_sdk.runtime.answer_tables import csv_columns, decode_frame, import_pandas, is_parquet, series_of
+from mme_sdk.runtime.answer_tables import (
+    csv_columns,
+    decode_frame,
+    import_pandas,
+    is_parquet,
+    is_split,
+    series_of,
+    split_columns,
+)
 from mme_sdk.runtime.many import ItemResult
 from mme_sdk.runtime.requests import check_target
 from mme_sdk.shapes.matrix import media_type
@@ -53,7 +61,7 @@ def split_frame(
         The parts.
 
     Raises:
-        InvalidInputError: It is no frame, there is no such column, a row has no target model, or no rows per call.
+        InvalidInputError: It is not a frame, there is no such column, a row has no target model, or no rows per call.
         MissingExtraError: pandas is not installed.
     """
     pd = import_pandas()
@@ -63,6 +71,11 @@ def split_frame(
         )
     if isinstance(rows_per_call, bool) or not isinstance(rows_per_call, int) or rows_per_call < 1:
         raise InvalidInputError(f"rows_per_call must be a whole number of at least 1, not {rows_per_call!r}")
+    if model_of is not None and not isinstance(model_of, str) and not callable(model_of):
+        raise InvalidInputError(
+            f"model_of must be the name of a column or a function of a row, not {model_of!r}",
+            hint=f"model_of=lambda row: row[{model_of!r}] takes a column whose name is not text",
+        )
     if model_of is None:
         groups: dict[Model, list[int]] = {None: list(range(len(frame)))}
     else:
@@ -126,7 +139,7 @@ class FrameJoin:
             InvalidInputError: The first part cannot be sent as it is.
             ModelInputError: The first parts were refused whole, for their form.
             RowCountError: An answer has not one row for each row that was sent.
-            UndecodableReplyError: An answer is no table.
+            UndecodableReplyError: An answer is not a table.
         """
         if result.error is not None:
             self._judge(result.error)
@@ -135,7 +148,7 @@ class FrameJoin:
         self._take(result)
 
     def finish(self, results: Iterable[ItemResult[FramePart]]) -> pd.DataFrame:
-        """The whole frame, also where the batch was ended early: an answer that is no table is its rows' error then.
+        """The whole frame, also where the batch was ended early: an answer that is not a table is its rows' error then.
 
         Args:
             results: The results of all parts, those that were added included.
@@ -233,6 +246,8 @@ def _columns(reply: Reply[Any]) -> list[tuple[str | None, list[Any]]] | None:
         try:
             if isinstance(value, str) and media_type(reply.content_type) == "text/csv":
                 return csv_columns(reply.body, reply.content_type)
+            if is_split(value):
+                return split_columns(value)
             if not isinstance(value, bytes) or not is_parquet(reply.body, reply.content_type):
                 return None
             value = decode_frame(reply.body, reply.content_type)
@@ -257,7 +272,7 @@ def _from_value(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list
                 raise _unreadable(reply, f"its member {name!r} is an object, not one value for each row")
             if isinstance(member, list) and len(member) != rows:
                 raise _miscounted(reply, rows, len(member))
-            # A member that is no list, such as the model's name, is said of each row.
+            # A member that is not a list, such as the model's name, is said of each row.
             title = "prediction" if name == "predictions" and "prediction" not in value else str(name)
             columns.append((title, member if isinstance(member, list) else [member] * rows))
         if all(not isinstance(_list(one), list) for one in value.values()):
@@ -300,7 +315,7 @@ def _miscounted(reply: Reply[Any], rows: int, answers: int) -> RowCountError:
 
 def _unreadable(reply: Reply[Any], why: str) -> UndecodableReplyError:
     return UndecodableReplyError(
-        f"the reply of {reply.model or reply.endpoint} ({reply.content_type}) is no table: {why}",
+        f"the reply of {reply.model or reply.endpoint} ({reply.content_type}) is not a table: {why}",
         body=reply.body,
         content_type=reply.content_type,
         endpoint=reply.endpoint or None,

@@ -77,26 +77,32 @@ class Invocations:
         began = self._settings.clock.monotonic()
         prefix, response_type = options.prefix, options.response_type
         size: int | None = None
+        alias = False
         if isinstance(model, ModelVersion):
             target: str | None = model.target_model
             size = model.size
         elif isinstance(model, str) and _ALIAS.fullmatch(model) and not model.endswith(".gz"):
+            alias = True
             check_options(options)
             found = yield from self._resolve(endpoint, model, prefix, options.sticky)
             target, size = (found, None) if isinstance(found, str) else (found.target_model, found.size)
         else:
             target = model
-        if options.accept is None and response_type is not None:
-            options = options._replace(accept=self._codecs.accept(response_type))
+        if response_type is not None:
+            wanted = self._codecs.accept(response_type)
+            if options.accept is None:
+                options = options._replace(accept=wanted)
         request = build_request(
             self._codecs, data, options, endpoint=endpoint, target=target, payload_limit=self._payload_limit
         )
         rows = rows_of(data, request.content_type)
-        if target is None and options.sticky is not None:
+        if options.sticky is not None and not alias:
+            named = "this call names no model" if target is None else f"{target} is one version"
             raise InvalidInputError(
-                f"{endpoint}: sticky chooses a version of an alias, and this call names no model",
+                f"{endpoint}: sticky chooses a version of an alias, and {named}",
                 hint="pass model='name@alias', or leave sticky out",
                 endpoint=endpoint,
+                model=target,
             )
         if target is not None and self._stores:
             yield from self._refuse_deleted(endpoint, target, _prefix_of(model) or prefix)

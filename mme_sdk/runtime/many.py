@@ -108,12 +108,24 @@ class ManySettings:
     ordered: bool = True
 
 
-def check_batch(settings: object, progress: object) -> None:
+def check_batch(items: object, model_of: object, data_of: object, settings: object, progress: object) -> None:
     """Refuse what cannot be used, before anything is sent.
 
     Raises:
-        InvalidInputError: `settings` or `progress` is of another kind; the message names it.
+        InvalidInputError: An argument is of another kind; the message names it.
     """
+    if isinstance(items, (str, bytes, bytearray, memoryview, Mapping)) or hasattr(items, "iterrows"):
+        frame = hasattr(items, "iterrows")
+        raise InvalidInputError(
+            f"items must be an iterable of payloads, and a {type(items).__name__} is one payload",
+            hint="invoke_frame sends its rows" if frame else f"[{type(items).__name__}] is a batch of one",
+        )
+    for name, function in (("model_of", model_of), ("data_of", data_of)):
+        if not callable(function) and not (function is None and name == "data_of"):
+            raise InvalidInputError(
+                f"{name} must be a function of an item, not {function!r}",
+                hint=f"{name}=lambda item: {function!r} gives each item the same" if function is not None else None,
+            )
     if settings is not None and not isinstance(settings, ManySettings):
         raise InvalidInputError(f"settings must be ManySettings, not {settings!r}")
     if progress is not None and not callable(progress):

@@ -39,7 +39,7 @@ class Submission:
         input: Where the payload is.
         output: Where the answer will be.
         failure: Where it will say why there is none; None where the endpoint has no such place.
-        rows: Rows of the payload, to count the answers; None where it is no table.
+        rows: Rows of the payload, to count the answers; None where it is not a table.
     """
 
     endpoint: str

@@ -1,8 +1,9 @@
 """Rows that are sent and answers that come back: counted wherever both are known.
 
 Rows are known of what is a table by its type: a pandas frame or series, an array of two dimensions, and Triton tensors
-that share their first dimension. Answers are known of a list, an array, a frame and CSV. An object, a number, text and
-bytes are answers to the request as a whole, so they are not counted.
+that share their first dimension. Answers are known of a list, an array, a frame, CSV, and an object that holds only
+`predictions` or is pandas' split form. Other objects, a number, text and bytes are answers to the request as a whole,
+so they are not counted.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import sys
 from typing import Any
 
 from mme_sdk.errors import RowCountError
-from mme_sdk.runtime.answer_tables import csv_lines, is_parquet
-from mme_sdk.shapes.matrix import NPY_MAGIC, array_of, has_header, media_type
+from mme_sdk.runtime.answer_tables import csv_lines, is_parquet, is_split
+from mme_sdk.shapes.matrix import NPY_MAGIC, array_of, has_header, in_utf8, media_type
 
 __all__ = ["fit_rows", "rows_of"]
 
@@ -29,7 +30,7 @@ def rows_of(data: Any, content_type: str) -> int | None:
         content_type: How it is sent.
 
     Returns:
-        How many; None where it is no table.
+        How many; None where it is not a table.
     """
     kind = type(data)
     if kind is bytes or kind is str or kind is list:
@@ -87,11 +88,11 @@ def fit_rows(rows: int, decoded: dict[str, Any], body: bytes, content_type: str,
 
 def _answers_in(body: bytes, kind: str, content_type: str, decoded: dict[str, Any], rows: int) -> int | None:
     if kind == "application/json" or kind.endswith("+json"):
-        decoded["value"] = json.loads(body)
+        decoded["value"] = json.loads(in_utf8(body, content_type))
     elif body[:6] == NPY_MAGIC:
         decoded["value"] = array_of(body, content_type)
     elif kind == "text/csv":
-        lines = csv_lines(body)
+        lines = csv_lines(body, content_type)
         answers = len(lines) - has_header(content_type)
         return rows if answers == 1 and len(lines[-1]) == rows else answers
     elif is_parquet(body, content_type) and "pyarrow" in sys.modules:
@@ -105,7 +106,11 @@ def _answers(value: Any) -> int | None:
     if isinstance(value, (list, tuple)):
         return len(value)
     if isinstance(value, dict):
-        return _common(value)
+        # https://docs.aws.amazon.com/sagemaker/latest/dg/cdf-inference.html
+        inner = value["predictions"] if len(value) == 1 and "predictions" in value else None
+        if isinstance(inner, list):
+            return len(inner)
+        return len(value["data"]) if is_split(value) else _common(value)
     numpy, pandas = sys.modules.get("numpy"), sys.modules.get("pandas")
     if numpy is not None and isinstance(value, numpy.ndarray):
         return len(value) if value.ndim else None
@@ -115,7 +120,7 @@ def _answers(value: Any) -> int | None:
 
 
 def _common(tensors: dict[Any, Any]) -> int | None:
-    """The first dimension that all arrays of an object share; None where one has none, or it is no object of arrays."""
+    """The first dimension that all arrays of an object share; None where they share none, or one has none."""
     shapes = [getattr(tensor, "shape", ()) for tensor in tensors.values()]
     first = {shape[0] for shape in shapes if shape}
     return first.pop() if len(first) == 1 and all(shapes) else None

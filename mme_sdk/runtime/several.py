@@ -13,7 +13,7 @@ from mme_sdk.runtime.invocations import Invocations
 from mme_sdk.runtime.many import ItemResult, ManySettings, check_batch, collect, collect_async, run_many, run_many_async
 from mme_sdk.runtime.options import CallOptions, check_options
 from mme_sdk.runtime.requests import check_endpoint
-from mme_sdk.runtime.warm import WarmReport, keep_warm_advice, refuse_loss, report_of, warm_order
+from mme_sdk.runtime.warm import WarmReport, check_capacity, keep_warm_advice, refuse_loss, report_of, warm_order
 from mme_sdk.shapes.model import ModelVersion
 from mme_sdk.shapes.reply import Reply
 
@@ -198,6 +198,7 @@ class Several(Invocations):
         progress: Callable[[int, int], None] | None = None,
     ) -> WarmReport:
         """Call models once so that they stay in memory; arguments and errors are those of `Endpoint.keep_warm`."""
+        check_capacity(capacity)
         if not bound_by_slo:
             refuse_loss(keep_warm_advice(rates, sizes, capacity=capacity, keep=models))
         return self.warm(
@@ -232,7 +233,9 @@ class Several(Invocations):
     ) -> Iterator[ItemResult[T]]:
         check_endpoint(endpoint)
         check_options(options)
-        check_batch(settings, progress)
+        check_batch(items, model_of, data_of, settings, progress)
+        if options.response_type is not None:
+            self._codecs.accept(options.response_type)
 
         def call(item: T, model: Model) -> Reply[Any]:
             return self._call(endpoint, item if data_of is None else data_of(item), model, options)
@@ -419,6 +422,7 @@ class AsyncSeveral(Invocations):
         progress: Callable[[int, int], None] | None = None,
     ) -> WarmReport:
         """Call models once so that they stay in memory; arguments and errors are those of `AsyncEndpoint.keep_warm`."""
+        check_capacity(capacity)
         if not bound_by_slo:
             refuse_loss(keep_warm_advice(rates, sizes, capacity=capacity, keep=models))
         return await self.warm(
@@ -453,7 +457,9 @@ class AsyncSeveral(Invocations):
     ) -> AsyncIterator[ItemResult[T]]:
         check_endpoint(endpoint)
         check_options(options)
-        check_batch(settings, progress)
+        check_batch(items, model_of, data_of, settings, progress)
+        if options.response_type is not None:
+            self._codecs.accept(options.response_type)
 
         def call(item: T, model: Model) -> Awaitable[Reply[Any]]:
             return self._call(endpoint, item if data_of is None else data_of(item), model, options)

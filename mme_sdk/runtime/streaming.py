@@ -138,9 +138,9 @@ class _Stream:
     def _line(self, line: bytes) -> Any:
         try:
             return json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise UndecodableReplyError(
-                f"{self.endpoint}: a line of the stream is no JSON: {line[:60]!r}",
+                f"{self.endpoint}: a line of the stream is not JSON: {line[:60]!r}",
                 body=line,
                 content_type=self.content_type,
                 endpoint=self.endpoint,
@@ -174,10 +174,10 @@ class ReplyStream(_Stream):
     def json_lines(self) -> Iterator[Any]:
         """Values of an answer that has one JSON value a line, or a server-sent event; empty lines are passed over.
 
-        An event `[DONE]`, with which chat models end, is no value.
+        An event `[DONE]`, with which chat models end, is not a value.
 
         Raises:
-            UndecodableReplyError: A line is no JSON.
+            UndecodableReplyError: A line is not JSON.
         """
         event: list[bytes] = []
         for line in self.lines():

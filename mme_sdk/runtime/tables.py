@@ -251,7 +251,7 @@ def text_names(frame: pd.DataFrame, form: str) -> list[str]:
     """Names of the columns.
 
     Raises:
-        InvalidInputError: One is no text, or is there twice.
+        InvalidInputError: One is not text, or is there twice.
     """
     names: list[str] = frame.columns.tolist()
     for name in names:
@@ -324,7 +324,7 @@ def _check_text(text: str, label: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         wrong = text[error.start : error.end]
-        refuse(label, f"it holds {wrong!r}, which is no text in UTF-8", "text.encode('utf-8', 'surrogateescape')")
+        refuse(label, f"it holds {wrong!r}, which is not text in UTF-8", "text.encode('utf-8', 'surrogateescape')")
 
 
 def _number(value: Any) -> int | float:

@@ -117,7 +117,7 @@ class TritonCodec:
                         values = np.frombuffer(blob, dtype=kind)
                 outputs[tensor["name"]] = values.reshape(tensor["shape"])
         except (KeyError, TypeError, AttributeError, struct.error) as error:
-            raise ValueError(f"it is no answer of Triton: {error!r}") from error
+            raise ValueError(f"it is not an answer of Triton: {error!r}") from error
         return outputs
 
 

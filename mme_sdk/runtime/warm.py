@@ -24,6 +24,7 @@ __all__ = [
     "KeepWarmAdvice",
     "WarmOutcome",
     "WarmReport",
+    "check_capacity",
     "keep_warm_advice",
     "outcome_of",
     "refuse_loss",
@@ -104,8 +105,22 @@ def warm_order(
 
     Returns:
         Those to load, and those left out.
+
+    Raises:
+        InvalidInputError: `models`, `expected` or `capacity` cannot be used; the message names it.
     """
+    if isinstance(models, (str, ModelVersion)):
+        raise InvalidInputError(f"models must be a list of models, not {models!r}", hint=f"[{str(models)!r}] is one")
+    models = list(models)
+    for model in models:
+        if not isinstance(model, (str, ModelVersion)):
+            raise InvalidInputError(f"models must be target models or versions, and one is {model!r}")
+    if capacity is not None:
+        check_capacity(capacity)
     rates = dict(expected or {})
+    for name, rate in rates.items():
+        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < math.inf:
+            raise InvalidInputError(f"expected[{name!r}] must be calls per second of at least 0, not {rate!r}")
 
     def size(model: str | ModelVersion) -> int:
         return (model.size if isinstance(model, ModelVersion) else None) or _TYPICAL_SIZE
@@ -221,6 +236,16 @@ def keep_warm_advice(
     worth_it = after < before
     why = f"it pays: {change}, at {spent}" if worth_it else f"it is a net loss: {change}, at {spent}"
     return KeepWarmAdvice(cold_before=before, cold_after=after, pings=pings, worth_it=worth_it, why=why)
+
+
+def check_capacity(capacity: object) -> None:
+    """Refuse what is not a number of bytes.
+
+    Raises:
+        InvalidInputError: It is no whole number of at least 1.
+    """
+    if type(capacity) is not int or capacity < 1:
+        raise InvalidInputError(f"capacity must be a whole number of bytes of at least 1, not {capacity!r}")
 
 
 def _characteristic_time(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import re
@@ -11,10 +12,22 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["EXACT", "NPY_MAGIC", "array_of", "from_csv", "from_json", "has_header", "is_exact", "media_type"]
+__all__ = [
+    "EXACT",
+    "NPY_MAGIC",
+    "array_of",
+    "charset_of",
+    "from_csv",
+    "from_json",
+    "has_header",
+    "in_utf8",
+    "is_exact",
+    "media_type",
+]
 
 EXACT = 2**53  # the largest magnitude up to which a 64-bit float holds every integer
 NPY_MAGIC = b"\x93NUMPY"
+_CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 _GAP = re.compile(r"(^|,)[ \t]*(?=,|$)", re.MULTILINE)
 _INTEGER = re.compile(r"[+-]?\d{16,}")
 
@@ -42,6 +55,33 @@ def has_header(content_type: str) -> bool:
     return False
 
 
+def charset_of(content_type: str) -> str | None:
+    """The charset that a content type names, where it is another than UTF-8; None of any other.
+
+    Raises:
+        ValueError: Python has no codec of this name.
+    """
+    found = None if ";" not in content_type else _CHARSET.search(content_type)
+    if found is None:
+        return None
+    try:
+        "".encode(found[1])  # unlike lookup, it refuses codecs that are not of text, such as base64
+        name = codecs.lookup(found[1]).name
+    except LookupError:
+        raise ValueError(f"charset={found[1]} in {content_type!r} is unknown") from None
+    return None if name in ("utf-8", "ascii") else name
+
+
+def in_utf8(body: bytes, content_type: str) -> bytes:
+    """A body whose content type names another charset, as UTF-8; any other as it is.
+
+    Raises:
+        ValueError: The charset is unknown, or the body is not in it.
+    """
+    charset = charset_of(content_type)
+    return body if charset is None else body.decode(charset).encode()
+
+
 def is_exact(number: int) -> bool:
     """Whether a 64-bit float holds this integer."""
     try:
@@ -60,6 +100,7 @@ def array_of(body: bytes, content_type: str) -> npt.NDArray[Any]:
 
     if body[:6] == NPY_MAGIC:
         return np.load(io.BytesIO(body), allow_pickle=False)  # type: ignore[no-any-return]
+    body = in_utf8(body, content_type)
     if media_type(content_type) == "text/csv":
         text = body.decode("utf-8-sig")
         table = from_csv(text, header=has_header(content_type))

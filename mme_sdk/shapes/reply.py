@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 import attrs
 
 from mme_sdk.errors import MissingExtraError, UndecodableReplyError
-from mme_sdk.shapes.matrix import array_of
+from mme_sdk.shapes.matrix import array_of, in_utf8
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -123,8 +123,12 @@ class Reply(Generic[T]):
 
     @property
     def text(self) -> str:
-        """The body as UTF-8 text."""
-        return self.body.decode("utf-8", errors="replace")
+        """The body as text, in the charset that its content type names; in UTF-8 where it names none."""
+        try:
+            body = in_utf8(self.body, self.content_type)
+        except ValueError:
+            body = self.body
+        return body.decode("utf-8", errors="replace")
 
     def json(self) -> Any:
         """The body parsed as JSON.
@@ -133,7 +137,7 @@ class Reply(Generic[T]):
             UndecodableReplyError: It is not JSON.
         """
         try:
-            return _json.loads(self.body)
+            return _json.loads(in_utf8(self.body, self.content_type))
         except (ValueError, RecursionError) as error:
             raise self._undecodable("JSON", error) from error
 

@@ -1,4 +1,4 @@
-"""One embedded SageMaker for all tests of this room that need one."""
+"""One embedded SageMaker for all tests of this folder that need one."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .world import World
 
 @pytest.fixture(scope="session")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """A host that answers 429 after 0.4 s, as SageMaker does after 60."""
-    settings = HostingSettings(answer_limit=0.4, spill_outstanding=2)
+    """A host that answers 429 after 0.4 s, as SageMaker does after 60; its models may write the log of the tests."""
+    settings = HostingSettings(answer_limit=0.4, spill_outstanding=2, isolate=False)
     with LocalSageMaker(settings=settings) as host:
         made = World(host, tmp_path_factory.mktemp("world"))
         yield made

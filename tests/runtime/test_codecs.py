@@ -39,6 +39,10 @@ FRAME = pd.DataFrame({"a": [1, 2], "b": [0.5, 1.5]})
         (memoryview(b"raw"), None, b"raw", "application/octet-stream"),
         ("täxt", None, "täxt".encode(), "text/plain"),
         ('{"a": 1}', JSON, b'{"a": 1}', JSON),
+        ("täxt", "text/plain; charset=latin-1", b"t\xe4xt", "text/plain; charset=latin-1"),
+        ("täxt", "text/plain; charset=UTF-8", "täxt".encode(), "text/plain; charset=UTF-8"),
+        (pd.DataFrame({"a": ["ä"]}), "text/csv; charset=latin-1", b"\xe4\n", "text/csv; charset=latin-1"),
+        ("täxt".encode(), "text/plain; charset=latin-1", "täxt".encode(), "text/plain; charset=latin-1"),
         ({"a": [1, None, "ü"]}, None, b'{"a":[1,null,"\\u00fc"]}', JSON),
         ([1, 2.5], None, b"[1,2.5]", JSON),
         (7, None, b"7", JSON),
@@ -77,6 +81,11 @@ def test_replies_become_what_is_asked_for() -> None:
     assert codecs.decode(b"0.5", JSON, float) == 0.5
     assert codecs.decode(b"x", "text/plain", bytes) == b"x"
     assert codecs.decode("ü".encode(), "text/plain", str) == "ü"
+    assert codecs.decode(b"\xfc", "text/plain; charset=ISO-8859-1", str) == "ü"
+    assert codecs.decode(b"\xfc\n", "text/csv; charset=ISO-8859-1", pd.DataFrame)[0].tolist() == ["ü"]
+    assert codecs.decode(b'"\xfc"', "application/json; charset=ISO-8859-1", str | int) == "ü"
+    assert Reply[Any](body=b"\xfc", content_type='text/plain; charset="ISO-8859-1"').value == "ü"
+    assert Reply[Any](body="ü".encode(), content_type="text/plain; charset=nope").text == "ü"
 
 
 @pytest.mark.parametrize(
@@ -86,6 +95,8 @@ def test_replies_become_what_is_asked_for() -> None:
         (b'{"score": "x"}', JSON, Score),
         (b"", JSON, Score),
         (b"\xff", "text/plain", str),
+        (b"a", "text/plain; charset=nope", str),
+        (b"a", "text/plain; charset=base64", str),
         (b"\x93NUMPY", NPY, np.ndarray),
         (b"PAR1", PARQUET, pd.DataFrame),
         (b"{}", CSV, np.ndarray),
@@ -114,6 +125,9 @@ def test_what_cannot_be_decoded_keeps_its_bytes(body: bytes, kind: str, wanted: 
         (FRAME, "image/png"),
         ({"a": 1}, "image/png"),
         ({(1, 2): 3}, None),
+        ("€", "text/plain; charset=latin-1"),
+        ("a", "text/plain; charset=nope"),
+        ("a", "text/plain; charset=rot13"),
     ],
 )
 def test_what_cannot_be_encoded_is_refused(data: Any, content_type: str | None) -> None:

@@ -11,13 +11,18 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mme_sdk.aws import Aws
 from mme_sdk.errors import InvalidInputError, MMEError, ModelInputError
+from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
 from mme_sdk.runtime.many import Batch, ItemResult, ManySettings, run_many, run_many_async
 from mme_sdk.shapes.reply import Reply
+
+from .scripted import AsyncScript, FakeAsyncClock, FakeClock, SyncScript
 
 
 def echo(item: Any, model: Any) -> Reply[Any]:
@@ -225,3 +230,12 @@ def test_models_are_grouped_and_take_turns() -> None:
 def test_settings_are_checked(bad: dict[str, Any]) -> None:
     with pytest.raises(MMEError):
         ManySettings(**bad)
+
+
+@pytest.mark.parametrize("items", ["ab", b"ab", {"a": 1}, pd.DataFrame({"a": [1]})])
+def test_one_payload_is_not_taken_for_many(items: Any) -> None:
+    aws = Aws(region="us-east-1")
+    with pytest.raises(InvalidInputError, match="items"):
+        RuntimeInvoker(aws, SyncScript(FakeClock(), [])).invoke_many("scoring", items)
+    with pytest.raises(InvalidInputError, match="items"):
+        AsyncRuntimeInvoker(aws, AsyncScript(FakeAsyncClock(), [])).invoke_many("scoring", items)

@@ -70,6 +70,10 @@ REFUSED: dict[str, list[Any]] = {
     "idempotent": ["no", 1, None],
     "sticky": ["", 3],
     "settings": [3, {"max_concurrency": 2}],
+    "response_type": [3, pd.Series, object()],
+    "data_of": ["a", 3],
+    "capacity": [0, -1, 1.5, "2", True],
+    "expected": [{"a": -1.0}, {"a": "2"}, {"a": float("nan")}, {"a": True}],
     "progress": [True, 3],
     "at_a_time": [0, -1, 1.5, "2", True],
     "time_to_live": [59, 21601, 60.0, "60", True],
@@ -488,6 +492,10 @@ def test_a_value_that_cannot_be_used_is_refused_by_name_before_the_wire(
         ("invoke_stream", {"inference_component": "a", "target_container": "b"}, "target_container"),
         ("invoke_stream", {"session_id": "NEW_SESSION"}, "session_id"),
         ("invoke", {"sticky": "a"}, "sticky"),
+        ("invoke", {"sticky": "a", "model": MODEL}, "sticky"),
+        ("invoke_many", {"model_of": MODEL}, "model_of"),
+        ("invoke_many", {"model_of": None}, "model_of"),
+        ("invoke_frame", {"model_of": 3}, "model_of"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused_by_name(

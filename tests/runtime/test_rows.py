@@ -86,9 +86,11 @@ def invoke(twin: str, data: Any, body: bytes, said: str, /, **options: Any) -> A
 
 FRAME = pd.DataFrame({"a": [1, 2, 3], "b": [0.5, 1.5, 2.5]})
 MATRIX = FRAME.to_numpy()
+SQUARE = pd.DataFrame(np.eye(3), columns=["a", "b", "c"], index=["r", "s", "t"])
 
 COUNTED: dict[str, tuple[Any, bytes, str, int, dict[str, Any]]] = {
     "a list": (FRAME, b"[1,2,3,4]", JSON, 4, {}),
+    "pandas' split form": (FRAME, SQUARE.iloc[:2].to_json(orient="split").encode(), JSON, 2, {}),
     "a list, of a matrix": (MATRIX, b"[1,2]", JSON, 2, {}),
     "a list, of a series": (FRAME["a"], b"[]", JSON, 0, {}),
     "a list of lists": (FRAME, b"[[1,2,3]]", JSON, 1, {}),
@@ -105,6 +107,9 @@ COUNTED: dict[str, tuple[Any, bytes, str, int, dict[str, Any]]] = {
     "CSV as a frame": (MATRIX, b"1,2\n3,4\n", CSV, 2, {"response_type": pd.DataFrame}),
     "JSON as a frame": (FRAME, b"[1,2]", JSON, 2, {"response_type": pd.DataFrame}),
     "one row": (FRAME.iloc[:1], b"[1,2]", JSON, 2, {}),
+    "predictions": (FRAME, b'{"predictions": [1]}', JSON, 1, {}),
+    "scores of XGBoost": (FRAME, b'{"predictions": [{"score": 0.5}]}', JSON, 1, {}),
+    "predictions as an object": (FRAME, b'{"predictions": [1, 2]}', JSON, 2, {"response_type": dict[str, list[int]]}),
     "no rows": (np.zeros((0, 2)), b"[1]", JSON, 1, {}),
     "Parquet": (FRAME, as_parquet(FRAME.iloc[:2]), PARQUET, 2, {}),
     "Parquet as a frame": (FRAME, as_parquet(FRAME.iloc[:2]), PARQUET, 2, {"response_type": pd.DataFrame}),
@@ -115,9 +120,10 @@ COUNTED: dict[str, tuple[Any, bytes, str, int, dict[str, Any]]] = {
 FINE: dict[str, tuple[Any, bytes, str, dict[str, Any]]] = {
     "an answer a row": (FRAME, b"[1,2,3]", JSON, {}),
     "one row, several values in CSV": (FRAME.iloc[:1], b"0.1,0.9\n", CSV, {}),
-    "an object": (FRAME, b'{"predictions": [1]}', JSON, {}),
+    "an object": (FRAME, b'{"classes": [1]}', JSON, {}),
+    "an object of several members": (FRAME, b'{"predictions": [1], "model": "a"}', JSON, {}),
+    "predictions that are no list": (FRAME, b'{"predictions": 1}', JSON, {}),
     "instances": ({"instances": [[1], [2]]}, b'{"predictions": [1]}', JSON, {}),
-    "scores of XGBoost": (FRAME, b'{"predictions": [{"score": 0.5}]}', JSON, {}),
     "a number": (FRAME, b"0.5", JSON, {}),
     "an array without dimensions": (FRAME, npy(np.float64(1)), NPY, {}),
     "text": (FRAME, b"fine\nall of it\n", "text/plain", {}),
@@ -179,6 +185,8 @@ def test_what_is_no_answer_for_each_row_is_not_counted(name: str, twin: str) -> 
         (b'{"a":[1,2,3],"b":[4,5,6]}', JSON, pd.DataFrame({"a": [1, 2, 3], "b": [4, 5, 6]})),
         (b'{"model":"m","y":[4,5,6]}', JSON, pd.DataFrame({"model": ["m"] * 3, "y": [4, 5, 6]})),
         (b'{"a":{"0":1,"1":2,"2":3}}', JSON, pd.DataFrame({"a": [1, 2, 3]})),  # DataFrame.to_json()
+        (SQUARE.to_json(orient="split").encode(), JSON, SQUARE),
+        (SQUARE.to_json(orient="split", index=False).encode(), JSON, SQUARE.reset_index(drop=True)),
         (npy(np.array([1, 2, 3])), NPY, pd.DataFrame({0: [1, 2, 3]})),
         (npy(np.array([[1.0], [2.0], [3.0]], dtype=">f4")), NPY, pd.DataFrame({0: [1.0, 2.0, 3.0]})),
         (npy(np.array([(1,), (2,), (3,)], dtype=[("y", "i8")])), NPY, pd.DataFrame({"y": [1, 2, 3]})),
@@ -201,6 +209,9 @@ def test_answers_as_frames(body: bytes, content_type: str, frame: pd.DataFrame) 
         (b'{"a":[1,2,3],"b":[1]}', JSON),
         (b'{"a":1}', JSON),
         (b'{"a":[1],"b":{"c":1}}', JSON),
+        (b'{"columns":["a","b"],"index":[0,1],"data":[[1],[2]]}', JSON),
+        (b'{"columns":["a"],"index":[0],"data":[[1],[2]]}', JSON),
+        (b'{"columns":["a","b"],"data":[1,2]}', JSON),
         (b"[" * 100_000, JSON),
         (npy(np.zeros((3, 1, 1))), NPY),
         (b"PAR1", PARQUET),

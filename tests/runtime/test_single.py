@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 
 from mme_sdk.endpoints import AsyncInference, EndpointSpec
-from mme_sdk.errors import InvalidInputError, MMEError, ModelServerError, RowCountError, WaitTimeoutError
+from mme_sdk.errors import (
+    InvalidInputError,
+    MMEError,
+    ModelServerError,
+    RowCountError,
+    UndecodableReplyError,
+    WaitTimeoutError,
+)
 from mme_sdk.runtime.streaming import ReplyStream
 
 from .world import IMAGE, ROLE, World
@@ -170,3 +177,10 @@ def test_json_lines_reads_server_sent_events_however_they_are_cut(cut: int) -> N
     body = _Body({"PayloadPart": {"Bytes": said[at : at + cut]}} for at in range(0, len(said), cut))
     stream = ReplyStream("chat", {"ContentType": "text/event-stream; charset=utf-8", "Body": body})
     assert list(stream.json_lines()) == [{"t": 1}, {"t": 2}, 3, 4]
+
+
+def test_a_line_too_deep_for_json_is_undecodable() -> None:
+    body = _Body([{"PayloadPart": {"Bytes": b"[" * 100_000}}])
+    stream = ReplyStream("chat", {"ContentType": "application/jsonlines", "Body": body})
+    with pytest.raises(UndecodableReplyError):
+        list(stream.json_lines())

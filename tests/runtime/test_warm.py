@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import OrderedDict
+from typing import Any
 
 import pytest
 
@@ -117,3 +118,9 @@ def test_nothing_is_cold_where_everything_fits() -> None:
     for rates, sizes, capacity in (({"a": 1.0}, {}, 10), ({"a": -1.0}, {"a": 1}, 10), ({"a": 1.0}, {"a": 11}, 10)):
         with pytest.raises(InvalidInputError):
             keep_warm_advice(rates, sizes, capacity=capacity, keep=["a"])
+
+
+@pytest.mark.parametrize("models", ["fraud/v1.tar.gz", version("a", 1), [None], [3]])
+def test_what_is_no_list_of_models_is_refused(models: Any) -> None:
+    with pytest.raises(InvalidInputError, match="models"):
+        warm_order(models, endpoint="e", memory=Memory())

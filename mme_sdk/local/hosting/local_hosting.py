@@ -270,6 +270,9 @@ class LocalHosting:
                 message=f"Request body of {len(invocation.body)} bytes is larger than the limit of {limit} bytes.",
             )
         variant = self._choose(endpoint, invocation.headers.get(f"{_PREFIX}target-variant"))
+        for header, needs in _NEEDS.items():
+            if f"{_PREFIX}{header}" in invocation.headers:
+                raise validation_error(f"Endpoint {endpoint.name} has no {needs}.")
         target = invocation.headers.get(f"{_PREFIX}target-model")
         if isinstance(variant, MultiModelVariant):
             if invocation.stream:
@@ -282,9 +285,6 @@ class LocalHosting:
                 f"Endpoint {endpoint.name} is not a multi-model endpoint and does not support target model header."
             )
         _check_container(endpoint.name, variant, invocation.headers.get(f"{_PREFIX}target-container-hostname"))
-        for header, needs in _NEEDS.items():
-            if f"{_PREFIX}{header}" in invocation.headers:
-                raise validation_error(f"Endpoint {endpoint.name} has no {needs}.")
         if f"{_PREFIX}session-id" in invocation.headers and isinstance(variant, MultiModelVariant):
             raise validation_error(
                 f"Endpoint {endpoint.name} is a multi-model endpoint: the embedded SageMaker has no stateful sessions "
