@@ -22,7 +22,7 @@ __all__ = ["DataCapture"]
 
 _log = logging.getLogger(__name__)
 _PREFIX = "x-amzn-sagemaker-"
-_WAITING = 64 << 20  # bytes of records that are not in S3 yet; AWS too captures no more when its disk fills
+_WAITING = 64 << 20  # bytes of invocations that are not in S3 yet; AWS too captures no more when its disk fills
 
 
 @attrs.frozen
@@ -32,6 +32,21 @@ class _File:
     bucket: str
     folder: str
     key_id: str | None
+
+
+@attrs.frozen
+class _Event:
+    """What a record is made of."""
+
+    config: Mapping[str, Any]
+    invocation: Invocation
+    answer: InvocationAnswer
+    now: datetime
+
+    @property
+    def size(self) -> int:
+        """About how many bytes of memory it takes."""
+        return 2048 + len(self.invocation.body) + len(self.answer.body)
 
 
 class DataCapture:
@@ -55,7 +70,7 @@ class DataCapture:
         self._rng = rng
         self._now = now
         self._s3: Any = None
-        self._pending: dict[_File, list[bytes]] = {}
+        self._pending: dict[_File, list[_Event]] = {}
         self._waiting = 0
         self._writer: asyncio.Task[None] | None = None
 
@@ -70,15 +85,16 @@ class DataCapture:
         """
         if self._rng.random() * 100 >= config["InitialSamplingPercentage"]:
             return
-        now = self._now()
-        line = json.dumps(_record(config, invocation, answer, now), separators=(",", ":")).encode() + b"\n"
-        if self._waiting + len(line) > _WAITING:
+        event = _Event(config, invocation, answer, self._now())
+        if self._waiting + event.size > _WAITING:
             _log.warning("an invocation of %s is not captured: S3 is too slow", invocation.endpoint)
             return
         place = S3Uri.parse(config["DestinationS3Uri"])
-        folder = "/".join(filter(None, (place.key.strip("/"), invocation.endpoint, variant, f"{now:%Y/%m/%d/%H}")))
-        self._pending.setdefault(_File(place.bucket, folder, config.get("KmsKeyId")), []).append(line)
-        self._waiting += len(line)
+        folder = "/".join(
+            filter(None, (place.key.strip("/"), invocation.endpoint, variant, f"{event.now:%Y/%m/%d/%H}"))
+        )
+        self._pending.setdefault(_File(place.bucket, folder, config.get("KmsKeyId")), []).append(event)
+        self._waiting += event.size
         if self._writer is None or self._writer.done():
             self._writer = asyncio.get_running_loop().create_task(self._write(), name="data capture")
 
@@ -91,15 +107,17 @@ class DataCapture:
 
     async def _write(self) -> None:
         while self._pending:
-            file, lines = next(iter(self._pending.items()))
+            file, events = next(iter(self._pending.items()))
             del self._pending[file]
             try:
-                await asyncio.to_thread(functools.partial(self._put, file, lines, self._now()))
+                await asyncio.to_thread(functools.partial(self._put, file, events, self._now()))
             except Exception as error:  # noqa: BLE001 - S3 may be gone, or the bucket; the invocation has been answered
-                _log.warning("%d captured invocations cannot be stored in s3://%s: %s", len(lines), file.bucket, error)
-            self._waiting -= sum(map(len, lines))
+                _log.warning("%d captured invocations cannot be stored in s3://%s: %s", len(events), file.bucket, error)
+            self._waiting -= sum(one.size for one in events)
 
-    def _put(self, file: _File, lines: list[bytes], now: datetime) -> None:
+    def _put(self, file: _File, events: list[_Event], now: datetime) -> None:
+        """Write an object; in another thread, since a large body takes long to encode."""
+        lines = [json.dumps(_record(one), separators=(",", ":")).encode() + b"\n" for one in events]
         if self._s3 is None:
             self._s3 = self._make_s3()
         encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": file.key_id} if file.key_id else {}
@@ -107,13 +125,12 @@ class DataCapture:
         self._s3.put_object(Bucket=file.bucket, Key=key, Body=b"".join(lines), **encryption)
 
 
-def _record(
-    config: Mapping[str, Any], invocation: Invocation, answer: InvocationAnswer, now: datetime
-) -> dict[str, Any]:
+def _record(event: _Event) -> dict[str, Any]:
     """One record.
 
     The format: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
     """
+    config, invocation, answer = event.config, event.invocation, event.answer
     modes = {one["CaptureMode"] for one in config["CaptureOptions"]}
     kinds = config.get("CaptureContentTypeHeader", {})
     captured = {}
@@ -123,15 +140,15 @@ def _record(
     if modes & {"Output", "InputAndOutput"}:
         kind = answer.headers.get("Content-Type")
         captured["endpointOutput"] = _payload(kinds, "OUTPUT", kind, answer.body)
-    event: dict[str, Any] = {"eventId": str(uuid.uuid4())}
+    about: dict[str, Any] = {"eventId": str(uuid.uuid4())}
     attributes = invocation.headers.get(f"{_PREFIX}custom-attributes")
     given = {
         "customAttributes": None if attributes is None else [attributes],
         "inferenceId": invocation.headers.get(f"{_PREFIX}inference-id"),
-        "inferenceTime": f"{now:%Y-%m-%dT%H:%M:%SZ}",
+        "inferenceTime": f"{event.now:%Y-%m-%dT%H:%M:%SZ}",
     }
-    event |= {name: value for name, value in given.items() if value is not None}
-    return {"captureData": captured, "eventMetadata": event, "eventVersion": "0"}
+    about |= {name: value for name, value in given.items() if value is not None}
+    return {"captureData": captured, "eventMetadata": about, "eventVersion": "0"}
 
 
 def _payload(kinds: Mapping[str, Any], mode: str, kind: str | None, body: bytes) -> dict[str, str]:
