@@ -246,7 +246,7 @@ def _columns(reply: Reply[Any]) -> list[tuple[str | None, list[Any]]] | None:
         try:
             if isinstance(value, str) and media_type(reply.content_type) == "text/csv":
                 return csv_columns(reply.body, reply.content_type)
-            if is_split(value):
+            if isinstance(value, dict) and is_split(value):
                 return split_columns(value)
             if not isinstance(value, bytes) or not is_parquet(reply.body, reply.content_type):
                 return None
