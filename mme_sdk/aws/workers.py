@@ -67,8 +67,9 @@ class Workers(Generic[R]):
                     name=f"{self._name}-{len(self._threads)}",
                     daemon=True,
                 )
-                thread.start()
+                # Before the start: a Ctrl-C between the two would leave a thread that nobody ends.
                 self._threads[thread] = ended
+                thread.start()
         return future
 
     def close(self, cleanup: CleanUp | None = None, *, grace: float = _GRACE) -> None:
@@ -181,7 +182,7 @@ def _join(
 ) -> None:
     ends = monotonic() + grace
     for thread, ended in threads.items():
-        if thread is threading.current_thread():
+        if thread is threading.current_thread() or thread.ident is None:  # None: a Ctrl-C came before its start
             continue
         # Not `join` and `is_alive`: in CPython 3.11 a Ctrl-C within `join` marks a thread that runs as ended.
         while not ended.wait(_AGAIN):

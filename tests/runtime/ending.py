@@ -92,9 +92,17 @@ def stuck(_: Any) -> Any:
     threading.Event().wait()
 
 
+def still_running(names: tuple[str, ...]) -> list[str]:
+    """Threads of these names that do not end; one that has been woken needs its turn to end."""
+    found = [one for one in threading.enumerate() if one.name.startswith(names)]
+    for thread in found:
+        thread.join(10.0)
+    return [one.name for one in found if one.is_alive()]
+
+
 def left(mme: Any) -> dict[str, Any]:
     """What is still there: threads, sockets, places in the load limiter, leases."""
-    threads = [one.name for one in threading.enumerate() if one.name.startswith(("mme_sdk-many", "mme-sdk-hedge"))]
+    threads = still_running(("mme_sdk-many", "mme-sdk-hedge"))
     memory = mme.memory
     endpoint = memory.endpoint(CONFIG["endpoint"])
     if isinstance(mme, MMEClient):

@@ -107,10 +107,18 @@ async def streamed_async(mme: Any) -> None:
             say("chunk", data=chunk.decode())
 
 
+def still_running(names: tuple[str, ...]) -> list[str]:
+    """Threads of these names that do not end; one that has been woken needs its turn to end."""
+    found = [one for one in threading.enumerate() if one.name.startswith(names)]
+    for thread in found:
+        thread.join(10.0)
+    return [one.name for one in found if one.is_alive()]
+
+
 def left() -> dict[str, Any]:
     """Threads, sockets and temporary files that are still there."""
     gc.collect()
-    threads = [one.name for one in threading.enumerate() if one.name.startswith(("mme_sdk", "mme-sdk"))]
+    threads = still_running(("mme_sdk", "mme-sdk"))
     sockets = files = 0
     for descriptor in Path("/proc/self/fd").iterdir():
         with contextlib.suppress(OSError):

@@ -269,7 +269,7 @@ def test_another_number_of_answers_is_an_error(form: str, rows: int, answers: in
 @twins
 @pytest.mark.parametrize("form", ["number", "text", "words", "mapping"])
 def test_an_answer_that_is_no_table_is_an_error(form: str, twin: str) -> None:
-    with pytest.raises(UndecodableReplyError, match="no table"):
+    with pytest.raises(UndecodableReplyError, match="not a table"):
         invoke(twin, form, FRAME[["x"]])
 
 

@@ -8,6 +8,7 @@ import attrs
 import pandas as pd
 import pytest
 
+from mme_sdk.aws import Aws
 from mme_sdk.endpoints import AsyncInference, EndpointSpec
 from mme_sdk.errors import (
     InvalidInputError,
@@ -175,12 +176,13 @@ def test_json_lines_reads_server_sent_events_however_they_are_cut(cut: int) -> N
     said = b': hello\r\nevent: token\r\ndata: {"t": 1}\r\n\r\ndata: {"t":\ndata: 2}\n\n'
     said += b"id: 3\n\ndata:3\n\ndata: [DONE]\n\ndata: 4"
     body = _Body({"PayloadPart": {"Bytes": said[at : at + cut]}} for at in range(0, len(said), cut))
-    stream = ReplyStream("chat", {"ContentType": "text/event-stream; charset=utf-8", "Body": body})
+    answer = {"ContentType": "text/event-stream; charset=utf-8", "Body": body}
+    stream = ReplyStream("chat", answer, Aws(region="us-east-1"))
     assert list(stream.json_lines()) == [{"t": 1}, {"t": 2}, 3, 4]
 
 
 def test_a_line_too_deep_for_json_is_undecodable() -> None:
     body = _Body([{"PayloadPart": {"Bytes": b"[" * 100_000}}])
-    stream = ReplyStream("chat", {"ContentType": "application/jsonlines", "Body": body})
+    stream = ReplyStream("chat", {"ContentType": "application/jsonlines", "Body": body}, Aws(region="us-east-1"))
     with pytest.raises(UndecodableReplyError):
         list(stream.json_lines())
