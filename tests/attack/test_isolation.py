@@ -239,6 +239,7 @@ def test_what_a_model_started_ends_with_it(tmp_path: Path, end: str) -> None:
     assert not any(map(psutil.pid_exists, [*pids, *others]))
 
 
+@pytest.mark.slow
 def test_isolation_can_be_switched_off_or_opened(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     data = tmp_path_factory.mktemp("features")
     (data / "table").write_text("features")

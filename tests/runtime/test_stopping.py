@@ -113,9 +113,11 @@ def never(_: str) -> bool:
 
 BY = {"SIGINT": "KeyboardInterrupt", "SIGTERM": "SystemExit", "cancel": "CancelledError", "close": "ClosedError"}
 HOWS = {how: {"async": how == "cancel", "close": how == "close"} for how in BY}
+# SIGTERM takes the way of SIGINT from the moment that it is an exception: the slow suite tries both everywhere.
+ENDS = [pytest.param(how, marks=pytest.mark.slow) if how == "SIGTERM" else how for how in BY]
 
 
-@pytest.mark.parametrize("how", BY)
+@pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("verb", ["register", "register_many", "sync"])
 def test_an_upload_in_parts_that_is_ended_is_aborted(world: World, verb: str, how: str) -> None:
     prefix = f"parts-{verb}-{how}/"
@@ -196,7 +198,7 @@ VERBS: dict[str, tuple[Holds, Holds]] = {
 }
 
 
-@pytest.mark.parametrize("how", BY)
+@pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_other_verbs_of_the_registry_end_at_once(world: World, verb: str, how: str) -> None:
     uri = _filled(world, "filled/", versions=2, size=300_000)
@@ -213,7 +215,7 @@ def test_the_other_verbs_of_the_registry_end_at_once(world: World, verb: str, ho
         models.unalias(name, "live")
 
 
-@pytest.mark.parametrize("how", BY)
+@pytest.mark.parametrize("how", ENDS)
 def test_a_wait_between_two_looks_ends_at_once(world: World, how: str) -> None:
     with Stopped(world, {"verb": "sleep"} | HOWS[how], never, never) as stopped:
         stopped.process.until(lambda one: one["kind"] == "sleeps")
@@ -221,7 +223,7 @@ def test_a_wait_between_two_looks_ends_at_once(world: World, how: str) -> None:
         assert stopped.ended()["by"] == BY[how]
 
 
-@pytest.mark.parametrize("how", BY)
+@pytest.mark.parametrize("how", ENDS)
 def test_a_stream_that_is_read_ends_at_once(world: World, how: str) -> None:
     with Stopped(world, {"verb": "stream"} | HOWS[how], never, never) as stopped:
         stopped.process.until(lambda one: one["kind"] == "chunk")
@@ -229,7 +231,7 @@ def test_a_stream_that_is_read_ends_at_once(world: World, how: str) -> None:
         assert stopped.ended()["by"] == BY[how]
 
 
-@pytest.mark.parametrize("how", BY)
+@pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("verb", ["create", "apply"])
 def test_a_creation_that_is_ended_leaves_nothing(world: World, verb: str, how: str) -> None:
     name = f"half-{verb}-{how}".lower()
@@ -246,7 +248,7 @@ def test_a_creation_that_is_ended_leaves_nothing(world: World, verb: str, how: s
     sagemaker.close()
 
 
-@pytest.mark.parametrize("how", BY)
+@pytest.mark.parametrize("how", ENDS)
 @pytest.mark.parametrize("verb", ["wait", "delete", "apply"])
 def test_a_look_at_an_endpoint_ends_at_once(world: World, verb: str, how: str) -> None:
     config = {"verb": verb, "name": "looked-at"}
