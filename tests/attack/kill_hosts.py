@@ -311,5 +311,14 @@ def is_dead(pid: int) -> bool:
 
 
 def sockets(ports: set[int]) -> list[str]:
-    """The unix sockets that a SeaweedFS with these ports makes."""
-    return [str(one) for port in ports for one in Path("/tmp").glob(f"seaweedfs-*-{port}.sock")]
+    """The unix sockets that a SeaweedFS with these ports has left. One that another host listens on is that host's."""
+    return [str(one) for port in ports for one in Path("/tmp").glob(f"seaweedfs-*-{port}.sock") if not _heard(one)]
+
+
+def _heard(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+        return True

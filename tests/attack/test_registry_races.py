@@ -68,11 +68,6 @@ def test_every_pair_in_every_order(start: str) -> None:
         check_verbs(start, *pair)
 
 
-@pytest.mark.parametrize("verbs", THREE, ids=" + ".join)
-def test_three_in_every_order(verbs: tuple[str, ...]) -> None:
-    check_verbs("alias at v2, before at v1" if "rollback" in verbs else "two versions", *verbs)
-
-
 @pytest.mark.parametrize("pair", list(itertools.combinations_with_replacement(RACED, 2)), ids=" + ".join)
 def test_two_processes(pair: tuple[str, str], processes: Racers, s3: Any, bucket_name: str) -> None:
     starts = ["two versions", "v1 deleted", "alias at v2, before at v1", "copied"]
