@@ -29,11 +29,11 @@ from simulated_endpoint import MB, AnyWhileCold, Outcome, SharedLeases, Simulate
 from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
 from mme_sdk.errors import ModelNotReadyError, OutcomeUnknownError
 from mme_sdk.fleet import FleetPolicy, Sticky
-from mme_sdk.runtime.answers import error_fields
-from mme_sdk.runtime.attempts import Attempts, Settings
-from mme_sdk.runtime.memory import Memory
-from mme_sdk.runtime.steps import Pause, Send
-from mme_sdk.runtime.wire import InvokeRequest
+from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.effects import Pause, Send
+from mme_sdk.runtime.retry.answers import error_fields
+from mme_sdk.runtime.retry.attempts import Attempts, Settings
+from mme_sdk.runtime.transport_interface import InvokeRequest
 
 DEADLINE = 360.0
 LEARNING, COUNTED = 2, 10  # herds that clients learn from, and herds that are counted then

@@ -1,4 +1,4 @@
-"""Computes `mme_sdk/runtime/inspection.json`: when to look whether a model is loaded.
+"""Computes `mme_sdk/runtime/cold_start/inspection.json`: when to look whether a model is loaded.
 
 The load time is taken as lognormal with median 1 and log-deviation sigma, but one load in ten as of a law that is wide
 (log-deviation 0.83, a coefficient of variation of 1): another instance type, a jam, a larger archive. So the first look
@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr
 
-OUT = Path(__file__).parents[1] / "mme_sdk" / "runtime" / "inspection.json"
+OUT = Path(__file__).parents[1] / "mme_sdk" / "runtime" / "cold_start" / "inspection.json"
 SIGMAS = [0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5]
 COSTS = [0.01, 0.03, 0.05, 0.07, 0.1, 0.2, 0.3, 0.75]
 ELAPSED = [0.0, *np.round(np.geomspace(0.1, 20.0, 24), 4).tolist()]

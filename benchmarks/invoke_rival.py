@@ -56,7 +56,7 @@ def boto3_tuned() -> Callable[[], Call]:
 
 
 def boto3_accelerated() -> Callable[[], Call]:
-    from mme_sdk.runtime.transport.bridge import accelerate
+    from mme_sdk.runtime.transport.accelerate import accelerate
 
     client = boto3_client(max_pool_connections=64)
     accelerate(client)
@@ -80,7 +80,7 @@ def predictor() -> Callable[[], Call]:
 
 
 def requests() -> Callable[[bytes], object]:
-    from mme_sdk.runtime.wire import InvokeRequest
+    from mme_sdk.runtime.transport_interface import InvokeRequest
 
     return lambda body: InvokeRequest(endpoint=ENDPOINT, body=body, content_type=TYPE, target_model=MODEL)
 

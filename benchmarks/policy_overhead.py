@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 
 from mme_sdk.aws import Aws
-from mme_sdk.runtime.estimates import Estimates
+from mme_sdk.runtime.cold_start.load_times import Estimates
+from mme_sdk.runtime.cold_start.probe_schedule import next_look
 from mme_sdk.runtime.invoker import RuntimeInvoker
-from mme_sdk.runtime.schedule import next_look
-from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
 CALLS, ROUNDS = 3000, 15
 

@@ -300,7 +300,7 @@ def main() -> None:
     if arguments.child:
         child(arguments)
         return
-    from mme_sdk.local.s3 import S3Server
+    from mme_sdk.local.storage.s3 import S3Server
 
     rivals = present()
     small, large = ((50, 1 << 20), (2, 64 << 20)) if arguments.quick else ((200, 1 << 20), (2, 512 << 20))

@@ -1,6 +1,6 @@
 """A multi-model endpoint and its callers in simulated time: `mme_sdk.fleet` here, real invocation policies there.
 
-A caller is a generator of the steps of `mme_sdk.runtime.steps`; ours is the very code that runs in threads and on event
+A caller is a generator of the steps of `mme_sdk.runtime.effects`: the same code that runs in threads and on event
 loops. Hours of traffic take seconds, and nothing depends on the machine.
 """
 
@@ -15,13 +15,13 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.aws.flow import Flow, pump
+from mme_sdk._effects import Flow, pump
 from mme_sdk.errors import OutcomeUnknownError
 from mme_sdk.fleet import Command, Discard, Download, Fail, Fleet, FleetPolicy, Footprint, Load, Run, Unload
 from mme_sdk.fleet.instance import Copy, Instance
 from mme_sdk.protocols import Rng
-from mme_sdk.runtime.steps import Ask, Pause, Send, Wait
-from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.effects import Ask, Pause, Send, Wait
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
 MB = 1_000_000
 
@@ -145,7 +145,7 @@ class SimulatedEndpoint:
 
 
 class SharedLeases:
-    """`mme_sdk.runtime.leases.Leases` of client processes that run in simulated time."""
+    """`mme_sdk.runtime.cold_start.leases.Leases` of client processes that run in simulated time."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
         Vpc,
     )
     from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
-    from mme_sdk.runtime.transport.bridge import accelerate
-    from mme_sdk.shapes import Attempt, ModelVersion, Reply
+    from mme_sdk.runtime.transport.accelerate import accelerate
+    from mme_sdk.types import Attempt, ModelVersion, Reply
 
 __all__ = [
     "AsyncEndpoint",
@@ -62,7 +62,7 @@ _HOMES = {
     "AsyncEndpoint": "endpoints",
     "AsyncMMEClient": "client",
     "AsyncModelRegistry": "registry",
-    "Attempt": "shapes",
+    "Attempt": "types",
     "Autoscaling": "endpoints",
     "BlueGreen": "endpoints",
     "ColdStart": "config",
@@ -71,8 +71,8 @@ _HOMES = {
     "EndpointSpec": "endpoints",
     "MMEClient": "client",
     "ModelRegistry": "registry",
-    "ModelVersion": "shapes",
-    "Reply": "shapes",
+    "ModelVersion": "types",
+    "Reply": "types",
     "RetryPolicy": "config",
     "Rolling": "endpoints",
     "Schedule": "endpoints",
@@ -80,7 +80,7 @@ _HOMES = {
     "Timeouts": "config",
     "Variant": "endpoints",
     "Vpc": "endpoints",
-    "accelerate": "runtime.transport.bridge",
+    "accelerate": "runtime.transport.accelerate",
 }
 
 

@@ -18,8 +18,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from mme_sdk.errors import MMEError
-from mme_sdk.shapes.model import ModelVersion
-from mme_sdk.shapes.reply import Reply
+from mme_sdk.types.model import ModelVersion
+from mme_sdk.types.reply import Reply
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ MODULES = (
     "mme_sdk.errors",
     "mme_sdk.config",
     "mme_sdk.protocols",
-    "mme_sdk.shapes",
+    "mme_sdk.types",
     "mme_sdk.artifacts",
     "mme_sdk.registry",
     "mme_sdk.endpoints",

@@ -1,4 +1,4 @@
-"""Regenerate `mme_sdk/endpoints/images.json` from the data that the `sagemaker` wheel publishes.
+"""Regenerate `mme_sdk/endpoints/spec/images.json` from the data that the `sagemaker` wheel publishes.
 
     python scripts/update_images.py            # downloads sagemaker 2 into a temporary folder
     python scripts/update_images.py WHEEL      # reads a wheel that is there already
@@ -22,7 +22,7 @@ from typing import Any
 
 import botocore.session
 
-TARGET = Path(__file__).parent.parent / "mme_sdk" / "endpoints" / "images.json"
+TARGET = Path(__file__).parent.parent / "mme_sdk" / "endpoints" / "spec" / "images.json"
 FOLDER = "sagemaker/image_uri_config/"
 
 # Our name → the wheel's file, and the repositories of it that serve many models.

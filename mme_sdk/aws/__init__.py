@@ -5,7 +5,7 @@ get the results sent back. `Aws.run` and `Aws.arun` drive the same flow in a thr
 synchronous and asynchronous clients cannot differ in what they do.
 """
 
-from mme_sdk.aws.flow import Call, Do, Effect, Flow, Sleep, Together, cleaned
+from mme_sdk._effects import Call, Do, Effect, Flow, Sleep, Together, cleaned
 from mme_sdk.aws.session import Aws
 
 __all__ = ["Aws", "Call", "Do", "Effect", "Flow", "Sleep", "Together", "cleaned"]

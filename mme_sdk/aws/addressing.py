@@ -109,7 +109,7 @@ def describe(client: Any) -> Route | Unsupported:
     Raises:
         ConfigurationError: No region or no credentials.
     """
-    from mme_sdk.aws.translate import translating
+    from mme_sdk.aws.error_translation import translating
 
     with translating(service="sagemaker-runtime", operation="invoke_endpoint"):
         url = client.generate_presigned_url(

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 
+from mme_sdk import _cancellation as cancellation
+from mme_sdk._cancellation import Cancelled, CancelScope, CleanUp, current_scope
+from mme_sdk._effects import CLEANUP, Call, Flow, drive, drive_async
 from mme_sdk._version import __version__
-from mme_sdk.aws import cancellation
-from mme_sdk.aws.cancellation import Cancelled, CancelScope, CleanUp, current_scope
-from mme_sdk.aws.flow import CLEANUP, Call, Flow, drive, drive_async
-from mme_sdk.aws.workers import Workers
+from mme_sdk._workers import Workers
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import (
     ClosedError,
@@ -143,7 +143,7 @@ class Aws:
             if client is None:
                 from botocore.config import Config
 
-                from mme_sdk.aws.translate import translating
+                from mme_sdk.aws.error_translation import translating
 
                 with translating(service=service, operation="client"):
                     client = self.session.client(
@@ -162,7 +162,7 @@ class Aws:
                     )
                     cancellation.install(client)
                     if service == "s3":
-                        from mme_sdk.aws import uploading
+                        from mme_sdk.aws import upload_connections as uploading
 
                         uploading.install(
                             client, connect_timeout=self.timeouts.connect, read_timeout=self.timeouts.read
@@ -180,7 +180,7 @@ class Aws:
             MMEError: The call failed; the kind says how.
         """
         client = self.client(call.service)
-        from mme_sdk.aws.translate import translating
+        from mme_sdk.aws.error_translation import translating
 
         body: Any = call.params.get("Body")
         if hasattr(body, "seek"):

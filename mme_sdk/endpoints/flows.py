@@ -8,19 +8,26 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mme_sdk.aws import Flow, cleaned
-from mme_sdk.endpoints import applying, check, creating, deleting, migrating, reading, scaling, waiting
-from mme_sdk.endpoints.applying import Plan
-from mme_sdk.endpoints.calls import Now, look_if_there
-from mme_sdk.endpoints.creating import Creation
-from mme_sdk.endpoints.deleting import Deletion
-from mme_sdk.endpoints.deployment import Deployment
-from mme_sdk.endpoints.description import EndpointDescription
+from mme_sdk.endpoints.operations import apply as applying
+from mme_sdk.endpoints.operations import create as creating
+from mme_sdk.endpoints.operations import delete as deleting
+from mme_sdk.endpoints.operations import migrate as migrating
+from mme_sdk.endpoints.operations import scale as scaling
+from mme_sdk.endpoints.operations import wait as waiting
+from mme_sdk.endpoints.operations.apply import Plan
+from mme_sdk.endpoints.operations.calls import Now, look_if_there
+from mme_sdk.endpoints.operations.create import Creation
+from mme_sdk.endpoints.operations.delete import Deletion
+from mme_sdk.endpoints.operations.wait import ProgressCallback
 from mme_sdk.endpoints.progress import callback
-from mme_sdk.endpoints.spec import Autoscaling, EndpointSpec, check_spec
-from mme_sdk.endpoints.waiting import ProgressCallback
+from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.spec.deployment import Deployment
+from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec, check_spec
+from mme_sdk.endpoints.state import describe as reading
+from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.errors import ConfigurationError, ConflictError
 from mme_sdk.protocols import ReadMetrics
-from mme_sdk.shapes import ModelVersion
+from mme_sdk.types import ModelVersion
 
 __all__: list[str] = []
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from mme_sdk.endpoints import check
+from mme_sdk.endpoints.spec import validators as check
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["Document", "execution_role", "invoker", "trust"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mme_sdk.endpoints.waiting import Progress, ProgressCallback
+from mme_sdk.endpoints.operations.wait import Progress, ProgressCallback
 from mme_sdk.errors import InvalidInputError, MissingExtraError
 
 __all__ = ["callback"]

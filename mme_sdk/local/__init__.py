@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from mme_sdk.local.faults import Fault, Faults
     from mme_sdk.local.host import LocalSageMaker
     from mme_sdk.local.hosting import HostingSettings
-    from mme_sdk.local.requests import RequestLog, RequestRecord
-    from mme_sdk.local.s3 import S3Server
+    from mme_sdk.local.http.request_log import RequestLog, RequestRecord
+    from mme_sdk.local.storage.s3 import S3Server
 
 __all__ = [
     "Command",
@@ -35,9 +35,9 @@ _HOMES = {
     "HostingSettings": "mme_sdk.local.hosting",
     "LocalCredentials": "mme_sdk.local.credentials",
     "LocalSageMaker": "mme_sdk.local.host",
-    "RequestLog": "mme_sdk.local.requests",
-    "RequestRecord": "mme_sdk.local.requests",
-    "S3Server": "mme_sdk.local.s3",
+    "RequestLog": "mme_sdk.local.http.request_log",
+    "RequestRecord": "mme_sdk.local.http.request_log",
+    "S3Server": "mme_sdk.local.storage.s3",
 }
 
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.local.contracts import Hosting, Invocation
-from mme_sdk.local.wire import ApiError
-from mme_sdk.shapes import S3Uri
+from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.types import S3Uri
 
 __all__ = ["AsyncInference"]
 

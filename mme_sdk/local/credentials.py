@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from mme_sdk.errors import ConfigurationError
-from mme_sdk.local import disk
+from mme_sdk.local.storage import disk
 
 __all__ = ["CREDENTIALS", "LocalCredentials", "kept_credentials"]
 

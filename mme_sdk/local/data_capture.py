@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.local.contracts import Invocation, InvocationAnswer
-from mme_sdk.shapes import S3Uri
+from mme_sdk.types import S3Uri
 
 __all__ = ["DataCapture"]
 

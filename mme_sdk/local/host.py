@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from mme_sdk.artifacts.temporary import TemporaryFolder, remove_abandoned
 from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError, MMEError, StorageError
-from mme_sdk.local import children, disk
+from mme_sdk.local import processes as children
 from mme_sdk.local.contracts import HostContext, Hosting
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.credentials import CREDENTIALS, LocalCredentials, kept_credentials
 from mme_sdk.local.faults import Faults
-from mme_sdk.local.requests import RequestLog
-from mme_sdk.local.s3 import RECORD, S3Server, explain_shortage, name_default_key, shortage
+from mme_sdk.local.http.request_log import RequestLog
+from mme_sdk.local.storage import disk
+from mme_sdk.local.storage.s3 import RECORD, S3Server, explain_shortage, name_default_key, shortage
 
 if TYPE_CHECKING:
     import boto3
@@ -277,14 +278,14 @@ class LocalSageMaker:
                 "the embedded SageMaker needs aiohttp", hint="pip install 'mme-sdk[local]'"
             ) from error
         from mme_sdk.local.async_inference import AsyncInference
-        from mme_sdk.local.backdoor import Backdoor
         from mme_sdk.local.containers import command_for
         from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
-        from mme_sdk.local.dataplane import DataPlane
-        from mme_sdk.local.server import Server
-        from mme_sdk.local.signing import SignatureCheck
-        from mme_sdk.local.status import status
-        from mme_sdk.local.store import Store
+        from mme_sdk.local.control.store import Store
+        from mme_sdk.local.http.admin_api import Backdoor
+        from mme_sdk.local.http.dataplane import DataPlane
+        from mme_sdk.local.http.server import Server
+        from mme_sdk.local.http.status import status
+        from mme_sdk.local.wire.signing import SignatureCheck
 
         self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as started:

@@ -24,7 +24,7 @@ except ImportError as error:
 
 from mme_sdk.planning.advice import SLO, Assumptions, Option, Plan, plan
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
-from mme_sdk.planning.instances import InstanceType, Prices, instance_types, load_prices
+from mme_sdk.planning.instance_types import InstanceType, Prices, instance_types, load_prices
 from mme_sdk.planning.simulation import SimulationResult, Site, Traffic, simulate
 from mme_sdk.planning.workload import Workload
 

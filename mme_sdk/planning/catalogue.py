@@ -10,7 +10,7 @@ import attrs
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning.checks import check_number, number
-from mme_sdk.shapes import ModelVersion
+from mme_sdk.types import ModelVersion
 
 __all__ = ["Catalogue", "ListsModels", "ModelProfile"]
 

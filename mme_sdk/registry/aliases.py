@@ -10,12 +10,12 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mme_sdk.aws.flow import Flow
+from mme_sdk._effects import Flow
 from mme_sdk.errors import ConflictError, InvalidInputError, MMEError, ModelNotFoundError, ServiceError
 from mme_sdk.registry.names import RESERVED, check_alias, check_name
 from mme_sdk.registry.store import Note, Store, collected
 from mme_sdk.registry.tombstones import Tombstones, is_pending, new_id
-from mme_sdk.shapes.model import ModelVersion
+from mme_sdk.types.model import ModelVersion
 
 __all__ = ["ANY", "Alias", "AliasChange", "Aliases", "before", "choose", "note_name"]
 

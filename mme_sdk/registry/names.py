@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.shapes.model import ModelVersion, is_invokable
-from mme_sdk.shapes.s3uri import S3Uri
+from mme_sdk.types.model import ModelVersion, is_invokable
+from mme_sdk.types.s3uri import S3Uri
 
 __all__ = ["RESERVED", "Keys", "check_alias", "check_name"]
 

@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 
 from mme_sdk.aws import Flow
 from mme_sdk.errors import MMEError
-from mme_sdk.registry import copying, deleting, many
+from mme_sdk.registry._registry_base import Registry
 from mme_sdk.registry.aliases import ANY, Alias
-from mme_sdk.registry.base import Registry
-from mme_sdk.registry.many import Watcher
 from mme_sdk.registry.names import check_name
-from mme_sdk.registry.shapes import Copied, Deletion, Registration, SyncReport, Tidied
-from mme_sdk.shapes.model import ModelVersion
+from mme_sdk.registry.operations import batch as many
+from mme_sdk.registry.operations import copy as copying
+from mme_sdk.registry.operations import delete as deleting
+from mme_sdk.registry.operations.batch import Watcher
+from mme_sdk.registry.results import Copied, Deletion, Registration, SyncReport, Tidied
+from mme_sdk.types.model import ModelVersion
 
 __all__ = ["ModelRegistry"]
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.aws.flow import Flow
+from mme_sdk._effects import Flow
 from mme_sdk.errors import InvalidInputError, MMEError, ModelNotFoundError
 from mme_sdk.registry.aliases import Alias, Aliases, choose, note_name
 from mme_sdk.registry.store import Note
-from mme_sdk.shapes.model import ModelVersion, is_invokable
+from mme_sdk.types.model import ModelVersion, is_invokable
 
 __all__ = ["Resolution", "Resolver"]
 

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from mme_sdk._effects import Call, Do, Flow, Sleep, Together
 from mme_sdk._version import __version__
 from mme_sdk.artifacts import Archive
-from mme_sdk.aws.flow import Call, Do, Flow, Sleep, Together
 from mme_sdk.errors import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -24,7 +24,7 @@ from mme_sdk.errors import (
     ServiceError,
 )
 from mme_sdk.registry.names import Keys
-from mme_sdk.shapes.model import ModelVersion
+from mme_sdk.types.model import ModelVersion
 
 __all__ = ["UNREAD", "Note", "ObjectOptions", "Page", "Store", "StoredObject"]
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.aws.flow import Flow
+from mme_sdk._effects import Flow
 from mme_sdk.errors import ConflictError
 from mme_sdk.registry.store import UNREAD, Note, Store
 

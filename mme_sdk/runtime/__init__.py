@@ -8,18 +8,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mme_sdk.runtime.codecs import Codec, Codecs
-    from mme_sdk.runtime.estimates import Estimate, Estimates
-    from mme_sdk.runtime.hooks import AttemptMade, ColdStartMet, Completed, Event, GaveUp, Hook, RetryPlanned, log_hook
+    from mme_sdk.runtime.batch.batch import ItemResult, ManySettings
+    from mme_sdk.runtime.batch.warm import KeepWarmAdvice, WarmOutcome, WarmReport, keep_warm_advice
+    from mme_sdk.runtime.cold_start.leases import FileLeases, Leases
+    from mme_sdk.runtime.cold_start.load_times import Estimate, Estimates
+    from mme_sdk.runtime.cold_start.memory import Memory
     from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
-    from mme_sdk.runtime.leases import FileLeases, Leases
-    from mme_sdk.runtime.many import ItemResult, ManySettings
-    from mme_sdk.runtime.memory import Memory
-    from mme_sdk.runtime.observe import otel_hook, prometheus_hook
-    from mme_sdk.runtime.queued import AsyncQueuedInvocation, QueuedInvocation, Submission
-    from mme_sdk.runtime.streaming import AsyncReplyStream, ReplyStream
-    from mme_sdk.runtime.triton import TritonCodec
-    from mme_sdk.runtime.warm import KeepWarmAdvice, WarmOutcome, WarmReport, keep_warm_advice
+    from mme_sdk.runtime.payloads.codecs import Codec, Codecs
+    from mme_sdk.runtime.payloads.triton import TritonCodec
+    from mme_sdk.runtime.single_model.async_inference import AsyncQueuedInvocation, QueuedInvocation, Submission
+    from mme_sdk.runtime.single_model.streaming import AsyncReplyStream, ReplyStream
+    from mme_sdk.runtime.telemetry.exporters import otel_hook, prometheus_hook
+    from mme_sdk.runtime.telemetry.hooks import (
+        AttemptMade,
+        ColdStartMet,
+        Completed,
+        Event,
+        GaveUp,
+        Hook,
+        RetryPlanned,
+        log_hook,
+    )
 
 __all__ = [
     "AsyncQueuedInvocation",
@@ -56,37 +65,37 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AsyncQueuedInvocation": "queued",
-    "AsyncReplyStream": "streaming",
+    "AsyncQueuedInvocation": "single_model.async_inference",
+    "AsyncReplyStream": "single_model.streaming",
     "AsyncRuntimeInvoker": "invoker",
-    "AttemptMade": "hooks",
-    "Codec": "codecs",
-    "Codecs": "codecs",
-    "ColdStartMet": "hooks",
-    "Completed": "hooks",
-    "Estimate": "estimates",
-    "Estimates": "estimates",
-    "Event": "hooks",
-    "FileLeases": "leases",
-    "GaveUp": "hooks",
-    "Hook": "hooks",
-    "ItemResult": "many",
-    "KeepWarmAdvice": "warm",
-    "Leases": "leases",
-    "ManySettings": "many",
-    "Memory": "memory",
-    "QueuedInvocation": "queued",
-    "ReplyStream": "streaming",
-    "RetryPlanned": "hooks",
+    "AttemptMade": "telemetry.hooks",
+    "Codec": "payloads.codecs",
+    "Codecs": "payloads.codecs",
+    "ColdStartMet": "telemetry.hooks",
+    "Completed": "telemetry.hooks",
+    "Estimate": "cold_start.load_times",
+    "Estimates": "cold_start.load_times",
+    "Event": "telemetry.hooks",
+    "FileLeases": "cold_start.leases",
+    "GaveUp": "telemetry.hooks",
+    "Hook": "telemetry.hooks",
+    "ItemResult": "batch.batch",
+    "KeepWarmAdvice": "batch.warm",
+    "Leases": "cold_start.leases",
+    "ManySettings": "batch.batch",
+    "Memory": "cold_start.memory",
+    "QueuedInvocation": "single_model.async_inference",
+    "ReplyStream": "single_model.streaming",
+    "RetryPlanned": "telemetry.hooks",
     "RuntimeInvoker": "invoker",
-    "Submission": "queued",
-    "TritonCodec": "triton",
-    "WarmOutcome": "warm",
-    "WarmReport": "warm",
-    "keep_warm_advice": "warm",
-    "log_hook": "hooks",
-    "otel_hook": "observe",
-    "prometheus_hook": "observe",
+    "Submission": "single_model.async_inference",
+    "TritonCodec": "payloads.triton",
+    "WarmOutcome": "batch.warm",
+    "WarmReport": "batch.warm",
+    "keep_warm_advice": "batch.warm",
+    "log_hook": "telemetry.hooks",
+    "otel_hook": "telemetry.exporters",
+    "prometheus_hook": "telemetry.exporters",
 }
 
 

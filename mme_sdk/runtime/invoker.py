@@ -8,17 +8,17 @@ from typing import Any
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
-from mme_sdk.runtime.codecs import Codecs
-from mme_sdk.runtime.hooks import Hook
-from mme_sdk.runtime.invocations import PAYLOAD_LIMIT
-from mme_sdk.runtime.memory import Memory
+from mme_sdk.runtime._invoker_base import PAYLOAD_LIMIT
+from mme_sdk.runtime.batch.mixin import AsyncSeveral, Several
+from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.effects import Ticket, drive, drive_async, wait_in_thread, wait_on_loop
 from mme_sdk.runtime.options import CallOptions
-from mme_sdk.runtime.several import AsyncSeveral, Several
-from mme_sdk.runtime.single import AsyncSingleModel, SingleModel
-from mme_sdk.runtime.steps import Ticket, drive, drive_async, wait_in_thread, wait_on_loop
-from mme_sdk.runtime.wire import AsyncTransport, Transport
-from mme_sdk.shapes.model import ModelVersion
-from mme_sdk.shapes.reply import Reply
+from mme_sdk.runtime.payloads.codecs import Codecs
+from mme_sdk.runtime.single_model.mixin import AsyncSingleModel, SingleModel
+from mme_sdk.runtime.telemetry.hooks import Hook
+from mme_sdk.runtime.transport_interface import AsyncTransport, Transport
+from mme_sdk.types.model import ModelVersion
+from mme_sdk.types.reply import Reply
 
 __all__ = ["AsyncRuntimeInvoker", "RuntimeInvoker"]
 
@@ -37,7 +37,7 @@ class RuntimeInvoker(Several, SingleModel):
         models: Gives the registry of an S3 prefix, to resolve `name@alias`.
         stores: Registries in use, by prefix: what they know to be deleted is refused before it is sent.
         memory: What is known of endpoints and models; hand one to several invokers to share it.
-        hooks: Functions that are told what happens, see `mme_sdk.runtime.hooks`.
+        hooks: Functions that are told what happens, see `mme_sdk.runtime.telemetry.hooks`.
         payload_limit: Largest payload in bytes.
         wait: Waits for a ticket, so many seconds at most; real time, unless a test brings its own.
     """
@@ -182,7 +182,7 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
         models: Gives the registry of an S3 prefix, to resolve `name@alias`.
         stores: Registries in use, by prefix: what they know to be deleted is refused before it is sent.
         memory: What is known of endpoints and models; hand one to several invokers to share it.
-        hooks: Functions that are told what happens, see `mme_sdk.runtime.hooks`.
+        hooks: Functions that are told what happens, see `mme_sdk.runtime.telemetry.hooks`.
         payload_limit: Largest payload in bytes.
         wait: Waits for a ticket, so many seconds at most; real time, unless a test brings its own.
     """

@@ -12,7 +12,8 @@ import boto3
 from attack.killing import say
 from mme_sdk import Autoscaling, EndpointSpec, MMEClient
 from mme_sdk.errors import ModelNotFoundError
-from mme_sdk.registry import ModelRegistry, upload
+from mme_sdk.registry import ModelRegistry
+from mme_sdk.registry.operations import upload
 from mme_sdk.runtime import Estimates, FileLeases, ManySettings
 
 PART = 5 << 20  # the least that S3 allows

@@ -144,7 +144,7 @@ def main() -> None:
     import mme_sdk.local.control
     import mme_sdk.local.host
     import mme_sdk.local.hosting
-    import mme_sdk.local.server  # noqa: F401
+    import mme_sdk.local.http.server  # noqa: F401
     from attack import kill_scenarios  # noqa: F401
 
     for line in sys.stdin:

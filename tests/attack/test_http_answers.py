@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mme_sdk.runtime.transport.parsing import Parser
+from mme_sdk.runtime.transport.response_parser import Parser
 from tests.transport.oracle import mutations, verdict
 from tests.transport.test_parsing import answers
 

@@ -32,7 +32,8 @@ from attack.kill_scenarios import BUCKET, ITEMS, LEASES, SCENARIOS, SHARED, spec
 from mme_sdk import MMEClient
 from mme_sdk.errors import ConflictError, ModelNotFoundError
 from mme_sdk.local import ControlSettings, LocalSageMaker
-from mme_sdk.registry import ModelRegistry, upload
+from mme_sdk.registry import ModelRegistry
+from mme_sdk.registry.operations import upload
 from mme_sdk.runtime import Estimates, FileLeases
 
 KILLS = int(os.environ.get("MME_KILLS", "200"))

@@ -35,8 +35,9 @@ from local_control.hostile import (
 )
 from local_control.raw import TARGETS, alive, ask, signed
 
-from mme_sdk.local import ControlSettings, Fault, LocalSageMaker, cbor
-from mme_sdk.local.wire import service_model
+from mme_sdk.local import ControlSettings, Fault, LocalSageMaker
+from mme_sdk.local.wire import cbor
+from mme_sdk.local.wire.service_model import service_model
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "registry"))
 from race_verbs import STARTS, VERBS, after, check_verbs, sources
 from races import Racers, race, racers
 
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local.storage.s3 import S3Server
 
 RACES = int(os.environ.get("MME_RACES", "2000"))
 # A deletion by force may leave an alias at nothing, as it says.

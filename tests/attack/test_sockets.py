@@ -14,9 +14,9 @@ import boto3
 import pytest
 from botocore.exceptions import ClientError
 
-from mme_sdk.local import s3_guard
 from mme_sdk.local.containers import multi_model_server
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local.storage import tls as s3_guard
+from mme_sdk.local.storage.s3 import S3Server
 from tests.local_control.helpers import archive, make_endpoint
 
 from . import sweep

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from mme_sdk.aws.cancellation import CleanUp
-from mme_sdk.aws.flow import Call, Do, Sleep, Together, drive, drive_async
+from mme_sdk._cancellation import CleanUp
+from mme_sdk._effects import Call, Do, Sleep, Together, drive, drive_async
 
 
 class Sync:

@@ -2,7 +2,7 @@ import botocore.exceptions as bc
 import pytest
 
 from mme_sdk import errors
-from mme_sdk.aws.translate import translate
+from mme_sdk.aws.error_translation import translate
 
 
 def answer(code, message, status=400, **headers):

@@ -18,7 +18,7 @@ import boto3
 import pytest
 
 from mme_sdk.aws import Aws, Call
-from mme_sdk.aws.uploading import Uploads
+from mme_sdk.aws.upload_connections import Uploads
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import AccessDeniedError, NotSentError, OutcomeUnknownError
 

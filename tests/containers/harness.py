@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from mme_sdk.local import children
+from mme_sdk.local import processes as children
 from mme_sdk.local.containers import Command
 
 

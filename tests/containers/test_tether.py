@@ -19,7 +19,9 @@ time.sleep(3600)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives a process its orphaned descendants")
 def test_processes_that_left_the_group_of_a_server_end_with_it() -> None:
-    program = "import sys; from mme_sdk.local.containers.tether import tethered; sys.exit(tethered(sys.argv[1:], {}))"
+    program = (
+        "import sys; from mme_sdk.local.containers.supervisor import tethered; sys.exit(tethered(sys.argv[1:], {}))"
+    )
     words = [sys.executable, "-c", program, sys.executable, "-c", SERVER]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True) as tether:
         assert tether.stdin is not None

@@ -11,7 +11,7 @@ import pytest
 
 from mme_sdk.aws import Aws, Call
 from mme_sdk.endpoints import AsyncEndpoints, Autoscaling, DataCapture, Endpoints, Rolling, policies
-from mme_sdk.endpoints.typed import spec_of_config
+from mme_sdk.endpoints.state.typed_fields import spec_of_config
 from mme_sdk.errors import (
     AccessDeniedError,
     ConflictError,
@@ -21,7 +21,7 @@ from mme_sdk.errors import (
     QuotaExceededError,
 )
 from mme_sdk.local import Fault
-from mme_sdk.shapes import ModelVersion
+from mme_sdk.types import ModelVersion
 
 from .conftest import bound
 from .helpers import IMAGE, NOTHING, ROLE, Awaited, NoInvoker, multi, resources, single

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mme_sdk.endpoints import Endpoints, EndpointSpec
-from mme_sdk.endpoints.autoscaling import Attached
+from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 
 from .fake import InMemory
 from .helpers import IMAGE, ROLE, NoInvoker

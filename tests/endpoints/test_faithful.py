@@ -19,8 +19,8 @@ from mme_sdk.endpoints import (
     Rolling,
     Serverless,
     Variant,
-    creating,
 )
+from mme_sdk.endpoints.operations import create as creating
 from mme_sdk.errors import InvalidInputError
 
 from .helpers import IMAGE, NOTHING, ROLE, NoInvoker, multi, resources, single

@@ -11,7 +11,7 @@ import pytest
 
 from mme_sdk.endpoints import AsyncEndpoints, Endpoints
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.shapes import Reply
+from mme_sdk.types import Reply
 
 from .helpers import NoInvoker, multi
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mme_sdk.endpoints import images
+from mme_sdk.endpoints.spec import images
 from mme_sdk.errors import InvalidInputError
 
 DLC = "763104351884.dkr.ecr.us-east-1.amazonaws.com"

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from mme_sdk.aws import Aws, Flow
-from mme_sdk.endpoints import Autoscaling, Endpoints, EndpointSpec, flows, orphans
-from mme_sdk.endpoints import creating as verbs
+from mme_sdk.endpoints import Autoscaling, Endpoints, EndpointSpec, flows
+from mme_sdk.endpoints.operations import create as verbs
+from mme_sdk.endpoints.operations import orphans
 from mme_sdk.errors import ConflictError, EndpointNotFoundError, MMEError
 
 from .helpers import NOTHING, NoInvoker, multi, resources

@@ -8,7 +8,7 @@ import pytest
 
 from mme_sdk.aws import Aws, Call
 from mme_sdk.endpoints import Endpoints
-from mme_sdk.endpoints.requests import derived_name, stem
+from mme_sdk.endpoints.spec.requests import derived_name, stem
 from mme_sdk.errors import ConflictError, QuotaExceededError
 from mme_sdk.local import Fault
 

@@ -11,8 +11,8 @@ import pytest
 
 from mme_sdk.aws import Aws
 from mme_sdk.endpoints import Endpoints, flows
-from mme_sdk.endpoints.autoscaling import Attached
-from mme_sdk.endpoints.parking import lacks, parked_in, remember
+from mme_sdk.endpoints.autoscaling.backup import lacks, parked_in, remember
+from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.errors import ServiceError, WaitTimeoutError
 from mme_sdk.local import Fault
 

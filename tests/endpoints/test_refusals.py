@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mme_sdk.endpoints import Autoscaling, DataCapture, EndpointSpec, Serverless, images, policies
+from mme_sdk.endpoints import Autoscaling, DataCapture, EndpointSpec, Serverless, policies
+from mme_sdk.endpoints.spec import images
 from mme_sdk.errors import InvalidInputError
 
 from .helpers import multi, single

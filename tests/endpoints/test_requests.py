@@ -13,8 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from mme_sdk.endpoints import Autoscaling, BlueGreen, EndpointSpec, Rolling
-from mme_sdk.endpoints.deployment import to_request
-from mme_sdk.endpoints.requests import derived_name, is_derived_name, stem
+from mme_sdk.endpoints.spec.deployment import to_request
+from mme_sdk.endpoints.spec.requests import derived_name, is_derived_name, stem
 
 from .helpers import IMAGE, ROLE, multi, single
 from .strategies import NAMES, specs

@@ -1,7 +1,7 @@
 import pytest
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.shapes import S3Uri
+from mme_sdk.types import S3Uri
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import cbor2
 from hypothesis import strategies as st
 
-from mme_sdk.local.wire import service_model
+from mme_sdk.local.wire.service_model import service_model
 
 from .raw import TARGETS, Link, alive, ask, signed
 

@@ -11,8 +11,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mme_sdk.local.bodies import Bodies
-from mme_sdk.local.wire import ApiError
+from mme_sdk.local.http.request_bodies import Bodies
+from mme_sdk.local.wire.service_model import ApiError
 
 
 class Content:

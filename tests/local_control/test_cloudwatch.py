@@ -10,9 +10,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.local.control.metrics import Metrics, Point
-from mme_sdk.local.server import decompressed
-from mme_sdk.local.wire import ApiError, service_model
-from mme_sdk.local.wire_query import parse_query
+from mme_sdk.local.http.server import decompressed
+from mme_sdk.local.wire.query import parse_query
+from mme_sdk.local.wire.service_model import ApiError, service_model
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 

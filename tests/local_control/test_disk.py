@@ -19,9 +19,10 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from mme_sdk.errors import ConfigurationError, StorageError
-from mme_sdk.local import ControlSettings, LocalSageMaker, disk
+from mme_sdk.local import ControlSettings, LocalSageMaker
+from mme_sdk.local.control.store import Store
 from mme_sdk.local.credentials import kept_credentials
-from mme_sdk.local.store import Store
+from mme_sdk.local.storage import disk
 
 from .fakes import FakeHosting
 from .helpers import archive, make_config, make_endpoint, make_model, settle
@@ -195,7 +196,7 @@ def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_a_record_that_is_no_record_is_passed_over(tmp_path: Path) -> None:
-    from mme_sdk.local import children
+    from mme_sdk.local import processes as children
 
     for content in (*BROKEN, b'{"pid": "x", "mark": 1}'):
         (tmp_path / "weed.json").write_bytes(content)

@@ -18,18 +18,18 @@ from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.control import ControlPlane
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.metrics import Metrics
-from mme_sdk.local.control.resources import utc_now
+from mme_sdk.local.control.sagemaker.resources import utc_now
+from mme_sdk.local.control.store import Store
 from mme_sdk.local.faults import Faults
-from mme_sdk.local.fields import Marks, marks_of, refuse_unsupported, structures, unmarked
-from mme_sdk.local.store import Store
-from mme_sdk.local.wire import ApiError, service_model
+from mme_sdk.local.wire.fields import Marks, marks_of, refuse_unsupported, structures, unmarked
+from mme_sdk.local.wire.service_model import ApiError, service_model
 
 from .fakes import FakeHosting
 from .helpers import ROLE, make_config, make_model, settle
 
 RUNTIME = ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointAsync")
 VARIANT = {"VariantName": "v", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
-TABLE = files("mme_sdk.local").joinpath("fields.toml").read_text()
+TABLE = files("mme_sdk.local.wire").joinpath("fields.toml").read_text()
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_a_member_that_a_newer_botocore_adds_is_refused_until_it_has_a_mark(monk
     shape = service_model("sagemaker").operation_model("CreateModel").input_shape
     refuse_unsupported("sagemaker", shape, {"ModelName": "m", "EnableNetworkIsolation": True})
     older = {"CreateModelInput": Marks(honoured=["ModelName"])}
-    monkeypatch.setattr("mme_sdk.local.fields.marks_of", lambda _service: older)
+    monkeypatch.setattr("mme_sdk.local.wire.fields.marks_of", lambda _service: older)
     with pytest.raises(ApiError, match="EnableNetworkIsolation: this edition of the host does not know it"):
         refuse_unsupported("sagemaker", shape, {"ModelName": "m", "EnableNetworkIsolation": True})
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mme_sdk.local import ControlSettings, LocalSageMaker
-from mme_sdk.local.control.autoscaling import DIMENSION
+from mme_sdk.local.control.autoscaling.service import DIMENSION
 
 from .helpers import archive, make_endpoint
 

@@ -9,10 +9,12 @@ import threading
 import cbor2
 import pytest
 
-from mme_sdk.local import Fault, cbor, connections
-from mme_sdk.local.protocols import protocol_of
-from mme_sdk.local.wire import ApiError, json_value, service_model
-from mme_sdk.local.wire_query import parse_query, query_fields
+from mme_sdk.local import Fault
+from mme_sdk.local.http import connections
+from mme_sdk.local.wire import cbor
+from mme_sdk.local.wire.protocols import protocol_of
+from mme_sdk.local.wire.query import parse_query, query_fields
+from mme_sdk.local.wire.service_model import ApiError, json_value, service_model
 
 from .helpers import make_endpoint
 from .hostile import no_errors_logged
@@ -63,7 +65,7 @@ def test_a_ping_that_comes_while_a_large_body_is_decoded_is_answered_first(plane
             assert answered.wait(60), "the decoding held the event loop"
         return protocol_of(headers, path, body)
 
-    monkeypatch.setattr("mme_sdk.local.server.protocol_of", slowly)
+    monkeypatch.setattr("mme_sdk.local.http.server.protocol_of", slowly)
     with Link(plane) as link:
         link.send(large)
         assert began.wait(60)

@@ -9,11 +9,11 @@ import pytest
 
 from mme_sdk.local.contracts import HostContext
 from mme_sdk.local.control.account import Account
-from mme_sdk.local.control.endpoints import Endpoints
-from mme_sdk.local.control.resources import Resources, utc_now
+from mme_sdk.local.control.sagemaker.endpoints import Endpoints
+from mme_sdk.local.control.sagemaker.resources import Resources, utc_now
 from mme_sdk.local.control.settings import ControlSettings
+from mme_sdk.local.control.store import Store
 from mme_sdk.local.faults import Fault, Faults
-from mme_sdk.local.store import Store
 
 from .fakes import FakeHosting
 

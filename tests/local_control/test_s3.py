@@ -15,9 +15,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.errors import ConfigurationError
-from mme_sdk.local import children
-from mme_sdk.local import s3 as s3_module
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local import processes as children
+from mme_sdk.local.storage import s3 as s3_module
+from mme_sdk.local.storage.s3 import S3Server
 
 
 def client(server: S3Server, secret: str = "sk"):
@@ -89,7 +89,7 @@ def test_a_program_that_ends_at_once_is_reported_with_its_words(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the record is used")
 def test_it_dies_with_a_host_that_is_killed(tmp_path):
     program = (
-        "import sys, time; from pathlib import Path; from mme_sdk.local.s3 import S3Server\n"
+        "import sys, time; from pathlib import Path; from mme_sdk.local.storage.s3 import S3Server\n"
         f"s3 = S3Server(Path({str(tmp_path)!r}), access_key='AK', secret_key='sk').start()\n"
         "print(s3.pid, flush=True); sys.stdin.read()"
     )

@@ -9,13 +9,13 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.local.control.account import Account
-from mme_sdk.local.control.autoscaling import DIMENSION, AutoScaling
+from mme_sdk.local.control.autoscaling.scaler import Scaler, step_count, tracked_count
+from mme_sdk.local.control.autoscaling.schedules import Schedule
+from mme_sdk.local.control.autoscaling.service import DIMENSION, AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
 from mme_sdk.local.control.metrics import Metrics, Point
-from mme_sdk.local.control.scaler import Scaler, step_count, tracked_count
-from mme_sdk.local.control.schedules import Schedule
-from mme_sdk.local.store import Store
-from mme_sdk.local.wire import ApiError
+from mme_sdk.local.control.store import Store
+from mme_sdk.local.wire.service_model import ApiError
 
 from .helpers import make_config, make_endpoint, settle
 

@@ -15,8 +15,8 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from mme_sdk.local.signing import SignatureCheck
-from mme_sdk.local.wire import ApiError
+from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.signing import SignatureCheck
 
 CHECK = SignatureCheck("AK", "secret", "us-east-1")
 PATH = "/endpoints/a%20b/invocations"

@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.local import Fault
-from mme_sdk.local.control.rollout import Step, steps
+from mme_sdk.local.control.sagemaker.rollout import Step, steps
 
 from .helpers import make_config, make_endpoint, make_model, settle
 

@@ -10,9 +10,9 @@ from botocore.model import ShapeResolver
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mme_sdk.local import cbor
-from mme_sdk.local.protocols import protocol_of
-from mme_sdk.local.wire import ApiError, check_input, json_answer, service_model
+from mme_sdk.local.wire import cbor
+from mme_sdk.local.wire.protocols import protocol_of
+from mme_sdk.local.wire.service_model import ApiError, check_input, json_answer, service_model
 
 
 def parse_json(operation, body: bytes):
@@ -43,7 +43,7 @@ def test_patterns_of_aws_mean_in_python_what_they_mean_in_java(pattern, good, ba
 
 
 def test_every_pattern_of_the_operations_that_are_served_is_checked_or_known_not_to_be():
-    from mme_sdk.local.wire import _pattern
+    from mme_sdk.local.wire.service_model import _pattern
 
     model = service_model("sagemaker")
     unchecked = set()

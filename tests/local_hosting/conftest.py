@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local.storage.s3 import S3Server
 
 from .harness import run
 

@@ -18,7 +18,7 @@ from mme_sdk.local.containers import PYTHON, Command
 from mme_sdk.local.contracts import ContainerPlan, Deployment, HostContext, Invocation, InvocationAnswer, VariantPlan
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.hosting import HostingSettings, LocalHosting
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local.storage.s3 import S3Server
 from mme_sdk.protocols import AsyncClock
 
 BARE = Command(

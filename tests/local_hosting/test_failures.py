@@ -12,10 +12,11 @@ import pytest
 
 from mme_sdk.errors import LayoutError
 from mme_sdk.fleet import State
-from mme_sdk.local.hosting import archives, multi
 from mme_sdk.local.hosting.container import Container
-from mme_sdk.local.hosting.objects import ObjectStore
-from mme_sdk.local.hosting.shared import Shared
+from mme_sdk.local.hosting.downloads import archives
+from mme_sdk.local.hosting.downloads.objects import ObjectStore
+from mme_sdk.local.hosting.instances import multi_model as multi
+from mme_sdk.local.hosting.instances.shared import Shared
 
 from .harness import Bench, error
 

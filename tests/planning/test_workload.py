@@ -14,7 +14,7 @@ from mme_sdk.metrics import EndpointMetrics, Series
 from mme_sdk.planning import Catalogue, ModelProfile, Prices, Workload, instance_types, load_prices
 from mme_sdk.planning.analysis import che
 from mme_sdk.planning.synthetic import azure_rates
-from mme_sdk.shapes import ModelVersion
+from mme_sdk.types import ModelVersion
 
 ROWS = {"time": [0.0, 1.0, 2.0, 4.0], "model": ["a", "b", "a", "a"]}
 

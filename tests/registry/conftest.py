@@ -10,7 +10,7 @@ import boto3
 import pytest
 
 from mme_sdk.aws import Aws
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local.storage.s3 import S3Server
 from mme_sdk.registry import ModelRegistry
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
+from mme_sdk._effects import Effect
 from mme_sdk.aws import Aws, Call, Do, Flow, Sleep, Together
-from mme_sdk.aws.flow import Effect
 
 
 def steps(flow: Flow[Any], aws: Aws) -> Generator[Effect, None, Any]:

@@ -24,12 +24,12 @@ from mme_sdk.errors import BatchError, MMEError, ModelNotFoundError
 from mme_sdk.registry import tombstones
 from mme_sdk.registry.aliases import Alias
 from mme_sdk.registry.names import Keys
-from mme_sdk.registry.shapes import Copied, Deletion, SyncReport
+from mme_sdk.registry.operations.single import Verbs
+from mme_sdk.registry.results import Copied, Deletion, SyncReport
 from mme_sdk.registry.store import ObjectOptions, Store
 from mme_sdk.registry.tombstones import LEASE
-from mme_sdk.registry.verbs import Verbs
-from mme_sdk.shapes import S3Uri
-from mme_sdk.shapes.model import ModelVersion
+from mme_sdk.types import S3Uri
+from mme_sdk.types.model import ModelVersion
 
 KILLED = ("killed",)
 Make = Callable[["Client"], Flow[Any]]

@@ -15,8 +15,12 @@ from interleave import Checker, Explainer, Make, check
 from s3_model import S3Model
 
 from mme_sdk.errors import MMEError
-from mme_sdk.registry import copying, deleting, many, shapes, verbs
-from mme_sdk.registry.package import prepare
+from mme_sdk.registry import results as shapes
+from mme_sdk.registry.operations import batch as many
+from mme_sdk.registry.operations import copy as copying
+from mme_sdk.registry.operations import delete as deleting
+from mme_sdk.registry.operations import single as verbs
+from mme_sdk.registry.operations.package import prepare
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from mme_sdk.aws import Aws, Call
 from mme_sdk.errors import ClosedError, ConflictError, InvalidInputError, ModelNotFoundError, NotSentError, ServiceError
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local.storage.s3 import S3Server
 from mme_sdk.protocols import AsyncModelStore, ModelStore
 from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
 from mme_sdk.registry.aliases import _parsed as parsed

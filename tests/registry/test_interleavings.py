@@ -17,10 +17,11 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from mme_sdk.errors import ConflictError
-from mme_sdk.registry import ModelRegistry, upload
+from mme_sdk.registry import ModelRegistry
 from mme_sdk.registry.names import Keys
-from mme_sdk.shapes import S3Uri
-from mme_sdk.shapes.model import is_invokable
+from mme_sdk.registry.operations import upload
+from mme_sdk.types import S3Uri
+from mme_sdk.types.model import is_invokable
 
 _segment = st.text(st.sampled_from("abv1.@ -é\n/"), max_size=6)
 _key = st.lists(_segment, min_size=1, max_size=4).map("/".join)

@@ -13,8 +13,9 @@ import pytest
 
 from mme_sdk.aws import Aws, Call
 from mme_sdk.errors import ConflictError, NotSentError, OutcomeUnknownError, ServiceError
-from mme_sdk.local.s3 import S3Server
-from mme_sdk.registry import ModelRegistry, upload
+from mme_sdk.local.storage.s3 import S3Server
+from mme_sdk.registry import ModelRegistry
+from mme_sdk.registry.operations import upload
 
 Model = Callable[..., Path]
 PART = 5 << 20  # the least that S3 allows

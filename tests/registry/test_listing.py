@@ -10,9 +10,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.aws import Aws, Call
-from mme_sdk.aws.translate import translate
+from mme_sdk.aws.error_translation import translate
 from mme_sdk.errors import AccessDeniedError, InvalidInputError
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local.storage.s3 import S3Server
 from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
 
 

@@ -23,17 +23,10 @@ from mme_sdk.errors import (
     MissingExtraError,
     ModelNotFoundError,
 )
-from mme_sdk.registry import (
-    AsyncModelRegistry,
-    ModelRegistry,
-    ObjectOptions,
-    Progress,
-    Registration,
-    copying,
-    many,
-    store,
-    upload,
-)
+from mme_sdk.registry import AsyncModelRegistry, ModelRegistry, ObjectOptions, Progress, Registration, store
+from mme_sdk.registry.operations import batch as many
+from mme_sdk.registry.operations import copy as copying
+from mme_sdk.registry.operations import upload
 
 Model = Callable[..., Path]
 

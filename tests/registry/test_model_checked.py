@@ -9,7 +9,7 @@ import pytest
 from interleave import Checker, Client, Make, check_kills, said
 from race_verbs import STARTS, VERBS, after, check_verbs, sources
 
-from mme_sdk.registry import deleting
+from mme_sdk.registry.operations import delete as deleting
 from mme_sdk.registry.resolver import Resolver
 
 

@@ -21,8 +21,10 @@ from mme_sdk.errors import (
     OutcomeUnknownError,
     ServiceError,
 )
-from mme_sdk.local.s3 import S3Server
-from mme_sdk.registry import ModelRegistry, deleting, tombstones, upload
+from mme_sdk.local.storage.s3 import S3Server
+from mme_sdk.registry import ModelRegistry, tombstones
+from mme_sdk.registry.operations import delete as deleting
+from mme_sdk.registry.operations import upload
 
 Model = Callable[..., Path]
 

@@ -7,7 +7,7 @@ from typing import Any
 from race_verbs import STARTS, after, sources
 from races import race, racers
 
-from mme_sdk.local.s3 import S3Server
+from mme_sdk.local.storage.s3 import S3Server
 
 
 def test_two_processes(s3_server: S3Server, s3: Any, bucket_name: str) -> None:

@@ -25,7 +25,8 @@ from mme_sdk.errors import (
     ModelNotFoundError,
     StorageError,
 )
-from mme_sdk.registry import AsyncModelRegistry, ModelRegistry, upload
+from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
+from mme_sdk.registry.operations import upload
 
 Model = Callable[..., Path]
 

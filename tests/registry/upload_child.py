@@ -10,7 +10,8 @@ from typing import Any
 import boto3
 
 from mme_sdk.aws import Aws, Call
-from mme_sdk.registry import ModelRegistry, upload
+from mme_sdk.registry import ModelRegistry
+from mme_sdk.registry.operations import upload
 
 
 class MortalAws(Aws):

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from mme_sdk.local.eventstream import payload_part
+from mme_sdk.local.wire.event_stream import payload_part
 
 Holds = Callable[[str], bool]
 

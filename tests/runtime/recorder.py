@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.eventstream import payload_part
+from mme_sdk.local.wire.event_stream import payload_part
 
 
 @attrs.frozen

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mme_sdk.errors import NotSentError, OutcomeUnknownError
-from mme_sdk.runtime.steps import Ticket
-from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.effects import Ticket
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
 
 class FakeClock:

@@ -20,7 +20,7 @@ import boto3
 
 from mme_sdk import AsyncMMEClient, EndpointSpec, MMEClient, Timeouts
 from mme_sdk.aws import Sleep, session
-from mme_sdk.registry import upload
+from mme_sdk.registry.operations import upload
 
 CONFIG: dict[str, Any] = json.loads(sys.argv[1])
 session.CLEANUP = CONFIG.get("cleanup", 60.0)

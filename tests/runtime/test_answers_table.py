@@ -13,7 +13,7 @@ from mme_sdk import errors
 from mme_sdk.aws import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
-from mme_sdk.shapes.reply import Reply
+from mme_sdk.types.reply import Reply
 
 from .scripted import AsyncScript, FakeAsyncClock, FakeClock, Middle, SyncScript
 

@@ -22,10 +22,10 @@ from mme_sdk.errors import (
     ThrottledError,
     UndecodableReplyError,
 )
-from mme_sdk.runtime.hooks import AttemptMade, ColdStartMet, Completed, Event, GaveUp, RetryPlanned, log_hook
+from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.invoker import RuntimeInvoker
-from mme_sdk.runtime.memory import Memory
-from mme_sdk.shapes.model import ModelVersion
+from mme_sdk.runtime.telemetry.hooks import AttemptMade, ColdStartMet, Completed, Event, GaveUp, RetryPlanned, log_hook
+from mme_sdk.types.model import ModelVersion
 
 from .scripted import FakeClock, Middle, SyncScript
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 from mme_sdk.errors import InvalidInputError, UndecodableReplyError
-from mme_sdk.runtime.codecs import CSV, JSON, NPY, PARQUET, Codecs
-from mme_sdk.shapes.reply import Reply
+from mme_sdk.runtime.payloads.codecs import CSV, JSON, NPY, PARQUET, Codecs
+from mme_sdk.types.reply import Reply
 
 
 class Payment(BaseModel):

@@ -28,7 +28,7 @@ from mme_sdk.errors import (
     UndecodableReplyError,
 )
 from mme_sdk.local import Fault
-from mme_sdk.runtime.many import ManySettings
+from mme_sdk.runtime.batch.batch import ManySettings
 
 from .world import World
 

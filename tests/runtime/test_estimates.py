@@ -14,8 +14,8 @@ import pytest
 
 from mme_sdk.config import ColdStart
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.runtime.estimates import Estimates
-from mme_sdk.runtime.schedule import next_look
+from mme_sdk.runtime.cold_start.load_times import Estimates
+from mme_sdk.runtime.cold_start.probe_schedule import next_look
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def test_the_table_is_what_its_program_computes() -> None:
     assert spec.loader is not None
     program = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(program)
-    stored = json.loads(resources.files("mme_sdk.runtime").joinpath("inspection.json").read_text())
+    stored = json.loads(resources.files("mme_sdk.runtime.cold_start").joinpath("inspection.json").read_text())
     assert stored["sigmas"] == program.SIGMAS
     for row, column in ((0, 0), (4, 2), (11, 4)):
         computed = program.best_waits(program.SIGMAS[row], program.COSTS[column])

@@ -9,8 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from mme_sdk.runtime.flights import Flights, Pace, Role, Seat
-from mme_sdk.runtime.slots import Slot, Slots
+from mme_sdk.runtime.cold_start.load_limiter import Slot, Slots
+from mme_sdk.runtime.cold_start.single_flight import Flights, Pace, Role, Seat
 
 KEYS = [("e", "a"), ("e", "b"), ("f", "a")]
 

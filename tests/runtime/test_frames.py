@@ -13,9 +13,9 @@ import pytest
 
 from mme_sdk.aws import Aws
 from mme_sdk.errors import InvalidInputError, ModelInputError, RowCountError, UndecodableReplyError
+from mme_sdk.runtime.batch.batch import ManySettings
 from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
-from mme_sdk.runtime.many import ManySettings
-from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
 FRAME = pd.DataFrame(
     {"tenant": ["a", "b", "a", "bad", "b", "a"], "x": [1, 2, 3, 4, 5, 6]}, index=[10, 20, 30, 40, 50, 60]

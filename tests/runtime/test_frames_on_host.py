@@ -16,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from mme_sdk.errors import ModelError, ModelInputError, RowCountError
-from mme_sdk.runtime.codecs import CSV, JSON, NPY, PARQUET
+from mme_sdk.runtime.payloads.codecs import CSV, JSON, NPY, PARQUET
 
 from .world import World
 

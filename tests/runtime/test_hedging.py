@@ -12,14 +12,14 @@ import pytest
 from mme_sdk.aws import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import InvalidInputError, OutcomeUnknownError
-from mme_sdk.runtime.attempts import Attempts, Settings
-from mme_sdk.runtime.budgets import HedgeBudget, Tail
-from mme_sdk.runtime.hedging import send_twice, send_twice_async
-from mme_sdk.runtime.hooks import AttemptMade, RetryPlanned
+from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.effects import Hedge, Send
 from mme_sdk.runtime.invoker import RuntimeInvoker
-from mme_sdk.runtime.memory import Memory
-from mme_sdk.runtime.steps import Hedge, Send
-from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.retry.attempts import Attempts, Settings
+from mme_sdk.runtime.retry.budgets import HedgeBudget, Tail
+from mme_sdk.runtime.retry.hedging import send_twice, send_twice_async
+from mme_sdk.runtime.telemetry.hooks import AttemptMade, RetryPlanned
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
 from .scripted import FakeClock, Middle, answer
 

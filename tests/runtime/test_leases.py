@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from mme_sdk.errors import ConfigurationError
-from mme_sdk.runtime.leases import FileLeases
+from mme_sdk.runtime.cold_start.leases import FileLeases
 
 WORKER = """
 import sys
-from mme_sdk.runtime.leases import FileLeases
+from mme_sdk.runtime.cold_start.leases import FileLeases
 leases = FileLeases(sys.argv[1])
 taken = [number for number in range(200) if leases.take("e", f"m{number}", seconds=600)]
 print(len(taken))

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from mme_sdk.aws import Aws
 from mme_sdk.errors import InvalidInputError, MMEError, ModelInputError
+from mme_sdk.runtime.batch.batch import Batch, ItemResult, ManySettings, run_many, run_many_async
 from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
-from mme_sdk.runtime.many import Batch, ItemResult, ManySettings, run_many, run_many_async
-from mme_sdk.shapes.reply import Reply
+from mme_sdk.types.reply import Reply
 
 from .scripted import AsyncScript, FakeAsyncClock, FakeClock, SyncScript
 
@@ -86,7 +86,7 @@ def test_a_checkpoint_leaves_out_what_is_done_and_tries_failures_again(kind: str
 # Opens a checkpoint again and again; each time it is killed one call into the system later.
 OPENS_A_CHECKPOINT = """
 import os, signal, sys
-from mme_sdk.runtime.many import Checkpoint
+from mme_sdk.runtime.batch.batch import Checkpoint
 path = sys.argv[1]
 for at in range(1, 1000):
     with open(path, "wb") as file:

@@ -6,8 +6,8 @@ import asyncio
 import threading
 
 from mme_sdk.config import ColdStart, RetryPolicy
+from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
-from mme_sdk.runtime.memory import Memory
 
 from .world import World
 

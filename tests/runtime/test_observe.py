@@ -12,7 +12,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from prometheus_client import CollectorRegistry
 
 from mme_sdk.errors import ModelServerError
-from mme_sdk.runtime.observe import otel_hook, prometheus_hook
+from mme_sdk.runtime.telemetry.exporters import otel_hook, prometheus_hook
 
 from .test_calls import FAILED, FRAUD, NOT_READY, FakeClock, Setting
 

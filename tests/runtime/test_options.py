@@ -21,14 +21,14 @@ from mme_sdk import AsyncMMEClient, MMEClient, protocols
 from mme_sdk.aws import Aws
 from mme_sdk.config import RetryPolicy
 from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints, Endpoint, Endpoints
-from mme_sdk.endpoints.async_invoking import AsyncInvoking
-from mme_sdk.endpoints.invoking import Invoking
+from mme_sdk.endpoints.async_invocation import AsyncInvoking
+from mme_sdk.endpoints.invocation import Invoking
 from mme_sdk.errors import InvalidInputError, MMEError, ModelNotReadyError, OutcomeUnknownError
 from mme_sdk.runtime import AsyncRuntimeInvoker, ManySettings, RuntimeInvoker
-from mme_sdk.runtime import several as several_module
+from mme_sdk.runtime.batch import mixin as several_module
 from mme_sdk.runtime.options import CallOptions
 from mme_sdk.runtime.transport import make_async_transport, make_transport
-from mme_sdk.runtime.transport.message import HEADERS
+from mme_sdk.runtime.transport.request_headers import HEADERS
 
 from .recorder import Recorder
 
@@ -300,7 +300,7 @@ def alias(method: str) -> dict[str, Any]:
 
 def with_prefix(subject: Subject, method: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     if "endpoint" in subject.kind:
-        monkeypatch.setattr("mme_sdk.endpoints.handle_base.Handle.prefix", subject.prefix)
+        monkeypatch.setattr("mme_sdk.endpoints._endpoint_base.Handle.prefix", subject.prefix)
         return {}
     return {"prefix": subject.prefix}
 

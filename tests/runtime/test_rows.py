@@ -16,10 +16,10 @@ from pydantic import BaseModel
 from mme_sdk.aws import Aws
 from mme_sdk.errors import RowCountError, UndecodableReplyError
 from mme_sdk.runtime import Codecs, TritonCodec
-from mme_sdk.runtime.codecs import CSV, JSON, NPY, PARQUET
+from mme_sdk.runtime.batch.batch import ManySettings
 from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
-from mme_sdk.runtime.many import ManySettings
-from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.payloads.codecs import CSV, JSON, NPY, PARQUET
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
 TRITON = TritonCodec.media_type
 

@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
 from mme_sdk.errors import ModelNotReadyError, OutcomeUnknownError
 from mme_sdk.fleet import FleetPolicy
-from mme_sdk.runtime.attempts import Attempts, Settings
-from mme_sdk.runtime.memory import Memory
-from mme_sdk.runtime.steps import Send, Wait
-from mme_sdk.runtime.wire import InvokeRequest
+from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.effects import Send, Wait
+from mme_sdk.runtime.retry.attempts import Attempts, Settings
+from mme_sdk.runtime.transport_interface import InvokeRequest
 
 from .scripted import FakeClock, Middle, answer
 from .test_calls import NOT_READY

@@ -20,7 +20,7 @@ from sagemaker_inference import decoder
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.local.containers.python import formats, payloads
-from mme_sdk.runtime.codecs import CSV, JSON, NPY, PARQUET, Codecs
+from mme_sdk.runtime.payloads.codecs import CSV, JSON, NPY, PARQUET, Codecs
 
 HEADER = f"{CSV}; header=present"
 BIG = 2**53 + 1

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mme_sdk.errors import InvalidInputError, UndecodableReplyError
-from mme_sdk.runtime.codecs import Codecs
-from mme_sdk.runtime.triton import TritonCodec
+from mme_sdk.runtime.payloads.codecs import Codecs
+from mme_sdk.runtime.payloads.triton import TritonCodec
 
 CODECS = Codecs([TritonCodec()])
 

@@ -13,7 +13,7 @@ import uvloop
 
 from mme_sdk.aws import Aws
 from mme_sdk.runtime.transport import make_async_transport, make_transport
-from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
 from .behaviours import BEHAVIOURS
 from .server import ACCESS, REGION, SECRET, TOKEN, LoopbackServer

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import h11
 
-from mme_sdk.runtime.transport.parsing import BadAnswerError, Parser
+from mme_sdk.runtime.transport.response_parser import BadAnswerError, Parser
 
 from .answers import ACCEPTED, REFUSED
 

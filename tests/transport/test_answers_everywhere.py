@@ -11,8 +11,8 @@ import pytest
 from botocore.config import Config
 
 from mme_sdk.errors import OutcomeUnknownError
-from mme_sdk.runtime.transport.bridge import accelerate
-from mme_sdk.runtime.wire import InvokeAnswer
+from mme_sdk.runtime.transport.accelerate import accelerate
+from mme_sdk.runtime.transport_interface import InvokeAnswer
 
 from .answers import ACCEPTED, CHUNKED, OK, REFUSED, UNFINISHED
 from .conftest import LANES, Driver, aws_at
@@ -114,7 +114,7 @@ def test_bytes_after_an_answer_are_nobodys(raw_driver: Driver, raw: RawServer) -
 
 
 def test_error_types_in_all_their_forms(raw_driver: Driver, raw: RawServer) -> None:
-    from mme_sdk.runtime.answers import error_fields
+    from mme_sdk.runtime.retry.answers import error_fields
 
     said = b'{"message": "no", "code": 5, "OriginalStatusCode": true}'
     for header in (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mme_sdk.runtime.transport.lane import arrivals
+from mme_sdk.runtime.transport.pool_base import arrivals
 
 
 class Reticent(socket.socket):

@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from mme_sdk.errors import ClosedError, InvalidInputError, NotSentError, OutcomeUnknownError
-from mme_sdk.runtime.wire import InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest
 
 from .behaviours import BIG, MODEL_ERROR
 from .conftest import Driver, aws_at

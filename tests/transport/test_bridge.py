@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mme_sdk.errors import ConfigurationError, InvalidInputError
-from mme_sdk.runtime.transport.bridge import accelerate
+from mme_sdk.runtime.transport.accelerate import accelerate
 
 from .server import ACCESS, REGION, SECRET, TOKEN, LoopbackServer
 

@@ -11,9 +11,9 @@ import pytest
 
 from mme_sdk.aws import Aws
 from mme_sdk.local import LocalSageMaker
-from mme_sdk.runtime.answers import error_fields
+from mme_sdk.runtime.retry.answers import error_fields
 from mme_sdk.runtime.transport import make_async_transport, make_transport
-from mme_sdk.runtime.wire import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
 from .conftest import LANES
 

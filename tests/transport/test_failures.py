@@ -15,14 +15,14 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 
 from mme_sdk.aws import Aws
-from mme_sdk.aws.refusals import explain_refusal
+from mme_sdk.aws.error_translation import translate
 from mme_sdk.aws.session import Aws as Way
-from mme_sdk.aws.translate import translate
+from mme_sdk.aws.signature_errors import explain_refusal
 from mme_sdk.errors import AccessDeniedError, ConfigurationError, MMEError, NotSentError, OutcomeUnknownError
 from mme_sdk.runtime import RuntimeInvoker
-from mme_sdk.runtime.answers import error_fields, error_of
+from mme_sdk.runtime.retry.answers import error_fields, error_of
 from mme_sdk.runtime.transport import make_transport
-from mme_sdk.runtime.wire import InvokeAnswer
+from mme_sdk.runtime.transport_interface import InvokeAnswer
 
 from .answers import OK
 from .conftest import Driver, aws_at
@@ -171,7 +171,7 @@ REFUSALS: list[tuple[str, str, str | None, type[MMEError] | None, str]] = [
 def test_a_refused_signature_is_explained_alike_everywhere(
     code: str, said: str, date: str | None, kind: type[MMEError] | None, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mme_sdk.aws.translate.time.time", lambda: NOW)
+    monkeypatch.setattr("mme_sdk.aws.error_translation.time.time", lambda: NOW)
     headers = {"x-amzn-errortype": code} | ({"date": date} if date else {})
     answer = InvokeAnswer(status=403, headers=headers, body=json.dumps({"message": said}).encode())
     lean = error_of(error_fields(answer), endpoint="scoring", model=None, now=NOW)

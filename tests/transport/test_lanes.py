@@ -18,9 +18,9 @@ import trustme
 from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.errors import ConfigurationError, NotSentError, OutcomeUnknownError
 from mme_sdk.runtime.transport import Settings, make_async_transport, make_transport
-from mme_sdk.runtime.transport.async_lane import AsyncLeanTransport
-from mme_sdk.runtime.transport.sync_lane import LeanTransport
-from mme_sdk.runtime.wire import InvokeRequest
+from mme_sdk.runtime.transport.async_pool import AsyncLeanTransport
+from mme_sdk.runtime.transport.sync_pool import LeanTransport
+from mme_sdk.runtime.transport_interface import InvokeRequest
 
 from .behaviours import BEHAVIOURS, BIG
 from .conftest import Driver, aws_at, runner_of
@@ -462,7 +462,7 @@ def test_the_body_may_be_any_buffer(lean: Driver) -> None:
 
 
 def test_a_trusted_file_that_is_none_is_said(server: LoopbackServer, tmp_path: Any) -> None:
-    from mme_sdk.runtime.transport.lane import tls_context
+    from mme_sdk.runtime.transport.pool_base import tls_context
 
     (tmp_path / "empty.pem").write_text("no certificate")
     for name in ("empty.pem", "absent.pem"):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mme_sdk.runtime.transport.parsing import BadAnswerError, Parser
-from mme_sdk.runtime.wire import InvokeAnswer
+from mme_sdk.runtime.transport.response_parser import BadAnswerError, Parser
+from mme_sdk.runtime.transport_interface import InvokeAnswer
 
 from .answers import ACCEPTED, REFUSED, UNFINISHED
 from .oracle import mutations, valid_answers, verdict

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from mme_sdk.aws.addressing import Keys
 from mme_sdk.errors import ConfigurationError, InvalidInputError
-from mme_sdk.runtime.transport.message import HEADERS
+from mme_sdk.runtime.transport.request_headers import HEADERS
 from mme_sdk.runtime.transport.signer import Signer
-from mme_sdk.runtime.wire import InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest
 
 DAY = 86_400
 

@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mme_sdk.local.containers.tether import tethered
+from mme_sdk.local.containers.supervisor import tethered
 
 _HANDLER = Path(__file__).with_name("mms_handler.py")
 _PROPERTIES = """\

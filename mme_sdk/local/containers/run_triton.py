@@ -14,7 +14,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mme_sdk.local.containers.tether import tethered
+from mme_sdk.local.containers.supervisor import tethered
 
 # The front end cannot be told an address, and would listen to the whole network.
 _SHIM = r"""

@@ -2,7 +2,7 @@
 
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.metrics import Metrics
-from mme_sdk.local.control.resources import utc_now
+from mme_sdk.local.control.sagemaker.resources import utc_now
 from mme_sdk.local.control.services import ControlPlane, Service
 from mme_sdk.local.control.settings import ControlSettings
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.metrics import Metrics, Point, dimensions_of
-from mme_sdk.local.control.resources import page
-from mme_sdk.local.store import Store
-from mme_sdk.local.wire import ApiError
+from mme_sdk.local.control.sagemaker.resources import page
+from mme_sdk.local.control.store import Store
+from mme_sdk.local.wire.service_model import ApiError
 
 __all__ = ["CloudWatch"]
 

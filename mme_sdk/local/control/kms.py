@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mme_sdk.local.control.account import Account
-from mme_sdk.local.store import Store
-from mme_sdk.local.wire import ApiError
+from mme_sdk.local.control.store import Store
+from mme_sdk.local.wire.service_model import ApiError
 
 __all__ = ["Kms"]
 

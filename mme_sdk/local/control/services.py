@@ -10,17 +10,17 @@ from typing import Any, Protocol
 
 from mme_sdk.local.contracts import Hosting
 from mme_sdk.local.control.account import Account
-from mme_sdk.local.control.autoscaling import AutoScaling
+from mme_sdk.local.control.autoscaling.scaler import Scaler
+from mme_sdk.local.control.autoscaling.service import AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
-from mme_sdk.local.control.endpoints import Endpoints
 from mme_sdk.local.control.kms import Kms
 from mme_sdk.local.control.metrics import Metrics
-from mme_sdk.local.control.resources import Resources
-from mme_sdk.local.control.scaler import Scaler
+from mme_sdk.local.control.sagemaker.endpoints import Endpoints
+from mme_sdk.local.control.sagemaker.resources import Resources
 from mme_sdk.local.control.settings import ControlSettings
+from mme_sdk.local.control.store import Store
 from mme_sdk.local.control.sts import Sts
 from mme_sdk.local.faults import Faults
-from mme_sdk.local.store import Store
 
 __all__ = ["ControlPlane", "Service"]
 

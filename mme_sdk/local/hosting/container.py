@@ -17,10 +17,11 @@ import aiohttp
 import attrs
 
 from mme_sdk.artifacts.temporary import TemporaryFolder
-from mme_sdk.local import children, disk
+from mme_sdk.local import processes as children
 from mme_sdk.local.containers import Command
 from mme_sdk.local.contracts import HostingError
 from mme_sdk.local.hosting import isolation
+from mme_sdk.local.storage import disk
 from mme_sdk.protocols import AsyncClock
 
 __all__ = ["Container", "ContainerAway", "ContainerGone", "ContainerSpec", "Said"]

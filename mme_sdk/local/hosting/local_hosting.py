@@ -26,13 +26,13 @@ from mme_sdk.local.contracts import (
 )
 from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
 from mme_sdk.local.hosting.container import SOCKET, SOCKETS, Said
+from mme_sdk.local.hosting.instances.multi_model import MultiModelVariant
+from mme_sdk.local.hosting.instances.shared import SCRATCH, Shared
+from mme_sdk.local.hosting.instances.single_model import SingleModelVariant
+from mme_sdk.local.hosting.instances.variant import Variant
 from mme_sdk.local.hosting.monitor import Monitor
-from mme_sdk.local.hosting.multi import MultiModelVariant
 from mme_sdk.local.hosting.settings import HostingSettings
-from mme_sdk.local.hosting.shared import SCRATCH, Shared
-from mme_sdk.local.hosting.single import SingleModelVariant
 from mme_sdk.local.hosting.trace import Trace
-from mme_sdk.local.hosting.variant import Variant
 from mme_sdk.protocols import AsyncClock
 
 __all__ = ["LocalHosting"]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import attrs
 
-from mme_sdk.local.hosting.shared import Shared
-from mme_sdk.local.hosting.variant import Variant
+from mme_sdk.local.hosting.instances.shared import Shared
+from mme_sdk.local.hosting.instances.variant import Variant
 
 __all__ = ["Monitor"]
 

@@ -20,7 +20,7 @@ from mme_sdk.planning.advice.scan import Scan
 from mme_sdk.planning.advice.setting import Estimate, Setting
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.checks import check_number
-from mme_sdk.planning.instances import InstanceType, Prices, PricesLike, instance_types, load_prices
+from mme_sdk.planning.instance_types import InstanceType, Prices, PricesLike, instance_types, load_prices
 from mme_sdk.planning.simulation import FAILED, HIT
 from mme_sdk.planning.workload import Workload
 

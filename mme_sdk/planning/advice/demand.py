@@ -10,7 +10,7 @@ import numpy as np
 from mme_sdk.planning.advice.inputs import Assumptions
 from mme_sdk.planning.analysis import Empirical, Gamma, Poisson, Tabulated
 from mme_sdk.planning.catalogue import Catalogue
-from mme_sdk.planning.instances import InstanceType
+from mme_sdk.planning.instance_types import InstanceType
 from mme_sdk.planning.simulation.inputs import Floats, Ints, Site, Traffic
 from mme_sdk.planning.workload import Workload
 

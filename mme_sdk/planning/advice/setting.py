@@ -20,7 +20,7 @@ from mme_sdk.planning.analysis import (
     placement_imbalance,
     steadiness,
 )
-from mme_sdk.planning.instances import InstanceType
+from mme_sdk.planning.instance_types import InstanceType
 from mme_sdk.planning.simulation.inputs import Floats, Ints, Site
 
 __all__ = ["Dedicated", "Estimate", "Mode", "Setting", "estimate"]

@@ -1,6 +1,6 @@
 """How an InvokeEndpoint request reaches the wire: a lean lane where it can be used, botocore where it cannot."""
 
-from mme_sdk.runtime.transport.choose import (
+from mme_sdk.runtime.transport.selection import (
     AsyncChosenTransport,
     Choice,
     ChosenTransport,

@@ -15,8 +15,8 @@ import attrs
 
 from mme_sdk.aws.addressing import Keys
 from mme_sdk.errors import ConfigurationError
-from mme_sdk.runtime.transport.message import HEADERS, check_endpoint, check_value, has_control
-from mme_sdk.runtime.wire import InvokeRequest
+from mme_sdk.runtime.transport.request_headers import HEADERS, check_endpoint, check_value, has_control
+from mme_sdk.runtime.transport_interface import InvokeRequest
 
 __all__ = ["Signer"]
 

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     if pid == 0:
         orders.close()
         events.close()
-        from mme_sdk.local.containers.python import zygote
+        from mme_sdk.local.containers.python import fork_server as zygote
 
         with contextlib.suppress(BrokenPipeError):  # the server ended first
             zygote.run(orders_end, events_end, [one for one in given.preload.split(",") if one])

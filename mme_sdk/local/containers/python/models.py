@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.local.containers.python.formats import Unservable, find
-from mme_sdk.local.containers.python.frames import pack, read_async
+from mme_sdk.local.containers.python.ipc import pack, read_async
 from mme_sdk.local.containers.python.worker import private_bytes
 
 __all__ = ["Failure", "Models", "Served", "first_of"]

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.shapes.matrix import from_csv, from_json, has_header, media_type
+from mme_sdk.types.matrix import from_csv, from_json, has_header, media_type
 
 __all__ = ["CSV", "JSON", "NPY", "PARQUET", "Refused", "Rows", "decode", "encode"]
 
@@ -148,7 +148,7 @@ def _read_npy(body: bytes, _content_type: str) -> Rows:
 
 
 def _read_table(body: bytes, content_type: str) -> Rows:
-    from mme_sdk.runtime.answer_tables import decode_frame
+    from mme_sdk.runtime.payloads.answer_tables import decode_frame
 
     return Rows(decode_frame(body, content_type))
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mme_sdk.local.containers.python.formats import Unservable
-from mme_sdk.local.containers.python.frames import pack, read_blocking
+from mme_sdk.local.containers.python.ipc import pack, read_blocking
 from mme_sdk.local.containers.python.payloads import Refused
 from mme_sdk.local.containers.python.script import Model, open_model
 

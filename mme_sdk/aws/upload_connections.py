@@ -1,0 +1,210 @@
+"""Sends S3's large bodies over connections of our own; botocore goes on preparing, signing and reading answers.
+
+What it saves per upload: the wait for `100 Continue` before the body (a whole round trip), and a body that is cut into
+16 kB writes. Everything unusual (proxies, client certificates, unverified TLS, other methods) stays with botocore.
+"""
+
+from __future__ import annotations
+
+import http.client
+import os
+import ssl
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from mme_sdk._cancellation import hold
+
+__all__ = ["Uploads", "install"]
+
+_BLOCK = 1 << 20  # bytes of one write
+_IDLE = 4.0  # seconds after which a connection is not trusted; S3 closes idle ones after some more
+
+
+class Uploads:
+    """Stands before a client's HTTP session, and takes the PUTs.
+
+    Args:
+        session: The client's own session.
+        context: How TLS is spoken.
+        connect_timeout: Seconds for a connection.
+        read_timeout: Seconds of silence.
+    """
+
+    def __init__(self, session: Any, *, context: ssl.SSLContext, connect_timeout: float, read_timeout: float) -> None:
+        self._session = session
+        self._context = context
+        self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
+        self._idle: deque[tuple[float, tuple[str, str], http.client.HTTPConnection]] = deque()
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._session, name)
+
+    def send(self, request: Any) -> Any:
+        """Send a prepared request; the answer is botocore's.
+
+        Raises:
+            HTTPClientError: One of botocore's, as its own session would raise.
+        """
+        if request.method != "PUT" or not request.body or "Transfer-Encoding" in request.headers:
+            return self._session.send(request)
+        from botocore import exceptions as bc
+
+        parts = urlsplit(request.url)
+        place = (parts.scheme, parts.netloc)
+        path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+        headers = {
+            name: value.decode("latin-1") if isinstance(value, bytes) else str(value)
+            for name, value in request.headers.items()
+            if name.lower() != "expect"
+        }
+        connection = self._take(place)
+        reused = connection is not None
+        try:
+            if connection is None:
+                connection = self._connect(place, request.url)
+            try:
+                return self._exchange(connection, place, request, path, headers)
+            except (http.client.RemoteDisconnected, ConnectionError):
+                if not reused:
+                    raise
+            self.close_idle()  # it was closed while idle, and so may be the others: once more, on a new one
+            if hasattr(request.body, "seek"):
+                request.body.seek(0)
+            return self._exchange(self._connect(place, request.url), place, request, path, headers)
+        except bc.BotoCoreError:
+            raise  # of connecting; some of them are OSErrors too
+        except TimeoutError as error:
+            raise bc.ReadTimeoutError(endpoint_url=request.url, error=error) from error
+        except (http.client.HTTPException, OSError) as error:
+            raise bc.ConnectionClosedError(endpoint_url=request.url, request=request, error=error) from error
+
+    def _connect(self, place: tuple[str, str], url: str) -> http.client.HTTPConnection:
+        from botocore import exceptions as bc
+
+        connection = self._connection(place)
+        try:
+            connection.connect()
+        except TimeoutError as error:
+            raise bc.ConnectTimeoutError(endpoint_url=url, error=error) from error
+        except ssl.SSLError as error:
+            raise bc.SSLError(endpoint_url=url, error=error) from error
+        except OSError as error:
+            raise bc.EndpointConnectionError(endpoint_url=url, error=error) from error
+        connection.sock.settimeout(self._read_timeout)
+        return connection
+
+    def _exchange(
+        self,
+        connection: http.client.HTTPConnection,
+        place: tuple[str, str],
+        request: Any,
+        path: str,
+        headers: dict[str, str],
+    ) -> Any:
+        from botocore.awsrequest import AWSResponse
+
+        broken: OSError | None = None
+        try:
+            hold(connection.sock)
+            named = any(name.lower() == "host" for name in headers)
+            connection.putrequest("PUT", path, skip_host=named, skip_accept_encoding=True)
+            for name, value in headers.items():
+                connection.putheader(name, value)
+            try:
+                connection.endheaders(request.body)
+            except ConnectionError as error:
+                broken = error  # who refuses early may close before the body is out; the answer can be there
+            answer = connection.getresponse()
+            body = answer.read()
+        except BaseException:
+            connection.close()
+            raise
+        if broken is not None or answer.will_close:
+            connection.close()
+        else:
+            with self._lock:
+                self._idle.append((time.monotonic(), place, connection))
+        return AWSResponse(request.url, answer.status, answer.headers, _Body(body))
+
+    def _connection(self, place: tuple[str, str]) -> http.client.HTTPConnection:
+        scheme, netloc = place
+        if scheme == "https":
+            return http.client.HTTPSConnection(
+                netloc, timeout=self._connect_timeout, context=self._context, blocksize=_BLOCK
+            )
+        return http.client.HTTPConnection(netloc, timeout=self._connect_timeout, blocksize=_BLOCK)
+
+    def _take(self, place: tuple[str, str]) -> http.client.HTTPConnection | None:
+        if self._pid != os.getpid():
+            # The parent goes on using these sockets: forget them here.
+            self._idle, self._lock, self._pid = deque(), threading.Lock(), os.getpid()
+        old = []
+        found = None
+        with self._lock:
+            kept: deque[tuple[float, tuple[str, str], http.client.HTTPConnection]] = deque()
+            while self._idle:
+                since, where, connection = self._idle.pop()
+                if time.monotonic() - since > _IDLE:
+                    old.append(connection)
+                elif found is None and where == place:
+                    found = connection
+                else:
+                    kept.appendleft((since, where, connection))
+            self._idle = kept
+        for connection in old:
+            connection.close()
+        return found
+
+    def close_idle(self) -> None:
+        """Close connections that nobody uses."""
+        with self._lock:
+            idle, self._idle = self._idle, deque()
+        for _, _, connection in idle:
+            connection.close()
+
+    def close(self) -> None:
+        """Close every connection, the session's too."""
+        self.close_idle()
+        self._session.close()
+
+
+class _Body:
+    """An answer's body as botocore reads it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
+        yield self._data
+
+
+def install(client: Any, *, connect_timeout: float, read_timeout: float) -> None:
+    """Put `Uploads` before an S3 client's session, unless something about the client is unusual.
+
+    Args:
+        client: A boto3 client of S3.
+        connect_timeout: Seconds for a connection.
+        read_timeout: Seconds of silence.
+    """
+    from botocore.httpsession import get_cert_path
+
+    try:
+        session = client._endpoint.http_session
+        verify, proxied = session._verify, session._proxy_config.proxy_url_for(client.meta.endpoint_url)
+        unusual = verify is False or proxied or session._cert_file or session._key_file
+    except AttributeError:
+        return  # another botocore keeps its settings elsewhere; it sends as well
+    if unusual:
+        return
+    path = str(get_cert_path(True if verify is None else verify))
+    folder = os.path.isdir(path)  # noqa: PTH112 - a string from botocore
+    context = ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
+    client._endpoint.http_session = Uploads(
+        session, context=context, connect_timeout=connect_timeout, read_timeout=read_timeout
+    )

@@ -1,0 +1,279 @@
+"""Application Auto Scaling of an endpoint's variants: read, attach, detach, put back."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from mme_sdk.aws import Flow
+from mme_sdk.endpoints.operations.calls import look_if_there, pages, scaling, together
+from mme_sdk.endpoints.spec import instance_types as instances
+from mme_sdk.endpoints.spec.components import Autoscaling, Schedule
+from mme_sdk.endpoints.spec.requests import DIMENSION, scaling_requests, scaling_target
+from mme_sdk.endpoints.state.description import ScalingDescription
+from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInputError, MMEError, NotFoundError
+
+__all__ = [
+    "Attached",
+    "attach",
+    "detach",
+    "from_requests",
+    "matches",
+    "put_back",
+    "read",
+    "read_back",
+    "read_if_allowed",
+]
+
+_log = logging.getLogger(__name__)
+
+_POLICY = (
+    "PolicyName",
+    "PolicyType",
+    "StepScalingPolicyConfiguration",
+    "TargetTrackingScalingPolicyConfiguration",
+    "PredictiveScalingPolicyConfiguration",
+)
+_ACTION = ("ScheduledActionName", "Schedule", "Timezone", "StartTime", "EndTime", "ScalableTargetAction")
+_KNOWN_METRICS = {"CPUUtilization": "cpu", "GPUUtilization": "gpu"}
+# GPUMemoryUtilization too counts up to 100 percent a GPU.
+_COUNTED = {**_KNOWN_METRICS, "GPUMemoryUtilization": "gpu"}
+_TARGET = ("MinCapacity", "MaxCapacity", "SuspendedState")
+
+
+@attrs.frozen(kw_only=True)
+class Attached:
+    """What Application Auto Scaling has for one variant: enough to take it off and put it back as it was.
+
+    Attributes:
+        variant: VariantName.
+        target: The scalable target, as described.
+        policies: Its scaling policies.
+        actions: Its scheduled actions.
+        instance_type: The type of the instances that it was attached for; None where it is not known.
+    """
+
+    variant: str
+    target: Mapping[str, Any] = attrs.field(hash=False)
+    policies: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
+    actions: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
+    instance_type: str | None = None
+
+    def described(self) -> ScalingDescription:
+        """The same for users."""
+        return ScalingDescription(
+            min=int(self.target.get("MinCapacity", 0)),
+            max=int(self.target.get("MaxCapacity", 0)),
+            policies=self.policies,
+            schedule=self.actions,
+        )
+
+    def essence(self) -> dict[str, Any]:
+        """What of it can be put back, without what the service adds when it describes."""
+        return {
+            "target": _only(_TARGET, self.target),
+            "policies": tuple(_only(_POLICY, one) for one in self.policies),
+            "actions": tuple(_only(_ACTION, one) for one in self.actions),
+        }
+
+    def requests(self, endpoint: str) -> tuple[tuple[str, dict[str, Any]], ...]:
+        """The requests that would attach it again, as (operation, parameters)."""
+        target, own = scaling_target(endpoint, self.variant), self.essence()
+        return (
+            ("register_scalable_target", target | own["target"]),
+            *(("put_scaling_policy", target | one) for one in own["policies"]),
+            *(("put_scheduled_action", target | one) for one in own["actions"]),
+        )
+
+    def rescaled(self, instance_type: str | None) -> Attached:
+        """The same for instances of another type: what counts cores or GPUs tracks the same share of an instance.
+
+        CloudWatch reports 100 percent for each core or GPU: a target of 120 is 60 % of two cores and 15 % of eight.
+        """
+        if instance_type is None or self.instance_type in (None, instance_type):
+            return attrs.evolve(self, instance_type=instance_type or self.instance_type)
+        policies = tuple(_rescaled(one, str(self.instance_type), instance_type) for one in self.policies)
+        return attrs.evolve(self, policies=policies, instance_type=instance_type)
+
+
+def from_requests(
+    variant: str, requests: Iterable[tuple[str, Mapping[str, Any]]], instance_type: str | None
+) -> Attached:
+    """What requests attach, as if it had been described."""
+    by_operation: dict[str, list[Mapping[str, Any]]] = {}
+    for operation, params in requests:
+        by_operation.setdefault(operation, []).append(params)
+    return Attached(
+        variant=variant,
+        target=by_operation["register_scalable_target"][0],
+        policies=tuple(by_operation.get("put_scaling_policy", ())),
+        actions=tuple(by_operation.get("put_scheduled_action", ())),
+        instance_type=instance_type,
+    )
+
+
+def _rescaled(policy: Mapping[str, Any], old: str, new: str) -> Mapping[str, Any]:
+    tracking = policy.get("TargetTrackingScalingPolicyConfiguration") or {}
+    metric = _metric_of(tracking.get("CustomizedMetricSpecification") or {})
+    if metric is None or "TargetValue" not in tracking:
+        return policy
+    before, after = instances.units(old, metric), instances.units(new, metric)
+    if not before or not after:
+        _log.warning(
+            "policy %s tracks %s of the whole instance; its target %g was set for %s and is not converted to %s",
+            *(policy.get("PolicyName"), metric, tracking["TargetValue"], old, new),
+        )
+        return policy
+    changed = {**tracking, "TargetValue": tracking["TargetValue"] * after / before}
+    return {**policy, "TargetTrackingScalingPolicyConfiguration": changed}
+
+
+def _metric_of(custom: Mapping[str, Any]) -> str | None:
+    """`cpu` or `gpu` for a metric that counts up to 100 percent a core or GPU; None for every other."""
+    if custom.get("Namespace") != "/aws/sagemaker/Endpoints":
+        return None
+    return _COUNTED.get(str(custom.get("MetricName")))
+
+
+def _only(keys: Iterable[str], described: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: described[key] for key in keys if described.get(key) is not None}
+
+
+def read(endpoint: str, variants: Sequence[str]) -> Flow[dict[str, Attached]]:
+    """What is attached, by variant."""
+    if not variants:
+        return {}
+    by_resource = {scaling_target(endpoint, one)["ResourceId"]: one for one in variants}
+    targets = yield from pages(
+        scaling(
+            "describe_scalable_targets",
+            endpoint,
+            ServiceNamespace="sagemaker",
+            ResourceIds=list(by_resource),
+            ScalableDimension=DIMENSION,
+        ),
+        "ScalableTargets",
+    )
+    # Whatever else the service answers, a target of another endpoint is none of ours.
+    ours = [one for one in targets if one.get("ResourceId") in by_resource]
+    found = yield from together([_details(endpoint, by_resource[one["ResourceId"]], one) for one in ours])
+    return {one.variant: one for one in found}
+
+
+def read_if_allowed(endpoint: str, variants: Sequence[str]) -> Flow[tuple[dict[str, Attached], str | None]]:
+    """`read`, and why it could not be where the caller may not, or the service is not there.
+
+    An endpoint can be described and deleted without any right to Application Auto Scaling.
+    """
+    try:
+        return (yield from read(endpoint, variants)), None
+    except (AccessDeniedError, InvalidInputError) as error:
+        return {}, f"autoscaling could not be read: {error.message}"
+
+
+def _details(endpoint: str, variant: str, target: Mapping[str, Any]) -> Flow[Attached]:
+    where = scaling_target(endpoint, variant)
+    policies = yield from pages(scaling("describe_scaling_policies", endpoint, **where), "ScalingPolicies")
+    actions = yield from pages(scaling("describe_scheduled_actions", endpoint, **where), "ScheduledActions")
+    return Attached(variant=variant, target=target, policies=tuple(policies), actions=tuple(actions))
+
+
+def attach(endpoint: str, variant: str, requests: Iterable[tuple[str, dict[str, Any]]]) -> Flow[None]:
+    """Send the requests that attach autoscaling to a variant; each replaces what was there under its name.
+
+    Raises:
+        EndpointNotFoundError: The endpoint is gone, or going: what was attached has been taken off again.
+    """
+    trouble: MMEError | None = None
+    try:
+        for operation, params in requests:
+            yield scaling(operation, endpoint, **params)
+    except MMEError as error:
+        trouble = error
+    # Whoever deletes an endpoint takes off what is attached once it is gone; what comes later nobody would.
+    seen = yield from look_if_there(endpoint)
+    if seen is None or seen.status == "Deleting":
+        yield from detach(endpoint, [variant])
+        raise EndpointNotFoundError(f"endpoint {endpoint} was deleted meanwhile", endpoint=endpoint) from trouble
+    if trouble is not None:
+        raise trouble
+
+
+def detach(endpoint: str, variants: Iterable[str]) -> Flow[None]:
+    """Take autoscaling off; its policies and scheduled actions go with the target."""
+    for variant in variants:
+        try:
+            yield scaling("deregister_scalable_target", endpoint, **scaling_target(endpoint, variant))
+        except NotFoundError:
+            continue  # gone is what was wanted
+
+
+def put_back(endpoint: str, attached: Iterable[Attached]) -> Flow[None]:
+    """Attach again what was taken off."""
+    for one in attached:
+        yield from attach(endpoint, one.variant, one.requests(endpoint))
+
+
+def matches(
+    endpoint: str, variant: str, instance_type: str | None, wanted: Autoscaling, attached: Attached | None
+) -> bool:
+    """Whether what is attached to a variant is what its spec says."""
+    if attached is None:
+        return False
+    requests = scaling_requests(endpoint, variant, instance_type, wanted)
+    there = attached.requests(endpoint)
+    return len(requests) == len(there) and all(
+        any(operation == other and _within(params, described) for other, described in there)
+        for operation, params in requests
+    )
+
+
+def _within(wanted: Any, described: Any) -> bool:
+    """Whether everything that is wanted is described; the service may describe more."""
+    if isinstance(wanted, Mapping):
+        return isinstance(described, Mapping) and all(
+            key in described and _within(value, described[key]) for key, value in wanted.items()
+        )
+    return bool(wanted == described)
+
+
+def read_back(endpoint: str, instance_type: str | None, attached: Attached) -> Autoscaling | None:
+    """The settings that would attach exactly this; None where none would."""
+    if len(attached.policies) != 1:
+        return None
+    policy = attached.policies[0].get("TargetTrackingScalingPolicyConfiguration") or {}
+    custom = policy.get("CustomizedMetricSpecification")
+    metric: str | Mapping[str, Any] = "invocations"
+    target = policy.get("TargetValue")
+    if custom is not None and target is not None:
+        name = custom.get("MetricName", "") if custom.get("Namespace") == "/aws/sagemaker/Endpoints" else ""
+        known = _KNOWN_METRICS.get(name) if instance_type is not None else None
+        metric = custom if known is None else known
+        if known is not None and instance_type is not None:
+            target = target / (instances.units(instance_type, known) or 1)
+    try:
+        found = Autoscaling(
+            min=attached.target["MinCapacity"],
+            max=attached.target["MaxCapacity"],
+            target=target,
+            metric=metric,
+            scale_in_cooldown=policy.get("ScaleInCooldown", 300),
+            scale_out_cooldown=policy.get("ScaleOutCooldown", 300),
+            scale_in=not policy.get("DisableScaleIn", False),
+            schedule=tuple(
+                Schedule(
+                    name=one["ScheduledActionName"],
+                    when=one["Schedule"],
+                    timezone=one.get("Timezone"),
+                    min=one.get("ScalableTargetAction", {}).get("MinCapacity"),
+                    max=one.get("ScalableTargetAction", {}).get("MaxCapacity"),
+                )
+                for one in attached.actions
+            ),
+        )
+    except (InvalidInputError, KeyError):
+        return None
+    return found if matches(endpoint, attached.variant, instance_type, found, attached) else None

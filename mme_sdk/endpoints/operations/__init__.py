@@ -1,0 +1,1 @@
+"""Operations on endpoints, as generators of effects."""

@@ -1,0 +1,127 @@
+"""Configurations and models that nothing uses: what earlier tools and interrupted work have left in an account."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+import attrs
+
+from mme_sdk.aws import Flow
+from mme_sdk.endpoints.operations.calls import absent_ok, look_if_there, pages, sagemaker, together
+from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.state import content, ownership
+from mme_sdk.endpoints.state.ownership import Found
+from mme_sdk.endpoints.state.resources import Made, remove
+from mme_sdk.errors import InvalidInputError
+
+__all__ = ["Orphan", "find", "remove_all"]
+
+
+@attrs.frozen(kw_only=True)
+class Orphan:
+    """A configuration or model that no endpoint uses.
+
+    Attributes:
+        kind: `config` or `model`.
+        name: Its name.
+        created: When it was made.
+        made_for: The endpoint that this SDK made it for; None where it did not make it, or an edition did that did not
+            mark what it made. Models of others may serve batch transform jobs.
+    """
+
+    kind: Literal["config", "model"]
+    name: str
+    created: datetime | None = None
+    made_for: str | None = None
+
+
+def find() -> Flow[list[Orphan]]:
+    """Every configuration that no endpoint uses, and every model that only such configurations use; oldest first.
+
+    The configuration that an endpoint's last update replaced is not among them: `rollback` needs it.
+    """
+    found, _ = yield from _survey()
+    return [_orphan(one) for one in found]
+
+
+def _orphan(found: Found) -> Orphan:
+    kind: Literal["config", "model"] = "config" if found.one.kind == "config" else "model"
+    return Orphan(kind=kind, name=found.one.name, created=found.answer.get("CreationTime"), made_for=found.made_for)
+
+
+def _survey() -> Flow[tuple[list[Found], list[Found]]]:
+    """What nothing uses; and every configuration."""
+    endpoints, listed, models = yield from together(
+        [
+            pages(sagemaker("list_endpoints"), "Endpoints"),
+            pages(sagemaker("list_endpoint_configs"), "EndpointConfigs"),
+            pages(sagemaker("list_models"), "Models"),
+        ]
+    )
+    names = [one["EndpointName"] for one in endpoints]
+    live = yield from together([look_if_there(one) for one in names])
+    configs = yield from ownership.inspect(Made("config", one["EndpointConfigName"]) for one in listed)
+    used = {name for one in live if one is not None for name in (one.config_name, one.pending_config) if name}
+    used |= _kept_for_rollback(set(names), configs, used)
+    serving = {name for one in configs if one.one.name in used for name in content.model_names(one.answer)}
+    unused = [Made("model", one["ModelName"]) for one in models if one["ModelName"] not in serving]
+    found = [one for one in configs if one.one.name not in used]
+    found += yield from ownership.inspect(unused)
+    return sorted(found, key=lambda one: (one.one.kind, str(one.answer.get("CreationTime")))), configs
+
+
+def _kept_for_rollback(endpoints: set[str], configs: list[Found], used: set[str]) -> set[str]:
+    """What the configurations in use replaced; where no tag tells, the newest other one of the same endpoint."""
+    kept: set[str] = set()
+    told: set[str | None] = set()
+    for one in configs:
+        if one.one.name in used and one.replaced is not None:
+            kept.add(one.replaced)
+            told.add(one.made_for)
+    newest: dict[str, Found] = {}
+    for one in configs:
+        endpoint = one.made_for
+        if endpoint is None or endpoint not in endpoints - told or one.one.name in used:
+            continue
+        if endpoint not in newest or one.answer["CreationTime"] > newest[endpoint].answer["CreationTime"]:
+            newest[endpoint] = one
+    return kept | {one.one.name for one in newest.values()}
+
+
+def remove_all(orphans: Iterable[Orphan], names: Iterable[str] = ()) -> Flow[tuple[Orphan, ...]]:
+    """Delete orphans, the configurations first; those that something uses by now are left.
+
+    Args:
+        orphans: What was found. Only what this SDK made is deleted of it.
+        names: Names of orphans that are deleted whoever made them.
+
+    Returns:
+        What was deleted.
+
+    Raises:
+        InvalidInputError: Something else than orphans and names was given.
+    """
+    given, named = check.sequence(orphans), check.sequence(names)
+    for one in given:
+        if not isinstance(one, Orphan):
+            raise InvalidInputError(
+                f"orphans: wants what endpoints.orphans() found, not {one!r}", hint="names=… takes names"
+            )
+    for name in named:
+        check.named("names", name)
+    still, configs = yield from _survey()
+    chosen = {(one.kind, one.name) for one in given}
+    gone = [
+        one
+        for one in still
+        if one.one.name in named or ((one.one.kind, one.one.name) in chosen and one.made_for is not None)
+    ]
+    going = {one.one for one in gone}
+    # A configuration that stays keeps its models, unless they too were asked for by name.
+    needed = {name for one in configs if one.one not in going for name in content.model_names(one.answer)}
+    gone = [one for one in gone if one.one.kind == "config" or one.one.name not in needed or one.one.name in named]
+    for one in sorted(gone, key=lambda one: one.one.kind):
+        yield from absent_ok(remove(one.one))
+    return tuple(_orphan(one) for one in gone)

@@ -1,0 +1,200 @@
+"""Looking before leaping: what would make a creation fail, asked of the APIs that tell, before money is spent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Literal
+from urllib.parse import unquote
+
+import attrs
+
+from mme_sdk.aws import Call, Flow
+from mme_sdk.endpoints.operations.calls import look_if_there, pages, together
+from mme_sdk.endpoints.spec import images
+from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.spec.spec import Container, EndpointSpec, Variant, check_spec
+from mme_sdk.errors import BucketNotFoundError, ConfigurationError, InvalidInputError, MMEError, QuotaExceededError
+
+__all__ = ["Finding", "Preflight", "preflight"]
+
+Verdict = Literal["ok", "failed", "unknown"]
+_ECR = re.compile(
+    r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z.]+/(?P<repository>[^:@]+)(?P<tag>[:@].+)?"
+)
+_ARCHIVES = (".tar.gz", ".tgz")
+
+
+@attrs.frozen(kw_only=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        subject: `name`, `role`, `models`, `image` or `quota`, with what it is about.
+        verdict: `ok`, `failed`, or `unknown` where the caller may not look, or no API tells.
+        detail: What was found.
+    """
+
+    subject: str
+    verdict: Verdict
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.verdict:<8}{self.subject}: {self.detail}"
+
+
+@attrs.frozen(repr=False)
+class Preflight:
+    """What was found before a creation.
+
+    Attributes:
+        findings: One for each thing that was looked at.
+    """
+
+    findings: tuple[Finding, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is known to fail; what could not be looked at does not count."""
+        return not any(one.verdict == "failed" for one in self.findings)
+
+    def check(self) -> None:
+        """Raise where something is known to fail.
+
+        Raises:
+            QuotaExceededError: Nothing but quotas is in the way.
+            InvalidInputError: Anything else is; with every failure.
+        """
+        failed = [one for one in self.findings if one.verdict == "failed"]
+        if not failed:
+            return
+        text = "this endpoint would not come up:\n  " + "\n  ".join(f"{one.subject}: {one.detail}" for one in failed)
+        if all(one.subject.startswith("quota ") for one in failed):
+            raise QuotaExceededError(
+                text, hint="raise it in Service Quotas, or use other or fewer instances", sent=False
+            )
+        raise InvalidInputError(text)
+
+    def __repr__(self) -> str:
+        return "\n".join(map(str, self.findings))
+
+
+def preflight(spec: EndpointSpec, region: str) -> Flow[Preflight]:
+    """Look at everything that a spec names: name, role, archives, images and quotas.
+
+    Args:
+        spec: What would be created.
+        region: Where.
+
+    Returns:
+        What was found; nothing is raised for what may not be looked at.
+    """
+    check_spec(spec)
+    containers = dict.fromkeys(one for variant in spec.variants for one in variant.containers)
+    flows: list[Flow[Finding]] = [_name(spec)]
+    flows += [_role(spec.role)] if spec.role is not None else []
+    flows += [_models(one, region) for one in containers if one.model_data]
+    flows += [
+        _image(one.image, one.mode, region) for one in {(c.image, c.mode): c for c in containers}.values() if one.image
+    ]
+    flows += [_quota(one, one.runs_on) for one in spec.variants if one.runs_on]
+    return Preflight(tuple((yield from together(flows))))
+
+
+def _finding(subject: str) -> Callable[[Verdict, str], Finding]:
+    return lambda verdict, detail: Finding(subject=subject, verdict=verdict, detail=detail)
+
+
+def _name(spec: EndpointSpec) -> Flow[Finding]:
+    say = _finding(f"name {spec.name}")
+    try:
+        seen = yield from look_if_there(spec.name)
+    except MMEError as error:
+        return say("failed", error.message)
+    return say("ok", "free") if seen is None else say("failed", f"an endpoint of this name exists and is {seen.status}")
+
+
+def _role(role: str) -> Flow[Finding]:
+    name = role.rpartition("/")[2]
+    say = _finding(f"role {name}")
+    try:
+        answer = yield Call(service="iam", operation="get_role", params={"RoleName": name})
+    except MMEError as error:
+        if error.code == "NoSuchEntity":
+            return say("failed", "there is no such role")
+        return say("unknown", error.message)
+    trusts = answer["Role"].get("AssumeRolePolicyDocument", "")
+    if "sagemaker.amazonaws.com" not in unquote(str(trusts)):
+        return say("failed", "it does not trust sagemaker.amazonaws.com; policies.trust() is the document that does")
+    return say("ok", "it exists and trusts SageMaker")
+
+
+def _models(container: Container, region: str) -> Flow[Finding]:
+    where = check.in_s3("model_data", container.model_data, 1024)
+    say = _finding(f"models {where}")
+    try:
+        answer = yield Call(service="s3", operation="head_bucket", params={"Bucket": where.bucket})
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        there = answer.get("BucketRegion") or headers.get("x-amz-bucket-region")
+        if there and there != region:
+            return say("failed", f"the bucket is in {there}, the endpoint would be in {region}")
+        if container.mode == "SingleModel":
+            yield Call(service="s3", operation="head_object", params={"Bucket": where.bucket, "Key": where.key})
+            return say("ok", "the archive is there")
+        listing = yield Call(
+            service="s3",
+            operation="list_objects_v2",
+            params={"Bucket": where.bucket, "Prefix": where.key, "MaxKeys": 100},
+        )
+    except (BucketNotFoundError, ConfigurationError) as error:
+        return say("failed", error.message)
+    except MMEError as error:
+        missing = error.status == 404
+        return say("failed" if missing else "unknown", "there is nothing there" if missing else error.message)
+    keys = [one["Key"] for one in listing.get("Contents", [])]
+    archives = sum(key.endswith(_ARCHIVES) for key in keys)
+    if not archives:
+        return say("ok", "no archive is there yet; models can be added at any time")
+    return say("ok", f"{archives}{'+' if listing.get('IsTruncated') else ''} archives are there")
+
+
+def _image(image: str, mode: str, region: str) -> Flow[Finding]:
+    say = _finding(f"image {image}")
+    if mode == "MultiModel" and images.supports_multi_model(image) is False:
+        return say("failed", "it cannot serve many models")
+    found = _ECR.fullmatch(image)
+    if found is None:
+        return say("unknown", "no image in ECR")
+    if found["region"] != region:
+        return say("failed", f"it is in {found['region']}, the endpoint would be in {region}")
+    tag = found["tag"] or ":latest"
+    wanted = {"imageTag": tag[1:]} if tag[0] == ":" else {"imageDigest": tag[1:]}
+    params = {"registryId": found["account"], "repositoryName": found["repository"], "imageIds": [wanted]}
+    try:
+        yield Call(service="ecr", operation="describe_images", params=params)
+    except MMEError as error:
+        if error.code in ("RepositoryNotFoundException", "ImageNotFoundException"):
+            return say("failed", error.message)
+        if images.supports_multi_model(image):
+            return say("ok", "one of AWS's own that serve many models")
+        return say("unknown", error.message)
+    return say("ok", "it is there")
+
+
+def _quota(variant: Variant, kind: str) -> Flow[Finding]:
+    say = _finding(f"quota of {kind}")
+    call = Call(service="service-quotas", operation="list_service_quotas", params={"ServiceCode": "sagemaker"})
+    try:
+        quotas = yield from pages(call, "Quotas")
+    except MMEError as error:
+        return say("unknown", error.message)
+    limit = next((one["Value"] for one in quotas if one.get("QuotaName") == f"{kind} for endpoint usage"), None)
+    count = variant.instance_count or 1
+    most = max(count, variant.autoscaling.max if variant.autoscaling else 0)
+    if limit is None:
+        return say("unknown", "Service Quotas does not list it")
+    if limit < count:
+        return say("failed", f"the account may use {limit:g}, the endpoint begins with {count}")
+    if limit < most:
+        return say("failed", f"the account may use {limit:g}, autoscaling may ask for {most}")
+    return say("ok", f"the account may use {limit:g}")

@@ -1,0 +1,225 @@
+"""Changes that need no new fleet: instance counts, weights, autoscaling, tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from mme_sdk.aws import Flow
+from mme_sdk.endpoints.autoscaling import backup as parking
+from mme_sdk.endpoints.autoscaling import scaling_calls as autoscaling
+from mme_sdk.endpoints.operations.calls import Now, look, sagemaker, scaling
+from mme_sdk.endpoints.operations.wait import ProgressCallback, until_settled
+from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.spec.components import check_metric
+from mme_sdk.endpoints.spec.requests import scaling_requests, scaling_target
+from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec, Variant
+from mme_sdk.endpoints.state.describe import Live, read_live
+from mme_sdk.endpoints.state.description import EndpointDescription
+from mme_sdk.endpoints.state.diff import Change, tagged
+from mme_sdk.errors import ConflictError, InvalidInputError
+
+__all__ = ["attach_pending", "autoscale", "change_in_place", "reweigh", "scale"]
+
+
+def scale(
+    name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: ProgressCallback | None
+) -> Flow[EndpointDescription]:
+    """Set a variant's instance count and wait until the instances are there.
+
+    Raises:
+        InvalidInputError: No such variant, a count that autoscaling would undo, or a serverless variant.
+    """
+    check.whole(1, 10_000)(None, attrs.fields(Variant).instance_count, count)
+    live = yield from read_live(name)
+    chosen = _choose(live, variant)
+    _instances_of(live, chosen)
+    attached = (live.attached or {}).get(chosen)
+    if attached is not None:
+        limits = attached.described()
+        if not limits.min <= count <= limits.max:
+            raise InvalidInputError(
+                f"instance_count: autoscaling holds {name}/{chosen} between {limits.min} and {limits.max}, not {count}",
+                hint="change it with endpoint.autoscale(…), or take it off with endpoint.autoscale(None)",
+                endpoint=name,
+            )
+    sizes = {chosen: {"DesiredInstanceCount": count}}
+    return (yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress))
+
+
+def reweigh(
+    name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: ProgressCallback | None
+) -> Flow[EndpointDescription]:
+    """Set the variants' shares of the traffic and wait until they hold.
+
+    Raises:
+        InvalidInputError: No such variant, or a weight below zero.
+    """
+    check.members("weights", weights)
+    seen = yield from look(name)
+    known = [one.name for one in seen.variants]
+    for variant, weight in weights.items():
+        if variant not in known:
+            raise InvalidInputError(f"weights: {name} has no variant {variant!r}, only {', '.join(known)}")
+        check.not_negative(None, attrs.fields(Variant).weight, weight)
+    sizes = {variant: {"DesiredWeight": float(weight)} for variant, weight in weights.items()}
+    return (yield from _resize(seen, sizes, timeout=timeout, now=now, progress=progress))
+
+
+def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> Flow[None]:
+    """Attach autoscaling to a variant in place of what was there; None takes it off.
+
+    Raises:
+        InvalidInputError: No such variant, or one that has no instances.
+    """
+    if wanted is not None and not isinstance(wanted, Autoscaling):
+        raise InvalidInputError(f"autoscaling: wants Autoscaling(…) or None, not {wanted!r}", endpoint=name)
+    live = yield from read_live(name)
+    chosen = _choose(live, variant)
+    if wanted is None:
+        yield from autoscaling.detach(name, [chosen])
+    else:
+        kind = _instances_of(live, chosen)
+        check_metric(wanted, kind)
+        yield from _replace(live, name, chosen, kind, wanted)
+    # What an update had taken off is no longer wanted.
+    mine = [key for key in live.noted if parking.is_note(key, chosen)]
+    yield from parking.forget(name, live.description.arn, mine)
+
+
+def attach_pending(live: Live) -> Flow[bool]:
+    """Attach what a new endpoint is still to get, because nobody has waited for its creation.
+
+    Returns:
+        Whether there was anything to attach.
+    """
+    pending = {key: value for key, value in live.noted.items() if key.startswith(parking.PENDING)}
+    if not pending or live.attached is None:
+        return False
+    missing = [one for one in parking.parked_in(pending).values() if live.attached.get(one.variant) is None]
+    name = live.description.name
+    yield from autoscaling.put_back(name, missing)
+    yield from parking.forget(name, live.description.arn, list(pending))
+    return True
+
+
+def _replace(live: Live, name: str, variant: str, instance_type: str | None, wanted: Autoscaling) -> Flow[None]:
+    requests = scaling_requests(name, variant, instance_type, wanted)
+    attached = (live.attached or {}).get(variant)
+    if attached is not None:
+        target = scaling_target(name, variant)
+        kept = {params.get("PolicyName") or params.get("ScheduledActionName") for _, params in requests}
+        for one in attached.policies:
+            if one["PolicyName"] not in kept:
+                yield scaling("delete_scaling_policy", name, **target, PolicyName=one["PolicyName"])
+        for one in attached.actions:
+            if one["ScheduledActionName"] not in kept:
+                action = one["ScheduledActionName"]
+                yield scaling("delete_scheduled_action", name, **target, ScheduledActionName=action)
+    yield from autoscaling.attach(name, variant, requests)
+
+
+def change_in_place(
+    live: Live,
+    spec: EndpointSpec,
+    changes: tuple[Change, ...],
+    *,
+    timeout: float,
+    now: Now,
+    progress: ProgressCallback | None,
+) -> Flow[None]:
+    """Bring counts, weights, autoscaling and tags to what a spec says, as far as they are among the changes."""
+    name = spec.name
+    fields = {one.field for one in changes if one.how == "in place"}
+    sizes: dict[str, dict[str, Any]] = {}
+    for variant in spec.variants:
+        where = f"variants.{variant.name}"
+        if f"{where}.instance_count" in fields:
+            sizes.setdefault(variant.name, {})["DesiredInstanceCount"] = variant.instance_count
+        if f"{where}.weight" in fields:
+            sizes.setdefault(variant.name, {})["DesiredWeight"] = variant.weight
+    if sizes:
+        yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress)
+    for variant in spec.variants:
+        wanted, kind = variant.autoscaling, variant.runs_on
+        if not variant.has_instances:
+            continue
+        if wanted is None:
+            parked = [one.rescaled(kind) for one in live.parked.values() if one.variant == variant.name]
+            yield from autoscaling.put_back(name, parked)
+        elif not autoscaling.matches(name, variant.name, kind, wanted, (live.attached or {}).get(variant.name)):
+            yield from _replace(live, name, variant.name, kind, wanted)
+    if live.attached is not None:
+        yield from parking.forget(name, live.description.arn, list(live.noted))
+    yield from _retag(live, spec)
+
+
+def _retag(live: Live, spec: EndpointSpec) -> Flow[None]:
+    for one in tagged(live, spec):
+        gone = [key for key in one.there if key not in one.wanted]
+        changed = [{"Key": key, "Value": value} for key, value in one.wanted.items() if one.there.get(key) != value]
+        if changed:
+            yield sagemaker("add_tags", spec.name, ResourceArn=one.arn, Tags=changed)
+        if gone:
+            yield sagemaker("delete_tags", spec.name, ResourceArn=one.arn, TagKeys=gone)
+
+
+def _resize(
+    seen: EndpointDescription,
+    sizes: Mapping[str, Mapping[str, Any]],
+    *,
+    timeout: float,
+    now: Now,
+    progress: ProgressCallback | None,
+) -> Flow[EndpointDescription]:
+    """Set counts and weights, and wait until they hold; a new FailureReason means that they do not."""
+    yield sagemaker(
+        "update_endpoint_weights_and_capacities",
+        seen.name,
+        EndpointName=seen.name,
+        DesiredWeightsAndCapacities=[{"VariantName": variant, **size} for variant, size in sizes.items()],
+    )
+    return (
+        yield from until_settled(
+            seen.name,
+            timeout=timeout,
+            now=now,
+            progress=progress,
+            wanted_config=seen.config_name,
+            config_before=seen.config_name,
+            reason_before=seen.failure_reason,
+        )
+    )
+
+
+def _instances_of(live: Live, variant: str) -> str | None:
+    """The variant's instance type; None where it has instance pools."""
+    raw: Mapping[str, Any] = next(
+        (one for one in live.config.get("ProductionVariants", []) if one.get("VariantName") == variant), {}
+    )
+    kind = raw.get("InstanceType")
+    if kind is None and "InstancePools" not in raw:
+        name = live.description.name
+        raise InvalidInputError(f"variant: {variant} of {name} has no instances to scale", endpoint=name)
+    return kind
+
+
+def _choose(live: Live, variant: str | None) -> str:
+    known = [one.name for one in live.description.variants]
+    if not known:
+        name = live.description.name
+        raise ConflictError(
+            f"endpoint {name} is {live.description.status} and has no variants yet",
+            hint=f"endpoints.wait({name!r}) waits for it",
+            endpoint=name,
+        )
+    if variant is None and len(known) == 1:
+        return known[0]
+    if variant not in known:
+        raise InvalidInputError(
+            f"variant: {live.description.name} has {', '.join(known)}; name one of them, not {variant!r}",
+            endpoint=live.description.name,
+        )
+    return variant

@@ -1,0 +1,1 @@
+"""Endpoint specs: what an endpoint should be, checked when it is made."""

@@ -1,0 +1,316 @@
+"""A spec as the exact requests that go to SageMaker and Application Auto Scaling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from mme_sdk.endpoints.spec import instance_types as instances
+from mme_sdk.endpoints.spec.components import Autoscaling, Container, DataCapture, Variant
+from mme_sdk.endpoints.state import content
+
+if TYPE_CHECKING:
+    from mme_sdk.endpoints.spec.spec import EndpointSpec
+
+__all__ = [
+    "MARK",
+    "OWN_TAGS",
+    "VARIANT",
+    "Requests",
+    "derived_name",
+    "is_derived_name",
+    "requests_of",
+    "scaling_requests",
+    "stem",
+    "variant_request",
+]
+
+Request = tuple[str, str, dict[str, Any]]
+OWN_TAGS = "mme_sdk:"
+"""How the keys of this SDK's own tags begin."""
+MARK = f"{OWN_TAGS}made_for"
+"""Tag of configurations and models: the endpoint that this SDK made them for."""
+VARIANT = f"{OWN_TAGS}variant"
+"""Tag of a model that shares its content, but not its tags, with that of another variant: the variant."""
+_MOST_TAGS = 50
+_DIGITS = 12
+DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+
+
+@attrs.frozen(kw_only=True)
+class Requests:
+    """What a spec sends, in order.
+
+    Attributes:
+        models: CreateModel requests; one where variants share a model. The repr has their names alone, since their
+            environments may hold secrets.
+        config: The CreateEndpointConfig request.
+        endpoint: The CreateEndpoint request.
+        autoscaling: (operation, request) pairs for Application Auto Scaling, sent once the endpoint is in service.
+    """
+
+    models: tuple[dict[str, Any], ...] = attrs.field(repr=lambda models: str([one["ModelName"] for one in models]))
+    config: dict[str, Any]
+    endpoint: dict[str, Any]
+    autoscaling: tuple[tuple[str, dict[str, Any]], ...] = ()
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models' names, derived from their content."""
+        return tuple(model["ModelName"] for model in self.models)
+
+    @property
+    def config_name(self) -> str:
+        """The configuration's name, derived from its content."""
+        return str(self.config["EndpointConfigName"])
+
+    @property
+    def calls(self) -> tuple[Request, ...]:
+        """Every request as (service, operation, parameters), under boto3's names."""
+        return (
+            *(("sagemaker", "create_model", model) for model in self.models),
+            ("sagemaker", "create_endpoint_config", self.config),
+            ("sagemaker", "create_endpoint", self.endpoint),
+            *(("application-autoscaling", operation, params) for operation, params in self.autoscaling),
+        )
+
+
+def stem(endpoint: str) -> str:
+    """The part of derived names that tells which endpoint they belong to.
+
+    Long names are cut and told apart by a digest, so that no two endpoints share a stem.
+    """
+    longest = 63 - 1 - _DIGITS
+    if len(endpoint) <= longest:
+        return endpoint
+    digest = hashlib.sha256(endpoint.encode()).hexdigest()[:8]
+    return f"{endpoint[: longest - 9].rstrip('-')}-{digest}"
+
+
+def derived_name(endpoint: str, members: Mapping[str, Any]) -> str:
+    """A name for a model or configuration: the same content always gets the same name."""
+    canonical = json.dumps(members, sort_keys=True, separators=(",", ":"), default=str)
+    return f"{stem(endpoint)}-{hashlib.sha256(canonical.encode()).hexdigest()[:_DIGITS]}"
+
+
+def is_derived_name(endpoint: str, name: str) -> bool:
+    """Whether `derived_name` gave this name to a resource of this endpoint."""
+    return re.fullmatch(rf"{re.escape(stem(endpoint))}-[0-9a-f]{{{_DIGITS}}}", name) is not None
+
+
+def requests_of(spec: EndpointSpec) -> Requests:
+    """The requests of a spec."""
+    models: dict[str, dict[str, Any]] = {}
+    variants = []
+    for variant in spec.variants:
+        body = _model(spec, variant)
+        name = derived_name(spec.name, content.of_model(body))
+        tags = spec.tags if variant.model_tags is None else variant.model_tags
+        marked = _tags(tags, spec.name)
+        if models.get(name, {"Tags": marked})["Tags"] != marked:
+            # The same model with other tags is another model, named by its variant too.
+            name = derived_name(spec.name, content.of_model(body) | {"VariantName": variant.name})
+            marked = _tags(tags, spec.name, variant.name)
+        models[name] = {"ModelName": name, **body, "Tags": marked}
+        variants.append(variant_request(variant, name))
+    config = _some(
+        ProductionVariants=variants,
+        KmsKeyId=spec.kms_key,
+        DataCaptureConfig=_data_capture(spec.data_capture),
+        AsyncInferenceConfig=_async_inference(spec),
+        ExplainerConfig=dict(spec.explainer) if spec.explainer else None,
+    ) | dict(spec.extra.get("CreateEndpointConfig", {}))
+    name = derived_name(spec.name, content.of_config(config))
+    tags = spec.tags if spec.config_tags is None else spec.config_tags
+    return Requests(
+        models=tuple(models.values()),
+        config={"EndpointConfigName": name, **config, "Tags": _tags(tags, spec.name)},
+        endpoint={"EndpointName": spec.name, "EndpointConfigName": name}
+        | _some(Tags=_tags(spec.tags))
+        | dict(spec.extra.get("CreateEndpoint", {})),
+        autoscaling=tuple(
+            request
+            for variant in spec.variants
+            if variant.autoscaling is not None
+            for request in scaling_requests(spec.name, variant.name, variant.runs_on, variant.autoscaling)
+        ),
+    )
+
+
+def _tags(tags: Mapping[str, str], made_for: str | None = None, variant: str | None = None) -> list[dict[str, str]]:
+    """Tags in the form of the API, with the marks of ownership where a resource has room for them."""
+    marks = {key: value for key, value in ((MARK, made_for), (VARIANT, variant)) if value is not None}
+    marked = dict(sorted(tags.items()))
+    if len(marked) + len(marks) <= _MOST_TAGS:
+        marked |= marks
+    return [{"Key": key, "Value": value} for key, value in marked.items()]
+
+
+def _some(**members: Any) -> dict[str, Any]:
+    """The members that say something."""
+    return {key: value for key, value in members.items() if value is not None and value not in ([], {}, ())}
+
+
+def _model(spec: EndpointSpec, variant: Variant) -> dict[str, Any]:
+    containers = [_container(one) for one in variant.containers]
+    body = (
+        _some(ExecutionRoleArn=spec.role)
+        | ({"PrimaryContainer": containers[0]} if len(containers) == 1 else {"Containers": containers})
+        | ({"EnableNetworkIsolation": True} if spec.network_isolation else {})
+        | _some(
+            VpcConfig=None
+            if spec.vpc is None
+            else {"SecurityGroupIds": list(spec.vpc.security_groups), "Subnets": list(spec.vpc.subnets)}
+        )
+        | dict(spec.extra.get("CreateModel", {}))
+        | dict(variant.model_extra)
+    )
+    return {key: value for key, value in body.items() if value is not None}
+
+
+def _container(container: Container) -> dict[str, Any]:
+    multi = container.mode == "MultiModel"
+    return _some(
+        Image=container.image,
+        Mode=container.mode,
+        ModelDataUrl=container.model_data,
+        Environment=dict(container.environment),
+        ContainerHostname=container.hostname,
+        MultiModelConfig={"ModelCacheSetting": "Enabled" if container.model_cache else "Disabled"} if multi else None,
+    ) | dict(container.extra)
+
+
+def variant_request(variant: Variant, model_name: str) -> dict[str, Any]:
+    """A variant as a member of CreateEndpointConfig."""
+    base = {"VariantName": variant.name, "ModelName": model_name, "InitialVariantWeight": variant.weight}
+    if variant.serverless is not None:
+        serverless = _some(
+            MemorySizeInMB=variant.serverless.memory_mb,
+            MaxConcurrency=variant.serverless.max_concurrency,
+            ProvisionedConcurrency=variant.serverless.provisioned_concurrency,
+        )
+        return base | {"ServerlessConfig": serverless} | dict(variant.extra)
+    return (
+        base
+        | _some(
+            InstanceType=variant.instance_type,
+            InitialInstanceCount=variant.instance_count,
+            VolumeSizeInGB=variant.volume_gb,
+            ModelDataDownloadTimeoutInSeconds=variant.download_timeout,
+            ContainerStartupHealthCheckTimeoutInSeconds=variant.startup_timeout,
+        )
+        | dict(variant.extra)
+    )
+
+
+def _data_capture(capture: DataCapture | None) -> dict[str, Any] | None:
+    if capture is None:
+        return None
+    return _some(
+        EnableCapture=capture.enabled,
+        InitialSamplingPercentage=capture.percent,
+        DestinationS3Uri=capture.destination,
+        KmsKeyId=capture.kms_key,
+        CaptureOptions=[{"CaptureMode": mode} for mode in capture.capture],
+        CaptureContentTypeHeader=_some(
+            CsvContentTypes=list(capture.csv_types), JsonContentTypes=list(capture.json_types)
+        ),
+    )
+
+
+def _async_inference(spec: EndpointSpec) -> dict[str, Any] | None:
+    settings = spec.async_inference
+    if settings is None:
+        return None
+    return _some(
+        ClientConfig=_some(MaxConcurrentInvocationsPerInstance=settings.max_concurrent),
+        OutputConfig=_some(
+            S3OutputPath=settings.output,
+            S3FailurePath=settings.failure,
+            KmsKeyId=settings.kms_key,
+            NotificationConfig=_some(
+                SuccessTopic=settings.success_topic,
+                ErrorTopic=settings.error_topic,
+                IncludeInferenceResponseIn=list(settings.include_response_in),
+            ),
+        ),
+    )
+
+
+def scaling_target(endpoint: str, variant: str) -> dict[str, str]:
+    """What names a variant to Application Auto Scaling."""
+    return {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{endpoint}/variant/{variant}",
+        "ScalableDimension": DIMENSION,
+    }
+
+
+def scaling_requests(
+    endpoint: str, variant: str, instance_type: str | None, scaling: Autoscaling
+) -> tuple[tuple[str, dict[str, Any]], ...]:
+    """The requests that attach autoscaling to a variant, as (operation, parameters)."""
+    target = scaling_target(endpoint, variant)
+    tracking = {
+        "TargetValue": _target_value(instance_type, scaling),
+        "ScaleInCooldown": scaling.scale_in_cooldown,
+        "ScaleOutCooldown": scaling.scale_out_cooldown,
+        "DisableScaleIn": not scaling.scale_in,
+        **_metric(endpoint, variant, scaling),
+    }
+    requests: list[tuple[str, dict[str, Any]]] = [
+        ("register_scalable_target", target | {"MinCapacity": scaling.min, "MaxCapacity": scaling.max}),
+        (
+            "put_scaling_policy",
+            target
+            | {
+                "PolicyName": f"{endpoint}-{variant}",
+                "PolicyType": "TargetTrackingScaling",
+                "TargetTrackingScalingPolicyConfiguration": tracking,
+            },
+        ),
+    ]
+    requests += [
+        (
+            "put_scheduled_action",
+            target
+            | _some(
+                ScheduledActionName=one.name,
+                Schedule=one.when,
+                Timezone=one.timezone,
+                ScalableTargetAction=_some(MinCapacity=one.min, MaxCapacity=one.max),
+            ),
+        )
+        for one in scaling.schedule
+    ]
+    return tuple(requests)
+
+
+def _target_value(instance_type: str | None, scaling: Autoscaling) -> float:
+    value = float(scaling.target or 0.0)
+    if isinstance(scaling.metric, str) and instance_type is not None:
+        return value * (instances.units(instance_type, scaling.metric) or 1)
+    return value
+
+
+def _metric(endpoint: str, variant: str, scaling: Autoscaling) -> dict[str, Any]:
+    if scaling.metric == "invocations":
+        return {
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+        }
+    if isinstance(scaling.metric, Mapping):
+        return {"CustomizedMetricSpecification": dict(scaling.metric)}
+    return {
+        "CustomizedMetricSpecification": {
+            "MetricName": "CPUUtilization" if scaling.metric == "cpu" else "GPUUtilization",
+            "Namespace": "/aws/sagemaker/Endpoints",
+            "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
+            "Statistic": "Average",
+            "Unit": "Percent",
+        }
+    }

@@ -1,0 +1,216 @@
+"""Reading a live endpoint back: its description, and the spec that would make it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from mme_sdk.aws import Flow
+from mme_sdk.endpoints.autoscaling import backup as parking
+from mme_sdk.endpoints.autoscaling import scaling_calls as autoscaling
+from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
+from mme_sdk.endpoints.operations.calls import look, pages, sagemaker, together
+from mme_sdk.endpoints.spec.requests import OWN_TAGS
+from mme_sdk.endpoints.spec.spec import EndpointSpec, Variant
+from mme_sdk.endpoints.state import content
+from mme_sdk.endpoints.state.description import EndpointDescription, VariantDescription, parse_summary
+from mme_sdk.endpoints.state.ownership import Found, arn_of, tags_of
+from mme_sdk.endpoints.state.resources import Made
+from mme_sdk.endpoints.state.typed_fields import spec_of_config
+from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotFoundError
+
+__all__ = ["Live", "list_all", "read_live"]
+
+
+@attrs.frozen(kw_only=True)
+class Live:
+    """An endpoint as it is.
+
+    Attributes:
+        description: What `describe` answers.
+        config: DescribeEndpointConfig's answer; empty where the configuration is gone.
+        models: DescribeModel's answers by name.
+        attached: Autoscaling by variant; None where it could not be read.
+        tags: The endpoint's tags; None where they could not be read.
+        noted: Tags in which an update that did not end has written down the autoscaling that it took off, or a creation
+            that nobody has waited for the autoscaling that it should get.
+        config_tags: The configuration's tags; None where they were not read or could not be.
+        model_tags: The models' tags by name; None where they could not be read; empty where they were not.
+    """
+
+    description: EndpointDescription
+    config: Mapping[str, Any] = attrs.field(factory=dict, repr=False, hash=False)
+    models: Mapping[str, Mapping[str, Any]] = attrs.field(factory=dict, repr=False, hash=False)
+    attached: Mapping[str, Attached] | None = attrs.field(default=None, repr=False, hash=False)
+    tags: Mapping[str, str] | None = attrs.field(default=None, hash=False)
+    noted: Mapping[str, str] = attrs.field(factory=dict, repr=False, hash=False)
+    config_tags: Mapping[str, str] | None = attrs.field(default=None, repr=False, hash=False)
+    model_tags: Mapping[str, Mapping[str, str] | None] = attrs.field(factory=dict, repr=False, hash=False)
+
+    @property
+    def own_parts(self) -> list[Found]:
+        """The configuration and the models that it serves from, as far as this SDK made them for this endpoint."""
+        parts = [Found(Made("model", key), one, self.model_tags.get(key)) for key, one in self.models.items()]
+        if self.config:
+            name = str(self.config.get("EndpointConfigName"))
+            parts.insert(0, Found(Made("config", name), self.config, self.config_tags))
+        return [one for one in parts if one.made_for == self.description.name]
+
+    @property
+    def parked(self) -> dict[str, Attached]:
+        """Autoscaling that an update took off and has not put back, by variant; none where that cannot be known."""
+        if self.attached is None:
+            return {}
+        found = parking.parked_in(self.noted)
+        return {key: one for key, one in found.items() if parking.lacks(self.attached.get(key), one)}
+
+    def spec(self) -> EndpointSpec:
+        """The spec that would make this endpoint, with the counts, weights and autoscaling that it has now.
+
+        Autoscaling that `Autoscaling` cannot say is left out of it; `description` shows all that is attached.
+
+        Raises:
+            InvalidInputError: It cannot be said as a spec, because its configuration or a model is gone or has a
+                shape that specs have not.
+        """
+        if not self.config:
+            raise InvalidInputError(
+                f"endpoint {self.description.name}: its configuration {self.description.config_name} is gone",
+                endpoint=self.description.name,
+            )
+        spec = spec_of_config(
+            self.description.name,
+            self.config,
+            self.models,
+            self.tags or {},
+            None if self.config_tags is None or self.tags is None else users(self.config_tags),
+            {} if self.tags is None else {k: None if v is None else users(v) for k, v in self.model_tags.items()},
+        )
+        now = {one.name: one for one in self.description.variants}
+        return attrs.evolve(spec, variants=tuple(self._as_it_runs(one, now.get(one.name)) for one in spec.variants))
+
+    def _as_it_runs(self, variant: Variant, seen: VariantDescription | None) -> Variant:
+        if seen is None:
+            return variant
+        changes: dict[str, Any] = {}
+        attached = (self.attached or {}).get(variant.name)
+        count = variant.instance_count
+        if seen.desired_count and variant.has_instances and count is not None:
+            changes["instance_count"] = count = seen.desired_count
+        if attached is not None and variant.has_instances:
+            scaling = autoscaling.read_back(self.description.name, variant.runs_on, attached)
+            if scaling is not None:
+                changes["autoscaling"] = scaling
+                if count is not None:  # a count on its way to the limits is none that a spec may begin with
+                    changes["instance_count"] = min(max(count, scaling.min), scaling.max)
+        if seen.desired_weight is not None and "InitialVariantWeight" not in variant.extra:
+            changes["weight"] = seen.desired_weight
+        return attrs.evolve(variant, **changes)
+
+
+def list_all(name_contains: str | None = None) -> Flow[list[EndpointDescription]]:
+    """Every endpoint, newest first."""
+    if name_contains is not None and not isinstance(name_contains, str):
+        raise InvalidInputError(f"name_contains: wants a part of a name, not {name_contains!r}")
+    narrowed = {"NameContains": name_contains} if name_contains else {}
+    found = yield from pages(
+        sagemaker("list_endpoints", SortBy="CreationTime", SortOrder="Descending", **narrowed), "Endpoints"
+    )
+    return [parse_summary(one) for one in found]
+
+
+def read_live(name: str, *, all_tags: bool = False) -> Flow[Live]:
+    """Read an endpoint, its configuration, its models, its autoscaling and its tags.
+
+    Args:
+        name: The endpoint's name.
+        all_tags: Whether to read the tags of the configuration and the models too.
+
+    Raises:
+        EndpointNotFoundError: There is none of this name.
+    """
+    seen = yield from look(name)
+    variants = [one.name for one in seen.variants]
+    (config, models), (attached, no_scaling), (tags, no_tags) = yield from together(
+        [_config(name, seen.config_name), autoscaling.read_if_allowed(name, variants), _tags(name, seen.arn)]
+    )
+    live = Live(
+        description=seen,
+        config=config,
+        models=models,
+        attached=attached if no_scaling is None else None,
+        tags=None if no_tags is not None else users(tags),
+        noted={key: value for key, value in tags.items() if parking.is_note(key)},
+    )
+    if all_tags and config:
+        arns = [arn_of(config), *(arn_of(one) for one in models.values())]
+        of_config, *of_models = yield from together([tags_of(arn, name) for arn in arns])
+        live = attrs.evolve(live, config_tags=of_config, model_tags=dict(zip(models, of_models, strict=True)))
+    return attrs.evolve(live, description=_enriched(live, tuple(one for one in (no_scaling, no_tags) if one)))
+
+
+def users(tags: Mapping[str, str]) -> dict[str, str]:
+    """Tags without this SDK's own."""
+    return {key: value for key, value in tags.items() if not key.startswith(OWN_TAGS)}
+
+
+def _config(name: str, config_name: str | None) -> Flow[tuple[dict[str, Any], dict[str, Any]]]:
+    if config_name is None:
+        return {}, {}
+    try:
+        config = yield sagemaker("describe_endpoint_config", name, EndpointConfigName=config_name)
+    except NotFoundError:
+        return {}, {}
+    return config, (yield from models_of(name, config))
+
+
+def models_of(name: str, config: Mapping[str, Any]) -> Flow[dict[str, Any]]:
+    """DescribeModel's answers for a configuration's models that are still there."""
+    names = list(dict.fromkeys(one["ModelName"] for one in config.get("ProductionVariants", []) if "ModelName" in one))
+    found = yield from together([_model(name, one) for one in names])
+    return {model: answer for model, answer in zip(names, found, strict=True) if answer is not None}
+
+
+def _model(endpoint: str, model: str) -> Flow[Any]:
+    try:
+        return (yield sagemaker("describe_model", endpoint, ModelName=model))
+    except NotFoundError:
+        return None
+
+
+def _tags(name: str, arn: str) -> Flow[tuple[dict[str, str], str | None]]:
+    if not arn:
+        return {}, None
+    try:
+        found = yield from pages(sagemaker("list_tags", name, ResourceArn=arn), "Tags")
+    except (AccessDeniedError, NotFoundError) as error:  # it may be gone since it was looked at
+        return {}, f"tags could not be read: {error.message}"
+    return {one["Key"]: one["Value"] for one in found if not one["Key"].startswith("aws:")}, None
+
+
+def _enriched(live: Live, notes: tuple[str, ...]) -> EndpointDescription:
+    configured = {one.get("VariantName"): one for one in live.config.get("ProductionVariants", [])}
+    containers = [one for model in live.models.values() for one in content.containers_of(model)]
+    multi = any(one.get("Mode") == "MultiModel" for one in containers)
+    data = [one["ModelDataUrl"] for one in containers if one.get("ModelDataUrl")]
+    prefixes = [one["ModelDataUrl"] for one in containers if one.get("Mode") == "MultiModel"]
+    return attrs.evolve(
+        live.description,
+        mode=("MultiModel" if multi else "SingleModel") if containers else None,
+        model_data=next(iter(prefixes or data), None),
+        tags=live.tags or {},
+        notes=notes,
+        variants=tuple(
+            attrs.evolve(
+                one,
+                instance_type=configured.get(one.name, {}).get("InstanceType"),
+                model_name=configured.get(one.name, {}).get("ModelName"),
+                autoscaling=live.attached[one.name].described()
+                if live.attached is not None and one.name in live.attached
+                else None,
+            )
+            for one in live.description.variants
+        ),
+    )

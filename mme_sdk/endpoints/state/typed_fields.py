@@ -1,0 +1,227 @@
+"""From SageMaker's answers to a spec: members that a spec has fields for, and everything else in an `extra`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from mme_sdk.endpoints.spec.requests import variant_request
+from mme_sdk.endpoints.spec.spec import AsyncInference, Container, DataCapture, EndpointSpec, Serverless, Variant, Vpc
+from mme_sdk.endpoints.state import content
+from mme_sdk.errors import InvalidInputError, ServiceError
+
+__all__ = ["spec_of_config"]
+
+Read = Callable[[Any], Any]
+Tags = Mapping[str, str]
+
+
+def spec_of_config(
+    name: str,
+    config: Mapping[str, Any],
+    models: Mapping[str, Mapping[str, Any]],
+    tags: Tags,
+    config_tags: Tags | None = None,
+    model_tags: Mapping[str, Tags | None] | None = None,
+) -> EndpointSpec:
+    """The spec that an endpoint's configuration and models amount to; what has no field of its own is in an `extra`.
+
+    Args:
+        name: EndpointName.
+        config: DescribeEndpointConfig's answer.
+        models: DescribeModel's answers by name.
+        tags: The endpoint's tags.
+        config_tags: The configuration's tags; None where they are not known.
+        model_tags: The models' tags by name, where they are known.
+
+    Raises:
+        InvalidInputError: They have a shape that specs have not.
+    """
+    variants = config.get("ProductionVariants") or []
+    used = [_model_of(name, one, models) for one in variants]
+    shared = [_shared(one) for one in used]
+    first = shared[0] if shared else {}
+    try:
+        spec = EndpointSpec(
+            name=name,
+            variants=tuple(
+                _variant(
+                    one,
+                    [_container(c) for c in content.containers_of(model)],
+                    model_extra={key: own.get(key) for key in {**first, **own} if own.get(key) != first.get(key)},
+                    model_tags=_where_other(tags, (model_tags or {}).get(one["ModelName"])),
+                )
+                for one, model, own in zip(variants, used, shared, strict=True)
+            ),
+            role=None,
+            tags=tags,
+            config_tags=_where_other(tags, config_tags),
+        )
+        spec = _typed(spec, "CreateModel", first, used[0])
+        rest = {key: value for key, value in content.of_config(config).items() if key != "ProductionVariants"}
+        return _typed(spec, "CreateEndpointConfig", rest, config)
+    except KeyError as error:
+        raise ServiceError(f"endpoint {name}: the answer lacks {error.args[0]}", endpoint=name) from None
+
+
+def _model_of(name: str, variant: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
+    if "ModelName" not in variant:
+        raise InvalidInputError(
+            f"endpoint {name}: variant {variant.get('VariantName')} hosts inference components, which specs have not",
+            endpoint=name,
+        )
+    model = models.get(variant["ModelName"])
+    if model is None:
+        raise InvalidInputError(f"endpoint {name}: model {variant['ModelName']} is gone", endpoint=name)
+    return model
+
+
+def _where_other(tags: Tags, own: Tags | None) -> Tags | None:
+    return None if own is None or own == tags else own
+
+
+def _shared(model: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in content.of_model(model).items() if key != "Containers"}
+
+
+def _typed(spec: EndpointSpec, operation: str, members: Mapping[str, Any], answer: Mapping[str, Any]) -> EndpointSpec:
+    """A spec with further members of a request: in a field where that says all of a member, else in its `extra`."""
+    for member, value in members.items():
+        field, read = _SPEC_FIELDS.get(member, ("", None))
+        typed = None if read is None else _evolved(spec, **{field: _try(read, answer[member])})
+        if typed is not None and _sent(typed, operation).get(member) == value:
+            spec = typed
+        else:
+            more = {**spec.extra.get(operation, {}), member: value}
+            spec = attrs.evolve(spec, extra={**spec.extra, operation: more})
+    return spec
+
+
+def _sent(spec: EndpointSpec, operation: str) -> dict[str, Any]:
+    requests = spec.to_requests()
+    return content.of_model(requests.models[0]) if operation == "CreateModel" else content.of_config(requests.config)
+
+
+def _try(read: Read, value: Any) -> Any:
+    try:
+        return read(value)
+    except (InvalidInputError, KeyError, TypeError):
+        return None
+
+
+def _evolved(part: Any, **fields: Any) -> Any:
+    """A part with other fields; None where its rules do not allow them."""
+    try:
+        return attrs.evolve(part, **fields)
+    except InvalidInputError:
+        return None
+
+
+def _container(raw: Mapping[str, Any]) -> Container:
+    rest = content.of_container(raw)
+    fields: dict[str, Any] = {
+        "image": rest.pop("Image", None),
+        "environment": rest.pop("Environment", {}),
+        "hostname": rest.pop("ContainerHostname", None),
+    }
+    address = rest.pop("ModelDataUrl", None)
+    if rest.pop("Mode", None) == "MultiModel":
+        cache = rest.pop("MultiModelConfig", {}).get("ModelCacheSetting")
+        container = Container(
+            mode="MultiModel", model_data=address, model_cache=cache != "Disabled", extra=rest, **fields
+        )
+        if container.model_data != address:
+            # Without its slash the prefix serves its siblings too; a spec adds the slash, this endpoint has none.
+            container = attrs.evolve(container, extra={**rest, "ModelDataUrl": address})
+        return container
+    if address is None:
+        return Container(extra=rest, **fields)
+    container = Container(extra={**rest, "ModelDataUrl": address}, **fields)
+    return _evolved(container, model_data=address, extra=rest) or container
+
+
+def _variant(
+    raw: Mapping[str, Any], containers: Sequence[Container], *, model_extra: Mapping[str, Any], model_tags: Tags | None
+) -> Variant:
+    found = content.of_variant(raw)
+    rest = {key: value for key, value in found.items() if key not in ("VariantName", "ModelName")}
+    variant = Variant(
+        name=raw["VariantName"],
+        containers=tuple(containers),
+        instance_count=None,
+        extra=rest,
+        model_extra=model_extra,
+        model_tags=model_tags,
+    )
+    for member, (field, read) in _VARIANT_FIELDS.items():
+        if member in rest:
+            less = {key: value for key, value in variant.extra.items() if key != member}
+            typed = _evolved(variant, **{field: _try(read, rest[member])}, extra=less)
+            if typed is not None and content.of_variant(variant_request(typed, "")).get(member) == rest[member]:
+                variant = typed
+    return variant
+
+
+def _serverless(raw: Mapping[str, Any]) -> Serverless:
+    return Serverless(
+        memory_mb=raw["MemorySizeInMB"],
+        max_concurrency=raw["MaxConcurrency"],
+        provisioned_concurrency=raw.get("ProvisionedConcurrency"),
+    )
+
+
+def _vpc(raw: Mapping[str, Any]) -> Vpc:
+    return Vpc(subnets=raw["Subnets"], security_groups=raw["SecurityGroupIds"])
+
+
+def _data_capture(raw: Mapping[str, Any]) -> DataCapture:
+    header = raw.get("CaptureContentTypeHeader", {})
+    return DataCapture(
+        destination=raw["DestinationS3Uri"],
+        percent=raw["InitialSamplingPercentage"],
+        capture=tuple(one["CaptureMode"] for one in raw["CaptureOptions"]),
+        kms_key=raw.get("KmsKeyId"),
+        csv_types=tuple(header.get("CsvContentTypes", ())),
+        json_types=tuple(header.get("JsonContentTypes", ())),
+        enabled=raw.get("EnableCapture", True),
+    )
+
+
+def _async_inference(raw: Mapping[str, Any]) -> AsyncInference:
+    output = raw["OutputConfig"]
+    topics = output.get("NotificationConfig", {})
+    return AsyncInference(
+        output=output["S3OutputPath"],
+        failure=output.get("S3FailurePath"),
+        max_concurrent=raw.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance"),
+        success_topic=topics.get("SuccessTopic"),
+        error_topic=topics.get("ErrorTopic"),
+        kms_key=output.get("KmsKeyId"),
+        include_response_in=tuple(topics.get("IncludeInferenceResponseIn", ())),
+    )
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+_SPEC_FIELDS: dict[str, tuple[str, Read]] = {
+    "ExecutionRoleArn": ("role", _same),
+    "EnableNetworkIsolation": ("network_isolation", _same),
+    "VpcConfig": ("vpc", _vpc),
+    "KmsKeyId": ("kms_key", _same),
+    "DataCaptureConfig": ("data_capture", _data_capture),
+    "AsyncInferenceConfig": ("async_inference", _async_inference),
+    "ExplainerConfig": ("explainer", _same),
+}
+_VARIANT_FIELDS: dict[str, tuple[str, Read]] = {
+    "ServerlessConfig": ("serverless", _serverless),
+    "InstanceType": ("instance_type", _same),
+    "InitialInstanceCount": ("instance_count", _same),
+    "InitialVariantWeight": ("weight", _same),
+    "VolumeSizeInGB": ("volume_gb", _same),
+    "ModelDataDownloadTimeoutInSeconds": ("download_timeout", _same),
+    "ContainerStartupHealthCheckTimeoutInSeconds": ("startup_timeout", _same),
+}

@@ -1,0 +1,1 @@
+"""Application Auto Scaling: targets, policies, schedules, and the loop that scales."""

@@ -1,0 +1,315 @@
+"""Application Auto Scaling for SageMaker variants: targets, policies, schedules, and what came of them."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from mme_sdk.local.control.account import Account
+from mme_sdk.local.control.autoscaling.schedules import Schedule
+from mme_sdk.local.control.cloudwatch import CloudWatch
+from mme_sdk.local.control.sagemaker.resources import page
+from mme_sdk.local.control.store import Store
+from mme_sdk.local.wire.service_model import ApiError
+
+__all__ = ["DIMENSION", "AutoScaling", "variant_of"]
+
+DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+_IDENTITY = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+_KEPT_ACTIVITIES = 500
+_INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
+# https://docs.aws.amazon.com/autoscaling/application/APIReference/API_TargetTrackingScalingPolicyConfiguration.html
+_TARGET_VALUES = (8.515920e-109, 1.174271e108)
+
+
+class AutoScaling:
+    """The `application-autoscaling` service.
+
+    Args:
+        store: Where targets, policies and activities live.
+        account: Whose they are.
+        cloudwatch: Where the alarms of policies live.
+        now: The host's time.
+        size: Desired instances of an endpoint's variant; None where it does not serve.
+    """
+
+    service = "application-autoscaling"
+
+    def __init__(
+        self,
+        store: Store,
+        account: Account,
+        cloudwatch: CloudWatch,
+        now: Callable[[], datetime],
+        size: Callable[[str, str], int | None],
+    ) -> None:
+        self._store = store
+        self._account = account
+        self._cloudwatch = cloudwatch
+        self._now = now
+        self._size = size
+        self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+            "DeleteScalingPolicy": self._delete_policy,
+            "DeleteScheduledAction": self._delete_action,
+            "DeregisterScalableTarget": self._deregister,
+            "DescribeScalableTargets": self._describe_targets,
+            "DescribeScalingActivities": self._describe_activities,
+            "DescribeScalingPolicies": self._describe_policies,
+            "DescribeScheduledActions": self._describe_actions,
+            "ListTagsForResource": self._list_tags,
+            "PutScalingPolicy": self._put_policy,
+            "PutScheduledAction": self._put_action,
+            "RegisterScalableTarget": self._register,
+        }
+
+    def scaled_variants(self, endpoint: str) -> set[str]:
+        """The variants of an endpoint that are registered."""
+        found = (variant_of(target["ResourceId"]) for _, target in self._store.all("scalable-target"))
+        return {variant for name, variant in found if name == endpoint}
+
+    def record(self, target: Mapping[str, Any], cause: str, count: int, status: str = "Successful") -> None:
+        """Keep an activity, for DescribeScalingActivities."""
+        now, activity_id = self._now(), str(uuid.uuid4())
+        activity = {
+            "ActivityId": activity_id,
+            **{key: target[key] for key in _IDENTITY},
+            "Description": f"Setting desired instance count to {count}.",
+            "Cause": cause,
+            "StartTime": now,
+            "EndTime": now,
+            "StatusCode": status,
+            "StatusMessage": f"Successfully set desired instance count to {count}."
+            if status == "Successful"
+            else "Failed to set desired instance count.",
+        }
+        self._store.put("scaling-activity", f"{now.timestamp():020.6f}-{activity_id}", activity)
+        for name, _ in list(self._store.all("scaling-activity"))[:-_KEPT_ACTIVITIES]:
+            self._store.delete("scaling-activity", name)
+
+    def _register(self, params: dict[str, Any]) -> dict[str, Any]:
+        _only_variants(params)
+        endpoint, variant = variant_of(params["ResourceId"])
+        if self._size(endpoint, variant) is None:
+            text = f"No variant {variant} of endpoint {endpoint} is in service: {params['ResourceId']}."
+            raise ApiError("ValidationException", text)
+        key = _key(params)
+        kept = self._store.get("scalable-target", key)
+        if kept is None and not {"MinCapacity", "MaxCapacity"} <= params.keys():
+            raise ApiError(
+                "ValidationException", "MinCapacity and MaxCapacity are needed to register a scalable target."
+            )
+        suspended = {
+            "DynamicScalingInSuspended": False,
+            "DynamicScalingOutSuspended": False,
+            "ScheduledScalingSuspended": False,
+        }
+        new = {
+            "CreationTime": self._now(),
+            "ScalableTargetARN": self._arn("application-autoscaling", f"scalable-target/{uuid.uuid4().hex}"),
+            "RoleARN": f"arn:aws:iam::{self._account.account_id}:role/aws-service-role/"
+            "sagemaker.application-autoscaling.amazonaws.com/AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint",
+        }
+        tags = params.pop("Tags", None)
+        target: dict[str, Any] = (kept or new) | params
+        target["SuspendedState"] = suspended | target.get("SuspendedState", {})
+        if not 1 <= target["MinCapacity"] <= target["MaxCapacity"]:
+            text = f"MinCapacity must be at least 1 and not above MaxCapacity ({target['MaxCapacity']})."
+            raise ApiError("ValidationException", text)
+        self._store.put("scalable-target", key, target)
+        if tags:
+            self._store.put("tags", target["ScalableTargetARN"], tags)
+        return {"ScalableTargetARN": target["ScalableTargetARN"]}
+
+    def _describe_targets(self, params: dict[str, Any]) -> dict[str, Any]:
+        wanted = params.get("ResourceIds")
+        found = [
+            target
+            for _, target in self._store.all("scalable-target")
+            if (wanted is None or target["ResourceId"] in wanted)
+            and params.get("ScalableDimension") in (None, target["ScalableDimension"])
+        ]
+        return page(found, params, "ScalableTargets", default=50)
+
+    def _deregister(self, params: dict[str, Any]) -> dict[str, Any]:
+        self._target(params)
+        for kind in ("scaling-policy", "scheduled-action"):
+            for name, document in list(self._store.all(kind)):
+                if _key(document) == _key(params):
+                    self._forget(kind, name, document)
+        self._store.delete("scalable-target", _key(params))
+        return {}
+
+    def _put_policy(self, params: dict[str, Any]) -> dict[str, Any]:
+        target = self._target(params)
+        name = f"{_key(params)}/{params['PolicyName']}"
+        kept = self._store.get("scaling-policy", name)
+        params.setdefault("PolicyType", kept["PolicyType"] if kept else "StepScaling")
+        policy_id = str(uuid.uuid4())
+        where = f"resource/sagemaker/{params['ResourceId']}:policyName/{params['PolicyName']}"
+        arn = self._arn("autoscaling", f"scalingPolicy:{policy_id}:{where}")
+        policy = (kept or {"PolicyARN": arn, "CreationTime": self._now()}) | params
+        if kept is not None:
+            self._drop_alarms(kept)
+        policy["Alarms"] = []
+        match policy["PolicyType"]:
+            case "TargetTrackingScaling":
+                policy["Alarms"] = self._tracking_alarms(target, policy)
+            case "StepScaling" if policy.get("StepScalingPolicyConfiguration"):
+                pass  # its alarms are the caller's, with the policy's ARN as their action
+            case kind:
+                raise ApiError("ValidationException", f"A {kind} policy needs its configuration, or is not supported.")
+        self._store.put("scaling-policy", name, policy)
+        return {"PolicyARN": policy["PolicyARN"], "Alarms": policy["Alarms"]}
+
+    def _tracking_alarms(self, target: Mapping[str, Any], policy: Mapping[str, Any]) -> list[dict[str, str]]:
+        """The two alarms of target tracking: above the target for 3 minutes, 10 % below it for 15.
+
+        Source: https://docs.aws.amazon.com/autoscaling/application/userguide/target-tracking-scaling-policy-overview.html
+        """
+        config = policy.get("TargetTrackingScalingPolicyConfiguration")
+        if config is None:
+            raise ApiError("ValidationException", "TargetTrackingScalingPolicyConfiguration is missing.")
+        low, high = _TARGET_VALUES
+        if not low <= config["TargetValue"] <= high:
+            raise ApiError("ValidationException", f"TargetValue must be from {low} to {high}.")
+        metric = _tracked(target, config)
+        alarms = []
+        sides = [("AlarmHigh", "GreaterThanThreshold", 3, 1.0)]
+        if not config.get("DisableScaleIn"):
+            sides.append(("AlarmLow", "LessThanThreshold", 15, 0.9))
+        for side, operator, periods, factor in sides:
+            name = f"TargetTracking-{target['ResourceId']}-{side}-{uuid.uuid4()}"
+            arn = self._cloudwatch.put_alarm(
+                AlarmName=name,
+                ComparisonOperator=operator,
+                EvaluationPeriods=periods,
+                Period=60,
+                Threshold=config["TargetValue"] * factor,
+                AlarmActions=[policy["PolicyARN"]],
+                AlarmDescription=f"DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {policy['PolicyARN']}.",
+                # No traffic at all is low traffic: AWS's own metric is simply missing then, and scale-in waits.
+                TreatMissingData="missing",
+                **metric,
+            )
+            alarms.append({"AlarmName": name, "AlarmARN": arn})
+        return alarms
+
+    def _describe_policies(self, params: dict[str, Any]) -> dict[str, Any]:
+        names = params.get("PolicyNames")
+        found = [
+            policy
+            for _, policy in self._store.all("scaling-policy")
+            if _matches(policy, params) and (names is None or policy["PolicyName"] in names)
+        ]
+        return page(found, params, "ScalingPolicies", default=50)
+
+    def _delete_policy(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self._delete("scaling-policy", f"{_key(params)}/{params['PolicyName']}")
+
+    def _put_action(self, params: dict[str, Any]) -> dict[str, Any]:
+        self._target(params)
+        name = f"{_key(params)}/{params['ScheduledActionName']}"
+        kept = self._store.get("scheduled-action", name)
+        if kept is None and "Schedule" not in params:
+            raise ApiError("ValidationException", "Schedule is needed for a new scheduled action.")
+        where = f"resource/sagemaker/{params['ResourceId']}:scheduledActionName/{params['ScheduledActionName']}"
+        arn = self._arn("autoscaling", f"scheduledAction:{uuid.uuid4()}:{where}")
+        action = (kept or {"ScheduledActionARN": arn, "CreationTime": self._now()}) | params
+        Schedule.parse(action["Schedule"], action.get("Timezone"))
+        self._store.put("scheduled-action", name, action)
+        return {}
+
+    def _describe_actions(self, params: dict[str, Any]) -> dict[str, Any]:
+        names = params.get("ScheduledActionNames")
+        found = [
+            action
+            for _, action in self._store.all("scheduled-action")
+            if _matches(action, params) and (names is None or action["ScheduledActionName"] in names)
+        ]
+        return page(found, params, "ScheduledActions", default=50)
+
+    def _delete_action(self, params: dict[str, Any]) -> dict[str, Any]:
+        return self._delete("scheduled-action", f"{_key(params)}/{params['ScheduledActionName']}")
+
+    def _describe_activities(self, params: dict[str, Any]) -> dict[str, Any]:
+        found = [one for _, one in self._store.all("scaling-activity") if _matches(one, params)]
+        return page(found[::-1], params, "ScalingActivities", default=50)
+
+    def _list_tags(self, params: dict[str, Any]) -> dict[str, Any]:
+        return {"Tags": self._store.get("tags", params["ResourceARN"]) or {}}
+
+    def _target(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        target = self._store.get("scalable-target", _key(params))
+        if target is None:
+            raise ApiError(
+                "ObjectNotFoundException",
+                f"No scalable target registered for service namespace: {params['ServiceNamespace']}, resource ID: "
+                f"{params['ResourceId']}, scalable dimension: {params['ScalableDimension']}",
+            )
+        return target
+
+    def _delete(self, kind: str, name: str) -> dict[str, Any]:
+        document = self._store.get(kind, name)
+        if document is None:
+            raise ApiError("ObjectNotFoundException", f"No {kind.replace('-', ' ')} found: {json.dumps(name)}")
+        self._forget(kind, name, document)
+        return {}
+
+    def _forget(self, kind: str, name: str, document: Mapping[str, Any]) -> None:
+        self._drop_alarms(document)
+        self._store.delete(kind, name)
+
+    def _drop_alarms(self, policy: Mapping[str, Any]) -> None:
+        for alarm in policy.get("Alarms", []):
+            self._cloudwatch.delete_alarm(alarm["AlarmName"])
+
+    def _arn(self, service: str, rest: str) -> str:
+        return f"arn:aws:{service}:{self._account.region}:{self._account.account_id}:{rest}"
+
+
+def variant_of(resource_id: str) -> tuple[str, str]:
+    """Endpoint and variant of `endpoint/<endpoint>/variant/<variant>`.
+
+    Raises:
+        ApiError: It is not of that form.
+    """
+    parts = resource_id.split("/")
+    if len(parts) != 4 or parts[0] != "endpoint" or parts[2] != "variant":
+        raise ApiError("ValidationException", f"Unsupported resource ID: {resource_id}")
+    return parts[1], parts[3]
+
+
+def _only_variants(params: Mapping[str, Any]) -> None:
+    if params["ServiceNamespace"] != "sagemaker" or params["ScalableDimension"] != DIMENSION:
+        text = f"Only {DIMENSION} is supported by the embedded SageMaker, not {params['ScalableDimension']}."
+        raise ApiError("ValidationException", text)
+
+
+def _key(document: Mapping[str, Any]) -> str:
+    return "/".join(document[key] for key in _IDENTITY)
+
+
+def _matches(document: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    return all(params.get(key) in (None, document[key]) for key in _IDENTITY)
+
+
+def _tracked(target: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """The metric that a target tracking policy watches, as an alarm names it."""
+    endpoint, variant = variant_of(target["ResourceId"])
+    if predefined := config.get("PredefinedMetricSpecification"):
+        if predefined["PredefinedMetricType"] != _INVOCATIONS:
+            kind = predefined["PredefinedMetricType"]
+            raise ApiError("ValidationException", f"{kind} is not supported by the embedded SageMaker.")
+        return {
+            "Namespace": "AWS/SageMaker",
+            "MetricName": "InvocationsPerInstance",
+            "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
+            "Statistic": "Sum",
+        }
+    custom = config.get("CustomizedMetricSpecification", {})
+    if not {"Namespace", "MetricName", "Statistic"} <= custom.keys():
+        raise ApiError("ValidationException", "A customized metric needs Namespace, MetricName and Statistic.")
+    return {key: custom[key] for key in ("Namespace", "MetricName", "Statistic", "Dimensions", "Unit") if key in custom}

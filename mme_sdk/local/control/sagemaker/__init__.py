@@ -1,0 +1,1 @@
+"""SageMaker's resources: models, endpoint configurations and endpoints."""

@@ -1,0 +1,74 @@
+"""From documents (what was asked for) to a deployment (what should run)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mme_sdk.local.contracts import ContainerPlan, Deployment, VariantPlan
+from mme_sdk.local.control.sagemaker.rules import captures, containers_of, is_direct
+
+__all__ = ["deployment"]
+
+
+def deployment(
+    endpoint: str, config: Mapping[str, Any], models: Mapping[str, Any], sizes: Mapping[str, Any]
+) -> Deployment:
+    """What an endpoint should run.
+
+    Args:
+        endpoint: EndpointName.
+        config: Endpoint configuration, as described.
+        models: Models, as described, by name.
+        sizes: DesiredInstanceCount and DesiredWeight by variant.
+
+    Returns:
+        The plan for hosting.
+    """
+    return Deployment(
+        endpoint=endpoint,
+        config_name=config["EndpointConfigName"],
+        variants=tuple(
+            VariantPlan(
+                name=variant["VariantName"],
+                model_name=variant["ModelName"],
+                containers=tuple(_container(one) for one in containers_of(models[variant["ModelName"]])),
+                instance_type=_instance_type(variant),
+                instance_count=sizes[variant["VariantName"]]["DesiredInstanceCount"],
+                weight=sizes[variant["VariantName"]]["DesiredWeight"],
+                download_timeout=variant.get("ModelDataDownloadTimeoutInSeconds"),
+                startup_timeout=variant.get("ContainerStartupHealthCheckTimeoutInSeconds"),
+                volume_gb=variant.get("VolumeSizeInGB"),
+                random_routing=variant.get("RoutingConfig", {}).get("RoutingStrategy") == "RANDOM",
+                direct=is_direct(models[variant["ModelName"]]),
+                memory_bytes=_serverless(variant, "MemorySizeInMB", 1 << 20),
+                max_concurrency=_serverless(variant, "MaxConcurrency", 1),
+                capture=config["DataCaptureConfig"] if captures(config) else None,
+            )
+            for variant in config["ProductionVariants"]
+        ),
+    )
+
+
+def _serverless(variant: Mapping[str, Any], member: str, unit: int) -> int | None:
+    given = variant.get("ServerlessConfig", {}).get(member)
+    return None if given is None else unit * given
+
+
+def _instance_type(variant: Mapping[str, Any]) -> str:
+    """The instance type that runs; this host always has the first choice of the pools."""
+    if pools := variant.get("InstancePools"):
+        return str(min(pools, key=lambda pool: pool.get("Priority", 1))["InstanceType"])
+    return str(variant.get("InstanceType", "ml.serverless"))
+
+
+def _container(container: Mapping[str, Any]) -> ContainerPlan:
+    source = container.get("ModelDataSource", {}).get("S3DataSource", {})
+    return ContainerPlan(
+        image=container["Image"],
+        mode=container["Mode"],
+        model_data_url=container.get("ModelDataUrl", source.get("S3Uri")),
+        environment=container.get("Environment", {}),
+        model_cache=container.get("MultiModelConfig", {}).get("ModelCacheSetting") != "Disabled",
+        hostname=container.get("ContainerHostname"),
+    )

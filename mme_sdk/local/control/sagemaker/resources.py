@@ -1,0 +1,235 @@
+"""Models, endpoint configurations and tags: documents, kept as they were given."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from mme_sdk.local.control.account import Account
+from mme_sdk.local.control.sagemaker.rules import check_config, check_model
+from mme_sdk.local.control.store import Store
+from mme_sdk.local.wire.service_model import ApiError
+
+__all__ = ["KINDS", "Resources", "page", "select", "utc_now"]
+
+KINDS = {"model": "model", "endpoint-config": "endpoint configuration", "endpoint": "endpoint"}
+"""Kinds of resources as ARNs spell them, and as error texts do."""
+
+
+class Resources:
+    """What CreateModel and CreateEndpointConfig keep, and the tags of everything.
+
+    Args:
+        store: Where documents live.
+        account: Whose they are.
+        now: The host's time.
+        multi_model: Whether an image carries the label of multi-model containers.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        account: Account,
+        now: Callable[[], datetime],
+        multi_model: Callable[[str], bool] = lambda _image: True,
+    ) -> None:
+        self.store = store
+        self.account = account
+        self.now = now
+        self._multi_model = multi_model
+
+    def find(self, kind: str, name: str) -> dict[str, Any]:
+        """A document.
+
+        Raises:
+            ApiError: ValidationException `Could not find …`.
+        """
+        document = self.store.get(kind, name)
+        if document is None:
+            raise ApiError("ValidationException", f'Could not find {KINDS[kind]} "{self.account.arn(kind, name)}".')
+        return document
+
+    def refuse_existing(self, kind: str, name: str) -> None:
+        """Raise `Cannot create already existing …` where the name is taken."""
+        if self.store.get(kind, name) is not None:
+            arn = self.account.arn(kind, name)
+            raise ApiError("ValidationException", f'Cannot create already existing {KINDS[kind]} "{arn}".')
+
+    def tag_new(self, arn: str, tags: Sequence[Mapping[str, str]] | None) -> None:
+        """Keep the tags given at creation."""
+        if tags:
+            self.store.put("tags", arn, {tag["Key"]: tag["Value"] for tag in tags})
+
+    def create_model(self, params: dict[str, Any]) -> dict[str, Any]:
+        """CreateModel."""
+        name = params["ModelName"]
+        self.refuse_existing("model", name)
+        check_model(params, self._multi_model)
+        arn = self.account.arn("model", name)
+        self.tag_new(arn, params.pop("Tags", None))
+        isolated = params.pop("EnableNetworkIsolation", False)
+        for container in [params.get("PrimaryContainer"), *params.get("Containers", [])]:
+            if container is not None:
+                container.setdefault("Mode", "SingleModel")
+        self.store.put(
+            "model",
+            name,
+            params | {"ModelArn": arn, "CreationTime": self.now(), "EnableNetworkIsolation": isolated},
+        )
+        return {"ModelArn": arn}
+
+    def describe_model(self, params: dict[str, Any]) -> dict[str, Any]:
+        """DescribeModel."""
+        return self.find("model", params["ModelName"])
+
+    def delete_model(self, params: dict[str, Any]) -> dict[str, Any]:
+        """DeleteModel."""
+        return self._delete("model", params["ModelName"])
+
+    def list_models(self, params: dict[str, Any]) -> dict[str, Any]:
+        """ListModels."""
+        return self._list("model", params, "Models", ("ModelName", "ModelArn", "CreationTime"))
+
+    def create_endpoint_config(self, params: dict[str, Any]) -> dict[str, Any]:
+        """CreateEndpointConfig."""
+        name = params["EndpointConfigName"]
+        self.refuse_existing("endpoint-config", name)
+        check_config(params, self.models_of(params))
+        for shadow in params.get("ShadowProductionVariants", []):
+            if "ModelName" in shadow:
+                self.find("model", shadow["ModelName"])
+        for variant in params["ProductionVariants"]:
+            variant.setdefault("InitialVariantWeight", 1.0)
+        arn = self.account.arn("endpoint-config", name)
+        self.tag_new(arn, params.pop("Tags", None))
+        self.store.put("endpoint-config", name, params | {"EndpointConfigArn": arn, "CreationTime": self.now()})
+        return {"EndpointConfigArn": arn}
+
+    def models_of(self, config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """The model documents that a configuration names, by name.
+
+        Raises:
+            ApiError: One is absent, or a variant names none (inference components are not supported).
+        """
+        for variant in config["ProductionVariants"]:
+            if "ModelName" not in variant:
+                raise ApiError(
+                    "ValidationException", "Inference components are not supported by the embedded SageMaker."
+                )
+        return {v["ModelName"]: self.find("model", v["ModelName"]) for v in config["ProductionVariants"]}
+
+    def describe_endpoint_config(self, params: dict[str, Any]) -> dict[str, Any]:
+        """DescribeEndpointConfig."""
+        return self.find("endpoint-config", params["EndpointConfigName"])
+
+    def delete_endpoint_config(self, params: dict[str, Any]) -> dict[str, Any]:
+        """DeleteEndpointConfig."""
+        return self._delete("endpoint-config", params["EndpointConfigName"])
+
+    def list_endpoint_configs(self, params: dict[str, Any]) -> dict[str, Any]:
+        """ListEndpointConfigs."""
+        members = ("EndpointConfigName", "EndpointConfigArn", "CreationTime")
+        return self._list("endpoint-config", params, "EndpointConfigs", members)
+
+    def add_tags(self, params: dict[str, Any]) -> dict[str, Any]:
+        """AddTags."""
+        tags = self._tags(params["ResourceArn"])
+        tags |= {tag["Key"]: tag["Value"] for tag in params["Tags"]}
+        if len(tags) > 50:
+            raise ApiError("ResourceLimitExceeded", f"{params['ResourceArn']} cannot have more than 50 tags.")
+        self.store.put("tags", params["ResourceArn"], tags)
+        return {"Tags": _as_list(tags)}
+
+    def delete_tags(self, params: dict[str, Any]) -> dict[str, Any]:
+        """DeleteTags."""
+        tags = self._tags(params["ResourceArn"])
+        self.store.put("tags", params["ResourceArn"], {k: v for k, v in tags.items() if k not in params["TagKeys"]})
+        return {}
+
+    def list_tags(self, params: dict[str, Any]) -> dict[str, Any]:
+        """ListTags."""
+        return page(_as_list(self._tags(params["ResourceArn"])), params, "Tags", default=50)
+
+    def _tags(self, arn: str) -> dict[str, Any]:
+        kind, _, name = arn.rpartition(":")[2].partition("/")
+        if kind not in KINDS or all(name != known.lower() for known, _ in self.store.all(kind)):
+            raise ApiError("ValidationException", f'Could not find resource "{arn}".')
+        return self.store.get("tags", arn) or {}
+
+    def _delete(self, kind: str, name: str) -> dict[str, Any]:
+        self.find(kind, name)
+        self.store.delete(kind, name)
+        self.store.delete("tags", self.account.arn(kind, name))
+        return {}
+
+    def _list(self, kind: str, params: dict[str, Any], member: str, members: Sequence[str]) -> dict[str, Any]:
+        documents = [{key: document[key] for key in members} for _, document in self.store.all(kind)]
+        return page(select(documents, params, members[0]), params, member)
+
+
+def select(documents: Iterable[dict[str, Any]], params: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Filter and sort summaries as the List operations do.
+
+    Args:
+        documents: Summaries.
+        params: The request: NameContains, CreationTimeAfter, …, SortBy, SortOrder.
+        name: The summary's member that holds the name.
+
+    Returns:
+        Those that match, sorted.
+    """
+    kept = [
+        one
+        for one in documents
+        if params.get("NameContains", "").lower() in one[name].lower()
+        and all(
+            (one[stamp] > params[key]) if key.endswith("After") else (one[stamp] < params[key])
+            for key in params
+            if key.endswith(("After", "Before"))
+            for stamp in [key.removesuffix("After").removesuffix("Before")]
+        )
+        and params.get("StatusEquals") in (None, one.get("EndpointStatus"))
+    ]
+    keys: dict[str, Callable[[dict[str, Any]], Any]] = {
+        "Name": lambda one: one[name],
+        "Status": lambda one: one["EndpointStatus"],
+        "CreationTime": lambda one: one["CreationTime"],
+    }
+    kept.sort(
+        key=keys[params.get("SortBy", "CreationTime")], reverse=params.get("SortOrder", "Descending") != "Ascending"
+    )
+    return kept
+
+
+def page(items: Sequence[Any], params: Mapping[str, Any], member: str, *, default: int = 10) -> dict[str, Any]:
+    """One page of a list, with the token of the next.
+
+    Args:
+        items: The whole list.
+        params: The request: MaxResults, NextToken.
+        member: The answer's member that holds the list.
+        default: Page size where the request gives none.
+
+    Raises:
+        ApiError: The token is not one of ours.
+    """
+    try:
+        start = int(base64.urlsafe_b64decode(params["NextToken"])) if "NextToken" in params else 0
+    except ValueError as error:
+        raise ApiError("ValidationException", "Invalid pagination token.") from error
+    end = start + params.get("MaxResults", default)
+    answer: dict[str, Any] = {member: list(items[start:end])}
+    if end < len(items):
+        answer["NextToken"] = base64.urlsafe_b64encode(str(end).encode()).decode()
+    return answer
+
+
+def _as_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+
+def utc_now() -> datetime:
+    """The machine's time."""
+    return datetime.now(UTC)

@@ -1,0 +1,1 @@
+"""Model archives: downloaded from S3 and unpacked."""

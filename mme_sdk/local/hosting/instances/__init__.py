@@ -1,0 +1,1 @@
+"""Production variants and their instances."""

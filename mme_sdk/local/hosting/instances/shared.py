@@ -1,0 +1,111 @@
+"""What every part of hosting needs: settings, clients, clocks, threads for blocking work."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import aiohttp
+
+from mme_sdk.artifacts.temporary import TemporaryFolder
+from mme_sdk.local.containers import Command, command_for
+from mme_sdk.local.contracts import HostContext
+from mme_sdk.local.data_capture import DataCapture
+from mme_sdk.local.hosting.downloads.objects import ObjectStore
+from mme_sdk.local.hosting.settings import HostingSettings
+from mme_sdk.protocols import AsyncClock
+
+__all__ = ["Shared"]
+
+T = TypeVar("T")
+_LOG = logging.getLogger("mme_sdk.local")
+SCRATCH = "mme-sdk-scratch-"
+_THREADS = 4  # extraction and deletion; more would only wait for the disk
+
+
+class Shared:
+    """Shared by all endpoints of one host; made on its event loop.
+
+    Args:
+        context: What the host said.
+        settings: How to behave.
+        clock: Time and sleep.
+        rng: Randomness.
+    """
+
+    def __init__(self, context: HostContext, settings: HostingSettings, clock: AsyncClock, rng: random.Random) -> None:
+        self.context = context
+        self.settings = settings
+        self.clock = clock
+        self.rng = rng
+        self.session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
+        )
+        self.store = ObjectStore(context, self.session)
+        self.capture = DataCapture(self._s3, rng)
+        self._scratch: TemporaryFolder | None = None
+        self._scratch_numbers = itertools.count(1)
+        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mme-hosting")
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def _s3(self) -> Any:
+        """A boto3 client of the host's S3."""
+        import boto3
+
+        return boto3.Session(
+            aws_access_key_id=self.context.access_key,
+            aws_secret_access_key=self.context.secret_key,
+            region_name=self.context.region,
+        ).client("s3", endpoint_url=self.context.s3_endpoint_url)
+
+    def command(self, image: str) -> Command:
+        """The program that stands for an image."""
+        return command_for(image, self.context.images)
+
+    def scratch(self) -> Path:
+        """A new folder for a container's temporary files; its path is short, since unix sockets go there too."""
+        if self._scratch is None:
+            self._scratch = TemporaryFolder(SCRATCH)
+        folder = self._scratch.path / str(next(self._scratch_numbers))
+        folder.mkdir(mode=0o700)
+        return folder
+
+    async def offload(self, function: Callable[[], T]) -> T:
+        """Run blocking work off the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Run in the background; ends with `close` at the latest."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _LOG.error("hosting: a background task failed", exc_info=task.exception())
+
+    @staticmethod
+    def note(text: str, error: BaseException | None = None) -> None:
+        """Write a warning to the log, with the traceback of an error where there is one."""
+        _LOG.warning("%s", text, exc_info=error)
+
+    async def close(self) -> None:
+        """End all background work."""
+        while self._tasks:
+            tasks = list(self._tasks)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        await self.capture.close()
+        await self.session.close()
+        if self._scratch is not None:
+            await self.offload(self._scratch.close)
+        self._threads.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,75 @@
+"""Mutual TLS for every listener of SeaweedFS except S3: only this SeaweedFS can talk to itself."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from mme_sdk.errors import MissingExtraError
+from mme_sdk.local.storage import disk
+
+__all__ = ["answer_without_tls", "write_certificates"]
+
+_HTTP = ("master", "volume", "filer", "admin")
+_TO_TLS = b"HTTP/1.0 400 "  # how Go's TLS listeners begin their answer to a request without TLS
+_GRPC = (*_HTTP, "s3", "worker", "client", "mq", "msg_agent", "msg_broker")
+
+
+def write_certificates(folder: Path) -> None:
+    """Write a certificate authority, one certificate, and the `security.toml` that makes SeaweedFS demand it.
+
+    The authority's key is never written, so there is exactly one certificate that the listeners accept. The paths in
+    the file are relative: SeaweedFS must run in the folder.
+
+    Args:
+        folder: Working directory of SeaweedFS.
+
+    Raises:
+        MissingExtraError: The `local` extra is not installed.
+        StorageError: A file cannot be written.
+    """
+    try:
+        import trustme
+    except ImportError as error:
+        raise MissingExtraError("the embedded SageMaker needs trustme", hint="pip install 'mme-sdk[local]'") from error
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    disk.write_whole(folder / "ca.pem", authority.cert_pem.bytes())
+    disk.write_whole(folder / "node.pem", certificate.private_key_and_cert_chain_pem.bytes())
+    pair = 'cert = "node.pem"\nkey = "node.pem"\n'
+    sections = [
+        '[grpc]\nca = "ca.pem"\n',
+        *(f"[grpc.{name}]\n{pair}" for name in _GRPC),
+        *(f'[https.{name}]\n{pair}ca = "ca.pem"\n' for name in _HTTP),
+        f'[https.client]\nenabled = true\n{pair}ca = "ca.pem"\n',
+    ]
+    disk.write_whole(folder / "security.toml", "\n".join(sections).encode())
+
+
+def answer_without_tls(port: int, *, timeout: float) -> str | None:
+    """What a listener answers to a request without TLS.
+
+    SeaweedFS serves gRPC without TLS where it cannot read its certificates, so the host asks every listener.
+
+    Args:
+        port: TCP port on 127.0.0.1.
+        timeout: Seconds for each step.
+
+    Returns:
+        None where it refused, or where nothing listens; else what it did, for a message.
+    """
+    answer = b""
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout) as connection:
+            connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+            while more := connection.recv(4096):
+                answer += more
+                if not _TO_TLS.startswith(answer[: len(_TO_TLS)]):
+                    break
+    except ConnectionError:
+        pass
+    except OSError as error:
+        return f"port {port}: {error}"
+    if not answer or b"HTTP request to an HTTPS server" in answer:
+        return None
+    return f"port {port} answered {answer[:40]!r}"

@@ -1,0 +1,122 @@
+"""The wire protocols of the control plane: which operation a request asks for, with what, and how it is answered."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol
+
+from mme_sdk.local.wire import cbor
+from mme_sdk.local.wire.query import error_xml, parse_query, query_fields, query_xml
+from mme_sdk.local.wire.service_model import ApiError, checked, json_answer, json_value, plain_answer
+
+__all__ = ["WireProtocol", "protocol_of"]
+
+_FORM = "application/x-www-form-urlencoded"
+_JSON_KINDS = ("application/x-amz-json-1.0", "application/x-amz-json-1.1")
+_CBOR_PATH = re.compile(r"/service/(\w+)/operation/(\w+)")
+
+
+class WireProtocol(Protocol):
+    """One request in its protocol."""
+
+    scoped: bool
+    """Whether the service is told by the signature's scope, and not by `target`."""
+
+    @property
+    def target(self) -> tuple[str, str]:
+        """The service's target prefix, and the operation's name; both empty where it is no request at all."""
+        ...
+
+    def parse(self, operation: Any) -> dict[str, Any]:
+        """The parameters, checked against the service model."""
+        ...
+
+    def answer(self, operation: Any, result: Mapping[str, Any], request_id: str, /) -> tuple[bytes, dict[str, str]]:
+        """Body and headers of an answer."""
+        ...
+
+    def refusal(self, error: ApiError, request_id: str, /) -> tuple[bytes, dict[str, str]]:
+        """Body and headers of an error."""
+        ...
+
+
+def protocol_of(headers: Mapping[str, str], path: str, body: bytes) -> WireProtocol:
+    """The protocol of a request.
+
+    Args:
+        headers: Header values by lower-case name.
+        path: The path.
+        body: The body.
+
+    Raises:
+        ApiError: A form whose fields cannot be told apart.
+    """
+    if headers.get("smithy-protocol") == "rpc-v2-cbor":
+        return _Cbor(path, body)
+    if headers.get("content-type", "").startswith(_FORM):
+        return _Query(body)
+    return _Json(headers, body)
+
+
+class _Json:
+    scoped = False
+
+    def __init__(self, headers: Mapping[str, str], body: bytes) -> None:
+        self._body = body
+        prefix, _, name = headers.get("x-amz-target", "").partition(".")
+        self.target = (prefix, name)
+        given = headers.get("content-type", "")
+        self._kind = given if given in _JSON_KINDS else _JSON_KINDS[-1]
+
+    def parse(self, operation: Any) -> dict[str, Any]:
+        return checked(operation, json_value(self._body))
+
+    def answer(self, operation: Any, result: Mapping[str, Any], _request_id: str) -> tuple[bytes, dict[str, str]]:
+        return json_answer(operation, result), {"Content-Type": self._kind}
+
+    def refusal(self, error: ApiError, _request_id: str) -> tuple[bytes, dict[str, str]]:
+        body = json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode()
+        return body, {"Content-Type": self._kind, "x-amzn-ErrorType": error.code}
+
+
+class _Query:
+    scoped = True
+    _kind: ClassVar[dict[str, str]] = {"Content-Type": "text/xml"}
+
+    def __init__(self, body: bytes) -> None:
+        self._fields = query_fields(body)
+        self.target = ("", self._fields.get("Action", ""))
+
+    def parse(self, operation: Any) -> dict[str, Any]:
+        return parse_query(operation, self._fields)
+
+    def answer(self, operation: Any, result: Mapping[str, Any], request_id: str) -> tuple[bytes, dict[str, str]]:
+        return query_xml(operation, result, request_id), self._kind
+
+    def refusal(self, error: ApiError, request_id: str) -> tuple[bytes, dict[str, str]]:
+        return error_xml(error.code, error.message, error.status, request_id), self._kind
+
+
+class _Cbor:
+    scoped = False
+    _kind: ClassVar[dict[str, str]] = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
+
+    def __init__(self, path: str, body: bytes) -> None:
+        self._body = body
+        found = _CBOR_PATH.fullmatch(path)
+        self.target = ("", "") if found is None else (found[1], found[2])
+
+    def parse(self, operation: Any) -> dict[str, Any]:
+        try:
+            raw = cbor.loads(self._body) if self._body else {}
+        except ValueError as error:
+            raise ApiError("SerializationException", f"The request body is {error}.") from error
+        return checked(operation, raw)
+
+    def answer(self, operation: Any, result: Mapping[str, Any], _request_id: str) -> tuple[bytes, dict[str, str]]:
+        return cbor.dumps(plain_answer(operation, result)), self._kind
+
+    def refusal(self, error: ApiError, _request_id: str) -> tuple[bytes, dict[str, str]]:
+        return cbor.dumps({"__type": error.code, "message": error.message}), self._kind

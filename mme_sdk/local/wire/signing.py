@@ -1,0 +1,258 @@
+"""Signature Version 4, checked as AWS checks it; the canonical form is botocore's own."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Any
+
+import attrs
+from botocore.auth import SigV4Auth
+from botocore.credentials import Credentials
+
+from mme_sdk.local.wire.service_model import ApiError
+
+__all__ = ["Admission", "SignatureCheck", "Signed"]
+
+_HEADER = re.compile(
+    r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/\s,]+)/(?P<day>[0-9]{8})/(?P<region>[^/\s,]+)/(?P<service>[^/\s,]+)/aws4_request,"
+    r"\s*SignedHeaders=(?P<headers>[^,\s]+),\s*Signature=(?P<signature>[0-9a-f]{64})\s*"
+)
+_STAMP = "%Y%m%dT%H%M%SZ"
+_SKEW = timedelta(minutes=5)
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+_UNSIGNED = "UNSIGNED-PAYLOAD"
+_NOT_CLAIMED = ""
+
+
+@attrs.frozen
+class Signed:
+    """What a valid signature says.
+
+    Attributes:
+        access_key: Who signed.
+        service: The service of the credential scope, such as `sagemaker`.
+        region: The region of the credential scope.
+    """
+
+    access_key: str
+    service: str
+    region: str
+
+
+@attrs.define(kw_only=True)
+class _Request:
+    """What botocore's signer asks of a request; making its own kind of request takes as long as all the rest."""
+
+    method: str
+    url: str
+    context: dict[str, str]
+    params: dict[str, str] = attrs.field(factory=dict)
+    headers: dict[str, str] = attrs.field(factory=dict)
+
+
+class _Signer(SigV4Auth):  # type: ignore[misc]
+    """botocore's signer over exactly the headers that the client says it signed."""
+
+    def __init__(self, credentials: Credentials, service: str, region: str, headers: Mapping[str, str]) -> None:
+        super().__init__(credentials, service, region)
+        self._signed = headers
+
+    # A type checker reads LiteralString out of the join in the base class; no header value is one.
+    def canonical_headers(self, headers_to_sign: Any) -> str:  # noqa: ARG002 # pyright: ignore[reportIncompatibleMethodOverride]
+        return "\n".join(f"{name}:{self._header_value(self._signed[name])}" for name in sorted(self._signed))
+
+    def headers_to_sign(self, request: Any) -> Any:  # noqa: ARG002
+        return self._signed
+
+    def signature(self, string_to_sign: str, request: Any) -> str:
+        key = _signing_key(
+            self.credentials.secret_key, request.context["timestamp"][:8], self._region_name, self._service_name
+        )
+        return hmac.new(key, string_to_sign.encode(), hashlib.sha256).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
+    key = f"AWS4{secret}".encode()
+    for part in (day, region, service, "aws4_request"):
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return key
+
+
+@attrs.frozen(kw_only=True)
+class Admission:
+    """A request whose headers are in order; its body is not known yet.
+
+    Attributes:
+        signed: What the signature says, if `verify` accepts it.
+    """
+
+    signed: Signed
+    _claimed: str = attrs.field(alias="claimed")
+    _signature: str = attrs.field(alias="signature")
+    _wanted: Callable[[str], str] = attrs.field(alias="wanted", repr=False)
+
+    def verify(self, digest: str) -> Signed:
+        """Check the rest.
+
+        Args:
+            digest: SHA-256 of the body, in hexadecimal.
+
+        Raises:
+            ApiError: 403: another body than the one that was signed, or a wrong signature.
+        """
+        if self._claimed not in (_UNSIGNED, _NOT_CLAIMED):  # the signature was checked with the headers
+            if not hmac.compare_digest(self._claimed, digest):
+                raise _refused("InvalidSignatureException", "The x-amz-content-sha256 header does not match the body.")
+        elif self._claimed == _NOT_CLAIMED:
+            self.check_signature(digest)
+        return self.signed
+
+    def check_signature(self, digest: str) -> None:
+        """Check the signature over a body with this SHA-256, or over the text that stands for it."""
+        if not hmac.compare_digest(self._wanted(digest), self._signature):
+            raise _refused(
+                "InvalidSignatureException",
+                "The request signature we calculated does not match the signature you provided. "
+                "Check your AWS Secret Access Key and signing method.",
+            )
+
+
+class SignatureCheck:
+    """Accepts what is signed with one pair of keys.
+
+    Args:
+        access_key: The access key id.
+        secret_key: Its secret.
+        region: The region that signatures must be scoped to.
+    """
+
+    def __init__(self, access_key: str, secret_key: str, region: str) -> None:
+        self._credentials = Credentials(access_key, secret_key)
+        self._region = region
+
+    def __repr__(self) -> str:
+        return f"SignatureCheck({self._credentials.access_key!r}, {self._region!r})"
+
+    def check(
+        self, method: str, raw_path: str, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None
+    ) -> Signed:
+        """Check one request.
+
+        Args:
+            method: HTTP method.
+            raw_path: Path and query as they came over the wire.
+            headers: Header values by lower-case name.
+            body: The body.
+            now: The host's time.
+
+        Returns:
+            Who signed, for which service.
+
+        Raises:
+            ApiError: As `admit` and `Admission.verify`.
+        """
+        return self.admit(method, raw_path, headers, now=now).verify(hashlib.sha256(body).hexdigest())
+
+    def admit(
+        self, method: str, raw_path: str, headers: Mapping[str, str], *, now: datetime | None = None
+    ) -> Admission:
+        """Check everything that can be checked before the body is read.
+
+        Where the client sends the hash of the body as `x-amz-content-sha256`, that includes the signature.
+
+        Args:
+            method: HTTP method.
+            raw_path: Path and query as they came over the wire.
+            headers: Header values by lower-case name.
+            now: The host's time.
+
+        Returns:
+            What is left to check.
+
+        Raises:
+            ApiError: 403: no signature, unknown key, wrong scope, more than five minutes off, or a wrong signature.
+        """
+        given = headers.get("authorization")
+        if not given:
+            raise _refused("MissingAuthenticationToken", "Missing Authentication Token")
+        parsed = _HEADER.fullmatch(given)
+        if parsed is None:
+            raise _refused("IncompleteSignature", "Authorization header is no valid 'AWS4-HMAC-SHA256' header.")
+        if parsed["key"] != self._credentials.access_key:
+            raise _refused("UnrecognizedClientException", "The security token included in the request is invalid.")
+        if parsed["region"] != self._region:
+            raise _refused(
+                "InvalidSignatureException",
+                f"Credential should be scoped to a valid region, not '{parsed['region']}'. "
+                f"This endpoint serves '{self._region}'.",
+            )
+        stamp = headers.get("x-amz-date", "")
+        _check_time(stamp, parsed["day"], now or datetime.now(UTC))
+        names = parsed["headers"].split(";")
+        missing = [name for name in names if name not in headers]
+        if missing or "host" not in names:
+            raise _refused("InvalidSignatureException", f"Signed headers are missing: {', '.join(missing) or 'host'}")
+        claimed = headers.get("x-amz-content-sha256", _NOT_CLAIMED)
+        if claimed not in (_NOT_CLAIMED, _UNSIGNED) and not _DIGEST.fullmatch(claimed):
+            raise _refused(
+                "InvalidSignatureException",
+                f"The x-amz-content-sha256 header is neither a SHA-256 in hexadecimal nor {_UNSIGNED}.",
+            )
+        signer = _Signer(self._credentials, parsed["service"], self._region, {name: headers[name] for name in names})
+
+        def wanted(digest: str) -> str:
+            request = _Request(
+                method=method,
+                url=f"http://host{raw_path}",
+                context={"timestamp": stamp},
+                headers={"X-Amz-Content-SHA256": digest},
+            )
+            return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+
+        admission = Admission(
+            signed=Signed(parsed["key"], parsed["service"], parsed["region"]),
+            claimed=claimed,
+            signature=parsed["signature"],
+            wanted=wanted,
+        )
+        if claimed != _NOT_CLAIMED:
+            admission.check_signature(claimed)
+        return admission
+
+
+def _check_time(stamp: str, day: str, now: datetime) -> None:
+    signed_at = _moment(stamp)
+    if signed_at is None:
+        raise _refused("IncompleteSignature", "Date must be in ISO-8601 'basic format'.")
+    if stamp[:8] != day:
+        raise _refused("InvalidSignatureException", "Date in Credential scope does not match YYYYMMDD from ISO-8601.")
+    if signed_at < now - _SKEW:
+        edge = now - _SKEW
+        raise _refused(
+            "InvalidSignatureException",
+            f"Signature expired: {stamp} is now earlier than {edge:{_STAMP}} ({now:{_STAMP}} - 5 min.)",
+        )
+    if signed_at > now + _SKEW:
+        edge = now + _SKEW
+        raise _refused(
+            "InvalidSignatureException",
+            f"Signature not yet current: {stamp} is still later than {edge:{_STAMP}} ({now:{_STAMP}} + 5 min.)",
+        )
+
+
+@lru_cache(maxsize=64)
+def _moment(stamp: str) -> datetime | None:
+    try:
+        return datetime.strptime(stamp, _STAMP).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _refused(code: str, message: str) -> ApiError:
+    return ApiError(code, message, status=403)

@@ -1,0 +1,1 @@
+"""Operations on a registry, as generators of effects."""

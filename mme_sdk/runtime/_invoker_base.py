@@ -1,0 +1,235 @@
+"""What both invokers share: everything but how they wait and send."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
+
+from mme_sdk.aws.session import Aws
+from mme_sdk.config import RetryPolicy, Timeouts
+from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
+from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
+from mme_sdk.runtime.batch.batch import ManySettings
+from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.diagnostics import explain_absent, model_prefix
+from mme_sdk.runtime.effects import Ask, Resolve, Steps
+from mme_sdk.runtime.options import CallOptions, check_options
+from mme_sdk.runtime.payloads.codecs import Codecs
+from mme_sdk.runtime.payloads.requests import build_request
+from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
+from mme_sdk.runtime.retry.attempts import Attempts, Settings
+from mme_sdk.runtime.telemetry.hooks import Completed, GaveUp, Hook, emit
+from mme_sdk.runtime.transport_interface import InvokeAnswer
+from mme_sdk.types.model import ModelVersion
+from mme_sdk.types.reply import Reply
+
+__all__ = ["PAYLOAD_LIMIT", "Invocations"]
+
+PAYLOAD_LIMIT = (
+    25 * 1024 * 1024
+)  # bytes; https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+_ALIAS = re.compile(r"[^/@\s]+@[^/@\s]+")
+
+
+class Invocations:
+    """The course of an invocation, from what the caller said to a typed reply, as steps for any driver."""
+
+    def __init__(
+        self,
+        aws: Aws,
+        *,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        clock: Clock | AsyncClock | None = None,
+        rng: Rng | None = None,
+        codecs: Codecs | None = None,
+        models: Callable[[str], ModelStore] | Callable[[str], AsyncModelStore] | None = None,
+        stores: MutableMapping[str, Any] | None = None,
+        memory: Memory | None = None,
+        hooks: Sequence[Hook] = (),
+        payload_limit: int = PAYLOAD_LIMIT,
+    ) -> None:
+        self._aws = aws
+        retry = retry or aws.retry
+        self.memory = memory or Memory(retry=retry)
+        self._settings = Settings(
+            timeouts=timeouts or aws.timeouts,
+            retry=retry,
+            clock=clock or aws.clock,
+            rng=rng or random.Random(),
+            memory=self.memory,
+            hooks=tuple(hooks),
+        )
+        self._hooks = self._settings.hooks
+        self._codecs = codecs or Codecs()
+        self._models = models
+        self._stores: MutableMapping[str, ModelStore | AsyncModelStore] = {} if stores is None else stores
+        self._payload_limit = payload_limit
+        self._closed = False
+
+    def _steps(
+        self, endpoint: str, data: Any, model: str | ModelVersion | None, options: CallOptions
+    ) -> Steps[Reply[Any]]:
+        if self._closed:
+            raise ClosedError("this invoker was closed", hint="make a new one, or close it later", endpoint=endpoint)
+        began = self._settings.clock.monotonic()
+        prefix, response_type = options.prefix, options.response_type
+        size: int | None = None
+        alias = False
+        if isinstance(model, ModelVersion):
+            target: str | None = model.target_model
+            size = model.size
+        elif isinstance(model, str) and _ALIAS.fullmatch(model) and not model.endswith(".gz"):
+            alias = True
+            check_options(options)
+            found = yield from self._resolve(endpoint, model, prefix, options.sticky)
+            target, size = (found, None) if isinstance(found, str) else (found.target_model, found.size)
+        else:
+            target = model
+        if response_type is not None:
+            wanted = self._codecs.accept(response_type)
+            if options.accept is None:
+                options = options._replace(accept=wanted)
+        request = build_request(
+            self._codecs, data, options, endpoint=endpoint, target=target, payload_limit=self._payload_limit
+        )
+        rows = rows_of(data, request.content_type)
+        if options.sticky is not None and not alias:
+            named = "this call names no model" if target is None else f"{target} is one version"
+            raise InvalidInputError(
+                f"{endpoint}: sticky chooses a version of an alias, and {named}",
+                hint="pass model='name@alias', or leave sticky out",
+                endpoint=endpoint,
+                model=target,
+            )
+        if target is not None and self._stores:
+            yield from self._refuse_deleted(endpoint, target, _prefix_of(model) or prefix)
+        attempts = Attempts(
+            self._settings,
+            request,
+            began=began,
+            deadline=self._settings.timeouts.deadline if options.deadline is None else options.deadline,
+            idempotent=options.idempotent,
+        )
+        if size is not None:
+            attempts.model.size = size
+        try:
+            answer = yield from attempts.run()
+            reply = self._reply(answer, attempts, response_type, rows)
+        except MMEError as error:
+            if isinstance(error, ModelNotFoundError):
+                yield Ask(explain_absent(attempts.told(error), prefix))
+            attempts.told(error)
+            if self._hooks:
+                self._tell_failure(error, attempts)
+            raise
+        if self._hooks:
+            self._tell_success(reply)
+        return reply
+
+    def _one_each(self, endpoint: str, at_a_time: int | None) -> ManySettings:
+        """One call for each model, so many at a time, in the order given."""
+        if at_a_time is not None and (type(at_a_time) is not int or at_a_time < 1):
+            raise InvalidInputError(f"at_a_time must be a whole number of at least 1, not {at_a_time!r}")
+        many = at_a_time or self.memory.endpoint(endpoint).slots.limit
+        return ManySettings(max_concurrency=many, models_at_once=many)
+
+    def _resolve(
+        self, endpoint: str, reference: str, prefix: str | None, sticky: str | None
+    ) -> Steps[ModelVersion | str]:
+        if self._models is None:
+            raise ConfigurationError(
+                f"{reference!r} is an alias, and this invoker has no registry to resolve it",
+                hint="invoke through MMEClient, or name the target model",
+                endpoint=endpoint,
+                model=reference,
+            )
+        if prefix is None:
+            known = self.memory.endpoint(endpoint)
+            if known.prefix is None:
+                known.prefix = yield Ask(model_prefix(endpoint))
+            prefix = known.prefix
+        if prefix is None:
+            raise InvalidInputError(
+                f"{endpoint} is no multi-model endpoint, so {reference!r} means nothing there",
+                hint="leave model= out",
+                endpoint=endpoint,
+                model=reference,
+            )
+        store = self._stores.get(prefix)
+        if store is None:
+            store = self._stores.setdefault(prefix, self._models(prefix))  # it remembers what it resolved
+        found: ModelVersion | str = yield Resolve(store, reference, sticky)
+        return found
+
+    def _refuse_deleted(self, endpoint: str, target: str, prefix: str | None) -> Steps[None]:
+        """A model that a registry in use here knows to be deleted is not asked for, though an instance may hold it."""
+        store = None if prefix is None else self._stores.get(prefix)
+        if store is None:
+            return
+        try:
+            yield Resolve(store, target)
+        except ModelNotFoundError as error:
+            error.endpoint = endpoint
+            raise
+        except MMEError:
+            # Whoever may invoke need not be able to read S3; nor is the registry asked again.
+            self._stores.pop(str(prefix), None)
+
+    def _reply(
+        self, answer: InvokeAnswer, attempts: Attempts, response_type: Any, rows: int | None = None
+    ) -> Reply[Any]:
+        headers = answer.headers
+        content_type = headers.get("content-type", "application/octet-stream")
+        decoded: dict[str, Any] = {}
+        request = attempts.request
+        try:
+            if response_type is not None or self._codecs.has(content_type):
+                decoded["value"] = self._codecs.decode(answer.body, content_type, response_type)
+            if rows is not None:
+                fit_rows(rows, decoded, answer.body, content_type, request.target_model or request.endpoint)
+        except MMEError as error:
+            error.request_id = headers.get("x-amzn-requestid")
+            raise
+        return Reply(
+            body=answer.body,
+            content_type=content_type,
+            model=request.target_model,
+            endpoint=request.endpoint,
+            history=tuple(attempts.history),
+            cold=attempts.cold,
+            latency=self._settings.clock.monotonic() - attempts.began,
+            variant=headers.get("x-amzn-invoked-production-variant"),
+            request_id=headers.get("x-amzn-requestid"),
+            custom_attributes=headers.get("x-amzn-sagemaker-custom-attributes"),
+            new_session=headers.get("x-amzn-sagemaker-new-session-id"),
+            closed_session_id=headers.get("x-amzn-sagemaker-closed-session-id"),
+            **decoded,
+        )
+
+    def _tell_success(self, reply: Reply[Any]) -> None:
+        emit(
+            self._hooks,
+            Completed(
+                endpoint=reply.endpoint,
+                model=reply.model,
+                attempts=reply.attempts,
+                cold=reply.cold,
+                took=reply.latency,
+                variant=reply.variant,
+                received_bytes=len(reply.body),
+            ),
+        )
+
+    def _tell_failure(self, error: MMEError, attempts: Attempts) -> None:
+        took = self._settings.clock.monotonic() - attempts.began
+        emit(
+            self._hooks,
+            GaveUp(endpoint=attempts.request.endpoint, model=attempts.request.target_model, error=error, took=took),
+        )
+
+
+def _prefix_of(model: Any) -> str | None:
+    return model.uri.removesuffix(model.target_model) if isinstance(model, ModelVersion) else None

@@ -1,0 +1,1 @@
+"""Many calls: items, data frames, and warming models up."""

@@ -1,0 +1,1 @@
+"""Cold starts: single flight, load limits, learned load times and probe schedules."""

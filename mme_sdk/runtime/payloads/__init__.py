@@ -1,0 +1,1 @@
+"""Payloads: Python values to request bodies and back."""

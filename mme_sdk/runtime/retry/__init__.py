@@ -1,0 +1,1 @@
+"""Retries: what an answer means, and whether and when to try again."""

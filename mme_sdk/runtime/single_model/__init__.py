@@ -1,0 +1,1 @@
+"""What only single-model endpoints offer: streamed answers and asynchronous inference."""

@@ -1,0 +1,1 @@
+"""Telemetry: records of what an invoker does, and exporters for them."""
