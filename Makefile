@@ -12,7 +12,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 export AWS_EC2_METADATA_DISABLED := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types floors unit slow attack search containers sagemaker2 bench format api clean
+.PHONY: help demo test lint types imports facades unit slow attack search containers sagemaker2 bench format api clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,19 +20,21 @@ help: ## Say what there is to run
 demo: .venv/.demo ## From a folder of models to answers, on real models (under a minute)
 	@$(BIN)/python examples/quickstart.py
 
-test: lint types floors unit ## Everything CI checks
+test: lint types imports unit ## Everything CI checks
 
 lint: .venv/.dev ## Style and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/unasync.py --check
 
 types: .venv/.dev ## mypy --strict and pyright
 	$(BIN)/mypy
 	$(BIN)/pyright
 	$(BIN)/mypy tests/typing
 
-floors: .venv/.dev ## Imports only point down
+imports: .venv/.dev ## Imports point down, no circle, no folder or file too large
 	$(BIN)/lint-imports
+	$(BIN)/python scripts/check_layout.py
 
 unit: .venv/.dev ## The tests, without the slow suites
 	$(PYTEST) -m "not slow" -n 2 --dist loadfile
@@ -63,6 +65,9 @@ bench: .venv/.dev ## The benchmarks, short; docs/ has the long runs
 format: .venv/.dev ## Mend style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+facades: .venv/.dev ## Generate the synchronous facades from the asynchronous ones
+	$(BIN)/python scripts/unasync.py
 
 api: .venv/.dev ## Renew the snapshot of the public API
 	$(BIN)/python scripts/public_api.py --write

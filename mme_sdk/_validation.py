@@ -1,0 +1,139 @@
+"""Checks of arguments and attrs fields; every refusal is an InvalidInputError that names the value and the rule."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import attrs
+
+from mme_sdk.errors import InvalidInputError
+
+__all__ = ["Validator", "check_instance", "check_number", "instance", "number", "one_of", "optional"]
+
+Validator: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    over: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    integer: bool = False,
+    infinite: bool = False,
+) -> None:
+    """Raise InvalidInputError unless `value` is a number within bounds. True and False are not numbers.
+
+    Args:
+        name: Name of the argument or field, for the message.
+        value: The value.
+        over: Lower bound, itself refused.
+        at_least: Lower bound, itself accepted.
+        below: Upper bound, itself refused.
+        at_most: Upper bound, itself accepted.
+        integer: Whether only whole numbers are accepted.
+        infinite: Whether infinity is accepted.
+
+    Raises:
+        InvalidInputError: The value is not a number, or outside the bounds.
+    """
+    kind: Any = numbers.Integral if integer else numbers.Real
+    if (
+        isinstance(value, kind)
+        and not isinstance(value, bool)
+        and (math.isfinite(value) or (infinite and value == math.inf))
+        and (over is None or value > over)
+        and (at_least is None or value >= at_least)
+        and (below is None or value < below)
+        and (at_most is None or value <= at_most)
+    ):
+        return
+    bounds = [
+        f"{words} {bound:.12g}"
+        for words, bound in (("over", over), ("at least", at_least), ("below", below), ("at most", at_most))
+        if bound is not None
+    ]
+    what = "a whole number" if integer else "a number" if infinite else "a finite number"
+    shown = repr(value) if isinstance(value, str) else str(value)  # numpy's repr names its type
+    raise InvalidInputError(f"{name} must be {' '.join([what, ' and '.join(bounds)]).rstrip()}, not {shown[:80]}")
+
+
+def check_instance(name: str, value: Any, *kinds: type[Any]) -> None:
+    """Raise InvalidInputError unless `value` is an instance of one of `kinds`.
+
+    Args:
+        name: Name of the argument or field, for the message.
+        value: The value.
+        kinds: The accepted classes.
+
+    Raises:
+        InvalidInputError: The value is an instance of another class.
+    """
+    if not isinstance(value, kinds):
+        accepted = " or ".join(kind.__name__ for kind in kinds)
+        raise InvalidInputError(f"{name} must be of type {accepted}, not {type(value).__name__}: {str(value)[:80]!r}")
+
+
+def number(
+    *,
+    over: float | None = None,
+    at_least: float | None = None,
+    below: float | None = None,
+    at_most: float | None = None,
+    integer: bool = False,
+    infinite: bool = False,
+) -> Validator:
+    """Return an attrs validator that calls `check_number`; its name in messages is `Class.field`."""
+
+    def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        check_number(
+            _name(instance, attribute),
+            value,
+            over=over,
+            at_least=at_least,
+            below=below,
+            at_most=at_most,
+            integer=integer,
+            infinite=infinite,
+        )
+
+    return validate
+
+
+def instance(*kinds: type[Any]) -> Validator:
+    """Return an attrs validator that calls `check_instance`."""
+
+    def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        check_instance(_name(instance, attribute), value, *kinds)
+
+    return validate
+
+
+def one_of(*choices: Any) -> Validator:
+    """Return an attrs validator that accepts the given values; 1 is not True."""
+
+    def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if not any(type(value) is type(choice) and value == choice for choice in choices):
+            accepted = ", ".join(map(repr, choices))
+            raise InvalidInputError(f"{_name(instance, attribute)} must be one of {accepted}, not {value!r}")
+
+    return validate
+
+
+def optional(inner: Validator) -> Validator:
+    """Return an attrs validator that accepts None and what `inner` accepts."""
+
+    def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is not None:
+            inner(instance, attribute, value)
+
+    return validate
+
+
+def _name(instance: Any, attribute: attrs.Attribute[Any]) -> str:
+    return f"{type(instance).__name__}.{attribute.name}"
