@@ -43,16 +43,16 @@ slow: .venv/.dev containers sagemaker2 ## Every slow suite: soaks, the lowest bo
 	$(PYTEST) -m slow
 
 attack: .venv/.dev ## Every attack of docs/security.md: sockets, archives, protocols, races, kills (an hour)
-	$(PYTEST) -m slow tests/attack
+	$(PYTEST) -m slow tests/integration/attack
 
 search: .venv/.dev ## The property tests, on examples nobody has tried
 	$(PYTEST) -m hypothesis --hypothesis-profile=default -n 2 --dist loadfile
 
 containers: .venv-containers/.done .venv/.dev ## The contract suite over Multi Model Server and Triton
-	MME_CONTAINERS_PYTHON=.venv-containers/bin/python $(PYTEST) -m slow tests/containers tests/local_hosting/test_real_containers.py
+	MME_CONTAINERS_PYTHON=.venv-containers/bin/python $(PYTEST) -m slow tests/integration/containers tests/soak/hosting/test_real_containers.py
 
 sagemaker2: .venv-sagemaker2/.done .venv/.dev ## The sagemaker 2 package's MultiDataModel against the embedded host
-	MME_SAGEMAKER2_PYTHON=.venv-sagemaker2/bin/python $(PYTEST) -m slow tests/local_hosting/test_sagemaker_2.py
+	MME_SAGEMAKER2_PYTHON=.venv-sagemaker2/bin/python $(PYTEST) -m slow tests/soak/hosting/test_sagemaker_2.py
 
 bench: .venv/.dev ## The benchmarks, short; docs/ has the long runs
 	$(BIN)/python benchmarks/imports.py

@@ -1,0 +1,35 @@
+"""The worked example runs from top to bottom, and says what it said when it was written."""
+
+import re
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from tests.support.paths import ROOT
+
+NOTEBOOK = ROOT / "examples" / "planning.ipynb"
+
+
+def texts(notebook):
+    return "\n".join(
+        output.get("text", "") or output.get("data", {}).get("text/plain", "")
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+        for output in cell.outputs
+    )
+
+
+# The kernel's own sockets and asyncio's sub-process watchers are ipykernel's to close, in another process.
+@pytest.mark.filterwarnings("ignore")
+def test_the_worked_example_runs(monkeypatch, tmp_path):
+    for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    stored = nbformat.read(NOTEBOOK, as_version=4)
+    fresh = nbformat.read(NOTEBOOK, as_version=4)
+    NotebookClient(fresh, timeout=300, kernel_name="python3").execute()
+    said, says = texts(stored), texts(fresh)
+    for known in (r"best is (shared: \d+ x [\w.]+)", r"(keeping 60 models warm raises the cold rate)"):
+        assert re.search(known, said).group(1) == re.search(known, says).group(1)
+    assert sum("image/png" in output.get("data", {}) for cell in fresh.cells for output in cell.get("outputs", [])) == 2
+    assert not any(output.output_type == "error" for cell in fresh.cells for output in cell.get("outputs", []))

@@ -1,0 +1,70 @@
+"""What is remembered between calls is bounded, and adapts."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from mme_sdk.config import ColdStart, RetryPolicy
+from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
+from tests.support.runtime.world import World
+
+
+def test_models_are_forgotten_that_were_not_called_for_long() -> None:
+    memory = Memory(max_models=100)
+    endpoint = memory.endpoint("scoring")
+    for number in range(5000):
+        endpoint.model(f"m{number}").last_ok = number
+        endpoint.model("often").last_ok = number
+    assert len(endpoint._models) == 100
+    assert endpoint.model("often").last_ok == 4999
+    assert endpoint.model("m4990").last_ok == 4990
+    assert endpoint.model("m10").last_ok == float("-inf")
+
+
+def test_how_long_a_model_stays_loaded_is_learned() -> None:
+    endpoint = Memory(ColdStart(warm_for=300)).endpoint("scoring")
+    endpoint.lost(100.0)  # gone after 100 s: the half of that is safe
+    assert endpoint.horizon == 50
+    endpoint.lost(200.0)  # says nothing new
+    assert endpoint.horizon == 50
+    for _ in range(100):
+        endpoint.kept(endpoint.horizon + 1)
+    assert endpoint.horizon == 3600
+    for _ in range(100):
+        endpoint.lost(0.1)
+    assert endpoint.horizon == 20
+
+
+def test_what_is_usual_follows_the_quick_answers() -> None:
+    endpoint = Memory(retry=RetryPolicy()).endpoint("scoring")
+    for took in [0.05, 20.0] * 50:
+        endpoint.succeeded(took)
+    assert endpoint.latency is not None
+    assert endpoint.latency < 1.0
+
+
+def test_threads_and_tasks_share_a_flight(world: World) -> None:
+    model, memory = world.make("shared", 0.8), Memory()
+    sync = RuntimeInvoker(world.client._aws, world.client.transport, memory=memory)
+    values: list[int] = []
+
+    def in_thread(number: int) -> None:
+        values.append(sync.invoke("scoring", [number], model=model, deadline=30).json()["data"][0])
+
+    async def in_tasks() -> None:
+        async with world.host.async_client() as client:
+            twin = AsyncRuntimeInvoker(client._aws, client.transport, memory=memory)
+            calls = [twin.invoke("scoring", [number], model=model, deadline=30) for number in range(4, 8)]
+            values.extend(reply.json()["data"][0] for reply in await asyncio.gather(*calls))
+
+    threads = [threading.Thread(target=in_thread, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    asyncio.run(in_tasks())
+    for thread in threads:
+        thread.join(30)
+    assert sorted(values) == list(range(8))
+    assert world.loads("shared") == 1
+    assert len(memory.flights) == 0

@@ -1,0 +1,187 @@
+"""Streamed answers and asynchronous inference of single-model endpoints, against the embedded SageMaker."""
+
+from __future__ import annotations
+
+import asyncio
+
+import attrs
+import pandas as pd
+import pytest
+
+from mme_sdk.aws import Aws
+from mme_sdk.endpoints import AsyncInference, EndpointSpec
+from mme_sdk.errors import (
+    InvalidInputError,
+    MMEError,
+    ModelServerError,
+    RowCountError,
+    UndecodableReplyError,
+    WaitTimeoutError,
+)
+from mme_sdk.runtime.single_model.streaming import ReplyStream
+from tests.support.runtime.world import IMAGE, ROLE, World
+
+CODE = """
+import json
+
+def model_fn(directory):
+    return None
+
+def input_fn(body, content_type):
+    return json.loads(body)
+
+def predict_fn(data, model):
+    if data == "bad":
+        raise ValueError("no such feature")
+    return data
+
+def output_fn(prediction, accept):
+    if isinstance(prediction, dict) and "count" in prediction:
+        def chunks():
+            for number in range(prediction["count"]):
+                yield (json.dumps({"n": number}) + "\\n").encode()
+            if prediction.get("then") == "fail":
+                raise ValueError("ran dry")
+        return chunks(), "application/jsonlines"
+    return json.dumps(prediction), "application/json"
+"""
+
+
+@pytest.fixture(scope="module")
+def single(world: World) -> str:
+    """A single-model endpoint that streams and takes asynchronous requests."""
+    source = world.folder / "single"
+    (source / "code").mkdir(parents=True)
+    (source / "code" / "inference.py").write_text(CODE)
+    (source / "weights.bin").write_bytes(b"0")
+    archive = world.client.models("s3://models/single/").register("single", source, version="v1")
+    for name, queue in (
+        ("streams", None),
+        ("queues", AsyncInference(output="s3://models/answers/", failure="s3://models/failures/")),
+    ):
+        spec = EndpointSpec.single_model(
+            name=name,
+            artifact=archive.uri,
+            image=IMAGE,
+            role=ROLE,
+            instance_type="ml.m5.large",
+            async_inference=queue,
+        )
+        world.client.endpoints.create(spec).wait(timeout=60)
+    return archive.uri
+
+
+def test_an_answer_is_read_while_it_is_written(world: World, single: str) -> None:
+    with world.client._invoker.invoke_stream("streams", {"count": 5}) as stream:
+        assert stream.variant == "AllTraffic"
+        assert stream.content_type == "application/jsonlines"
+        assert [value["n"] for value in stream.json_lines()] == [0, 1, 2, 3, 4]
+    with world.client._invoker.invoke_stream("streams", {"count": 100}) as stream:
+        next(iter(stream))  # and the rest is left unread
+
+
+def test_the_twin_reads_alike(world: World, single: str) -> None:
+    async def main() -> list[int]:
+        async with (
+            world.host.async_client() as client,
+            await client._invoker.invoke_stream("streams", {"count": 5}) as stream,
+        ):
+            return [value["n"] async for value in stream.json_lines()]
+
+    assert asyncio.run(main()) == [0, 1, 2, 3, 4]
+
+
+def test_what_goes_wrong_in_a_stream_is_typed(world: World, single: str) -> None:
+    with pytest.raises(MMEError) as before:
+        world.client._invoker.invoke_stream("streams", '"bad"', content_type="application/json")
+    assert "no such feature" in str(before.value)
+    with world.client._invoker.invoke_stream("streams", {"count": 2, "then": "fail"}) as stream:
+        with pytest.raises(MMEError) as during:
+            list(stream)
+        assert during.value.endpoint == "streams"
+    with pytest.raises(InvalidInputError):
+        world.client._invoker.invoke_stream("streams", {}, custom_attributes="a\nb")
+    with pytest.raises(MMEError):
+        world.client._invoker.invoke_stream("scoring", {})  # a multi-model endpoint cannot stream
+
+
+def test_an_asynchronous_inference_comes_in_its_time(world: World, single: str) -> None:
+    invoker = world.client._invoker
+    queued = invoker.invoke_async("queues", {"x": 1}, upload_to="s3://models/inputs/")
+    assert queued.result(timeout=30, response_type=dict[str, int]).value == {"x": 1}
+    again = invoker.invoke_async("queues", queued.submission.input, content_type="application/json")
+    assert again.result(timeout=30).value == {"x": 1}
+
+    async def main() -> object:
+        async with world.host.async_client() as client:
+            queued = await client._invoker.invoke_async("queues", {"x": 2}, upload_to="s3://models/inputs/")
+            return (await queued.result(timeout=30)).value
+
+    assert asyncio.run(main()) == {"x": 2}
+
+
+def test_answers_of_an_asynchronous_inference_are_counted(world: World, single: str) -> None:
+    invoker, frame = world.client._invoker, pd.DataFrame({"x": [1, 2]})
+    place = "s3://models/inputs/"
+    queued = invoker.invoke_async("queues", frame, content_type="application/json", upload_to=place)
+    assert queued.submission.rows == 2
+    assert queued.result(timeout=30).value == [{"x": 1}, {"x": 2}]
+    one_less = attrs.evolve(queued, submission=attrs.evolve(queued.submission, rows=3))
+    with pytest.raises(RowCountError, match="answered 3 rows with 2"):
+        one_less.result(timeout=30)
+
+    async def main() -> None:
+        async with world.host.async_client() as client:
+            twin = await client._invoker.invoke_async("queues", frame, content_type="application/json", upload_to=place)
+            with pytest.raises(RowCountError):
+                await attrs.evolve(twin, submission=attrs.evolve(twin.submission, rows=1)).result(timeout=30)
+
+    asyncio.run(main())
+
+
+def test_an_asynchronous_failure_says_why(world: World, single: str) -> None:
+    invoker = world.client._invoker
+    queued = invoker.invoke_async("queues", '"bad"', content_type="application/json", upload_to="s3://models/inputs/")
+    with pytest.raises(ModelServerError, match="no such feature"):
+        queued.result(timeout=30)
+    with pytest.raises(InvalidInputError, match="upload_to"):
+        invoker.invoke_async("queues", {"x": 1})
+    with pytest.raises(MMEError):
+        invoker.invoke_async("streams", {"x": 1}, upload_to="s3://models/inputs/")
+
+
+def test_waiting_ends(world: World, single: str) -> None:
+    queued = world.client._invoker.invoke_async("queues", {"x": 1}, upload_to="s3://models/inputs/")
+    lost = type(queued)(
+        type(queued.submission)(
+            endpoint="queues", inference_id="x", input="s3://models/in", output="s3://models/never"
+        ),
+        queued._aws,
+    )
+    with pytest.raises(WaitTimeoutError, match="no answer"):
+        lost.result(timeout=0.1)
+    assert queued.result(timeout=30).value == {"x": 1}
+
+
+class _Body(list[dict[str, dict[str, bytes]]]):
+    """Events of a response, as botocore hands them out."""
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("cut", [1, 3, 7, 1000])
+def test_json_lines_reads_server_sent_events_however_they_are_cut(cut: int) -> None:
+    said = b': hello\r\nevent: token\r\ndata: {"t": 1}\r\n\r\ndata: {"t":\ndata: 2}\n\n'
+    said += b"id: 3\n\ndata:3\n\ndata: [DONE]\n\ndata: 4"
+    body = _Body({"PayloadPart": {"Bytes": said[at : at + cut]}} for at in range(0, len(said), cut))
+    answer = {"ContentType": "text/event-stream; charset=utf-8", "Body": body}
+    stream = ReplyStream("chat", answer, Aws(region="us-east-1"))
+    assert list(stream.json_lines()) == [{"t": 1}, {"t": 2}, 3, 4]
+
+
+def test_a_line_too_deep_for_json_is_undecodable() -> None:
+    body = _Body([{"PayloadPart": {"Bytes": b"[" * 100_000}}])
+    stream = ReplyStream("chat", {"ContentType": "application/jsonlines", "Body": body}, Aws(region="us-east-1"))
+    with pytest.raises(UndecodableReplyError):
+        list(stream.json_lines())

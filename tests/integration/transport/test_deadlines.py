@@ -1,0 +1,305 @@
+"""One deadline for all that a call waits for. Each server or provider here would hold a call for a minute or longer."""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import socket
+import ssl
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import trustme
+
+from mme_sdk.aws import Aws
+from mme_sdk.errors import (
+    ConfigurationError,
+    ModelNotReadyError,
+    NotSentError,
+    OutcomeUnknownError,
+    TransportError,
+    UndecodableReplyError,
+)
+from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
+from mme_sdk.runtime.transport import make_async_transport, make_transport
+from tests.integration.transport.test_behaviour import REQUEST, to
+from tests.integration.transport.test_lanes import LEAN, Built, route_to
+from tests.support.transport.answers import CHUNKED, OK
+from tests.support.transport.behaviours import BIG
+from tests.support.transport.fixtures import LANES, Driver, aws_at, runner_of
+from tests.support.transport.raw_server import RawServer, one_by_one
+from tests.support.transport.server import REGION
+
+HELD = 60.0  # seconds that a call without a deadline would take
+SOON = 20.0  # seconds; what ends by a deadline of one ends before, however busy the machine
+
+
+@contextlib.contextmanager
+def ends_soon() -> Iterator[None]:
+    began = time.monotonic()
+    yield
+    assert time.monotonic() - began < SOON
+
+
+@pytest.fixture
+def pause() -> Iterator[threading.Event]:
+    """Set at the end, so that nothing goes on waiting."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+DRIPS = {
+    "head": [OK, *(b"X" for _ in range(600))],
+    "value": [OK + b"X: ", *(b"x" for _ in range(600))],
+    "body": [OK + b"Content-Length: 600\r\n\r\n", *(b"x" for _ in range(600))],
+    "chunks": [CHUNKED, *(b"1\r\nx\r\n" for _ in range(600))],
+    "until the end": [OK + b"\r\n", *(b"x" for _ in range(600))],
+    "interim": [b"HTTP/1.1 103 X\r\n\r\n" for _ in range(600)],
+}
+
+
+@pytest.mark.parametrize("where", DRIPS)
+def test_a_server_that_drips(lane: str, where: str, pause: threading.Event) -> None:
+    """Each byte comes within every time-out of a single read."""
+    with RawServer(answer=one_by_one(DRIPS[where], pause, 0.1)) as server, ends_soon():
+        driver = Driver(lane, aws_at(server.url))
+        driver.ready()
+        with pytest.raises(OutcomeUnknownError) as caught:
+            driver.send(REQUEST, read_timeout=0.7)
+        if where != "interim" or not lane.startswith("botocore"):
+            assert "timed out" in str(caught.value)
+        pause.set()
+        driver.close()
+
+
+def test_a_dripped_answer_is_not_a_model_that_loads(lane: str, pause: threading.Event) -> None:
+    """Nor is garbage. A server that says nothing at all is the sign of a load."""
+    with RawServer(answer=one_by_one(DRIPS["body"], pause, 0.1)) as server, ends_soon():
+        with pytest.raises(OutcomeUnknownError):
+            invoke(lane, server.url, deadline=0.7)
+        pause.set()
+    # http.client takes the length for one, and waits for the body.
+    closes = lane.startswith("botocore")
+    with RawServer(OK + b"Content-Length: +36\r\n\r\n" + b"x" * 36, closes=closes) as server, ends_soon():
+        with pytest.raises(OutcomeUnknownError):
+            invoke(lane, server.url, deadline=HELD)
+        assert server.requests == 1
+    with RawServer(answer=lambda _: pause.wait(0.01)) as server, ends_soon(), pytest.raises(ModelNotReadyError):
+        invoke(lane, server.url, deadline=0.7)
+
+
+def invoke(lane: str, url: str, *, deadline: float, aws: Aws | None = None) -> Any:
+    ready = aws is None  # imports and the making of a client are not what is tried
+    choice = lane.partition("-")[0]
+    aws = aws or aws_at(url)
+    runner = runner_of(lane)
+    try:
+        if runner is None:
+            with contextlib.closing(make_transport(aws, choice)) as transport:
+                if ready:
+                    transport.resolve()
+                invoker = RuntimeInvoker(aws, transport)
+                return invoker.invoke("echo", b"1", model="m.tar.gz", deadline=deadline)
+
+        async def main() -> Any:
+            transport = make_async_transport(aws, choice)
+            try:
+                if ready:
+                    await transport.resolve()
+                return await AsyncRuntimeInvoker(aws, transport).invoke(
+                    "echo", b"1", model="m.tar.gz", deadline=deadline
+                )
+            finally:
+                await transport.close()
+
+        return runner.run(main())
+    finally:
+        if runner is not None:
+            runner.close()
+        aws.close()
+
+
+def test_a_coded_answer_is_not_taken_for_a_plain_one(lane: str) -> None:
+    """The request asks for `identity`; the bytes of the archive are kept, and the model is not run again."""
+    body = gzip.compress(b'{"a": 1}')
+    head = OK + b"Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+    with RawServer(head % len(body) + body) as server:
+        with pytest.raises(UndecodableReplyError, match="gzip") as caught:
+            invoke(lane, server.url, deadline=HELD)
+        assert (caught.value.body, server.requests) == (body, 1)
+
+
+def test_a_large_upload_to_a_server_that_stops_reading(lane: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as deaf, ends_soon():
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        driver = Driver(lane, aws_at(f"http://127.0.0.1:{deaf.getsockname()[1]}"))
+        driver.ready()
+        with pytest.raises(TransportError, match=r"timed out|not sent within"):
+            driver.send(to("echo", body=BIG * 2), read_timeout=0.5)
+        driver.close()
+
+
+def test_a_tls_handshake_that_never_ends(lane: str, authority: trustme.CA, monkeypatch: Any, tmp_path: Any) -> None:
+    """A server that takes the connection and says nothing."""
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    with socket.create_server(("127.0.0.1", 0)) as mute, ends_soon():
+        driver = Driver(lane, aws_at(f"https://localhost:{mute.getsockname()[1]}"))
+        driver.ready()
+        with pytest.raises(TransportError):
+            driver.send(REQUEST, connect_timeout=0.5, read_timeout=0.7)
+        driver.close()
+
+
+def test_a_tls_handshake_that_drips(
+    lane: str, authority: trustme.CA, monkeypatch: Any, tmp_path: Any, pause: threading.Event
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            connection, _ = listener.accept()
+            with connection:
+                arrived, answer = ssl.MemoryBIO(), ssl.MemoryBIO()
+                tls = context.wrap_bio(arrived, answer, server_side=True)
+                arrived.write(connection.recv(65536))
+                with contextlib.suppress(ssl.SSLWantReadError):
+                    tls.do_handshake()
+                for byte in answer.read():
+                    connection.sendall(bytes([byte]))
+                    if pause.wait(0.1):
+                        return
+
+    with socket.create_server(("127.0.0.1", 0)) as listener, ends_soon():
+        thread = threading.Thread(target=serve)
+        thread.start()
+        driver = Driver(lane, aws_at(f"https://localhost:{listener.getsockname()[1]}"))
+        driver.ready()
+        with pytest.raises(TransportError):
+            driver.send(REQUEST, connect_timeout=0.7, read_timeout=0.7)
+        pause.set()
+        thread.join()
+        driver.close()
+
+
+@pytest.mark.parametrize("lane", LEAN)
+def test_connecting_and_reading_share_one_time_out(lane: str, pause: threading.Event) -> None:
+    """The connect time-out is longer than the rest of the time."""
+    with socket.socket() as full, contextlib.ExitStack() as stack, ends_soon():
+        full.bind(("127.0.0.1", 0))
+        full.listen(0)
+        for _ in range(4):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(full.getsockname())
+        driver = Driver(lane, aws_at(f"http://127.0.0.1:{full.getsockname()[1]}"))
+        driver.ready()
+        with pytest.raises(NotSentError, match="timed out"):
+            driver.send(REQUEST, connect_timeout=HELD, read_timeout=0.5)
+        driver.close()
+
+
+def test_a_name_look_up_that_hangs(lane: str, monkeypatch: pytest.MonkeyPatch, pause: threading.Event) -> None:
+    real, asked = socket.getaddrinfo, []
+
+    def hangs(host: Any, *arguments: Any, **named: Any) -> Any:
+        if host != "slow.test":
+            return real(host, *arguments, **named)
+        asked.append(host)
+        pause.wait(HELD)
+        raise socket.gaierror(socket.EAI_AGAIN, "no answer")
+
+    driver = Driver(lane, aws_at("http://slow.test:1"))
+    driver.ready()
+    monkeypatch.setattr(socket, "getaddrinfo", hangs)
+    with ends_soon():
+        for _ in range(3):
+            with pytest.raises(TransportError):
+                driver.send(REQUEST, read_timeout=0.5)
+    if lane in LEAN:
+        assert len(asked) == 1  # calls that come meanwhile wait for the same look-up
+    pause.set()
+    driver.close()
+
+
+def test_a_first_call_with_a_slow_credential_provider(lane: str, monkeypatch: Any, tmp_path: Any) -> None:
+    config = tmp_path / "config"
+    helper = f"{sys.executable} -c 'import time; time.sleep({SOON * 2})'"
+    config.write_text(f"[default]\nregion = {REGION}\ncredential_process = {helper}\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    with ends_soon(), pytest.raises(NotSentError):
+        invoke(lane, "", deadline=0.5, aws=Aws(endpoint_url="http://127.0.0.1:1"))
+
+
+@pytest.mark.parametrize("lane", LEAN)
+def test_a_renewal_of_credentials_that_hangs_is_asked_for_once(lane: str, pause: threading.Event) -> None:
+    asked: list[int] = []
+
+    def keys() -> Any:
+        asked.append(1)
+        pause.wait(HELD)
+        raise ConfigurationError("no answer")
+
+    with RawServer() as server, ends_soon():
+        driver = Built(lane, route_to(server, keys=keys, refreshes=True))  # type: ignore[arg-type]
+        for _ in range(3):
+            with pytest.raises(NotSentError, match="credentials"):
+                driver.send(REQUEST, read_timeout=0.3)
+        assert (len(asked), server.requests) == (1, 0)
+        pause.set()
+        driver.close()
+
+
+def test_a_first_call_does_not_wait_for_its_set_up(lane: str, pause: threading.Event) -> None:
+    with RawServer(OK + b"Content-Length: 2\r\n\r\nok") as server, ends_soon():
+        driver = Driver(lane, aws_at(server.url))
+        choose = driver.transport._choose
+
+        def slow() -> Any:
+            pause.wait(HELD)
+            return choose()
+
+        driver.transport._choose = slow
+        for _ in range(2):
+            with pytest.raises(NotSentError, match="set up"):
+                driver.send(REQUEST, read_timeout=0.3)
+        pause.set()
+        assert driver.send(REQUEST, read_timeout=HELD).body == b"ok"  # the set-up went on, and was done once
+        driver.close()
+
+
+def test_a_half_open_connection(lane: str, pause: threading.Event) -> None:
+    """The server answers once, and is gone the second time without closing."""
+    turns = iter([True])
+
+    def answer(connection: socket.socket) -> None:
+        if next(turns, False):
+            connection.sendall(OK + b"Content-Length: 2\r\n\r\nok")
+        else:
+            pause.wait(HELD)
+
+    with RawServer(answer=answer) as server, ends_soon():
+        driver = Driver(lane, aws_at(server.url))
+        driver.ready()
+        assert driver.send(REQUEST).body == b"ok"
+        with pytest.raises(OutcomeUnknownError, match="timed out"):
+            driver.send(REQUEST, read_timeout=0.5)
+        pause.set()
+        driver.close()
+
+
+def test_every_transport_is_here() -> None:
+    assert set(LEAN) < set(LANES)

@@ -1,0 +1,100 @@
+"""The embedded control plane with nothing running below it, and both shells over it."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from mme_sdk.aws import Aws
+from mme_sdk.config import RetryPolicy
+from mme_sdk.endpoints import AsyncEndpoints, Endpoints
+from mme_sdk.local import ControlSettings, LocalSageMaker
+from tests.support.endpoints.helpers import Awaited, NoInvoker
+from tests.support.endpoints.hosting import QuietHosting
+
+
+class Hasty:
+    """A clock whose sleeps take a fiftieth of their time; the plane below is that quick too."""
+
+    monotonic = staticmethod(time.monotonic)
+    time = staticmethod(time.time)
+
+    def sleep(self, seconds: float, /) -> None:
+        time.sleep(seconds / 50)
+
+
+class AsyncHasty(Hasty):
+    async def sleep(self, seconds: float, /) -> None:
+        await asyncio.sleep(seconds / 50)
+
+
+QUICK = RetryPolicy(throttle_base=0.01, throttle_cap=0.02, fault_base=0.01, fault_cap=0.02)
+
+
+@pytest.fixture(scope="session")
+def plane() -> Iterator[LocalSageMaker]:
+    control = ControlSettings(provisioning=0.05, scaling=0.02, deletion=0.02, wait_scale=0.001)
+    with LocalSageMaker(control=control, hosting=QuietHosting) as host:
+        yield host
+
+
+@functools.cache
+def session_of(plane: LocalSageMaker) -> Any:
+    """One session, since each reads SageMaker's long service model anew."""
+    return plane.session()
+
+
+def bound(plane: LocalSageMaker, kind: type[Aws] = Aws, **options: Any) -> Aws:
+    return kind(
+        session=session_of(plane),
+        region=plane.region,
+        endpoint_url=plane.endpoint_urls,
+        retry=QUICK,
+        clock=Hasty(),
+        async_clock=AsyncHasty(),
+        **options,
+    )
+
+
+@pytest.fixture(scope="session")
+def way(plane: LocalSageMaker) -> Iterator[Aws]:
+    """The way to the plane; one for the session, since boto3's clients are slow to make."""
+    made = bound(plane)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def aws(plane: LocalSageMaker, way: Aws) -> Iterator[Aws]:
+    """The way to the plane; whatever a test left there is removed."""
+    yield way
+    plane.faults.clear()
+    room = Endpoints(way, NoInvoker())
+    client = way.client("sagemaker")
+    for one in client.list_endpoints()["Endpoints"]:
+        room.delete(one["EndpointName"], timeout=20)
+    for one in client.list_endpoint_configs()["EndpointConfigs"]:
+        client.delete_endpoint_config(EndpointConfigName=one["EndpointConfigName"])
+    for one in client.list_models()["Models"]:
+        client.delete_model(ModelName=one["ModelName"])
+
+
+@pytest.fixture(params=["sync", "async"])
+def room(request: pytest.FixtureRequest, aws: Aws) -> Iterator[Any]:
+    """`Endpoints`, and `AsyncEndpoints` behind the same face."""
+    if request.param == "sync":
+        yield Endpoints(aws, NoInvoker())
+        return
+    with asyncio.Runner() as runner:
+        yield Awaited(AsyncEndpoints(aws, NoInvoker()), runner)
+
+
+@pytest.fixture
+def name(bucket_name: str) -> str:
+    """An endpoint name that nobody has used."""
+    return bucket_name

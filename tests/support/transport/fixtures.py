@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import asyncio
+import functools
+import ssl
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+import trustme
+import uvloop
+
+from mme_sdk.aws import Aws
+from mme_sdk.runtime.transport import make_async_transport, make_transport
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from tests.support.transport.behaviours import BEHAVIOURS
+from tests.support.transport.server import ACCESS, REGION, SECRET, TOKEN, LoopbackServer
+
+LANES = ["botocore", "botocore-async", "core", "core-async", "fast", "fast-async"]
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a developer's shell sets for AWS and proxies must not decide a test."""
+    for name in (
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "NO_PROXY",
+        "no_proxy",
+        "AWS_CA_BUNDLE",
+        "AWS_PROFILE",
+    ):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture
+def server() -> Iterator[LoopbackServer]:
+    with LoopbackServer(BEHAVIOURS) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_server(authority: trustme.CA) -> Iterator[LoopbackServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost", "127.0.0.1").configure_cert(context)
+    with LoopbackServer(BEHAVIOURS, tls=context) as running:
+        yield running
+
+
+@functools.cache
+def session() -> boto3.Session:
+    return boto3.Session(ACCESS, SECRET, TOKEN, region_name=REGION)
+
+
+def aws_at(url: str) -> Aws:
+    return Aws(session=session(), region=REGION, endpoint_url=url)
+
+
+def runner_of(lane: str) -> asyncio.Runner | None:
+    """The event loop that a lane's users would have: uvloop comes with the extra `fast`."""
+    if lane == "fast-async":
+        return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    return asyncio.Runner() if lane.endswith("-async") else None
+
+
+class Driver:
+    """One lane, sync or async, called the same way."""
+
+    def __init__(self, lane: str, aws: Aws) -> None:
+        self.lane = lane
+        choice, _, twin = lane.partition("-")
+        self.aws, self.runner = aws, runner_of(lane)
+        self.transport: Any = make_async_transport(aws, choice) if twin else make_transport(aws, choice)
+
+    def send(self, request: InvokeRequest, connect_timeout: float = 5.0, read_timeout: float = 10.0) -> InvokeAnswer:
+        sending = self.transport.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
+        return self.runner.run(sending) if self.runner else sending
+
+    def ready(self) -> None:
+        """Do what a first call does before it sends."""
+        resolving = self.transport.resolve()
+        if self.runner:
+            self.runner.run(resolving)
+
+    def close(self) -> None:
+        closing = self.transport.close()
+        if self.runner:
+            self.runner.run(closing)
+            self.runner.close()
+        self.aws.close()
+
+
+@pytest.fixture(params=LANES)
+def lane(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def driver(lane: str, server: LoopbackServer) -> Iterator[Driver]:
+    made = Driver(lane, aws_at(server.url))
+    yield made
+    made.close()

@@ -1,0 +1,213 @@
+"""Waiting, driven by hand: a clock that stands still, and the statuses that SageMaker might show."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from mme_sdk.aws import Call, Sleep
+from mme_sdk.endpoints import Rolling
+from mme_sdk.endpoints.operations.wait import until_gone, until_settled
+from mme_sdk.endpoints.progress import callback
+from mme_sdk.endpoints.spec.deployment import pick
+from mme_sdk.errors import (
+    EndpointFailedError,
+    EndpointNotFoundError,
+    InvalidInputError,
+    MissingExtraError,
+    ServiceError,
+    WaitTimeoutError,
+)
+from tests.support.endpoints.helpers import multi, single
+
+ABSENT = EndpointNotFoundError('Could not find endpoint "arn".')
+
+
+def described(status: str, **more: Any) -> dict[str, Any]:
+    return {
+        "EndpointName": "scoring",
+        "EndpointArn": "arn:aws:sagemaker:eu-west-1:123456789012:endpoint/scoring",
+        "EndpointStatus": status,
+        "EndpointConfigName": "new",
+        "CreationTime": datetime.datetime.now(tz=datetime.UTC),
+        **more,
+    }
+
+
+class Watcher:
+    """Drives a flow with answers to come, on a clock that only sleeping moves."""
+
+    def __init__(self, answers: Iterable[Any]) -> None:
+        self.answers = list(answers)
+        self.now = 0.0
+        self.sleeps: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def drive(self, flow: Any) -> Any:
+        value: Any = None
+        error: BaseException | None = None
+        while True:
+            try:
+                effect = flow.throw(error) if error else flow.send(value)
+            except StopIteration as stop:
+                return stop.value
+            value = error = None
+            if isinstance(effect, Sleep):
+                self.now += effect.seconds
+                self.sleeps.append(effect.seconds)
+                continue
+            assert isinstance(effect, Call)
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if isinstance(answer, BaseException):
+                error = answer
+            else:
+                value = described(answer) if isinstance(answer, str) else answer
+
+
+def settle(answers: list[Any], timeout: float = 900, **options: Any) -> tuple[Any, Watcher]:
+    watcher = Watcher(answers)
+    return watcher.drive(until_settled("scoring", timeout=timeout, now=watcher, **options)), watcher
+
+
+def test_looks_are_tight_at_first_and_back_off():
+    _, watcher = settle(["Creating"] * 30 + ["InService"])
+    assert watcher.sleeps[0] == 0.2
+    assert watcher.sleeps == sorted(watcher.sleeps)
+    assert watcher.sleeps[-1] == 15
+    assert sum(watcher.sleeps[:8]) < 10
+
+
+def test_the_last_look_is_at_the_deadline():
+    watcher = Watcher(["Creating"])
+    with pytest.raises(WaitTimeoutError, match=r"not InService after 60 s \(seen: Creating\)"):
+        watcher.drive(until_settled("scoring", timeout=60, now=watcher))
+    assert watcher.now == 60
+
+
+@pytest.mark.parametrize("status", ["Failed", "OutOfService", "UpdateRollbackFailed"])
+def test_every_bad_end_ends_the_wait(status):
+    with pytest.raises(EndpointFailedError, match=f"ended as {status}") as caught:
+        settle(["Creating", described(status, FailureReason="no room")])
+    assert caught.value.reason == "no room"
+    assert [seen for _, seen in caught.value.history] == ["Creating", status]
+    assert "eu-west-1.console.aws.amazon.com" in caught.value.hint
+
+
+def test_a_status_that_nobody_knows_yet_is_waited_through_and_told():
+    seen, _ = settle(["Creating", "Levitating", "InService"])
+    assert seen.status == "InService"
+
+
+def test_a_new_endpoint_may_not_show_at_once():
+    seen, watcher = settle([ABSENT, ABSENT, "Creating", "InService"], just_made=True)
+    assert seen.status == "InService"
+    with pytest.raises(EndpointNotFoundError):
+        settle([ABSENT, "InService"])
+    with pytest.raises(EndpointNotFoundError):
+        settle([ABSENT], just_made=True)
+    with pytest.raises(EndpointNotFoundError):
+        settle(["Creating", ABSENT], just_made=True)
+    assert watcher.now < 1
+
+
+@pytest.mark.parametrize(
+    ("answers", "succeeds"),
+    [
+        (["Updating", described("InService")], True),
+        ([described("InService", EndpointConfigName="old")] * 5 + ["Updating", "InService"], True),
+        (["Updating", described("InService", EndpointConfigName="old")], False),
+        (["Updating", "RollingBack", described("InService", EndpointConfigName="old", FailureReason="x")], False),
+        ([described("InService", EndpointConfigName="old", FailureReason="x")], False),
+        (["Updating", described("InService", FailureReason="x")], False),
+        (["Updating", described("InService", FailureReason="from before")], True),
+        ([described("InService", EndpointConfigName="old", FailureReason="from before")], False),
+    ],
+)
+def test_an_update_that_was_rolled_back_is_told_from_one_that_holds(answers, succeeds):
+    options = {"wanted_config": "new", "reason_before": "from before"}
+    if succeeds:
+        assert settle(answers, **options)[0].config_name == "new"
+    else:
+        with pytest.raises(EndpointFailedError, match="the update was rolled back"):
+            settle(answers, **options)
+
+
+@pytest.mark.parametrize(
+    ("reason", "advice"),
+    [
+        ('Failed to download model data for container "c"', "s3:ListBucket"),
+        ("Failed to extract model data archive", "tar.gz"),
+        ("The primary container did not pass the ping health check.", "startup_timeout"),
+        ("Unable to provision requested ML compute capacity", "another instance type"),
+        ("Alarm scoring-5xx went off", "metric"),
+        ("whatever", "look into the containers; logs"),
+    ],
+)
+def test_reasons_come_with_what_to_do(reason, advice):
+    with pytest.raises(EndpointFailedError) as caught:
+        settle([described("Failed", FailureReason=reason)])
+    assert advice in caught.value.hint
+
+
+def test_deletion_is_waited_for_to_the_end():
+    watcher = Watcher(["Deleting", "Deleting", ABSENT])
+    history = watcher.drive(until_gone("scoring", timeout=60, now=watcher))
+    assert history == ((0.0, "Deleting"),)
+    watcher = Watcher(["Deleting"])
+    with pytest.raises(WaitTimeoutError, match="not deleted after 60 s"):
+        watcher.drive(until_gone("scoring", timeout=60, now=watcher))
+
+
+@pytest.mark.parametrize("timeout", [0, -1, True, "60", float("nan")])
+def test_timeouts_are_seconds_over_zero(timeout):
+    with pytest.raises(InvalidInputError, match="timeout"):
+        settle(["InService"], timeout=timeout)
+
+
+def test_an_answer_that_is_none_is_said_so():
+    with pytest.raises(ServiceError, match=r"describe_endpoint: the answer is none \(EndpointStatus: Field required\)"):
+        settle([{"EndpointName": "scoring"}])
+
+
+def test_the_logs_are_linked_in_every_partition():
+    hosts = {"aws": "console.aws.amazon.com", "aws-cn": "console.amazonaws.cn"}
+    for partition, host in hosts.items():
+        arn = f"arn:{partition}:sagemaker:somewhere-1:123456789012:endpoint/scoring"
+        with pytest.raises(EndpointFailedError) as caught:
+            settle([described("Failed", EndpointArn=arn)])
+        assert f"https://somewhere-1.{host}/cloudwatch" in caught.value.hint
+
+
+def test_a_bar_needs_its_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
+    with pytest.raises(MissingExtraError, match="tqdm") as caught, callback(True):
+        pass
+    assert "mme-sdk[progress]" in caught.value.hint
+
+
+def test_progress_by_callback_and_by_bar(capsys):
+    told = []
+    settle(["Creating", "InService"], progress=told.append)
+    assert [one.status for one in told] == ["Creating", "InService"]
+    with callback(True) as bar:
+        settle(["Creating", "InService"], progress=bar)
+    assert "scoring: InService (0 of 900 s)" in capsys.readouterr().err
+    with callback(False) as nothing:
+        assert nothing is None
+
+
+def test_scarce_accelerators_are_replaced_batch_by_batch():
+    def gpu(count, **more):
+        return multi("a", instance_type="ml.g5.xlarge", instance_count=count, **more)
+
+    assert pick(gpu(4), gpu(4, environment={"A": "1"})) == Rolling()
+    assert pick(gpu(1), gpu(1, environment={"A": "1"})) is None
+    assert pick(multi("a"), multi("a", environment={"A": "1"})) is None
+    assert pick(single("a", instance_type="ml.g5.xlarge", instance_count=4), gpu(4)) is None
+    assert pick(None, gpu(4)) is None

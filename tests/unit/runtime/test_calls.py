@@ -1,0 +1,311 @@
+"""What invokers remember from call to call: budgets, failed loads, estimates, hooks."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from mme_sdk.aws import Aws
+from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
+from mme_sdk.errors import (
+    ClosedError,
+    ConfigurationError,
+    InvalidInputError,
+    MMEError,
+    ModelNotReadyError,
+    ModelServerError,
+    PayloadTooLargeError,
+    ServiceError,
+    ThrottledError,
+    UndecodableReplyError,
+)
+from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.invoker import RuntimeInvoker
+from mme_sdk.runtime.telemetry.hooks import AttemptMade, ColdStartMet, Completed, Event, GaveUp, RetryPlanned, log_hook
+from mme_sdk.types.model import ModelVersion
+from tests.support.runtime.scripted import FakeClock, Middle, SyncScript
+
+NOT_READY = {"status": 429, "code": "ModelNotReadyException", "message": "loading"}
+FAILED = {"status": 424, "code": "ModelError", "message": "load failed", "original_status": 500}
+FRAUD = "fraud/v1.tar.gz"
+
+
+class Setting:
+    def __init__(self, rows: Sequence[dict[str, Any]], **options: Any) -> None:
+        self.clock = FakeClock()
+        self.script = SyncScript(self.clock, rows)
+        self.events: list[Event] = []
+        retry = options.pop("retry", RetryPolicy())
+        clock = options.pop("clock", None)
+        if clock is not None:
+            self.clock = self.script.clock = clock
+        self.memory = Memory(options.pop("cold", ColdStart()), retry)
+        self.invoker = RuntimeInvoker(
+            Aws(region="us-east-1"),
+            self.script,
+            timeouts=Timeouts(),
+            retry=retry,
+            clock=self.clock,
+            rng=Middle(),
+            memory=self.memory,
+            hooks=[self.events.append, *options.pop("hooks", ())],
+            wait=self.clock.wait,
+            **options,
+        )
+
+    def invoke(self, model: Any = FRAUD, **options: Any) -> Any:
+        return self.invoker.invoke("scoring", b"{}", model=model, **options)
+
+
+class LoadingScript(SyncScript):
+    """A model that is loading for some seconds from the first request on, and answers 429 at once meanwhile."""
+
+    def __init__(self, clock: FakeClock, seconds: float) -> None:
+        super().__init__(clock, [])
+        self.seconds = seconds
+        self.first: float | None = None
+
+    def step(self, request: Any, read_timeout: float) -> Any:
+        if self.first is None:
+            self.first = self.clock.now
+        ready = self.clock.now >= self.first + self.seconds
+        self.rows = [{"took": 0.02} if ready else NOT_READY | {"took": 0.02}]
+        return super().step(request, read_timeout)
+
+
+def cold_call(setting: Setting, seconds: float, model: str = FRAUD, **options: Any) -> tuple[float, int]:
+    """Overshoot as a share of the load time, and attempts, of one cold start."""
+    script = LoadingScript(setting.clock, seconds)
+    setting.invoker._transport = script
+    began = setting.clock.now
+    reply = setting.invoke(model, deadline=3600, **options)
+    assert reply.cold
+    return (setting.clock.now - began - seconds) / seconds, reply.attempts
+
+
+@pytest.mark.parametrize("seconds", [2.0, 20.0, 90.0, 300.0])
+def test_a_learned_model_is_met_soon_after_it_is_ready(seconds: float) -> None:
+    setting = Setting([])
+    for _ in range(3):
+        cold_call(setting, seconds)
+        setting.clock.now += 10_000
+    overshoot, attempts = cold_call(setting, seconds)
+    assert overshoot < 0.30
+    assert attempts <= 8
+
+
+def test_what_was_learned_of_one_model_helps_with_the_next() -> None:
+    setting = Setting([])
+    _, unknown = cold_call(setting, 120.0)
+    _, like_it = cold_call(setting, 120.0, "other/v1.tar.gz")
+    assert like_it < unknown
+
+
+def test_sizes_tell_before_anything_was_seen() -> None:
+    setting = Setting([])
+    small = ModelVersion(name="a", version="1", target_model="a", uri="s3://b/a", size=10_000_000)
+    large = ModelVersion(name="b", version="1", target_model="b", uri="s3://b/b", size=5_000_000_000)
+    for model in (small, large):
+        cold_call(setting, 60.0, model)  # type: ignore[arg-type]
+    expected = [event.expected for event in setting.events if isinstance(event, ColdStartMet)]
+    assert expected[0] < 3 < 40 < expected[1]
+
+
+def test_a_deadline_that_cannot_be_met_says_when_it_could_be() -> None:
+    setting = Setting([])
+    cold_call(setting, 100.0)
+    setting.clock.now += 10_000
+    setting.invoker._transport = LoadingScript(setting.clock, 100.0)
+    with pytest.raises(ModelNotReadyError) as caught:
+        setting.invoke(deadline=20)
+    assert caught.value.ready_in is not None
+    assert 20 < caught.value.ready_in < 120
+    assert caught.value.attempts == len(caught.value.attempt_history) >= 2
+    assert {attempt.code for attempt in caught.value.attempt_history} == {"ModelNotReadyException"}
+    assert "expected in about" in caught.value.message
+
+
+def test_a_model_that_fails_to_load_fails_at_once_for_a_while() -> None:
+    setting = Setting([FAILED, FAILED, FAILED, {}], cold=ColdStart(failed_loads=3, failed_rest=30))
+    for _ in range(3):
+        with pytest.raises(ModelServerError):
+            setting.invoke()
+    with pytest.raises(ModelServerError) as caught:
+        setting.invoke()
+    assert caught.value.sent is False
+    assert "nothing was sent" in (caught.value.hint or "")
+    assert len(setting.script.sent) == 3
+    setting.invoke("other/v1.tar.gz")
+    setting.script.rows = [{}]
+    setting.clock.now += 31
+    setting.invoke()
+
+
+def test_a_bad_payload_does_not_count_as_a_failed_load() -> None:
+    # Many containers answer 500 to a payload that they cannot use.
+    bad = [
+        FAILED | {"original_status": status, "message": "KeyError in payload"} for status in (400, 500, 500, 500, 500)
+    ]
+    setting = Setting([*bad, {}])
+    for _ in bad:
+        with pytest.raises(MMEError):
+            setting.invoke()
+    assert setting.invoke().value == {"ok": True}
+
+
+def test_the_budget_ends_retries_and_successes_fill_it_again() -> None:
+    throttled = {"status": 400, "code": "ThrottlingException", "message": "Rate exceeded"}
+    setting = Setting([throttled, throttled, {}, throttled] + [{}] * 5 + [throttled, {}], retry=RetryPolicy(budget=10))
+    assert setting.invoke().attempts == 3
+    with pytest.raises(ThrottledError) as caught:
+        setting.invoke()
+    assert "budget" in (caught.value.hint or "")
+    for _ in range(5):
+        setting.invoke()
+    assert setting.invoke().attempts == 2
+
+
+def test_the_breaker_blocks_retries_and_never_first_attempts() -> None:
+    down = {"status": 503, "code": "ServiceUnavailable", "message": "down", "forever": True}
+    setting = Setting([down], retry=RetryPolicy(fault_attempts=3, breaker_faults=6, budget=100_000))
+    sent = []
+    for _ in range(4):
+        with pytest.raises(ServiceError):
+            setting.invoke()
+        sent.append(len(setting.script.sent))
+    assert sent == [3, 6, 7, 8]
+    setting.clock.now += 6
+    with pytest.raises(ServiceError):
+        setting.invoke()
+    assert len(setting.script.sent) == 11
+
+
+def test_hooks_are_told_in_order() -> None:
+    setting = Setting([NOT_READY, {"status": 500, "code": "InternalFailure"}, {}])
+    setting.invoke()
+    assert [type(event) for event in setting.events] == [
+        AttemptMade,
+        RetryPlanned,
+        ColdStartMet,
+        AttemptMade,
+        RetryPlanned,
+        AttemptMade,
+        Completed,
+    ]
+    setting.script.rows = [FAILED]
+    with pytest.raises(ModelServerError) as caught:
+        setting.invoke("other/v1.tar.gz")
+    last = setting.events[-1]
+    assert isinstance(last, GaveUp)
+    assert last.error is caught.value
+
+
+def test_a_hook_that_fails_is_logged_and_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    def broken(event: Event) -> None:
+        raise RuntimeError("observer down")
+
+    setting = Setting([{}], hooks=[broken])
+    assert setting.invoke().value == {"ok": True}
+    assert "observer down" in caplog.text
+
+
+def test_the_log_says_what_happened_and_never_what_was_sent(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    hook = log_hook()
+    setting = Setting([NOT_READY, {}, FAILED])
+    setting.invoker.invoke("scoring", b"secret-payload", model=FRAUD)
+    with pytest.raises(ModelServerError):
+        setting.invoke("other/v1.tar.gz")
+    for event in setting.events:
+        hook(event)
+    assert "is loading" in caplog.text
+    assert "ModelServerError" in caplog.text
+    assert "secret-payload" not in caplog.text
+
+
+def test_bad_input_is_refused_before_anything_is_sent() -> None:
+    setting = Setting([], payload_limit=100)
+    refused: list[tuple[type[MMEError], dict[str, Any]]] = [
+        (InvalidInputError, {"model": "../other"}),
+        (InvalidInputError, {"model": "/abs"}),
+        (InvalidInputError, {"model": ""}),
+        (InvalidInputError, {"model": "x" * 1025}),
+        (InvalidInputError, {"custom_attributes": "a\r\nX-Injected: 1"}),
+        (InvalidInputError, {"custom_attributes": "ü"}),
+        (InvalidInputError, {"custom_attributes": "x" * 1025}),
+        (InvalidInputError, {"inference_id": "x" * 65}),
+        (InvalidInputError, {"content_type": "text/csv\n"}),
+        (InvalidInputError, {"accept": ""}),
+        (InvalidInputError, {"deadline": 0}),
+        (InvalidInputError, {"deadline": float("nan")}),
+        (ConfigurationError, {"model": "fraud@live"}),
+    ]
+    for kind, options in refused:
+        with pytest.raises(kind) as caught:
+            setting.invoke(**options)
+        assert caught.value.sent is False, options
+    for data in ({1, 2}, object(), float("nan"), {"a": object()}):
+        with pytest.raises(InvalidInputError):
+            setting.invoker.invoke("scoring", data, model=FRAUD)
+    with pytest.raises(PayloadTooLargeError, match="101 bytes"):
+        setting.invoker.invoke("scoring", b"x" * 101, model=FRAUD)
+    for name in ("", "-a", "a_b", "a" * 64):
+        with pytest.raises(InvalidInputError):
+            setting.invoker.invoke(name, b"", model=FRAUD)
+    assert setting.script.sent == []
+
+
+def test_a_reply_that_is_not_what_was_asked_for_keeps_its_bytes() -> None:
+    setting = Setting([{"body": '{"score": "high"}'}, {"body": "not json"}])
+    with pytest.raises(UndecodableReplyError) as caught:
+        setting.invoke(response_type=dict[str, float])
+    assert caught.value.body == b'{"score": "high"}'
+    assert caught.value.request_id == "req-1"
+    assert len(caught.value.attempt_history) == 1
+    reply = setting.invoke()
+    assert reply.text == "not json"
+    with pytest.raises(UndecodableReplyError):
+        reply.json()
+
+
+def test_closed_means_closed() -> None:
+    setting = Setting([{}])
+    setting.invoker.close()
+    assert setting.script.closed
+    with pytest.raises(ClosedError):
+        setting.invoke()
+
+
+def test_while_one_call_meets_a_spill_others_of_the_warm_model_pass() -> None:
+    setting = Setting([{}])
+    setting.invoke()
+    began: list[float] = []
+
+    class Spill(SyncScript):
+        """The first request meets another instance; while it waits, a second call is made."""
+
+        def step(self, request: Any, read_timeout: float) -> Any:
+            if not began:
+                began.append(self.clock.now)
+                self.rows = [NOT_READY]
+            else:
+                self.rows = [{"took": 0.02}]
+            return super().step(request, read_timeout)
+
+    setting.invoker._transport = Spill(setting.clock, [])
+    waits: list[float] = []
+
+    def wait(ticket: Any, timeout: float) -> bool:
+        if not waits:
+            waits.append(timeout)
+            other = setting.invoke()
+            assert (other.attempts, other.cold) == (1, False)
+        return FakeClock.wait(setting.clock, ticket, timeout)
+
+    setting.invoker._wait = wait
+    reply = setting.invoke()
+    assert reply.attempts == 2
+    assert waits[0] <= 1.0

@@ -1,0 +1,243 @@
+"""Second requests where the first is unusually slow: when, how few, and what becomes of the one that loses."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import threading
+from typing import Any
+
+import pytest
+
+from mme_sdk.aws import Aws
+from mme_sdk.config import RetryPolicy, Timeouts
+from mme_sdk.errors import InvalidInputError, OutcomeUnknownError
+from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.effects import Hedge, Send
+from mme_sdk.runtime.invoker import RuntimeInvoker
+from mme_sdk.runtime.retry.attempts import Attempts, Settings
+from mme_sdk.runtime.retry.budgets import HedgeBudget, Tail
+from mme_sdk.runtime.retry.hedging import send_twice, send_twice_async
+from mme_sdk.runtime.telemetry.hooks import AttemptMade, RetryPlanned
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from tests.support.runtime.scripted import FakeClock, Middle, answer
+
+REQUEST = InvokeRequest(endpoint="scoring", body=b"{}", target_model="m")
+GOOD = answer({})
+
+
+class Racing:
+    """The first request waits for the second one to come, and the second for the first to end where it is a `laggard`.
+
+    Each then meets what it is told to.
+    """
+
+    name = "racing"
+
+    def __init__(self, first: Any, second: Any, *, laggard: bool = False) -> None:
+        self.meets = [first, second]
+        self.laggard = laggard
+        self.first_ends = threading.Event()
+        self.second_came = threading.Event()
+        self.timeouts: list[float] = []
+        self.lock = threading.Lock()
+
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+        with self.lock:
+            self.timeouts.append(read_timeout)
+        place = 0 if read_timeout == int(read_timeout) else 1  # whichever thread is quicker
+        if place == 0:
+            self.second_came.wait()
+            self.first_ends.set()
+        else:
+            self.second_came.set()
+            if self.laggard:
+                self.first_ends.wait()
+        met = self.meets[place]
+        if isinstance(met, Exception):
+            raise met
+        assert isinstance(met, InvokeAnswer)
+        return met
+
+    def close(self) -> None:
+        pass
+
+
+class AsyncRacing:
+    """The first request never ends by itself; the second meets what it is told to."""
+
+    name = "racing"
+
+    def __init__(self, second: Any) -> None:
+        self.second = second
+        self.sent = 0
+        self.cancelled = 0
+
+    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+        self.sent += 1
+        try:
+            if self.sent == 1 or self.second is None:
+                await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        assert isinstance(self.second, InvokeAnswer)
+        return self.second
+
+    async def close(self) -> None:
+        pass
+
+
+def hedge(*, may: bool = True, after: float = 0.001) -> Hedge:
+    return Hedge(Send(REQUEST, 5.0, 60.0), after, lambda: may)
+
+
+def test_one_in_twenty_is_unusual() -> None:
+    tail, rng = Tail(), random.Random(1)
+    tail.saw(0.05)
+    assert tail.unusual is None
+    above = []
+    for number in range(6000):
+        took = 0.05 * rng.lognormvariate(0.0, 0.5)
+        if number > 1000:
+            assert tail.unusual is not None
+            above.append(took > tail.unusual)
+        tail.saw(took)
+    assert sum(above) / len(above) == pytest.approx(0.05, abs=0.01)
+
+
+def test_hedges_are_no_more_than_their_share() -> None:
+    budget, paid = HedgeBudget(), 0
+    for _ in range(1000):
+        budget.earn(0.02)
+        paid += budget.pay()
+    assert paid in (19, 20)
+    for _ in range(100_000):
+        budget.earn(0.02)
+    assert sum(budget.pay() for _ in range(100)) <= 5, "a quiet day must not become a flood"
+
+
+def test_the_second_answer_counts_where_it_comes_first() -> None:
+    for first, second in ((answer({"status": 500, "code": "InternalFailure"}), GOOD), (OutcomeUnknownError("?"), GOOD)):
+        transport = Racing(first, second)
+        assert send_twice(transport, hedge()) is GOOD
+        assert sorted(transport.timeouts) == [60.0 - 0.001, 60.0]
+
+
+def test_the_first_ones_failure_counts_where_both_fail() -> None:
+    throttled, failed = answer({"status": 429, "code": "ThrottlingException"}), OutcomeUnknownError("the first")
+    for laggard in (True, False):
+        assert send_twice(Racing(throttled, failed, laggard=laggard), hedge()) is throttled
+        with pytest.raises(OutcomeUnknownError, match="the first"):
+            send_twice(Racing(failed, throttled, laggard=laggard), hedge())
+
+
+def test_without_budget_nothing_is_sent_twice() -> None:
+    transport = Racing(GOOD, None)
+    transport.second_came.set()
+    assert send_twice(transport, hedge(may=False)) is GOOD
+    assert len(transport.timeouts) == 1
+
+
+def test_the_task_that_loses_is_cancelled() -> None:
+    transport = AsyncRacing(GOOD)
+    assert asyncio.run(send_twice_async(transport, hedge())) is GOOD
+    assert (transport.sent, transport.cancelled) == (2, 1)
+
+
+def test_a_caller_that_is_cancelled_leaves_no_request_behind() -> None:
+    transport = AsyncRacing(None)
+
+    async def main() -> None:
+        calling = asyncio.create_task(send_twice_async(transport, hedge()))
+        while transport.sent < 2:
+            await asyncio.sleep(0)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        assert transport.cancelled == 2
+        assert len(asyncio.all_tasks()) == 1
+
+    asyncio.run(main())
+
+
+class Calls:
+    """Calls of one model, by hand."""
+
+    def __init__(self, share: float) -> None:
+        self.clock, self.memory, self.told = FakeClock(), Memory(), []  # type: ignore[var-annotated]
+        self.settings = Settings(
+            timeouts=Timeouts(),
+            retry=RetryPolicy(hedge=share),
+            clock=self.clock,
+            rng=Middle(),
+            memory=self.memory,
+            hooks=[self.told.append],
+        )
+
+    def begin(self, *, idempotent: bool = True) -> tuple[Attempts, Any, Any]:
+        attempts = Attempts(self.settings, REQUEST, began=self.clock.now, deadline=60.0, idempotent=idempotent)
+        steps = attempts.run()
+        return attempts, steps, next(steps)
+
+    def end(self, steps: Any, took: float = 0.05) -> None:
+        self.clock.now += took
+        with pytest.raises(StopIteration):
+            steps.send(GOOD)
+
+    def warm(self, calls: int = 40) -> None:
+        for _ in range(calls):
+            self.end(self.begin()[1])
+
+
+def test_only_idempotent_calls_of_loaded_models_of_those_who_asked_for_it_are_hedged() -> None:
+    off = Calls(0.0)
+    off.warm()
+    assert isinstance(off.begin()[2], Send)
+    on = Calls(0.5)
+    assert isinstance(on.begin()[2], Send), "nobody knows what is usual"
+    on = Calls(0.5)
+    on.warm()
+    assert isinstance(on.begin(idempotent=False)[2], Send)
+    assert isinstance(on.begin()[2], Hedge)
+    on.clock.now += 10_000  # by then it may have been evicted
+    assert isinstance(on.begin()[2], Send)
+
+
+def test_a_hedge_is_told_and_counted() -> None:
+    calls = Calls(0.5)
+    calls.warm()
+    attempts, steps, step = calls.begin()
+    assert step.after == pytest.approx(0.05, rel=0.3)
+    calls.clock.now += step.after
+    while calls.memory.endpoint("scoring").hedges.pay():
+        pass
+    assert not step.may(), "the budget is spent"
+    calls.memory.endpoint("scoring").hedges.earn(1.0)
+    calls.told.clear()
+    assert step.may()
+    calls.end(steps, took=0.02)
+    assert [(each.code, each.status) for each in attempts.history] == [("Hedged", None), (None, 200)]
+    assert [type(each) for each in calls.told] == [RetryPlanned, AttemptMade, AttemptMade]
+    assert calls.told[0].reason == "slow"
+
+
+def test_through_the_invoker() -> None:
+    transport = Racing(GOOD, GOOD)
+    memory = Memory()
+    invoker = RuntimeInvoker(
+        Aws(region="us-east-1"), transport, clock=FakeClock(), memory=memory, retry=RetryPolicy(hedge=0.02)
+    )
+    model = memory.endpoint("scoring").model("m")
+    model.last_ok, model.loaded, model.tail = 1000.0, True, Tail()
+    for _ in range(20):
+        model.tail.saw(0.001)
+    memory.endpoint("scoring").hedges.earn(1.0)
+    reply = invoker.invoke("scoring", {}, model="m", idempotent=True)
+    assert (reply.attempts, reply.value) == (2, {"ok": True})
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0, float("nan"), "much", True])
+def test_a_share_is_a_share(share: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"RetryPolicy\.hedge"):
+        RetryPolicy(hedge=share)
