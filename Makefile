@@ -12,7 +12,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 export AWS_EC2_METADATA_DISABLED := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports facades unit slow attack search containers sagemaker2 bench format api clean
+.PHONY: help demo test lint types imports facades tests unit integration property coverage slow attack search containers sagemaker2 bench format api clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -20,7 +20,7 @@ help: ## Say what there is to run
 demo: .venv/.demo ## From a folder of models to answers, on real models (under a minute)
 	@$(BIN)/python examples/quickstart.py
 
-test: lint types imports unit ## Everything CI checks
+test: lint types imports tests ## Everything CI checks
 
 lint: .venv/.dev ## Style and format
 	$(BIN)/ruff check .
@@ -36,8 +36,21 @@ imports: .venv/.dev ## Imports point down, no circle, no folder or file too larg
 	$(BIN)/lint-imports
 	$(BIN)/python scripts/check_layout.py
 
-unit: .venv/.dev ## The tests, without the slow suites
+tests: .venv/.dev ## All tests, without the slow suites
 	$(PYTEST) -m "not slow" -n 2 --dist loadfile
+
+unit: .venv/.dev ## The tests that start no process and open no socket (under a minute)
+	$(PYTEST) -m "not slow" -n 2 --dist loadfile tests/unit
+
+integration: .venv/.dev ## The tests against the embedded SageMaker, SeaweedFS and real processes
+	$(PYTEST) -m "not slow" -n 2 --dist loadfile tests/integration
+
+property: .venv/.dev ## The tests that hypothesis draws, on the same examples every time
+	$(PYTEST) -m "not slow" -n 2 --dist loadfile tests/property
+
+coverage: .venv/.dev ## Which lines the tests run, as a report and as pages in .cache/coverage
+	$(BIN)/coverage erase
+	$(PYTEST) -m "not slow" -n 2 --dist loadfile --cov=mme_sdk --cov-report=term:skip-covered --cov-report=html:.cache/coverage tests/unit tests/property tests/integration
 
 slow: .venv/.dev containers sagemaker2 ## Every slow suite: soaks, the lowest botocore, real containers
 	$(PYTEST) -m slow
