@@ -15,7 +15,7 @@ import json
 import random
 import statistics
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,23 +26,23 @@ import attrs
 sys.path.insert(0, str(Path(__file__).parent))
 from simulated_endpoint import MB, AnyWhileCold, Outcome, SharedLeases, SimulatedEndpoint, Simulation, Times, call
 
+from mme_sdk._effects import Flow, Sleep
 from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
 from mme_sdk.errors import ModelNotReadyError, OutcomeUnknownError
 from mme_sdk.fleet import FleetPolicy, Sticky
 from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.effects import Pause, Send
+from mme_sdk.runtime.effects import Send
 from mme_sdk.runtime.retry.answers import error_fields
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
 DEADLINE = 360.0
 LEARNING, COUNTED = 2, 10  # herds that clients learn from, and herds that are counted then
-Steps = Generator[Any, Any, Any]
-Policy = Callable[[Simulation, InvokeRequest, Any, random.Random], Steps]
+Policy = Callable[[Simulation, InvokeRequest, Any, random.Random], Flow[Any]]
 
 
 def _botocore(attempts: int, cold_attempts: int) -> Policy:
-    def steps(_: Simulation, request: InvokeRequest, __: Settings, rng: random.Random) -> Steps:
+    def steps(_: Simulation, request: InvokeRequest, __: Settings, rng: random.Random) -> Flow[Any]:
         for number in range(attempts):
             try:
                 answer = yield Send(request, 60.0, 60.0)
@@ -54,13 +54,13 @@ def _botocore(attempts: int, cold_attempts: int) -> Policy:
             except OutcomeUnknownError as error:
                 failed = error
             if number + 1 < attempts:
-                yield Pause(min(20.0, rng.random() * 2**number))
+                yield Sleep(min(20.0, rng.random() * 2**number))
         raise failed
 
     return steps
 
 
-def _full_jitter(simulation: Simulation, request: InvokeRequest, _: Settings, rng: random.Random) -> Steps:
+def _full_jitter(simulation: Simulation, request: InvokeRequest, _: Settings, rng: random.Random) -> Flow[Any]:
     ends = simulation.now + DEADLINE
     number = 0
     while True:
@@ -74,10 +74,10 @@ def _full_jitter(simulation: Simulation, request: InvokeRequest, _: Settings, rn
         number += 1
         if simulation.now + wait >= ends:
             raise ModelNotReadyError("deadline")
-        yield Pause(wait)
+        yield Sleep(wait)
 
 
-def _ours(simulation: Simulation, request: InvokeRequest, process: Settings, _: random.Random) -> Steps:
+def _ours(simulation: Simulation, request: InvokeRequest, process: Settings, _: random.Random) -> Flow[Any]:
     return Attempts(process, request, began=simulation.now, deadline=DEADLINE).run()
 
 

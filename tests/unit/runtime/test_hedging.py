@@ -16,7 +16,7 @@ from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.effects import Hedge, Send
 from mme_sdk.runtime.invoker import RuntimeInvoker
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
-from mme_sdk.runtime.retry.budgets import HedgeBudget, Tail
+from mme_sdk.runtime.retry.budgets import HedgeBudget, SlowAnswers
 from mme_sdk.runtime.retry.hedging import send_twice, send_twice_async
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, RetryPlanned
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
@@ -93,16 +93,16 @@ def hedge(*, may: bool = True, after: float = 0.001) -> Hedge:
 
 
 def test_one_in_twenty_is_unusual() -> None:
-    tail, rng = Tail(), random.Random(1)
-    tail.saw(0.05)
-    assert tail.unusual is None
+    slow, rng = SlowAnswers(), random.Random(1)
+    slow.observe(0.05)
+    assert slow.limit is None
     above = []
     for number in range(6000):
         took = 0.05 * rng.lognormvariate(0.0, 0.5)
         if number > 1000:
-            assert tail.unusual is not None
-            above.append(took > tail.unusual)
-        tail.saw(took)
+            assert slow.limit is not None
+            above.append(took > slow.limit)
+        slow.observe(took)
     assert sum(above) / len(above) == pytest.approx(0.05, abs=0.01)
 
 
@@ -229,9 +229,9 @@ def test_through_the_invoker() -> None:
         Aws(region="us-east-1"), transport, clock=FakeClock(), memory=memory, retry=RetryPolicy(hedge=0.02)
     )
     model = memory.endpoint("scoring").model("m")
-    model.last_ok, model.loaded, model.tail = 1000.0, True, Tail()
+    model.last_answer, model.loaded, model.slow_answers = 1000.0, True, SlowAnswers()
     for _ in range(20):
-        model.tail.saw(0.001)
+        model.slow_answers.observe(0.001)
     memory.endpoint("scoring").hedges.earn(1.0)
     reply = invoker.invoke("scoring", {}, model="m", idempotent=True)
     assert (reply.attempts, reply.value) == (2, {"ok": True})

@@ -63,15 +63,15 @@ def test_learned_looks_are_few_and_in_time(bench: Any) -> None:
 @pytest.mark.parametrize("goes", [True, False])
 def test_a_model_may_have_run_for_those_who_go_after_the_leader(goes: bool) -> None:
     memory, clock = Memory(), FakeClock()
-    leader = memory.flights.join(("scoring", "m"), memory.endpoint("scoring").pace)
+    leader = memory.single_flight.join(("scoring", "m"), memory.endpoint("scoring").release_limit)
     process = Settings(timeouts=Timeouts(), retry=RetryPolicy(), clock=clock, rng=Middle(), memory=memory)
     request = InvokeRequest(endpoint="scoring", body=b"", target_model="m")
     steps = Attempts(process, request, began=clock.now, deadline=360.0).run()
     assert isinstance(next(steps), Wait)
     if goes:
-        leader.ready()  # it was answered: the model is loaded
+        leader.succeeded()  # the model is loaded
     else:
-        leader.leave()  # nobody knows
+        leader.leave()  # nothing is known
     step = steps.send(True)
     assert isinstance(step, Send)
     clock.now += step.read_timeout
@@ -86,8 +86,8 @@ def test_a_model_may_have_run_for_those_who_go_after_the_leader(goes: bool) -> N
 def test_looks_are_fewer_in_a_jam() -> None:
     def waits(slowness: float) -> list[float]:
         memory, clock = Memory(), FakeClock()
-        memory.estimates.observe("scoring", "m", 20.0)
-        memory.endpoint("scoring").slots.slowness = slowness
+        memory.load_times.observe("scoring", "m", 20.0)
+        memory.endpoint("scoring").load_limiter.slowness = slowness
         process = Settings(timeouts=Timeouts(), retry=RetryPolicy(), clock=clock, rng=Middle(), memory=memory)
         steps = Attempts(
             process, InvokeRequest(endpoint="scoring", body=b"", target_model="m"), began=clock.now, deadline=360.0
@@ -176,7 +176,7 @@ def test_on_any_interleaving_everybody_ends_in_time_and_nothing_is_left(
     policy = FleetPolicy(memory_bytes=200 * MB, volume_bytes=1000 * MB, spill_outstanding=2)  # two models fit
     times = simulated.Times(download=2.0, load=2.0, spread=0.5, hold=hold)
     endpoint = simulated.SimulatedEndpoint(simulation, policy, 2, times, rng)
-    memory = Memory(ColdStart(slots=2), RetryPolicy())
+    memory = Memory(ColdStart(concurrent_loads=2), RetryPolicy())
     process = Settings(timeouts=Timeouts(), retry=RetryPolicy(), clock=simulation, rng=rng, memory=memory)
     outcomes: list[Any] = []
 
@@ -212,5 +212,5 @@ def test_on_any_interleaving_everybody_ends_in_time_and_nothing_is_left(
             assert any(ended <= outcome.ended for ended in answered)
         else:
             assert isinstance(outcome.error, ModelNotReadyError)
-    assert len(memory.flights) == 0
-    assert memory.endpoint("scoring").slots.used == 0
+    assert len(memory.single_flight) == 0
+    assert memory.endpoint("scoring").load_limiter.used == 0

@@ -1,4 +1,4 @@
-"""Load-time estimates and the schedule of looks."""
+"""Learned load times and the probe schedule."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from mme_sdk.config import ColdStart
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.runtime.cold_start.load_times import Estimates
-from mme_sdk.runtime.cold_start.probe_schedule import next_look
+from mme_sdk.runtime.cold_start.load_times import LoadTimes
+from mme_sdk.runtime.cold_start.probe_schedule import probe_delay
 from tests.support.paths import ROOT
 
 
@@ -54,7 +54,7 @@ def test_the_schedule_beats_full_jitter_and_every_fixed_interval() -> None:
         attempts, overshoot = cost_of(waits, median, sigma)
         return look * attempts + overshoot
 
-    ours = total(lambda at: next_look(at, median=median, sigma=sigma, cost=look))
+    ours = total(lambda at: probe_delay(at, median=median, sigma=sigma, cost=look))
     jitter = total(lambda at: rng.uniform(0, 20))
     fixed = min(total(lambda at, every=every: every) for every in (2.0, 4.0, 6.0, 7.7, 10.0, 15.0, 20.0))
     assert ours < 0.85 * fixed
@@ -65,7 +65,7 @@ def test_the_schedule_beats_full_jitter_and_every_fixed_interval() -> None:
 def test_a_wrong_estimate_costs_less_than_full_jitter(factor: float) -> None:
     median, sigma, look = 30.0, 0.385, 0.05
     rng = random.Random(2)
-    wrong = cost_of(lambda at: next_look(at, median=median * factor, sigma=0.63, cost=look), median, sigma)
+    wrong = cost_of(lambda at: probe_delay(at, median=median * factor, sigma=0.63, cost=look), median, sigma)
     jitter = cost_of(lambda at: rng.uniform(0, 20), median, sigma)
     assert look * wrong[0] + wrong[1] < 1.2 * (look * jitter[0] + jitter[1])
 
@@ -74,7 +74,7 @@ def test_loads_that_are_not_as_usual_are_not_knocked_at_more_and_more_often() ->
     # Five times what a sure estimate says: a schedule that trusted it would look every few hundredths of it.
     at, looks = 0.0, []
     while at < 5.0:
-        at += next_look(at, median=1.0, sigma=0.1, cost=0.07)
+        at += probe_delay(at, median=1.0, sigma=0.1, cost=0.07)
         looks.append(at)
     assert 1.0 <= looks[0] <= 1.1
     assert len(looks) < 12
@@ -84,129 +84,129 @@ def test_loads_that_are_not_as_usual_are_not_knocked_at_more_and_more_often() ->
 @pytest.mark.parametrize("median", [0.001, 1.0, 1e4])
 @pytest.mark.parametrize("sigma", [0.01, 0.5, 5.0])
 def test_every_wait_is_a_wait(elapsed: float, median: float, sigma: float) -> None:
-    wait = next_look(elapsed, median=median, sigma=sigma, cost=0.1)
+    wait = probe_delay(elapsed, median=median, sigma=sigma, cost=0.1)
     assert math.isfinite(wait)
     assert wait > 0
 
 
 def test_the_nearest_thing_seen_speaks() -> None:
-    estimates = Estimates(ColdStart(expected=4, bandwidth=100e6, overhead=2))
-    assert estimates.expected("e", "m").source == "prior"
-    by_bytes = estimates.expected("e", "m", size=1_000_000_000)
+    load_times = LoadTimes(ColdStart(expected=4, bandwidth=100e6, overhead=2))
+    assert load_times.expected("e", "m").source == "prior"
+    by_bytes = load_times.expected("e", "m", size=1_000_000_000)
     assert by_bytes.source == "bytes"
     assert by_bytes.median == pytest.approx(12.0)
     for number in range(5):
-        estimates.observe("e", f"m{number}", 30.0, size=500_000_000)
-    assert estimates.expected("e", "m3").source == "model"
-    like_it = estimates.expected("e", "new", size=400_000_000)
+        load_times.observe("e", f"m{number}", 30.0, size=500_000_000)
+    assert load_times.expected("e", "m3").source == "model"
+    like_it = load_times.expected("e", "new", size=400_000_000)
     assert like_it.source == "size"
     assert like_it.median == pytest.approx(30.0)
     # Another size: the bytes, scaled by how slow this endpoint proved to be.
-    other = estimates.expected("e", "new", size=5_000_000_000)
+    other = load_times.expected("e", "new", size=5_000_000_000)
     assert other.source == "bytes"
     assert other.median == pytest.approx(52 * 30 / 7, rel=0.01)
-    assert estimates.expected("e", "new").source == "endpoint"
-    assert estimates.expected("other", "new").source == "prior"
-    estimates.forget("e")
-    assert estimates.expected("e", "m3").source == "prior"
+    assert load_times.expected("e", "new").source == "endpoint"
+    assert load_times.expected("other", "new").source == "prior"
+    load_times.forget("e")
+    assert load_times.expected("e", "m3").source == "prior"
 
 
 def test_many_observations_narrow_the_estimate_but_not_below_the_floor() -> None:
-    estimates = Estimates()
+    load_times = LoadTimes()
     widths = []
     for _ in range(30):
-        estimates.observe("e", "m", 20.0)
-        widths.append(estimates.expected("e", "m").sigma)
+        load_times.observe("e", "m", 20.0)
+        widths.append(load_times.expected("e", "m").sigma)
     assert widths == sorted(widths, reverse=True)
     assert 0.1 <= widths[-1] < 0.2
 
 
 def test_reloads_are_a_class_of_their_own() -> None:
-    estimates = Estimates()
+    load_times = LoadTimes()
     for _ in range(4):
-        estimates.observe("e", "m", 60.0)
-        estimates.observe("e", "m", 5.0, again=True)
-    assert estimates.expected("e", "m").median == pytest.approx(60.0)
-    assert estimates.expected("e", "m", again=True).median == pytest.approx(5.0)
+        load_times.observe("e", "m", 60.0)
+        load_times.observe("e", "m", 5.0, reload=True)
+    assert load_times.expected("e", "m").median == pytest.approx(60.0)
+    assert load_times.expected("e", "m", reload=True).median == pytest.approx(5.0)
 
 
 @pytest.mark.parametrize(("waited", "moves"), [(2.0, False), (60.0, True)])
 def test_a_wait_in_vain_is_a_lower_bound(waited: float, moves: bool) -> None:
-    estimates = Estimates()
-    estimates.observe("e", "m", 20.0)
-    before = estimates.expected("e", "m").median
-    estimates.observe("e", "m", waited, finished=False)
-    after = estimates.expected("e", "m").median
+    load_times = LoadTimes()
+    load_times.observe("e", "m", 20.0)
+    before = load_times.expected("e", "m").median
+    load_times.observe("e", "m", waited, finished=False)
+    after = load_times.expected("e", "m").median
     assert (after > 1.2 * before) == moves
     assert after >= before
 
 
 def test_censored_waits_alone_find_the_truth() -> None:
     # Deadlines of 30 s at a model that takes 100: no call ever sees it ready.
-    estimates = Estimates()
+    load_times = LoadTimes()
     for _ in range(20):
-        estimates.observe("e", "m", 30.0, finished=False)
-    assert estimates.expected("e", "m").median > 30
+        load_times.observe("e", "m", 30.0, finished=False)
+    assert load_times.expected("e", "m").median > 30
 
 
 def test_looks_alone_find_a_load_time_that_nobody_saw_end() -> None:
     # All that is known of each load of 20 s is which look came too early and which did not.
-    estimates, rng, late = Estimates(), random.Random(3), []
+    load_times, rng, late = LoadTimes(), random.Random(3), []
     for _ in range(40):
-        thought = estimates.expected("e", "m")
+        expected = load_times.expected("e", "m")
         too_early, at = 0.0, 0.02
         while at < 20.0:
             too_early = at
-            at += next_look(at, median=thought.median, sigma=thought.sigma, cost=0.07) * rng.uniform(0.95, 1.05)
+            at += probe_delay(at, median=expected.median, sigma=expected.sigma, cost=0.07) * rng.uniform(0.95, 1.05)
         late.append(at / 20.0 - 1)
-        estimates.observe("e", "m", at, at_least=too_early)
-    assert estimates.expected("e", "m").median == pytest.approx(20.0, rel=0.1)
+        load_times.observe("e", "m", at, at_least=too_early)
+    assert load_times.expected("e", "m").median == pytest.approx(20.0, rel=0.1)
     assert statistics.median(late[10:]) < 0.11
 
 
 def test_what_everybody_expected_teaches_little() -> None:
-    estimates = Estimates()
+    load_times = LoadTimes()
     for _ in range(5):
-        estimates.observe("e", "m", 20.0)
-    before = estimates.expected("e", "m")
-    estimates.observe("e", "m", 60.0, at_least=0.02)
-    after = estimates.expected("e", "m")
+        load_times.observe("e", "m", 20.0)
+    before = load_times.expected("e", "m")
+    load_times.observe("e", "m", 60.0, at_least=0.02)
+    after = load_times.expected("e", "m")
     assert after.median == pytest.approx(before.median, rel=0.01)
-    estimates.observe("e", "m", 60.0, at_least=55.0)
-    assert estimates.expected("e", "m").median > 1.1 * after.median
+    load_times.observe("e", "m", 60.0, at_least=55.0)
+    assert load_times.expected("e", "m").median > 1.1 * after.median
 
 
 @pytest.mark.parametrize("at_least", [0.0, 1e-9, 20.0, 1e9])
 @pytest.mark.parametrize("seconds", [1e-9, 20.0, 1e9])
 def test_no_bounds_upset_the_estimate(seconds: float, at_least: float) -> None:
-    estimates = Estimates()
+    load_times = LoadTimes()
     for _ in range(3):
-        estimates.observe("e", "m", seconds, at_least=at_least)
-        thought = estimates.expected("e", "m")
-        assert 0 < thought.median < math.inf
-        assert 0.1 <= thought.sigma < math.inf
+        load_times.observe("e", "m", seconds, at_least=at_least)
+        expected = load_times.expected("e", "m")
+        assert 0 < expected.median < math.inf
+        assert 0.1 <= expected.sigma < math.inf
 
 
 def test_memory_is_bounded() -> None:
-    estimates = Estimates(max_models=100)
+    load_times = LoadTimes(max_models=100)
     for number in range(1000):
-        estimates.observe("e", f"m{number}", 10.0)
-        estimates.observe("e", "often", 10.0)
-    assert len(estimates) == 100
-    assert estimates.expected("e", "often").source == "model"
+        load_times.observe("e", f"m{number}", 10.0)
+        load_times.observe("e", "often", 10.0)
+    assert len(load_times) == 100
+    assert load_times.expected("e", "often").source == "model"
 
 
 def test_what_was_learned_is_saved_and_shared(tmp_path: Path) -> None:
-    teacher, pupil = Estimates(), Estimates()
+    teacher, pupil = LoadTimes(), LoadTimes()
     for _ in range(3):
         teacher.observe("e", "m", 40.0)
-        teacher.observe("e", "m", 8.0, again=True)
+        teacher.observe("e", "m", 8.0, reload=True)
     pupil.observe("e", "mine", 12.0)
     path = tmp_path / "loads.json"
     teacher.save(path)
     assert pupil.load(path) == 1
     assert pupil.expected("e", "m") == teacher.expected("e", "m")
-    assert pupil.expected("e", "m", again=True) == teacher.expected("e", "m", again=True)
+    assert pupil.expected("e", "m", reload=True) == teacher.expected("e", "m", reload=True)
     assert pupil.expected("e", "mine").source == "model"
     assert [each.name for each in tmp_path.iterdir()] == ["loads.json"]
 
@@ -225,9 +225,9 @@ def test_what_was_learned_is_saved_and_shared(tmp_path: Path) -> None:
 def test_a_file_that_is_none_is_refused_and_changes_nothing(tmp_path: Path, text: str) -> None:
     path = tmp_path / "loads.json"
     path.write_text(text)
-    estimates = Estimates()
-    with pytest.raises(InvalidInputError, match="estimates"):
-        estimates.load(path)
-    assert len(estimates) == 0
+    load_times = LoadTimes()
+    with pytest.raises(InvalidInputError, match="load times"):
+        load_times.load(path)
+    assert len(load_times) == 0
     with pytest.raises(InvalidInputError):
-        estimates.load(tmp_path / "absent.json")
+        load_times.load(tmp_path / "absent.json")
