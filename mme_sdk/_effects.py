@@ -231,16 +231,13 @@ class AsyncInterpreter:
                     return end.value  # type: ignore[no-any-return]
                 value, error = None, None
                 try:
+                    if stopped and ends is None:
+                        ends = asyncio.get_running_loop().time() + cleanup
                     if type(effect) is Together:
                         performing: Awaitable[Any] = self._together(effect, cleanup)
                     else:
                         performing = handlers[type(effect)](effect)
-                    if not stopped:
-                        value = await performing
-                    else:
-                        if ends is None:
-                            ends = asyncio.get_running_loop().time() + cleanup
-                        value = await _until(ends, performing)
+                    value = await (performing if ends is None else _until(ends, performing))
                 except Exception as caught:  # noqa: BLE001 - the flow handles it
                     error = caught
                 except BaseException as caught:  # noqa: BLE001 - the flow handles it, cancellation included

@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 
 
 def cost_of(waits: object, median: float, sigma: float, seed: int = 1) -> tuple[float, float]:
-    """Mean attempts of a schedule, and its mean overshoot as a share of the load, over 2000 lognormal loads."""
+    """Return the mean attempts of a schedule and its mean lateness as a share of the load, for 2000 lognormal loads."""
     rng = random.Random(seed)
     attempts, overshoot = [], []
     for _ in range(2000):
@@ -33,7 +33,7 @@ def cost_of(waits: object, median: float, sigma: float, seed: int = 1) -> tuple[
     return statistics.mean(attempts), statistics.mean(overshoot)
 
 
-def test_the_table_is_what_its_program_computes() -> None:
+def test_the_stored_table_is_that_of_the_program() -> None:
     spec = importlib.util.spec_from_file_location("inspection_table", ROOT / "benchmarks" / "inspection_table.py")
     assert spec is not None
     assert spec.loader is not None
@@ -47,14 +47,14 @@ def test_the_table_is_what_its_program_computes() -> None:
 
 
 def test_the_schedule_beats_full_jitter_and_every_fixed_interval() -> None:
-    median, sigma, look = 30.0, math.sqrt(math.log(1 + 0.4**2)), 0.05
+    median, sigma, probe = 30.0, math.sqrt(math.log(1 + 0.4**2)), 0.05
     rng = random.Random(2)
 
     def total(waits: object) -> float:
         attempts, overshoot = cost_of(waits, median, sigma)
-        return look * attempts + overshoot
+        return probe * attempts + overshoot
 
-    ours = total(lambda at: probe_delay(at, median=median, sigma=sigma, cost=look))
+    ours = total(lambda at: probe_delay(at, median=median, sigma=sigma, cost=probe))
     jitter = total(lambda at: rng.uniform(0, 20))
     fixed = min(total(lambda at, every=every: every) for every in (2.0, 4.0, 6.0, 7.7, 10.0, 15.0, 20.0))
     assert ours < 0.85 * fixed
@@ -63,33 +63,33 @@ def test_the_schedule_beats_full_jitter_and_every_fixed_interval() -> None:
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_a_wrong_estimate_costs_less_than_full_jitter(factor: float) -> None:
-    median, sigma, look = 30.0, 0.385, 0.05
+    median, sigma, probe = 30.0, 0.385, 0.05
     rng = random.Random(2)
-    wrong = cost_of(lambda at: probe_delay(at, median=median * factor, sigma=0.63, cost=look), median, sigma)
+    wrong = cost_of(lambda at: probe_delay(at, median=median * factor, sigma=0.63, cost=probe), median, sigma)
     jitter = cost_of(lambda at: rng.uniform(0, 20), median, sigma)
-    assert look * wrong[0] + wrong[1] < 1.2 * (look * jitter[0] + jitter[1])
+    assert probe * wrong[0] + wrong[1] < 1.2 * (probe * jitter[0] + jitter[1])
 
 
-def test_loads_that_are_not_as_usual_are_not_knocked_at_more_and_more_often() -> None:
-    # Five times what a sure estimate says: a schedule that trusted it would look every few hundredths of it.
-    at, looks = 0.0, []
+def test_unusually_long_loads_are_not_probed_more_and_more_often() -> None:
+    # The load takes five times as long as a precise estimate. A schedule that relied on it would probe all the time.
+    at, probes = 0.0, []
     while at < 5.0:
         at += probe_delay(at, median=1.0, sigma=0.1, cost=0.07)
-        looks.append(at)
-    assert 1.0 <= looks[0] <= 1.1
-    assert len(looks) < 12
+        probes.append(at)
+    assert 1.0 <= probes[0] <= 1.1
+    assert len(probes) < 12
 
 
 @pytest.mark.parametrize("elapsed", [0.0, 0.001, 1.0, 1e3, 1e6])
 @pytest.mark.parametrize("median", [0.001, 1.0, 1e4])
 @pytest.mark.parametrize("sigma", [0.01, 0.5, 5.0])
-def test_every_wait_is_a_wait(elapsed: float, median: float, sigma: float) -> None:
+def test_every_wait_is_positive_and_finite(elapsed: float, median: float, sigma: float) -> None:
     wait = probe_delay(elapsed, median=median, sigma=sigma, cost=0.1)
     assert math.isfinite(wait)
     assert wait > 0
 
 
-def test_the_nearest_thing_seen_speaks() -> None:
+def test_the_closest_observations_are_used() -> None:
     load_times = LoadTimes(ColdStart(expected=4, bandwidth=100e6, overhead=2))
     assert load_times.expected("e", "m").source == "prior"
     by_bytes = load_times.expected("e", "m", size=1_000_000_000)
@@ -101,7 +101,7 @@ def test_the_nearest_thing_seen_speaks() -> None:
     like_it = load_times.expected("e", "new", size=400_000_000)
     assert like_it.source == "size"
     assert like_it.median == pytest.approx(30.0)
-    # Another size: the bytes, scaled by how slow this endpoint proved to be.
+    # For another size, the estimate is that of the bytes, scaled by the observations of this endpoint.
     other = load_times.expected("e", "new", size=5_000_000_000)
     assert other.source == "bytes"
     assert other.median == pytest.approx(52 * 30 / 7, rel=0.01)
@@ -121,7 +121,7 @@ def test_many_observations_narrow_the_estimate_but_not_below_the_floor() -> None
     assert 0.1 <= widths[-1] < 0.2
 
 
-def test_reloads_are_a_class_of_their_own() -> None:
+def test_reloads_are_learned_separately() -> None:
     load_times = LoadTimes()
     for _ in range(4):
         load_times.observe("e", "m", 60.0)
@@ -131,7 +131,7 @@ def test_reloads_are_a_class_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(("waited", "moves"), [(2.0, False), (60.0, True)])
-def test_a_wait_in_vain_is_a_lower_bound(waited: float, moves: bool) -> None:
+def test_a_wait_without_success_is_a_lower_bound(waited: float, moves: bool) -> None:
     load_times = LoadTimes()
     load_times.observe("e", "m", 20.0)
     before = load_times.expected("e", "m").median
@@ -141,16 +141,16 @@ def test_a_wait_in_vain_is_a_lower_bound(waited: float, moves: bool) -> None:
     assert after >= before
 
 
-def test_censored_waits_alone_find_the_truth() -> None:
-    # Deadlines of 30 s at a model that takes 100: no call ever sees it ready.
+def test_lower_bounds_alone_raise_the_estimate() -> None:
+    # With deadlines of 30 s and a load of 100 s, no call ever finds the model loaded.
     load_times = LoadTimes()
     for _ in range(20):
         load_times.observe("e", "m", 30.0, finished=False)
     assert load_times.expected("e", "m").median > 30
 
 
-def test_looks_alone_find_a_load_time_that_nobody_saw_end() -> None:
-    # All that is known of each load of 20 s is which look came too early and which did not.
+def test_probes_alone_find_the_load_time() -> None:
+    # Of each load of 20 s, only the last early probe and the first late one are known.
     load_times, rng, late = LoadTimes(), random.Random(3), []
     for _ in range(40):
         expected = load_times.expected("e", "m")
@@ -164,7 +164,7 @@ def test_looks_alone_find_a_load_time_that_nobody_saw_end() -> None:
     assert statistics.median(late[10:]) < 0.11
 
 
-def test_what_everybody_expected_teaches_little() -> None:
+def test_bounds_that_were_expected_add_little() -> None:
     load_times = LoadTimes()
     for _ in range(5):
         load_times.observe("e", "m", 20.0)
@@ -178,7 +178,7 @@ def test_what_everybody_expected_teaches_little() -> None:
 
 @pytest.mark.parametrize("at_least", [0.0, 1e-9, 20.0, 1e9])
 @pytest.mark.parametrize("seconds", [1e-9, 20.0, 1e9])
-def test_no_bounds_upset_the_estimate(seconds: float, at_least: float) -> None:
+def test_extreme_bounds_keep_the_estimate_finite(seconds: float, at_least: float) -> None:
     load_times = LoadTimes()
     for _ in range(3):
         load_times.observe("e", "m", seconds, at_least=at_least)
@@ -196,18 +196,18 @@ def test_memory_is_bounded() -> None:
     assert load_times.expected("e", "often").source == "model"
 
 
-def test_what_was_learned_is_saved_and_shared(tmp_path: Path) -> None:
-    teacher, pupil = LoadTimes(), LoadTimes()
+def test_load_times_are_saved_and_loaded(tmp_path: Path) -> None:
+    source, target = LoadTimes(), LoadTimes()
     for _ in range(3):
-        teacher.observe("e", "m", 40.0)
-        teacher.observe("e", "m", 8.0, reload=True)
-    pupil.observe("e", "mine", 12.0)
+        source.observe("e", "m", 40.0)
+        source.observe("e", "m", 8.0, reload=True)
+    target.observe("e", "mine", 12.0)
     path = tmp_path / "loads.json"
-    teacher.save(path)
-    assert pupil.load(path) == 1
-    assert pupil.expected("e", "m") == teacher.expected("e", "m")
-    assert pupil.expected("e", "m", reload=True) == teacher.expected("e", "m", reload=True)
-    assert pupil.expected("e", "mine").source == "model"
+    source.save(path)
+    assert target.load(path) == 1
+    assert target.expected("e", "m") == source.expected("e", "m")
+    assert target.expected("e", "m", reload=True) == source.expected("e", "m", reload=True)
+    assert target.expected("e", "mine").source == "model"
     assert [each.name for each in tmp_path.iterdir()] == ["loads.json"]
 
 
@@ -222,7 +222,7 @@ def test_what_was_learned_is_saved_and_shared(tmp_path: Path) -> None:
         '{"models": [{"endpoint": "e", "model": "m", "curves": [1, NaN, 0, 0, 0, 0]}]}',
     ],
 )
-def test_a_file_that_is_none_is_refused_and_changes_nothing(tmp_path: Path, text: str) -> None:
+def test_an_invalid_file_is_rejected_and_changes_nothing(tmp_path: Path, text: str) -> None:
     path = tmp_path / "loads.json"
     path.write_text(text)
     load_times = LoadTimes()
