@@ -1,21 +1,25 @@
-"""Cold starts: what callers wait, how often they knock, and how many loads they cause, for four policies.
+"""Measures cold starts: how long callers wait, how often they send, and how many loads they cause, for each policy.
 
-    python benchmarks/cold_start.py                    # everything, in about two minutes
-    python benchmarks/cold_start.py --only embedded    # against an embedded SageMaker over HTTP, with the real boto3
+    python benchmarks/cold_start.py                         # everything, in about two minutes
+    python benchmarks/cold_start.py --only embedded         # against an embedded SageMaker, with boto3 and threads
+    python benchmarks/cold_start.py --rounds 10 --write docs/benchmarks
 
-Rivals in simulated time are the rules of botocore 1.44 as counted against a loopback server (`legacy`: five attempts;
-`standard`: three, and one at ModelNotReadyException) and full jitter of 1 to 20 s, as of tenacity's
-`wait_random_exponential`, until the deadline. Ours is the code of `mme_sdk.runtime` itself.
+All parts except `embedded` run in simulated time, so their results do not depend on the machine. There, boto3 is
+represented by the rules of botocore 1.44, which were counted against a loopback server (`legacy`: five attempts;
+`standard`: three, and one for ModelNotReadyException). `full jitter` waits 1 to 20 s, as tenacity's
+`wait_random_exponential` does, until the deadline. `mme_sdk` is the code of `mme_sdk.runtime`.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
+import datetime
 import json
 import random
 import statistics
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -26,23 +30,24 @@ import attrs
 sys.path.insert(0, str(Path(__file__).parent))
 from simulated_endpoint import MB, AnyWhileCold, Outcome, SharedLeases, SimulatedEndpoint, Simulation, Times, call
 
+from mme_sdk._effects import Flow, Sleep
 from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
 from mme_sdk.errors import ModelNotReadyError, OutcomeUnknownError
 from mme_sdk.fleet import FleetPolicy, Sticky
 from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.effects import Pause, Send
+from mme_sdk.runtime.effects import Send
 from mme_sdk.runtime.retry.answers import error_fields
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
 DEADLINE = 360.0
-LEARNING, COUNTED = 2, 10  # herds that clients learn from, and herds that are counted then
-Steps = Generator[Any, Any, Any]
-Policy = Callable[[Simulation, InvokeRequest, Any, random.Random], Steps]
+Record = dict[str, str]
+LEARNING, COUNTED = 2, 10  # herds from which clients learn, and herds that are then measured
+Decide = Callable[[Simulation, InvokeRequest, Any, random.Random], Flow[Any]]
 
 
-def _botocore(attempts: int, cold_attempts: int) -> Policy:
-    def steps(_: Simulation, request: InvokeRequest, __: Settings, rng: random.Random) -> Steps:
+def _botocore(attempts: int, cold_attempts: int) -> Decide:
+    def flow(_: Simulation, request: InvokeRequest, __: Settings, rng: random.Random) -> Flow[Any]:
         for number in range(attempts):
             try:
                 answer = yield Send(request, 60.0, 60.0)
@@ -54,13 +59,13 @@ def _botocore(attempts: int, cold_attempts: int) -> Policy:
             except OutcomeUnknownError as error:
                 failed = error
             if number + 1 < attempts:
-                yield Pause(min(20.0, rng.random() * 2**number))
+                yield Sleep(min(20.0, rng.random() * 2**number))
         raise failed
 
-    return steps
+    return flow
 
 
-def _full_jitter(simulation: Simulation, request: InvokeRequest, _: Settings, rng: random.Random) -> Steps:
+def _full_jitter(simulation: Simulation, request: InvokeRequest, _: Settings, rng: random.Random) -> Flow[Any]:
     ends = simulation.now + DEADLINE
     number = 0
     while True:
@@ -74,44 +79,45 @@ def _full_jitter(simulation: Simulation, request: InvokeRequest, _: Settings, rn
         number += 1
         if simulation.now + wait >= ends:
             raise ModelNotReadyError("deadline")
-        yield Pause(wait)
+        yield Sleep(wait)
 
 
-def _ours(simulation: Simulation, request: InvokeRequest, process: Settings, _: random.Random) -> Steps:
+def _mme_sdk(simulation: Simulation, request: InvokeRequest, process: Settings, _: random.Random) -> Flow[Any]:
     return Attempts(process, request, began=simulation.now, deadline=DEADLINE).run()
 
 
 @attrs.frozen
-class Rival:
-    """A policy, and what its clients bring with them."""
+class Policy:
+    """A policy and the state of its clients."""
 
     name: str
-    policy: Policy
+    decide: Decide
     learned: bool = False
+    """Whether clients met two herds before those that are measured."""
     leases: bool = False
+    """Whether the client processes share leases."""
+    cold: ColdStart = attrs.field(factory=ColdStart)
 
 
-RIVALS = [
-    Rival("boto3 standard", _botocore(3, 1)),
-    Rival("boto3 legacy", _botocore(5, 5)),
-    Rival("full jitter", _full_jitter),
-    Rival("ours, first sight", _ours),
-    Rival("ours, learned", _ours, learned=True),
-    Rival("ours, learned, shared leases", _ours, learned=True, leases=True),
+POLICIES = [
+    Policy("boto3 standard", _botocore(3, 1)),
+    Policy("boto3 legacy", _botocore(5, 5)),
+    Policy("full jitter", _full_jitter),
+    Policy("mme_sdk, first load", _mme_sdk),
+    Policy("mme_sdk, learned", _mme_sdk, learned=True),
+    Policy("mme_sdk, learned, leases", _mme_sdk, learned=True, leases=True),
 ]
 
 
-def processes(
-    count: int, simulation: Simulation, seed: int, rival: Rival, cold: ColdStart | None = None
-) -> list[Settings]:
-    leases = SharedLeases(simulation) if rival.leases else None
+def processes(count: int, simulation: Simulation, seed: int, policy: Policy) -> list[Settings]:
+    leases = SharedLeases(simulation) if policy.leases else None
     return [
         Settings(
             timeouts=Timeouts(),
             retry=RetryPolicy(),
             clock=simulation,
             rng=random.Random(seed * 1000 + number),
-            memory=Memory(cold or ColdStart(), leases=leases),
+            memory=Memory(policy.cold, leases=leases),
         )
         for number in range(count)
     ]
@@ -119,7 +125,7 @@ def processes(
 
 @attrs.frozen(kw_only=True)
 class Herd:
-    """Many callers of one cold model."""
+    """Many callers of one model that is not loaded."""
 
     load: float
     instances: int
@@ -129,40 +135,42 @@ class Herd:
     callers: int = 20
     within: float = 5.0
     spread: float = 0.0
-    """Log-deviation of the load time, from herd to herd."""
+    """Standard deviation of the logarithm of the load time, between herds."""
 
 
 @attrs.define
-class Seen:
-    """What many herds met."""
+class Results:
+    """What the callers of many herds met."""
 
     firsts: list[float] = attrs.Factory(list)
+    """First success as a share of the load time, for each herd."""
     late: list[float] = attrs.Factory(list)
+    """Seconds after the load, or after the call if that was later, for each successful caller."""
     attempts: list[int] = attrs.Factory(list)
     extra: list[int] = attrs.Factory(list)
+    """Loads beyond the first, for each herd."""
     took: list[float] = attrs.Factory(list)
     calls: int = 0
 
-    def row(self, name: str) -> list[str]:
-        return [
-            name,
-            f"{statistics.median(self.firsts):.2f}" if self.firsts else "-",
-            f"{statistics.median(self.late):.2f}" if self.late else "-",
-            f"{statistics.mean(self.attempts):.2f}",
-            f"{statistics.mean(self.extra):.2f}",
-            f"{len(self.took) / self.calls:.0%}",
-            f"{sorted(self.took)[int(len(self.took) * 0.99)]:.1f}" if self.took else "-",
-        ]
+    def record(self) -> Record:
+        return {
+            "first success / load": f"{statistics.median(self.firsts):.2f}" if self.firsts else "",
+            "median s late": f"{statistics.median(self.late):.2f}" if self.late else "",
+            "attempts per caller": f"{statistics.mean(self.attempts):.2f}",
+            "extra loads": f"{statistics.mean(self.extra):.2f}",
+            "success %": f"{100 * len(self.took) / self.calls:.0f}",
+            "p99 s": f"{sorted(self.took)[int(len(self.took) * 0.99)]:.1f}" if self.took else "",
+        }
 
 
-def run_herd(herd: Herd, rival: Rival, seed: int, seen: Seen) -> None:
-    """One herd after another meets a fresh fleet, as after an update of the endpoint; the clients remember."""
+def run_herd(herd: Herd, policy: Policy, seed: int, results: Results) -> None:
+    """Let herds meet a new fleet each, as after an update of the endpoint. The clients keep what they learned."""
     rng = random.Random(seed)
     simulation = Simulation()
-    clients = processes(herd.processes, simulation, seed, rival)
+    clients = processes(herd.processes, simulation, seed, policy)
     request = InvokeRequest(endpoint="scoring", body=b"{}", target_model="fraud/v1.tar.gz")
-    for number in range(LEARNING + COUNTED if rival.learned else 1):
-        policy = FleetPolicy(
+    for number in range(LEARNING + COUNTED if policy.learned else 1):
+        fleet = FleetPolicy(
             memory_bytes=10_000 * MB,
             volume_bytes=100_000 * MB,
             spill_outstanding=2,
@@ -170,41 +178,40 @@ def run_herd(herd: Herd, rival: Rival, seed: int, seen: Seen) -> None:
         )
         load = herd.load * rng.lognormvariate(0.0, herd.spread) if herd.spread else herd.load
         times = Times(download=load / 2, load=load / 2, hold=herd.hold)
-        endpoint = SimulatedEndpoint(simulation, policy, herd.instances, times, rng)
+        endpoint = SimulatedEndpoint(simulation, fleet, herd.instances, times, rng)
         outcomes: list[Outcome] = []
 
         def come(caller: int, to: SimulatedEndpoint = endpoint, into: list[Outcome] = outcomes) -> None:
-            steps = rival.policy(simulation, request, clients[caller % herd.processes], rng)
-            into.append(call(simulation, to, steps))
+            flow = policy.decide(simulation, request, clients[caller % herd.processes], rng)
+            into.append(call(simulation, to, flow))
 
         began = simulation.now
         for caller in range(herd.callers):
             simulation.after(rng.uniform(0.0, herd.within) if caller else 0.0, partial(come, caller))
         simulation.run(began + 4000.0)
-        if rival.learned and number < LEARNING:
+        if policy.learned and number < LEARNING:
             continue
         good = [one for one in outcomes if one.error is None and one.ended - one.began <= DEADLINE]
-        seen.calls += len(outcomes)
-        seen.attempts += [one.attempts for one in outcomes]
-        seen.extra.append(endpoint.loads - 1)
-        seen.took += [one.ended - one.began for one in good]
+        results.calls += len(outcomes)
+        results.attempts += [one.attempts for one in outcomes]
+        results.extra.append(endpoint.loads - 1)
+        results.took += [one.ended - one.began for one in good]
         # From when the model was there, or the caller came, whatever was later.
-        seen.late += [one.ended - max(one.began, began + load) for one in good]
+        results.late += [one.ended - max(one.began, began + load) for one in good]
         if good:
-            seen.firsts.append((min(one.ended for one in good) - began) / load)
+            results.firsts.append((min(one.ended for one in good) - began) / load)
 
 
-def herd_row(herd: Herd, rival: Rival, rounds: int) -> list[str]:
-    seen = Seen()
-    for seed in range(max(1, rounds // COUNTED) if rival.learned else rounds):
-        run_herd(herd, rival, seed, seen)
-    return seen.row(rival.name)
+def herd_record(herd: Herd, policy: Policy, rounds: int) -> Record:
+    results = Results()
+    for seed in range(max(1, rounds // COUNTED) if policy.learned else rounds):
+        run_herd(herd, policy, seed, results)
+    return results.record()
 
 
-HEADS = ["policy", "first success / load", "median s late", "attempts per caller", "extra loads", "success", "p99 s"]
-
-
-def herds(rounds: int, *, fast_answers: bool) -> None:
+def herds(rounds: int, *, immediate: bool) -> list[Record]:
+    """Measure every policy for several load times, instances and client processes."""
+    records = []
     for load in (2.0, 20.0, 90.0, 300.0):
         for instances in (1, 4):
             for count in (1, 4, 16):
@@ -212,21 +219,26 @@ def herds(rounds: int, *, fast_answers: bool) -> None:
                     load=load,
                     instances=instances,
                     processes=count,
-                    hold=0.02 if fast_answers else 59.9,
-                    any_while_cold=fast_answers,
+                    hold=0.02 if immediate else 59.9,
+                    any_while_cold=immediate,
                 )
-                print(f"\n### load {load:g} s, {instances} instances, {count} client processes\n")
-                rows = []
-                for rival in RIVALS:
-                    if rival.leases and count == 1:
+                for policy in POLICIES:
+                    if policy.leases and count == 1:
                         continue
-                    rows.append(herd_row(herd, rival, rounds))
-                table(HEADS, rows)
+                    case = {"endpoint": _endpoint(immediate), "load s": f"{load:g}"}
+                    case |= {"instances": str(instances), "processes": str(count), "policy": policy.name}
+                    records.append(case | herd_record(herd, policy, rounds))
+    return records
+
+
+def _endpoint(immediate: bool) -> str:
+    """Return how the endpoint treats a request to a loading model: it answers 429 at once, or holds the request."""
+    return "immediate" if immediate else "held"
 
 
 @attrs.frozen(kw_only=True)
 class Collapse:
-    """A fleet that starts cold under more models than it holds."""
+    """A fleet that starts without loaded models, and with more models than fit into its memory."""
 
     minutes: int = 30
     rate: float = 14.0
@@ -241,11 +253,11 @@ class Collapse:
     any_while_cold: bool = False
 
 
-def collapse(case: Collapse, rival: Rival, count: int, seed: int = 1) -> list[str]:
-    """Success, median and 95th percentile of seconds, and loads per call in the last third."""
+def collapse(case: Collapse, policy: Policy, count: int, seed: int = 1) -> Record:
+    """Measure success, seconds and loads per call in the last third of the time."""
     rng = random.Random(seed)
     simulation = Simulation()
-    policy = FleetPolicy(
+    fleet = FleetPolicy(
         memory_bytes=case.held * 100 * MB,
         volume_bytes=1_000_000 * MB,
         loader_slots=case.loaders,
@@ -253,8 +265,8 @@ def collapse(case: Collapse, rival: Rival, count: int, seed: int = 1) -> list[st
         routing=AnyWhileCold() if case.any_while_cold else Sticky(),
     )
     times = Times(download=0.0001, load=case.load, hold=case.hold)
-    endpoint = SimulatedEndpoint(simulation, policy, case.instances, times, rng)
-    clients = processes(count, simulation, seed, rival)
+    endpoint = SimulatedEndpoint(simulation, fleet, case.instances, times, rng)
+    clients = processes(count, simulation, seed, policy)
     weights = [1 / (rank + 1) ** case.zipf for rank in range(case.models)]
     names = [f"m-{number}" for number in range(case.models)]
     outcomes: list[Outcome] = []
@@ -262,8 +274,8 @@ def collapse(case: Collapse, rival: Rival, count: int, seed: int = 1) -> list[st
 
     def arrive() -> None:
         request = InvokeRequest(endpoint="scoring", body=b"{}", target_model=rng.choices(names, weights)[0])
-        steps = rival.policy(simulation, request, clients[rng.randrange(count)], rng)
-        outcomes.append(call(simulation, endpoint, steps))
+        flow = policy.decide(simulation, request, clients[rng.randrange(count)], rng)
+        outcomes.append(call(simulation, endpoint, flow))
         if simulation.now < seconds:
             simulation.after(rng.expovariate(case.rate), arrive)
 
@@ -274,27 +286,45 @@ def collapse(case: Collapse, rival: Rival, count: int, seed: int = 1) -> list[st
     last = [outcome for outcome in outcomes if outcome.began >= seconds * 2 / 3]
     good = [outcome for outcome in last if outcome.error is None and outcome.ended - outcome.began <= DEADLINE]
     took = sorted(outcome.ended - outcome.began for outcome in last)
-    return [
-        f"{len(good) / len(last):.0%}",
-        f"{took[len(took) // 2]:.2f}",
-        f"{took[int(len(took) * 0.95)]:.1f}",
-        f"{(endpoint.loads - before) / len(last):.2f}",
-    ]
+    return {
+        "success %": f"{100 * len(good) / len(last):.0f}",
+        "p50 s": f"{took[len(took) // 2]:.2f}",
+        "p95 s": f"{took[int(len(took) * 0.95)]:.1f}",
+        "loads per call": f"{(endpoint.loads - before) / len(last):.2f}",
+    }
 
 
-def collapses(case: Collapse) -> None:
-    ours = RIVALS[3]
-    shared = attrs.evolve(ours, name="ours, shared leases", leases=True)
-    lines = [(RIVALS[0], 1), (RIVALS[1], 1), (RIVALS[2], 1), (ours, 1), (ours, 4), (ours, 8), (shared, 8)]
-    rows = [[rival.name, str(count), *collapse(case, rival, count)] for rival, count in lines]
-    table(["policy", "processes", "success", "p50 s", "p95 s", "loads per call"], rows)
+def collapses() -> list[Record]:
+    plain = attrs.evolve(POLICIES[3], name="mme_sdk")
+    shared = attrs.evolve(plain, name="mme_sdk, leases", leases=True)
+    lines = [(POLICIES[0], 1), (POLICIES[1], 1), (POLICIES[2], 1), (plain, 1), (plain, 4), (plain, 8), (shared, 8)]
+    records = []
+    for case in (Collapse(), Collapse(hold=0.02, any_while_cold=True)):
+        for policy, count in lines:
+            named = {"endpoint": _endpoint(case.any_while_cold), "policy": policy.name, "processes": str(count)}
+            records.append(named | collapse(case, policy, count))
+    return records
 
 
-def table(heads: list[str], rows: list[list[str]]) -> None:
-    print("| " + " | ".join(heads) + " |")
-    print("|" + "|".join(" --- " for _ in heads) + "|")
-    for row in rows:
-        print("| " + " | ".join(row) + " |")
+def table(records: list[Record]) -> None:
+    """Print records as a Markdown table."""
+    for row in (list(records[0]), ["---"] * len(records[0]), *(list(record.values()) for record in records)):
+        print("| " + " | ".join(cell or "-" for cell in row) + " |")
+
+
+def write(folder: Path, name: str, records: list[Record], command: str) -> None:
+    """Write records as CSV, after two comments: the command that measured them, and the date."""
+    with (folder / f"{name}.csv").open("w", newline="", encoding="utf-8") as file:
+        file.write(f"# {command}\n# {datetime.date.today().isoformat()}\n")
+        rows = csv.DictWriter(file, list(records[0]), lineterminator="\n")
+        rows.writeheader()
+        rows.writerows(records)
+
+
+def read(folder: Path, name: str) -> list[Record]:
+    """Read what `write` wrote."""
+    with (folder / f"{name}.csv").open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(line for line in file if not line.startswith("#")))
 
 
 CODE = """
@@ -318,8 +348,8 @@ def output_fn(prediction, accept):
 """
 
 
-def embedded(load: float, callers: int) -> None:
-    """The same against an embedded SageMaker over HTTP, with the real boto3 and real threads."""
+def embedded(load: float, callers: int) -> list[Record]:
+    """Measure the policies against an embedded SageMaker over HTTP, with boto3 and threads."""
     import tempfile
     import time
 
@@ -366,7 +396,7 @@ def embedded(load: float, callers: int) -> None:
                 answer = runtime.invoke_endpoint(
                     EndpointName="scoring", Body=b"{}", TargetModel=target, ContentType="application/json"
                 )
-                answer["Body"].read()  # an answer that isn't read keeps its connection
+                answer["Body"].read()  # an answer that is not read keeps its connection
                 return 1 + int(answer["ResponseMetadata"]["RetryAttempts"])
 
             return invoke
@@ -386,15 +416,15 @@ def embedded(load: float, callers: int) -> None:
             return invoke
 
         endpoint = client.endpoint("scoring")
-        rivals: dict[str, Callable[[str], int]] = {
+        policies: dict[str, Callable[[str], int]] = {
             "boto3 standard": plain(boto("standard")),
             "boto3 legacy": plain(boto("legacy")),
             "full jitter": jittered(boto("standard", 1)),
-            "ours, first sight": lambda target: endpoint.invoke({}, model=target).attempts,
-            "ours, after one like it": lambda target: endpoint.invoke({}, model=target).attempts,
+            "mme_sdk, first load": lambda target: endpoint.invoke({}, model=target).attempts,
+            "mme_sdk, after a similar model": lambda target: endpoint.invoke({}, model=target).attempts,
         }
-        rows = []
-        for number, (name, invoke) in enumerate(rivals.items()):
+        records: list[Record] = []
+        for number, (name, invoke) in enumerate(policies.items()):
             target = make(f"m{number}")
 
             def one(caller: int, invoke: Any = invoke, target: str = target) -> tuple[float, int | None]:
@@ -412,41 +442,48 @@ def embedded(load: float, callers: int) -> None:
             good = sorted(took for took, attempts in done if attempts is not None)
             counted = [attempts for _, attempts in done if attempts is not None]
             loads = log.read_text().split().count(f"m{number}")
-            rows.append(
-                [
-                    name,
-                    f"{len(good) / callers:.0%}",
-                    f"{statistics.mean(counted):.2f}" if counted else "-",
-                    str(loads - 1),
-                    f"{good[len(good) // 2]:.2f}" if good else "-",
-                    f"{good[-1]:.2f}" if good else "-",
-                    f"{time.perf_counter() - began:.2f}",
-                ]
+            records.append(
+                {
+                    "policy": name,
+                    "success %": f"{100 * len(good) / callers:.0f}",
+                    "attempts per caller": f"{statistics.mean(counted):.2f}" if counted else "",
+                    "extra loads": str(loads - 1),
+                    "p50 s": f"{good[len(good) // 2]:.2f}" if good else "",
+                    "slowest s": f"{good[-1]:.2f}" if good else "",
+                    "all done s": f"{time.perf_counter() - began:.2f}",
+                }
             )
-        table(["policy", "success", "attempts per caller", "extra loads", "p50 s", "slowest s", "all done s"], rows)
         boto3.DEFAULT_SESSION = None
+    return records
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=20, help="herds per line")
-    parser.add_argument("--only", choices=["herds", "fast", "collapse", "embedded"], help="one part")
+    parser.add_argument("--rounds", type=int, default=20, help="herds for each line")
+    parser.add_argument("--only", choices=["herds", "fleet", "embedded"], help="one part")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write CSV files as well")
     options = parser.parse_args()
-    if options.only in (None, "embedded"):
-        print("## A herd of 20 threads at an embedded SageMaker: 2 s loads, 4 instances, 429 after half a second\n")
-        embedded(2.0, 20)
-    if options.only in (None, "herds"):
-        print("\n## Simulated: a herd of 20 callers; a request of a loading model is held for up to a minute")
-        herds(options.rounds, fast_answers=False)
-    if options.only in (None, "fast"):
-        print("\n## Simulated: 429 at once, and any instance may get the next attempt")
-        herds(options.rounds, fast_answers=True)
-    if options.only in (None, "collapse"):
-        print("\n## Simulated: a fleet that starts cold; 4 instances hold 50 of 400 models each, 14 calls a second")
-        print("\nThe last 10 of 30 minutes. Requests of a loading model are held for up to a minute:\n")
-        collapses(Collapse())
-        print("\n429 at once, and any instance may get the next attempt:\n")
-        collapses(Collapse(hold=0.02, any_while_cold=True))
+    parts: dict[str, tuple[str, Callable[[], list[Record]]]] = {
+        "embedded": ("20 threads, an embedded SageMaker, 2 s loads, 4 instances", lambda: embedded(2.0, 20)),
+        "herds": (
+            "Simulated: 20 callers of one model that is not loaded",
+            lambda: herds(options.rounds, immediate=False) + herds(options.rounds, immediate=True),
+        ),
+        "fleet": (
+            "Simulated: a fleet that starts cold: 400 models, 4 instances with room for 50 each, 14 calls a second",
+            collapses,
+        ),
+    }
+    for name, (title, measure) in parts.items():
+        if options.only not in (None, name):
+            continue
+        print(f"\n## {title}\n")
+        records = measure()
+        table(records)
+        if options.write:
+            rounds = f" --rounds {options.rounds}" if name == "herds" else ""
+            command = f"python benchmarks/cold_start.py --only {name}{rounds}"
+            write(options.write, f"cold-start-{name}", records, command)
 
 
 if __name__ == "__main__":

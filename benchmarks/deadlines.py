@@ -1,7 +1,7 @@
-"""How far an invocation outlives its deadline: every transport, every way in which a server or a provider can be slow.
+"""Measures how long `invoke` runs beyond its deadline, for each transport and each kind of slow server or provider.
 
-Each case is a server that would hold the call for a minute. A figure is the time of `invoke` beyond its deadline; the
-promise is 0.1 s and 2 % of the deadline. First calls run in fresh processes, since imports are a part of them.
+Each server would hold the call for a minute. The documented limit is 0.1 s plus 2 % of the deadline. First calls run in
+new processes, because they include the imports.
 
     python benchmarks/deadlines.py                # every case, some minutes
     python benchmarks/deadlines.py --times 3 --only first
@@ -81,7 +81,7 @@ def server(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 
 @contextlib.contextmanager
 def deaf() -> Iterator[str]:
-    """Accepts and reads nothing."""
+    """Accept connections and read nothing."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -89,7 +89,7 @@ def deaf() -> Iterator[str]:
 
 @contextlib.contextmanager
 def black_hole() -> Iterator[str]:
-    """Drops connection requests: its backlog is full."""
+    """Drop connection requests, because the backlog is full."""
     with socket.socket() as full, contextlib.ExitStack() as stack:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -101,7 +101,7 @@ def black_hole() -> Iterator[str]:
 
 
 def one_call(url: str, transport: str, deadline: float, *, twin: bool, body: bytes = b"1") -> float:
-    """Seconds of a call beyond its deadline."""
+    """Return the seconds of a call beyond its deadline."""
     from mme_sdk import AsyncMMEClient, MMEClient
     from mme_sdk.errors import MMEError
 
@@ -139,7 +139,7 @@ def tls(answer: Callable[[socket.socket], None]) -> Iterator[str]:
 
 
 def first_call(url: str, transport: str, deadline: float, twin: bool, environment: dict[str, str]) -> float:
-    """The same in a fresh process, its imports of boto3 included."""
+    """Do the same in a new process, including its imports."""
     command = [sys.executable, __file__, "--one", url, transport, str(deadline), str(int(twin))]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])

@@ -1,13 +1,13 @@
-"""Computes `mme_sdk/runtime/cold_start/inspection.json`: when to look whether a model is loaded.
+"""Computes `mme_sdk/runtime/cold_start/inspection.json`: when to probe a loading model.
 
-The load time is taken as lognormal with median 1 and log-deviation sigma, but one load in ten as of a law that is wide
-(log-deviation 0.83, a coefficient of variation of 1): another instance type, a jam, a larger archive. So the first look
-trusts a sure estimate, and those after it, once things turned out not to be as usual, do not knock more and more often.
+The load time is assumed to be lognormal with median 1 and standard deviation sigma of its logarithm. One load in ten
+follows a wide distribution instead (0.83, a coefficient of variation of 1), because of another instance type, an
+overload or a larger archive. So the first probe relies on a precise estimate, and later probes do not become more and
+more frequent when a load takes unusually long.
 
-One look costs `cost`, the time between the end of the load and the look that finds it costs its share of the load time:
-both are in units of the load itself, whatever it turns out to be. A dynamic programme over a logarithmic grid of times
-gives the best next look from every elapsed time (Barlow, Hunter, Proschan: Optimum Checking Procedures, 1963). Because
-everything is in units of the median, one table serves every model, and no call pays for the programme.
+A probe costs `cost`. The time between the end of a load and the probe that finds it costs its share of the load time.
+Dynamic programming over a logarithmic grid of times gives the best next probe for every elapsed time (Barlow, Hunter,
+Proschan: Optimum Checking Procedures, 1963). All times are in units of the median, so one table serves every model.
 
     python benchmarks/inspection_table.py          # writes the file
 """
@@ -29,13 +29,13 @@ UNUSUAL, WIDE = 0.1, 0.83
 
 
 def best_waits(sigma: float, cost: float) -> list[float]:
-    """The best wait until the next look from each time of ELAPSED, in medians."""
+    """Return the best wait until the next probe for each time of ELAPSED, in medians."""
     wide = max(sigma, WIDE)
     grid = np.concatenate([[0.0], np.geomspace(0.01, np.exp(7 * wide), 2500)])
     with np.errstate(divide="ignore"):
         above = (1 - UNUSUAL) * ndtr(-np.log(grid) / sigma) + UNUSUAL * ndtr(-np.log(grid) / wide)
     middle = np.concatenate([[grid[1] / 2], np.sqrt(grid[1:-1] * grid[2:])])
-    share = -np.diff(above) / middle  # what a unit of overshoot of a load that ends there costs
+    share = -np.diff(above) / middle  # cost of a unit of lateness for a load that ends there
     shares = np.concatenate([[0.0], np.cumsum(share)])
     loads = np.concatenate([[0.0], np.cumsum(share * middle)])
     value = np.zeros(len(grid))
@@ -46,13 +46,15 @@ def best_waits(sigma: float, cost: float) -> list[float]:
         total = cost * above[i] + late + value[after]
         best = int(np.argmin(total))
         value[i], waits[i] = total[best], grid[i + 1 + best] - grid[i]
-    settled = np.exp(6 * wide)  # the end of the grid is felt a little before it: from there on, in proportion
+    settled = np.exp(
+        6 * wide
+    )  # beyond this time the end of the grid distorts the waits, so they are extrapolated in proportion
     known = np.interp(np.minimum(ELAPSED, settled), grid, waits)
     return np.round(known * np.maximum(np.array(ELAPSED) / settled, 1.0), 4).tolist()
 
 
 def table() -> dict[str, Any]:
-    """The whole table, as it is stored."""
+    """Return the table as it is stored."""
     waits = [[best_waits(sigma, cost) for cost in COSTS] for sigma in SIGMAS]
     return {"sigmas": SIGMAS, "costs": COSTS, "elapsed": ELAPSED, "waits": waits}
 

@@ -1,4 +1,4 @@
-"""What the invocation policy costs a warm call, beyond sending: CPU of `invoke` over a transport that answers at once.
+"""Measures the CPU time of a warm `invoke` over a transport that answers at once: what the policy costs beyond sending.
 
 python benchmarks/policy_overhead.py
 """
@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 
 from mme_sdk.aws import Aws
-from mme_sdk.runtime.cold_start.load_times import Estimates
-from mme_sdk.runtime.cold_start.probe_schedule import next_look
+from mme_sdk.runtime.cold_start.load_times import LoadTimes
+from mme_sdk.runtime.cold_start.probe_schedule import probe_delay
 from mme_sdk.runtime.invoker import RuntimeInvoker
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
@@ -45,24 +45,24 @@ def microseconds(work: Callable[[], object]) -> float:
 def main() -> None:
     transport = Instant()
     invoker = RuntimeInvoker(Aws(region="us-east-1"), transport)
-    told: list[object] = []
+    events: list[object] = []
     hooked = RuntimeInvoker(
-        Aws(region="us-east-1"), transport, hooks=[lambda event: told.clear() or told.append(event)]
+        Aws(region="us-east-1"), transport, hooks=[lambda event: events.clear() or events.append(event)]
     )
     request = InvokeRequest(endpoint="scoring", body=b"")
-    estimates = Estimates()
-    estimates.observe("scoring", "fraud/v1.tar.gz", 20.0)
+    load_times = LoadTimes()
+    load_times.observe("scoring", "fraud/v1.tar.gz", 20.0)
 
-    def look() -> float:
-        thought = estimates.expected("scoring", "fraud/v1.tar.gz")
-        return next_look(12.0, median=thought.median, sigma=thought.sigma, cost=2.0)
+    def probe() -> float:
+        expected = load_times.expected("scoring", "fraud/v1.tar.gz")
+        return probe_delay(12.0, median=expected.median, sigma=expected.sigma, cost=2.0)
 
     works: dict[str, Callable[[], object]] = {
         "the transport alone": lambda: transport.send(request, connect_timeout=1, read_timeout=1),
         "invoke, 200 bytes": lambda: invoker.invoke("scoring", b"x" * 200, model="fraud/v1.tar.gz"),
         "invoke, a dict": lambda: invoker.invoke("scoring", {"amount": 12.5}, model="fraud/v1.tar.gz"),
         "invoke, 200 bytes, one hook": lambda: hooked.invoke("scoring", b"x" * 200, model="fraud/v1.tar.gz"),
-        "estimate and next look": look,
+        "load time and next probe": probe,
     }
     seen: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(ROUNDS):

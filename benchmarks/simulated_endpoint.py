@@ -1,7 +1,7 @@
-"""A multi-model endpoint and its callers in simulated time: `mme_sdk.fleet` here, real invocation policies there.
+"""A multi-model endpoint and its callers in simulated time.
 
-A caller is a generator of the steps of `mme_sdk.runtime.effects`: the same code that runs in threads and on event
-loops. Hours of traffic take seconds, and nothing depends on the machine.
+`mme_sdk.fleet` simulates the endpoint. A caller is a flow of the effects of `mme_sdk.runtime.effects`: the same code
+that runs in threads and on event loops. Hours of traffic take seconds, and no result depends on the machine.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import heapq
 import itertools
 import json
 import random
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from mme_sdk._effects import Flow, pump
+from mme_sdk._effects import Effect, Flow, Interpreter, Sleep
 from mme_sdk.errors import OutcomeUnknownError
 from mme_sdk.fleet import Command, Discard, Download, Fail, Fleet, FleetPolicy, Footprint, Load, Run, Unload
 from mme_sdk.fleet.instance import Copy, Instance
 from mme_sdk.protocols import Rng
-from mme_sdk.runtime.effects import Ask, Pause, Send, Wait
+from mme_sdk.runtime.effects import RunFlow, Send, Wait
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
 MB = 1_000_000
@@ -47,25 +47,25 @@ class Simulation:
     monotonic = time = lambda self: self.now
 
     def sleep(self, seconds: float) -> None:  # noqa: ARG002
-        raise AssertionError("callers in simulated time pause with a step")
+        raise AssertionError("callers in simulated time sleep by an effect")
 
 
 @attrs.frozen(kw_only=True)
 class Times:
-    """How long things take, in seconds."""
+    """Durations, in seconds."""
 
     download: float
     load: float
     serve: float = 0.05
     unload: float = 0.1
     spread: float = 0.0
-    """Log-deviation of downloads and loads."""
+    """Standard deviation of the logarithm of downloads and loads."""
     hold: float = 59.9
     """How long the endpoint holds a request of a loading model before it answers 429."""
 
 
 class AnyWhileCold:
-    """To a copy in memory that is not busy, else to any instance at all: what AWS documents, read unfavourably."""
+    """Routes to an idle copy in memory, else to any instance: the worst case that AWS's documentation allows."""
 
     def choose(self, copies: Mapping[str, Copy], instances: Sequence[Instance], spill: int, rng: Rng, /) -> Instance:
         ready = [copy for copy in copies.values() if copy.rank == 0 and copy.outstanding < spill]
@@ -75,7 +75,7 @@ class AnyWhileCold:
 
 
 class SimulatedEndpoint:
-    """An endpoint's instances; `send` is what a transport would do."""
+    """An endpoint; `send` does the work of a transport."""
 
     def __init__(
         self, simulation: Simulation, policy: FleetPolicy, instances: int, times: Times, rng: random.Random
@@ -171,7 +171,7 @@ class SharedLeases:
 
 @attrs.define
 class Outcome:
-    """How a call ended."""
+    """Outcome of a call."""
 
     began: float
     ended: float = 0.0
@@ -180,21 +180,21 @@ class Outcome:
     cancelled: bool = False
 
 
-def call(simulation: Simulation, endpoint: SimulatedEndpoint, steps: Generator[Any, Any, Any]) -> Outcome:
-    """Drive one caller's steps in simulated time, from now on."""
+def call(simulation: Simulation, endpoint: SimulatedEndpoint, flow: Flow[Any]) -> Outcome:
+    """Run one caller's flow in simulated time, from now on."""
     outcome = Outcome(began=simulation.now)
 
     def resume(value: Any = None, error: BaseException | None = None) -> None:
         if outcome.cancelled:
             return
         try:
-            step = steps.send(value) if error is None else steps.throw(error)
+            effect = flow.send(value) if error is None else flow.throw(error)
         except StopIteration:
             outcome.ended = simulation.now
         except Exception as failed:  # noqa: BLE001 - the outcome of the call
             outcome.ended, outcome.error = simulation.now, failed
         else:
-            perform(step)
+            perform(effect)
 
     def once(function: Callable[..., None]) -> Callable[..., None]:
         open_ = [True]
@@ -205,21 +205,21 @@ def call(simulation: Simulation, endpoint: SimulatedEndpoint, steps: Generator[A
 
         return only
 
-    def perform(step: Any) -> None:
-        match step:
+    def perform(effect: Effect) -> None:
+        match effect:
             case Send(request, _, read_timeout):
                 outcome.attempts += 1
                 first = once(resume)
                 endpoint.send(request, first)
                 simulation.after(read_timeout, lambda: first(error=OutcomeUnknownError("no answer in time")))
-            case Pause(seconds):
+            case Sleep(seconds):
                 simulation.after(seconds, resume)
-            case Wait(ticket, timeout):
+            case Wait(event, timeout):
                 first = once(resume)
-                ticket.subscribe(lambda: simulation.after(0.0, lambda: first(True)))
+                event.subscribe(lambda: simulation.after(0.0, lambda: first(True)))
                 simulation.after(timeout, lambda: first(False))
-            case Ask(flow):
-                resume(pump(flow, lambda _: None))
+            case RunFlow(inner):
+                resume(Interpreter({}).run(inner))
 
     simulation.after(0.0, resume)
     return outcome

@@ -1,7 +1,7 @@
-"""Ends blocking work of other threads at once: their sockets are shut down and their waits end.
+"""Cancellation of blocking work in other threads: it shuts down their sockets and ends their waits.
 
-A thread that works within a `CancelScope` registers what it blocks on. `CancelScope.cancel` wakes all of it, and what
-the thread does next within the scope raises `Cancelled`. A thread without a scope pays one attribute look-up.
+A thread that works within a `CancelScope` registers what it blocks on. `CancelScope.cancel` wakes the thread, and its
+next operation within the scope raises `Cancelled`. A thread without a scope only reads one attribute.
 """
 
 from __future__ import annotations
@@ -25,46 +25,40 @@ __all__ = [
     "current_scope",
     "hold",
     "install",
-    "leave_scope",
     "pause",
     "reading",
     "shut_body",
 ]
 
-_LOOK = 0.1  # seconds; CPython does not run a signal handler that comes just before a wait until the wait ends
+_POLL = 0.1  # seconds; CPython does not run a signal handler that comes just before a wait until the wait ends
 R = TypeVar("R")
 
 
 class Cancelled(BaseException):
-    """The work of this thread was cancelled; not an `Exception`, so that nothing takes it for a failed attempt."""
+    """Raised in a thread whose work was cancelled. It is not an `Exception`, so no code retries the work."""
 
 
-class _Here(threading.local):
+class _ThreadState(threading.local):
     scope: CancelScope | None = None
     held: list[socket.socket] | None = None
 
 
-_here = _Here()
+_thread = _ThreadState()
 
 
 def current_scope() -> CancelScope | None:
-    """The scope that this thread works in."""
-    return _here.scope
+    """Return the scope that this thread works in, or None."""
+    return _thread.scope
 
 
 def check() -> None:
-    """Raise `Cancelled` if the scope of this thread was cancelled; for loops that do not block."""
-    if _here.scope is not None:
-        _here.scope.check()
-
-
-def leave_scope() -> None:
-    """Let this thread clean up outside of its scope."""
-    _here.scope = None
+    """Raise `Cancelled` if the scope of this thread was cancelled."""
+    if _thread.scope is not None:
+        _thread.scope.check()
 
 
 class CancelScope:
-    """Work that can be ended from another thread; `run` does a part of it in the calling thread.
+    """Work that another thread can cancel; `run` does a part of it in the calling thread.
 
     Attributes:
         cancelled: Whether `cancel` was called.
@@ -77,10 +71,10 @@ class CancelScope:
         self._number = 0
 
     def cancel(self) -> None:
-        """End what blocks within the scope, now and later. Idempotent; may be called from any thread."""
+        """End all blocking work within the scope, now and in future. Idempotent; any thread may call it."""
         with self._lock:
             self.cancelled = True
-            # Under the lock: what is registered no longer may already serve somebody else.
+            # Under the lock, because a connection that is no longer registered may already serve another call.
             for wake in self._wakers.values():
                 wake()
 
@@ -91,10 +85,13 @@ class CancelScope:
 
     @contextlib.contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """While the block runs, `cancel` calls `wake`, which must not block.
+        """Let `cancel` call a function while the `with` block runs.
+
+        Args:
+            wake: The function. It must not block.
 
         Raises:
-            Cancelled: The scope was cancelled before.
+            Cancelled: The scope has been cancelled already.
         """
         with self._lock:
             self.check()
@@ -108,7 +105,7 @@ class CancelScope:
                 del self._wakers[number]
 
     def closing(self, sock: socket.socket) -> contextlib.AbstractContextManager[None]:
-        """While the block runs, `cancel` shuts a socket down, so that reads and writes of it end."""
+        """Let `cancel` shut down a socket while the `with` block runs, which ends its reads and writes."""
         return self.waking(lambda: _shut(sock))
 
     def run(self, call: Callable[[], R]) -> R:
@@ -118,35 +115,35 @@ class CancelScope:
             call: The work.
 
         Returns:
-            What it returns.
+            The result of the work.
 
         Raises:
-            Cancelled: The scope was cancelled before the work was done.
+            Cancelled: The scope was cancelled before the work ended.
         """
-        before = _here.scope
+        before = _thread.scope
         ended = Cancelled()
         try:
             self.check()
-            _here.scope = self
+            _thread.scope = self
             return call()
         except BaseException as error:
             if not self.cancelled or isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
             add_notes(ended, error)
-            _forget(error)
+            _clear_frames(error)
         finally:
-            _here.scope = before
+            _thread.scope = before
         raise ended
 
 
 class CleanUp(CancelScope):
-    """What interrupted flows still do, in all their threads: it ends by itself after some time.
+    """The clean-up of interrupted flows, in all their threads. It cancels itself after some time.
 
     Args:
-        seconds: How long all of it may take.
+        seconds: Time for the whole clean-up.
 
     Attributes:
-        busy: Flows that clean up now.
+        busy: Number of flows that are cleaning up.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -156,62 +153,65 @@ class CleanUp(CancelScope):
         self._timer: threading.Timer | None = None
 
     def begin(self) -> None:
-        """A flow begins to clean up; the time runs from the first one on."""
+        """Record that a flow begins to clean up. The first one starts the timer."""
         with self._lock:
             self.busy += 1
             if self._timer is None and not self.cancelled:
                 self._timer = threading.Timer(self.seconds, self.cancel)
                 self._timer.daemon = True
-                with contextlib.suppress(RuntimeError):  # the interpreter ends and starts no thread
+                with contextlib.suppress(RuntimeError):  # Python is shutting down and starts no thread
                     self._timer.start()
 
     def end(self) -> None:
-        """A flow that had begun to clean up has ended."""
+        """Record that a flow has finished its clean-up."""
         with self._lock:
             self.busy -= 1
 
     def stop(self) -> None:
-        """The flows have ended; a thread that still cleans up for them is ended too."""
+        """Cancel what is left of the clean-up, after the flows have ended."""
         self.cancel()
         if self._timer is not None:
             self._timer.cancel()
 
 
 def add_notes(to: BaseException, source: BaseException) -> None:
-    """Give an exception the notes of another one: they say what is left behind."""
+    """Copy the notes of an exception to another one. They say what an interrupted flow leaves behind."""
     for note in getattr(source, "__notes__", ()):
         if note not in getattr(to, "__notes__", ()):
             to.add_note(note)
 
 
 def attach_partial(stop: BaseException, value: Any) -> None:
-    """Give an exception that ends work what was complete, as its attribute `partial`."""
-    with contextlib.suppress(AttributeError, TypeError):  # an exception of a caller's own may have slots
+    """Set the attribute `partial` of an exception to the results that were complete when it ended the work."""
+    with contextlib.suppress(AttributeError, TypeError):  # an exception class of the caller may have slots
         stop.partial = value  # type: ignore[attr-defined]
 
 
 def pause(seconds: float, sleep: Callable[[float], None]) -> None:
-    """Sleep; within a scope, until it is cancelled at most.
+    """Sleep. Within a scope, the sleep ends when the scope is cancelled.
 
     Args:
-        seconds: How long.
-        sleep: The clock's own way to sleep. A clock other than the machine's cannot be interrupted.
+        seconds: Seconds to sleep.
+        sleep: The sleep function of the clock. Only `time.sleep` can be interrupted.
+
+    Raises:
+        Cancelled: The scope was cancelled.
     """
-    scope = _here.scope
+    scope = _thread.scope
     if scope is None or sleep is not time.sleep:
         sleep(seconds)
         return
     event, ends = threading.Event(), time.monotonic() + seconds
     with scope.waking(event.set):
-        while (left := ends - time.monotonic()) > 0 and not event.wait(min(left, _LOOK)):
+        while (left := ends - time.monotonic()) > 0 and not event.wait(min(left, _POLL)):
             pass
     scope.check()
 
 
 @contextlib.contextmanager
 def botocore_call() -> Iterator[None]:
-    """While the block runs, cancelling this thread's scope shuts down the connections that botocore uses for it."""
-    scope = _here.scope
+    """Let cancellation of this thread's scope shut down the connections that botocore uses in the `with` block."""
+    scope = _thread.scope
     if scope is None:
         yield
         return
@@ -222,17 +222,17 @@ def botocore_call() -> Iterator[None]:
             _shut(sock)
 
     with scope.waking(wake):
-        before, _here.held = _here.held, held
+        before, _thread.held = _thread.held, held
         try:
             yield
         finally:
-            _here.held = before
+            _thread.held = before
 
 
 @contextlib.contextmanager
 def reading(body: Any) -> Iterator[None]:
-    """While the block runs, cancelling this thread's scope shuts down the connection of a botocore body."""
-    scope = _here.scope
+    """Let cancellation of this thread's scope shut down the connection of a botocore body in the `with` block."""
+    scope = _thread.scope
     if scope is None:
         yield
         return
@@ -241,20 +241,20 @@ def reading(body: Any) -> Iterator[None]:
 
 
 def shut_body(body: Any) -> None:
-    """Shut down the connection of a botocore body that was not read to its end; a thread that reads it goes on."""
+    """Shut down the connection of a botocore body that was not read completely. A thread that reads it is woken."""
     try:
         sock = body._raw_stream._original_response.fp.raw._sock
     except AttributeError:
-        return  # it was read to its end, or it is not a body of urllib3's
+        return  # it was read completely, or it is not a body of urllib3
     if isinstance(sock, socket.socket):
         _shut(sock)
 
 
 def install(client: Any) -> None:
-    """Let the connections of a boto3 client be shut down by `CancelScope.cancel`.
+    """Let `CancelScope.cancel` shut down the connections of a boto3 client.
 
     Args:
-        client: The client; left as it is where its botocore keeps its connection classes elsewhere.
+        client: The client. It is not changed if its version of botocore keeps its connection classes elsewhere.
     """
     try:
         pools = client._endpoint.http_session._pool_classes_by_scheme
@@ -265,7 +265,7 @@ def install(client: Any) -> None:
 
 
 def _watched(pool: Any) -> Any:
-    """A connection pool whose connections register themselves with the scope of the thread that uses them."""
+    """Return a class of connection pools whose connections register with the scope of the thread that uses them."""
 
     class Connection(pool.ConnectionCls):  # type: ignore[misc]
         def connect(self) -> None:
@@ -280,12 +280,15 @@ def _watched(pool: Any) -> Any:
 
 
 def hold(sock: Any) -> None:
-    """Within `botocore_call`: let cancelling this thread's scope shut a connection down.
+    """Register a connection of the current `botocore_call`, so that cancellation of this thread's scope shuts it down.
+
+    Args:
+        sock: The socket of the connection; None if it is not connected.
 
     Raises:
-        Cancelled: The scope was cancelled before.
+        Cancelled: The scope has been cancelled already.
     """
-    scope, held = _here.scope, _here.held
+    scope, held = _thread.scope, _thread.held
     if scope is None or held is None or sock is None:
         return
     with scope._lock:
@@ -293,14 +296,14 @@ def hold(sock: Any) -> None:
         held.append(sock)
 
 
-def _forget(error: BaseException | None) -> None:
-    """Drop what the frames of an exception refer to: connections among it, which then are closed."""
+def _clear_frames(error: BaseException | None) -> None:
+    """Clear the local variables in an exception's traceback. This closes connections that they refer to."""
     while error is not None:
         traceback.clear_frames(error.__traceback__)
         error = error.__cause__ or error.__context__
 
 
 def _shut(sock: socket.socket) -> None:
-    # Not `sock.shutdown`: that of an SSLSocket takes the TLS state away from the thread that is reading.
+    # Not `sock.shutdown`: `SSLSocket.shutdown` removes the TLS state that a reading thread still uses.
     with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -1,49 +1,62 @@
-"""Effects and the two drivers: what to do is decided in generators, how to wait and send is decided here."""
+"""Effects, and the two interpreters that perform them.
+
+A flow is a generator that yields effects and receives their results. An effect says what to do; an interpreter does it.
+`Interpreter` works in the calling thread and `AsyncInterpreter` on the event loop, so each flow is written once for
+both.
+
+Other modules define further effects as subclasses of `Effect`. They pass an interpreter one handler for each of them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
 from mme_sdk._cancellation import Cancelled, CleanUp, add_notes, check
-from mme_sdk._workers import side_by_side
+from mme_sdk._workers import run_concurrently
 from mme_sdk.errors import MMEError
 
 __all__ = [
     "CLEANUP",
+    "AsyncInterpreter",
     "Call",
     "Do",
     "Effect",
     "Flow",
+    "Interpreter",
     "Sleep",
     "Together",
     "cleaned",
-    "drive",
-    "drive_async",
-    "pump",
-    "pump_async",
 ]
 
-CLEANUP = 5.0  # seconds for all that interrupted flows still do
+CLEANUP = 5.0  # seconds for everything that an interrupted flow still does
 T = TypeVar("T")
-E = TypeVar("E")
+
+
+class Effect:
+    """Base class of what a flow can ask its interpreter to do."""
+
+    __slots__ = ()
+
+
+Flow: TypeAlias = Generator[Effect, Any, T]
 
 
 @attrs.frozen(kw_only=True)
-class Call:
-    """One API call, made with retries; the parsed answer is sent back.
+class Call(Effect):
+    """One API call with retries; its result is the parsed response.
 
     Attributes:
         service: boto3's service name, such as `sagemaker`.
         operation: boto3's method name, such as `describe_endpoint`.
-        params: Its keyword arguments.
-        endpoint: Endpoint the call is about, for error messages.
-        model: Model the call is about, for error messages.
-        replay: Whether a call whose outcome is unknown may be made again.
+        params: Keyword arguments of the method; none by default.
+        endpoint: Endpoint that the call concerns, for error messages; None by default.
+        model: Model that the call concerns, for error messages; None by default.
+        replay: Whether to repeat a call whose outcome is unknown; True by default.
     """
 
     service: str
@@ -55,236 +68,229 @@ class Call:
 
 
 @attrs.frozen
-class Sleep:
-    """Wait this many seconds."""
+class Sleep(Effect):
+    """A pause.
+
+    Attributes:
+        seconds: Length of the pause, in seconds.
+    """
 
     seconds: float
 
 
 @attrs.frozen
-class Do:
-    """Blocking work that is no API call (packing, an upload); its result is sent back."""
+class Do(Effect):
+    """Blocking work other than an API call, such as packing or an upload; its result is the function's result.
+
+    Attributes:
+        function: The work.
+    """
 
     function: Callable[[], Any]
 
 
 @attrs.frozen
-class Together:
-    """Several flows at a time, at most `width`; a list of results or exceptions, in order, is sent back."""
+class Together(Effect):
+    """Several flows that run concurrently; its result is a list of their results or exceptions, in order.
+
+    Attributes:
+        flows: The flows.
+        width: How many of them run at a time, at most; 8 by default.
+    """
 
     flows: Sequence[Flow[Any]]
     width: int = 8
 
 
-Effect: TypeAlias = Call | Sleep | Do | Together
-Flow: TypeAlias = Generator[Effect, Any, T]
-
-
-def drive(
-    flow: Flow[T],
-    *,
-    call: Callable[[Call], Any],
-    sleep: Callable[[float], None],
-    cleanup: CleanUp,
-) -> T:
-    """Run a flow in this thread.
-
-    Ctrl-C, SystemExit and the end of this thread's `CancelScope` are raised inside the flow. The effects that follow
-    are its clean-up: they end after some time, or at the next Ctrl-C.
+class Interpreter:
+    """Runs flows in the calling thread.
 
     Args:
-        flow: The generator.
-        call: Makes an API call.
-        sleep: Waits.
-        cleanup: The clean-up of this flow and of those within it.
-
-    Returns:
-        What the generator returned.
+        handlers: A function for each class of effects. It receives the effect, performs it and returns its result.
+            `Together` needs none.
     """
-    stop: BaseException | None = None
 
-    def perform(effect: Effect) -> Any:
-        match effect:
-            case Call():
-                return call(effect)
-            case Sleep(seconds):
-                return sleep(seconds)
-            case Do(function):
-                return function()
-            case Together(flows, width):
-                if not flows:
-                    return []
-                again = partial(drive, call=call, sleep=sleep, cleanup=cleanup)
-                return side_by_side([partial(again, one) for one in flows], width, cleanup)
+    __slots__ = ("_handlers",)
 
-    def until_ended(effect: Effect) -> Any:
+    def __init__(self, handlers: Mapping[type[Effect], Callable[[Any], Any]]) -> None:
+        self._handlers = dict(handlers)
+
+    def run(self, flow: Flow[T], *, cleanup: CleanUp | None = None) -> T:
+        """Run a flow to its end.
+
+        Ctrl-C, SystemExit and the cancellation of this thread's `CancelScope` are raised inside the flow. The effects
+        that the flow yields afterwards are its clean-up. They end when their time is over, or at the next Ctrl-C.
+
+        Args:
+            flow: The flow.
+            cleanup: The clean-up that this flow shares with others; one of its own with 5 seconds by default.
+
+        Returns:
+            What the flow returned.
+        """
+        handlers, owned = self._handlers, cleanup is None
+        value: Any = None
+        error: BaseException | None = None
+        stop: BaseException | None = None
+        began = False
         try:
-            check()
-            return perform(effect)
-        except Exception:
-            check()  # a connection that was shut down fails like one that was lost
-            raise
-
-    def step(effect: Effect) -> Any:
-        nonlocal stop
-        try:
-            return until_ended(effect) if stop is None else cleanup.run(lambda: perform(effect))
-        except Exception:
-            raise
-        except BaseException as error:
-            if stop is None:
-                stop = error
-                cleanup.begin()
-            elif not isinstance(error, Cancelled):
-                cleanup.cancel()
-            raise
-
-    try:
-        return pump(flow, step)
-    except Cancelled as late:
-        if stop is None or isinstance(stop, Cancelled):
-            raise
-        add_notes(stop, late)
-        raise stop from None
-    finally:
-        if stop is not None:
-            cleanup.end()
-        stop = None  # its traceback refers to this frame
-
-
-async def drive_async(
-    flow: Flow[T],
-    *,
-    call: Callable[[Call], Awaitable[Any]],
-    sleep: Callable[[float], Awaitable[None]],
-    offload: Callable[[Callable[[], Any]], Awaitable[Any]],
-    cleanup: float = CLEANUP,
-) -> T:
-    """Run a flow on the event loop; cancellation is raised inside the flow.
-
-    Args:
-        flow: The generator.
-        call: Makes an API call.
-        sleep: Waits.
-        offload: Runs blocking work off the loop.
-        cleanup: Seconds for the clean-up that follows a cancellation; another cancellation ends it too.
-
-    Returns:
-        What the generator returned.
-    """
-    stop: BaseException | None = None
-    ends: float | None = None
-
-    async def perform(effect: Effect) -> Any:
-        match effect:
-            case Call():
-                return await call(effect)
-            case Sleep(seconds):
-                return await sleep(seconds)
-            case Do(function):
-                return await offload(function)
-            case Together(flows, width):
-                gate = asyncio.Semaphore(width)
-
-                async def one(inner: Flow[Any]) -> Any:
-                    async with gate:
-                        return await drive_async(inner, call=call, sleep=sleep, offload=offload, cleanup=cleanup)
-
-                tasks = [asyncio.ensure_future(one(inner)) for inner in flows]
+            while True:
+                # One try statement for everything: Ctrl-C can come between any two steps, and the flow must receive it.
+                # Its handlers call no function, since a call is where Python would raise the next Ctrl-C.
                 try:
-                    return await asyncio.gather(*tasks, return_exceptions=True)
-                except BaseException as error:
-                    for task in tasks:
-                        if task.done() and not task.cancelled() and (ended := task.exception()) is not None:
-                            add_notes(error, ended)
-                    raise
-
-    async def step(effect: Effect) -> Any:
-        nonlocal stop, ends
-        try:
-            if stop is None:
-                return await perform(effect)
-            timer = asyncio.timeout_at(ends)
-            try:
-                async with timer:
-                    return await perform(effect)
-            except TimeoutError:
-                if timer.expired():
-                    raise asyncio.CancelledError from None
+                    if error is None:
+                        effect = flow.send(value)
+                    else:
+                        if not isinstance(error, Exception):
+                            cleanup = cleanup or CleanUp(CLEANUP)
+                            if stop is None:
+                                stop = error
+                            elif not isinstance(error, Cancelled):
+                                cleanup.cancel()
+                        effect = flow.throw(error)
+                    value, error = None, None
+                    if type(effect) is Together:
+                        cleanup = cleanup or CleanUp(CLEANUP)
+                        perform: Callable[[Any], Any] = partial(self._together, cleanup=cleanup)
+                    else:
+                        perform = handlers[type(effect)]
+                    if stop is None:
+                        try:
+                            check()
+                            value = perform(effect)
+                        except Exception:
+                            check()  # a connection that was shut down fails like one that was lost
+                            raise
+                    else:
+                        assert cleanup is not None
+                        if not began:
+                            began = True
+                            cleanup.begin()
+                        value = cleanup.run(partial(perform, effect))
+                except StopIteration as end:
+                    if flow.gi_frame is None:  # type: ignore[attr-defined]
+                        return end.value  # type: ignore[no-any-return]
+                    value, error = None, end
+                except BaseException as caught:
+                    error = None  # the traceback of an exception refers to connections, so keep no reference to it
+                    if flow.gi_frame is None:  # type: ignore[attr-defined]
+                        raise
+                    value, error = None, caught
+        except Cancelled as late:
+            if stop is None or isinstance(stop, Cancelled):
                 raise
-        except Exception:
-            raise
-        except BaseException as error:
-            now = asyncio.get_running_loop().time()
-            if stop is None:
-                stop, ends = error, now + cleanup
-            else:
-                ends = now  # nothing more is done
-            raise
+            add_notes(stop, late)
+            raise stop from None
+        finally:
+            if began and cleanup is not None:
+                cleanup.end()
+            if owned and cleanup is not None:
+                cleanup.stop()
+            stop = None  # its traceback refers to this frame
 
-    try:
-        return await pump_async(flow, step)
-    finally:
-        stop = None  # its traceback refers to this frame
+    def _together(self, effect: Together, *, cleanup: CleanUp) -> list[Any]:
+        if not effect.flows:
+            return []
+        calls = [partial(self.run, flow, cleanup=cleanup) for flow in effect.flows]
+        return run_concurrently(calls, effect.width, cleanup)
 
 
-def pump(flow: Generator[E, Any, T], perform: Callable[[E], Any]) -> T:
-    """Run any generator of effects: perform what it yields, send back the result or throw in the error.
+class AsyncInterpreter:
+    """Runs flows on the event loop.
 
     Args:
-        flow: The generator.
-        perform: Carries out one effect.
-
-    Returns:
-        What the generator returned.
+        handlers: A function for each class of effects. It receives the effect and returns an awaitable of its result.
+            `Together` needs none.
     """
-    value: Any = None
-    error: BaseException | None = None
-    while True:
-        # One try for all: Ctrl-C may come between any two steps, and the flow must get it in order to clean up.
+
+    __slots__ = ("_handlers",)
+
+    def __init__(self, handlers: Mapping[type[Effect], Callable[[Any], Awaitable[Any]]]) -> None:
+        self._handlers = dict(handlers)
+
+    async def run(self, flow: Flow[T], *, cleanup: float = CLEANUP) -> T:
+        """Run a flow to its end; cancellation is raised inside the flow.
+
+        Args:
+            flow: The flow.
+            cleanup: Seconds for the clean-up that follows a cancellation; 5 by default. A second cancellation ends it.
+
+        Returns:
+            What the flow returned.
+        """
+        handlers = self._handlers
+        value: Any = None
+        error: BaseException | None = None
+        stopped = False
+        ends: float | None = None
         try:
-            effect = flow.send(value) if error is None else flow.throw(error)
-            value, error = None, None
-            value = perform(effect)
-        except StopIteration as stop:
-            if flow.gi_frame is None:  # type: ignore[attr-defined]
-                return stop.value  # type: ignore[no-any-return]
-            value, error = None, stop
-        except BaseException as caught:
-            error = None  # of an exception that is raised, no reference stays: its traceback holds connections
-            if flow.gi_frame is None:  # type: ignore[attr-defined]
-                raise
-            value, error = None, caught
+            while True:
+                try:
+                    effect = flow.send(value) if error is None else flow.throw(error)
+                except StopIteration as end:
+                    return end.value  # type: ignore[no-any-return]
+                value, error = None, None
+                try:
+                    if stopped and ends is None:
+                        ends = asyncio.get_running_loop().time() + cleanup
+                    if type(effect) is Together:
+                        performing: Awaitable[Any] = self._together(effect, cleanup)
+                    else:
+                        performing = handlers[type(effect)](effect)
+                    value = await (performing if ends is None else _until(ends, performing))
+                except Exception as caught:  # noqa: BLE001 - the flow handles it
+                    error = caught
+                except BaseException as caught:  # noqa: BLE001 - the flow handles it, cancellation included
+                    error = caught
+                    if stopped:
+                        ends = asyncio.get_running_loop().time()  # no time is left for further effects
+                    stopped = True
+        finally:
+            error = None  # its traceback refers to this frame
+
+    async def _together(self, effect: Together, cleanup: float) -> list[Any]:
+        limit = asyncio.Semaphore(effect.width)
+
+        async def run(flow: Flow[Any]) -> Any:
+            async with limit:
+                return await self.run(flow, cleanup=cleanup)
+
+        tasks = [asyncio.ensure_future(run(flow)) for flow in effect.flows]
+        try:
+            return await asyncio.gather(*tasks, return_exceptions=True)
+        except BaseException as error:
+            for task in tasks:
+                if task.done() and not task.cancelled() and (ended := task.exception()) is not None:
+                    add_notes(error, ended)
+            raise
+
+
+async def _until(ends: float, performing: Awaitable[Any]) -> Any:
+    timer = asyncio.timeout_at(ends)
+    try:
+        async with timer:
+            return await performing
+    except TimeoutError:
+        if timer.expired():
+            raise asyncio.CancelledError from None
+        raise
 
 
 def cleaned(flow: Flow[Any], error: BaseException, left: str) -> Flow[None]:
-    """Clean up after an error, which remains the one to raise.
+    """Run a clean-up after an error, and keep the error as the one to raise.
+
+    A clean-up that fails or is interrupted adds a note to the error, which names what is left behind.
 
     Args:
         flow: The clean-up.
-        error: The error; where the clean-up fails, or Ctrl-C or its time ends it, a note says what is left behind.
-        left: What is left then, and what removes it.
+        error: The error.
+        left: What is left behind if the clean-up does not finish, and how to remove it.
     """
     try:
         yield from flow
-    except MMEError as trouble:
-        error.add_note(f"left behind: {left} ({trouble.message})")
+    except MMEError as failure:
+        error.add_note(f"left behind: {left} ({failure.message})")
     except (Exception, GeneratorExit):
         raise
-    except BaseException:  # noqa: BLE001 - the first one is raised
+    except BaseException:  # noqa: BLE001 - the caller raises the first error
         error.add_note(f"left behind: {left} (the clean-up was ended)")
-
-
-async def pump_async(flow: Generator[E, Any, T], perform: Callable[[E], Awaitable[Any]]) -> T:
-    """`pump`, on the event loop."""
-    value: Any = None
-    error: BaseException | None = None
-    while True:
-        try:
-            effect = flow.send(value) if error is None else flow.throw(error)
-        except StopIteration as stop:
-            return stop.value  # type: ignore[no-any-return]
-        try:
-            value, error = await perform(effect), None
-        except BaseException as caught:  # noqa: BLE001 - the flow decides, cancellation included
-            value, error = None, caught

@@ -1,4 +1,4 @@
-"""Daemon threads for calls that can be ended at once: those of one batch, or of one client."""
+"""Daemon threads for calls that can be cancelled, such as those of one batch or one client."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ from typing import Any, Generic, TypeVar
 
 from mme_sdk._cancellation import Cancelled, CancelScope, CleanUp, add_notes, current_scope
 
-__all__ = ["Workers", "side_by_side"]
+__all__ = ["Workers", "run_concurrently"]
 
 R = TypeVar("R")
 _log = logging.getLogger(__name__)
-_GRACE = 2.0  # seconds for threads to end; only a name look-up, a TLS handshake or a caller's own code take that long
-_AGAIN = 0.02  # seconds between two attempts to wake a thread
-
-_LOOK = 0.1  # seconds; CPython does not run a signal handler that comes just before a wait until the wait ends
+_GRACE = 2.0  # seconds for threads to end; only name resolution, a TLS handshake or a caller's code takes that long
+_RETRY = 0.02  # seconds between two attempts to wake a thread
+_POLL = 0.1  # seconds; CPython does not run a signal handler that comes just before a wait until the wait ends
 
 _Job = tuple[Future[Any], Callable[[], Any]]
 
@@ -30,28 +29,28 @@ class Workers(Generic[R]):
     """Runs calls in daemon threads within a `CancelScope`, so that neither Ctrl-C nor an exit waits for them.
 
     Args:
-        most: Threads at most.
-        name: Prefix of their names.
+        limit: Largest number of threads.
+        name: Prefix of the threads' names.
     """
 
-    def __init__(self, most: int, name: str) -> None:
-        self._most, self._name = most, name
+    def __init__(self, limit: int, name: str) -> None:
+        self._limit, self._name = limit, name
         self._scope = CancelScope()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._idle = threading.Semaphore(0)
         self._threads: dict[threading.Thread, threading.Event] = {}
         self._lock = threading.Lock()
-        # Also where a batch is dropped half-way, or the interpreter ends meanwhile.
+        # This also runs if a batch is abandoned or if Python shuts down.
         self._end = weakref.finalize(self, _finish, self._scope, self._jobs, self._threads)
 
     def submit(self, call: Callable[[], R]) -> Future[R]:
-        """Run a call.
+        """Run a call in a thread.
 
         Args:
             call: The call.
 
         Returns:
-            Gets the outcome; `Cancelled` where the workers were closed meanwhile.
+            The future of its outcome; its exception is `Cancelled` if the workers are closed.
         """
         future: Future[R] = Future()
         if self._scope.cancelled:
@@ -59,7 +58,7 @@ class Workers(Generic[R]):
             return future
         self._jobs.put((future, call))
         with self._lock:
-            if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
+            if not self._idle.acquire(blocking=False) and len(self._threads) < self._limit:
                 ended = threading.Event()
                 thread = threading.Thread(
                     target=_work,
@@ -67,31 +66,32 @@ class Workers(Generic[R]):
                     name=f"{self._name}-{len(self._threads)}",
                     daemon=True,
                 )
-                # Before the start: a Ctrl-C between the two would leave a thread that nobody ends.
+                # Before the start, because a Ctrl-C between the two would leave a thread that `close` does not know.
                 self._threads[thread] = ended
                 thread.start()
         return future
 
     def close(self, cleanup: CleanUp | None = None, *, grace: float = _GRACE) -> None:
-        """Cancel what runs, shut its sockets down, and wait for the threads to end. Idempotent.
+        """Cancel running calls, shut down their sockets, and wait for the threads to end. Idempotent.
 
         Args:
-            cleanup: What the calls do at their end; waited for.
-            grace: Seconds to wait for threads otherwise.
+            cleanup: The clean-up of the calls, which is waited for; none by default.
+            grace: Seconds to wait for the threads otherwise; 2 by default.
         """
         if self._end.detach() is not None:
             _end(self._scope, self._jobs, self._threads)
         _join(self._scope, self._threads, cleanup, grace)
 
 
-def side_by_side(calls: Sequence[Callable[[], Any]], width: int, cleanup: CleanUp) -> list[Any]:
-    """Make calls at the same time.
+def run_concurrently(calls: Sequence[Callable[[], Any]], width: int, cleanup: CleanUp) -> list[Any]:
+    """Run calls in threads and wait for all of them.
+
+    Ctrl-C, SystemExit and `Cancelled` end all calls. They clean up, and a second such exception ends the clean-up.
 
     Args:
         calls: The calls.
-        width: Threads at most.
-        cleanup: What calls do at their end where an exception (Ctrl-C, SystemExit, `Cancelled`) ends all of them;
-            another such exception meanwhile ends that too.
+        width: Largest number of threads.
+        cleanup: The clean-up of the calls.
 
     Returns:
         Results or exceptions, in order.
@@ -123,16 +123,16 @@ def _wait(futures: Sequence[Future[Any]]) -> None:
     woken, left = threading.Event(), [len(futures)]
     lock, scope = threading.Lock(), current_scope()
 
-    def one_less(_: Future[Any]) -> None:
+    def count_down(_: Future[Any]) -> None:
         with lock:
             left[0] -= 1
             if not left[0]:
                 woken.set()
 
     for future in futures:
-        future.add_done_callback(one_less)
+        future.add_done_callback(count_down)
     with scope.waking(woken.set) if scope is not None else contextlib.nullcontext():
-        while not woken.wait(_LOOK):
+        while not woken.wait(_POLL):
             pass
     if scope is not None:
         scope.check()
@@ -154,7 +154,7 @@ def _work(
         if future.set_running_or_notify_cancel():
             try:
                 outcome = scope.run(call)
-            except BaseException as error:  # noqa: BLE001 - raised where the batch is
+            except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller
                 future.set_exception(error)
             else:
                 future.set_result(outcome)
@@ -182,15 +182,15 @@ def _join(
 ) -> None:
     ends = monotonic() + grace
     for thread, ended in threads.items():
-        if thread is threading.current_thread() or thread.ident is None:  # None: a Ctrl-C came before its start
+        if thread is threading.current_thread() or thread.ident is None:  # None: it was interrupted before its start
             continue
-        # Not `join` and `is_alive`: in CPython 3.11 a Ctrl-C within `join` marks a thread that runs as ended.
-        while not ended.wait(_AGAIN):
-            scope.cancel()  # once more: a connection may have been made meanwhile
+        # Not `join` and `is_alive`: in CPython 3.11, a Ctrl-C within `join` marks a running thread as ended.
+        while not ended.wait(_RETRY):
+            scope.cancel()  # again, because a connection may have been opened since
             if cleanup is not None and cleanup.busy and not cleanup.cancelled:
                 ends = monotonic() + grace
             if monotonic() > ends:
-                _log.info("%s still runs, and ends with the call that it is in", thread.name)
+                _log.info("%s is still running; it ends with its current call", thread.name)
                 break
         else:
-            thread.join(_AGAIN)
+            thread.join(_RETRY)

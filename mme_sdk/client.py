@@ -84,7 +84,7 @@ class _Settings:
 
     @cached_property
     def memory(self) -> Memory:
-        """What is known of load times and loaded models: `memory.estimates` can be saved, loaded and shared."""
+        """What is known of load times and loaded models: `memory.load_times` can be saved, loaded and shared."""
         from mme_sdk.runtime import Memory
 
         given: Memory | None = self._settings["memory"]

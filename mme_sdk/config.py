@@ -85,26 +85,27 @@ class ColdStart:
         expected: Seconds that a load takes, for a model of which nothing is known.
         bandwidth: Bytes a second at which an archive of known size is fetched and loaded, until loads were seen.
         overhead: Seconds a load takes besides its bytes, until loads were seen.
-        look_cost: What one more attempt is worth, as a share of the load time: it may reach another instance and start
+        probe_cost: What one more attempt is worth, as a share of the load time: it may reach another instance and start
             another load there. More makes the waits longer and the attempts fewer; at 0.07 a model whose load time is
             known is found a tenth of it late, in the median.
         warm_for: Seconds after an answer for which a model is taken to be loaded; learned from there on.
-        slots: Models of one endpoint that may be cold-started at a time, to begin with; adapts to what the fleet bears.
-        max_slots: The most of them.
+        concurrent_loads: Models of one endpoint that may be cold-started at a time, to begin with; adapts to what the
+            fleet bears.
+        max_concurrent_loads: The most of them.
         failed_loads: Failures in a row of a model that never answered, after which calls to it fail at once.
         failed_rest: Seconds for which they do.
 
     Example:
-        >>> ColdStart(expected=30).slots
+        >>> ColdStart(expected=30).concurrent_loads
         4
     """
 
     expected: float = attrs.field(default=4.0, validator=_positive)
     bandwidth: float = attrs.field(default=100e6, validator=_positive)
     overhead: float = attrs.field(default=2.0, validator=_positive)
-    look_cost: float = attrs.field(default=0.07, validator=_positive)
+    probe_cost: float = attrs.field(default=0.07, validator=_positive)
     warm_for: float = attrs.field(default=300.0, validator=_positive)
-    slots: int = attrs.field(default=4, validator=_positive)
-    max_slots: int = attrs.field(default=64, validator=_positive)
+    concurrent_loads: int = attrs.field(default=4, validator=_positive)
+    max_concurrent_loads: int = attrs.field(default=64, validator=_positive)
     failed_loads: int = attrs.field(default=3, validator=_positive)
     failed_rest: float = attrs.field(default=30.0, validator=_positive)

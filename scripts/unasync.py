@@ -36,7 +36,7 @@ NAMES = {
     "anext": "next",
     "arun": "run",
     "async_clock": "clock",
-    "drive_async": "drive",
+    "wait_on_loop": "wait_in_thread",
 }
 # Sentences and words of docstrings and comments, in order, before the names.
 WORDS = [

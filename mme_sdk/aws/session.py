@@ -16,7 +16,7 @@ import tenacity
 
 from mme_sdk import _cancellation as cancellation
 from mme_sdk._cancellation import Cancelled, CancelScope, CleanUp, current_scope
-from mme_sdk._effects import CLEANUP, Call, Flow, drive, drive_async
+from mme_sdk._effects import CLEANUP, AsyncInterpreter, Call, Do, Flow, Interpreter, Sleep
 from mme_sdk._version import __version__
 from mme_sdk._workers import Workers
 from mme_sdk.config import RetryPolicy, Timeouts
@@ -246,7 +246,14 @@ class Aws:
             ClosedError: This object was closed.
         """
         cleanup, thread = CleanUp(CLEANUP), threading.get_ident()
-        work = partial(drive, flow, call=self.call, sleep=self._pause, cleanup=cleanup)
+        interpreter = Interpreter(
+            {
+                Call: self.call,
+                Sleep: lambda effect: self._pause(effect.seconds),
+                Do: lambda effect: effect.function(),
+            }
+        )
+        work = partial(interpreter.run, flow, cleanup=cleanup)
         outer = self._running.get(thread)
         self._running[thread] = cleanup
         try:
@@ -278,7 +285,14 @@ class Aws:
 
     async def arun(self, flow: Flow[T]) -> T:
         """Drive a flow on the running event loop."""
-        return await drive_async(flow, call=self.acall, sleep=self.async_clock.sleep, offload=self.offload)
+        interpreter = AsyncInterpreter(
+            {
+                Call: self.acall,
+                Sleep: lambda effect: self.async_clock.sleep(effect.seconds),
+                Do: lambda effect: self.offload(effect.function),
+            }
+        )
+        return await interpreter.run(flow)
 
     async def offload(self, function: Callable[[], T]) -> T:
         """Run blocking work in this object's own threads; cancellation of the task ends it.

@@ -1,6 +1,6 @@
-"""Invoke: payloads, waits, retries, one deadline; and the lanes that carry a request.
+"""Invocations: payloads, cold starts, retries, deadlines and transports.
 
-Names are loaded on first use, so that nobody pays for what is not used.
+Each public name is imported on first use.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from mme_sdk.runtime.batch.batch import ItemResult, ManySettings
     from mme_sdk.runtime.batch.warm import KeepWarmAdvice, WarmOutcome, WarmReport, keep_warm_advice
     from mme_sdk.runtime.cold_start.leases import FileLeases, Leases
-    from mme_sdk.runtime.cold_start.load_times import Estimate, Estimates
+    from mme_sdk.runtime.cold_start.load_times import LoadTime, LoadTimes
     from mme_sdk.runtime.cold_start.memory import Memory
     from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
     from mme_sdk.runtime.payloads.codecs import Codec, Codecs
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from mme_sdk.runtime.telemetry.exporters import otel_hook, prometheus_hook
     from mme_sdk.runtime.telemetry.hooks import (
         AttemptMade,
-        ColdStartMet,
-        Completed,
+        CallCompleted,
+        CallFailed,
+        ColdStartSeen,
         Event,
-        GaveUp,
         Hook,
         RetryPlanned,
         log_hook,
@@ -35,19 +35,19 @@ __all__ = [
     "AsyncReplyStream",
     "AsyncRuntimeInvoker",
     "AttemptMade",
+    "CallCompleted",
+    "CallFailed",
     "Codec",
     "Codecs",
-    "ColdStartMet",
-    "Completed",
-    "Estimate",
-    "Estimates",
+    "ColdStartSeen",
     "Event",
     "FileLeases",
-    "GaveUp",
     "Hook",
     "ItemResult",
     "KeepWarmAdvice",
     "Leases",
+    "LoadTime",
+    "LoadTimes",
     "ManySettings",
     "Memory",
     "QueuedInvocation",
@@ -64,24 +64,24 @@ __all__ = [
     "prometheus_hook",
 ]
 
-_HOMES = {
+_MODULES = {
     "AsyncQueuedInvocation": "single_model.async_inference",
     "AsyncReplyStream": "single_model.streaming",
     "AsyncRuntimeInvoker": "invoker",
     "AttemptMade": "telemetry.hooks",
+    "CallCompleted": "telemetry.hooks",
+    "CallFailed": "telemetry.hooks",
     "Codec": "payloads.codecs",
     "Codecs": "payloads.codecs",
-    "ColdStartMet": "telemetry.hooks",
-    "Completed": "telemetry.hooks",
-    "Estimate": "cold_start.load_times",
-    "Estimates": "cold_start.load_times",
+    "ColdStartSeen": "telemetry.hooks",
     "Event": "telemetry.hooks",
     "FileLeases": "cold_start.leases",
-    "GaveUp": "telemetry.hooks",
     "Hook": "telemetry.hooks",
     "ItemResult": "batch.batch",
     "KeepWarmAdvice": "batch.warm",
     "Leases": "cold_start.leases",
+    "LoadTime": "cold_start.load_times",
+    "LoadTimes": "cold_start.load_times",
     "ManySettings": "batch.batch",
     "Memory": "cold_start.memory",
     "QueuedInvocation": "single_model.async_inference",
@@ -101,8 +101,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import on first use."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"mme_sdk.runtime.{_HOMES[name]}"), name)
+    return getattr(import_module(f"mme_sdk.runtime.{_MODULES[name]}"), name)

@@ -1,4 +1,4 @@
-"""What both invokers share: everything but how they wait and send."""
+"""The part of both invokers that does not depend on how they wait and send."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
+from mme_sdk._effects import Flow
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
@@ -14,27 +15,26 @@ from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rn
 from mme_sdk.runtime.batch.batch import ManySettings
 from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.diagnostics import explain_absent, model_prefix
-from mme_sdk.runtime.effects import Ask, Resolve, Steps
+from mme_sdk.runtime.effects import Resolve, RunFlow
 from mme_sdk.runtime.options import CallOptions, check_options
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.payloads.requests import build_request
 from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
-from mme_sdk.runtime.telemetry.hooks import Completed, GaveUp, Hook, emit
+from mme_sdk.runtime.telemetry.hooks import CallCompleted, CallFailed, Hook, emit
 from mme_sdk.runtime.transport_interface import InvokeAnswer
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
 
 __all__ = ["PAYLOAD_LIMIT", "Invocations"]
 
-PAYLOAD_LIMIT = (
-    25 * 1024 * 1024
-)  # bytes; https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+# Bytes; https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
+PAYLOAD_LIMIT = 25 * 1024 * 1024
 _ALIAS = re.compile(r"[^/@\s]+@[^/@\s]+")
 
 
 class Invocations:
-    """The course of an invocation, from what the caller said to a typed reply, as steps for any driver."""
+    """The flow of an invocation, from the caller's arguments to a typed reply, for any interpreter."""
 
     def __init__(
         self,
@@ -69,11 +69,11 @@ class Invocations:
         self._payload_limit = payload_limit
         self._closed = False
 
-    def _steps(
+    def _flow(
         self, endpoint: str, data: Any, model: str | ModelVersion | None, options: CallOptions
-    ) -> Steps[Reply[Any]]:
+    ) -> Flow[Reply[Any]]:
         if self._closed:
-            raise ClosedError("this invoker was closed", hint="make a new one, or close it later", endpoint=endpoint)
+            raise ClosedError("this invoker is closed", hint="create a new one", endpoint=endpoint)
         began = self._settings.clock.monotonic()
         prefix, response_type = options.prefix, options.response_type
         size: int | None = None
@@ -97,10 +97,10 @@ class Invocations:
         )
         rows = rows_of(data, request.content_type)
         if options.sticky is not None and not alias:
-            named = "this call names no model" if target is None else f"{target} is one version"
+            given = "this call has no model" if target is None else f"{target} is a single version"
             raise InvalidInputError(
-                f"{endpoint}: sticky chooses a version of an alias, and {named}",
-                hint="pass model='name@alias', or leave sticky out",
+                f"{endpoint}: sticky selects a version of an alias, but {given}",
+                hint="pass model='name@alias', or omit sticky",
                 endpoint=endpoint,
                 model=target,
             )
@@ -120,52 +120,52 @@ class Invocations:
             reply = self._reply(answer, attempts, response_type, rows)
         except MMEError as error:
             if isinstance(error, ModelNotFoundError):
-                yield Ask(explain_absent(attempts.told(error), prefix))
-            attempts.told(error)
+                yield RunFlow(explain_absent(attempts.describe(error), prefix))
+            attempts.describe(error)
             if self._hooks:
-                self._tell_failure(error, attempts)
+                self._emit_failure(error, attempts)
             raise
         if self._hooks:
-            self._tell_success(reply)
+            self._emit_success(reply)
         return reply
 
     def _one_each(self, endpoint: str, at_a_time: int | None) -> ManySettings:
-        """One call for each model, so many at a time, in the order given."""
+        """Return settings for one call to each model, with `at_a_time` calls concurrently."""
         if at_a_time is not None and (type(at_a_time) is not int or at_a_time < 1):
-            raise InvalidInputError(f"at_a_time must be a whole number of at least 1, not {at_a_time!r}")
-        many = at_a_time or self.memory.endpoint(endpoint).slots.limit
+            raise InvalidInputError(f"at_a_time must be a whole number at least 1, not {at_a_time!r}")
+        many = at_a_time or self.memory.endpoint(endpoint).load_limiter.limit
         return ManySettings(max_concurrency=many, models_at_once=many)
 
     def _resolve(
         self, endpoint: str, reference: str, prefix: str | None, sticky: str | None
-    ) -> Steps[ModelVersion | str]:
+    ) -> Flow[ModelVersion | str]:
         if self._models is None:
             raise ConfigurationError(
-                f"{reference!r} is an alias, and this invoker has no registry to resolve it",
-                hint="invoke through MMEClient, or name the target model",
+                f"{reference!r} is an alias, but this invoker has no registry that resolves aliases",
+                hint="invoke through MMEClient, or pass the target model",
                 endpoint=endpoint,
                 model=reference,
             )
         if prefix is None:
             known = self.memory.endpoint(endpoint)
             if known.prefix is None:
-                known.prefix = yield Ask(model_prefix(endpoint))
+                known.prefix = yield RunFlow(model_prefix(endpoint))
             prefix = known.prefix
         if prefix is None:
             raise InvalidInputError(
-                f"{endpoint} is no multi-model endpoint, so {reference!r} means nothing there",
-                hint="leave model= out",
+                f"{endpoint} is not a multi-model endpoint, so it has no model {reference!r}",
+                hint="omit model=",
                 endpoint=endpoint,
                 model=reference,
             )
         store = self._stores.get(prefix)
         if store is None:
-            store = self._stores.setdefault(prefix, self._models(prefix))  # it remembers what it resolved
+            store = self._stores.setdefault(prefix, self._models(prefix))  # it caches what it resolves
         found: ModelVersion | str = yield Resolve(store, reference, sticky)
         return found
 
-    def _refuse_deleted(self, endpoint: str, target: str, prefix: str | None) -> Steps[None]:
-        """A model that a registry in use here knows to be deleted is not asked for, though an instance may hold it."""
+    def _refuse_deleted(self, endpoint: str, target: str, prefix: str | None) -> Flow[None]:
+        """Raise ModelNotFoundError if a registry in use knows that the model was deleted."""
         store = None if prefix is None else self._stores.get(prefix)
         if store is None:
             return
@@ -175,7 +175,7 @@ class Invocations:
             error.endpoint = endpoint
             raise
         except MMEError:
-            # Whoever may invoke need not be able to read S3; nor is the registry asked again.
+            # A caller that may invoke may lack access to S3. The registry is not asked again.
             self._stores.pop(str(prefix), None)
 
     def _reply(
@@ -209,10 +209,10 @@ class Invocations:
             **decoded,
         )
 
-    def _tell_success(self, reply: Reply[Any]) -> None:
+    def _emit_success(self, reply: Reply[Any]) -> None:
         emit(
             self._hooks,
-            Completed(
+            CallCompleted(
                 endpoint=reply.endpoint,
                 model=reply.model,
                 attempts=reply.attempts,
@@ -223,11 +223,11 @@ class Invocations:
             ),
         )
 
-    def _tell_failure(self, error: MMEError, attempts: Attempts) -> None:
+    def _emit_failure(self, error: MMEError, attempts: Attempts) -> None:
         took = self._settings.clock.monotonic() - attempts.began
         emit(
             self._hooks,
-            GaveUp(endpoint=attempts.request.endpoint, model=attempts.request.target_model, error=error, took=took),
+            CallFailed(endpoint=attempts.request.endpoint, model=attempts.request.target_model, error=error, took=took),
         )
 
 

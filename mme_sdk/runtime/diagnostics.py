@@ -1,4 +1,4 @@
-"""Questions to AWS that make an error helpful: where the models of an endpoint are, and what is there."""
+"""AWS calls that explain a missing model: the S3 prefix of an endpoint, and similar names below it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from mme_sdk.types.s3uri import S3Uri
 
 __all__ = ["explain_absent", "model_prefix"]
 
-_SAID_WHERE = re.compile(r"bucket: ([^,\s]+), key: ([^)]+?)\)")
+_LOCATION = re.compile(r"bucket: ([^,\s]+), key: ([^)]+?)\)")
 
 
 def model_prefix(endpoint: str) -> Flow[str | None]:
-    """The S3 prefix of a multi-model endpoint; None for a single-model endpoint.
+    """Read the S3 prefix of a multi-model endpoint.
 
     Args:
         endpoint: Name of the endpoint.
 
     Returns:
-        A flow that ends in the prefix.
+        A flow that returns the prefix; None for a single-model endpoint.
     """
     described = yield Call(service="sagemaker", operation="describe_endpoint", params={"EndpointName": endpoint})
     config = yield Call(
@@ -41,40 +41,42 @@ def model_prefix(endpoint: str) -> Flow[str | None]:
 
 
 def explain_absent(error: MMEError, prefix: str | None) -> Flow[None]:
-    """Say in an error whether the archive is in S3, and which names are near.
+    """Add to an error whether the model's archive is in S3, and similar names.
 
     Args:
-        error: What the invocation raised; it names endpoint and model.
-        prefix: The endpoint's S3 prefix, where known.
+        error: The error of the invocation, with endpoint and model.
+        prefix: S3 prefix of the endpoint; None if unknown.
 
     Returns:
-        A flow that changes the error; it never fails, a question that cannot be answered is said in the hint.
+        A flow that changes the error. If an AWS call fails, the hint says so, and the flow does not raise.
     """
     endpoint, target = error.endpoint or "", error.model or ""
     try:
-        where = _said(error, target) or prefix or (yield from model_prefix(endpoint))
+        where = _stated_prefix(error, target) or prefix or (yield from model_prefix(endpoint))
         if where is None:
             return
         root = S3Uri.parse(where).as_prefix()
         key = root.key + target
         if (yield from _exists(root.bucket, key)):
             error.hint = (
-                f"s3://{root.bucket}/{key} exists: was it uploaded just now, or does the endpoint's role lack "
-                "s3:GetObject on it?"
+                f"s3://{root.bucket}/{key} exists; check that the endpoint's execution role has s3:GetObject, or try "
+                "again if it was uploaded a moment ago"
             )
             return
-        names = yield from _names_near(root, target)
+        names = yield from _candidates(root, target)
     except MMEError as failed:
-        error.hint = f"whether it is in S3 could not be found out: {failed.message}"
+        error.hint = f"could not check whether the archive is in S3: {failed.message}"
         return
-    error.message = f"{endpoint} ({target}): there is no archive s3://{root.bucket}/{key}"
+    error.message = f"{endpoint} ({target}): the archive s3://{root.bucket}/{key} does not exist"
     error.args = (error.message,)
-    near = _near(target, names)
-    error.hint = f"near names: {', '.join(near)}" if near else f"no name under {root} is near; it has {len(names)} keys"
+    near = _similar(target, names)
+    error.hint = (
+        f"similar names: {', '.join(near)}" if near else f"none of the {len(names)} keys listed under {root} is similar"
+    )
 
 
-def _said(error: MMEError, target: str) -> str | None:
-    found = _SAID_WHERE.search(error.message)
+def _stated_prefix(error: MMEError, target: str) -> str | None:
+    found = _LOCATION.search(error.message)
     if found is None or not found.group(2).endswith(target):
         return None
     return f"s3://{found.group(1)}/{found.group(2).removesuffix(target)}"
@@ -88,8 +90,8 @@ def _exists(bucket: str, key: str) -> Flow[bool]:
     return True
 
 
-def _names_near(root: S3Uri, target: str) -> Flow[list[str]]:
-    """Keys that could be meant: those with the same beginning first, since a prefix may hold a million."""
+def _candidates(root: S3Uri, target: str) -> Flow[list[str]]:
+    """List keys that may be similar. A prefix can hold a million keys, so keys with the same beginning come first."""
     names: list[str] = []
     for beginning in (target.rpartition("/")[0] or target[:3], target[:1], ""):
         page = yield Call(
@@ -98,13 +100,13 @@ def _names_near(root: S3Uri, target: str) -> Flow[list[str]]:
             params={"Bucket": root.bucket, "Prefix": root.key + beginning, "MaxKeys": 1000},
         )
         names += [item["Key"][len(root.key) :] for item in page.get("Contents", ())]
-        if _near(target, names):
+        if _similar(target, names):
             break
     return sorted(set(names))
 
 
-def _near(target: str, names: list[str]) -> list[str]:
-    """Up to three names that could be meant; what all archives end in makes none of them alike."""
+def _similar(target: str, names: list[str]) -> list[str]:
+    """Return up to three similar names. The common suffix of archives is not compared."""
     stems = {name.removesuffix(".tar.gz"): name for name in names}
     found = difflib.get_close_matches(target.removesuffix(".tar.gz"), list(stems), n=3, cutoff=0.6)
     return [stems[stem] for stem in found]

@@ -1,4 +1,4 @@
-"""A lock that a forked child can use, whoever held it in the parent."""
+"""A lock that a forked child process can use even if a thread of the parent held it at the fork."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["ForkLock"]
 
 
 class ForkLock:
-    """A mutex for short sections without I/O; free in a child, even if a thread of the parent held it at the fork.
+    """A mutex for short sections without I/O. It is always free at the start of a forked child process.
 
     Attributes:
-        generation: How many forks this process is away from the one that made the lock.
+        generation: Number of forks between the process that created the lock and this process.
     """
 
     __slots__ = ("__weakref__", "_lock", "generation")
@@ -46,5 +46,5 @@ def _renew_all() -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    # Runs in the child before it has a second thread, so nobody races with it.
+    # This runs in the child before it has a second thread.
     os.register_at_fork(after_in_child=_renew_all)

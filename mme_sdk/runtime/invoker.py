@@ -11,7 +11,8 @@ from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rn
 from mme_sdk.runtime._invoker_base import PAYLOAD_LIMIT
 from mme_sdk.runtime.batch.mixin import AsyncSeveral, Several
 from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.effects import Ticket, drive, drive_async, wait_in_thread, wait_on_loop
+from mme_sdk.runtime.effects import Waitable
+from mme_sdk.runtime.interpreters import async_interpreter, interpreter, wait_in_thread, wait_on_loop
 from mme_sdk.runtime.options import CallOptions
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.single_model.mixin import AsyncSingleModel, SingleModel
@@ -39,7 +40,7 @@ class RuntimeInvoker(Several, SingleModel):
         memory: What is known of endpoints and models; hand one to several invokers to share it.
         hooks: Functions that are told what happens, see `mme_sdk.runtime.telemetry.hooks`.
         payload_limit: Largest payload in bytes.
-        wait: Waits for a ticket, so many seconds at most; real time, unless a test brings its own.
+        wait: Waits for an event, so many seconds at most; real time, unless a test brings its own.
     """
 
     def __init__(
@@ -57,7 +58,7 @@ class RuntimeInvoker(Several, SingleModel):
         memory: Memory | None = None,
         hooks: Sequence[Hook] = (),
         payload_limit: int = PAYLOAD_LIMIT,
-        wait: Callable[[Ticket, float], bool] = wait_in_thread,
+        wait: Callable[[Waitable, float], bool] = wait_in_thread,
     ) -> None:
         super().__init__(
             aws,
@@ -72,9 +73,8 @@ class RuntimeInvoker(Several, SingleModel):
             hooks=hooks,
             payload_limit=payload_limit,
         )
-        self._clock: Clock = clock or aws.clock
         self._transport = transport
-        self._wait = wait
+        self._interpreter = interpreter(transport, clock=clock or aws.clock, aws=aws, wait=wait)
 
     def invoke(
         self,
@@ -159,8 +159,7 @@ class RuntimeInvoker(Several, SingleModel):
         return self._call(endpoint, data, model, options)
 
     def _call(self, endpoint: str, data: Any, model: str | ModelVersion | None, options: CallOptions) -> Reply[Any]:
-        steps = self._steps(endpoint, data, model, options)
-        return drive(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
+        return self._interpreter.run(self._flow(endpoint, data, model, options))
 
     def close(self) -> None:
         """Close the transport; calls fail afterwards."""
@@ -184,7 +183,7 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
         memory: What is known of endpoints and models; hand one to several invokers to share it.
         hooks: Functions that are told what happens, see `mme_sdk.runtime.telemetry.hooks`.
         payload_limit: Largest payload in bytes.
-        wait: Waits for a ticket, so many seconds at most; real time, unless a test brings its own.
+        wait: Waits for an event, so many seconds at most; real time, unless a test brings its own.
     """
 
     def __init__(
@@ -202,7 +201,7 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
         memory: Memory | None = None,
         hooks: Sequence[Hook] = (),
         payload_limit: int = PAYLOAD_LIMIT,
-        wait: Callable[[Ticket, float], Awaitable[bool]] = wait_on_loop,
+        wait: Callable[[Waitable, float], Awaitable[bool]] = wait_on_loop,
     ) -> None:
         super().__init__(
             aws,
@@ -217,9 +216,8 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
             hooks=hooks,
             payload_limit=payload_limit,
         )
-        self._clock: AsyncClock = clock or aws.async_clock
         self._transport = transport
-        self._wait = wait
+        self._interpreter = async_interpreter(transport, clock=clock or aws.async_clock, aws=aws, wait=wait)
 
     async def invoke(
         self,
@@ -266,8 +264,7 @@ class AsyncRuntimeInvoker(AsyncSeveral, AsyncSingleModel):
     async def _call(
         self, endpoint: str, data: Any, model: str | ModelVersion | None, options: CallOptions
     ) -> Reply[Any]:
-        steps = self._steps(endpoint, data, model, options)
-        return await drive_async(steps, transport=self._transport, clock=self._clock, aws=self._aws, wait=self._wait)
+        return await self._interpreter.run(self._flow(endpoint, data, model, options))
 
     async def close(self) -> None:
         """Close the transport; calls fail afterwards."""

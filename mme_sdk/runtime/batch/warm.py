@@ -129,7 +129,7 @@ def warm_order(
         target, name = str(model), model.name if isinstance(model, ModelVersion) else str(model)
         rate = rates.get(target, rates.get(name, 0.0))
         known = model.size if isinstance(model, ModelVersion) else None
-        density = memory.estimates.expected(endpoint, target, size=known).median / size(model)
+        density = memory.load_times.expected(endpoint, target, size=known).median / size(model)
         return rate * density, density
 
     chosen: list[str | ModelVersion] = []

@@ -1,324 +1,349 @@
-"""A call's wait for a model that is loading: its seat in the flight, its slot, its looks, and what they teach."""
+"""One call's wait for a loading model: when it may probe, and what each probe says about the load time."""
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from mme_sdk.errors import MMEError, ModelNotReadyError
-from mme_sdk.runtime.cold_start.load_limiter import Slot
-from mme_sdk.runtime.cold_start.load_times import Estimate
-from mme_sdk.runtime.cold_start.memory import EndpointMemory, ModelMemory
-from mme_sdk.runtime.cold_start.probe_schedule import next_look
+from mme_sdk._effects import Flow
+from mme_sdk.protocols import AsyncClock, Clock, Rng
+from mme_sdk.runtime.cold_start.load_limiter import Permit
+from mme_sdk.runtime.cold_start.load_times import LoadTime, LoadTimes
+from mme_sdk.runtime.cold_start.memory import EndpointMemory, Memory, ModelMemory
+from mme_sdk.runtime.cold_start.probe_schedule import probe_delay
 from mme_sdk.runtime.cold_start.single_flight import Role
-from mme_sdk.runtime.effects import Ask, Step, Wait
-from mme_sdk.runtime.telemetry.hooks import ColdStartMet, RetryPlanned, emit
+from mme_sdk.runtime.effects import RunFlow, Wait
+from mme_sdk.runtime.telemetry.hooks import ColdStartSeen, Hook, RetryPlanned, emit
 
-if TYPE_CHECKING:
-    from mme_sdk.runtime.retry.attempts import Attempts
+__all__ = ["ColdStartWait", "learn_from_second_answer"]
 
-__all__ = ["ColdWait", "not_ready", "settle"]
-
-_HELD = 5.0  # seconds; an answer that late was held back by the server until the model was ready, or nearly so
-_AFTER_HELD = 0.2  # seconds to the next attempt then: the server does the waiting
-_SPILL = 5.0  # seconds since the model's last answer within which it is cold only on the instance that was hit
-_SPILL_LOOKS = 5
-_LAST_LOOK = 0.25  # seconds before the deadline for the last attempt at a model that was never ready
-_OFTEN_WARM = 0.25
-_FRESH = 10.0  # seconds after a load in which the model is taken to be on one instance, and its callers to be a herd
-_BLIND = 0.285  # of the time waited so far, until the next look where nothing at all is known; 0.3 with the jitter
-_LEASE_POLL = 0.25
-_LEASE_SPARE = 10.0
+_HELD = 5.0  # seconds; the server held a request that long until the model was loaded, or nearly so
+_DELAY_AFTER_HELD = 0.2  # seconds before the next probe after such an answer
+_SPILL = 5.0  # seconds since the last answer within which the model is missing only on the instance that was hit
+_SPILL_PROBES = 5
+_LAST_PROBE = 0.25  # seconds before the deadline at which the last probe is sent
+_OFTEN_WARM = 0.25  # share of models found loaded, above which a first probe needs no permit
+_FRESH = 10.0  # seconds after a load during which the model is assumed to be on one instance only
+_GEOMETRIC = 0.285  # wait as a share of the elapsed time if nothing is known; 0.3 with the jitter
+_LEASE_POLL = 0.25  # seconds
+_LEASE_RESERVE = 10.0  # seconds
 
 
-class ColdWait:
-    """One call's part in a cold start.
+class ColdStartWait:
+    """One call's part in the cold start of a model.
 
     Args:
-        call: The call.
-        ready: Whether the model was loaded a moment ago: the call only keeps the pace of those who waited for it.
+        memory: Load times, single flight, leases and settings.
+        endpoint: Name of the endpoint.
+        target_model: The model; None on a single-model endpoint.
+        clock: Reads the time.
+        rng: Randomness for jitter.
+        hooks: Functions that receive events.
+        read_timeout: Longest duration of a probe, in seconds.
+        began: When the call began, by the clock.
+        deadline: Seconds that the call may take.
+        ready: Whether the model was loaded a moment ago, so that the call only has to wait for its release.
+
+    Attributes:
+        met_loading_model: Whether a probe found the model loading, or an answer probably included the load.
     """
 
-    __slots__ = ("_call", "_landed", "_slot", "met", "seat")
+    __slots__ = (
+        "_answered",
+        "_began",
+        "_clock",
+        "_deadline",
+        "_endpoint",
+        "_ends",
+        "_hooks",
+        "_memory",
+        "_model",
+        "_permit",
+        "_read_timeout",
+        "_rng",
+        "_target",
+        "_target_model",
+        "_waiter",
+        "met_loading_model",
+    )
 
-    def __init__(self, call: Attempts, *, ready: bool = False) -> None:
-        self._call = call
-        self._slot: Slot | None = None
-        self._landed = False
-        self.met = False
-        key = (call.request.endpoint, call.request.target_model or "")
-        self.seat = call.settings.memory.flights.join(key, call.endpoint.pace, ready=ready)
+    def __init__(
+        self,
+        memory: Memory,
+        *,
+        endpoint: str,
+        target_model: str | None,
+        clock: Clock | AsyncClock,
+        rng: Rng,
+        hooks: Sequence[Hook],
+        read_timeout: float,
+        began: float,
+        deadline: float,
+        ready: bool = False,
+    ) -> None:
+        self._memory = memory
+        self._endpoint = memory.endpoint(endpoint)
+        self._target_model, self._target = target_model, target_model or ""
+        self._model = self._endpoint.model(self._target)
+        self._clock, self._rng, self._hooks = clock, rng, hooks
+        self._read_timeout = read_timeout
+        self._began, self._deadline, self._ends = began, deadline, began + deadline
+        self._permit: Permit | None = None
+        self._answered = False
+        self.met_loading_model = False
+        self._waiter = memory.single_flight.join((endpoint, self._target), self._endpoint.release_limit, ready=ready)
 
-    def may_act(self) -> Generator[Step, Any, None]:
-        """Wait until this call may send: it leads and its next look is due, or the leader was answered.
+    @property
+    def released(self) -> bool:
+        """Whether the model is known to be loaded, because another caller was answered."""
+        return self._waiter.role is Role.RELEASED
 
-        Raises:
-            ModelNotReadyError: The deadline came first.
+    def wait_for_turn(self) -> Flow[bool]:
+        """Wait until this call may send: it is released, or it leads and its next probe is due.
+
+        Returns:
+            Whether it may send; False if the deadline came first.
         """
-        call, seat, flight = self._call, self.seat, self.seat.flight
-        while seat.role is not Role.GOES:
-            left = call.ends - call.settings.clock.monotonic()
+        waiter, flight = self._waiter, self._waiter.flight
+        while waiter.role is not Role.RELEASED:
+            left = self._ends - self._clock.monotonic()
             if left <= 0:
-                raise not_ready(call, None)
-            if seat.role is Role.WAITS:
-                yield Wait(seat, left)
+                return False
+            if waiter.role is Role.FOLLOWER:
+                yield Wait(waiter, left)
                 continue
-            if self._slot is None and (self.met or not self._may_be_loaded()):
-                # Once it was found cold its load is under way: not to look for it in time would be a load for nothing.
-                self._slot = call.endpoint.slots.take(at_once=flight.cold_since is not None)
-            if self._slot is not None and not self._slot.granted:
-                yield Wait(self._slot, left)
+            if self._permit is None and (self.met_loading_model or not self._may_be_loaded()):
+                # A load that is under way gets its permit at once: to delay its next probe would waste the load.
+                self._permit = self._endpoint.load_limiter.acquire(at_once=flight.cold_since is not None)
+            if self._permit is not None and not self._permit.granted:
+                yield Wait(self._permit, left)
                 continue
             if not flight.leased:
                 yield from self._lease()
                 continue
-            look = flight.next_look
-            if look is None:
-                return
-            # Whatever the schedule says, there is one last look just before the deadline.
-            wait = min(look, call.ends - self._margin()) - call.settings.clock.monotonic()
+            if flight.next_probe is None:
+                return True
+            # The last probe is sent just before the deadline, whatever the schedule says.
+            wait = min(flight.next_probe, self._ends - self._margin()) - self._clock.monotonic()
             if wait <= 0:
-                return
-            yield Wait(seat, wait)
-        self._give_back_slot(None)
+                return True
+            yield Wait(waiter, wait)
+        self._release_permit(None)
+        return True
 
-    def found_cold(self, error: MMEError, at: float, now: float) -> Generator[Step, Any, None]:
-        """The model was not ready: wait until it may be.
+    def found_cold(self, at: float, now: float) -> Flow[bool]:
+        """Record a probe that found the model loading, and wait until this call may send again.
 
         Args:
-            error: What the attempt met.
-            at: When it was sent.
-            now: When it was answered, or given up.
+            at: When the probe was sent.
+            now: When it was answered, or timed out.
 
-        Raises:
-            ModelNotReadyError: The deadline leaves no time for another look.
+        Returns:
+            Whether this call may send again; False if the deadline leaves no time for another probe.
         """
-        call, seat, flight = self._call, self.seat, self.seat.flight
-        if seat.role is Role.GOES:
-            call.endpoint.pace.spilled()
-            seat.cold()
-        first, self.met = not self.met, True
-        spilled = flight.looks < _SPILL_LOOKS and at - call.model.last_ok < _SPILL
-        if seat.role is Role.LEADS:
+        waiter, flight, model = self._waiter, self._waiter.flight, self._model
+        if waiter.role is Role.RELEASED:
+            self._endpoint.release_limit.spilled()
+            waiter.found_cold()
+        first, self.met_loading_model = not self.met_loading_model, True
+        spilled = flight.failed_probes < _SPILL_PROBES and at - model.last_answer < _SPILL
+        if waiter.role is Role.LEADER:
             if flight.cold_since is None:
                 flight.cold_since = at
                 if not spilled:
-                    self._first_look(warm=False)
-            flight.looks += 1
-            flight.spill = spilled
+                    self._first_probe(warm=False)
+            flight.failed_probes += 1
+            flight.spilled = spilled
             flight.last_cold = now
-            thought = self._thought()
-            wait = self._wait(thought, now - flight.cold_since, held=now - at >= _HELD, spilled=spilled)
-            flight.next_look = now + wait
-            if call.settings.hooks:
-                emit(
-                    call.settings.hooks,
-                    RetryPlanned(
-                        endpoint=call.endpoint.name, model=call.request.target_model, reason="cold", wait=wait
-                    ),
-                )
-        if not spilled and call.model.last_ok > float("-inf"):
-            call.endpoint.lost(at - call.model.last_ok)
-            call.model.last_ok = float("-inf")  # whoever comes now waits with the others
-        if first and call.settings.hooks:
-            self._tell()
-        if call.ends - now <= self._margin():
-            raise not_ready(call, error)
+            wait = self._delay(now - flight.cold_since, held=now - at >= _HELD, spilled=spilled)
+            flight.next_probe = now + wait
+            if self._hooks:
+                self._emit_retry(wait)
+        if not spilled and model.last_answer > float("-inf"):
+            self._endpoint.was_evicted(at - model.last_answer)
+            model.last_answer = float("-inf")  # so that new callers join the flight
+        if first and self._hooks:
+            self._emit_cold_start()
+        if self._ends - now <= self._margin():
+            return False
         if flight.leased:
-            yield from self._renew(flight.next_look)
-        yield from self.may_act()
+            yield from self._renew(flight.next_probe)
+        return (yield from self.wait_for_turn())
 
-    def landed(self, at: float, now: float) -> None:
-        """The model answered: learn from it, and let the others go."""
-        call, seat, flight = self._call, self.seat, self.seat.flight
-        model, took = call.model, now - at
-        measure: tuple[float, float] | None = None
-        if seat.role is Role.LEADS:
+    def answered(self, at: float, now: float) -> None:
+        """Record an answer of the model: learn its load time, and release the followers.
+
+        Args:
+            at: When the request was sent.
+            now: When it was answered.
+        """
+        waiter, flight, model, endpoint = self._waiter, self._waiter.flight, self._model, self._endpoint
+        took = now - at
+        measured: tuple[float, float] | None = None
+        if waiter.role is Role.LEADER:
             if flight.cold_since is not None:
                 shortest, longest = self._load_time(at, now)
-                unit = call.settings.memory.estimates.by_bytes(model.size)
-                measure = (shortest / unit, longest / unit)
+                unit = self._memory.load_times.by_bytes(model.size)
+                measured = (shortest / unit, longest / unit)
                 self._learn(longest, at_least=shortest)
                 model.fresh_until = now + _FRESH
-            elif self._longer_than_usual(took):
-                self.met, model.pending, model.fresh_until = True, took, now + _FRESH
-                self._first_look(warm=False)
+            elif _includes_load(took, endpoint):
+                self.met_loading_model, model.slow_first_answer, model.fresh_until = True, took, now + _FRESH
+                self._first_probe(warm=False)
             else:
-                self._first_look(warm=True)
+                self._first_probe(warm=True)
                 if model.loaded:
-                    call.endpoint.kept(call.began - model.last_ok)
-        elif call.endpoint.latency is not None and self._longer_than_usual(took):
-            call.endpoint.pace.spilled()
+                    endpoint.stayed_loaded(self._began - model.last_answer)
+        elif endpoint.latency is not None and _includes_load(took, endpoint):
+            endpoint.release_limit.spilled()
         else:
-            call.endpoint.pace.as_usual()
-            call.endpoint.succeeded(took)
-        self._landed = True
-        model.loaded, model.last_ok, model.failures = True, now, 0
-        self._give_back_slot(measure)
-        seat.ready()
+            endpoint.release_limit.succeeded()
+            endpoint.succeeded(took)
+        self._answered = True
+        model.loaded, model.last_answer, model.failures = True, now, 0
+        self._release_permit(measured)
+        waiter.succeeded()
 
-    def leave(self) -> Generator[Step, Any, None]:
-        """The call ends, in whatever way."""
-        flight = self.seat.flight
-        if self.seat.role is Role.LEADS and flight.cold_since is not None and not self._landed:
-            # What was waited in vain is a lower bound of the load time.
-            self._learn(self._call.settings.clock.monotonic() - flight.cold_since, finished=False)
-        self._give_back_slot(None)
-        self.seat.leave()
-        leases = self._call.settings.memory.leases
+    def leave(self) -> Flow[None]:
+        """End the call's part in the cold start, whatever the outcome."""
+        flight = self._waiter.flight
+        if self._waiter.role is Role.LEADER and flight.cold_since is not None and not self._answered:
+            # The time waited without success is a lower bound of the load time.
+            self._learn(self._clock.monotonic() - flight.cold_since, finished=False)
+        self._release_permit(None)
+        self._waiter.leave()
+        leases = self._memory.leases
         if leases is not None and flight.leased and flight.ended:
-            # Not before: those of other processes would go together with those who waited here.
+            # The lease ends with the flight. Earlier, other processes would send together with the released callers.
             flight.leased = False
-            yield Ask(leases.release(self._call.endpoint.name, self._call.request.target_model or ""))
+            yield RunFlow(leases.release(self._endpoint.name, self._target))
 
-    def _wait(self, thought: Estimate, elapsed: float, *, held: bool, spilled: bool) -> float:
-        rng = self._call.settings.rng
+    def ready_in(self) -> float:
+        """Return the estimated seconds until the model is loaded."""
+        since = self._waiter.flight.cold_since
+        expected = self._expected()
+        elapsed = 0.0 if since is None else self._clock.monotonic() - since
+        if elapsed < expected.median:
+            return expected.median - elapsed
+        return probe_delay(elapsed, median=expected.median, sigma=expected.sigma, cost=1.0)
+
+    def _delay(self, elapsed: float, *, held: bool, spilled: bool) -> float:
         if held:
-            return _AFTER_HELD
+            return _DELAY_AFTER_HELD
         if spilled:
-            return 0.1 + 0.9 * rng.random()
-        if thought.source == "prior":
-            # Looks in geometric sequence are the fewest that are late by no more than a share of any load.
-            planned = max(thought.quantile(-1.0) - elapsed, _BLIND * elapsed)
+            return 0.1 + 0.9 * self._rng.random()
+        expected = self._expected()
+        if expected.source == "prior":
+            # Probes in geometric sequence are the fewest that are late by at most a fixed share of any load time.
+            planned = max(expected.quantile(-1.0) - elapsed, _GEOMETRIC * elapsed)
         else:
-            # In a jam the load that a look may start is in everybody's way: it has its price.
-            cost = self._call.settings.memory.cold.look_cost * self._call.endpoint.slots.slowness
-            planned = next_look(elapsed, median=thought.median, sigma=thought.sigma, cost=cost)
-        return planned * (0.95 + 0.1 * rng.random())
+            # A probe can start another load. That costs more while loads are slowed by each other.
+            cost = self._memory.cold.probe_cost * self._endpoint.load_limiter.slowness
+            planned = probe_delay(elapsed, median=expected.median, sigma=expected.sigma, cost=cost)
+        return planned * (0.95 + 0.1 * self._rng.random())
 
-    def _thought(self) -> Estimate:
-        call = self._call
-        return call.settings.memory.estimates.expected(
-            call.endpoint.name, call.request.target_model or "", size=call.model.size, again=call.model.loaded
-        )
+    def _expected(self) -> LoadTime:
+        model = self._model
+        return self._memory.load_times.expected(self._endpoint.name, self._target, size=model.size, reload=model.loaded)
 
     def _learn(self, seconds: float, *, at_least: float | None = None, finished: bool = True) -> None:
-        call = self._call
-        call.settings.memory.estimates.observe(
-            call.endpoint.name,
-            call.request.target_model or "",
+        self._memory.load_times.observe(
+            self._endpoint.name,
+            self._target,
             seconds,
-            size=call.model.size,
-            again=call.model.loaded,
+            size=self._model.size,
+            reload=self._model.loaded,
             finished=finished,
             at_least=at_least,
         )
 
     def _load_time(self, at: float, now: float) -> tuple[float, float]:
-        """What the load took at least and at most: it ended between the last look that found it cold and the answer."""
-        flight, usual = self.seat.flight, self._call.endpoint.latency or 0.0
+        """Return bounds of the load time: the load ended between the last unsuccessful probe and the answer."""
+        flight, latency = self._waiter.flight, self._endpoint.latency or 0.0
         since = at if flight.cold_since is None else flight.cold_since
         last_cold = flight.last_cold if flight.last_cold is not None else at
-        if now - at > max(_HELD, 3 * usual):
-            held = max(now - usual - since, 1e-3)  # the server held the request until the model was there
+        if now - at > max(_HELD, 3 * latency):
+            held = max(now - latency - since, 1e-3)  # the server held the request until the model was loaded
             return held, held
         return max(last_cold - since, 1e-3), max(at - since, 1e-3)
 
-    def _longer_than_usual(self, took: float) -> bool:
-        """Whether a first answer probably included the load; there is no telling for sure."""
-        return _longer(took, self._call.endpoint)
-
-    def _lately_loaded(self) -> bool:
-        return self._call.began - self._call.model.last_ok < 2 * self._call.endpoint.horizon
+    def _recently_loaded(self) -> bool:
+        return self._began - self._model.last_answer < 2 * self._endpoint.warm_for
 
     def _may_be_loaded(self) -> bool:
-        """Whether a first look may well start no load: then it need not queue behind those that do.
+        """Return whether a first probe probably starts no load, so that it needs no permit.
 
-        Other processes keep models warm that this one has not called for long, or never: how often that is so, shows.
+        Other processes can keep models loaded that this process has not called; `warm_share` says how often.
         """
-        return self._lately_loaded() or self._call.endpoint.found_warm > _OFTEN_WARM
+        return self._recently_loaded() or self._endpoint.warm_share > _OFTEN_WARM
 
-    def _first_look(self, *, warm: bool) -> None:
-        if not self._lately_loaded():
-            self._call.endpoint.first_look(warm=warm)
+    def _first_probe(self, *, warm: bool) -> None:
+        if not self._recently_loaded():
+            self._endpoint.first_probe(warm=warm)
 
     def _margin(self) -> float:
-        return min(max(_LAST_LOOK, 3 * (self._call.endpoint.latency or 0.0)), self._call.deadline / 5)
+        return min(max(_LAST_PROBE, 3 * (self._endpoint.latency or 0.0)), self._deadline / 5)
 
-    def _give_back_slot(self, load: tuple[float, float] | None) -> None:
-        if self._slot is not None:
-            self._slot.give_back(load)
-            self._slot = None
+    def _release_permit(self, load: tuple[float, float] | None) -> None:
+        if self._permit is not None:
+            self._permit.release(load)
+            self._permit = None
 
-    def _lease(self) -> Generator[Step, Any, None]:
-        """Take the lease of other processes' flights; where another process leads, wait for it."""
-        call, flight, leases = self._call, self.seat.flight, self._call.settings.memory.leases
+    def _lease(self) -> Flow[None]:
+        """Acquire the lease of the model, or wait while another process holds it."""
+        flight, leases = self._waiter.flight, self._memory.leases
         if leases is None:
             flight.leased = True
             return
-        target = call.request.target_model or ""
-        flight.leased = yield Ask(
-            leases.acquire(call.endpoint.name, target, seconds=call.settings.timeouts.read + _LEASE_SPARE)
-        )
+        seconds = self._read_timeout + _LEASE_RESERVE
+        flight.leased = yield RunFlow(leases.acquire(self._endpoint.name, self._target, seconds=seconds))
         if not flight.leased:
-            left = call.ends - call.settings.clock.monotonic()
-            yield Wait(self.seat, min(left, _LEASE_POLL * (0.5 + call.settings.rng.random())))
+            left = self._ends - self._clock.monotonic()
+            yield Wait(self._waiter, min(left, _LEASE_POLL * (0.5 + self._rng.random())))
 
-    def _renew(self, look: float | None) -> Generator[Step, Any, None]:
-        call, leases = self._call, self._call.settings.memory.leases
-        if leases is not None and look is not None:
-            seconds = look - call.settings.clock.monotonic() + call.settings.timeouts.read + _LEASE_SPARE
-            yield Ask(leases.renew(call.endpoint.name, call.request.target_model or "", seconds=seconds))
+    def _renew(self, next_probe: float | None) -> Flow[None]:
+        leases = self._memory.leases
+        if leases is not None and next_probe is not None:
+            seconds = next_probe - self._clock.monotonic() + self._read_timeout + _LEASE_RESERVE
+            yield RunFlow(leases.renew(self._endpoint.name, self._target, seconds=seconds))
 
-    def _tell(self) -> None:
-        call, thought = self._call, self._thought()
+    def _emit_retry(self, wait: float) -> None:
         emit(
-            call.settings.hooks,
-            ColdStartMet(
-                endpoint=call.endpoint.name,
-                model=call.request.target_model,
-                leads=self.seat.role is Role.LEADS,
-                expected=thought.median,
-                source=thought.source,
+            self._hooks,
+            RetryPlanned(endpoint=self._endpoint.name, model=self._target_model, reason="cold", wait=wait),
+        )
+
+    def _emit_cold_start(self) -> None:
+        expected = self._expected()
+        emit(
+            self._hooks,
+            ColdStartSeen(
+                endpoint=self._endpoint.name,
+                model=self._target_model,
+                leads=self._waiter.role is Role.LEADER,
+                expected=expected.median,
+                source=expected.source,
             ),
         )
 
-    def ready_in(self) -> float:
-        """Estimated seconds until the model is ready."""
-        since = self.seat.flight.cold_since
-        thought = self._thought()
-        now = self._call.settings.clock.monotonic()
-        elapsed = 0.0 if since is None else now - since
-        if elapsed < thought.median:
-            return thought.median - elapsed
-        return next_look(elapsed, median=thought.median, sigma=thought.sigma, cost=1.0)
 
-
-def not_ready(call: Attempts, last: MMEError | None) -> ModelNotReadyError:
-    """What to raise when the deadline forbids another look.
+def learn_from_second_answer(
+    model: ModelMemory, endpoint: EndpointMemory, load_times: LoadTimes, target: str, took: float
+) -> None:
+    """Learn a load time if the first answer of a model took much longer than the next one.
 
     Args:
-        call: The call.
-        last: What the last attempt met, if this call made one.
-
-    Returns:
-        The error, with the estimated time of readiness.
+        model: What is known of the model.
+        endpoint: What is known of the endpoint.
+        load_times: Receives the load time.
+        target: The target model.
+        took: Seconds that the second answer took.
     """
-    subject = call.request.endpoint
-    if call.request.target_model is not None:
-        subject = f"{subject} ({call.request.target_model})"
-    ready_in = None if call.cold_wait is None else call.cold_wait.ready_in()
-    soon = "" if ready_in is None else f"; it is expected in about {ready_in:.1f} s"
-    tried = len(call.history)
-    return ModelNotReadyError(
-        f"{subject} was not ready within the deadline of {call.deadline:g} s; {tried} attempts{soon}",
-        attempts=tried,
-        ready_in=ready_in,
-        hint="give a longer deadline=, or warm the model first",
-        status=None if last is None else last.status,
-        code=None if last is None else last.code,
-        request_id=None if last is None else last.request_id,
-        sent=tried > 0,
-    )
+    first, model.slow_first_answer = model.slow_first_answer, None
+    if first is not None and first > 3 * took:
+        load_times.observe(endpoint.name, target, first - took, size=model.size)
 
 
-def settle(model: ModelMemory, endpoint: EndpointMemory, estimates: Any, target: str, took: float) -> None:
-    """A warm answer tells whether the model's first one included a load, and so how long that took."""
-    pending, model.pending = model.pending, None
-    if pending is not None and pending > 3 * took:
-        estimates.observe(endpoint.name, target, pending - took, size=model.size)
-
-
-def _longer(took: float, endpoint: EndpointMemory) -> bool:
+def _includes_load(took: float, endpoint: EndpointMemory) -> bool:
+    """Return whether an answer took so long that it probably included the load."""
     usual = endpoint.latency
     return took > (0.5 if usual is None else max(3 * usual, usual + 0.25))

@@ -1,8 +1,8 @@
-"""Single flight across processes: leases, kept in one small SQLite file of a machine.
+"""Single flight across processes: leases in a small SQLite file.
 
-Several worker processes of one machine that share a file of leases knock once between them at a cold model. A lease
-ends by itself, so a process that dies blocks nobody for long. The protocol is small on purpose: `SET key owner NX PX`,
-`PEXPIRE` and `DEL` are all that a Redis of your own would need.
+Worker processes of one machine that share a file of leases send one probe at a time to a loading model. A lease
+expires, so a process that dies blocks the others only for a short time. To share leases between machines, implement
+`Leases` with the Redis commands `SET key owner NX PX`, `PEXPIRE` and `DEL`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,44 @@ T = TypeVar("T")
 
 
 class Leases(Protocol):
-    """Who may cold-start a model, among processes."""
+    """Decides which process may load a model."""
 
     def acquire(self, endpoint: str, model: str, *, seconds: float) -> Flow[bool]:
-        """Take the lease of a model for so many seconds, if nobody has it."""
+        """Acquire the lease of a model, unless another process holds it.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model; an empty text on a single-model endpoint.
+            seconds: Seconds until the lease expires.
+
+        Returns:
+            A flow that returns whether the lease was acquired.
+        """
         ...
 
     def renew(self, endpoint: str, model: str, *, seconds: float) -> Flow[None]:
-        """Keep a lease for so many seconds from now."""
+        """Extend a lease that this process holds.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model.
+            seconds: Seconds from now until the lease expires.
+
+        Returns:
+            A flow that extends the lease.
+        """
         ...
 
     def release(self, endpoint: str, model: str) -> Flow[None]:
-        """Give a lease back."""
+        """Release a lease that this process holds.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model.
+
+        Returns:
+            A flow that releases the lease.
+        """
         ...
 
 
@@ -43,8 +69,9 @@ class FileLeases:
     """`Leases` in a SQLite file, for the processes of one machine.
 
     Args:
-        path: The file; made on first use. A local disk: SQLite does not lock over network file systems.
-        now: Seconds since the epoch.
+        path: The file, created on first use. It must be on a local disk: SQLite does not lock files on network file
+            systems.
+        now: Returns seconds since the epoch; `time.time` by default.
 
     Example:
         >>> import tempfile
@@ -61,20 +88,67 @@ class FileLeases:
         self._owners: dict[tuple[str, str], str] = {}
 
     def acquire(self, endpoint: str, model: str, *, seconds: float) -> Flow[bool]:
-        """See `Leases.acquire`."""
+        """Acquire the lease of a model; see `Leases.acquire`.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model.
+            seconds: Seconds until the lease expires.
+
+        Returns:
+            A flow that returns whether the lease was acquired.
+
+        Raises:
+            ConfigurationError: The file cannot be used.
+        """
         taken: bool = yield Do(lambda: self.take(endpoint, model, seconds=seconds))
         return taken
 
     def renew(self, endpoint: str, model: str, *, seconds: float) -> Flow[None]:
-        """See `Leases.renew`."""
+        """Extend a lease; see `Leases.renew`.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model.
+            seconds: Seconds until the lease expires.
+
+        Returns:
+            A flow that extends the lease.
+
+        Raises:
+            ConfigurationError: The file cannot be used.
+        """
         yield Do(lambda: self.keep(endpoint, model, seconds=seconds))
 
     def release(self, endpoint: str, model: str) -> Flow[None]:
-        """See `Leases.release`."""
+        """Release a lease; see `Leases.release`.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model.
+
+        Returns:
+            A flow that releases the lease.
+
+        Raises:
+            ConfigurationError: The file cannot be used.
+        """
         yield Do(lambda: self.drop(endpoint, model))
 
     def take(self, endpoint: str, model: str, *, seconds: float) -> bool:
-        """Take a lease, blocking for the file's lock."""
+        """Acquire a lease now. This blocks while another process has locked the file.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model.
+            seconds: Seconds until the lease expires.
+
+        Returns:
+            Whether the lease was acquired.
+
+        Raises:
+            ConfigurationError: The file cannot be used.
+        """
         owner = uuid.uuid4().hex
 
         def work(file: sqlite3.Connection) -> bool:
@@ -92,7 +166,16 @@ class FileLeases:
         return taken
 
     def keep(self, endpoint: str, model: str, *, seconds: float) -> None:
-        """Renew a lease, blocking for the file's lock."""
+        """Extend a lease now. This blocks while another process has locked the file.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model.
+            seconds: Seconds from now until the lease expires.
+
+        Raises:
+            ConfigurationError: The file cannot be used.
+        """
         owner = self._owners.get((endpoint, model))
 
         def work(file: sqlite3.Connection) -> None:
@@ -104,7 +187,15 @@ class FileLeases:
         self._transact(work)
 
     def drop(self, endpoint: str, model: str) -> None:
-        """Give a lease back, blocking for the file's lock."""
+        """Release a lease now. This blocks while another process has locked the file.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model.
+
+        Raises:
+            ConfigurationError: The file cannot be used.
+        """
         owner = self._owners.pop((endpoint, model), None)
 
         def work(file: sqlite3.Connection) -> None:
@@ -113,12 +204,12 @@ class FileLeases:
         self._transact(work)
 
     def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        # One connection a transaction: it costs a fraction of a millisecond beside a load of seconds, and nothing has
-        # to be closed, shared between threads, or carried over a fork.
+        # A connection for each transaction takes under a millisecond. It needs no closing, and no care across threads
+        # and forks.
         try:
             file = sqlite3.connect(self._path, timeout=10, isolation_level=None)
             try:
-                file.execute("PRAGMA synchronous = OFF")  # leases need not outlive the machine
+                file.execute("PRAGMA synchronous = OFF")  # leases need not survive a crash of the machine
                 file.execute(
                     "CREATE TABLE IF NOT EXISTS leases (endpoint TEXT, model TEXT, owner TEXT, ends REAL,"
                     " PRIMARY KEY (endpoint, model)) WITHOUT ROWID"
@@ -135,6 +226,6 @@ class FileLeases:
                 file.close()
         except sqlite3.Error as error:
             raise ConfigurationError(
-                f"the file of leases {self._path} cannot be used: {error}",
-                hint="a file on a local disk, in a folder that every worker may write to",
+                f"cannot use {self._path} for leases: {error}",
+                hint="choose a file on a local disk, in a folder that every worker process can write to",
             ) from error

@@ -1,10 +1,12 @@
-"""How many models of an endpoint may be cold-started at a time.
+"""Limits how many models of an endpoint are loaded at a time.
 
-A fleet that loads more models at once than it has loaders gets slower at each of them, evicts what others still wait
-for, and does not recover by itself. The number it bears is not published, so it is found: one more after a load that
-went well while all slots were taken, half after one that took more than twice as long as loads do when they are not in
-each other's way (AIMD, as in TCP). That is the quickest that was seen, forgotten slowly: an average would grow with the
-jam that it should show.
+A fleet that loads more models at a time than it has loaders loads each of them more slowly, evicts models that others
+wait for, and does not recover. AWS does not publish how many loads an endpoint supports, so the limit adapts. It
+grows by one when a load went well while the limit was reached. It halves when a load took more than twice as long as an
+undisturbed load (additive increase, multiplicative decrease, as in TCP).
+
+The duration of an undisturbed load follows the fastest loads and rises only slowly. A mean would rise with the overload
+that it must reveal.
 """
 
 from __future__ import annotations
@@ -14,121 +16,132 @@ from collections.abc import Callable
 
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 
-__all__ = ["Slot", "Slots"]
+__all__ = ["LoadLimiter", "Permit"]
 
-_JAM = 2.0
-_DOWN, _UP = 0.3, 0.01
-_MOST_SLOWNESS = 4.0
+_OVERLOADED = 2.0  # times as long as an undisturbed load
+_FOLLOW_DOWN, _FOLLOW_UP = 0.3, 0.01  # weights of a faster and of a slower load
+_MAX_SLOWNESS = 4.0
 
 
-class Slot:
-    """One caller's place among those who cold-start; a ticket that comes when it is free.
+class Permit:
+    """One caller's permission to start a load; an event that occurs when the permission is granted.
 
     Attributes:
-        granted: Whether the caller may go on.
-        alone: Whether nobody else had a slot when it was granted.
+        granted: Whether the caller may start.
+        released: Whether the caller has returned the permit.
+        alone: Whether no other permit was in use when this one was granted.
+        epoch: How many times the limit had been halved when this permit was granted.
     """
 
-    __slots__ = ("_slots", "_wake", "alone", "done", "epoch", "granted")
+    __slots__ = ("_limiter", "_wake", "alone", "epoch", "granted", "released")
 
-    def __init__(self, slots: Slots) -> None:
-        self._slots = slots
+    def __init__(self, limiter: LoadLimiter) -> None:
+        self._limiter = limiter
         self._wake: Callable[[], None] | None = None
         self.granted = False
-        self.done = False
+        self.released = False
         self.epoch = 0
         self.alone = True
 
     def subscribe(self, wake: Callable[[], None], /) -> None:
-        """Call `wake` once the slot is granted."""
-        with self._slots.lock:
+        """Call `wake` when the permit is granted; at once if it has been."""
+        with self._limiter.lock:
             if not self.granted:
                 self._wake = wake
                 return
         wake()
 
-    def give_back(self, load: tuple[float, float] | None = None) -> None:
-        """The caller is done; may be said twice.
+    def release(self, load: tuple[float, float] | None = None) -> None:
+        """Return the permit. Idempotent.
 
         Args:
-            load: What the load took at least and at most, in seconds or in any measure that makes models comparable;
-                None where nothing was loaded.
+            load: Shortest and longest possible duration of the load, in a unit that makes models comparable; None if
+                nothing was loaded.
         """
-        self._slots.take_back(self, load)
+        self._limiter.release(self, load)
 
     def grant(self, epoch: int, *, alone: bool) -> Callable[[], None] | None:
-        """Become granted; hands back whom to wake, for after the lock is free."""
+        """Grant the permit. Return the function that wakes the caller, to be called without the lock."""
         self.granted, self.epoch, self.alone = True, epoch, alone
         wake, self._wake = self._wake, None
         return wake
 
 
-class Slots:
-    """The cold slots of one endpoint.
+class LoadLimiter:
+    """Limits the concurrent loads of one endpoint.
 
     Args:
-        start: Slots to begin with.
-        most: The most that they become.
+        initial: The limit at the beginning.
+        maximum: The highest limit.
 
     Attributes:
-        slowness: How many times as long loads that are not alone take lately as in a free fleet, from 1 to 4.
+        limit: The current limit.
+        slowness: How many times as long as an undisturbed load recent concurrent loads took, from 1 to 4.
 
     Example:
-        >>> slots = Slots(1, 8)
-        >>> first, second = slots.take(), slots.take()
+        >>> limiter = LoadLimiter(1, 8)
+        >>> first, second = limiter.acquire(), limiter.acquire()
         >>> first.granted, second.granted
         (True, False)
-        >>> first.give_back(load=(2.0, 2.5))
-        >>> second.granted, slots.limit
+        >>> first.release(load=(2.0, 2.5))
+        >>> second.granted, limiter.limit
         (True, 2)
     """
 
-    def __init__(self, start: int, most: int) -> None:
+    def __init__(self, initial: int, maximum: int) -> None:
         self.lock = ForkLock()
-        self.limit = start
+        self.limit = initial
         self.slowness = 1.0
-        self._most = max(start, most)
+        self._maximum = max(initial, maximum)
         self._used = 0
-        self._waiting: deque[Slot] = deque()
+        self._waiting: deque[Permit] = deque()
         self._epoch = 0
-        self._free: float | None = None  # what a load takes in a free fleet
+        self._undisturbed: float | None = None  # duration of an undisturbed load
         self._generation = 0
 
     @property
     def used(self) -> int:
-        """How many are taken."""
+        """How many permits are in use."""
         return self._used
 
-    def take(self, *, at_once: bool = False) -> Slot:
-        """Ask for a slot; granted at once or in turn.
+    def acquire(self, *, at_once: bool = False) -> Permit:
+        """Request a permit. It is granted at once or when one becomes free.
 
         Args:
-            at_once: Grant it although none may be free: the load has begun already.
+            at_once: Grant it even above the limit, because the load has already begun.
+
+        Returns:
+            The permit; it may not be granted yet.
         """
-        slot = Slot(self)
+        permit = Permit(self)
         with self.lock:
             if self._generation != self.lock.generation:
                 self._used, self._generation = 0, self.lock.generation
                 self._waiting.clear()
             if at_once or self._used < self.limit:
                 self._used += 1
-                slot.grant(self._epoch, alone=self._used == 1)
+                permit.grant(self._epoch, alone=self._used == 1)
             else:
-                self._waiting.append(slot)
-        return slot
+                self._waiting.append(permit)
+        return permit
 
-    def take_back(self, slot: Slot, load: tuple[float, float] | None) -> None:
-        """A slot's caller is done; see `Slot.give_back`."""
+    def release(self, permit: Permit, load: tuple[float, float] | None) -> None:
+        """Take back a permit; see `Permit.release`.
+
+        Args:
+            permit: The permit.
+            load: Shortest and longest possible duration of the load; None if nothing was loaded.
+        """
         wakes: list[Callable[[], None]] = []
         with self.lock:
-            if slot.done:
+            if permit.released:
                 return
-            slot.done = True
-            if not slot.granted:
-                self._waiting.remove(slot)
+            permit.released = True
+            if not permit.granted:
+                self._waiting.remove(permit)
                 return
             if load is not None:
-                self._adapt(slot, load)
+                self._adapt(permit, load)
             self._used -= 1
             while self._waiting and self._used < self.limit:
                 self._used += 1
@@ -138,18 +151,23 @@ class Slots:
         for wake in wakes:
             wake()
 
-    def _adapt(self, slot: Slot, load: tuple[float, float]) -> None:
-        at_least, at_most = load
-        free = self._free
-        self._free = at_most if free is None else free + (_DOWN if at_most < free else _UP) * (at_most - free)
-        # A load that was alone was in nobody's way: it is slow for a reason of its own.
-        slow = min(at_least / self._free, _MOST_SLOWNESS) if self._used > 1 or not slot.alone else 1.0
-        self.slowness += _DOWN * (max(1.0, slow) - self.slowness)
-        # Looks are far apart, so a load is known within bounds: it was slow if even the lower one is.
-        if free is None or at_least <= _JAM * free:
+    def _adapt(self, permit: Permit, load: tuple[float, float]) -> None:
+        shortest, longest = load
+        before = self._undisturbed
+        if before is None:
+            self._undisturbed = longest
+        else:
+            weight = _FOLLOW_DOWN if longest < before else _FOLLOW_UP
+            self._undisturbed = before + weight * (longest - before)
+        # A load that ran alone was not disturbed by others, however long it took.
+        concurrent = self._used > 1 or not permit.alone
+        slowness = min(shortest / self._undisturbed, _MAX_SLOWNESS) if concurrent else 1.0
+        self.slowness += _FOLLOW_DOWN * (max(1.0, slowness) - self.slowness)
+        # Probes are far apart, so only bounds of the duration are known. The load was slow if the lower bound is.
+        if before is None or shortest <= _OVERLOADED * before:
             if self._used >= self.limit:
-                self.limit = min(self._most, self.limit + 1)
-        elif slot.epoch == self._epoch:
-            # Those who started before the last halving met the same jam: it is one reason, not many.
+                self.limit = min(self._maximum, self.limit + 1)
+        elif permit.epoch == self._epoch:
+            # Loads that began before the latest halving were slow for the same reason, so they count once.
             self.limit = max(1, self.limit // 2)
             self._epoch += 1

@@ -1,9 +1,9 @@
-"""How long models take to load, learned from what invocations met.
+"""How long models take to load, learned from invocations.
 
-Load times are taken as lognormal. Each model has two of them: the first load, with the download from S3, and the reload
-of one that was loaded before, whose archive may still be on the instance's disk. Where a model has not been seen,
-models of like size on the same endpoint speak for it, then bytes ÷ bandwidth + overhead, corrected by what the endpoint
-showed.
+Load times are assumed to be lognormal. Each model has two distributions: one for first loads, which download the
+archive from S3, and one for reloads, whose archive may still be on the instance's disk. A model without observations
+uses those of models of similar size on the same endpoint. If there are none, the estimate is size / bandwidth +
+overhead, scaled by what the endpoint showed so far.
 """
 
 from __future__ import annotations
@@ -23,27 +23,29 @@ from mme_sdk.config import ColdStart
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 
-__all__ = ["Estimate", "Estimates"]
+__all__ = ["LoadTime", "LoadTimes"]
 
-_FLOOR = 0.1  # sigma: no estimate is surer; the schedule sees to loads that are not as usual
-_OWN = math.sqrt(math.log(1 + 0.4**2))  # sigma at a coefficient of variation of 0.4: loads of one model
-_PRIOR = math.sqrt(math.log(1 + 1.0**2))  # sigma at 1: models of like size, before any was seen
-_UNKNOWN = 1.2  # sigma where not even the size is known
+_MIN_SIGMA = 0.1  # no estimate is more precise than this
+_SIGMA_MODEL = math.sqrt(math.log(1 + 0.4**2))  # coefficient of variation 0.4: the loads of one model
+_SIGMA_SIZE = math.sqrt(math.log(1 + 1.0**2))  # coefficient of variation 1: models of similar size
+_SIGMA_UNKNOWN = 1.2  # if the size is unknown too
 _PRIOR_WEIGHT = 2.0  # observations that the prior counts for
-_NARROW = 0.05  # of the logarithm: bounds that close are as good as an exact time
-_MEMORY = 12.0  # observations that count; older ones fade, since fleets and archives change
-_RELOAD = 0.5  # share of a first load that a reload takes, until one was seen
+_NARROW = 0.05  # width of bounds, in the logarithm, below which they count as an exact time
+_MAX_WEIGHT = 12.0  # observations that count; older ones fade, because fleets and archives change
+_RELOAD_SHARE = 0.5  # share of a first load that a reload takes, until one was observed
+_MIN_INFORMATION = 0.05  # weight below which an observation is ignored
 _N, _MEAN, _VAR = 0, 1, 2
 
 
 @attrs.frozen
-class Estimate:
-    """What is thought of a load time.
+class LoadTime:
+    """An estimated load time: a lognormal distribution.
 
     Attributes:
-        median: Seconds.
+        median: Median, in seconds.
         sigma: Standard deviation of the logarithm.
-        source: Where it comes from: `model`, `size`, `endpoint`, `bytes` or `prior`.
+        source: Basis of the estimate: `model` (observations of this model), `size` (of models of similar size),
+            `endpoint` (of all models of the endpoint), `bytes` (size of the archive) or `prior` (the settings).
     """
 
     median: float
@@ -51,7 +53,14 @@ class Estimate:
     source: str
 
     def quantile(self, z: float) -> float:
-        """Seconds at `z` standard deviations."""
+        """Return a quantile of the distribution.
+
+        Args:
+            z: Standard deviations above the median of the logarithm; 1.64 is the 95th percentile.
+
+        Returns:
+            The load time in seconds.
+        """
         return self.median * math.exp(self.sigma * z)
 
 
@@ -68,17 +77,18 @@ class _File(BaseModel):
     models: list[_Row]
 
 
-class Estimates:
-    """Load-time estimates of any number of endpoints; safe to share between threads and invokers.
+class LoadTimes:
+    """Estimated load times for any number of endpoints. Threads and invokers may share it.
 
     Args:
-        settings: What is thought before anything was seen.
-        max_models: Models remembered; those not loaded for longest are forgotten first. About 400 bytes each.
+        settings: Assumptions before the first observation; the defaults of `ColdStart` if None.
+        max_models: How many models to remember, 100,000 by default; about 400 bytes each. The model that was loaded
+            longest ago is forgotten first.
 
     Example:
-        >>> estimates = Estimates()
-        >>> estimates.observe("scoring", "fraud/v1.tar.gz", 20.0)
-        >>> round(estimates.expected("scoring", "fraud/v1.tar.gz").median)
+        >>> load_times = LoadTimes()
+        >>> load_times.observe("scoring", "fraud/v1.tar.gz", 20.0)
+        >>> round(load_times.expected("scoring", "fraud/v1.tar.gz").median)
         20
     """
 
@@ -86,7 +96,7 @@ class Estimates:
         self._settings = settings or ColdStart()
         self._max = max_models
         self._lock = ForkLock()
-        # Two curves of (weight, mean of log, variance of log): first loads, reloads.
+        # Two distributions of (weight, mean of log, variance of log) each: first loads, then reloads.
         self._models: OrderedDict[tuple[str, str], array[float]] = OrderedDict()
         self._groups: dict[tuple[str, int | None, bool], array[float]] = {}
         self._scale: dict[str, array[float]] = {}
@@ -94,35 +104,36 @@ class Estimates:
     def __len__(self) -> int:
         return len(self._models)
 
-    def expected(self, endpoint: str, model: str, *, size: int | None = None, again: bool = False) -> Estimate:
-        """What is thought of the next load.
+    def expected(self, endpoint: str, model: str, *, size: int | None = None, reload: bool = False) -> LoadTime:
+        """Return the estimate for the next load of a model.
 
         Args:
             endpoint: Name of the endpoint.
-            model: Target model.
-            size: Bytes of its archive, where known.
-            again: Whether it was loaded before, so that its archive may still be on the instance.
+            model: The target model.
+            size: Bytes of its archive; None if unknown.
+            reload: Whether the model was loaded before, so that its archive may still be on the instance; False by
+                default.
 
         Returns:
-            The estimate, from the nearest thing that was seen.
+            The estimate, from the observations that are closest to this model.
         """
         own = self._models.get((endpoint, model))
         if own is not None:
-            curve = own[3:] if again and own[3] > 0 else own[:3]
+            curve = own[3:] if reload and own[3] > 0 else own[:3]
             if curve[_N] > 0:
-                reload = _RELOAD if again and own[3] <= 0 else 1.0
-                return Estimate(math.exp(curve[_MEAN]) * reload, _spread(curve, _OWN), "model")
-        # Models of like size speak for it; where the size is unknown, all of the endpoint do.
+                share = _RELOAD_SHARE if reload and own[3] <= 0 else 1.0
+                return LoadTime(math.exp(curve[_MEAN]) * share, _spread(curve, _SIGMA_MODEL), "model")
+        # Without a size, the group holds all models of the endpoint.
         bucket = _bucket(size)
-        group = self._groups.get((endpoint, bucket, again)) or self._groups.get((endpoint, bucket, False))
+        group = self._groups.get((endpoint, bucket, reload)) or self._groups.get((endpoint, bucket, False))
         if group is not None:
             source = "endpoint" if size is None else "size"
-            return Estimate(math.exp(group[_MEAN]), _spread(group, _PRIOR), source)
+            return LoadTime(math.exp(group[_MEAN]), _spread(group, _SIGMA_SIZE), source)
         if size is None:
-            return Estimate(self._settings.expected * (_RELOAD if again else 1.0), _UNKNOWN, "prior")
+            return LoadTime(self._settings.expected * (_RELOAD_SHARE if reload else 1.0), _SIGMA_UNKNOWN, "prior")
         scale = self._scale.get(endpoint)
         factor = 1.0 if scale is None else math.exp(scale[_MEAN])
-        return Estimate(self.by_bytes(size) * factor, _PRIOR, "bytes")
+        return LoadTime(self.by_bytes(size) * factor, _SIGMA_SIZE, "bytes")
 
     def observe(
         self,
@@ -131,20 +142,21 @@ class Estimates:
         seconds: float,
         *,
         size: int | None = None,
-        again: bool = False,
+        reload: bool = False,
         finished: bool = True,
         at_least: float | None = None,
     ) -> None:
-        """Learn from a load.
+        """Learn from one load.
 
         Args:
             endpoint: Name of the endpoint.
-            model: Target model.
-            seconds: What it took, or how long it was waited for.
-            size: Bytes of its archive, where known.
-            again: Whether the model had been loaded before.
-            finished: False where the wait ended before the load did.
-            at_least: Where nobody saw it end: what it took at least, `seconds` being the most.
+            model: The target model.
+            seconds: Seconds that the load took. Values that are not positive and finite are ignored.
+            size: Bytes of the archive; None if unknown.
+            reload: Whether the model had been loaded before; False by default.
+            finished: False if the load had not ended after `seconds`; True by default.
+            at_least: Shortest possible duration in seconds, if only bounds are known; `seconds` is the longest then.
+                None by default: the duration is exact.
         """
         if not (math.isfinite(seconds) and seconds > 0):
             return
@@ -154,9 +166,9 @@ class Estimates:
             else:
                 least = seconds if at_least is None else max(at_least, 1e-3)
                 bounds = math.log(min(least, seconds)), math.log(seconds)
-            value, within, weight = _within(bounds, self.expected(endpoint, model, size=size, again=again))
-            if weight < 0.05:
-                return  # as anybody expected: nothing learned
+            value, within, weight = _within(bounds, self.expected(endpoint, model, size=size, reload=reload))
+            if weight < _MIN_INFORMATION:
+                return
             own = self._models.get((endpoint, model))
             if own is None:
                 own = self._models[(endpoint, model)] = array("d", [0.0] * 6)
@@ -164,17 +176,21 @@ class Estimates:
                     self._models.popitem(last=False)
             else:
                 self._models.move_to_end((endpoint, model))
-            _learn(own, 3 if again else 0, value, weight, within)
+            _learn(own, 3 if reload else 0, value, weight, within)
             buckets = {None, _bucket(size)}
             for bucket in buckets:
-                group = self._groups.setdefault((endpoint, bucket, again), array("d", [0.0] * 3))
+                group = self._groups.setdefault((endpoint, bucket, reload), array("d", [0.0] * 3))
                 _learn(group, 0, value, weight, within)
-            if size is not None and not again:
+            if size is not None and not reload:
                 ratio = value - math.log(self.by_bytes(size))
                 _learn(self._scale.setdefault(endpoint, array("d", [0.0] * 3)), 0, ratio, weight, within)
 
     def forget(self, endpoint: str) -> None:
-        """Forget everything about an endpoint, for example after it moved to another instance type."""
+        """Delete everything learned about an endpoint, for example after its instance type changed.
+
+        Args:
+            endpoint: Name of the endpoint.
+        """
         with self._lock:
             for models in [key for key in self._models if key[0] == endpoint]:
                 del self._models[models]
@@ -183,10 +199,10 @@ class Estimates:
             self._scale.pop(endpoint, None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write what was learned of models as JSON; whole or not at all.
+        """Write what was learned about models to a JSON file. The file is replaced atomically.
 
         Args:
-            path: File to write.
+            path: The file.
         """
         with self._lock:
             rows = [
@@ -196,25 +212,27 @@ class Estimates:
         replace_file(Path(path), _File(models=rows).model_dump_json().encode())
 
     def load(self, path: str | os.PathLike[str]) -> int:
-        """Add what another process learned; of a model known to both, the side that saw more wins.
+        """Add what another process saved. For a model that both know, the one with more observations is kept.
 
         Args:
-            path: File written by `save`.
+            path: A file written by `save`.
 
         Returns:
-            How many models the file told of.
+            The number of models in the file.
 
         Raises:
-            InvalidInputError: No readable file of estimates.
+            InvalidInputError: The file cannot be read, or was not written by `save`.
         """
         try:
-            told = _File.model_validate_json(Path(path).read_bytes())
+            file = _File.model_validate_json(Path(path).read_bytes())
         except (OSError, ValidationError) as error:
-            raise InvalidInputError(f"{path}: no readable file of load-time estimates: {error}") from error
+            raise InvalidInputError(
+                f"cannot read load times from {path}: {error}", hint="pass a file that LoadTimes.save wrote"
+            ) from error
         with self._lock:
-            for row in told.models:
+            for row in file.models:
                 self._merge(row)
-        return len(told.models)
+        return len(file.models)
 
     def _merge(self, row: _Row) -> None:
         key = (row.endpoint, row.model)
@@ -222,36 +240,43 @@ class Estimates:
         for at in (0, 3):
             weight, mean, variance = row.curves[at : at + 3]
             if weight > mine[at] and abs(mean) < 20 and variance >= 0:
-                mine[at : at + 3] = array("d", [min(weight, _MEMORY), mean, variance])
+                mine[at : at + 3] = array("d", [min(weight, _MAX_WEIGHT), mean, variance])
                 group = self._groups.setdefault((row.endpoint, None, at == 3), array("d", [0.0] * 3))
                 _learn(group, 0, mean, 1.0, 0.0)
         while len(self._models) > self._max:
             self._models.popitem(last=False)
 
     def by_bytes(self, size: int | None) -> float:
-        """What a load of so many bytes would take on a fleet of which nothing is known, seconds."""
+        """Return the assumed load time of an archive on an endpoint without observations.
+
+        Args:
+            size: Bytes of the archive; None if unknown.
+
+        Returns:
+            Seconds.
+        """
         if size is None:
             return self._settings.expected
         return self._settings.overhead + size / self._settings.bandwidth
 
 
 def _bucket(size: int | None) -> int | None:
-    """Sizes within a factor of two, from a megabyte on."""
+    """Return the number of a group of sizes, each a factor of two wide, from one megabyte."""
     return None if size is None else max(0, (size // 1_000_000).bit_length())
 
 
-def _within(bounds: tuple[float, float], thought: Estimate) -> tuple[float, float, float]:
-    """A load of which only bounds are known: mean and variance of its logarithm, and what the observation counts.
+def _within(bounds: tuple[float, float], expected: LoadTime) -> tuple[float, float, float]:
+    """Return mean and variance of the logarithm of a load time between bounds, and the weight of the observation.
 
-    One step of expectation maximisation for a normal law that was cut to the bounds; the likelier the bounds were, the
-    less they tell.
+    This is one step of expectation maximisation for a normal distribution truncated to the bounds. Bounds that were
+    likely beforehand carry little information, so they have a small weight.
     """
     low, high = bounds
     if high - low < _NARROW:
         return (low + high) / 2, 0.0, 1.0
-    median, sigma = math.log(thought.median), thought.sigma
+    median, sigma = math.log(expected.median), expected.sigma
     a, b = (low - median) / sigma, (high - median) / sigma
-    if a > 0:  # the tail is exact on the lower side only
+    if a > 0:  # erfc is precise only for positive arguments
         mass = (math.erfc(a / math.sqrt(2)) - math.erfc(b / math.sqrt(2))) / 2
     else:
         mass = (math.erfc(-b / math.sqrt(2)) - math.erfc(-a / math.sqrt(2))) / 2
@@ -268,7 +293,7 @@ def _density(z: float) -> float:
 
 
 def _learn(curves: array[float], at: int, value: float, weight: float, within: float) -> None:
-    total = min(curves[at + _N] + weight, _MEMORY)
+    total = min(curves[at + _N] + weight, _MAX_WEIGHT)
     share = weight / total
     off = value - curves[at + _MEAN]
     if curves[at + _N] <= 0:
@@ -280,6 +305,9 @@ def _learn(curves: array[float], at: int, value: float, weight: float, within: f
 
 
 def _spread(curve: array[float], prior: float) -> float:
-    """Log-deviation of the next load: that of loads seen, mixed with the prior's; few of them leave the mean unsure."""
+    """Return the standard deviation of the logarithm of the next load, from observations and the prior.
+
+    It includes the uncertainty of the mean, which is large after few observations.
+    """
     variance = (_PRIOR_WEIGHT * prior**2 + curve[_N] * curve[_VAR]) / (_PRIOR_WEIGHT + curve[_N])
-    return max(_FLOOR, math.sqrt(variance * (1 + 1 / (_PRIOR_WEIGHT + curve[_N]))))
+    return max(_MIN_SIGMA, math.sqrt(variance * (1 + 1 / (_PRIOR_WEIGHT + curve[_N]))))

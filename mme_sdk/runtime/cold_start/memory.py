@@ -1,40 +1,41 @@
-"""What an invoker remembers of endpoints and models between calls; bounded, and shareable between invokers."""
+"""What invokers remember of endpoints and models between calls. It is bounded, and invokers may share it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from mme_sdk.config import ColdStart, RetryPolicy
-from mme_sdk.runtime.cold_start.load_limiter import Slots
-from mme_sdk.runtime.cold_start.load_times import Estimates
-from mme_sdk.runtime.cold_start.single_flight import Flights, Pace
+from mme_sdk.runtime.cold_start.load_limiter import LoadLimiter
+from mme_sdk.runtime.cold_start.load_times import LoadTimes
+from mme_sdk.runtime.cold_start.single_flight import ReleaseLimit, SingleFlight
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 from mme_sdk.runtime.retry.answers import ErrorFields
-from mme_sdk.runtime.retry.budgets import Breaker, Budget, HedgeBudget, Tail
+from mme_sdk.runtime.retry.budgets import Breaker, Budget, HedgeBudget, SlowAnswers
 
 if TYPE_CHECKING:
-    from mme_sdk.runtime.cold_start.leases import Leases  # with sqlite3, which few need
+    from mme_sdk.runtime.cold_start.leases import Leases  # imports sqlite3, which few callers need
 
 __all__ = ["EndpointMemory", "Memory", "ModelMemory"]
 
 _NEVER = float("-inf")
-_LEAST_HORIZON = 20.0
-_MOST_HORIZON = 3600.0
+_MIN_WARM_FOR = 20.0
+_MAX_WARM_FOR = 3600.0
+_SECOND_CHANCES = 8
 
 
 class ModelMemory:
-    """One model on one endpoint.
+    """What is known of one model on one endpoint.
 
     Attributes:
-        last_ok: When it last answered.
-        loaded: Whether it was loaded before, as far as this process saw.
-        size: Bytes of its archive, where known.
-        pending: Seconds of a first answer that may have included a load; a warm answer will tell.
-        fresh_until: Until when it is taken to be loaded on one instance only.
-        tail: How slow its answers usually are at most, where calls are hedged.
-        failures: Loads that failed in a row.
-        blocked_until: Until when calls to it fail at once.
-        blocked_by: What it failed with.
+        last_answer: When the model last answered.
+        loaded: Whether it was loaded before, as far as this process knows.
+        size: Bytes of its archive, if known.
+        slow_first_answer: Seconds that the first answer took, if it may have included a load. The next answer decides.
+        fresh_until: Until when the model is assumed to be loaded on one instance only.
+        slow_answers: The limit above which an answer is unusually slow, if calls are hedged.
+        failures: Failed loads in a row.
+        blocked_until: Until when calls fail without being sent.
+        blocked_by: The answer that made them fail.
     """
 
     __slots__ = (
@@ -42,33 +43,45 @@ class ModelMemory:
         "blocked_until",
         "failures",
         "fresh_until",
-        "last_ok",
+        "last_answer",
         "loaded",
-        "pending",
         "size",
-        "tail",
+        "slow_answers",
+        "slow_first_answer",
     )
 
     def __init__(self) -> None:
-        self.last_ok = _NEVER
+        self.last_answer = _NEVER
         self.loaded = False
         self.size: int | None = None
-        self.pending: float | None = None
+        self.slow_first_answer: float | None = None
         self.fresh_until = _NEVER
-        self.tail: Tail | None = None
+        self.slow_answers: SlowAnswers | None = None
         self.failures = 0
         self.blocked_until = _NEVER
         self.blocked_by: ErrorFields | None = None
 
 
 class EndpointMemory:
-    """One endpoint.
+    """What is known of one endpoint.
 
     Args:
-        name: Its name.
-        cold: Cold-start settings.
-        retry: Retry policy.
-        max_models: Models remembered.
+        name: Name of the endpoint.
+        cold: Settings of cold starts.
+        retry: The retry policy.
+        max_models: How many models to remember.
+
+    Attributes:
+        warm_for: Seconds after an answer for which a model is assumed to be loaded.
+        latency: Usual seconds of an answer from a loaded model; None before the first.
+        warm_share: Share of the models first called by this process that were already loaded.
+        prefix: S3 prefix of the models, if known.
+        release_limit: How many callers may be released at a time after a load.
+        load_limiter: Limits concurrent loads.
+        throttles: Budget for retries after throttling.
+        faults: Budget for retries after faults.
+        breaker: Stops retries after many faults in a row.
+        hedges: Budget for second requests.
     """
 
     __slots__ = (
@@ -77,25 +90,25 @@ class EndpointMemory:
         "_models",
         "breaker",
         "faults",
-        "found_warm",
         "hedges",
-        "horizon",
         "latency",
+        "load_limiter",
         "name",
-        "pace",
         "prefix",
-        "slots",
+        "release_limit",
         "throttles",
+        "warm_for",
+        "warm_share",
     )
 
     def __init__(self, name: str, cold: ColdStart, retry: RetryPolicy, max_models: int) -> None:
         self.name = name
-        self.horizon = cold.warm_for
+        self.warm_for = cold.warm_for
         self.latency: float | None = None
-        self.found_warm = 0.5
+        self.warm_share = 0.5
         self.prefix: str | None = None
-        self.pace = Pace()
-        self.slots = Slots(cold.slots, cold.max_slots)
+        self.release_limit = ReleaseLimit()
+        self.load_limiter = LoadLimiter(cold.concurrent_loads, cold.max_concurrent_loads)
         self.throttles = Budget(retry.budget)
         self.faults = Budget(retry.budget)
         self.breaker = Breaker(retry)
@@ -105,7 +118,14 @@ class EndpointMemory:
         self._lock = ForkLock()
 
     def model(self, target: str) -> ModelMemory:
-        """What is remembered of a model."""
+        """Return what is known of a model.
+
+        Args:
+            target: The target model; an empty text on a single-model endpoint.
+
+        Returns:
+            The record. A new one may replace that of a model that was not called for long.
+        """
         found = self._models.get(target)
         if found is not None:
             return found
@@ -116,52 +136,74 @@ class EndpointMemory:
             return found
 
     def _forget_one(self) -> None:
-        # Second chance: the oldest entry goes, unless it was used after everything around it; then it queues again.
-        for _ in range(8):
+        # Second-chance replacement: an old entry that was used after its neighbour returns to the end of the queue.
+        for _ in range(_SECOND_CHANCES):
             oldest = next(iter(self._models))
             entry = self._models.pop(oldest)
-            following = self._models[next(iter(self._models))]
-            if entry.last_ok <= following.last_ok:
+            following = next(iter(self._models.values()), entry)
+            if entry.last_answer <= following.last_answer:
                 return
             self._models[oldest] = entry
         self._models.pop(next(iter(self._models)))
 
     def succeeded(self, took: float | None) -> None:
-        """A request was answered well; `took` says how fast, where the model was thought to be loaded."""
+        """Record a successful answer.
+
+        Args:
+            took: Seconds it took; None if it may include a load.
+        """
         if self.throttles.spent:
             self.throttles.spent -= 1
         if self.faults.spent:
             self.faults.spent -= 1
             self.breaker.success()
         if took is not None:
-            # What is usual: it follows the quick answers, since the slow ones may have met a load.
+            # The usual latency follows fast answers, because slow ones may include a load.
             usual = self.latency
             self.latency = took if usual is None else usual + (0.5 if took < usual else 0.02) * (took - usual)
 
-    def first_look(self, *, warm: bool) -> None:
-        """A model that was not known to be loaded was, or was not."""
-        self.found_warm += 0.05 * (warm - self.found_warm)
+    def first_probe(self, *, warm: bool) -> None:
+        """Record whether a model that was not known to be loaded was loaded.
 
-    def kept(self, idle: float) -> None:
-        """A model was still loaded after so many idle seconds."""
-        if idle > self.horizon:
-            self.horizon = min(_MOST_HORIZON, self.horizon * 1.25)
+        Args:
+            warm: Whether it was.
+        """
+        self.warm_share += 0.05 * (warm - self.warm_share)
 
-    def lost(self, idle: float) -> None:
-        """A model was no longer loaded after so many idle seconds."""
-        if idle < self.horizon:
-            self.horizon = max(_LEAST_HORIZON, idle / 2)
+    def stayed_loaded(self, idle: float) -> None:
+        """Record that a model was still loaded.
+
+        Args:
+            idle: Seconds since its last answer.
+        """
+        if idle > self.warm_for:
+            self.warm_for = min(_MAX_WARM_FOR, self.warm_for * 1.25)
+
+    def was_evicted(self, idle: float) -> None:
+        """Record that a model was no longer loaded.
+
+        Args:
+            idle: Seconds since its last answer.
+        """
+        if idle < self.warm_for:
+            self.warm_for = max(_MIN_WARM_FOR, idle / 2)
 
 
 class Memory:
-    """What invokers remember; hand one to several invokers to share it.
+    """What invokers remember of endpoints and models. Pass one object to several invokers to share it.
 
     Args:
-        cold: Cold-start settings.
-        retry: Retry policy.
-        estimates: Load-time estimates.
-        leases: Shares single flight and cold slots with other processes.
-        max_models: Models remembered of each endpoint.
+        cold: Settings of cold starts; the defaults of `ColdStart` if None.
+        retry: The retry policy; the defaults of `RetryPolicy` if None.
+        load_times: Estimates of load times; new ones if None.
+        leases: Shares single flight with other processes; None shares nothing.
+        max_models: How many models of each endpoint to remember; 100,000 by default.
+
+    Example:
+        >>> from mme_sdk.runtime import FileLeases
+        >>> memory = Memory(ColdStart(expected=30), leases=FileLeases("/var/tmp/leases.db"))
+        >>> len(memory.load_times)
+        0
     """
 
     def __init__(
@@ -169,20 +211,28 @@ class Memory:
         cold: ColdStart | None = None,
         retry: RetryPolicy | None = None,
         *,
-        estimates: Estimates | None = None,
+        load_times: LoadTimes | None = None,
         leases: Leases | None = None,
         max_models: int = 100_000,
     ) -> None:
         self.cold = cold or ColdStart()
         self.retry = retry or RetryPolicy()
-        self.estimates = estimates or Estimates(self.cold, max_models=max_models)
-        self.flights = Flights()
+        # `or` would replace an object that is empty.
+        self.load_times = LoadTimes(self.cold, max_models=max_models) if load_times is None else load_times
+        self.single_flight = SingleFlight()
         self.leases = leases
         self._endpoints: dict[str, EndpointMemory] = {}
         self._max_models = max_models
 
     def endpoint(self, name: str) -> EndpointMemory:
-        """What is remembered of an endpoint."""
+        """Return what is known of an endpoint.
+
+        Args:
+            name: Name of the endpoint.
+
+        Returns:
+            The record; a new one for an unknown endpoint.
+        """
         found = self._endpoints.get(name)
         if found is None:
             found = self._endpoints.setdefault(name, EndpointMemory(name, self.cold, self.retry, self._max_models))

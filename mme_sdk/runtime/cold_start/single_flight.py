@@ -1,11 +1,12 @@
-"""Single flight: while a model is cold, one caller knocks and the others wait for it.
+"""Single flight: while a model is loading, one caller probes it and the others wait for that caller.
 
-Every knock may reach another instance and start another load, and duplicate loads are what makes a fleet collapse. So
-the first caller of a cold model *leads*; those who come meanwhile *wait*; when the leader gets an answer they *go*, a
-few at a time, since all at once would spill to instances that do not hold the model. A leader that leaves without an
-answer (its deadline, an error, a cancellation) hands over to one of those who wait.
+Each request to a loading model can reach another instance and start another load there, and duplicate loads overload a
+fleet. So the first caller of a loading model becomes the leader and probes it. Later callers become followers and wait.
+When the leader receives an answer, the followers are released a few at a time, because a burst of requests would spill
+to instances that do not hold the model. If the leader ends without an answer, a follower becomes the leader.
 
-Nothing here sleeps, sends or tells the time: a seat is a ticket that whoever sits in it waits for in its own way.
+This module does not sleep, send or read a clock. A `Waiter` is an event that threads and tasks wait for in their own
+way.
 """
 
 from __future__ import annotations
@@ -16,163 +17,168 @@ from enum import Enum
 
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 
-__all__ = ["Flight", "Flights", "Pace", "Role", "Seat"]
+__all__ = ["Flight", "ReleaseLimit", "Role", "SingleFlight", "Waiter"]
 
-_START = 2  # the least that keeps an instance busy
-_MOST = 64
-_HERD = 24  # answers after which those who wait are no herd but traffic, and are let go faster and faster
-_PATIENCE = 128  # answers for each place of the width before one more is tried
-_PATIENCE_AFTER_SPILL = 20  # times as long, where more was tried and was too much
+_INITIAL_LIMIT = 2  # the least that keeps an instance busy
+_MAX_LIMIT = 64
+_BURST = 24  # answers after which the waiting callers are steady traffic rather than a burst
+_ANSWERS_PER_INCREASE = 128  # answers for each unit of the limit before the limit grows by one
+_SLOWDOWN_AFTER_SPILL = 20  # factor on `_ANSWERS_PER_INCREASE` after a spill
 
 
 class Role(Enum):
-    """What a caller is to do."""
+    """What a caller may do."""
 
-    WAITS = "waits"
-    LEADS = "leads"
-    GOES = "goes"
-    LEFT = "left"
+    FOLLOWER = "follower"
+    """Wait."""
+    LEADER = "leader"
+    """Probe the model."""
+    RELEASED = "released"
+    """Send its request: the model is loaded."""
+    DONE = "done"
+    """Nothing: it has left the flight."""
 
 
-class Pace:
-    """How many of those who waited may go at a time, at one endpoint.
+class ReleaseLimit:
+    """How many released callers of one endpoint may send at a time.
 
-    Too many at once spill to an instance that does not hold the model, which loads it again and lets them wait. From
-    how many on is not published, so it is found: one more after many answers that came as usual, one less for long
-    after one that did not.
+    If too many send at once, some requests spill to an instance that does not hold the model, and that instance loads
+    it. AWS does not publish the threshold, so the limit adapts: it grows by one after many answers at the usual speed,
+    and shrinks by one, for a long time, after a spill.
 
     Attributes:
-        width: How many.
+        limit: The limit.
     """
 
-    __slots__ = ("_answers", "_patience", "width")
+    __slots__ = ("_answers", "_answers_per_increase", "limit")
 
     def __init__(self) -> None:
-        self.width = _START
+        self.limit = _INITIAL_LIMIT
         self._answers = 0
-        self._patience = _PATIENCE
+        self._answers_per_increase = _ANSWERS_PER_INCREASE
 
-    def as_usual(self) -> None:
-        """One of them was answered as fast as usual."""
+    def succeeded(self) -> None:
+        """Record that a released caller was answered at the usual speed."""
         self._answers += 1
-        if self._answers >= self._patience * self.width and self.width < _MOST:
-            self.width, self._answers, self._patience = self.width + 1, 0, _PATIENCE
+        if self._answers >= self._answers_per_increase * self.limit and self.limit < _MAX_LIMIT:
+            self.limit, self._answers, self._answers_per_increase = self.limit + 1, 0, _ANSWERS_PER_INCREASE
 
     def spilled(self) -> None:
-        """One of them met an instance that was still to load the model."""
-        self.width = max(1, self.width - 1)
-        self._answers, self._patience = 0, _PATIENCE * _PATIENCE_AFTER_SPILL
+        """Record that a released caller reached an instance that did not hold the model."""
+        self.limit = max(1, self.limit - 1)
+        self._answers, self._answers_per_increase = 0, _ANSWERS_PER_INCREASE * _SLOWDOWN_AFTER_SPILL
 
 
 class Flight:
-    """One model's cold start, and everybody who is in it.
+    """The cold start of one model, and the callers that take part in it.
 
     Attributes:
-        cold_since: When its load began, as far as known; None before the first look.
-        last_cold: When the last look found it cold.
-        next_look: When whoever leads should look next.
-        looks: How many looks found it cold.
-        leased: Whether it holds the lease that other processes respect.
-        answers: How many of it were answered since the model was last found cold.
-        spill: Whether the model is cold only on the instance that was hit: then nobody else need wait.
+        cold_since: When the load began, as far as known; None before the first probe.
+        last_cold: When the latest unsuccessful probe ended.
+        next_probe: When the leader should probe next; None before the first probe.
+        failed_probes: How many probes found the model loading.
+        leased: Whether this process holds the lease that other processes respect.
+        answers: How many callers were answered since the latest unsuccessful probe.
+        spilled: Whether the model is missing only on the instance that was hit, so that new callers need not wait.
     """
 
     __slots__ = (
         "answers",
         "cold_since",
-        "going",
+        "failed_probes",
+        "followers",
         "key",
         "last_cold",
         "leader",
         "leased",
-        "looks",
-        "next_look",
-        "pace",
+        "next_probe",
         "ready",
-        "spill",
-        "waiting",
+        "release_limit",
+        "released",
+        "spilled",
     )
 
-    def __init__(self, key: tuple[str, str], pace: Pace) -> None:
+    def __init__(self, key: tuple[str, str], release_limit: ReleaseLimit) -> None:
         self.key = key
-        self.pace = pace
-        self.leader: Seat | None = None
-        self.waiting: deque[Seat] = deque()
-        self.going: set[Seat] = set()
+        self.release_limit = release_limit
+        self.leader: Waiter | None = None
+        self.followers: deque[Waiter] = deque()
+        self.released: set[Waiter] = set()
         self.ready = False
         self.cold_since: float | None = None
         self.last_cold: float | None = None
-        self.next_look: float | None = None
-        self.looks = 0
+        self.next_probe: float | None = None
+        self.failed_probes = 0
         self.leased = False
         self.answers = 0
-        self.spill = False
+        self.spilled = False
 
     @property
-    def width(self) -> int:
-        """How many may go at a time: the endpoint's pace, but a busy model is not held up for long."""
-        return max(self.pace.width, self.answers // 4) if self.answers > _HERD else self.pace.width
+    def concurrency(self) -> int:
+        """How many callers may be released at a time; it grows with the answers, so that steady traffic flows."""
+        limit = self.release_limit.limit
+        return max(limit, self.answers // 4) if self.answers > _BURST else limit
 
     @property
     def ended(self) -> bool:
-        """Whether everybody left it."""
-        return self.leader is None and not self.going and not self.waiting
+        """Whether every caller has left."""
+        return self.leader is None and not self.released and not self.followers
 
 
-class Seat:
-    """One caller's place in a flight; a ticket that comes when the caller may do something.
+class Waiter:
+    """One caller in a flight; an event that occurs when the caller's role allows it to act.
 
     Attributes:
         flight: The flight.
-        role: What the caller is to do now.
+        role: The caller's current role.
     """
 
-    __slots__ = ("_flights", "_wake", "flight", "role")
+    __slots__ = ("_single_flight", "_wake", "flight", "role")
 
-    def __init__(self, flights: Flights, flight: Flight) -> None:
-        self._flights = flights
+    def __init__(self, single_flight: SingleFlight, flight: Flight) -> None:
+        self._single_flight = single_flight
         self.flight = flight
-        self.role = Role.WAITS
+        self.role = Role.FOLLOWER
         self._wake: Callable[[], None] | None = None
 
     def subscribe(self, wake: Callable[[], None], /) -> None:
-        """Call `wake` once the caller need not wait any more: when it leads, goes, or, leading, need not lead on."""
-        with self._flights.lock:
-            if self.role in (Role.WAITS, Role.LEADS):
+        """Call `wake` when a follower becomes leader or is released, and when a leader is released."""
+        with self._single_flight.lock:
+            if self.role in (Role.FOLLOWER, Role.LEADER):
                 self._wake = wake
                 return
         wake()
 
-    def ready(self) -> None:
-        """The caller got an answer from the model: the others may go."""
-        self._flights.change(self, ready=True)
+    def succeeded(self) -> None:
+        """Leave with an answer from the model, which releases followers."""
+        self._single_flight.finish(self, answered=True)
 
-    def cold(self) -> None:
-        """The caller found the model cold: if nobody leads, it does; else it waits behind who does."""
-        self._flights.relapse(self)
+    def found_cold(self) -> None:
+        """Return a released caller to the queue because it met a loading model; it leads if nobody else does."""
+        self._single_flight.rejoin(self)
 
     def leave(self) -> None:
-        """The caller is done, in whatever way; may be said twice."""
-        self._flights.change(self, ready=False)
+        """Leave without an answer. Idempotent."""
+        self._single_flight.finish(self, answered=False)
 
-    def turned(self, role: Role) -> Callable[[], None] | None:
-        """Take a role; hands back whom to wake, for after the lock is free."""
+    def assign(self, role: Role) -> Callable[[], None] | None:
+        """Set the role. Return the function that wakes the caller, to be called without the lock."""
         self.role = role
         wake, self._wake = self._wake, None
         return wake
 
 
-class Flights:
-    """All flights of an invoker, by endpoint and model. Safe from any thread and any event loop.
+class SingleFlight:
+    """The flights of all models, by endpoint and model. Threads and event loops may share it.
 
     Example:
-        >>> flights, pace = Flights(), Pace()
-        >>> first, second = [flights.join(("scoring", "fraud"), pace) for _ in range(2)]
+        >>> single_flight, limit = SingleFlight(), ReleaseLimit()
+        >>> first, second = [single_flight.join(("scoring", "fraud"), limit) for _ in range(2)]
         >>> first.role.value, second.role.value
-        ('leads', 'waits')
-        >>> first.ready()
+        ('leader', 'follower')
+        >>> first.succeeded()
         >>> second.role.value
-        'goes'
+        'released'
     """
 
     def __init__(self) -> None:
@@ -184,95 +190,111 @@ class Flights:
         return len(self._flights)
 
     def busy(self, key: tuple[str, str]) -> bool:
-        """Whether those who come have to queue: the model is loading, or others waited for it and go first."""
-        if not self._flights:
-            return False
-        flight = self._flights.get(key)
-        return flight is not None and not flight.spill
-
-    def join(self, key: tuple[str, str], pace: Pace, *, ready: bool = False) -> Seat:
-        """Take a seat in the flight of a model; its first caller leads.
+        """Return whether a new caller of a model must join a flight.
 
         Args:
             key: Endpoint and target model.
-            pace: How many of those who wait may go at a time.
-            ready: Whether the model is known to be loaded: where there is no flight, nobody need lead.
 
         Returns:
-            The seat; `leave` it in the end, whatever happens.
+            True while the model is loading, and while callers that waited for it have priority.
+        """
+        if not self._flights:
+            return False
+        flight = self._flights.get(key)
+        return flight is not None and not flight.spilled
+
+    def join(self, key: tuple[str, str], release_limit: ReleaseLimit, *, ready: bool = False) -> Waiter:
+        """Join the flight of a model. The first caller becomes the leader.
+
+        Args:
+            key: Endpoint and target model.
+            release_limit: How many released callers of the endpoint may send at a time.
+            ready: Whether the model is known to be loaded, so that a new flight needs no leader.
+
+        Returns:
+            The caller's place. The caller must call its `leave` in the end.
         """
         with self.lock:
             if self._generation != self.lock.generation:
-                # The leaders of these flights are threads of the parent process.
+                # The callers in these flights are threads of the parent process.
                 self._flights.clear()
                 self._generation = self.lock.generation
             flight = self._flights.get(key)
             if flight is None:
-                flight = self._flights[key] = Flight(key, pace)
+                flight = self._flights[key] = Flight(key, release_limit)
                 flight.ready = ready
-            seat = Seat(self, flight)
-            flight.waiting.append(seat)
+            waiter = Waiter(self, flight)
+            flight.followers.append(waiter)
             wakes = _advance(flight)
         _wake(wakes)
-        return seat
+        return waiter
 
-    def change(self, seat: Seat, *, ready: bool) -> None:
-        """A seat's caller got an answer (`ready`) or leaves; see `Seat`."""
-        flight = seat.flight
+    def finish(self, waiter: Waiter, *, answered: bool) -> None:
+        """Remove a caller from its flight.
+
+        Args:
+            waiter: The caller.
+            answered: Whether the model answered it.
+        """
+        flight = waiter.flight
         with self.lock:
-            if seat.role is Role.LEFT:
+            if waiter.role is Role.DONE:
                 return
-            _unseat(flight, seat)
-            seat.turned(Role.LEFT)
-            if ready:
+            _remove(flight, waiter)
+            waiter.assign(Role.DONE)
+            if answered:
                 flight.ready = True
-                flight.spill = False
+                flight.spilled = False
                 flight.answers += 1
             wakes = _advance(flight)
             if flight.ended and self._flights.get(flight.key) is flight:
                 del self._flights[flight.key]
         _wake(wakes)
 
-    def relapse(self, seat: Seat) -> None:
-        """A seat's caller found the model cold; see `Seat.cold`."""
-        flight = seat.flight
+    def rejoin(self, waiter: Waiter) -> None:
+        """Return a released caller to the head of the queue; see `Waiter.found_cold`.
+
+        Args:
+            waiter: The caller.
+        """
+        flight = waiter.flight
         with self.lock:
-            if seat.role is not Role.GOES:
+            if waiter.role is not Role.RELEASED:
                 return
             flight.ready = False
             flight.answers = 0
-            _unseat(flight, seat)
-            seat.turned(Role.WAITS)
-            flight.waiting.appendleft(seat)
+            _remove(flight, waiter)
+            waiter.assign(Role.FOLLOWER)
+            flight.followers.appendleft(waiter)
             wakes = _advance(flight)
         _wake(wakes)
 
 
-def _unseat(flight: Flight, seat: Seat) -> None:
-    if seat.role is Role.LEADS:
+def _remove(flight: Flight, waiter: Waiter) -> None:
+    if waiter.role is Role.LEADER:
         flight.leader = None
-    elif seat.role is Role.GOES:
-        flight.going.discard(seat)
+    elif waiter.role is Role.RELEASED:
+        flight.released.discard(waiter)
     else:
-        flight.waiting.remove(seat)
+        flight.followers.remove(waiter)
 
 
 def _advance(flight: Flight) -> list[Callable[[], None]]:
-    """Let the next ones go, or make one of them lead; hands back whom to wake, for after the lock is free."""
-    turned: list[Callable[[], None] | None] = []
+    """Release followers, or make one of them the leader. Return the functions that wake them."""
+    wakes: list[Callable[[], None] | None] = []
     if flight.ready:
         if flight.leader is not None:
-            flight.going.add(flight.leader)
-            turned.append(flight.leader.turned(Role.GOES))
+            flight.released.add(flight.leader)
+            wakes.append(flight.leader.assign(Role.RELEASED))
             flight.leader = None
-        while flight.waiting and len(flight.going) < flight.width:
-            seat = flight.waiting.popleft()
-            flight.going.add(seat)
-            turned.append(seat.turned(Role.GOES))
-    elif flight.leader is None and flight.waiting:
-        flight.leader = flight.waiting.popleft()
-        turned.append(flight.leader.turned(Role.LEADS))
-    return [wake for wake in turned if wake is not None]
+        while flight.followers and len(flight.released) < flight.concurrency:
+            waiter = flight.followers.popleft()
+            flight.released.add(waiter)
+            wakes.append(waiter.assign(Role.RELEASED))
+    elif flight.leader is None and flight.followers:
+        flight.leader = flight.followers.popleft()
+        wakes.append(flight.leader.assign(Role.LEADER))
+    return [wake for wake in wakes if wake is not None]
 
 
 def _wake(wakes: list[Callable[[], None]]) -> None:

@@ -1,1 +1,1 @@
-"""Retries: what an answer means, and whether and when to try again."""
+"""Retries: classification of answers, backoff, budgets and hedging."""

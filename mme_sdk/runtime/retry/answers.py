@@ -1,6 +1,6 @@
-"""What an answer of InvokeEndpoint means: pure, and shared by every transport.
+"""Classifies answers of InvokeEndpoint and converts error answers to exceptions; every transport uses it.
 
-Codes and texts are those of the service model of botocore and of AWS's documentation of multi-model endpoints.
+Error codes and texts come from botocore's service model and from AWS's documentation of multi-model endpoints.
 """
 
 from __future__ import annotations
@@ -33,43 +33,43 @@ from mme_sdk.errors import (
 )
 from mme_sdk.runtime.transport_interface import InvokeAnswer
 
-__all__ = ["ErrorFields", "Meaning", "error_fields", "error_of", "failed_to_load", "meaning_of"]
+__all__ = ["ErrorFields", "ErrorKind", "classify", "error_fields", "error_of", "failed_to_load"]
 
 _ABSENT_ENDPOINT = re.compile(r"Endpoint \S+ of account \S+ not found")
 _LOADING = re.compile(r"\b(?:load|loads|loaded|loading|workers?|model_fn|initiali[sz]\w*)\b", re.IGNORECASE)
 _FAULTY = frozenset({500, 502, 503, 504, 530})
 
 
-class Meaning(Enum):
-    """What to do about an answer that is no success."""
+class ErrorKind(Enum):
+    """How to react to an unsuccessful answer."""
 
     COLD = "cold"
-    """The model is loading: come back when it is loaded."""
+    """The model is loading: send again when it is probably loaded."""
     THROTTLED = "throttled"
-    """Too many requests: come back later, and slower."""
+    """Too many requests: send again later, and less often."""
     FAULTY = "faulty"
-    """SageMaker or the way to it failed."""
+    """SageMaker or the network failed: send again soon."""
     BUSY = "busy"
-    """The container had no worker or no memory for it just now."""
+    """The container has no free worker or no memory at the moment: send again soon."""
     FINAL = "final"
-    """The same request would meet the same answer."""
+    """The same request would receive the same answer: do not send again."""
 
 
 @attrs.frozen(kw_only=True)
 class ErrorFields:
-    """An error answer, taken apart.
+    """The fields of an error answer.
 
     Attributes:
         status: HTTP status.
-        code: Error code, without namespace; empty where the answer names none.
-        message: The service's text; the start of the body where it is not JSON.
+        code: Error code without namespace; empty if the answer has none.
+        message: The service's message; the first 300 bytes of a body that is not JSON.
         request_id: AWS request id.
-        retry_after: Seconds of a `Retry-After` header.
+        retry_after: Seconds of the `Retry-After` header.
         original_status: `OriginalStatusCode` of a ModelError.
         original_message: `OriginalMessage` of a ModelError.
         log_stream: `LogStreamArn` of a ModelError.
         date: `Date` header.
-        body: All fields of a JSON body.
+        body: All fields of a JSON body; empty for other bodies.
     """
 
     status: int
@@ -85,13 +85,13 @@ class ErrorFields:
 
 
 def error_fields(answer: InvokeAnswer) -> ErrorFields:
-    """Take an error answer apart.
+    """Return the fields of an error answer.
 
     Args:
-        answer: An answer whose status is no success.
+        answer: An answer with an error status.
 
     Returns:
-        Its fields; nothing in the body can make this fail.
+        Its fields. This function accepts any body.
     """
     body: dict[str, Any] = {}
     try:
@@ -99,7 +99,7 @@ def error_fields(answer: InvokeAnswer) -> ErrorFields:
         if isinstance(parsed, dict):
             body = parsed
     except (ValueError, RecursionError):
-        pass  # a proxy's HTML, or nothing: the text below says what came
+        pass  # for example an HTML page of a proxy; `message` quotes it
     headers = answer.headers
     code = str(headers.get("x-amzn-errortype") or body.get("code") or body.get("__type") or "")
     message = body.get("message") or body.get("Message") or answer.body[:300].decode("utf-8", errors="replace")
@@ -118,22 +118,35 @@ def error_fields(answer: InvokeAnswer) -> ErrorFields:
     )
 
 
-def meaning_of(fields: ErrorFields) -> Meaning:
-    """What an error answer means for the next step."""
+def classify(fields: ErrorFields) -> ErrorKind:
+    """Return how to react to an error answer.
+
+    Args:
+        fields: The fields of the answer.
+
+    Returns:
+        The reaction.
+    """
     if fields.code == "ModelNotReadyException":
-        return Meaning.COLD
+        return ErrorKind.COLD
     if fields.code in THROTTLES or fields.status == 429:
-        return Meaning.THROTTLED
+        return ErrorKind.THROTTLED
     if _from_container(fields):
-        return Meaning.BUSY if fields.original_status in (503, 507) else Meaning.FINAL
-    return Meaning.FAULTY if fields.status in _FAULTY else Meaning.FINAL
+        return ErrorKind.BUSY if fields.original_status in (503, 507) else ErrorKind.FINAL
+    return ErrorKind.FAULTY if fields.status in _FAULTY else ErrorKind.FINAL
 
 
 def failed_to_load(fields: ErrorFields) -> bool:
-    """Whether a container's error is about loading the model, not about running it.
+    """Return whether a container failed to load the model, rather than to run it.
 
-    SageMaker passes both on alike, and many containers answer 500 to a bad payload, so the text has to tell: Multi
-    Model Server speaks of workers that failed to start, Triton, TorchServe and Python containers of loading.
+    SageMaker reports both in the same way, and many containers answer 500 to an invalid payload. Only the text differs:
+    Multi Model Server mentions workers that failed to start; Triton, TorchServe and Python containers mention loading.
+
+    Args:
+        fields: The fields of the answer.
+
+    Returns:
+        Whether the text or the status is that of a failed load.
     """
     if not _from_container(fields) or (fields.original_status is not None and fields.original_status < 500):
         return False
@@ -141,16 +154,17 @@ def failed_to_load(fields: ErrorFields) -> bool:
 
 
 def error_of(fields: ErrorFields, *, endpoint: str, model: str | None, now: float | None = None) -> MMEError:
-    """Our error for an error answer.
+    """Return the exception for an error answer.
 
     Args:
-        fields: The answer, taken apart.
-        endpoint: Endpoint that was invoked.
-        model: Target model, if any.
-        now: Seconds since the epoch, by this machine's clock; the system's where None.
+        fields: The fields of the answer.
+        endpoint: The endpoint that was invoked.
+        model: The target model; None on a single-model endpoint.
+        now: Seconds since the epoch by this machine's clock, which an expired signature is compared with; the current
+            time if None.
 
     Returns:
-        The error, to be raised by the caller.
+        The exception, for the caller to raise.
     """
     facts: dict[str, Any] = {
         "endpoint": endpoint,
@@ -161,38 +175,42 @@ def error_of(fields: ErrorFields, *, endpoint: str, model: str | None, now: floa
         "retry_after": fields.retry_after,
     }
     subject = endpoint if model is None else f"{endpoint} ({model})"
-    said = fields.message.strip() or fields.code or "no explanation"
-    text = f"{subject}: {said}"
-    meaning = meaning_of(fields)
-    if meaning is Meaning.COLD:
-        return ModelNotReadyError(f"{subject} is still loading: {said}", **facts)
-    if meaning is Meaning.THROTTLED:
-        return ThrottledError(f"{subject}: throttled: {said}", **facts)
+    message = fields.message.strip() or fields.code or "no explanation"
+    text = f"{subject}: {message}"
+    kind = classify(fields)
+    if kind is ErrorKind.COLD:
+        return ModelNotReadyError(f"{subject} is still loading: {message}", **facts)
+    if kind is ErrorKind.THROTTLED:
+        return ThrottledError(f"{subject}: throttled: {message}", **facts)
     if _from_container(fields):
         return _model_error(fields, subject, facts)
     if fields.status >= 500:
-        return ServiceError(f"{subject}: SageMaker answered {fields.status}: {said}", **facts)
-    refusal = explain_refusal(fields.code, said, date=fields.date, now=time.time() if now is None else now)
+        return ServiceError(f"{subject}: SageMaker answered {fields.status}: {message}", **facts)
+    refusal = explain_refusal(fields.code, message, date=fields.date, now=time.time() if now is None else now)
     if refusal is not None:
-        kind = ConfigurationError if refusal.local else AccessDeniedError
-        return kind(f"{subject}: {refusal.reason}: {said}", hint=refusal.hint, sent=True, **facts)
+        error_type = ConfigurationError if refusal.local else AccessDeniedError
+        return error_type(f"{subject}: {refusal.reason}: {message}", hint=refusal.hint, sent=True, **facts)
     if fields.status == 403 or fields.code in DENIED:
         return AccessDeniedError(
-            text, hint="sagemaker:InvokeEndpoint is needed, and sagemaker:TargetModel must allow this model", **facts
+            text,
+            hint="allow sagemaker:InvokeEndpoint; a condition on sagemaker:TargetModel must include this model",
+            **facts,
         )
     if fields.status == 413:
-        return PayloadTooLargeError(text, sent=True, hint="send less per call, or a reference to data in S3", **facts)
-    if _ABSENT_ENDPOINT.search(said):
+        return PayloadTooLargeError(text, sent=True, hint="send less data per call, or refer to data in S3", **facts)
+    if _ABSENT_ENDPOINT.search(message):
         return EndpointNotFoundError(text, hint="check the name, the account and the region", **facts)
-    if said.startswith("Failed to download model data"):
+    if message.startswith("Failed to download model data"):
         return ModelNotFoundError(text, **facts)
-    if "is not a multi-model endpoint" in said:
-        return InvalidInputError(text, sent=True, hint="leave model= out: this endpoint serves one model", **facts)
-    if "missing a target model header" in said:
-        return InvalidInputError(text, sent=True, hint="pass model=…: this endpoint serves many models", **facts)
+    if "is not a multi-model endpoint" in message:
+        return InvalidInputError(text, sent=True, hint="omit model=: this endpoint serves one model", **facts)
+    if "missing a target model header" in message:
+        return InvalidInputError(text, sent=True, hint="pass model=: this endpoint serves many models", **facts)
     if fields.status >= 400:
         return InvalidInputError(text, sent=True, **facts)
-    return ServiceError(f"{subject}: HTTP status {fields.status} is no answer of InvokeEndpoint: {said}", **facts)
+    return ServiceError(
+        f"{subject}: HTTP status {fields.status} is not documented for InvokeEndpoint: {message}", **facts
+    )
 
 
 def _from_container(fields: ErrorFields) -> bool:
@@ -201,7 +219,7 @@ def _from_container(fields: ErrorFields) -> bool:
 
 def _model_error(fields: ErrorFields, subject: str, facts: dict[str, Any]) -> ModelError:
     status = fields.original_status
-    said = _readable(fields.original_message) or fields.message
+    message = _readable(fields.original_message) or fields.message
     facts |= {
         "original_status": status,
         "original_message": fields.original_message,
@@ -209,16 +227,16 @@ def _model_error(fields: ErrorFields, subject: str, facts: dict[str, Any]) -> Mo
         "hint": None if fields.log_stream is None else f"the container's log: {fields.log_stream}",
     }
     if status == 507:
-        return ModelMemoryError(f"{subject}: the container has no memory for the model (507): {said}", **facts)
+        return ModelMemoryError(f"{subject}: the container has no memory for the model (507): {message}", **facts)
     if status is not None and 400 <= status < 500:
-        return ModelInputError(f"{subject}: the container refused the payload ({status}): {said}", **facts)
+        return ModelInputError(f"{subject}: the container rejected the payload ({status}): {message}", **facts)
     if status == 0:
-        return ModelServerError(f"{subject}: the container gave no answer in time: {said}", **facts)
-    return ModelServerError(f"{subject}: the model failed ({status}): {said}", **facts)
+        return ModelServerError(f"{subject}: the container did not answer in time: {message}", **facts)
+    return ModelServerError(f"{subject}: the model failed ({status}): {message}", **facts)
 
 
 def _readable(message: str | None) -> str | None:
-    """The container's message; out of its JSON envelope, where it has one."""
+    """Return the container's message, without a JSON envelope."""
     if message is None or not message.lstrip().startswith("{"):
         return message
     try:
@@ -239,5 +257,5 @@ def _seconds(header: str | None) -> float | None:
     try:
         seconds = None if header is None else float(header)
     except ValueError:
-        return None  # an HTTP date: rare, and our own schedule is as good
+        return None  # an HTTP date; the backoff applies instead
     return seconds if seconds is not None and 0 <= seconds < 86400 else None

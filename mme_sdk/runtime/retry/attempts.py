@@ -1,28 +1,35 @@
-"""The attempts of one invocation: whether and when to try again, until its one deadline."""
+"""The attempts of one invocation: whether and when to send its request again before the deadline."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import attrs
 
+from mme_sdk._effects import Flow, Sleep
 from mme_sdk.config import RetryPolicy, Timeouts
-from mme_sdk.errors import MMEError, ModelInputError, OutcomeUnknownError, TransportError, UndecodableReplyError
+from mme_sdk.errors import (
+    MMEError,
+    ModelInputError,
+    ModelNotReadyError,
+    OutcomeUnknownError,
+    TransportError,
+    UndecodableReplyError,
+)
 from mme_sdk.protocols import AsyncClock, Clock, Rng
-from mme_sdk.runtime.cold_start.cold_start import ColdWait, not_ready, settle
+from mme_sdk.runtime.cold_start.cold_start import ColdStartWait, learn_from_second_answer
 from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.cold_start.single_flight import Role
-from mme_sdk.runtime.effects import Hedge, Pause, Send, Step
-from mme_sdk.runtime.retry.answers import ErrorFields, Meaning, error_fields, error_of, failed_to_load, meaning_of
-from mme_sdk.runtime.retry.budgets import FAULT_COST, THROTTLE_COST, Tail
+from mme_sdk.runtime.effects import Hedge, Send
+from mme_sdk.runtime.retry.answers import ErrorFields, ErrorKind, classify, error_fields, error_of, failed_to_load
+from mme_sdk.runtime.retry.budgets import FAULT_COST, THROTTLE_COST, SlowAnswers
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, Hook, RetryPlanned, emit
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 from mme_sdk.types.reply import Attempt
 
 __all__ = ["Attempts", "Settings"]
 
-_TIMED_OUT = 0.95  # of the read time-out; a connection that breaks earlier was dropped
+_TIMED_OUT = 0.95  # share of the read time-out; an attempt that fails earlier lost its connection
 
 
 @attrs.frozen(kw_only=True)
@@ -31,11 +38,11 @@ class Settings:
 
     Attributes:
         timeouts: Time-outs.
-        retry: When a request that failed is sent again.
-        clock: Tells the time.
+        retry: When a failed request is sent again.
+        clock: Reads the time.
         rng: Randomness for jitter.
         memory: What is known of endpoints and models.
-        hooks: Who is told what happens.
+        hooks: Functions that receive events; none by default.
     """
 
     timeouts: Timeouts
@@ -47,22 +54,25 @@ class Settings:
 
 
 class Attempts:
-    """One invocation on its way; `run` is its course.
+    """The attempts of one invocation; `run` makes them.
 
     Args:
         settings: What all calls have in common.
-        request: What to send, each time.
+        request: The request, the same for each attempt.
         began: When the call began, by the clock.
-        deadline: Seconds it may take from then.
-        idempotent: Whether the model may run twice.
+        deadline: Seconds that the call may take.
+        idempotent: Whether the model may run twice; False by default.
+
+    Attributes:
+        history: The attempts made so far.
     """
 
     __slots__ = (
+        "_cold_start",
         "_faults",
         "_hedged_at",
         "_throttles",
         "began",
-        "cold_wait",
         "deadline",
         "endpoint",
         "ends",
@@ -83,51 +93,51 @@ class Attempts:
         self.ends = began + deadline
         self.idempotent = idempotent
         self.endpoint = settings.memory.endpoint(request.endpoint)
-        # A single-model endpoint is one model, loaded before the endpoint came into service.
+        # A single-model endpoint has one model, which is loaded before the endpoint is in service.
         self.model = self.endpoint.model(request.target_model or "")
         self.history: list[Attempt] = []
-        self.cold_wait: ColdWait | None = None
+        self._cold_start: ColdStartWait | None = None
         self._throttles = 0
         self._faults = 0
         self._hedged_at: float | None = None
 
     @property
     def cold(self) -> bool:
-        """Whether the call met a loading model, as far as can be told."""
-        return self.cold_wait is not None and self.cold_wait.met
+        """Whether the call met a loading model, as far as can be observed."""
+        return self._cold_start is not None and self._cold_start.met_loading_model
 
-    def run(self) -> Generator[Step, Any, InvokeAnswer]:
-        """Attempt until there is a good answer, an error that stays, or no time.
+    def run(self) -> Flow[InvokeAnswer]:
+        """Send until there is a successful answer, a permanent error, or no time left.
 
         Returns:
-            The good answer.
+            The successful answer.
 
         Raises:
-            MMEError: There is none; `attempt_history` says what each attempt met.
+            MMEError: There is none. `attempt_history` lists the attempts.
         """
         settings, endpoint = self.settings, self.endpoint
         clock, timeouts = settings.clock, settings.timeouts
         target = self.request.target_model
-        loaded = self.began - self.model.last_ok < endpoint.horizon
+        loaded = self.began - self.model.last_answer < endpoint.warm_for
         warm = target is None or (
-            # Those who waited for it go first, and not all at once.
+            # Callers that waited for the load have priority over this one.
             loaded
             and self.began >= self.model.fresh_until
-            and not settings.memory.flights.busy((endpoint.name, target))
+            and not settings.memory.single_flight.busy((endpoint.name, target))
         )
         try:
             if not warm:
                 self._refuse_blocked()
-                self.cold_wait = ColdWait(self, ready=loaded)
-                yield from self.cold_wait.may_act()
+                self._cold_start = self._join_cold_start(ready=loaded)
+                if not (yield from self._cold_start.wait_for_turn()):
+                    raise self._not_ready(None)
             while True:
                 at = clock.monotonic()
                 left = self.ends - at
                 if left <= 0:
-                    raise not_ready(self, None)
+                    raise self._not_ready(None)
                 read_timeout = min(left, timeouts.read)
-                # Whoever goes after the leader's answer knows as much as who was answered before.
-                loaded = warm or (self.cold_wait is not None and self.cold_wait.seat.role is Role.GOES)
+                loaded = warm or (self._cold_start is not None and self._cold_start.released)
                 try:
                     send = Send(self.request, min(timeouts.connect, left), read_timeout)
                     answer: InvokeAnswer = yield self._hedged(send) if settings.retry.hedge and warm else send
@@ -135,12 +145,12 @@ class Attempts:
                     now = clock.monotonic()
                     self._record(at, now, None, type(error).__name__)
                     failure: MMEError = error
-                    meaning = self._meaning_of_silence(error, loaded, now - at >= _TIMED_OUT * read_timeout)
+                    kind = self._classify_silence(error, loaded, now - at >= _TIMED_OUT * read_timeout)
                 else:
                     now = clock.monotonic()
                     if 200 <= answer.status < 300:
                         self._record(at, now, answer.status, None)
-                        self._answered(at, now)
+                        self._succeeded(at, now)
                         if "content-encoding" in answer.headers:
                             self._check_coding(answer)
                         return answer
@@ -149,52 +159,101 @@ class Attempts:
                     failure = error_of(
                         fields, endpoint=self.request.endpoint, model=self.request.target_model, now=clock.time()
                     )
-                    meaning = meaning_of(fields)
-                    if meaning is Meaning.FINAL:
+                    kind = classify(fields)
+                    if kind is ErrorKind.FINAL:
                         self._learn_from(failure, fields, at, now)
-                if meaning is Meaning.FINAL:
+                if kind is ErrorKind.FINAL:
                     raise failure
-                if meaning is Meaning.COLD:
+                if kind is ErrorKind.COLD:
                     warm = False
-                    if self.cold_wait is None:
-                        self.cold_wait = ColdWait(self)
-                    yield from self.cold_wait.found_cold(failure, at, now)
+                    if self._cold_start is None:
+                        self._cold_start = self._join_cold_start()
+                    if not (yield from self._cold_start.found_cold(at, now)):
+                        raise self._not_ready(failure)
                 else:
-                    yield Pause(self._backoff(meaning, failure, now))
+                    yield Sleep(self._backoff(kind, failure, now))
                 self.history[-1] = attrs.evolve(self.history[-1], waited=clock.monotonic() - now)
         finally:
-            if self.cold_wait is not None:
-                yield from self.cold_wait.leave()
+            if self._cold_start is not None:
+                yield from self._cold_start.leave()
 
-    def told(self, error: MMEError) -> MMEError:
-        """The error, with what this call knows."""
+    def describe(self, error: MMEError) -> MMEError:
+        """Add the endpoint, the model and the attempts to an error.
+
+        Args:
+            error: The error.
+
+        Returns:
+            The same error.
+        """
         error.attempt_history = tuple(self.history)
         error.endpoint = self.request.endpoint
         error.model = self.request.target_model
         return error
 
+    def _join_cold_start(self, *, ready: bool = False) -> ColdStartWait:
+        settings = self.settings
+        return ColdStartWait(
+            settings.memory,
+            endpoint=self.request.endpoint,
+            target_model=self.request.target_model,
+            clock=settings.clock,
+            rng=settings.rng,
+            hooks=settings.hooks,
+            read_timeout=settings.timeouts.read,
+            began=self.began,
+            deadline=self.deadline,
+            ready=ready,
+        )
+
+    def _not_ready(self, last: MMEError | None) -> ModelNotReadyError:
+        """Return the error of a call whose deadline leaves no time for another attempt.
+
+        Args:
+            last: The error of the last attempt, if this call made one.
+        """
+        subject = self.request.endpoint
+        if self.request.target_model is not None:
+            subject = f"{subject} ({self.request.target_model})"
+        ready_in = None if self._cold_start is None else self._cold_start.ready_in()
+        estimate = "" if ready_in is None else f"; it is expected to be loaded in about {ready_in:.1f} s"
+        attempts = len(self.history)
+        return ModelNotReadyError(
+            f"{subject} was not loaded within the deadline of {self.deadline:g} s ({attempts} attempts){estimate}",
+            attempts=attempts,
+            ready_in=ready_in,
+            hint="pass a longer deadline=, or load the model first with warm()",
+            status=None if last is None else last.status,
+            code=None if last is None else last.code,
+            request_id=None if last is None else last.request_id,
+            sent=attempts > 0,
+        )
+
     def _hedged(self, send: Send) -> Send | Hedge:
-        """The request, sent a second time if it is unusually slow, where that does no harm."""
-        unusual = None if self.model.tail is None else self.model.tail.unusual
-        if not self.idempotent or self.history or unusual is None or unusual >= send.read_timeout:
+        """Return the effect that sends the request: with a second request if the call can be hedged."""
+        limit = None if self.model.slow_answers is None else self.model.slow_answers.limit
+        if not self.idempotent or self.history or limit is None or limit >= send.read_timeout:
             return send
         self.endpoint.hedges.earn(self.settings.retry.hedge)
-        return Hedge(send, unusual, self._may_hedge)
+        return Hedge(send, limit, self._may_hedge)
 
     def _may_hedge(self) -> bool:
         if not self.endpoint.hedges.pay():
             return False
         self._hedged_at = self.settings.clock.monotonic()
+        self._emit_retry("slow", 0.0)
+        return True
+
+    def _emit_retry(self, reason: Literal["throttled", "faulty", "slow"], wait: float) -> None:
         if self.settings.hooks:
             emit(
                 self.settings.hooks,
-                RetryPlanned(endpoint=self.request.endpoint, model=self.request.target_model, reason="slow", wait=0.0),
+                RetryPlanned(endpoint=self.request.endpoint, model=self.request.target_model, reason=reason, wait=wait),
             )
-        return True
 
     def _record(self, at: float, now: float, status: int | None, code: str | None) -> None:
         if self._hedged_at is not None:
-            # Which of the two was answered is not told; the other one's end is nobody's concern.
+            # The interpreter does not report which of the two requests was answered. The second is recorded first.
             hedged_at, self._hedged_at = self._hedged_at, None
             self._record(hedged_at, now, None, "Hedged")
         attempt = Attempt(at=at - self.began, took=now - at, status=status, code=code)
@@ -211,37 +270,39 @@ class Attempts:
                 ),
             )
 
-    def _answered(self, at: float, now: float) -> None:
+    def _succeeded(self, at: float, now: float) -> None:
         model, endpoint, took = self.model, self.endpoint, now - at
-        if self.cold_wait is None:
-            model.last_ok = now
+        if self._cold_start is None:
+            model.last_answer = now
             if self.settings.retry.hedge:
-                model.tail = model.tail or Tail()
-                model.tail.saw(took)
-            if model.pending is not None:
-                settle(model, endpoint, self.settings.memory.estimates, self.request.target_model or "", took)
+                model.slow_answers = model.slow_answers or SlowAnswers()
+                model.slow_answers.observe(took)
+            if model.slow_first_answer is not None:
+                load_times = self.settings.memory.load_times
+                learn_from_second_answer(model, endpoint, load_times, self.request.target_model or "", took)
             endpoint.succeeded(took)
         else:
-            self.cold_wait.landed(at, now)
+            self._cold_start.answered(at, now)
             endpoint.succeeded(None)
 
-    def _meaning_of_silence(self, error: TransportError, loaded: bool, timed_out: bool) -> Meaning:
+    def _classify_silence(self, error: TransportError, loaded: bool, timed_out: bool) -> ErrorKind:
+        """Classify an attempt without a complete answer."""
         if not isinstance(error, OutcomeUnknownError):
-            return Meaning.FAULTY
+            return ErrorKind.FAULTY
         if timed_out and not loaded and not error.answer_began:
-            # A model that is loading has not run: the time-out is the server's long wait for it.
-            return Meaning.COLD
+            # A loading model has not run: the server held the request until the time-out.
+            return ErrorKind.COLD
         if self.idempotent:
-            return Meaning.FAULTY
+            return ErrorKind.FAULTY
         if error.hint is None:
             error.hint = "the model may have run; pass idempotent=True if it may run twice"
-        return Meaning.FINAL
+        return ErrorKind.FINAL
 
     def _check_coding(self, answer: InvokeAnswer) -> None:
         coding = answer.headers["content-encoding"]
         if coding.lower() not in ("", "identity"):
             raise UndecodableReplyError(
-                f"{self.request.endpoint}: the answer is coded with {coding[:40]!r}, which was not asked for",
+                f"{self.request.endpoint}: the answer has Content-Encoding {coding[:40]!r}, which was not requested",
                 hint="the model ran; let the container answer without Content-Encoding, or decode `body`",
                 body=answer.body,
                 content_type=answer.headers.get("content-type", ""),
@@ -249,11 +310,11 @@ class Attempts:
             )
 
     def _learn_from(self, error: MMEError, fields: ErrorFields, at: float, now: float) -> None:
-        """What an answer that stays says about the model."""
-        if self.cold_wait is None:
+        """Record what a permanent error says about the model."""
+        if self._cold_start is None:
             return
         if isinstance(error, ModelInputError):
-            self.cold_wait.landed(at, now)  # the container refused the payload, so the model is there
+            self._cold_start.answered(at, now)  # the container rejected the payload, so the model is loaded
         elif failed_to_load(fields):
             model, cold = self.model, self.settings.memory.cold
             model.failures += 1
@@ -268,23 +329,24 @@ class Attempts:
         error = error_of(model.blocked_by, endpoint=self.request.endpoint, model=self.request.target_model)
         error.sent, error.retry_after = False, rest
         error.hint = (
-            f"nothing was sent: the model failed {model.failures} times in a row; it is tried again in {rest:.0f} s"
+            f"nothing was sent: the model failed to load {model.failures} times in a row; calls are sent again in "
+            f"{rest:.0f} s"
         )
         raise error
 
-    def _backoff(self, meaning: Meaning, error: MMEError, now: float) -> float:
-        """Seconds to wait after congestion or a fault.
+    def _backoff(self, kind: ErrorKind, error: MMEError, now: float) -> float:
+        """Return the seconds to wait after throttling or a fault.
 
         Raises:
-            MMEError: `error`, where the attempts, the budget or the deadline are used up.
+            MMEError: `error`, if the attempts, the budget or the time are used up.
         """
         policy = self.settings.retry
         reason: Literal["throttled", "faulty"]
-        if meaning is Meaning.THROTTLED:
+        if kind is ErrorKind.THROTTLED:
             reason, base, cap, count = "throttled", policy.throttle_base, policy.throttle_cap, self._throttles
             self._throttles += 1
             if not self.endpoint.throttles.pay(THROTTLE_COST):
-                raise _hinted(error, "too many calls to this endpoint are throttled; its retry budget is spent")
+                raise _hinted(error, "too many calls to this endpoint are throttled; its retry budget is used up")
         else:
             reason, base, cap, count = "faulty", policy.fault_base, policy.fault_cap, self._faults
             self._faults += 1
@@ -292,19 +354,14 @@ class Attempts:
             if self._faults >= policy.fault_attempts:
                 raise error
             if not allowed:
-                raise _hinted(error, "this endpoint failed many times in a row; faults are not retried for a while")
+                raise _hinted(error, "this endpoint failed many times in a row; retries are stopped for a while")
             if not self.endpoint.faults.pay(FAULT_COST):
-                raise _hinted(error, "too many calls to this endpoint fail; its retry budget is spent")
+                raise _hinted(error, "too many calls to this endpoint fail; its retry budget is used up")
         limit = min(cap, base * 2 ** min(count, 32))
         wait = max(self.settings.rng.uniform(0.0, limit), error.retry_after or 0.0)
         if now + wait >= self.ends:
-            # A sleep that cannot end before the deadline helps nobody.
             raise _hinted(error, f"the deadline of {self.deadline:g} s leaves no time for another attempt")
-        if self.settings.hooks:
-            emit(
-                self.settings.hooks,
-                RetryPlanned(endpoint=self.request.endpoint, model=self.request.target_model, reason=reason, wait=wait),
-            )
+        self._emit_retry(reason, wait)
         return wait
 
 

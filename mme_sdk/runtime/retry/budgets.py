@@ -1,28 +1,31 @@
-"""What retries and hedges may cost an endpoint that is in trouble.
+"""Limits on retries and second requests, which protect an endpoint that is overloaded or failing.
 
-Counts are changed without a lock: two threads may lose a token between them, and that is cheaper than making every call
-of every thread queue for a mutex.
+Counters change without a lock. Two threads can lose a token between them, which costs less than a lock in every call.
 """
 
 from __future__ import annotations
 
 from mme_sdk.config import RetryPolicy
 
-__all__ = ["FAULT_COST", "THROTTLE_COST", "Breaker", "Budget", "HedgeBudget", "Tail"]
+__all__ = ["FAULT_COST", "THROTTLE_COST", "Breaker", "Budget", "HedgeBudget", "SlowAnswers"]
 
-THROTTLE_COST = 5  # tokens, as in the AWS SDKs' retry quota; a fault costs more because its cause is less often gone
+# Tokens for one retry. A fault costs more, as in the retry quota of the AWS SDKs, because a retry helps less often.
+THROTTLE_COST = 5
 FAULT_COST = 14
 
-_FEW = 20  # answers before anything is called unusual
-_MOST_SAVED = 5.0  # hedges; a budget that was saved for hours must not flood a fleet that gets slow
+_MIN_ANSWERS = 20  # answers before a limit is known
+_MAX_HEDGES = 5.0  # tokens that can be saved; more would flood a fleet that becomes slow after hours of traffic
 _STEP = 0.2
 
 
 class Budget:
-    """A bucket of tokens that pay for retries; successes fill it again.
+    """Tokens that pay for retries. Successful answers add tokens.
 
     Args:
-        capacity: Tokens when full.
+        capacity: Largest number of tokens.
+
+    Attributes:
+        spent: Tokens that are missing.
     """
 
     __slots__ = ("_capacity", "spent")
@@ -32,7 +35,14 @@ class Budget:
         self.spent = 0
 
     def pay(self, cost: int) -> bool:
-        """Take tokens; False where too few are left."""
+        """Take tokens.
+
+        Args:
+            cost: How many.
+
+        Returns:
+            Whether there were enough.
+        """
         if self.spent + cost > self._capacity:
             return False
         self.spent += cost
@@ -40,10 +50,13 @@ class Budget:
 
 
 class Breaker:
-    """Stops retries, never first attempts, after many faults in a row.
+    """A circuit breaker: it stops retries, but never first attempts, after many faults in a row.
 
     Args:
-        policy: How many, and for how long.
+        policy: How many faults, and for how long.
+
+    Attributes:
+        open_until: Until when retries are stopped.
     """
 
     __slots__ = ("_faults", "_policy", "open_until")
@@ -54,7 +67,14 @@ class Breaker:
         self.open_until = 0.0
 
     def fault(self, now: float) -> bool:
-        """Count a fault; whether it may be retried."""
+        """Record a fault.
+
+        Args:
+            now: The time.
+
+        Returns:
+            Whether the request may be retried.
+        """
         self._faults += 1
         if self._faults >= self._policy.breaker_faults:
             self._faults = 0
@@ -62,51 +82,59 @@ class Breaker:
         return now >= self.open_until
 
     def success(self) -> None:
-        """Count a success."""
+        """Record a success."""
         self._faults = 0
 
 
-class Tail:
-    """How slow a model's answers usually are at most: the 95th percentile, followed without storing any of them.
+class SlowAnswers:
+    """The 95th percentile of a model's latency, estimated without storing the answers.
 
-    Stochastic approximation on a logarithmic scale: up by 0.95 of a step for an answer that took longer, down by 0.05
-    for one that did not, which balance where one in twenty takes longer (Robbins, Monro 1951).
+    Stochastic approximation on a logarithmic scale: an answer above the estimate raises it by 0.95 of a step, and an
+    answer below lowers it by 0.05 of a step. The two balance where one answer in twenty is above (Robbins, Monro 1951).
     """
 
-    __slots__ = ("_p95", "_seen")
+    __slots__ = ("_answers", "_p95")
 
     def __init__(self) -> None:
         self._p95 = 0.0
-        self._seen = 0
+        self._answers = 0
 
-    def saw(self, took: float) -> None:
-        """An answer of the loaded model took so many seconds."""
+    def observe(self, took: float) -> None:
+        """Record an answer of the loaded model.
+
+        Args:
+            took: Seconds it took.
+        """
         self._p95 *= 1 + _STEP * (0.95 if took > self._p95 else -0.05)
-        if not self._seen:
+        if not self._answers:
             self._p95 = took
-        self._seen += 1
+        self._answers += 1
 
     @property
-    def unusual(self) -> float | None:
-        """Seconds after which an answer is unusually late; None where too few were seen."""
-        return self._p95 if self._seen >= _FEW else None
+    def limit(self) -> float | None:
+        """Seconds above which an answer is unusually slow; None before 20 answers."""
+        return self._p95 if self._answers >= _MIN_ANSWERS else None
 
 
 class HedgeBudget:
-    """Tokens for second requests: every call that could be hedged earns its share of one."""
+    """Tokens for second requests. Each call that could be hedged adds a share of a token."""
 
-    __slots__ = ("_saved",)
+    __slots__ = ("_tokens",)
 
     def __init__(self) -> None:
-        self._saved = 0.0
+        self._tokens = 0.0
 
     def earn(self, share: float) -> None:
-        """A call was made that could have been hedged."""
-        self._saved = min(_MOST_SAVED, self._saved + share)
+        """Add a share of a token, for a call that could be hedged.
+
+        Args:
+            share: Share of calls that may be hedged.
+        """
+        self._tokens = min(_MAX_HEDGES, self._tokens + share)
 
     def pay(self) -> bool:
-        """Take one token; False where there is none."""
-        if self._saved < 1.0:
+        """Take one token. Return whether there was one."""
+        if self._tokens < 1.0:
             return False
-        self._saved -= 1.0
+        self._tokens -= 1.0
         return True

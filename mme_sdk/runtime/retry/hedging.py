@@ -1,7 +1,7 @@
-"""Hedging: a second request where the first is unusually slow (Dean, Barroso: The Tail at Scale, CACM 2013).
+"""Hedging: a second request if the first is unusually slow (Dean, Barroso: The Tail at Scale, CACM 2013).
 
-Only idempotent calls of loaded models are hedged, only where the caller's policy says so, and few of them: one request
-more may reach an instance that does not hold the model, and a fleet in trouble is slow everywhere.
+Only idempotent calls to loaded models are hedged, only if the retry policy asks for it, and only few of them. A second
+request can reach an instance that does not hold the model, and an overloaded fleet is slow for every request.
 """
 
 from __future__ import annotations
@@ -11,69 +11,69 @@ import queue
 import threading
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mme_sdk._cancellation import Cancelled, CancelScope, current_scope
+from mme_sdk.runtime.effects import Hedge
 from mme_sdk.runtime.transport_interface import AsyncTransport, InvokeAnswer, Transport
-
-if TYPE_CHECKING:
-    from mme_sdk.runtime.effects import Hedge
 
 __all__ = ["send_twice", "send_twice_async"]
 
-
-_GRACE = 1.0  # seconds for a thread whose connection was shut down
+_GRACE = 1.0  # seconds for a thread to end after its connection was shut down
 
 
 def send_twice(transport: Transport, hedge: Hedge) -> InvokeAnswer:
-    """Send once in a thread, and once more where that takes unusually long and the budget bears it.
+    """Send a request in a thread, and once more if the answer is late and the budget allows it.
 
     Args:
         transport: Sends requests, from any thread.
-        hedge: What to send, and when again.
+        hedge: The request, and when to send it again.
 
     Returns:
-        The first good answer; else that of the first request, whose errors are raised too. A request that lost the race
-        ends by itself, and what it brings is dropped.
+        The first successful answer. If there is none, the answer to the first request. The slower request is not
+        cancelled; its answer is dropped.
+
+    Raises:
+        TransportError: Neither request was answered successfully; this is the error of the first.
     """
     outcomes: queue.SimpleQueue[tuple[int, Any]] = queue.SimpleQueue()
     send, scope = hedge.send, CancelScope()
     threads: list[threading.Thread] = []
 
-    def run(place: int) -> None:
+    def run(number: int) -> None:
         try:
-            # Both end by the call's deadline.
-            left = send.read_timeout - place * hedge.after
+            # Both requests end at the deadline of the call.
+            left = send.read_timeout - number * hedge.after
             once = partial(transport.send, send.request, connect_timeout=send.connect_timeout, read_timeout=left)
             outcome: Any = scope.run(once)
-        except BaseException as error:  # noqa: BLE001 - raised where the caller waits
+        except BaseException as error:  # noqa: BLE001 - raised in the thread of the caller
             outcome = error
-        outcomes.put((place, outcome))
+        outcomes.put((number, outcome))
 
-    def start(place: int) -> None:
-        thread = threading.Thread(target=run, args=(place,), name="mme-sdk-hedge", daemon=True)
+    def start(number: int) -> None:
+        thread = threading.Thread(target=run, args=(number,), name="mme-sdk-hedge", daemon=True)
         threads.append(thread)
         thread.start()
 
-    def first_good() -> InvokeAnswer:
+    def first_success() -> InvokeAnswer:
         start(0)
-        flying = 1
+        pending = 1
         first: Any = None
         try:
             _, first = outcomes.get(timeout=hedge.after)
-            flying = 0
+            pending = 0
         except queue.Empty:
             if hedge.may():
                 start(1)
-                flying = 2
-        while flying:
-            place, outcome = outcomes.get()
-            flying -= 1
+                pending = 2
+        while pending:
+            number, outcome = outcomes.get()
+            pending -= 1
             if isinstance(outcome, Cancelled):
                 raise outcome
-            if _good(outcome):
+            if _succeeded(outcome):
                 return outcome  # type: ignore[no-any-return]
-            if place == 0:
+            if number == 0:
                 first = outcome
         if isinstance(first, BaseException):
             raise first
@@ -82,20 +82,31 @@ def send_twice(transport: Transport, hedge: Hedge) -> InvokeAnswer:
     outer = current_scope()
     try:
         with outer.waking(lambda: outcomes.put((0, Cancelled()))) if outer is not None else nullcontext():
-            return first_good()
+            return first_success()
     except BaseException:
-        scope.cancel()  # Ctrl-C leaves no request in flight, and no thread
+        scope.cancel()  # Ctrl-C must leave no request and no thread behind
         for thread in threads:
             thread.join(_GRACE)
         raise
 
 
 async def send_twice_async(transport: AsyncTransport, hedge: Hedge) -> InvokeAnswer:
-    """`send_twice`, in tasks; the one that lost the race is cancelled, and both are where the caller is."""
+    """Send a request in a task, and once more if the answer is late and the budget allows it.
+
+    Args:
+        transport: Sends requests.
+        hedge: The request, and when to send it again.
+
+    Returns:
+        The first successful answer. If there is none, the answer to the first request. The slower request is cancelled.
+
+    Raises:
+        TransportError: Neither request was answered successfully; this is the error of the first.
+    """
     send = hedge.send
 
-    def start(place: int) -> asyncio.Future[InvokeAnswer]:
-        left = send.read_timeout - place * hedge.after
+    def start(number: int) -> asyncio.Future[InvokeAnswer]:
+        left = send.read_timeout - number * hedge.after
         sending = transport.send(send.request, connect_timeout=send.connect_timeout, read_timeout=left)
         return asyncio.ensure_future(sending)
 
@@ -104,11 +115,11 @@ async def send_twice_async(transport: AsyncTransport, hedge: Hedge) -> InvokeAns
         done, _ = await asyncio.wait(tasks, timeout=hedge.after)
         if not done and hedge.may():
             tasks.append(start(1))
-        flying = set(tasks)
-        while flying:
-            done, flying = await asyncio.wait(flying, return_when=asyncio.FIRST_COMPLETED)
+        pending = set(tasks)
+        while pending:
+            done, pending = await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
-                if task.exception() is None and _good(task.result()):
+                if task.exception() is None and _succeeded(task.result()):
                     return task.result()
         return tasks[0].result()
     finally:
@@ -117,5 +128,5 @@ async def send_twice_async(transport: AsyncTransport, hedge: Hedge) -> InvokeAns
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _good(outcome: Any) -> bool:
+def _succeeded(outcome: Any) -> bool:
     return isinstance(outcome, InvokeAnswer) and 200 <= outcome.status < 300

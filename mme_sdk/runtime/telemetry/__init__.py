@@ -1,1 +1,1 @@
-"""Telemetry: records of what an invoker does, and exporters for them."""
+"""Telemetry: events of invocations, and hooks that export them."""

@@ -1,4 +1,4 @@
-"""Hooks that report to OpenTelemetry and Prometheus; each needs its extra."""
+"""Hooks that export events to OpenTelemetry and Prometheus; each needs its extra."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mme_sdk.errors import MissingExtraError
-from mme_sdk.runtime.telemetry.hooks import AttemptMade, ColdStartMet, Completed, Event, GaveUp, Hook, RetryPlanned
+from mme_sdk.runtime.telemetry.hooks import (
+    AttemptMade,
+    CallCompleted,
+    CallFailed,
+    ColdStartSeen,
+    Event,
+    Hook,
+    RetryPlanned,
+)
 
 if TYPE_CHECKING:
     from opentelemetry.metrics import MeterProvider
@@ -25,20 +33,26 @@ def otel_hook(
     *,
     now: Callable[[], float] = time.time,
 ) -> Hook:
-    """A hook that makes a client span of every attempt, below the span that is current in the call, and the metric
-    `http.client.request.duration`, both by OpenTelemetry's conventions for HTTP clients.
+    """Return a hook that exports to OpenTelemetry.
+
+    It creates a client span for every attempt, as a child of the current span, and records the metric
+    `http.client.request.duration`. Both follow OpenTelemetry's conventions for HTTP clients.
 
     Args:
-        tracer_provider: Where spans go; the global provider where None.
-        meter_provider: Where metrics go; the global provider where None.
-        now: Seconds since the epoch.
+        tracer_provider: Receives the spans; the global provider if None.
+        meter_provider: Receives the metric; the global provider if None.
+        now: Returns seconds since the epoch; `time.time` by default.
 
     Returns:
         The hook.
 
     Raises:
         MissingExtraError: opentelemetry-api is not installed.
-    """  # noqa: D205
+
+    Example:
+        >>> from mme_sdk import MMEClient
+        >>> client = MMEClient(region="eu-west-1", hooks=[otel_hook()])
+    """
     try:
         from opentelemetry import metrics, trace
     except ImportError as error:
@@ -66,7 +80,7 @@ def otel_hook(
             attributes["error.type"] = attempt.code or str(attempt.status)
         duration.record(attempt.took, attributes)
         if event.model is not None:
-            attributes["aws.sagemaker.target_model"] = event.model  # on spans alone: a fleet has too many for a metric
+            attributes["aws.sagemaker.target_model"] = event.model  # on spans only: a fleet has many models
         attributes["http.request.body.size"] = event.sent_bytes
         if event.number > 1:
             attributes["http.request.resend_count"] = event.number - 1
@@ -84,16 +98,23 @@ def otel_hook(
 
 
 def prometheus_hook(registry: CollectorRegistry | None = None) -> Hook:
-    """A hook that counts: invocations by outcome, seconds, attempts, cold starts, retries by reason.
+    """Return a hook that exports to Prometheus.
+
+    Its metrics are `mme_invocations` by outcome, `mme_invocation_seconds`, `mme_attempts`, `mme_cold_starts`, and
+    `mme_retries` by reason.
 
     Args:
-        registry: Where the metrics are registered; prometheus_client's default where None.
+        registry: Where to register the metrics; the default registry of prometheus_client if None.
 
     Returns:
-        The hook; make one per registry.
+        The hook. Create one for each registry.
 
     Raises:
         MissingExtraError: prometheus-client is not installed.
+
+    Example:
+        >>> from mme_sdk import MMEClient
+        >>> client = MMEClient(region="eu-west-1", hooks=[prometheus_hook()])
     """
     try:
         from prometheus_client import REGISTRY, Counter, Histogram
@@ -102,27 +123,27 @@ def prometheus_hook(registry: CollectorRegistry | None = None) -> Hook:
             "prometheus_hook() needs prometheus-client", hint="pip install 'mme-sdk[prometheus]'"
         ) from error
     to = REGISTRY if registry is None else registry
-    # No label for the model: hundreds of tenants would make as many series of each metric.
+    # The model is not a label: each model would add a time series to every metric.
     calls = Counter("mme_invocations", "Invocations by outcome", ["endpoint", "outcome"], registry=to)
     seconds = Histogram(
         "mme_invocation_seconds", "Seconds from call to end", ["endpoint", "cold"], registry=to, buckets=_SECONDS
     )
     attempts = Counter("mme_attempts", "Requests sent", ["endpoint"], registry=to)
-    cold = Counter("mme_cold_starts", "Calls that met a loading model", ["endpoint"], registry=to)
-    retries = Counter("mme_retries", "Requests to be sent again, by reason", ["endpoint", "reason"], registry=to)
+    cold = Counter("mme_cold_starts", "Calls that found the model loading", ["endpoint"], registry=to)
+    retries = Counter("mme_retries", "Requests sent again, by reason", ["endpoint", "reason"], registry=to)
 
     def hook(event: Event) -> None:
         match event:
             case AttemptMade(endpoint=endpoint):
                 attempts.labels(endpoint).inc()
-            case ColdStartMet(endpoint=endpoint):
+            case ColdStartSeen(endpoint=endpoint):
                 cold.labels(endpoint).inc()
             case RetryPlanned(endpoint=endpoint, reason=reason):
                 retries.labels(endpoint, reason).inc()
-            case Completed(endpoint=endpoint, took=took, cold=was_cold):
+            case CallCompleted(endpoint=endpoint, took=took, cold=was_cold):
                 calls.labels(endpoint, "ok").inc()
                 seconds.labels(endpoint, str(was_cold).lower()).observe(took)
-            case GaveUp(endpoint=endpoint, error=error):
+            case CallFailed(endpoint=endpoint, error=error):
                 calls.labels(endpoint, type(error).__name__).inc()
 
     return hook

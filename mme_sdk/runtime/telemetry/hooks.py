@@ -1,7 +1,7 @@
-"""What an invoker tells whoever listens: frozen records, in the order in which things happen.
+"""Events of invocations, and the hooks that receive them.
 
-A hook is any function of one record. It is called in the thread or task of the call, so it should be quick; what it
-raises is logged and does not harm the call.
+A hook is a function of one event. An invoker calls it in the thread or task of the call, in the order of the events, so
+a hook must return quickly. An exception in a hook is logged and does not affect the call.
 """
 
 from __future__ import annotations
@@ -15,21 +15,31 @@ import attrs
 from mme_sdk.errors import MMEError
 from mme_sdk.types.reply import Attempt
 
-__all__ = ["AttemptMade", "ColdStartMet", "Completed", "Event", "GaveUp", "Hook", "RetryPlanned", "emit", "log_hook"]
+__all__ = [
+    "AttemptMade",
+    "CallCompleted",
+    "CallFailed",
+    "ColdStartSeen",
+    "Event",
+    "Hook",
+    "RetryPlanned",
+    "emit",
+    "log_hook",
+]
 
 _LOG = logging.getLogger("mme_sdk.runtime")
 
 
 @attrs.frozen(kw_only=True)
 class AttemptMade:
-    """One request was answered, or given up.
+    """One attempt ended, with or without an answer.
 
     Attributes:
-        endpoint: Endpoint's name.
-        model: Target model.
-        number: Which attempt of the call, from 1.
-        attempt: What it met.
-        sent_bytes: Size of the payload.
+        endpoint: Name of the endpoint.
+        model: The target model; None on a single-model endpoint.
+        number: Number of the attempt in its call, from 1.
+        attempt: Times and outcome of the attempt.
+        sent_bytes: Size of the payload in bytes.
     """
 
     endpoint: str
@@ -40,15 +50,15 @@ class AttemptMade:
 
 
 @attrs.frozen(kw_only=True)
-class ColdStartMet:
-    """A call met a model that is loading; told once a call.
+class ColdStartSeen:
+    """A call found the model loading; at most once for each call.
 
     Attributes:
-        endpoint: Endpoint's name.
-        model: Target model.
-        leads: Whether this call knocks for the others.
-        expected: Seconds the load is thought to take.
-        source: What the thought rests on, see `Estimate`.
+        endpoint: Name of the endpoint.
+        model: The target model; None on a single-model endpoint.
+        leads: Whether this call probes the model for all callers that wait.
+        expected: Expected load time in seconds.
+        source: Basis of the expectation; see `LoadTime.source`.
     """
 
     endpoint: str
@@ -60,13 +70,14 @@ class ColdStartMet:
 
 @attrs.frozen(kw_only=True)
 class RetryPlanned:
-    """A request will be sent again; where it is `slow`, beside the one that is under way.
+    """A request will be sent again.
 
     Attributes:
-        endpoint: Endpoint's name.
-        model: Target model.
-        reason: Why the last one did not do.
-        wait: Seconds until then.
+        endpoint: Name of the endpoint.
+        model: The target model; None on a single-model endpoint.
+        reason: `cold` (the model is loading), `throttled`, `faulty` (SageMaker, the network or the container failed),
+            or `slow` (a second request is sent in parallel with the first).
+        wait: Seconds until the request is sent.
     """
 
     endpoint: str
@@ -76,13 +87,13 @@ class RetryPlanned:
 
 
 @attrs.frozen(kw_only=True)
-class GaveUp:
-    """A call ends with an error.
+class CallFailed:
+    """A call ended with an error.
 
     Attributes:
-        endpoint: Endpoint's name.
-        model: Target model.
-        error: The error that the caller gets.
+        endpoint: Name of the endpoint.
+        model: The target model; None on a single-model endpoint.
+        error: The error that the caller receives.
         took: Seconds since the call began.
     """
 
@@ -93,17 +104,17 @@ class GaveUp:
 
 
 @attrs.frozen(kw_only=True)
-class Completed:
-    """A call ends with an answer.
+class CallCompleted:
+    """A call ended with an answer.
 
     Attributes:
-        endpoint: Endpoint's name.
-        model: Target model.
-        attempts: Requests it took.
-        cold: Whether it met a loading model.
+        endpoint: Name of the endpoint.
+        model: The target model; None on a single-model endpoint.
+        attempts: Number of requests.
+        cold: Whether the call met a loading model.
         took: Seconds since the call began.
-        variant: Production variant that answered.
-        received_bytes: Size of the answer.
+        variant: Production variant that answered, if SageMaker named it.
+        received_bytes: Size of the answer in bytes.
     """
 
     endpoint: str
@@ -115,34 +126,45 @@ class Completed:
     received_bytes: int
 
 
-Event: TypeAlias = AttemptMade | ColdStartMet | RetryPlanned | GaveUp | Completed
+Event: TypeAlias = AttemptMade | ColdStartSeen | RetryPlanned | CallFailed | CallCompleted
 Hook: TypeAlias = Callable[[Event], None]
 
 
 def emit(hooks: Sequence[Hook], event: Event) -> None:
-    """Tell every hook."""
+    """Pass an event to every hook.
+
+    Args:
+        hooks: The hooks.
+        event: The event.
+    """
     for hook in hooks:
         try:
             hook(event)
-        except Exception:  # noqa: BLE001 - an observer must not break what it observes
-            _LOG.exception("a hook failed at %r", event)
+        except Exception:  # noqa: BLE001 - a hook must not affect the call
+            _LOG.exception("a hook failed for %r", event)
 
 
 def log_hook(logger: logging.Logger | None = None) -> Hook:
-    """A hook that logs: give-ups as warnings, cold starts as info, the rest as debug. Payloads are never logged.
+    """Return a hook that logs events, but no payloads.
+
+    Failed calls are logged as warnings, cold starts as information, and the other events as debug messages.
 
     Args:
-        logger: Where to; `mme_sdk.runtime` where None.
+        logger: The logger; that of `mme_sdk.runtime` if None.
 
     Returns:
         The hook.
+
+    Example:
+        >>> from mme_sdk import MMEClient
+        >>> client = MMEClient(region="eu-west-1", hooks=[log_hook()])
     """
-    to = logger or _LOG
+    log = logger or _LOG
 
     def hook(event: Event) -> None:
         match event:
-            case GaveUp(endpoint=endpoint, model=model, error=error, took=took):
-                to.warning(
+            case CallFailed(endpoint=endpoint, model=model, error=error, took=took):
+                log.warning(
                     "%s (%s): %s after %.3f s and %d attempts",
                     endpoint,
                     model,
@@ -150,13 +172,13 @@ def log_hook(logger: logging.Logger | None = None) -> Hook:
                     took,
                     len(error.attempt_history),
                 )
-            case ColdStartMet(endpoint=endpoint, model=model, expected=expected, source=source):
-                to.info("%s (%s) is loading; expected to take %.1f s (%s)", endpoint, model, expected, source)
+            case ColdStartSeen(endpoint=endpoint, model=model, expected=expected, source=source):
+                log.info("%s (%s) is loading; expected to take %.1f s (%s)", endpoint, model, expected, source)
             case RetryPlanned(endpoint=endpoint, model=model, reason=reason, wait=wait):
-                to.debug("%s (%s): %s; again in %.3f s", endpoint, model, reason, wait)
+                log.debug("%s (%s): %s; again in %.3f s", endpoint, model, reason, wait)
             case AttemptMade(endpoint=endpoint, model=model, number=number, attempt=attempt):
-                to.debug("%s (%s): attempt %d: %s", endpoint, model, number, attempt.code or attempt.status)
-            case Completed(endpoint=endpoint, model=model, attempts=attempts, took=took):
-                to.debug("%s (%s): answered after %.3f s and %d attempts", endpoint, model, took, attempts)
+                log.debug("%s (%s): attempt %d: %s", endpoint, model, number, attempt.code or attempt.status)
+            case CallCompleted(endpoint=endpoint, model=model, attempts=attempts, took=took):
+                log.debug("%s (%s): answered after %.3f s and %d attempts", endpoint, model, took, attempts)
 
     return hook

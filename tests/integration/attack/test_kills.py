@@ -27,7 +27,7 @@ from mme_sdk.errors import ConflictError, ModelNotFoundError
 from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.registry import ModelRegistry
 from mme_sdk.registry.operations import upload
-from mme_sdk.runtime import Estimates, FileLeases
+from mme_sdk.runtime import FileLeases, LoadTimes
 from tests.support.attack import kill_scenarios
 from tests.support.attack.kill_help import Forks, leftovers, until
 from tests.support.attack.kill_hosts import Hosts
@@ -344,11 +344,11 @@ class Case:
 
     def after_estimates(self, forked: Any) -> None:
         path, saved = self.folder / "loads.json", forked.last("saved") or 0
-        learned = Estimates()
+        learned = LoadTimes()
         if path.exists() or saved:
             assert learned.load(path) in (saved, saved + 1)
         learned.save(path)
-        assert Estimates().load(path) == len(learned)
+        assert LoadTimes().load(path) == len(learned)
         assert leftovers(self.folder) == []
 
 

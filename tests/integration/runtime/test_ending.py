@@ -192,7 +192,7 @@ class Case:
         self.process.close()
 
 
-NOTHING = {"threads": [], "sockets": 0, "slots": 0, "flights": 0, "leases": 0}
+NOTHING = {"threads": [], "sockets": 0, "permits": 0, "flights": 0, "leases": 0}
 
 
 def check_nothing_left(case: Case, report: dict[str, Any]) -> None:
@@ -211,7 +211,7 @@ def test_ctrl_c_ends_invoke_many_at_once(gated: Gated, tmp_path: Path, transport
         case.until_blocked()
         case.process.until(lambda one: one.get("index") == 2)
         if read < 1:
-            case.process.until(lambda one: one.get("name") == "ColdStartMet")
+            case.process.until(lambda one: one.get("name") == "ColdStartSeen")
         case.signal()
         report = case.process.result()
         check_nothing_left(case, report)
@@ -227,8 +227,8 @@ def test_the_exception_carries_what_was_complete_and_not_handed_out(gated: Gated
         for number in range(3):
             case.process.until(
                 lambda one, number=number: (
-                    one.get("name") == "Completed"
-                    and sum(each.get("name") == "Completed" for each in case.process.said) > number
+                    one.get("name") == "CallCompleted"
+                    and sum(each.get("name") == "CallCompleted" for each in case.process.said) > number
                 )
             )
         case.signal()
@@ -246,8 +246,8 @@ def test_ctrl_c_keeps_what_warm_and_invoke_frame_have_done(gated: Gated, tmp_pat
         for number in range(wanted):
             case.process.until(
                 lambda one, number=number: (
-                    one.get("name") == "Completed"
-                    and sum(each.get("name") == "Completed" for each in case.process.said) > number
+                    one.get("name") == "CallCompleted"
+                    and sum(each.get("name") == "CallCompleted" for each in case.process.said) > number
                 )
             )
         case.signal()
@@ -275,7 +275,7 @@ def test_ctrl_c_ends_a_single_call_that_waits_for_a_load(
     with Case(gated, tmp_path, {"verb": verb} | options) as case:
         case.until_blocked()
         if "read" in options:
-            case.process.until(lambda one: one.get("name") == "ColdStartMet")
+            case.process.until(lambda one: one.get("name") == "ColdStartSeen")
         case.signal()
         report = case.process.result()
         check_nothing_left(case, report)

@@ -1,4 +1,4 @@
-"""Single flight across processes, through a file."""
+"""Single flight across processes, by leases in a file."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_model_is_leased_once(tmp_path: Path) -> None:
     assert other.take("e", "m", seconds=60)
 
 
-def test_a_lease_of_the_dead_ends(tmp_path: Path) -> None:
+def test_a_lease_of_a_process_that_died_expires(tmp_path: Path) -> None:
     now = [1000.0]
     dead = FileLeases(tmp_path / "leases", now=lambda: now[0])
     other = FileLeases(tmp_path / "leases", now=lambda: now[0])
@@ -43,12 +43,12 @@ def test_a_lease_of_the_dead_ends(tmp_path: Path) -> None:
     assert not other.take("e", "m", seconds=60)
     now[0] += 2
     assert other.take("e", "m", seconds=60)
-    # It is not dead after all: what it gives back is no longer its own.
+    # The process was only slow. It must not release a lease that another process holds now.
     dead.drop("e", "m")
     assert not FileLeases(tmp_path / "leases", now=lambda: now[0]).take("e", "m", seconds=60)
 
 
-def test_racing_processes_share_out_the_models(tmp_path: Path) -> None:
+def test_concurrent_processes_acquire_each_lease_once(tmp_path: Path) -> None:
     path = str(tmp_path / "leases")
     workers = [
         subprocess.Popen([sys.executable, "-c", WORKER, path], stdout=subprocess.PIPE, text=True) for _ in range(3)
@@ -58,6 +58,6 @@ def test_racing_processes_share_out_the_models(tmp_path: Path) -> None:
     assert sum(taken) == 200
 
 
-def test_a_path_that_cannot_be_is_said(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="cannot be used"):
+def test_an_unusable_path_is_reported(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot use"):
         FileLeases(tmp_path / "absent" / "leases").take("e", "m", seconds=1)

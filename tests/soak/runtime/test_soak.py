@@ -70,8 +70,8 @@ def soak(world: World, calls: int) -> Counter[str]:
         else:
             assert ran[name] == 0, f"{name} failed with {outcome} and ran"
     memory = world.client._invoker.memory
-    assert len(memory.flights) == 0
-    assert memory.endpoint("scoring").slots.used == 0
+    assert len(memory.single_flight) == 0
+    assert memory.endpoint("scoring").load_limiter.used == 0
     gc.collect()
     if began and calls > 50_000:
         assert resident() - began < 30_000, "memory grows"

@@ -13,7 +13,7 @@ from mme_sdk import Autoscaling, EndpointSpec, MMEClient
 from mme_sdk.errors import ModelNotFoundError
 from mme_sdk.registry import ModelRegistry
 from mme_sdk.registry.operations import upload
-from mme_sdk.runtime import Estimates, FileLeases, ManySettings
+from mme_sdk.runtime import FileLeases, LoadTimes, ManySettings
 from tests.support.attack.killing import say
 
 PART = 5 << 20  # the least that S3 allows
@@ -132,7 +132,7 @@ def leases(order: dict[str, Any]) -> None:
 
 
 def estimates(order: dict[str, Any]) -> None:
-    learned = Estimates()
+    learned = LoadTimes()
     for number in range(LEASES):
         learned.observe("e", f"m{number}", 1.0 + number)
         learned.save(Path(order["folder"], "loads.json"))

@@ -119,8 +119,8 @@ def left(mme: Any) -> dict[str, Any]:
     return {
         "threads": threads,
         "sockets": sockets,
-        "slots": endpoint.slots.used,
-        "flights": len(memory.flights),
+        "permits": endpoint.load_limiter.used,
+        "flights": len(memory.single_flight),
         "leases": leases,
     }
 

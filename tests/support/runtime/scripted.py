@@ -1,4 +1,4 @@
-"""A clock that only moves when it is told to, and a transport that answers from a script."""
+"""A clock that moves only when a test moves it, and a transport that answers from a script."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mme_sdk.errors import NotSentError, OutcomeUnknownError
-from mme_sdk.runtime.effects import Ticket
+from mme_sdk.runtime.effects import Waitable
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
 
 class FakeClock:
-    """Sleeping is moving on."""
+    """A clock whose sleep moves the time."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -29,18 +29,18 @@ class FakeClock:
         self.slept.append(seconds)
         self.now += seconds
 
-    def wait(self, ticket: Ticket, timeout: float) -> bool:
-        """Nobody else moves in a script of one caller: the ticket is there, or the time passes."""
+    def wait(self, event: Waitable, timeout: float) -> bool:
+        """Return whether the event has occurred; if it has not, let the time pass, since no other caller exists."""
         came: list[bool] = []
-        ticket.subscribe(lambda: came.append(True))
+        event.subscribe(lambda: came.append(True))
         if not came:
             FakeClock.sleep(self, timeout)
         return bool(came)
 
 
 class FakeAsyncClock(FakeClock):
-    async def wait(self, ticket: Ticket, timeout: float) -> bool:  # type: ignore[override]
-        return FakeClock.wait(self, ticket, timeout)
+    async def wait(self, event: Waitable, timeout: float) -> bool:  # type: ignore[override]
+        return FakeClock.wait(self, event, timeout)
 
     async def sleep(self, seconds: float) -> None:  # type: ignore[override]
         FakeClock.sleep(self, seconds)

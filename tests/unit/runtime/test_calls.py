@@ -1,9 +1,9 @@
-"""What invokers remember from call to call: budgets, failed loads, estimates, hooks."""
+"""What invokers remember from call to call: budgets, failed loads, load times, hooks."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -23,8 +23,19 @@ from mme_sdk.errors import (
     UndecodableReplyError,
 )
 from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.effects import Waitable
+from mme_sdk.runtime.interpreters import interpreter
 from mme_sdk.runtime.invoker import RuntimeInvoker
-from mme_sdk.runtime.telemetry.hooks import AttemptMade, ColdStartMet, Completed, Event, GaveUp, RetryPlanned, log_hook
+from mme_sdk.runtime.telemetry.hooks import (
+    AttemptMade,
+    CallCompleted,
+    CallFailed,
+    ColdStartSeen,
+    Event,
+    RetryPlanned,
+    log_hook,
+)
+from mme_sdk.runtime.transport_interface import Transport
 from mme_sdk.types.model import ModelVersion
 from tests.support.runtime.scripted import FakeClock, Middle, SyncScript
 
@@ -56,6 +67,14 @@ class Setting:
             **options,
         )
 
+    def replace(
+        self, *, transport: Transport | None = None, wait: Callable[[Waitable, float], bool] | None = None
+    ) -> None:
+        """Let the invoker send and wait in another way."""
+        self.invoker._interpreter = interpreter(
+            transport or self.script, clock=self.clock, aws=self.invoker._aws, wait=wait or self.clock.wait
+        )
+
     def invoke(self, model: Any = FRAUD, **options: Any) -> Any:
         return self.invoker.invoke("scoring", b"{}", model=model, **options)
 
@@ -79,7 +98,7 @@ class LoadingScript(SyncScript):
 def cold_call(setting: Setting, seconds: float, model: str = FRAUD, **options: Any) -> tuple[float, int]:
     """Overshoot as a share of the load time, and attempts, of one cold start."""
     script = LoadingScript(setting.clock, seconds)
-    setting.invoker._transport = script
+    setting.replace(transport=script)
     began = setting.clock.now
     reply = setting.invoke(model, deadline=3600, **options)
     assert reply.cold
@@ -110,7 +129,7 @@ def test_sizes_tell_before_anything_was_seen() -> None:
     large = ModelVersion(name="b", version="1", target_model="b", uri="s3://b/b", size=5_000_000_000)
     for model in (small, large):
         cold_call(setting, 60.0, model)  # type: ignore[arg-type]
-    expected = [event.expected for event in setting.events if isinstance(event, ColdStartMet)]
+    expected = [event.expected for event in setting.events if isinstance(event, ColdStartSeen)]
     assert expected[0] < 3 < 40 < expected[1]
 
 
@@ -118,14 +137,14 @@ def test_a_deadline_that_cannot_be_met_says_when_it_could_be() -> None:
     setting = Setting([])
     cold_call(setting, 100.0)
     setting.clock.now += 10_000
-    setting.invoker._transport = LoadingScript(setting.clock, 100.0)
+    setting.replace(transport=LoadingScript(setting.clock, 100.0))
     with pytest.raises(ModelNotReadyError) as caught:
         setting.invoke(deadline=20)
     assert caught.value.ready_in is not None
     assert 20 < caught.value.ready_in < 120
     assert caught.value.attempts == len(caught.value.attempt_history) >= 2
     assert {attempt.code for attempt in caught.value.attempt_history} == {"ModelNotReadyException"}
-    assert "expected in about" in caught.value.message
+    assert "expected to be loaded in about" in caught.value.message
 
 
 def test_a_model_that_fails_to_load_fails_at_once_for_a_while() -> None:
@@ -189,17 +208,17 @@ def test_hooks_are_told_in_order() -> None:
     assert [type(event) for event in setting.events] == [
         AttemptMade,
         RetryPlanned,
-        ColdStartMet,
+        ColdStartSeen,
         AttemptMade,
         RetryPlanned,
         AttemptMade,
-        Completed,
+        CallCompleted,
     ]
     setting.script.rows = [FAILED]
     with pytest.raises(ModelServerError) as caught:
         setting.invoke("other/v1.tar.gz")
     last = setting.events[-1]
-    assert isinstance(last, GaveUp)
+    assert isinstance(last, CallFailed)
     assert last.error is caught.value
 
 
@@ -295,17 +314,16 @@ def test_while_one_call_meets_a_spill_others_of_the_warm_model_pass() -> None:
                 self.rows = [{"took": 0.02}]
             return super().step(request, read_timeout)
 
-    setting.invoker._transport = Spill(setting.clock, [])
     waits: list[float] = []
 
-    def wait(ticket: Any, timeout: float) -> bool:
+    def wait(event: Any, timeout: float) -> bool:
         if not waits:
             waits.append(timeout)
             other = setting.invoke()
             assert (other.attempts, other.cold) == (1, False)
-        return FakeClock.wait(setting.clock, ticket, timeout)
+        return FakeClock.wait(setting.clock, event, timeout)
 
-    setting.invoker._wait = wait
+    setting.replace(transport=Spill(setting.clock, []), wait=wait)
     reply = setting.invoke()
     assert reply.attempts == 2
     assert waits[0] <= 1.0

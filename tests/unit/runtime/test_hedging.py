@@ -1,4 +1,4 @@
-"""Second requests where the first is unusually slow: when, how few, and what becomes of the one that loses."""
+"""Second requests if the first is unusually slow: when, how many, and what happens to the slower one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.effects import Hedge, Send
 from mme_sdk.runtime.invoker import RuntimeInvoker
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
-from mme_sdk.runtime.retry.budgets import HedgeBudget, Tail
+from mme_sdk.runtime.retry.budgets import HedgeBudget, SlowAnswers
 from mme_sdk.runtime.retry.hedging import send_twice, send_twice_async
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, RetryPlanned
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
@@ -27,9 +27,9 @@ GOOD = answer({})
 
 
 class Racing:
-    """The first request waits for the second one to come, and the second for the first to end where it is a `laggard`.
+    """The first request waits for the second one. If the second is a `laggard`, it waits for the end of the first.
 
-    Each then meets what it is told to.
+    Each request then has the given outcome.
     """
 
     name = "racing"
@@ -45,7 +45,7 @@ class Racing:
     def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
         with self.lock:
             self.timeouts.append(read_timeout)
-        place = 0 if read_timeout == int(read_timeout) else 1  # whichever thread is quicker
+        place = 0 if read_timeout == int(read_timeout) else 1  # either thread may send first
         if place == 0:
             self.second_came.wait()
             self.first_ends.set()
@@ -64,7 +64,7 @@ class Racing:
 
 
 class AsyncRacing:
-    """The first request never ends by itself; the second meets what it is told to."""
+    """The first request never ends; the second has the given outcome."""
 
     name = "racing"
 
@@ -93,20 +93,20 @@ def hedge(*, may: bool = True, after: float = 0.001) -> Hedge:
 
 
 def test_one_in_twenty_is_unusual() -> None:
-    tail, rng = Tail(), random.Random(1)
-    tail.saw(0.05)
-    assert tail.unusual is None
+    slow, rng = SlowAnswers(), random.Random(1)
+    slow.observe(0.05)
+    assert slow.limit is None
     above = []
     for number in range(6000):
         took = 0.05 * rng.lognormvariate(0.0, 0.5)
         if number > 1000:
-            assert tail.unusual is not None
-            above.append(took > tail.unusual)
-        tail.saw(took)
+            assert slow.limit is not None
+            above.append(took > slow.limit)
+        slow.observe(took)
     assert sum(above) / len(above) == pytest.approx(0.05, abs=0.01)
 
 
-def test_hedges_are_no_more_than_their_share() -> None:
+def test_hedges_do_not_exceed_their_share() -> None:
     budget, paid = HedgeBudget(), 0
     for _ in range(1000):
         budget.earn(0.02)
@@ -114,17 +114,17 @@ def test_hedges_are_no_more_than_their_share() -> None:
     assert paid in (19, 20)
     for _ in range(100_000):
         budget.earn(0.02)
-    assert sum(budget.pay() for _ in range(100)) <= 5, "a quiet day must not become a flood"
+    assert sum(budget.pay() for _ in range(100)) <= 5, "the saved tokens are limited"
 
 
-def test_the_second_answer_counts_where_it_comes_first() -> None:
+def test_the_second_answer_counts_if_it_comes_first() -> None:
     for first, second in ((answer({"status": 500, "code": "InternalFailure"}), GOOD), (OutcomeUnknownError("?"), GOOD)):
         transport = Racing(first, second)
         assert send_twice(transport, hedge()) is GOOD
         assert sorted(transport.timeouts) == [60.0 - 0.001, 60.0]
 
 
-def test_the_first_ones_failure_counts_where_both_fail() -> None:
+def test_the_failure_of_the_first_counts_if_both_fail() -> None:
     throttled, failed = answer({"status": 429, "code": "ThrottlingException"}), OutcomeUnknownError("the first")
     for laggard in (True, False):
         assert send_twice(Racing(throttled, failed, laggard=laggard), hedge()) is throttled
@@ -162,64 +162,64 @@ def test_a_caller_that_is_cancelled_leaves_no_request_behind() -> None:
 
 
 class Calls:
-    """Calls of one model, by hand."""
+    """Calls of one model, one effect at a time."""
 
     def __init__(self, share: float) -> None:
-        self.clock, self.memory, self.told = FakeClock(), Memory(), []  # type: ignore[var-annotated]
+        self.clock, self.memory, self.events = FakeClock(), Memory(), []  # type: ignore[var-annotated]
         self.settings = Settings(
             timeouts=Timeouts(),
             retry=RetryPolicy(hedge=share),
             clock=self.clock,
             rng=Middle(),
             memory=self.memory,
-            hooks=[self.told.append],
+            hooks=[self.events.append],
         )
 
     def begin(self, *, idempotent: bool = True) -> tuple[Attempts, Any, Any]:
         attempts = Attempts(self.settings, REQUEST, began=self.clock.now, deadline=60.0, idempotent=idempotent)
-        steps = attempts.run()
-        return attempts, steps, next(steps)
+        flow = attempts.run()
+        return attempts, flow, next(flow)
 
-    def end(self, steps: Any, took: float = 0.05) -> None:
+    def end(self, flow: Any, took: float = 0.05) -> None:
         self.clock.now += took
         with pytest.raises(StopIteration):
-            steps.send(GOOD)
+            flow.send(GOOD)
 
     def warm(self, calls: int = 40) -> None:
         for _ in range(calls):
             self.end(self.begin()[1])
 
 
-def test_only_idempotent_calls_of_loaded_models_of_those_who_asked_for_it_are_hedged() -> None:
+def test_only_idempotent_calls_of_loaded_models_are_hedged_if_the_policy_says_so() -> None:
     off = Calls(0.0)
     off.warm()
     assert isinstance(off.begin()[2], Send)
     on = Calls(0.5)
-    assert isinstance(on.begin()[2], Send), "nobody knows what is usual"
+    assert isinstance(on.begin()[2], Send), "the usual latency is unknown"
     on = Calls(0.5)
     on.warm()
     assert isinstance(on.begin(idempotent=False)[2], Send)
     assert isinstance(on.begin()[2], Hedge)
-    on.clock.now += 10_000  # by then it may have been evicted
+    on.clock.now += 10_000  # it may have been evicted since
     assert isinstance(on.begin()[2], Send)
 
 
-def test_a_hedge_is_told_and_counted() -> None:
+def test_a_hedge_emits_events_and_is_recorded() -> None:
     calls = Calls(0.5)
     calls.warm()
-    attempts, steps, step = calls.begin()
-    assert step.after == pytest.approx(0.05, rel=0.3)
-    calls.clock.now += step.after
+    attempts, flow, effect = calls.begin()
+    assert effect.after == pytest.approx(0.05, rel=0.3)
+    calls.clock.now += effect.after
     while calls.memory.endpoint("scoring").hedges.pay():
         pass
-    assert not step.may(), "the budget is spent"
+    assert not effect.may(), "the budget is spent"
     calls.memory.endpoint("scoring").hedges.earn(1.0)
-    calls.told.clear()
-    assert step.may()
-    calls.end(steps, took=0.02)
+    calls.events.clear()
+    assert effect.may()
+    calls.end(flow, took=0.02)
     assert [(each.code, each.status) for each in attempts.history] == [("Hedged", None), (None, 200)]
-    assert [type(each) for each in calls.told] == [RetryPlanned, AttemptMade, AttemptMade]
-    assert calls.told[0].reason == "slow"
+    assert [type(each) for each in calls.events] == [RetryPlanned, AttemptMade, AttemptMade]
+    assert calls.events[0].reason == "slow"
 
 
 def test_through_the_invoker() -> None:
@@ -229,15 +229,15 @@ def test_through_the_invoker() -> None:
         Aws(region="us-east-1"), transport, clock=FakeClock(), memory=memory, retry=RetryPolicy(hedge=0.02)
     )
     model = memory.endpoint("scoring").model("m")
-    model.last_ok, model.loaded, model.tail = 1000.0, True, Tail()
+    model.last_answer, model.loaded, model.slow_answers = 1000.0, True, SlowAnswers()
     for _ in range(20):
-        model.tail.saw(0.001)
+        model.slow_answers.observe(0.001)
     memory.endpoint("scoring").hedges.earn(1.0)
     reply = invoker.invoke("scoring", {}, model="m", idempotent=True)
     assert (reply.attempts, reply.value) == (2, {"ok": True})
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan"), "much", True])
-def test_a_share_is_a_share(share: Any) -> None:
+def test_an_invalid_share_is_rejected(share: Any) -> None:
     with pytest.raises(InvalidInputError, match=r"RetryPolicy\.hedge"):
         RetryPolicy(hedge=share)

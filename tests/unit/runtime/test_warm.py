@@ -29,8 +29,8 @@ def version(name: str, size: int) -> ModelVersion:
 def test_the_most_waiting_saved_for_its_size_comes_first() -> None:
     memory = Memory()
     for _ in range(3):
-        memory.estimates.observe("scoring", "slow/v1.tar.gz", 60.0, size=100 * MB)
-        memory.estimates.observe("scoring", "quick/v1.tar.gz", 6.0, size=100 * MB)
+        memory.load_times.observe("scoring", "slow/v1.tar.gz", 60.0, size=100 * MB)
+        memory.load_times.observe("scoring", "quick/v1.tar.gz", 6.0, size=100 * MB)
     models = [
         version("quick", 100 * MB),
         version("slow", 100 * MB),
