@@ -1,6 +1,6 @@
-"""Invoke: payloads, waits, retries, one deadline; and the lanes that carry a request.
+"""Invocation of models: payloads, cold starts, retries, batches and transports.
 
-Names are loaded on first use, so that nobody pays for what is not used.
+Names are imported on first use, so that `import mme_sdk.runtime` is cheap.
 """
 
 from __future__ import annotations
@@ -8,16 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mme_sdk.runtime.batch.batch import ItemResult, ManySettings
+    from mme_sdk.runtime.async_invoker import AsyncRuntimeInvoker
+    from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult
     from mme_sdk.runtime.batch.warm import KeepWarmAdvice, WarmOutcome, WarmReport, keep_warm_advice
     from mme_sdk.runtime.cold_start.leases import FileLeases, Leases
     from mme_sdk.runtime.cold_start.load_times import Estimate, Estimates
     from mme_sdk.runtime.cold_start.memory import Memory
-    from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
+    from mme_sdk.runtime.invoker import RuntimeInvoker
+    from mme_sdk.runtime.options import NEW_SESSION, AsyncInferenceOptions, InvokeOptions
     from mme_sdk.runtime.payloads.codecs import Codec, Codecs
     from mme_sdk.runtime.payloads.triton import TritonCodec
-    from mme_sdk.runtime.single_model.async_inference import AsyncQueuedInvocation, QueuedInvocation, Submission
-    from mme_sdk.runtime.single_model.streaming import AsyncReplyStream, ReplyStream
+    from mme_sdk.runtime.single_model.async_inference import Submission
+    from mme_sdk.runtime.single_model.async_queued_invocation import AsyncQueuedInvocation
+    from mme_sdk.runtime.single_model.async_stream import AsyncReplyStream
+    from mme_sdk.runtime.single_model.queued_invocation import QueuedInvocation
+    from mme_sdk.runtime.single_model.stream import ReplyStream
     from mme_sdk.runtime.telemetry.exporters import otel_hook, prometheus_hook
     from mme_sdk.runtime.telemetry.hooks import (
         AttemptMade,
@@ -31,10 +36,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "NEW_SESSION",
+    "AsyncInferenceOptions",
     "AsyncQueuedInvocation",
     "AsyncReplyStream",
     "AsyncRuntimeInvoker",
     "AttemptMade",
+    "BatchSettings",
     "Codec",
     "Codecs",
     "ColdStartMet",
@@ -45,10 +53,10 @@ __all__ = [
     "FileLeases",
     "GaveUp",
     "Hook",
+    "InvokeOptions",
     "ItemResult",
     "KeepWarmAdvice",
     "Leases",
-    "ManySettings",
     "Memory",
     "QueuedInvocation",
     "ReplyStream",
@@ -64,10 +72,12 @@ __all__ = [
     "prometheus_hook",
 ]
 
-_HOMES = {
-    "AsyncQueuedInvocation": "single_model.async_inference",
-    "AsyncReplyStream": "single_model.streaming",
-    "AsyncRuntimeInvoker": "invoker",
+_MODULES = {
+    "NEW_SESSION": "options",
+    "AsyncInferenceOptions": "options",
+    "AsyncQueuedInvocation": "single_model.async_queued_invocation",
+    "AsyncReplyStream": "single_model.async_stream",
+    "AsyncRuntimeInvoker": "async_invoker",
     "AttemptMade": "telemetry.hooks",
     "Codec": "payloads.codecs",
     "Codecs": "payloads.codecs",
@@ -79,13 +89,14 @@ _HOMES = {
     "FileLeases": "cold_start.leases",
     "GaveUp": "telemetry.hooks",
     "Hook": "telemetry.hooks",
+    "InvokeOptions": "options",
     "ItemResult": "batch.batch",
     "KeepWarmAdvice": "batch.warm",
     "Leases": "cold_start.leases",
-    "ManySettings": "batch.batch",
+    "BatchSettings": "batch.batch",
     "Memory": "cold_start.memory",
-    "QueuedInvocation": "single_model.async_inference",
-    "ReplyStream": "single_model.streaming",
+    "QueuedInvocation": "single_model.queued_invocation",
+    "ReplyStream": "single_model.stream",
     "RetryPlanned": "telemetry.hooks",
     "RuntimeInvoker": "invoker",
     "Submission": "single_model.async_inference",
@@ -100,9 +111,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"mme_sdk.runtime.{_HOMES[name]}"), name)
+    return getattr(import_module(f"mme_sdk.runtime.{_MODULES[name]}"), name)

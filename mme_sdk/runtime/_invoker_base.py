@@ -11,11 +11,10 @@ from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
-from mme_sdk.runtime.batch.batch import ManySettings
 from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.diagnostics import explain_absent, model_prefix
 from mme_sdk.runtime.effects import Ask, Resolve, Steps
-from mme_sdk.runtime.options import CallOptions, check_options
+from mme_sdk.runtime.options import InvokeOptions, check_options
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.payloads.requests import build_request
 from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
@@ -70,7 +69,7 @@ class Invocations:
         self._closed = False
 
     def _steps(
-        self, endpoint: str, data: Any, model: str | ModelVersion | None, options: CallOptions
+        self, endpoint: str, data: Any, model: str | ModelVersion | None, options: InvokeOptions
     ) -> Steps[Reply[Any]]:
         if self._closed:
             raise ClosedError("this invoker was closed", hint="make a new one, or close it later", endpoint=endpoint)
@@ -128,13 +127,6 @@ class Invocations:
         if self._hooks:
             self._tell_success(reply)
         return reply
-
-    def _one_each(self, endpoint: str, at_a_time: int | None) -> ManySettings:
-        """One call for each model, so many at a time, in the order given."""
-        if at_a_time is not None and (type(at_a_time) is not int or at_a_time < 1):
-            raise InvalidInputError(f"at_a_time must be a whole number of at least 1, not {at_a_time!r}")
-        many = at_a_time or self.memory.endpoint(endpoint).slots.limit
-        return ManySettings(max_concurrency=many, models_at_once=many)
 
     def _resolve(
         self, endpoint: str, reference: str, prefix: str | None, sticky: str | None

@@ -26,6 +26,7 @@ from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.invoker import RuntimeInvoker
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, ColdStartMet, Completed, Event, GaveUp, RetryPlanned, log_hook
 from mme_sdk.types.model import ModelVersion
+from tests.support.runtime.keywords import gathered
 from tests.support.runtime.scripted import FakeClock, Middle, SyncScript
 
 NOT_READY = {"status": 429, "code": "ModelNotReadyException", "message": "loading"}
@@ -57,7 +58,7 @@ class Setting:
         )
 
     def invoke(self, model: Any = FRAUD, **options: Any) -> Any:
-        return self.invoker.invoke("scoring", b"{}", model=model, **options)
+        return self.invoker.invoke("scoring", b"{}", model=model, **gathered(options))
 
 
 class LoadingScript(SyncScript):
