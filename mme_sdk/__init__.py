@@ -1,6 +1,6 @@
-"""Amazon SageMaker multi-model endpoints, typed, from a folder of models to answers.
+"""Typed SDK for Amazon SageMaker multi-model endpoints: register models, create endpoints, invoke.
 
-Names are loaded on first use: `import mme_sdk` imports neither boto3 nor numpy.
+Names are imported on first use: `import mme_sdk` imports neither boto3 nor numpy.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from mme_sdk._version import __version__
 
 if TYPE_CHECKING:
     from mme_sdk import errors
-    from mme_sdk.client import AsyncMMEClient, MMEClient
+    from mme_sdk.async_client import AsyncMMEClient
+    from mme_sdk.client import MMEClient
     from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
     from mme_sdk.endpoints import (
         AsyncEndpoint,
@@ -58,9 +59,9 @@ __all__ = [
     "errors",
 ]
 
-_HOMES = {
+_MODULES = {
     "AsyncEndpoint": "endpoints",
-    "AsyncMMEClient": "client",
+    "AsyncMMEClient": "async_client",
     "AsyncModelRegistry": "registry",
     "Attempt": "types",
     "Autoscaling": "endpoints",
@@ -87,10 +88,10 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name == "errors":
         return import_module("mme_sdk.errors")
-    home = _HOMES.get(name)
-    if home is None:
+    module = _MODULES.get(name)
+    if module is None:
         raise AttributeError(f"module 'mme_sdk' has no attribute {name!r}")
-    value = getattr(import_module(f"mme_sdk.{home}"), name)
+    value = getattr(import_module(f"mme_sdk.{module}"), name)
     globals()[name] = value
     return value
 

@@ -18,10 +18,21 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "mme_sdk"
 
 # Asynchronous file: synchronous file that is generated from it.
-TWINS: dict[str, str] = {}
+TWINS: dict[str, str] = {
+    "async_client.py": "client.py",
+    "endpoints/async_invocation.py": "endpoints/invocation.py",
+    "runtime/async_invoker.py": "runtime/invoker.py",
+    "runtime/batch/async_mixin.py": "runtime/batch/mixin.py",
+    "runtime/single_model/async_mixin.py": "runtime/single_model/mixin.py",
+    "runtime/single_model/async_queued_invocation.py": "runtime/single_model/queued_invocation.py",
+    "runtime/single_model/async_stream.py": "runtime/single_model/stream.py",
+}
 
 # Names whose twin is not found by the rules of `_name`.
 NAMES = {
+    "AsyncInference": "AsyncInference",  # SageMaker's asynchronous inference has nothing to do with asyncio
+    "AsyncInferenceOptions": "AsyncInferenceOptions",
+    "async_inference": "async_inference",
     "AsyncGenerator": "Generator",
     "AsyncIterable": "Iterable",
     "AsyncIterator": "Iterator",
@@ -36,15 +47,21 @@ NAMES = {
     "anext": "next",
     "arun": "run",
     "async_clock": "clock",
+    "async_interpreter": "interpreter",
+    "make_async_transport": "make_transport",
+    "offload": "within",
     "wait_on_loop": "wait_in_thread",
 }
 # Sentences and words of docstrings and comments, in order, before the names.
 WORDS = [
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
-    (r"\bAsynchronous\b", "Synchronous"),
+    (r"\bAsynchronous (client|invoker|registry)\b", r"Synchronous \1"),
+    (r"\b([Aa]|another) task\b", r"\1 thread"),
+    (r", or asynchronous iterable\b", ""),
+    (r"\bapplications that run on an event loop\b", "applications"),
     (r"\basynchronous client\b", "synchronous client"),
-    (r"\bon the event loop\b", "in the calling thread"),
+    (r"\bon (the|an) event loop\b", "in the calling thread"),
 ]
 
 
@@ -91,7 +108,9 @@ def generate(source: str, *, origin: str) -> str:
         else:
             parts.append(token.string)
     note = f"# Generated from {origin} by scripts/unasync.py. Change that file, then run `make facades`.\n"
-    return note + "".join(parts) + "\n"
+    text = re.sub(r"\bAwaitable\[([^][]+)\]", r"\1", "".join(parts))
+    # A parameter that accepts both kinds of iterable accepts one kind in the twin.
+    return note + re.sub(r"(Iterable\[\w+\]) \| \1", r"\1", text) + "\n"
 
 
 def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> str:
@@ -102,7 +121,7 @@ def _between(lines: list[str], start: tuple[int, int], end: tuple[int, int]) -> 
 
 
 def _ruff(text: str, name: str) -> str:
-    for words in (["check", "--select", "I", "--fix", "--quiet"], ["format", "--quiet"]):
+    for words in (["check", "--select", "I,UP028,F401", "--fix", "--unsafe-fixes", "--quiet"], ["format", "--quiet"]):
         command = [sys.executable, "-m", "ruff", *words, "--stdin-filename", name, "-"]
         text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
     return text

@@ -33,6 +33,7 @@ from mme_sdk.protocols import AsyncClock, Clock, Rng
 
 if TYPE_CHECKING:
     import boto3
+    from boto3 import Session as Session  # noqa: PLC0414 - the type, for modules that may not import boto3
 
 __all__ = ["AsyncSystemClock", "Aws"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import flows
-from mme_sdk.endpoints.async_invocation import AsyncInvoking
+from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
 from mme_sdk.endpoints.operations.calls import Now
 from mme_sdk.endpoints.operations.create import Creation
 from mme_sdk.endpoints.operations.delete import Deletion
@@ -15,16 +15,16 @@ from mme_sdk.endpoints.operations.wait import ProgressCallback
 from mme_sdk.endpoints.spec.deployment import Deployment
 from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec
 from mme_sdk.endpoints.state.description import EndpointDescription
-from mme_sdk.protocols import AsyncManyInvoker
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints.async_collection import AsyncEndpoints
     from mme_sdk.metrics import EndpointMetrics
+    from mme_sdk.runtime import AsyncRuntimeInvoker
 
 __all__ = ["AsyncEndpoint"]
 
 
-class AsyncEndpoint(AsyncInvoking):
+class AsyncEndpoint(AsyncInvocationMixin):
     """`Endpoint`, awaited.
 
     Attributes:
@@ -45,7 +45,7 @@ class AsyncEndpoint(AsyncInvoking):
         self._endpoints = endpoints
 
     @property
-    def _invoker(self) -> AsyncManyInvoker:
+    def _invoker(self) -> AsyncRuntimeInvoker:
         return self._endpoints.invoker
 
     async def metrics(self, *, hours: float = 24.0, variant: str = "AllTraffic", period: int = 60) -> EndpointMetrics:

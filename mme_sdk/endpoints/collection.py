@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from mme_sdk.aws import Aws
 from mme_sdk.endpoints import flows
@@ -23,8 +24,11 @@ from mme_sdk.endpoints.spec.deployment import Deployment
 from mme_sdk.endpoints.spec.spec import EndpointSpec, HasUri
 from mme_sdk.endpoints.state import describe as reading
 from mme_sdk.endpoints.state.description import EndpointDescription
-from mme_sdk.protocols import ManyInvoker, ReadMetrics
+from mme_sdk.protocols import ReadMetrics
 from mme_sdk.types import ModelVersion
+
+if TYPE_CHECKING:
+    from mme_sdk.runtime import RuntimeInvoker
 
 __all__ = ["Endpoints"]
 
@@ -34,7 +38,7 @@ class Endpoints:
 
     Args:
         aws: The way to AWS.
-        invoker: What the handles' `invoke` goes to.
+        invoker: Returns the invoker of the handles. It is called on first use.
         read_metrics: What the handles' `metrics` goes to.
 
     Example:
@@ -45,10 +49,17 @@ class Endpoints:
         ```
     """
 
-    def __init__(self, aws: Aws, invoker: ManyInvoker, read_metrics: ReadMetrics | None = None) -> None:
+    def __init__(
+        self, aws: Aws, invoker: Callable[[], RuntimeInvoker], read_metrics: ReadMetrics | None = None
+    ) -> None:
         self.aws = aws
-        self.invoker = invoker
+        self._make_invoker = invoker
         self.read_metrics = read_metrics
+
+    @cached_property
+    def invoker(self) -> RuntimeInvoker:
+        """The invoker of the handles, made on first use."""
+        return self._make_invoker()
 
     def handle(self, name: str) -> Endpoint:
         """A handle; no call is made.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints import flows
-from mme_sdk.endpoints.invocation import Invoking
+from mme_sdk.endpoints.invocation import InvocationMixin
 from mme_sdk.endpoints.operations.calls import Now
 from mme_sdk.endpoints.operations.create import Creation
 from mme_sdk.endpoints.operations.delete import Deletion
@@ -15,16 +15,16 @@ from mme_sdk.endpoints.operations.wait import ProgressCallback
 from mme_sdk.endpoints.spec.deployment import Deployment
 from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec
 from mme_sdk.endpoints.state.description import EndpointDescription
-from mme_sdk.protocols import ManyInvoker
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints.collection import Endpoints
     from mme_sdk.metrics import EndpointMetrics
+    from mme_sdk.runtime import RuntimeInvoker
 
 __all__ = ["Endpoint"]
 
 
-class Endpoint(Invoking):
+class Endpoint(InvocationMixin):
     """An endpoint: cheap to make, to copy and to share between threads; making one calls nothing.
 
     Attributes:
@@ -51,7 +51,7 @@ class Endpoint(Invoking):
         self._endpoints = endpoints
 
     @property
-    def _invoker(self) -> ManyInvoker:
+    def _invoker(self) -> RuntimeInvoker:
         return self._endpoints.invoker
 
     def metrics(self, *, hours: float = 24.0, variant: str = "AllTraffic", period: int = 60) -> EndpointMetrics:

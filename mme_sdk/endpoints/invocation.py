@@ -1,42 +1,56 @@
-"""What a handle of an endpoint does beyond its life: invoke it, in every way."""
+# Generated from async_invocation.py by scripts/unasync.py. Change that file, then run `make facades`.
+"""`InvocationMixin`: the methods of `Endpoint` that invoke models.
+
+One file because a reader looks for one list of these methods; most of its lines are their documentation.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any
 
 from mme_sdk.endpoints._endpoint_base import Handle
-from mme_sdk.protocols import ItemOutcome, ManyInvoker, WarmUp
-from mme_sdk.types import ModelVersion, Reply
+from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 
 if TYPE_CHECKING:
     import pandas as pd
+    from typing_extensions import TypeVar  # type checkers have it; `default` is in `typing` from Python 3.13
 
-    from mme_sdk.runtime import ManySettings, QueuedInvocation, ReplyStream
+    from mme_sdk.runtime import (
+        BatchSettings,
+        ItemResult,
+        QueuedInvocation,
+        ReplyStream,
+        RuntimeInvoker,
+        WarmReport,
+    )
+    from mme_sdk.types import ModelVersion, Reply
 
-__all__ = ["Invoking"]
+    T = TypeVar("T", default=Any)
+    Item = TypeVar("Item")
 
-T = TypeVar("T")
-Model = str | ModelVersion | None
+__all__ = ["InvocationMixin"]
 
 
-class Invoking(Handle):
-    """Verbs of `Endpoint` that invoke."""
+class InvocationMixin(Handle):
+    """Methods of `Endpoint` that invoke models.
+
+    The options of a call are written out here, once for each method, and travel as one `InvokeOptions`.
+    """
 
     __slots__ = ()
 
     @property
-    def _invoker(self) -> ManyInvoker:
+    def _invoker(self) -> RuntimeInvoker:
         raise NotImplementedError
 
-    @overload
     def invoke(
         self,
         data: Any,
         *,
-        model: Model = None,
-        response_type: type[T],
+        model: str | ModelVersion | None = None,
+        response_type: type[T] | None = None,
         content_type: str | None = None,
         accept: str | None = None,
         deadline: float | None = None,
@@ -50,114 +64,83 @@ class Invoking(Handle):
         prefix_aware_id: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
-    ) -> Reply[T]: ...
+    ) -> Reply[T]:
+        """Invoke a model and return its answer.
 
-    @overload
-    def invoke(
-        self,
-        data: Any,
-        *,
-        model: Model = None,
-        response_type: None = None,
-        content_type: str | None = None,
-        accept: str | None = None,
-        deadline: float | None = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_component: str | None = None,
-        session_id: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        enable_explanations: str | None = None,
-        prefix_aware_id: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-    ) -> Reply[Any]: ...
-
-    def invoke(
-        self,
-        data: Any,
-        *,
-        model: Model = None,
-        response_type: type[Any] | None = None,
-        content_type: str | None = None,
-        accept: str | None = None,
-        deadline: float | None = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_component: str | None = None,
-        session_id: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        enable_explanations: str | None = None,
-        prefix_aware_id: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-    ) -> Reply[Any]:
-        """Invoke a model and wait for its answer.
+        Waits while the model is loaded, and sends the request again after throttling and failures, until the deadline.
 
         Args:
-            data: The payload: bytes, str, anything JSON can say, a numpy array, a pandas frame, a pydantic model.
-            model: Target model of a multi-model endpoint, or `name@alias`.
-            response_type: What to decode the answer to, into the reply's `value`: a pydantic model, any type that
-                pydantic reads from JSON, `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec.
-            content_type: Media type to send; by the type of the payload where None.
-            accept: Media type wanted back.
-            deadline: Seconds for the call with all its attempts; that of `Timeouts` where None.
-            target_variant: Production variant to send to.
-            target_container: Host name of the container to ask, where the endpoint has several that are invoked
-                directly.
-            inference_component: Inference component to ask; excludes `model` and `target_container`.
-            session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply has its `new_session_id`.
-            inference_id: Id that SageMaker logs with the request.
-            custom_attributes: Passed to the container as they are.
-            enable_explanations: JMESPath expression that replaces the one of the endpoint's explainer for this call.
-            prefix_aware_id: Requests of one id go to one instance, where the variant routes by prefix or by key-value
-                cache.
-            idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
-                an alias.
+            data: The payload: bytes, str, a JSON value, a numpy array, a pandas frame or a pydantic model.
+            model: Target model of a multi-model endpoint, such as `fraud/v3.tar.gz`, a `ModelVersion`, or `name@alias`.
+                None for a single-model endpoint.
+            response_type: What the answer is decoded to, in the reply's `value`: a pydantic model, any type that
+                pydantic reads from JSON, `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec. None decodes
+                by the answer's media type.
+            content_type: Media type of the payload. None chooses it by the payload's type.
+            accept: Media type of the answer. None lets the container choose.
+            deadline: Seconds for the call with all its attempts. None means `Timeouts.deadline`, 360 by default.
+            target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
+            target_container: Host name of the container that answers, for an endpoint whose containers are invoked
+                directly. None for any other endpoint.
+            inference_component: Inference component that answers. It excludes `model` and `target_container`. None
+                means none.
+            session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply then has its
+                `new_session_id`. None means no session.
+            inference_id: Id that SageMaker records with captured data. None means none.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            enable_explanations: JMESPath expression that replaces the one of the endpoint's explainer. None means no
+                replacement.
+            prefix_aware_id: Requests with the same id go to the same instance, if the variant routes by prefix or by
+                key-value cache. None means none.
+            idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
+            sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
+                requires an alias. None draws a version for each call.
 
         Returns:
-            The answer.
+            The answer. Its `value` is of type `response_type`.
 
         Raises:
-            InvalidInputError: Refused before it was sent, or by SageMaker.
+            InvalidInputError: An argument is invalid, or SageMaker rejected the request.
             ModelNotReadyError: The model was still loading at the deadline.
-            ModelNotFoundError: There is no such archive; the hint lists near names.
+            ModelNotFoundError: The archive does not exist. The hint lists similar names.
             ModelError: The container answered with an error.
-            OutcomeUnknownError: No whole answer came back; the model may have run.
-            ThrottledError: Throttled for as long as the deadline allowed.
+            OutcomeUnknownError: The connection failed after the request was sent. The model may have run.
+            ThrottledError: SageMaker throttled every attempt until the deadline.
             ServiceError: SageMaker failed.
-            UndecodableReplyError: The model answered, but not in the form asked for.
+            UndecodableReplyError: The answer cannot be decoded to `response_type`.
+            RowCountError: The payload is a table, and the answer has another number of rows.
+
+        Example:
+            ```python
+            reply = endpoint.invoke({"amount": 12.5}, model="fraud@live", response_type=Score, deadline=30)
+            print(reply.value, reply.cold, reply.latency)
+            ```
         """
-        return self._invoker.invoke(
-            self.name,
-            data,
-            model=model,
-            response_type=response_type,
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            enable_explanations=enable_explanations,
-            prefix_aware_id=prefix_aware_id,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=self.prefix,
+        options = InvokeOptions(  # by position, which is faster than by name
+            content_type,
+            accept,
+            deadline,
+            response_type,
+            target_variant,
+            target_container,
+            inference_component,
+            session_id,
+            inference_id,
+            custom_attributes,
+            enable_explanations,
+            prefix_aware_id,
+            idempotent,
+            sticky,
+            self.prefix,
         )
+        return self._invoker.invoke(self.name, data, model, options)
 
     def invoke_many(
         self,
-        items: Iterable[T],
+        items: Iterable[Item],
         *,
-        model_of: Callable[[T], Model] = lambda _: None,
-        data_of: Callable[[T], Any] | None = None,
+        model_of: Callable[[Item], str | ModelVersion | None] = lambda _: None,
+        data_of: Callable[[Item], Any] | None = None,
         content_type: str | None = None,
         accept: str | None = None,
         deadline: float | None = None,
@@ -172,78 +155,92 @@ class Invoking(Handle):
         prefix_aware_id: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
-        settings: ManySettings | None = None,
+        settings: BatchSettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
-    ) -> Iterator[ItemOutcome[T]]:
-        """Invoke for each item of any iterable, even an endless one; models are worked on together, and take turns.
+    ) -> Iterator[ItemResult[Item]]:
+        """Invoke once for each item of an iterable, and yield the results.
 
-        Ctrl-C, and whatever else ends it early, ends the requests in flight and the threads at once. Its
-        `partial` attribute then has the results that were complete and not yet yielded.
+        The iterable may be endless. Items are grouped by model, and the models take turns. If Ctrl-C or an exception
+        ends the iteration, running requests are cancelled; the exception's `partial` attribute holds the results that
+        were complete and not yet yielded.
 
         Args:
-            items: The payloads; read only as far as there is room for them.
-            model_of: The target model of an item.
-            data_of: The payload of an item; the item itself where None.
-            content_type: Media type to send; by the type of the payload where None.
-            accept: Media type wanted back.
-            deadline: Seconds for each item with all its attempts; that of `Timeouts` where None.
-            response_type: What to decode the answer to, into the reply's `value`: a pydantic model, any type that
-                pydantic reads from JSON, `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec.
-            target_variant: Production variant to send to.
-            target_container: Host name of the container to ask, where the endpoint has several that are invoked
-                directly.
-            inference_component: Inference component to ask; excludes `model` and `target_container`.
-            session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply has its `new_session_id`.
-            inference_id: Id that SageMaker logs with the request.
-            custom_attributes: Passed to the container as they are.
-            enable_explanations: JMESPath expression that replaces the one of the endpoint's explainer for this call.
-            prefix_aware_id: Requests of one id go to one instance, where the variant routes by prefix or by key-value
-                cache.
-            idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
-                an alias.
-            settings: How many calls at a time, how many models at a time, and in which order results come.
-            checkpoint: Text file of the items that were answered and dealt with; run again with it, only the others are
-                invoked. An item whose result was being dealt with when the process ended comes again.
-            progress: Called after each result: how many so far, and how many of them failed.
+            items: The items, from an iterable. They are read only while there is space in
+                memory for them.
+            model_of: Returns the target model of an item. Default: no target model.
+            data_of: Returns the payload of an item. None sends the item itself.
+            content_type: Media type of the payload. None chooses it by the payload's type.
+            accept: Media type of the answer. None lets the container choose.
+            deadline: Seconds for each item with all its attempts. None means `Timeouts.deadline`, 360 by default.
+            response_type: What the answer is decoded to, in the reply's `value`: a pydantic model, any type that
+                pydantic reads from JSON, `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec. None decodes
+                by the answer's media type.
+            target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
+            target_container: Host name of the container that answers, for an endpoint whose containers are invoked
+                directly. None for any other endpoint.
+            inference_component: Inference component that answers. It excludes `model` and `target_container`. None
+                means none.
+            session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply then has its
+                `new_session_id`. None means no session.
+            inference_id: Id that SageMaker records with captured data. None means none.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            enable_explanations: JMESPath expression that replaces the one of the endpoint's explainer. None means no
+                replacement.
+            prefix_aware_id: Requests with the same id go to the same instance, if the variant routes by prefix or by
+                key-value cache. None means none.
+            idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
+            sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
+                requires an alias. None draws a version for each call.
+            settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
+            checkpoint: Text file of the items that are done. A later run with the same file leaves these items out. An
+                item whose result was being processed when the process ended is sent again. None writes no file.
+            progress: Called after each result with two counts: results so far, and failures so far. None calls nothing.
 
-        Yields:
-            One result an item, with its `reply` or its `error`.
+        Returns:
+            An iterator over one result for each item. A result has a `reply` or an `error`.
 
         Raises:
-            InvalidInputError: An option cannot be used, or the checkpoint.
+            InvalidInputError: An argument or an option is invalid, or the checkpoint cannot be used.
+
+        Example:
+            ```python
+            for result in endpoint.invoke_many(rows, model_of=lambda row: row["model"], checkpoint="done.txt"):
+                print(result.index, result.error or result.value)
+            ```
         """
         return self._invoker.invoke_many(
             self.name,
             items,
+            InvokeOptions(
+                content_type=content_type,
+                accept=accept,
+                deadline=deadline,
+                response_type=response_type,
+                target_variant=target_variant,
+                target_container=target_container,
+                inference_component=inference_component,
+                session_id=session_id,
+                inference_id=inference_id,
+                custom_attributes=custom_attributes,
+                enable_explanations=enable_explanations,
+                prefix_aware_id=prefix_aware_id,
+                idempotent=idempotent,
+                sticky=sticky,
+                prefix=self.prefix,
+            ),
             model_of=model_of,
             data_of=data_of,
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            response_type=response_type,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            enable_explanations=enable_explanations,
-            prefix_aware_id=prefix_aware_id,
-            idempotent=idempotent,
-            sticky=sticky,
             settings=settings,
             checkpoint=checkpoint,
             progress=progress,
-            prefix=self.prefix,
         )
 
     def invoke_frame(
         self,
         frame: pd.DataFrame,
         *,
-        model_of: str | Callable[[Any], Model] | None = None,
+        model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
         rows_per_call: int = 256,
         content_type: str = "text/csv",
         accept: str | None = None,
@@ -257,65 +254,78 @@ class Invoking(Handle):
         prefix_aware_id: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
-        settings: ManySettings | None = None,
+        settings: BatchSettings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> pd.DataFrame:
-        """Invoke with the rows of a data frame, grouped by model.
+        """Invoke with the rows of a data frame and return a data frame of the answers.
 
-        Ctrl-C, and whatever else ends it early, ends the requests in flight and the threads at once. Its
-        `partial` attribute then has a frame like the result: rows without an answer have an `error`.
+        Rows are grouped by model and sent in batches. If Ctrl-C or an exception ends the call, running requests are
+        cancelled; the exception's `partial` attribute holds a frame like the result, in which rows without an answer
+        have an `error`.
 
         Args:
             frame: The rows.
-            model_of: Column that names the target model, and is not sent; or a function of a row; None on a
-                single-model endpoint.
-            rows_per_call: Rows in one request, at most.
-            content_type: How they are sent: CSV, JSON or Parquet.
-            accept: Media type wanted back.
-            deadline: Seconds for each request with all its attempts; that of `Timeouts` where None.
-            target_variant: Production variant to send to.
-            target_container: Host name of the container to ask, where the endpoint has several that are invoked
-                directly.
-            inference_component: Inference component to ask; excludes `model` and `target_container`.
-            session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply has its `new_session_id`.
-            inference_id: Id that SageMaker logs with the request.
-            custom_attributes: Passed to the container as they are.
-            prefix_aware_id: Requests of one id go to one instance, where the variant routes by prefix or by key-value
-                cache.
-            idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
-                an alias.
-            settings: How many calls at a time, how many models at a time, and in which order results come.
-            progress: Called after each result: how many so far, and how many of them failed.
+            model_of: Column with the target model, which is not sent, or a function of a row. None for a single-model
+                endpoint.
+            rows_per_call: Largest number of rows in one request. Default 256.
+            content_type: Media type of the requests: CSV, JSON or Parquet. Default `text/csv`.
+            accept: Media type of the answer. None lets the container choose.
+            deadline: Seconds for each request with all its attempts. None means `Timeouts.deadline`, 360 by default.
+            target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
+            target_container: Host name of the container that answers, for an endpoint whose containers are invoked
+                directly. None for any other endpoint.
+            inference_component: Inference component that answers. It excludes `model` and `target_container`. None
+                means none.
+            session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply then has its
+                `new_session_id`. None means no session.
+            inference_id: Id that SageMaker records with captured data. None means none.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            prefix_aware_id: Requests with the same id go to the same instance, if the variant routes by prefix or by
+                key-value cache. None means none.
+            idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
+            sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
+                requires an alias. None draws a version for each call.
+            settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
+            progress: Called after each request with two counts: requests so far, and failures so far. None calls
+                nothing.
 
         Returns:
-            One row a row, with the same index: the answer's columns, or `prediction`; and `error`, None where there is
-            an answer.
+            A frame with one row for each row, and the same index. Its columns are `prediction`, the columns of the
+            answers, and `error`, which is None where there is an answer.
 
         Raises:
-            InvalidInputError: No such column, or an option cannot be used.
-            UndecodableReplyError: An answer has not one row for each row that was sent.
+            InvalidInputError: The column does not exist, or another argument or an option is invalid.
+            UndecodableReplyError: An answer is not a table.
+            RowCountError: An answer has more or fewer rows than its request.
+            ModelInputError: The model rejected the form of the first requests.
+
+        Example:
+            ```python
+            scored = frame.join(endpoint.invoke_frame(frame, model_of="model", content_type="application/json"))
+            ```
         """
         return self._invoker.invoke_frame(
             self.name,
             frame,
+            InvokeOptions(
+                content_type=content_type,
+                accept=accept,
+                deadline=deadline,
+                target_variant=target_variant,
+                target_container=target_container,
+                inference_component=inference_component,
+                session_id=session_id,
+                inference_id=inference_id,
+                custom_attributes=custom_attributes,
+                prefix_aware_id=prefix_aware_id,
+                idempotent=idempotent,
+                sticky=sticky,
+                prefix=self.prefix,
+            ),
             model_of=model_of,
             rows_per_call=rows_per_call,
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            prefix_aware_id=prefix_aware_id,
-            idempotent=idempotent,
-            sticky=sticky,
             settings=settings,
             progress=progress,
-            prefix=self.prefix,
         )
 
     def warm(
@@ -336,55 +346,66 @@ class Invoking(Handle):
         idempotent: bool = False,
         sticky: str | None = None,
         progress: Callable[[int, int], None] | None = None,
-    ) -> WarmUp:
-        """Load models before they are called, those first that save most waiting for their size.
+    ) -> WarmReport:
+        """Load models before they are called, in the order of the waiting time that each saves for its size.
 
-        Ctrl-C, and whatever else ends it early, ends the requests in flight and the threads at once. Its
-        `partial` attribute then has a report like the result: models that had not answered count as failed.
+        If Ctrl-C or an exception ends the call, running requests are cancelled; the exception's `partial` attribute
+        holds a report like the result, in which models without an answer count as failed.
 
         Args:
-            models: The models.
-            expected: Calls per second by model name or target model; all alike where None.
-            capacity: Bytes of models that the endpoint holds in memory; those that do not fit are left out.
-            at_a_time: Loads at a time; the loads that the endpoint is known to bear where None.
-            payload: What to send; a model that refuses it is loaded all the same.
-            content_type: Media type of the payload.
-            accept: Media type wanted back.
-            deadline: Seconds for each model with all its attempts; that of `Timeouts` where None.
-            target_variant: Production variant to send to.
-            target_container: Host name of the container to ask, where the endpoint has several that are invoked
-                directly.
-            inference_id: Id that SageMaker logs with the request.
-            custom_attributes: Passed to the container as they are.
-            idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
-                an alias.
-            progress: Called after each model: how many so far, and how many of them failed.
+            models: The models: target models, versions, or `name@alias`.
+            expected: Calls per second by model name or target model. None means that all are equal.
+            capacity: Bytes of models that the endpoint holds in memory. Models that do not fit are left out. None means
+                no limit.
+            at_a_time: Models that are loaded at the same time. None means the limit that this client has learned for
+                the endpoint.
+            payload: The payload that is sent to each model. A model that rejects it is loaded nevertheless. Default
+                `{}`.
+            content_type: Media type of the payload. Default `application/json`.
+            accept: Media type of the answer. None lets the container choose.
+            deadline: Seconds for each model with all its attempts. None means `Timeouts.deadline`, 360 by default.
+            target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
+            target_container: Host name of the container that answers, for an endpoint whose containers are invoked
+                directly. None for any other endpoint.
+            inference_id: Id that SageMaker records with captured data. None means none.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
+            sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
+                requires an alias. None draws a version for each call.
+            progress: Called after each model with two counts: models so far, and failures so far. None calls nothing.
 
         Returns:
-            What was loaded, how long it took, what failed and what did not fit.
+            The models that are loaded, failed or were left out, and the load times.
 
         Raises:
-            InvalidInputError: An option cannot be used.
+            InvalidInputError: An argument or an option is invalid.
+
+        Example:
+            ```python
+            report = endpoint.warm(["fraud/v3.tar.gz", "churn/v1.tar.gz"], expected={"fraud/v3.tar.gz": 5.0})
+            print(report)
+            ```
         """
         return self._invoker.warm(
             self.name,
             models,
+            InvokeOptions(
+                content_type=content_type,
+                accept=accept,
+                deadline=deadline,
+                target_variant=target_variant,
+                target_container=target_container,
+                inference_id=inference_id,
+                custom_attributes=custom_attributes,
+                idempotent=idempotent,
+                sticky=sticky,
+                prefix=self.prefix,
+            ),
             expected=expected,
             capacity=capacity,
             at_a_time=at_a_time,
             payload=payload,
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            idempotent=idempotent,
-            sticky=sticky,
             progress=progress,
-            prefix=self.prefix,
         )
 
     def keep_warm(
@@ -407,56 +428,68 @@ class Invoking(Handle):
         idempotent: bool = False,
         sticky: str | None = None,
         progress: Callable[[int, int], None] | None = None,
-    ) -> WarmUp:
-        """Call models once so that they stay in memory; to be done again and again by a scheduler of yours.
+    ) -> WarmReport:
+        """Call models once so that they stay in memory. Run it repeatedly, from a scheduler.
+
+        Keeping a model in memory evicts another one. The call is refused if that makes more calls cold than it saves.
 
         Args:
-            models: The models to keep, by target model.
+            models: The models to keep in memory, by target model.
             rates: Calls per second of each model of the endpoint, by target model.
-            sizes: Bytes of each in memory.
-            capacity: Bytes of models that an instance's memory holds.
-            bound_by_slo: Do it for these models' sake, even where more calls of others become cold.
-            at_a_time: Loads at a time; the loads that the endpoint is known to bear where None.
-            payload: What to send; a model that refuses it is loaded all the same.
-            content_type: Media type of the payload.
-            accept: Media type wanted back.
-            deadline: Seconds for each model with all its attempts; that of `Timeouts` where None.
-            target_variant: Production variant to send to.
-            target_container: Host name of the container to ask, where the endpoint has several that are invoked
-                directly.
-            inference_id: Id that SageMaker logs with the request.
-            custom_attributes: Passed to the container as they are.
-            idempotent: Whether a request whose outcome is unknown may be sent again to a loaded model.
-            sticky: Key of a weighted alias: one key, such as a customer's, always gets one version. It needs
-                an alias.
-            progress: Called after each model: how many so far, and how many of them failed.
+            sizes: Bytes of each model in memory, by target model.
+            capacity: Bytes of models that an instance holds in memory.
+            bound_by_slo: Whether to call them even if that makes more calls of other models cold. Default False.
+            at_a_time: Models that are called at the same time. None means the limit that this client has learned for
+                the endpoint.
+            payload: The payload that is sent to each model. A model that rejects it stays in memory nevertheless.
+                Default `{}`.
+            content_type: Media type of the payload. Default `application/json`.
+            accept: Media type of the answer. None lets the container choose.
+            deadline: Seconds for each model with all its attempts. None means `Timeouts.deadline`, 360 by default.
+            target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
+            target_container: Host name of the container that answers, for an endpoint whose containers are invoked
+                directly. None for any other endpoint.
+            inference_id: Id that SageMaker records with captured data. None means none.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
+            sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
+                requires an alias. None draws a version for each call.
+            progress: Called after each model with two counts: models so far, and failures so far. None calls nothing.
 
         Returns:
-            What was loaded, how long it took and what failed.
+            The models that are loaded or failed, and the load times.
 
         Raises:
-            InvalidInputError: It is a net loss, and the message says by how much; or an option cannot be used.
+            InvalidInputError: Keeping the models in memory is a net loss, and the message says by how much; or an
+                argument or an option is invalid.
+
+        Example:
+            ```python
+            endpoint.keep_warm(["fraud/v3.tar.gz"], rates=rates, sizes=sizes, capacity=8 * 2**30)
+            ```
         """
         return self._invoker.keep_warm(
             self.name,
             models,
+            InvokeOptions(
+                content_type=content_type,
+                accept=accept,
+                deadline=deadline,
+                target_variant=target_variant,
+                target_container=target_container,
+                inference_id=inference_id,
+                custom_attributes=custom_attributes,
+                idempotent=idempotent,
+                sticky=sticky,
+                prefix=self.prefix,
+            ),
             rates=rates,
             sizes=sizes,
             capacity=capacity,
             bound_by_slo=bound_by_slo,
             at_a_time=at_a_time,
             payload=payload,
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            idempotent=idempotent,
-            sticky=sticky,
             progress=progress,
-            prefix=self.prefix,
         )
 
     def invoke_stream(
@@ -473,33 +506,39 @@ class Invoking(Handle):
         custom_attributes: str | None = None,
         prefix_aware_id: str | None = None,
     ) -> ReplyStream:
-        """Invoke a single-model endpoint and read the answer while the model writes it.
+        """Invoke a single-model endpoint and return its answer as a stream of chunks.
 
         Args:
-            data: The payload: bytes, str, anything JSON can say, a numpy array, a pandas frame, a pydantic model.
-            content_type: Media type to send; by the type of the payload where None.
-            accept: Media type wanted back.
-            target_variant: Production variant to send to.
-            target_container: Host name of the container to ask, where the endpoint has several that are invoked
-                directly.
-            inference_component: Inference component to ask; excludes `target_container`.
-            session_id: Stateful session of the call; `invoke` opens one.
-            inference_id: Id that SageMaker logs with the request.
-            custom_attributes: Passed to the container as they are.
-            prefix_aware_id: Requests of one id go to one instance, where the variant routes by prefix or by key-value
-                cache.
+            data: The payload: bytes, str, a JSON value, a numpy array, a pandas frame or a pydantic model.
+            content_type: Media type of the payload. None chooses it by the payload's type.
+            accept: Media type of the answer. None lets the container choose.
+            target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
+            target_container: Host name of the container that answers, for an endpoint whose containers are invoked
+                directly. None for any other endpoint.
+            inference_component: Inference component that answers. It excludes `target_container`. None means none.
+            session_id: Stateful session of the call. `invoke` opens one. None means no session.
+            inference_id: Id that SageMaker records with captured data. None means none.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            prefix_aware_id: Requests with the same id go to the same instance, if the variant routes by prefix or by
+                key-value cache. None means none.
 
         Returns:
-            The stream, to be used in a `with` block.
+            The stream. Use it in an `with` block.
 
         Raises:
-            InvalidInputError: Refused, for example by a multi-model endpoint, which cannot stream.
-            ModelServerError: The model failed, before or while it answered.
-            OutcomeUnknownError: The stream broke off.
+            InvalidInputError: An argument or an option is invalid, or the endpoint cannot stream because it is a
+                multi-model endpoint.
+            ModelServerError: The model failed before its answer.
+            OutcomeUnknownError: The connection failed after the request was sent.
+
+        Example:
+            ```python
+            with endpoint.invoke_stream({"prompt": "Hi"}) as stream:
+                for chunk in stream:
+                    print(chunk.decode(), end="")
+            ```
         """
-        stream: ReplyStream = self._invoker.invoke_stream(
-            self.name,
-            data,
+        options = InvokeOptions(
             content_type=content_type,
             accept=accept,
             target_variant=target_variant,
@@ -510,7 +549,7 @@ class Invoking(Handle):
             custom_attributes=custom_attributes,
             prefix_aware_id=prefix_aware_id,
         )
-        return stream
+        return self._invoker.invoke_stream(self.name, data, options)
 
     def invoke_async(
         self,
@@ -526,37 +565,40 @@ class Invoking(Handle):
         filename: str | None = None,
         output_path_extension: str | None = None,
     ) -> QueuedInvocation:
-        """Submit an asynchronous inference to a single-model endpoint that was made for it.
+        """Submit an asynchronous inference to a single-model endpoint that was created for it.
 
         Args:
-            data: The payload, up to 1 GB, or the `s3://` address of one that is there already.
-            upload_to: S3 prefix for the payload; None where it is in S3 already.
-            content_type: Media type to send; by the type of the payload where None.
-            accept: Media type wanted back.
-            inference_id: Id that SageMaker logs with the request.
-            custom_attributes: Passed to the container as they are.
-            time_to_live: Seconds that the request may wait in SageMaker's queue, 60 to 21600.
-            invocation_timeout: Seconds that the model may take, 1 to 3600.
-            filename: Name of the answer's object below the endpoint's output path; made up where None.
-            output_path_extension: Folders between the endpoint's output path and the answer's object.
+            data: The payload, at most 1 GB, or the `s3://` address of a payload that is in S3 already.
+            upload_to: S3 prefix that the payload is uploaded to. None if the payload is in S3 already.
+            content_type: Media type of the payload. None chooses it by the payload's type.
+            accept: Media type of the answer. None lets the container choose.
+            inference_id: Id that SageMaker records with captured data. None means none.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            time_to_live: Seconds that the request may wait in SageMaker's queue, 60 to 21600. None means SageMaker's
+                default, 21600.
+            invocation_timeout: Seconds that the model may take, 1 to 3600. None means SageMaker's default, 900.
+            filename: Name of the answer's object below the endpoint's output path. None lets SageMaker choose.
+            output_path_extension: Folders between the endpoint's output path and the answer's object. None means none.
 
         Returns:
-            What was submitted; its `result()` waits for the answer.
+            The submitted request. Its `result()` waits for the answer.
 
         Raises:
-            InvalidInputError: Refused, or no place for the payload.
+            InvalidInputError: An argument or an option is invalid, or `upload_to` is missing.
+
+        Example:
+            ```python
+            queued = endpoint.invoke_async(frame, upload_to="s3://ml-payloads/in/")
+            reply = queued.result(timeout=3600)
+            ```
         """
-        queued: QueuedInvocation = self._invoker.invoke_async(
-            self.name,
-            data,
-            upload_to=upload_to,
+        options = InvokeOptions(
             content_type=content_type,
             accept=accept,
             inference_id=inference_id,
             custom_attributes=custom_attributes,
-            time_to_live=time_to_live,
-            invocation_timeout=invocation_timeout,
-            filename=filename,
-            output_path_extension=output_path_extension,
         )
-        return queued
+        queue_options = AsyncInferenceOptions(
+            upload_to, time_to_live, invocation_timeout, filename, output_path_extension
+        )
+        return self._invoker.invoke_async(self.name, data, options, queue_options)

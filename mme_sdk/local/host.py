@@ -33,7 +33,8 @@ from mme_sdk.local.storage.s3 import RECORD, S3Server, explain_shortage, name_de
 if TYPE_CHECKING:
     import boto3
 
-    from mme_sdk.client import AsyncMMEClient, MMEClient
+    from mme_sdk.async_client import AsyncMMEClient
+    from mme_sdk.client import MMEClient
 
 __all__ = ["LocalCredentials", "LocalSageMaker"]
 
@@ -190,7 +191,7 @@ class LocalSageMaker:
         Args:
             options: Passed on to `AsyncMMEClient`.
         """
-        from mme_sdk.client import AsyncMMEClient
+        from mme_sdk.async_client import AsyncMMEClient
 
         return AsyncMMEClient(session=self.session(), endpoint_url=self.endpoint_urls, **options)
 

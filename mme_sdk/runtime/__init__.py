@@ -1,6 +1,6 @@
-"""Invocations: payloads, cold starts, retries, deadlines and transports.
+"""Invocation of models: payloads, cold starts, retries, batches and transports.
 
-Each public name is imported on first use.
+Names are imported on first use, so that `import mme_sdk.runtime` is cheap.
 """
 
 from __future__ import annotations
@@ -8,16 +8,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mme_sdk.runtime.batch.batch import ItemResult, ManySettings
+    from mme_sdk.runtime.async_invoker import AsyncRuntimeInvoker
+    from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult
     from mme_sdk.runtime.batch.warm import KeepWarmAdvice, WarmOutcome, WarmReport, keep_warm_advice
     from mme_sdk.runtime.cold_start.leases import FileLeases, Leases
     from mme_sdk.runtime.cold_start.load_times import LoadTime, LoadTimes
     from mme_sdk.runtime.cold_start.memory import Memory
-    from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
+    from mme_sdk.runtime.invoker import RuntimeInvoker
+    from mme_sdk.runtime.options import NEW_SESSION, AsyncInferenceOptions, InvokeOptions
     from mme_sdk.runtime.payloads.codecs import Codec, Codecs
     from mme_sdk.runtime.payloads.triton import TritonCodec
-    from mme_sdk.runtime.single_model.async_inference import AsyncQueuedInvocation, QueuedInvocation, Submission
-    from mme_sdk.runtime.single_model.streaming import AsyncReplyStream, ReplyStream
+    from mme_sdk.runtime.single_model.async_inference import Submission
+    from mme_sdk.runtime.single_model.async_queued_invocation import AsyncQueuedInvocation
+    from mme_sdk.runtime.single_model.async_stream import AsyncReplyStream
+    from mme_sdk.runtime.single_model.queued_invocation import QueuedInvocation
+    from mme_sdk.runtime.single_model.stream import ReplyStream
     from mme_sdk.runtime.telemetry.exporters import otel_hook, prometheus_hook
     from mme_sdk.runtime.telemetry.hooks import (
         AttemptMade,
@@ -31,10 +36,13 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "NEW_SESSION",
+    "AsyncInferenceOptions",
     "AsyncQueuedInvocation",
     "AsyncReplyStream",
     "AsyncRuntimeInvoker",
     "AttemptMade",
+    "BatchSettings",
     "CallCompleted",
     "CallFailed",
     "Codec",
@@ -43,12 +51,12 @@ __all__ = [
     "Event",
     "FileLeases",
     "Hook",
+    "InvokeOptions",
     "ItemResult",
     "KeepWarmAdvice",
     "Leases",
     "LoadTime",
     "LoadTimes",
-    "ManySettings",
     "Memory",
     "QueuedInvocation",
     "ReplyStream",
@@ -65,10 +73,13 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AsyncQueuedInvocation": "single_model.async_inference",
-    "AsyncReplyStream": "single_model.streaming",
-    "AsyncRuntimeInvoker": "invoker",
+    "NEW_SESSION": "options",
+    "AsyncInferenceOptions": "options",
+    "AsyncQueuedInvocation": "single_model.async_queued_invocation",
+    "AsyncReplyStream": "single_model.async_stream",
+    "AsyncRuntimeInvoker": "async_invoker",
     "AttemptMade": "telemetry.hooks",
+    "BatchSettings": "batch.batch",
     "CallCompleted": "telemetry.hooks",
     "CallFailed": "telemetry.hooks",
     "Codec": "payloads.codecs",
@@ -77,15 +88,15 @@ _MODULES = {
     "Event": "telemetry.hooks",
     "FileLeases": "cold_start.leases",
     "Hook": "telemetry.hooks",
+    "InvokeOptions": "options",
     "ItemResult": "batch.batch",
     "KeepWarmAdvice": "batch.warm",
     "Leases": "cold_start.leases",
     "LoadTime": "cold_start.load_times",
     "LoadTimes": "cold_start.load_times",
-    "ManySettings": "batch.batch",
     "Memory": "cold_start.memory",
-    "QueuedInvocation": "single_model.async_inference",
-    "ReplyStream": "single_model.streaming",
+    "QueuedInvocation": "single_model.queued_invocation",
+    "ReplyStream": "single_model.stream",
     "RetryPlanned": "telemetry.hooks",
     "RuntimeInvoker": "invoker",
     "Submission": "single_model.async_inference",
@@ -100,7 +111,6 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module

@@ -12,11 +12,10 @@ from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
-from mme_sdk.runtime.batch.batch import ManySettings
 from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.diagnostics import explain_absent, model_prefix
 from mme_sdk.runtime.effects import Resolve, RunFlow
-from mme_sdk.runtime.options import CallOptions, check_options
+from mme_sdk.runtime.options import InvokeOptions, check_options
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.payloads.requests import build_request
 from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
@@ -70,7 +69,7 @@ class Invocations:
         self._closed = False
 
     def _flow(
-        self, endpoint: str, data: Any, model: str | ModelVersion | None, options: CallOptions
+        self, endpoint: str, data: Any, model: str | ModelVersion | None, options: InvokeOptions
     ) -> Flow[Reply[Any]]:
         if self._closed:
             raise ClosedError("this invoker is closed", hint="create a new one", endpoint=endpoint)
@@ -128,13 +127,6 @@ class Invocations:
         if self._hooks:
             self._emit_success(reply)
         return reply
-
-    def _one_each(self, endpoint: str, at_a_time: int | None) -> ManySettings:
-        """Return settings for one call to each model, with `at_a_time` calls concurrently."""
-        if at_a_time is not None and (type(at_a_time) is not int or at_a_time < 1):
-            raise InvalidInputError(f"at_a_time must be a whole number at least 1, not {at_a_time!r}")
-        many = at_a_time or self.memory.endpoint(endpoint).load_limiter.limit
-        return ManySettings(max_concurrency=many, models_at_once=many)
 
     def _resolve(
         self, endpoint: str, reference: str, prefix: str | None, sticky: str | None

@@ -1,26 +1,28 @@
-"""What invokers do with more than one item: many calls, frames of rows, warming up."""
+# Generated from async_mixin.py by scripts/unasync.py. Change that file, then run `make facades`.
+"""`BatchMixin`: the methods of an invoker that make many calls."""
 
 from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mme_sdk.runtime._invoker_base import Invocations
-from mme_sdk.runtime.batch.batch import (
-    ItemResult,
-    ManySettings,
-    check_batch,
-    collect,
-    collect_async,
-    run_many,
-    run_many_async,
-)
+from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model, check_batch
+from mme_sdk.runtime.batch.driver import collect, run_batch
 from mme_sdk.runtime.batch.frames import FrameJoin, split_frame
-from mme_sdk.runtime.batch.warm import WarmReport, check_capacity, keep_warm_advice, refuse_loss, report_of, warm_order
-from mme_sdk.runtime.options import CallOptions, check_options
-from mme_sdk.runtime.payloads.codecs import CSV
+from mme_sdk.runtime.batch.warm import (
+    WarmReport,
+    check_capacity,
+    keep_warm_advice,
+    refuse_loss,
+    report_of,
+    warm_order,
+    warm_settings,
+)
+from mme_sdk.runtime.options import DEFAULT_OPTIONS, InvokeOptions, check_options, check_unsupported
+from mme_sdk.runtime.payloads.codecs import CSV, JSON
 from mme_sdk.runtime.payloads.requests import check_endpoint
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
@@ -28,217 +30,55 @@ from mme_sdk.types.reply import Reply
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["AsyncSeveral", "Several"]
+__all__ = ["BatchMixin"]
 
 T = TypeVar("T")
-Model = str | ModelVersion | None
+_NOT_FOR_FRAMES = ("response_type", "enable_explanations")
+_NOT_FOR_WARM = (*_NOT_FOR_FRAMES, "inference_component", "session_id", "prefix_aware_id")
 
 
-class Several(Invocations):
-    """Verbs over many items, in threads."""
+class BatchMixin(Invocations):
+    """Methods of an invoker that make many calls.
+
+    Their arguments are those of `Endpoint`, with the endpoint's name first and the options in one object.
+    """
 
     @abstractmethod
-    def _call(self, endpoint: str, data: Any, model: Model, options: CallOptions) -> Reply[Any]:
-        """Invoke once."""
+    def invoke(
+        self, endpoint: str, data: Any, model: Model = None, options: InvokeOptions = DEFAULT_OPTIONS
+    ) -> Reply[Any]:
+        """Invoke a model and return its answer."""
 
     def invoke_many(
         self,
         endpoint: str,
         items: Iterable[T],
+        options: InvokeOptions = DEFAULT_OPTIONS,
         *,
         model_of: Callable[[T], Model] = lambda _: None,
         data_of: Callable[[T], Any] | None = None,
-        content_type: str | None = None,
-        accept: str | None = None,
-        deadline: float | None = None,
-        response_type: Any = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_component: str | None = None,
-        session_id: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        enable_explanations: str | None = None,
-        prefix_aware_id: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-        prefix: str | None = None,
-        settings: ManySettings | None = None,
+        settings: BatchSettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> Iterator[ItemResult[T]]:
-        """Invoke for each item of any iterable, even an endless one.
+        """Invoke once for each item; see `Endpoint.invoke_many`.
 
-        Arguments, results and errors are those of `Endpoint.invoke_many`.
+        Args:
+            endpoint: Name of the endpoint.
+            items: The items.
+            options: Options of each call.
+            model_of: Returns the target model of an item.
+            data_of: Returns the payload of an item. None sends the item itself.
+            settings: Concurrency, order and memory. None means `BatchSettings()`.
+            checkpoint: File of the items that are done, or None.
+            progress: Called after each result with two counts: results so far, and failures so far.
+
+        Returns:
+            An iterator over one result for each item.
+
+        Raises:
+            InvalidInputError: An argument or an option is invalid.
         """
-        options = CallOptions(
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            response_type=response_type,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            enable_explanations=enable_explanations,
-            prefix_aware_id=prefix_aware_id,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
-        )
-        return self._many(endpoint, items, model_of, data_of, options, settings, checkpoint, progress)
-
-    def invoke_frame(
-        self,
-        endpoint: str,
-        frame: pd.DataFrame,
-        *,
-        model_of: str | Callable[[Any], Model] | None = None,
-        rows_per_call: int = 256,
-        content_type: str = CSV,
-        accept: str | None = None,
-        deadline: float | None = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_component: str | None = None,
-        session_id: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        prefix_aware_id: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-        prefix: str | None = None,
-        settings: ManySettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> pd.DataFrame:
-        """Invoke with the rows of a data frame; arguments and errors are those of `Endpoint.invoke_frame`."""
-        options = CallOptions(
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            prefix_aware_id=prefix_aware_id,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
-        )
-        parts = split_frame(frame, model_of, rows_per_call)
-        join = FrameJoin(frame, len(parts))
-        return collect(
-            self._many(
-                endpoint, parts, lambda part: part.model, lambda part: part.frame, options, settings, None, progress
-            ),
-            join.finish,
-            lambda: parts,
-            join.add,
-        )
-
-    def warm(
-        self,
-        endpoint: str,
-        models: Iterable[str | ModelVersion],
-        *,
-        expected: Mapping[str, float] | None = None,
-        capacity: int | None = None,
-        at_a_time: int | None = None,
-        payload: Any = b"{}",
-        content_type: str = "application/json",
-        accept: str | None = None,
-        deadline: float | None = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-        prefix: str | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> WarmReport:
-        """Load models before they are called; arguments and result are those of `Endpoint.warm`."""
-        options = CallOptions(
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
-        )
-        chosen, left = warm_order(models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity)
-        settings = self._one_each(endpoint, at_a_time)
-        return collect(
-            self._many(endpoint, chosen, lambda model: model, lambda _: payload, options, settings, None, progress),
-            lambda results: report_of(results, left),
-            lambda: chosen,
-        )
-
-    def keep_warm(
-        self,
-        endpoint: str,
-        models: Sequence[str],
-        *,
-        rates: Mapping[str, float],
-        sizes: Mapping[str, int],
-        capacity: int,
-        bound_by_slo: bool = False,
-        at_a_time: int | None = None,
-        payload: Any = b"{}",
-        content_type: str = "application/json",
-        accept: str | None = None,
-        deadline: float | None = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-        prefix: str | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> WarmReport:
-        """Call models once so that they stay in memory; arguments and errors are those of `Endpoint.keep_warm`."""
-        check_capacity(capacity)
-        if not bound_by_slo:
-            refuse_loss(keep_warm_advice(rates, sizes, capacity=capacity, keep=models))
-        return self.warm(
-            endpoint,
-            models,
-            expected=rates,
-            at_a_time=at_a_time,
-            payload=payload,
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
-            progress=progress,
-        )
-
-    def _many(
-        self,
-        endpoint: str,
-        items: Iterable[T],
-        model_of: Callable[[T], Model],
-        data_of: Callable[[T], Any] | None,
-        options: CallOptions,
-        settings: ManySettings | None,
-        checkpoint: str | os.PathLike[str] | None,
-        progress: Callable[[int, int], None] | None,
-    ) -> Iterator[ItemResult[T]]:
         check_endpoint(endpoint)
         check_options(options)
         check_batch(items, model_of, data_of, settings, progress)
@@ -246,170 +86,115 @@ class Several(Invocations):
             self._codecs.accept(options.response_type)
 
         def call(item: T, model: Model) -> Reply[Any]:
-            return self._call(endpoint, item if data_of is None else data_of(item), model, options)
+            return self.invoke(endpoint, item if data_of is None else data_of(item), model, options)
 
-        return run_many(
+        return run_batch(
             call,
             items,
             model_of=model_of,
-            settings=settings or ManySettings(),
+            settings=settings or BatchSettings(),
             checkpoint=checkpoint,
             progress=progress,
         )
 
-
-class AsyncSeveral(Invocations):
-    """Verbs over many items, in tasks of an event loop."""
-
-    @abstractmethod
-    def _call(self, endpoint: str, data: Any, model: Model, options: CallOptions) -> Awaitable[Reply[Any]]:
-        """Invoke once."""
-
-    def invoke_many(
-        self,
-        endpoint: str,
-        items: Iterable[T] | AsyncIterable[T],
-        *,
-        model_of: Callable[[T], Model] = lambda _: None,
-        data_of: Callable[[T], Any] | None = None,
-        content_type: str | None = None,
-        accept: str | None = None,
-        deadline: float | None = None,
-        response_type: Any = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_component: str | None = None,
-        session_id: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        enable_explanations: str | None = None,
-        prefix_aware_id: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-        prefix: str | None = None,
-        settings: ManySettings | None = None,
-        checkpoint: str | os.PathLike[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> AsyncIterator[ItemResult[T]]:
-        """Invoke for each item of any iterable, asynchronous ones included.
-
-        Arguments, results and errors are those of `AsyncEndpoint.invoke_many`.
-        """
-        options = CallOptions(
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            response_type=response_type,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            enable_explanations=enable_explanations,
-            prefix_aware_id=prefix_aware_id,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
-        )
-        return self._many(endpoint, items, model_of, data_of, options, settings, checkpoint, progress)
-
-    async def invoke_frame(
+    def invoke_frame(
         self,
         endpoint: str,
         frame: pd.DataFrame,
+        options: InvokeOptions = DEFAULT_OPTIONS,
         *,
         model_of: str | Callable[[Any], Model] | None = None,
         rows_per_call: int = 256,
-        content_type: str = CSV,
-        accept: str | None = None,
-        deadline: float | None = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_component: str | None = None,
-        session_id: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        prefix_aware_id: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-        prefix: str | None = None,
-        settings: ManySettings | None = None,
+        settings: BatchSettings | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> pd.DataFrame:
-        """Invoke with the rows of a data frame; arguments and errors are those of `AsyncEndpoint.invoke_frame`."""
-        options = CallOptions(
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            prefix_aware_id=prefix_aware_id,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
-        )
+        """Invoke with the rows of a data frame; see `Endpoint.invoke_frame`.
+
+        Args:
+            endpoint: Name of the endpoint.
+            frame: The rows.
+            options: Options of each call. The default content type is `text/csv`.
+            model_of: Column with the target model, or a function of a row. None for a single-model endpoint.
+            rows_per_call: Largest number of rows in one request.
+            settings: Concurrency, order and memory. None means `BatchSettings()`.
+            progress: Called after each request with two counts: requests done, and requests failed.
+
+        Returns:
+            A frame with one row for each row, and the same index.
+
+        Raises:
+            InvalidInputError: An argument or an option is invalid.
+            UndecodableReplyError: An answer is not one row for each row of its request.
+        """
+        check_unsupported("invoke_frame", options, _NOT_FOR_FRAMES)
+        if options.content_type is None:
+            options = options._replace(content_type=CSV)
         parts = split_frame(frame, model_of, rows_per_call)
         join = FrameJoin(frame, len(parts))
-        return await collect_async(
-            self._many(
-                endpoint, parts, lambda part: part.model, lambda part: part.frame, options, settings, None, progress
-            ),
-            join.finish,
-            lambda: parts,
-            join.add,
+        results = self.invoke_many(
+            endpoint,
+            parts,
+            options,
+            model_of=lambda part: part.model,
+            data_of=lambda part: part.frame,
+            settings=settings,
+            progress=progress,
         )
+        return collect(results, join.finish, lambda: parts, join.add)
 
-    async def warm(
+    def warm(
         self,
         endpoint: str,
         models: Iterable[str | ModelVersion],
+        options: InvokeOptions = DEFAULT_OPTIONS,
         *,
         expected: Mapping[str, float] | None = None,
         capacity: int | None = None,
         at_a_time: int | None = None,
         payload: Any = b"{}",
-        content_type: str = "application/json",
-        accept: str | None = None,
-        deadline: float | None = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-        prefix: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> WarmReport:
-        """Load models before they are called; arguments and result are those of `AsyncEndpoint.warm`."""
-        options = CallOptions(
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
-        )
-        chosen, left = warm_order(models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity)
-        settings = self._one_each(endpoint, at_a_time)
-        return await collect_async(
-            self._many(endpoint, chosen, lambda model: model, lambda _: payload, options, settings, None, progress),
-            lambda results: report_of(results, left),
-            lambda: chosen,
-        )
+        """Load models before they are called; see `Endpoint.warm`.
 
-    async def keep_warm(
+        Args:
+            endpoint: Name of the endpoint.
+            models: The models.
+            options: Options of each call. The default content type is `application/json`.
+            expected: Calls per second by model name or target model. None means that all are equal.
+            capacity: Bytes of models that the endpoint holds in memory. None means no limit.
+            at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
+            payload: The payload that is sent to each model.
+            progress: Called after each model with two counts: models done, and models failed.
+
+        Returns:
+            The state of each model.
+
+        Raises:
+            InvalidInputError: An argument or an option is invalid.
+        """
+        check_unsupported("warm", options, _NOT_FOR_WARM)
+        if options.content_type is None:
+            options = options._replace(content_type=JSON)
+        chosen, left_out = warm_order(
+            models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity
+        )
+        settings = warm_settings(at_a_time, self.memory, endpoint)
+        results = self.invoke_many(
+            endpoint,
+            chosen,
+            options,
+            model_of=lambda model: model,
+            data_of=lambda _: payload,
+            settings=settings,
+            progress=progress,
+        )
+        return collect(results, lambda done: report_of(done, left_out), lambda: chosen)
+
+    def keep_warm(
         self,
         endpoint: str,
         models: Sequence[str],
+        options: InvokeOptions = DEFAULT_OPTIONS,
         *,
         rates: Mapping[str, float],
         sizes: Mapping[str, int],
@@ -417,66 +202,32 @@ class AsyncSeveral(Invocations):
         bound_by_slo: bool = False,
         at_a_time: int | None = None,
         payload: Any = b"{}",
-        content_type: str = "application/json",
-        accept: str | None = None,
-        deadline: float | None = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        idempotent: bool = False,
-        sticky: str | None = None,
-        prefix: str | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> WarmReport:
-        """Call models once so that they stay in memory; arguments and errors are those of `AsyncEndpoint.keep_warm`."""
+        """Call models once so that they stay in memory; see `Endpoint.keep_warm`.
+
+        Args:
+            endpoint: Name of the endpoint.
+            models: The models to keep in memory, by target model.
+            options: Options of each call. The default content type is `application/json`.
+            rates: Calls per second of each model of the endpoint.
+            sizes: Bytes of each model in memory.
+            capacity: Bytes of models that an instance holds in memory.
+            bound_by_slo: Whether to call them even if that makes more calls of other models cold.
+            at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
+            payload: The payload that is sent to each model.
+            progress: Called after each model with two counts: models done, and models failed.
+
+        Returns:
+            The state of each model.
+
+        Raises:
+            InvalidInputError: An argument or an option is invalid, or keeping the models warm is a net loss.
+        """
+        check_unsupported("keep_warm", options, _NOT_FOR_WARM)
         check_capacity(capacity)
         if not bound_by_slo:
             refuse_loss(keep_warm_advice(rates, sizes, capacity=capacity, keep=models))
-        return await self.warm(
-            endpoint,
-            models,
-            expected=rates,
-            at_a_time=at_a_time,
-            payload=payload,
-            content_type=content_type,
-            accept=accept,
-            deadline=deadline,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            idempotent=idempotent,
-            sticky=sticky,
-            prefix=prefix,
-            progress=progress,
-        )
-
-    def _many(
-        self,
-        endpoint: str,
-        items: Iterable[T] | AsyncIterable[T],
-        model_of: Callable[[T], Model],
-        data_of: Callable[[T], Any] | None,
-        options: CallOptions,
-        settings: ManySettings | None,
-        checkpoint: str | os.PathLike[str] | None,
-        progress: Callable[[int, int], None] | None,
-    ) -> AsyncIterator[ItemResult[T]]:
-        check_endpoint(endpoint)
-        check_options(options)
-        check_batch(items, model_of, data_of, settings, progress)
-        if options.response_type is not None:
-            self._codecs.accept(options.response_type)
-
-        def call(item: T, model: Model) -> Awaitable[Reply[Any]]:
-            return self._call(endpoint, item if data_of is None else data_of(item), model, options)
-
-        return run_many_async(
-            call,
-            items,
-            model_of=model_of,
-            settings=settings or ManySettings(),
-            checkpoint=checkpoint,
-            progress=progress,
+        return self.warm(
+            endpoint, models, options, expected=rates, at_a_time=at_a_time, payload=payload, progress=progress
         )

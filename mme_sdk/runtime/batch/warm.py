@@ -14,8 +14,9 @@ from typing import Literal
 
 import attrs
 
+from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError, MMEError, ModelInputError
-from mme_sdk.runtime.batch.batch import ItemResult
+from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult
 from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
@@ -30,6 +31,7 @@ __all__ = [
     "refuse_loss",
     "report_of",
     "warm_order",
+    "warm_settings",
 ]
 
 _TYPICAL_SIZE = 100_000_000  # bytes; of a model of which nothing is known
@@ -148,6 +150,23 @@ def report_of(results: Iterable[ItemResult[str | ModelVersion]], left_out: Itera
     """What probing calls say of their models."""
     probed = [outcome_of(result.item, result.reply, result.error) for result in results]
     return WarmReport((*probed, *(WarmOutcome(model=str(model), state="left out") for model in left_out)))
+
+
+def warm_settings(at_a_time: int | None, memory: Memory, endpoint: str) -> BatchSettings:
+    """Return the settings of a batch that calls each model once, in the given order.
+
+    Args:
+        at_a_time: Models that are called at the same time. None means the learned limit of the endpoint.
+        memory: Knows that limit.
+        endpoint: Name of the endpoint.
+
+    Raises:
+        InvalidInputError: `at_a_time` is not a whole number of at least 1.
+    """
+    if at_a_time is not None:
+        check_number("at_a_time", at_a_time, at_least=1, integer=True)
+    count = at_a_time or memory.endpoint(endpoint).load_limiter.limit
+    return BatchSettings(max_concurrency=count, models_at_once=count)
 
 
 def refuse_loss(advice: KeepWarmAdvice) -> None:

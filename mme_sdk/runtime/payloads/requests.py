@@ -8,7 +8,7 @@ from random import getrandbits
 from typing import Any
 
 from mme_sdk.errors import InvalidInputError, PayloadTooLargeError
-from mme_sdk.runtime.options import CallOptions, check_options, check_route
+from mme_sdk.runtime.options import InvokeOptions, check_options, check_route
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
@@ -19,7 +19,7 @@ _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 def build_request(
-    codecs: Codecs, data: Any, options: CallOptions, *, endpoint: str, target: str | None, payload_limit: int
+    codecs: Codecs, data: Any, options: InvokeOptions, *, endpoint: str, target: str | None, payload_limit: int
 ) -> InvokeRequest:
     """Encode and check one request.
 

@@ -1,4 +1,4 @@
-"""Asynchronous inference of single-model endpoints: upload, submit, and a result to wait for."""
+"""Asynchronous inference of single-model endpoints: upload the payload, submit it, and wait for the answer."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 
 from mme_sdk._effects import Call, Flow, Sleep
-from mme_sdk.aws.session import Aws
 from mme_sdk.errors import (
     AccessDeniedError,
     InvalidInputError,
@@ -17,29 +16,48 @@ from mme_sdk.errors import (
     WaitTimeoutError,
 )
 from mme_sdk.protocols import AsyncClock, Clock
-from mme_sdk.runtime.options import check_field
+from mme_sdk.runtime.options import (
+    AsyncInferenceOptions,
+    InvokeOptions,
+    check_field,
+    check_options,
+    check_unsupported,
+)
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.payloads.requests import check_endpoint
 from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
 from mme_sdk.types.reply import Reply
 from mme_sdk.types.s3uri import S3Uri
 
-__all__ = ["AsyncQueuedInvocation", "QueuedInvocation", "Submission", "submit"]
+__all__ = ["Submission", "result_of", "submit"]
 
-_FIRST_POLL, _LAST_POLL, _GROWTH = 0.2, 10.0, 1.5  # seconds
+_FIRST_POLL, _LAST_POLL, _GROWTH = 0.2, 10.0, 1.5  # seconds, seconds, factor
+_UNSUPPORTED = (
+    "deadline",
+    "response_type",
+    "target_variant",
+    "target_container",
+    "inference_component",
+    "session_id",
+    "enable_explanations",
+    "prefix_aware_id",
+    "idempotent",
+    "sticky",
+    "prefix",
+)
 
 
 @attrs.frozen(kw_only=True)
 class Submission:
-    """A request that SageMaker has taken; it holds no connection, and can be stored and picked up later.
+    """Request that SageMaker accepted. It holds no connection, and can be stored and used by another process.
 
     Attributes:
-        endpoint: The endpoint's name.
-        inference_id: SageMaker's or the caller's id of the request.
-        input: Where the payload is.
-        output: Where the answer will be.
-        failure: Where it will say why there is none; None where the endpoint has no such place.
-        rows: Rows of the payload, to count the answers; None where it is not a table.
+        endpoint: Name of the endpoint.
+        inference_id: Id of the request: the caller's, or the one that SageMaker made.
+        input: S3 address of the payload.
+        output: S3 address where SageMaker writes the answer.
+        failure: S3 address where SageMaker writes an error. None if the endpoint has no failure path.
+        rows: Number of rows of the payload, to check the answer. None if the payload is not a table.
     """
 
     endpoint: str
@@ -51,70 +69,45 @@ class Submission:
 
 
 def submit(
-    codecs: Codecs,
-    endpoint: str,
-    data: Any,
-    *,
-    upload_to: str | None = None,
-    content_type: str | None = None,
-    accept: str | None = None,
-    inference_id: str | None = None,
-    custom_attributes: str | None = None,
-    time_to_live: int | None = None,
-    invocation_timeout: int | None = None,
-    filename: str | None = None,
-    output_path_extension: str | None = None,
+    codecs: Codecs, endpoint: str, data: Any, options: InvokeOptions, queue_options: AsyncInferenceOptions
 ) -> Flow[Submission]:
-    """Upload a payload and submit it.
+    """Upload a payload and submit an asynchronous inference.
 
     Args:
-        codecs: How payloads are encoded.
-        endpoint: The endpoint's name.
-        data: The payload, or the `s3://` address of one that is there already.
-        upload_to: S3 prefix for the payload.
-        content_type: Media type of the payload.
-        accept: Media type wanted back.
-        inference_id: Id of the request.
-        custom_attributes: Passed to the container as they are.
-        time_to_live: Seconds that the request may wait in SageMaker's queue, 60 to 21600.
-        invocation_timeout: Seconds that the model may take, 1 to 3600.
-        filename: Name of the answer's object below the endpoint's output path.
-        output_path_extension: Folders between the endpoint's output path and the answer's object.
+        codecs: Encodes the payload.
+        endpoint: Name of the endpoint.
+        data: The payload, or the `s3://` address of a payload that is in S3 already.
+        options: Options of the call.
+        queue_options: Options that only asynchronous inference has.
 
     Returns:
-        A flow that ends in what was submitted.
+        A flow that returns the submission.
 
     Raises:
-        InvalidInputError: There is no place for the payload, or an option has a value that AWS would refuse.
+        InvalidInputError: There is no place for the payload, or an option has a value that AWS would reject.
     """
     check_endpoint(endpoint)
-    for name, text in (
-        ("content_type", content_type),
-        ("accept", accept),
-        ("inference_id", inference_id),
-        ("custom_attributes", custom_attributes),
-        ("filename", filename),
-        ("output_path_extension", output_path_extension),
-    ):
-        if text is not None:
+    check_unsupported("invoke_async", options, _UNSUPPORTED)
+    check_options(options)
+    for name in ("filename", "output_path_extension"):
+        if (text := getattr(queue_options, name)) is not None:
             check_field(name, text)
-    for name, seconds, least, most in (
-        ("time_to_live", time_to_live, 60, 21600),
-        ("invocation_timeout", invocation_timeout, 1, 3600),
-    ):
+    for name, least, most in (("time_to_live", 60, 21600), ("invocation_timeout", 1, 3600)):
+        seconds = getattr(queue_options, name)
         if seconds is not None and (type(seconds) is not int or not least <= seconds <= most):
             raise InvalidInputError(
                 f"{name} must be a whole number of seconds from {least} to {most}, not {seconds!r}", endpoint=endpoint
             )
+    content_type, upload_to = options.content_type, queue_options.upload_to
     rows: int | None = None
-    placed = isinstance(data, S3Uri) or (isinstance(data, str) and data.startswith("s3://"))
-    if placed and upload_to is not None:
+    in_s3 = isinstance(data, S3Uri) or (isinstance(data, str) and data.startswith("s3://"))
+    if in_s3 and upload_to is not None:
         raise InvalidInputError(
             f"upload_to={upload_to!r}: the payload is in S3 already, at {data}",
-            hint="leave upload_to out; to send that address as the payload, encode it to bytes",
+            hint="leave upload_to out; to send the address itself as the payload, pass it as bytes",
             endpoint=endpoint,
         )
-    if placed:
+    if in_s3:
         source = S3Uri.parse(str(data))
     elif upload_to is None:
         raise InvalidInputError(
@@ -132,13 +125,13 @@ def submit(
         )
     optional = {
         "ContentType": content_type,
-        "Accept": accept,
-        "InferenceId": inference_id,
-        "CustomAttributes": custom_attributes,
-        "RequestTTLSeconds": time_to_live,
-        "InvocationTimeoutSeconds": invocation_timeout,
-        "Filename": filename,
-        "S3OutputPathExtension": output_path_extension,
+        "Accept": options.accept,
+        "InferenceId": options.inference_id,
+        "CustomAttributes": options.custom_attributes,
+        "RequestTTLSeconds": queue_options.time_to_live,
+        "InvocationTimeoutSeconds": queue_options.invocation_timeout,
+        "Filename": queue_options.filename,
+        "S3OutputPathExtension": queue_options.output_path_extension,
     }
     answer = yield Call(
         service="sagemaker-runtime",
@@ -161,38 +154,38 @@ def submit(
 def result_of(
     codecs: Codecs, submission: Submission, clock: Clock | AsyncClock, timeout: float, response_type: Any
 ) -> Flow[Reply[Any]]:
-    """Poll for the answer, or for why there is none.
+    """Poll S3 until the answer or an error is there.
 
     Args:
-        codecs: How answers are decoded.
-        submission: What was submitted.
-        clock: Tells the time.
+        codecs: Decodes the answer.
+        submission: The submitted request.
+        clock: Measures the time.
         timeout: Seconds to wait.
-        response_type: What to decode the answer to.
+        response_type: Type or codec that the answer is decoded to. None leaves it as bytes.
 
     Returns:
-        A flow that ends in the answer.
+        A flow that returns the answer.
 
     Raises:
-        ModelServerError: The model failed; the message is what was written to the failure location.
-        RowCountError: The answer has more or fewer rows than the payload.
+        ModelServerError: The model failed. The message is what SageMaker wrote to the failure path.
+        RowCountError: The payload was a table, and the answer has another number of rows.
         WaitTimeoutError: There is no answer yet.
     """
     began = clock.monotonic()
     pause = _FIRST_POLL
     denied: AccessDeniedError | None = None
     while True:
-        for place, good in ((submission.output, True), (submission.failure, False)):
-            if place is None:
+        for address, succeeded in ((submission.output, True), (submission.failure, False)):
+            if address is None:
                 continue
             try:
-                body, content_type = yield from _read(place)
+                body, content_type = yield from _read(address)
             except NotFoundError:
                 continue
             except AccessDeniedError as error:
-                denied = error  # without s3:ListBucket, S3 says so of what is not there yet
+                denied = error  # without s3:ListBucket, S3 answers 403 for an object that does not exist
                 continue
-            if not good:
+            if not succeeded:
                 raise ModelServerError(
                     f"{submission.endpoint}: asynchronous inference failed: {body[:1000].decode(errors='replace')}",
                     endpoint=submission.endpoint,
@@ -209,61 +202,14 @@ def result_of(
             raise WaitTimeoutError(
                 f"{submission.endpoint}: no answer at {submission.output} after {timeout:g} s",
                 endpoint=submission.endpoint,
-                hint=denied.message if denied else "it may come yet: ask again with the same submission",
+                hint=denied.message if denied else "call result() again to wait longer",
             )
         yield Sleep(min(pause, left))
         pause = min(_LAST_POLL, pause * _GROWTH)
 
 
-def _read(place: str) -> Flow[tuple[bytes, str]]:
-    where = S3Uri.parse(place)
-    found = yield Call(service="s3", operation="get_object", params={"Bucket": where.bucket, "Key": where.key})
+def _read(address: str) -> Flow[tuple[bytes, str]]:
+    uri = S3Uri.parse(address)
+    found = yield Call(service="s3", operation="get_object", params={"Bucket": uri.bucket, "Key": uri.key})
     with found["Body"] as stream:
         return stream.read(), found.get("ContentType", "application/octet-stream")
-
-
-@attrs.frozen
-class QueuedInvocation:
-    """An asynchronous inference on its way.
-
-    Attributes:
-        submission: What was submitted.
-    """
-
-    submission: Submission
-    _aws: Aws = attrs.field(repr=False)
-    _codecs: Codecs = attrs.field(repr=False, factory=Codecs)
-
-    def result(self, *, timeout: float = 900.0, response_type: Any = None) -> Reply[Any]:
-        """Wait for the answer.
-
-        Args:
-            timeout: Seconds.
-            response_type: What to decode the answer to.
-
-        Returns:
-            The answer.
-
-        Raises:
-            ModelServerError: The model failed.
-            WaitTimeoutError: There is no answer yet; ask again.
-        """
-        return self._aws.run(result_of(self._codecs, self.submission, self._aws.clock, timeout, response_type))
-
-
-@attrs.frozen
-class AsyncQueuedInvocation:
-    """`QueuedInvocation`, awaited.
-
-    Attributes:
-        submission: What was submitted.
-    """
-
-    submission: Submission
-    _aws: Aws = attrs.field(repr=False)
-    _codecs: Codecs = attrs.field(repr=False, factory=Codecs)
-
-    async def result(self, *, timeout: float = 900.0, response_type: Any = None) -> Reply[Any]:
-        """Wait for the answer; see `QueuedInvocation.result`."""
-        steps = result_of(self._codecs, self.submission, self._aws.async_clock, timeout, response_type)
-        return await self._aws.arun(steps)

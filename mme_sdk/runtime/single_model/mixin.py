@@ -1,159 +1,73 @@
-"""What only single-model endpoints can: streamed answers and asynchronous inference."""
+# Generated from async_mixin.py by scripts/unasync.py. Change that file, then run `make facades`.
+"""`SingleModelMixin`: the methods of an invoker that only single-model endpoints support."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from mme_sdk.aws.session import Aws
-from mme_sdk.runtime.options import CallOptions
+from mme_sdk.runtime.options import (
+    DEFAULT_ASYNC_INFERENCE_OPTIONS,
+    DEFAULT_OPTIONS,
+    AsyncInferenceOptions,
+    InvokeOptions,
+)
 from mme_sdk.runtime.payloads.codecs import Codecs
-from mme_sdk.runtime.single_model.async_inference import AsyncQueuedInvocation, QueuedInvocation, submit
-from mme_sdk.runtime.single_model.streaming import AsyncReplyStream, ReplyStream, stream_call, stream_request
+from mme_sdk.runtime.single_model.async_inference import submit
+from mme_sdk.runtime.single_model.queued_invocation import QueuedInvocation
+from mme_sdk.runtime.single_model.stream import ReplyStream
+from mme_sdk.runtime.single_model.stream_base import open_stream, stream_request
 
-__all__ = ["AsyncSingleModel", "SingleModel"]
+__all__ = ["SingleModelMixin"]
 
 
-class SingleModel:
-    """Verbs of single-model endpoints, in a thread."""
+class SingleModelMixin:
+    """Methods of an invoker that only single-model endpoints support: streams and asynchronous inference.
+
+    Their arguments are those of `Endpoint`, with the endpoint's name first and the options in objects.
+    """
 
     _aws: Aws
     _codecs: Codecs
     _payload_limit: int
 
-    def invoke_stream(
-        self,
-        endpoint: str,
-        data: Any,
-        *,
-        content_type: str | None = None,
-        accept: str | None = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_component: str | None = None,
-        session_id: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        prefix_aware_id: str | None = None,
-    ) -> ReplyStream:
-        """Invoke a single-model endpoint and read the answer while the model writes it.
+    def invoke_stream(self, endpoint: str, data: Any, options: InvokeOptions = DEFAULT_OPTIONS) -> ReplyStream:
+        """Invoke a single-model endpoint and return its answer as a stream; see `Endpoint.invoke_stream`.
 
-        Arguments, result and errors are those of `Endpoint.invoke_stream`.
+        Args:
+            endpoint: Name of the endpoint.
+            data: The payload.
+            options: Options of the call.
+
+        Returns:
+            The stream.
+
+        Raises:
+            InvalidInputError: An argument or an option is invalid, or the endpoint cannot stream.
         """
-        options = CallOptions(
-            content_type=content_type,
-            accept=accept,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            prefix_aware_id=prefix_aware_id,
-        )
         request = stream_request(self._codecs, data, options, endpoint=endpoint, payload_limit=self._payload_limit)
-        return ReplyStream(endpoint, self._aws.within(lambda: self._aws.call(stream_call(request))), self._aws)
+        return ReplyStream(endpoint, self._aws.run(open_stream(request)), self._aws)
 
     def invoke_async(
         self,
         endpoint: str,
         data: Any,
-        *,
-        upload_to: str | None = None,
-        content_type: str | None = None,
-        accept: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        time_to_live: int | None = None,
-        invocation_timeout: int | None = None,
-        filename: str | None = None,
-        output_path_extension: str | None = None,
+        options: InvokeOptions = DEFAULT_OPTIONS,
+        queue_options: AsyncInferenceOptions = DEFAULT_ASYNC_INFERENCE_OPTIONS,
     ) -> QueuedInvocation:
-        """Submit an asynchronous inference; arguments, result and errors are those of `Endpoint.invoke_async`."""
-        flow = submit(
-            self._codecs,
-            endpoint,
-            data,
-            upload_to=upload_to,
-            content_type=content_type,
-            accept=accept,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            time_to_live=time_to_live,
-            invocation_timeout=invocation_timeout,
-            filename=filename,
-            output_path_extension=output_path_extension,
-        )
-        return QueuedInvocation(self._aws.run(flow), self._aws, self._codecs)
+        """Submit an asynchronous inference; see `Endpoint.invoke_async`.
 
+        Args:
+            endpoint: Name of the endpoint.
+            data: The payload, or the `s3://` address of a payload that is in S3 already.
+            options: Options of the call.
+            queue_options: Options that only asynchronous inference has.
 
-class AsyncSingleModel:
-    """Verbs of single-model endpoints, on an event loop."""
+        Returns:
+            The submitted request.
 
-    _aws: Aws
-    _codecs: Codecs
-    _payload_limit: int
-
-    async def invoke_stream(
-        self,
-        endpoint: str,
-        data: Any,
-        *,
-        content_type: str | None = None,
-        accept: str | None = None,
-        target_variant: str | None = None,
-        target_container: str | None = None,
-        inference_component: str | None = None,
-        session_id: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        prefix_aware_id: str | None = None,
-    ) -> AsyncReplyStream:
-        """Invoke a single-model endpoint and read the answer while the model writes it.
-
-        Arguments, result and errors are those of `AsyncEndpoint.invoke_stream`.
+        Raises:
+            InvalidInputError: An argument or an option is invalid.
         """
-        options = CallOptions(
-            content_type=content_type,
-            accept=accept,
-            target_variant=target_variant,
-            target_container=target_container,
-            inference_component=inference_component,
-            session_id=session_id,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            prefix_aware_id=prefix_aware_id,
-        )
-        request = stream_request(self._codecs, data, options, endpoint=endpoint, payload_limit=self._payload_limit)
-        return AsyncReplyStream(endpoint, await self._aws.acall(stream_call(request)), self._aws)
-
-    async def invoke_async(
-        self,
-        endpoint: str,
-        data: Any,
-        *,
-        upload_to: str | None = None,
-        content_type: str | None = None,
-        accept: str | None = None,
-        inference_id: str | None = None,
-        custom_attributes: str | None = None,
-        time_to_live: int | None = None,
-        invocation_timeout: int | None = None,
-        filename: str | None = None,
-        output_path_extension: str | None = None,
-    ) -> AsyncQueuedInvocation:
-        """Submit an asynchronous inference; arguments, result and errors are those of `AsyncEndpoint.invoke_async`."""
-        flow = submit(
-            self._codecs,
-            endpoint,
-            data,
-            upload_to=upload_to,
-            content_type=content_type,
-            accept=accept,
-            inference_id=inference_id,
-            custom_attributes=custom_attributes,
-            time_to_live=time_to_live,
-            invocation_timeout=invocation_timeout,
-            filename=filename,
-            output_path_extension=output_path_extension,
-        )
-        return AsyncQueuedInvocation(await self._aws.arun(flow), self._aws, self._codecs)
+        submission = self._aws.run(submit(self._codecs, endpoint, data, options, queue_options))
+        return QueuedInvocation(submission, self._aws, self._codecs)

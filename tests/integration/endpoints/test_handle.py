@@ -11,6 +11,7 @@ import pytest
 
 from mme_sdk.endpoints import AsyncEndpoints, Endpoints
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.runtime import InvokeOptions
 from mme_sdk.types import Reply
 from tests.support.endpoints.helpers import NoInvoker, multi
 
@@ -20,6 +21,9 @@ class Recording:
 
     def __init__(self) -> None:
         self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def __call__(self) -> Recording:
+        return self
 
     def invoke(self, *args: Any, **options: Any) -> Any:
         self.calls.append((args, options))
@@ -55,16 +59,15 @@ def test_what_goes_to_the_invoker(way, shell):
 
     asyncio.run(use())
     (invoke, many, warm, frame, kept) = recording.calls
-    assert invoke[0] == ("scoring", 1)
-    assert {"model": "a.tar.gz", "deadline": 3, "response_type": int, "prefix": None}.items() <= invoke[1].items()
-    assert (many[0], many[1]["checkpoint"]) == (("scoring", [1]), "x")
-    assert (warm[0], warm[1]["expected"], warm[1]["prefix"]) == (("scoring", ["a.tar.gz"]), {"a": 2.0}, None)
-    assert frame[0] == ("scoring", "rows")
-    assert {"model_of": "tenant", "rows_per_call": 7, "prefix": None}.items() <= frame[1].items()
-    assert kept[0] == ("scoring", ["a.tar.gz"])
+    assert invoke[0] == ("scoring", 1, "a.tar.gz", InvokeOptions(deadline=3, response_type=int, prefix=None))
+    assert (many[0], many[1]["checkpoint"]) == (("scoring", [1], InvokeOptions()), "x")
+    json = InvokeOptions(content_type="application/json")
+    assert (warm[0], warm[1]["expected"]) == (("scoring", ["a.tar.gz"], json), {"a": 2.0})
+    assert frame[0] == ("scoring", "rows", InvokeOptions(content_type="text/csv"))
+    assert {"model_of": "tenant", "rows_per_call": 7}.items() <= frame[1].items()
+    assert kept[0] == ("scoring", ["a.tar.gz"], json)
     wanted = {"rates": {"a.tar.gz": 2.0}, "sizes": {"a.tar.gz": 1}, "capacity": 9, "bound_by_slo": False}
     assert wanted.items() <= kept[1].items()
-    assert kept[1]["prefix"] is None
 
 
 def test_a_handle_knows_its_prefix_once_it_has_seen_the_endpoint(aws, name):
@@ -74,7 +77,7 @@ def test_a_handle_knows_its_prefix_once_it_has_seen_the_endpoint(aws, name):
     assert room.handle(name).prefix is None
     handle.wait(20)
     handle.invoke(1, model="a@live")
-    assert room.invoker.calls[0][1]["prefix"] == "s3://ml-models/prod/"
+    assert room.invoker.calls[0][0][-1].prefix == "s3://ml-models/prod/"
     assert room.get(name).prefix == "s3://ml-models/prod/"
 
 

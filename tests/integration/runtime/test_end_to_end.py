@@ -28,7 +28,7 @@ from mme_sdk.errors import (
     UndecodableReplyError,
 )
 from mme_sdk.local import Fault
-from mme_sdk.runtime.batch.batch import ManySettings
+from mme_sdk.runtime.batch.batch import BatchSettings
 from tests.support.runtime.world import World
 
 
@@ -201,7 +201,7 @@ def test_many_items_and_a_warm_up_through_the_handle(world: World, tmp_path: Pat
         rows,
         model_of=lambda row: models[row["n"] % 3] if isinstance(row, dict) else models[0],
         checkpoint=tmp_path / "done",
-        settings=ManySettings(max_concurrency=2),  # more of one model would spill to the other instance
+        settings=BatchSettings(max_concurrency=2),  # more of one model would spill to the other instance
     )
     done = list(results)
     assert [result.index for result in done] == list(range(61))

@@ -311,7 +311,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_caller_s_own_code(gated: Gated, tmp
         case.signal()
         report = case.process.result()
     assert report["by"] == "KeyboardInterrupt"
-    assert report["threads"] == ["mme_sdk-many-0"]  # nobody can end the caller's own code; it does not hold the exit
+    assert report["threads"] == ["mme_sdk-batch-0"]  # nobody can end the caller's own code; it does not hold the exit
     assert case.process.process.returncode == 0
 
 

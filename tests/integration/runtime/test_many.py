@@ -18,8 +18,10 @@ from hypothesis import strategies as st
 
 from mme_sdk.aws import Aws
 from mme_sdk.errors import InvalidInputError, MMEError, ModelInputError
-from mme_sdk.runtime.batch.batch import Batch, ItemResult, ManySettings, run_many, run_many_async
-from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
+from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
+from mme_sdk.runtime.batch.async_driver import async_run_batch
+from mme_sdk.runtime.batch.batch import Batch, BatchSettings, ItemResult
+from mme_sdk.runtime.batch.driver import run_batch
 from mme_sdk.types.reply import Reply
 from tests.support.runtime.scripted import AsyncScript, FakeAsyncClock, FakeClock, SyncScript
 
@@ -36,13 +38,13 @@ async def echo_async(item: Any, model: Any) -> Reply[Any]:
 
 
 def collect(items: Any, kind: str, **options: Any) -> list[ItemResult[Any]]:
-    options.setdefault("settings", ManySettings(max_concurrency=4))
+    options.setdefault("settings", BatchSettings(max_concurrency=4))
     options.setdefault("model_of", lambda item: f"m{hash(item) % 3}")
     if kind == "threads":
-        return list(run_many(echo, items, **options))
+        return list(run_batch(echo, items, **options))
 
     async def main() -> list[ItemResult[Any]]:
-        return [result async for result in run_many_async(echo_async, items, **options)]
+        return [result async for result in async_run_batch(echo_async, items, **options)]
 
     return asyncio.run(main())
 
@@ -55,7 +57,7 @@ def test_every_item_comes_back_once_and_in_order(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])
 def test_or_as_completed(kind: str) -> None:
-    results = collect(range(200), kind, settings=ManySettings(max_concurrency=4, ordered=False))
+    results = collect(range(200), kind, settings=BatchSettings(max_concurrency=4, ordered=False))
     assert sorted(result.index for result in results) == list(range(200))
 
 
@@ -127,8 +129,8 @@ def test_an_endless_source_is_read_only_as_far_as_there_is_room() -> None:
         for read in itertools.count(1):  # noqa: UP028 - `read` is looked at from outside
             yield read
 
-    settings = ManySettings(max_concurrency=2, window=10)
-    results = run_many(echo, endless(), model_of=lambda _: "m", settings=settings)
+    settings = BatchSettings(max_concurrency=2, window=10)
+    results = run_batch(echo, endless(), model_of=lambda _: "m", settings=settings)
     for number, result in zip(range(1, 101), results, strict=False):
         assert result.item == number
         assert read <= number + 10
@@ -146,7 +148,7 @@ def test_a_slow_source_does_not_hold_results_back() -> None:
             await more.wait()
             yield 2
 
-        results = run_many_async(echo_async, source(), model_of=lambda _: "m", settings=ManySettings())
+        results = async_run_batch(echo_async, source(), model_of=lambda _: "m", settings=BatchSettings())
         assert (await anext(results)).item == 1
         more.set()
         assert (await anext(results)).item == 2
@@ -162,7 +164,7 @@ def test_a_cancelled_run_leaves_no_task() -> None:
             raise AssertionError
 
         async def consume() -> None:
-            async for _ in run_many_async(stuck, range(100), model_of=lambda _: "m", settings=ManySettings()):
+            async for _ in async_run_batch(stuck, range(100), model_of=lambda _: "m", settings=BatchSettings()):
                 pass
 
         task = asyncio.create_task(consume())
@@ -188,7 +190,7 @@ def test_a_cancelled_run_leaves_no_task() -> None:
 def test_a_batch_never_stalls_and_never_works_on_more_models_than_it_may(
     models: list[int], concurrency: int, at_once: int, quantum: int, ordered: bool, rng: Any
 ) -> None:
-    settings = ManySettings(
+    settings = BatchSettings(
         max_concurrency=concurrency, models_at_once=at_once, quantum=quantum, window=20, ordered=ordered
     )
     batch: Batch[int] = Batch(settings)
@@ -210,7 +212,7 @@ def test_a_batch_never_stalls_and_never_works_on_more_models_than_it_may(
 
 
 def test_models_are_grouped_and_take_turns() -> None:
-    batch: Batch[int] = Batch(ManySettings(max_concurrency=1, models_at_once=1, quantum=4, window=100))
+    batch: Batch[int] = Batch(BatchSettings(max_concurrency=1, models_at_once=1, quantum=4, window=100))
     for index in range(60):
         batch.add(index, index, f"m{index % 3}")
     worked: list[str] = []
@@ -228,7 +230,7 @@ def test_models_are_grouped_and_take_turns() -> None:
 @pytest.mark.parametrize("bad", [{"max_concurrency": 0}, {"window": True}, {"quantum": 1.5}])
 def test_settings_are_checked(bad: dict[str, Any]) -> None:
     with pytest.raises(MMEError):
-        ManySettings(**bad)
+        BatchSettings(**bad)
 
 
 @pytest.mark.parametrize("items", ["ab", b"ab", {"a": 1}, pd.DataFrame({"a": [1]})])

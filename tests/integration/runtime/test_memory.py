@@ -6,10 +6,12 @@ import asyncio
 import threading
 
 from mme_sdk.config import ColdStart, RetryPolicy
+from mme_sdk.runtime import AsyncRuntimeInvoker, InvokeOptions, RuntimeInvoker
 from mme_sdk.runtime.cold_start.load_times import LoadTimes
 from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
 from tests.support.runtime.world import World
+
+OPTIONS = InvokeOptions(deadline=30)
 
 
 def test_models_that_were_not_called_for_long_are_forgotten() -> None:
@@ -57,12 +59,12 @@ def test_threads_and_tasks_share_a_load(world: World) -> None:
     values: list[int] = []
 
     def in_thread(number: int) -> None:
-        values.append(sync.invoke("scoring", [number], model=model, deadline=30).json()["data"][0])
+        values.append(sync.invoke("scoring", [number], model=model, options=OPTIONS).json()["data"][0])
 
     async def in_tasks() -> None:
         async with world.host.async_client() as client:
             twin = AsyncRuntimeInvoker(client._aws, client.transport, memory=memory)
-            calls = [twin.invoke("scoring", [number], model=model, deadline=30) for number in range(4, 8)]
+            calls = [twin.invoke("scoring", [number], model=model, options=OPTIONS) for number in range(4, 8)]
             values.extend(reply.json()["data"][0] for reply in await asyncio.gather(*calls))
 
     threads = [threading.Thread(target=in_thread, args=(number,)) for number in range(4)]

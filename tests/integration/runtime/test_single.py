@@ -18,7 +18,7 @@ from mme_sdk.errors import (
     UndecodableReplyError,
     WaitTimeoutError,
 )
-from mme_sdk.runtime.single_model.streaming import ReplyStream
+from mme_sdk.runtime.single_model.stream import ReplyStream
 from tests.support.runtime.world import IMAGE, ROLE, World
 
 CODE = """

@@ -24,7 +24,7 @@ from mme_sdk.errors import (
     TransportError,
     UndecodableReplyError,
 )
-from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
+from mme_sdk.runtime import AsyncRuntimeInvoker, InvokeOptions, RuntimeInvoker
 from mme_sdk.runtime.transport import make_async_transport, make_transport
 from tests.integration.transport.test_behaviour import REQUEST, to
 from tests.integration.transport.test_lanes import LEAN, Built, route_to
@@ -104,7 +104,7 @@ def invoke(lane: str, url: str, *, deadline: float, aws: Aws | None = None) -> A
                 if ready:
                     transport.resolve()
                 invoker = RuntimeInvoker(aws, transport)
-                return invoker.invoke("echo", b"1", model="m.tar.gz", deadline=deadline)
+                return invoker.invoke("echo", b"1", model="m.tar.gz", options=InvokeOptions(deadline=deadline))
 
         async def main() -> Any:
             transport = make_async_transport(aws, choice)
@@ -112,7 +112,7 @@ def invoke(lane: str, url: str, *, deadline: float, aws: Aws | None = None) -> A
                 if ready:
                     await transport.resolve()
                 return await AsyncRuntimeInvoker(aws, transport).invoke(
-                    "echo", b"1", model="m.tar.gz", deadline=deadline
+                    "echo", b"1", model="m.tar.gz", options=InvokeOptions(deadline=deadline)
                 )
             finally:
                 await transport.close()

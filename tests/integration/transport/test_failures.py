@@ -19,7 +19,7 @@ from mme_sdk.aws.error_translation import translate
 from mme_sdk.aws.session import Aws as Way
 from mme_sdk.aws.signature_errors import explain_refusal
 from mme_sdk.errors import AccessDeniedError, ConfigurationError, MMEError, NotSentError, OutcomeUnknownError
-from mme_sdk.runtime import RuntimeInvoker
+from mme_sdk.runtime import InvokeOptions, RuntimeInvoker
 from mme_sdk.runtime.retry.answers import error_fields, error_of
 from mme_sdk.runtime.transport import make_transport
 from mme_sdk.runtime.transport_interface import InvokeAnswer
@@ -218,6 +218,6 @@ def test_an_invocation_says_it_too() -> None:
             aws: Way = aws_at(server.url)
             transport = make_transport(aws, choice)
             with pytest.raises(AccessDeniedError, match="secret access key"):
-                RuntimeInvoker(aws, transport).invoke("echo", b"1", deadline=30)
+                RuntimeInvoker(aws, transport).invoke("echo", b"1", options=InvokeOptions(deadline=30))
             transport.close()
             aws.close()

@@ -15,11 +15,11 @@ from pydantic import BaseModel
 
 from mme_sdk.aws import Aws
 from mme_sdk.errors import RowCountError, UndecodableReplyError
-from mme_sdk.runtime import Codecs, TritonCodec
-from mme_sdk.runtime.batch.batch import ManySettings
-from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
+from mme_sdk.runtime import AsyncRuntimeInvoker, Codecs, RuntimeInvoker, TritonCodec
+from mme_sdk.runtime.batch.batch import BatchSettings
 from mme_sdk.runtime.payloads.codecs import CSV, JSON, NPY, PARQUET
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from tests.support.runtime.keywords import gathered
 
 TRITON = TritonCodec.media_type
 
@@ -75,11 +75,11 @@ def tensors(**arrays: Any) -> tuple[bytes, str]:
 def invoke(twin: str, data: Any, body: bytes, said: str, /, **options: Any) -> Any:
     aws, codecs = Aws(region="us-east-1"), Codecs([TritonCodec()])
     if twin == "sync":
-        return RuntimeInvoker(aws, Says(body, said), codecs=codecs).invoke("e", data, model="m", **options)
+        return RuntimeInvoker(aws, Says(body, said), codecs=codecs).invoke("e", data, model="m", **gathered(options))
 
     async def main() -> Any:
         invoker = AsyncRuntimeInvoker(aws, AsyncSays(body, said), codecs=codecs)
-        return await invoker.invoke("e", data, model="m", **options)
+        return await invoker.invoke("e", data, model="m", **gathered(options))
 
     return asyncio.run(main())
 
@@ -281,7 +281,7 @@ def test_each_item_of_many_is_counted() -> None:
         assert [type(result.error) for result in results] == [type(None), RowCountError]
 
     items: list[Any] = [FRAME.iloc[:2], FRAME]
-    aws, settings = Aws(region="us-east-1"), ManySettings(max_concurrency=1)
+    aws, settings = Aws(region="us-east-1"), BatchSettings(max_concurrency=1)
     check(list(RuntimeInvoker(aws, Says(b"[1,2]", JSON)).invoke_many("e", items, settings=settings)))
 
     async def main() -> list[Any]:

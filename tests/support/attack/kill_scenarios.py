@@ -13,7 +13,7 @@ from mme_sdk import Autoscaling, EndpointSpec, MMEClient
 from mme_sdk.errors import ModelNotFoundError
 from mme_sdk.registry import ModelRegistry
 from mme_sdk.registry.operations import upload
-from mme_sdk.runtime import FileLeases, LoadTimes, ManySettings
+from mme_sdk.runtime import BatchSettings, FileLeases, LoadTimes
 from tests.support.attack.killing import say
 
 PART = 5 << 20  # the least that S3 allows
@@ -112,7 +112,7 @@ def many(order: dict[str, Any]) -> None:
             range(ITEMS),
             model_of=lambda number: f"shared/{number % 3}.tar.gz",
             data_of=lambda number: [number],
-            settings=ManySettings(max_concurrency=4, ordered=order["ordered"]),
+            settings=BatchSettings(max_concurrency=4, ordered=order["ordered"]),
             checkpoint=order["checkpoint"],
         )
     )

@@ -39,6 +39,9 @@ def single(name: str, **changes: Any) -> EndpointSpec:
 class NoInvoker:
     """Handles of the control plane's tests do not invoke."""
 
+    def __call__(self) -> NoInvoker:
+        return self
+
     def invoke(self, *args: Any, **options: Any) -> Any:
         raise AssertionError("not invoked here")
 

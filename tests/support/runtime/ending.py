@@ -20,7 +20,7 @@ from typing import Any
 import boto3
 
 from mme_sdk import AsyncMMEClient, MMEClient, RetryPolicy, Timeouts
-from mme_sdk.runtime import FileLeases, ManySettings, Memory
+from mme_sdk.runtime import BatchSettings, FileLeases, Memory
 
 CONFIG: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
 
@@ -82,7 +82,7 @@ def results(endpoint: Any) -> Iterator[Any]:
     return endpoint.invoke_many(  # type: ignore[no-any-return]
         range(6),
         model_of=lambda number: models()[number],
-        settings=ManySettings(ordered=CONFIG.get("ordered", True)),
+        settings=BatchSettings(ordered=CONFIG.get("ordered", True)),
         checkpoint=CONFIG.get("checkpoint"),
     )
 
@@ -102,7 +102,7 @@ def still_running(names: tuple[str, ...]) -> list[str]:
 
 def left(mme: Any) -> dict[str, Any]:
     """What is still there: threads, sockets, places in the load limiter, leases."""
-    threads = still_running(("mme_sdk-many", "mme-sdk-hedge"))
+    threads = still_running(("mme_sdk-batch", "mme-sdk-hedge"))
     memory = mme.memory
     endpoint = memory.endpoint(CONFIG["endpoint"])
     if isinstance(mme, MMEClient):

@@ -11,9 +11,10 @@ import pytest
 from mme_sdk import errors
 from mme_sdk.aws import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
-from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
+from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
 from mme_sdk.types.reply import Reply
 from tests.support.paths import SUPPORT
+from tests.support.runtime.keywords import gathered
 from tests.support.runtime.scripted import AsyncScript, FakeAsyncClock, FakeClock, Middle, SyncScript
 
 CASES: list[dict[str, Any]] = tomllib.loads((SUPPORT / "runtime" / "answers.toml").read_text())["case"]
@@ -34,7 +35,7 @@ class SyncRun:
         )
 
     def invoke(self, **options: Any) -> Reply[Any]:
-        return self.invoker.invoke("scoring", b"{}", **options)
+        return self.invoker.invoke("scoring", b"{}", **gathered(options))
 
 
 class AsyncRun:
@@ -52,7 +53,7 @@ class AsyncRun:
         )
 
     def invoke(self, **options: Any) -> Reply[Any]:
-        return asyncio.run(self.invoker.invoke("scoring", b"{}", **options))
+        return asyncio.run(self.invoker.invoke("scoring", b"{}", **gathered(options)))
 
 
 @pytest.mark.parametrize("run_kind", [SyncRun, AsyncRun])

@@ -37,6 +37,7 @@ from mme_sdk.runtime.telemetry.hooks import (
 )
 from mme_sdk.runtime.transport_interface import Transport
 from mme_sdk.types.model import ModelVersion
+from tests.support.runtime.keywords import gathered
 from tests.support.runtime.scripted import FakeClock, Middle, SyncScript
 
 NOT_READY = {"status": 429, "code": "ModelNotReadyException", "message": "loading"}
@@ -76,7 +77,7 @@ class Setting:
         )
 
     def invoke(self, model: Any = FRAUD, **options: Any) -> Any:
-        return self.invoker.invoke("scoring", b"{}", model=model, **options)
+        return self.invoker.invoke("scoring", b"{}", model=model, **gathered(options))
 
 
 class LoadingScript(SyncScript):

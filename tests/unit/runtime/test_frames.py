@@ -13,9 +13,10 @@ import pytest
 
 from mme_sdk.aws import Aws
 from mme_sdk.errors import InvalidInputError, ModelInputError, RowCountError, UndecodableReplyError
-from mme_sdk.runtime.batch.batch import ManySettings
-from mme_sdk.runtime.invoker import AsyncRuntimeInvoker, RuntimeInvoker
+from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
+from mme_sdk.runtime.batch.batch import BatchSettings
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from tests.support.runtime.keywords import gathered
 
 FRAME = pd.DataFrame(
     {"tenant": ["a", "b", "a", "bad", "b", "a"], "x": [1, 2, 3, 4, 5, 6]}, index=[10, 20, 30, 40, 50, 60]
@@ -104,8 +105,8 @@ def invoke(twin: str, transport: str | Doubler, frame: pd.DataFrame = FRAME, **o
     if isinstance(transport, Doubler):
         made.sent = transport.sent
     if twin == "sync":
-        return RuntimeInvoker(aws, made).invoke_frame("scoring", frame, **options)
-    return asyncio.run(AsyncRuntimeInvoker(aws, made).invoke_frame("scoring", frame, **options))  # type: ignore[arg-type]
+        return RuntimeInvoker(aws, made).invoke_frame("scoring", frame, **gathered(options))
+    return asyncio.run(AsyncRuntimeInvoker(aws, made).invoke_frame("scoring", frame, **gathered(options)))  # type: ignore[arg-type]
 
 
 twins = pytest.mark.parametrize("twin", ["sync", "async"])
@@ -197,7 +198,7 @@ def test_rows_order_and_index_are_those_of_the_input(index: Any) -> None:
         frame,
         model_of="tenant",
         rows_per_call=1,
-        settings=ManySettings(ordered=False, max_concurrency=3),
+        settings=BatchSettings(ordered=False, max_concurrency=3),
     )
     assert answer.index.equals(frame.index)
     assert [None if pd.isna(one) else one for one in answer["prediction"]] == [2, 4, 6, None, 10, 12]
@@ -279,7 +280,7 @@ def test_a_form_that_the_model_refuses_ends_it_early(status: int, at_most: int, 
     transport = Doubler(refuse=status)
     frame = pd.DataFrame({"x": range(100)})
     with pytest.raises(ModelInputError, match="content_type=") as caught:
-        invoke(twin, transport, frame, rows_per_call=1, settings=ManySettings(max_concurrency=1))
+        invoke(twin, transport, frame, rows_per_call=1, settings=BatchSettings(max_concurrency=1))
     assert caught.value.original_status == status
     assert len(transport.sent) <= at_most
 

@@ -15,6 +15,7 @@ from mme_sdk.errors import InvalidInputError, OutcomeUnknownError
 from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.effects import Hedge, Send
 from mme_sdk.runtime.invoker import RuntimeInvoker
+from mme_sdk.runtime.options import InvokeOptions
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
 from mme_sdk.runtime.retry.budgets import HedgeBudget, SlowAnswers
 from mme_sdk.runtime.retry.hedging import send_twice, send_twice_async
@@ -233,7 +234,7 @@ def test_through_the_invoker() -> None:
     for _ in range(20):
         model.slow_answers.observe(0.001)
     memory.endpoint("scoring").hedges.earn(1.0)
-    reply = invoker.invoke("scoring", {}, model="m", idempotent=True)
+    reply = invoker.invoke("scoring", {}, model="m", options=InvokeOptions(idempotent=True))
     assert (reply.attempts, reply.value) == (2, {"ok": True})
 
 

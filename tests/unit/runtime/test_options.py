@@ -21,14 +21,15 @@ from mme_sdk import AsyncMMEClient, MMEClient, protocols
 from mme_sdk.aws import Aws
 from mme_sdk.config import RetryPolicy
 from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints, Endpoint, Endpoints
-from mme_sdk.endpoints.async_invocation import AsyncInvoking
-from mme_sdk.endpoints.invocation import Invoking
+from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
+from mme_sdk.endpoints.invocation import InvocationMixin
 from mme_sdk.errors import InvalidInputError, MMEError, ModelNotReadyError, OutcomeUnknownError
-from mme_sdk.runtime import AsyncRuntimeInvoker, ManySettings, RuntimeInvoker
-from mme_sdk.runtime.batch import mixin as several_module
-from mme_sdk.runtime.options import CallOptions
+from mme_sdk.runtime import AsyncRuntimeInvoker, BatchSettings, RuntimeInvoker
+from mme_sdk.runtime.batch import async_mixin, mixin
+from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 from mme_sdk.runtime.transport import make_async_transport, make_transport
 from mme_sdk.runtime.transport.request_headers import HEADERS
+from tests.support.runtime.keywords import gathered
 from tests.support.runtime.recorder import Recorder
 
 MODEL = "fraud/v1.tar.gz"
@@ -80,6 +81,7 @@ REFUSED: dict[str, list[Any]] = {
     "filename": ["", "a.b.c", ".a", "a/b", "x" * 33, 3],
     "output_path_extension": ["", "s3://a", "a b", "x" * 513, 3],
 }
+WITH_PREFIX = {"invoke", "invoke_many", "invoke_frame", "warm", "keep_warm"}
 OPERATIONS = {
     "invoke_stream": "InvokeEndpointWithResponseStream",
     "invoke_async": "InvokeEndpointAsync",
@@ -95,12 +97,15 @@ def methods(kind: type) -> list[str]:
 KINDS: dict[str, tuple[type, list[str]]] = {
     "invoker": (RuntimeInvoker, methods(RuntimeInvoker)),
     "async invoker": (AsyncRuntimeInvoker, methods(AsyncRuntimeInvoker)),
-    "endpoint": (Endpoint, methods(Invoking)),
-    "async endpoint": (AsyncEndpoint, methods(AsyncInvoking)),
+    "endpoint": (Endpoint, methods(InvocationMixin)),
+    "async endpoint": (AsyncEndpoint, methods(AsyncInvocationMixin)),
 }
 
 
 def options_of(kind: type, method: str) -> list[str]:
+    """Keywords of a method. An invoker's travel in `InvokeOptions`: those of the public method, and `prefix`."""
+    if kind in (RuntimeInvoker, AsyncRuntimeInvoker):
+        return [*options_of(Endpoint, method), *(["prefix"] if method in WITH_PREFIX else [])]
     parameters = inspect.signature(getattr(kind, method)).parameters.values()
     assert not [one for one in parameters if one.kind is inspect.Parameter.VAR_KEYWORD], f"{kind.__name__}.{method}"
     return [one.name for one in parameters if one.kind is inspect.Parameter.KEYWORD_ONLY]
@@ -183,13 +188,13 @@ class Subject:
             options = {"rates": {MODEL: 1.0}, "sizes": {MODEL: 1}, "capacity": 10, "bound_by_slo": True} | options
         name = f"scoring-{self._number}"
         if "endpoint" not in self.kind:
-            arguments = (name, *arguments)
+            arguments, options = (name, *arguments), gathered(options)
         if "async" in self.kind:
-            twin = AsyncEndpoint(AsyncEndpoints(self._aws, self._async), name)
+            twin = AsyncEndpoint(AsyncEndpoints(self._aws, lambda: self._async), name)
             return self._runner.run(
                 self._acall(twin if "endpoint" in self.kind else self._async, method, arguments, options)
             )
-        subject = Endpoint(Endpoints(self._aws, self._sync), name) if "endpoint" in self.kind else self._sync
+        subject = Endpoint(Endpoints(self._aws, lambda: self._sync), name) if "endpoint" in self.kind else self._sync
         made = getattr(subject, method)(*arguments, **options)
         if method == "invoke_many":
             return list(made)
@@ -346,7 +351,7 @@ def _data_of(subject: Subject, method: str, folder: Path, monkeypatch: pytest.Mo
 
 
 def _settings(subject: Subject, method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    wanted = ManySettings(max_concurrency=3)
+    wanted = BatchSettings(max_concurrency=3)
     given = _given_to_the_batch(monkeypatch)
     subject.call(method, settings=wanted)
     assert given == [wanted]
@@ -358,16 +363,16 @@ def _at_a_time(subject: Subject, method: str, folder: Path, monkeypatch: pytest.
     assert (given[0].max_concurrency, given[0].models_at_once) == (7, 7)
 
 
-def _given_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> list[ManySettings]:
-    given: list[ManySettings] = []
-    for name in ("run_many", "run_many_async"):
-        run = getattr(several_module, name)
+def _given_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> list[BatchSettings]:
+    given: list[BatchSettings] = []
+    for module, name in ((mixin, "run_batch"), (async_mixin, "async_run_batch")):
+        run = getattr(module, name)
 
         def recorded(*arguments: Any, run: Callable[..., Any] = run, **options: Any) -> Any:
             given.append(options["settings"])
             return run(*arguments, **options)
 
-        monkeypatch.setattr(several_module, name, recorded)
+        monkeypatch.setattr(module, name, recorded)
     return given
 
 
@@ -448,7 +453,7 @@ EFFECTS: dict[str, Callable[[Subject, str, Path, pytest.MonkeyPatch], None]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_option_that_a_method_does_not_have_is_a_type_error_that_names_it(
+def test_an_option_that_a_method_does_not_have_is_refused_by_name(
     kind: str, recorder: Recorder, subjects: dict[str, Subject]
 ) -> None:
     subject = subjects[kind]
@@ -456,7 +461,14 @@ def test_an_option_that_a_method_does_not_have_is_a_type_error_that_names_it(
     tried = 0
     for method in names:
         for option in {*ALL, "enable_explanation", "targetmodel"} - set(options_of(cls, method)):
-            with pytest.raises(TypeError, match=rf"{method}\(\) .*'{option}'"):
+            error: type[Exception] = TypeError
+            message = rf"{method}\(\) .*'{option}'"
+            if "invoker" in kind and option in InvokeOptions._fields:
+                error = InvalidInputError
+                message = f"{method} does not support the option {option}\n"
+            elif "invoker" in kind and option in AsyncInferenceOptions._fields:
+                message = rf"{method}\(\) .*'queue_options'"
+            with pytest.raises(error, match=message):
                 subject.call(method, **{option: "x"})
             tried += 1
     assert tried > 50
@@ -539,15 +551,24 @@ def test_no_public_method_here_takes_any_keyword() -> None:
                 assert not loose, f"{kind.__name__}.{name} takes any keyword"
 
 
-def test_handles_invokers_and_protocols_have_the_same_options() -> None:
+def test_the_twins_have_the_same_parameters() -> None:
     for sync, twin in ((RuntimeInvoker, AsyncRuntimeInvoker), (Endpoint, AsyncEndpoint)):
-        for method in methods(Invoking):
-            assert options_of(sync, method) == options_of(twin, method)
-    for method in methods(Invoking):
-        assert set(options_of(RuntimeInvoker, method)) - {"prefix"} == set(options_of(Endpoint, method))
-        for protocol in (protocols.ManyInvoker, protocols.AsyncManyInvoker):
-            assert set(options_of(protocol, method)) == set(options_of(RuntimeInvoker, method))
-    assert {*CallOptions._fields, "model"} == set(options_of(RuntimeInvoker, "invoke"))
+        for method in methods(InvocationMixin):
+            names = [list(inspect.signature(getattr(kind, method)).parameters) for kind in (sync, twin)]
+            assert names[0] == names[1]
+
+
+def test_the_options_of_invoke_are_the_fields_of_invoke_options_and_each_is_documented() -> None:
+    assert {*InvokeOptions._fields, "model"} == {*options_of(Endpoint, "invoke"), "prefix"}
+    public = {*InvokeOptions._fields, *AsyncInferenceOptions._fields} - {"prefix"}
+    for kind in (Endpoint, AsyncEndpoint):
+        for method in methods(InvocationMixin):
+            text = inspect.getdoc(getattr(kind, method)) or ""
+            for name in inspect.signature(getattr(kind, method)).parameters:
+                assert name == "self" or f"\n    {name}: " in text, f"{method}: {name}"
+    for kind in (InvokeOptions, AsyncInferenceOptions):
+        assert all(f"\n    {name}: " in (inspect.getdoc(kind) or "") for name in kind._fields)
+    assert public <= set(ALL)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,9 +11,9 @@ import pytest
 
 from mme_sdk.aws import Aws
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.runtime import AsyncRuntimeInvoker
 from mme_sdk.runtime.batch.warm import keep_warm_advice, warm_order
 from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.invoker import AsyncRuntimeInvoker
 from mme_sdk.types.model import ModelVersion
 from tests.support.runtime.scripted import AsyncScript, FakeAsyncClock
 from tests.unit.runtime.test_calls import FAILED, NOT_READY, Setting

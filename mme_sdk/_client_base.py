@@ -1,0 +1,355 @@
+"""What `MMEClient` and `AsyncMMEClient` share: settings, `with_options`, and the parts that derived clients share."""
+
+from __future__ import annotations
+
+import copy
+import enum
+import inspect
+from abc import abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+
+import attrs
+
+from mme_sdk._validation import check_instance, check_number
+from mme_sdk.aws import Aws
+from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
+from mme_sdk.errors import ClosedError, InvalidInputError
+from mme_sdk.runtime.fork_safe_lock import ForkLock
+from mme_sdk.types import S3Uri
+
+if TYPE_CHECKING:
+    from mme_sdk.aws.session import Session
+    from mme_sdk.registry.store import ObjectOptions
+    from mme_sdk.runtime import Codecs, Hook, Memory
+
+__all__ = ["UNCHANGED", "ClientBase", "ClientSettings", "Lazy", "Registries", "Unchanged"]
+
+T = TypeVar("T")
+TransportT = TypeVar("TransportT")
+RegistryT = TypeVar("RegistryT")
+
+
+class Unchanged(enum.Enum):
+    """Default of the keywords of `with_options`: the setting keeps its value."""
+
+    UNCHANGED = "unchanged"
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+UNCHANGED: Final = Unchanged.UNCHANGED
+
+
+@attrs.frozen(kw_only=True)
+class ClientSettings:
+    """Arguments of a client that are not objects to share; `MMEClient` documents them."""
+
+    region: str | None
+    session: Session | None
+    endpoint_url: str | Mapping[str, str] | None
+    timeouts: Timeouts
+    retry: RetryPolicy
+    cold_start: ColdStart
+    transport: str
+    hooks: tuple[Hook, ...]
+    codecs: Codecs | None
+
+
+class Lazy(Generic[T]):
+    """Value that is made on first use. Threads that race for it get the same value.
+
+    Args:
+        make: Makes the value. It may be called more than once; one value is kept.
+    """
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._made: dict[str, T] = {}
+
+    @property
+    def made(self) -> T | None:
+        """The value, or None if it is not made yet."""
+        return self._made.get("value")
+
+    def get(self) -> T:
+        """Return the value."""
+        found = self._made.get("value")
+        return self._made.setdefault("value", self._make()) if found is None else found
+
+
+@attrs.frozen
+class _Entry(Generic[RegistryT]):
+    registry: RegistryT
+    key: str
+    options: ObjectOptions | None
+    staleness: float
+
+
+class Registries(Generic[RegistryT]):
+    """Registries of a client, by S3 prefix. Safe to share between threads.
+
+    A prefix has one layout of keys. Its registries may differ in `options` and `staleness`.
+
+    Attributes:
+        stores: The registry of each prefix that resolves `name@alias` in invocations: the one with the shortest
+            staleness.
+
+    Args:
+        make: The registry class.
+    """
+
+    def __init__(self, make: Callable[..., RegistryT]) -> None:
+        self.stores: dict[str, Any] = {}
+        self._make = make
+        self._entries: dict[str, list[_Entry[RegistryT]]] = {}
+        self._lock = ForkLock()
+
+    def get(
+        self, aws: Aws, uri: str, *, key: str | None, options: ObjectOptions | None, staleness: float | None
+    ) -> RegistryT:
+        """Return the registry of a prefix with the given settings. It is made on first use.
+
+        Args:
+            aws: AWS session of a new registry.
+            uri: The prefix.
+            key: Layout of the keys. None means the layout that the prefix has here, or the default.
+            options: Options of written objects. None means those of the first registry of the prefix.
+            staleness: Seconds. None means the staleness of the first registry of the prefix, or the default.
+
+        Raises:
+            InvalidInputError: A setting is invalid, or the prefix has another layout of keys.
+        """
+        prefix = str(S3Uri.parse(uri).as_prefix())
+        if staleness is not None:
+            check_number("staleness", staleness, at_least=0)
+        if options is not None:
+            from mme_sdk.registry.store import ObjectOptions
+
+            check_instance("options", options, ObjectOptions)
+        with self._lock:
+            entries = self._entries.get(prefix, [])
+            if entries and key is not None and key != entries[0].key:
+                raise InvalidInputError(
+                    f"key: this client uses {prefix} with the layout {entries[0].key!r}, not {key!r}",
+                    hint="pass key= to the first models() call of the prefix, or make another client for this layout",
+                )
+            wanted_key, wanted_options, wanted_staleness = (
+                (entries[0].key, entries[0].options, entries[0].staleness) if entries else self._defaults()
+            )
+            wanted_key = wanted_key if key is None else key
+            wanted_options = wanted_options if options is None else options
+            wanted_staleness = wanted_staleness if staleness is None else staleness
+            for entry in entries:
+                if (entry.options, entry.staleness) == (wanted_options, wanted_staleness):
+                    self.stores.setdefault(prefix, entry.registry)  # an invoker removes a store that it cannot read
+                    return entry.registry
+            registry = self._make(aws, uri, key=wanted_key, options=wanted_options, staleness=wanted_staleness)
+            if all(wanted_staleness < entry.staleness for entry in entries):
+                self.stores[prefix] = registry
+            self._entries.setdefault(prefix, []).append(_Entry(registry, wanted_key, wanted_options, wanted_staleness))
+            return registry
+
+    def _defaults(self) -> tuple[str, None, float]:
+        parameters = inspect.signature(self._make).parameters
+        return parameters["key"].default, None, parameters["staleness"].default
+
+
+class ClientBase(Generic[TransportT, RegistryT]):
+    """Settings of a client, and the parts that it shares with the clients that `with_options` returns."""
+
+    _aws: Aws
+    _registries: Lazy[Registries[RegistryT]]
+    _transport: Lazy[TransportT]
+    _memory: Lazy[Memory]
+
+    def __init__(
+        self,
+        *,
+        region: str | None = None,
+        session: Session | None = None,
+        endpoint_url: str | Mapping[str, str] | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        cold_start: ColdStart | None = None,
+        transport: str = "auto",
+        memory: Memory | None = None,
+        hooks: Sequence[Hook] = (),
+        codecs: Codecs | None = None,
+    ) -> None:
+        if memory is not None and cold_start is not None:
+            raise InvalidInputError("memory and cold_start exclude each other: a Memory has its own ColdStart")
+        self._settings = ClientSettings(
+            region=region,
+            session=session,
+            endpoint_url=endpoint_url,
+            timeouts=timeouts or Timeouts(),
+            retry=retry or RetryPolicy(),
+            cold_start=memory.cold if memory is not None else cold_start or ColdStart(),
+            transport=transport,
+            hooks=tuple(hooks),
+            codecs=codecs,
+        )
+        self._set_up(None, memory)
+
+    def _set_up(self, parent: Self | None, memory: Memory | None) -> None:
+        """Make the parts of this client, or take those of `parent` that the settings allow to share."""
+        settings = self._settings
+        kept = _Kept() if parent is None else _Kept.between(parent._settings, settings)
+        self._closed = False
+        self._owns_aws = not (kept.account and kept.sockets and kept.retry)
+        self._owns_transport = not (kept.account and kept.sockets and kept.transport)
+        if parent is None or self._owns_aws:
+            self._aws = Aws(
+                region=settings.region,
+                session=settings.session,
+                endpoint_url=settings.endpoint_url,
+                timeouts=settings.timeouts,
+                retry=settings.retry,
+            )
+            self._registries = Lazy(self._make_registries)
+            if parent is not None and kept.account:
+                self._aws.shared = parent._aws.shared  # the caches of aliases
+        if parent is None or self._owns_transport:
+            self._transport = Lazy(self._make_transport)
+        if parent is None or memory is not None or not (kept.account and kept.learning):
+            self._memory = Lazy(lambda: memory or self._make_memory())
+
+    @abstractmethod
+    def _make_transport(self) -> TransportT: ...
+
+    @abstractmethod
+    def _make_registries(self) -> Registries[RegistryT]: ...
+
+    def _make_memory(self) -> Memory:
+        from mme_sdk.runtime import Memory
+
+        return Memory(self._settings.cold_start, self._settings.retry)
+
+    @property
+    def region(self) -> str:
+        """The AWS region.
+
+        Raises:
+            ConfigurationError: No region is configured.
+        """
+        return self._aws.region
+
+    @property
+    def timeouts(self) -> Timeouts:
+        """Connect and read time-outs, and the default deadline, in seconds."""
+        return self._settings.timeouts
+
+    @property
+    def memory(self) -> Memory:
+        """Load times and loaded models. `memory.estimates` can be saved and loaded."""
+        return self._memory.get()
+
+    def with_options(
+        self,
+        *,
+        region: str | Unchanged | None = UNCHANGED,
+        session: Session | Unchanged | None = UNCHANGED,
+        endpoint_url: str | Mapping[str, str] | Unchanged | None = UNCHANGED,
+        timeouts: Timeouts | Unchanged | None = UNCHANGED,
+        retry: RetryPolicy | Unchanged | None = UNCHANGED,
+        cold_start: ColdStart | Unchanged | None = UNCHANGED,
+        transport: str | Unchanged = UNCHANGED,
+        memory: Memory | Unchanged | None = UNCHANGED,
+        hooks: Sequence[Hook] | Unchanged = UNCHANGED,
+        codecs: Codecs | Unchanged | None = UNCHANGED,
+    ) -> Self:
+        """Return a client with some settings changed. This client stays as it is.
+
+        The new client shares what the changed settings allow:
+
+        - connections: unless `region`, `session`, `endpoint_url`, `transport` or a time-out of `timeouts` other than
+          the deadline changes;
+        - registries, and the boto3 clients of the control plane: unless `region`, `session`, `endpoint_url`, `retry` or
+          a time-out other than the deadline changes. The caches of aliases are shared even if `retry` or a time-out
+          changes;
+        - the memory of load times and loaded models: unless `region`, `session`, `endpoint_url`, `cold_start`, `memory`
+          or the budget or circuit breaker of `retry` changes.
+
+        Closing the new client ends its own invocations and closes only what it does not share. Closing this client
+        closes what is shared, so that the new client cannot be used afterwards.
+
+        Args:
+            region: AWS region. None means the region of the session or the environment.
+            session: A boto3 session. None makes one from the environment.
+            endpoint_url: Address for every service, or one for each service name. None means AWS's addresses.
+            timeouts: Connect and read time-outs, and the default deadline, in seconds. None means `Timeouts()`.
+            retry: Retry policy. None means `RetryPolicy()`.
+            cold_start: Settings of cold starts. None means `ColdStart()`.
+            transport: `auto`, `fast`, `core` or `botocore`.
+            memory: Load times and loaded models. None makes a new memory.
+            hooks: Functions that receive the events of invocations.
+            codecs: Codecs of payloads. None means the built-in ones.
+
+        Returns:
+            The new client.
+
+        Raises:
+            InvalidInputError: `memory` and `cold_start` are both given.
+
+        Example:
+            ```python
+            quick = client.with_options(timeouts=Timeouts(deadline=5))  # over the same connections
+            ```
+        """
+        own_memory = None if isinstance(memory, Unchanged) else memory
+        if own_memory is not None and not isinstance(cold_start, Unchanged | None):
+            raise InvalidInputError("memory and cold_start exclude each other: a Memory has its own ColdStart")
+        before = self._settings
+        child = copy.copy(self)
+        child._settings = ClientSettings(
+            region=_kept(region, before.region),
+            session=_kept(session, before.session),
+            endpoint_url=_kept(endpoint_url, before.endpoint_url),
+            timeouts=_kept(timeouts, before.timeouts) or Timeouts(),
+            retry=_kept(retry, before.retry) or RetryPolicy(),
+            cold_start=own_memory.cold if own_memory else _kept(cold_start, before.cold_start) or ColdStart(),
+            transport=_kept(transport, before.transport),
+            hooks=tuple(_kept(hooks, before.hooks)),
+            codecs=_kept(codecs, before.codecs),
+        )
+        child._set_up(self, child._make_memory() if memory is None else own_memory)
+        return child
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise ClosedError("this client was closed", hint="make a new one, or close it later")
+
+    def __repr__(self) -> str:
+        region = self._settings.region or "from the environment"
+        return f"<{type(self).__name__} region={region}>"
+
+
+@attrs.frozen(kw_only=True)
+class _Kept:
+    """Which groups of settings are the same in a client and in the one that it is derived from."""
+
+    account: bool = False
+    sockets: bool = False
+    transport: bool = False
+    retry: bool = False
+    learning: bool = False
+
+    @classmethod
+    def between(cls, before: ClientSettings, after: ClientSettings) -> Self:
+        old, new = before.retry, after.retry
+        return cls(
+            account=before.session is after.session
+            and (before.region, before.endpoint_url) == (after.region, after.endpoint_url),
+            sockets=attrs.evolve(before.timeouts, deadline=1) == attrs.evolve(after.timeouts, deadline=1),
+            transport=before.transport == after.transport,
+            retry=old == new,
+            learning=before.cold_start == after.cold_start
+            and (old.budget, old.breaker_faults, old.breaker_rest)
+            == (new.budget, new.breaker_faults, new.breaker_rest),
+        )
+
+
+def _kept(given: T | Unchanged, before: T) -> T:
+    return before if isinstance(given, Unchanged) else given

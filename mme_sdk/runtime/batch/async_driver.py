@@ -1,0 +1,121 @@
+"""Run a batch in tasks of an event loop. `driver.py` says why this is not its generated twin."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model
+from mme_sdk.runtime.batch.batch_run import BatchRun, item_result, keep_partial
+from mme_sdk.types.reply import Reply
+
+__all__ = ["async_collect", "async_run_batch"]
+
+T = TypeVar("T")
+V = TypeVar("V")
+_END = object()
+
+
+async def async_run_batch(
+    call: Callable[[T, Model], Awaitable[Reply[Any]]],
+    items: Iterable[T] | AsyncIterable[T],
+    *,
+    model_of: Callable[[T], Model],
+    settings: BatchSettings,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> AsyncIterator[ItemResult[T]]:
+    """Call a coroutine function for each item, in tasks, and yield the results.
+
+    Args:
+        call: Makes one call.
+        items: The items, from an ordinary or an asynchronous iterable. They are read only while the window has space.
+        model_of: Returns the target model of an item.
+        settings: Concurrency, order and memory.
+        checkpoint: File of the items that are done. A later run with the same file leaves these items out.
+        progress: Called after each result with two counts: results so far, and failures so far.
+
+    Yields:
+        One result for each item. An MMEError of a call is in its result; any other exception ends the iteration.
+    """
+    run: BatchRun[T] = BatchRun(settings, model_of, checkpoint, progress)
+    source = items.__aiter__() if isinstance(items, AsyncIterable) else _as_async(items)
+    index = -1
+    reading: asyncio.Future[Any] | None = None
+    tasks: dict[asyncio.Future[Reply[Any]], tuple[int, T]] = {}
+    more = True
+    try:
+        while more or not run.batch.idle:
+            if reading is None and more and run.batch.wants_more:
+                reading = asyncio.ensure_future(_next(source))
+            while (started := run.batch.start()) is not None:
+                number, item, model = started
+                tasks[asyncio.ensure_future(call(item, model))] = (number, item)
+            awaited: set[asyncio.Future[Any]] = {*tasks} if reading is None else {*tasks, reading}
+            if awaited:
+                done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                if reading in done:
+                    read, reading = reading, None
+                    more = read.result() is not _END
+                    if more:
+                        index += 1
+                        run.add(index, read.result())
+                for task in tasks.keys() & done:
+                    run.batch.finish(item_result(*tasks.pop(task), task))
+            for result in run.batch.results():
+                yield result
+                run.returned(result)
+    except BaseException as reason:
+        run.stop(reason, tasks)
+        raise
+    finally:
+        left = [*tasks] if reading is None else [*tasks, reading]
+        for task in left:
+            task.cancel()
+        try:
+            await asyncio.gather(*left, return_exceptions=True)
+        finally:
+            run.checkpoint.close()
+
+
+async def async_collect(
+    results: AsyncIterator[ItemResult[T]],
+    make: Callable[[list[ItemResult[T]]], V],
+    items: Callable[[], Iterable[T]],
+    add: Callable[[ItemResult[T]], None] = lambda _: None,
+) -> V:
+    """Make one value of all results of a batch.
+
+    Args:
+        results: The results as they complete.
+        make: Makes the value.
+        items: Returns the items once more.
+        add: Called with each result as it completes. An exception that it raises ends the batch.
+
+    Returns:
+        The value. If a cancellation or another exception ends the batch, the value of the results so far is the
+        exception's `partial` attribute. Items without an answer have an OutcomeUnknownError there.
+    """
+    done: list[ItemResult[T]] = []
+    try:
+        async for result in results:
+            add(result)
+            done.append(result)
+    except BaseException as reason:
+        if isinstance(results, AsyncGenerator):
+            await results.aclose()
+        keep_partial(reason, done, make, items)
+        raise
+    return make(done)
+
+
+async def _next(source: AsyncIterator[T]) -> Any:
+    # StopAsyncIteration cannot be the result of a task.
+    return await anext(source, _END)
+
+
+async def _as_async(items: Iterable[T]) -> AsyncIterator[T]:
+    for item in items:
+        yield item

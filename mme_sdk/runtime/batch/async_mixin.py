@@ -1,0 +1,232 @@
+"""`AsyncBatchMixin`: the methods of an invoker that make many calls."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mme_sdk.runtime._invoker_base import Invocations
+from mme_sdk.runtime.batch.async_driver import async_collect, async_run_batch
+from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model, check_batch
+from mme_sdk.runtime.batch.frames import FrameJoin, split_frame
+from mme_sdk.runtime.batch.warm import (
+    WarmReport,
+    check_capacity,
+    keep_warm_advice,
+    refuse_loss,
+    report_of,
+    warm_order,
+    warm_settings,
+)
+from mme_sdk.runtime.options import DEFAULT_OPTIONS, InvokeOptions, check_options, check_unsupported
+from mme_sdk.runtime.payloads.codecs import CSV, JSON
+from mme_sdk.runtime.payloads.requests import check_endpoint
+from mme_sdk.types.model import ModelVersion
+from mme_sdk.types.reply import Reply
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["AsyncBatchMixin"]
+
+T = TypeVar("T")
+_NOT_FOR_FRAMES = ("response_type", "enable_explanations")
+_NOT_FOR_WARM = (*_NOT_FOR_FRAMES, "inference_component", "session_id", "prefix_aware_id")
+
+
+class AsyncBatchMixin(Invocations):
+    """Methods of an invoker that make many calls.
+
+    Their arguments are those of `AsyncEndpoint`, with the endpoint's name first and the options in one object.
+    """
+
+    @abstractmethod
+    async def invoke(
+        self, endpoint: str, data: Any, model: Model = None, options: InvokeOptions = DEFAULT_OPTIONS
+    ) -> Reply[Any]:
+        """Invoke a model and return its answer."""
+
+    def invoke_many(
+        self,
+        endpoint: str,
+        items: Iterable[T] | AsyncIterable[T],
+        options: InvokeOptions = DEFAULT_OPTIONS,
+        *,
+        model_of: Callable[[T], Model] = lambda _: None,
+        data_of: Callable[[T], Any] | None = None,
+        settings: BatchSettings | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> AsyncIterator[ItemResult[T]]:
+        """Invoke once for each item; see `AsyncEndpoint.invoke_many`.
+
+        Args:
+            endpoint: Name of the endpoint.
+            items: The items.
+            options: Options of each call.
+            model_of: Returns the target model of an item.
+            data_of: Returns the payload of an item. None sends the item itself.
+            settings: Concurrency, order and memory. None means `BatchSettings()`.
+            checkpoint: File of the items that are done, or None.
+            progress: Called after each result with two counts: results so far, and failures so far.
+
+        Returns:
+            An iterator over one result for each item.
+
+        Raises:
+            InvalidInputError: An argument or an option is invalid.
+        """
+        check_endpoint(endpoint)
+        check_options(options)
+        check_batch(items, model_of, data_of, settings, progress)
+        if options.response_type is not None:
+            self._codecs.accept(options.response_type)
+
+        async def call(item: T, model: Model) -> Reply[Any]:
+            return await self.invoke(endpoint, item if data_of is None else data_of(item), model, options)
+
+        return async_run_batch(
+            call,
+            items,
+            model_of=model_of,
+            settings=settings or BatchSettings(),
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+
+    async def invoke_frame(
+        self,
+        endpoint: str,
+        frame: pd.DataFrame,
+        options: InvokeOptions = DEFAULT_OPTIONS,
+        *,
+        model_of: str | Callable[[Any], Model] | None = None,
+        rows_per_call: int = 256,
+        settings: BatchSettings | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> pd.DataFrame:
+        """Invoke with the rows of a data frame; see `AsyncEndpoint.invoke_frame`.
+
+        Args:
+            endpoint: Name of the endpoint.
+            frame: The rows.
+            options: Options of each call. The default content type is `text/csv`.
+            model_of: Column with the target model, or a function of a row. None for a single-model endpoint.
+            rows_per_call: Largest number of rows in one request.
+            settings: Concurrency, order and memory. None means `BatchSettings()`.
+            progress: Called after each request with two counts: requests done, and requests failed.
+
+        Returns:
+            A frame with one row for each row, and the same index.
+
+        Raises:
+            InvalidInputError: An argument or an option is invalid.
+            UndecodableReplyError: An answer is not one row for each row of its request.
+        """
+        check_unsupported("invoke_frame", options, _NOT_FOR_FRAMES)
+        if options.content_type is None:
+            options = options._replace(content_type=CSV)
+        parts = split_frame(frame, model_of, rows_per_call)
+        join = FrameJoin(frame, len(parts))
+        results = self.invoke_many(
+            endpoint,
+            parts,
+            options,
+            model_of=lambda part: part.model,
+            data_of=lambda part: part.frame,
+            settings=settings,
+            progress=progress,
+        )
+        return await async_collect(results, join.finish, lambda: parts, join.add)
+
+    async def warm(
+        self,
+        endpoint: str,
+        models: Iterable[str | ModelVersion],
+        options: InvokeOptions = DEFAULT_OPTIONS,
+        *,
+        expected: Mapping[str, float] | None = None,
+        capacity: int | None = None,
+        at_a_time: int | None = None,
+        payload: Any = b"{}",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> WarmReport:
+        """Load models before they are called; see `AsyncEndpoint.warm`.
+
+        Args:
+            endpoint: Name of the endpoint.
+            models: The models.
+            options: Options of each call. The default content type is `application/json`.
+            expected: Calls per second by model name or target model. None means that all are equal.
+            capacity: Bytes of models that the endpoint holds in memory. None means no limit.
+            at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
+            payload: The payload that is sent to each model.
+            progress: Called after each model with two counts: models done, and models failed.
+
+        Returns:
+            The state of each model.
+
+        Raises:
+            InvalidInputError: An argument or an option is invalid.
+        """
+        check_unsupported("warm", options, _NOT_FOR_WARM)
+        if options.content_type is None:
+            options = options._replace(content_type=JSON)
+        chosen, left_out = warm_order(
+            models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity
+        )
+        settings = warm_settings(at_a_time, self.memory, endpoint)
+        results = self.invoke_many(
+            endpoint,
+            chosen,
+            options,
+            model_of=lambda model: model,
+            data_of=lambda _: payload,
+            settings=settings,
+            progress=progress,
+        )
+        return await async_collect(results, lambda done: report_of(done, left_out), lambda: chosen)
+
+    async def keep_warm(
+        self,
+        endpoint: str,
+        models: Sequence[str],
+        options: InvokeOptions = DEFAULT_OPTIONS,
+        *,
+        rates: Mapping[str, float],
+        sizes: Mapping[str, int],
+        capacity: int,
+        bound_by_slo: bool = False,
+        at_a_time: int | None = None,
+        payload: Any = b"{}",
+        progress: Callable[[int, int], None] | None = None,
+    ) -> WarmReport:
+        """Call models once so that they stay in memory; see `AsyncEndpoint.keep_warm`.
+
+        Args:
+            endpoint: Name of the endpoint.
+            models: The models to keep in memory, by target model.
+            options: Options of each call. The default content type is `application/json`.
+            rates: Calls per second of each model of the endpoint.
+            sizes: Bytes of each model in memory.
+            capacity: Bytes of models that an instance holds in memory.
+            bound_by_slo: Whether to call them even if that makes more calls of other models cold.
+            at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
+            payload: The payload that is sent to each model.
+            progress: Called after each model with two counts: models done, and models failed.
+
+        Returns:
+            The state of each model.
+
+        Raises:
+            InvalidInputError: An argument or an option is invalid, or keeping the models warm is a net loss.
+        """
+        check_unsupported("keep_warm", options, _NOT_FOR_WARM)
+        check_capacity(capacity)
+        if not bound_by_slo:
+            refuse_loss(keep_warm_advice(rates, sizes, capacity=capacity, keep=models))
+        return await self.warm(
+            endpoint, models, options, expected=rates, at_a_time=at_a_time, payload=payload, progress=progress
+        )

@@ -1,0 +1,103 @@
+"""One run of a batch: what the thread driver and the asyncio driver have in common."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
+from typing import Any, Generic, TypeVar
+
+from mme_sdk._cancellation import Cancelled, attach_partial
+from mme_sdk.errors import MMEError, OutcomeUnknownError
+from mme_sdk.runtime.batch.batch import Batch, BatchSettings, Checkpoint, ItemResult, Model
+from mme_sdk.types.reply import Reply
+
+__all__ = ["BatchRun", "item_result", "keep_partial"]
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+class BatchRun(Generic[T]):
+    """State of one run: its schedule, its checkpoint and its progress.
+
+    Args:
+        settings: Concurrency, order and memory.
+        model_of: Returns the target model of an item.
+        checkpoint: File of the items that are done, or None.
+        progress: Called after each result with two counts: results so far, and failures so far.
+    """
+
+    def __init__(
+        self,
+        settings: BatchSettings,
+        model_of: Callable[[T], Model],
+        checkpoint: str | os.PathLike[str] | None,
+        progress: Callable[[int, int], None] | None,
+    ) -> None:
+        self.batch: Batch[T] = Batch(settings)
+        self.checkpoint = Checkpoint(checkpoint)
+        self._model_of = model_of
+        self._progress = progress
+        self._done = self._failed = 0
+
+    def add(self, index: int, item: T) -> None:
+        """Add an item, unless the checkpoint says that it is done."""
+        if index not in self.checkpoint:
+            self.batch.add(index, item, self._model_of(item))
+
+    def returned(self, result: ItemResult[T]) -> None:
+        """Record that the caller has processed a result."""
+        self._done += 1
+        if result.error is None:
+            self.checkpoint.add(result.index)
+        else:
+            self._failed += 1
+        if self._progress is not None:
+            self._progress(self._done, self._failed)
+
+    def stop(self, reason: BaseException, calls: Mapping[Any, tuple[int, T]]) -> None:
+        """Set the `partial` attribute of the exception that ends the batch: the results that were not yet returned."""
+        for call, (index, item) in calls.items():
+            if call.done() and not call.cancelled() and not isinstance(call.exception(), Cancelled):
+                with contextlib.suppress(Exception):  # the batch already ends with `reason`
+                    self.batch.finish(item_result(index, item, call))
+        attach_partial(reason, tuple(self.batch.complete()))
+
+
+def item_result(index: int, item: T, done: Future[Reply[Any]] | asyncio.Future[Reply[Any]]) -> ItemResult[T]:
+    """Return the result of a call that is done. Raise its exception if that is not an MMEError."""
+    error = done.exception()
+    if error is None:
+        return ItemResult(index, item, reply=done.result())
+    if isinstance(error, MMEError):
+        return ItemResult(index, item, error=error)
+    if isinstance(error, Cancelled):
+        raise SystemExit  # the interpreter ends while another thread runs this batch
+    raise error
+
+
+def keep_partial(
+    reason: BaseException,
+    done: list[ItemResult[T]],
+    make: Callable[[list[ItemResult[T]]], V],
+    items: Callable[[], Iterable[T]],
+) -> None:
+    """Set the `partial` attribute of the exception that ends a batch to the value of the results so far.
+
+    Args:
+        reason: The exception. Its `partial` attribute holds the results that were not yet returned.
+        done: The results that were returned.
+        make: Makes the value from one result for each item. An item without a result has an OutcomeUnknownError.
+        items: Returns the items once more.
+    """
+    complete = {result.index: result for result in (*done, *getattr(reason, "partial", ()))}
+    message = "the batch ended before the answer arrived"
+    hint = "the model may have run, or may still run; invoke it again if a second run does no harm"
+    results = [
+        complete.get(index) or ItemResult(index, item, error=OutcomeUnknownError(message, hint=hint))
+        for index, item in enumerate(items())
+    ]
+    attach_partial(reason, make(results))

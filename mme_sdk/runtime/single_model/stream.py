@@ -1,0 +1,81 @@
+# Generated from async_stream.py by scripts/unasync.py. Change that file, then run `make facades`.
+"""`ReplyStream`: the chunks of a streamed answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Any, Self
+
+from mme_sdk.runtime.single_model.stream_base import END, ReplyStreamBase
+
+__all__ = ["ReplyStream"]
+
+
+class ReplyStream(ReplyStreamBase):
+    """Streamed answer, returned by `Endpoint.invoke_stream`. Iterate over it for the chunks as bytes.
+
+    Use it in an `with` block, or call `close` at the end.
+
+    Attributes:
+        endpoint: Name of the endpoint.
+        content_type: Media type of the whole answer.
+        variant: Production variant that answers. None if SageMaker does not name it.
+        custom_attributes: Custom attributes that the container returned. None if there are none.
+        request_id: AWS request id.
+
+    Raises:
+        ModelServerError: The model failed during its answer.
+        ServiceError: SageMaker failed during the answer.
+        OutcomeUnknownError: The connection failed, or the stream was closed by another thread.
+
+    Example:
+        ```python
+        with endpoint.invoke_stream({"prompt": "Hi"}) as stream:
+            for chunk in stream:
+                print(chunk.decode(), end="")
+        ```
+    """
+
+    def __iter__(self) -> Iterator[bytes]:
+        while not self._closed and (chunk := self._aws.within(self._pull)) is not END:
+            yield chunk
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield complete lines, without their line ends, however the chunks are cut."""
+        rest = b""
+        for chunk in self:
+            *lines, rest = (rest + chunk).split(b"\n")
+            yield from lines
+        if rest:
+            yield rest
+
+    def json_lines(self) -> Iterator[Any]:
+        """Yield the values of an answer with one JSON value a line, or with one a server-sent event.
+
+        Empty lines and the event `[DONE]`, with which chat models end, are left out.
+
+        Raises:
+            UndecodableReplyError: A line is not JSON.
+        """
+        event: list[bytes] = []
+        for line in self.lines():
+            for text in self._json_texts(line, event):
+                yield self._json_value(text)
+        for text in self._json_texts(b"", event):
+            yield self._json_value(text)
+
+    def close(self) -> None:
+        """Close the connection, whether or not the answer was read to its end.
+
+        A thread that waits for a chunk gets an OutcomeUnknownError.
+        """
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
