@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.local.contracts import Hosting, Invocation
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.hosting_interface import Hosting, Invocation
+from mme_sdk.local.wire.errors import ApiError
 from mme_sdk.types import S3Uri
 
 __all__ = ["AsyncInference"]

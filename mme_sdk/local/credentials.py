@@ -12,7 +12,7 @@ import attrs
 from mme_sdk.errors import ConfigurationError
 from mme_sdk.local.storage import disk
 
-__all__ = ["CREDENTIALS", "LocalCredentials", "kept_credentials"]
+__all__ = ["CREDENTIALS", "LocalCredentials", "load_credentials"]
 
 CREDENTIALS = "credentials.json"
 _log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class LocalCredentials:
     secret_key: str = attrs.field(repr=False)
 
 
-def kept_credentials(path: Path) -> LocalCredentials:
+def load_credentials(path: Path) -> LocalCredentials:
     """The keys of a data directory, made at its first use and readable by their owner alone.
 
     A file that holds no keys, such as one that a crash cut short, is kept beside as `credentials.json.damaged`.
@@ -59,5 +59,5 @@ def kept_credentials(path: Path) -> LocalCredentials:
             damaged.name,
         )
     keys = LocalCredentials(access_key=f"LOCAL{secrets.token_hex(8).upper()}", secret_key=secrets.token_urlsafe(30))
-    disk.write_whole(path, json.dumps(attrs.asdict(keys)).encode())
+    disk.write_atomically(path, json.dumps(attrs.asdict(keys)).encode())
     return keys

@@ -15,14 +15,14 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.contracts import Invocation, InvocationAnswer
+from mme_sdk.local.hosting_interface import Invocation, InvocationResponse
 from mme_sdk.types import S3Uri
 
 __all__ = ["DataCapture"]
 
 _log = logging.getLogger(__name__)
 _PREFIX = "x-amzn-sagemaker-"
-_WAITING = 64 << 20  # bytes of invocations that are not in S3 yet; AWS too captures no more when its disk fills
+_WAITING = 64 << 20  # bytes of invocations that are not in S3 yet; AWS too captures_data no more when its disk fills
 
 
 @attrs.frozen
@@ -40,7 +40,7 @@ class _Event:
 
     config: Mapping[str, Any]
     invocation: Invocation
-    answer: InvocationAnswer
+    answer: InvocationResponse
     now: datetime
 
     @property
@@ -74,7 +74,7 @@ class DataCapture:
         self._waiting = 0
         self._writer: asyncio.Task[None] | None = None
 
-    def take(self, config: Mapping[str, Any], variant: str, invocation: Invocation, answer: InvocationAnswer) -> None:
+    def take(self, config: Mapping[str, Any], variant: str, invocation: Invocation, answer: InvocationResponse) -> None:
         """Capture one good answer with its request, if it is in the sample.
 
         Args:

@@ -185,7 +185,7 @@ class Faults:
                 for fault_id, rule in self._rules.items()
             }
 
-    def strike(
+    def trigger(
         self, *kinds: FaultKind, operation: str | None = None, endpoint: str | None = None, model: str | None = None
     ) -> Fault | None:
         """The fault that strikes here and now, if any.

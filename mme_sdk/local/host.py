@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from mme_sdk.artifacts.temporary import TemporaryFolder, remove_abandoned
 from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError, MMEError, StorageError
-from mme_sdk.local import processes as children
-from mme_sdk.local.contracts import HostContext, Hosting
+from mme_sdk.local import processes
 from mme_sdk.local.control.settings import ControlSettings
-from mme_sdk.local.credentials import CREDENTIALS, LocalCredentials, kept_credentials
+from mme_sdk.local.credentials import CREDENTIALS, LocalCredentials, load_credentials
 from mme_sdk.local.faults import Faults
+from mme_sdk.local.hosting_interface import HostContext, Hosting
 from mme_sdk.local.http.request_log import RequestLog
 from mme_sdk.local.storage import disk
-from mme_sdk.local.storage.s3 import RECORD, S3Server, explain_shortage, name_default_key, shortage
+from mme_sdk.local.storage.s3 import RECORD, S3Server, add_disk_space_to_error, disk_space_warning, set_default_kms_key
 
 if TYPE_CHECKING:
     import boto3
@@ -156,9 +156,9 @@ class LocalSageMaker:
             aws_secret_access_key=self.credentials.secret_key,
             region_name=self.region,
         )
-        session.events.register("after-call.s3", functools.partial(explain_shortage, self._running().data_dir))
+        session.events.register("after-call.s3", functools.partial(add_disk_space_to_error, self._running().data_dir))
         for operation in ("PutObject", "CreateMultipartUpload", "CopyObject"):
-            session.events.register(f"before-parameter-build.s3.{operation}", name_default_key)
+            session.events.register(f"before-parameter-build.s3.{operation}", set_default_kms_key)
         return session
 
     def boto(self, service: str, **options: Any) -> Any:
@@ -281,17 +281,17 @@ class LocalSageMaker:
         from mme_sdk.local.containers import command_for
         from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
         from mme_sdk.local.control.store import Store
-        from mme_sdk.local.http.admin_api import Backdoor
+        from mme_sdk.local.http.admin_api import AdminApi
         from mme_sdk.local.http.dataplane import DataPlane
         from mme_sdk.local.http.server import Server
         from mme_sdk.local.http.status import status
-        from mme_sdk.local.wire.signing import SignatureCheck
+        from mme_sdk.local.wire.signing import SignatureVerifier
 
         self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as started:
             data_dir = self._open_data_dir(started)
             listening = started.enter_context(_listen(self._wanted_port))
-            self._credentials = keys = kept_credentials(data_dir / CREDENTIALS)
+            self._credentials = keys = load_credentials(data_dir / CREDENTIALS)
             # S3 is started here and not in a worker thread: it dies with the thread that starts it.
             self._s3 = started.enter_context(
                 S3Server(
@@ -345,10 +345,10 @@ class LocalSageMaker:
             server = Server(
                 DataPlane(hosting, queue),
                 plane.services,
-                SignatureCheck(keys.access_key, keys.secret_key, self.region),
+                SignatureVerifier(keys.access_key, keys.secret_key, self.region),
                 self.faults,
                 self.requests,
-                Backdoor(self.faults, look),
+                AdminApi(self.faults, look),
             )
             runner = web.ServerRunner(server.http(), shutdown_timeout=2.0)
             await runner.setup()
@@ -364,12 +364,12 @@ class LocalSageMaker:
     async def _keep_s3_up(s3: S3Server) -> None:
         told = None
         while True:
-            short = shortage(s3.data_dir)
+            short = disk_space_warning(s3.data_dir)
             if short is not None and told is None:
                 _log.error("%s", short)
             told = short
             await asyncio.sleep(_S3_WATCH)
-            if s3.ended():
+            if s3.has_exited():
                 _log.error("SeaweedFS ended; it is started again on port %d", s3.port)
                 try:
                     s3.spawn()
@@ -380,7 +380,7 @@ class LocalSageMaker:
     def _open_data_dir(self, started: contextlib.AsyncExitStack) -> Path:
         if self.data_dir is None:
             # Where children outlive a host that was killed, its SeaweedFS is ended before its data goes.
-            remove_abandoned(_TEMPORARY, first=lambda left: children.reap_recorded(left / "s3" / RECORD))
+            remove_abandoned(_TEMPORARY, first=lambda left: processes.kill_recorded(left / "s3" / RECORD))
             try:
                 temporary = TemporaryFolder(_TEMPORARY)
             except OSError as error:  # tempfile has tried all the places it knows
@@ -394,7 +394,7 @@ class LocalSageMaker:
         try:
             lock = started.enter_context(disk.open_private(data_dir / "lock", append=True))
         except OSError as error:
-            raise disk.cannot_write(data_dir / "lock", error) from error
+            raise disk.write_error(data_dir / "lock", error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

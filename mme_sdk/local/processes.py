@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mme_sdk.local.storage import disk
 
-__all__ = ["forget", "reap_recorded", "record", "stop", "with_host"]
+__all__ = ["die_with_parent", "kill_recorded", "record_process", "remove_record", "stop_process"]
 
 # Runs in the child before the program. PR_SET_PDEATHSIG survives exec; a preexec_fn would not be safe among threads.
 _LEASH = (
@@ -23,11 +23,11 @@ _LEASH = (
 )
 
 
-def with_host(argv: Sequence[str]) -> list[str]:
+def die_with_parent(argv: Sequence[str]) -> list[str]:
     """The command line that runs a program so that it dies with this process.
 
     Linux kills the child when the *thread* that started it ends, so start children from a thread that lives as long as
-    the host (its event loop's). Elsewhere there is no such call: `record` it, `reap_recorded` at the next start.
+    the host (its event loop's). Elsewhere there is no such call: `record` it, `kill_recorded` at the next start.
 
     Args:
         argv: Program and arguments.
@@ -40,7 +40,7 @@ def with_host(argv: Sequence[str]) -> list[str]:
     return [sys.executable, "-I", "-S", "-c", _LEASH, str(os.getpid()), *argv]
 
 
-def stop(process: subprocess.Popen[bytes], *, grace: float = 2.0) -> None:
+def stop_process(process: subprocess.Popen[bytes], *, grace: float = 2.0) -> None:
     """End a child: SIGTERM, after `grace` seconds (at once where 0) SIGKILL; returns when it is gone."""
     if process.poll() is None and not grace:
         process.kill()
@@ -53,7 +53,7 @@ def stop(process: subprocess.Popen[bytes], *, grace: float = 2.0) -> None:
     process.wait()
 
 
-def record(path: Path, pid: int | None, mark: str, **facts: object) -> None:
+def record_process(path: Path, pid: int | None, mark: str, **facts: object) -> None:
     """Write down a child, so that a later host can end it if this one is killed.
 
     Args:
@@ -65,10 +65,10 @@ def record(path: Path, pid: int | None, mark: str, **facts: object) -> None:
     Raises:
         StorageError: The file cannot be written.
     """
-    disk.write_whole(path, json.dumps({"pid": pid, "mark": mark, **facts}).encode())
+    disk.write_atomically(path, json.dumps({"pid": pid, "mark": mark, **facts}).encode())
 
 
-def reap_recorded(path: Path, *, sleep: Callable[[float], None] = time.sleep) -> dict[str, object] | None:
+def kill_recorded(path: Path, *, sleep: Callable[[float], None] = time.sleep) -> dict[str, object] | None:
     """End the child that an earlier host recorded and left behind, if it still runs; the record stays.
 
     Args:
@@ -94,7 +94,7 @@ def reap_recorded(path: Path, *, sleep: Callable[[float], None] = time.sleep) ->
     return facts
 
 
-def forget(path: Path) -> None:
+def remove_record(path: Path) -> None:
     """Remove a record."""
     path.unlink(missing_ok=True)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.metrics import Metrics, Point, dimensions_of
-from mme_sdk.local.control.sagemaker.resources import page
+from mme_sdk.local.control.sagemaker.resources import paginate
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["CloudWatch"]
 
@@ -60,7 +60,7 @@ class CloudWatch:
             "UntagResource": self._untag,
         }
 
-    def ringing(self, names: Sequence[str]) -> list[str]:
+    def alarms_in_alarm_state(self, names: Sequence[str]) -> list[str]:
         """Which of these alarms are in ALARM."""
         return [name for name in names if (self._store.get("alarm", name) or {}).get("StateValue") == "ALARM"]
 
@@ -155,7 +155,7 @@ class CloudWatch:
             and params.get("MetricName") in (None, name)
             and all((key, value) in dimensions or (value is None and key in dict(dimensions)) for key, value in wanted)
         ]
-        return page(found, params, "Metrics", default=500)
+        return paginate(found, params, "Metrics", default=500)
 
     def _get_metric_statistics(self, params: dict[str, Any]) -> dict[str, Any]:
         names = [*params.get("Statistics", []), *params.get("ExtendedStatistics", [])]
@@ -259,7 +259,7 @@ class CloudWatch:
             and name.startswith(prefix)
             and params.get("StateValue") in (None, alarm["StateValue"])
         ]
-        return page(found, {"MaxResults": params.get("MaxRecords", 50)} | params, "MetricAlarms")
+        return paginate(found, {"MaxResults": params.get("MaxRecords", 50)} | params, "MetricAlarms")
 
     def _delete_alarms(self, params: dict[str, Any]) -> dict[str, Any]:
         for name in params["AlarmNames"]:

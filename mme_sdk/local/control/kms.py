@@ -12,7 +12,7 @@ from typing import Any
 
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["Kms"]
 

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from mme_sdk.local.contracts import Hosting
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.autoscaling.scaler import Scaler
 from mme_sdk.local.control.autoscaling.service import AutoScaling
@@ -21,6 +20,7 @@ from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.control.sts import Sts
 from mme_sdk.local.faults import Faults
+from mme_sdk.local.hosting_interface import Hosting
 
 __all__ = ["ControlPlane", "Service"]
 
@@ -97,7 +97,7 @@ class ControlPlane:
         self.endpoints = Endpoints(resources, hosting, settings, faults, sleep)
         cloudwatch = CloudWatch(metrics, store, account, now, settings.minute)
         autoscaling = AutoScaling(store, account, cloudwatch, now, self.endpoints.size)
-        self.endpoints.ringing = cloudwatch.ringing
+        self.endpoints.alarms_in_alarm_state = cloudwatch.alarms_in_alarm_state
         self.endpoints.scaled_variants = autoscaling.scaled_variants
         self._scaler = Scaler(
             store, autoscaling, cloudwatch, now, settings.minute, self.endpoints.size, self.endpoints.resize

@@ -40,7 +40,7 @@ class Store:
             )
             self._db.execute("SELECT kind, name, body FROM documents LIMIT 1").fetchone()
         except OSError as error:
-            raise disk.cannot_write(path, error) from error
+            raise disk.write_error(path, error) from error
         except sqlite3.DatabaseError as error:
             raise self._trouble(error) from error
 

@@ -24,11 +24,12 @@ from aiohttp import web
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.local.faults import Fault, Faults
-from mme_sdk.local.http.request_bodies import Bodies
-from mme_sdk.local.wire.service_model import ApiError, json_value
-from mme_sdk.local.wire.signing import SignatureCheck
+from mme_sdk.local.http.request_bodies import BodyReader
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.parameters import decode_json
+from mme_sdk.local.wire.signing import SignatureVerifier
 
-__all__ = ["Backdoor"]
+__all__ = ["AdminApi"]
 
 _ROOT = "/_mme"
 _LIMIT = 64 * 1024  # bytes of a fault
@@ -44,7 +45,7 @@ _HEADERS = {
 }
 
 
-class Backdoor:
+class AdminApi:
     """Answers the paths below `/_mme`.
 
     Args:
@@ -62,7 +63,7 @@ class Backdoor:
         return browser or request.path == _ROOT or request.path.startswith(_ROOT + "/")
 
     async def handle(
-        self, request: web.BaseRequest, headers: Mapping[str, str], signatures: SignatureCheck, bodies: Bodies
+        self, request: web.BaseRequest, headers: Mapping[str, str], signatures: SignatureVerifier, bodies: BodyReader
     ) -> web.Response:
         """Answer one request.
 
@@ -82,7 +83,7 @@ class Backdoor:
         return response
 
     async def _answer(
-        self, request: web.BaseRequest, headers: Mapping[str, str], signatures: SignatureCheck, bodies: Bodies
+        self, request: web.BaseRequest, headers: Mapping[str, str], signatures: SignatureVerifier, bodies: BodyReader
     ) -> web.Response:
         _check_asker(headers)
         if request.path in ("/", _ROOT):
@@ -105,13 +106,13 @@ class Backdoor:
         self,
         request: web.BaseRequest,
         headers: Mapping[str, str],
-        signatures: SignatureCheck,
-        bodies: Bodies,
+        signatures: SignatureVerifier,
+        bodies: BodyReader,
         steps: list[str],
     ) -> web.Response:
-        admission = signatures.admit(request.method, request.raw_path, headers)
+        pending = signatures.verify_headers(request.method, request.raw_path, headers)
         async with bodies.receive(request, headers, _LIMIT) as body:
-            admission.verify(body.digest)
+            pending.verify(body.digest)
             match request.method, steps:
                 case "POST", ["faults"]:
                     if request.content_type != "application/json":
@@ -155,7 +156,7 @@ def _loopback(name: str) -> bool:
 
 
 def _fault(body: bytes) -> Fault:
-    given = json_value(body)
+    given = decode_json(body)
     known = [one.name for one in attrs.fields(Fault)]
     if not isinstance(given, dict):
         raise _no_fault("it is not a JSON object", known)

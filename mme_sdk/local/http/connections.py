@@ -26,7 +26,7 @@ def serve(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -
     Args:
         handler: Answers one request.
     """
-    # Bodies are signed as they were sent, so they are not to be decompressed on the way in.
+    # BodyReader are signed as they were sent, so they are not to be decompressed on the way in.
     return _Server(handler, auto_decompress=False)
 
 

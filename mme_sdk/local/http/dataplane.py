@@ -10,11 +10,11 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from mme_sdk.local.async_inference import AsyncInference
-from mme_sdk.local.contracts import Hosting, HostingError, Invocation, InvocationAnswer
-from mme_sdk.local.wire.event_stream import exception, payload_part
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.hosting_interface import Hosting, HostingError, Invocation, InvocationResponse
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.event_stream import encode_exception, encode_payload_part
 
-__all__ = ["DataPlane", "Dropped"]
+__all__ = ["ConnectionDropped", "DataPlane"]
 
 _PATH = re.compile(r"/endpoints/([^/?]+)/(invocations|invocations-response-stream|async-invocations)(?:\?.*)?")
 _OPERATIONS = {
@@ -26,7 +26,7 @@ _PREFIX = "x-amzn-sagemaker-"
 _ASYNC_LIMIT = 128_000  # the service model's; a larger payload is an object in S3
 
 
-class Dropped(Exception):
+class ConnectionDropped(Exception):
     """A fault: no answer, the connection is closed."""
 
 
@@ -64,7 +64,7 @@ class DataPlane:
         """Answer one invocation.
 
         Raises:
-            Dropped: The connection is to be closed instead.
+            ConnectionDropped: The connection is to be closed instead.
             ApiError: It makes no sense.
         """
         if operation == "InvokeEndpointAsync":
@@ -84,7 +84,7 @@ class DataPlane:
         invocation = Invocation(endpoint=endpoint, body=body, headers=headers, request_id=request_id, stream=stream)
         answer = await self._hosting.invoke(invocation)
         if answer.drop:
-            raise Dropped
+            raise ConnectionDropped
         said = {"x-amzn-RequestId": request_id, **answer.headers}
         if wrong := [name for name, value in said.items() if not value.isascii() or not value.isprintable()]:
             if answer.chunks is not None:
@@ -96,21 +96,23 @@ class DataPlane:
         return web.Response(status=answer.status, body=answer.body, headers=said)
 
 
-async def _streamed(request: web.BaseRequest, answer: InvocationAnswer, headers: dict[str, str]) -> web.StreamResponse:
+async def _streamed(
+    request: web.BaseRequest, answer: InvocationResponse, headers: dict[str, str]
+) -> web.StreamResponse:
     kind = headers.pop("Content-Type", "application/octet-stream")
     headers |= {"Content-Type": "application/vnd.amazon.eventstream", f"{_PREFIX}content-type": kind}
     response = web.StreamResponse(status=answer.status, headers=headers)
     try:
         await response.prepare(request)
         if answer.body:
-            await response.write(payload_part(answer.body))
+            await response.write(encode_payload_part(answer.body))
         if answer.chunks is not None:
             try:
                 async for chunk in answer.chunks:
-                    await response.write(payload_part(chunk))
+                    await response.write(encode_payload_part(chunk))
             except HostingError as error:
                 body = json.dumps({"Message": str(error), "ErrorCode": "ModelInvocationTimeExceeded"}).encode()
-                await response.write(exception("ModelStreamError", body))
+                await response.write(encode_exception("ModelStreamError", body))
         await response.write_eof()
     finally:
         if answer.chunks is not None:

@@ -11,16 +11,16 @@ from collections.abc import AsyncIterator, Mapping
 import attrs
 from aiohttp import web
 
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["Bodies", "Body"]
+__all__ = ["BodyReader", "RequestBody"]
 
 _LONGEST_LENGTH = 18  # digits
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @attrs.frozen
-class Body:
+class RequestBody:
     """A request's body.
 
     Attributes:
@@ -32,7 +32,7 @@ class Body:
     digest: str
 
 
-class Bodies:
+class BodyReader:
     """Reads bodies; one instance for one host.
 
     Args:
@@ -63,7 +63,9 @@ class Bodies:
         return self._capacity - self._free
 
     @contextlib.asynccontextmanager
-    async def receive(self, request: web.BaseRequest, headers: Mapping[str, str], limit: int) -> AsyncIterator[Body]:
+    async def receive(
+        self, request: web.BaseRequest, headers: Mapping[str, str], limit: int
+    ) -> AsyncIterator[RequestBody]:
         """Read the body of a request; the block that uses it ends when the request is answered.
 
         Args:
@@ -97,14 +99,14 @@ class Bodies:
         finally:
             self._give(held)
 
-    async def _read(self, request: web.BaseRequest, limit: int, size: int) -> Body:
+    async def _read(self, request: web.BaseRequest, limit: int, size: int) -> RequestBody:
         digest = hashlib.sha256()  # chunk by chunk, so that a large body does not hold the event loop
         chunks: list[bytes] = []
         length = 0
         try:
             if request.content.is_eof():  # a small body has come with its headers
                 whole = request.content.read_nowait()
-                return Body(whole, hashlib.sha256(whole).hexdigest())
+                return RequestBody(whole, hashlib.sha256(whole).hexdigest())
             async with asyncio.timeout(self._grace + size / self._slowest):
                 while chunk := await request.content.readany():
                     length += len(chunk)
@@ -116,7 +118,7 @@ class Bodies:
             raise ApiError("RequestTimeout", "The request body arrives too slowly.", status=408) from error
         except web.RequestPayloadError as error:
             raise ApiError("MalformedHttpRequestException", "The request body is not encoded as declared.") from error
-        return Body(chunks[0] if len(chunks) == 1 else b"".join(chunks), digest.hexdigest())
+        return RequestBody(chunks[0] if len(chunks) == 1 else b"".join(chunks), digest.hexdigest())
 
     async def _take(self, size: int) -> None:
         if not self._waiting and size <= self._free:

@@ -18,16 +18,17 @@ from aiohttp import web
 from mme_sdk.errors import StorageError
 from mme_sdk.local.control import Service
 from mme_sdk.local.faults import Fault, Faults
-from mme_sdk.local.http.admin_api import Backdoor
+from mme_sdk.local.http.admin_api import AdminApi
 from mme_sdk.local.http.connections import serve
-from mme_sdk.local.http.dataplane import DataPlane, Dropped
-from mme_sdk.local.http.request_bodies import Bodies
-from mme_sdk.local.http.request_heads import headers_of
+from mme_sdk.local.http.dataplane import ConnectionDropped, DataPlane
+from mme_sdk.local.http.request_bodies import BodyReader
+from mme_sdk.local.http.request_headers import read_headers
 from mme_sdk.local.http.request_log import RequestLog
-from mme_sdk.local.wire.fields import refuse_unsupported
-from mme_sdk.local.wire.protocols import WireProtocol, protocol_of
-from mme_sdk.local.wire.service_model import ApiError, service_model
-from mme_sdk.local.wire.signing import SignatureCheck, Signed
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.fields import check_supported
+from mme_sdk.local.wire.protocols import WireProtocol, detect_protocol
+from mme_sdk.local.wire.service_model import load_service_model
+from mme_sdk.local.wire.signing import SignatureVerifier, VerifiedSignature
 
 __all__ = ["Server", "decompressed"]
 
@@ -67,19 +68,19 @@ class Server:
         self,
         data: DataPlane,
         services: Sequence[Service],
-        signatures: SignatureCheck,
+        signatures: SignatureVerifier,
         faults: Faults,
         log: RequestLog,
-        backdoor: Backdoor,
+        backdoor: AdminApi,
     ) -> None:
         self._data = data
         self._signatures = signatures
         self._faults = faults
         self._log = log
         self._backdoor = backdoor
-        self._bodies = Bodies()
+        self._bodies = BodyReader()
         self._decoding = asyncio.Lock()
-        models = [(service_model(one.service), one) for one in services]
+        models = [(load_service_model(one.service), one) for one in services]
         # Newer clients speak JSON to services that this host's own botocore may still know as query only.
         self._by_target = {model.metadata.get("targetPrefix", _TARGETS.get(one.service)): one for model, one in models}
         self._by_scope = {model.signing_name: one for model, one in models}
@@ -96,7 +97,7 @@ class Server:
         operation, endpoint, logged = "", None, True
         status, code = 500, None
         try:
-            headers = headers_of(request)
+            headers = read_headers(request)
             if self._backdoor.opens(request):
                 logged = False
                 return await self._backdoor.handle(request, headers, self._signatures, self._bodies)
@@ -112,7 +113,7 @@ class Server:
         except ApiError as error:
             status, code = error.status, error.code
             return _refusal(error, headers, request_id, request)
-        except Dropped:
+        except ConnectionDropped:
             status, code = 0, "dropped"
             if request.transport is not None:
                 request.transport.abort()
@@ -136,9 +137,9 @@ class Server:
     async def _invoke(
         self, request: web.BaseRequest, operation: str, endpoint: str, headers: Mapping[str, str], request_id: str
     ) -> web.StreamResponse:
-        admission = self._signatures.admit(request.method, request.raw_path, headers)
+        pending = self._signatures.verify_headers(request.method, request.raw_path, headers)
         async with self._bodies.receive(request, headers, self._data.limit(operation)) as body:
-            admission.verify(body.digest)
+            pending.verify(body.digest)
             model = headers.get("x-amzn-sagemaker-target-model")
             self._before(operation, endpoint=endpoint, model=model)
             response = await self._data.answer(request, operation, endpoint, headers, body.content, request_id)
@@ -148,9 +149,9 @@ class Server:
     async def _operate(
         self, request: web.BaseRequest, headers: Mapping[str, str], request_id: str
     ) -> tuple[web.Response, str]:
-        admission = self._signatures.admit(request.method, request.raw_path, headers)
+        pending = self._signatures.verify_headers(request.method, request.raw_path, headers)
         async with self._bodies.receive(request, headers, _CONTROL_LIMIT) as body:
-            signed = admission.verify(body.digest)
+            signed = pending.verify(body.digest)
             if len(body.content) <= _AT_ONCE and "content-encoding" not in headers:
                 call = self._understand(request, headers, body.content, signed)
             else:
@@ -165,9 +166,11 @@ class Server:
         content, said = call.spoken.answer(call.operation, result, request_id)
         return web.Response(body=content, headers={"x-amzn-RequestId": request_id, **said}), call.name
 
-    def _understand(self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes, signed: Signed) -> _Call:
+    def _understand(
+        self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes, signed: VerifiedSignature
+    ) -> _Call:
         """What a request asks for; it may take long."""
-        spoken = protocol_of(headers, request.path, decompressed(body, headers))
+        spoken = detect_protocol(headers, request.path, decompressed(body, headers))
         prefix, name = spoken.target
         if spoken.scoped:
             prefix = signed.service
@@ -176,7 +179,7 @@ class Server:
             what = f"{name} of {prefix}" if name else f"{request.method} {request.path}"
             text = f"{what} is not supported by the embedded SageMaker."
             raise ApiError("UnsupportedOperation", text, status=400 if name else 404)
-        run, model = service.operations.get(name), service_model(service.service)
+        run, model = service.operations.get(name), load_service_model(service.service)
         if signed.service != model.signing_name:
             raise ApiError(
                 "InvalidSignatureException",
@@ -191,19 +194,19 @@ class Server:
             )
         operation = model.operation_model(name)
         params = spoken.parse(operation)
-        refuse_unsupported(service.service, operation.input_shape, params)
+        check_supported(service.service, operation.input_shape, params)
         return _Call(spoken=spoken, name=name, operation=operation, run=run, params=params)
 
     def _before(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
-        fault = self._faults.strike(
+        fault = self._faults.trigger(
             "throttle", "error", "drop_before", operation=operation, endpoint=endpoint, model=model
         )
         if fault is not None:
             raise _as_error(fault)
 
     def _after(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
-        if self._faults.strike("drop_after", operation=operation, endpoint=endpoint, model=model) is not None:
-            raise Dropped
+        if self._faults.trigger("drop_after", operation=operation, endpoint=endpoint, model=model) is not None:
+            raise ConnectionDropped
 
 
 def _as_error(fault: Fault) -> Exception:
@@ -213,7 +216,7 @@ def _as_error(fault: Fault) -> Exception:
         case "error":
             return ApiError(fault.code, fault.message or "An injected fault.", status=fault.status)
         case _:
-            return Dropped()
+            return ConnectionDropped()
 
 
 def decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
@@ -243,7 +246,7 @@ def decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
 
 def _refusal(error: ApiError, headers: Mapping[str, str], request_id: str, request: web.BaseRequest) -> web.Response:
     # Errors of a form look like errors of its protocol even where the form itself is the error.
-    body, said = protocol_of(headers, "", b"").refusal(error, request_id)
+    body, said = detect_protocol(headers, "", b"").refusal(error, request_id)
     response = web.Response(status=error.status, body=body, headers={"x-amzn-RequestId": request_id, **said})
     if not request.content.at_eof():  # what else comes on this connection may be the body, or no request
         response.force_close()

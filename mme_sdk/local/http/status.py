@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.contracts import VariantView
 from mme_sdk.local.control.sagemaker.endpoints import EndpointEvent
 from mme_sdk.local.faults import Faults
+from mme_sdk.local.hosting_interface import VariantStatus
 from mme_sdk.local.http.request_log import RequestLog
 
 __all__ = ["status"]
@@ -20,7 +20,7 @@ _SHOWN_REQUESTS = 50
 
 def status(
     endpoints: Iterable[Mapping[str, Any]],
-    variants: Sequence[VariantView],
+    variants: Sequence[VariantStatus],
     events: Sequence[EndpointEvent],
     requests: RequestLog,
     faults: Faults,
@@ -53,7 +53,7 @@ def status(
     }
 
 
-def _endpoint(described: Mapping[str, Any], variants: Sequence[VariantView]) -> dict[str, Any]:
+def _endpoint(described: Mapping[str, Any], variants: Sequence[VariantStatus]) -> dict[str, Any]:
     return {
         "name": described["EndpointName"],
         "status": described["EndpointStatus"],
@@ -63,7 +63,7 @@ def _endpoint(described: Mapping[str, Any], variants: Sequence[VariantView]) -> 
     }
 
 
-def _variant(view: VariantView) -> dict[str, Any]:
+def _variant(view: VariantStatus) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "name": view.variant,
         "instance_type": view.instance_type,

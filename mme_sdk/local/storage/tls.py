@@ -34,8 +34,8 @@ def write_certificates(folder: Path) -> None:
         raise MissingExtraError("the embedded SageMaker needs trustme", hint="pip install 'mme-sdk[local]'") from error
     authority = trustme.CA()
     certificate = authority.issue_cert("127.0.0.1")
-    disk.write_whole(folder / "ca.pem", authority.cert_pem.bytes())
-    disk.write_whole(folder / "node.pem", certificate.private_key_and_cert_chain_pem.bytes())
+    disk.write_atomically(folder / "ca.pem", authority.cert_pem.bytes())
+    disk.write_atomically(folder / "node.pem", certificate.private_key_and_cert_chain_pem.bytes())
     pair = 'cert = "node.pem"\nkey = "node.pem"\n'
     sections = [
         '[grpc]\nca = "ca.pem"\n',
@@ -43,7 +43,7 @@ def write_certificates(folder: Path) -> None:
         *(f'[https.{name}]\n{pair}ca = "ca.pem"\n' for name in _HTTP),
         f'[https.client]\nenabled = true\n{pair}ca = "ca.pem"\n',
     ]
-    disk.write_whole(folder / "security.toml", "\n".join(sections).encode())
+    disk.write_atomically(folder / "security.toml", "\n".join(sections).encode())
 
 
 def answer_without_tls(port: int, *, timeout: float) -> str | None:

@@ -6,18 +6,18 @@ import struct
 from collections.abc import Mapping
 from zlib import crc32
 
-__all__ = ["exception", "payload_part"]
+__all__ = ["encode_exception", "encode_payload_part"]
 
 _STRING = 7  # the header type
 
 
-def payload_part(chunk: bytes) -> bytes:
+def encode_payload_part(chunk: bytes) -> bytes:
     """A part of the model's answer."""
     headers = {":event-type": "PayloadPart", ":content-type": "application/octet-stream", ":message-type": "event"}
     return _message(headers, chunk)
 
 
-def exception(kind: str, body: bytes) -> bytes:
+def encode_exception(kind: str, body: bytes) -> bytes:
     """The end of a stream that broke.
 
     Args:

@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["Marks", "marks_of", "refuse_unsupported", "structures", "unmarked"]
+__all__ = ["FieldMarks", "check_supported", "load_marks", "request_structures", "unmarked_members"]
 
 
 @attrs.frozen
-class Marks:
+class FieldMarks:
     """The marks of one shape.
 
     Attributes:
@@ -38,17 +38,17 @@ class Marks:
 
 
 @cache
-def marks_of(service: str) -> Mapping[str, Marks]:
+def load_marks(service: str) -> Mapping[str, FieldMarks]:
     """The marks of a service, by shape.
 
     Args:
         service: botocore's name of the service, such as `sagemaker`.
     """
     table = tomllib.loads(files("mme_sdk.local.wire").joinpath("fields.toml").read_text(encoding="utf-8"))
-    return {shape: Marks(**marks) for shape, marks in table.get(service, {}).items()}
+    return {shape: FieldMarks(**marks) for shape, marks in table.get(service, {}).items()}
 
 
-def refuse_unsupported(service: str, shape: Any, params: Mapping[str, Any]) -> None:
+def check_supported(service: str, shape: Any, params: Mapping[str, Any]) -> None:
     """Refuse a request that holds a member which the host does not honour.
 
     Args:
@@ -59,17 +59,17 @@ def refuse_unsupported(service: str, shape: Any, params: Mapping[str, Any]) -> N
     Raises:
         ApiError: ValidationException that names each such member, with the reason.
     """
-    found = list(_unsupported(marks_of(service), shape, params, "")) if shape is not None else []
+    found = list(_unsupported(load_marks(service), shape, params, "")) if shape is not None else []
     if found:
         raise ApiError("ValidationException", f"Not supported by the embedded SageMaker: {'; '.join(found)}.")
 
 
-def _unsupported(marks: Mapping[str, Marks], shape: Any, value: Any, path: str) -> Iterator[str]:
+def _unsupported(marks: Mapping[str, FieldMarks], shape: Any, value: Any, path: str) -> Iterator[str]:
     if shape.type_name == "list":
         for index, item in enumerate(value):
             yield from _unsupported(marks, shape.member, item, f"{path}[{index}]")
     elif shape.type_name == "structure":
-        known = marks.get(shape.name, Marks())
+        known = marks.get(shape.name, FieldMarks())
         for name, item in value.items():
             where = f"{path}.{name}" if path else name
             if name in known.refused:
@@ -82,14 +82,14 @@ def _unsupported(marks: Mapping[str, Marks], shape: Any, value: Any, path: str) 
                 yield from _unsupported(marks, shape.members[name], item, where)
 
 
-def structures(service: str, shape: Any) -> dict[str, Any]:
+def request_structures(service: str, shape: Any) -> dict[str, Any]:
     """The structures of a request, by name, below the members that the host does not refuse.
 
     Args:
         service: botocore's name of the service.
         shape: botocore's shape of the request; may be None.
     """
-    marks = marks_of(service)
+    marks = load_marks(service)
     found: dict[str, Any] = {}
     waiting = [shape] if shape is not None else []
     while waiting:
@@ -100,22 +100,22 @@ def structures(service: str, shape: Any) -> dict[str, Any]:
             waiting += (one.key, one.value)
         elif one.type_name == "structure" and one.name not in found:
             found[one.name] = one
-            refused = marks.get(one.name, Marks()).refused
+            refused = marks.get(one.name, FieldMarks()).refused
             waiting += (member for name, member in one.members.items() if name not in refused)
     return found
 
 
-def unmarked(service: str, shape: Any) -> list[str]:
+def unmarked_members(service: str, shape: Any) -> list[str]:
     """Members of a request's structures that have no mark, as `Shape.Member`.
 
     Args:
         service: botocore's name of the service.
         shape: botocore's shape of the request; may be None.
     """
-    marks = marks_of(service)
+    marks = load_marks(service)
     return sorted(
         f"{name}.{member}"
-        for name, structure in structures(service, shape).items()
+        for name, structure in request_structures(service, shape).items()
         for member in structure.members
-        if member not in marks.get(name, Marks()).members
+        if member not in marks.get(name, FieldMarks()).members
     )

@@ -8,10 +8,12 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from mme_sdk.local.wire import cbor
-from mme_sdk.local.wire.query import error_xml, parse_query, query_fields, query_xml
-from mme_sdk.local.wire.service_model import ApiError, checked, json_answer, json_value, plain_answer
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.parameters import decode_json, parse_parameters
+from mme_sdk.local.wire.query import decode_form, parse_form_parameters, serialize_xml, serialize_xml_error
+from mme_sdk.local.wire.responses import check_response, serialize_json
 
-__all__ = ["WireProtocol", "protocol_of"]
+__all__ = ["WireProtocol", "detect_protocol"]
 
 _FORM = "application/x-www-form-urlencoded"
 _JSON_KINDS = ("application/x-amz-json-1.0", "application/x-amz-json-1.1")
@@ -42,7 +44,7 @@ class WireProtocol(Protocol):
         ...
 
 
-def protocol_of(headers: Mapping[str, str], path: str, body: bytes) -> WireProtocol:
+def detect_protocol(headers: Mapping[str, str], path: str, body: bytes) -> WireProtocol:
     """The protocol of a request.
 
     Args:
@@ -71,10 +73,10 @@ class _Json:
         self._kind = given if given in _JSON_KINDS else _JSON_KINDS[-1]
 
     def parse(self, operation: Any) -> dict[str, Any]:
-        return checked(operation, json_value(self._body))
+        return parse_parameters(operation, decode_json(self._body))
 
     def answer(self, operation: Any, result: Mapping[str, Any], _request_id: str) -> tuple[bytes, dict[str, str]]:
-        return json_answer(operation, result), {"Content-Type": self._kind}
+        return serialize_json(operation, result), {"Content-Type": self._kind}
 
     def refusal(self, error: ApiError, _request_id: str) -> tuple[bytes, dict[str, str]]:
         body = json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode()
@@ -86,17 +88,17 @@ class _Query:
     _kind: ClassVar[dict[str, str]] = {"Content-Type": "text/xml"}
 
     def __init__(self, body: bytes) -> None:
-        self._fields = query_fields(body)
+        self._fields = decode_form(body)
         self.target = ("", self._fields.get("Action", ""))
 
     def parse(self, operation: Any) -> dict[str, Any]:
-        return parse_query(operation, self._fields)
+        return parse_form_parameters(operation, self._fields)
 
     def answer(self, operation: Any, result: Mapping[str, Any], request_id: str) -> tuple[bytes, dict[str, str]]:
-        return query_xml(operation, result, request_id), self._kind
+        return serialize_xml(operation, result, request_id), self._kind
 
     def refusal(self, error: ApiError, request_id: str) -> tuple[bytes, dict[str, str]]:
-        return error_xml(error.code, error.message, error.status, request_id), self._kind
+        return serialize_xml_error(error.code, error.message, error.status, request_id), self._kind
 
 
 class _Cbor:
@@ -113,10 +115,10 @@ class _Cbor:
             raw = cbor.loads(self._body) if self._body else {}
         except ValueError as error:
             raise ApiError("SerializationException", f"The request body is {error}.") from error
-        return checked(operation, raw)
+        return parse_parameters(operation, raw)
 
     def answer(self, operation: Any, result: Mapping[str, Any], _request_id: str) -> tuple[bytes, dict[str, str]]:
-        return cbor.dumps(plain_answer(operation, result)), self._kind
+        return cbor.dumps(check_response(operation, result)), self._kind
 
     def refusal(self, error: ApiError, _request_id: str) -> tuple[bytes, dict[str, str]]:
         return cbor.dumps({"__type": error.code, "message": error.message}), self._kind

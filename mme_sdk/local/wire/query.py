@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 from xml.etree import ElementTree as ET
 
-from mme_sdk.local.wire.service_model import ApiError, check_input, scalar
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.parameters import check_constraints, parse_scalar
 
-__all__ = ["error_xml", "parse_query", "query_fields", "query_xml"]
+__all__ = ["decode_form", "parse_form_parameters", "serialize_xml", "serialize_xml_error"]
 
 _MOST_FIELDS = 500_000
 _DEEPEST = 20
@@ -23,7 +24,7 @@ _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  
 _Tree: TypeAlias = "dict[str, str | _Tree]"
 
 
-def query_fields(body: bytes) -> dict[str, str]:
+def decode_form(body: bytes) -> dict[str, str]:
     """The fields of a form-encoded body.
 
     Raises:
@@ -41,12 +42,12 @@ def query_fields(body: bytes) -> dict[str, str]:
     return fields
 
 
-def parse_query(operation: Any, fields: Mapping[str, str]) -> dict[str, Any]:
+def parse_form_parameters(operation: Any, fields: Mapping[str, str]) -> dict[str, Any]:
     """Parse and check a request.
 
     Args:
         operation: botocore's operation model.
-        fields: What `query_fields` read.
+        fields: What `decode_form` read.
 
     Returns:
         The parameters.
@@ -58,7 +59,7 @@ def parse_query(operation: Any, fields: Mapping[str, str]) -> dict[str, Any]:
     if shape is None:
         return {}
     params: dict[str, Any] = _structure(shape, _tree(fields), "")
-    check_input(shape, params)
+    check_constraints(shape, params)
     return params
 
 
@@ -155,14 +156,14 @@ def _value(kind: str, text: str, path: str) -> Any:
             raise wrong
         raw = _BOOLEANS[text]
     try:
-        return scalar(kind, raw, path)
+        return parse_scalar(kind, raw, path)
     except ApiError as error:
         raise ApiError(
             "MalformedInput" if error.code == "SerializationException" else error.code, error.message
         ) from error
 
 
-def query_xml(operation: Any, result: Mapping[str, Any], request_id: str) -> bytes:
+def serialize_xml(operation: Any, result: Mapping[str, Any], request_id: str) -> bytes:
     """The body of an answer.
 
     Args:
@@ -206,7 +207,7 @@ def _xml_text(text: str) -> str:
     return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def error_xml(code: str, message: str, status: int, request_id: str) -> bytes:
+def serialize_xml_error(code: str, message: str, status: int, request_id: str) -> bytes:
     """The body of an error."""
     root = ET.Element("ErrorResponse")
     error = ET.SubElement(root, "Error")

@@ -14,9 +14,9 @@ import attrs
 from botocore.auth import SigV4Auth
 from botocore.credentials import Credentials
 
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["Admission", "SignatureCheck", "Signed"]
+__all__ = ["PendingVerification", "SignatureVerifier", "VerifiedSignature"]
 
 _HEADER = re.compile(
     r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/\s,]+)/(?P<day>[0-9]{8})/(?P<region>[^/\s,]+)/(?P<service>[^/\s,]+)/aws4_request,"
@@ -30,7 +30,7 @@ _NOT_CLAIMED = ""
 
 
 @attrs.frozen
-class Signed:
+class VerifiedSignature:
     """What a valid signature says.
 
     Attributes:
@@ -85,19 +85,19 @@ def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
 
 
 @attrs.frozen(kw_only=True)
-class Admission:
+class PendingVerification:
     """A request whose headers are in order; its body is not known yet.
 
     Attributes:
         signed: What the signature says, if `verify` accepts it.
     """
 
-    signed: Signed
+    signed: VerifiedSignature
     _claimed: str = attrs.field(alias="claimed")
     _signature: str = attrs.field(alias="signature")
     _wanted: Callable[[str], str] = attrs.field(alias="wanted", repr=False)
 
-    def verify(self, digest: str) -> Signed:
+    def verify(self, digest: str) -> VerifiedSignature:
         """Check the rest.
 
         Args:
@@ -123,7 +123,7 @@ class Admission:
             )
 
 
-class SignatureCheck:
+class SignatureVerifier:
     """Accepts what is signed with one pair of keys.
 
     Args:
@@ -137,11 +137,11 @@ class SignatureCheck:
         self._region = region
 
     def __repr__(self) -> str:
-        return f"SignatureCheck({self._credentials.access_key!r}, {self._region!r})"
+        return f"SignatureVerifier({self._credentials.access_key!r}, {self._region!r})"
 
     def check(
         self, method: str, raw_path: str, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None
-    ) -> Signed:
+    ) -> VerifiedSignature:
         """Check one request.
 
         Args:
@@ -155,13 +155,13 @@ class SignatureCheck:
             Who signed, for which service.
 
         Raises:
-            ApiError: As `admit` and `Admission.verify`.
+            ApiError: As `admit` and `PendingVerification.verify`.
         """
-        return self.admit(method, raw_path, headers, now=now).verify(hashlib.sha256(body).hexdigest())
+        return self.verify_headers(method, raw_path, headers, now=now).verify(hashlib.sha256(body).hexdigest())
 
-    def admit(
+    def verify_headers(
         self, method: str, raw_path: str, headers: Mapping[str, str], *, now: datetime | None = None
-    ) -> Admission:
+    ) -> PendingVerification:
         """Check everything that can be checked before the body is read.
 
         Where the client sends the hash of the body as `x-amz-content-sha256`, that includes the signature.
@@ -215,15 +215,15 @@ class SignatureCheck:
             )
             return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
 
-        admission = Admission(
-            signed=Signed(parsed["key"], parsed["service"], parsed["region"]),
+        pending = PendingVerification(
+            signed=VerifiedSignature(parsed["key"], parsed["service"], parsed["region"]),
             claimed=claimed,
             signature=parsed["signature"],
             wanted=wanted,
         )
         if claimed != _NOT_CLAIMED:
-            admission.check_signature(claimed)
-        return admission
+            pending.check_signature(claimed)
+        return pending
 
 
 def _check_time(stamp: str, day: str, now: datetime) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from mme_sdk.local.contracts import Deployment
+from mme_sdk.local.hosting_interface import Deployment
 from tests.support.hosting.harness import Bench, error
 
 Hosted = Callable[..., None]

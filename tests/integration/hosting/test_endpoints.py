@@ -13,7 +13,7 @@ import attrs
 import pytest
 
 from mme_sdk.local.containers import Command
-from mme_sdk.local.contracts import ContainerPlan, Deployment, HostingError
+from mme_sdk.local.hosting_interface import ContainerPlan, Deployment, HostingError
 from tests.support.hosting.harness import BARE, ECHO, Bench, error
 
 Hosted = Callable[..., None]

@@ -12,9 +12,11 @@ import pytest
 from mme_sdk.local import Fault
 from mme_sdk.local.http import connections
 from mme_sdk.local.wire import cbor
-from mme_sdk.local.wire.protocols import protocol_of
-from mme_sdk.local.wire.query import parse_query, query_fields
-from mme_sdk.local.wire.service_model import ApiError, json_value, service_model
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.parameters import decode_json
+from mme_sdk.local.wire.protocols import detect_protocol
+from mme_sdk.local.wire.query import decode_form, parse_form_parameters
+from mme_sdk.local.wire.service_model import load_service_model
 from tests.support.local.helpers import make_endpoint
 from tests.support.local.hostile import no_errors_logged
 from tests.support.local.raw import Link, alive, ask, head, signature, signed
@@ -62,9 +64,9 @@ def test_a_ping_that_comes_while_a_large_body_is_decoded_is_answered_first(plane
         if len(body) > MB // 2:
             began.set()
             assert answered.wait(60), "the decoding held the event loop"
-        return protocol_of(headers, path, body)
+        return detect_protocol(headers, path, body)
 
-    monkeypatch.setattr("mme_sdk.local.http.server.protocol_of", slowly)
+    monkeypatch.setattr("mme_sdk.local.http.server.detect_protocol", slowly)
     with Link(plane) as link:
         link.send(large)
         assert began.wait(60)
@@ -92,15 +94,15 @@ def test_a_thread_that_decodes_cbor_lets_others_run():
 @pytest.mark.parametrize(
     "body",
     [b"[" * 100_001, b"{" * 100_001, b'{"a":[' + b"[]," * 100_000 + b"[]]}", b"[" + b"1," * 1_000_001],
-    ids=["lists", "structures", "many lists", "many items"],
+    ids=["lists", "request_structures", "many lists", "many items"],
 )
 def test_json_of_too_many_parts_is_not_given_to_the_parser(body, monkeypatch):
     monkeypatch.setattr("json.loads", lambda *_, **__: pytest.fail("it was parsed"))
     with pytest.raises(ApiError, match="more than"):
-        json_value(body)
+        decode_json(body)
 
 
-# Bodies: how large, before and after unpacking; checked before they are read.
+# BodyReader: how large, before and after unpacking; checked before they are read.
 
 
 @pytest.mark.parametrize(
@@ -297,8 +299,10 @@ def test_cbor_that_makes_no_sense_is_400(plane):
 
 
 def put(text: str):
-    operation = service_model("cloudwatch").operation_model("PutMetricData")
-    return parse_query(operation, query_fields(f"Namespace=n&MetricData.member.1.MetricName=m&{text}".encode()))
+    operation = load_service_model("cloudwatch").operation_model("PutMetricData")
+    return parse_form_parameters(
+        operation, decode_form(f"Namespace=n&MetricData.member.1.MetricName=m&{text}".encode())
+    )
 
 
 @pytest.mark.parametrize(
@@ -338,7 +342,7 @@ def test_a_form_is_taken_as_a_whole_or_refused(text):
 
 
 def test_the_work_on_a_form_does_not_grow_with_the_indices_it_names():
-    operation = service_model("cloudwatch").operation_model("PutMetricData")
+    operation = load_service_model("cloudwatch").operation_model("PutMetricData")
 
     class Counted(dict):
         looks = 0
@@ -353,7 +357,7 @@ def test_the_work_on_a_form_does_not_grow_with_the_indices_it_names():
 
     fields = Counted({"Namespace": "n"} | {f"MetricData.member.{9**9 + i}.MetricName": "m" for i in range(1000)})
     with pytest.raises(ApiError, match="without a gap"):
-        parse_query(operation, fields)
+        parse_form_parameters(operation, fields)
     assert Counted.looks < 10_000
 
 
@@ -691,7 +695,7 @@ def test_a_fault_cannot_split_a_response(plane):
 @pytest.mark.parametrize("kind", ["text/ü", "a\x01b", "a\udcffb", "a\x7f", "a\r\nX-Injected: 1", "a\x00"])
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_header_of_a_models_answer_cannot_split_a_response(plane, name, kind, stream, monkeypatch):
-    from mme_sdk.local.contracts import InvocationAnswer
+    from mme_sdk.local.hosting_interface import InvocationResponse
 
     closed = []
 
@@ -704,7 +708,9 @@ def test_a_header_of_a_models_answer_cannot_split_a_response(plane, name, kind, 
     for header in ("Content-Type", "x-amzn-sagemaker-custom-attributes"):
 
         async def answer(_invocation, header=header):
-            return InvocationAnswer(status=200, headers={header: kind}, body=b"x", chunks=chunks() if stream else None)
+            return InvocationResponse(
+                status=200, headers={header: kind}, body=b"x", chunks=chunks() if stream else None
+            )
 
         monkeypatch.setattr(plane.hosting, "invoke", answer)
         end = "invocations-response-stream" if stream else "invocations"

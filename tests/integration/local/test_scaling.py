@@ -15,7 +15,7 @@ from mme_sdk.local.control.autoscaling.service import DIMENSION, AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
 from mme_sdk.local.control.metrics import Metrics, Point
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 from tests.support.local.helpers import make_config, make_endpoint, settle
 
 WHO = {
@@ -66,7 +66,7 @@ class World:
                 at = self.time.timestamp()
                 self.metrics.measure("InvocationsPerInstance", "e", "AllTraffic", per_instance, at=at)
             self.time += timedelta(minutes=1)
-            self.scaler.look()
+            self.scaler.run_once()
 
 
 @pytest.fixture

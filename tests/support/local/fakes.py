@@ -7,14 +7,14 @@ import threading
 from collections.abc import Mapping
 from contextlib import contextmanager
 
-from mme_sdk.local.contracts import (
+from mme_sdk.local.hosting_interface import (
     Deployment,
-    Gate,
     HostContext,
     HostingError,
     Invocation,
-    InvocationAnswer,
-    VariantView,
+    InvocationResponse,
+    TrafficShift,
+    VariantStatus,
 )
 
 
@@ -53,15 +53,15 @@ class FakeHosting:
         while not self._go_on.is_set():
             await asyncio.sleep(0.005)
 
-    async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
+    async def deploy(self, deployment: Deployment, *, shift_traffic: TrafficShift | None = None) -> None:
         self.log.append(("deploy", deployment.endpoint, deployment.config_name))
         for variant in deployment.variants:
             for container in variant.containers:
                 if container.image.startswith("broken"):
                     text = f"The primary container for production variant {variant.name} did not pass the ping health"
                     raise HostingError(f"{text} check.")
-        if gate is not None and deployment.endpoint in self.running:
-            await gate(lambda share: self.log.append(("share", deployment.endpoint, share)))
+        if shift_traffic is not None and deployment.endpoint in self.running:
+            await shift_traffic(lambda share: self.log.append(("share", deployment.endpoint, share)))
         await self._wait()
         self.running[deployment.endpoint] = deployment
 
@@ -76,21 +76,21 @@ class FakeHosting:
         self.log.append(("remove", endpoint))
         self.running.pop(endpoint, None)
 
-    async def invoke(self, invocation: Invocation) -> InvocationAnswer:
+    async def invoke(self, invocation: Invocation) -> InvocationResponse:
         if self._silent:
             await asyncio.Event().wait()
         if invocation.endpoint not in self.running:
             text = f"Endpoint {invocation.endpoint} of account 123456789012 not found."
-            return InvocationAnswer(
+            return InvocationResponse(
                 status=400,
                 headers={"x-amzn-ErrorType": "ValidationError", "Content-Type": "application/json"},
                 body=b'{"Code":"ValidationError","Message":"%s"}' % text.encode(),
             )
         if invocation.stream:
-            return InvocationAnswer(
+            return InvocationResponse(
                 status=200, headers={"Content-Type": "text/x"}, body=b"", chunks=self._chunks(invocation)
             )
-        return InvocationAnswer(
+        return InvocationResponse(
             status=200,
             headers={
                 "Content-Type": invocation.headers.get("content-type", ""),
@@ -107,7 +107,7 @@ class FakeHosting:
 
     def inspect(self):
         return [
-            VariantView(
+            VariantStatus(
                 endpoint=deployment.endpoint,
                 variant=variant.name,
                 instance_type=variant.instance_type,

@@ -11,8 +11,9 @@ from botocore.exceptions import ClientError
 
 from mme_sdk.local.control.metrics import Metrics, Point
 from mme_sdk.local.http.server import decompressed
-from mme_sdk.local.wire.query import parse_query
-from mme_sdk.local.wire.service_model import ApiError, service_model
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.query import parse_form_parameters
+from mme_sdk.local.wire.service_model import load_service_model
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 
@@ -20,7 +21,7 @@ NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 @pytest.fixture(params=["json", "query", "smithy-rpc-v2-cbor"])
 def cloudwatch(plane, request, monkeypatch):
     """Clients that speak the protocols of the newest botocore, of 1.40, and of AWS's newest clients elsewhere."""
-    if request.param not in service_model("cloudwatch").metadata.get("protocols", ["query"]):
+    if request.param not in load_service_model("cloudwatch").metadata.get("protocols", ["query"]):
         pytest.skip(f"this botocore does not speak {request.param} to CloudWatch")
     session = plane.session()
     if request.param != "json":
@@ -191,7 +192,7 @@ def test_points_fall_into_periods():
 
 
 def test_query_forms_nest():
-    operation = service_model("cloudwatch").operation_model("PutMetricData")
+    operation = load_service_model("cloudwatch").operation_model("PutMetricData")
     fields = {
         "Namespace": "n",
         "MetricData.member.1.MetricName": "a",
@@ -200,6 +201,6 @@ def test_query_forms_nest():
         "MetricData.member.2.MetricName": "b",
         "MetricData.member.2.Value": "1.5",
     }
-    parsed = parse_query(operation, fields)
+    parsed = parse_form_parameters(operation, fields)
     assert parsed["MetricData"][0] == {"MetricName": "a", "Dimensions": [{"Name": "d", "Value": "1"}]}
     assert parsed["MetricData"][1] == {"MetricName": "b", "Value": 1.5}

@@ -15,10 +15,10 @@ from botocore.compat import HTTPHeaders
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
-from mme_sdk.local.wire.service_model import ApiError
-from mme_sdk.local.wire.signing import SignatureCheck
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.signing import SignatureVerifier
 
-CHECK = SignatureCheck("AK", "secret", "us-east-1")
+CHECK = SignatureVerifier("AK", "secret", "us-east-1")
 PATH = "/endpoints/a%20b/invocations"
 
 

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["Schedule"]
 

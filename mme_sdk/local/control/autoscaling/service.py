@@ -11,9 +11,9 @@ from typing import Any
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.autoscaling.schedules import Schedule
 from mme_sdk.local.control.cloudwatch import CloudWatch
-from mme_sdk.local.control.sagemaker.resources import page
+from mme_sdk.local.control.sagemaker.resources import paginate
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["DIMENSION", "AutoScaling", "variant_of"]
 
@@ -131,7 +131,7 @@ class AutoScaling:
             if (wanted is None or target["ResourceId"] in wanted)
             and params.get("ScalableDimension") in (None, target["ScalableDimension"])
         ]
-        return page(found, params, "ScalableTargets", default=50)
+        return paginate(found, params, "ScalableTargets", default=50)
 
     def _deregister(self, params: dict[str, Any]) -> dict[str, Any]:
         self._target(params)
@@ -204,7 +204,7 @@ class AutoScaling:
             for _, policy in self._store.all("scaling-policy")
             if _matches(policy, params) and (names is None or policy["PolicyName"] in names)
         ]
-        return page(found, params, "ScalingPolicies", default=50)
+        return paginate(found, params, "ScalingPolicies", default=50)
 
     def _delete_policy(self, params: dict[str, Any]) -> dict[str, Any]:
         return self._delete("scaling-policy", f"{_key(params)}/{params['PolicyName']}")
@@ -229,14 +229,14 @@ class AutoScaling:
             for _, action in self._store.all("scheduled-action")
             if _matches(action, params) and (names is None or action["ScheduledActionName"] in names)
         ]
-        return page(found, params, "ScheduledActions", default=50)
+        return paginate(found, params, "ScheduledActions", default=50)
 
     def _delete_action(self, params: dict[str, Any]) -> dict[str, Any]:
         return self._delete("scheduled-action", f"{_key(params)}/{params['ScheduledActionName']}")
 
     def _describe_activities(self, params: dict[str, Any]) -> dict[str, Any]:
         found = [one for _, one in self._store.all("scaling-activity") if _matches(one, params)]
-        return page(found[::-1], params, "ScalingActivities", default=50)
+        return paginate(found[::-1], params, "ScalingActivities", default=50)
 
     def _list_tags(self, params: dict[str, Any]) -> dict[str, Any]:
         return {"Tags": self._store.get("tags", params["ResourceARN"]) or {}}

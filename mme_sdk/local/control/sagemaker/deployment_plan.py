@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mme_sdk.local.contracts import ContainerPlan, Deployment, VariantPlan
-from mme_sdk.local.control.sagemaker.rules import captures, containers_of, is_direct
+from mme_sdk.local.control.sagemaker.rules import captures_data, containers_of, is_direct
+from mme_sdk.local.hosting_interface import ContainerPlan, Deployment, VariantPlan
 
 __all__ = ["deployment"]
 
@@ -43,7 +43,7 @@ def deployment(
                 direct=is_direct(models[variant["ModelName"]]),
                 memory_bytes=_serverless(variant, "MemorySizeInMB", 1 << 20),
                 max_concurrency=_serverless(variant, "MaxConcurrency", 1),
-                capture=config["DataCaptureConfig"] if captures(config) else None,
+                capture=config["DataCaptureConfig"] if captures_data(config) else None,
             )
             for variant in config["ProductionVariants"]
         ),

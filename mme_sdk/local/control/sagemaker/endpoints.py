@@ -11,14 +11,14 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.contracts import Hosting, HostingError
 from mme_sdk.local.control.sagemaker.deployment_plan import deployment
-from mme_sdk.local.control.sagemaker.resources import Resources, page, select
+from mme_sdk.local.control.sagemaker.resources import Resources, filter_and_sort, paginate
 from mme_sdk.local.control.sagemaker.rollout import gate
-from mme_sdk.local.control.sagemaker.rules import captures, check_rollout, containers_of
+from mme_sdk.local.control.sagemaker.rules import captures_data, check_rollout, containers_of
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.faults import Faults
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.hosting_interface import Hosting, HostingError
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["EndpointEvent", "Endpoints"]
 
@@ -81,7 +81,7 @@ class Endpoints:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.events: deque[EndpointEvent] = deque(maxlen=200)
         # Set by the services beside: which of these alarms ring, and which variants of an endpoint are scaled.
-        self.ringing: Callable[[Sequence[str]], list[str]] = lambda _: []
+        self.alarms_in_alarm_state: Callable[[Sequence[str]], list[str]] = lambda _: []
         self.scaled_variants: Callable[[str], set[str]] = lambda _: set()
 
     async def resume(self) -> None:
@@ -107,7 +107,7 @@ class Endpoints:
             if reason is not None:
                 self._set(name, EndpointStatus="Failed", FailureReason=reason)
             elif document["EndpointStatus"] != "UpdateRollbackFailed" and "Target" not in document:
-                self._settle(name, document["Serving"], document.get("FailureReason"))
+                self._set_in_service(name, document["Serving"], document.get("FailureReason"))
 
     async def close(self) -> None:
         """Stop every task; the documents stay as they are and are resumed by the next host."""
@@ -119,12 +119,12 @@ class Endpoints:
     def create_endpoint(self, params: dict[str, Any]) -> dict[str, Any]:
         """CreateEndpoint."""
         name = params["EndpointName"]
-        self._resources.refuse_existing("endpoint", name)
+        self._resources.check_name_is_free("endpoint", name)
         config = self._resources.find("endpoint-config", params["EndpointConfigName"])
         arn = self._resources.account.arn("endpoint", name)
         now = self._resources.now()
         target = self._target(config)
-        self._resources.tag_new(arn, params.get("Tags"))
+        self._resources.set_tags(arn, params.get("Tags"))
         document = {
             "EndpointName": name,
             "EndpointArn": arn,
@@ -135,7 +135,7 @@ class Endpoints:
             "Target": target,
         }
         self._store.put("endpoint", name, {key: value for key, value in document.items() if value is not None})
-        self._note(name, "Creating")
+        self._record_event(name, "Creating")
         self._start(name, self._create(name))
         return {"EndpointArn": arn}
 
@@ -166,15 +166,15 @@ class Endpoints:
         """ListEndpoints."""
         members = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
         summaries = [{key: document[key] for key in members} for _, document in self._store.all("endpoint")]
-        return page(select(summaries, params, "EndpointName"), params, "Endpoints")
+        return paginate(filter_and_sort(summaries, params, "EndpointName"), params, "Endpoints")
 
     def update_endpoint(self, params: dict[str, Any]) -> dict[str, Any]:
         """UpdateEndpoint."""
         name = params["EndpointName"]
-        document = self._rests_in_service(name)
+        document = self._find_updatable(name)
         serving = document["Serving"]
         target = self._target(self._resources.find("endpoint-config", params["EndpointConfigName"]))
-        self._refuse_scaled(name, serving, target)
+        self._check_not_autoscaled(name, serving, target)
         if params.get("RetainAllVariantProperties"):
             dropped = {one["VariantPropertyType"] for one in params.get("ExcludeRetainedVariantProperties", [])}
             for variant, size in target["Sizes"].items():
@@ -195,7 +195,7 @@ class Endpoints:
     def update_weights_and_capacities(self, params: dict[str, Any]) -> dict[str, Any]:
         """UpdateEndpointWeightsAndCapacities."""
         name = params["EndpointName"]
-        document = self._rests_in_service(name)
+        document = self._find_updatable(name)
         sizes = document["Serving"]["Sizes"]
         for wanted in params["DesiredWeightsAndCapacities"]:
             variant = wanted["VariantName"]
@@ -212,7 +212,7 @@ class Endpoints:
     def delete_endpoint(self, params: dict[str, Any]) -> dict[str, Any]:
         """DeleteEndpoint."""
         name = params["EndpointName"]
-        self._rests(name)
+        self._find_idle(name)
         self._set(name, EndpointStatus="Deleting")
         self._start(name, self._delete(name))
         return {}
@@ -240,20 +240,20 @@ class Endpoints:
         self.update_weights_and_capacities({"EndpointName": name, "DesiredWeightsAndCapacities": wanted})
         return True
 
-    def _rests(self, name: str) -> dict[str, Any]:
+    def _find_idle(self, name: str) -> dict[str, Any]:
         document = self._resources.find("endpoint", name)
         if document["EndpointStatus"] in _BUSY:
             raise ApiError("ValidationException", f'Cannot update in-progress endpoint "{document["EndpointArn"]}".')
         return document
 
-    def _rests_in_service(self, name: str) -> dict[str, Any]:
-        document = self._rests(name)
+    def _find_updatable(self, name: str) -> dict[str, Any]:
+        document = self._find_idle(name)
         if "Serving" not in document or document["EndpointStatus"] == "Failed":
             text = f'Cannot update endpoint "{document["EndpointArn"]}" in status {document["EndpointStatus"]}.'
             raise ApiError("ValidationException", text)
         return document
 
-    def _refuse_scaled(self, name: str, serving: dict[str, Any], target: dict[str, Any]) -> None:
+    def _check_not_autoscaled(self, name: str, serving: dict[str, Any], target: dict[str, Any]) -> None:
         types = {one["VariantName"]: one.get("InstanceType") for one in target["Config"]["ProductionVariants"]}
         scaled = self.scaled_variants(name)
         changed = [
@@ -271,7 +271,7 @@ class Endpoints:
     def _target(self, config: dict[str, Any]) -> dict[str, Any]:
         return {
             "Config": {key: config[key] for key in _DEPLOYED if key in config},
-            "Models": self._resources.models_of(config),
+            "Models": self._resources.find_models(config),
             "Sizes": {
                 variant["VariantName"]: {
                     "DesiredInstanceCount": variant.get("InitialInstanceCount", 1),
@@ -287,13 +287,13 @@ class Endpoints:
         document: dict[str, Any] = {key: value for key, value in changed.items() if value is not None}
         self._store.put("endpoint", name, document)
         if "EndpointStatus" in changes:
-            self._note(name, changes["EndpointStatus"], document.get("FailureReason"))
+            self._record_event(name, changes["EndpointStatus"], document.get("FailureReason"))
         return document
 
-    def _note(self, name: str, status: str, reason: str | None = None) -> None:
+    def _record_event(self, name: str, status: str, reason: str | None = None) -> None:
         self.events.append(EndpointEvent(self._resources.now(), name, status, reason))
 
-    def _settle(self, name: str, serving: dict[str, Any], reason: str | None = None) -> None:
+    def _set_in_service(self, name: str, serving: dict[str, Any], reason: str | None = None) -> None:
         for size in serving["Sizes"].values():
             size |= {"CurrentInstanceCount": size["DesiredInstanceCount"], "CurrentWeight": size["DesiredWeight"]}
         self._set(name, EndpointStatus="InService", Serving=serving, Target=None, FailureReason=reason)
@@ -311,7 +311,7 @@ class Endpoints:
             # Its document says what it was doing, and the next host resumes that.
             _log.error("endpoint %s stays as it is until the host is started again: %s", name, error)
 
-    async def _attempt(self, name: str, work: Awaitable[None]) -> str | None:
+    async def _run_hosting(self, name: str, work: Awaitable[None]) -> str | None:
         """Await what hosting does; the reason where it failed."""
         try:
             await work
@@ -327,15 +327,15 @@ class Endpoints:
             rollout or {},
             _instances(target),
             scale=self._settings.wait_scale,
-            ringing=self.ringing,
+            alarms_in_alarm_state=self.alarms_in_alarm_state,
             sleep=self._sleep,
         )
         plan = deployment(name, target["Config"], target["Models"], target["Sizes"])
-        return await self._attempt(name, self._hosting.deploy(plan, gate=shift))
+        return await self._run_hosting(name, self._hosting.deploy(plan, shift_traffic=shift))
 
     async def _provision(self, name: str, operation: str, seconds: float) -> str | None:
         await self._sleep(seconds)
-        fault = self._faults.strike("capacity", operation=operation, endpoint=name)
+        fault = self._faults.trigger("capacity", operation=operation, endpoint=name)
         return None if fault is None else fault.message or _CAPACITY
 
     async def _create(self, name: str) -> None:
@@ -343,7 +343,7 @@ class Endpoints:
         reason = await self._provision(name, "CreateEndpoint", self._settings.provisioning)
         reason = reason or await self._deploy(name, target)
         if reason is None:
-            self._settle(name, target)
+            self._set_in_service(name, target)
         else:
             self._set(name, EndpointStatus="Failed", FailureReason=reason)
 
@@ -352,12 +352,12 @@ class Endpoints:
         reason = await self._provision(name, "UpdateEndpoint", self._settings.provisioning)
         reason = reason or await self._deploy(name, document["Target"], document.get("LastDeploymentConfig"))
         if reason is None:
-            self._settle(name, document["Target"])
+            self._set_in_service(name, document["Target"])
         else:
             self._set(name, EndpointStatus="RollingBack", Target=None, FailureReason=reason)
             await self._sleep(self._settings.provisioning)
-            self._settle(name, document["Serving"], reason)
-            if self._faults.strike("rollback_failed", operation="UpdateEndpoint", endpoint=name) is not None:
+            self._set_in_service(name, document["Serving"], reason)
+            if self._faults.trigger("rollback_failed", operation="UpdateEndpoint", endpoint=name) is not None:
                 self._set(name, EndpointStatus="UpdateRollbackFailed")
 
     async def _resize(self, name: str) -> None:
@@ -365,15 +365,15 @@ class Endpoints:
         reason = await self._provision(name, "UpdateEndpointWeightsAndCapacities", self._settings.scaling)
         if reason is None:
             weights = {variant: size["DesiredWeight"] for variant, size in serving["Sizes"].items()}
-            reason = await self._attempt(name, self._hosting.reweigh(name, weights))
+            reason = await self._run_hosting(name, self._hosting.reweigh(name, weights))
         for variant, size in serving["Sizes"].items():
             if reason is None and size["DesiredInstanceCount"] != size["CurrentInstanceCount"]:
                 work = self._hosting.scale(name, variant, size["DesiredInstanceCount"])
-                reason = await self._attempt(name, work)
+                reason = await self._run_hosting(name, work)
         if reason is not None:  # back to what serves
             for size in serving["Sizes"].values():
                 size |= {"DesiredInstanceCount": size["CurrentInstanceCount"], "DesiredWeight": size["CurrentWeight"]}
-        self._settle(name, serving, reason)
+        self._set_in_service(name, serving, reason)
 
     async def _delete(self, name: str) -> None:
         await self._hosting.remove(name)
@@ -381,7 +381,7 @@ class Endpoints:
         arn = self._resources.find("endpoint", name)["EndpointArn"]
         self._store.delete("endpoint", name)
         self._store.delete("tags", arn)
-        self._note(name, "Deleted")
+        self._record_event(name, "Deleted")
 
 
 def _instances(target: dict[str, Any]) -> int:
@@ -393,7 +393,7 @@ def _capture(config: dict[str, Any]) -> dict[str, Any] | None:
     given = config.get("DataCaptureConfig")
     if given is None:
         return None
-    enabled = captures(config)
+    enabled = captures_data(config)
     return {
         "EnableCapture": enabled,
         "CaptureStatus": "Started" if enabled else "Stopped",

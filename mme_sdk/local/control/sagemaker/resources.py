@@ -10,9 +10,9 @@ from typing import Any
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.sagemaker.rules import check_config, check_model
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["KINDS", "Resources", "page", "select", "utc_now"]
+__all__ = ["KINDS", "Resources", "filter_and_sort", "paginate", "utc_now"]
 
 KINDS = {"model": "model", "endpoint-config": "endpoint configuration", "endpoint": "endpoint"}
 """Kinds of resources as ARNs spell them, and as error texts do."""
@@ -51,13 +51,13 @@ class Resources:
             raise ApiError("ValidationException", f'Could not find {KINDS[kind]} "{self.account.arn(kind, name)}".')
         return document
 
-    def refuse_existing(self, kind: str, name: str) -> None:
+    def check_name_is_free(self, kind: str, name: str) -> None:
         """Raise `Cannot create already existing …` where the name is taken."""
         if self.store.get(kind, name) is not None:
             arn = self.account.arn(kind, name)
             raise ApiError("ValidationException", f'Cannot create already existing {KINDS[kind]} "{arn}".')
 
-    def tag_new(self, arn: str, tags: Sequence[Mapping[str, str]] | None) -> None:
+    def set_tags(self, arn: str, tags: Sequence[Mapping[str, str]] | None) -> None:
         """Keep the tags given at creation."""
         if tags:
             self.store.put("tags", arn, {tag["Key"]: tag["Value"] for tag in tags})
@@ -65,10 +65,10 @@ class Resources:
     def create_model(self, params: dict[str, Any]) -> dict[str, Any]:
         """CreateModel."""
         name = params["ModelName"]
-        self.refuse_existing("model", name)
+        self.check_name_is_free("model", name)
         check_model(params, self._multi_model)
         arn = self.account.arn("model", name)
-        self.tag_new(arn, params.pop("Tags", None))
+        self.set_tags(arn, params.pop("Tags", None))
         isolated = params.pop("EnableNetworkIsolation", False)
         for container in [params.get("PrimaryContainer"), *params.get("Containers", [])]:
             if container is not None:
@@ -95,19 +95,19 @@ class Resources:
     def create_endpoint_config(self, params: dict[str, Any]) -> dict[str, Any]:
         """CreateEndpointConfig."""
         name = params["EndpointConfigName"]
-        self.refuse_existing("endpoint-config", name)
-        check_config(params, self.models_of(params))
+        self.check_name_is_free("endpoint-config", name)
+        check_config(params, self.find_models(params))
         for shadow in params.get("ShadowProductionVariants", []):
             if "ModelName" in shadow:
                 self.find("model", shadow["ModelName"])
         for variant in params["ProductionVariants"]:
             variant.setdefault("InitialVariantWeight", 1.0)
         arn = self.account.arn("endpoint-config", name)
-        self.tag_new(arn, params.pop("Tags", None))
+        self.set_tags(arn, params.pop("Tags", None))
         self.store.put("endpoint-config", name, params | {"EndpointConfigArn": arn, "CreationTime": self.now()})
         return {"EndpointConfigArn": arn}
 
-    def models_of(self, config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    def find_models(self, config: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """The model documents that a configuration names, by name.
 
         Raises:
@@ -150,7 +150,7 @@ class Resources:
 
     def list_tags(self, params: dict[str, Any]) -> dict[str, Any]:
         """ListTags."""
-        return page(_as_list(self._tags(params["ResourceArn"])), params, "Tags", default=50)
+        return paginate(_as_list(self._tags(params["ResourceArn"])), params, "Tags", default=50)
 
     def _tags(self, arn: str) -> dict[str, Any]:
         kind, _, name = arn.rpartition(":")[2].partition("/")
@@ -166,10 +166,10 @@ class Resources:
 
     def _list(self, kind: str, params: dict[str, Any], member: str, members: Sequence[str]) -> dict[str, Any]:
         documents = [{key: document[key] for key in members} for _, document in self.store.all(kind)]
-        return page(select(documents, params, members[0]), params, member)
+        return paginate(filter_and_sort(documents, params, members[0]), params, member)
 
 
-def select(documents: Iterable[dict[str, Any]], params: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+def filter_and_sort(documents: Iterable[dict[str, Any]], params: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """Filter and sort summaries as the List operations do.
 
     Args:
@@ -203,7 +203,7 @@ def select(documents: Iterable[dict[str, Any]], params: Mapping[str, Any], name:
     return kept
 
 
-def page(items: Sequence[Any], params: Mapping[str, Any], member: str, *, default: int = 10) -> dict[str, Any]:
+def paginate(items: Sequence[Any], params: Mapping[str, Any], member: str, *, default: int = 10) -> dict[str, Any]:
     """One page of a list, with the token of the next.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.contracts import Gate, HostingError
+from mme_sdk.local.hosting_interface import HostingError, TrafficShift
 
 __all__ = ["Step", "gate", "steps"]
 
@@ -70,16 +70,16 @@ def gate(
     instances: int,
     *,
     scale: float,
-    ringing: Callable[[Sequence[str]], list[str]],
+    alarms_in_alarm_state: Callable[[Sequence[str]], list[str]],
     sleep: Callable[[float], Awaitable[None]],
-) -> Gate | None:
+) -> TrafficShift | None:
     """What hosting awaits between bringing the new fleet up and removing the old one.
 
     Args:
         config: DeploymentConfig; may be empty.
         instances: Instances of the fleet.
         scale: Factor on every wait.
-        ringing: Which of these alarms are in ALARM.
+        alarms_in_alarm_state: Which of these alarms are in ALARM.
         sleep: Waits.
 
     Returns:
@@ -93,7 +93,7 @@ def gate(
         return None
 
     def check() -> None:
-        if fired := ringing(alarms):
+        if fired := alarms_in_alarm_state(alarms):
             raise HostingError(f"The deployment was rolled back: alarm(s) {', '.join(fired)} went into ALARM state.")
 
     async def move(send: Callable[[float], None]) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 from mme_sdk.types import S3Uri
 
-__all__ = ["captures", "check_config", "check_model", "check_rollout", "containers_of", "is_direct"]
+__all__ = ["captures_data", "check_config", "check_model", "check_rollout", "containers_of", "is_direct"]
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html (KmsKeyId): instance types
 # with a local NVMe volume cannot encrypt it with a KMS key.
@@ -28,7 +28,7 @@ def is_direct(model: Mapping[str, Any]) -> bool:
     return bool(model.get("InferenceExecutionConfig", {}).get("Mode") == "Direct")
 
 
-def captures(config: Mapping[str, Any]) -> bool:
+def captures_data(config: Mapping[str, Any]) -> bool:
     """Whether an endpoint configuration enables data capture, as it does where it says nothing else about it."""
     capture = config.get("DataCaptureConfig")
     return capture is not None and bool(capture.get("EnableCapture", True))
@@ -106,7 +106,7 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
             _refuse(f"Multi-model mode is not supported with serverless inference ({where}).")
         if multi and "AsyncInferenceConfig" in params:
             _refuse("Multi-model mode is not supported with asynchronous inference.")
-        if multi and captures(params):
+        if multi and captures_data(params):
             _refuse("Multi-model mode is not supported with data capture.")
         if multi and params.get("ShadowProductionVariants"):
             _refuse("Multi-model mode is not supported with shadow variants.")
@@ -114,7 +114,7 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
             _refuse(
                 f"KmsKeyId is not supported with instance type {variant['InstanceType']}, which has local NVMe storage."
             )
-    if captures(params):
+    if captures_data(params):
         try:
             S3Uri.parse(params["DataCaptureConfig"]["DestinationS3Uri"])
         except InvalidInputError as error:

@@ -14,18 +14,18 @@ from mme_sdk.local.faults import Faults
 __all__ = [
     "ContainerPlan",
     "Deployment",
-    "Gate",
     "HostContext",
     "Hosting",
     "HostingError",
     "Invocation",
-    "InvocationAnswer",
+    "InvocationResponse",
+    "TrafficShift",
     "VariantPlan",
-    "VariantView",
+    "VariantStatus",
 ]
 
 
-Gate: TypeAlias = Callable[[Callable[[float], None]], Awaitable[None]]
+TrafficShift: TypeAlias = Callable[[Callable[[float], None]], Awaitable[None]]
 """Awaited with a function that sends a share (0 to 1) of the traffic to the new fleet, the rest to the old one."""
 
 
@@ -52,7 +52,7 @@ class HostContext:
             ModelLatency, OverheadLatency (µs), ModelCacheHit (0 or 1). Where it happens: ModelLoadingWaitTime,
             ModelDownloadingTime, ModelLoadingTime, ModelUnloadingTime (µs). Of each instance once a minute:
             LoadedModelCount, CPUUtilization, MemoryUtilization, DiskUtilization (%).
-        faults: Trouble on demand: hosting asks `faults.strike("slow_load", endpoint=…, model=…)` where such things can
+        faults: Trouble on demand: hosting asks `faults.trigger("slow_load", endpoint=…, model=…)` where such things can
             happen (slow_load, failed_load, container_crash, instance_lost, s3_denied); the rest happens outside.
     """
 
@@ -163,7 +163,7 @@ class Invocation:
 
 
 @attrs.frozen(kw_only=True)
-class InvocationAnswer:
+class InvocationResponse:
     """What goes back over HTTP, errors in AWS's shape included.
 
     Attributes:
@@ -183,7 +183,7 @@ class InvocationAnswer:
 
 
 @attrs.frozen(kw_only=True)
-class VariantView:
+class VariantStatus:
     """What runs of a variant, to look at.
 
     Attributes:
@@ -213,12 +213,12 @@ class Hosting(Protocol):
         """The largest body of an invocation that is not asynchronous, bytes."""
         ...
 
-    async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
+    async def deploy(self, deployment: Deployment, *, shift_traffic: TrafficShift | None = None) -> None:
         """Bring a fleet up beside the one that serves, then switch to it; returns when it is healthy.
 
         Args:
             deployment: What to run.
-            gate: Where given and a fleet serves already: awaited between the two, to shift the traffic step by step.
+            shift_traffic: Where given and a fleet serves already: awaited between the two, to shift the traffic step by step.
                 If it raises, the new fleet is removed, the old one gets all traffic back, and the error goes on.
 
         Raises:
@@ -238,11 +238,11 @@ class Hosting(Protocol):
         """Stop everything of an endpoint; absent is fine."""
         ...
 
-    async def invoke(self, invocation: Invocation) -> InvocationAnswer:
+    async def invoke(self, invocation: Invocation) -> InvocationResponse:
         """Answer one invocation, or say in AWS's shape why not."""
         ...
 
-    def inspect(self) -> Sequence[VariantView]:
+    def inspect(self) -> Sequence[VariantStatus]:
         """What runs now, on the host's event loop."""
         ...
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["headers_of"]
+__all__ = ["read_headers"]
 
 # Each says who asks, where, for what, or how the body is read: two of them contradict each other.
 _SINGLE = frozenset(
@@ -27,7 +27,7 @@ _SINGLE_PREFIXES = ("x-amz-", "x-amzn-", "amz-sdk-")
 _BROWSERS_OWN = "cookie"  # browsers send what other programs on this machine have set
 
 
-def headers_of(request: web.BaseRequest) -> dict[str, str]:
+def read_headers(request: web.BaseRequest) -> dict[str, str]:
     """The header values of a request by lower-case name; several of one name are joined with commas.
 
     Args:
