@@ -1,4 +1,4 @@
-"""The seam between the control plane (what should run) and hosting (what runs)."""
+"""The interface of hosting, which runs endpoints, for the control plane and the HTTP server."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ __all__ = [
 
 
 TrafficShift: TypeAlias = Callable[[Callable[[float], None]], Awaitable[None]]
-"""Awaited with a function that sends a share (0 to 1) of the traffic to the new fleet, the rest to the old one."""
+"""Moves the traffic of an update. Its argument is a function that sets the share (0 to 1) of the new fleet."""
 
 
 class HostingError(Exception):
-    """A deployment that failed; the text becomes the endpoint's FailureReason."""
+    """Raised when hosting cannot deploy or change an endpoint; the text becomes the FailureReason."""
 
 
 @attrs.frozen(kw_only=True)
 class HostContext:
-    """What hosting is told when it starts: `LocalHosting(context)`, on the host's event loop.
+    """The values that hosting gets when it is created on the host's event loop: `LocalHosting(context)`.
 
     Attributes:
-        data_dir: A folder of hosting's own; kept between runs.
-        s3_endpoint_url: Where archives are downloaded from.
-        access_key: For S3.
-        secret_key: For S3.
-        region: The region served.
-        account_id: The account served, for error texts and ARNs.
+        data_dir: Folder that only hosting uses. It is kept between runs.
+        s3_endpoint_url: URL of the S3 that holds the model archives.
+        access_key: Access key for S3.
+        secret_key: Secret key for S3.
+        region: AWS region of the host.
+        account_id: AWS account id of the host, for error texts and ARNs.
         images: Program by image name, as given to `LocalSageMaker(images=…)`.
-        settings: Hosting's settings, as given to `LocalSageMaker(settings=…)`; None for the defaults.
-        measure: Takes a CloudWatch value: `measure(metric, endpoint, variant, value)`, cheap, from the event loop.
-            Metrics are those of AWS, in their units. Of each invocation: Invocations (1), InvocationsPerInstance
+        settings: Settings as given to `LocalSageMaker(settings=…)`; None for the defaults.
+        measure: Function that records a CloudWatch value: `measure(metric, endpoint, variant, value)`. Call it on the
+            event loop. Metrics and units are those of AWS. For each invocation: Invocations (1), InvocationsPerInstance
             (1 / number of instances), Invocation4XXErrors, Invocation5XXErrors, InvocationModelErrors (0 or 1),
-            ModelLatency, OverheadLatency (µs), ModelCacheHit (0 or 1). Where it happens: ModelLoadingWaitTime,
-            ModelDownloadingTime, ModelLoadingTime, ModelUnloadingTime (µs). Of each instance once a minute:
+            ModelLatency, OverheadLatency (µs), ModelCacheHit (0 or 1). For each load or unload: ModelLoadingWaitTime,
+            ModelDownloadingTime, ModelLoadingTime, ModelUnloadingTime (µs). For each instance once a minute:
             LoadedModelCount, CPUUtilization, MemoryUtilization, DiskUtilization (%).
-        faults: Trouble on demand: hosting asks `faults.trigger("slow_load", endpoint=…, model=…)` where such things can
-            happen (slow_load, failed_load, container_crash, instance_lost, s3_denied); the rest happens outside.
+        faults: Active faults. Hosting calls `faults.trigger("slow_load", endpoint=…, model=…)` where slow_load,
+            failed_load, container_crash, instance_lost and s3_denied can occur. The other kinds occur outside hosting.
     """
 
     data_dir: Path
@@ -75,9 +75,10 @@ class ContainerPlan:
     Attributes:
         image: Image name as given to CreateModel.
         mode: `SingleModel` or `MultiModel`.
-        model_data_url: Archive (single) or prefix (multi) in S3; None where the image needs none.
+        model_data_url: S3 URI of the archive (SingleModel) or of the prefix (MultiModel); None for an image without
+            model data.
         environment: Environment variables.
-        model_cache: False for `ModelCacheSetting=Disabled`.
+        model_cache: False if `ModelCacheSetting` is `Disabled`.
         hostname: ContainerHostname.
     """
 
@@ -96,18 +97,20 @@ class VariantPlan:
     Attributes:
         name: VariantName.
         model_name: The SageMaker model's name.
-        containers: One, or several: of a serial pipeline in order, or each for requests of its own.
-        direct: Whether each request names the one container that answers it; a pipeline otherwise.
-        memory_bytes: Memory of a serverless variant; that of the instance type where None.
-        max_concurrency: Requests that a serverless variant serves at once; None for no limit.
-        capture: DataCaptureConfig where data capture is enabled; else None.
-        instance_type: Such as `ml.m5.xlarge`.
-        instance_count: How many instances.
-        weight: Share of the traffic, relative to the other variants.
+        containers: The containers of the model, in the order of a serial pipeline.
+        direct: Whether each request names the container that answers it (InferenceExecutionConfig `Direct`). Otherwise
+            the containers form a pipeline.
+        memory_bytes: Memory of a serverless variant in bytes; None to use that of the instance type.
+        max_concurrency: Largest number of concurrent requests of a serverless variant; None for no limit.
+        capture: DataCaptureConfig if data capture is enabled, else None.
+        instance_type: Instance type, such as `ml.m5.xlarge`.
+        instance_count: Number of instances.
+        weight: Share of the traffic, relative to the weights of the other variants.
         download_timeout: ModelDataDownloadTimeoutInSeconds.
         startup_timeout: ContainerStartupHealthCheckTimeoutInSeconds.
         volume_gb: VolumeSizeInGB.
-        random_routing: Whether a single-model variant takes a random instance, not the one with the fewest requests.
+        random_routing: Whether a single-model variant selects a random instance (routing strategy `RANDOM`). Otherwise
+            it selects the instance with the fewest outstanding requests.
     """
 
     name: str
@@ -128,7 +131,7 @@ class VariantPlan:
 
 @attrs.frozen(kw_only=True)
 class Deployment:
-    """What an endpoint should run.
+    """The variants that an endpoint should run.
 
     Attributes:
         endpoint: EndpointName.
@@ -143,15 +146,15 @@ class Deployment:
 
 @attrs.frozen(kw_only=True)
 class Invocation:
-    """An InvokeEndpoint request that passed the signature check.
+    """An InvokeEndpoint request with a valid signature.
 
     Attributes:
         endpoint: EndpointName.
         body: The payload.
         headers: All request headers by lower-case name.
-        request_id: The id that answers and errors carry.
-        stream: InvokeEndpointWithResponseStream: a good answer comes in chunks.
-        max_payload: Largest body, bytes; hosting's own limit where None. Asynchronous requests may be larger.
+        request_id: The id that the response or error contains.
+        stream: Whether the operation is InvokeEndpointWithResponseStream. A successful response then has `chunks`.
+        max_payload: Largest body in bytes; None for `Hosting.max_payload`. An asynchronous request may be larger.
     """
 
     endpoint: str
@@ -164,15 +167,15 @@ class Invocation:
 
 @attrs.frozen(kw_only=True)
 class InvocationResponse:
-    """What goes back over HTTP, errors in AWS's shape included.
+    """The HTTP response to an invocation. An error has the format of AWS.
 
     Attributes:
         status: HTTP status.
         headers: Response headers.
         body: The body.
-        drop: Close the connection instead of answering (fault injection).
-        chunks: The body as it comes, where a stream was asked for and the answer is good; `body` is empty then.
-            The server reads it to its end, or closes it; it raises HostingError where the container breaks off.
+        drop: Whether the server closes the connection without a response (fault injection).
+        chunks: The parts of the body of a successful streamed response; `body` is then empty. The server reads them to
+            the end or closes the generator. The generator raises HostingError if the container stops in the middle.
     """
 
     status: int
@@ -184,16 +187,16 @@ class InvocationResponse:
 
 @attrs.frozen(kw_only=True)
 class VariantStatus:
-    """What runs of a variant, to look at.
+    """The state of a running variant, for the status page.
 
     Attributes:
         endpoint: EndpointName.
         variant: VariantName.
-        instance_type: Such as `ml.m5.xlarge`.
+        instance_type: Instance type, such as `ml.m5.xlarge`.
         instances: Process ids of the containers, by instance.
-        memory_bytes: Room for models in an instance's memory.
-        volume_bytes: Room for models on an instance's volume.
-        fleet: What is loaded where, and how often; None of a single-model variant.
+        memory_bytes: Bytes of an instance's memory that models can use.
+        volume_bytes: Bytes of an instance's volume that models can use.
+        fleet: Loaded models and counters of each instance; None for a single-model variant.
     """
 
     endpoint: str
@@ -206,46 +209,54 @@ class VariantStatus:
 
 
 class Hosting(Protocol):
-    """Runs endpoints; everything happens on one event loop."""
+    """Runs endpoints. Call the methods on one event loop."""
 
     @property
     def max_payload(self) -> int:
-        """The largest body of an invocation that is not asynchronous, bytes."""
+        """The largest body of a synchronous invocation in bytes."""
         ...
 
     async def deploy(self, deployment: Deployment, *, shift_traffic: TrafficShift | None = None) -> None:
-        """Bring a fleet up beside the one that serves, then switch to it; returns when it is healthy.
+        """Start the instances of a deployment, wait until they are healthy, and send them the endpoint's traffic.
 
         Args:
-            deployment: What to run.
-            shift_traffic: Where given and a fleet serves already: awaited between the two, to shift the traffic step by step.
-                If it raises, the new fleet is removed, the old one gets all traffic back, and the error goes on.
+            deployment: The variants to run.
+            shift_traffic: Called before the new fleet replaces one that serves, to move the traffic step by step. If it
+                raises, the old fleet gets all traffic again, the new fleet is removed, and the exception is raised.
 
         Raises:
-            HostingError: It did not come up; whatever served before still serves.
+            HostingError: The new fleet did not start. A fleet that served before still serves.
         """
         ...
 
     async def scale(self, endpoint: str, variant: str, instance_count: int) -> None:
-        """Add or remove instances of a variant."""
+        """Set the number of instances of a variant.
+
+        Raises:
+            HostingError: The variant does not exist, or a new instance did not start.
+        """
         ...
 
     async def reweigh(self, endpoint: str, weights: Mapping[str, float]) -> None:
-        """Change the variants' shares of the traffic."""
+        """Set the weights of variants.
+
+        Raises:
+            HostingError: A variant does not exist.
+        """
         ...
 
     async def remove(self, endpoint: str) -> None:
-        """Stop everything of an endpoint; absent is fine."""
+        """Stop all instances of an endpoint. Does nothing if the endpoint does not exist."""
         ...
 
     async def invoke(self, invocation: Invocation) -> InvocationResponse:
-        """Answer one invocation, or say in AWS's shape why not."""
+        """Return the response to an invocation; an error response has the format of AWS."""
         ...
 
     def inspect(self) -> Sequence[VariantStatus]:
-        """What runs now, on the host's event loop."""
+        """Return the state of every variant that runs."""
         ...
 
     async def close(self) -> None:
-        """Stop every process."""
+        """Stop all instances."""
         ...

@@ -245,7 +245,7 @@ class LocalHosting:
             status: int | None = said.status
             answer = _answer(said, variant, invocation.request_id)
             if variant.plan.capture is not None and answer.chunks is None:
-                self._shared.capture.take(variant.plan.capture, variant.plan.name, invocation, answer)
+                self._shared.capture.capture(variant.plan.capture, variant.plan.name, invocation, answer)
         except Refusal as refusal:
             answer = refusal.answer(invocation.request_id)
             status = refusal.extra.get("OriginalStatusCode")

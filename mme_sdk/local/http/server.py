@@ -85,7 +85,7 @@ class Server:
         self._by_target = {model.metadata.get("targetPrefix", _TARGETS.get(one.service)): one for model, one in models}
         self._by_scope = {model.signing_name: one for model, one in models}
 
-    def http(self) -> web.Server:
+    def for_aiohttp(self) -> web.Server:
         """The server for aiohttp."""
         return serve(self.handle)
 

@@ -13,12 +13,12 @@ from mme_sdk.local.faults import Faults
 from mme_sdk.local.hosting_interface import VariantStatus
 from mme_sdk.local.http.request_log import RequestLog
 
-__all__ = ["status"]
+__all__ = ["status_report"]
 
 _SHOWN_REQUESTS = 50
 
 
-def status(
+def status_report(
     endpoints: Iterable[Mapping[str, Any]],
     variants: Sequence[VariantStatus],
     events: Sequence[EndpointEvent],

@@ -134,7 +134,7 @@ def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_re
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"), [("provisioning=soon", "is no number"), ("gravity=9", "known are provisioning")]
+    ("setting", "said"), [("provisioning=soon", "is not a number"), ("gravity=9", "the settings are provisioning")]
 )
 def test_nonsense_is_refused_with_the_fix(tmp_path, setting, said):
     refused(start(tmp_path, "--set", setting), said)

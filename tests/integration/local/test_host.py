@@ -71,7 +71,7 @@ def test_a_taken_port_names_the_fix_and_leaves_nothing():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         host = LocalSageMaker(port=taken.getsockname()[1], hosting=FakeHosting)
-        with pytest.raises(ConfigurationError, match="another one"):
+        with pytest.raises(ConfigurationError, match="choose another port"):
             host.start()
     assert host._thread is None
 

@@ -53,8 +53,8 @@ def test_skip_times_and_match():
     assert struck == [False, True, True, False, False]
     assert faults.trigger("error", operation="CreateEndpoint") is None
     assert faults.trigger("throttle", operation="CreateModel") is None
-    assert faults.list()["fault-1"]["met"] == 5
-    assert faults.list()["fault-1"]["struck"] == 2
+    assert faults.list()["fault-1"]["matched"] == 5
+    assert faults.list()["fault-1"]["triggered"] == 2
 
 
 def test_dice_are_the_same_for_the_same_seed_whatever_else_is_in_force():
@@ -127,7 +127,7 @@ def test_faults_over_http(plane, faults):
     status, said = ask(plane, "POST", "/_mme/faults", {"kind": "throttle", "operation": "ListModels", "times": 1})
     assert (status, said) == (200, {"id": "fault-1"})
     status, said = ask(plane, "GET", "/_mme/faults")
-    assert said["fault-1"] | {"kind": "throttle", "operation": "ListModels", "struck": 0} == said["fault-1"]
+    assert said["fault-1"] | {"kind": "throttle", "operation": "ListModels", "triggered": 0} == said["fault-1"]
     assert ask(plane, "POST", "/_mme/faults", {"kind": "earthquake"})[0] == 400
     assert "attributes are kind, operation" in ask(plane, "POST", "/_mme/faults", {"size": 1})[1]["message"]
     assert ask(plane, "POST", "/_mme/faults", {"kind": "throttle"}, **{"Content-Type": "text/plain"})[0] == 415

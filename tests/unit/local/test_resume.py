@@ -133,7 +133,7 @@ def test_deleting_goes_on(tmp_path):
             host.endpoints.delete_endpoint({"EndpointName": "e"})
             await asyncio.sleep(0)
         async with running(tmp_path) as host:
-            assert host.endpoints.all() == []
+            assert host.endpoints.describe_all() == []
             assert host.hosting.running == {}
 
     asyncio.run(story())

@@ -158,7 +158,7 @@ class Endpoints:
             }
         return answer
 
-    def all(self) -> list[dict[str, Any]]:
+    def describe_all(self) -> list[dict[str, Any]]:
         """Every endpoint, as DescribeEndpoint answers."""
         return [self.describe_endpoint({"EndpointName": name}) for name, _ in self._store.all("endpoint")]
 
