@@ -40,10 +40,6 @@ __all__ = ["LocalHosting"]
 _TARGET = re.compile(r"\S[\x20-\x7e]*")
 _PASSED_ON = ("content-type", "accept")
 _PREFIX = "x-amzn-sagemaker-"
-_NEEDS = {
-    "inference-component": "inference components and does not support InferenceComponentName",
-    "enable-explanations": "explainer configuration and does not support EnableExplanations",
-}
 
 
 @attrs.define(eq=False)
@@ -270,9 +266,6 @@ class LocalHosting:
                 message=f"Request body of {len(invocation.body)} bytes is larger than the limit of {limit} bytes.",
             )
         variant = self._choose(endpoint, invocation.headers.get(f"{_PREFIX}target-variant"))
-        for header, needs in _NEEDS.items():
-            if f"{_PREFIX}{header}" in invocation.headers:
-                raise validation_error(f"Endpoint {endpoint.name} has no {needs}.")
         target = invocation.headers.get(f"{_PREFIX}target-model")
         if isinstance(variant, MultiModelVariant):
             if invocation.stream:

@@ -138,11 +138,11 @@ class Server:
         self, request: web.BaseRequest, operation: str, endpoint: str, headers: Mapping[str, str], request_id: str
     ) -> web.StreamResponse:
         pending = self._signatures.verify_headers(request.method, request.raw_path, headers)
-        async with self._bodies.receive(request, headers, self._data.limit(operation)) as body:
+        async with self._bodies.receive(request, headers, self._data.max_body(operation)) as body:
             pending.verify(body.digest)
             model = headers.get("x-amzn-sagemaker-target-model")
             self._before(operation, endpoint=endpoint, model=model)
-            response = await self._data.answer(request, operation, endpoint, headers, body.content, request_id)
+            response = await self._data.handle(request, operation, endpoint, headers, body.content, request_id)
             self._after(operation, endpoint=endpoint, model=model)
             return response
 

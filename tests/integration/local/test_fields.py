@@ -7,6 +7,7 @@ import re
 from importlib.resources import files
 from typing import Any
 
+import attrs
 import botocore
 import botocore.auth
 import pytest
@@ -25,7 +26,8 @@ from mme_sdk.local.wire.errors import ApiError
 from mme_sdk.local.wire.fields import FieldMarks, check_supported, load_marks, request_structures, unmarked_members
 from mme_sdk.local.wire.service_model import load_service_model
 from tests.support.local.fakes import FakeHosting
-from tests.support.local.helpers import ROLE, make_config, make_model, settle
+from tests.support.local.helpers import ROLE, make_config, make_endpoint, make_model, settle
+from tests.support.local.raw import ask, signed
 
 RUNTIME = ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointAsync")
 VARIANT = {"VariantName": "v", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
@@ -99,8 +101,64 @@ def test_a_member_that_a_newer_botocore_adds_is_refused_until_it_has_a_mark(monk
     check_supported("sagemaker", shape, {"ModelName": "m", "EnableNetworkIsolation": True})
     older = {"CreateModelInput": FieldMarks(honoured=["ModelName"])}
     monkeypatch.setattr("mme_sdk.local.wire.fields.load_marks", lambda _service: older)
-    with pytest.raises(ApiError, match="EnableNetworkIsolation: this edition of the host does not know it"):
+    with pytest.raises(ApiError, match="EnableNetworkIsolation: this version of the host does not know this member"):
         check_supported("sagemaker", shape, {"ModelName": "m", "EnableNetworkIsolation": True})
+
+
+REFUSED_HEADERS = {
+    ("InvokeEndpoint", "EnableExplanations"): "this host has no explainer",
+    ("InvokeEndpoint", "InferenceComponentName"): "this host has no inference components",
+    ("InvokeEndpointWithResponseStream", "InferenceComponentName"): "this host has no inference components",
+}
+"""Every runtime member that the host must refuse. A mark in fields.toml that says otherwise fails the test."""
+
+
+def invoke(plane: LocalSageMaker, name: str, operation: str, members: dict[str, str]) -> tuple[int, str]:
+    """Invoke an endpoint with members as headers; return the status and the error message."""
+    model = load_service_model("sagemaker-runtime").operation_model(operation)
+    shape = model.input_shape.members
+    headers = {shape[member].serialization["name"]: value for member, value in members.items()}
+    path = model.http["requestUri"].replace("{EndpointName}", name)
+    status, _, body = ask(plane, signed(plane, b"x", path=path, **headers))
+    return status, body.get("message", "") if isinstance(body, dict) else ""
+
+
+def test_the_table_refuses_members_of_the_runtime_operations(plane, sm, name):
+    make_endpoint(sm, name)
+    runtime = load_service_model("sagemaker-runtime")
+    refused = {
+        (operation, member): reason
+        for operation in RUNTIME
+        for member, reason in load_marks("sagemaker-runtime")
+        .get(runtime.operation_model(operation).input_shape.name, FieldMarks())
+        .refused.items()
+    }
+    assert refused == REFUSED_HEADERS
+    for (operation, member), reason in REFUSED_HEADERS.items():
+        text = f"Not supported by the embedded SageMaker: {member}: {reason}."
+        assert invoke(plane, name, operation, {member: "x"}) == (400, text)
+
+
+def test_a_wrong_mark_changes_what_the_runtime_refuses(plane, sm, name, monkeypatch):
+    make_endpoint(sm, name)
+    marks = load_marks("sagemaker-runtime")["InvokeEndpointInput"]
+    given = {"TargetVariant": "AllTraffic", "InferenceComponentName": "c"}
+    for wrong, status, text in (
+        (marks, 400, "InferenceComponentName"),
+        (attrs.evolve(marks, refused={"TargetVariant": "no"}, stored=["InferenceComponentName"]), 400, "TargetVariant"),
+        (
+            attrs.evolve(marks, honoured=marks.honoured - {"TargetVariant"}, refused={}),
+            400,
+            "TargetVariant: this version",
+        ),
+        (attrs.evolve(marks, refused={}, stored=["InferenceComponentName"]), 200, ""),
+    ):
+        monkeypatch.setattr(
+            "mme_sdk.local.wire.fields.load_marks", lambda _, wrong=wrong: {"InvokeEndpointInput": wrong}
+        )
+        found = invoke(plane, name, "InvokeEndpoint", given)
+        assert found[0] == status
+        assert text in found[1]
 
 
 def send_json(plane: LocalSageMaker, operation: str, body: dict) -> tuple[int, dict]:
