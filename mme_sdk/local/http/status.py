@@ -1,4 +1,4 @@
-"""What the status page shows: endpoints, what is loaded where, and the last requests."""
+"""The data of the status page: endpoints, loaded models and the last requests."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ def status_report(
     faults: Faults,
     now: datetime,
 ) -> dict[str, Any]:
-    """Everything to look at, as JSON-able data.
+    """Return the data of the status page.
 
     Args:
-        endpoints: As DescribeEndpoint answers.
-        variants: What runs.
-        events: Which endpoint came into which status when.
+        endpoints: Responses of DescribeEndpoint.
+        variants: The variants that run.
+        events: Changes of the status of endpoints, oldest first.
         requests: The last requests.
-        faults: The faults in force.
-        now: The host's time.
+        faults: The active faults.
+        now: The current time.
 
     Returns:
-        Nested dicts and lists.
+        Nested dicts and lists that `json.dumps` accepts.
     """
     duplicates = requests.duplicates()
     return {

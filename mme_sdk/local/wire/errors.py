@@ -6,12 +6,12 @@ __all__ = ["ApiError"]
 
 
 class ApiError(Exception):
-    """What a client gets in AWS's shape.
+    """An error response in the format of AWS.
 
     Args:
-        code: The error code, such as `ValidationException`.
-        message: The text.
-        status: HTTP status.
+        code: Error code, such as `ValidationException`.
+        message: Error message.
+        status: HTTP status, default 400.
     """
 
     def __init__(self, code: str, message: str, *, status: int = 400) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
@@ -38,7 +38,7 @@ class FieldMarks:
     refused: Mapping[str, str] = attrs.field(factory=dict)
     only: Mapping[str, list[Any]] = attrs.field(factory=dict)
 
-    @property
+    @cached_property
     def members(self) -> frozenset[str]:
         """Every member that has a mark."""
         return self.honoured | self.stored | self.refused.keys() | self.only.keys()

@@ -16,12 +16,12 @@ from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["check_constraints", "decode_json", "parse_parameters", "parse_scalar"]
 
-# An upper bound is counted before the parser runs: it holds the interpreter until it ends.
-_MOST_CONTAINERS = 100_000
-_MOST_ITEMS = 1_000_000
+# An upper bound is counted before parsing, because the parser blocks all threads until it ends.
+_MAX_CONTAINERS = 100_000
+_MAX_ITEMS = 1_000_000
 _SHOWN_VIOLATIONS = 10
 _SHOWN_CHARACTERS = 256
-_LONGEST_MATCHED = 8192  # characters; a pattern of AWS's may take time quadratic in the length
+_MAX_MATCHED = 8192  # characters; some patterns of AWS take a time that is quadratic in the length
 _WHOLE = {"integer": 1 << 31, "long": 1 << 63}
 
 _JAVA_CLASSES = {
@@ -34,61 +34,63 @@ _JAVA_CLASSES = {
 
 
 def decode_json(body: bytes) -> Any:
-    """Decode the JSON of a request.
+    """Decode the JSON body of a request.
 
     Args:
-        body: The body; empty stands for an empty structure.
+        body: The body. An empty body is an empty structure.
 
     Returns:
         Dicts, lists, str, numbers, booleans and None.
 
     Raises:
-        ApiError: SerializationException: no JSON, a key twice, a number that JSON does not have, or too much of it.
+        ApiError: SerializationException. The body is not valid JSON, has a key twice, or is too large.
     """
-    if body.count(b"[") + body.count(b"{") > _MOST_CONTAINERS or body.count(b",") > _MOST_ITEMS:
+    if body.count(b"[") + body.count(b"{") > _MAX_CONTAINERS or body.count(b",") > _MAX_ITEMS:
         raise ApiError(
             "SerializationException",
-            f"The request body has more than {_MOST_CONTAINERS} structures and lists or {_MOST_ITEMS} items.",
+            f"The request body has more than {_MAX_CONTAINERS} structures and lists or {_MAX_ITEMS} items.",
         )
     try:
-        return json.loads(body.decode() or "{}", object_pairs_hook=_unique, parse_constant=_no_number)
+        return json.loads(
+            body.decode() or "{}", object_pairs_hook=_object_without_duplicates, parse_constant=_refuse_constant
+        )
     except ValueError as error:  # a UnicodeDecodeError is one
-        raise ApiError("SerializationException", f"The request body is no valid JSON: {error}") from error
+        raise ApiError("SerializationException", f"The request body is not valid JSON: {error}") from error
     except RecursionError as error:
         raise ApiError("SerializationException", "The request body is nested too deeply.") from error
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a structure has a key twice")
     return found
 
 
-def _no_number(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
 
 
 def parse_parameters(operation: Any, raw: Any) -> dict[str, Any]:
-    """The parameters of a request, as its operation's model wants them.
+    """Return the parameters of a request after checking them against the operation's model.
 
     Args:
         operation: botocore's operation model.
-        raw: What was decoded from JSON or CBOR.
+        raw: The value decoded from JSON or CBOR.
 
     Returns:
-        The parameters; timestamps are datetimes, blobs bytes.
+        The parameters. Timestamps are datetimes and blobs are bytes.
 
     Raises:
-        ApiError: Of another type, unknown to the model, or against a constraint of the model.
+        ApiError: A parameter is unknown, has the wrong type, or violates a constraint of the model.
     """
     shape = operation.input_shape
-    params: dict[str, Any] = _from_json(shape, raw, "") if shape is not None else {}
+    params: dict[str, Any] = _parse_value(shape, raw, "") if shape is not None else {}
     check_constraints(shape, params)
     return params
 
 
-def _from_json(shape: Any, raw: Any, path: str) -> Any:
+def _parse_value(shape: Any, raw: Any, path: str) -> Any:
     kind = shape.type_name
     if kind == "structure":
         _expect(isinstance(raw, dict), path, "a structure", raw)
@@ -97,35 +99,35 @@ def _from_json(shape: Any, raw: Any, path: str) -> Any:
             where = ", ".join(f"{path}.{name}" if path else str(name) for name in unknown[:5])
             raise ApiError("ValidationException", f"The embedded SageMaker does not know {where} of {shape.name}.")
         return {
-            name: _from_json(member, raw[name], f"{path}.{name}" if path else name)
+            name: _parse_value(member, raw[name], f"{path}.{name}" if path else name)
             for name, member in shape.members.items()
             if raw.get(name) is not None
         }
     if kind == "list":
         _expect(isinstance(raw, list), path, "a list", raw)
-        return [_from_json(shape.member, item, f"{path}.{i}.member") for i, item in enumerate(raw, 1)]
+        return [_parse_value(shape.member, item, f"{path}.{i}.member") for i, item in enumerate(raw, 1)]
     if kind == "map":
         _expect(isinstance(raw, dict), path, "a map", raw)
         return {
-            _text(key, path): _from_json(shape.value, value, f"{path}.{key[:_SHOWN_CHARACTERS]}")
+            _text(key, path): _parse_value(shape.value, value, f"{path}.{key[:_SHOWN_CHARACTERS]}")
             for key, value in raw.items()
         }
     return parse_scalar(kind, raw, path)
 
 
 def parse_scalar(kind: str, raw: Any, path: str) -> Any:
-    """The value of a member that is neither a structure nor a list nor a map.
+    """Convert a decoded value to a type that is not a structure, a list or a map.
 
     Args:
-        kind: The type's name in the service model, such as `integer`.
-        raw: What was decoded.
-        path: Which member, for the message.
+        kind: Name of the type in the service model, such as `integer`.
+        raw: The decoded value.
+        path: Path of the member, for the message.
 
     Returns:
-        str, bool, int, a finite float, an aware datetime, or bytes.
+        str, bool, int, a finite float, a datetime in UTC, or bytes.
 
     Raises:
-        ApiError: SerializationException: another type, or out of the type's range.
+        ApiError: SerializationException. The value has another type or is out of range.
     """
     if kind in _WHOLE:
         _expect(isinstance(raw, int) and not isinstance(raw, bool), path, "an integer", raw)
@@ -133,7 +135,9 @@ def parse_scalar(kind: str, raw: Any, path: str) -> Any:
             raise ApiError("SerializationException", f"{path} is out of the range of type {kind}")
         return raw
     if kind in ("float", "double"):
-        _expect(raw in _SPELLED or (isinstance(raw, (int, float)) and not isinstance(raw, bool)), path, "a number", raw)
+        _expect(
+            raw in _NON_FINITE or (isinstance(raw, (int, float)) and not isinstance(raw, bool)), path, "a number", raw
+        )
         return _finite(raw, path)
     if kind == "boolean":
         _expect(isinstance(raw, bool), path, "a boolean", raw)
@@ -147,11 +151,11 @@ def parse_scalar(kind: str, raw: Any, path: str) -> Any:
         try:
             return base64.b64decode(text, validate=True)
         except ValueError as error:
-            raise ApiError("SerializationException", f"{path} is no base64") from error
+            raise ApiError("SerializationException", f"{path} is not valid base64") from error
     return text
 
 
-_SPELLED = ("NaN", "Infinity", "-Infinity")  # how AWS's JSON writes what JSON cannot
+_NON_FINITE = ("NaN", "Infinity", "-Infinity")  # as the JSON protocol of AWS writes them
 
 
 def _finite(raw: Any, path: str) -> float:
@@ -171,7 +175,7 @@ def _text(raw: Any, path: str) -> str:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ApiError("SerializationException", f"{path} has half of a surrogate pair") from error
+            raise ApiError("SerializationException", f"{path} has an incomplete surrogate pair") from error
     return text
 
 
@@ -181,9 +185,9 @@ def _timestamp(raw: Any, path: str) -> datetime:
             return datetime.fromtimestamp(raw, UTC)
         moment = datetime.fromisoformat(_text(raw, path))
         moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC)  # at the ends of the calendar this overflows, as later arithmetic would
+        return moment.astimezone(UTC)  # raises OverflowError near the first and the last date
     except (ValueError, OverflowError, OSError) as error:
-        raise ApiError("SerializationException", f"{path} is no timestamp: {_shown(raw)}") from error
+        raise ApiError("SerializationException", f"{path} is not a timestamp: {_shown(raw)}") from error
 
 
 def _expect(fits: bool, path: str, wanted: str, raw: Any) -> None:
@@ -192,10 +196,10 @@ def _expect(fits: bool, path: str, wanted: str, raw: Any) -> None:
 
 
 def check_constraints(shape: Any, params: Mapping[str, Any]) -> None:
-    """Check parameters against every constraint of the model, as AWS does and botocore does not.
+    """Raise ApiError if parameters violate constraints of the model. botocore does not check patterns and lengths.
 
     Raises:
-        ApiError: ValidationException in AWS's words.
+        ApiError: ValidationException with the wording of AWS.
     """
     violations = _violations(shape, params, "") if shape is not None else iter(())
     shown = list(islice(violations, _SHOWN_VIOLATIONS))
@@ -228,9 +232,9 @@ def _violations(shape: Any, value: Any, path: str) -> Iterator[str]:
         yield from _length(value, limits, path)
         pattern = limits.get("pattern")
         compiled = _pattern(pattern) if pattern else None
-        if compiled is not None and len(value) > max(limits.get("max", 0), _LONGEST_MATCHED):
+        if compiled is not None and len(value) > max(limits.get("max", 0), _MAX_MATCHED):
             if "max" not in limits:
-                yield _violation(value, path, f"Member must have length less than or equal to {_LONGEST_MATCHED}")
+                yield _violation(value, path, f"Member must have length less than or equal to {_MAX_MATCHED}")
         elif compiled is not None and not compiled.fullmatch(value):
             yield _violation(value, path, f"Member must satisfy regular expression pattern: {pattern}")
         if shape.enum and value not in shape.enum:
@@ -255,7 +259,7 @@ def _violation(value: Any, path: str, rule: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value for a message: a long one is cut, since it may be as large as the request."""
+    """Format a value for a message. Truncate it, because it may be as large as the request."""
     if isinstance(value, (list, dict)) and len(value) > _SHOWN_CHARACTERS:
         return f"of {len(value)} members"
     text = str(value)
@@ -269,10 +273,10 @@ def _join(path: str, name: str) -> str:
 
 @cache
 def _pattern(pattern: str) -> re.Pattern[str] | None:
-    """AWS's patterns are Java's: classes that Python lacks are spelled out; what does not compile is not checked."""
+    """Convert a pattern from Java's syntax to Python's. Return None, which skips the check, if it does not compile."""
     inside = False
 
-    def spelled_out(found: re.Match[str]) -> str:
+    def convert(found: re.Match[str]) -> str:
         nonlocal inside
         part = found[0]
         if part in _JAVA_CLASSES:
@@ -281,6 +285,6 @@ def _pattern(pattern: str) -> re.Pattern[str] | None:
         return r"\Z" if part == r"\z" else part
 
     try:
-        return re.compile(re.sub(r"\\p\{\w+\}|\\.|[\[\]]", spelled_out, pattern))
+        return re.compile(re.sub(r"\\p\{\w+\}|\\.|[\[\]]", convert, pattern))
     except re.error:
         return None

@@ -13,44 +13,46 @@ __all__ = ["check_response", "serialize_json"]
 
 
 def serialize_json(operation: Any, result: Mapping[str, Any]) -> bytes:
-    """The body of a JSON answer.
+    """Return the JSON body of a response.
 
     Args:
         operation: botocore's operation model.
-        result: The answer; None members are left out.
+        result: The members of the response. Those that are None are omitted.
 
     Returns:
-        JSON.
+        The JSON bytes.
 
     Raises:
-        TypeError: The result has a member that the model does not know, or of another type: a bug of the host.
+        TypeError: A member is not in the model or has the wrong type, which is an error in the host.
     """
     plain = check_response(operation, result)
     try:
         return json.dumps(plain, default=_encode, allow_nan=False).encode()
     except ValueError:
-        return json.dumps(_spelled(plain), default=_encode).encode()
+        return json.dumps(_replace_non_finite(plain), default=_encode).encode()
 
 
-def _spelled(value: Any) -> Any:
-    """The same with the numbers that JSON does not have as AWS writes them."""
+def _replace_non_finite(value: Any) -> Any:
+    """Replace infinite numbers and NaN by the strings that the JSON protocol of AWS uses."""
     if isinstance(value, dict):
-        return {key: _spelled(item) for key, item in value.items()}
+        return {key: _replace_non_finite(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_spelled(item) for item in value]
+        return [_replace_non_finite(item) for item in value]
     if isinstance(value, float) and not math.isfinite(value):
         return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
     return value
 
 
 def check_response(operation: Any, result: Mapping[str, Any]) -> dict[str, Any]:
-    """An answer that was held against its operation's model; timestamps stay datetimes, blobs bytes.
+    """Return a response without the members that are None, after checking it against the operation's model.
+
+    Timestamps stay datetimes and blobs stay bytes.
 
     Raises:
-        TypeError: As `serialize_json`.
+        TypeError: A member is not in the model or has the wrong type, which is an error in the host.
     """
     shape = operation.output_shape
-    plain: dict[str, Any] = _to_plain(shape, result, operation.name) if shape is not None else {}
+    plain: dict[str, Any] = _check_value(shape, result, operation.name) if shape is not None else {}
     return plain
 
 
@@ -58,21 +60,21 @@ def _encode(value: Any) -> Any:
     return value.timestamp() if isinstance(value, datetime) else base64.b64encode(value).decode()
 
 
-def _to_plain(shape: Any, value: Any, path: str) -> Any:
+def _check_value(shape: Any, value: Any, path: str) -> Any:
     kind = shape.type_name
     if kind == "structure":
         unknown = set(value) - set(shape.members)
         if unknown:
             raise TypeError(f"{path} has no member {sorted(unknown)}")
         return {
-            name: _to_plain(shape.members[name], item, f"{path}.{name}")
+            name: _check_value(shape.members[name], item, f"{path}.{name}")
             for name, item in value.items()
             if item is not None
         }
     if kind == "list":
-        return [_to_plain(shape.member, item, path) for item in value]
+        return [_check_value(shape.member, item, path) for item in value]
     if kind == "map":
-        return {key: _to_plain(shape.value, item, f"{path}.{key}") for key, item in value.items()}
+        return {key: _check_value(shape.value, item, f"{path}.{key}") for key, item in value.items()}
     wanted: dict[str, tuple[type, ...]] = {
         "string": (str,), "boolean": (bool,), "integer": (int,), "long": (int,), "float": (float, int),
         "double": (float, int), "timestamp": (datetime,), "blob": (bytes,),

@@ -10,7 +10,7 @@ __all__ = ["load_service_model"]
 
 @cache
 def load_service_model(service: str) -> Any:
-    """Botocore's model of a service, such as `sagemaker`."""
+    """Return botocore's model of a service, such as `sagemaker`."""
     from botocore.session import Session
 
     return Session().get_service_model(service)

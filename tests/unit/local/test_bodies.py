@@ -54,7 +54,7 @@ def test_a_body_comes_whole_with_its_digest():
         bodies = BodyReader(capacity=100)
         for chunks in ([b"abc"], [b"a", b"b", b"c"], []):
             whole = b"".join(chunks)
-            async with bodies.receive(Request(Content(*chunks)), {"transfer-encoding": "chunked"}, 50) as body:
+            async with bodies.read(Request(Content(*chunks)), {"transfer-encoding": "chunked"}, 50) as body:
                 assert (body.content, body.digest) == (whole, hashlib.sha256(whole).hexdigest())
                 assert bodies.in_flight == len(whole)
             assert bodies.in_flight == 0
@@ -67,7 +67,7 @@ def test_what_does_not_fit_waits_in_order_and_is_not_read_meanwhile():
         bodies, order, gate = BodyReader(capacity=100), [], asyncio.Event()
 
         async def one(name: str, size: int) -> None:
-            async with bodies.receive(Request(Content(bytes(size))), length(size), 1000):
+            async with bodies.read(Request(Content(bytes(size))), length(size), 1000):
                 order.append(name)
                 assert bodies.in_flight <= 100
                 await gate.wait()
@@ -87,10 +87,10 @@ def test_what_does_not_fit_waits_in_order_and_is_not_read_meanwhile():
 
 def test_who_waits_too_long_gets_503_and_who_leaves_makes_way():
     async def run():
-        bodies = BodyReader(capacity=100, patience=0.01)
-        async with bodies.receive(Request(Content(bytes(90))), length(90), 100):
+        bodies = BodyReader(capacity=100, queue_timeout=0.01)
+        async with bodies.read(Request(Content(bytes(90))), length(90), 100):
             with pytest.raises(ApiError) as caught:
-                async with bodies.receive(Request(Content(bytes(50))), length(50), 100):
+                async with bodies.read(Request(Content(bytes(50))), length(50), 100):
                     pytest.fail("there is no memory for it")
             assert caught.value.status == 503
             bodies._patience = 60
@@ -106,16 +106,16 @@ def test_who_waits_too_long_gets_503_and_who_leaves_makes_way():
 
 
 async def hold(bodies: BodyReader, size: int) -> None:
-    async with bodies.receive(Request(Content(bytes(size))), length(size), 1000):
+    async with bodies.read(Request(Content(bytes(size))), length(size), 1000):
         await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
 def test_a_body_that_drips_is_408(size):
     async def run():
-        bodies = BodyReader(grace=0.02, slowest=1e9)
+        bodies = BodyReader(base_timeout=0.02, min_bytes_per_second=1e9)
         with pytest.raises(ApiError) as caught:
-            async with bodies.receive(Request(Content(b"x", end=False)), length(size), 100_000):
+            async with bodies.read(Request(Content(b"x", end=False)), length(size), 100_000):
                 pytest.fail("it has not arrived")
         assert (caught.value.code, caught.value.status) == ("RequestTimeout", 408)
         assert bodies.in_flight == 0
@@ -125,7 +125,7 @@ def test_a_body_that_drips_is_408(size):
 
 def test_a_large_body_may_take_longer_than_a_small_one():
     bodies = BodyReader()
-    assert bodies._grace + 25 * 2**20 / bodies._slowest > 300
+    assert bodies._base_timeout + 25 * 2**20 / bodies._min_bytes_per_second > 300
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_body_that_breaks_off_gives_its_memory_back(error, expected):
         bodies, content = BodyReader(), Content(b"x", end=False)
         content.queue.put_nowait(error)
         with pytest.raises(expected):
-            async with bodies.receive(Request(content), length(10), 100):
+            async with bodies.read(Request(content), length(10), 100):
                 pytest.fail("it broke off")
         assert bodies.in_flight == 0
 
@@ -147,7 +147,7 @@ def test_a_body_longer_than_its_limit_is_not_read_to_its_end():
     async def run():
         bodies, content = BodyReader(), Content(*[bytes(10)] * 20)
         with pytest.raises(ApiError) as caught:
-            async with bodies.receive(Request(content), {"transfer-encoding": "chunked"}, 100):
+            async with bodies.read(Request(content), {"transfer-encoding": "chunked"}, 100):
                 pytest.fail("it is too long")
         assert caught.value.status == 413
         assert content.queue.qsize() == 10  # nine chunks of ten bytes, and the end
@@ -159,7 +159,7 @@ def test_a_body_longer_than_its_limit_is_not_read_to_its_end():
 def test_a_length_that_is_none_is_400(given):
     async def run():
         with pytest.raises(ApiError) as caught:
-            async with BodyReader().receive(Request(Content()), {"content-length": given}, 100):
+            async with BodyReader().read(Request(Content()), {"content-length": given}, 100):
                 pytest.fail("it has no length")
         assert caught.value.status in (400, 413)
 
@@ -180,7 +180,7 @@ def test_whatever_happens_the_memory_is_given_back(requests):
             if how == "breaks off":
                 content.queue.put_nowait(ConnectionResetError())
             with contextlib.suppress(ConnectionError, RuntimeError):
-                async with bodies.receive(Request(content), length(size), 200):
+                async with bodies.read(Request(content), length(size), 200):
                     assert bodies.in_flight <= 100
                     await asyncio.sleep(0)
                     if how == "fails":

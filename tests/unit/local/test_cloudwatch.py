@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.local.control.metrics import Metrics, Point
-from mme_sdk.local.http.server import decompressed
+from mme_sdk.local.http.server import decompress
 from mme_sdk.local.wire.errors import ApiError
 from mme_sdk.local.wire.query import parse_form_parameters
 from mme_sdk.local.wire.service_model import load_service_model
@@ -97,9 +97,9 @@ def test_what_unpacks_to_too_much_or_is_no_gzip_is_refused():
     zeros = gzip.compress(bytes(65 * 1024 * 1024))
     for body, code in ((zeros, "RequestEntityTooLarge"), (b"no gzip", "SerializationException")):
         with pytest.raises(ApiError) as caught:
-            decompressed(body, {"content-encoding": "gzip"})
+            decompress(body, {"content-encoding": "gzip"})
         assert caught.value.code == code
-    assert decompressed(b"plain", {}) == b"plain"
+    assert decompress(b"plain", {}) == b"plain"
 
 
 def test_data_comes_in_pages_and_in_the_order_asked_for(cloudwatch, name):

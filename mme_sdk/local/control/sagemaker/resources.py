@@ -1,4 +1,4 @@
-"""Models, endpoint configurations and tags: documents, kept as they were given."""
+"""Models, endpoint configurations and tags."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mme_sdk.local.wire.errors import ApiError
 __all__ = ["KINDS", "Resources", "filter_and_sort", "paginate", "utc_now"]
 
 KINDS = {"model": "model", "endpoint-config": "endpoint configuration", "endpoint": "endpoint"}
-"""Kinds of resources as ARNs spell them, and as error texts do."""
+"""Kinds of resources: the name in ARNs, and the name in error messages."""
 
 
 class Resources:
-    """What CreateModel and CreateEndpointConfig keep, and the tags of everything.
+    """The models and endpoint configurations of a host, and the tags of all resources.
 
     Args:
-        store: Where documents live.
-        account: Whose they are.
-        now: The host's time.
-        multi_model: Whether an image carries the label of multi-model containers.
+        store: Holds the documents.
+        account: The account of the resources.
+        now: Function that returns the current time.
+        multi_model: Function that returns whether an image has the label of multi-model containers.
     """
 
     def __init__(
@@ -41,10 +41,10 @@ class Resources:
         self._multi_model = multi_model
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
-        """A document.
+        """Return a document.
 
         Raises:
-            ApiError: ValidationException `Could not find …`.
+            ApiError: The resource does not exist.
         """
         document = self.store.get(kind, name)
         if document is None:
@@ -52,13 +52,13 @@ class Resources:
         return document
 
     def check_name_is_free(self, kind: str, name: str) -> None:
-        """Raise `Cannot create already existing …` where the name is taken."""
+        """Raise ApiError if a resource with this name exists."""
         if self.store.get(kind, name) is not None:
             arn = self.account.arn(kind, name)
             raise ApiError("ValidationException", f'Cannot create already existing {KINDS[kind]} "{arn}".')
 
     def set_tags(self, arn: str, tags: Sequence[Mapping[str, str]] | None) -> None:
-        """Keep the tags given at creation."""
+        """Store the tags of a new resource."""
         if tags:
             self.store.put("tags", arn, {tag["Key"]: tag["Value"] for tag in tags})
 
@@ -69,14 +69,14 @@ class Resources:
         check_model(params, self._multi_model)
         arn = self.account.arn("model", name)
         self.set_tags(arn, params.pop("Tags", None))
-        isolated = params.pop("EnableNetworkIsolation", False)
+        network_isolation = params.pop("EnableNetworkIsolation", False)
         for container in [params.get("PrimaryContainer"), *params.get("Containers", [])]:
             if container is not None:
                 container.setdefault("Mode", "SingleModel")
         self.store.put(
             "model",
             name,
-            params | {"ModelArn": arn, "CreationTime": self.now(), "EnableNetworkIsolation": isolated},
+            params | {"ModelArn": arn, "CreationTime": self.now(), "EnableNetworkIsolation": network_isolation},
         )
         return {"ModelArn": arn}
 
@@ -108,10 +108,10 @@ class Resources:
         return {"EndpointConfigArn": arn}
 
     def find_models(self, config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """The model documents that a configuration names, by name.
+        """Return the documents of the models of a configuration by name.
 
         Raises:
-            ApiError: One is absent, or a variant names none (inference components are not supported).
+            ApiError: A model does not exist, or a variant has none (inference components are not supported).
         """
         for variant in config["ProductionVariants"]:
             if "ModelName" not in variant:
@@ -170,15 +170,15 @@ class Resources:
 
 
 def filter_and_sort(documents: Iterable[dict[str, Any]], params: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Filter and sort summaries as the List operations do.
+    """Return the summaries that match the parameters of a List operation, sorted.
 
     Args:
         documents: Summaries.
-        params: The request: NameContains, CreationTimeAfter, …, SortBy, SortOrder.
-        name: The summary's member that holds the name.
+        params: Parameters such as NameContains, CreationTimeAfter, SortBy and SortOrder.
+        name: The member of a summary that is the name.
 
     Returns:
-        Those that match, sorted.
+        The matching summaries.
     """
     kept = [
         one
@@ -204,16 +204,16 @@ def filter_and_sort(documents: Iterable[dict[str, Any]], params: Mapping[str, An
 
 
 def paginate(items: Sequence[Any], params: Mapping[str, Any], member: str, *, default: int = 10) -> dict[str, Any]:
-    """One page of a list, with the token of the next.
+    """Return a page of a list, with the token of the next page.
 
     Args:
         items: The whole list.
-        params: The request: MaxResults, NextToken.
-        member: The answer's member that holds the list.
-        default: Page size where the request gives none.
+        params: Parameters MaxResults and NextToken.
+        member: The member of the response that holds the list.
+        default: Page size without MaxResults.
 
     Raises:
-        ApiError: The token is not one of ours.
+        ApiError: The token is invalid.
     """
     try:
         start = int(base64.urlsafe_b64decode(params["NextToken"])) if "NextToken" in params else 0
@@ -231,5 +231,5 @@ def _as_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def utc_now() -> datetime:
-    """The machine's time."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)
