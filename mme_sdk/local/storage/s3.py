@@ -328,8 +328,8 @@ def _configuration(access_key: str, secret_key: str, kms_url: str | None, region
 
 
 def _find_weed() -> Path:
-    beside = Path(sysconfig.get_path("scripts")) / "weed"
-    found = beside if beside.exists() else shutil.which("weed")
+    installed = Path(sysconfig.get_path("scripts")) / "weed"
+    found = installed if installed.exists() else shutil.which("weed")
     if found is None:
         raise MissingExtraError("the embedded SageMaker needs SeaweedFS for S3", hint="pip install 'mme-sdk[local]'")
     return Path(found)

@@ -285,7 +285,7 @@ def test_the_tags_of_an_alarm_are_kept(plane, name):
     cloudwatch.untag_resource(ResourceARN=arn, TagKeys=["team"])
     assert [one["Key"] for one in cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"]] == ["stage"]
     cloudwatch.delete_alarms(AlarmNames=[name])
-    with pytest.raises(ClientError, match="There is no alarm"):
+    with pytest.raises(ClientError, match="does not exist"):
         cloudwatch.list_tags_for_resource(ResourceARN=arn)
     cloudwatch.close()
 

@@ -1,9 +1,8 @@
-"""Hosting that runs nothing, for tests of the control plane alone."""
+"""Hosting without containers, for tests of the control plane."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Mapping
 from contextlib import contextmanager
 
@@ -19,7 +18,7 @@ from mme_sdk.local.hosting_interface import (
 
 
 class FakeHosting:
-    """Remembers what it was told; fails to deploy images that are named `broken…`."""
+    """Records the calls. A deployment of an image named `broken…` fails."""
 
     max_payload = 25 * 1024 * 1024
 
@@ -27,22 +26,29 @@ class FakeHosting:
         self.context = context
         self.running: dict[str, Deployment] = {}
         self.log: list[tuple] = []
-        self._go_on = threading.Event()
-        self._go_on.set()
+        self._held: asyncio.Event | None = None
         self._silent = False
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:  # not created by a host
+            self._loop = None
 
     @contextmanager
     def held(self):
-        """Deployments and scaling do not end before this block does."""
-        self._go_on.clear()
+        """Delay the end of deployments and scaling until the end of the block."""
+        released = self._held = asyncio.Event()
         try:
             yield
         finally:
-            self._go_on.set()
+            self._held = None
+            if self._loop is None:
+                released.set()
+            else:
+                self._loop.call_soon_threadsafe(released.set)
 
     @contextmanager
     def silent(self):
-        """Invocations are not answered before their caller gives up."""
+        """Answer no invocation that starts in the block."""
         self._silent = True
         try:
             yield
@@ -50,8 +56,9 @@ class FakeHosting:
             self._silent = False
 
     async def _wait(self) -> None:
-        while not self._go_on.is_set():
-            await asyncio.sleep(0.005)
+        held = self._held
+        if held is not None:
+            await held.wait()
 
     async def deploy(self, deployment: Deployment, *, shift_traffic: TrafficShift | None = None) -> None:
         self.log.append(("deploy", deployment.endpoint, deployment.config_name))

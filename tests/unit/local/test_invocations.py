@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import threading
 
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from tests.support.local.helpers import make_endpoint, make_model, settle
+from tests.support.local.waiting import wait_until
 
 
 @pytest.fixture
@@ -104,12 +104,14 @@ def test_the_place_and_the_limits_of_an_asynchronous_answer_are_honoured(plane, 
 
 def wait_for(s3, uri: str):
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    for _ in range(500):
+
+    def found():
         try:
             return s3.get_object(Bucket=bucket, Key=key)
         except s3.exceptions.NoSuchKey:
-            threading.Event().wait(0.02)
-    raise AssertionError(f"{uri} never appeared")
+            return None
+
+    return wait_until(found, f"the object {uri}")
 
 
 def test_an_endpoint_without_it_takes_no_asynchronous_request(sm, runtime, name):
