@@ -16,7 +16,7 @@ __all__ = ["Store"]
 
 
 class Store:
-    """Documents by kind and name. A write is on disk when the method returns.
+    """Documents by kind and name. A write survives `kill -9` once the method has returned.
 
     Args:
         path: Path of the database file. It is created if it does not exist.

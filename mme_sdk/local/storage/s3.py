@@ -245,7 +245,11 @@ class S3Server:
                 )
 
     def has_exited(self) -> bool:
-        """Return whether the process exited without a call of `stop`."""
+        """Check whether the process exited without a call of `stop`.
+
+        Returns:
+            True if it exited.
+        """
         return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:

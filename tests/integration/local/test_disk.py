@@ -192,7 +192,7 @@ def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "state.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(ConfigurationError, match=r"(?s)state.sqlite is damaged .*move it") as caught:
         LocalSageMaker(tmp_path, hosting=FakeHosting).start()
-    assert "the objects in S3 stay" in str(caught.value)
+    assert "the objects in S3 are not affected" in str(caught.value)
 
 
 def test_a_record_that_is_no_record_is_passed_over(tmp_path: Path) -> None:

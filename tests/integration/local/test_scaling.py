@@ -148,10 +148,10 @@ def test_a_customized_metric_is_tracked_too(world):
     [
         ("RegisterScalableTarget", {"ResourceId": "table/x"}, "Unsupported resource ID"),
         ("RegisterScalableTarget", {"ScalableDimension": "dynamodb:table:ReadCapacityUnits"}, "Only sagemaker:variant"),
-        ("RegisterScalableTarget", {"MinCapacity": 7}, "not above MaxCapacity"),
+        ("RegisterScalableTarget", {"MinCapacity": 7}, "at most MaxCapacity"),
         ("PutScalingPolicy", {"PolicyName": "p", "PolicyType": "PredictiveScaling"}, "PredictiveScaling"),
         ("PutScalingPolicy", {"PolicyName": "p", "PolicyType": "TargetTrackingScaling"}, "is missing"),
-        ("PutScheduledAction", {"ScheduledActionName": "a"}, "Schedule is needed"),
+        ("PutScheduledAction", {"ScheduledActionName": "a"}, "Schedule is required"),
         ("DeleteScheduledAction", {"ScheduledActionName": "a"}, "No scheduled action found"),
         ("DeleteScalingPolicy", {"PolicyName": "p"}, "No scaling policy found"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mme_sdk.local.hosting_interface import (
     Deployment,
@@ -44,7 +44,8 @@ class FakeHosting:
             if self._loop is None:
                 released.set()
             else:
-                self._loop.call_soon_threadsafe(released.set)
+                with suppress(RuntimeError):  # the host is stopped
+                    self._loop.call_soon_threadsafe(released.set)
 
     @contextmanager
     def silent(self):

@@ -126,7 +126,7 @@ def test_refusals_carry_their_code(cloudwatch, name):
     with pytest.raises(ClientError, match="'IQM' is not supported"):
         cloudwatch.get_metric_data(MetricDataQueries=[{"Id": "q", "MetricStat": metric}], **window())
     query = {"Id": "q", "Expression": "m1 + m2"}
-    with pytest.raises(ClientError, match="Expression: this host has no metric math"):
+    with pytest.raises(ClientError, match="Expression: this host does not support metric math"):
         cloudwatch.get_metric_data(MetricDataQueries=[query], **window())
     with pytest.raises(ClientError, match="DescribeAnomalyDetectors is not supported"):
         cloudwatch.describe_anomaly_detectors()
