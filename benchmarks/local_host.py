@@ -1,12 +1,12 @@
-"""The embedded SageMaker: its overhead, how soon it answers, and whether its caches do what the fleet model says.
+"""Measure the embedded SageMaker: its overhead, its start-up time, and its cache hits compared with the fleet model.
 
-    python benchmarks/local_host.py                      # all three parts (some minutes)
+    python benchmarks/local_host.py                      # all parts (some minutes)
     python benchmarks/local_host.py --requests 2000 --models 60
 
-Overhead: the same warm request, alternately through the host (a process of its own, signatures checked) and to a
-container that is asked directly, over the same kind of connections. Caches: models with a 5 MB weight on two instances
-that hold 30 each, Zipf 0.9, eight callers, real containers; the prediction is the pure `Fleet` in simulated time, fed
-the same requests and the mean times that were measured.
+Overhead: the same warm request is sent to the host (a separate process that verifies signatures) and directly to a
+container, in turn, over the same kind of connections. Caches: models of 5 MB on two instances that hold 30 each, eight
+callers that select models by a Zipf distribution with exponent 0.9, real containers. The prediction runs `Fleet` in
+simulated time with the same requests and the measured mean durations.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from mme_sdk.fleet import Command, Discard, Download, Fleet, FleetPolicy, Footpr
 from mme_sdk.local import S3Server
 from mme_sdk.local.containers import PYTHON
 from mme_sdk.local.containers import Command as Program
-from mme_sdk.local.contracts import ContainerPlan, Deployment, HostContext, Invocation, VariantPlan
+from mme_sdk.local.hosting_interface import ContainerPlan, Deployment, HostContext, Invocation, VariantPlan
 from mme_sdk.local.hosting import HostingSettings, LocalHosting
 
 MB = 1_000_000
@@ -65,7 +65,7 @@ def output_fn(prediction, accept):
 def archive(folder: Path, weight: int) -> bytes:
     (folder / "code").mkdir(parents=True, exist_ok=True)
     (folder / "code" / "inference.py").write_text(SCRIPT)
-    (folder / "weights").write_bytes(bytes(weight))  # zeros: as large as any once unpacked
+    (folder / "weights").write_bytes(bytes(weight))  # zeros, which compress well
     out = io.BytesIO()
     pack(folder, out)
     return out.getvalue()
@@ -75,7 +75,7 @@ def archive(folder: Path, weight: int) -> bytes:
 
 
 def cpu(pids: set[int]) -> float:
-    """CPU seconds of processes with all of their sessions."""
+    """Return the CPU seconds of processes and of the processes in their sessions."""
     ticks = 0
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
@@ -85,8 +85,8 @@ def cpu(pids: set[int]) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-async def volley(ask: Callable[[], Awaitable[int]], callers: int, seconds: float) -> list[float]:
-    """Latencies of as many requests as so many callers get through in so many seconds."""
+async def measure_latencies(ask: Callable[[], Awaitable[int]], callers: int, seconds: float) -> list[float]:
+    """Send requests from `callers` concurrent callers for `seconds`, and return the latencies in seconds."""
     took: list[float] = []
     end = time.perf_counter() + seconds
 
@@ -100,7 +100,7 @@ async def volley(ask: Callable[[], Awaitable[int]], callers: int, seconds: float
 
 
 def signed(url: str, target: str, environment: dict[str, str]) -> dict[str, str]:
-    """Headers signed once: the signature holds for five minutes, and the client's own work is no part of this."""
+    """Return signed headers. They are valid for five minutes, so that signing is not part of the measurement."""
     headers = {"Content-Type": "application/json", "X-Amzn-SageMaker-Target-Model": target}
     request = AWSRequest(method="POST", url=url, data=BODY, headers=headers)
     keys = Credentials(environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"])
@@ -211,7 +211,7 @@ async def _compare(
             for number in range(rounds + 1):
                 for name, (ask, pids) in rivals.items():
                     before = cpu(pids)
-                    took = await volley(ask, callers, seconds)
+                    took = await measure_latencies(ask, callers, seconds)
                     used = cpu(pids) - before
                     if number:  # the first round warms up
                         cuts = statistics.quantiles(took, n=100)
@@ -239,7 +239,7 @@ def sequence(models: int, requests: int, skew: float) -> list[str]:
 def predicted(
     asked: list[str], policy: FleetPolicy, instances: int, footprint: Footprint, callers: int, times: dict[str, float]
 ) -> float:
-    """The hit ratio of the pure model in simulated time, with as many callers in turn and the mean times measured."""
+    """Return the hit ratio of the fleet model in simulated time, with the same callers and the measured durations."""
     fleet = Fleet(policy, random.Random(0))
     for number in range(instances):
         fleet.add_instance(f"i-{number}", 0.0)
@@ -357,7 +357,7 @@ async def _caches(s3: S3Server, folder: Path, models: int, requests: int, held: 
     expected = predicted(asked, policy, 2, Footprint(disk_bytes=size, memory_bytes=size + MB), CALLERS, means)
     print(f"caches: {models} models of 5 MB, two instances that hold {held} each, {requests} requests in {took:.0f} s")
     print(f"  answers {dict(answers)}, lost {requests - sum(answers.values())}")
-    print(f"  hit ratio {ratio:.4f}, the fleet model says {expected:.4f}, difference {abs(ratio - expected):.4f}")
+    print(f"  hit ratio {ratio:.4f}, fleet model {expected:.4f}, difference {abs(ratio - expected):.4f}")
     print(f"  {counters.s3_loads} downloads, {counters.disk_loads} reloads, {counters.evictions} evictions")
     print(f"  memory of models at the end {most / MB:.0f} of {memory / MB:.0f} MB")
     print(f"  the host itself: {used[1]:.0f} MB after a twentieth of the requests, {used[-1]:.0f} MB at the end")

@@ -46,7 +46,7 @@ def check_number(
     if (
         isinstance(value, kind)
         and not isinstance(value, bool)
-        and (math.isfinite(value) or (infinite and value == math.inf))
+        and (isinstance(value, numbers.Integral) or math.isfinite(value) or (infinite and value == math.inf))
         and (over is None or value > over)
         and (at_least is None or value >= at_least)
         and (below is None or value < below)
@@ -120,7 +120,8 @@ def one_of(*choices: Any) -> Validator:
     def validate(instance: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if not any(type(value) is type(choice) and value == choice for choice in choices):
             accepted = ", ".join(map(repr, choices))
-            raise InvalidInputError(f"{_name(instance, attribute)} must be one of {accepted}, not {value!r}")
+            shown = repr(value)[:80]
+            raise InvalidInputError(f"{_name(instance, attribute)} must be one of {accepted}, not {shown}")
 
     return validate
 

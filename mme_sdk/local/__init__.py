@@ -1,4 +1,4 @@
-"""An embedded SageMaker on loopback, for laptops and CI."""
+"""An embedded SageMaker on 127.0.0.1, for laptops and CI."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
     "S3Server",
 ]
 
-_HOMES = {
+_MODULES = {
     "Command": "mme_sdk.local.containers",
     "ControlSettings": "mme_sdk.local.control.settings",
     "Fault": "mme_sdk.local.faults",
@@ -42,13 +42,13 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: container processes import this package too, and need none of it."""
-    if name not in _HOMES:
+    """Import a public name on first use. Container processes import this package too and use none of the names."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
     try:
-        return getattr(import_module(_HOMES[name]), name)
+        return getattr(import_module(_MODULES[name]), name)
     except ImportError as error:
         from mme_sdk.errors import MissingExtraError
 

@@ -1,4 +1,4 @@
-"""`python -m mme_sdk.local`: an embedded SageMaker until SIGTERM or Ctrl-C."""
+"""Run an embedded SageMaker until SIGTERM or Ctrl-C: `python -m mme_sdk.local`."""
 
 from __future__ import annotations
 
@@ -19,25 +19,27 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serve until told to stop.
+    """Run the host until SIGTERM or SIGINT.
 
     Args:
-        arguments: Command line; that of the process where None.
+        arguments: Command-line arguments. The default None takes those of the process.
 
     Returns:
-        The exit status.
+        The exit status: 0, or 1 if the host could not start.
     """
     parser = argparse.ArgumentParser(prog="python -m mme_sdk.local", description="An embedded SageMaker on 127.0.0.1.")
-    parser.add_argument("--port", type=int, default=4567, help="port of everything but S3; 0 for any (default 4567)")
-    parser.add_argument("--s3-port", type=int, default=0, help="port of S3 (default: any)")
-    parser.add_argument("--data-dir", help="folder that keeps objects and resources (default: temporary)")
-    parser.add_argument("--region", default="us-east-1", help="the region it claims to be (default us-east-1)")
+    parser.add_argument(
+        "--port", type=int, default=4567, help="port of every service except S3; 0 takes a free port (default 4567)"
+    )
+    parser.add_argument("--s3-port", type=int, default=0, help="port of S3 (default: a free port)")
+    parser.add_argument("--data-dir", help="folder that keeps objects and resources (default: a temporary folder)")
+    parser.add_argument("--region", default="us-east-1", help="AWS region of the host (default us-east-1)")
     parser.add_argument(
         "--image",
         action="append",
         default=[],
         metavar="NAME=COMMAND",
-        help="the program that stands for an image, such as 'my-image=python server.py --port {port}'",
+        help="the program to run for an image, such as 'my-image=python server.py --port {port}'",
     )
     parser.add_argument(
         "--set",
@@ -81,7 +83,7 @@ def _images(assignments: list[str]) -> dict[str, Command]:
     for assignment in assignments:
         name, _, command = assignment.partition("=")
         if not name or not command:
-            raise InvalidInputError(f"--image {assignment} names no image or no command", hint="write NAME=COMMAND")
+            raise InvalidInputError(f"--image {assignment} has no image name or no command", hint="write NAME=COMMAND")
         images[name] = Command(shlex.split(command))
     return images
 
@@ -93,20 +95,24 @@ def _settings(assignments: list[str]) -> tuple[ControlSettings, HostingSettings]
     changes: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
     for assignment in assignments:
         name, _, value = assignment.partition("=")
-        homes = [i for i, kind in enumerate(kinds) if name in attrs.fields_dict(kind)]
+        matching = [i for i, kind in enumerate(kinds) if name in attrs.fields_dict(kind)]
         try:
             number = float(value)
         except ValueError as error:
-            raise InvalidInputError(f"--set {assignment}: {value!r} is no number", hint="write NAME=NUMBER") from error
-        if not homes:
+            raise InvalidInputError(
+                f"--set {assignment}: {value!r} is not a number", hint="write NAME=NUMBER"
+            ) from error
+        if not matching:
             known = ", ".join(name for kind in kinds for name in attrs.fields_dict(kind))
-            raise InvalidInputError(f"--set {assignment}: there is no setting {name!r}", hint=f"known are {known}")
-        changes[homes[0]][name] = int(number) if number.is_integer() else number
+            raise InvalidInputError(
+                f"--set {assignment}: there is no setting {name!r}", hint=f"the settings are {known}"
+            )
+        changes[matching[0]][name] = int(number) if number.is_integer() else number
     return ControlSettings(**changes[0]), HostingSettings(**changes[1])
 
 
 def allow_many_connections() -> None:
-    """Raise the limit of open files to what the system allows: each connection is one."""
+    """Raise this process's limit of open files to the maximum, because each connection is an open file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and (soft < hard or hard == resource.RLIM_INFINITY):
         wanted = 65536 if hard == resource.RLIM_INFINITY else hard

@@ -1,4 +1,4 @@
-"""Asynchronous inference: the request waits in S3, the answer appears in S3."""
+"""Asynchronous inference: read the request from S3, invoke the endpoint, and write the response to S3."""
 
 from __future__ import annotations
 
@@ -9,49 +9,53 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.local.contracts import Hosting, Invocation
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.hosting_interface import Hosting, Invocation
+from mme_sdk.local.wire.errors import ApiError
 from mme_sdk.types import S3Uri
 
 __all__ = ["AsyncInference"]
 
 _log = logging.getLogger(__name__)
 _PREFIX = "x-amzn-sagemaker-"
-_LARGEST = 1 << 30  # AWS's limit for an input object
+_MAX_INPUT = 1 << 30  # bytes of an input object, the limit of AWS
 
 
 class AsyncInference:
-    """Works on InvokeEndpointAsync requests; those that wait when the host ends are lost.
+    """The queue of InvokeEndpointAsync requests. Requests that wait when the host stops are lost.
 
     Args:
-        hosting: Answers invocations.
-        config: AsyncInferenceConfig of an endpoint and its instances; None where it has none or does not exist.
-        s3: Makes a boto3 client of S3, when the first request needs one.
+        hosting: Runs the endpoints.
+        config: Function from an EndpointName to its AsyncInferenceConfig and number of instances; None if the endpoint
+            does not exist or has no such configuration.
+        make_s3_client: Factory of a boto3 client for S3, called for the first request.
     """
 
     def __init__(
-        self, hosting: Hosting, config: Callable[[str], tuple[Mapping[str, Any], int] | None], s3: Callable[[], Any]
+        self,
+        hosting: Hosting,
+        config: Callable[[str], tuple[Mapping[str, Any], int] | None],
+        make_s3_client: Callable[[], Any],
     ) -> None:
         self._hosting = hosting
         self._config = config
-        self._make_s3 = s3
+        self._make_s3_client = make_s3_client
         self._s3: Any = None
-        self._gates: dict[str, tuple[int, asyncio.Semaphore]] = {}
+        self._limits: dict[str, tuple[int, asyncio.Semaphore]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def accept(self, endpoint: str, headers: Mapping[str, str], body: bytes) -> dict[str, str]:
-        """Take a request and answer at once.
+        """Put a request into the queue.
 
         Args:
             endpoint: EndpointName.
             headers: Request headers by lower-case name.
-            body: The payload, where it is not in S3.
+            body: The payload; empty if the header InputLocation names an object.
 
         Returns:
-            InferenceId, OutputLocation and, where the endpoint has one, FailureLocation.
+            InferenceId, OutputLocation and, if the endpoint has an S3FailurePath, FailureLocation.
 
         Raises:
-            ApiError: No asynchronous endpoint, or no place of the payload.
+            ApiError: The endpoint is not asynchronous, or the request does not have exactly one payload.
         """
         found = self._config(endpoint)
         if found is None:
@@ -59,109 +63,109 @@ class AsyncInference:
         config, instances = found
         source = headers.get(f"{_PREFIX}inputlocation")
         try:
-            place = None if source is None else S3Uri.parse(source)
+            input_uri = None if source is None else S3Uri.parse(source)
         except InvalidInputError as error:
             raise ApiError("ValidationError", f"InputLocation: {error.message}") from error
-        if (place is None) == (not body):
-            raise ApiError("ValidationError", "Exactly one of InputLocation and Body is needed.")
-        queued = _seconds(headers, "RequestTTLSeconds", 21_600)
-        running = _seconds(headers, "InvocationTimeoutSeconds", 900)
-        name = headers.get(f"{_PREFIX}inference-id") or str(uuid.uuid4())
-        where = config["OutputConfig"]
+        if (input_uri is None) == (not body):
+            raise ApiError("ValidationError", "Exactly one of InputLocation and Body is required.")
+        ttl = _seconds(headers, "RequestTTLSeconds", 21_600)
+        timeout = _seconds(headers, "InvocationTimeoutSeconds", 900)
+        inference_id = headers.get(f"{_PREFIX}inference-id") or str(uuid.uuid4())
+        output = config["OutputConfig"]
         extension = headers.get(f"{_PREFIX}s3outputpathextension", "")
         filename = headers.get(f"{_PREFIX}filename", f"{uuid.uuid4()}.out")
-        path = "/".join(filter(None, (where["S3OutputPath"].rstrip("/"), extension.strip("/"))))
-        answer = {"InferenceId": name, "OutputLocation": f"{path}/{filename}"}
-        if failures := where.get("S3FailurePath"):
-            answer["FailureLocation"] = f"{failures.rstrip('/')}/{uuid.uuid4()}-error.out"
+        path = "/".join(filter(None, (output["S3OutputPath"].rstrip("/"), extension.strip("/"))))
+        response = {"InferenceId": inference_id, "OutputLocation": f"{path}/{filename}"}
+        if failures := output.get("S3FailurePath"):
+            response["FailureLocation"] = f"{failures.rstrip('/')}/{uuid.uuid4()}-error.out"
         if self._s3 is None:
-            self._s3 = self._make_s3()
-        asked = {key: value for key, value in headers.items() if key.startswith(_PREFIX) or key == "accept"}
-        asked["content-type"] = headers.get(f"{_PREFIX}content-type", "application/octet-stream")
-        asked["accept"] = headers.get(f"{_PREFIX}accept", "*/*")
-        width = config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", 4) * instances
+            self._s3 = self._make_s3_client()
+        sent = {key: value for key, value in headers.items() if key.startswith(_PREFIX) or key == "accept"}
+        sent["content-type"] = headers.get(f"{_PREFIX}content-type", "application/octet-stream")
+        sent["accept"] = headers.get(f"{_PREFIX}accept", "*/*")
+        concurrency = config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", 4) * instances
         task = asyncio.get_running_loop().create_task(
-            self._work(self._gate(endpoint, width), endpoint, place, body, asked, answer, queued, running),
+            self._process(self._limit(endpoint, concurrency), endpoint, input_uri, body, sent, response, ttl, timeout),
             name=f"async {endpoint}",
         )
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return answer
+        return response
 
     async def close(self) -> None:
-        """Give up what waits."""
+        """Cancel the requests that wait or run."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._s3 is not None:
             self._s3.close()
 
-    def _gate(self, endpoint: str, width: int) -> asyncio.Semaphore:
-        kept = self._gates.get(endpoint)
-        if kept is None or kept[0] != width:
-            kept = self._gates[endpoint] = (width, asyncio.Semaphore(width))
-        return kept[1]
+    def _limit(self, endpoint: str, concurrency: int) -> asyncio.Semaphore:
+        known = self._limits.get(endpoint)
+        if known is None or known[0] != concurrency:
+            known = self._limits[endpoint] = (concurrency, asyncio.Semaphore(concurrency))
+        return known[1]
 
-    async def _work(
+    async def _process(
         self,
-        gate: asyncio.Semaphore,
+        limit: asyncio.Semaphore,
         endpoint: str,
-        place: S3Uri | None,
+        input_uri: S3Uri | None,
         body: bytes,
         headers: Mapping[str, str],
-        answer: Mapping[str, str],
-        queued: float,
-        running: float,
+        accepted: Mapping[str, str],
+        ttl: float,
+        timeout: float,
     ) -> None:
         loop = asyncio.get_running_loop()
-        asked = loop.time()
-        async with gate:
+        accepted_at = loop.time()
+        async with limit:
             try:
-                if loop.time() - asked > queued:
-                    raise TimeoutError(f"The request waited longer than RequestTTLSeconds ({queued:g}).")
-                payload = body if place is None else await asyncio.to_thread(self._read, place)
+                if loop.time() - accepted_at > ttl:
+                    raise TimeoutError(f"The request waited longer than RequestTTLSeconds ({ttl:g}).")
+                payload = body if input_uri is None else await asyncio.to_thread(self._read, input_uri)
                 invocation = Invocation(
                     endpoint=endpoint,
                     body=payload,
                     headers=headers,
-                    request_id=answer["InferenceId"],
-                    max_payload=_LARGEST,
+                    request_id=accepted["InferenceId"],
+                    max_payload=_MAX_INPUT,
                 )
                 try:
-                    async with asyncio.timeout(running):
-                        said = await self._hosting.invoke(invocation)
+                    async with asyncio.timeout(timeout):
+                        response = await self._hosting.invoke(invocation)
                 except TimeoutError:
-                    text = f"The model took longer than InvocationTimeoutSeconds ({running:g})."
+                    text = f"The model took longer than InvocationTimeoutSeconds ({timeout:g})."
                     raise TimeoutError(text) from None
-                status, content = said.status, said.body
-                kind = said.headers.get("Content-Type", "application/octet-stream")
+                status, content = response.status, response.body
+                kind = response.headers.get("Content-Type", "application/octet-stream")
                 if not kind.isascii() or not kind.isprintable():
-                    text = "The model's answer has a content type with other characters than printable ASCII."
+                    text = "The content type of the model's response has characters that are not printable ASCII."
                     status, content, kind = 424, text.encode(), "text/plain"
-                if said.drop:
+                if response.drop:
                     status, content = 500, b'{"message": "The connection to the container was dropped."}'
-            except Exception as error:  # noqa: BLE001 - nobody waits for it: it is written down where failures go
+            except Exception as error:  # noqa: BLE001 - no caller waits; the error is written to FailureLocation
                 status, content, kind = 500, str(error).encode(), "text/plain"
-            target = answer["OutputLocation"] if status < 300 else answer.get("FailureLocation")
+            target = accepted["OutputLocation"] if status < 300 else accepted.get("FailureLocation")
             if target is None:
-                _log.warning("asynchronous inference %s failed: %s", answer["InferenceId"], content[:500])
+                _log.warning("asynchronous inference %s failed: %s", accepted["InferenceId"], content[:500])
                 return
             try:
                 await asyncio.to_thread(self._write, S3Uri.parse(target), content, kind)
-            except Exception:  # noqa: BLE001 - S3 may be gone, or the bucket; there is nobody to tell
-                _log.exception("the answer of asynchronous inference %s cannot be stored", answer["InferenceId"])
+            except Exception:  # noqa: BLE001 - no caller waits; the error is logged
+                _log.exception("cannot write the response of asynchronous inference %s", accepted["InferenceId"])
 
-    def _read(self, place: S3Uri) -> bytes:
-        found = self._s3.get_object(Bucket=place.bucket, Key=place.key)
+    def _read(self, uri: S3Uri) -> bytes:
+        found = self._s3.get_object(Bucket=uri.bucket, Key=uri.key)
         with found["Body"] as stream:
-            if found["ContentLength"] > _LARGEST:
-                text = f"The input object has {found['ContentLength']} bytes; the limit is {_LARGEST} bytes."
+            if found["ContentLength"] > _MAX_INPUT:
+                text = f"The input object has {found['ContentLength']} bytes; the limit is {_MAX_INPUT} bytes."
                 raise ApiError("ValidationError", text)
             content: bytes = stream.read()
         return content
 
-    def _write(self, place: S3Uri, content: bytes, kind: str) -> None:
-        self._s3.put_object(Bucket=place.bucket, Key=place.key, Body=content, ContentType=kind)
+    def _write(self, uri: S3Uri, content: bytes, kind: str) -> None:
+        self._s3.put_object(Bucket=uri.bucket, Key=uri.key, Body=content, ContentType=kind)
 
 
 def _seconds(headers: Mapping[str, str], member: str, default: int) -> float:

@@ -1,4 +1,4 @@
-"""The keys of an embedded SageMaker, kept with its data."""
+"""The access key and secret key of an embedded SageMaker, stored in its data directory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import attrs
 from mme_sdk.errors import ConfigurationError
 from mme_sdk.local.storage import disk
 
-__all__ = ["CREDENTIALS", "LocalCredentials", "kept_credentials"]
+__all__ = ["CREDENTIALS", "LocalCredentials", "load_credentials"]
 
 CREDENTIALS = "credentials.json"
 _log = logging.getLogger(__name__)
@@ -20,21 +20,31 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen(kw_only=True)
 class LocalCredentials:
-    """The one pair of keys that an embedded SageMaker accepts; kept with its data.
+    """The pair of keys that an embedded SageMaker accepts.
 
     Attributes:
-        access_key: For `AWS_ACCESS_KEY_ID`.
-        secret_key: For `AWS_SECRET_ACCESS_KEY`.
+        access_key: Value for `AWS_ACCESS_KEY_ID`; required.
+        secret_key: Value for `AWS_SECRET_ACCESS_KEY`; required. The repr does not show it.
     """
 
     access_key: str
     secret_key: str = attrs.field(repr=False)
 
 
-def kept_credentials(path: Path) -> LocalCredentials:
-    """The keys of a data directory, made at its first use and readable by their owner alone.
+def load_credentials(path: Path) -> LocalCredentials:
+    """Return the keys in a file. Create the file, readable by its owner only, if it does not exist.
 
-    A file that holds no keys, such as one that a crash cut short, is kept beside as `credentials.json.damaged`.
+    A file without keys, such as one that a crash truncated, is renamed to `credentials.json.damaged` and replaced.
+
+    Args:
+        path: Path of `credentials.json`.
+
+    Returns:
+        The keys.
+
+    Raises:
+        ConfigurationError: The file cannot be read.
+        StorageError: The file cannot be written.
     """
     try:
         kept = json.loads(path.read_bytes())
@@ -47,17 +57,18 @@ def kept_credentials(path: Path) -> LocalCredentials:
         pass
     except OSError as error:
         raise ConfigurationError(
-            f"cannot read {path}: {error.strerror}", hint="remove it to have new keys made; the data stays usable"
+            f"cannot read {path}: {error.strerror}",
+            hint="remove the file; the host then creates new keys and keeps the data",
         ) from error
     if path.exists():
         damaged = path.with_name(f"{path.name}.damaged")
         path.replace(damaged)
         _log.warning(
-            "%s held no keys: it is now %s, and new keys are made. The data is unchanged; programs that use the old "
-            "keys must be given the new ones.",
+            "%s contains no keys. It is renamed to %s, and new keys are created. The data is unchanged. Programs that "
+            "use the old keys need the new ones.",
             path,
             damaged.name,
         )
     keys = LocalCredentials(access_key=f"LOCAL{secrets.token_hex(8).upper()}", secret_key=secrets.token_urlsafe(30))
-    disk.write_whole(path, json.dumps(attrs.asdict(keys)).encode())
+    disk.write_atomically(path, json.dumps(attrs.asdict(keys)).encode())
     return keys

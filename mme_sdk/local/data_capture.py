@@ -1,4 +1,4 @@
-"""Data capture: requests and answers of an endpoint as JSON lines in S3, in the layout that Model Monitor reads."""
+"""Data capture: write requests and responses to S3 as JSON lines, in the format that Model Monitor reads."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.contracts import Invocation, InvocationAnswer
+from mme_sdk.local.hosting_interface import Invocation, InvocationResponse
 from mme_sdk.types import S3Uri
 
 __all__ = ["DataCapture"]
 
 _log = logging.getLogger(__name__)
 _PREFIX = "x-amzn-sagemaker-"
-_WAITING = 64 << 20  # bytes of invocations that are not in S3 yet; AWS too captures no more when its disk fills
+_MAX_PENDING = 64 << 20  # bytes of captured invocations that are not written yet
 
 
 @attrs.frozen
-class _File:
-    """Where records go; one object for all that wait."""
+class _Destination:
+    """Folder of the S3 objects that hold the records, and the key that encrypts them."""
 
     bucket: str
     folder: str
@@ -35,71 +35,71 @@ class _File:
 
 
 @attrs.frozen
-class _Event:
-    """What a record is made of."""
+class _Capture:
+    """A captured invocation."""
 
     config: Mapping[str, Any]
     invocation: Invocation
-    answer: InvocationAnswer
-    now: datetime
+    response: InvocationResponse
+    at: datetime
 
     @property
     def size(self) -> int:
-        """About how many bytes of memory it takes."""
-        return 2048 + len(self.invocation.body) + len(self.answer.body)
+        """Estimated memory in bytes."""
+        return 2048 + len(self.invocation.body) + len(self.response.body)
 
 
 class DataCapture:
     """Captures invocations of all endpoints of one host.
 
-    A record is written while the next ones come: each object holds what has come during the write before it.
+    Records are written in the background. An object holds the records that arrived while the previous one was written.
 
     Args:
-        s3: Makes a boto3 client of S3, when the first record needs one.
-        rng: Decides which requests are captured.
-        now: The time of a record.
+        make_s3_client: Factory of a boto3 client for S3, called for the first record.
+        rng: Random numbers that select the captured requests.
+        now: Function that returns the current time.
     """
 
     def __init__(
         self,
-        s3: Callable[[], Any],
+        make_s3_client: Callable[[], Any],
         rng: random.Random,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._make_s3 = s3
+        self._make_s3_client = make_s3_client
         self._rng = rng
         self._now = now
         self._s3: Any = None
-        self._pending: dict[_File, list[_Event]] = {}
-        self._waiting = 0
+        self._pending: dict[_Destination, list[_Capture]] = {}
+        self._pending_bytes = 0
         self._writer: asyncio.Task[None] | None = None
 
-    def take(self, config: Mapping[str, Any], variant: str, invocation: Invocation, answer: InvocationAnswer) -> None:
-        """Capture one good answer with its request, if it is in the sample.
+    def capture(
+        self, config: Mapping[str, Any], variant: str, invocation: Invocation, response: InvocationResponse
+    ) -> None:
+        """Capture a successful response with its request, if the sample includes it.
 
         Args:
             config: DataCaptureConfig of the endpoint.
             variant: VariantName.
             invocation: The request.
-            answer: The answer.
+            response: The response.
         """
         if self._rng.random() * 100 >= config["InitialSamplingPercentage"]:
             return
-        event = _Event(config, invocation, answer, self._now())
-        if self._waiting + event.size > _WAITING:
+        capture = _Capture(config, invocation, response, self._now())
+        if self._pending_bytes + capture.size > _MAX_PENDING:
             _log.warning("an invocation of %s is not captured: S3 is too slow", invocation.endpoint)
             return
-        place = S3Uri.parse(config["DestinationS3Uri"])
-        folder = "/".join(
-            filter(None, (place.key.strip("/"), invocation.endpoint, variant, f"{event.now:%Y/%m/%d/%H}"))
-        )
-        self._pending.setdefault(_File(place.bucket, folder, config.get("KmsKeyId")), []).append(event)
-        self._waiting += event.size
+        uri = S3Uri.parse(config["DestinationS3Uri"])
+        folder = "/".join(filter(None, (uri.key.strip("/"), invocation.endpoint, variant, f"{capture.at:%Y/%m/%d/%H}")))
+        self._pending.setdefault(_Destination(uri.bucket, folder, config.get("KmsKeyId")), []).append(capture)
+        self._pending_bytes += capture.size
         if self._writer is None or self._writer.done():
             self._writer = asyncio.get_running_loop().create_task(self._write(), name="data capture")
 
     async def close(self) -> None:
-        """Write what waits."""
+        """Write the pending records."""
         if self._writer is not None:
             await self._writer
         if self._s3 is not None:
@@ -107,30 +107,31 @@ class DataCapture:
 
     async def _write(self) -> None:
         while self._pending:
-            file, events = next(iter(self._pending.items()))
-            del self._pending[file]
+            destination, captures = next(iter(self._pending.items()))
+            del self._pending[destination]
             try:
-                await asyncio.to_thread(functools.partial(self._put, file, events, self._now()))
-            except Exception as error:  # noqa: BLE001 - S3 may be gone, or the bucket; the invocation has been answered
-                _log.warning("%d captured invocations cannot be stored in s3://%s: %s", len(events), file.bucket, error)
-            self._waiting -= sum(one.size for one in events)
+                await asyncio.to_thread(functools.partial(self._put, destination, captures, self._now()))
+            except Exception as error:  # noqa: BLE001 - no caller waits; the error is logged
+                _log.warning("cannot write %d records to s3://%s: %s", len(captures), destination.bucket, error)
+            self._pending_bytes -= sum(one.size for one in captures)
 
-    def _put(self, file: _File, events: list[_Event], now: datetime) -> None:
-        """Write an object; in another thread, since a large body takes long to encode."""
-        lines = [json.dumps(_record(one), separators=(",", ":")).encode() + b"\n" for one in events]
+    def _put(self, destination: _Destination, captures: list[_Capture], now: datetime) -> None:
+        """Write an object. Runs in a worker thread, because a large body takes long to encode."""
+        lines = [json.dumps(_record(one), separators=(",", ":")).encode() + b"\n" for one in captures]
         if self._s3 is None:
-            self._s3 = self._make_s3()
-        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": file.key_id} if file.key_id else {}
-        key = f"{file.folder}/{now:%M-%S}-{now.microsecond // 1000:03d}-{uuid.uuid4()}.jsonl"
-        self._s3.put_object(Bucket=file.bucket, Key=key, Body=b"".join(lines), **encryption)
+            self._s3 = self._make_s3_client()
+        key_id = destination.key_id
+        encryption = {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": key_id} if key_id else {}
+        key = f"{destination.folder}/{now:%M-%S}-{now.microsecond // 1000:03d}-{uuid.uuid4()}.jsonl"
+        self._s3.put_object(Bucket=destination.bucket, Key=key, Body=b"".join(lines), **encryption)
 
 
-def _record(event: _Event) -> dict[str, Any]:
-    """One record.
+def _record(capture: _Capture) -> dict[str, Any]:
+    """Return a record.
 
-    The format: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
+    Format: https://docs.aws.amazon.com/sagemaker/latest/dg/model-monitor-data-capture-endpoint.html
     """
-    config, invocation, answer = event.config, event.invocation, event.answer
+    config, invocation, response = capture.config, capture.invocation, capture.response
     modes = {one["CaptureMode"] for one in config["CaptureOptions"]}
     kinds = config.get("CaptureContentTypeHeader", {})
     captured = {}
@@ -138,21 +139,21 @@ def _record(event: _Event) -> dict[str, Any]:
         kind = invocation.headers.get("content-type")
         captured["endpointInput"] = _payload(kinds, "INPUT", kind, invocation.body)
     if modes & {"Output", "InputAndOutput"}:
-        kind = answer.headers.get("Content-Type")
-        captured["endpointOutput"] = _payload(kinds, "OUTPUT", kind, answer.body)
-    about: dict[str, Any] = {"eventId": str(uuid.uuid4())}
+        kind = response.headers.get("Content-Type")
+        captured["endpointOutput"] = _payload(kinds, "OUTPUT", kind, response.body)
+    metadata: dict[str, Any] = {"eventId": str(uuid.uuid4())}
     attributes = invocation.headers.get(f"{_PREFIX}custom-attributes")
-    given = {
+    optional = {
         "customAttributes": None if attributes is None else [attributes],
         "inferenceId": invocation.headers.get(f"{_PREFIX}inference-id"),
-        "inferenceTime": f"{event.now:%Y-%m-%dT%H:%M:%SZ}",
+        "inferenceTime": f"{capture.at:%Y-%m-%dT%H:%M:%SZ}",
     }
-    about |= {name: value for name, value in given.items() if value is not None}
-    return {"captureData": captured, "eventMetadata": about, "eventVersion": "0"}
+    metadata |= {name: value for name, value in optional.items() if value is not None}
+    return {"captureData": captured, "eventMetadata": metadata, "eventVersion": "0"}
 
 
 def _payload(kinds: Mapping[str, Any], mode: str, kind: str | None, body: bytes) -> dict[str, str]:
-    """A body as a text, in base64 where its content type is not listed as CSV or JSON."""
+    """Return a body as text if its content type is listed as CSV or JSON, else in base64."""
     media = (kind or "").partition(";")[0].strip().lower()
     encoding, data = "BASE64", ""
     for name, member in (("CSV", "CsvContentTypes"), ("JSON", "JsonContentTypes")):

@@ -1,4 +1,4 @@
-"""Trouble on demand: what should go wrong, how often, and for whom; seeded, so that it happens again the same way."""
+"""Fault injection: make operations fail on purpose, in the same way each time for the same seed."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 import attrs
 
+from mme_sdk._validation import Validator, check_instance, number, one_of, optional
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["Fault", "FaultKind", "Faults"]
@@ -27,125 +28,108 @@ FaultKind = Literal[
     "instance_lost",
     "s3_denied",
 ]
-"""What can go wrong.
+"""The kinds of faults.
 
-- `throttle`: the operation answers ThrottlingException (400).
-- `error`: the operation answers `code`, `status` and `message`; InternalFailure 500 where not given.
-- `drop_before`: the connection is dropped before anything was done.
-- `drop_after`: the connection is dropped when everything was done (the model ran).
-- `capacity`: an endpoint's instances are not available, at creation, update or scaling; `message` is the reason.
-- `rollback_failed`: an update that fails cannot be undone: the endpoint ends as UpdateRollbackFailed, and serves.
+- `throttle`: the operation fails with ThrottlingException (status 400).
+- `error`: the operation fails with `code`, `status` and `message`; by default InternalFailure with status 500.
+- `drop_before`: the connection is closed before the operation runs.
+- `drop_after`: the connection is closed after the operation, such as an invocation, has run.
+- `capacity`: a creation, an update or a scaling gets no instances; `message` is the FailureReason.
+- `rollback_failed`: the rollback of a failed update fails. The endpoint is UpdateRollbackFailed and still serves.
 - `slow_load`: loading a model takes `seconds` longer.
 - `failed_load`: the container fails to load the model, with `message`.
-- `container_crash`: the container is killed while it works on an invocation.
-- `instance_lost`: the instance that would answer is lost, and replaced.
-- `s3_denied`: downloading the archive is denied.
+- `container_crash`: the container is killed during an invocation.
+- `instance_lost`: the instance that was chosen for an invocation is lost and replaced.
+- `s3_denied`: S3 denies the download of the model archive.
 """
 
 
-def _one_of_kinds(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if not isinstance(value, str) or value not in get_args(FaultKind):
-        raise InvalidInputError(
-            f"Fault.{attribute.name} {_shown(value)} is unknown", hint=f"one of {', '.join(get_args(FaultKind))}"
-        )
+def _line(*, pattern: str = "", longest: int = 1024) -> Validator:
+    """Return an attrs validator that accepts one line of printable characters."""
 
-
-def _in_range(low: float, high: float, *, whole: bool = False, optional: bool = False) -> Any:
-    wanted = f"{'a whole number' if whole else 'a number'} from {low:g} to {high:g}{' or None' if optional else ''}"
-
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value is None and optional:
-            return
-        if (
-            not isinstance(value, (int, float))
-            or isinstance(value, bool)
-            or (whole and not isinstance(value, int))
-            or not low <= value <= high
-        ):
-            raise InvalidInputError(f"Fault.{attribute.name} must be {wanted}, not {_shown(value)}")
-
-    return check
-
-
-def _text(*, optional: bool = True, pattern: str = "", longest: int = 1024) -> Any:
-    def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-        if value is None and optional:
-            return
-        if not isinstance(value, str):
-            raise InvalidInputError(f"Fault.{attribute.name} must be a string, not {_shown(value)}")
+    def validate(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+        check_instance(f"Fault.{attribute.name}", value, str)
         if not value.isprintable() or len(value) > longest:
             text = f"must be one line of at most {longest} printable characters"
             raise InvalidInputError(f"Fault.{attribute.name} {text}, not {_shown(value)}")
         if pattern and re.fullmatch(pattern, value) is None:
             raise InvalidInputError(f"Fault.{attribute.name} {_shown(value)} does not match {pattern}")
 
-    return check
+    return validate
 
 
-def _shown(value: Any) -> str:
+def _shown(value: str) -> str:
     shown = ascii(value)
     return shown if len(shown) <= 200 else f"{shown[:200]}…"
 
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """One thing that goes wrong for what it matches; a None matches everything.
+    """A fault, and the requests and loads that it applies to.
 
     Attributes:
-        kind: What goes wrong.
-        operation: API operation, such as `CreateEndpoint` or `InvokeEndpoint`.
-        endpoint: EndpointName.
-        model: TargetModel.
-        skip: How many matching occasions pass unharmed first.
-        times: How often it strikes at most; without end where None.
-        probability: Chance of striking at each occasion.
-        seconds: How long, where the kind has a duration.
-        code: Error code of `error`.
-        status: HTTP status of `error`.
-        message: What the error, or the failure reason, says: one line.
+        kind: Kind of the fault, such as `throttle`; required. `FaultKind` lists the kinds.
+        operation: API operation that it applies to, such as `InvokeEndpoint`. Default None: every operation.
+        endpoint: EndpointName that it applies to. Default None: every endpoint.
+        model: TargetModel that it applies to. Default None: every model.
+        skip: Number of matches that are not affected before the first one that is, 0 to 10^9. Default 0.
+        times: Number of matches that are affected, 1 to 10^9. Default None: no limit.
+        probability: Probability, 0 to 1, that a match is affected. Default 1.
+        seconds: Additional seconds of a `slow_load`, 0 to 3600. Default 0.
+        code: Error code of an `error`. Default `InternalFailure`.
+        status: HTTP status of an `error`, 400 to 599. Default 500.
+        message: Error message or FailureReason, one line. Default None: a text of the host.
+
+    Raises:
+        InvalidInputError: A value is invalid.
 
     Example:
         >>> Fault(kind="throttle", operation="InvokeEndpoint", times=2).probability
         1.0
     """
 
-    kind: FaultKind = attrs.field(validator=_one_of_kinds)
-    operation: str | None = attrs.field(default=None, validator=_text())
-    endpoint: str | None = attrs.field(default=None, validator=_text())
-    model: str | None = attrs.field(default=None, validator=_text())
-    skip: int = attrs.field(default=0, validator=_in_range(0, 1e9, whole=True))
-    times: int | None = attrs.field(default=None, validator=_in_range(1, 1e9, whole=True, optional=True))
-    probability: float = attrs.field(default=1.0, validator=_in_range(0, 1))
-    seconds: float = attrs.field(default=0.0, validator=_in_range(0, 3600))
-    code: str = attrs.field(
-        default="InternalFailure", validator=_text(optional=False, pattern=r"[A-Za-z][A-Za-z0-9_.]*")
-    )
-    status: int = attrs.field(default=500, validator=_in_range(400, 599, whole=True))
-    message: str | None = attrs.field(default=None, validator=_text())
+    kind: FaultKind = attrs.field(validator=one_of(*get_args(FaultKind)))
+    operation: str | None = attrs.field(default=None, validator=optional(_line()))
+    endpoint: str | None = attrs.field(default=None, validator=optional(_line()))
+    model: str | None = attrs.field(default=None, validator=optional(_line()))
+    skip: int = attrs.field(default=0, validator=number(at_least=0, at_most=1e9, integer=True))
+    times: int | None = attrs.field(default=None, validator=optional(number(at_least=1, at_most=1e9, integer=True)))
+    probability: float = attrs.field(default=1.0, validator=number(at_least=0, at_most=1))
+    seconds: float = attrs.field(default=0.0, validator=number(at_least=0, at_most=3600))
+    code: str = attrs.field(default="InternalFailure", validator=_line(pattern=r"[A-Za-z][A-Za-z0-9_.]*"))
+    status: int = attrs.field(default=500, validator=number(at_least=400, at_most=599, integer=True))
+    message: str | None = attrs.field(default=None, validator=optional(_line()))
 
 
 @attrs.define
 class _Rule:
     fault: Fault
-    dice: random.Random
-    met: int = 0
-    struck: int = 0
+    rng: random.Random
+    matched: int = 0
+    triggered: int = 0
 
-    def strikes(self) -> bool:
-        self.met += 1
-        if self.met <= self.fault.skip or (self.fault.times is not None and self.struck >= self.fault.times):
+    def count_match(self) -> bool:
+        """Count a match and return whether it is affected."""
+        self.matched += 1
+        if self.matched <= self.fault.skip or (self.fault.times is not None and self.triggered >= self.fault.times):
             return False
-        if self.dice.random() >= self.fault.probability:
+        if self.rng.random() >= self.fault.probability:
             return False
-        self.struck += 1
+        self.triggered += 1
         return True
 
 
 class Faults:
-    """The faults in force; safe to change while the host works.
+    """The active faults of a host. Any thread may change them while the host runs.
 
     Args:
-        seed: Every fault's dice depend on it and on the fault's number alone, not on the others.
+        seed: Seed of the random numbers, default 0. Each fault has its own, which depend on the seed and the number of
+            the fault only.
+
+    Example:
+        >>> faults = Faults()
+        >>> faults.add(Fault(kind="throttle", operation="InvokeEndpoint", times=2))
+        'fault-1'
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -155,10 +139,13 @@ class Faults:
         self._count = 0
 
     def add(self, fault: Fault) -> str:
-        """Put a fault in force.
+        """Activate a fault.
+
+        Args:
+            fault: The fault.
 
         Returns:
-            Its id, for `remove`.
+            Its id, such as `fault-1`, for `remove`.
         """
         with self._lock:
             self._count += 1
@@ -167,39 +154,48 @@ class Faults:
             return fault_id
 
     def remove(self, fault_id: str) -> None:
-        """Lift a fault; absent is fine."""
+        """Deactivate a fault. Does nothing if no fault has this id.
+
+        Args:
+            fault_id: The id that `add` returned.
+        """
         with self._lock:
             self._rules.pop(fault_id, None)
 
     def clear(self) -> None:
-        """Lift all faults, and start numbers and dice anew."""
+        """Deactivate all faults. The next fault has the id `fault-1` and its random numbers again."""
         with self._lock:
             self._rules.clear()
             self._count = 0
 
     def list(self) -> dict[str, Mapping[str, Any]]:
-        """Faults by id: their attributes, how many occasions they met and how often they struck."""
+        """Return the active faults.
+
+        Returns:
+            For each id the attributes of the fault, and the counters `matched` (requests or loads that it applied to)
+            and `triggered` (those that it affected).
+        """
         with self._lock:
             return {
-                fault_id: attrs.asdict(rule.fault) | {"met": rule.met, "struck": rule.struck}
+                fault_id: attrs.asdict(rule.fault) | {"matched": rule.matched, "triggered": rule.triggered}
                 for fault_id, rule in self._rules.items()
             }
 
-    def strike(
+    def trigger(
         self, *kinds: FaultKind, operation: str | None = None, endpoint: str | None = None, model: str | None = None
     ) -> Fault | None:
-        """The fault that strikes here and now, if any.
+        """Return the first active fault that applies and is triggered. The host calls this where a fault can occur.
 
         Args:
-            kinds: The kinds that can happen at this point.
-            operation: The operation at hand.
-            endpoint: The endpoint at hand.
-            model: The target model at hand.
+            kinds: The kinds that can occur at this point.
+            operation: Operation of the request. Default None: none.
+            endpoint: EndpointName of the request. Default None: none.
+            model: TargetModel of the request. Default None: none.
 
         Returns:
-            The first fault in force that matches and strikes.
+            The fault, or None.
         """
-        if not self._rules:  # the usual case costs nothing
+        if not self._rules:  # avoid the lock in the usual case
             return None
         with self._lock:
             for rule in self._rules.values():
@@ -209,7 +205,7 @@ class Faults:
                     and fault.operation in (None, operation)
                     and fault.endpoint in (None, endpoint)
                     and fault.model in (None, model)
-                    and rule.strikes()
+                    and rule.count_match()
                 ):
                     return fault
         return None

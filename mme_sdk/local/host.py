@@ -1,74 +1,79 @@
-"""`LocalSageMaker`: S3, hosting, control plane and HTTP server, started and stopped as one."""
+"""`LocalSageMaker`: start and stop S3, hosting, control plane and HTTP server together."""
 
 from __future__ import annotations
 
 import asyncio
 import atexit
 import contextlib
-import fcntl
 import functools
-import logging
 import os
-import socket
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from mme_sdk.artifacts.temporary import TemporaryFolder, remove_abandoned
-from mme_sdk.errors import ClosedError, ConfigurationError, MissingExtraError, MMEError, StorageError
-from mme_sdk.local import processes as children
-from mme_sdk.local.contracts import HostContext, Hosting
+from mme_sdk._validation import check_instance
+from mme_sdk.errors import ClosedError
+from mme_sdk.local.assembly import HostOptions, run_host
 from mme_sdk.local.control.settings import ControlSettings
-from mme_sdk.local.credentials import CREDENTIALS, LocalCredentials, kept_credentials
+from mme_sdk.local.credentials import LocalCredentials
 from mme_sdk.local.faults import Faults
+from mme_sdk.local.hosting_interface import HostContext, Hosting
 from mme_sdk.local.http.request_log import RequestLog
-from mme_sdk.local.storage import disk
-from mme_sdk.local.storage.s3 import RECORD, S3Server, explain_shortage, name_default_key, shortage
+from mme_sdk.local.storage.s3 import S3Server, add_disk_space_to_error, set_default_kms_key
 
 if TYPE_CHECKING:
     import boto3
+    from botocore.config import Config
 
     from mme_sdk.async_client import AsyncMMEClient
     from mme_sdk.client import MMEClient
+    from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
+    from mme_sdk.local.containers import Command
+    from mme_sdk.local.hosting import HostingSettings
+    from mme_sdk.runtime import Codecs, Hook, Memory
 
 __all__ = ["LocalCredentials", "LocalSageMaker"]
 
-_log = logging.getLogger(__name__)
-_S3_WATCH = 0.5  # seconds between two looks whether SeaweedFS still runs
-_TEMPORARY = "mme-sdk-data-"
-_STATE = "state.sqlite"
-_OWN = ("lock", CREDENTIALS, _STATE, f"{_STATE}-wal", f"{_STATE}-shm", "s3", "hosting")  # what lies in a data directory
-
 
 class LocalSageMaker:
-    """An embedded SageMaker on 127.0.0.1: real AWS clients talk to it without knowing.
+    """An embedded SageMaker on 127.0.0.1 that any AWS client can use in place of AWS.
+
+    Use it in a `with` block, or call `start` and `stop`.
 
     Args:
-        data_dir: Folder for objects, resources and credentials, there again at the next start; a temporary one, removed
-            at the end, where None.
-        port: Port of SageMaker, SageMaker Runtime, CloudWatch, Application Auto Scaling and STS; a free one where 0.
-        s3_port: Port of S3; a free one where 0.
-        region: The region it claims to be; signatures must be scoped to it.
-        account_id: The account it claims to be.
-        images: Program by image name; every other image runs in the Python container.
-        settings: How hosting behaves: memory, download bandwidth, …
-        control: How long the control plane takes.
-        seed: For the dice of `faults`.
-        hosting: Makes what runs the endpoints, for tests of the control plane alone.
+        data_dir: Folder that keeps objects, resources and credentials for the next start. The default None uses a
+            temporary folder, which `stop` removes.
+        port: TCP port of SageMaker, SageMaker Runtime, CloudWatch, Application Auto Scaling, KMS and STS. The default
+            0 takes a free port.
+        s3_port: TCP port of S3. The default 0 takes a free port.
+        region: AWS region of the host, default `us-east-1`. Requests must be signed for it.
+        account_id: AWS account id of the host, twelve digits, default `123456789012`.
+        images: Program to run for an image name. Every other image runs in the Python container. Default none.
+        settings: Settings of hosting, such as memory and download bandwidth. Default `HostingSettings()`.
+        control: Durations of the control plane. Default `ControlSettings()`.
+        seed: Seed of the random numbers that decide when a fault with a probability is triggered. Default 0.
+        hosting: Factory of the object that runs the endpoints, for tests of the control plane alone. The default None
+            runs containers on this machine.
 
     Attributes:
-        faults: Trouble on demand, for `add`, `remove`, `list` and `clear`.
-        requests: The last requests, with `last()` and `duplicates()`.
-        hosting: What runs the endpoints; lives on this host's event loop.
+        data_dir: As given.
+        port: TCP port; the one in use after `start`.
+        region: As given.
+        account_id: As given.
+        faults: Fault injection: add, list and remove faults.
+        requests: Log of the last requests.
+        hosting: The object that runs the endpoints, None before `start`. Use it on the host's event loop only.
+
+    Raises:
+        InvalidInputError: `control` is not a ControlSettings.
 
     Example:
-        >>> with LocalSageMaker() as aws:  # doctest: +SKIP
-        ...     client = aws.client()
+        >>> with LocalSageMaker() as host:  # doctest: +SKIP
+        ...     client = host.client()
     """
 
     def __init__(
@@ -79,8 +84,8 @@ class LocalSageMaker:
         s3_port: int = 0,
         region: str = "us-east-1",
         account_id: str = "123456789012",
-        images: Mapping[str, Any] | None = None,
-        settings: Any = None,
+        images: Mapping[str, Command] | None = None,
+        settings: HostingSettings | None = None,
         control: ControlSettings | None = None,
         seed: int = 0,
         hosting: Callable[[HostContext], Hosting] | None = None,
@@ -93,7 +98,8 @@ class LocalSageMaker:
         self._s3_port = s3_port
         self._images = dict(images or {})
         self._settings = settings
-        self._control = control or ControlSettings()
+        self._control = ControlSettings() if control is None else control
+        check_instance("control", self._control, ControlSettings)
         self._make_hosting = hosting or _local_hosting
         self.faults = Faults(seed)
         self.hosting: Hosting | None = None
@@ -105,7 +111,7 @@ class LocalSageMaker:
         self._credentials: LocalCredentials | None = None
         self._boto_lock = threading.Lock()
         self._boto_session: boto3.Session | None = None
-        self._look: Callable[[], dict[str, Any]] = dict
+        self._make_status: Callable[[], dict[str, Any]] = dict
 
     def __repr__(self) -> str:
         state = self.endpoint_url if self._thread is not None else "stopped"
@@ -113,29 +119,56 @@ class LocalSageMaker:
 
     @property
     def endpoint_url(self) -> str:
-        """The address of everything but S3, for `AWS_ENDPOINT_URL`."""
+        """The URL of every service except S3, for `AWS_ENDPOINT_URL`.
+
+        Raises:
+            ClosedError: The host is not running.
+        """
         self._running()
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def s3_endpoint_url(self) -> str:
-        """The address of S3, for `AWS_ENDPOINT_URL_S3`."""
+        """The URL of S3, for `AWS_ENDPOINT_URL_S3`.
+
+        Raises:
+            ClosedError: The host is not running.
+        """
         return self._running().endpoint_url
 
     @property
     def endpoint_urls(self) -> dict[str, str]:
-        """Addresses by service, `*` for all others, as `mme_sdk` clients take them."""
+        """The URL of each service, for the `endpoint_url` of `MMEClient`: `s3`, and `*` for every other service.
+
+        Raises:
+            ClosedError: The host is not running.
+        """
         return {"*": self.endpoint_url, "s3": self.s3_endpoint_url}
 
     @property
     def credentials(self) -> LocalCredentials:
-        """The keys to sign with."""
+        """The access key and secret key that requests must be signed with.
+
+        Raises:
+            ClosedError: The host is not running.
+        """
         self._running()
         assert self._credentials is not None
         return self._credentials
 
     def environ(self) -> dict[str, str]:
-        """The environment variables with which any AWS client finds this host."""
+        """Return the environment variables that make an AWS client use this host.
+
+        Returns:
+            `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
+            `AWS_DEFAULT_REGION`.
+
+        Raises:
+            ClosedError: The host is not running.
+
+        Example:
+            >>> os.environ.update(host.environ())  # doctest: +SKIP
+        """
         return {
             "AWS_ENDPOINT_URL": self.endpoint_url,
             "AWS_ENDPOINT_URL_S3": self.s3_endpoint_url,
@@ -145,10 +178,17 @@ class LocalSageMaker:
         }
 
     def session(self) -> boto3.Session:
-        """A boto3 session with this host's keys and region; the addresses are in `endpoint_urls`.
+        """Return a new boto3 session with this host's keys and region.
 
-        Its S3 clients say in the error of a failed request when the host's disk is almost full. They name the default
-        key `alias/aws/s3` where a request for SSE-KMS names none; of other clients SeaweedFS refuses such a request.
+        Pass `endpoint_url` to its clients; `endpoint_urls` has the URLs. The session changes its S3 clients:
+        A server error states the free disk space if the disk is almost full. A request for SSE-KMS without a key id
+        uses the key `alias/aws/s3`, because SeaweedFS refuses a request without a key id.
+
+        Returns:
+            The session.
+
+        Raises:
+            ClosedError: The host is not running.
         """
         import boto3
 
@@ -157,65 +197,163 @@ class LocalSageMaker:
             aws_secret_access_key=self.credentials.secret_key,
             region_name=self.region,
         )
-        session.events.register("after-call.s3", functools.partial(explain_shortage, self._running().data_dir))
+        session.events.register("after-call.s3", functools.partial(add_disk_space_to_error, self._running().data_dir))
         for operation in ("PutObject", "CreateMultipartUpload", "CopyObject"):
-            session.events.register(f"before-parameter-build.s3.{operation}", name_default_key)
+            session.events.register(f"before-parameter-build.s3.{operation}", set_default_kms_key)
         return session
 
-    def boto(self, service: str, **options: Any) -> Any:
-        """A boto3 client of a service of this host.
+    def boto(self, service: str, *, config: Config | None = None) -> Any:
+        """Return a new boto3 client for a service of this host.
 
         Args:
-            service: Such as `sagemaker`, `sagemaker-runtime`, `s3`.
-            options: Passed on to boto3.
+            service: botocore's name of the service, such as `sagemaker`, `sagemaker-runtime` or `s3`.
+            config: botocore configuration of the client, such as retries. Default: botocore's own.
+
+        Returns:
+            The client. Close it after use.
+
+        Raises:
+            ClosedError: The host is not running.
+
+        Example:
+            >>> host.boto("sagemaker").list_models()  # doctest: +SKIP
         """
         address = self.s3_endpoint_url if service == "s3" else self.endpoint_url
-        with self._boto_lock:  # one session, since each would read the services' models again
+        with self._boto_lock:  # one session for all clients, because each session loads the service models again
             if self._boto_session is None:
                 self._boto_session = self.session()
-            return self._boto_session.client(service, endpoint_url=address, **options)
+            return self._boto_session.client(service, endpoint_url=address, config=config)
 
-    def client(self, **options: Any) -> MMEClient:
-        """An `MMEClient` of this host.
+    def client(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        cold_start: ColdStart | None = None,
+        transport: str = "auto",
+        memory: Memory | None = None,
+        hooks: Sequence[Hook] = (),
+        codecs: Codecs | None = None,
+    ) -> MMEClient:
+        """Return a new `MMEClient` that uses this host.
+
+        The keywords are those of `MMEClient`; session, region and URLs are the host's.
 
         Args:
-            options: Passed on to `MMEClient`.
+            timeouts: Time limits. Default `Timeouts()`.
+            retry: When a failed call is repeated. Default `RetryPolicy()`.
+            cold_start: How the client waits for a model to load. Default `ColdStart()`.
+            transport: HTTP transport of invocations. The default `auto` selects the fastest one that is supported.
+            memory: Load times and loaded models to share with other clients. By default the client has its own.
+            hooks: Functions that are called with the events of an invocation. Default none.
+            codecs: Encoders and decoders of payloads. Default: those of the package.
+
+        Returns:
+            The client. Use it in a `with` block, or close it after use.
+
+        Raises:
+            ClosedError: The host is not running.
+            InvalidInputError: Both `memory` and `cold_start` are given, or a value is invalid.
+
+        Example:
+            >>> with host.client() as client:  # doctest: +SKIP
+            ...     print(client.region)
         """
         from mme_sdk.client import MMEClient
 
-        return MMEClient(session=self.session(), endpoint_url=self.endpoint_urls, **options)
+        return MMEClient(
+            session=self.session(),
+            endpoint_url=self.endpoint_urls,
+            timeouts=timeouts,
+            retry=retry,
+            cold_start=cold_start,
+            transport=transport,
+            memory=memory,
+            hooks=hooks,
+            codecs=codecs,
+        )
 
-    def async_client(self, **options: Any) -> AsyncMMEClient:
-        """An `AsyncMMEClient` of this host.
+    def async_client(
+        self,
+        *,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        cold_start: ColdStart | None = None,
+        transport: str = "auto",
+        memory: Memory | None = None,
+        hooks: Sequence[Hook] = (),
+        codecs: Codecs | None = None,
+    ) -> AsyncMMEClient:
+        """Return a new `AsyncMMEClient` that uses this host.
+
+        The keywords are those of `AsyncMMEClient`; session, region and URLs are the host's.
 
         Args:
-            options: Passed on to `AsyncMMEClient`.
+            timeouts: Time limits. Default `Timeouts()`.
+            retry: When a failed call is repeated. Default `RetryPolicy()`.
+            cold_start: How the client waits for a model to load. Default `ColdStart()`.
+            transport: HTTP transport of invocations. The default `auto` selects the fastest one that is supported.
+            memory: Load times and loaded models to share with other clients. By default the client has its own.
+            hooks: Functions that are called with the events of an invocation. Default none.
+            codecs: Encoders and decoders of payloads. Default: those of the package.
+
+        Returns:
+            The client. Use it in an `async with` block, or close it after use.
+
+        Raises:
+            ClosedError: The host is not running.
+            InvalidInputError: Both `memory` and `cold_start` are given, or a value is invalid.
+
+        Example:
+            >>> async with host.async_client() as client:  # doctest: +SKIP
+            ...     print(client.region)
         """
         from mme_sdk.async_client import AsyncMMEClient
 
-        return AsyncMMEClient(session=self.session(), endpoint_url=self.endpoint_urls, **options)
+        return AsyncMMEClient(
+            session=self.session(),
+            endpoint_url=self.endpoint_urls,
+            timeouts=timeouts,
+            retry=retry,
+            cold_start=cold_start,
+            transport=transport,
+            memory=memory,
+            hooks=hooks,
+            codecs=codecs,
+        )
 
     def status(self) -> dict[str, Any]:
-        """What the status page shows: endpoints, what is loaded where, hit ratios, the last requests, faults."""
+        """Return the data of the status page.
+
+        Returns:
+            Endpoints with their loaded models and hit ratios, events, the last requests and the faults, as nested dicts
+            and lists that `json.dumps` accepts. The keys are those of `/_mme/status`.
+
+        Raises:
+            ClosedError: The host is not running.
+        """
         self._running()
         assert self._loop is not None
 
-        async def look() -> dict[str, Any]:
-            return self._look()
+        async def make_status() -> dict[str, Any]:
+            return self._make_status()
 
-        return asyncio.run_coroutine_threadsafe(look(), self._loop).result()
+        return asyncio.run_coroutine_threadsafe(make_status(), self._loop).result()
 
     def start(self) -> LocalSageMaker:
-        """Start it; returns when it answers, and what was in service before serves again.
+        """Start the host and wait until it answers requests.
+
+        Endpoints that were in service when the data directory was last used are in service again. Does nothing if the
+        host is running.
 
         Returns:
             This host.
 
         Raises:
             MissingExtraError: The `local` extra is not installed.
-            ConfigurationError: A port is taken, another host uses the data directory, another user owns something in
-                it, or a file in it is damaged; nothing is left running.
-            StorageError: The disk is full.
+            ConfigurationError: A port is in use, another host uses the data directory, another user owns a file in it,
+                or a file in it is damaged. Nothing is left running.
+            StorageError: The disk is full, or a file cannot be written.
         """
         if self._thread is not None:
             return self
@@ -226,7 +364,7 @@ class LocalSageMaker:
         try:
             ready.result()
         except BaseException:
-            self._ask_to_end()
+            self._request_stop()
             thread.join()
             raise
         self._thread = thread
@@ -234,14 +372,14 @@ class LocalSageMaker:
         return self
 
     def stop(self) -> None:
-        """Stop everything it started; safe to call again."""
+        """Stop every process and thread of the host. Does nothing if the host is not running."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
         atexit.unregister(self.stop)
-        self._ask_to_end()
+        self._request_stop()
         thread.join()
-        self._boto_session = None  # a temporary data directory has other keys next time
+        self._boto_session = None  # a new temporary data directory has new keys
 
     def __enter__(self) -> LocalSageMaker:
         return self.start()
@@ -256,11 +394,11 @@ class LocalSageMaker:
             raise ClosedError("this LocalSageMaker is not running", hint="use it in a `with` block, or call start()")
         return self._s3
 
-    def _ask_to_end(self) -> None:
+    def _request_stop(self) -> None:
         if self._loop is None:
-            self._end.set()  # nobody waits for it yet
+            self._end.set()  # no event loop waits for the event yet
             return
-        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+        with contextlib.suppress(RuntimeError):  # the event loop is closed
             self._loop.call_soon_threadsafe(self._end.set)
 
     def _run(self, ready: Future[None]) -> None:
@@ -272,143 +410,26 @@ class LocalSageMaker:
             ready.set_exception(error)
 
     async def _serve(self, ready: Future[None]) -> None:
-        try:
-            from aiohttp import web
-        except ImportError as error:
-            raise MissingExtraError(
-                "the embedded SageMaker needs aiohttp", hint="pip install 'mme-sdk[local]'"
-            ) from error
-        from mme_sdk.local.async_inference import AsyncInference
-        from mme_sdk.local.containers import command_for
-        from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
-        from mme_sdk.local.control.store import Store
-        from mme_sdk.local.http.admin_api import Backdoor
-        from mme_sdk.local.http.dataplane import DataPlane
-        from mme_sdk.local.http.server import Server
-        from mme_sdk.local.http.status import status
-        from mme_sdk.local.wire.signing import SignatureCheck
-
         self._loop = asyncio.get_running_loop()
-        async with contextlib.AsyncExitStack() as started:
-            data_dir = self._open_data_dir(started)
-            listening = started.enter_context(_listen(self._wanted_port))
-            self._credentials = keys = kept_credentials(data_dir / CREDENTIALS)
-            # S3 is started here and not in a worker thread: it dies with the thread that starts it.
-            self._s3 = started.enter_context(
-                S3Server(
-                    data_dir / "s3",
-                    port=self._s3_port,
-                    access_key=keys.access_key,
-                    secret_key=keys.secret_key,
-                    kms_url=f"http://127.0.0.1:{listening.getsockname()[1]}",
-                    region=self.region,
-                    keep=self.data_dir is not None,
-                )
-            )
-            store = started.enter_context(contextlib.closing(Store(data_dir / _STATE)))
-            metrics = Metrics(min(self._control.minute, 60.0))
-
-            def measure(name: str, endpoint: str, variant: str, value: float) -> None:
-                metrics.measure(name, endpoint, variant, value, at=time.time())
-
-            context = HostContext(
-                data_dir=data_dir / "hosting",
-                s3_endpoint_url=self._s3.endpoint_url,
-                access_key=keys.access_key,
-                secret_key=keys.secret_key,
-                region=self.region,
-                account_id=self.account_id,
-                images=self._images,
-                settings=self._settings,
-                measure=measure,
-                faults=self.faults,
-            )
-            hosting = self.hosting = self._make_hosting(context)
-            started.push_async_callback(hosting.close)
-
-            def multi_model(image: str) -> bool:
-                return command_for(image, self._images).multi_model
-
-            account = Account(account_id=self.account_id, region=self.region)
-            plane = ControlPlane(store, account, hosting, metrics, self._control, self.faults, utc_now, multi_model)
-            started.push_async_callback(plane.close)
-            await plane.start()
-
-            def look() -> dict[str, Any]:
-                endpoints = plane.endpoints
-                return status(
-                    endpoints.all(), hosting.inspect(), tuple(endpoints.events), self.requests, self.faults, utc_now()
-                )
-
-            self._look = look
-            queue = AsyncInference(hosting, plane.endpoints.async_inference, lambda: self.boto("s3"))
-            started.push_async_callback(queue.close)
-            server = Server(
-                DataPlane(hosting, queue),
-                plane.services,
-                SignatureCheck(keys.access_key, keys.secret_key, self.region),
-                self.faults,
-                self.requests,
-                Backdoor(self.faults, look),
-            )
-            runner = web.ServerRunner(server.http(), shutdown_timeout=2.0)
-            await runner.setup()
-            started.push_async_callback(runner.cleanup)
-            await web.SockSite(runner, listening, backlog=4096).start()
-            self.port = listening.getsockname()[1]
-            watch = asyncio.create_task(self._keep_s3_up(self._s3), name="s3")
-            started.push_async_callback(_cancelled, watch)
+        options = HostOptions(
+            data_dir=self.data_dir,
+            port=self._wanted_port,
+            s3_port=self._s3_port,
+            region=self.region,
+            account_id=self.account_id,
+            images=self._images,
+            settings=self._settings,
+            control=self._control,
+            faults=self.faults,
+            requests=self.requests,
+            make_hosting=self._make_hosting,
+            make_s3_client=lambda: self.boto("s3"),
+        )
+        async with run_host(options) as running:
+            self.port, self._s3, self._credentials = running.port, running.s3, running.credentials
+            self.hosting, self._make_status = running.hosting, running.make_status
             ready.set_result(None)
             await self._end.wait()
-
-    @staticmethod
-    async def _keep_s3_up(s3: S3Server) -> None:
-        told = None
-        while True:
-            short = shortage(s3.data_dir)
-            if short is not None and told is None:
-                _log.error("%s", short)
-            told = short
-            await asyncio.sleep(_S3_WATCH)
-            if s3.ended():
-                _log.error("SeaweedFS ended; it is started again on port %d", s3.port)
-                try:
-                    s3.spawn()
-                    await asyncio.to_thread(s3.wait_ready)
-                except MMEError:
-                    _log.exception("SeaweedFS did not come up again")
-
-    def _open_data_dir(self, started: contextlib.AsyncExitStack) -> Path:
-        if self.data_dir is None:
-            # Where children outlive a host that was killed, its SeaweedFS is ended before its data goes.
-            remove_abandoned(_TEMPORARY, first=lambda left: children.reap_recorded(left / "s3" / RECORD))
-            try:
-                temporary = TemporaryFolder(_TEMPORARY)
-            except OSError as error:  # tempfile has tried all the places it knows
-                raise StorageError(
-                    f"cannot make a temporary data directory: {error.strerror or error}",
-                    hint="free some space there, set TMPDIR, or choose a data_dir (--data-dir)",
-                ) from error
-            started.callback(temporary.close)
-            return temporary.path
-        data_dir = disk.open_data_dir(self.data_dir, _OWN)
-        try:
-            lock = started.enter_context(disk.open_private(data_dir / "lock", append=True))
-        except OSError as error:
-            raise disk.cannot_write(data_dir / "lock", error) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise ConfigurationError(
-                f"another embedded SageMaker is running on {data_dir}",
-                hint="stop it, or choose another data_dir (--data-dir)",
-            ) from error
-        return data_dir
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def _local_hosting(context: HostContext) -> Hosting:
@@ -416,17 +437,3 @@ def _local_hosting(context: HostContext) -> Hosting:
 
     hosting: Hosting = LocalHosting(context)
     return hosting
-
-
-def _listen(port: int) -> socket.socket:
-    listening = socket.socket()
-    try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
-    except OSError as error:
-        listening.close()
-        raise ConfigurationError(
-            f"cannot serve on 127.0.0.1:{port}: {error.strerror}",
-            hint="stop what uses the port, or choose another one (`--port`; 0 takes any free one)",
-        ) from error
-    return listening

@@ -40,7 +40,7 @@ def tethered(argv: Sequence[str], environment: Mapping[str, str], *, scratch: st
     told: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    process = subprocess.Popen(children.with_host(argv), env=dict(environment), stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(children.die_with_parent(argv), env=dict(environment), stdin=subprocess.DEVNULL)
     watched = [read, sys.stdin.fileno()]
     try:
         while process.poll() is None and not told:
@@ -50,7 +50,7 @@ def tethered(argv: Sequence[str], environment: Mapping[str, str], *, scratch: st
             if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), 512):
                 told.append(0)
         ended = process.poll()
-        children.stop(process, grace=_GRACE)
+        children.stop_process(process, grace=_GRACE)
         return 0 if ended is None else ended
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -1,4 +1,4 @@
-"""The control plane: SageMaker's resources and their life, and the services beside it."""
+"""The control plane: SageMaker, CloudWatch, Application Auto Scaling, KMS and STS."""
 
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.metrics import Metrics

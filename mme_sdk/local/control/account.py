@@ -1,4 +1,4 @@
-"""The one account and region that the embedded SageMaker serves."""
+"""The AWS account and region of the embedded SageMaker."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ class Account:
     """An AWS account in a region.
 
     Attributes:
-        account_id: Twelve digits.
-        region: Such as `us-east-1`.
+        account_id: Account id, twelve digits.
+        region: Region, such as `us-east-1`.
     """
 
     account_id: str = "123456789012"
     region: str = "us-east-1"
 
     def arn(self, kind: str, name: str) -> str:
-        """The ARN of a SageMaker resource; SageMaker writes names in lower case there.
+        """Return the ARN of a SageMaker resource. SageMaker writes the name in lower case.
 
         Args:
             kind: `endpoint`, `endpoint-config` or `model`.

@@ -1,4 +1,4 @@
-"""CloudWatch: metrics in and out, and alarms that are evaluated."""
+"""CloudWatch: metrics and metric alarms."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.metrics import Metrics, Point, dimensions_of
-from mme_sdk.local.control.sagemaker.resources import page
+from mme_sdk.local.control.sagemaker.resources import paginate
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["CloudWatch"]
 
-_BREACHES: dict[str, Callable[[float, float], bool]] = {
+_COMPARISONS: dict[str, Callable[[float, float], bool]] = {
     "GreaterThanThreshold": lambda value, threshold: value > threshold,
     "GreaterThanOrEqualToThreshold": lambda value, threshold: value >= threshold,
     "LessThanThreshold": lambda value, threshold: value < threshold,
@@ -29,11 +29,11 @@ class CloudWatch:
     """The `cloudwatch` service.
 
     Args:
-        metrics: What was measured.
-        store: Where alarms live.
-        account: Whose they are.
-        now: The host's time.
-        minute: How many seconds a minute lasts for alarms.
+        metrics: The metrics.
+        store: Holds the alarms.
+        account: The account of the alarms.
+        now: Function that returns the current time.
+        minute: Seconds that a minute of an alarm lasts.
     """
 
     service = "cloudwatch"
@@ -60,24 +60,24 @@ class CloudWatch:
             "UntagResource": self._untag,
         }
 
-    def ringing(self, names: Sequence[str]) -> list[str]:
-        """Which of these alarms are in ALARM."""
+    def alarms_in_alarm_state(self, names: Sequence[str]) -> list[str]:
+        """Return the names of those alarms that are in the state ALARM."""
         return [name for name in names if (self._store.get("alarm", name) or {}).get("StateValue") == "ALARM"]
 
     def evaluate(self) -> None:
-        """Look at every alarm once."""
+        """Evaluate every alarm and update its state."""
         for name, alarm in list(self._store.all("alarm")):
             state, value = self._state_of(alarm)
             if state != alarm["StateValue"]:
                 reason = f"Threshold Crossed: the last value was {value}" if value is not None else "No data"
                 self._change(name, alarm, state, reason)
 
-    def latest(self, alarm: Mapping[str, Any]) -> float | None:
-        """The newest value that an alarm looks at."""
+    def latest_value(self, alarm: Mapping[str, Any]) -> float | None:
+        """Return the newest value that an alarm evaluates, or None."""
         return self._state_of(alarm)[1]
 
     def put_alarm(self, **alarm: Any) -> str:
-        """Make or replace an alarm; answers its ARN."""
+        """Create or replace an alarm. Return its ARN."""
         name, now = alarm["AlarmName"], self._now()
         arn = self._arn(name)
         kept = self._store.get("alarm", name) or {"StateValue": "INSUFFICIENT_DATA", "StateUpdatedTimestamp": now}
@@ -87,14 +87,14 @@ class CloudWatch:
         return arn
 
     def delete_alarm(self, name: str) -> None:
-        """Remove an alarm; absent is fine."""
+        """Delete an alarm and its tags, if it exists."""
         self._store.delete("alarm", name)
         self._store.delete("tags", self._arn(name))
 
     def _state_of(self, alarm: Mapping[str, Any]) -> tuple[str, float | None]:
         scale = self._minute / 60
         period, count = alarm["Period"] * scale, alarm["EvaluationPeriods"]
-        newest = math.floor(self._now().timestamp() / period) * period  # the span that is still filling does not count
+        newest = math.floor(self._now().timestamp() / period) * period  # excludes the current period
         points: dict[float, Point] = {}
         for at, point, _ in self._metrics.query(
             alarm["Namespace"],
@@ -110,8 +110,8 @@ class CloudWatch:
         statistic = alarm.get("ExtendedStatistic") or alarm["Statistic"]
         values = [value for point in found if (value := point.statistic(statistic)) is not None]
         if statistic == "Sum":
-            values = [value / scale for value in values]  # a short minute holds as much less
-        breaches = sum(_BREACHES[alarm["ComparisonOperator"]](value, alarm["Threshold"]) for value in values)
+            values = [value / scale for value in values]  # a shorter minute has a smaller sum
+        breaches = sum(_COMPARISONS[alarm["ComparisonOperator"]](value, alarm["Threshold"]) for value in values)
         missing = count - len(values)
         match alarm.get("TreatMissingData", "missing"):
             case "breaching":
@@ -132,8 +132,8 @@ class CloudWatch:
         if params["Namespace"].startswith("AWS/"):
             raise ApiError("InvalidParameterValue", "The value AWS/ for parameter Namespace is reserved.")
         points = []
-        for datum in params.get("MetricData", []):  # up to 150,000 values: other requests run between two data
-            points.append((datum, _measured(datum)))
+        for datum in params.get("MetricData", []):  # up to 150,000 values; let other requests run
+            points.append((datum, _point_of(datum)))
             await asyncio.sleep(0)
         for datum, point in points:
             at = datum.get("Timestamp", self._now()).timestamp()
@@ -150,18 +150,18 @@ class CloudWatch:
                 "MetricName": name,
                 "Dimensions": [{"Name": key, "Value": value} for key, value in dimensions],
             }
-            for namespace, name, dimensions in self._metrics.known()
+            for namespace, name, dimensions in self._metrics.list_metrics()
             if params.get("Namespace") in (None, namespace)
             and params.get("MetricName") in (None, name)
             and all((key, value) in dimensions or (value is None and key in dict(dimensions)) for key, value in wanted)
         ]
-        return page(found, params, "Metrics", default=500)
+        return paginate(found, params, "Metrics", default=500)
 
     def _get_metric_statistics(self, params: dict[str, Any]) -> dict[str, Any]:
         names = [*params.get("Statistics", []), *params.get("ExtendedStatistics", [])]
         if not names:
             raise ApiError(
-                "InvalidParameterCombination", "At least one of Statistics and ExtendedStatistics is needed."
+                "InvalidParameterCombination", "At least one of Statistics and ExtendedStatistics is required."
             )
         metric = (params["Namespace"], params["MetricName"], dimensions_of(params.get("Dimensions", [])))
         start, end = params["StartTime"].timestamp(), params["EndTime"].timestamp()
@@ -215,10 +215,10 @@ class CloudWatch:
             raise ApiError("ValidationError", text)
         if "Statistic" not in params and "ExtendedStatistic" not in params:
             raise ApiError("ValidationError", "An alarm needs a Statistic or an ExtendedStatistic.")
-        for name in ("ComparisonOperator", "EvaluationPeriods"):  # alarms of other kinds than these have neither
+        for name in ("ComparisonOperator", "EvaluationPeriods"):  # the service model does not require them
             if name not in params:
                 raise ApiError("ValidationError", f"An alarm on one metric needs {name}.")
-        if params["ComparisonOperator"] not in _BREACHES or "Threshold" not in params:
+        if params["ComparisonOperator"] not in _COMPARISONS or "Threshold" not in params:
             raise ApiError("ValidationError", "Anomaly detection is not supported by the embedded SageMaker.")
         known = self._store.get("alarm", params["AlarmName"]) is not None
         arn = self.put_alarm(**params)
@@ -231,7 +231,7 @@ class CloudWatch:
 
     def _tags_of(self, arn: str) -> dict[str, Any]:
         if all(arn != self._arn(name) for name, _ in self._store.all("alarm")):
-            raise ApiError("ResourceNotFoundException", f"There is no alarm {arn!r}.", status=404)
+            raise ApiError("ResourceNotFoundException", f"The alarm {arn!r} does not exist.", status=404)
         return self._store.get("tags", arn) or {}
 
     def _list_tags(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -259,12 +259,12 @@ class CloudWatch:
             and name.startswith(prefix)
             and params.get("StateValue") in (None, alarm["StateValue"])
         ]
-        return page(found, {"MaxResults": params.get("MaxRecords", 50)} | params, "MetricAlarms")
+        return paginate(found, {"MaxResults": params.get("MaxRecords", 50)} | params, "MetricAlarms")
 
     def _delete_alarms(self, params: dict[str, Any]) -> dict[str, Any]:
         for name in params["AlarmNames"]:
             if self._store.get("alarm", name) is None:
-                raise ApiError("ResourceNotFound", f"There is no alarm {name!r}.", status=404)
+                raise ApiError("ResourceNotFound", f"The alarm {name!r} does not exist.", status=404)
         for name in params["AlarmNames"]:
             self.delete_alarm(name)
         return {}
@@ -272,7 +272,7 @@ class CloudWatch:
     def _set_alarm_state(self, params: dict[str, Any]) -> dict[str, Any]:
         alarm = self._store.get("alarm", params["AlarmName"])
         if alarm is None:
-            raise ApiError("ResourceNotFound", f"There is no alarm {params['AlarmName']!r}.", status=404)
+            raise ApiError("ResourceNotFound", f"The alarm {params['AlarmName']!r} does not exist.", status=404)
         reason, data = params["StateReason"], params.get("StateReasonData")
         self._change(params["AlarmName"], alarm, params["StateValue"], reason, data)
         return {}
@@ -282,7 +282,7 @@ def _actions(alarm: Mapping[str, Any]) -> list[str]:
     return [one for kind in ("OKActions", "AlarmActions", "InsufficientDataActions") for one in alarm.get(kind, [])]
 
 
-def _measured(datum: Mapping[str, Any]) -> Point:
+def _point_of(datum: Mapping[str, Any]) -> Point:
     point = Point()
     if given := datum.get("StatisticValues"):
         _check_count("StatisticValues.SampleCount", given["SampleCount"])
@@ -317,4 +317,4 @@ def _offset(token: str | None) -> int:
     try:
         return 0 if token is None else int(base64.urlsafe_b64decode(token))
     except ValueError as error:
-        raise ApiError("InvalidNextToken", "The token is not one of this service.") from error
+        raise ApiError("InvalidNextToken", "The token is invalid.") from error

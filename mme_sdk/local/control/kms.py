@@ -1,4 +1,4 @@
-"""KMS: data keys for SSE-KMS. SeaweedFS asks for them when a client asks for server-side encryption with KMS."""
+"""KMS: GenerateDataKey and Decrypt. SeaweedFS calls them for server-side encryption with KMS (SSE-KMS)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from typing import Any
 
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["Kms"]
 
-_NONCE = 12  # bytes, as AES-GCM wants
+_NONCE = 12  # bytes of an AES-GCM nonce
 _SIZES = {"AES_128": 16, "AES_256": 32}
 
 
 class Kms:
-    """The `kms` service: GenerateDataKey and Decrypt.
+    """The `kms` service.
 
-    Every key id and alias names a key, so that a configuration written for AWS needs no change. The key material is
-    derived from one secret in the control plane's store, so that objects stay readable after a restart.
+    Every key id and alias is valid, so that a configuration for AWS needs no change. The keys are derived from a secret
+    in the store, so that objects stay readable after a restart.
 
     Args:
-        store: Keeps the secret.
-        account: Whose keys they are.
+        store: Holds the secret.
+        account: The account of the keys.
     """
 
     service = "kms"

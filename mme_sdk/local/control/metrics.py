@@ -1,4 +1,4 @@
-"""CloudWatch's memory of metrics: a statistic set for each span of time, percentiles included."""
+"""Metrics of CloudWatch: statistics, including percentiles, for each metric and period of time."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import attrs
 __all__ = ["Dimensions", "Metrics", "Point", "dimensions_of"]
 
 Dimensions: TypeAlias = tuple[tuple[str, str], ...]
-"""Name and value pairs, sorted: part of a metric's identity."""
+"""Sorted pairs of name and value that identify a metric, together with namespace and name."""
 
-_KEPT_POINTS = 15 * 24 * 60  # CloudWatch keeps one-minute points for 15 days
+_MAX_POINTS = 15 * 24 * 60  # CloudWatch keeps one-minute points for 15 days
 _MICROSECONDS = ("Latency", "LoadingWaitTime", "UnloadingTime", "DownloadingTime", "LoadingTime")
 
 
 @attrs.define
 class Point:
-    """What was measured in one span of time.
+    """The values of a metric in one period of time.
 
     Attributes:
         count: SampleCount.
         total: Sum.
         low: Minimum.
         high: Maximum.
-        values: How often each value was seen; values are kept to three digits, as good as CloudWatch's percentiles.
+        values: Number of occurrences of each value, rounded to three significant digits, for percentiles.
     """
 
     count: float = 0.0
@@ -36,7 +36,7 @@ class Point:
     values: dict[float, float] = attrs.field(factory=dict)
 
     def add(self, value: float, count: float = 1.0) -> None:
-        """Take a value, seen `count` times."""
+        """Add a value that occurred `count` times."""
         self.count += count
         self.total += value * count
         self.low = min(self.low, value)
@@ -45,7 +45,7 @@ class Point:
         self.values[rounded] = self.values.get(rounded, 0.0) + count
 
     def merge(self, other: Point) -> None:
-        """Take all of another point."""
+        """Add the values of another point."""
         self.count += other.count
         self.total += other.total
         self.low = min(self.low, other.low)
@@ -54,10 +54,10 @@ class Point:
             self.values[value] = self.values.get(value, 0.0) + count
 
     def statistic(self, name: str) -> float | None:
-        """`Average`, `Sum`, `Minimum`, `Maximum`, `SampleCount` or a percentile such as `p99`.
+        """Return `Average`, `Sum`, `Minimum`, `Maximum`, `SampleCount` or a percentile such as `p99`.
 
         Returns:
-            The value; None where the statistic is unknown.
+            The value; None if the statistic is unknown.
         """
         match name:
             case "SampleCount":
@@ -85,15 +85,15 @@ class Point:
 
 
 class Metrics:
-    """Points by namespace, name, dimensions and time; forgotten when the host ends.
+    """The metrics of a host, in memory. They are lost when the host stops.
 
     Args:
-        resolution: Seconds that a point spans.
+        resolution: Seconds of the period of a point, default 60.
     """
 
     def __init__(self, resolution: float = 60.0) -> None:
         self.resolution = resolution
-        self._series: dict[tuple[str, str, Dimensions], dict[str, dict[int, Point]]] = {}  # by metric, unit and span
+        self._series: dict[tuple[str, str, Dimensions], dict[str, dict[int, Point]]] = {}  # by metric, unit and index
 
     def put(
         self,
@@ -104,22 +104,22 @@ class Metrics:
         measured: Point,
         unit: str = "None",
     ) -> None:
-        """Take what was measured.
+        """Add values of a metric.
 
         Args:
-            namespace: Such as `AWS/SageMaker`.
+            namespace: Namespace, such as `AWS/SageMaker`.
             name: MetricName.
-            dimensions: Sorted.
+            dimensions: Sorted dimensions.
             at: Seconds since the epoch.
-            measured: Values.
-            unit: Unit; values of different units are never merged.
+            measured: The values.
+            unit: Unit. Values of different units are not merged.
         """
         series = self._series.setdefault((namespace, name, dimensions), {}).setdefault(unit, {})
-        span = _span(at, self.resolution)
-        point = series.get(span)
+        index = _period_of(at, self.resolution)
+        point = series.get(index)
         if point is None:
-            point = series[span] = Point()
-            while len(series) > _KEPT_POINTS:
+            point = series[index] = Point()
+            while len(series) > _MAX_POINTS:
                 del series[next(iter(series))]
         point.merge(measured)
 
@@ -133,55 +133,55 @@ class Metrics:
         period: float,
         unit: str | None = None,
     ) -> Iterator[tuple[float, Point, str]]:
-        """Points of a metric, oldest first; a point for each unit.
+        """Yield the points of a metric, oldest first, with a point for each unit.
 
         Args:
-            namespace: Such as `AWS/SageMaker`.
+            namespace: Namespace, such as `AWS/SageMaker`.
             name: MetricName.
-            dimensions: All of the metric's dimensions, sorted.
+            dimensions: All dimensions of the metric, sorted.
             start: Seconds since the epoch, inclusive.
             end: Seconds since the epoch, exclusive.
-            period: Seconds that a point spans.
-            unit: Only values of this unit; every unit where None.
+            period: Seconds of the period of a point.
+            unit: Only values of this unit; None for every unit.
 
         Yields:
-            Start of the span, what was measured in it, and the unit.
+            Start of the period, its values, and their unit.
         """
         merged: dict[tuple[int, str], Point] = {}
         for one, series in self._series.get((namespace, name, dimensions), {}).items():
-            for span, point in series.items():
-                at = round(span * self.resolution, 6)
+            for index, point in series.items():
+                at = round(index * self.resolution, 6)
                 if unit in (None, one) and start - self.resolution < at < end:
-                    merged.setdefault((_span(at, period), one), Point()).merge(point)
+                    merged.setdefault((_period_of(at, period), one), Point()).merge(point)
         for (index, one), point in sorted(merged.items(), key=lambda item: item[0]):
             yield round(index * period, 6), point, one
 
-    def known(self) -> list[tuple[str, str, Dimensions]]:
-        """Namespace, name and dimensions of every metric."""
+    def list_metrics(self) -> list[tuple[str, str, Dimensions]]:
+        """Return namespace, name and dimensions of every metric."""
         return sorted(self._series)
 
     def measure(self, name: str, endpoint: str, variant: str, value: float, *, at: float) -> None:
-        """Take a value that the host measures of a variant, under the namespace and unit that AWS uses.
+        """Add a value of a variant, with the namespace and unit that AWS uses for the metric.
 
         Args:
-            name: Such as `ModelLatency`.
+            name: MetricName, such as `ModelLatency`.
             endpoint: EndpointName.
             variant: VariantName.
-            value: In AWS's unit.
+            value: Value in the unit of AWS.
             at: Seconds since the epoch.
         """
-        namespace, unit = _home(name)
+        namespace, unit = _namespace_and_unit(name)
         point = Point()
         point.add(value)
         self.put(namespace, name, (("EndpointName", endpoint), ("VariantName", variant)), at, point, unit)
 
 
-def _span(at: float, length: float) -> int:
-    """Which span a moment falls into; 60 s are 600 spans of 0.1 s, not 599 because of a rounding error."""
+def _period_of(at: float, length: float) -> int:
+    """Return the number of the period that a time is in. Rounding first avoids 599 instead of 600 for 60 s / 0.1 s."""
     return math.floor(round(at / length, 6))
 
 
-def _home(name: str) -> tuple[str, str]:
+def _namespace_and_unit(name: str) -> tuple[str, str]:
     # https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
     if name.endswith("Utilization"):
         return "/aws/sagemaker/Endpoints", "Percent"
@@ -191,5 +191,5 @@ def _home(name: str) -> tuple[str, str]:
 
 
 def dimensions_of(given: Iterable[Mapping[str, str]]) -> Dimensions:
-    """Dimensions as the API gives them, sorted."""
+    """Return the sorted dimensions of an API request."""
     return tuple(sorted((one["Name"], one["Value"]) for one in given))

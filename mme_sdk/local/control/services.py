@@ -1,4 +1,4 @@
-"""The control plane put together: which operation of which service does what."""
+"""The services of the control plane and their operations."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Any, Protocol
 
-from mme_sdk.local.contracts import Hosting
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.autoscaling.scaler import Scaler
 from mme_sdk.local.control.autoscaling.service import AutoScaling
@@ -21,6 +20,7 @@ from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.control.sts import Sts
 from mme_sdk.local.faults import Faults
+from mme_sdk.local.hosting_interface import Hosting
 
 __all__ = ["ControlPlane", "Service"]
 
@@ -28,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 class Service(Protocol):
-    """A service: its operations by name, each from parameters to an answer."""
+    """A service of the control plane."""
 
     @property
     def service(self) -> str:
@@ -37,7 +37,7 @@ class Service(Protocol):
 
     @property
     def operations(self) -> Mapping[str, Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]]:
-        """Operations by name; one that takes long is a coroutine function that lets others run in between."""
+        """Function of each operation, from parameters to the response. An operation that takes long is a coroutine."""
         ...
 
 
@@ -70,15 +70,15 @@ class ControlPlane:
     """SageMaker, CloudWatch, Application Auto Scaling, KMS and STS over one store.
 
     Args:
-        store: What they remember.
-        account: Whose it is.
-        hosting: What runs the endpoints.
-        metrics: What was measured.
-        settings: How long things take.
-        faults: Trouble on demand.
-        now: The host's time.
-        multi_model: Whether an image carries the label of multi-model containers.
-        sleep: Waits on the event loop.
+        store: Holds the documents.
+        account: The account of the resources.
+        hosting: Runs the endpoints.
+        metrics: The metrics of CloudWatch.
+        settings: Durations.
+        faults: Active faults.
+        now: Function that returns the current time.
+        multi_model: Function that returns whether an image has the label of multi-model containers.
+        sleep: Function that waits for a number of seconds.
     """
 
     def __init__(
@@ -96,11 +96,17 @@ class ControlPlane:
         resources = Resources(store, account, now, multi_model)
         self.endpoints = Endpoints(resources, hosting, settings, faults, sleep)
         cloudwatch = CloudWatch(metrics, store, account, now, settings.minute)
-        autoscaling = AutoScaling(store, account, cloudwatch, now, self.endpoints.size)
-        self.endpoints.ringing = cloudwatch.ringing
+        autoscaling = AutoScaling(store, account, cloudwatch, now, self.endpoints.instance_count)
+        self.endpoints.alarms_in_alarm_state = cloudwatch.alarms_in_alarm_state
         self.endpoints.scaled_variants = autoscaling.scaled_variants
         self._scaler = Scaler(
-            store, autoscaling, cloudwatch, now, settings.minute, self.endpoints.size, self.endpoints.resize
+            store,
+            autoscaling,
+            cloudwatch,
+            now,
+            settings.minute,
+            self.endpoints.instance_count,
+            self.endpoints.set_instance_count,
         )
         self.services: tuple[Service, ...] = (
             _SageMaker(resources, self.endpoints),
@@ -111,24 +117,24 @@ class ControlPlane:
         )
         self._minute = settings.minute
         self._sleep = sleep
-        self._watch: asyncio.Task[None] | None = None
+        self._autoscaling: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Bring back what an earlier host was running, and start looking at alarms and schedules."""
+        """Resume the endpoints of an earlier host, and start to evaluate alarms and schedules once a minute."""
         await self.endpoints.resume()
-        self._watch = asyncio.get_running_loop().create_task(self._look_every_minute(), name="autoscaling")
+        self._autoscaling = asyncio.get_running_loop().create_task(self._run_autoscaling(), name="autoscaling")
 
     async def close(self) -> None:
         """Stop every task."""
-        if self._watch is not None:
-            self._watch.cancel()
-            await asyncio.gather(self._watch, return_exceptions=True)
+        if self._autoscaling is not None:
+            self._autoscaling.cancel()
+            await asyncio.gather(self._autoscaling, return_exceptions=True)
         await self.endpoints.close()
 
-    async def _look_every_minute(self) -> None:
+    async def _run_autoscaling(self) -> None:
         while True:
             await self._sleep(self._minute)
             try:
-                self._scaler.look()
-            except Exception:  # noqa: BLE001 - one bad document must not end autoscaling for all; it is logged
+                self._scaler.run_once()
+            except Exception:  # noqa: BLE001 - an unexpected error must not stop autoscaling; it is logged
                 _log.exception("autoscaling failed")

@@ -1,28 +1,35 @@
-"""How long the control plane takes."""
+"""Durations of the control plane."""
 
 from __future__ import annotations
 
 import attrs
+
+from mme_sdk._validation import number
 
 __all__ = ["ControlSettings"]
 
 
 @attrs.frozen(kw_only=True)
 class ControlSettings:
-    """Times of the control plane, in seconds. AWS takes minutes; the defaults show every status and are over soon.
+    """Durations of the control plane. AWS takes minutes; with the defaults an endpoint passes each status in a moment.
 
     Attributes:
-        provisioning: From CreateEndpoint or UpdateEndpoint until instances exist; containers start after that, and take
-            the time that they take.
-        scaling: The same for UpdateEndpointWeightsAndCapacities and autoscaling.
-        deletion: From DeleteEndpoint until the endpoint is gone.
-        wait_scale: Factor on the waits of a DeploymentConfig (up to an hour), so that a canary shows on a laptop.
-        minute: How many seconds a minute lasts for metrics, alarms, autoscaling and its cooldowns: 60, or less to see
-            scaling happen at once.
+        provisioning: Seconds from CreateEndpoint or UpdateEndpoint until the instances exist, default 0.5. The
+            containers start after that.
+        scaling: Seconds from UpdateEndpointWeightsAndCapacities or a scaling action until the instances exist, default
+            0.2.
+        deletion: Seconds from DeleteEndpoint until the endpoint no longer exists, default 0.1.
+        wait_scale: Factor on the waits of a DeploymentConfig, which last up to an hour on AWS. Default 1.
+        minute: Seconds that a minute lasts for metrics, alarms, scaling policies and cooldowns, default 60. A smaller
+            value makes autoscaling act sooner.
+
+    Example:
+        >>> ControlSettings(provisioning=30).scaling
+        0.2
     """
 
-    provisioning: float = 0.5
-    scaling: float = 0.2
-    deletion: float = 0.1
-    wait_scale: float = 1.0
-    minute: float = 60.0
+    provisioning: float = attrs.field(default=0.5, validator=number(at_least=0))
+    scaling: float = attrs.field(default=0.2, validator=number(at_least=0))
+    deletion: float = attrs.field(default=0.1, validator=number(at_least=0))
+    wait_scale: float = attrs.field(default=1.0, validator=number(at_least=0))
+    minute: float = attrs.field(default=60.0, validator=number(over=0))

@@ -1,4 +1,4 @@
-"""The control plane's memory: documents in SQLite, there again after a kill -9."""
+"""The documents of the control plane in SQLite. They survive `kill -9`."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = ["Store"]
 
 
 class Store:
-    """Documents by kind and name; every write is on disk before it returns.
+    """Documents by kind and name. A write survives `kill -9` once the method has returned.
 
     Args:
-        path: The database file; made where absent.
+        path: Path of the database file. It is created if it does not exist.
 
     Raises:
-        ConfigurationError: The file is damaged.
-        StorageError: The disk is full, or refuses; so do all methods.
+        ConfigurationError: The file is damaged. Every method may raise it.
+        StorageError: The file cannot be read or written. Every method may raise it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         try:
-            disk.open_private(path, append=True).close()  # SQLite gives its other files the permissions of this one
-            # One event loop uses it, from whichever thread runs that loop.
+            disk.open_private(path, append=True).close()  # SQLite gives its other files the same permissions
+            # One event loop uses the connection. The thread of that loop may not be the current one.
             self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=NORMAL")
@@ -40,27 +40,27 @@ class Store:
             )
             self._db.execute("SELECT kind, name, body FROM documents LIMIT 1").fetchone()
         except OSError as error:
-            raise disk.cannot_write(path, error) from error
+            raise disk.write_error(path, error) from error
         except sqlite3.DatabaseError as error:
-            raise self._trouble(error) from error
+            raise self._error(error) from error
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
-        """One document, or None."""
+        """Return a document, or None if it does not exist."""
         rows = self._run("SELECT body FROM documents WHERE kind = ? AND name = ?", kind, name)
         return _load(rows[0][0]) if rows else None
 
     def put(self, kind: str, name: str, document: dict[str, Any]) -> None:
-        """Write one document, in place of the one before."""
+        """Write a document, and replace one of the same kind and name."""
         self._run(
             "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", kind, name, json.dumps(document, default=_encode)
         )
 
     def delete(self, kind: str, name: str) -> None:
-        """Remove one document; absent is fine."""
+        """Delete a document, if it exists."""
         self._run("DELETE FROM documents WHERE kind = ? AND name = ?", kind, name)
 
     def all(self, kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Name and document of all of a kind, by name."""
+        """Return names and documents of a kind, sorted by name."""
         rows = self._run("SELECT name, body FROM documents WHERE kind = ? ORDER BY name", kind)
         return ((name, _load(body)) for name, body in rows)
 
@@ -68,14 +68,14 @@ class Store:
         try:
             return self._db.execute(statement, values).fetchall()
         except sqlite3.DatabaseError as error:
-            raise self._trouble(error) from error
+            raise self._error(error) from error
 
-    def _trouble(self, error: sqlite3.DatabaseError) -> MMEError:
+    def _error(self, error: sqlite3.DatabaseError) -> MMEError:
         if error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
             return ConfigurationError(
                 f"{self._path} is damaged ({error})",
-                hint=f"move it and {self._path.name}-wal away: models, endpoint configurations and endpoints are then "
-                "to be created again; the objects in S3 stay",
+                hint=f"move it and {self._path.name}-wal to another folder, start the host, and create the models, "
+                "endpoint configurations and endpoints again; the objects in S3 are not affected",
             )
         return StorageError(
             f"cannot use {self._path}: {error}; {disk.free_space(self._path)} on its file system",
@@ -83,7 +83,7 @@ class Store:
         )
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the database."""
         self._db.close()
 
 

@@ -1,4 +1,4 @@
-"""STS: who am I."""
+"""STS: GetCallerIdentity."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Sts:
     """The `sts` service.
 
     Args:
-        account: The account that every caller belongs to.
+        account: The account of every caller.
     """
 
     service = "sts"

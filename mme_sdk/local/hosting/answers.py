@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.contracts import InvocationAnswer
+from mme_sdk.local.hosting_interface import InvocationResponse
 
 __all__ = ["Refusal", "model_error", "validation_error"]
 
@@ -41,7 +41,7 @@ class Refusal(Exception):
     def __str__(self) -> str:
         return f"{self.code}: {self.message}"
 
-    def answer(self, request_id: str) -> InvocationAnswer:
+    def answer(self, request_id: str) -> InvocationResponse:
         """The answer to send.
 
         Args:
@@ -55,7 +55,7 @@ class Refusal(Exception):
             "x-amzn-ErrorType": self.code,
             "x-amzn-RequestId": request_id,
         }
-        return InvocationAnswer(
+        return InvocationResponse(
             status=self.status,
             headers=headers,
             body=json.dumps({"Message": self.message, **self.extra}).encode(),

@@ -19,8 +19,8 @@ import attrs
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.local import processes as children
 from mme_sdk.local.containers import Command
-from mme_sdk.local.contracts import HostingError
 from mme_sdk.local.hosting import isolation
+from mme_sdk.local.hosting_interface import HostingError
 from mme_sdk.local.storage import disk
 from mme_sdk.protocols import AsyncClock
 
@@ -191,7 +191,7 @@ class Container:
         with disk.open_private(spec.log, append=True) as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *children.with_host(words),
+                    *children.die_with_parent(words),
                     stdin=asyncio.subprocess.PIPE,  # its end tells the container that the host is gone
                     stdout=log,
                     stderr=log,
@@ -220,7 +220,7 @@ class Container:
             for rights in rules.values():
                 rights["read"].append(str(spec.code_dir))
         file = spec.work_dir / "isolation.json"
-        disk.write_whole(file, json.dumps(rules).encode())
+        disk.write_atomically(file, json.dumps(rules).encode())
         if spec.command.isolated:
             words = isolation.restricted(words, file)
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from mme_sdk.local.contracts import HostingError
+from mme_sdk.local.hosting_interface import HostingError
 
 __all__ = ["cuda_devices", "environment"]
 

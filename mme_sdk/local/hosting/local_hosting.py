@@ -14,16 +14,6 @@ import attrs
 from mme_sdk.artifacts.temporary import remove_abandoned, remove_tree
 from mme_sdk.aws.session import AsyncSystemClock
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.local.contracts import (
-    Deployment,
-    Gate,
-    HostContext,
-    HostingError,
-    Invocation,
-    InvocationAnswer,
-    VariantPlan,
-    VariantView,
-)
 from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
 from mme_sdk.local.hosting.container import SOCKET, SOCKETS, Said
 from mme_sdk.local.hosting.instances.multi_model import MultiModelVariant
@@ -33,6 +23,16 @@ from mme_sdk.local.hosting.instances.variant import Variant
 from mme_sdk.local.hosting.monitor import Monitor
 from mme_sdk.local.hosting.settings import HostingSettings
 from mme_sdk.local.hosting.trace import Trace
+from mme_sdk.local.hosting_interface import (
+    Deployment,
+    HostContext,
+    HostingError,
+    Invocation,
+    InvocationResponse,
+    TrafficShift,
+    VariantPlan,
+    VariantStatus,
+)
 from mme_sdk.protocols import AsyncClock
 
 __all__ = ["LocalHosting"]
@@ -40,10 +40,6 @@ __all__ = ["LocalHosting"]
 _TARGET = re.compile(r"\S[\x20-\x7e]*")
 _PASSED_ON = ("content-type", "accept")
 _PREFIX = "x-amzn-sagemaker-"
-_NEEDS = {
-    "inference-component": "inference components and does not support InferenceComponentName",
-    "enable-explanations": "explainer configuration and does not support EnableExplanations",
-}
 
 
 @attrs.define(eq=False)
@@ -98,12 +94,12 @@ class LocalHosting:
             self._made.spawn(Monitor(self._made, self._serving).run())
         return self._made
 
-    async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
+    async def deploy(self, deployment: Deployment, *, shift_traffic: TrafficShift | None = None) -> None:
         """Bring a fleet up beside the one that serves, then switch to it; returns when it is healthy.
 
         Args:
             deployment: What to run.
-            gate: Awaited between the two, to shift the traffic step by step, where a fleet serves already.
+            shift_traffic: Awaited between the two, to shift the traffic step by step, where a fleet serves already.
 
         Raises:
             HostingError: It did not come up; whatever served before still serves.
@@ -115,8 +111,8 @@ class LocalHosting:
                 if isinstance(result, BaseException):
                     raise result
             before = self._endpoints.get(deployment.endpoint)
-            if before is not None and gate is not None:
-                await self._shift(before, variants, gate)
+            if before is not None and shift_traffic is not None:
+                await self._shift(before, variants, shift_traffic)
         except BaseException:
             await asyncio.shield(asyncio.gather(*(one.stop() for one in variants.values())))
             raise
@@ -127,17 +123,17 @@ class LocalHosting:
             task.add_done_callback(self._leaving.pop)
 
     @staticmethod
-    async def _shift(endpoint: _Endpoint, coming: dict[str, Variant], gate: Gate) -> None:
+    async def _shift(endpoint: _Endpoint, coming: dict[str, Variant], shift_traffic: TrafficShift) -> None:
         def share(part: float) -> None:
             endpoint.share = part
 
         endpoint.coming = coming
         try:
-            await gate(share)
+            await shift_traffic(share)
         finally:
             endpoint.coming, endpoint.share = {}, 0.0
 
-    def inspect(self) -> Sequence[VariantView]:
+    def inspect(self) -> Sequence[VariantStatus]:
         """What runs now."""
         return [variant.view() for variant in self._serving()]
 
@@ -210,7 +206,7 @@ class LocalHosting:
     async def _stop(self, endpoint: _Endpoint, *, drain: bool = False) -> None:
         await asyncio.gather(*(variant.stop(drain=drain) for variant in endpoint.variants.values()))
 
-    async def invoke(self, invocation: Invocation) -> InvocationAnswer:
+    async def invoke(self, invocation: Invocation) -> InvocationResponse:
         """Answer one invocation, or say in AWS's shape why not.
 
         Args:
@@ -245,7 +241,7 @@ class LocalHosting:
             status: int | None = said.status
             answer = _answer(said, variant, invocation.request_id)
             if variant.plan.capture is not None and answer.chunks is None:
-                self._shared.capture.take(variant.plan.capture, variant.plan.name, invocation, answer)
+                self._shared.capture.capture(variant.plan.capture, variant.plan.name, invocation, answer)
         except Refusal as refusal:
             answer = refusal.answer(invocation.request_id)
             status = refusal.extra.get("OriginalStatusCode")
@@ -270,9 +266,6 @@ class LocalHosting:
                 message=f"Request body of {len(invocation.body)} bytes is larger than the limit of {limit} bytes.",
             )
         variant = self._choose(endpoint, invocation.headers.get(f"{_PREFIX}target-variant"))
-        for header, needs in _NEEDS.items():
-            if f"{_PREFIX}{header}" in invocation.headers:
-                raise validation_error(f"Endpoint {endpoint.name} has no {needs}.")
         target = invocation.headers.get(f"{_PREFIX}target-model")
         if isinstance(variant, MultiModelVariant):
             if invocation.stream:
@@ -351,14 +344,14 @@ def _check_target(target: str | None, request_id: str) -> None:
         )
 
 
-def _answer(said: Said, variant: Variant, request_id: str) -> InvocationAnswer:
+def _answer(said: Said, variant: Variant, request_id: str) -> InvocationResponse:
     headers: dict[str, Any] = {
         "Content-Type": said.headers.get("content-type", "application/octet-stream"),
         "x-Amzn-Invoked-Production-Variant": variant.plan.name,
         "x-amzn-RequestId": request_id,
     }
     headers |= {name: value for name, value in said.headers.items() if name.startswith(_PREFIX)}
-    return InvocationAnswer(status=200, headers=headers, body=said.body, chunks=said.chunks)
+    return InvocationResponse(status=200, headers=headers, body=said.body, chunks=said.chunks)
 
 
 def _measure(variant: Variant, trace: Trace, took: float, status: int | None) -> None:

@@ -1,1 +1,1 @@
-"""The HTTP side of the embedded SageMaker."""
+"""The HTTP server of the embedded SageMaker."""

@@ -1,4 +1,4 @@
-"""Connections of the host's HTTP server: none is held for ever by a client that stops in the middle."""
+"""Connections of the HTTP server, with time limits for clients that stop sending or reading."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from typing import Any
 
 from aiohttp import web
 
-__all__ = ["HEAD_SECONDS", "STALLED_SECONDS", "serve"]
+__all__ = ["HEADER_TIMEOUT", "READ_TIMEOUT", "make_server"]
 
 _log = logging.getLogger(__name__)
 
-HEAD_SECONDS = 30.0
-"""From the first byte of a request to the end of its headers."""
+HEADER_TIMEOUT = 30.0
+"""Seconds from the first byte of a request to the end of its headers."""
 
-STALLED_SECONDS = 600.0
-"""How long a client may leave an answer unread."""
+READ_TIMEOUT = 600.0
+"""Seconds that a client may leave a response unread."""
 
 
-def serve(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> web.Server:
-    """A server for `aiohttp.web.ServerRunner`; without a router, which the few paths of the host do not need.
+def make_server(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> web.Server:
+    """Return a server without a router, for `aiohttp.web.ServerRunner`.
 
     Args:
-        handler: Answers one request.
+        handler: Returns the response to a request.
     """
-    # Bodies are signed as they were sent, so they are not to be decompressed on the way in.
+    # The signature covers the body as it was sent, so aiohttp must not decompress it.
     return _Server(handler, auto_decompress=False)
 
 
@@ -37,24 +37,24 @@ class _Server(web.Server):
 
 class _Connection(web.RequestHandler):
     _head_timer: asyncio.TimerHandle | None = None
-    _stall_timer: asyncio.TimerHandle | None = None
+    _read_timer: asyncio.TimerHandle | None = None
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # The server waits for a request although bytes of one have come: its headers have not ended.
+        # Bytes arrived but the server still waits for a request: the headers are not complete.
         if data and self._waiter is not None and not self._waiter.done():
             if self._head_timer is None:
-                self._head_timer = self._loop.call_later(HEAD_SECONDS, self.force_close)
+                self._head_timer = self._loop.call_later(HEADER_TIMEOUT, self.force_close)
         else:
             self._stop("_head_timer")
 
     def pause_writing(self) -> None:
         super().pause_writing()
-        self._stall_timer = self._loop.call_later(STALLED_SECONDS, self._abort)
+        self._read_timer = self._loop.call_later(READ_TIMEOUT, self._abort)
 
     def resume_writing(self) -> None:
         super().resume_writing()
-        self._stop("_stall_timer")
+        self._stop("_read_timer")
 
     def handle_error(
         self,
@@ -65,16 +65,15 @@ class _Connection(web.RequestHandler):
     ) -> web.StreamResponse:
         if status >= 500:
             return super().handle_error(request, status, exc, message)
-        # Bytes that are not HTTP are the client's fault: the host's log has no traceback for them.
         _log.info("a request that is not HTTP was refused: %r", message)
-        said = {"message": "The request is not valid HTTP/1.1, or its headers are too long."}
-        response = web.json_response(said, status=status)
+        content = {"message": "The request is not valid HTTP/1.1, or its headers are too long."}
+        response = web.json_response(content, status=status)
         response.force_close()
         return response
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._stop("_head_timer")
-        self._stop("_stall_timer")
+        self._stop("_read_timer")
         super().connection_lost(exc)
 
     def _abort(self) -> None:

@@ -1,4 +1,4 @@
-"""SageMaker Runtime over HTTP: InvokeEndpoint, with a streamed answer, and asynchronous."""
+"""SageMaker Runtime over HTTP: InvokeEndpoint, InvokeEndpointWithResponseStream and InvokeEndpointAsync."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from mme_sdk.local.async_inference import AsyncInference
-from mme_sdk.local.contracts import Hosting, HostingError, Invocation, InvocationAnswer
-from mme_sdk.local.wire.event_stream import exception, payload_part
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.hosting_interface import Hosting, HostingError, Invocation, InvocationResponse
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.event_stream import encode_exception, encode_payload_part
+from mme_sdk.local.wire.fields import check_headers_supported
+from mme_sdk.local.wire.service_model import load_service_model
 
-__all__ = ["DataPlane", "Dropped"]
+__all__ = ["ConnectionDropped", "DataPlane"]
 
 _PATH = re.compile(r"/endpoints/([^/?]+)/(invocations|invocations-response-stream|async-invocations)(?:\?.*)?")
 _OPERATIONS = {
@@ -22,37 +24,40 @@ _OPERATIONS = {
     "invocations-response-stream": "InvokeEndpointWithResponseStream",
     "async-invocations": "InvokeEndpointAsync",
 }
+_SERVICE = "sagemaker-runtime"
 _PREFIX = "x-amzn-sagemaker-"
-_ASYNC_LIMIT = 128_000  # the service model's; a larger payload is an object in S3
+_ASYNC_LIMIT = 128_000  # from the service model; a larger payload is an object in S3
 
 
-class Dropped(Exception):
-    """A fault: no answer, the connection is closed."""
+class ConnectionDropped(Exception):
+    """Raised by an injected fault: the server closes the connection without a response."""
 
 
 class DataPlane:
-    """Answers invocations.
+    """The invocation operations.
 
     Args:
         hosting: Runs the models.
-        queue: Asynchronous inference.
+        async_inference: Queue of asynchronous requests.
     """
 
-    def __init__(self, hosting: Hosting, queue: AsyncInference) -> None:
+    def __init__(self, hosting: Hosting, async_inference: AsyncInference) -> None:
         self._hosting = hosting
-        self._queue = queue
+        self._async_inference = async_inference
+        model = load_service_model(_SERVICE)
+        self._shapes = {name: model.operation_model(name).input_shape for name in _OPERATIONS.values()}
 
     @staticmethod
     def match(method: str, raw_path: str) -> tuple[str, str] | None:
-        """Operation and endpoint of a request; None where it is no invocation."""
+        """Return the operation and the endpoint name of a request; None if it is not an invocation."""
         found = _PATH.fullmatch(raw_path) if method == "POST" else None
         return None if found is None else (_OPERATIONS[found[2]], unquote(found[1]))
 
-    def limit(self, operation: str) -> int:
-        """The largest body of an operation, bytes."""
+    def max_body(self, operation: str) -> int:
+        """Return the largest body of an operation in bytes."""
         return _ASYNC_LIMIT if operation == "InvokeEndpointAsync" else self._hosting.max_payload
 
-    async def answer(
+    async def handle(
         self,
         request: web.BaseRequest,
         operation: str,
@@ -61,58 +66,63 @@ class DataPlane:
         body: bytes,
         request_id: str,
     ) -> web.StreamResponse:
-        """Answer one invocation.
+        """Return the response to an invocation.
 
         Raises:
-            Dropped: The connection is to be closed instead.
-            ApiError: It makes no sense.
+            ConnectionDropped: The connection must be closed without a response.
+            ApiError: The request or the model's response is invalid.
         """
+        check_headers_supported(_SERVICE, self._shapes[operation], headers, code="ValidationError")
         if operation == "InvokeEndpointAsync":
-            accepted = self._queue.accept(endpoint, headers, body)
-            shown = {
-                f"{_PREFIX}{key}": accepted[key] for key in ("OutputLocation", "FailureLocation") if key in accepted
-            }
-            content = json.dumps({"InferenceId": accepted["InferenceId"]}).encode()
-            return web.Response(
-                status=202,
-                body=content,
-                headers={"Content-Type": "application/json", "x-amzn-RequestId": request_id, **shown},
-            )
+            return self._enqueue(endpoint, headers, body, request_id)
         stream = operation == "InvokeEndpointWithResponseStream"
         if stream and f"{_PREFIX}accept" in headers:
             headers = {**headers, "accept": headers[f"{_PREFIX}accept"]}
         invocation = Invocation(endpoint=endpoint, body=body, headers=headers, request_id=request_id, stream=stream)
-        answer = await self._hosting.invoke(invocation)
-        if answer.drop:
-            raise Dropped
-        said = {"x-amzn-RequestId": request_id, **answer.headers}
-        if wrong := [name for name, value in said.items() if not value.isascii() or not value.isprintable()]:
-            if answer.chunks is not None:
-                await answer.chunks.aclose()
-            text = f"The model's answer has a header {wrong[0]} with other characters than printable ASCII."
+        response = await self._hosting.invoke(invocation)
+        if response.drop:
+            raise ConnectionDropped
+        sent = {"x-amzn-RequestId": request_id, **response.headers}
+        if wrong := [name for name, value in sent.items() if not value.isascii() or not value.isprintable()]:
+            if response.chunks is not None:
+                await response.chunks.aclose()
+            text = f"The header {wrong[0]} of the model's response has characters that are not printable ASCII."
             raise ApiError("ModelError", text, status=424)
-        if stream and answer.status < 300:
-            return await _streamed(request, answer, said)
-        return web.Response(status=answer.status, body=answer.body, headers=said)
+        if stream and response.status < 300:
+            return await _send_stream(request, response, sent)
+        return web.Response(status=response.status, body=response.body, headers=sent)
+
+    def _enqueue(self, endpoint: str, headers: Mapping[str, str], body: bytes, request_id: str) -> web.Response:
+        accepted = self._async_inference.accept(endpoint, headers, body)
+        locations = {
+            f"{_PREFIX}{key}": accepted[key] for key in ("OutputLocation", "FailureLocation") if key in accepted
+        }
+        return web.Response(
+            status=202,
+            body=json.dumps({"InferenceId": accepted["InferenceId"]}).encode(),
+            headers={"Content-Type": "application/json", "x-amzn-RequestId": request_id, **locations},
+        )
 
 
-async def _streamed(request: web.BaseRequest, answer: InvocationAnswer, headers: dict[str, str]) -> web.StreamResponse:
-    kind = headers.pop("Content-Type", "application/octet-stream")
-    headers |= {"Content-Type": "application/vnd.amazon.eventstream", f"{_PREFIX}content-type": kind}
-    response = web.StreamResponse(status=answer.status, headers=headers)
+async def _send_stream(
+    request: web.BaseRequest, response: InvocationResponse, headers: dict[str, str]
+) -> web.StreamResponse:
+    content_type = headers.pop("Content-Type", "application/octet-stream")
+    headers |= {"Content-Type": "application/vnd.amazon.eventstream", f"{_PREFIX}content-type": content_type}
+    sent = web.StreamResponse(status=response.status, headers=headers)
     try:
-        await response.prepare(request)
-        if answer.body:
-            await response.write(payload_part(answer.body))
-        if answer.chunks is not None:
+        await sent.prepare(request)
+        if response.body:
+            await sent.write(encode_payload_part(response.body))
+        if response.chunks is not None:
             try:
-                async for chunk in answer.chunks:
-                    await response.write(payload_part(chunk))
+                async for chunk in response.chunks:
+                    await sent.write(encode_payload_part(chunk))
             except HostingError as error:
                 body = json.dumps({"Message": str(error), "ErrorCode": "ModelInvocationTimeExceeded"}).encode()
-                await response.write(exception("ModelStreamError", body))
-        await response.write_eof()
+                await sent.write(encode_exception("ModelStreamError", body))
+        await sent.write_eof()
     finally:
-        if answer.chunks is not None:
-            await answer.chunks.aclose()
-    return response
+        if response.chunks is not None:
+            await response.chunks.aclose()
+    return sent

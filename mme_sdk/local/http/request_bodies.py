@@ -1,4 +1,4 @@
-"""Request bodies: how large one is, how long it takes to arrive, and how much of all of them is in memory at once."""
+"""Read request bodies, with limits on the size, on the duration and on the memory of all bodies together."""
 
 from __future__ import annotations
 
@@ -11,101 +11,103 @@ from collections.abc import AsyncIterator, Mapping
 import attrs
 from aiohttp import web
 
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["Bodies", "Body"]
+__all__ = ["BodyReader", "RequestBody"]
 
-_LONGEST_LENGTH = 18  # digits
+_MAX_LENGTH_DIGITS = 18
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @attrs.frozen
-class Body:
-    """A request's body.
+class RequestBody:
+    """The body of a request.
 
     Attributes:
-        content: All of it.
-        digest: Its SHA-256, in hexadecimal.
+        content: The bytes.
+        digest: Their SHA-256 in hexadecimal.
     """
 
     content: bytes
     digest: str
 
 
-class Bodies:
-    """Reads bodies; one instance for one host.
+class BodyReader:
+    """Reads the bodies of all requests of one host.
 
     Args:
-        capacity: Bytes of all bodies together that are in memory at once, from reading until the answer.
-            A request that does not fit waits. A larger body than this is read when it is the only one.
-        patience: Seconds that a request waits for others to end.
-        grace: Seconds that any body may take to arrive.
-        slowest: Bytes per second that a body must arrive with after that.
+        capacity: Bytes of all bodies that are in memory at the same time, from the start of reading to the response,
+            default 256 MiB. A request that does not fit waits. A body larger than this is read when it is the only one.
+        queue_timeout: Seconds that a request waits for memory, default 60.
+        base_timeout: Seconds that any body may take to arrive, default 30.
+        min_bytes_per_second: Rate that gives a body additional time by its size, default 64 KiB.
     """
 
     def __init__(
         self,
         *,
         capacity: int = 256 * 1024 * 1024,
-        patience: float = 60.0,
-        grace: float = 30.0,
-        slowest: float = 64 * 1024,
+        queue_timeout: float = 60.0,
+        base_timeout: float = 30.0,
+        min_bytes_per_second: float = 64 * 1024,
     ) -> None:
         self._capacity = self._free = capacity
-        self._patience = patience
-        self._grace = grace
-        self._slowest = slowest
+        self._queue_timeout = queue_timeout
+        self._base_timeout = base_timeout
+        self._min_bytes_per_second = min_bytes_per_second
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     @property
     def in_flight(self) -> int:
-        """Bytes that are reserved now."""
+        """Bytes that are reserved."""
         return self._capacity - self._free
 
     @contextlib.asynccontextmanager
-    async def receive(self, request: web.BaseRequest, headers: Mapping[str, str], limit: int) -> AsyncIterator[Body]:
-        """Read the body of a request; the block that uses it ends when the request is answered.
+    async def read(
+        self, request: web.BaseRequest, headers: Mapping[str, str], limit: int
+    ) -> AsyncIterator[RequestBody]:
+        """Read the body of a request. End the block when the response is complete: that frees the memory.
 
         Args:
             request: The request.
             headers: Header values by lower-case name.
-            limit: Bytes of the largest body.
+            limit: Largest body in bytes.
 
         Yields:
             The body.
 
         Raises:
-            ApiError: It is too large, too slow, or not encoded as its headers say; or the host has no memory for it.
-            ConnectionError: The client is gone.
+            ApiError: The body is too large or too slow, its encoding is not the declared one, or no memory is free.
+            ConnectionError: The client closed the connection.
         """
         declared = _declared(request, headers)
         if declared is not None and declared > limit:
             raise _too_large(f"Request body of {declared} bytes", limit)
         expected = headers.get("expect")
         if expected is not None and expected.lower() != "100-continue":
-            raise ApiError("ExpectationFailed", "The only expectation that is met is 100-continue.", status=417)
-        held = min(limit if declared is None else declared, self._capacity)
-        await self._take(held)
+            raise ApiError("ExpectationFailed", "The Expect header must be 100-continue.", status=417)
+        reserved = min(limit if declared is None else declared, self._capacity)
+        await self._reserve(reserved)
         try:
             if expected is not None:
                 await request.writer.write(_CONTINUE)
-            body = await self._read(request, limit, held)
-            used = min(len(body.content), held)
-            self._give(held - used)
-            held = used
+            body = await self._receive(request, limit, reserved)
+            used = min(len(body.content), reserved)
+            self._release(reserved - used)
+            reserved = used
             yield body
         finally:
-            self._give(held)
+            self._release(reserved)
 
-    async def _read(self, request: web.BaseRequest, limit: int, size: int) -> Body:
-        digest = hashlib.sha256()  # chunk by chunk, so that a large body does not hold the event loop
+    async def _receive(self, request: web.BaseRequest, limit: int, size: int) -> RequestBody:
+        digest = hashlib.sha256()  # updated by chunk, because hashing a large body would block the event loop
         chunks: list[bytes] = []
         length = 0
         try:
-            if request.content.is_eof():  # a small body has come with its headers
+            if request.content.is_eof():  # a small body arrives with the headers
                 whole = request.content.read_nowait()
-                return Body(whole, hashlib.sha256(whole).hexdigest())
-            async with asyncio.timeout(self._grace + size / self._slowest):
+                return RequestBody(whole, hashlib.sha256(whole).hexdigest())
+            async with asyncio.timeout(self._base_timeout + size / self._min_bytes_per_second):
                 while chunk := await request.content.readany():
                     length += len(chunk)
                     if length > limit:
@@ -115,31 +117,35 @@ class Bodies:
         except TimeoutError as error:
             raise ApiError("RequestTimeout", "The request body arrives too slowly.", status=408) from error
         except web.RequestPayloadError as error:
-            raise ApiError("MalformedHttpRequestException", "The request body is not encoded as declared.") from error
-        return Body(chunks[0] if len(chunks) == 1 else b"".join(chunks), digest.hexdigest())
+            raise ApiError(
+                "MalformedHttpRequestException", "The request body does not have the declared encoding."
+            ) from error
+        return RequestBody(chunks[0] if len(chunks) == 1 else b"".join(chunks), digest.hexdigest())
 
-    async def _take(self, size: int) -> None:
+    async def _reserve(self, size: int) -> None:
         if not self._waiting and size <= self._free:
             self._free -= size
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((size, turn))
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._queue_timeout):
                 await turn
         except BaseException as error:
             if turn.done() and not turn.cancelled():
-                self._give(size)
+                self._release(size)
             else:
-                with contextlib.suppress(ValueError):  # `_give` drops a request that no longer waits
+                with contextlib.suppress(ValueError):  # `_release` may have removed it
                     self._waiting.remove((size, turn))
-                self._give(0)
+                self._release(0)
             if isinstance(error, TimeoutError):
-                text = f"The host has no memory for a body of {size} bytes: other requests fill it. Try again."
+                text = (
+                    f"The host has no free memory for a body of {size} bytes. Try again when other requests have ended."
+                )
                 raise ApiError("ServiceUnavailable", text, status=503) from error
             raise
 
-    def _give(self, size: int) -> None:
+    def _release(self, size: int) -> None:
         self._free += size
         while self._waiting and self._waiting[0][0] <= self._free:
             wanted, turn = self._waiting.popleft()
@@ -150,11 +156,11 @@ class Bodies:
 
 
 def _declared(request: web.BaseRequest, headers: Mapping[str, str]) -> int | None:
-    """The length of the body; None where only its end says it."""
+    """Return the declared length of the body; None if it is not declared."""
     given = headers.get("content-length")
     if given is None:
         return request.content.total_bytes if request.content.is_eof() else None
-    if not (given.isascii() and given.isdigit()) or len(given) > _LONGEST_LENGTH:
+    if not (given.isascii() and given.isdigit()) or len(given) > _MAX_LENGTH_DIGITS:
         raise ApiError("MalformedHttpRequestException", "The Content-Length header is not a number of bytes.")
     return int(given)
 

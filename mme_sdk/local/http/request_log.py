@@ -1,4 +1,4 @@
-"""The last requests that reached the host; the same `amz-sdk-invocation-id` twice is a client that tried again."""
+"""Log of the last requests. Requests with the same `amz-sdk-invocation-id` are attempts of one call of a client."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ __all__ = ["RequestLog", "RequestRecord"]
 
 @attrs.frozen(kw_only=True)
 class RequestRecord:
-    """One request.
+    """A request that the host answered. No attribute has a default.
 
     Attributes:
-        at: When it was answered.
-        operation: API operation.
-        endpoint: EndpointName, of an invocation.
-        model: TargetModel, of an invocation.
-        status: HTTP status; 0 where the connection was dropped.
-        code: Error code of the host's own refusals.
-        seconds: From the first byte to the answer.
-        request_id: The host's id of it.
-        invocation_id: The client's `amz-sdk-invocation-id`: the same for every attempt of one call.
+        at: Time of the response, in UTC.
+        operation: API operation; empty if the request has none.
+        endpoint: EndpointName of an invocation, else None.
+        model: TargetModel of an invocation, else None.
+        status: HTTP status; 0 if the connection was closed without a response.
+        code: Error code if the host refused the request, else None.
+        seconds: Seconds from the headers of the request to the response.
+        request_id: Id that the host gave to the request.
+        invocation_id: `amz-sdk-invocation-id`, the same for all attempts of one call, or None.
     """
 
     at: datetime
@@ -39,11 +39,15 @@ class RequestRecord:
 
 
 class RequestLog:
-    """The last requests.
+    """The last requests that a host answered, as `LocalSageMaker.requests`.
 
     Args:
-        now: The host's time.
-        kept: How many are kept.
+        now: Function that returns the current time.
+        kept: Number of requests to keep, default 2000.
+
+    Example:
+        >>> host.requests.last(1)[0].operation  # doctest: +SKIP
+        'InvokeEndpoint'
     """
 
     def __init__(self, now: Callable[[], datetime], kept: int = 2000) -> None:
@@ -60,7 +64,17 @@ class RequestLog:
         seconds: float,
         request_id: str,
     ) -> None:
-        """Keep one request."""
+        """Add a request. The server calls this.
+
+        Args:
+            operation: API operation.
+            endpoint: EndpointName of an invocation, or None.
+            headers: Request headers by lower-case name.
+            status: HTTP status of the response; 0 without a response.
+            code: Error code of the response, or None.
+            seconds: Duration in seconds.
+            request_id: Id of the request.
+        """
         self._records.append(
             RequestRecord(
                 at=self._now(),
@@ -76,15 +90,22 @@ class RequestLog:
         )
 
     def last(self, count: int | None = None) -> tuple[RequestRecord, ...]:
-        """The last requests, oldest first.
+        """Return the last requests, oldest first.
 
         Args:
-            count: How many; all that are kept where None.
+            count: Largest number of requests. Default None: all that are kept.
+
+        Returns:
+            The requests.
         """
         records = tuple(self._records)
         return records if count is None else records[-count:]
 
     def duplicates(self) -> dict[str, int]:
-        """How many requests came with the same invocation id, for those that came more than once."""
+        """Return the calls that a client attempted more than once.
+
+        Returns:
+            The number of requests by invocation id.
+        """
         counts = Counter(one.invocation_id for one in self.last() if one.invocation_id is not None)
         return {invocation_id: count for invocation_id, count in counts.items() if count > 1}

@@ -1,4 +1,4 @@
-"""The one HTTP address of the embedded SageMaker: who signed, which service, which operation, and the answer."""
+"""The HTTP server of all services except S3: verify the signature, find the operation, and send the response."""
 
 from __future__ import annotations
 
@@ -18,33 +18,34 @@ from aiohttp import web
 from mme_sdk.errors import StorageError
 from mme_sdk.local.control import Service
 from mme_sdk.local.faults import Fault, Faults
-from mme_sdk.local.http.admin_api import Backdoor
-from mme_sdk.local.http.connections import serve
-from mme_sdk.local.http.dataplane import DataPlane, Dropped
-from mme_sdk.local.http.request_bodies import Bodies
-from mme_sdk.local.http.request_heads import headers_of
+from mme_sdk.local.http.admin_api import AdminApi
+from mme_sdk.local.http.connections import make_server
+from mme_sdk.local.http.dataplane import ConnectionDropped, DataPlane
+from mme_sdk.local.http.request_bodies import BodyReader
+from mme_sdk.local.http.request_headers import read_headers
 from mme_sdk.local.http.request_log import RequestLog
-from mme_sdk.local.wire.fields import refuse_unsupported
-from mme_sdk.local.wire.protocols import WireProtocol, protocol_of
-from mme_sdk.local.wire.service_model import ApiError, service_model
-from mme_sdk.local.wire.signing import SignatureCheck, Signed
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.fields import check_supported
+from mme_sdk.local.wire.protocols import WireProtocol, detect_protocol
+from mme_sdk.local.wire.service_model import load_service_model
+from mme_sdk.local.wire.signing import SignatureVerifier, VerifiedSignature
 
-__all__ = ["Server", "decompressed"]
+__all__ = ["Server", "decompress"]
 
 _log = logging.getLogger(__name__)
-# CloudWatch takes 1 MB, compressed or not; what it takes at most is 150,000 values with their counts.
-_CONTROL_LIMIT = 1024 * 1024
-_UNPACKED_LIMIT = 4 * 1024 * 1024
-_AT_ONCE = 16 * 1024  # a larger body, or a compressed one, is decoded in another thread
-_LONGEST_NAME = 128
+# The limit of CloudWatch, compressed or not. The largest request has 150,000 values with their counts.
+_MAX_BODY = 1024 * 1024
+_MAX_DECOMPRESSED = 4 * 1024 * 1024
+_MAX_INLINE = 16 * 1024  # bytes; a larger or compressed body is decoded in a worker thread
+_MAX_LOGGED_NAME = 128
 _TARGETS = {"cloudwatch": "GraniteServiceVersion20100801"}
 
 
 @attrs.frozen(kw_only=True)
 class _Call:
-    """An operation that a request asks for."""
+    """A decoded request of the control plane."""
 
-    spoken: WireProtocol
+    protocol: WireProtocol
     name: str
     operation: Any
     run: Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]
@@ -52,132 +53,133 @@ class _Call:
 
 
 class Server:
-    """Answers HTTP requests; one instance for one host.
+    """The request handler of a host.
 
     Args:
-        data: Answers invocations.
-        services: The control plane.
-        signatures: Checks who asks.
-        faults: Trouble on demand.
-        log: Remembers requests.
-        backdoor: Answers what is not AWS's: the status page and the fault API.
+        data_plane: The invocation operations.
+        services: The services of the control plane.
+        signatures: Verifies signatures.
+        faults: Active faults.
+        request_log: Log of the requests.
+        admin_api: The paths below `/_mme`.
     """
 
     def __init__(
         self,
-        data: DataPlane,
+        data_plane: DataPlane,
         services: Sequence[Service],
-        signatures: SignatureCheck,
+        signatures: SignatureVerifier,
         faults: Faults,
-        log: RequestLog,
-        backdoor: Backdoor,
+        request_log: RequestLog,
+        admin_api: AdminApi,
     ) -> None:
-        self._data = data
+        self._data_plane = data_plane
         self._signatures = signatures
         self._faults = faults
-        self._log = log
-        self._backdoor = backdoor
-        self._bodies = Bodies()
+        self._request_log = request_log
+        self._admin_api = admin_api
+        self._bodies = BodyReader()
         self._decoding = asyncio.Lock()
-        models = [(service_model(one.service), one) for one in services]
-        # Newer clients speak JSON to services that this host's own botocore may still know as query only.
+        models = [(load_service_model(one.service), one) for one in services]
+        # Newer clients use JSON for services whose model in this host's botocore may have the query protocol only.
         self._by_target = {model.metadata.get("targetPrefix", _TARGETS.get(one.service)): one for model, one in models}
         self._by_scope = {model.signing_name: one for model, one in models}
 
-    def http(self) -> web.Server:
-        """The server for aiohttp."""
-        return serve(self.handle)
+    def for_aiohttp(self) -> web.Server:
+        """Return the server for `aiohttp.web.ServerRunner`."""
+        return make_server(self.handle)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request."""
+        """Return the response to a request."""
         request_id = str(uuid.uuid4())
         headers: dict[str, str] = {}
         started = monotonic()
         operation, endpoint, logged = "", None, True
         status, code = 500, None
         try:
-            headers = headers_of(request)
-            if self._backdoor.opens(request):
+            headers = read_headers(request)
+            if self._admin_api.matches(request):
                 logged = False
-                return await self._backdoor.handle(request, headers, self._signatures, self._bodies)
-            invocation = self._data.match(request.method, request.raw_path)
+                return await self._admin_api.handle(request, headers, self._signatures, self._bodies)
+            invocation = self._data_plane.match(request.method, request.raw_path)
             if invocation is not None:
                 operation, endpoint = invocation
                 response = await self._invoke(request, operation, endpoint, headers, request_id)
             else:
                 operation = headers.get("x-amz-target", "").rpartition(".")[2]
-                response, operation = await self._operate(request, headers, request_id)
+                response, operation = await self._call_operation(request, headers, request_id)
             status = response.status
             return response
         except ApiError as error:
             status, code = error.status, error.code
-            return _refusal(error, headers, request_id, request)
-        except Dropped:
+            return _error_response(error, headers, request_id, request)
+        except ConnectionDropped:
             status, code = 0, "dropped"
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
         except ConnectionError:
-            status, code = 0, "client gone"
+            status, code = 0, "client closed the connection"
             return web.Response()
         except StorageError as error:
             _log.error("%s %s failed: %s", request.method, request.raw_path, error)
-            return _refusal(ApiError("InternalFailure", str(error), status=500), headers, request_id, request)
-        except Exception:  # noqa: BLE001 - one request's bug must not end the host; it is logged
+            return _error_response(ApiError("InternalFailure", str(error), status=500), headers, request_id, request)
+        except Exception:  # noqa: BLE001 - an unexpected error must not stop the server; it is logged
             _log.exception("%s %s failed", request.method, request.raw_path)
             internal = ApiError("InternalFailure", "The embedded SageMaker failed; see its log.", status=500)
-            return _refusal(internal, headers, request_id, request)
+            return _error_response(internal, headers, request_id, request)
         finally:
             if logged:
-                self._log.add(
-                    operation[:_LONGEST_NAME], endpoint, headers, status, code, monotonic() - started, request_id
+                self._request_log.add(
+                    operation[:_MAX_LOGGED_NAME], endpoint, headers, status, code, monotonic() - started, request_id
                 )
 
     async def _invoke(
         self, request: web.BaseRequest, operation: str, endpoint: str, headers: Mapping[str, str], request_id: str
     ) -> web.StreamResponse:
-        admission = self._signatures.admit(request.method, request.raw_path, headers)
-        async with self._bodies.receive(request, headers, self._data.limit(operation)) as body:
-            admission.verify(body.digest)
+        pending = self._signatures.verify_headers(request.method, request.raw_path, headers)
+        async with self._bodies.read(request, headers, self._data_plane.max_body(operation)) as body:
+            pending.verify_body(body.digest)
             model = headers.get("x-amzn-sagemaker-target-model")
-            self._before(operation, endpoint=endpoint, model=model)
-            response = await self._data.answer(request, operation, endpoint, headers, body.content, request_id)
-            self._after(operation, endpoint=endpoint, model=model)
+            self._inject_fault_before(operation, endpoint=endpoint, model=model)
+            response = await self._data_plane.handle(request, operation, endpoint, headers, body.content, request_id)
+            self._inject_fault_after(operation, endpoint=endpoint, model=model)
             return response
 
-    async def _operate(
+    async def _call_operation(
         self, request: web.BaseRequest, headers: Mapping[str, str], request_id: str
     ) -> tuple[web.Response, str]:
-        admission = self._signatures.admit(request.method, request.raw_path, headers)
-        async with self._bodies.receive(request, headers, _CONTROL_LIMIT) as body:
-            signed = admission.verify(body.digest)
-            if len(body.content) <= _AT_ONCE and "content-encoding" not in headers:
-                call = self._understand(request, headers, body.content, signed)
+        pending = self._signatures.verify_headers(request.method, request.raw_path, headers)
+        async with self._bodies.read(request, headers, _MAX_BODY) as body:
+            signature = pending.verify_body(body.digest)
+            if len(body.content) <= _MAX_INLINE and "content-encoding" not in headers:
+                call = self._parse(request, headers, body.content, signature)
             else:
-                # One at a time: what a body decodes to may be many times as large as the body.
+                # One at a time, because the decoded value may need many times the memory of the body.
                 async with self._decoding:
-                    call = await asyncio.to_thread(self._understand, request, headers, body.content, signed)
+                    call = await asyncio.to_thread(self._parse, request, headers, body.content, signature)
         endpoint = call.params.get("EndpointName")
-        self._before(call.name, endpoint=endpoint)
-        made = call.run(call.params)
-        result = made if isinstance(made, dict) else await made
-        self._after(call.name, endpoint=endpoint)
-        content, said = call.spoken.answer(call.operation, result, request_id)
-        return web.Response(body=content, headers={"x-amzn-RequestId": request_id, **said}), call.name
+        self._inject_fault_before(call.name, endpoint=endpoint)
+        returned = call.run(call.params)
+        result = returned if isinstance(returned, dict) else await returned
+        self._inject_fault_after(call.name, endpoint=endpoint)
+        content, sent = call.protocol.serialize_response(call.operation, result, request_id)
+        return web.Response(body=content, headers={"x-amzn-RequestId": request_id, **sent}), call.name
 
-    def _understand(self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes, signed: Signed) -> _Call:
-        """What a request asks for; it may take long."""
-        spoken = protocol_of(headers, request.path, decompressed(body, headers))
-        prefix, name = spoken.target
-        if spoken.scoped:
-            prefix = signed.service
-        service = (self._by_scope if spoken.scoped else self._by_target).get(prefix)
+    def _parse(
+        self, request: web.BaseRequest, headers: Mapping[str, str], body: bytes, signature: VerifiedSignature
+    ) -> _Call:
+        protocol = detect_protocol(headers, request.path, decompress(body, headers))
+        prefix, name = protocol.target
+        if protocol.uses_signed_service:
+            prefix = signature.service
+        service = (self._by_scope if protocol.uses_signed_service else self._by_target).get(prefix)
         if service is None:
             what = f"{name} of {prefix}" if name else f"{request.method} {request.path}"
             text = f"{what} is not supported by the embedded SageMaker."
             raise ApiError("UnsupportedOperation", text, status=400 if name else 404)
-        run, model = service.operations.get(name), service_model(service.service)
-        if signed.service != model.signing_name:
+        run, model = service.operations.get(name), load_service_model(service.service)
+        if signature.service != model.signing_name:
             raise ApiError(
                 "InvalidSignatureException",
                 f"Credential should be scoped to correct service: '{model.signing_name}'.",
@@ -187,40 +189,42 @@ class Server:
             known = name in model.operation_names
             raise ApiError(
                 "UnsupportedOperation" if known else "UnknownOperationException",
-                f"{name} is not supported by the embedded SageMaker." if known else f"There is no operation {name!r}.",
+                f"{name} is not supported by the embedded SageMaker."
+                if known
+                else f"The operation {name!r} does not exist.",
             )
         operation = model.operation_model(name)
-        params = spoken.parse(operation)
-        refuse_unsupported(service.service, operation.input_shape, params)
-        return _Call(spoken=spoken, name=name, operation=operation, run=run, params=params)
+        params = protocol.parse(operation)
+        check_supported(service.service, operation.input_shape, params)
+        return _Call(protocol=protocol, name=name, operation=operation, run=run, params=params)
 
-    def _before(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
-        fault = self._faults.strike(
+    def _inject_fault_before(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
+        fault = self._faults.trigger(
             "throttle", "error", "drop_before", operation=operation, endpoint=endpoint, model=model
         )
         if fault is not None:
-            raise _as_error(fault)
+            raise _error_of(fault)
 
-    def _after(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
-        if self._faults.strike("drop_after", operation=operation, endpoint=endpoint, model=model) is not None:
-            raise Dropped
+    def _inject_fault_after(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
+        if self._faults.trigger("drop_after", operation=operation, endpoint=endpoint, model=model) is not None:
+            raise ConnectionDropped
 
 
-def _as_error(fault: Fault) -> Exception:
+def _error_of(fault: Fault) -> Exception:
     match fault.kind:
         case "throttle":
             return ApiError("ThrottlingException", fault.message or "Rate exceeded")
         case "error":
             return ApiError(fault.code, fault.message or "An injected fault.", status=fault.status)
         case _:
-            return Dropped()
+            return ConnectionDropped()
 
 
-def decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
-    """A body as it was before `Content-Encoding: gzip`.
+def decompress(body: bytes, headers: Mapping[str, str]) -> bytes:
+    """Return a body after removing its content encoding, which may be gzip.
 
     Raises:
-        ApiError: No gzip, or more than the host reads.
+        ApiError: The body is not gzip, or the decompressed body is too large.
     """
     encoding = headers.get("content-encoding", "identity").lower()
     if encoding == "identity":
@@ -231,20 +235,24 @@ def decompressed(body: bytes, headers: Mapping[str, str]) -> bytes:
         )
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(body)) as file:
-            content = file.read(_UNPACKED_LIMIT + 1)
+            content = file.read(_MAX_DECOMPRESSED + 1)
     except (OSError, EOFError, zlib.error) as error:
-        raise ApiError("SerializationException", f"The request body is no gzip: {error}") from error
-    if len(content) > _UNPACKED_LIMIT:
+        raise ApiError("SerializationException", f"The request body is not valid gzip: {error}") from error
+    if len(content) > _MAX_DECOMPRESSED:
         raise ApiError(
-            "RequestEntityTooLarge", f"The request body unpacks to more than {_UNPACKED_LIMIT} bytes.", status=413
+            "RequestEntityTooLarge",
+            f"The decompressed request body has more than {_MAX_DECOMPRESSED} bytes.",
+            status=413,
         )
     return content
 
 
-def _refusal(error: ApiError, headers: Mapping[str, str], request_id: str, request: web.BaseRequest) -> web.Response:
-    # Errors of a form look like errors of its protocol even where the form itself is the error.
-    body, said = protocol_of(headers, "", b"").refusal(error, request_id)
-    response = web.Response(status=error.status, body=body, headers={"x-amzn-RequestId": request_id, **said})
-    if not request.content.at_eof():  # what else comes on this connection may be the body, or no request
+def _error_response(
+    error: ApiError, headers: Mapping[str, str], request_id: str, request: web.BaseRequest
+) -> web.Response:
+    # An empty body, because the body may be what is invalid.
+    body, sent = detect_protocol(headers, "", b"").serialize_error(error, request_id)
+    response = web.Response(status=error.status, body=body, headers={"x-amzn-RequestId": request_id, **sent})
+    if not request.content.at_eof():  # the next bytes on this connection may be the rest of the body
         response.force_close()
     return response

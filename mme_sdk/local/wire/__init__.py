@@ -1,1 +1,1 @@
-"""AWS's wire protocols, from the service models."""
+"""The wire protocols of AWS on the server side, driven by botocore's service models."""

@@ -1,4 +1,4 @@
-"""CBOR (RFC 8949) as AWS's rpc-v2-cbor protocol uses it: the package `cbor2`, bounded for bytes from the network."""
+"""Encode and decode CBOR (RFC 8949) for the rpc-v2-cbor protocol, with limits for requests from the network."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ except ImportError as error:
 
 __all__ = ["dumps", "loads"]
 
-_EPOCH = 1  # the tag of a timestamp
-_DEEPEST = 64
-_CHUNK = 4096
+_TIMESTAMP_TAG = 1
+_MAX_DEPTH = 64
+_READ_SIZE = 4096
 
 
 def loads(data: bytes) -> Any:
-    """Decode one item; a timestamp becomes its number of seconds.
+    """Decode an item. A timestamp becomes a number of seconds.
 
-    The decoder reads in small chunks, so that a thread that decodes a large item lets other threads run.
+    The decoder reads small chunks, so that other threads can run while it decodes a large item.
 
     Args:
         data: The encoded item.
 
     Returns:
-        Dicts with keys of text or bytes, lists, str, bytes, numbers, booleans and None.
+        Dicts with keys of type str or bytes, lists, str, bytes, numbers, booleans and None.
 
     Raises:
-        ValueError: The bytes are not exactly one item, a map has a key twice, the nesting is deeper than 64,
-            or a tag other than that of a timestamp is used.
+        ValueError: The bytes are not exactly one item, a map has a key twice, the nesting is deeper than 64 levels, or
+            a tag is not that of a timestamp.
     """
     source = _Source(data)
     try:
@@ -41,15 +41,15 @@ def loads(data: bytes) -> Any:
             cast("IO[bytes]", source),
             semantic_decoders=_TAGS,
             tag_hook=_refuse_tag,
-            read_size=_CHUNK,
-            max_depth=_DEEPEST,
+            read_size=_READ_SIZE,
+            max_depth=_MAX_DEPTH,
             allow_duplicate_keys=False,
             strict_hashable_types=True,
         )
     except (cbor2.CBORDecodeError, ValueError, OverflowError, RecursionError) as error:
-        raise ValueError(f"no valid CBOR: {_reason(error)}") from error
+        raise ValueError(f"not valid CBOR: {_reason(error)}") from error
     if source.tell() != len(data):
-        raise ValueError("no valid CBOR: more bytes follow the item")
+        raise ValueError("not valid CBOR: more bytes follow the item")
     return value
 
 
@@ -57,17 +57,17 @@ def dumps(value: Any) -> bytes:
     """Encode an item.
 
     Args:
-        value: Mappings, lists, str, bytes, numbers, booleans, None and aware datetimes.
+        value: Mappings, lists, str, bytes, numbers, booleans, None and datetimes with a time zone.
 
     Returns:
-        CBOR.
+        The CBOR bytes.
     """
     encoded: bytes = cbor2.dumps(value, datetime_as_timestamp=True)
     return encoded
 
 
 class _Source(io.RawIOBase):
-    """Bytes as a file whose `read` is Python code: at each call the interpreter may switch to another thread."""
+    """A file object whose `read` is Python code, so that the interpreter can switch threads at each call."""
 
     def __init__(self, data: bytes) -> None:
         super().__init__()
@@ -101,17 +101,17 @@ def _seconds(value: Any, _immutable: bool) -> int | float:
 
 
 def _refuse_tag(*_: Any) -> Any:
-    raise ValueError("a tag other than that of a timestamp")
+    raise ValueError("a tag that is not that of a timestamp")
 
 
 class _Tags(Mapping[int, Callable[[Any, bool], Any]]):
-    """Decoders of tagged items: every tag has one, so that none of cbor2's own takes part."""
+    """Decoders of tagged items. Every tag has one, so that cbor2 uses none of its own."""
 
     def __getitem__(self, tag: int) -> Callable[[Any, bool], Any]:
-        return _seconds if tag == _EPOCH else _refuse_tag
+        return _seconds if tag == _TIMESTAMP_TAG else _refuse_tag
 
     def __iter__(self) -> Iterator[int]:
-        return iter((_EPOCH,))
+        return iter((_TIMESTAMP_TAG,))
 
     def __len__(self) -> int:
         return 1
@@ -121,7 +121,7 @@ _TAGS = _Tags()
 
 
 def _reason(error: BaseException) -> str:
-    """The innermost cause: cbor2 wraps an error once for each level of nesting."""
+    """Return the innermost cause, because cbor2 wraps an error once for each level of nesting."""
     while error.__cause__ is not None:
         error = error.__cause__
     return str(error) or type(error).__name__

@@ -1,29 +1,36 @@
-"""Which request members the embedded SageMaker honours, stores or refuses: `fields.toml`, held against each request."""
+"""The table `fields.toml`: the members of requests that the embedded SageMaker honours, stores or refuses."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from typing import Any
 
 import attrs
 
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["Marks", "marks_of", "refuse_unsupported", "structures", "unmarked"]
+__all__ = [
+    "FieldMarks",
+    "check_headers_supported",
+    "check_supported",
+    "load_marks",
+    "request_structures",
+    "unmarked_members",
+]
 
 
 @attrs.frozen
-class Marks:
-    """The marks of one shape.
+class FieldMarks:
+    """The marks of the members of one shape.
 
     Attributes:
-        honoured: Members that the host acts on.
-        stored: Members that the host keeps and shows, without another effect.
+        honoured: Members that change what the host does.
+        stored: Members that the host stores and returns, without another effect.
         refused: Reason by member that the host refuses.
-        only: Honoured values by member; the host refuses other values.
+        only: Honoured values by member. The host refuses other values.
     """
 
     honoured: frozenset[str] = attrs.field(default=frozenset(), converter=frozenset)
@@ -31,45 +38,77 @@ class Marks:
     refused: Mapping[str, str] = attrs.field(factory=dict)
     only: Mapping[str, list[Any]] = attrs.field(factory=dict)
 
-    @property
+    @cached_property
     def members(self) -> frozenset[str]:
         """Every member that has a mark."""
         return self.honoured | self.stored | self.refused.keys() | self.only.keys()
 
 
+_NO_MARKS = FieldMarks()
+
+
 @cache
-def marks_of(service: str) -> Mapping[str, Marks]:
-    """The marks of a service, by shape.
+def load_marks(service: str) -> Mapping[str, FieldMarks]:
+    """Return the marks of a service by shape.
 
     Args:
         service: botocore's name of the service, such as `sagemaker`.
     """
     table = tomllib.loads(files("mme_sdk.local.wire").joinpath("fields.toml").read_text(encoding="utf-8"))
-    return {shape: Marks(**marks) for shape, marks in table.get(service, {}).items()}
+    return {shape: FieldMarks(**marks) for shape, marks in table.get(service, {}).items()}
 
 
-def refuse_unsupported(service: str, shape: Any, params: Mapping[str, Any]) -> None:
-    """Refuse a request that holds a member which the host does not honour.
+def check_supported(service: str, shape: Any, params: Mapping[str, Any], *, code: str = "ValidationException") -> None:
+    """Raise ApiError if a request has a member or a value that the host does not support.
 
     Args:
         service: botocore's name of the service.
-        shape: botocore's shape of the request; None where the operation takes no parameters.
-        params: The request.
+        shape: botocore's shape of the request; None if the operation has no parameters.
+        params: The parameters of the request.
+        code: Error code of the service for an invalid request.
 
     Raises:
-        ApiError: ValidationException that names each such member, with the reason.
+        ApiError: The message has each such member with the reason.
     """
-    found = list(_unsupported(marks_of(service), shape, params, "")) if shape is not None else []
+    found = list(_unsupported(load_marks(service), shape, params, "")) if shape is not None else []
     if found:
-        raise ApiError("ValidationException", f"Not supported by the embedded SageMaker: {'; '.join(found)}.")
+        raise ApiError(code, f"Not supported by the embedded SageMaker: {'; '.join(found)}.")
 
 
-def _unsupported(marks: Mapping[str, Marks], shape: Any, value: Any, path: str) -> Iterator[str]:
+def check_headers_supported(service: str, shape: Any, headers: Mapping[str, str], *, code: str) -> None:
+    """Raise ApiError if a request has a header whose member the host does not support.
+
+    Headers that are not members of the shape are not checked. Values are compared as text.
+
+    Args:
+        service: botocore's name of the service.
+        shape: botocore's shape of the request.
+        headers: Header values by lower-case name.
+        code: Error code of the service for an invalid request.
+
+    Raises:
+        ApiError: The message has each such member with the reason.
+    """
+    names = _header_members(shape)
+    check_supported(service, shape, {names[key]: headers[key] for key in headers.keys() & names.keys()}, code=code)
+
+
+@cache
+def _header_members(shape: Any) -> Mapping[str, str]:
+    """Return the member for each header of a request, by lower-case header name."""
+    return {
+        member.serialization["name"].lower(): name
+        for name, member in shape.members.items()
+        if member.serialization.get("location") == "header"
+    }
+
+
+def _unsupported(marks: Mapping[str, FieldMarks], shape: Any, value: Any, path: str) -> Iterator[str]:
     if shape.type_name == "list":
         for index, item in enumerate(value):
             yield from _unsupported(marks, shape.member, item, f"{path}[{index}]")
     elif shape.type_name == "structure":
-        known = marks.get(shape.name, Marks())
+        known = marks.get(shape.name, _NO_MARKS)
         for name, item in value.items():
             where = f"{path}.{name}" if path else name
             if name in known.refused:
@@ -77,19 +116,19 @@ def _unsupported(marks: Mapping[str, Marks], shape: Any, value: Any, path: str) 
             elif name in known.only and item not in known.only[name]:
                 yield f"{where}={item!r}: this host honours {', '.join(map(repr, known.only[name]))}"
             elif name not in known.members:
-                yield f"{where}: this edition of the host does not know it"
+                yield f"{where}: this version of the host does not know this member"
             else:
                 yield from _unsupported(marks, shape.members[name], item, where)
 
 
-def structures(service: str, shape: Any) -> dict[str, Any]:
-    """The structures of a request, by name, below the members that the host does not refuse.
+def request_structures(service: str, shape: Any) -> dict[str, Any]:
+    """Return the structures of a request by name, except those that occur in refused members only.
 
     Args:
         service: botocore's name of the service.
-        shape: botocore's shape of the request; may be None.
+        shape: botocore's shape of the request, or None.
     """
-    marks = marks_of(service)
+    marks = load_marks(service)
     found: dict[str, Any] = {}
     waiting = [shape] if shape is not None else []
     while waiting:
@@ -100,22 +139,22 @@ def structures(service: str, shape: Any) -> dict[str, Any]:
             waiting += (one.key, one.value)
         elif one.type_name == "structure" and one.name not in found:
             found[one.name] = one
-            refused = marks.get(one.name, Marks()).refused
+            refused = marks.get(one.name, _NO_MARKS).refused
             waiting += (member for name, member in one.members.items() if name not in refused)
     return found
 
 
-def unmarked(service: str, shape: Any) -> list[str]:
-    """Members of a request's structures that have no mark, as `Shape.Member`.
+def unmarked_members(service: str, shape: Any) -> list[str]:
+    """Return the members of a request's structures that have no mark, as `Shape.Member`.
 
     Args:
         service: botocore's name of the service.
-        shape: botocore's shape of the request; may be None.
+        shape: botocore's shape of the request, or None.
     """
-    marks = marks_of(service)
+    marks = load_marks(service)
     return sorted(
         f"{name}.{member}"
-        for name, structure in structures(service, shape).items()
+        for name, structure in request_structures(service, shape).items()
         for member in structure.members
-        if member not in marks.get(name, Marks()).members
+        if member not in marks.get(name, _NO_MARKS).members
     )

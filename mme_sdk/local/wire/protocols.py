@@ -1,4 +1,4 @@
-"""The wire protocols of the control plane: which operation a request asks for, with what, and how it is answered."""
+"""The wire protocols of the control plane: JSON, query and CBOR."""
 
 from __future__ import annotations
 
@@ -8,42 +8,46 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from mme_sdk.local.wire import cbor
-from mme_sdk.local.wire.query import error_xml, parse_query, query_fields, query_xml
-from mme_sdk.local.wire.service_model import ApiError, checked, json_answer, json_value, plain_answer
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.parameters import decode_json, parse_parameters
+from mme_sdk.local.wire.query import decode_form, parse_form_parameters, serialize_xml, serialize_xml_error
+from mme_sdk.local.wire.responses import check_response, serialize_json
 
-__all__ = ["WireProtocol", "protocol_of"]
+__all__ = ["WireProtocol", "detect_protocol"]
 
 _FORM = "application/x-www-form-urlencoded"
-_JSON_KINDS = ("application/x-amz-json-1.0", "application/x-amz-json-1.1")
+_JSON_TYPES = ("application/x-amz-json-1.0", "application/x-amz-json-1.1")
 _CBOR_PATH = re.compile(r"/service/(\w+)/operation/(\w+)")
 
 
 class WireProtocol(Protocol):
-    """One request in its protocol."""
+    """A request in its protocol."""
 
-    scoped: bool
-    """Whether the service is told by the signature's scope, and not by `target`."""
+    uses_signed_service: bool
+    """Whether the credential scope of the signature identifies the service. Otherwise `target` identifies it."""
 
     @property
     def target(self) -> tuple[str, str]:
-        """The service's target prefix, and the operation's name; both empty where it is no request at all."""
+        """Target prefix of the service and name of the operation; empty if the request does not have them."""
         ...
 
     def parse(self, operation: Any) -> dict[str, Any]:
-        """The parameters, checked against the service model."""
+        """Return the parameters after checking them against the service model."""
         ...
 
-    def answer(self, operation: Any, result: Mapping[str, Any], request_id: str, /) -> tuple[bytes, dict[str, str]]:
-        """Body and headers of an answer."""
+    def serialize_response(
+        self, operation: Any, result: Mapping[str, Any], request_id: str, /
+    ) -> tuple[bytes, dict[str, str]]:
+        """Return body and headers of a response."""
         ...
 
-    def refusal(self, error: ApiError, request_id: str, /) -> tuple[bytes, dict[str, str]]:
-        """Body and headers of an error."""
+    def serialize_error(self, error: ApiError, request_id: str, /) -> tuple[bytes, dict[str, str]]:
+        """Return body and headers of an error."""
         ...
 
 
-def protocol_of(headers: Mapping[str, str], path: str, body: bytes) -> WireProtocol:
-    """The protocol of a request.
+def detect_protocol(headers: Mapping[str, str], path: str, body: bytes) -> WireProtocol:
+    """Return the protocol of a request.
 
     Args:
         headers: Header values by lower-case name.
@@ -51,7 +55,7 @@ def protocol_of(headers: Mapping[str, str], path: str, body: bytes) -> WireProto
         body: The body.
 
     Raises:
-        ApiError: A form whose fields cannot be told apart.
+        ApiError: The body is a form that cannot be decoded.
     """
     if headers.get("smithy-protocol") == "rpc-v2-cbor":
         return _Cbor(path, body)
@@ -61,47 +65,51 @@ def protocol_of(headers: Mapping[str, str], path: str, body: bytes) -> WireProto
 
 
 class _Json:
-    scoped = False
+    uses_signed_service = False
 
     def __init__(self, headers: Mapping[str, str], body: bytes) -> None:
         self._body = body
         prefix, _, name = headers.get("x-amz-target", "").partition(".")
         self.target = (prefix, name)
         given = headers.get("content-type", "")
-        self._kind = given if given in _JSON_KINDS else _JSON_KINDS[-1]
+        self._content_type = given if given in _JSON_TYPES else _JSON_TYPES[-1]
 
     def parse(self, operation: Any) -> dict[str, Any]:
-        return checked(operation, json_value(self._body))
+        return parse_parameters(operation, decode_json(self._body))
 
-    def answer(self, operation: Any, result: Mapping[str, Any], _request_id: str) -> tuple[bytes, dict[str, str]]:
-        return json_answer(operation, result), {"Content-Type": self._kind}
+    def serialize_response(
+        self, operation: Any, result: Mapping[str, Any], _request_id: str
+    ) -> tuple[bytes, dict[str, str]]:
+        return serialize_json(operation, result), {"Content-Type": self._content_type}
 
-    def refusal(self, error: ApiError, _request_id: str) -> tuple[bytes, dict[str, str]]:
+    def serialize_error(self, error: ApiError, _request_id: str) -> tuple[bytes, dict[str, str]]:
         body = json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode()
-        return body, {"Content-Type": self._kind, "x-amzn-ErrorType": error.code}
+        return body, {"Content-Type": self._content_type, "x-amzn-ErrorType": error.code}
 
 
 class _Query:
-    scoped = True
-    _kind: ClassVar[dict[str, str]] = {"Content-Type": "text/xml"}
+    uses_signed_service = True
+    _content_type: ClassVar[dict[str, str]] = {"Content-Type": "text/xml"}
 
     def __init__(self, body: bytes) -> None:
-        self._fields = query_fields(body)
+        self._fields = decode_form(body)
         self.target = ("", self._fields.get("Action", ""))
 
     def parse(self, operation: Any) -> dict[str, Any]:
-        return parse_query(operation, self._fields)
+        return parse_form_parameters(operation, self._fields)
 
-    def answer(self, operation: Any, result: Mapping[str, Any], request_id: str) -> tuple[bytes, dict[str, str]]:
-        return query_xml(operation, result, request_id), self._kind
+    def serialize_response(
+        self, operation: Any, result: Mapping[str, Any], request_id: str
+    ) -> tuple[bytes, dict[str, str]]:
+        return serialize_xml(operation, result, request_id), self._content_type
 
-    def refusal(self, error: ApiError, request_id: str) -> tuple[bytes, dict[str, str]]:
-        return error_xml(error.code, error.message, error.status, request_id), self._kind
+    def serialize_error(self, error: ApiError, request_id: str) -> tuple[bytes, dict[str, str]]:
+        return serialize_xml_error(error.code, error.message, error.status, request_id), self._content_type
 
 
 class _Cbor:
-    scoped = False
-    _kind: ClassVar[dict[str, str]] = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
+    uses_signed_service = False
+    _content_type: ClassVar[dict[str, str]] = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
 
     def __init__(self, path: str, body: bytes) -> None:
         self._body = body
@@ -113,10 +121,12 @@ class _Cbor:
             raw = cbor.loads(self._body) if self._body else {}
         except ValueError as error:
             raise ApiError("SerializationException", f"The request body is {error}.") from error
-        return checked(operation, raw)
+        return parse_parameters(operation, raw)
 
-    def answer(self, operation: Any, result: Mapping[str, Any], _request_id: str) -> tuple[bytes, dict[str, str]]:
-        return cbor.dumps(plain_answer(operation, result)), self._kind
+    def serialize_response(
+        self, operation: Any, result: Mapping[str, Any], _request_id: str
+    ) -> tuple[bytes, dict[str, str]]:
+        return cbor.dumps(check_response(operation, result)), self._content_type
 
-    def refusal(self, error: ApiError, _request_id: str) -> tuple[bytes, dict[str, str]]:
-        return cbor.dumps({"__type": error.code, "message": error.message}), self._kind
+    def serialize_error(self, error: ApiError, _request_id: str) -> tuple[bytes, dict[str, str]]:
+        return cbor.dumps({"__type": error.code, "message": error.message}), self._content_type

@@ -1,4 +1,4 @@
-"""AWS's query protocol from the server's side, for STS and for CloudWatch of older clients: forms in, XML out."""
+"""The query protocol of STS and of older CloudWatch clients: parse form-encoded requests, serialize XML responses."""
 
 from __future__ import annotations
 
@@ -9,66 +9,67 @@ from typing import Any, TypeAlias
 from urllib.parse import parse_qsl
 from xml.etree import ElementTree as ET
 
-from mme_sdk.local.wire.service_model import ApiError, check_input, scalar
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.parameters import check_constraints, parse_scalar
 
-__all__ = ["error_xml", "parse_query", "query_fields", "query_xml"]
+__all__ = ["decode_form", "parse_form_parameters", "serialize_xml", "serialize_xml_error"]
 
-_MOST_FIELDS = 500_000
-_DEEPEST = 20
+_MAX_FIELDS = 500_000
+_MAX_PARTS = 20
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,4})?|NaN|-?Infinity")
 _BOOLEANS = {"true": True, "false": False}
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # XML 1.0, section 2.2
 
 _Tree: TypeAlias = "dict[str, str | _Tree]"
 
 
-def query_fields(body: bytes) -> dict[str, str]:
-    """The fields of a form-encoded body.
+def decode_form(body: bytes) -> dict[str, str]:
+    """Return the fields of a form-encoded body.
 
     Raises:
-        ApiError: Not UTF-8, a field twice, or too many fields.
+        ApiError: The body is not UTF-8, has a field twice, or has too many fields.
     """
     try:
-        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MOST_FIELDS)
+        pairs = parse_qsl(body.decode(), keep_blank_values=True, errors="strict", max_num_fields=_MAX_FIELDS)
     except UnicodeDecodeError as error:
         raise ApiError("MalformedInput", "The request body is not form-encoded UTF-8 text.") from error
     except ValueError as error:
-        raise ApiError("MalformedInput", f"The request body has more than {_MOST_FIELDS} fields.") from error
+        raise ApiError("MalformedInput", f"The request body has more than {_MAX_FIELDS} fields.") from error
     fields = dict(pairs)
     if len(fields) != len(pairs):
         raise ApiError("MalformedInput", "The request body has a field twice.")
     return fields
 
 
-def parse_query(operation: Any, fields: Mapping[str, str]) -> dict[str, Any]:
-    """Parse and check a request.
+def parse_form_parameters(operation: Any, fields: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parameters of a request after checking them against the service model.
 
     Args:
         operation: botocore's operation model.
-        fields: What `query_fields` read.
+        fields: The fields, from `decode_form`.
 
     Returns:
         The parameters.
 
     Raises:
-        ApiError: Of another type, or against a constraint of the model.
+        ApiError: A parameter has the wrong type or violates a constraint of the model.
     """
     shape = operation.input_shape
     if shape is None:
         return {}
-    params: dict[str, Any] = _structure(shape, _tree(fields), "")
-    check_input(shape, params)
+    params: dict[str, Any] = _parse_structure(shape, _nest(fields), "")
+    check_constraints(shape, params)
     return params
 
 
-def _tree(fields: Mapping[str, str]) -> _Tree:
-    """`{"A.member.1": "x"}` as `{"A": {"member": {"1": "x"}}}`."""
+def _nest(fields: Mapping[str, str]) -> _Tree:
+    """Convert `{"A.member.1": "x"}` to `{"A": {"member": {"1": "x"}}}`."""
     root: _Tree = {}
     for name, value in fields.items():
-        steps = name.split(".", _DEEPEST)
-        if len(steps) > _DEEPEST:
-            raise ApiError("MalformedInput", f"A field's name has more than {_DEEPEST} parts.")
+        steps = name.split(".", _MAX_PARTS)
+        if len(steps) > _MAX_PARTS:
+            raise ApiError("MalformedInput", f"A field's name has more than {_MAX_PARTS} parts.")
         node = root
         for step in steps[:-1]:
             below = node.setdefault(step, {})
@@ -82,64 +83,68 @@ def _tree(fields: Mapping[str, str]) -> _Tree:
 
 
 def _contradiction(name: str) -> ApiError:
-    return ApiError("MalformedInput", f"{name[:256]} is both a value and the beginning of other fields.")
+    return ApiError("MalformedInput", f"{name[:256]} is a value and also the prefix of other fields.")
 
 
-def _read(shape: Any, node: str | _Tree, path: str) -> Any:
+def _parse_value(shape: Any, node: str | _Tree, path: str) -> Any:
     kind = shape.type_name
     if kind == "structure":
-        return _structure(shape, _branch(node, path, "a structure"), path)
+        return _parse_structure(shape, _expect_fields(node, path, "a structure"), path)
     if kind == "list":
-        if node == "":  # how clients write an empty list
+        if node == "":  # an empty list
             return []
-        below = _branch(node, path, "a list")
+        below = _expect_fields(node, path, "a list")
         if not shape.serialization.get("flattened"):
-            below, path = _only(below, "member", path), f"{path}.member"
-        return _numbered(below, path, lambda item, where: _read(shape.member, item, where))
+            below, path = _expect_single_field(below, "member", path), f"{path}.member"
+        return _parse_numbered(below, path, lambda item, where: _parse_value(shape.member, item, where))
     if kind == "map":
-        below = _only(_branch(node, path, "a map"), "entry", path)
+        below = _expect_single_field(_expect_fields(node, path, "a map"), "entry", path)
 
         def entry(item: str | _Tree, where: str) -> tuple[str, Any]:
-            pair = _branch(item, where, "a key and a value")
+            pair = _expect_fields(item, where, "a key and a value")
             if set(pair) != {"key", "value"} or not isinstance(pair["key"], str):
                 raise ApiError("MalformedInput", f"{where} must have a key and a value.")
-            return pair["key"], _read(shape.value, pair["value"], f"{where}.value")
+            return pair["key"], _parse_value(shape.value, pair["value"], f"{where}.value")
 
-        pairs = _numbered(below, f"{path}.entry", entry)
+        pairs = _parse_numbered(below, f"{path}.entry", entry)
         if len(dict(pairs)) != len(pairs):
             raise ApiError("MalformedInput", f"{path} has a key twice.")
         return dict(pairs)
     if not isinstance(node, str):
         raise ApiError("MalformedInput", f"{path} must be of type {kind}.")
-    return _value(kind, node, path)
+    return _parse_text(kind, node, path)
 
 
-def _structure(shape: Any, node: _Tree, path: str) -> dict[str, Any]:
+def _parse_structure(shape: Any, node: _Tree, path: str) -> dict[str, Any]:
     dot = f"{path}." if path else ""
     named = {name: member.serialization.get("name", name) for name, member in shape.members.items()}
-    return {name: _read(shape.members[name], node[wire], dot + wire) for name, wire in named.items() if wire in node}
+    return {
+        name: _parse_value(shape.members[name], node[wire], dot + wire) for name, wire in named.items() if wire in node
+    }
 
 
-def _branch(node: str | _Tree, path: str, wanted: str) -> _Tree:
+def _expect_fields(node: str | _Tree, path: str, wanted: str) -> _Tree:
     if isinstance(node, str):
         raise ApiError("MalformedInput", f"{path} must be {wanted}.")
     return node
 
 
-def _only(node: _Tree, step: str, path: str) -> _Tree:
+def _expect_single_field(node: _Tree, step: str, path: str) -> _Tree:
     if set(node) != {step}:
-        raise ApiError("MalformedInput", f"{path} must have fields {path}.{step}.1, {path}.{step}.2 and so on only.")
-    return _branch(node[step], f"{path}.{step}", "numbered")
+        raise ApiError(
+            "MalformedInput", f"{path} must have only the fields {path}.{step}.1, {path}.{step}.2 and so on."
+        )
+    return _expect_fields(node[step], f"{path}.{step}", "numbered")
 
 
-def _numbered(node: _Tree, path: str, read: Callable[[str | _Tree, str], Any]) -> list[Any]:
+def _parse_numbered(node: _Tree, path: str, read: Callable[[str | _Tree, str], Any]) -> list[Any]:
     found = [read(node[str(i)], f"{path}.{i}") for i in range(1, len(node) + 1) if str(i) in node]
     if len(found) != len(node):
         raise ApiError("MalformedInput", f"The fields below {path} must be numbered from 1 without a gap.")
     return found
 
 
-def _value(kind: str, text: str, path: str) -> Any:
+def _parse_text(kind: str, text: str, path: str) -> Any:
     raw: Any = text
     wrong = ApiError("MalformedInput", f"{path} must be of type {kind}, not {text[:256]!r}.")
     if kind in ("integer", "long"):
@@ -155,19 +160,19 @@ def _value(kind: str, text: str, path: str) -> Any:
             raise wrong
         raw = _BOOLEANS[text]
     try:
-        return scalar(kind, raw, path)
+        return parse_scalar(kind, raw, path)
     except ApiError as error:
         raise ApiError(
             "MalformedInput" if error.code == "SerializationException" else error.code, error.message
         ) from error
 
 
-def query_xml(operation: Any, result: Mapping[str, Any], request_id: str) -> bytes:
-    """The body of an answer.
+def serialize_xml(operation: Any, result: Mapping[str, Any], request_id: str) -> bytes:
+    """Return the XML body of a response.
 
     Args:
         operation: botocore's operation model.
-        result: The answer; None members are left out.
+        result: The members of the response. Those that are None are omitted.
         request_id: The request's id.
 
     Returns:
@@ -176,23 +181,23 @@ def query_xml(operation: Any, result: Mapping[str, Any], request_id: str) -> byt
     namespace = operation.service_model.metadata.get("xmlNamespace", "")
     root = ET.Element(f"{operation.name}Response", {"xmlns": namespace} if namespace else {})
     if operation.output_shape is not None:
-        # Models that prefer JSON no longer say resultWrapper, but query clients still look for it.
+        # Models that prefer JSON have no resultWrapper, but query clients need it.
         wrapper = operation.output_shape.serialization.get("resultWrapper", f"{operation.name}Result")
-        _write(ET.SubElement(root, wrapper), operation.output_shape, result)
+        _append(ET.SubElement(root, wrapper), operation.output_shape, result)
     ET.SubElement(ET.SubElement(root, "ResponseMetadata"), "RequestId").text = request_id
     answer: bytes = ET.tostring(root, encoding="utf-8", xml_declaration=True)
     return answer
 
 
-def _write(node: ET.Element, shape: Any, value: Any) -> None:
+def _append(node: ET.Element, shape: Any, value: Any) -> None:
     kind = shape.type_name
     if kind == "structure":
         for name, item in value.items():
             if item is not None:
-                _write(ET.SubElement(node, name), shape.members[name], item)
+                _append(ET.SubElement(node, name), shape.members[name], item)
     elif kind == "list":
         for item in value:
-            _write(ET.SubElement(node, "member"), shape.member, item)
+            _append(ET.SubElement(node, "member"), shape.member, item)
     elif kind == "timestamp":
         node.text = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
     elif kind == "boolean":
@@ -202,12 +207,12 @@ def _write(node: ET.Element, shape: Any, value: Any) -> None:
 
 
 def _xml_text(text: str) -> str:
-    """The text with a replacement character for what XML 1.0 cannot carry in any form."""
-    return _NO_XML.sub("\N{REPLACEMENT CHARACTER}", text)
+    """Replace the characters that XML 1.0 does not allow."""
+    return _NOT_XML.sub("\N{REPLACEMENT CHARACTER}", text)
 
 
-def error_xml(code: str, message: str, status: int, request_id: str) -> bytes:
-    """The body of an error."""
+def serialize_xml_error(code: str, message: str, status: int, request_id: str) -> bytes:
+    """Return the XML body of an error."""
     root = ET.Element("ErrorResponse")
     error = ET.SubElement(root, "Error")
     ET.SubElement(error, "Type").text = "Sender" if status < 500 else "Receiver"

@@ -1,4 +1,4 @@
-"""Signature Version 4, checked as AWS checks it; the canonical form is botocore's own."""
+"""Verify requests that are signed with Signature Version 4. botocore computes the canonical form."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import attrs
 from botocore.auth import SigV4Auth
 from botocore.credentials import Credentials
 
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["Admission", "SignatureCheck", "Signed"]
+__all__ = ["PendingVerification", "SignatureVerifier", "VerifiedSignature"]
 
 _HEADER = re.compile(
     r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/\s,]+)/(?P<day>[0-9]{8})/(?P<region>[^/\s,]+)/(?P<service>[^/\s,]+)/aws4_request,"
@@ -26,15 +26,15 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _SKEW = timedelta(minutes=5)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNSIGNED = "UNSIGNED-PAYLOAD"
-_NOT_CLAIMED = ""
+_NOT_DECLARED = ""
 
 
 @attrs.frozen
-class Signed:
-    """What a valid signature says.
+class VerifiedSignature:
+    """The contents of a valid signature.
 
     Attributes:
-        access_key: Who signed.
+        access_key: Access key id of the signer.
         service: The service of the credential scope, such as `sagemaker`.
         region: The region of the credential scope.
     """
@@ -46,7 +46,7 @@ class Signed:
 
 @attrs.define(kw_only=True)
 class _Request:
-    """What botocore's signer asks of a request; making its own kind of request takes as long as all the rest."""
+    """The attributes that botocore's signer reads. An AWSRequest takes as long to create as the rest of the check."""
 
     method: str
     url: str
@@ -56,13 +56,13 @@ class _Request:
 
 
 class _Signer(SigV4Auth):  # type: ignore[misc]
-    """botocore's signer over exactly the headers that the client says it signed."""
+    """botocore's signer for the headers that the client signed."""
 
     def __init__(self, credentials: Credentials, service: str, region: str, headers: Mapping[str, str]) -> None:
         super().__init__(credentials, service, region)
         self._signed = headers
 
-    # A type checker reads LiteralString out of the join in the base class; no header value is one.
+    # pyright infers LiteralString as the return type of the base class.
     def canonical_headers(self, headers_to_sign: Any) -> str:  # noqa: ARG002 # pyright: ignore[reportIncompatibleMethodOverride]
         return "\n".join(f"{name}:{self._header_value(self._signed[name])}" for name in sorted(self._signed))
 
@@ -85,37 +85,33 @@ def _signing_key(secret: str, day: str, region: str, service: str) -> bytes:
 
 
 @attrs.frozen(kw_only=True)
-class Admission:
-    """A request whose headers are in order; its body is not known yet.
+class PendingVerification:
+    """A request with valid headers whose body is not verified yet."""
 
-    Attributes:
-        signed: What the signature says, if `verify` accepts it.
-    """
-
-    signed: Signed
-    _claimed: str = attrs.field(alias="claimed")
+    _scope: VerifiedSignature = attrs.field(alias="scope")
+    _declared_digest: str = attrs.field(alias="declared_digest")
     _signature: str = attrs.field(alias="signature")
-    _wanted: Callable[[str], str] = attrs.field(alias="wanted", repr=False)
+    _expected_signature: Callable[[str], str] = attrs.field(alias="expected_signature", repr=False)
 
-    def verify(self, digest: str) -> Signed:
-        """Check the rest.
+    def verify_body(self, digest: str) -> VerifiedSignature:
+        """Verify the body, and the signature if it is not verified yet.
 
         Args:
-            digest: SHA-256 of the body, in hexadecimal.
+            digest: SHA-256 of the body in hexadecimal.
 
         Raises:
-            ApiError: 403: another body than the one that was signed, or a wrong signature.
+            ApiError: Status 403. The body or the signature is wrong.
         """
-        if self._claimed not in (_UNSIGNED, _NOT_CLAIMED):  # the signature was checked with the headers
-            if not hmac.compare_digest(self._claimed, digest):
+        if self._declared_digest not in (_UNSIGNED, _NOT_DECLARED):  # the signature is verified with the headers
+            if not hmac.compare_digest(self._declared_digest, digest):
                 raise _refused("InvalidSignatureException", "The x-amz-content-sha256 header does not match the body.")
-        elif self._claimed == _NOT_CLAIMED:
-            self.check_signature(digest)
-        return self.signed
+        elif self._declared_digest == _NOT_DECLARED:
+            self.verify_signature(digest)
+        return self._scope
 
-    def check_signature(self, digest: str) -> None:
-        """Check the signature over a body with this SHA-256, or over the text that stands for it."""
-        if not hmac.compare_digest(self._wanted(digest), self._signature):
+    def verify_signature(self, digest: str) -> None:
+        """Verify the signature for a body with this SHA-256, or for the value of `x-amz-content-sha256`."""
+        if not hmac.compare_digest(self._expected_signature(digest), self._signature):
             raise _refused(
                 "InvalidSignatureException",
                 "The request signature we calculated does not match the signature you provided. "
@@ -123,8 +119,8 @@ class Admission:
             )
 
 
-class SignatureCheck:
-    """Accepts what is signed with one pair of keys.
+class SignatureVerifier:
+    """Verifies that requests are signed with a pair of keys.
 
     Args:
         access_key: The access key id.
@@ -137,53 +133,54 @@ class SignatureCheck:
         self._region = region
 
     def __repr__(self) -> str:
-        return f"SignatureCheck({self._credentials.access_key!r}, {self._region!r})"
+        return f"SignatureVerifier({self._credentials.access_key!r}, {self._region!r})"
 
-    def check(
+    def verify(
         self, method: str, raw_path: str, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None
-    ) -> Signed:
-        """Check one request.
+    ) -> VerifiedSignature:
+        """Verify a request.
 
         Args:
             method: HTTP method.
-            raw_path: Path and query as they came over the wire.
+            raw_path: Path and query as the client sent them.
             headers: Header values by lower-case name.
             body: The body.
-            now: The host's time.
+            now: The current time; that of the system if None.
 
         Returns:
-            Who signed, for which service.
+            The contents of the signature.
 
         Raises:
-            ApiError: As `admit` and `Admission.verify`.
+            ApiError: Status 403. See `verify_headers` and `PendingVerification.verify_body`.
         """
-        return self.admit(method, raw_path, headers, now=now).verify(hashlib.sha256(body).hexdigest())
+        return self.verify_headers(method, raw_path, headers, now=now).verify_body(hashlib.sha256(body).hexdigest())
 
-    def admit(
+    def verify_headers(
         self, method: str, raw_path: str, headers: Mapping[str, str], *, now: datetime | None = None
-    ) -> Admission:
-        """Check everything that can be checked before the body is read.
+    ) -> PendingVerification:
+        """Verify a request as far as possible before its body is read.
 
-        Where the client sends the hash of the body as `x-amz-content-sha256`, that includes the signature.
+        If the client sends the SHA-256 of the body as `x-amz-content-sha256`, that includes the signature.
 
         Args:
             method: HTTP method.
-            raw_path: Path and query as they came over the wire.
+            raw_path: Path and query as the client sent them.
             headers: Header values by lower-case name.
-            now: The host's time.
+            now: The current time; that of the system if None.
 
         Returns:
-            What is left to check.
+            The object that verifies the body.
 
         Raises:
-            ApiError: 403: no signature, unknown key, wrong scope, more than five minutes off, or a wrong signature.
+            ApiError: Status 403. The signature is missing or wrong, the key or scope is wrong, or the date differs from
+                the current time by more than five minutes.
         """
         given = headers.get("authorization")
         if not given:
             raise _refused("MissingAuthenticationToken", "Missing Authentication Token")
         parsed = _HEADER.fullmatch(given)
         if parsed is None:
-            raise _refused("IncompleteSignature", "Authorization header is no valid 'AWS4-HMAC-SHA256' header.")
+            raise _refused("IncompleteSignature", "The Authorization header is not a valid 'AWS4-HMAC-SHA256' header.")
         if parsed["key"] != self._credentials.access_key:
             raise _refused("UnrecognizedClientException", "The security token included in the request is invalid.")
         if parsed["region"] != self._region:
@@ -198,15 +195,15 @@ class SignatureCheck:
         missing = [name for name in names if name not in headers]
         if missing or "host" not in names:
             raise _refused("InvalidSignatureException", f"Signed headers are missing: {', '.join(missing) or 'host'}")
-        claimed = headers.get("x-amz-content-sha256", _NOT_CLAIMED)
-        if claimed not in (_NOT_CLAIMED, _UNSIGNED) and not _DIGEST.fullmatch(claimed):
+        declared_digest = headers.get("x-amz-content-sha256", _NOT_DECLARED)
+        if declared_digest not in (_NOT_DECLARED, _UNSIGNED) and not _DIGEST.fullmatch(declared_digest):
             raise _refused(
                 "InvalidSignatureException",
                 f"The x-amz-content-sha256 header is neither a SHA-256 in hexadecimal nor {_UNSIGNED}.",
             )
         signer = _Signer(self._credentials, parsed["service"], self._region, {name: headers[name] for name in names})
 
-        def wanted(digest: str) -> str:
+        def expected_signature(digest: str) -> str:
             request = _Request(
                 method=method,
                 url=f"http://host{raw_path}",
@@ -215,15 +212,15 @@ class SignatureCheck:
             )
             return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
 
-        admission = Admission(
-            signed=Signed(parsed["key"], parsed["service"], parsed["region"]),
-            claimed=claimed,
+        pending = PendingVerification(
+            scope=VerifiedSignature(parsed["key"], parsed["service"], parsed["region"]),
+            declared_digest=declared_digest,
             signature=parsed["signature"],
-            wanted=wanted,
+            expected_signature=expected_signature,
         )
-        if claimed != _NOT_CLAIMED:
-            admission.check_signature(claimed)
-        return admission
+        if declared_digest != _NOT_DECLARED:
+            pending.verify_signature(declared_digest)
+        return pending
 
 
 def _check_time(stamp: str, day: str, now: datetime) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from mme_sdk.local import ControlSettings, Fault, LocalSageMaker
 from mme_sdk.local.wire import cbor
-from mme_sdk.local.wire.service_model import service_model
+from mme_sdk.local.wire.service_model import load_service_model
 from tests.support.local.fakes import FakeHosting
 from tests.support.local.helpers import settle
 from tests.support.local.hostile import (
@@ -89,7 +89,7 @@ def test_neighbours_of_requests_that_are_accepted(victim, operations):
     client = victim.boto("sagemaker")
     for service, names in operations.items():
         for operation in names:
-            shape = service_model(service).operation_model(operation).input_shape
+            shape = load_service_model(service).operation_model(operation).input_shape
             if shape is None or not shape.members:
                 continue
             sensible = SENSIBLE.get(operation) or least(shape)

@@ -236,6 +236,6 @@ def test_a_seaweedfs_that_serves_without_tls_is_stopped(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(s3_guard, "write_certificates", lambda _: None)
     server = S3Server(tmp_path, access_key="AK", secret_key="sk")
-    with pytest.raises(ConfigurationError, match=r"does not refuse a request without TLS \(port \d+ answered"):
+    with pytest.raises(ConfigurationError, match=r"accepts requests without TLS \(port \d+ answered"):
         server.start()
     assert server.pid is None

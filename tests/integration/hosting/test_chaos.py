@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mme_sdk.local.contracts import HostingError
 from mme_sdk.local.faults import Fault, Faults
+from mme_sdk.local.hosting_interface import HostingError
 from tests.support.hosting.harness import UNLIMITED, Bench, error
 
 Hosted = Callable[..., None]

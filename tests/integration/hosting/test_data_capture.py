@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import pytest
 
-from mme_sdk.local.contracts import Deployment
+from mme_sdk.local.hosting_interface import Deployment
 from tests.support.hosting.harness import Bench, error
 
 Hosted = Callable[..., None]
@@ -168,7 +168,7 @@ def test_a_bucket_that_is_not_there_loses_records_and_no_answers(hosted: Hosted,
         assert (answer.status, answer.body) == (200, b"1")
         await captured(bench)
         await bench.upload("one/other.tar.gz")  # S3 serves
-        assert "1 captured invocations cannot be stored in s3://nowhere-at-all" in caplog.text
+        assert "cannot write 1 records to s3://nowhere-at-all" in caplog.text
         caplog.clear()
 
     hosted(scenario)

@@ -10,8 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from mme_sdk.local.contracts import HostingError
 from mme_sdk.local.faults import Fault, Faults
+from mme_sdk.local.hosting_interface import HostingError
 from tests.support.hosting.harness import Bench, error
 
 Hosted = Callable[..., None]
@@ -47,7 +47,7 @@ def test_each_fault_strikes_what_it_names_and_the_host_goes_on(hosted: Hosted) -
         while len(variant.instances) < 2:
             await asyncio.sleep(0.01)
         assert len(before - set(variant.instances)) == 1
-        assert all(rule["struck"] == 1 for rule in faults.list().values())
+        assert all(rule["triggered"] == 1 for rule in faults.list().values())
 
         faults.add(Fault(kind="s3_denied", endpoint="single"))
         await bench.upload("single.tar.gz")

@@ -8,7 +8,7 @@ import json
 import tarfile
 from collections.abc import Callable
 
-from mme_sdk.local.contracts import Invocation
+from mme_sdk.local.hosting_interface import Invocation
 from tests.support.hosting.harness import ECHO, UNLIMITED, Bench, error
 
 Hosted = Callable[..., None]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from mme_sdk.local.contracts import HostingError, Invocation, InvocationAnswer
+from mme_sdk.local.hosting_interface import HostingError, Invocation, InvocationResponse
 from tests.support.hosting.harness import Bench, error
 
 Hosted = Callable[..., None]
@@ -25,7 +25,7 @@ def predict_fn(data, model):
 """
 
 
-async def _stream(bench: Bench, body: str) -> InvocationAnswer:
+async def _stream(bench: Bench, body: str) -> InvocationResponse:
     return await bench.hosting.invoke(
         Invocation(endpoint="e", body=body.encode(), headers={"accept": "text/x-parts"}, request_id="r", stream=True)
     )

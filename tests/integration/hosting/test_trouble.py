@@ -210,7 +210,7 @@ HOST = """
 import asyncio, sys
 from pathlib import Path
 from mme_sdk.local.containers import PYTHON, Command
-from mme_sdk.local.contracts import ContainerPlan, Deployment, HostContext, VariantPlan
+from mme_sdk.local.hosting_interface import ContainerPlan, Deployment, HostContext, VariantPlan
 from mme_sdk.local.hosting import LocalHosting
 async def main():
     context = HostContext(data_dir=Path(sys.argv[1]), s3_endpoint_url="http://127.0.0.1:1", access_key="a",

@@ -17,6 +17,7 @@ import pytest
 from mme_sdk import MMEClient
 from mme_sdk.errors import DeadlineError, MMEError, TransportError
 from tests.support.local.helpers import archive, make_endpoint, settle
+from tests.support.local.waiting import wait_until
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen:
@@ -111,11 +112,7 @@ def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_re
         for client in (sm, runtime, s3):
             client.close()
     assert (tmp_path / "credentials.json").stat().st_mode & 0o777 == 0o600
-    for _ in range(200):
-        if not running(pids):
-            break
-        subprocess.run(["sleep", "0.05"], check=True)
-    assert running(pids) == []
+    wait_until(lambda: not running(pids), f"the end of the processes {pids}")
     with start(tmp_path) as host:
         again = printed(host)
         assert again["AWS_SECRET_ACCESS_KEY"] == environment["AWS_SECRET_ACCESS_KEY"]
@@ -134,7 +131,7 @@ def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_re
 
 
 @pytest.mark.parametrize(
-    ("setting", "said"), [("provisioning=soon", "is no number"), ("gravity=9", "known are provisioning")]
+    ("setting", "said"), [("provisioning=soon", "is not a number"), ("gravity=9", "the settings are provisioning")]
 )
 def test_nonsense_is_refused_with_the_fix(tmp_path, setting, said):
     refused(start(tmp_path, "--set", setting), said)

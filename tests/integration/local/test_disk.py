@@ -10,7 +10,6 @@ import shutil
 import stat
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,10 +20,11 @@ from botocore.exceptions import ClientError
 from mme_sdk.errors import ConfigurationError, StorageError
 from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.credentials import kept_credentials
+from mme_sdk.local.credentials import load_credentials
 from mme_sdk.local.storage import disk
 from tests.support.local.fakes import FakeHosting
 from tests.support.local.helpers import archive, make_config, make_endpoint, make_model, settle
+from tests.support.local.waiting import wait_until
 from tests.support.paths import ROOT
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's files, or mount")
@@ -150,18 +150,18 @@ def test_a_data_directory_that_cannot_be_one_is_named(tmp_path: Path) -> None:
 
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
-    disk.write_whole(path, b"old")
+    disk.write_atomically(path, b"old")
     (tmp_path / ".record.json.new").write_bytes(b"left by a process that was killed")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
         with pytest.raises(StorageError, match=r"cannot write .*record.json: File too large; [\d,]+ of [\d,]+ bytes"):
-            disk.write_whole(path, bytes(5000))
+            disk.write_atomically(path, bytes(5000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
-    disk.write_whole(path, b"new")
+    disk.write_atomically(path, b"new")
     assert (path.read_bytes(), mode(path)) == (b"new", 0o600)
 
 
@@ -172,11 +172,11 @@ def test_damaged_credentials_are_kept_aside_and_made_anew(
     path = tmp_path / "credentials.json"
     path.write_bytes(content)
     with caplog.at_level(logging.WARNING):
-        keys = kept_credentials(path)
+        keys = load_credentials(path)
     assert (tmp_path / "credentials.json.damaged").read_bytes() == content
     assert "credentials.json.damaged" in caplog.text
     assert keys.secret_key not in caplog.text
-    assert kept_credentials(path) == keys
+    assert load_credentials(path) == keys
     assert mode(path) == 0o600
 
 
@@ -192,15 +192,15 @@ def test_a_damaged_state_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "state.sqlite").write_bytes(b"no database" * 1000)
     with pytest.raises(ConfigurationError, match=r"(?s)state.sqlite is damaged .*move it") as caught:
         LocalSageMaker(tmp_path, hosting=FakeHosting).start()
-    assert "the objects in S3 stay" in str(caught.value)
+    assert "the objects in S3 are not affected" in str(caught.value)
 
 
 def test_a_record_that_is_no_record_is_passed_over(tmp_path: Path) -> None:
-    from mme_sdk.local import processes as children
+    from mme_sdk.local import processes
 
     for content in (*BROKEN, b'{"pid": "x", "mark": 1}'):
         (tmp_path / "weed.json").write_bytes(content)
-        assert children.reap_recorded(tmp_path / "weed.json") is None
+        assert processes.kill_recorded(tmp_path / "weed.json") is None
 
 
 def test_state_on_a_full_disk_is_refused_and_stays_as_it_was(small: Path) -> None:
@@ -240,10 +240,7 @@ def test_a_host_names_a_full_disk_at_start_and_at_every_write(small: Path, caplo
         fill(small / "data", left=0)
         with pytest.raises(ClientError, match=r"state.sqlite.*bytes are free"):
             until_full(lambda number: make_model(sagemaker, f"m{number}", Environment={"A": "x" * 1000}))
-        for _ in range(600):
-            if "S3 takes no more objects" in caplog.text:
-                break
-            threading.Event().wait(0.05)
+        wait_until(lambda: "S3 refuses writes" in caplog.text, "the log message")
         assert f"the disk of {folder}/s3" in caplog.text
         (small / "filling").unlink()
         (small / "data" / "filling").unlink()
@@ -263,11 +260,9 @@ def test_an_endpoint_whose_new_state_cannot_be_written_is_named_and_resumed(
         fill(small)
         with pytest.raises(ClientError, match=r"state.sqlite.*bytes are free"):
             until_full(lambda number: make_model(sagemaker, f"m{number}", Environment={"A": "x" * 1000}))
-        for _ in range(600):
-            if "endpoint e stays as it is" in caplog.text:
-                break
-            threading.Event().wait(0.05)
-        assert f"{folder}/state.sqlite" in caplog.text.partition("endpoint e stays as it is")[2]
+        stopped = "the operation on endpoint e stopped"
+        wait_until(lambda: stopped in caplog.text, "the log message")
+        assert f"{folder}/state.sqlite" in caplog.text.partition(stopped)[2]
         sagemaker.close()
     (small / "filling").unlink()
     with LocalSageMaker(folder, hosting=FakeHosting, control=ControlSettings(provisioning=0.0)) as host:

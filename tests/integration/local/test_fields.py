@@ -7,6 +7,7 @@ import re
 from importlib.resources import files
 from typing import Any
 
+import attrs
 import botocore
 import botocore.auth
 import pytest
@@ -21,10 +22,12 @@ from mme_sdk.local.control.metrics import Metrics
 from mme_sdk.local.control.sagemaker.resources import utc_now
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.faults import Faults
-from mme_sdk.local.wire.fields import Marks, marks_of, refuse_unsupported, structures, unmarked
-from mme_sdk.local.wire.service_model import ApiError, service_model
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.fields import FieldMarks, check_supported, load_marks, request_structures, unmarked_members
+from mme_sdk.local.wire.service_model import load_service_model
 from tests.support.local.fakes import FakeHosting
-from tests.support.local.helpers import ROLE, make_config, make_model, settle
+from tests.support.local.helpers import ROLE, make_config, make_endpoint, make_model, settle
+from tests.support.local.raw import ask, signed
 
 RUNTIME = ("InvokeEndpoint", "InvokeEndpointWithResponseStream", "InvokeEndpointAsync")
 VARIANT = {"VariantName": "v", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
@@ -40,9 +43,9 @@ def operations(tmp_path) -> list[tuple[str, Any]]:
     store.close()
     found = []
     for service in plane.services:
-        model = service_model(service.service)
+        model = load_service_model(service.service)
         found += ((service.service, model.operation_model(name).input_shape) for name in service.operations)
-    runtime = service_model("sagemaker-runtime")
+    runtime = load_service_model("sagemaker-runtime")
     return found + [("sagemaker-runtime", runtime.operation_model(name).input_shape) for name in RUNTIME]
 
 
@@ -51,17 +54,17 @@ def version(text: str) -> tuple[int, ...]:
 
 
 def test_every_member_has_a_mark(operations):
-    found = {f"{service}: {member}" for service, shape in operations for member in unmarked(service, shape)}
+    found = {f"{service}: {member}" for service, shape in operations for member in unmarked_members(service, shape)}
     assert found == set(), "decide in fields.toml whether the host honours, stores or refuses each"
 
 
 def test_no_mark_stands_for_nothing_or_twice(operations):
     known: dict[tuple[str, str], set[str]] = {}
     for service, shape in operations:
-        for name, one in structures(service, shape).items():
+        for name, one in request_structures(service, shape).items():
             known.setdefault((service, name), set()).update(one.members)
     for service in {service for service, _ in operations}:
-        for name, marks in marks_of(service).items():
+        for name, marks in load_marks(service).items():
             groups = [marks.honoured, marks.stored, marks.refused.keys(), marks.only.keys() - marks.honoured]
             assert sum(map(len, groups)) == len(marks.members), f"{service} {name}: a member has two marks"
             if version(botocore.__version__) >= version(TABLE[TABLE.index("botocore 1.") :]):
@@ -76,30 +79,86 @@ def holding(shape, target, marks):
         for name, member in shape.members.items():
             if (shape.name, name) == target:
                 yield {name: {}}
-            elif name not in marks.get(shape.name, Marks()).refused:
+            elif name not in marks.get(shape.name, FieldMarks()).refused:
                 yield from ({name: inner} for inner in holding(member, target, marks))
 
 
 def test_each_refused_member_is_refused_by_name_wherever_it_stands(operations):
     tried = 0
     for service, shape in operations:
-        for name in structures(service, shape) if shape is not None else ():
-            marks = marks_of(service).get(name, Marks())
-            for member in marks.refused.keys() & structures(service, shape)[name].members.keys():
-                for request in holding(shape, (name, member), marks_of(service)):
+        for name in request_structures(service, shape) if shape is not None else ():
+            marks = load_marks(service).get(name, FieldMarks())
+            for member in marks.refused.keys() & request_structures(service, shape)[name].members.keys():
+                for request in holding(shape, (name, member), load_marks(service)):
                     with pytest.raises(ApiError, match=rf"{member}: {re.escape(marks.refused[member])}"):
-                        refuse_unsupported(service, shape, request)
+                        check_supported(service, shape, request)
                     tried += 1
     assert tried >= 30
 
 
 def test_a_member_that_a_newer_botocore_adds_is_refused_until_it_has_a_mark(monkeypatch):
-    shape = service_model("sagemaker").operation_model("CreateModel").input_shape
-    refuse_unsupported("sagemaker", shape, {"ModelName": "m", "EnableNetworkIsolation": True})
-    older = {"CreateModelInput": Marks(honoured=["ModelName"])}
-    monkeypatch.setattr("mme_sdk.local.wire.fields.marks_of", lambda _service: older)
-    with pytest.raises(ApiError, match="EnableNetworkIsolation: this edition of the host does not know it"):
-        refuse_unsupported("sagemaker", shape, {"ModelName": "m", "EnableNetworkIsolation": True})
+    shape = load_service_model("sagemaker").operation_model("CreateModel").input_shape
+    check_supported("sagemaker", shape, {"ModelName": "m", "EnableNetworkIsolation": True})
+    older = {"CreateModelInput": FieldMarks(honoured=["ModelName"])}
+    monkeypatch.setattr("mme_sdk.local.wire.fields.load_marks", lambda _service: older)
+    with pytest.raises(ApiError, match="EnableNetworkIsolation: this version of the host does not know this member"):
+        check_supported("sagemaker", shape, {"ModelName": "m", "EnableNetworkIsolation": True})
+
+
+REFUSED_HEADERS = {
+    ("InvokeEndpoint", "EnableExplanations"): "this host has no explainer",
+    ("InvokeEndpoint", "InferenceComponentName"): "this host has no inference components",
+    ("InvokeEndpointWithResponseStream", "InferenceComponentName"): "this host has no inference components",
+}
+"""Every runtime member that the host must refuse. A mark in fields.toml that says otherwise fails the test."""
+
+
+def invoke(plane: LocalSageMaker, name: str, operation: str, members: dict[str, str]) -> tuple[int, str]:
+    """Invoke an endpoint with members as headers; return the status and the error message."""
+    model = load_service_model("sagemaker-runtime").operation_model(operation)
+    shape = model.input_shape.members
+    headers = {shape[member].serialization["name"]: value for member, value in members.items()}
+    path = model.http["requestUri"].replace("{EndpointName}", name)
+    status, _, body = ask(plane, signed(plane, b"x", path=path, **headers))
+    return status, body.get("message", "") if isinstance(body, dict) else ""
+
+
+def test_the_table_refuses_members_of_the_runtime_operations(plane, sm, name):
+    make_endpoint(sm, name)
+    runtime = load_service_model("sagemaker-runtime")
+    refused = {
+        (operation, member): reason
+        for operation in RUNTIME
+        for member, reason in load_marks("sagemaker-runtime")
+        .get(runtime.operation_model(operation).input_shape.name, FieldMarks())
+        .refused.items()
+    }
+    assert refused == REFUSED_HEADERS
+    for (operation, member), reason in REFUSED_HEADERS.items():
+        text = f"Not supported by the embedded SageMaker: {member}: {reason}."
+        assert invoke(plane, name, operation, {member: "x"}) == (400, text)
+
+
+def test_a_wrong_mark_changes_what_the_runtime_refuses(plane, sm, name, monkeypatch):
+    make_endpoint(sm, name)
+    marks = load_marks("sagemaker-runtime")["InvokeEndpointInput"]
+    given = {"TargetVariant": "AllTraffic", "InferenceComponentName": "c"}
+    for wrong, status, text in (
+        (marks, 400, "InferenceComponentName"),
+        (attrs.evolve(marks, refused={"TargetVariant": "no"}, stored=["InferenceComponentName"]), 400, "TargetVariant"),
+        (
+            attrs.evolve(marks, honoured=marks.honoured - {"TargetVariant"}, refused={}),
+            400,
+            "TargetVariant: this version",
+        ),
+        (attrs.evolve(marks, refused={}, stored=["InferenceComponentName"]), 200, ""),
+    ):
+        monkeypatch.setattr(
+            "mme_sdk.local.wire.fields.load_marks", lambda _, wrong=wrong: {"InvokeEndpointInput": wrong}
+        )
+        found = invoke(plane, name, "InvokeEndpoint", given)
+        assert found[0] == status
+        assert text in found[1]
 
 
 def send_json(plane: LocalSageMaker, operation: str, body: dict) -> tuple[int, dict]:
@@ -226,7 +285,7 @@ def test_the_tags_of_an_alarm_are_kept(plane, name):
     cloudwatch.untag_resource(ResourceARN=arn, TagKeys=["team"])
     assert [one["Key"] for one in cloudwatch.list_tags_for_resource(ResourceARN=arn)["Tags"]] == ["stage"]
     cloudwatch.delete_alarms(AlarmNames=[name])
-    with pytest.raises(ClientError, match="There is no alarm"):
+    with pytest.raises(ClientError, match="does not exist"):
         cloudwatch.list_tags_for_resource(ResourceARN=arn)
     cloudwatch.close()
 

@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.errors import ConfigurationError
-from mme_sdk.local import processes as children
+from mme_sdk.local import processes
 from mme_sdk.local.storage import s3 as s3_module
 from mme_sdk.local.storage.s3 import S3Server
 
@@ -81,7 +81,7 @@ def test_a_folder_with_a_comma_is_refused(tmp_path):
 def test_a_program_that_ends_at_once_is_reported_with_its_words(tmp_path):
     (tmp_path / "filerldb2").write_text("in the way of the folder that SeaweedFS wants")
     s3 = server(tmp_path, start_timeout=20)
-    with pytest.raises(ConfigurationError, match=r"SeaweedFS (ended|did not answer)"):
+    with pytest.raises(ConfigurationError, match=r"SeaweedFS (exited|did not answer)"):
         s3.start()
     assert s3.pid is None
 
@@ -131,7 +131,7 @@ def left_socket():
 
 
 def test_ports_are_known_until_their_sockets_are_removed(tmp_path, monkeypatch, left_socket):
-    children.record(tmp_path / "weed.json", 2**22 + 1, "nobody", ports=[1])
+    processes.record_process(tmp_path / "weed.json", 2**22 + 1, "nobody", ports=[1])
 
     def killed(_):
         raise KeyboardInterrupt
@@ -156,19 +156,19 @@ def test_ports_are_known_before_the_process_that_takes_them(tmp_path, monkeypatc
     with pytest.raises(Killed):
         one.spawn()
     assert json.loads((tmp_path / "weed.json").read_text())["ports"] == sorted(one._ports.values())
-    assert children.reap_recorded(tmp_path / "weed.json")["ports"] == sorted(one._ports.values())
+    assert processes.kill_recorded(tmp_path / "weed.json")["ports"] == sorted(one._ports.values())
 
 
 def test_a_recorded_process_is_ended_at_the_next_start_but_no_other(tmp_path):
     path = tmp_path / "record.json"
     sleeper = [sys.executable, "-c", "import sys; sys.stdin.read()", "the-mark"]
     with subprocess.Popen(sleeper, stdin=-1) as child:
-        children.record(path, child.pid, "another-mark")
-        children.reap_recorded(path)
+        processes.record_process(path, child.pid, "another-mark")
+        processes.kill_recorded(path)
         assert child.poll() is None
-        children.record(path, child.pid, "the-mark", ports=[1])
-        assert children.reap_recorded(path)["ports"] == [1]
+        processes.record_process(path, child.pid, "the-mark", ports=[1])
+        assert processes.kill_recorded(path)["ports"] == [1]
         assert child.wait(5) == -signal.SIGKILL
-    assert children.reap_recorded(path)["ports"] == [1]  # known until it is forgotten
-    children.forget(path)
-    assert children.reap_recorded(path) is None
+    assert processes.kill_recorded(path)["ports"] == [1]  # known until it is forgotten
+    processes.remove_record(path)
+    assert processes.kill_recorded(path) is None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,8 +14,9 @@ from mme_sdk.local.control.autoscaling.service import DIMENSION, AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
 from mme_sdk.local.control.metrics import Metrics, Point
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 from tests.support.local.helpers import make_config, make_endpoint, settle
+from tests.support.local.waiting import wait_until
 
 WHO = {
     "ServiceNamespace": "sagemaker",
@@ -66,7 +66,7 @@ class World:
                 at = self.time.timestamp()
                 self.metrics.measure("InvocationsPerInstance", "e", "AllTraffic", per_instance, at=at)
             self.time += timedelta(minutes=1)
-            self.scaler.look()
+            self.scaler.run_once()
 
 
 @pytest.fixture
@@ -148,10 +148,10 @@ def test_a_customized_metric_is_tracked_too(world):
     [
         ("RegisterScalableTarget", {"ResourceId": "table/x"}, "Unsupported resource ID"),
         ("RegisterScalableTarget", {"ScalableDimension": "dynamodb:table:ReadCapacityUnits"}, "Only sagemaker:variant"),
-        ("RegisterScalableTarget", {"MinCapacity": 7}, "not above MaxCapacity"),
+        ("RegisterScalableTarget", {"MinCapacity": 7}, "at most MaxCapacity"),
         ("PutScalingPolicy", {"PolicyName": "p", "PolicyType": "PredictiveScaling"}, "PredictiveScaling"),
         ("PutScalingPolicy", {"PolicyName": "p", "PolicyType": "TargetTrackingScaling"}, "is missing"),
-        ("PutScheduledAction", {"ScheduledActionName": "a"}, "Schedule is needed"),
+        ("PutScheduledAction", {"ScheduledActionName": "a"}, "Schedule is required"),
         ("DeleteScheduledAction", {"ScheduledActionName": "a"}, "No scheduled action found"),
         ("DeleteScalingPolicy", {"PolicyName": "p"}, "No scaling policy found"),
     ],
@@ -262,13 +262,10 @@ def test_a_real_client_scales_a_real_endpoint(plane, sm, name):
     assert len(answer["Alarms"]) == 2
     described = scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=who["ResourceId"])
     assert described["ScalingPolicies"][0]["TargetTrackingScalingPolicyConfiguration"] == TRACKING
-    pause = threading.Event()
-    for _ in range(500):
-        variant = settle(sm, name)[-1]["ProductionVariants"][0]
-        if variant["CurrentInstanceCount"] == 2:
-            break
-        pause.wait(0.02)
-    assert variant["CurrentInstanceCount"] == 2
+    wait_until(
+        lambda: settle(sm, name)[-1]["ProductionVariants"][0]["CurrentInstanceCount"] == 2,
+        "the increase to MinCapacity",
+    )
     assert ("scale", name, "AllTraffic", 2) in plane.hosting.log
     make_config(sm, f"{name}-2", model=name, InstanceType="ml.c5.large")
     with pytest.raises(ClientError, match="must be deregistered as scalable targets"):
@@ -293,10 +290,9 @@ def test_an_alarm_that_rings_turns_a_canary_back(plane, sm, name):
         ComparisonOperator="GreaterThanThreshold",
         TreatMissingData="breaching",
     )
-    for _ in range(500):
-        if cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"] == "ALARM":
-            break
-        threading.Event().wait(0.02)
+    wait_until(
+        lambda: cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"] == "ALARM", "the alarm"
+    )
     make_config(sm, f"{name}-2", model=name)
     sm.update_endpoint(
         EndpointName=name,

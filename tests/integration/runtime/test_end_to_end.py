@@ -43,7 +43,7 @@ def trouble(world: World, fault: Fault) -> Iterator[None]:
     name = world.host.faults.add(fault)
     try:
         yield
-        assert world.host.faults.list()[name]["struck"] == 1
+        assert world.host.faults.list()[name]["triggered"] == 1
     finally:
         world.host.faults.remove(name)
 
@@ -164,7 +164,7 @@ def test_a_model_that_fails_to_load_is_let_alone_for_a_while(world: World) -> No
             endpoint.invoke({}, model=model)
         errors.append(caught.value)
     assert [error.sent for error in errors] == [True, True, True, False]
-    assert world.host.faults.list()[name]["struck"] == 3
+    assert world.host.faults.list()[name]["triggered"] == 3
     world.host.faults.remove(name)
 
 

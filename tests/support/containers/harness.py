@@ -113,7 +113,7 @@ class Peer:
         }
         self._log = (folder / "log").open("wb")
         self.process = subprocess.Popen(
-            children.with_host(command.words(single=False, values=values)),
+            children.die_with_parent(command.words(single=False, values=values)),
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=self._log,

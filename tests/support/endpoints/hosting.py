@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mme_sdk.local.contracts import Deployment, Gate, HostContext, HostingError, Invocation, InvocationAnswer
+from mme_sdk.local.hosting_interface import (
+    Deployment,
+    HostContext,
+    HostingError,
+    Invocation,
+    InvocationResponse,
+    TrafficShift,
+)
 
 PING = (
     "The primary container for production variant AllTraffic did not pass the ping health check. "
@@ -18,7 +25,7 @@ class QuietHosting:
     def __init__(self, context: HostContext) -> None:
         self.context = context
 
-    async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
+    async def deploy(self, deployment: Deployment, *, shift_traffic: TrafficShift | None = None) -> None:
         images = [container.image for variant in deployment.variants for container in variant.containers]
         if any("broken" in image for image in images):
             raise HostingError(PING)
@@ -32,8 +39,8 @@ class QuietHosting:
     async def remove(self, endpoint: str) -> None:
         return None
 
-    async def invoke(self, invocation: Invocation) -> InvocationAnswer:
-        return InvocationAnswer(status=200, headers={"Content-Type": "application/json"}, body=invocation.body)
+    async def invoke(self, invocation: Invocation) -> InvocationResponse:
+        return InvocationResponse(status=200, headers={"Content-Type": "application/json"}, body=invocation.body)
 
     async def close(self) -> None:
         return None

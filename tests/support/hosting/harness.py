@@ -15,9 +15,16 @@ import boto3
 
 from mme_sdk.artifacts import pack
 from mme_sdk.local.containers import PYTHON, Command
-from mme_sdk.local.contracts import ContainerPlan, Deployment, HostContext, Invocation, InvocationAnswer, VariantPlan
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.hosting import HostingSettings, LocalHosting
+from mme_sdk.local.hosting_interface import (
+    ContainerPlan,
+    Deployment,
+    HostContext,
+    Invocation,
+    InvocationResponse,
+    VariantPlan,
+)
 from mme_sdk.local.storage.s3 import S3Server
 from mme_sdk.protocols import AsyncClock
 
@@ -105,7 +112,7 @@ class Bench:
 
     async def invoke(
         self, model: str | None, body: bytes | str = b"hi", *, endpoint: str = "e", **headers: str
-    ) -> InvocationAnswer:
+    ) -> InvocationResponse:
         self._requests += 1
         given = {"content-type": "text/plain", **{k.replace("_", "-").lower(): v for k, v in headers.items()}}
         if model is not None:
@@ -120,7 +127,7 @@ class Bench:
         )
 
 
-def error(answer: InvocationAnswer) -> tuple[int, str, str]:
+def error(answer: InvocationResponse) -> tuple[int, str, str]:
     """Status, code and message of an error, having checked its shape."""
     said = json.loads(answer.body)
     assert answer.headers["Content-Type"] == "application/json"

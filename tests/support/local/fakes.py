@@ -1,25 +1,24 @@
-"""Hosting that runs nothing, for tests of the control plane alone."""
+"""Hosting without containers, for tests of the control plane."""
 
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from mme_sdk.local.contracts import (
+from mme_sdk.local.hosting_interface import (
     Deployment,
-    Gate,
     HostContext,
     HostingError,
     Invocation,
-    InvocationAnswer,
-    VariantView,
+    InvocationResponse,
+    TrafficShift,
+    VariantStatus,
 )
 
 
 class FakeHosting:
-    """Remembers what it was told; fails to deploy images that are named `broken…`."""
+    """Records the calls. A deployment of an image named `broken…` fails."""
 
     max_payload = 25 * 1024 * 1024
 
@@ -27,22 +26,30 @@ class FakeHosting:
         self.context = context
         self.running: dict[str, Deployment] = {}
         self.log: list[tuple] = []
-        self._go_on = threading.Event()
-        self._go_on.set()
+        self._held: asyncio.Event | None = None
         self._silent = False
+        try:
+            self._loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:  # not created by a host
+            self._loop = None
 
     @contextmanager
     def held(self):
-        """Deployments and scaling do not end before this block does."""
-        self._go_on.clear()
+        """Delay the end of deployments and scaling until the end of the block."""
+        released = self._held = asyncio.Event()
         try:
             yield
         finally:
-            self._go_on.set()
+            self._held = None
+            if self._loop is None:
+                released.set()
+            else:
+                with suppress(RuntimeError):  # the host is stopped
+                    self._loop.call_soon_threadsafe(released.set)
 
     @contextmanager
     def silent(self):
-        """Invocations are not answered before their caller gives up."""
+        """Answer no invocation that starts in the block."""
         self._silent = True
         try:
             yield
@@ -50,18 +57,19 @@ class FakeHosting:
             self._silent = False
 
     async def _wait(self) -> None:
-        while not self._go_on.is_set():
-            await asyncio.sleep(0.005)
+        held = self._held
+        if held is not None:
+            await held.wait()
 
-    async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
+    async def deploy(self, deployment: Deployment, *, shift_traffic: TrafficShift | None = None) -> None:
         self.log.append(("deploy", deployment.endpoint, deployment.config_name))
         for variant in deployment.variants:
             for container in variant.containers:
                 if container.image.startswith("broken"):
                     text = f"The primary container for production variant {variant.name} did not pass the ping health"
                     raise HostingError(f"{text} check.")
-        if gate is not None and deployment.endpoint in self.running:
-            await gate(lambda share: self.log.append(("share", deployment.endpoint, share)))
+        if shift_traffic is not None and deployment.endpoint in self.running:
+            await shift_traffic(lambda share: self.log.append(("share", deployment.endpoint, share)))
         await self._wait()
         self.running[deployment.endpoint] = deployment
 
@@ -76,21 +84,21 @@ class FakeHosting:
         self.log.append(("remove", endpoint))
         self.running.pop(endpoint, None)
 
-    async def invoke(self, invocation: Invocation) -> InvocationAnswer:
+    async def invoke(self, invocation: Invocation) -> InvocationResponse:
         if self._silent:
             await asyncio.Event().wait()
         if invocation.endpoint not in self.running:
             text = f"Endpoint {invocation.endpoint} of account 123456789012 not found."
-            return InvocationAnswer(
+            return InvocationResponse(
                 status=400,
                 headers={"x-amzn-ErrorType": "ValidationError", "Content-Type": "application/json"},
                 body=b'{"Code":"ValidationError","Message":"%s"}' % text.encode(),
             )
         if invocation.stream:
-            return InvocationAnswer(
+            return InvocationResponse(
                 status=200, headers={"Content-Type": "text/x"}, body=b"", chunks=self._chunks(invocation)
             )
-        return InvocationAnswer(
+        return InvocationResponse(
             status=200,
             headers={
                 "Content-Type": invocation.headers.get("content-type", ""),
@@ -107,7 +115,7 @@ class FakeHosting:
 
     def inspect(self):
         return [
-            VariantView(
+            VariantStatus(
                 endpoint=deployment.endpoint,
                 variant=variant.name,
                 instance_type=variant.instance_type,

@@ -1,10 +1,11 @@
-"""What most of these tests do first."""
+"""Create models, configurations and endpoints."""
 
 from __future__ import annotations
 
 import io
 import tarfile
-import threading
+
+from tests.support.local.waiting import wait_until
 
 MULTIPLY = (
     "import json\n"
@@ -54,15 +55,15 @@ def make_endpoint(sm, name: str, **container) -> dict:
 
 
 def settle(sm, name: str, until=TERMINAL) -> list[dict]:
-    """Descriptions seen until the endpoint rests; each status once."""
-    pause = threading.Event()
+    """Wait until the endpoint has a status in `until`. Return its descriptions, one for each status."""
     seen: list[dict] = []
-    for _ in range(1000):
+
+    def settled() -> bool:
         now = sm.describe_endpoint(EndpointName=name)
-        if not seen or seen[-1]["EndpointStatus"] != now["EndpointStatus"]:
-            seen.append(now)
-        if now["EndpointStatus"] in until:
-            seen[-1] = now
-            return seen
-        pause.wait(0.01)
-    raise AssertionError(f"{name} stays {seen[-1]['EndpointStatus']}")
+        if seen and seen[-1]["EndpointStatus"] == now["EndpointStatus"]:
+            seen.pop()
+        seen.append(now)
+        return now["EndpointStatus"] in until
+
+    wait_until(settled, f"a status of {name} in {until}")
+    return seen

@@ -13,7 +13,7 @@ from urllib.parse import urlencode
 import cbor2
 from hypothesis import strategies as st
 
-from mme_sdk.local.wire.service_model import service_model
+from mme_sdk.local.wire.service_model import load_service_model
 from tests.support.local.raw import TARGETS, Link, alive, ask, signed
 
 SERVICES = {
@@ -154,7 +154,7 @@ def claimed(plane) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     with Link(plane) as link:
         for service, scope in SERVICES.items():
-            model = service_model(service)
+            model = load_service_model(service)
             for name in model.operation_names:
                 if scope in TARGETS:
                     link.send(signed(plane, b"[]", service=scope, target=name))
@@ -291,7 +291,7 @@ def call(draw, operations: dict[str, list[str]]) -> tuple[str, str, str, bytes]:
     """Service, operation, protocol and body of a request that is well-formed but may make no sense."""
     pairs = [(service, operation) for service in sorted(operations) for operation in operations[service]]
     service, operation = draw(st.sampled_from(pairs))
-    shape = service_model(service).operation_model(operation).input_shape
+    shape = load_service_model(service).operation_model(operation).input_shape
     wrong = draw(st.sampled_from([0.0, 0.0, 0.05, 0.3, 1.0]))
     if shape is None:
         params = {}
@@ -301,7 +301,7 @@ def call(draw, operations: dict[str, list[str]]) -> tuple[str, str, str, bytes]:
             params = draw(changed(shape, params, wrong)) if isinstance(params, dict) else params
     else:
         params = draw(member(shape, wrong))
-    known = service_model(service).metadata.get("protocols") or [service_model(service).metadata["protocol"]]
+    known = load_service_model(service).metadata.get("protocols") or [load_service_model(service).metadata["protocol"]]
     protocol = draw(st.sampled_from(sorted(known)))
     match protocol:
         case "json":

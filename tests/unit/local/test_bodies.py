@@ -1,4 +1,4 @@
-"""Bodies in flight: their memory is bounded, whoever waits gets a turn, and none takes for ever to arrive."""
+"""BodyReader in flight: their memory is bounded, whoever waits gets a turn, and none takes for ever to arrive."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mme_sdk.local.http.request_bodies import Bodies
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.http.request_bodies import BodyReader
+from mme_sdk.local.wire.errors import ApiError
 
 
 class Content:
@@ -51,10 +51,10 @@ def length(size: int) -> dict[str, str]:
 
 def test_a_body_comes_whole_with_its_digest():
     async def run():
-        bodies = Bodies(capacity=100)
+        bodies = BodyReader(capacity=100)
         for chunks in ([b"abc"], [b"a", b"b", b"c"], []):
             whole = b"".join(chunks)
-            async with bodies.receive(Request(Content(*chunks)), {"transfer-encoding": "chunked"}, 50) as body:
+            async with bodies.read(Request(Content(*chunks)), {"transfer-encoding": "chunked"}, 50) as body:
                 assert (body.content, body.digest) == (whole, hashlib.sha256(whole).hexdigest())
                 assert bodies.in_flight == len(whole)
             assert bodies.in_flight == 0
@@ -64,10 +64,10 @@ def test_a_body_comes_whole_with_its_digest():
 
 def test_what_does_not_fit_waits_in_order_and_is_not_read_meanwhile():
     async def run():
-        bodies, order, gate = Bodies(capacity=100), [], asyncio.Event()
+        bodies, order, gate = BodyReader(capacity=100), [], asyncio.Event()
 
         async def one(name: str, size: int) -> None:
-            async with bodies.receive(Request(Content(bytes(size))), length(size), 1000):
+            async with bodies.read(Request(Content(bytes(size))), length(size), 1000):
                 order.append(name)
                 assert bodies.in_flight <= 100
                 await gate.wait()
@@ -87,10 +87,10 @@ def test_what_does_not_fit_waits_in_order_and_is_not_read_meanwhile():
 
 def test_who_waits_too_long_gets_503_and_who_leaves_makes_way():
     async def run():
-        bodies = Bodies(capacity=100, patience=0.01)
-        async with bodies.receive(Request(Content(bytes(90))), length(90), 100):
+        bodies = BodyReader(capacity=100, queue_timeout=0.01)
+        async with bodies.read(Request(Content(bytes(90))), length(90), 100):
             with pytest.raises(ApiError) as caught:
-                async with bodies.receive(Request(Content(bytes(50))), length(50), 100):
+                async with bodies.read(Request(Content(bytes(50))), length(50), 100):
                     pytest.fail("there is no memory for it")
             assert caught.value.status == 503
             bodies._patience = 60
@@ -105,17 +105,17 @@ def test_who_waits_too_long_gets_503_and_who_leaves_makes_way():
     asyncio.run(run())
 
 
-async def hold(bodies: Bodies, size: int) -> None:
-    async with bodies.receive(Request(Content(bytes(size))), length(size), 1000):
+async def hold(bodies: BodyReader, size: int) -> None:
+    async with bodies.read(Request(Content(bytes(size))), length(size), 1000):
         await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize("size", [1, 10_000])
 def test_a_body_that_drips_is_408(size):
     async def run():
-        bodies = Bodies(grace=0.02, slowest=1e9)
+        bodies = BodyReader(base_timeout=0.02, min_bytes_per_second=1e9)
         with pytest.raises(ApiError) as caught:
-            async with bodies.receive(Request(Content(b"x", end=False)), length(size), 100_000):
+            async with bodies.read(Request(Content(b"x", end=False)), length(size), 100_000):
                 pytest.fail("it has not arrived")
         assert (caught.value.code, caught.value.status) == ("RequestTimeout", 408)
         assert bodies.in_flight == 0
@@ -124,8 +124,8 @@ def test_a_body_that_drips_is_408(size):
 
 
 def test_a_large_body_may_take_longer_than_a_small_one():
-    bodies = Bodies()
-    assert bodies._grace + 25 * 2**20 / bodies._slowest > 300
+    bodies = BodyReader()
+    assert bodies._base_timeout + 25 * 2**20 / bodies._min_bytes_per_second > 300
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_a_large_body_may_take_longer_than_a_small_one():
 )
 def test_a_body_that_breaks_off_gives_its_memory_back(error, expected):
     async def run():
-        bodies, content = Bodies(), Content(b"x", end=False)
+        bodies, content = BodyReader(), Content(b"x", end=False)
         content.queue.put_nowait(error)
         with pytest.raises(expected):
-            async with bodies.receive(Request(content), length(10), 100):
+            async with bodies.read(Request(content), length(10), 100):
                 pytest.fail("it broke off")
         assert bodies.in_flight == 0
 
@@ -145,9 +145,9 @@ def test_a_body_that_breaks_off_gives_its_memory_back(error, expected):
 
 def test_a_body_longer_than_its_limit_is_not_read_to_its_end():
     async def run():
-        bodies, content = Bodies(), Content(*[bytes(10)] * 20)
+        bodies, content = BodyReader(), Content(*[bytes(10)] * 20)
         with pytest.raises(ApiError) as caught:
-            async with bodies.receive(Request(content), {"transfer-encoding": "chunked"}, 100):
+            async with bodies.read(Request(content), {"transfer-encoding": "chunked"}, 100):
                 pytest.fail("it is too long")
         assert caught.value.status == 413
         assert content.queue.qsize() == 10  # nine chunks of ten bytes, and the end
@@ -159,7 +159,7 @@ def test_a_body_longer_than_its_limit_is_not_read_to_its_end():
 def test_a_length_that_is_none_is_400(given):
     async def run():
         with pytest.raises(ApiError) as caught:
-            async with Bodies().receive(Request(Content()), {"content-length": given}, 100):
+            async with BodyReader().read(Request(Content()), {"content-length": given}, 100):
                 pytest.fail("it has no length")
         assert caught.value.status in (400, 413)
 
@@ -173,14 +173,14 @@ def test_a_length_that_is_none_is_400(given):
 )
 def test_whatever_happens_the_memory_is_given_back(requests):
     async def run():
-        bodies = Bodies(capacity=100)
+        bodies = BodyReader(capacity=100)
 
         async def one(size: int, how: str) -> None:
             content = Content(bytes(size // 2), end=how != "breaks off")
             if how == "breaks off":
                 content.queue.put_nowait(ConnectionResetError())
             with contextlib.suppress(ConnectionError, RuntimeError):
-                async with bodies.receive(Request(content), length(size), 200):
+                async with bodies.read(Request(content), length(size), 200):
                     assert bodies.in_flight <= 100
                     await asyncio.sleep(0)
                     if how == "fails":

@@ -7,13 +7,13 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mme_sdk.local.contracts import HostContext
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.sagemaker.endpoints import Endpoints
 from mme_sdk.local.control.sagemaker.resources import Resources, utc_now
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.faults import Fault, Faults
+from mme_sdk.local.hosting_interface import HostContext
 from tests.support.local.fakes import FakeHosting
 
 PROVISIONING, DELETION = 11.0, 22.0
@@ -133,7 +133,7 @@ def test_deleting_goes_on(tmp_path):
             host.endpoints.delete_endpoint({"EndpointName": "e"})
             await asyncio.sleep(0)
         async with running(tmp_path) as host:
-            assert host.endpoints.all() == []
+            assert host.endpoints.describe_all() == []
             assert host.hosting.running == {}
 
     asyncio.run(story())

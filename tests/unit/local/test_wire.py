@@ -11,12 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mme_sdk.local.wire import cbor
-from mme_sdk.local.wire.protocols import protocol_of
-from mme_sdk.local.wire.service_model import ApiError, check_input, json_answer, service_model
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.parameters import check_constraints
+from mme_sdk.local.wire.protocols import detect_protocol
+from mme_sdk.local.wire.responses import serialize_json
+from mme_sdk.local.wire.service_model import load_service_model
 
 
 def parse_json(operation, body: bytes):
-    return protocol_of({}, "/", body).parse(operation)
+    return detect_protocol({}, "/", body).parse(operation)
 
 
 def shape(**members):
@@ -37,15 +40,15 @@ def shape(**members):
 )
 def test_patterns_of_aws_mean_in_python_what_they_mean_in_java(pattern, good, bad):
     wanted = shape(A={"type": "string", "pattern": pattern})
-    check_input(wanted, {"A": good})
+    check_constraints(wanted, {"A": good})
     with pytest.raises(ApiError, match="Member must satisfy regular expression pattern"):
-        check_input(wanted, {"A": bad})
+        check_constraints(wanted, {"A": bad})
 
 
 def test_every_pattern_of_the_operations_that_are_served_is_checked_or_known_not_to_be():
-    from mme_sdk.local.wire.service_model import _pattern
+    from mme_sdk.local.wire.parameters import _pattern
 
-    model = service_model("sagemaker")
+    model = load_service_model("sagemaker")
     unchecked = set()
     for name in ("CreateModel", "CreateEndpointConfig", "CreateEndpoint", "UpdateEndpoint", "AddTags", "ListEndpoints"):
         pending, seen = [model.operation_model(name).input_shape], set()
@@ -71,9 +74,9 @@ def test_limits_of_every_kind():
         L={"type": "list", "member": {"shape": "N"}, "max": 2},
         E={"type": "string", "enum": ["a", "b"]},
     )
-    check_input(wanted, {"N": 5, "L": [1, 2], "E": "a"})
+    check_constraints(wanted, {"N": 5, "L": [1, 2], "E": "a"})
     with pytest.raises(ApiError) as caught:
-        check_input(wanted, {"N": 6, "L": [0, 1, 2], "E": "c"})
+        check_constraints(wanted, {"N": 6, "L": [0, 1, 2], "E": "c"})
     assert caught.value.message == (
         "4 validation errors detected: "
         "Value '6' at 'n' failed to satisfy constraint: Member must have value less than or equal to 5; "
@@ -88,7 +91,7 @@ def test_limits_of_every_kind():
     [b"{", b"[]", b'{"EndpointName": 1}', b'{"MaxResults": "1"}', b'{"CreationTimeAfter": "noon"}', b"\xff", b'"x"'],
 )
 def test_a_body_that_is_not_what_the_model_says_is_refused(body):
-    operation = service_model("sagemaker").operation_model(
+    operation = load_service_model("sagemaker").operation_model(
         "DescribeEndpoint" if b"EndpointName" in body else "ListEndpoints"
     )
     with pytest.raises(ApiError) as caught:
@@ -97,7 +100,7 @@ def test_a_body_that_is_not_what_the_model_says_is_refused(body):
 
 
 def test_a_member_that_the_model_does_not_know_is_refused_by_name_since_aws_may_know_it():
-    operation = service_model("sagemaker").operation_model("DescribeEndpoint")
+    operation = load_service_model("sagemaker").operation_model("DescribeEndpoint")
     with pytest.raises(ApiError, match="does not know Tomorrow of DescribeEndpointInput"):
         parse_json(operation, b'{"EndpointName": "a", "Tomorrow": 1}')
     assert parse_json(operation, b'{"EndpointName": "a", "Tomorrow": null}') == {"EndpointName": "a"}
@@ -106,13 +109,13 @@ def test_a_member_that_the_model_does_not_know_is_refused_by_name_since_aws_may_
 
 
 def test_an_answer_that_the_model_does_not_know_is_a_bug_and_not_sent():
-    operation = service_model("sagemaker").operation_model("DescribeModel")
+    operation = load_service_model("sagemaker").operation_model("DescribeModel")
     now = datetime(2030, 1, 1, tzinfo=UTC)
-    answer = json.loads(json_answer(operation, {"ModelName": "m", "CreationTime": now, "VpcConfig": None}))
+    answer = json.loads(serialize_json(operation, {"ModelName": "m", "CreationTime": now, "VpcConfig": None}))
     assert answer == {"ModelName": "m", "CreationTime": now.timestamp()}
     for wrong in ({"Surprise": 1}, {"ModelName": 1}, {"EnableNetworkIsolation": "yes"}):
         with pytest.raises(TypeError):
-            json_answer(operation, wrong)
+            serialize_json(operation, wrong)
 
 
 @pytest.mark.parametrize(

@@ -1,1 +1,1 @@
-"""Application Auto Scaling: targets, policies, schedules, and the loop that scales."""
+"""Application Auto Scaling: the service, its schedules, and the scaler that applies them."""

@@ -1,4 +1,4 @@
-"""What makes autoscaling scale: alarms and schedules, looked at once a minute."""
+"""Evaluate alarms and schedules, and change the number of instances of variants."""
 
 from __future__ import annotations
 
@@ -14,38 +14,37 @@ from mme_sdk.local.control.store import Store
 
 __all__ = ["Scaler", "step_count", "tracked_count"]
 
-_DEFAULT_COOLDOWN = 300.0  # of SageMaker variants
-
-
-_MOST_INSTANCES = 2**31 - 1  # the type of MaxCapacity; a metric may be any number
+_DEFAULT_COOLDOWN = 300.0  # seconds, for SageMaker variants
+_MAX_INSTANCES = 2**31 - 1  # largest MaxCapacity
 
 
 def tracked_count(count: int, value: float, target: float, *, scale_in: bool) -> int:
-    """How many instances bring a metric to its target, as target tracking computes it.
+    """Return the number of instances that brings a metric to its target, as target tracking computes it.
 
     Args:
-        count: Instances now.
-        value: The metric, which shrinks in proportion to the instances.
-        target: What it should be.
-        scale_in: Whether fewer are wanted; then it stays above what would breach the target.
+        count: Current number of instances.
+        value: Value of the metric, which is inversely proportional to the number of instances.
+        target: Target value.
+        scale_in: Whether the alarm for scaling in is in the state ALARM. Then the result is not above `count`,
+            otherwise not below it.
 
     Returns:
-        The count; never fewer than one.
+        The number of instances, at least one.
     """
-    wanted = math.ceil(max(1.0, min(count * value / target, _MOST_INSTANCES)))
+    wanted = math.ceil(max(1.0, min(count * value / target, _MAX_INSTANCES)))
     return min(wanted, count) if scale_in else max(wanted, count)
 
 
 def step_count(count: int, excess: float, config: Mapping[str, Any]) -> int:
-    """How many instances a step policy sets.
+    """Return the number of instances that a step scaling policy sets.
 
     Args:
-        count: Instances now.
-        excess: The metric minus the alarm's threshold.
+        count: Current number of instances.
+        excess: Value of the metric minus the threshold of the alarm.
         config: StepScalingPolicyConfiguration.
 
     Returns:
-        The count; the present one where no step fits.
+        The number of instances; `count` if no step matches.
     """
     for step in config.get("StepAdjustments", []):
         low = step.get("MetricIntervalLowerBound", -math.inf)
@@ -64,16 +63,16 @@ def step_count(count: int, excess: float, config: Mapping[str, Any]) -> int:
 
 
 class Scaler:
-    """Scales variants by the policies and schedules of Application Auto Scaling.
+    """Scales variants by the policies and scheduled actions of Application Auto Scaling.
 
     Args:
-        store: Where they live.
-        autoscaling: Keeps the activities.
+        store: Holds targets, policies and scheduled actions.
+        autoscaling: Records the scaling activities.
         cloudwatch: Evaluates the alarms.
-        now: The host's time.
-        minute: How many seconds a minute lasts, for cooldowns.
-        size: Desired instances of a variant; None where it does not serve.
-        resize: Sets them.
+        now: Function that returns the current time.
+        minute: Seconds that a minute of a cooldown lasts.
+        instance_count: Function that returns the desired number of instances of a variant, or None if it does not run.
+        set_instance_count: Function that sets it. It returns False if the endpoint is busy.
     """
 
     def __init__(
@@ -83,55 +82,57 @@ class Scaler:
         cloudwatch: CloudWatch,
         now: Callable[[], datetime],
         minute: float,
-        size: Callable[[str, str], int | None],
-        resize: Callable[[str, str, int], bool],
+        instance_count: Callable[[str, str], int | None],
+        set_instance_count: Callable[[str, str, int], bool],
     ) -> None:
         self._store = store
         self._autoscaling = autoscaling
         self._cloudwatch = cloudwatch
         self._now = now
         self._minute = minute
-        self._size = size
-        self._resize = resize
-        self._looked = now()
-        self._scaled: dict[str, datetime] = {}
+        self._instance_count = instance_count
+        self._set_instance_count = set_instance_count
+        self._last_run = now()
+        self._scaled_at: dict[str, datetime] = {}  # by policy ARN
 
-    def look(self) -> None:
-        """Look once: evaluate alarms, and act on policies and schedules."""
+    def run_once(self) -> None:
+        """Evaluate the alarms, then apply the scheduled actions and policies that are due."""
         self._cloudwatch.evaluate()
-        before, self._looked = self._looked, self._now()
+        before, self._last_run = self._last_run, self._now()
         for _, action in list(self._store.all("scheduled-action")):
             schedule = Schedule.parse(action["Schedule"], action.get("Timezone"))
-            if _active(action, self._looked) and schedule.due(before, self._looked, action["CreationTime"]):
-                self._run(action)
+            if _active(action, self._last_run) and schedule.due(before, self._last_run, action["CreationTime"]):
+                self._apply_action(action)
         for _, policy in list(self._store.all("scaling-policy")):
-            self._follow(policy)
+            self._apply_policy(policy)
         for _, target in list(self._store.all("scalable-target")):
-            self._keep_within(target)
+            self._apply_capacity_limits(target)
 
-    def _run(self, action: Mapping[str, Any]) -> None:
+    def _apply_action(self, action: Mapping[str, Any]) -> None:
         key, target = self._target(action)
         if target is None or target["SuspendedState"]["ScheduledScalingSuspended"]:
             return
         target |= action.get("ScalableTargetAction", {})
         self._store.put("scalable-target", key, target)
-        self._keep_within(target, cause=f"scheduled action name {action['ScheduledActionName']} was triggered")
+        self._apply_capacity_limits(
+            target, cause=f"scheduled action name {action['ScheduledActionName']} was triggered"
+        )
 
-    def _keep_within(self, target: Mapping[str, Any], cause: str = "minimum capacity was set") -> None:
-        count = self._size(*variant_of(target["ResourceId"]))
+    def _apply_capacity_limits(self, target: Mapping[str, Any], cause: str = "minimum capacity was set") -> None:
+        count = self._instance_count(*variant_of(target["ResourceId"]))
         if count is not None:
             self._set(target, count, count, cause)
 
-    def _follow(self, policy: Mapping[str, Any]) -> None:
+    def _apply_policy(self, policy: Mapping[str, Any]) -> None:
         _, target = self._target(policy)
-        count = None if target is None else self._size(*variant_of(target["ResourceId"]))
+        count = None if target is None else self._instance_count(*variant_of(target["ResourceId"]))
         if target is None or count is None:
             return
         for name, alarm in self._store.all("alarm"):
-            acts = alarm["ActionsEnabled"] and policy["PolicyARN"] in alarm.get("AlarmActions", [])
-            if not acts or alarm["StateValue"] != "ALARM":
+            has_action = alarm["ActionsEnabled"] and policy["PolicyARN"] in alarm.get("AlarmActions", [])
+            if not has_action or alarm["StateValue"] != "ALARM":
                 continue
-            value = self._cloudwatch.latest(alarm)
+            value = self._cloudwatch.latest_value(alarm)
             if value is None:
                 continue
             if policy["PolicyType"] == "TargetTrackingScaling":
@@ -143,27 +144,27 @@ class Scaler:
                 config = policy["StepScalingPolicyConfiguration"]
                 wanted = step_count(count, value - alarm["Threshold"], config)
                 cooldown = config.get("Cooldown", _DEFAULT_COOLDOWN)
-            if self._rested(policy["PolicyARN"], cooldown) and self._allowed(target, wanted - count):
+            if self._cooldown_is_over(policy["PolicyARN"], cooldown) and self._is_enabled(target, wanted - count):
                 cause = f"monitor alarm {name} in state ALARM triggered policy {policy['PolicyName']}"
                 if self._set(target, count, wanted, cause):
-                    self._scaled[policy["PolicyARN"]] = self._now()
+                    self._scaled_at[policy["PolicyARN"]] = self._now()
 
     def _set(self, target: Mapping[str, Any], count: int, wanted: int, cause: str) -> bool:
         wanted = min(max(wanted, target["MinCapacity"]), target["MaxCapacity"])
-        if wanted == count or not self._resize(*variant_of(target["ResourceId"]), wanted):
-            return False  # nothing to do, or the endpoint is busy: the next look tries again
-        self._autoscaling.record(target, cause, wanted)
+        if wanted == count or not self._set_instance_count(*variant_of(target["ResourceId"]), wanted):
+            return False  # if the endpoint is busy, the next run tries again
+        self._autoscaling.record_activity(target, cause, wanted)
         return True
 
     def _target(self, document: Mapping[str, Any]) -> tuple[str, dict[str, Any] | None]:
         key = "/".join(document[part] for part in ("ServiceNamespace", "ResourceId", "ScalableDimension"))
         return key, self._store.get("scalable-target", key)
 
-    def _rested(self, policy_arn: str, cooldown: float) -> bool:
-        last = self._scaled.get(policy_arn)
+    def _cooldown_is_over(self, policy_arn: str, cooldown: float) -> bool:
+        last = self._scaled_at.get(policy_arn)
         return last is None or (self._now() - last).total_seconds() >= cooldown * self._minute / 60
 
-    def _allowed(self, target: Mapping[str, Any], change: int) -> bool:
+    def _is_enabled(self, target: Mapping[str, Any], change: int) -> bool:
         state = target["SuspendedState"]
         return not state["DynamicScalingInSuspended" if change < 0 else "DynamicScalingOutSuspended"]
 

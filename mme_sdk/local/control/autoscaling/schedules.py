@@ -1,4 +1,4 @@
-"""`at(…)`, `rate(…)` and `cron(…)`: when a scheduled action is due."""
+"""The schedule expressions `at(…)`, `rate(…)` and `cron(…)` of scheduled actions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import attrs
 
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["Schedule"]
 
@@ -23,11 +23,11 @@ _UNITS = {"minute": 60, "hour": 3600, "day": 86400}
 
 @attrs.frozen
 class Schedule:
-    """A schedule of Application Auto Scaling.
+    """A schedule of Application Auto Scaling. One of `at`, `every` and `cron` is set.
 
     Attributes:
-        at: The one moment of `at(…)`.
-        every: Seconds between two times of `rate(…)`.
+        at: Time of `at(…)`.
+        every: Seconds of the interval of `rate(…)`.
         cron: Allowed minutes, hours, days, months, weekdays (1 is Sunday) and years of `cron(…)`.
         zone: Time zone of `at` and `cron`.
     """
@@ -39,17 +39,17 @@ class Schedule:
 
     @classmethod
     def parse(cls, text: str, timezone: str | None = None) -> Schedule:
-        """Parse an expression.
+        """Parse a schedule expression.
 
         Args:
             text: The expression.
-            timezone: IANA name; UTC where None.
+            timezone: IANA name of the time zone. Default None: UTC.
 
         Returns:
             The schedule.
 
         Raises:
-            ApiError: It is none.
+            ApiError: The expression or the time zone is invalid.
         """
         try:
             zone = ZoneInfo(timezone or "UTC")
@@ -79,26 +79,26 @@ class Schedule:
             ) from error
 
     def due(self, after: datetime, until: datetime, created: datetime) -> bool:
-        """Whether it falls into (after, until].
+        """Return whether the schedule has a time in the interval (after, until].
 
         Args:
-            after: Exclusive.
-            until: Inclusive.
-            created: From when `rate` counts.
+            after: Start of the interval, exclusive.
+            until: End of the interval, inclusive.
+            created: Creation time of the scheduled action, from which `rate` counts.
         """
         if self.at is not None:
             return after < self.at <= until
         if self.every is not None:
-            turns = (until - created).total_seconds() // self.every
-            return turns >= 1 and created + timedelta(seconds=turns * self.every) > after
+            count = (until - created).total_seconds() // self.every
+            return count >= 1 and created + timedelta(seconds=count * self.every) > after
         minute = until.replace(second=0, microsecond=0)
         while minute > after:
-            if self._fits(minute.astimezone(self.zone)):
+            if self._matches(minute.astimezone(self.zone)):
                 return True
             minute -= timedelta(minutes=1)
         return False
 
-    def _fits(self, moment: datetime) -> bool:
+    def _matches(self, moment: datetime) -> bool:
         assert self.cron is not None
         values = (moment.minute, moment.hour, moment.day, moment.month, moment.isoweekday() % 7 + 1, moment.year)
         return all(value in allowed for value, allowed in zip(values, self.cron, strict=True))

@@ -1,4 +1,4 @@
-"""Application Auto Scaling for SageMaker variants: targets, policies, schedules, and what came of them."""
+"""Application Auto Scaling for SageMaker variants: targets, policies, scheduled actions and activities."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.autoscaling.schedules import Schedule
 from mme_sdk.local.control.cloudwatch import CloudWatch
-from mme_sdk.local.control.sagemaker.resources import page
+from mme_sdk.local.control.sagemaker.resources import paginate
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["DIMENSION", "AutoScaling", "variant_of"]
 
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _IDENTITY = ("ServiceNamespace", "ResourceId", "ScalableDimension")
-_KEPT_ACTIVITIES = 500
+_MAX_ACTIVITIES = 500
 _INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
 # https://docs.aws.amazon.com/autoscaling/application/APIReference/API_TargetTrackingScalingPolicyConfiguration.html
 _TARGET_VALUES = (8.515920e-109, 1.174271e108)
@@ -29,11 +29,11 @@ class AutoScaling:
     """The `application-autoscaling` service.
 
     Args:
-        store: Where targets, policies and activities live.
-        account: Whose they are.
-        cloudwatch: Where the alarms of policies live.
-        now: The host's time.
-        size: Desired instances of an endpoint's variant; None where it does not serve.
+        store: Holds targets, policies, scheduled actions and activities.
+        account: The account of the targets.
+        cloudwatch: Holds the alarms of policies.
+        now: Function that returns the current time.
+        instance_count: Function that returns the desired number of instances of a variant, or None if it does not run.
     """
 
     service = "application-autoscaling"
@@ -44,13 +44,13 @@ class AutoScaling:
         account: Account,
         cloudwatch: CloudWatch,
         now: Callable[[], datetime],
-        size: Callable[[str, str], int | None],
+        instance_count: Callable[[str, str], int | None],
     ) -> None:
         self._store = store
         self._account = account
         self._cloudwatch = cloudwatch
         self._now = now
-        self._size = size
+        self._instance_count = instance_count
         self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "DeleteScalingPolicy": self._delete_policy,
             "DeleteScheduledAction": self._delete_action,
@@ -66,12 +66,12 @@ class AutoScaling:
         }
 
     def scaled_variants(self, endpoint: str) -> set[str]:
-        """The variants of an endpoint that are registered."""
+        """Return the variants of an endpoint that are registered as scalable targets."""
         found = (variant_of(target["ResourceId"]) for _, target in self._store.all("scalable-target"))
         return {variant for name, variant in found if name == endpoint}
 
-    def record(self, target: Mapping[str, Any], cause: str, count: int, status: str = "Successful") -> None:
-        """Keep an activity, for DescribeScalingActivities."""
+    def record_activity(self, target: Mapping[str, Any], cause: str, count: int, status: str = "Successful") -> None:
+        """Store an activity for DescribeScalingActivities."""
         now, activity_id = self._now(), str(uuid.uuid4())
         activity = {
             "ActivityId": activity_id,
@@ -86,20 +86,20 @@ class AutoScaling:
             else "Failed to set desired instance count.",
         }
         self._store.put("scaling-activity", f"{now.timestamp():020.6f}-{activity_id}", activity)
-        for name, _ in list(self._store.all("scaling-activity"))[:-_KEPT_ACTIVITIES]:
+        for name, _ in list(self._store.all("scaling-activity"))[:-_MAX_ACTIVITIES]:
             self._store.delete("scaling-activity", name)
 
     def _register(self, params: dict[str, Any]) -> dict[str, Any]:
-        _only_variants(params)
+        _check_dimension(params)
         endpoint, variant = variant_of(params["ResourceId"])
-        if self._size(endpoint, variant) is None:
+        if self._instance_count(endpoint, variant) is None:
             text = f"No variant {variant} of endpoint {endpoint} is in service: {params['ResourceId']}."
             raise ApiError("ValidationException", text)
         key = _key(params)
         kept = self._store.get("scalable-target", key)
         if kept is None and not {"MinCapacity", "MaxCapacity"} <= params.keys():
             raise ApiError(
-                "ValidationException", "MinCapacity and MaxCapacity are needed to register a scalable target."
+                "ValidationException", "MinCapacity and MaxCapacity are required to register a scalable target."
             )
         suspended = {
             "DynamicScalingInSuspended": False,
@@ -116,7 +116,7 @@ class AutoScaling:
         target: dict[str, Any] = (kept or new) | params
         target["SuspendedState"] = suspended | target.get("SuspendedState", {})
         if not 1 <= target["MinCapacity"] <= target["MaxCapacity"]:
-            text = f"MinCapacity must be at least 1 and not above MaxCapacity ({target['MaxCapacity']})."
+            text = f"MinCapacity must be at least 1 and at most MaxCapacity ({target['MaxCapacity']})."
             raise ApiError("ValidationException", text)
         self._store.put("scalable-target", key, target)
         if tags:
@@ -131,14 +131,14 @@ class AutoScaling:
             if (wanted is None or target["ResourceId"] in wanted)
             and params.get("ScalableDimension") in (None, target["ScalableDimension"])
         ]
-        return page(found, params, "ScalableTargets", default=50)
+        return paginate(found, params, "ScalableTargets", default=50)
 
     def _deregister(self, params: dict[str, Any]) -> dict[str, Any]:
         self._target(params)
         for kind in ("scaling-policy", "scheduled-action"):
             for name, document in list(self._store.all(kind)):
                 if _key(document) == _key(params):
-                    self._forget(kind, name, document)
+                    self._delete_with_alarms(kind, name, document)
         self._store.delete("scalable-target", _key(params))
         return {}
 
@@ -152,20 +152,20 @@ class AutoScaling:
         arn = self._arn("autoscaling", f"scalingPolicy:{policy_id}:{where}")
         policy = (kept or {"PolicyARN": arn, "CreationTime": self._now()}) | params
         if kept is not None:
-            self._drop_alarms(kept)
+            self._delete_alarms(kept)
         policy["Alarms"] = []
         match policy["PolicyType"]:
             case "TargetTrackingScaling":
                 policy["Alarms"] = self._tracking_alarms(target, policy)
             case "StepScaling" if policy.get("StepScalingPolicyConfiguration"):
-                pass  # its alarms are the caller's, with the policy's ARN as their action
+                pass  # the caller creates the alarms, with the ARN of the policy as action
             case kind:
-                raise ApiError("ValidationException", f"A {kind} policy needs its configuration, or is not supported.")
+                raise ApiError("ValidationException", f"A {kind} policy has no configuration or is not supported.")
         self._store.put("scaling-policy", name, policy)
         return {"PolicyARN": policy["PolicyARN"], "Alarms": policy["Alarms"]}
 
     def _tracking_alarms(self, target: Mapping[str, Any], policy: Mapping[str, Any]) -> list[dict[str, str]]:
-        """The two alarms of target tracking: above the target for 3 minutes, 10 % below it for 15.
+        """Create the alarms of target tracking: above the target for 3 minutes, and 10 % below it for 15 minutes.
 
         Source: https://docs.aws.amazon.com/autoscaling/application/userguide/target-tracking-scaling-policy-overview.html
         """
@@ -190,7 +190,7 @@ class AutoScaling:
                 Threshold=config["TargetValue"] * factor,
                 AlarmActions=[policy["PolicyARN"]],
                 AlarmDescription=f"DO NOT EDIT OR DELETE. For TargetTrackingScaling policy {policy['PolicyARN']}.",
-                # No traffic at all is low traffic: AWS's own metric is simply missing then, and scale-in waits.
+                # Without traffic the metric is missing, as on AWS, and the variant is not scaled in.
                 TreatMissingData="missing",
                 **metric,
             )
@@ -204,7 +204,7 @@ class AutoScaling:
             for _, policy in self._store.all("scaling-policy")
             if _matches(policy, params) and (names is None or policy["PolicyName"] in names)
         ]
-        return page(found, params, "ScalingPolicies", default=50)
+        return paginate(found, params, "ScalingPolicies", default=50)
 
     def _delete_policy(self, params: dict[str, Any]) -> dict[str, Any]:
         return self._delete("scaling-policy", f"{_key(params)}/{params['PolicyName']}")
@@ -214,7 +214,7 @@ class AutoScaling:
         name = f"{_key(params)}/{params['ScheduledActionName']}"
         kept = self._store.get("scheduled-action", name)
         if kept is None and "Schedule" not in params:
-            raise ApiError("ValidationException", "Schedule is needed for a new scheduled action.")
+            raise ApiError("ValidationException", "Schedule is required for a new scheduled action.")
         where = f"resource/sagemaker/{params['ResourceId']}:scheduledActionName/{params['ScheduledActionName']}"
         arn = self._arn("autoscaling", f"scheduledAction:{uuid.uuid4()}:{where}")
         action = (kept or {"ScheduledActionARN": arn, "CreationTime": self._now()}) | params
@@ -229,14 +229,14 @@ class AutoScaling:
             for _, action in self._store.all("scheduled-action")
             if _matches(action, params) and (names is None or action["ScheduledActionName"] in names)
         ]
-        return page(found, params, "ScheduledActions", default=50)
+        return paginate(found, params, "ScheduledActions", default=50)
 
     def _delete_action(self, params: dict[str, Any]) -> dict[str, Any]:
         return self._delete("scheduled-action", f"{_key(params)}/{params['ScheduledActionName']}")
 
     def _describe_activities(self, params: dict[str, Any]) -> dict[str, Any]:
         found = [one for _, one in self._store.all("scaling-activity") if _matches(one, params)]
-        return page(found[::-1], params, "ScalingActivities", default=50)
+        return paginate(found[::-1], params, "ScalingActivities", default=50)
 
     def _list_tags(self, params: dict[str, Any]) -> dict[str, Any]:
         return {"Tags": self._store.get("tags", params["ResourceARN"]) or {}}
@@ -255,14 +255,14 @@ class AutoScaling:
         document = self._store.get(kind, name)
         if document is None:
             raise ApiError("ObjectNotFoundException", f"No {kind.replace('-', ' ')} found: {json.dumps(name)}")
-        self._forget(kind, name, document)
+        self._delete_with_alarms(kind, name, document)
         return {}
 
-    def _forget(self, kind: str, name: str, document: Mapping[str, Any]) -> None:
-        self._drop_alarms(document)
+    def _delete_with_alarms(self, kind: str, name: str, document: Mapping[str, Any]) -> None:
+        self._delete_alarms(document)
         self._store.delete(kind, name)
 
-    def _drop_alarms(self, policy: Mapping[str, Any]) -> None:
+    def _delete_alarms(self, policy: Mapping[str, Any]) -> None:
         for alarm in policy.get("Alarms", []):
             self._cloudwatch.delete_alarm(alarm["AlarmName"])
 
@@ -271,10 +271,10 @@ class AutoScaling:
 
 
 def variant_of(resource_id: str) -> tuple[str, str]:
-    """Endpoint and variant of `endpoint/<endpoint>/variant/<variant>`.
+    """Return endpoint and variant of a resource id `endpoint/<endpoint>/variant/<variant>`.
 
     Raises:
-        ApiError: It is not of that form.
+        ApiError: The resource id has another format.
     """
     parts = resource_id.split("/")
     if len(parts) != 4 or parts[0] != "endpoint" or parts[2] != "variant":
@@ -282,7 +282,7 @@ def variant_of(resource_id: str) -> tuple[str, str]:
     return parts[1], parts[3]
 
 
-def _only_variants(params: Mapping[str, Any]) -> None:
+def _check_dimension(params: Mapping[str, Any]) -> None:
     if params["ServiceNamespace"] != "sagemaker" or params["ScalableDimension"] != DIMENSION:
         text = f"Only {DIMENSION} is supported by the embedded SageMaker, not {params['ScalableDimension']}."
         raise ApiError("ValidationException", text)
@@ -297,7 +297,7 @@ def _matches(document: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
 
 
 def _tracked(target: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    """The metric that a target tracking policy watches, as an alarm names it."""
+    """Return the metric of a target tracking policy as parameters of PutMetricAlarm."""
     endpoint, variant = variant_of(target["ResourceId"])
     if predefined := config.get("PredefinedMetricSpecification"):
         if predefined["PredefinedMetricType"] != _INVOCATIONS:

@@ -1,29 +1,29 @@
-"""From documents (what was asked for) to a deployment (what should run)."""
+"""Make the deployment that hosting runs from the documents of an endpoint configuration and its models."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from mme_sdk.local.contracts import ContainerPlan, Deployment, VariantPlan
-from mme_sdk.local.control.sagemaker.rules import captures, containers_of, is_direct
+from mme_sdk.local.control.sagemaker.rules import captures_data, containers_of, is_direct
+from mme_sdk.local.hosting_interface import ContainerPlan, Deployment, VariantPlan
 
-__all__ = ["deployment"]
+__all__ = ["make_deployment"]
 
 
-def deployment(
+def make_deployment(
     endpoint: str, config: Mapping[str, Any], models: Mapping[str, Any], sizes: Mapping[str, Any]
 ) -> Deployment:
-    """What an endpoint should run.
+    """Return the deployment of an endpoint.
 
     Args:
         endpoint: EndpointName.
-        config: Endpoint configuration, as described.
-        models: Models, as described, by name.
+        config: Document of the endpoint configuration.
+        models: Documents of the models by name.
         sizes: DesiredInstanceCount and DesiredWeight by variant.
 
     Returns:
-        The plan for hosting.
+        The deployment.
     """
     return Deployment(
         endpoint=endpoint,
@@ -43,7 +43,7 @@ def deployment(
                 direct=is_direct(models[variant["ModelName"]]),
                 memory_bytes=_serverless(variant, "MemorySizeInMB", 1 << 20),
                 max_concurrency=_serverless(variant, "MaxConcurrency", 1),
-                capture=config["DataCaptureConfig"] if captures(config) else None,
+                capture=config["DataCaptureConfig"] if captures_data(config) else None,
             )
             for variant in config["ProductionVariants"]
         ),
@@ -56,7 +56,7 @@ def _serverless(variant: Mapping[str, Any], member: str, unit: int) -> int | Non
 
 
 def _instance_type(variant: Mapping[str, Any]) -> str:
-    """The instance type that runs; this host always has the first choice of the pools."""
+    """Return the instance type of a variant. The host always has capacity in the pool with the highest priority."""
     if pools := variant.get("InstancePools"):
         return str(min(pools, key=lambda pool: pool.get("Priority", 1))["InstanceType"])
     return str(variant.get("InstanceType", "ml.serverless"))

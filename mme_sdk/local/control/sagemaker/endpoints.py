@@ -1,4 +1,4 @@
-"""The life of an endpoint: statuses, and the tasks that move it from one to the next."""
+"""Endpoints: the operations on them, and the tasks that change their status."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.contracts import Hosting, HostingError
-from mme_sdk.local.control.sagemaker.deployment_plan import deployment
-from mme_sdk.local.control.sagemaker.resources import Resources, page, select
-from mme_sdk.local.control.sagemaker.rollout import gate
-from mme_sdk.local.control.sagemaker.rules import captures, check_rollout, containers_of
+from mme_sdk.local.control.sagemaker.deployment_plan import make_deployment
+from mme_sdk.local.control.sagemaker.resources import Resources, filter_and_sort, paginate
+from mme_sdk.local.control.sagemaker.rollout import make_traffic_shift
+from mme_sdk.local.control.sagemaker.rules import captures_data, check_rollout, containers_of
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.faults import Faults
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.hosting_interface import Hosting, HostingError
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["EndpointEvent", "Endpoints"]
 
 _log = logging.getLogger(__name__)
-_BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
-_CAPACITY = (
+_IN_PROGRESS = ("Creating", "Updating", "SystemUpdating", "RollingBack", "Deleting")
+_NO_CAPACITY = (
     "Unable to provision requested ML compute capacity due to InsufficientInstanceCapacity error. "
     "Please retry using a different ML instance type or after some time."
 )
-_INTERNAL = "Request to service failed. If failure persists after retry, contact customer support."
-_DEPLOYED = ("EndpointConfigName", "ProductionVariants", "AsyncInferenceConfig", "DataCaptureConfig")
-_KEPT = ("Serving", "Target")  # members of a document that are not shown
+_INTERNAL_ERROR = "Request to service failed. If failure persists after retry, contact customer support."
+_CONFIG_MEMBERS = ("EndpointConfigName", "ProductionVariants", "AsyncInferenceConfig", "DataCaptureConfig")
+_INTERNAL_MEMBERS = ("Serving", "Target")  # members of a document that DescribeEndpoint does not return
 
 
 @attrs.frozen
 class EndpointEvent:
-    """An endpoint came into a status.
+    """A change of the status of an endpoint.
 
     Attributes:
-        at: When.
+        at: Time of the change.
         endpoint: EndpointName.
-        status: EndpointStatus; `Deleted` at the end.
-        reason: FailureReason.
+        status: The new EndpointStatus, or `Deleted`.
+        reason: FailureReason, or None.
     """
 
     at: datetime
@@ -51,17 +51,17 @@ class EndpointEvent:
 
 
 class Endpoints:
-    """Endpoints: documents, and one task for each that is on its way.
+    """The endpoints of a host: a document for each endpoint, and a task for each operation in progress.
 
-    A document holds `Serving`, what runs (configuration, models and sizes, for they may be deleted meanwhile), and
-    `Target`, what a creation or an update is bringing up.
+    A document has two internal members. `Serving` is a copy of the configuration, models and sizes that run. `Target`
+    is the same for a creation or an update in progress. They are copies because the originals can be deleted.
 
     Args:
-        resources: Models, configurations, tags, store.
-        hosting: What runs them.
-        settings: How long things take.
-        faults: Trouble on demand.
-        sleep: Waits on the event loop.
+        resources: Models, endpoint configurations, tags and the store.
+        hosting: Runs the endpoints.
+        settings: Durations.
+        faults: Active faults.
+        sleep: Function that waits for a number of seconds.
     """
 
     def __init__(
@@ -80,24 +80,24 @@ class Endpoints:
         self._sleep = sleep
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self.events: deque[EndpointEvent] = deque(maxlen=200)
-        # Set by the services beside: which of these alarms ring, and which variants of an endpoint are scaled.
-        self.ringing: Callable[[Sequence[str]], list[str]] = lambda _: []
+        # ControlPlane sets these: the names of those alarms that are in ALARM, and the variants with a scalable target.
+        self.alarms_in_alarm_state: Callable[[Sequence[str]], list[str]] = lambda _: []
         self.scaled_variants: Callable[[str], set[str]] = lambda _: set()
 
     async def resume(self) -> None:
-        """Bring back what an earlier host was running or changing; returns when what was in service serves again."""
+        """Resume the endpoints of an earlier host. Return when those that were in service are in service again."""
         await asyncio.gather(
             *(
-                self._start(name, self._resume(name, document))
+                self._start_task(name, self._resume(name, document))
                 for name, document in list(self._store.all("endpoint"))
                 if document["EndpointStatus"] != "Failed"
             )
         )
         for name, document in list(self._store.all("endpoint")):
             if document["EndpointStatus"] == "Creating":
-                self._start(name, self._create(name))
+                self._start_task(name, self._create(name))
             elif document["EndpointStatus"] == "Updating":
-                self._start(name, self._update(name))
+                self._start_task(name, self._update(name))
 
     async def _resume(self, name: str, document: dict[str, Any]) -> None:
         if document["EndpointStatus"] == "Deleting":
@@ -105,12 +105,12 @@ class Endpoints:
         elif "Serving" in document:
             reason = await self._deploy(name, document["Serving"])
             if reason is not None:
-                self._set(name, EndpointStatus="Failed", FailureReason=reason)
+                self._update_document(name, EndpointStatus="Failed", FailureReason=reason)
             elif document["EndpointStatus"] != "UpdateRollbackFailed" and "Target" not in document:
-                self._settle(name, document["Serving"], document.get("FailureReason"))
+                self._set_in_service(name, document["Serving"], document.get("FailureReason"))
 
     async def close(self) -> None:
-        """Stop every task; the documents stay as they are and are resumed by the next host."""
+        """Cancel every task. The documents are unchanged, so that the next host resumes the operations."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
@@ -119,12 +119,12 @@ class Endpoints:
     def create_endpoint(self, params: dict[str, Any]) -> dict[str, Any]:
         """CreateEndpoint."""
         name = params["EndpointName"]
-        self._resources.refuse_existing("endpoint", name)
+        self._resources.check_name_is_free("endpoint", name)
         config = self._resources.find("endpoint-config", params["EndpointConfigName"])
         arn = self._resources.account.arn("endpoint", name)
         now = self._resources.now()
         target = self._target(config)
-        self._resources.tag_new(arn, params.get("Tags"))
+        self._resources.set_tags(arn, params.get("Tags"))
         document = {
             "EndpointName": name,
             "EndpointArn": arn,
@@ -135,20 +135,20 @@ class Endpoints:
             "Target": target,
         }
         self._store.put("endpoint", name, {key: value for key, value in document.items() if value is not None})
-        self._note(name, "Creating")
-        self._start(name, self._create(name))
+        self._record_event(name, "Creating")
+        self._start_task(name, self._create(name))
         return {"EndpointArn": arn}
 
     def describe_endpoint(self, params: dict[str, Any]) -> dict[str, Any]:
         """DescribeEndpoint."""
         document = self._resources.find("endpoint", params["EndpointName"])
         shown = document.get("Serving") or document["Target"]
-        answer = {key: value for key, value in document.items() if key not in _KEPT}
+        answer = {key: value for key, value in document.items() if key not in _INTERNAL_MEMBERS}
         answer["EndpointConfigName"] = shown["Config"]["EndpointConfigName"]
         if "Serving" in document:
             answer["ProductionVariants"] = _summaries(shown)
             answer["AsyncInferenceConfig"] = shown["Config"].get("AsyncInferenceConfig")
-            answer["DataCaptureConfig"] = _capture(shown["Config"])
+            answer["DataCaptureConfig"] = _capture_summary(shown["Config"])
         if "Target" in document and document["EndpointStatus"] in ("Creating", "Updating"):
             target = document["Target"]
             answer["PendingDeploymentSummary"] = {
@@ -158,23 +158,23 @@ class Endpoints:
             }
         return answer
 
-    def all(self) -> list[dict[str, Any]]:
-        """Every endpoint, as DescribeEndpoint answers."""
+    def describe_all(self) -> list[dict[str, Any]]:
+        """Return the response of DescribeEndpoint for every endpoint."""
         return [self.describe_endpoint({"EndpointName": name}) for name, _ in self._store.all("endpoint")]
 
     def list_endpoints(self, params: dict[str, Any]) -> dict[str, Any]:
         """ListEndpoints."""
         members = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
         summaries = [{key: document[key] for key in members} for _, document in self._store.all("endpoint")]
-        return page(select(summaries, params, "EndpointName"), params, "Endpoints")
+        return paginate(filter_and_sort(summaries, params, "EndpointName"), params, "Endpoints")
 
     def update_endpoint(self, params: dict[str, Any]) -> dict[str, Any]:
         """UpdateEndpoint."""
         name = params["EndpointName"]
-        document = self._rests_in_service(name)
+        document = self._find_updatable(name)
         serving = document["Serving"]
         target = self._target(self._resources.find("endpoint-config", params["EndpointConfigName"]))
-        self._refuse_scaled(name, serving, target)
+        self._check_not_autoscaled(name, serving, target)
         if params.get("RetainAllVariantProperties"):
             dropped = {one["VariantPropertyType"] for one in params.get("ExcludeRetainedVariantProperties", [])}
             for variant, size in target["Sizes"].items():
@@ -184,18 +184,20 @@ class Endpoints:
         elif params.get("ExcludeRetainedVariantProperties"):
             text = "ExcludeRetainedVariantProperties can only be specified when RetainAllVariantProperties is true."
             raise ApiError("ValidationException", text)
-        rollout = params.get("DeploymentConfig")
-        if rollout is None and params.get("RetainDeploymentConfig"):
-            rollout = document.get("LastDeploymentConfig")
-        check_rollout(rollout or {}, _instances(target))
-        self._set(name, EndpointStatus="Updating", FailureReason=None, Target=target, LastDeploymentConfig=rollout)
-        self._start(name, self._update(name))
+        deployment_config = params.get("DeploymentConfig")
+        if deployment_config is None and params.get("RetainDeploymentConfig"):
+            deployment_config = document.get("LastDeploymentConfig")
+        check_rollout(deployment_config or {}, _total_instances(target))
+        self._update_document(
+            name, EndpointStatus="Updating", FailureReason=None, Target=target, LastDeploymentConfig=deployment_config
+        )
+        self._start_task(name, self._update(name))
         return {"EndpointArn": document["EndpointArn"]}
 
     def update_weights_and_capacities(self, params: dict[str, Any]) -> dict[str, Any]:
         """UpdateEndpointWeightsAndCapacities."""
         name = params["EndpointName"]
-        document = self._rests_in_service(name)
+        document = self._find_updatable(name)
         sizes = document["Serving"]["Sizes"]
         for wanted in params["DesiredWeightsAndCapacities"]:
             variant = wanted["VariantName"]
@@ -205,34 +207,34 @@ class Endpoints:
             if wanted.get("DesiredInstanceCount", 1) < 1:
                 raise ApiError("ValidationException", f"DesiredInstanceCount of variant {variant} must be at least 1.")
             sizes[variant] |= {key: wanted[key] for key in ("DesiredInstanceCount", "DesiredWeight") if key in wanted}
-        self._set(name, EndpointStatus="Updating", FailureReason=None, Serving=document["Serving"])
-        self._start(name, self._resize(name))
+        self._update_document(name, EndpointStatus="Updating", FailureReason=None, Serving=document["Serving"])
+        self._start_task(name, self._change_sizes(name))
         return {"EndpointArn": document["EndpointArn"]}
 
     def delete_endpoint(self, params: dict[str, Any]) -> dict[str, Any]:
         """DeleteEndpoint."""
         name = params["EndpointName"]
-        self._rests(name)
-        self._set(name, EndpointStatus="Deleting")
-        self._start(name, self._delete(name))
+        self._find_idle(name)
+        self._update_document(name, EndpointStatus="Deleting")
+        self._start_task(name, self._delete(name))
         return {}
 
-    def size(self, name: str, variant: str) -> int | None:
-        """Desired instances of a variant; None where it does not serve."""
+    def instance_count(self, name: str, variant: str) -> int | None:
+        """Return the desired number of instances of a variant; None if it does not run."""
         document = self._store.get("endpoint", name) or {}
         size = document.get("Serving", {}).get("Sizes", {}).get(variant)
         return None if size is None else int(size["DesiredInstanceCount"])
 
     def async_inference(self, name: str) -> tuple[dict[str, Any], int] | None:
-        """AsyncInferenceConfig of an endpoint that serves, and its instances; None where it has none."""
+        """Return AsyncInferenceConfig and number of instances of an endpoint; None if it is not asynchronous."""
         serving = (self._store.get("endpoint", name) or {}).get("Serving", {})
         config = serving.get("Config", {}).get("AsyncInferenceConfig")
         if config is None:
             return None
-        return config, _instances(serving)
+        return config, _total_instances(serving)
 
-    def resize(self, name: str, variant: str, count: int) -> bool:
-        """Set the desired instances of a variant, for autoscaling; False where the endpoint is busy."""
+    def set_instance_count(self, name: str, variant: str, count: int) -> bool:
+        """Set the desired number of instances of a variant. Return False if the endpoint is busy."""
         document = self._store.get("endpoint", name)
         if document is None or document["EndpointStatus"] != "InService" or name in self._tasks:
             return False
@@ -240,20 +242,20 @@ class Endpoints:
         self.update_weights_and_capacities({"EndpointName": name, "DesiredWeightsAndCapacities": wanted})
         return True
 
-    def _rests(self, name: str) -> dict[str, Any]:
+    def _find_idle(self, name: str) -> dict[str, Any]:
         document = self._resources.find("endpoint", name)
-        if document["EndpointStatus"] in _BUSY:
+        if document["EndpointStatus"] in _IN_PROGRESS:
             raise ApiError("ValidationException", f'Cannot update in-progress endpoint "{document["EndpointArn"]}".')
         return document
 
-    def _rests_in_service(self, name: str) -> dict[str, Any]:
-        document = self._rests(name)
+    def _find_updatable(self, name: str) -> dict[str, Any]:
+        document = self._find_idle(name)
         if "Serving" not in document or document["EndpointStatus"] == "Failed":
             text = f'Cannot update endpoint "{document["EndpointArn"]}" in status {document["EndpointStatus"]}.'
             raise ApiError("ValidationException", text)
         return document
 
-    def _refuse_scaled(self, name: str, serving: dict[str, Any], target: dict[str, Any]) -> None:
+    def _check_not_autoscaled(self, name: str, serving: dict[str, Any], target: dict[str, Any]) -> None:
         types = {one["VariantName"]: one.get("InstanceType") for one in target["Config"]["ProductionVariants"]}
         scaled = self.scaled_variants(name)
         changed = [
@@ -270,8 +272,8 @@ class Endpoints:
 
     def _target(self, config: dict[str, Any]) -> dict[str, Any]:
         return {
-            "Config": {key: config[key] for key in _DEPLOYED if key in config},
-            "Models": self._resources.models_of(config),
+            "Config": {key: config[key] for key in _CONFIG_MEMBERS if key in config},
+            "Models": self._resources.find_models(config),
             "Sizes": {
                 variant["VariantName"]: {
                     "DesiredInstanceCount": variant.get("InitialInstanceCount", 1),
@@ -281,99 +283,103 @@ class Endpoints:
             },
         }
 
-    def _set(self, name: str, **changes: Any) -> dict[str, Any]:
-        """Change members of a document; those set to None are removed."""
+    def _update_document(self, name: str, **changes: Any) -> dict[str, Any]:
+        """Change members of a document. A member that is set to None is removed."""
         changed = self._resources.find("endpoint", name) | {"LastModifiedTime": self._resources.now()} | changes
         document: dict[str, Any] = {key: value for key, value in changed.items() if value is not None}
         self._store.put("endpoint", name, document)
         if "EndpointStatus" in changes:
-            self._note(name, changes["EndpointStatus"], document.get("FailureReason"))
+            self._record_event(name, changes["EndpointStatus"], document.get("FailureReason"))
         return document
 
-    def _note(self, name: str, status: str, reason: str | None = None) -> None:
+    def _record_event(self, name: str, status: str, reason: str | None = None) -> None:
         self.events.append(EndpointEvent(self._resources.now(), name, status, reason))
 
-    def _settle(self, name: str, serving: dict[str, Any], reason: str | None = None) -> None:
+    def _set_in_service(self, name: str, serving: dict[str, Any], reason: str | None = None) -> None:
         for size in serving["Sizes"].values():
             size |= {"CurrentInstanceCount": size["DesiredInstanceCount"], "CurrentWeight": size["DesiredWeight"]}
-        self._set(name, EndpointStatus="InService", Serving=serving, Target=None, FailureReason=reason)
+        self._update_document(name, EndpointStatus="InService", Serving=serving, Target=None, FailureReason=reason)
 
-    def _start(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _start_task(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=f"endpoint {name}")
         self._tasks[name] = task
-        task.add_done_callback(lambda done: self._ended(name, done))
+        task.add_done_callback(lambda done: self._task_done(name, done))
         return task
 
-    def _ended(self, name: str, task: asyncio.Task[None]) -> None:
+    def _task_done(self, name: str, task: asyncio.Task[None]) -> None:
         if self._tasks.get(name) is task:
             del self._tasks[name]
         if not task.cancelled() and (error := task.exception()) is not None:
-            # Its document says what it was doing, and the next host resumes that.
-            _log.error("endpoint %s stays as it is until the host is started again: %s", name, error)
+            # The document has the status, and the next host resumes the operation.
+            _log.error(
+                "the operation on endpoint %s stopped; it is resumed when the host starts again: %s", name, error
+            )
 
-    async def _attempt(self, name: str, work: Awaitable[None]) -> str | None:
-        """Await what hosting does; the reason where it failed."""
+    async def _run_hosting(self, name: str, work: Awaitable[None]) -> str | None:
+        """Await an operation of hosting. Return the FailureReason, or None if it succeeded."""
         try:
             await work
         except HostingError as error:
             return str(error)
-        except Exception:  # noqa: BLE001 - the endpoint must not stay on its way for ever
-            _log.exception("hosting failed at %s", name)
-            return _INTERNAL
+        except Exception:  # noqa: BLE001 - the endpoint must not stay in progress
+            _log.exception("hosting failed for endpoint %s", name)
+            return _INTERNAL_ERROR
         return None
 
-    async def _deploy(self, name: str, target: dict[str, Any], rollout: dict[str, Any] | None = None) -> str | None:
-        shift = gate(
-            rollout or {},
-            _instances(target),
+    async def _deploy(
+        self, name: str, target: dict[str, Any], deployment_config: dict[str, Any] | None = None
+    ) -> str | None:
+        shift = make_traffic_shift(
+            deployment_config or {},
+            _total_instances(target),
             scale=self._settings.wait_scale,
-            ringing=self.ringing,
+            alarms_in_alarm_state=self.alarms_in_alarm_state,
             sleep=self._sleep,
         )
-        plan = deployment(name, target["Config"], target["Models"], target["Sizes"])
-        return await self._attempt(name, self._hosting.deploy(plan, gate=shift))
+        plan = make_deployment(name, target["Config"], target["Models"], target["Sizes"])
+        return await self._run_hosting(name, self._hosting.deploy(plan, shift_traffic=shift))
 
     async def _provision(self, name: str, operation: str, seconds: float) -> str | None:
         await self._sleep(seconds)
-        fault = self._faults.strike("capacity", operation=operation, endpoint=name)
-        return None if fault is None else fault.message or _CAPACITY
+        fault = self._faults.trigger("capacity", operation=operation, endpoint=name)
+        return None if fault is None else fault.message or _NO_CAPACITY
 
     async def _create(self, name: str) -> None:
         target = self._resources.find("endpoint", name)["Target"]
         reason = await self._provision(name, "CreateEndpoint", self._settings.provisioning)
         reason = reason or await self._deploy(name, target)
         if reason is None:
-            self._settle(name, target)
+            self._set_in_service(name, target)
         else:
-            self._set(name, EndpointStatus="Failed", FailureReason=reason)
+            self._update_document(name, EndpointStatus="Failed", FailureReason=reason)
 
     async def _update(self, name: str) -> None:
         document = self._resources.find("endpoint", name)
         reason = await self._provision(name, "UpdateEndpoint", self._settings.provisioning)
         reason = reason or await self._deploy(name, document["Target"], document.get("LastDeploymentConfig"))
         if reason is None:
-            self._settle(name, document["Target"])
+            self._set_in_service(name, document["Target"])
         else:
-            self._set(name, EndpointStatus="RollingBack", Target=None, FailureReason=reason)
+            self._update_document(name, EndpointStatus="RollingBack", Target=None, FailureReason=reason)
             await self._sleep(self._settings.provisioning)
-            self._settle(name, document["Serving"], reason)
-            if self._faults.strike("rollback_failed", operation="UpdateEndpoint", endpoint=name) is not None:
-                self._set(name, EndpointStatus="UpdateRollbackFailed")
+            self._set_in_service(name, document["Serving"], reason)
+            if self._faults.trigger("rollback_failed", operation="UpdateEndpoint", endpoint=name) is not None:
+                self._update_document(name, EndpointStatus="UpdateRollbackFailed")
 
-    async def _resize(self, name: str) -> None:
+    async def _change_sizes(self, name: str) -> None:
         serving = self._resources.find("endpoint", name)["Serving"]
         reason = await self._provision(name, "UpdateEndpointWeightsAndCapacities", self._settings.scaling)
         if reason is None:
             weights = {variant: size["DesiredWeight"] for variant, size in serving["Sizes"].items()}
-            reason = await self._attempt(name, self._hosting.reweigh(name, weights))
+            reason = await self._run_hosting(name, self._hosting.reweigh(name, weights))
         for variant, size in serving["Sizes"].items():
             if reason is None and size["DesiredInstanceCount"] != size["CurrentInstanceCount"]:
                 work = self._hosting.scale(name, variant, size["DesiredInstanceCount"])
-                reason = await self._attempt(name, work)
-        if reason is not None:  # back to what serves
+                reason = await self._run_hosting(name, work)
+        if reason is not None:  # restore the sizes that serve
             for size in serving["Sizes"].values():
                 size |= {"DesiredInstanceCount": size["CurrentInstanceCount"], "DesiredWeight": size["CurrentWeight"]}
-        self._settle(name, serving, reason)
+        self._set_in_service(name, serving, reason)
 
     async def _delete(self, name: str) -> None:
         await self._hosting.remove(name)
@@ -381,19 +387,19 @@ class Endpoints:
         arn = self._resources.find("endpoint", name)["EndpointArn"]
         self._store.delete("endpoint", name)
         self._store.delete("tags", arn)
-        self._note(name, "Deleted")
+        self._record_event(name, "Deleted")
 
 
-def _instances(target: dict[str, Any]) -> int:
+def _total_instances(target: dict[str, Any]) -> int:
     return sum(size["DesiredInstanceCount"] for size in target["Sizes"].values())
 
 
-def _capture(config: dict[str, Any]) -> dict[str, Any] | None:
-    """What DescribeEndpoint says about data capture; None where the configuration says nothing."""
+def _capture_summary(config: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the DataCaptureConfig of DescribeEndpoint; None if the configuration has none."""
     given = config.get("DataCaptureConfig")
     if given is None:
         return None
-    enabled = captures(config)
+    enabled = captures_data(config)
     return {
         "EnableCapture": enabled,
         "CaptureStatus": "Started" if enabled else "Stopped",
@@ -409,7 +415,7 @@ def _summaries(shown: dict[str, Any]) -> list[dict[str, Any]]:
 
 def _summary(variant: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
     size = shown["Sizes"][variant["VariantName"]]
-    if "ServerlessConfig" in variant:  # it runs as one instance, which AWS would not show
+    if "ServerlessConfig" in variant:  # it runs as one instance, which AWS does not return
         config = variant["ServerlessConfig"]
         weights = {key: size[key] for key in ("CurrentWeight", "DesiredWeight") if key in size}
         size = weights | {

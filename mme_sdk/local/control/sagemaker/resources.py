@@ -1,4 +1,4 @@
-"""Models, endpoint configurations and tags: documents, kept as they were given."""
+"""Models, endpoint configurations and tags."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.sagemaker.rules import check_config, check_model
 from mme_sdk.local.control.store import Store
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["KINDS", "Resources", "page", "select", "utc_now"]
+__all__ = ["KINDS", "Resources", "filter_and_sort", "paginate", "utc_now"]
 
 KINDS = {"model": "model", "endpoint-config": "endpoint configuration", "endpoint": "endpoint"}
-"""Kinds of resources as ARNs spell them, and as error texts do."""
+"""Kinds of resources: the name in ARNs, and the name in error messages."""
 
 
 class Resources:
-    """What CreateModel and CreateEndpointConfig keep, and the tags of everything.
+    """The models and endpoint configurations of a host, and the tags of all resources.
 
     Args:
-        store: Where documents live.
-        account: Whose they are.
-        now: The host's time.
-        multi_model: Whether an image carries the label of multi-model containers.
+        store: Holds the documents.
+        account: The account of the resources.
+        now: Function that returns the current time.
+        multi_model: Function that returns whether an image has the label of multi-model containers.
     """
 
     def __init__(
@@ -41,42 +41,42 @@ class Resources:
         self._multi_model = multi_model
 
     def find(self, kind: str, name: str) -> dict[str, Any]:
-        """A document.
+        """Return a document.
 
         Raises:
-            ApiError: ValidationException `Could not find …`.
+            ApiError: The resource does not exist.
         """
         document = self.store.get(kind, name)
         if document is None:
             raise ApiError("ValidationException", f'Could not find {KINDS[kind]} "{self.account.arn(kind, name)}".')
         return document
 
-    def refuse_existing(self, kind: str, name: str) -> None:
-        """Raise `Cannot create already existing …` where the name is taken."""
+    def check_name_is_free(self, kind: str, name: str) -> None:
+        """Raise ApiError if a resource with this name exists."""
         if self.store.get(kind, name) is not None:
             arn = self.account.arn(kind, name)
             raise ApiError("ValidationException", f'Cannot create already existing {KINDS[kind]} "{arn}".')
 
-    def tag_new(self, arn: str, tags: Sequence[Mapping[str, str]] | None) -> None:
-        """Keep the tags given at creation."""
+    def set_tags(self, arn: str, tags: Sequence[Mapping[str, str]] | None) -> None:
+        """Store the tags of a new resource."""
         if tags:
             self.store.put("tags", arn, {tag["Key"]: tag["Value"] for tag in tags})
 
     def create_model(self, params: dict[str, Any]) -> dict[str, Any]:
         """CreateModel."""
         name = params["ModelName"]
-        self.refuse_existing("model", name)
+        self.check_name_is_free("model", name)
         check_model(params, self._multi_model)
         arn = self.account.arn("model", name)
-        self.tag_new(arn, params.pop("Tags", None))
-        isolated = params.pop("EnableNetworkIsolation", False)
+        self.set_tags(arn, params.pop("Tags", None))
+        network_isolation = params.pop("EnableNetworkIsolation", False)
         for container in [params.get("PrimaryContainer"), *params.get("Containers", [])]:
             if container is not None:
                 container.setdefault("Mode", "SingleModel")
         self.store.put(
             "model",
             name,
-            params | {"ModelArn": arn, "CreationTime": self.now(), "EnableNetworkIsolation": isolated},
+            params | {"ModelArn": arn, "CreationTime": self.now(), "EnableNetworkIsolation": network_isolation},
         )
         return {"ModelArn": arn}
 
@@ -95,23 +95,23 @@ class Resources:
     def create_endpoint_config(self, params: dict[str, Any]) -> dict[str, Any]:
         """CreateEndpointConfig."""
         name = params["EndpointConfigName"]
-        self.refuse_existing("endpoint-config", name)
-        check_config(params, self.models_of(params))
+        self.check_name_is_free("endpoint-config", name)
+        check_config(params, self.find_models(params))
         for shadow in params.get("ShadowProductionVariants", []):
             if "ModelName" in shadow:
                 self.find("model", shadow["ModelName"])
         for variant in params["ProductionVariants"]:
             variant.setdefault("InitialVariantWeight", 1.0)
         arn = self.account.arn("endpoint-config", name)
-        self.tag_new(arn, params.pop("Tags", None))
+        self.set_tags(arn, params.pop("Tags", None))
         self.store.put("endpoint-config", name, params | {"EndpointConfigArn": arn, "CreationTime": self.now()})
         return {"EndpointConfigArn": arn}
 
-    def models_of(self, config: dict[str, Any]) -> dict[str, dict[str, Any]]:
-        """The model documents that a configuration names, by name.
+    def find_models(self, config: dict[str, Any]) -> dict[str, dict[str, Any]]:
+        """Return the documents of the models of a configuration by name.
 
         Raises:
-            ApiError: One is absent, or a variant names none (inference components are not supported).
+            ApiError: A model does not exist, or a variant has none (inference components are not supported).
         """
         for variant in config["ProductionVariants"]:
             if "ModelName" not in variant:
@@ -150,7 +150,7 @@ class Resources:
 
     def list_tags(self, params: dict[str, Any]) -> dict[str, Any]:
         """ListTags."""
-        return page(_as_list(self._tags(params["ResourceArn"])), params, "Tags", default=50)
+        return paginate(_as_list(self._tags(params["ResourceArn"])), params, "Tags", default=50)
 
     def _tags(self, arn: str) -> dict[str, Any]:
         kind, _, name = arn.rpartition(":")[2].partition("/")
@@ -166,19 +166,19 @@ class Resources:
 
     def _list(self, kind: str, params: dict[str, Any], member: str, members: Sequence[str]) -> dict[str, Any]:
         documents = [{key: document[key] for key in members} for _, document in self.store.all(kind)]
-        return page(select(documents, params, members[0]), params, member)
+        return paginate(filter_and_sort(documents, params, members[0]), params, member)
 
 
-def select(documents: Iterable[dict[str, Any]], params: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """Filter and sort summaries as the List operations do.
+def filter_and_sort(documents: Iterable[dict[str, Any]], params: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Return the summaries that match the parameters of a List operation, sorted.
 
     Args:
         documents: Summaries.
-        params: The request: NameContains, CreationTimeAfter, …, SortBy, SortOrder.
-        name: The summary's member that holds the name.
+        params: Parameters such as NameContains, CreationTimeAfter, SortBy and SortOrder.
+        name: The member of a summary that is the name.
 
     Returns:
-        Those that match, sorted.
+        The matching summaries.
     """
     kept = [
         one
@@ -203,17 +203,17 @@ def select(documents: Iterable[dict[str, Any]], params: Mapping[str, Any], name:
     return kept
 
 
-def page(items: Sequence[Any], params: Mapping[str, Any], member: str, *, default: int = 10) -> dict[str, Any]:
-    """One page of a list, with the token of the next.
+def paginate(items: Sequence[Any], params: Mapping[str, Any], member: str, *, default: int = 10) -> dict[str, Any]:
+    """Return a page of a list, with the token of the next page.
 
     Args:
         items: The whole list.
-        params: The request: MaxResults, NextToken.
-        member: The answer's member that holds the list.
-        default: Page size where the request gives none.
+        params: Parameters MaxResults and NextToken.
+        member: The member of the response that holds the list.
+        default: Page size without MaxResults.
 
     Raises:
-        ApiError: The token is not one of ours.
+        ApiError: The token is invalid.
     """
     try:
         start = int(base64.urlsafe_b64decode(params["NextToken"])) if "NextToken" in params else 0
@@ -231,5 +231,5 @@ def _as_list(tags: Mapping[str, str]) -> list[dict[str, str]]:
 
 
 def utc_now() -> datetime:
-    """The machine's time."""
+    """Return the current time in UTC."""
     return datetime.now(UTC)

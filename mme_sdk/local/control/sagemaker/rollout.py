@@ -1,4 +1,4 @@
-"""How an update moves traffic to the new fleet: a DeploymentConfig as steps, alarms that turn it back."""
+"""Move the traffic of an update to the new fleet in the steps of its DeploymentConfig, and roll back on an alarm."""
 
 from __future__ import annotations
 
@@ -8,84 +8,86 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.contracts import Gate, HostingError
+from mme_sdk.local.hosting_interface import HostingError, TrafficShift
 
-__all__ = ["Step", "gate", "steps"]
+__all__ = ["RolloutStep", "make_traffic_shift", "rollout_steps"]
 
 
 @attrs.frozen
-class Step:
+class RolloutStep:
     """One step of a rollout.
 
     Attributes:
-        share: Share of the traffic that the new fleet gets.
-        wait: Seconds to watch the alarms before the next step.
+        share: Share of the traffic for the new fleet, 0 to 1.
+        wait: Seconds to wait, and to check the alarms, before the next step.
     """
 
     share: float
     wait: float
 
 
-def steps(config: Mapping[str, Any], instances: int) -> list[Step]:
-    """The steps of a DeploymentConfig.
+def rollout_steps(config: Mapping[str, Any], instances: int) -> list[RolloutStep]:
+    """Return the steps of a DeploymentConfig.
 
-    Source: https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html. A rolling update is shown as
-    traffic that moves batch by batch.
+    Source: https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html. The host runs a
+    rolling update as traffic that moves batch by batch.
 
     Args:
         config: DeploymentConfig; may be empty.
-        instances: Instances of the fleet, for sizes given as INSTANCE_COUNT.
+        instances: Number of instances of the fleet, for sizes of type INSTANCE_COUNT.
 
     Returns:
-        Steps, the last of which has all the traffic.
+        The steps. The last one moves all traffic.
     """
     if rolling := config.get("RollingUpdatePolicy"):
-        return _stairs(_share(rolling["MaximumBatchSize"], instances), rolling["WaitIntervalInSeconds"], 0.0)
+        return _equal_steps(
+            _traffic_share(rolling["MaximumBatchSize"], instances), rolling["WaitIntervalInSeconds"], 0.0
+        )
     policy = config.get("BlueGreenUpdatePolicy", {})
     routing = policy.get("TrafficRoutingConfiguration", {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0})
     end = float(policy.get("TerminationWaitInSeconds", 0))
     wait = float(routing["WaitIntervalInSeconds"])
     match routing["Type"]:
         case "CANARY":
-            return [Step(_share(routing["CanarySize"], instances), wait), Step(1.0, end)]
+            return [RolloutStep(_traffic_share(routing["CanarySize"], instances), wait), RolloutStep(1.0, end)]
         case "LINEAR":
-            return _stairs(_share(routing["LinearStepSize"], instances), wait, end)
+            return _equal_steps(_traffic_share(routing["LinearStepSize"], instances), wait, end)
         case _:
-            return [Step(1.0, max(wait, end))]
+            return [RolloutStep(1.0, max(wait, end))]
 
 
-def _stairs(share: float, wait: float, end: float) -> list[Step]:
+def _equal_steps(share: float, wait: float, end: float) -> list[RolloutStep]:
     count = max(1, round(1 / share))
-    return [Step((i + 1) / count, wait) for i in range(count - 1)] + [Step(1.0, end)]
+    return [RolloutStep((i + 1) / count, wait) for i in range(count - 1)] + [RolloutStep(1.0, end)]
 
 
-def _share(size: Mapping[str, Any], instances: int) -> float:
+def _traffic_share(size: Mapping[str, Any], instances: int) -> float:
     if size["Type"] == "CAPACITY_PERCENT":
         return min(1.0, float(size["Value"]) / 100)
     return min(1.0, float(size["Value"]) / instances)
 
 
-def gate(
+def make_traffic_shift(
     config: Mapping[str, Any],
     instances: int,
     *,
     scale: float,
-    ringing: Callable[[Sequence[str]], list[str]],
+    alarms_in_alarm_state: Callable[[Sequence[str]], list[str]],
     sleep: Callable[[float], Awaitable[None]],
-) -> Gate | None:
-    """What hosting awaits between bringing the new fleet up and removing the old one.
+) -> TrafficShift | None:
+    """Return the function with which hosting moves the traffic from the old fleet to the new one.
 
     Args:
         config: DeploymentConfig; may be empty.
-        instances: Instances of the fleet.
+        instances: Number of instances of the fleet.
         scale: Factor on every wait.
-        ringing: Which of these alarms are in ALARM.
-        sleep: Waits.
+        alarms_in_alarm_state: Function that returns the names of those alarms that are in the state ALARM.
+        sleep: Function that waits for a number of seconds.
 
     Returns:
-        The gate; None where all traffic moves at once and nothing is waited for.
+        The function; None if all traffic moves at once without a wait.
     """
-    plan = steps(config, instances)
+    plan = rollout_steps(config, instances)
     alarms = [one["AlarmName"] for one in config.get("AutoRollbackConfiguration", {}).get("Alarms", [])]
     policy = config.get("BlueGreenUpdatePolicy") or config.get("RollingUpdatePolicy") or {}
     limit = policy.get("MaximumExecutionTimeoutInSeconds")
@@ -93,25 +95,25 @@ def gate(
         return None
 
     def check() -> None:
-        if fired := ringing(alarms):
+        if fired := alarms_in_alarm_state(alarms):
             raise HostingError(f"The deployment was rolled back: alarm(s) {', '.join(fired)} went into ALARM state.")
 
-    async def move(send: Callable[[float], None]) -> None:
+    async def shift(set_share: Callable[[float], None]) -> None:
         for step in plan:
             check()
-            send(step.share)
+            set_share(step.share)
             left = step.wait * scale
             while left > 0:
                 await sleep(min(left, 0.25))
                 left -= 0.25
                 check()
 
-    async def move_in_time(send: Callable[[float], None]) -> None:
+    async def shift_in_time(set_share: Callable[[float], None]) -> None:
         try:
             async with asyncio.timeout(None if limit is None else limit * scale):
-                await move(send)
+                await shift(set_share)
         except TimeoutError as error:
             text = f"The deployment was rolled back: it took longer than MaximumExecutionTimeoutInSeconds ({limit})."
             raise HostingError(text) from error
 
-    return move_in_time
+    return shift_in_time

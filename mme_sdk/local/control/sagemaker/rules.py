@@ -1,4 +1,4 @@
-"""What SageMaker refuses although its service model allows it."""
+"""Rules of SageMaker that its service model does not express."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 from mme_sdk.types import S3Uri
 
-__all__ = ["captures", "check_config", "check_model", "check_rollout", "containers_of", "is_direct"]
+__all__ = ["captures_data", "check_config", "check_model", "check_rollout", "containers_of", "is_direct"]
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html (KmsKeyId): instance types
 # with a local NVMe volume cannot encrypt it with a KMS key.
@@ -18,28 +18,28 @@ _NVME = re.compile(r"ml\.(?:[a-z]+\d+[a-z]*d[a-z]*|g4dn|g5|g6|g6e|p4d|p4de|p5|p5
 
 
 def containers_of(model: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A model's containers, in order."""
+    """Return the containers of a model in order."""
     primary = model.get("PrimaryContainer")
     return [primary] if primary is not None else list(model.get("Containers", []))
 
 
 def is_direct(model: Mapping[str, Any]) -> bool:
-    """Whether each request to a model names the one container that answers it."""
+    """Return whether each request to a model names the container that answers it."""
     return bool(model.get("InferenceExecutionConfig", {}).get("Mode") == "Direct")
 
 
-def captures(config: Mapping[str, Any]) -> bool:
-    """Whether an endpoint configuration enables data capture, as it does where it says nothing else about it."""
+def captures_data(config: Mapping[str, Any]) -> bool:
+    """Return whether an endpoint configuration enables data capture. EnableCapture is true by default."""
     capture = config.get("DataCaptureConfig")
     return capture is not None and bool(capture.get("EnableCapture", True))
 
 
 def check_model(params: Mapping[str, Any], multi_model: Callable[[str], bool]) -> None:
-    """Check a CreateModel request.
+    """Raise ApiError if a CreateModel request violates a rule.
 
     Args:
         params: The request.
-        multi_model: Whether an image carries the label of multi-model containers.
+        multi_model: Function that returns whether an image has the label of multi-model containers.
 
     Raises:
         ApiError: ValidationException.
@@ -68,19 +68,19 @@ def check_model(params: Mapping[str, Any], multi_model: Callable[[str], bool]) -
             _refuse("MultiModelConfig can only be specified for a container in MultiModel mode.")
     hosts = [container.get("ContainerHostname") for container in containers]
     if is_direct(params) and None in hosts:
-        _refuse("ContainerHostname must be specified for each container where InferenceExecutionConfig is Direct.")
+        _refuse("ContainerHostname must be specified for each container if InferenceExecutionConfig is Direct.")
     if is_direct(params) and len(set(hosts)) != len(hosts):
-        _refuse("ContainerHostname must be unique where InferenceExecutionConfig is Direct.")
+        _refuse("ContainerHostname must be unique if InferenceExecutionConfig is Direct.")
     if sum(container.get("Mode") == "MultiModel" for container in containers) > 1:
         _refuse("An inference pipeline can have only one container in MultiModel mode.")
 
 
 def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> None:
-    """Check a CreateEndpointConfig request.
+    """Raise ApiError if a CreateEndpointConfig request violates a rule.
 
     Args:
         params: The request.
-        models: The models it names.
+        models: The models of its variants by name.
 
     Raises:
         ApiError: ValidationException.
@@ -106,7 +106,7 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
             _refuse(f"Multi-model mode is not supported with serverless inference ({where}).")
         if multi and "AsyncInferenceConfig" in params:
             _refuse("Multi-model mode is not supported with asynchronous inference.")
-        if multi and captures(params):
+        if multi and captures_data(params):
             _refuse("Multi-model mode is not supported with data capture.")
         if multi and params.get("ShadowProductionVariants"):
             _refuse("Multi-model mode is not supported with shadow variants.")
@@ -114,7 +114,7 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
             _refuse(
                 f"KmsKeyId is not supported with instance type {variant['InstanceType']}, which has local NVMe storage."
             )
-    if captures(params):
+    if captures_data(params):
         try:
             S3Uri.parse(params["DataCaptureConfig"]["DestinationS3Uri"])
         except InvalidInputError as error:
@@ -122,13 +122,13 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
 
 
 def check_rollout(config: Mapping[str, Any], instances: int) -> None:
-    """Check a DeploymentConfig.
+    """Raise ApiError if a DeploymentConfig violates a rule.
 
     Source: https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails-configuration.html
 
     Args:
         config: DeploymentConfig.
-        instances: Instances of the fleet, for sizes given as INSTANCE_COUNT.
+        instances: Number of instances of the fleet, for sizes of type INSTANCE_COUNT.
 
     Raises:
         ApiError: ValidationException.

@@ -15,7 +15,7 @@ from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.errors import InvalidInputError, LayoutError, MMEError, StorageError
 from mme_sdk.local.hosting.downloads.objects import Absent, StoreTrouble, split
 from mme_sdk.local.hosting.instances.shared import Shared
-from mme_sdk.local.storage.disk import cannot_write, free_space, make_folder, make_private
+from mme_sdk.local.storage.disk import free_space, make_folder, make_private, write_error
 
 __all__ = ["ArchiveTrouble", "fetch"]
 
@@ -62,7 +62,7 @@ async def fetch(
     given_up = threading.Event()
     unpacking: asyncio.Task[Extracted] | None = None
     try:
-        if shared.context.faults.strike("s3_denied", endpoint=endpoint, model=model) is not None:
+        if shared.context.faults.trigger("s3_denied", endpoint=endpoint, model=model) is not None:
             raise StoreTrouble("S3 answered 403 Forbidden")
         make_folder(archive.parent)
         size = await shared.store.download(bucket, key, archive)
@@ -98,7 +98,7 @@ def _trouble(error: BaseException, archive: Path) -> ArchiveTrouble | None:
         case StorageError():
             return ArchiveTrouble("volume", f"{error.message}; {free_space(archive)} there")
         case OSError():
-            return ArchiveTrouble("volume", cannot_write(archive, error).message)
+            return ArchiveTrouble("volume", write_error(archive, error).message)
         case MMEError():
             return ArchiveTrouble("volume", str(error))
         case Exception():

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import aiohttp
 
-from mme_sdk.local.contracts import HostContext
+from mme_sdk.local.hosting_interface import HostContext
 from mme_sdk.local.storage import disk
 
 __all__ = ["Absent", "ObjectStore", "StoreTrouble", "split"]

@@ -10,10 +10,10 @@ from pathlib import Path
 import attrs
 
 from mme_sdk.artifacts.temporary import remove_tree
-from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan
 from mme_sdk.local.hosting.answers import model_error
 from mme_sdk.local.hosting.container import Container, ContainerGone, ContainerSpec, Said
 from mme_sdk.local.hosting.instances.shared import Shared
+from mme_sdk.local.hosting_interface import ContainerPlan, HostingError, VariantPlan
 from mme_sdk.local.storage.disk import make_folder
 
 __all__ = ["Instance", "Sizes"]

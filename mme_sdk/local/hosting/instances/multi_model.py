@@ -24,7 +24,6 @@ from mme_sdk.fleet import (
     Run,
     Unload,
 )
-from mme_sdk.local.contracts import VariantPlan
 from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
 from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
 from mme_sdk.local.hosting.downloads.archives import ArchiveTrouble, fetch
@@ -33,6 +32,7 @@ from mme_sdk.local.hosting.instances.instance import Instance, container_gone
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.instances.variant import Variant
 from mme_sdk.local.hosting.trace import Trace
+from mme_sdk.local.hosting_interface import VariantPlan
 
 __all__ = ["MultiModelVariant", "described", "model_id"]
 
@@ -359,7 +359,7 @@ class MultiModelVariant(Variant):
         settings, fleet, name = self.shared.settings, self.fleet, instance.name
         footprint = self._footprints[model]
         pause = settings.load_seconds + settings.load_seconds_per_gb * footprint.disk_bytes / 1e9
-        struck = self.shared.context.faults.strike("slow_load", "failed_load", endpoint=self.endpoint, model=model)
+        struck = self.shared.context.faults.trigger("slow_load", "failed_load", endpoint=self.endpoint, model=model)
         if struck is not None and struck.kind == "failed_load":
             failed = json.dumps([500, struck.message or "An injected fault."])
             return lambda: fleet.load_failed(name, model, failed)

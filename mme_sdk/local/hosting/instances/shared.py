@@ -15,10 +15,10 @@ import aiohttp
 
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.local.containers import Command, command_for
-from mme_sdk.local.contracts import HostContext
 from mme_sdk.local.data_capture import DataCapture
 from mme_sdk.local.hosting.downloads.objects import ObjectStore
 from mme_sdk.local.hosting.settings import HostingSettings
+from mme_sdk.local.hosting_interface import HostContext
 from mme_sdk.protocols import AsyncClock
 
 __all__ = ["Shared"]

@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.contracts import HostingError, VariantPlan
 from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
 from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
 from mme_sdk.local.hosting.instances.instance import Instance, container_gone
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.instances.variant import Variant
 from mme_sdk.local.hosting.trace import Trace
+from mme_sdk.local.hosting_interface import HostingError, VariantPlan
 
 __all__ = ["SingleModelVariant"]
 

@@ -12,7 +12,6 @@ import attrs
 
 from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.fleet import FleetSnapshot
-from mme_sdk.local.contracts import ContainerPlan, HostingError, VariantPlan, VariantView
 from mme_sdk.local.hosting.answers import Refusal, model_error
 from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
 from mme_sdk.local.hosting.downloads.archives import ArchiveTrouble, fetch
@@ -21,6 +20,7 @@ from mme_sdk.local.hosting.instance_types import lookup
 from mme_sdk.local.hosting.instances.instance import Instance, Sizes, container_gone
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.trace import Trace
+from mme_sdk.local.hosting_interface import ContainerPlan, HostingError, VariantPlan, VariantStatus
 
 __all__ = ["Variant", "sizes_of"]
 
@@ -115,7 +115,7 @@ class Variant(abc.ABC):
             ContainerAway: Nothing was sent: the request may be served once more.
         """
         faults = self.shared.context.faults
-        struck = faults.strike("container_crash", "instance_lost", endpoint=self.endpoint, model=target)
+        struck = faults.trigger("container_crash", "instance_lost", endpoint=self.endpoint, model=target)
         if struck is not None and struck.kind == "instance_lost":
             await self.lose(instance)
             self.shared.spawn(self._replace())
@@ -139,9 +139,9 @@ class Variant(abc.ABC):
     def picture(self) -> FleetSnapshot | None:
         """What is loaded where; None of a single-model variant."""
 
-    def view(self) -> VariantView:
+    def view(self) -> VariantStatus:
         """What runs, to look at."""
-        return VariantView(
+        return VariantStatus(
             endpoint=self.endpoint,
             variant=self.plan.name,
             instance_type=self.plan.instance_type,

@@ -1,14 +1,14 @@
-"""Request lines and headers: what every request must keep to before anything else of it is looked at."""
+"""Check the request target and the headers of every request."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
-from mme_sdk.local.wire.service_model import ApiError
+from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["headers_of"]
+__all__ = ["read_headers"]
 
-# Each says who asks, where, for what, or how the body is read: two of them contradict each other.
+# Headers that identify the caller, the target or the encoding of the body. A request may have each of them once.
 _SINGLE = frozenset(
     (
         "authorization",
@@ -24,18 +24,18 @@ _SINGLE = frozenset(
     )
 )
 _SINGLE_PREFIXES = ("x-amz-", "x-amzn-", "amz-sdk-")
-_BROWSERS_OWN = "cookie"  # browsers send what other programs on this machine have set
+_IGNORED = "cookie"  # a browser sends the cookies of other programs on 127.0.0.1
 
 
-def headers_of(request: web.BaseRequest) -> dict[str, str]:
-    """The header values of a request by lower-case name; several of one name are joined with commas.
+def read_headers(request: web.BaseRequest) -> dict[str, str]:
+    """Return the header values of a request by lower-case name. Values of the same name are joined with commas.
 
     Args:
         request: The request.
 
     Raises:
-        ApiError: MalformedHttpRequestException: the target is not a path of printable ASCII characters, a header is not
-            printable UTF-8, or a header that may occur once occurs twice.
+        ApiError: MalformedHttpRequestException. The target is not a path of printable ASCII characters, a header is not
+            printable UTF-8, or a header occurs twice that may occur once.
     """
     target = request.raw_path
     if not target.startswith("/") or not target.isascii() or not target.isprintable():
@@ -43,9 +43,9 @@ def headers_of(request: web.BaseRequest) -> dict[str, str]:
     headers: dict[str, str] = {}
     for given, value in request.headers.items():
         name = given.lower()
-        if name == _BROWSERS_OWN:
+        if name == _IGNORED:
             continue
-        if not value.replace("\t", "").isprintable():  # bytes that are not UTF-8 are surrogates here
+        if not value.replace("\t", "").isprintable():  # aiohttp decodes bytes that are not UTF-8 as surrogates
             raise _malformed(f"The header {name} is not UTF-8, or has characters that cannot be printed.")
         if name not in headers:
             headers[name] = value

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 import json
-import threading
 
 import pytest
 from botocore.exceptions import ClientError, EventStreamError
 
 from tests.support.local.helpers import make_endpoint, make_model, settle
+from tests.support.local.waiting import wait_until
 
 
 @pytest.fixture
@@ -65,14 +65,14 @@ def test_an_asynchronous_answer_appears_in_s3(plane, sm, runtime, s3, name, monk
     assert b"NoSuchKey" in wait_for(s3, answer["FailureLocation"])["Body"].read()
     with pytest.raises(ClientError, match="not an S3 address"):
         runtime.invoke_endpoint_async(EndpointName=name, InputLocation="https://x")
-    monkeypatch.setattr("mme_sdk.local.async_inference._LARGEST", 7)
+    monkeypatch.setattr("mme_sdk.local.async_inference._MAX_INPUT", 7)
     answer = runtime.invoke_endpoint_async(EndpointName=name, InputLocation=f"s3://{name}/in/1")
     assert b"8 bytes; the limit is 7 bytes" in wait_for(s3, answer["FailureLocation"])["Body"].read()
     monkeypatch.undo()
     s3.put_object(Bucket=name, Key="in/2", Body=b"question")
     odd = f"s3://{name}/in/2"
     answer = runtime.invoke_endpoint_async(EndpointName=name, InputLocation=odd, ContentType="text/ü")
-    assert b"content type with other characters" in wait_for(s3, answer["FailureLocation"])["Body"].read()
+    assert b"characters that are not printable ASCII" in wait_for(s3, answer["FailureLocation"])["Body"].read()
 
 
 def test_the_place_and_the_limits_of_an_asynchronous_answer_are_honoured(plane, sm, runtime, s3, name):
@@ -104,12 +104,14 @@ def test_the_place_and_the_limits_of_an_asynchronous_answer_are_honoured(plane, 
 
 def wait_for(s3, uri: str):
     bucket, _, key = uri.removeprefix("s3://").partition("/")
-    for _ in range(500):
+
+    def found():
         try:
             return s3.get_object(Bucket=bucket, Key=key)
         except s3.exceptions.NoSuchKey:
-            threading.Event().wait(0.02)
-    raise AssertionError(f"{uri} never appeared")
+            return None
+
+    return wait_until(found, f"the object {uri}")
 
 
 def test_an_endpoint_without_it_takes_no_asynchronous_request(sm, runtime, name):

@@ -49,12 +49,12 @@ def ask(plane, method: str, path: str, body=None, **headers):
 def test_skip_times_and_match():
     faults = Faults()
     faults.add(Fault(kind="error", operation="CreateModel", skip=1, times=2))
-    struck = [faults.strike("error", "throttle", operation="CreateModel") is not None for _ in range(5)]
+    struck = [faults.trigger("error", "throttle", operation="CreateModel") is not None for _ in range(5)]
     assert struck == [False, True, True, False, False]
-    assert faults.strike("error", operation="CreateEndpoint") is None
-    assert faults.strike("throttle", operation="CreateModel") is None
-    assert faults.list()["fault-1"]["met"] == 5
-    assert faults.list()["fault-1"]["struck"] == 2
+    assert faults.trigger("error", operation="CreateEndpoint") is None
+    assert faults.trigger("throttle", operation="CreateModel") is None
+    assert faults.list()["fault-1"]["matched"] == 5
+    assert faults.list()["fault-1"]["triggered"] == 2
 
 
 def test_dice_are_the_same_for_the_same_seed_whatever_else_is_in_force():
@@ -65,8 +65,8 @@ def test_dice_are_the_same_for_the_same_seed_whatever_else_is_in_force():
             faults.add(Fault(kind="throttle", probability=0.5))
         rolled = []
         for _ in range(50):
-            rolled.append(faults.strike("slow_load") is not None)
-            faults.strike("throttle")
+            rolled.append(faults.trigger("slow_load") is not None)
+            faults.trigger("throttle")
         return rolled
 
     assert rolls(1, 0) == rolls(1, 3)
@@ -127,7 +127,7 @@ def test_faults_over_http(plane, faults):
     status, said = ask(plane, "POST", "/_mme/faults", {"kind": "throttle", "operation": "ListModels", "times": 1})
     assert (status, said) == (200, {"id": "fault-1"})
     status, said = ask(plane, "GET", "/_mme/faults")
-    assert said["fault-1"] | {"kind": "throttle", "operation": "ListModels", "struck": 0} == said["fault-1"]
+    assert said["fault-1"] | {"kind": "throttle", "operation": "ListModels", "triggered": 0} == said["fault-1"]
     assert ask(plane, "POST", "/_mme/faults", {"kind": "earthquake"})[0] == 400
     assert "attributes are kind, operation" in ask(plane, "POST", "/_mme/faults", {"size": 1})[1]["message"]
     assert ask(plane, "POST", "/_mme/faults", {"kind": "throttle"}, **{"Content-Type": "text/plain"})[0] == 415

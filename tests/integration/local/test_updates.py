@@ -6,7 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.local import Fault
-from mme_sdk.local.control.sagemaker.rollout import Step, steps
+from mme_sdk.local.control.sagemaker.rollout import RolloutStep, rollout_steps
 from tests.support.local.helpers import make_config, make_endpoint, make_model, settle
 
 
@@ -147,11 +147,19 @@ def test_steps_of_every_policy():
         }
         return {"BlueGreenUpdatePolicy": policy}
 
-    assert steps({}, 2) == [Step(1.0, 0)]
-    assert steps(blue_green(Type="ALL_AT_ONCE"), 2) == [Step(1.0, 60)]
+    assert rollout_steps({}, 2) == [RolloutStep(1.0, 0)]
+    assert rollout_steps(blue_green(Type="ALL_AT_ONCE"), 2) == [RolloutStep(1.0, 60)]
     one_of_four = {"Type": "INSTANCE_COUNT", "Value": 1}
-    assert steps(blue_green(Type="CANARY", CanarySize=one_of_four), 4) == [Step(0.25, 60), Step(1.0, 9)]
-    linear = steps(blue_green(Type="LINEAR", LinearStepSize=percent(50)), 4)
-    assert linear == [Step(0.5, 60), Step(1.0, 9)]
+    assert rollout_steps(blue_green(Type="CANARY", CanarySize=one_of_four), 4) == [
+        RolloutStep(0.25, 60),
+        RolloutStep(1.0, 9),
+    ]
+    linear = rollout_steps(blue_green(Type="LINEAR", LinearStepSize=percent(50)), 4)
+    assert linear == [RolloutStep(0.5, 60), RolloutStep(1.0, 9)]
     rolling = {"RollingUpdatePolicy": {"MaximumBatchSize": percent(25), "WaitIntervalInSeconds": 30}}
-    assert steps(rolling, 4) == [Step(0.25, 30), Step(0.5, 30), Step(0.75, 30), Step(1.0, 0)]
+    assert rollout_steps(rolling, 4) == [
+        RolloutStep(0.25, 30),
+        RolloutStep(0.5, 30),
+        RolloutStep(0.75, 30),
+        RolloutStep(1.0, 0),
+    ]

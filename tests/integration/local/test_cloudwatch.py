@@ -10,9 +10,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.local.control.metrics import Metrics, Point
-from mme_sdk.local.http.server import decompressed
-from mme_sdk.local.wire.query import parse_query
-from mme_sdk.local.wire.service_model import ApiError, service_model
+from mme_sdk.local.http.server import decompress
+from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.query import parse_form_parameters
+from mme_sdk.local.wire.service_model import load_service_model
 
 NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 
@@ -20,7 +21,7 @@ NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 @pytest.fixture(params=["json", "query", "smithy-rpc-v2-cbor"])
 def cloudwatch(plane, request, monkeypatch):
     """Clients that speak the protocols of the newest botocore, of 1.40, and of AWS's newest clients elsewhere."""
-    if request.param not in service_model("cloudwatch").metadata.get("protocols", ["query"]):
+    if request.param not in load_service_model("cloudwatch").metadata.get("protocols", ["query"]):
         pytest.skip(f"this botocore does not speak {request.param} to CloudWatch")
     session = plane.session()
     if request.param != "json":
@@ -96,9 +97,9 @@ def test_what_unpacks_to_too_much_or_is_no_gzip_is_refused():
     zeros = gzip.compress(bytes(65 * 1024 * 1024))
     for body, code in ((zeros, "RequestEntityTooLarge"), (b"no gzip", "SerializationException")):
         with pytest.raises(ApiError) as caught:
-            decompressed(body, {"content-encoding": "gzip"})
+            decompress(body, {"content-encoding": "gzip"})
         assert caught.value.code == code
-    assert decompressed(b"plain", {}) == b"plain"
+    assert decompress(b"plain", {}) == b"plain"
 
 
 def test_data_comes_in_pages_and_in_the_order_asked_for(cloudwatch, name):
@@ -125,7 +126,7 @@ def test_refusals_carry_their_code(cloudwatch, name):
     with pytest.raises(ClientError, match="'IQM' is not supported"):
         cloudwatch.get_metric_data(MetricDataQueries=[{"Id": "q", "MetricStat": metric}], **window())
     query = {"Id": "q", "Expression": "m1 + m2"}
-    with pytest.raises(ClientError, match="Expression: this host has no metric math"):
+    with pytest.raises(ClientError, match="Expression: this host does not support metric math"):
         cloudwatch.get_metric_data(MetricDataQueries=[query], **window())
     with pytest.raises(ClientError, match="DescribeAnomalyDetectors is not supported"):
         cloudwatch.describe_anomaly_detectors()
@@ -191,7 +192,7 @@ def test_points_fall_into_periods():
 
 
 def test_query_forms_nest():
-    operation = service_model("cloudwatch").operation_model("PutMetricData")
+    operation = load_service_model("cloudwatch").operation_model("PutMetricData")
     fields = {
         "Namespace": "n",
         "MetricData.member.1.MetricName": "a",
@@ -200,6 +201,6 @@ def test_query_forms_nest():
         "MetricData.member.2.MetricName": "b",
         "MetricData.member.2.Value": "1.5",
     }
-    parsed = parse_query(operation, fields)
+    parsed = parse_form_parameters(operation, fields)
     assert parsed["MetricData"][0] == {"MetricName": "a", "Dimensions": [{"Name": "d", "Value": "1"}]}
     assert parsed["MetricData"][1] == {"MetricName": "b", "Value": 1.5}
