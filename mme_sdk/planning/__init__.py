@@ -22,9 +22,10 @@ except ImportError as error:
         f"planning needs {error.name}, which is not installed", hint="pip install 'mme-sdk[planning]'"
     ) from error
 
-from mme_sdk.planning.advice import SLO, Assumptions, Option, Plan, plan
+from mme_sdk.instance_types import InstanceType
+from mme_sdk.planning.advice import SLO, Assumptions, Option, Plan, instance_types, plan
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
-from mme_sdk.planning.instance_types import InstanceType, Prices, instance_types, load_prices
+from mme_sdk.planning.prices import Prices, load_prices
 from mme_sdk.planning.simulation import SimulationResult, Site, Traffic, simulate
 from mme_sdk.planning.workload import Workload
 

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 survive_failure=given.survive_failure,
             ),
             prices=load_prices(given.prices, region=given.region),
-            instance_types_=given.types.split(",") if given.types else None,
+            instance_types=given.types.split(",") if given.types else None,
             assumptions=Assumptions(loader_slots=given.loader_slots),
             seed=given.seed,
         )

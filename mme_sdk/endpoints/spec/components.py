@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
-from mme_sdk.endpoints.spec import instance_types as instances
+from mme_sdk import instance_types as instances
 from mme_sdk.endpoints.spec import validators as check
 from mme_sdk.errors import InvalidInputError
 
@@ -396,9 +396,11 @@ class Variant:
 
 def check_metric(scaling: Autoscaling, kind: str | None) -> None:
     """Refuse to track a metric that instances of a type do not have; None stands for instance pools."""
-    if scaling.metric == "gpu" and not (kind and instances.gpus(kind)):
+    if scaling.metric == "gpu" and (kind is None or instances.accelerator(kind) != "gpu"):
         raise InvalidInputError(f"autoscaling: {kind or 'a variant with instance pools'} has no GPU to track")
-    if scaling.metric == "cpu" and (kind is None or instances.vcpus(kind) is None):
+    metric = scaling.metric
+    if metric in ("cpu", "gpu") and (kind is None or instances.units(kind, str(metric)) is None):
+        units = "vCPUs" if metric == "cpu" else "GPUs"
         raise InvalidInputError(
-            f"autoscaling: the vCPUs of {kind or 'instance pools'} are not known; track another metric"
+            f"autoscaling: the {units} of {kind or 'instance pools'} are not known; track another metric"
         )

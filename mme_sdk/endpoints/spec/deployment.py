@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mme_sdk.endpoints.spec import instance_types as instances
+from mme_sdk import instance_types as instances
 from mme_sdk.endpoints.spec import validators as check
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.errors import InvalidInputError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mme_sdk.endpoints.spec import instance_types as instances
+from mme_sdk import instance_types as instances
 from mme_sdk.endpoints.spec.components import Autoscaling, Container, DataCapture, Variant
 from mme_sdk.endpoints.state import content
 

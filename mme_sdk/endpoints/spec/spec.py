@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from mme_sdk.endpoints.spec import instance_types as instances
+from mme_sdk import instance_types as instances
 from mme_sdk.endpoints.spec import validators as check
 from mme_sdk.endpoints.spec.components import (
     AsyncInference,

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.instance_types import InstanceType, find, known, serves_multi_model
 from mme_sdk.planning.advice import explain
 from mme_sdk.planning.advice.demand import Demand, site_of
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
@@ -20,7 +21,7 @@ from mme_sdk.planning.advice.scan import Scan
 from mme_sdk.planning.advice.setting import Estimate, Setting
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.checks import check_number
-from mme_sdk.planning.instance_types import InstanceType, Prices, PricesLike, instance_types, load_prices
+from mme_sdk.planning.prices import Prices, PricesLike, load_prices
 from mme_sdk.planning.simulation import FAILED, HIT
 from mme_sdk.planning.workload import Workload
 
@@ -35,7 +36,7 @@ def plan(
     catalogue: Catalogue | Mapping[str, ModelProfile] | ModelProfile | str | Path | None = None,
     slo: SLO | None = None,
     prices: PricesLike = None,
-    instance_types_: Iterable[str] | None = None,
+    instance_types: Iterable[str] | None = None,
     assumptions: Assumptions | None = None,
     max_instances: int = 20,
     requests: int = 150_000,
@@ -52,7 +53,7 @@ def plan(
         catalogue: What the models take; 100 MiB and 20 ms each where None, which is a guess that the report names.
         slo: What is promised; nothing but stability where None.
         prices: Per instance and hour: a mapping, a CSV, an AWS price list; indicative ones where None.
-        instance_types_: Names to consider; all priced ones that are known where None.
+        instance_types: Names to consider; all priced ones that are known where None.
         assumptions: What is taken for granted.
         max_instances: Most instances of a shared endpoint.
         requests: About how many requests to simulate per option.
@@ -75,7 +76,7 @@ def plan(
     guessed = catalogue is None
     demand = Demand(workload, Catalogue.uniform(memory_mb=100) if catalogue is None else Catalogue.coerce(catalogue))
     listed = load_prices(prices)
-    types = _considered(instance_types_, listed)
+    types = _considered(instance_types, listed)
     check_number("max_instances", max_instances, least=1, over=False, integer=True)
     check_number("requests", requests, least=1000, over=False, integer=True)
     check_number("seed", seed, over=False, integer=True)
@@ -139,21 +140,38 @@ def _confirmed(scan: Scan, found: list[tuple[Setting, Estimate]], *, requests: i
     return options
 
 
+def instance_types() -> dict[str, InstanceType]:
+    """Return the instance types that a multi-model endpoint can use, by name: CPU types, and those with one GPU."""
+    return {name: kind for name, kind in known().items() if kind.hosting and serves_multi_model(name)}
+
+
 def _considered(names: Iterable[str] | None, prices: Prices) -> dict[str, InstanceType]:
-    known = instance_types()
-    if isinstance(names, str):
-        names = [names]
-    wanted = list(names) if names is not None else [name for name in prices if name in known]
-    for name in wanted:
-        if name not in prices:
-            raise InvalidInputError(f"there is no price for {name}", hint="add it to prices=…")
-        if name not in known:
-            raise InvalidInputError(f"{name} is not a known instance type for multi-model endpoints")
-    if not wanted:
+    if names is None:
+        usable = {name: kind for name, kind in instance_types().items() if kind.architecture == "x86_64"}
+        found = {name: usable[name] for name in prices if name in usable}
+    else:
+        found = {name: _named(name, prices) for name in ([names] if isinstance(names, str) else names)}
+    if not found:
         raise InvalidInputError(
-            "none of the instance types that have a price is known", hint=f"known are {', '.join(sorted(known)[:5])}, …"
+            "no instance type that has a price can host a multi-model endpoint",
+            hint=f"give prices of types such as {', '.join(sorted(load_prices())[:5])}",
         )
-    return {name: known[name] for name in wanted}
+    return found
+
+
+def _named(name: str, prices: Prices) -> InstanceType:
+    kind = find(name)
+    if name not in prices:
+        raise InvalidInputError(f"there is no price for {name}", hint="add it to prices=…")
+    if kind is None:
+        raise InvalidInputError(
+            f"the size of instance type {name} is not known", hint="choose a type of instance_types()"
+        )
+    if not (kind.hosting and serves_multi_model(name)):
+        raise InvalidInputError(
+            f"instance type {name} cannot host a multi-model endpoint", hint="choose a type of instance_types()"
+        )
+    return kind
 
 
 def _refuse_too_large(scan: Scan) -> None:

@@ -7,10 +7,10 @@ from functools import cached_property
 import attrs
 import numpy as np
 
+from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.inputs import Assumptions
 from mme_sdk.planning.analysis import Empirical, Gamma, Poisson, Tabulated
 from mme_sdk.planning.catalogue import Catalogue
-from mme_sdk.planning.instance_types import InstanceType
 from mme_sdk.planning.simulation.inputs import Floats, Ints, Site, Traffic
 from mme_sdk.planning.workload import Workload
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from mme_sdk.planning.advice.demand import site_of
 from mme_sdk.planning.advice.setting import Estimate
-from mme_sdk.planning.instance_types import Prices
+from mme_sdk.planning.prices import Prices
 
 if TYPE_CHECKING:
     from mme_sdk.planning.advice.option import Option

@@ -15,7 +15,7 @@ from mme_sdk.planning.advice.option import Option
 from mme_sdk.planning.advice.scan import Scan
 from mme_sdk.planning.advice.setting import Estimate, Setting
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
-from mme_sdk.planning.instance_types import Prices
+from mme_sdk.planning.prices import Prices
 from mme_sdk.planning.simulation import SimulationResult, simulate
 from mme_sdk.planning.workload import Workload
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import attrs
 import numpy as np
 
+from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.demand import Demand, site_of
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
 from mme_sdk.planning.advice.setting import Dedicated, Estimate, Mode, Setting, estimate
 from mme_sdk.planning.analysis import dedicated_instances, monthly
-from mme_sdk.planning.instance_types import InstanceType
 from mme_sdk.planning.simulation.inputs import Ints
 
 __all__ = ["Scan"]

@@ -7,6 +7,7 @@ from typing import Literal
 import attrs
 import numpy as np
 
+from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.demand import Demand, site_of
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
 from mme_sdk.planning.analysis import (
@@ -20,7 +21,6 @@ from mme_sdk.planning.analysis import (
     placement_imbalance,
     steadiness,
 )
-from mme_sdk.planning.instance_types import InstanceType
 from mme_sdk.planning.simulation.inputs import Floats, Ints, Site
 
 __all__ = ["Dedicated", "Estimate", "Mode", "Setting", "estimate"]

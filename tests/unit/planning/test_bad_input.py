@@ -115,7 +115,7 @@ def test_questions_about_what_is_not_there_are_refused():
 
 
 def test_one_type_may_be_given_by_its_name():
-    assert advise(instance_types_="ml.m5.large").best.setting.instance_type == "ml.m5.large"
+    assert advise(instance_types="ml.m5.large").best.setting.instance_type == "ml.m5.large"
 
 
 def test_models_that_nobody_asks_for_are_hosted_all_the_same():

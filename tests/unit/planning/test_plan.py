@@ -151,7 +151,7 @@ def test_one_model():
         ({"catalogue": Catalogue.uniform(memory_mb=900_000)}, "has .* GiB for models"),
         ({"prices": {}}, "no prices"),
         ({"prices": {"ml.unknown": 1.0}}, "none of the instance types"),
-        ({"instance_types_": ["ml.m5.4xlarge"]}, "no price for ml.m5.4xlarge"),
+        ({"instance_types": ["ml.m5.4xlarge"]}, "no price for ml.m5.4xlarge"),
         ({"requests": 10}, "of at least 1000, not 10"),
         ({"catalogue": {}}, "does not know model"),
     ],

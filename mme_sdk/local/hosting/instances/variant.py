@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
+from mme_sdk import instance_types
 from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.fleet import FleetSnapshot
 from mme_sdk.local.hosting.answers import Refusal, model_error
 from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
 from mme_sdk.local.hosting.downloads.archives import ArchiveTrouble, fetch
 from mme_sdk.local.hosting.gpus import cuda_devices, environment
-from mme_sdk.local.hosting.instance_types import lookup
 from mme_sdk.local.hosting.instances.instance import Instance, Sizes, container_gone
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.trace import Trace
@@ -26,14 +26,14 @@ __all__ = ["Variant", "sizes_of"]
 
 
 def sizes_of(plan: VariantPlan, shared: Shared) -> Sizes:
-    """What each instance of a variant has."""
-    kind = lookup(plan.instance_type)
+    """Return what each instance of a variant has; 2 vCPUs and 8 GiB for an unknown instance type."""
+    kind = instance_types.find(plan.instance_type)
     settings = shared.settings
     return Sizes(
-        memory_bytes=settings.memory_bytes or plan.memory_bytes or kind.memory_bytes,
+        memory_bytes=settings.memory_bytes or plan.memory_bytes or int((kind.memory_gib if kind else 8) * 2**30),
         volume_bytes=settings.volume_bytes or (plan.volume_gb or 30) * 10**9,
-        vcpus=kind.vcpus,
-        gpu=kind.gpu,
+        vcpus=kind.vcpus if kind else 2,
+        gpu=instance_types.accelerator(plan.instance_type) == "gpu",
     )
 
 

@@ -1,11 +1,10 @@
-"""What instance types are made of, and what they cost."""
+"""Prices of instance types: the shipped ones, a CSV file, or the AWS price list."""
 
 from __future__ import annotations
 
 import csv
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import TypeAlias
@@ -13,50 +12,10 @@ from typing import TypeAlias
 import attrs
 from pydantic import BaseModel, ValidationError
 
+from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["InstanceType", "Prices", "PricesLike", "instance_types", "load_prices"]
-
-
-@attrs.frozen(kw_only=True)
-class InstanceType:
-    """One instance type.
-
-    Attributes:
-        name: Such as `ml.m5.xlarge`.
-        vcpus: Virtual CPUs.
-        memory_gib: Memory.
-        gpu_memory_gib: Memory of its GPU; 0 without one.
-        network_gbps: Bandwidth that it sustains.
-        local_gb: NVMe storage of its own, which then is the volume; 0 without.
-    """
-
-    name: str
-    vcpus: int
-    memory_gib: float
-    gpu_memory_gib: float = 0.0
-    network_gbps: float = 1.0
-    local_gb: int = 0
-
-
-def _lines(name: str) -> Iterable[str]:
-    text = resources.files("mme_sdk.planning").joinpath("data", name).read_text(encoding="utf-8")
-    return [line for line in text.splitlines() if not line.startswith("#")]
-
-
-def instance_types() -> dict[str, InstanceType]:
-    """The instance types that ship with the package, by name: CPU types, and those with one GPU that MMEs may use."""
-    return {
-        row["instance_type"]: InstanceType(
-            name=row["instance_type"],
-            vcpus=int(row["vcpus"]),
-            memory_gib=float(row["memory_gib"]),
-            gpu_memory_gib=float(row["gpu_memory_gib"]),
-            network_gbps=float(row["network_gbps"]),
-            local_gb=int(row["local_gb"]),
-        )
-        for row in csv.DictReader(_lines("instances.csv"))
-    }
+__all__ = ["Prices", "PricesLike", "load_prices"]
 
 
 @attrs.frozen
@@ -64,9 +23,9 @@ class Prices(Mapping[str, float]):
     """Prices per instance and hour, and where they come from.
 
     Attributes:
-        per_hour: By instance type.
-        source: For the report.
-        indicative: Whether they are the shipped ones, which are no quotation.
+        per_hour: Price of one instance for one hour, by instance type. Every currency will do.
+        source: Where the prices come from; the report prints it.
+        indicative: Whether these are the shipped prices, which are examples and not a quotation.
     """
 
     per_hour: Mapping[str, float]
@@ -77,8 +36,7 @@ class Prices(Mapping[str, float]):
         if not self.per_hour:
             raise InvalidInputError(f"there are no prices ({self.source})", hint="give {'ml.m5.xlarge': 0.23, …}")
         for name, price in self.per_hour.items():
-            if isinstance(price, bool) or not isinstance(price, (int, float)) or not 0 < price < math.inf:
-                raise InvalidInputError(f"the price of {name} must be a number over 0, not {price!r}")
+            check_number(f"the price of {name}", price, over=0)
 
     def __getitem__(self, name: str) -> float:
         return self.per_hour[name]
@@ -94,7 +52,7 @@ PricesLike: TypeAlias = "Prices | Mapping[str, float] | str | Path | None"
 
 
 class _Attributes(BaseModel):
-    instanceName: str = ""  # noqa: N815 - the file's own names
+    instanceName: str = ""  # noqa: N815 - as the file names it
     component: str = ""
     regionCode: str = ""  # noqa: N815
 
@@ -119,27 +77,38 @@ class _PriceList(BaseModel):
 
 
 def load_prices(given: PricesLike = None, *, region: str | None = None) -> Prices:
-    """Prices from what users have.
+    """Read prices from a mapping or a file.
 
     Args:
-        given: A mapping; a CSV file with the columns `instance_type` and `usd_per_hour`; the JSON file of the AWS price
-            list of AmazonSageMaker; or None for the shipped ones, which are indicative.
-        region: Which region of a price list that holds several.
+        given: A mapping of instance types to prices per hour; the path of a CSV file with the columns `instance_type`
+            and `usd_per_hour`; the path of the AWS price list of AmazonSageMaker (JSON); or None (the default) for the
+            shipped prices, which are indicative.
+        region: Region to take from a price list that holds several, such as `eu-west-1`; None (the default) if the
+            list holds one.
+
+    Returns:
+        The prices.
 
     Raises:
-        InvalidInputError: The file is absent, has another shape or holds no hosting prices.
+        InvalidInputError: The file does not exist, has another form, holds no hosting prices, or holds those of several
+            regions.
+
+    Example:
+        >>> load_prices({"ml.m5.xlarge": 0.23})["ml.m5.xlarge"]
+        0.23
     """
     if isinstance(given, Prices):
         return given
     if given is None:
-        rows = csv.DictReader(_lines("prices.csv"))
-        source = "indicative on-demand prices, us-east-1, public AWS pricing page as of 2024; no quotation"
+        text = resources.files("mme_sdk.planning").joinpath("data", "prices.csv").read_text(encoding="utf-8")
+        rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
+        source = "indicative on-demand prices, us-east-1, public AWS pricing page as of 2024; not a quotation"
         return Prices({row["instance_type"]: float(row["usd_per_hour"]) for row in rows}, source, indicative=True)
     if isinstance(given, Mapping):
         return Prices(dict(given))
     path = Path(given)
     if not path.is_file():
-        raise InvalidInputError(f"there is no price file {path}")
+        raise InvalidInputError(f"the price file {path} does not exist")
     return _from_price_list(path, region) if path.suffix == ".json" else _from_csv(path)
 
 
@@ -151,7 +120,7 @@ def _from_csv(path: Path) -> Prices:
     try:
         return Prices({row["instance_type"]: float(row["usd_per_hour"]) for row in rows}, str(path))
     except (TypeError, ValueError) as error:
-        raise InvalidInputError(f"{path} has a price that is no number: {error}") from error
+        raise InvalidInputError(f"{path} has a price that is not a number: {error}") from error
 
 
 def _from_price_list(path: Path, region: str | None) -> Prices:
@@ -173,6 +142,6 @@ def _from_price_list(path: Path, region: str | None) -> Prices:
                 if price > 0 and name.startswith("ml."):
                     found[name] = price
     if len(regions) > 1:
-        raise InvalidInputError(f"{path} has prices of {len(regions)} regions", hint='say which: region="eu-west-1"')
+        raise InvalidInputError(f"{path} has prices of {len(regions)} regions", hint='name one: region="eu-west-1"')
     where = region or next(iter(regions), "")
     return Prices(found, f"AWS price list of {listed.publicationDate or 'unknown date'}, {where}")
