@@ -45,7 +45,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
-    from mme_sdk.types.reply import Attempt
+    from mme_sdk._attempt import Attempt
 
 __all__ = [
     "AccessDeniedError",

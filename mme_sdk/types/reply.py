@@ -9,36 +9,18 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import attrs
 
+from mme_sdk._attempt import Attempt
 from mme_sdk.errors import MissingExtraError, UndecodableReplyError
 from mme_sdk.types.matrix import array_of, in_utf8
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Attempt", "Reply"]
+__all__ = ["Reply"]
 
 T = TypeVar("T")
 _BY_CONTENT_TYPE: Final = object()
 _EXPIRES = re.compile(r";\s*Expires=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z?\s*\Z")
-
-
-@attrs.frozen(kw_only=True)
-class Attempt:
-    """One request of a call.
-
-    Attributes:
-        at: Seconds since the call began when it was sent.
-        took: Seconds until it was answered, or given up.
-        status: HTTP status; None where no answer came.
-        code: The service's error code, or our error's name; None for success.
-        waited: Seconds waited afterwards, before the next one.
-    """
-
-    at: float
-    took: float
-    status: int | None = None
-    code: str | None = None
-    waited: float = 0.0
 
 
 @attrs.frozen(kw_only=True, slots=False)  # without slots, attrs sets the many fields in half the time

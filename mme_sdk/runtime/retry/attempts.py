@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
+from mme_sdk._attempt import Attempt
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import MMEError, ModelInputError, OutcomeUnknownError, TransportError, UndecodableReplyError
 from mme_sdk.protocols import AsyncClock, Clock, Rng
@@ -18,7 +19,6 @@ from mme_sdk.runtime.retry.answers import ErrorFields, Meaning, error_fields, er
 from mme_sdk.runtime.retry.budgets import FAULT_COST, THROTTLE_COST, Tail
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, Hook, RetryPlanned, emit
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
-from mme_sdk.types.reply import Attempt
 
 __all__ = ["Attempts", "Settings"]
 
