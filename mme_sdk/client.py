@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints, Endpoint, Endpoints
     from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
     from mme_sdk.runtime import AsyncRuntimeInvoker, Codecs, Hook, Memory, RuntimeInvoker
-    from mme_sdk.runtime.transport import AsyncChosenTransport, ChosenTransport
+    from mme_sdk.runtime.transport import AsyncSelectedTransport, SelectedTransport
 
 __all__ = ["AsyncMMEClient", "MMEClient"]
 
@@ -222,7 +222,7 @@ class MMEClient(_Settings):
         return self.endpoints.handle(name)
 
     @cached_property
-    def transport(self) -> ChosenTransport:
+    def transport(self) -> SelectedTransport:
         """What carries invocations; its `name` says which lane, its `reason` why not a faster one."""
         from mme_sdk.runtime.transport import make_transport
 
@@ -278,7 +278,7 @@ class AsyncMMEClient(_Settings):
         return self.endpoints.handle(name)
 
     @cached_property
-    def transport(self) -> AsyncChosenTransport:
+    def transport(self) -> AsyncSelectedTransport:
         """What carries invocations; see `MMEClient.transport`."""
         from mme_sdk.runtime.transport import make_async_transport
 

@@ -18,7 +18,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "mme_sdk"
 
 # Asynchronous file: synchronous file that is generated from it.
-TWINS: dict[str, str] = {}
+TWINS: dict[str, str] = {
+    "runtime/transport/async_selection.py": "runtime/transport/selection.py",
+}
 
 # Names whose twin is not found by the rules of `_name`.
 NAMES = {
@@ -37,6 +39,7 @@ NAMES = {
     "arun": "run",
     "async_clock": "clock",
     "drive_async": "drive",
+    "make_async_transport": "make_transport",
 }
 # Sentences and words of docstrings and comments, in order, before the names.
 WORDS = [
