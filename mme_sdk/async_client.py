@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from mme_sdk.registry import AsyncModelRegistry
     from mme_sdk.registry.store import ObjectOptions
     from mme_sdk.runtime import AsyncRuntimeInvoker, Memory
-    from mme_sdk.runtime.transport import AsyncChosenTransport
+    from mme_sdk.runtime.transport import AsyncSelectedTransport
 
 __all__ = ["AsyncMMEClient"]
 
 
-class AsyncMMEClient(ClientBase["AsyncChosenTransport", "AsyncModelRegistry"]):
+class AsyncMMEClient(ClientBase["AsyncSelectedTransport", "AsyncModelRegistry"]):
     """Asynchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
     Making a client makes no call and no connection; boto3 is imported at the first call. A client is safe to share and
@@ -115,11 +115,11 @@ class AsyncMMEClient(ClientBase["AsyncChosenTransport", "AsyncModelRegistry"]):
         return self.endpoints.handle(name)
 
     @property
-    def transport(self) -> AsyncChosenTransport:
+    def transport(self) -> AsyncSelectedTransport:
         """The HTTP layer of invocations. `name` is the one in use; `reason` is why a faster one was not chosen."""
         return self._transport.get()
 
-    def _make_transport(self) -> AsyncChosenTransport:
+    def _make_transport(self) -> AsyncSelectedTransport:
         from mme_sdk.runtime.transport import make_async_transport
 
         return make_async_transport(self._aws, self._settings.transport)

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
     from mme_sdk.registry import ModelRegistry
     from mme_sdk.registry.store import ObjectOptions
     from mme_sdk.runtime import Memory, RuntimeInvoker
-    from mme_sdk.runtime.transport import ChosenTransport
+    from mme_sdk.runtime.transport import SelectedTransport
 
 __all__ = ["MMEClient"]
 
 
-class MMEClient(ClientBase["ChosenTransport", "ModelRegistry"]):
+class MMEClient(ClientBase["SelectedTransport", "ModelRegistry"]):
     """Synchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
     Making a client makes no call and no connection; boto3 is imported at the first call. A client is safe to share and
@@ -116,11 +116,11 @@ class MMEClient(ClientBase["ChosenTransport", "ModelRegistry"]):
         return self.endpoints.handle(name)
 
     @property
-    def transport(self) -> ChosenTransport:
+    def transport(self) -> SelectedTransport:
         """The HTTP layer of invocations. `name` is the one in use; `reason` is why a faster one was not chosen."""
         return self._transport.get()
 
-    def _make_transport(self) -> ChosenTransport:
+    def _make_transport(self) -> SelectedTransport:
         from mme_sdk.runtime.transport import make_transport
 
         return make_transport(self._aws, self._settings.transport)

@@ -1,51 +1,51 @@
-"""Every exception that mme_sdk raises, in one tree.
+"""Every exception that mme_sdk raises, as one class tree.
 
 ```
 MMEError
-├── InvalidInputError (also a ValueError)   refused here, before anything was sent
-│   ├── PayloadTooLargeError
-│   └── LayoutError                         a model directory or archive that no container would load
-├── ConfigurationError                      no region, no credentials, nothing listening at the address
-│   └── MissingExtraError (also an ImportError)
+├── InvalidInputError (also a ValueError)   an argument is invalid; nothing was sent
+│   ├── PayloadTooLargeError                the payload exceeds the endpoint's size limit
+│   └── LayoutError                         a container would not load this model directory or archive
+├── ConfigurationError                      no region, no credentials, or no server at the address
+│   └── MissingExtraError (also an ImportError)   a package is not installed
 ├── StorageError                            the local disk is full, or a local file cannot be read or written
 ├── ClosedError                             the client was closed
-├── NotFoundError
+├── NotFoundError                           a named resource does not exist
 │   ├── EndpointNotFoundError
-│   ├── ModelNotFoundError                  no such archive under the prefix
+│   ├── ModelNotFoundError                  no such archive under the endpoint's S3 prefix
 │   └── BucketNotFoundError
-├── IntegrityError                          stored bytes are not those that were registered
-├── BatchError                              some of many failed; carries each error, the rest is done
-├── ConflictError                           exists already with other content, or is busy with another change
-├── AccessDeniedError                       says which permission is missing, where the service says so
-├── QuotaExceededError                      the account may not have so many; names the quota, where the service does
-├── EndpointFailedError                     a create or an update ended badly; carries the failure reason
-├── DeadlineError (also a TimeoutError)     the time you gave is over
-│   ├── WaitTimeoutError                    a resource did not reach its state
+├── IntegrityError                          the stored bytes differ from the registered bytes
+├── BatchError                              some items of a batch failed; the other items are done
+├── ConflictError                           the resource exists with other content, or another change is in progress
+├── AccessDeniedError                       the credentials lack a permission
+├── QuotaExceededError                      a quota of the account is reached
+├── EndpointFailedError                     the creation or update of an endpoint failed
+├── DeadlineError (also a TimeoutError)     the deadline of the call has passed
+│   ├── WaitTimeoutError                    a resource did not reach its state in time
 │   └── ModelNotReadyError                  the model was still loading
-├── ThrottledError
-├── ServiceError                            SageMaker or S3 answered 5xx, or something that is no answer
-├── UndecodableReplyError                   the model answered, but not in the form that was asked for; keeps the bytes
-│   └── RowCountError                       the answer has more or fewer rows than the request
-├── ModelError                              the model's container answered with an error
-│   ├── ModelInputError                     4xx: the payload is to blame
-│   ├── ModelServerError                    5xx: the model is to blame
-│   └── ModelMemoryError                    507: no room for the model
-└── TransportError
-    ├── NotSentError                        no connection: nothing reached the service
-    └── OutcomeUnknownError                 sent, but no whole answer came back: the model may have run
+├── ThrottledError                          the service throttled the request
+├── ServiceError                            SageMaker or S3 returned 5xx, or a response that is not valid
+├── UndecodableReplyError                   the model's response cannot be decoded to the requested type
+│   └── RowCountError                       the response has more or fewer rows than the request
+├── ModelError                              the model's container returned an error
+│   ├── ModelInputError                     4xx: the container rejected the payload
+│   └── ModelServerError                    5xx: the model failed
+│       └── ModelMemoryError                507: the container has too little memory for the model
+└── TransportError                          a network error between this process and the service
+    ├── NotSentError                        no connection; the service did not receive the request
+    └── OutcomeUnknownError                 the request was sent, but no complete response arrived
 ```
 
-Each carries facts, so that callers decide without parsing text: `sent`, `replay_safe`, `fault`, `retry_after`, and
-where known `endpoint`, `model`, `code`, `status`, `request_id`, `hint`.
+Each error carries facts as attributes, so that a program need not parse the text: `sent`, `replay_safe`, `fault`,
+`retry_after`, and `endpoint`, `model`, `code`, `status`, `request_id` and `hint` if they are known.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypedDict, Unpack
 
 if TYPE_CHECKING:
-    from mme_sdk.types.reply import Attempt
+    from mme_sdk._attempt import Attempt
 
 __all__ = [
     "AccessDeniedError",
@@ -57,6 +57,7 @@ __all__ = [
     "DeadlineError",
     "EndpointFailedError",
     "EndpointNotFoundError",
+    "ErrorFacts",
     "Fault",
     "IntegrityError",
     "InvalidInputError",
@@ -84,25 +85,69 @@ __all__ = [
 ]
 
 Fault = Literal["caller", "service", "model", "environment"]
-"""Whose mistake it is: the calling code, AWS, the model in its container, or the machine and network in between."""
+"""The cause of an error.
+
+- `caller`: the calling code, its arguments or its permissions.
+- `service`: AWS.
+- `model`: the model in its container.
+- `environment`: the machine, its configuration, or the network to AWS.
+"""
+
+
+class ErrorFacts(TypedDict, total=False):
+    """Keyword arguments that every error accepts. `MMEError` documents them."""
+
+    hint: str | None
+    sent: bool | None
+    replay_safe: bool | None
+    fault: Fault | None
+    retry_after: float | None
+    endpoint: str | None
+    model: str | None
+    code: str | None
+    status: int | None
+    request_id: str | None
 
 
 class MMEError(Exception):
-    """Base of everything mme_sdk raises.
+    """Base class of every exception that mme_sdk raises.
+
+    Args:
+        message: What happened, and to which resource.
+        hint: What to do next. None if no advice is known.
+        sent: Whether the request reached the service. The default depends on the class.
+        replay_safe: Whether the same call can be repeated without a second effect. The default depends on the class.
+        fault: The cause of the error; see `Fault`. The default depends on the class.
+        retry_after: Seconds to wait before a retry, as the service requested. None if it requested nothing.
+        endpoint: Name of the endpoint.
+        model: Target model, or name of the model.
+        code: Error code of the service, such as `ValidationException`.
+        status: HTTP status of the response.
+        request_id: AWS request id of the response.
 
     Attributes:
-        message: What happened, to what, and what the service said.
-        hint: What to do next, if anything is known to help.
-        sent: Whether the request reached the service; None where that cannot be known.
-        replay_safe: Whether doing the same again cannot do it twice.
-        fault: Whose mistake it is.
-        retry_after: Seconds the service asked to wait, if it did.
-        endpoint: Name of the endpoint concerned.
-        model: Target model or model name concerned.
-        code: The service's own error code, such as `ValidationException`.
-        status: The HTTP status of the answer.
-        request_id: The AWS request id of the answer.
-        attempt_history: Every request of an invocation that ended in this error.
+        message: What happened, and to which resource.
+        hint: What to do next. None if no advice is known.
+        sent: Whether the request reached the service. None if this cannot be known.
+        replay_safe: Whether the same call can be repeated without a second effect.
+        fault: The cause of the error; see `Fault`.
+        retry_after: Seconds to wait before a retry, as the service requested. None if it requested nothing.
+        endpoint: Name of the endpoint. None if unknown.
+        model: Target model, or name of the model. None if unknown.
+        code: Error code of the service, such as `ValidationException`. None if there was no response.
+        status: HTTP status of the response. None if there was no response.
+        request_id: AWS request id of the response. None if there was no response.
+        attempt_history: The requests of the invocation that raised this error, in order. Empty for other calls.
+
+    Example:
+        ```python
+        try:
+            reply = endpoint.invoke({"amount": 12.5}, model="fraud/v3.tar.gz")
+        except MMEError as error:
+            if not error.replay_safe:
+                raise
+            queue.put(payload)  # repeat the call later
+        ```
     """
 
     default_sent: ClassVar[bool | None] = True
@@ -143,7 +188,7 @@ class MMEError(Exception):
         return text if self.request_id is None else f"{text}\n  (request id {self.request_id})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The default would call the class with the message alone and lose the facts between processes.
+        # Exception.__reduce__ keeps only the message. This keeps the facts too, for multiprocessing and pickle.
         return _rebuild, (type(self), self.message, dict(self.__dict__))
 
 
@@ -155,79 +200,99 @@ def _rebuild(kind: type[MMEError], message: str, state: dict[str, Any]) -> MMEEr
 
 
 class InvalidInputError(MMEError, ValueError):
-    """What was given cannot work; it was refused before anything was sent."""
+    """An argument is invalid. The SDK sent no request. Correct the argument that the text names."""
 
     default_sent = False
     default_fault: ClassVar[Fault] = "caller"
 
 
 class PayloadTooLargeError(InvalidInputError):
-    """The encoded payload is over the limit of the endpoint."""
+    """The encoded payload exceeds the size limit of the endpoint.
+
+    Send fewer rows in one call, use a compact encoding (NPY, Parquet), or put the data into S3 and send its address.
+    """
 
 
 class LayoutError(InvalidInputError):
-    """A model directory or archive whose layout no container would load, or that is unsafe to unpack."""
+    """A model directory or archive has a layout that no container loads, or is not safe to unpack.
+
+    The text names the file. Move or rename files as the hint says, and pack the model again.
+    """
 
 
 class ConfigurationError(MMEError):
-    """The client cannot work as it is set up: no region, no credentials, nothing at the address."""
+    """The client cannot work with its configuration: no region, no credentials, or no server at the address.
+
+    Correct the environment, the AWS profile or the arguments of the client.
+    """
 
     default_sent = False
     default_fault: ClassVar[Fault] = "environment"
 
 
 class MissingExtraError(ConfigurationError, ImportError):
-    """A feature needs a package that is not installed; the message names the extra."""
+    """A feature needs a package that is not installed. The hint has the `pip install` command."""
 
 
 class StorageError(MMEError):
-    """A local file could not be read or written: the disk is full, or permissions are missing."""
+    """A local file cannot be read or written. Free disk space, or correct the permissions of the path in the text."""
 
     default_sent = False
     default_fault: ClassVar[Fault] = "environment"
 
 
 class ClosedError(MMEError):
-    """The client, transport or host was closed before this call."""
+    """The client, transport or host was closed before this call. Create a new client."""
 
     default_sent = False
     default_fault: ClassVar[Fault] = "caller"
 
 
 class NotFoundError(MMEError):
-    """Something that was named does not exist."""
+    """A named resource does not exist. Check the name, the account and the region."""
 
     default_fault: ClassVar[Fault] = "caller"
 
 
 class EndpointNotFoundError(NotFoundError):
-    """No endpoint of this name in this account and region."""
+    """The account has no endpoint of this name in this region."""
 
 
 class ModelNotFoundError(NotFoundError):
-    """No archive of this name under the endpoint's S3 prefix."""
+    """The endpoint's S3 prefix has no archive of this name. Register the model, or correct the name."""
 
 
 class BucketNotFoundError(NotFoundError):
-    """No bucket of this name."""
+    """No S3 bucket has this name. Create the bucket, or correct the name."""
 
 
 class IntegrityError(MMEError):
-    """What is stored is not what was registered: other bytes, or no readable archive."""
+    """The stored archive differs from the registered one, or cannot be read. Register the model again."""
 
     default_fault: ClassVar[Fault] = "environment"
 
 
 class BatchError(MMEError):
-    """Some of many failed; the others are done, and doing all of it again is safe.
+    """Some items of a batch failed. The other items are done. It is safe to repeat the whole batch.
+
+    Args:
+        message: What happened.
+        errors: The error of each item that failed, by name. Empty by default.
+        done: The results of the other items. Empty by default.
+        facts: See `MMEError`.
 
     Attributes:
-        errors: What went wrong, by name.
-        done: What was done.
+        errors: The error of each item that failed, by name.
+        done: The results of the other items.
     """
 
     def __init__(
-        self, message: str, *, errors: Mapping[str, MMEError] | None = None, done: tuple[Any, ...] = (), **facts: Any
+        self,
+        message: str,
+        *,
+        errors: Mapping[str, MMEError] | None = None,
+        done: tuple[Any, ...] = (),
+        **facts: Unpack[ErrorFacts],
     ) -> None:
         super().__init__(message, **facts)
         self.errors: Mapping[str, MMEError] = errors or {}
@@ -235,39 +300,56 @@ class BatchError(MMEError):
 
 
 class ConflictError(MMEError):
-    """It exists already with other content, changed under us, or is busy with another change."""
+    """The resource exists with other content, was changed during the call, or is in use by another change.
+
+    Read the resource again and repeat the call, or wait until the other change has ended.
+    """
 
     default_fault: ClassVar[Fault] = "caller"
 
 
 class AccessDeniedError(MMEError):
-    """The credentials may not do this; the message says which permission, where the service tells."""
+    """The credentials lack a permission. The text names it if the service does. Add it to the IAM policy."""
 
     default_fault: ClassVar[Fault] = "caller"
 
 
 class QuotaExceededError(MMEError):
-    """The account's quota does not allow it; the same call works once the quota is raised, or something else is gone.
+    """A quota of the account is reached. Raise the quota in Service Quotas, or delete resources, and repeat the call.
+
+    Args:
+        message: What happened.
+        quota: Name of the quota in Service Quotas. None if the service does not name it.
+        limit: Value of the quota, in the quota's own unit. None if the service does not state it.
+        facts: See `MMEError`.
 
     Attributes:
-        quota: Its name in Service Quotas, such as `ml.m5.xlarge for endpoint usage`, where the service tells.
-        limit: What the account may have, in the quota's own unit, where the service tells.
+        quota: Name of the quota in Service Quotas, such as `ml.m5.xlarge for endpoint usage`. None if unknown.
+        limit: Value of the quota, in the quota's own unit. None if unknown.
     """
 
     default_fault: ClassVar[Fault] = "caller"
 
-    def __init__(self, message: str, *, quota: str | None = None, limit: float | None = None, **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, quota: str | None = None, limit: float | None = None, **facts: Unpack[ErrorFacts]
+    ) -> None:
         super().__init__(message, **facts)
         self.quota = quota
         self.limit = limit
 
 
 class EndpointFailedError(MMEError):
-    """An endpoint's creation or update ended badly.
+    """The creation or update of an endpoint failed. Correct the cause in `reason` and repeat it.
+
+    Args:
+        message: What happened.
+        reason: The FailureReason of SageMaker. None if there is none.
+        history: The statuses seen during the wait. Empty by default.
+        facts: See `MMEError`.
 
     Attributes:
-        reason: SageMaker's FailureReason.
-        history: The statuses seen while waiting, as (seconds since the start, status).
+        reason: The FailureReason of SageMaker. None if there is none.
+        history: The statuses seen during the wait, as (seconds since its start, status).
     """
 
     def __init__(
@@ -276,7 +358,7 @@ class EndpointFailedError(MMEError):
         *,
         reason: str | None = None,
         history: tuple[tuple[float, str], ...] = (),
-        **facts: Any,
+        **facts: Unpack[ErrorFacts],
     ) -> None:
         super().__init__(message, **facts)
         self.reason = reason
@@ -284,81 +366,130 @@ class EndpointFailedError(MMEError):
 
 
 class DeadlineError(MMEError, TimeoutError):
-    """The time that the caller gave is over."""
+    """The deadline of the call has passed. Give the call more time, or find out why the service is slow."""
 
 
 class WaitTimeoutError(DeadlineError):
-    """A resource did not reach the wanted state in time.
+    """A resource did not reach the requested state in time. It may still reach it; wait again.
+
+    Args:
+        message: What happened.
+        history: The statuses seen during the wait. Empty by default.
+        facts: See `MMEError`.
 
     Attributes:
-        history: The statuses seen while waiting, as (seconds since the start, status).
+        history: The statuses seen during the wait, as (seconds since its start, status).
     """
 
-    def __init__(self, message: str, *, history: tuple[tuple[float, str], ...] = (), **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, history: tuple[tuple[float, str], ...] = (), **facts: Unpack[ErrorFacts]
+    ) -> None:
         super().__init__(message, **facts)
         self.history = history
 
 
 class ModelNotReadyError(DeadlineError):
-    """The model was still loading when the deadline came.
+    """The model was still loading at the deadline. SageMaker continues to load it. Repeat the call after `ready_in`.
+
+    Args:
+        message: What happened.
+        attempts: Number of requests that were sent. 0 by default.
+        ready_in: Estimated seconds until the model is loaded. None if there is no estimate.
+        facts: See `MMEError`.
 
     Attributes:
-        attempts: How many requests were sent.
-        ready_in: Estimated seconds until the model is loaded; None where nothing is known.
+        attempts: Number of requests that were sent.
+        ready_in: Estimated seconds until the model is loaded. None if there is no estimate.
     """
 
-    def __init__(self, message: str, *, attempts: int = 0, ready_in: float | None = None, **facts: Any) -> None:
+    def __init__(
+        self, message: str, *, attempts: int = 0, ready_in: float | None = None, **facts: Unpack[ErrorFacts]
+    ) -> None:
         super().__init__(message, **facts)
         self.attempts = attempts
         self.ready_in = ready_in
 
 
 class ThrottledError(MMEError):
-    """The service throttled the request and the retries that the deadline allowed."""
+    """The service throttled the request and every retry within the deadline. Send fewer requests, or scale out."""
 
 
 class ServiceError(MMEError):
-    """The service answered 5xx, or answered with something that is no answer."""
+    """The service returned 5xx, or a response that is not valid. Repeat the call later if `replay_safe` is True."""
 
 
 class UndecodableReplyError(MMEError):
-    """The model ran and answered, but the answer is not in the form that was asked for.
+    """The model ran, but its response cannot be decoded to the requested type.
+
+    The bytes are in `body`. Correct the model's output or its Content-Type, or ask for another `response_type`.
+
+    Args:
+        message: What happened.
+        body: The raw response. Empty by default.
+        content_type: Media type of the response. Empty by default.
+        facts: See `MMEError`.
 
     Attributes:
-        body: The raw answer.
-        content_type: Its media type.
+        body: The raw response.
+        content_type: Media type of the response.
     """
 
     default_fault: ClassVar[Fault] = "model"
     default_replay_safe = False
 
-    def __init__(self, message: str, *, body: bytes = b"", content_type: str = "", **facts: Any) -> None:
+    def __init__(self, message: str, *, body: bytes = b"", content_type: str = "", **facts: Unpack[ErrorFacts]) -> None:
         super().__init__(message, **facts)
         self.body = body
         self.content_type = content_type
 
 
 class RowCountError(UndecodableReplyError):
-    """The model answered another number of rows than it was sent, so no answer can be given to a row.
+    """The response has more or fewer rows than the request, so that no row can be matched with its result.
+
+    Correct the model so that it returns one result for each row.
+
+    Args:
+        message: What happened.
+        rows: Number of rows in the request. 0 by default.
+        answers: Number of results in the response. None if the response is not one value for each row.
+        body: The raw response. Empty by default.
+        content_type: Media type of the response. Empty by default.
+        facts: See `MMEError`.
 
     Attributes:
-        rows: Rows that were sent.
-        answers: Answers that came back; None where the answer is not one value for each row.
+        rows: Number of rows in the request.
+        answers: Number of results in the response. None if the response is not one value for each row.
     """
 
-    def __init__(self, message: str, *, rows: int = 0, answers: int | None = None, **facts: Any) -> None:
-        super().__init__(message, **facts)
+    def __init__(
+        self,
+        message: str,
+        *,
+        rows: int = 0,
+        answers: int | None = None,
+        body: bytes = b"",
+        content_type: str = "",
+        **facts: Unpack[ErrorFacts],
+    ) -> None:
+        super().__init__(message, body=body, content_type=content_type, **facts)
         self.rows = rows
         self.answers = answers
 
 
 class ModelError(MMEError):
-    """The model's container answered with an error.
+    """The model's container returned an error. Read `original_message` and the log stream.
+
+    Args:
+        message: What happened.
+        original_status: HTTP status of the container. 0 if it did not respond in time. None if unknown.
+        original_message: Error text of the container. None if unknown.
+        log_stream: ARN of the container's CloudWatch log stream. None if SageMaker did not name it.
+        facts: See `MMEError`.
 
     Attributes:
-        original_status: The container's HTTP status; 0 where it gave no answer in time.
-        original_message: What the container said.
-        log_stream: ARN of the CloudWatch log stream of the container, where SageMaker gave one.
+        original_status: HTTP status of the container. 0 if it did not respond in time. None if unknown.
+        original_message: Error text of the container. None if unknown.
+        log_stream: ARN of the container's CloudWatch log stream. None if SageMaker did not name it.
     """
 
     default_fault: ClassVar[Fault] = "model"
@@ -371,7 +502,7 @@ class ModelError(MMEError):
         original_status: int | None = None,
         original_message: str | None = None,
         log_stream: str | None = None,
-        **facts: Any,
+        **facts: Unpack[ErrorFacts],
     ) -> None:
         super().__init__(message, **facts)
         self.original_status = original_status
@@ -380,36 +511,38 @@ class ModelError(MMEError):
 
 
 class ModelInputError(ModelError):
-    """The container refused the payload (4xx)."""
+    """The container rejected the payload (4xx). Send the payload that the model expects."""
 
     default_fault: ClassVar[Fault] = "caller"
 
 
 class ModelServerError(ModelError):
-    """The model failed (5xx), or gave no answer in time."""
+    """The model failed (5xx), or the container did not respond in time. Read the container's log stream."""
 
 
 class ModelMemoryError(ModelServerError):
-    """The container has no memory for this model (507)."""
+    """The container has too little memory for this model (507). Use a larger instance, or invoke fewer models on it."""
 
 
 class TransportError(MMEError):
-    """The network between this process and the service failed."""
+    """A network error occurred between this process and the service. Check the network and the address."""
 
     default_fault: ClassVar[Fault] = "environment"
 
 
 class NotSentError(TransportError):
-    """No connection could be made, so nothing reached the service."""
+    """The request was not sent completely, or no connection was made. The model did not run. Repeat the call."""
 
     default_sent = False
 
 
 class OutcomeUnknownError(TransportError):
-    """The request was sent but no whole answer came back: the model may have run.
+    """The request was sent, but no complete response arrived. The model may have run.
+
+    Repeat the call only if a second run of the model does no harm.
 
     Attributes:
-        answer_began: Whether any byte of an answer came; False also where the transport cannot tell.
+        answer_began: Whether any byte of a response arrived. Also False if the transport cannot know.
     """
 
     default_sent = None

@@ -26,6 +26,7 @@ TWINS: dict[str, str] = {
     "runtime/single_model/async_mixin.py": "runtime/single_model/mixin.py",
     "runtime/single_model/async_queued_invocation.py": "runtime/single_model/queued_invocation.py",
     "runtime/single_model/async_stream.py": "runtime/single_model/stream.py",
+    "runtime/transport/async_selection.py": "runtime/transport/selection.py",
 }
 
 # Names whose twin is not found by the rules of `_name`.

@@ -1,4 +1,4 @@
-"""Model directory ⇄ model archive: pack, inspect, check the layout, extract safely."""
+"""Pack a model directory into an archive, inspect and extract archives, and check their layout."""
 
 from mme_sdk.artifacts.archive import Archive, Entry, inspect
 from mme_sdk.artifacts.estimators import is_estimator, save

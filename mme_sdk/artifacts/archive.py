@@ -1,4 +1,4 @@
-"""What a model archive holds."""
+"""The content of a model archive."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Entry:
     """A file or an empty directory of an archive.
 
     Attributes:
-        path: Relative to the root, with `/` between parts; a directory ends in `/`.
-        size: Bytes; 0 for a directory.
-        executable: Whether its owner may run it.
+        path: Path relative to the root, with `/` between parts. The path of a directory ends in `/`.
+        size: Size in bytes. 0 for a directory.
+        executable: Whether its owner may execute it. False by default.
     """
 
     path: str
@@ -28,14 +28,14 @@ class Entry:
 
 @attrs.frozen(kw_only=True)
 class Archive:
-    """A model archive, as read or as packed.
+    """Description of a model archive.
 
     Attributes:
-        size: Bytes of the tar.gz.
-        sha256: Hex digest of the tar.gz.
-        content: Hex SHA-256 of the tar inside: the same for the same files, whatever compressed it.
-        entries: Its files and empty directories.
-        framework: Framework that the layout speaks of, such as `triton`; None where it tells nothing.
+        size: Size of the tar.gz in bytes.
+        sha256: Hex SHA-256 of the tar.gz.
+        content: Hex SHA-256 of the uncompressed tar. It depends on the files, and not on the compression.
+        entries: The files and empty directories.
+        framework: Framework that the file names indicate, such as `triton`. None if they indicate none.
     """
 
     size: int
@@ -46,31 +46,32 @@ class Archive:
 
     @property
     def paths(self) -> tuple[str, ...]:
-        """The paths of all entries."""
+        """Paths of all entries."""
         return tuple(entry.path for entry in self.entries)
 
     @property
     def unpacked(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         return sum(entry.size for entry in self.entries)
 
 
 def inspect(source: ArchiveSource, *, max_bytes: int | None = MAX_BYTES, max_entries: int = MAX_ENTRIES) -> Archive:
-    """Read an archive once and describe it; nothing is unpacked.
+    """Read an archive and describe it, without unpacking it.
 
-    It refuses what `extract` refuses, with the same message.
+    It raises the same errors as `extract`.
 
     Args:
         source: Path of a tar.gz, or a binary stream at its beginning.
-        max_bytes: Largest size of the uncompressed tar, in bytes; None for no limit.
-        max_entries: Most files and directories, directories that only a path implies included.
+        max_bytes: Largest size of the uncompressed tar, in bytes. 64 GiB by default; None for no limit.
+        max_entries: Largest number of files and directories, including directories that only a path implies. 100,000
+            by default.
 
     Returns:
         Sizes, digests, files and framework.
 
     Raises:
         InvalidInputError: There is no such file.
-        LayoutError: It is no sound tar.gz, holds something unsafe to unpack, or is over a limit.
+        LayoutError: The file is not a valid tar.gz, has an entry that is not safe to unpack, or exceeds a limit.
         StorageError: The file cannot be read.
 
     Example:
@@ -83,7 +84,7 @@ def inspect(source: ArchiveSource, *, max_bytes: int | None = MAX_BYTES, max_ent
         for member, _ in archive.members():
             parent = member.path.rpartition("/")[0]
             if parent:
-                found.pop(f"{parent}/", None)  # it is not empty
+                found.pop(f"{parent}/", None)  # the directory is not empty
             for folder in member.new_folders:
                 found.pop(f"{folder.rpartition('/')[0]}/", None)
             if not member.is_folder:

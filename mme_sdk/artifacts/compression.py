@@ -1,4 +1,4 @@
-"""Which DEFLATE to use: the fastest that is installed, at the level that makes a model load soonest."""
+"""Select the gzip compressor: the fastest one that is installed."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from typing import Any, Protocol
 
 __all__ = ["Compressor", "compressor"]
 
-_GZIP = 31  # window bits that ask for gzip's header and trailer; its time stamp stays 0
+_GZIP = 31  # window bits for a gzip header and trailer; the time stamp in the header is 0
 
 
 class Compressor(Protocol):
-    """Turns bytes into gzip, piece by piece."""
+    """Compresses data to gzip, piece by piece."""
 
     def compress(self, data: Any, /) -> bytes:
-        """What is ready of the output."""
+        """Compress data and return the output that is complete."""
         ...
 
     def flush(self) -> bytes:
-        """The rest."""
+        """Return the rest of the output."""
         ...
 
 
 def compressor() -> Compressor:
-    """A gzip compressor whose output depends on the input alone.
+    """Return a gzip compressor whose output depends only on its input.
 
-    Level 1: weights hardly shrink further, and a loading model waits for the decompression too.
+    It uses level 1, because higher levels hardly reduce the size of model weights.
     """
-    # From the `fast` extra: isal packs float32 weights some 20 times as fast as zlib, zlib-ng 3 times.
+    # isal, from the `fast` extra, compresses float32 weights about 20 times as fast as zlib; zlib-ng 3 times.
     try:
         from isal import isal_zlib
     except ImportError:

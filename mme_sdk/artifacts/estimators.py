@@ -1,4 +1,4 @@
-"""Fitted estimators to files, each by its own library, so that a container can load them without our help."""
+"""Save fitted estimators with their own libraries, so that a container can load them without this SDK."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mme_sdk.errors import InvalidInputError, MissingExtraError, StorageError
 
 __all__ = ["is_estimator", "save"]
 
-_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can tell
+_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip file can store
 
 
 def is_estimator(source: Any) -> bool:
-    """Whether an object is a model of a library that `save` knows.
+    """Return whether `save` supports an object.
 
     Args:
-        source: Anything.
+        source: Any object.
 
     Returns:
         True for estimators and boosters of scikit-learn, XGBoost and LightGBM, and for ONNX models.
@@ -29,32 +29,40 @@ def is_estimator(source: Any) -> bool:
 
 
 def save(estimator: Any, directory: str | Path) -> Path:
-    """Save a fitted estimator into a directory, in the format that its library and its containers read.
+    """Save a fitted estimator into a directory, in the format of its library.
 
-    scikit-learn goes through skops, which needs no pickle to load, and through joblib where skops cannot hold it.
+    scikit-learn estimators are saved with skops, which loads without pickle. Estimators that skops does not support are
+    saved with joblib.
 
     Args:
         estimator: A model of scikit-learn, XGBoost, LightGBM or ONNX.
-        directory: Where to.
+        directory: An existing directory.
 
     Returns:
-        The file written.
+        Path of the saved file.
 
     Raises:
-        InvalidInputError: Not such a model, or not fitted.
-        MissingExtraError: What saves it is not installed.
-        StorageError: The disk is full.
+        InvalidInputError: The object is not such a model, or is not fitted.
+        MissingExtraError: The library that saves it is not installed.
+        StorageError: The file cannot be written, for example because the disk is full.
+
+    Example:
+        >>> save(LogisticRegression().fit(x, y), "build/fraud")  # doctest: +SKIP
+        PosixPath('build/fraud/model.skops')
     """
     saver = _saver(estimator)
     if saver is None:
         raise InvalidInputError(
-            f"cannot save a {type(estimator).__name__}: no model of scikit-learn, XGBoost, LightGBM or ONNX",
-            hint="save it into a directory with its own library, and register that",
+            f"cannot save a {type(estimator).__name__}: it is not a model of scikit-learn, XGBoost, LightGBM or ONNX",
+            hint="save it into a directory with its own library, and register the directory",
         )
     try:
         return saver(estimator, Path(directory))
     except OSError as error:
-        raise StorageError(f"cannot save the model: {error.strerror or error}") from error
+        raise StorageError(
+            f"cannot save the model into {directory}: {error.strerror or error}",
+            hint="check the free space and permissions",
+        ) from error
     except ImportError as error:
         raise MissingExtraError(
             f"saving a {type(estimator).__name__} needs {error.name}", hint=f"pip install {error.name}"
@@ -62,7 +70,7 @@ def save(estimator: Any, directory: str | Path) -> Path:
 
 
 def _saver(source: Any) -> Callable[[Any, Path], Path] | None:
-    # By the module's name, so that nothing is imported to say no. Wrappers of boosters are scikit-learn estimators too.
+    # By the name of the module, so that no library is imported. Wrappers of boosters are scikit-learn estimators too.
     if isinstance(source, type):
         return None
     libraries = [kind.__module__.partition(".")[0] for kind in type(source).__mro__]
@@ -108,7 +116,7 @@ def _sklearn(model: Any, directory: Path) -> Path:
 
 
 def _skops(model: Any) -> bytes | None:
-    """The model as skops writes it, the same bytes each time; None where a container would not trust it."""
+    """Return the model in skops format, with the same bytes each time; None if a container would not trust it."""
     try:
         from skops import io as skops
     except ImportError:
@@ -117,13 +125,13 @@ def _skops(model: Any) -> bytes | None:
         data = skops.dumps(model)
         if skops.get_untrusted_types(data=data):
             return None
-    except Exception:  # noqa: BLE001 - whatever skops cannot hold is joblib's to save
+    except Exception:  # noqa: BLE001 - joblib saves every model that skops does not support
         return None
     return _canonical(data)
 
 
 def _canonical(data: bytes) -> bytes:
-    """A skops file without what changes from run to run: addresses of objects, and times."""
+    """Return a skops file without the parts that change between runs: object addresses and times."""
     numbers: dict[int, int] = {}
 
     def renumber(node: Any) -> Any:
@@ -155,10 +163,10 @@ def _canonical(data: bytes) -> bytes:
     return out.getvalue()
 
 
-def _fitted(look: Callable[[], Any]) -> Any:
+def _fitted(read: Callable[[], Any]) -> Any:
     try:
-        return look()
-    except Exception as error:  # every library has its own NotFittedError
+        return read()
+    except Exception as error:  # each library has its own NotFittedError
         if "fitted" in type(error).__name__.lower() or "fit" in str(error).lower():
             raise InvalidInputError(f"the model is not fitted: {error}", hint="call fit() first") from error
         raise

@@ -1,4 +1,4 @@
-"""Unpacks a model archive without letting it out of its directory."""
+"""Unpack a model archive. No file is written outside the target directory."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ __all__ = ["Extracted", "extract"]
 
 @attrs.frozen
 class Extracted:
-    """What an archive held.
+    """Result of `extract`.
 
     Attributes:
-        files: How many files were written.
-        size: Their bytes.
+        files: Number of files that were written.
+        size: Size of these files in bytes.
     """
 
     files: int
@@ -31,26 +31,27 @@ class Extracted:
 def extract(
     source: ArchiveSource, directory: str | Path, *, max_bytes: int = MAX_BYTES, max_entries: int = MAX_ENTRIES
 ) -> Extracted:
-    """Unpack a `tar.gz` into a new directory: all of it, or nothing.
+    """Unpack a `tar.gz` completely into a new directory. If it fails, the directory is unchanged.
 
-    Refused are links, devices, sparse files, names that are absolute, contain `..` or are longer than file systems
-    take, and archives that are damaged or ambiguous. Both limits are enforced while the archive is being read. Files
-    are unpacked beside the directory first and moved there at the end, so that the directory never holds half a model.
-    Of several files with the same path the last one counts, as with tar programs.
+    It rejects links, devices and sparse files; names that are absolute, contain `..` or are too long for a file system;
+    and archives that are damaged or ambiguous. Both limits apply while the archive is read. Files are unpacked into a
+    temporary directory, which is renamed at the end. If several files have the same path, the last one is kept, as tar
+    programs do.
 
     Args:
         source: Path of the archive, or a binary stream.
-        directory: Where to; must not exist, or be empty.
-        max_bytes: Largest size of the uncompressed tar, in bytes.
-        max_entries: Most files and directories, directories that only a path implies included.
+        directory: The target directory. It must be empty or not exist.
+        max_bytes: Largest size of the uncompressed tar, in bytes. 64 GiB by default.
+        max_entries: Largest number of files and directories, including directories that only a path implies. 100,000
+            by default.
 
     Returns:
-        How much was written.
+        Number and size of the files.
 
     Raises:
-        InvalidInputError: The directory holds something, or there is no such archive.
-        LayoutError: It is no sound tar.gz, holds something unsafe, or is over a limit.
-        StorageError: The disk is full or refuses.
+        InvalidInputError: The directory is not empty, or there is no such archive.
+        LayoutError: The file is not a valid tar.gz, has an entry that is not safe to unpack, or exceeds a limit.
+        StorageError: A file cannot be written or read, for example because the disk is full.
 
     Example:
         >>> extract("fraud.tar.gz", "build/unpacked", max_bytes=1 << 30)  # doctest: +SKIP
@@ -99,13 +100,13 @@ def _unpack(archive: OpenArchive, root: str) -> Extracted:
             handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o755 if member.executable else 0o644)
         except FileExistsError as error:
             raise LayoutError(
-                f"{archive.name}: {member.path!r} and another entry are one file on this file system",
+                f"{archive.name}: {member.path!r} and another entry are the same file on this file system",
                 hint="rename one of them",
             ) from error
         except OSError as error:
             raise _disk(place, error) from error
         with os.fdopen(handle, "wb", buffering=0) as file:
-            for piece in content:  # outside the try: what goes wrong here is the archive's fault
+            for piece in content:  # outside the try: an error of this iterator is a fault of the archive
                 left = piece
                 try:
                     while left:

@@ -1,4 +1,4 @@
-"""Which framework a tree of files is for, and whether its container would find the model in it."""
+"""Detect the framework of a model directory, and check whether a container would find the model in it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from mme_sdk.errors import InvalidInputError, LayoutError
 
 __all__ = ["FRAMEWORKS", "check", "detect"]
 
-_SHOWN = 20  # lines of a tree in a message
-_TALK = re.compile(r"(readme|license|licence|notice|changelog)(\.\w+)?|.*\.(md|rst)|\..*", re.IGNORECASE)
+_SHOWN = 20  # lines of a directory tree in an error message
+_NOT_A_MODEL = re.compile(r"(readme|license|licence|notice|changelog)(\.\w+)?|.*\.(md|rst)|\..*", re.IGNORECASE)
 
 
 @attrs.frozen
 class _Framework:
-    """How one framework's containers want their archives.
+    """The archive layout of a framework.
 
     Attributes:
-        name: What we call it.
-        mark: Files that give it away.
-        wanted: The tree that its container loads.
-        problem: What is wrong with a tree, or None.
+        name: Name of the framework.
+        mark: Pattern of the file names that indicate the framework.
+        wanted: The directory tree that its container loads.
+        problem: Returns what is wrong with a list of files, or None.
     """
 
     name: str
@@ -33,13 +33,13 @@ class _Framework:
 
 
 def detect(paths: Iterable[str]) -> str | None:
-    """The framework that a tree of files is for, where its names tell.
+    """Detect the framework of a model directory by the names of its files.
 
     Args:
         paths: Paths relative to the root.
 
     Returns:
-        Its name, one of `FRAMEWORKS`; None where the names tell nothing.
+        One of `FRAMEWORKS`. None if the names indicate no framework.
 
     Example:
         >>> detect(["resnet/config.pbtxt", "resnet/1/model.onnx"])
@@ -50,36 +50,41 @@ def detect(paths: Iterable[str]) -> str | None:
 
 
 def check(paths: Iterable[str], framework: str | None = None) -> str | None:
-    """Refuse a tree that no container would load.
+    """Raise LayoutError if no container would load a model directory.
 
     Args:
-        paths: Paths relative to the root; empty directories end in `/`.
-        framework: One of `FRAMEWORKS`; found from the names where None.
+        paths: Paths relative to the root. Empty directories end in `/`.
+        framework: One of `FRAMEWORKS`. If None, it is detected from the names.
 
     Returns:
-        The framework.
+        The framework. None if it is not given and the names indicate none.
 
     Raises:
-        InvalidInputError: No such framework.
-        LayoutError: The tree holds no model, or not where the container looks; shows both trees.
+        InvalidInputError: `framework` is not one of `FRAMEWORKS`.
+        LayoutError: There is no model, or the container looks for it in another place. The text shows both trees.
+
+    Example:
+        >>> check(["model.joblib", "code/inference.py"])
+        'sklearn'
     """
     tree = sorted(paths)
     files = [path for path in tree if not path.endswith("/")]
-    if not any(not _TALK.fullmatch(path.rpartition("/")[2]) for path in files):
+    if not any(not _NOT_A_MODEL.fullmatch(path.rpartition("/")[2]) for path in files):
         raise LayoutError(
-            f"there is no model in it; found\n{_drawn(tree)}", hint="save the model's files into the directory first"
+            f"the directory contains no model; found\n{_drawn(tree)}",
+            hint="save the model's files into the directory first",
         )
     name = framework or detect(tree)
     if name is None:
         return None
     if name not in FRAMEWORKS:
-        raise InvalidInputError(f"{name!r} is no framework known here", hint=f"one of {', '.join(FRAMEWORKS)}")
+        raise InvalidInputError(f"{name!r} is not a known framework", hint=f"use one of {', '.join(FRAMEWORKS)}")
     known = _BY_NAME[name]
     problem = known.problem(files)
     if problem:
         raise LayoutError(
-            f"{name}: {problem}; found\n{_drawn(tree)}\n  wanted\n{known.wanted}",
-            hint="move the files so that the archive's root looks like this",
+            f"{name}: {problem}; found\n{_drawn(tree)}\n  expected\n{known.wanted}",
+            hint="move the files so that the root of the archive has the expected layout",
         )
     return name
 
@@ -97,10 +102,10 @@ def _wrapped(files: Sequence[str]) -> str | None:
 
 
 def _script(files: Sequence[str]) -> str | None:
-    # SageMaker's Python toolkits import code/inference.py from the root of the archive, and nothing else.
+    # SageMaker's Python toolkits import only code/inference.py at the root of the archive.
     top = _wrapped(files)
     if top and f"{top}/code/inference.py" in files:
-        return f"everything is inside {top}/, so the container does not find code/inference.py"
+        return f"all files are inside {top}/, so the container does not find code/inference.py"
     return None
 
 
@@ -109,10 +114,10 @@ def _one_file(pattern: str, what: str) -> Callable[[Sequence[str]], str | None]:
 
     def problem(files: Sequence[str]) -> str | None:
         if "code/inference.py" in files or "inference.py" in files:
-            return None  # with a script of its own, the model may lie where the script looks
+            return None  # a script may load the model from another place
         if any(wanted.fullmatch(path.rpartition("/")[2]) for path in files):
             top = _wrapped(files)
-            return f"everything is inside {top}/, so the container finds nothing at the root" if top else None
+            return f"all files are inside {top}/, so the container finds none at the root" if top else None
         return f"{what} is missing"
 
     return lambda files: _script(files) or problem(files)
@@ -122,7 +127,7 @@ def _triton(files: Sequence[str]) -> str | None:
     configs = [path for path in files if re.fullmatch(r"([^/]+/)?config\.pbtxt", path)]
     if not configs:
         deep = next((path for path in files if path.endswith("/config.pbtxt")), None)
-        return f"{deep} is too deep" if deep else "config.pbtxt is missing"
+        return f"{deep} is in too deep a directory" if deep else "config.pbtxt is missing"
     version = re.compile(r"((?:[^/]+/)?)[1-9]\d*/")
     versioned = {match[1] for path in files if (match := version.match(path))}
     versioned |= {"" for path in files if re.match(r"[1-9]\d*/", path)}
@@ -172,4 +177,4 @@ _KNOWN = (
 )
 _BY_NAME = {one.name: one for one in _KNOWN}
 FRAMEWORKS: tuple[str, ...] = tuple(_BY_NAME)
-"""Frameworks whose layout is known."""
+"""Names of the frameworks whose layout `check` knows."""

@@ -1,4 +1,4 @@
-"""Packs files into a tar.gz that depends on their names, bytes and executable bits alone."""
+"""Pack files into a tar.gz that depends only on their names, bytes and executable bits."""
 
 from __future__ import annotations
 
@@ -23,29 +23,35 @@ _BLOCK = 512
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is named like a model archive."""
+    """Return whether a file name ends in `.tar.gz` or `.tgz`.
+
+    Args:
+        path: Path of the file.
+    """
     return path.name.endswith((".tar.gz", ".tgz"))
 
 
 def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None, check_layout: bool = True) -> Archive:
-    """Pack a directory or one file; the same files give the same bytes, on every machine and in every order.
+    """Pack a directory or one file. The same files always give the same bytes, on every machine.
 
-    Owners, times and permissions (but the executable bit) are left out. Links are followed. Never more than a chunk of
-    the model is in memory.
+    The archive does not contain owners, times and permissions, except for the executable bit. Links are followed. The
+    model is read in chunks of 256 KiB.
 
     Args:
-        source: A directory, whose content becomes the archive's root, or one file.
-        target: Where the tar.gz is written, at its current position.
-        framework: Framework whose layout is checked; found from the names where None.
-        check_layout: False to pack whatever it is.
+        source: A directory, whose content becomes the root of the archive, or one file.
+        target: Binary stream to which the tar.gz is written, at its current position.
+        framework: Framework whose layout is checked. If None, it is detected from the names.
+        check_layout: Whether to check the layout. True by default.
 
     Returns:
-        What was packed.
+        Description of the archive.
 
     Raises:
-        InvalidInputError: There is nothing at `source`, or something that is no file, or it changed meanwhile.
-        LayoutError: No container would load it, or `extract` would refuse a name, the depth or the number of files.
-        StorageError: A file cannot be read, or the disk is full.
+        InvalidInputError: `source` does not exist, contains something other than files and directories, or changed
+            while it was packed.
+        LayoutError: No container would load the model, or `extract` would reject a name, the depth or the number of
+            files.
+        StorageError: A file cannot be read or written, for example because the disk is full.
 
     Example:
         >>> with open("fraud.tar.gz", "wb") as file:  # doctest: +SKIP
@@ -85,17 +91,21 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
 
 
 def fingerprint(source: str | Path) -> str:
-    """The digest of what `pack` would put into the archive, without compressing anything.
+    """Return the digest of the tar that `pack` would write, without compressing it.
 
     Args:
         source: A directory, or one file.
 
     Returns:
-        `Archive.content`, a hex SHA-256.
+        The hex SHA-256, equal to `Archive.content`.
 
     Raises:
-        InvalidInputError: There is nothing at `source`, or it changed meanwhile.
+        InvalidInputError: `source` does not exist, or changed while it was read.
         StorageError: A file cannot be read.
+
+    Example:
+        >>> fingerprint("build/fraud") == inspect("fraud.tar.gz").content  # doctest: +SKIP
+        True
     """
     content = hashlib.sha256()
     root = Path(source)
@@ -108,20 +118,25 @@ def _entries(root: Path) -> tuple[Entry, ...]:
     try:
         info = root.stat()
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InvalidInputError(f"there is no model at {root}") from error
+        raise InvalidInputError(f"there is no model at {root}", hint="pass the path of a directory or file") from error
     except (OSError, ValueError) as error:
         raise StorageError(f"cannot read {root}: {error}") from error
-    tree = Tree(str(root), MAX_ENTRIES)  # what extract() would refuse is not packed
+    tree = Tree(str(root), MAX_ENTRIES)  # reject what extract() would reject
     if stat.S_ISREG(info.st_mode):
         tree.add(root.name, is_folder=False)
         return (_entry(root.name, info),)
     if not stat.S_ISDIR(info.st_mode):
-        raise InvalidInputError(f"{root} is neither a file nor a directory")
+        raise InvalidInputError(
+            f"{root} is neither a file nor a directory", hint="pass the path of a directory or file"
+        )
     found = sorted(_walk(root, "", (), tree), key=lambda entry: entry.path)
     if not found:
         raise InvalidInputError(f"{root} is an empty directory", hint="save the model's files into it first")
     if sum(entry.size for entry in found) > MAX_BYTES:
-        raise LayoutError(f"{root} holds more than the {MAX_BYTES:,} bytes that a model may have")
+        raise LayoutError(
+            f"{root} has more than the {MAX_BYTES:,} bytes that a model may have",
+            hint="remove files that the model does not need",
+        )
     return tuple(found)
 
 
@@ -130,7 +145,7 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...], tree: T
         info = folder.stat()
         identity = (info.st_dev, info.st_ino)
         if identity in above:
-            raise InvalidInputError(f"{folder} is a link to a directory above it")
+            raise InvalidInputError(f"{folder} is a link to a directory above it", hint="remove the link")
         with os.scandir(folder) as scan:
             children = list(scan)
         if not children and prefix:
@@ -145,7 +160,8 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...], tree: T
                 yield _entry(path, child.stat())
     except FileNotFoundError as error:
         raise InvalidInputError(
-            f"{error.filename} leads nowhere", hint="remove the broken link, or wait until nobody writes there"
+            f"{error.filename} does not exist",
+            hint="remove the broken link, or pack when no program changes the directory",
         ) from error
     except OSError as error:
         raise StorageError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
@@ -153,7 +169,9 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...], tree: T
 
 def _entry(path: str, info: os.stat_result) -> Entry:
     if not stat.S_ISREG(info.st_mode):
-        raise InvalidInputError(f"{path} is neither a file nor a directory; a model archive cannot hold it")
+        raise InvalidInputError(
+            f"{path} is neither a file nor a directory, and a model archive cannot contain it", hint="remove it"
+        )
     return Entry(path, info.st_size, bool(info.st_mode & stat.S_IXUSR))
 
 
@@ -171,7 +189,7 @@ def _tar(root: Path, entries: tuple[Entry, ...]) -> Iterator[bytes]:
         if padding:
             yield bytes(padding)
         total += entry.size + padding
-    # Two empty blocks end a tar, filled up to a record as tar programs expect.
+    # A tar ends with two empty blocks and is padded to a full record, as tar programs expect.
     yield bytes(-(total + 2 * _BLOCK) % tarfile.RECORDSIZE + 2 * _BLOCK)
 
 
@@ -195,4 +213,4 @@ def _content(path: Path, size: int) -> Iterator[bytes]:
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     if left or grew:
-        raise InvalidInputError(f"{path} changed while it was being packed", hint="pack when nobody writes there")
+        raise InvalidInputError(f"{path} changed while it was being packed", hint="pack when no program changes it")

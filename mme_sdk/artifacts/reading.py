@@ -1,4 +1,4 @@
-"""Reads a tar.gz forward only, within limits, so that a hostile archive can exhaust neither memory nor disk."""
+"""Read a tar.gz once from start to end, within limits, so that a hostile archive cannot exhaust memory or disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
-from mme_sdk.artifacts.tar import Member, too_large, unsound, walk
+from mme_sdk.artifacts.tar import Member, invalid_archive, too_large, walk
 from mme_sdk.errors import InvalidInputError, StorageError
 
 __all__ = ["ArchiveSource", "Content", "OpenArchive", "opened"]
@@ -18,13 +18,15 @@ ArchiveSource: TypeAlias = "str | Path | IO[bytes]"
 Content: TypeAlias = Iterator[memoryview]
 
 _CHUNK = 1 << 18
-_FIRST_FEED = 1 << 12  # bytes given to a new gzip member; a decompressor copies what is left behind a member's end
-_FLAGS = 3  # place of the flags in a gzip header
-_GZIP = 31  # window bits that ask for gzip's header and trailer, checksum compared
+_FIRST_FEED = (
+    1 << 12
+)  # first bytes given to a new gzip member; a decompressor copies all bytes after the end of a member
+_FLAGS = 3  # position of the flags in a gzip header
+_GZIP = 31  # window bits for a gzip header and trailer, whose checksum is verified
 _BROKEN: tuple[type[Exception], ...] = (zlib.error,)
 
 _decompressor: Callable[..., Any] = zlib.decompressobj
-try:  # several times faster, where the `fast` extra is installed
+try:  # several times faster, from the `fast` extra
     from isal import isal_zlib
 except ImportError:
     pass
@@ -35,19 +37,19 @@ else:
 
 @contextmanager
 def opened(source: ArchiveSource, *, max_bytes: int | None, max_entries: int) -> Iterator[OpenArchive]:
-    """Open an archive for one pass.
+    """Open an archive to read it once.
 
     Args:
-        source: Path of the archive, or a binary stream; a stream is left open.
-        max_bytes: Largest size of the uncompressed tar; None for no limit.
-        max_entries: Most files and directories.
+        source: Path of the archive, or a binary stream, which stays open.
+        max_bytes: Largest size of the uncompressed tar, in bytes. None for no limit.
+        max_entries: Largest number of files and directories.
 
     Yields:
         The archive.
 
     Raises:
         InvalidInputError: There is no such file.
-        LayoutError: It is no sound tar.gz, holds something unsafe, or is over a limit.
+        LayoutError: The file is not a valid tar.gz, has an entry that is not safe to unpack, or exceeds a limit.
         StorageError: The file cannot be read.
     """
     name, stream, ours = _open(source)
@@ -66,26 +68,28 @@ def _open(source: ArchiveSource) -> tuple[str, IO[bytes], bool]:
         try:
             return str(path), path.open("rb"), True
         except FileNotFoundError as error:
-            raise InvalidInputError(f"there is no archive at {path}") from error
+            raise InvalidInputError(f"there is no archive at {path}", hint="pass the path of a tar.gz file") from error
         except IsADirectoryError as error:
-            raise InvalidInputError(f"{path} is a directory, not an archive") from error
+            raise InvalidInputError(
+                f"{path} is a directory, not an archive", hint="pack it first, with register() or pack()"
+            ) from error
         except (OSError, ValueError) as error:  # ValueError: a NUL in the name
             raise StorageError(f"cannot read {path}: {error}") from error
     return str(getattr(source, "name", "the archive")), source, False
 
 
 class OpenArchive:
-    """An archive that is read once, from front to back, to its very end.
+    """An archive that is read once, from its start to its end.
 
     Args:
-        name: What to call it in messages.
+        name: Its name in error messages.
         stream: The compressed bytes.
-        max_bytes: Largest size of the uncompressed tar.
-        max_entries: Most files and directories.
+        max_bytes: Largest size of the uncompressed tar, in bytes. None for no limit.
+        max_entries: Largest number of files and directories.
 
     Attributes:
-        name: What to call it in messages.
-        size: Compressed bytes read so far.
+        name: Its name in error messages.
+        size: Number of compressed bytes read so far.
     """
 
     def __init__(self, name: str, stream: IO[bytes], *, max_bytes: int | None, max_entries: int) -> None:
@@ -94,23 +98,23 @@ class OpenArchive:
         self._stream = stream
         self._max_bytes = max_bytes
         self._max_entries = max_entries
-        self._taps: tuple[Any, Any] | None = None
+        self._hashes: tuple[Any, Any] | None = None
 
     def digest(self) -> None:
-        """Ask for the digests of what is read; before the first member."""
-        self._taps = hashlib.sha256(), hashlib.sha256()
+        """Compute digests while reading. Call it before `members`."""
+        self._hashes = hashlib.sha256(), hashlib.sha256()
 
     @property
     def digests(self) -> tuple[str, str]:
-        """Hex SHA-256 of the compressed and of the uncompressed bytes."""
-        assert self._taps is not None
-        return self._taps[0].hexdigest(), self._taps[1].hexdigest()
+        """Hex SHA-256 of the compressed bytes, and of the uncompressed bytes."""
+        assert self._hashes is not None
+        return self._hashes[0].hexdigest(), self._hashes[1].hexdigest()
 
     def members(self) -> Iterator[tuple[Member, Content]]:
-        """Each file and directory with its content; at the end everything was read and every checksum compared.
+        """Yield each file and directory with its content. At the end, all checksums are verified.
 
         Raises:
-            LayoutError: It is no sound tar.gz, holds something unsafe, or is over a limit.
+            LayoutError: The file is not a valid tar.gz, has an entry that is not safe to unpack, or exceeds a limit.
         """
         unpacked = _Unpacked(self.name, self._tar(), self._max_bytes)
         yield from walk(unpacked, self.name, max_bytes=self._max_bytes, max_entries=self._max_entries)
@@ -120,48 +124,48 @@ class OpenArchive:
     def _read(self) -> bytes:
         data = self._stream.read(_CHUNK)
         self.size += len(data)
-        if self._taps is not None:
-            self._taps[0].update(data)
+        if self._hashes is not None:
+            self._hashes[0].update(data)
         return data
 
     def _tar(self) -> Iterator[bytes]:
         for chunk in _unzipped(self._read, self.name):
-            if self._taps is not None:
-                self._taps[1].update(chunk)
+            if self._hashes is not None:
+                self._hashes[1].update(chunk)
             yield chunk
 
 
 def _unzipped(read: Callable[[], bytes], name: str) -> Iterator[bytes]:
-    """The content of gzip members that follow one another, zero bytes between and behind them left out.
+    """Yield the content of consecutive gzip members, without the zero bytes between and after them.
 
     Raises:
-        LayoutError: Not gzip, damaged, or cut off.
+        LayoutError: The data is not gzip, is damaged, or ends too early.
     """
     data, at = read(), 0
     if not data:
-        raise unsound(name, "it is empty")
+        raise invalid_archive(name, "it is empty")
     while True:
         while len(data) - at < _FLAGS + 1 and (more := read()):
             data, at = data[at:] + more, 0
-        if data[at + _FLAGS : at + _FLAGS + 1] >= b"\x20":  # isal would overlook it
-            raise unsound(name, "unknown header flags set")
+        if data[at + _FLAGS : at + _FLAGS + 1] >= b"\x20":  # isal ignores them
+            raise invalid_archive(name, "unknown header flags set")
         member, feed = _decompressor(wbits=_GZIP), _FIRST_FEED
         while not member.eof:
             if at == len(data):
                 data, at = read(), 0
                 if not data:
-                    raise unsound(name, "it is cut off")
+                    raise invalid_archive(name, "it is cut off")
             piece = data[at : at + feed]
             at += len(piece)
             while True:
                 try:
                     chunk = member.decompress(piece, _CHUNK)
                 except _BROKEN as error:
-                    raise unsound(name, str(error)) from error
+                    raise invalid_archive(name, str(error)) from error
                 if chunk:
                     yield chunk
                 piece = member.unconsumed_tail
-                if member.eof or (not piece and len(chunk) < _CHUNK):  # a full chunk may hold back output
+                if member.eof or (not piece and len(chunk) < _CHUNK):  # after a full chunk there may be more output
                     break
             feed = min(2 * feed, _CHUNK)
         at -= len(member.unused_data)
@@ -176,12 +180,12 @@ def _unzipped(read: Callable[[], bytes], name: str) -> Iterator[bytes]:
 
 
 class _Unpacked:
-    """The uncompressed tar.
+    """The uncompressed tar, as a stream.
 
     Args:
-        name: The archive's name for messages.
+        name: Name of the archive in error messages.
         chunks: The bytes.
-        max_bytes: How many there may be.
+        max_bytes: Largest size, in bytes. None for no limit.
     """
 
     def __init__(self, name: str, chunks: Iterator[bytes], max_bytes: int | None) -> None:
@@ -192,7 +196,7 @@ class _Unpacked:
         self._at = 0
 
     def take(self, size: int) -> bytes:
-        """The next bytes, fewer only at the end."""
+        """Return the next bytes; fewer only at the end."""
         end = self._at + size
         if end <= len(self._chunk):
             data = self._chunk[self._at : end]
@@ -201,7 +205,7 @@ class _Unpacked:
         return b"".join(self.pieces(size))
 
     def pieces(self, size: int) -> Iterator[memoryview]:
-        """The next bytes in pieces, fewer only at the end."""
+        """Yield the next bytes in pieces; fewer only at the end."""
         while size:
             if self._at == len(self._chunk) and not self._more():
                 return

@@ -1,7 +1,7 @@
-"""Temporary folders and files that are removed even if the process that made them was killed.
+"""Temporary folders and files that are removed even if the process that created them was killed.
 
-The process holds a lock on each while it uses it. The system frees the lock when the process ends, whatever ends it.
-The next process that makes one of the same kind removes those that nobody holds.
+A process locks each folder or file that it uses. The operating system releases the lock when the process ends. The next
+process that creates one with the same prefix removes those without a lock.
 """
 
 from __future__ import annotations
@@ -26,36 +26,38 @@ _TRIES = 100
 
 
 class TemporaryFolder:
-    """A new folder of this process, open to its user alone; usable as a context manager.
+    """A new folder of this process that only its user can open. It is a context manager.
 
     Args:
-        prefix: Start of its name, which says what it is for; abandoned ones of this prefix are removed.
-        parent: Where to make it; the system's folder for temporary files where None.
+        prefix: Start of its name. Abandoned folders with this prefix are removed.
+        parent: The folder in which it is created. The system's temporary directory if None.
 
     Attributes:
         path: The folder.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: The folder cannot be created.
     """
 
     def __init__(self, prefix: str, parent: Path | None = None) -> None:
         remove_abandoned(prefix, parent)
         for _ in range(_TRIES):
             self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
-            with contextlib.suppress(BlockingIOError, FileNotFoundError):  # it was taken for an abandoned one
+            with contextlib.suppress(BlockingIOError, FileNotFoundError):  # another process removed it as abandoned
                 self._lock = _locked(self.path)
                 return
-        raise FileExistsError(errno.EEXIST, "other processes remove it as soon as it is made", str(self.path))
+        raise FileExistsError(
+            errno.EEXIST, "other processes keep removing the temporary file or folder", str(self.path)
+        )
 
     def release(self) -> None:
-        """Leave the folder as it is: it is used under another name now."""
+        """Keep the folder and release its lock. Call this after it was renamed."""
         lock, self._lock = self._lock, None
         if lock is not None:
             os.close(lock)
 
     def close(self) -> None:
-        """Remove it; what cannot be removed stays."""
+        """Remove the folder, except for files that cannot be removed."""
         remove_tree(self.path)
         self.release()
 
@@ -69,13 +71,13 @@ class TemporaryFolder:
 def remove_abandoned(
     prefix: str, parent: Path | None = None, *, suffix: str = "", first: Callable[[Path], object] | None = None
 ) -> None:
-    """Remove the folders and files of this user that processes which are gone have left.
+    """Remove the folders and files of this user whose processes have ended.
 
     Args:
         prefix: Start of their names.
-        parent: Where they are; the system's folder for temporary files where None.
-        suffix: End of their names.
-        first: Called with each before it is removed.
+        parent: The folder that contains them. The system's temporary directory if None.
+        suffix: End of their names. Empty by default.
+        first: Called with each path before it is removed. None by default.
     """
     for path, lock in _abandoned(prefix, parent or Path(tempfile.gettempdir()), suffix):
         try:
@@ -90,7 +92,7 @@ def remove_abandoned(
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder, however deep what was written into it is; what cannot be removed stays."""
+    """Remove a folder of any depth, except for files that cannot be removed."""
     try:
         shutil.rmtree(folder, ignore_errors=True)
     except RecursionError:
@@ -98,14 +100,16 @@ def remove_tree(folder: Path) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file so that readers find the old or the new content, also after a kill; any number may write.
+    """Replace a file atomically: readers see the old or the new content, even if this process is killed.
+
+    Several processes may replace the same file at the same time.
 
     Args:
         path: The file.
-        content: All of it.
+        content: Its new content.
 
     Raises:
-        OSError: It cannot be written; the old file is unchanged.
+        OSError: The file cannot be written. The old file is unchanged.
     """
     prefix, suffix = f".{path.name}.", ".new"
     remove_abandoned(prefix, path.parent, suffix=suffix)
@@ -125,11 +129,11 @@ def replace_file(path: Path, content: bytes) -> None:
                 return
         finally:
             beside.unlink(missing_ok=True)
-    raise FileExistsError(errno.EEXIST, "other processes remove it as soon as it is made", str(path))
+    raise FileExistsError(errno.EEXIST, "other processes keep removing the temporary file or folder", str(path))
 
 
 def _locked(path: Path) -> int | None:
-    """Lock a folder or file; None where the platform or the file system has no locks.
+    """Lock a folder or file; return None if the platform or the file system does not support locks.
 
     Raises:
         BlockingIOError: Another process has the lock.
@@ -169,7 +173,7 @@ def _abandoned(prefix: str, parent: Path, suffix: str) -> Iterator[tuple[Path, i
             seen = path.lstat()
             ours = seen.st_uid == os.geteuid() and (stat.S_ISDIR(seen.st_mode) or stat.S_ISREG(seen.st_mode))
             lock = _locked(path) if ours else None
-        except OSError:  # it is in use, gone, or not ours to read
+        except OSError:  # it is in use, was removed, or belongs to another user
             continue
         if lock is not None:
             yield path, lock

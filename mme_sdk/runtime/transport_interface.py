@@ -1,4 +1,4 @@
-"""The seam between policy and transport: what is sent, what comes back, and nothing about retries."""
+"""The interface between the invoker, which decides on retries, and the transports, which send each request once."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ __all__ = ["AsyncTransport", "InvokeAnswer", "InvokeRequest", "Transport"]
 
 @attrs.frozen(kw_only=True, slots=False)  # without slots, attrs sets the many fields in half the time
 class InvokeRequest:
-    """One InvokeEndpoint request, encoded and checked; field names are those of the API.
+    """One InvokeEndpoint request, encoded and checked. `EndpointName` and so on are the parameters of the API.
 
     Attributes:
         endpoint: EndpointName.
-        body: The payload.
-        content_type: Its media type.
-        accept: Wanted media type of the answer.
-        target_model: TargetModel; None on a single-model endpoint.
+        body: The encoded payload.
+        content_type: ContentType: media type of the body. `application/octet-stream` by default.
+        accept: Accept: requested media type of the response. None by default, as are all fields below.
+        target_model: TargetModel. None on a single-model endpoint.
         target_variant: TargetVariant.
         target_container: TargetContainerHostname.
         inference_component: InferenceComponentName.
-        inference_id: InferenceId; the same for every attempt of one call.
+        inference_id: InferenceId. It is the same for every attempt of one call.
         custom_attributes: CustomAttributes.
         session_id: SessionId.
         enable_explanations: EnableExplanations.
         prefix_aware_id: PrefixAwareId.
-        invocation_id: `amz-sdk-invocation-id`; the same for every attempt of one call.
+        invocation_id: `amz-sdk-invocation-id`. It is the same for every attempt of one call.
     """
 
     endpoint: str
@@ -49,12 +49,12 @@ class InvokeRequest:
 
 @attrs.frozen(kw_only=True, slots=False)
 class InvokeAnswer:
-    """Any HTTP answer, success or not.
+    """An HTTP response of any status.
 
     Attributes:
         status: HTTP status.
-        headers: Header values by lower-case name.
-        body: The whole body.
+        headers: Header values by lower-case name. Values of repeated headers are joined by a comma.
+        body: The complete body.
     """
 
     status: int
@@ -63,41 +63,52 @@ class InvokeAnswer:
 
 
 class Transport(Protocol):
-    """Sends one request once."""
+    """Sends a request once.
+
+    Attributes:
+        name: Name of the transport in use.
+    """
 
     name: str
 
     def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
-        """Send and wait for the whole answer.
+        """Send a request and return its response.
 
         Args:
-            request: What to send.
+            request: The request.
             connect_timeout: Seconds for the connection.
-            read_timeout: Seconds for all of it: set-up, credentials, connection, request and answer.
+            read_timeout: Seconds for the whole call: set-up, credentials, connection, request and response.
 
         Returns:
-            The answer, whatever its status.
+            The response, of any status.
 
         Raises:
-            NotSentError: No connection, or no credentials in time; nothing was sent.
-            OutcomeUnknownError: Sent, but no whole answer came back.
+            InvalidInputError: A header value cannot be sent.
+            ConfigurationError: There is no region or there are no credentials.
+            NotSentError: There was no connection, or there were no credentials in time. No request was sent.
+            OutcomeUnknownError: The request was sent, but no complete response arrived.
+            ClosedError: The transport was closed.
         """
         ...
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close the connections."""
         ...
 
 
 class AsyncTransport(Protocol):
-    """`Transport`, awaited."""
+    """Sends a request once, on an event loop.
+
+    Attributes:
+        name: Name of the transport in use.
+    """
 
     name: str
 
     async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
-        """Send and wait for the whole answer; see `Transport.send`."""
+        """Send a request and return its response; see `Transport.send`."""
         ...
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close the connections."""
         ...

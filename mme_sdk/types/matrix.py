@@ -1,4 +1,4 @@
-"""Arrays out of JSON, CSV and NPY: every value exactly, or a ValueError that says which value cannot be kept."""
+"""Decode arrays from JSON, CSV and NPY. Every value is exact, or a ValueError names the value that is not."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ __all__ = [
     "from_csv",
     "from_json",
     "has_header",
-    "in_utf8",
     "is_exact",
+    "is_json",
     "media_type",
+    "to_utf8",
 ]
 
 EXACT = 2**53  # the largest magnitude up to which a 64-bit float holds every integer
@@ -33,57 +34,62 @@ _INTEGER = re.compile(r"[+-]?\d{16,}")
 
 
 def media_type(content_type: str) -> str:
-    """A content type without its parameters, in lower case."""
+    """Return a content type in lower case, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
+def is_json(kind: str) -> bool:
+    """Return whether a media type without parameters is JSON."""
+    return kind == "application/json" or kind.endswith("+json")
+
+
 def has_header(content_type: str) -> bool:
-    """Whether a CSV content type says that the first line names the columns (RFC 4180: `text/csv; header=present`).
+    """Return whether a content type declares a header row (RFC 4180: `text/csv; header=present`).
 
     Raises:
-        ValueError: The parameter has another value than `present` and `absent`.
+        ValueError: The parameter `header` is neither `present` nor `absent`.
     """
     if ";" not in content_type:
         return False
     for part in content_type.split(";")[1:]:
         name, _, value = part.partition("=")
         if name.strip().lower() == "header":
-            said = value.strip().strip('"').lower()
-            if said not in ("present", "absent"):
-                raise ValueError(f"header={said} in {content_type!r}: it is 'present' or 'absent'")
-            return said == "present"
+            header = value.strip().strip('"').lower()
+            if header not in ("present", "absent"):
+                raise ValueError(f"header={header} in {content_type!r} must be 'present' or 'absent'")
+            return header == "present"
     return False
 
 
 def charset_of(content_type: str) -> str | None:
-    """The charset that a content type names, where it is another than UTF-8; None of any other.
+    """Return the charset of a content type; None if it is UTF-8 or ASCII, or if the content type names none.
 
     Raises:
-        ValueError: Python has no codec of this name.
+        ValueError: Python does not support the charset.
     """
     found = None if ";" not in content_type else _CHARSET.search(content_type)
     if found is None:
         return None
     try:
-        "".encode(found[1])  # unlike lookup, it refuses codecs that are not of text, such as base64
+        "".encode(found[1])  # lookup alone also accepts codecs that do not encode text, such as base64
         name = codecs.lookup(found[1]).name
     except LookupError:
-        raise ValueError(f"charset={found[1]} in {content_type!r} is unknown") from None
+        raise ValueError(f"charset={found[1]} in {content_type!r} is not supported") from None
     return None if name in ("utf-8", "ascii") else name
 
 
-def in_utf8(body: bytes, content_type: str) -> bytes:
-    """A body whose content type names another charset, as UTF-8; any other as it is.
+def to_utf8(body: bytes, content_type: str) -> bytes:
+    """Return a body in UTF-8, converted from the charset of its content type if it names another one.
 
     Raises:
-        ValueError: The charset is unknown, or the body is not in it.
+        ValueError: Python does not support the charset, or the body is not valid in it.
     """
     charset = charset_of(content_type)
     return body if charset is None else body.decode(charset).encode()
 
 
 def is_exact(number: int) -> bool:
-    """Whether a 64-bit float holds this integer."""
+    """Return whether a 64-bit float holds an integer exactly."""
     try:
         return int(float(number)) == number
     except OverflowError:
@@ -91,35 +97,46 @@ def is_exact(number: int) -> bool:
 
 
 def array_of(body: bytes, content_type: str) -> npt.NDArray[Any]:
-    """An answer as an array: NPY, CSV or JSON. A CSV of one column has one dimension, any other CSV two.
+    """Decode NPY, CSV or JSON to an array.
+
+    Args:
+        body: The bytes.
+        content_type: Their media type with parameters. NPY is detected by its first bytes.
+
+    Returns:
+        The array. A CSV of one column has one dimension, any other CSV two.
 
     Raises:
-        ValueError: It is none of these, or a value cannot be kept exactly.
+        ValueError: The body is none of these, or the array cannot hold a value exactly.
     """
     import numpy as np
 
     if body[:6] == NPY_MAGIC:
         return np.load(io.BytesIO(body), allow_pickle=False)  # type: ignore[no-any-return]
-    body = in_utf8(body, content_type)
+    body = to_utf8(body, content_type)
     if media_type(content_type) == "text/csv":
         text = body.decode("utf-8-sig")
         table = from_csv(text, header=has_header(content_type))
         for found in _INTEGER.finditer(text):
             if not is_exact(int(found[0])):
-                raise ValueError(f"{found[0]} has more digits than a float: read it as a DataFrame or as text")
+                raise ValueError(f"{found[0]} has more digits than a float; use response_type=pandas.DataFrame or str")
         return table[:, 0] if table.shape[1] == 1 else table
     return from_json(json.loads(body))
 
 
 def from_json(value: Any, *, lenient: bool = False) -> npt.NDArray[Any]:
-    """An array of a JSON value.
+    """Convert a JSON value to an array.
 
     Args:
         value: Nested lists, or a number.
-        lenient: Read as a model's container does: null among numbers is NaN, text beside other values stays an object.
+        lenient: Whether null among numbers becomes NaN, and text beside other values stays an object. The containers of
+            AWS do so. False by default.
+
+    Returns:
+        The array.
 
     Raises:
-        ValueError: The lists are ragged, hold objects, or mix what an array would change without a word.
+        ValueError: The lists have different lengths, contain objects, or mix types that an array would convert.
     """
     import numpy as np
 
@@ -132,31 +149,34 @@ def from_json(value: Any, *, lenient: bool = False) -> npt.NDArray[Any]:
             return array
         if lenient:
             return np.asarray(value, dtype=object)
-        raise ValueError("it holds no numbers alone: text and other values are mixed")
+        raise ValueError("it does not contain only numbers: text and other values are mixed")
     if array.dtype.kind == "O":
         if any(isinstance(leaf, dict) for leaf in leaves):
-            raise ValueError("it holds no numbers alone: there are objects in its lists")
+            raise ValueError("it does not contain only numbers: its lists contain objects")
         if not lenient:
-            raise ValueError("it holds no numbers alone")
+            raise ValueError("it does not contain only numbers")
         if any(isinstance(leaf, str) for leaf in leaves):
             return array
         array = np.asarray(value, dtype=float)
     if not lenient:
         for leaf in leaves:
             if isinstance(leaf, int) and not is_exact(leaf):
-                raise ValueError(f"{leaf} has more digits than the floats beside it")
+                raise ValueError(f"{leaf} has more digits than a float, and the array has floats")
     return array
 
 
 def from_csv(text: str, *, header: bool = False) -> npt.NDArray[Any]:
-    """A table of numbers, two dimensions; an empty field is NaN.
+    """Decode a CSV of numbers to an array of two dimensions.
 
     Args:
-        text: The CSV.
-        header: Whether the first line names the columns.
+        text: The CSV. An empty field becomes NaN.
+        header: Whether the first line has the names of the columns. False by default.
+
+    Returns:
+        The array.
 
     Raises:
-        ValueError: There are no rows, they are not of one length, or a field is no number.
+        ValueError: There are no rows, the rows have different lengths, or a field is not a number.
     """
     import numpy as np
 
@@ -164,18 +184,18 @@ def from_csv(text: str, *, header: bool = False) -> npt.NDArray[Any]:
     if header:
         text = text.partition("\n")[2]
     if not text.strip():
-        raise ValueError("no rows")
+        raise ValueError("it has no rows")
     lines = text.split("\n")
     empty = next((number for number, line in enumerate(lines, 1) if not line.strip()), None)
     if empty is not None:
-        raise ValueError(f"line {empty} is empty: a missing value is written as nan")
+        raise ValueError(f"line {empty} is empty; write a missing value as nan")
     try:
         return np.loadtxt(io.StringIO(_GAP.sub(r"\1nan", text)), delimiter=",", ndmin=2, comments=None)
     except ValueError as error:
         if not all(map(_is_number, lines[0].split(","))):
             raise ValueError(
-                f"the first line, {lines[0][:60]!r}, holds other than numbers. CSV has no header row: leave it out, or "
-                "send it as 'text/csv; header=present'"
+                f"the first line, {lines[0][:60]!r}, is not only numbers. Remove the header row, or use the "
+                "content type 'text/csv; header=present'"
             ) from error
         raise
 

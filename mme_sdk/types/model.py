@@ -1,4 +1,4 @@
-"""A registered model."""
+"""A registered version of a model."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ import attrs
 
 __all__ = ["ModelVersion", "is_invokable"]
 
-# TargetModel is 1 to 1024 printable characters, the first no space: botocore's service model of sagemaker-runtime.
-# No part may begin with a dot (".." leads out of the prefix, ".mme/" is the registry's own) or be empty.
+# TargetModel has 1 to 1024 printable characters and does not begin with a space: botocore's service model of
+# sagemaker-runtime. No part is empty or begins with a dot: ".." leaves the prefix, ".mme/" belongs to the registry.
 _TARGET = re.compile(r"(?=.{1,1024}\Z)(?! )(?:(?!\.)[\x20-\x2e\x30-\x7e]+/)*(?!\.)[\x20-\x2e\x30-\x7e]+")
 
 
 def is_invokable(target: str) -> bool:
-    """Whether a key relative to a prefix may go into `TargetModel`.
+    """Return whether an S3 key relative to the endpoint's prefix is a valid `TargetModel`.
 
     Args:
         target: The key relative to the prefix.
 
     Returns:
-        False for folder markers, dot-directories, `..`, absolute and over-long names, and characters that are refused.
+        False for folder markers, names that begin with a dot, absolute names, names over 1024 characters, and
+        characters that SageMaker rejects.
 
     Example:
         >>> is_invokable("fraud/v3.tar.gz"), is_invokable(".mme/aliases/fraud@live.json")
@@ -36,16 +37,16 @@ class ModelVersion:
     """One immutable archive under a multi-model endpoint's S3 prefix.
 
     Attributes:
-        name: The model's name, such as `fraud`.
-        version: The version, such as `v3`; empty for an archive that this SDK did not name.
-        target_model: What goes into `TargetModel`: the key relative to the prefix, such as `fraud/v3.tar.gz`.
-        uri: The archive's full S3 address.
-        size: Bytes of the archive.
-        sha256: Hex digest of the archive; None where the archive was not registered by this SDK or only listed.
-        etag: S3's entity tag.
-        created: When S3 stored it.
-        framework: Framework found at packing, such as `sklearn`.
-        metadata: What the caller attached.
+        name: Name of the model, such as `fraud`.
+        version: The version, such as `v3`. Empty for an archive that this SDK did not name.
+        target_model: Value of `TargetModel`: the key relative to the prefix, such as `fraud/v3.tar.gz`.
+        uri: S3 address of the archive.
+        size: Size of the archive in bytes. None if unknown.
+        sha256: Hex SHA-256 of the archive. None if this SDK did not register it, or if it was only listed.
+        etag: S3 entity tag. None if unknown.
+        created: Time at which S3 stored the archive, with a time zone. None if unknown.
+        framework: Framework detected when the model was packed, such as `sklearn`. None if unknown.
+        metadata: Metadata that the caller attached. Empty by default.
     """
 
     name: str

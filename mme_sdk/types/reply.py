@@ -1,4 +1,4 @@
-"""What an invocation answers."""
+"""The response of a model to an invocation."""
 
 from __future__ import annotations
 
@@ -9,54 +9,36 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 import attrs
 
+from mme_sdk._attempt import Attempt
 from mme_sdk.errors import MissingExtraError, UndecodableReplyError
-from mme_sdk.types.matrix import array_of, in_utf8
+from mme_sdk.types.matrix import array_of, is_json, media_type, to_utf8
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-__all__ = ["Attempt", "Reply"]
+__all__ = ["Reply"]
 
 T = TypeVar("T")
 _BY_CONTENT_TYPE: Final = object()
 _EXPIRES = re.compile(r";\s*Expires=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z?\s*\Z")
 
 
-@attrs.frozen(kw_only=True)
-class Attempt:
-    """One request of a call.
-
-    Attributes:
-        at: Seconds since the call began when it was sent.
-        took: Seconds until it was answered, or given up.
-        status: HTTP status; None where no answer came.
-        code: The service's error code, or our error's name; None for success.
-        waited: Seconds waited afterwards, before the next one.
-    """
-
-    at: float
-    took: float
-    status: int | None = None
-    code: str | None = None
-    waited: float = 0.0
-
-
-@attrs.frozen(kw_only=True, slots=False)  # without slots, attrs sets the many fields in half the time
+@attrs.frozen(kw_only=True, slots=False)  # attrs sets this many fields twice as fast without slots
 class Reply(Generic[T]):
-    """An answer of a model.
+    """The response of a model to an invocation.
 
     Attributes:
         body: The raw bytes.
-        content_type: Their media type.
-        model: Target model that answered; None on a single-model endpoint.
-        endpoint: The endpoint that answered.
-        history: Each request that it took.
-        cold: Whether the call met a loading model.
-        latency: Seconds from the call to the answer, waits included.
-        variant: Production variant that answered.
-        request_id: AWS request id of the last request.
-        custom_attributes: What the container passed back.
-        closed_session_id: The stateful session that the model closed with this answer.
+        content_type: Media type of the body. `application/octet-stream` by default.
+        model: Target model. None on a single-model endpoint.
+        endpoint: Name of the endpoint.
+        history: The requests of the call, in order.
+        cold: Whether the model was not loaded when the call began.
+        latency: Seconds from the call to the response, waits included.
+        variant: Production variant that responded. None if unknown.
+        request_id: AWS request id of the last request. None if unknown.
+        custom_attributes: CustomAttributes of the container. None if it set none.
+        closed_session_id: Id of the stateful session that the model closed with this response. None if it closed none.
 
     Example:
         >>> Reply(body=b'{"score": 0.5}', content_type="application/json").value
@@ -79,12 +61,12 @@ class Reply(Generic[T]):
 
     @property
     def new_session_id(self) -> str | None:
-        """The stateful session that the model opened with this answer: the `session_id` of the calls that follow."""
+        """Id of the stateful session that the model opened with this response: the `session_id` of later calls."""
         return None if self._new_session is None else self._new_session.partition(";")[0].strip()
 
     @property
     def session_expires(self) -> datetime | None:
-        """When the session that this answer opened ends, as far as the model says so; with a time zone."""
+        """Time in UTC at which the session that this response opened expires. None if the model states none."""
         found = _EXPIRES.search(self._new_session or "")
         if found is None:
             return None
@@ -95,18 +77,18 @@ class Reply(Generic[T]):
 
     @property
     def value(self) -> T:
-        """The decoded body: of the `response_type` that was asked for, else by the content type.
+        """The decoded body: of the requested `response_type`, else by its content type.
 
-        JSON gives Python values, NPY an array, text a string, anything else the bytes.
+        JSON is decoded to Python values, NPY to an array and text to a string. Any other body remains bytes.
 
         Raises:
-            UndecodableReplyError: The body is not what its content type says.
+            UndecodableReplyError: The body does not have the format of its content type.
         """
         if self._value is not _BY_CONTENT_TYPE:
             return cast("T", self._value)
-        kind = self.content_type.partition(";")[0].strip().lower()
+        kind = media_type(self.content_type)
         value: Any
-        if kind == "application/json" or kind.endswith("+json"):
+        if is_json(kind):
             value = self.json()
         elif kind == "application/x-npy":
             value = self.numpy()
@@ -118,38 +100,43 @@ class Reply(Generic[T]):
 
     @property
     def attempts(self) -> int:
-        """How many requests it took."""
+        """Number of requests of the call."""
         return len(self.history)
 
     @property
     def text(self) -> str:
-        """The body as text, in the charset that its content type names; in UTF-8 where it names none."""
+        """The body as text, in the charset of its content type, or in UTF-8. Invalid bytes become U+FFFD."""
         try:
-            body = in_utf8(self.body, self.content_type)
+            body = to_utf8(self.body, self.content_type)
         except ValueError:
             body = self.body
         return body.decode("utf-8", errors="replace")
 
     def json(self) -> Any:
-        """The body parsed as JSON.
+        """Decode the body as JSON.
+
+        Returns:
+            The JSON value.
 
         Raises:
-            UndecodableReplyError: It is not JSON.
+            UndecodableReplyError: The body is not JSON.
         """
         try:
-            return _json.loads(in_utf8(self.body, self.content_type))
+            return _json.loads(to_utf8(self.body, self.content_type))
         except (ValueError, RecursionError) as error:
             raise self._undecodable("JSON", error) from error
 
     def numpy(self) -> npt.NDArray[Any]:
-        """The body as a numpy array: NPY, CSV of numbers, or JSON.
+        """Decode the body as a numpy array. It must be NPY, CSV of numbers, or JSON.
 
-        A CSV of one column has one dimension, any other CSV two. CSV has no header row, unless the content type says
-        `header=present`.
+        CSV has no header row unless the content type is `text/csv; header=present`.
+
+        Returns:
+            The array. A CSV of one column has one dimension, any other CSV two.
 
         Raises:
             MissingExtraError: numpy is not installed.
-            UndecodableReplyError: The body is none of these, or the array would not hold its values exactly.
+            UndecodableReplyError: The body is none of these, or the array cannot hold a value exactly.
         """
         try:
             import numpy  # noqa: F401
@@ -158,12 +145,13 @@ class Reply(Generic[T]):
         try:
             return array_of(self.body, self.content_type)
         except (ValueError, EOFError, RecursionError) as error:
-            raise self._undecodable("numpy array", error) from error
+            raise self._undecodable("a numpy array", error) from error
 
-    def _undecodable(self, wanted: str, error: Exception) -> UndecodableReplyError:
+    def _undecodable(self, target: str, error: Exception) -> UndecodableReplyError:
         return UndecodableReplyError(
-            f"the reply of {self.model or self.endpoint} ({self.content_type}) is no readable {wanted}: "
+            f"the response of {self.model or self.endpoint} ({self.content_type}) cannot be decoded as {target}: "
             f"{error}; it starts with {self.body[:60]!r}",
+            hint="correct the Content-Type of the model's response, or read reply.body",
             body=self.body,
             content_type=self.content_type,
             endpoint=self.endpoint or None,

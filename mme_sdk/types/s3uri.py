@@ -16,10 +16,10 @@ _BUCKET = re.compile(r"(?!\d+\.\d+\.\d+\.\d+$)[a-z0-9](?:[a-z0-9-]|\.(?!\.)){1,6
 
 @attrs.frozen(str=False)
 class S3Uri:
-    """`s3://bucket/key`, parsed.
+    """A parsed S3 address, `s3://bucket/key`.
 
     Attributes:
-        bucket: The bucket's name.
+        bucket: Name of the bucket.
         key: The key or prefix, without a leading slash; may be empty.
 
     Example:
@@ -32,7 +32,7 @@ class S3Uri:
 
     @classmethod
     def parse(cls, uri: str) -> S3Uri:
-        """Parse an address.
+        """Parse an S3 address.
 
         Args:
             uri: `s3://bucket` or `s3://bucket/key`.
@@ -41,25 +41,29 @@ class S3Uri:
             The parsed address.
 
         Raises:
-            InvalidInputError: Not an S3 address, or no legal bucket name.
+            InvalidInputError: `uri` is not an S3 address, or the name of the bucket is not valid.
         """
         if not isinstance(uri, str) or not uri.startswith("s3://"):
             raise InvalidInputError(f"{uri!r} is not an S3 address", hint="write s3://bucket/prefix/")
         bucket, _, key = uri[5:].partition("/")
         if not bucket:
-            raise InvalidInputError(f"{uri!r} names no bucket", hint="write s3://bucket/prefix/")
+            raise InvalidInputError(f"{uri!r} does not contain a bucket", hint="write s3://bucket/prefix/")
         if not _BUCKET.fullmatch(bucket):
             raise InvalidInputError(
-                f"{uri!r}: {bucket!r} is no legal bucket name", hint="3 to 63 of a-z, 0-9, '-' and '.'"
+                f"{uri!r}: {bucket!r} is not a valid bucket name", hint="use 3 to 63 of a-z, 0-9, '-' and '.'"
             )
         return cls(bucket, key)
 
     def as_prefix(self) -> S3Uri:
-        """The same with a trailing slash, so that siblings (`prod-old/`) do not match."""
+        """Return the address with a trailing slash, so that it does not match siblings such as `prod-old/`."""
         return self if not self.key or self.key.endswith("/") else S3Uri(self.bucket, self.key + "/")
 
     def join(self, relative: str) -> S3Uri:
-        """The address of a key below this prefix."""
+        """Return the address of a key below this prefix.
+
+        Args:
+            relative: The key relative to this prefix.
+        """
         return S3Uri(self.bucket, self.as_prefix().key + relative)
 
     def __str__(self) -> str:

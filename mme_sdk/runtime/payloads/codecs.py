@@ -1,7 +1,6 @@
-"""Payloads to bytes and back, by their Python type and media type.
+"""Encode payloads and decode responses, by their Python type and their media type.
 
-numpy, pandas and the like are never imported here before the caller has: a value cannot be an array of a library that
-is not loaded.
+This module does not import numpy and pandas. If the caller has not imported them, no value is of their types.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from mme_sdk.runtime.payloads.tables import (
     frame_to_json,
     frame_to_npy,
 )
-from mme_sdk.types.matrix import array_of, charset_of, has_header, in_utf8, media_type
+from mme_sdk.types.matrix import array_of, charset_of, has_header, is_json, media_type, to_utf8
 
 __all__ = ["CSV", "JSON", "NPY", "PARQUET", "Codec", "Codecs"]
 
@@ -38,32 +37,70 @@ _BYTES = (bytes, bytearray, memoryview)
 
 
 class Codec(Protocol):
-    """How values travel in one media type.
+    """An encoder and decoder of one media type.
 
     Attributes:
-        media_type: Such as `application/x-npy`.
+        media_type: The media type, such as `application/x-npy`.
+
+    Example:
+        ```python
+        class MsgPack:
+            media_type = "application/msgpack"
+
+            def accepts(self, data): return False  # only with content_type="application/msgpack"
+            def encode(self, data): return msgpack.packb(data), self.media_type
+            def decode(self, body, content_type): return msgpack.unpackb(body)
+
+        client = MMEClient(codecs=[MsgPack()])
+        ```
     """
 
     media_type: str
 
     def accepts(self, data: Any) -> bool:
-        """Whether a payload is encoded with this codec where the caller names no content type."""
+        """Return whether this codec encodes a payload if the caller passes no content type.
+
+        Args:
+            data: The payload.
+        """
         ...
 
     def encode(self, data: Any) -> tuple[bytes, str]:
-        """Bytes of a payload and their whole media type; raises ValueError or TypeError where that cannot be."""
+        """Encode a payload.
+
+        Args:
+            data: The payload.
+
+        Returns:
+            The body and its media type with parameters.
+
+        Raises:
+            ValueError: A value cannot be encoded.
+            TypeError: A type cannot be encoded.
+        """
         ...
 
     def decode(self, body: bytes, content_type: str) -> Any:
-        """Value of an answer; raises ValueError where it cannot be read."""
+        """Decode a response.
+
+        Args:
+            body: The raw response.
+            content_type: Its media type with parameters.
+
+        Returns:
+            The value.
+
+        Raises:
+            ValueError: The response cannot be decoded.
+        """
         ...
 
 
 class Codecs:
-    """What payloads can be, and what replies can become.
+    """The encodings of payloads and the decodings of responses.
 
     Args:
-        extra: Codecs of your own; they are asked first.
+        extra: Additional codecs. They take precedence over the built-in ones. Empty by default.
 
     Example:
         >>> Codecs().encode({"amount": 12.5})
@@ -75,19 +112,21 @@ class Codecs:
         self._by_type = {codec.media_type: codec for codec in self._extra}
 
     def encode(self, data: Any, content_type: str | None = None) -> tuple[bytes, str]:
-        """Bytes and media type of a payload.
+        """Encode a payload.
 
         Args:
-            data: bytes, str, anything JSON can say, a numpy array, a pandas frame, a pydantic model, or what an extra
-                codec accepts.
-            content_type: Media type to encode to; by the type of `data` where None. A frame as CSV has a header row
-                only with `text/csv; header=present`. Text is in the charset that it names, or in UTF-8.
+            data: Bytes, text, a value that JSON supports, a numpy array, a pandas data frame or series, a pydantic
+                model, or a value that an additional codec accepts.
+            content_type: Media type to encode to. If None, the type of `data` determines it. A data frame is encoded
+                as CSV with a header row only for `text/csv; header=present`. Text is encoded in the charset of the
+                content type, or in UTF-8 if it names none.
 
         Returns:
             The body and its content type.
 
         Raises:
-            InvalidInputError: It cannot be encoded, or would be read as other values; the message names the column.
+            InvalidInputError: The payload cannot be encoded, or the model would decode other values. The text names
+                the column.
         """
         if type(data) is bytes:
             return data, content_type or OCTETS
@@ -98,9 +137,10 @@ class Codecs:
         except (ValueError, TypeError, OverflowError, RecursionError, AttributeError) as error:
             if isinstance(error, InvalidInputError):
                 raise
+            target = f" as {content_type}" if content_type else ""
             raise InvalidInputError(
-                f"a {type(data).__qualname__} cannot be encoded as {content_type or 'a payload'}: {error}",
-                hint="send bytes with content_type=…, or add a codec",
+                f"a payload of type {type(data).__qualname__} cannot be encoded{target}: {error}",
+                hint="encode it to bytes and pass content_type=…, or add a codec to the client",
             ) from error
 
     def _encode(self, data: Any, content_type: str | None) -> tuple[bytes, str]:
@@ -115,28 +155,38 @@ class Codecs:
             return bytes(data), content_type or OCTETS
         if isinstance(data, str):
             return data.encode(), content_type or "text/plain"
-        if _is(data, "numpy", "ndarray"):
+        if _is_instance(data, "numpy", "ndarray"):
             return _encode_array(data, kind, content_type or NPY), content_type or NPY
-        if _is(data, "pandas", "DataFrame") or _is(data, "pandas", "Series"):
+        if _is_instance(data, "pandas", "DataFrame") or _is_instance(data, "pandas", "Series"):
             return _encode_frame(data, kind or CSV, content_type or CSV), content_type or CSV
-        if kind is not None and not _is_json(kind):
-            raise TypeError(f"there is no codec for {kind}")
+        if kind is not None and not is_json(kind):
+            raise TypeError(f"no codec encodes to {kind}")
         if isinstance(data, BaseModel):
             body = data.model_dump_json().encode()
-            if b"null" in body:  # pydantic writes NaN and infinity as null, which _to_json refuses
+            if b"null" in body:  # pydantic writes NaN and infinity as null; _to_json rejects them
                 body = _to_json(data.model_dump(mode="json"))
             return body, content_type or JSON
         return _to_json(data), content_type or JSON
 
     def has(self, content_type: str) -> bool:
-        """Whether an extra codec decodes this media type."""
+        """Return whether an additional codec decodes a media type.
+
+        Args:
+            content_type: The media type; parameters are ignored.
+        """
         return bool(self._by_type) and media_type(content_type) in self._by_type
 
     def accept(self, response_type: Any) -> str | None:
-        """The media type to ask for, so that the answer can become this type; None leaves it to the container.
+        """Return the media type to request for a response type.
+
+        Args:
+            response_type: See `decode`.
+
+        Returns:
+            The value of the Accept header. None if the container chooses the media type.
 
         Raises:
-            InvalidInputError: Nothing can decode to this type.
+            InvalidInputError: No codec decodes to this type.
         """
         if response_type is bytes or response_type is str:
             return None
@@ -148,33 +198,34 @@ class Codecs:
             _adapter(response_type)
         except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
             raise InvalidInputError(
-                f"response_type={response_type!r}: no codec knows this type",
-                hint="bytes, str, numpy.ndarray, pandas.DataFrame, a codec, or a type that pydantic reads from JSON",
+                f"response_type={response_type!r} is not supported",
+                hint="use bytes, str, numpy.ndarray, pandas.DataFrame, a codec, or a type that pydantic supports",
             ) from error
         return JSON
 
     def decode(self, body: bytes, content_type: str, response_type: Any = None) -> Any:
-        """Value of an answer.
+        """Decode a response.
 
         Args:
-            body: The raw answer.
-            content_type: Its media type.
+            body: The raw response.
+            content_type: Its media type with parameters.
             response_type: `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, a `Codec`, or any type that pydantic
-                reads from JSON (a model, a dataclass, `list[float]`, …); an extra codec of the content type where None.
+                decodes from JSON (a model, a dataclass, `list[float]`, …). If None, the additional codec of the
+                content type is used.
 
         Returns:
             A value of that type.
 
         Raises:
-            UndecodableReplyError: The answer is not that; the error keeps the bytes.
-            InvalidInputError: Nothing can decode to this type.
+            UndecodableReplyError: The response cannot be decoded to that type. The error keeps the bytes.
+            InvalidInputError: No codec decodes to that type.
         """
         if response_type is bytes:
             return body
         kind = media_type(content_type)
         try:
             if response_type is str:
-                return in_utf8(body, content_type).decode()
+                return to_utf8(body, content_type).decode()
             if response_type is None:
                 return self._by_type[kind].decode(body, content_type)
             if _is_codec(response_type):
@@ -183,13 +234,13 @@ class Codecs:
                 return array_of(body, content_type)
             if _is_class(response_type, "pandas", "DataFrame"):
                 return decode_frame(body, content_type)
-            return _adapter(response_type).validate_json(in_utf8(body, content_type))
+            return _adapter(response_type).validate_json(to_utf8(body, content_type))
         except (PydanticSchemaGenerationError, PydanticUserError) as error:
-            raise InvalidInputError(f"response_type={response_type!r}: no codec knows this type") from error
+            raise InvalidInputError(f"response_type={response_type!r} is not supported") from error
         except (ValidationError, ValueError, EOFError, RecursionError) as error:
             name = getattr(response_type, "__qualname__", None) or str(response_type)
             raise UndecodableReplyError(
-                f"the model's answer ({content_type}) is not a readable {name}: {error}; it starts with {body[:60]!r}",
+                f"the response ({content_type}) cannot be decoded to {name}: {error}; it starts with {body[:60]!r}",
                 body=body,
                 content_type=content_type,
             ) from error
@@ -204,11 +255,7 @@ def _is_codec(response_type: Any) -> bool:
     return hasattr(response_type, "decode") and hasattr(response_type, "media_type")
 
 
-def _is_json(kind: str) -> bool:
-    return kind == JSON or kind.endswith("+json")
-
-
-def _is(data: Any, module: str, name: str) -> bool:
+def _is_instance(data: Any, module: str, name: str) -> bool:
     loaded = sys.modules.get(module)
     return loaded is not None and isinstance(data, getattr(loaded, name))
 
@@ -219,41 +266,41 @@ def _is_class(wanted: Any, module: str, name: str) -> bool:
 
 
 def _to_json(data: Any) -> bytes:
-    # NaN is not JSON: containers that are not Python refuse it, and do not say why.
-    return json.dumps(data, default=_plain, separators=(",", ":"), allow_nan=False).encode()
+    # JSON has no NaN. Containers that are not written in Python reject it without a reason.
+    return json.dumps(data, default=_to_json_value, separators=(",", ":"), allow_nan=False).encode()
 
 
-def _plain(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
-    if _is(value, "numpy", "ndarray") or _is(value, "numpy", "generic"):
+    if _is_instance(value, "numpy", "ndarray") or _is_instance(value, "numpy", "generic"):
         return array_to_json(value)
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (set, frozenset)):
-        raise TypeError("a set has no order: send a list")
-    raise TypeError(f"a {type(value).__qualname__} in it is nothing that JSON can say")
+        raise TypeError("a set has no order; send a list")
+    raise TypeError(f"it contains a {type(value).__qualname__}, which JSON does not support")
 
 
 def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:
     if kind is None or kind == NPY:
         return array_to_npy(array)
-    if _is_json(kind):
+    if is_json(kind):
         return _to_json(array_to_json(array))
     if kind == CSV:
         if has_header(content_type):
-            raise ValueError("an array has no column names for a header: send a data frame")
+            raise ValueError("a numpy array has no column names for a header; send a data frame")
         return array_to_csv(array)
-    raise TypeError(f"a numpy array goes as {NPY}, {JSON} or {CSV}")
+    raise TypeError(f"a numpy array can be encoded as {NPY}, {JSON} or {CSV}")
 
 
 def _encode_frame(frame: Any, kind: str, content_type: str) -> bytes:
     if kind == CSV:
         return frame_to_csv(frame, header=has_header(content_type))
-    if _is_json(kind):
+    if is_json(kind):
         return frame_to_json(frame)
     if kind == PARQUET:
         return frame_to_parquet(frame)
     if kind == NPY:
         return frame_to_npy(frame)
-    raise TypeError(f"a pandas frame goes as {CSV}, {JSON}, {NPY} or {PARQUET}")
+    raise TypeError(f"a data frame can be encoded as {CSV}, {JSON}, {NPY} or {PARQUET}")

@@ -1,4 +1,4 @@
-"""Frames to Parquet, which keeps types; columns that it would change are refused by name."""
+"""Encode data frames as Parquet. Parquet keeps types; a column that it would change is an error that names it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 from typing import TYPE_CHECKING, Any
 
 from mme_sdk.errors import InvalidInputError, MissingExtraError
-from mme_sdk.runtime.payloads.tables import as_frame, label_of, refuse, text_names
+from mme_sdk.runtime.payloads.tables import as_frame, label_of, reject, text_names
 from mme_sdk.types.matrix import is_exact
 
 if TYPE_CHECKING:
@@ -16,26 +16,35 @@ __all__ = ["frame_to_parquet"]
 
 
 def frame_to_parquet(data: pd.DataFrame | pd.Series) -> bytes:
-    """A frame with its types, without its index.
+    """Encode a data frame as Parquet, without its index.
+
+    Args:
+        data: A data frame, or a series, which is one column.
+
+    Returns:
+        The Parquet file.
 
     Raises:
-        InvalidInputError: Parquet has no such type, or would change a value or a name.
+        InvalidInputError: Parquet does not support a type, or would change a value or a name.
         MissingExtraError: pyarrow is not installed.
     """
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError as error:
-        raise MissingExtraError("Parquet needs pyarrow", hint="pip install 'mme-sdk[pandas]'") from error
+        raise MissingExtraError("encoding as Parquet needs pyarrow", hint="pip install 'mme-sdk[pandas]'") from error
     frame = as_frame(data)
     text_names(frame, "Parquet")
     if not frame.shape[1]:
-        raise InvalidInputError("the frame has no columns", hint="Parquet cannot say how many rows it has")
+        raise InvalidInputError(
+            "the data frame has no columns",
+            hint="add a column; Parquet does not store a number of rows without columns",
+        )
     for name, series in frame.items():
         _check_parquet(series, label_of(name))
     dense = frame.copy(deep=False)
     for place, dtype in enumerate(frame.dtypes):
-        if hasattr(dtype, "fill_value"):  # pandas' Sparse, which pyarrow does not take
+        if hasattr(dtype, "fill_value"):  # sparse columns of pandas, which pyarrow rejects
             dense.isetitem(place, frame.iloc[:, place].sparse.to_dense())
     out = io.BytesIO()
     try:
@@ -45,8 +54,12 @@ def frame_to_parquet(data: pd.DataFrame | pd.Series) -> bytes:
             try:
                 pa.Array.from_pandas(series)
             except _arrow_errors(pa):
-                refuse(label_of(name), f"Parquet cannot say it: {error.args[0]}", "convert it, or send JSON")
-        raise InvalidInputError(f"Parquet cannot say the frame: {error.args[0]}") from error
+                reject(
+                    label_of(name), f"Parquet does not support its values: {error.args[0]}", "convert it, or send JSON"
+                )
+        raise InvalidInputError(
+            f"the data frame cannot be encoded as Parquet: {error.args[0]}", hint="convert its columns, or send JSON"
+        ) from error
     return out.getvalue()
 
 
@@ -55,14 +68,16 @@ def _arrow_errors(pa: Any) -> tuple[type[Exception], ...]:
 
 
 def _check_parquet(series: pd.Series, label: str) -> None:
-    """Refuse columns of objects that Parquet would change without a word."""
+    """Raise InvalidInputError for a column of objects that Parquet would change without an error."""
     import pandas as pd
 
     if not pd.api.types.is_object_dtype(series.dtype):
         return
     found, values = pd.api.types.infer_dtype(series, skipna=True), series.dropna().tolist()
     if found == "integer" and len(values) < len(series) and not all(map(is_exact, values)):
-        refuse(label, "its integers are read as floats, because some are missing", "series.astype('Int64')")
+        reject(
+            label, "some integers are missing, so that the others would be read as floats", "use series.astype('Int64')"
+        )
     exact = {
         "date": lambda: len({type(value) for value in values}) == 1,
         "decimal": lambda: all(value.is_finite() for value in values),
@@ -70,15 +85,15 @@ def _check_parquet(series: pd.Series, label: str) -> None:
     }
     plain = ("string", "bytes", "boolean", "integer", "floating", "mixed-integer-float", "empty")
     if found not in plain and not (found in exact and exact[found]()):
-        refuse(
+        reject(
             label,
-            f"Parquet has no type for these objects ({found})",
-            "give the column a dtype (pandas.to_datetime, astype), or send JSON",
+            f"Parquet does not support its objects ({found})",
+            "convert the column (pandas.to_datetime, astype), or send JSON",
         )
 
 
 def _flat(value: Any) -> bool:
-    """Whether a cell is a list of numbers alone or of text alone."""
+    """Return whether a cell is a list that contains only numbers or only text."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if not isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""From what the caller said to a request that can be sent, refusing here what AWS would refuse."""
+"""Build an InvokeEndpoint request from the caller's arguments, and reject arguments that AWS would reject."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from typing import Any
 from mme_sdk.errors import InvalidInputError, PayloadTooLargeError
 from mme_sdk.runtime.options import InvokeOptions, check_options, check_route
 from mme_sdk.runtime.payloads.codecs import Codecs
+from mme_sdk.runtime.transport.request_headers import check_endpoint
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
 __all__ = ["build_request", "check_endpoint", "check_target"]
 
-_ENDPOINT = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9])*")
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
 def build_request(
     codecs: Codecs, data: Any, options: InvokeOptions, *, endpoint: str, target: str | None, payload_limit: int
 ) -> InvokeRequest:
-    """Encode and check one request.
+    """Encode and check a request.
 
     Args:
-        codecs: How payloads are encoded.
+        codecs: Encodes the payload.
         data: The payload.
-        options: What the caller says about the call.
+        options: Options of the call.
         endpoint: Name of the endpoint.
-        target: Target model, as it is sent.
-        payload_limit: Largest body in bytes.
+        target: Target model, as AWS receives it. None on a single-model endpoint.
+        payload_limit: Largest body, in bytes.
 
     Returns:
-        The request; the same one is sent by every attempt.
+        The request. Every attempt of the call sends the same one.
 
     Raises:
-        InvalidInputError: Something AWS would refuse, or a header that would break out of its line.
-        PayloadTooLargeError: The encoded payload is over the limit.
+        InvalidInputError: AWS would reject an argument, or a value would break the header that carries it.
+        PayloadTooLargeError: The encoded payload exceeds the limit.
     """
     check_endpoint(endpoint)
     check_options(options)
@@ -47,8 +47,8 @@ def build_request(
     body, media_type = codecs.encode(data, options.content_type)
     if len(body) > payload_limit:
         raise PayloadTooLargeError(
-            f"{endpoint}: the payload has {len(body):,} bytes; the limit is {payload_limit:,}",
-            hint="send fewer rows per call, a compact encoding (NPY, Parquet), or a reference to data in S3",
+            f"{endpoint}: the payload has {len(body):,} bytes, and the limit is {payload_limit:,}",
+            hint="send fewer rows in one call, use NPY or Parquet, or send the S3 address of the data",
             endpoint=endpoint,
             model=target,
         )
@@ -70,52 +70,39 @@ def build_request(
     )
 
 
-def check_endpoint(endpoint: str) -> None:
-    """Refuse a name that no endpoint can have.
-
-    Raises:
-        InvalidInputError: The name is not 1 to 63 letters, digits and inner hyphens.
-    """
-    if not isinstance(endpoint, str) or not _is_endpoint(endpoint):
-        raise InvalidInputError(
-            f"{endpoint!r} is not a valid endpoint name", hint="1 to 63 of a-z, A-Z, 0-9 and '-', not at the ends"
-        )
-
-
 def check_target(target: str, endpoint: str | None = None) -> None:
-    """Refuse a target model that SageMaker would refuse, or that would reach outside the prefix.
+    """Raise InvalidInputError unless `target` is a valid target model below the endpoint's S3 prefix.
+
+    Args:
+        target: The target model.
+        endpoint: Name of the endpoint, for the error. None if unknown.
 
     Raises:
-        InvalidInputError: No legal target model.
+        InvalidInputError: SageMaker would reject the target model, or it is outside the prefix.
     """
     if isinstance(target, str) and _is_target(target):
         return
     if not isinstance(target, str) or not 1 <= len(target) <= 1024 or not _PRINTABLE.fullmatch(target):
         raise InvalidInputError(
-            f"{str(target)[:80]!r} is no target model: 1 to 1024 printable characters",
-            hint="the archive's key below the endpoint's S3 prefix, such as fraud/v3.tar.gz",
+            f"{str(target)[:80]!r} is not a valid target model: it needs 1 to 1024 printable ASCII characters",
+            hint="pass the key of the archive relative to the endpoint's S3 prefix, such as fraud/v3.tar.gz",
             endpoint=endpoint,
         )
     raise InvalidInputError(
-        f"{target!r} would leave the endpoint's S3 prefix",
-        hint="the archive's key below the prefix, without a leading '/' and without '..'",
+        f"the target model {target!r} is outside the endpoint's S3 prefix",
+        hint="pass the key of the archive relative to the prefix, without a leading '/' and without '..'",
         endpoint=endpoint,
         model=target,
     )
 
 
-@lru_cache(maxsize=1024)
-def _is_endpoint(name: str) -> bool:
-    return len(name) <= 63 and _ENDPOINT.fullmatch(name) is not None
-
-
 @lru_cache(maxsize=16384)
 def _is_target(target: str) -> bool:
-    legal = len(target) <= 1024 and _PRINTABLE.fullmatch(target) is not None
-    return legal and target[0] != "/" and ".." not in target.split("/")
+    valid = len(target) <= 1024 and _PRINTABLE.fullmatch(target) is not None
+    return valid and target[0] != "/" and ".." not in target.split("/")
 
 
 def _new_id() -> str:
-    # uuid.uuid4 asks the kernel each time; this is a label, not a secret, and `random` is reseeded after a fork.
-    digits = "%032x" % getrandbits(128)  # noqa: UP031 - half of what an f-string takes
+    # uuid.uuid4 makes a system call each time. This id is not a secret, and `random` is seeded again after a fork.
+    digits = "%032x" % getrandbits(128)  # noqa: UP031 - twice as fast as an f-string
     return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"

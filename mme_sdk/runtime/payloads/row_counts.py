@@ -1,9 +1,9 @@
-"""Rows that are sent and answers that come back: counted wherever both are known.
+"""Compare the number of rows in a request with the number of results in its response.
 
-Rows are known of what is a table by its type: a pandas frame or series, an array of two dimensions, and Triton tensors
-that share their first dimension. Answers are known of a list, an array, a frame, CSV, and an object that holds only
-`predictions` or is pandas' split form. Other objects, a number, text and bytes are answers to the request as a whole,
-so they are not counted.
+A request has a known number of rows if it is a data frame or series, an array of two dimensions, or Triton tensors that
+share their first dimension. A response has a known number of results if it is a list, an array, a data frame, CSV, an
+object that contains only `predictions`, or an object in pandas' "split" form. Any other response is one result for the
+whole request and is not counted.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from mme_sdk.errors import RowCountError
 from mme_sdk.runtime.payloads.answer_tables import csv_lines, is_parquet, is_split
-from mme_sdk.types.matrix import NPY_MAGIC, array_of, has_header, in_utf8, media_type
+from mme_sdk.types.matrix import NPY_MAGIC, array_of, has_header, is_json, media_type, to_utf8
 
 __all__ = ["fit_rows", "rows_of"]
 
@@ -23,14 +23,14 @@ _TRITON = "application/vnd.sagemaker-triton."
 
 
 def rows_of(data: Any, content_type: str) -> int | None:
-    """Rows of a payload.
+    """Return the number of rows of a payload.
 
     Args:
-        data: What the caller gave.
-        content_type: How it is sent.
+        data: The payload.
+        content_type: Media type of its encoding.
 
     Returns:
-        How many; None where it is not a table.
+        The number of rows. None if the payload is not a table.
     """
     kind = type(data)
     if kind is bytes or kind is str or kind is list:
@@ -46,63 +46,63 @@ def rows_of(data: Any, content_type: str) -> int | None:
 
 
 def fit_rows(rows: int, decoded: dict[str, Any], body: bytes, content_type: str, model: str) -> None:
-    """Count the answers of a reply.
+    """Raise RowCountError unless a response has one result for each row.
 
     Args:
-        rows: Rows that were sent.
-        decoded: `value` is the decoded answer where the caller asked for a type; else it is put in where counting
-            decodes it. A CSV that has all answers in one line, as SageMaker's XGBoost writes them, is turned.
-        body: The raw answer.
+        rows: Number of rows in the request.
+        decoded: Has the decoded response as `value` if the caller requested a type. Else this function adds it if it
+            decodes the response. A CSV with all results in one line, as SageMaker's XGBoost writes it, is transposed.
+        body: The raw response.
         content_type: Its media type.
-        model: What answered, for messages.
+        model: Name of the model, for the error.
 
     Raises:
-        RowCountError: There are more answers, or fewer.
+        RowCountError: There are more or fewer results than rows.
     """
     kind = media_type(content_type)
     if "value" not in decoded:
         try:
-            answers = _answers_in(body, kind, content_type, decoded, rows)
+            results = _count_in(body, kind, content_type, decoded, rows)
         except (ValueError, EOFError, RecursionError):
-            return  # reading the reply says so
+            return  # decoding the reply raises the error
     else:
         value = decoded["value"]
-        answers = _answers(value)
-        if kind == "text/csv" and answers == 1 and getattr(value, "shape", ()) == (1, rows):
+        results = _count(value)
+        if kind == "text/csv" and results == 1 and getattr(value, "shape", ()) == (1, rows):
             decoded["value"] = value[0] if hasattr(value, "tolist") else value.T
             return
-    if answers is None or answers == rows:
+    if results is None or results == rows:
         return
-    hint = "response_type=bytes gives the answer as it came, where it is not one for each row"
-    if kind == "text/csv" and answers == rows + 1:
-        hint = "if its first line is a header, the model must say so: Content-Type 'text/csv; header=present'"
+    hint = "use response_type=bytes if the model does not return one result for each row"
+    if kind == "text/csv" and results == rows + 1:
+        hint = "if the first line is a header, let the model set the Content-Type 'text/csv; header=present'"
     raise RowCountError(
-        f"{model} answered {rows:,} rows with {answers:,}",
+        f"{model}: the response has {results:,} result{'' if results == 1 else 's'} for {rows:,} rows",
         rows=rows,
-        answers=answers,
+        answers=results,
         body=body,
         content_type=content_type,
         hint=hint,
     )
 
 
-def _answers_in(body: bytes, kind: str, content_type: str, decoded: dict[str, Any], rows: int) -> int | None:
-    if kind == "application/json" or kind.endswith("+json"):
-        decoded["value"] = json.loads(in_utf8(body, content_type))
+def _count_in(body: bytes, kind: str, content_type: str, decoded: dict[str, Any], rows: int) -> int | None:
+    if is_json(kind):
+        decoded["value"] = json.loads(to_utf8(body, content_type))
     elif body[:6] == NPY_MAGIC:
         decoded["value"] = array_of(body, content_type)
     elif kind == "text/csv":
         lines = csv_lines(body, content_type)
-        answers = len(lines) - has_header(content_type)
-        return rows if answers == 1 and len(lines[-1]) == rows else answers
+        results = len(lines) - has_header(content_type)
+        return rows if results == 1 and len(lines[-1]) == rows else results
     elif is_parquet(body, content_type) and "pyarrow" in sys.modules:
         from pyarrow import parquet
 
         return int(parquet.ParquetFile(io.BytesIO(body)).metadata.num_rows)
-    return _answers(decoded.get("value"))
+    return _count(decoded.get("value"))
 
 
-def _answers(value: Any) -> int | None:
+def _count(value: Any) -> int | None:
     if isinstance(value, (list, tuple)):
         return len(value)
     if isinstance(value, dict):
@@ -120,7 +120,7 @@ def _answers(value: Any) -> int | None:
 
 
 def _common(tensors: dict[Any, Any]) -> int | None:
-    """The first dimension that all arrays of an object share; None where they share none, or one has none."""
+    """Return the first dimension that all arrays share; None if they share none, or if one is a scalar."""
     shapes = [getattr(tensor, "shape", ()) for tensor in tensors.values()]
     first = {shape[0] for shape in shapes if shape}
     return first.pop() if len(first) == 1 and all(shapes) else None

@@ -1,7 +1,7 @@
-"""Frames and arrays to bytes: the model gets the same values, or the column that cannot be sent is named here.
+"""Encode data frames and arrays. The model receives equal values, or an error names the column that cannot be encoded.
 
-CSV has no header row and no types, so it carries numbers, and text that no reader takes for a number or a missing
-value. JSON carries what JSON can say. NPY carries one matrix of numbers.
+CSV has no header row and no types. It holds numbers, and text that no reader mistakes for a number or a missing value.
+JSON holds the values that JSON supports. NPY holds one matrix of numbers.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ __all__ = [
     "frame_to_json",
     "frame_to_npy",
     "label_of",
-    "refuse",
+    "reject",
     "text_names",
 ]
 
-# What pandas and numpy read as a number, a truth value or nothing at all, though it was text.
-_LOOKS_TYPED = re.compile(
+# Text that pandas and numpy read as a number, a boolean or a missing value.
+_AMBIGUOUS_TEXT = re.compile(
     r"\s*([+-]?(\d[\d_]*\.?[\d_]*|\.\d+)([eE][+-]?\d+)?[jJ]?|[+-]?inf(inity)?|true|false|[+-]?nan|null|none|n/?a|<na>|"
     r"#n/?a( n/a)?|[+-]?1\.#(ind|qnan))?\s*",
     re.IGNORECASE,
@@ -51,10 +51,10 @@ class _Column:
     """One column as Python values.
 
     Attributes:
-        label: How messages name it.
-        kind: `bool`, `int`, `float`, `text`, or what else it holds.
-        values: Its values; None where one is missing.
-        gaps: Whether one is.
+        label: Its name in error messages.
+        kind: `bool`, `int`, `float`, `text`, or the name of another type.
+        values: Its values. None stands for a missing value.
+        gaps: Whether a value is missing.
     """
 
     label: str
@@ -64,14 +64,17 @@ class _Column:
 
 
 def frame_to_csv(data: pd.DataFrame | pd.Series, *, header: bool) -> bytes:
-    """Rows of a frame as CSV.
+    """Encode a data frame as CSV.
 
     Args:
-        data: A frame, or a series, which is one column.
-        header: Whether the first line names the columns.
+        data: A data frame, or a series, which is one column.
+        header: Whether the first line has the names of the columns.
+
+    Returns:
+        The CSV in UTF-8, one line for each row.
 
     Raises:
-        InvalidInputError: A column cannot be kept exactly, or there is nothing to send.
+        InvalidInputError: A column cannot be encoded exactly, or the frame is empty.
     """
     frame = as_frame(data)
     _check_size(frame, "CSV")
@@ -83,10 +86,10 @@ def frame_to_csv(data: pd.DataFrame | pd.Series, *, header: bool) -> bytes:
 
 
 def _matrix(frame: pd.DataFrame) -> npt.NDArray[Any] | None:
-    """All of a frame at once, where it is numbers that one type of 64 bits holds exactly."""
+    """Return a frame as one matrix; None unless one 64-bit type holds all of its values exactly."""
     import numpy as np
 
-    if not all(map(_plain_number, frame.dtypes)):
+    if not all(map(_is_number, frame.dtypes)):
         return None
     kinds = {dtype.kind for dtype in frame.dtypes}
     matrix: npt.NDArray[Any] = frame.to_numpy(dtype=float)
@@ -98,18 +101,25 @@ def _matrix(frame: pd.DataFrame) -> npt.NDArray[Any] | None:
 
 
 def frame_to_json(data: pd.DataFrame | pd.Series) -> bytes:
-    """Rows of a frame as JSON: objects by column name, or lists where the columns have no names; a series is a list.
+    """Encode a data frame as JSON.
+
+    Args:
+        data: A data frame or a series.
+
+    Returns:
+        A JSON list of rows. A row is an object by column name, or a list if the columns have no names. A series is a
+        list of its values.
 
     Raises:
-        InvalidInputError: A column cannot be kept exactly, or there is nothing to send.
+        InvalidInputError: A column cannot be encoded exactly, or the frame is empty.
     """
     frame = as_frame(data)
     _check_size(frame, "JSON")
     names = None if data.ndim == 1 or _unnamed(frame) else text_names(frame, "JSON")
-    rows = _json_at_once(frame)
+    rows = _json_matrix(frame)
     if rows is None:
         columns = [_column(series, label_of(name)) for name, series in frame.items()]
-        # Lists become one array where they are read, objects one column each.
+        # A reader makes one array of lists, and one column for each member of objects.
         together = names is None and not all(map(_fits_int64, columns))
         parts = [_json_values(column, together or column.kind == "float" or column.gaps) for column in columns]
         rows = zip(*parts, strict=True)
@@ -120,8 +130,8 @@ def frame_to_json(data: pd.DataFrame | pd.Series) -> bytes:
     return json.dumps(list(rows), separators=(",", ":"), allow_nan=False).encode()
 
 
-def _json_at_once(frame: pd.DataFrame) -> Iterable[Any] | None:
-    """Rows of a frame of finite floats alone, or of integers alone."""
+def _json_matrix(frame: pd.DataFrame) -> Iterable[Any] | None:
+    """Return the rows of a frame that contains only finite floats or only integers; None for any other frame."""
     import numpy as np
 
     kinds = {getattr(dtype, "kind", "O") for dtype in frame.dtypes}
@@ -135,10 +145,16 @@ def _json_at_once(frame: pd.DataFrame) -> Iterable[Any] | None:
 
 
 def frame_to_npy(data: pd.DataFrame | pd.Series) -> bytes:
-    """A frame of numbers as one matrix; a series as one dimension.
+    """Encode a data frame of numbers as one NPY matrix, and a series as one NPY vector.
+
+    Args:
+        data: A data frame or a series.
+
+    Returns:
+        The NPY file.
 
     Raises:
-        InvalidInputError: A column holds something else, or the matrix cannot hold a column exactly.
+        InvalidInputError: A column holds other values, or the matrix cannot hold a column exactly.
     """
     import numpy as np
 
@@ -146,7 +162,7 @@ def frame_to_npy(data: pd.DataFrame | pd.Series) -> bytes:
     columns = [_column(series, label_of(name)) for name, series in frame.items()]
     for column in columns:
         if column.kind not in _NUMBERS:
-            refuse(column.label, f"it holds {column.kind}, and NPY carries one matrix of numbers", "send Parquet")
+            reject(column.label, f"it holds {column.kind}, but NPY holds one matrix of numbers", "send Parquet")
     kinds = {column.kind for column in columns}
     if "float" in kinds or any(column.gaps for column in columns):
         lists = [[math.nan if value is None else value for value in _floats(column, "NPY")] for column in columns]
@@ -155,82 +171,88 @@ def frame_to_npy(data: pd.DataFrame | pd.Series) -> bytes:
         matrix = np.array([column.values for column in columns], dtype=bool if kinds == {"bool"} else None)
         if matrix.dtype.kind not in "biu" and matrix.size:
             wide = next(column for column in columns if not _fits_int64(column))
-            refuse(wide.label, "its integers and those of the other columns have no common 64-bit type", "send Parquet")
+            reject(wide.label, "no 64-bit type holds its integers and those of the other columns", "send Parquet")
     matrix = matrix.reshape(frame.shape[1], len(frame)).T
     return array_to_npy(matrix[:, 0] if data.ndim == 1 else matrix)
 
 
 def array_to_npy(array: npt.NDArray[Any]) -> bytes:
-    """An array of any dtype but objects, of any number of dimensions."""
+    """Encode an array as NPY. It may have any number of dimensions, and any dtype but `object`.
+
+    Raises:
+        TypeError: The array contains objects or masked values.
+    """
     import numpy as np
 
-    array = _plain_array(array)
+    array = _without_mask(array)
     if array.dtype.hasobject:
-        raise TypeError("an array of objects would have to be pickled: give it a dtype, or send JSON")
+        raise TypeError("NPY can store an array of objects only by pickle; convert it to a dtype, or send JSON")
     buffer = io.BytesIO()
     np.save(buffer, array, allow_pickle=False)
     return buffer.getvalue()
 
 
 def array_to_csv(array: npt.NDArray[Any]) -> bytes:
-    """A table of numbers or text, one row a line.
+    """Encode an array of two dimensions as CSV, one line for each row.
 
     Raises:
-        InvalidInputError: A column cannot be kept exactly.
+        InvalidInputError: The array is not a table, or a column cannot be encoded exactly.
     """
-    array = _plain_array(array)
+    array = _without_mask(array)
     if array.ndim != 2 or array.dtype.names:
         raise InvalidInputError(
-            f"CSV carries a table, and the array has {array.ndim} dimension{'' if array.ndim == 1 else 's'}"
+            f"CSV holds a table, but the array has {array.ndim} dimension{'' if array.ndim == 1 else 's'}"
             f"{' of records' if array.dtype.names else ''}",
-            hint="array.reshape(1, -1) is one row, array.reshape(-1, 1) one column; or send NPY",
+            hint="use array.reshape(1, -1) for one row or array.reshape(-1, 1) for one column, or send NPY",
         )
     if not array.size:
-        raise InvalidInputError("the array is empty: CSV cannot say its shape", hint="send NPY")
+        raise InvalidInputError("the array is empty, and CSV does not store its shape", hint="send NPY")
     kind = {"b": "bool", "i": "int", "u": "int", "f": "float", "U": "text"}.get(array.dtype.kind)
     if kind is None or (kind == "float" and array.dtype.itemsize > 8):
-        raise InvalidInputError(f"CSV cannot say an array of {array.dtype}", hint="send NPY")
+        raise InvalidInputError(f"CSV does not support an array of {array.dtype}", hint="send NPY")
     columns = zip(*array.tolist(), strict=True)
     return _csv([_Column(f"column {place}", kind, list(one)) for place, one in enumerate(columns)], None)
 
 
 def array_to_json(array: npt.NDArray[Any]) -> Any:
-    """Nested lists that JSON can say.
+    """Return an array as nested lists for JSON.
 
     Raises:
-        TypeError: Its dtype has no form in JSON.
-        ValueError: It holds NaN or an infinity.
+        TypeError: JSON does not support its dtype.
+        ValueError: It contains NaN or infinity.
     """
     import numpy as np
 
-    array = _plain_array(np.asanyarray(array))
+    array = _without_mask(np.asanyarray(array))
     if array.dtype.kind not in "biufUO" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
-        raise TypeError(f"JSON cannot say an array of {array.dtype}: send NPY, or convert it")
+        raise TypeError(f"JSON does not support an array of {array.dtype}; send NPY, or convert it")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError("JSON cannot say NaN or infinity: send NPY or CSV")
+        raise ValueError("JSON does not support NaN and infinity; send NPY or CSV")
     return array.tolist()
 
 
-def _plain_array(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _without_mask(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     import numpy as np
 
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
-        raise TypeError("a masked array would lose its mask: array.filled(…) says what stands for a masked value")
+        raise TypeError(
+            "no encoding keeps the mask of a masked array; send array.filled(…) with a value for the masked elements"
+        )
     return np.asarray(array)
 
 
-def refuse(label: str, why: str, hint: str) -> NoReturn:
-    """Refuse a column by name."""
+def reject(label: str, why: str, hint: str) -> NoReturn:
+    """Raise InvalidInputError for a column."""
     raise InvalidInputError(f"{label}: {why}", hint=hint)
 
 
 def as_frame(data: pd.DataFrame | pd.Series) -> pd.DataFrame:
-    """A frame as it is; a series as a frame of one column."""
+    """Return a data frame unchanged, and a series as a data frame of one column."""
     return cast("pd.DataFrame", data.to_frame() if data.ndim == 1 else data)
 
 
 def label_of(name: Any) -> str:
-    """How messages name a column."""
+    """Return the name of a column for error messages."""
     return f"column {name!r}"
 
 
@@ -238,32 +260,36 @@ def _check_size(frame: pd.DataFrame, form: str) -> None:
     missing = "rows" if not len(frame) else "columns" if not frame.shape[1] else ""
     if missing:
         raise InvalidInputError(
-            f"the frame has no {missing}, and {form} cannot say the rest of its shape", hint="do not call, or send NPY"
+            f"the data frame has no {missing}, and {form} does not store its shape", hint="skip this call, or send NPY"
         )
 
 
 def _unnamed(frame: pd.DataFrame) -> bool:
-    """Whether the columns are only numbered, as pandas does where it is given no names."""
+    """Return whether the columns are numbered from 0, as pandas does without names."""
     return bool(frame.columns.nlevels == 1) and frame.columns.tolist() == list(range(frame.shape[1]))
 
 
 def text_names(frame: pd.DataFrame, form: str) -> list[str]:
-    """Names of the columns.
+    """Return the names of the columns.
 
     Raises:
-        InvalidInputError: One is not text, or is there twice.
+        InvalidInputError: A name is not text, or two columns have the same name.
     """
     names: list[str] = frame.columns.tolist()
     for name in names:
         if not isinstance(name, str):
-            refuse(
+            reject(
                 label_of(name),
-                f"{form} has names that are text, not {type(name).__name__}",
-                "frame.columns = [str(name) for name in frame.columns], or send CSV, which has no names",
+                f"{form} requires names of type str, not {type(name).__name__}",
+                "set frame.columns = [str(name) for name in frame.columns], or send CSV, which has no names",
             )
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
-        refuse(label_of(twice), f"{form} cannot say two columns of one name", "rename one, or send CSV without names")
+        reject(
+            label_of(twice),
+            f"{form} does not support two columns of the same name",
+            "rename one, or send CSV without names",
+        )
     return names
 
 
@@ -271,7 +297,7 @@ def _column(series: pd.Series, label: str) -> _Column:
     import pandas as pd
 
     types = pd.api.types
-    if _plain_number(series.dtype):
+    if _is_number(series.dtype):
         return _numbers(series.to_numpy(), label)
     if isinstance(series.dtype, pd.SparseDtype):
         series = series.sparse.to_dense()
@@ -301,8 +327,8 @@ def _column(series: pd.Series, label: str) -> _Column:
     return _Column(label, kind, values, gaps=True)
 
 
-def _plain_number(dtype: Any) -> bool:
-    """Whether numpy holds it in at most 64 bits, without objects and masks."""
+def _is_number(dtype: Any) -> bool:
+    """Return whether a dtype is a number of numpy with at most 64 bits."""
     import numpy as np
 
     return isinstance(dtype, np.dtype) and dtype.kind in "biuf" and dtype.itemsize <= 8
@@ -324,7 +350,9 @@ def _check_text(text: str, label: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         wrong = text[error.start : error.end]
-        refuse(label, f"it holds {wrong!r}, which is not text in UTF-8", "text.encode('utf-8', 'surrogateescape')")
+        reject(
+            label, f"it contains {wrong!r}, which UTF-8 cannot encode", "use text.encode('utf-8', 'surrogateescape')"
+        )
 
 
 def _number(value: Any) -> int | float:
@@ -338,23 +366,23 @@ _OBJECTS: dict[str, tuple[str, Callable[[Any], Any] | None]] = {
     "floating": ("float", float),
     "mixed-integer-float": ("float", _number),
     "empty": ("float", None),
-}  # by pandas' names for what a column of objects holds
+}  # by the result of pandas.api.types.infer_dtype
 
 
 def _floats(column: _Column, form: str) -> Iterable[float | None]:
     for value in column.values:
         if isinstance(value, int) and not -EXACT <= value <= EXACT:
-            refuse(
+            reject(
                 column.label,
-                f"{value} has more digits than the floats that {form} is read as",
-                "send Parquet with integers, or text",
+                f"readers of {form} use floats, and {value} has more digits than a float",
+                "send Parquet, or convert the column to text",
             )
         yield None if value is None else float(value)
 
 
 def _csv(columns: list[_Column], names: list[str] | None) -> bytes:
     numeric = all(column.kind in _NUMBERS for column in columns)
-    # numpy.genfromtxt makes records, not a matrix, of integers beside floats; so numbers are all written alike.
+    # numpy.genfromtxt returns records, not a matrix, for integers beside floats. Write all numbers in one form.
     floats = numeric and any(column.kind == "float" or column.gaps for column in columns)
     fields = []
     for column in columns:
@@ -367,7 +395,9 @@ def _csv(columns: list[_Column], names: list[str] | None) -> bytes:
             else:
                 fields.append([str(int(value)) for value in values if value is not None])
         else:
-            refuse(column.label, f"CSV cannot say {column.kind}", "convert it to numbers or text, or send Parquet")
+            reject(
+                column.label, f"CSV does not support {column.kind}", "convert it to numbers or text, or send Parquet"
+            )
     return _lines([",".join(line) or '""' for line in zip(*fields, strict=True)], names)
 
 
@@ -380,10 +410,10 @@ def _lines(lines: list[str], names: list[str] | None) -> bytes:
 def _text(value: str | None, label: str) -> str:
     if value is None:
         return ""
-    if _LOOKS_TYPED.fullmatch(value):
-        refuse(label, f"a reader of CSV takes the text {value!r} for a number or a missing value", "send JSON")
+    if _AMBIGUOUS_TEXT.fullmatch(value):
+        reject(label, f"readers of CSV take the text {value!r} for a number or a missing value", "send JSON")
     if "\0" in value or value.startswith("\ufeff"):
-        refuse(label, f"CSV cannot say the text {value!r}", "send JSON")
+        reject(label, f"CSV does not support the text {value!r}", "send JSON")
     return _quoted(value)
 
 
@@ -396,12 +426,12 @@ def _json_values(column: _Column, rounded: bool) -> list[Any]:
         return column.values
     if column.kind in _NUMBERS:
         if rounded and any(type(value) is int for value in column.values):
-            list(_floats(column, "JSON"))  # refuses what would be rounded by its reader
+            list(_floats(column, "JSON"))  # raises an error for an integer that the reader would round
         if math.inf in column.values or -math.inf in column.values:
-            refuse(column.label, "JSON cannot say infinity", "send CSV, NPY or Parquet")
+            reject(column.label, "JSON does not support infinity", "send CSV, NPY or Parquet")
         return column.values
     if column.kind not in ("mixed", "mixed-integer"):
-        refuse(column.label, f"JSON cannot say {column.kind}", "convert it to numbers or text, or send Parquet")
+        reject(column.label, f"JSON does not support {column.kind}", "convert it to numbers or text, or send Parquet")
     return [_json_value(value, column.label) for value in column.values]
 
 
@@ -410,11 +440,11 @@ def _fits_int64(column: _Column) -> bool:
 
 
 def _json_value(value: Any, label: str) -> Any:
-    if hasattr(value, "tolist"):  # numpy's arrays and scalars
+    if hasattr(value, "tolist"):  # arrays and scalars of numpy
         try:
             return _json_value(array_to_json(value), label)
         except (TypeError, ValueError) as error:
-            refuse(label, str(error), "convert it, or send Parquet")
+            reject(label, str(error), "convert it, or send Parquet")
     if isinstance(value, str):
         _check_text(value, label)
     if value is None or isinstance(value, (bool, int, str)):
@@ -426,4 +456,4 @@ def _json_value(value: Any, label: str) -> Any:
     if isinstance(value, dict) and all(isinstance(name, str) for name in value):
         return {name: _json_value(inner, label) for name, inner in value.items()}
     shown = value if isinstance(value, float) else f"a {type(value).__name__}"
-    refuse(label, f"JSON cannot say {shown} that it holds", "convert it to numbers or text, or send Parquet")
+    reject(label, f"it contains {shown}, which JSON does not support", "convert it to numbers or text, or send Parquet")

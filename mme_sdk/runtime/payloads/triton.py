@@ -1,4 +1,4 @@
-"""Triton's binary tensors: a JSON header, then the raw bytes of each array.
+"""The binary tensor format of Triton: a JSON header, followed by the raw bytes of each array.
 
 https://docs.nvidia.com/deeplearning/triton-inference-server/user-guide/docs/protocol/extension_binary_data.html
 """
@@ -37,10 +37,10 @@ _NAMES = {theirs: ours for ours, theirs in _TYPES.items()}
 
 
 class TritonCodec:
-    """Named numpy arrays in, named numpy arrays out, for models that Triton serves.
+    """Encodes and decodes named numpy arrays for models that Triton serves.
 
     Args:
-        outputs: Names of the outputs to ask for; all of the model's where empty.
+        outputs: Names of the outputs to request. All outputs of the model if empty, which is the default.
 
     Example:
         ```python
@@ -54,30 +54,47 @@ class TritonCodec:
         self._outputs = tuple(outputs)
 
     def accepts(self, data: Any) -> bool:
-        """Whether it is a non-empty dict of arrays."""
+        """Return whether `data` is a non-empty dict of arrays.
+
+        Args:
+            data: The payload.
+        """
         return isinstance(data, dict) and bool(data) and all(hasattr(each, "dtype") for each in data.values())
 
     def encode(self, data: Any) -> tuple[bytes, str]:
-        """Header and bytes of named arrays; strings go as BYTES."""
+        """Encode named arrays. Text becomes the Triton type BYTES.
+
+        Args:
+            data: Arrays by name of the input.
+
+        Returns:
+            The body, and the media type with the size of the header.
+
+        Raises:
+            TypeError: A name is not text, or Triton does not support the type of an array.
+            MissingExtraError: numpy is not installed.
+        """
         np = _numpy()
         inputs, blobs = [], []
         for name, value in data.items():
             if not isinstance(name, str):
-                raise TypeError(f"{name!r}: the name of an input is text")
+                raise TypeError(f"the name of an input must be text, not {name!r}")
             if np.ma.is_masked(value):
-                raise TypeError(f"{name}: a masked array would lose its mask: send array.filled(…)")
+                raise TypeError(f"input {name}: Triton does not support masked arrays; send array.filled(…)")
             array = np.ascontiguousarray(value)
             if getattr(getattr(value, "dtype", None), "kind", "") in ("i", "u", "b") and array.dtype.kind not in "iub":
-                raise TypeError(f"{name}: integers and bools have no missing values in Triton: fill them")
+                raise TypeError(f"input {name}: Triton does not support missing integers and booleans; fill them")
             if array.dtype.kind in "SUO":
                 others = [each for each in array.ravel() if not isinstance(each, (str, bytes))]
                 if others:
-                    raise TypeError(f"{name}: BYTES are text or bytes, not {others[0]!r}: give the array a dtype")
+                    raise TypeError(
+                        f"input {name}: an array of objects may hold only text and bytes, not {others[0]!r}; convert it"
+                    )
                 kind, blob = "BYTES", _from_strings(array)
             elif array.dtype.name in _TYPES:
                 kind, blob = _TYPES[array.dtype.name], array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
             else:
-                raise TypeError(f"{name}: Triton has no type for {array.dtype}")
+                raise TypeError(f"input {name}: Triton does not support {array.dtype}")
             inputs.append(
                 {
                     "name": name,
@@ -93,7 +110,19 @@ class TritonCodec:
         return b"".join([header, *blobs]), f"{self.media_type};json-header-size={len(header)}"
 
     def decode(self, body: bytes, content_type: str) -> dict[str, npt.NDArray[Any]]:
-        """Named arrays of an answer, whether its tensors are binary or JSON."""
+        """Decode a response whose tensors are binary or JSON.
+
+        Args:
+            body: The raw response.
+            content_type: Its media type, with the size of the header.
+
+        Returns:
+            Arrays by name of the output.
+
+        Raises:
+            ValueError: The body is not a response of Triton.
+            MissingExtraError: numpy is not installed.
+        """
         np = _numpy()
         found = _HEADER_SIZE.search(content_type)
         size = len(body) if found is None else int(found[1])
@@ -108,7 +137,7 @@ class TritonCodec:
                 else:
                     blob = body[at : at + length]
                     if len(blob) != length:
-                        raise ValueError("it ends before its tensors do")
+                        raise ValueError("it ends before the end of its tensors")
                     at += length
                     if tensor["datatype"] == "BYTES":
                         values = np.array(_to_strings(blob), dtype=object)
@@ -117,7 +146,7 @@ class TritonCodec:
                         values = np.frombuffer(blob, dtype=kind)
                 outputs[tensor["name"]] = values.reshape(tensor["shape"])
         except (KeyError, TypeError, AttributeError, struct.error) as error:
-            raise ValueError(f"it is not an answer of Triton: {error!r}") from error
+            raise ValueError(f"it is not a response of Triton: {error!r}") from error
         return outputs
 
 
@@ -134,7 +163,7 @@ def _to_strings(blob: bytes) -> list[bytes]:
     while at < len(blob):
         (length,) = struct.unpack_from("<I", blob, at)
         if at + 4 + length > len(blob):
-            raise ValueError("a string ends after its tensor")
+            raise ValueError("a string exceeds its tensor")
         strings.append(blob[at + 4 : at + 4 + length])
         at += 4 + length
     return strings
@@ -144,5 +173,5 @@ def _numpy() -> Any:
     try:
         import numpy as np
     except ImportError as error:
-        raise MissingExtraError("Triton's tensors need numpy", hint="pip install numpy") from error
+        raise MissingExtraError("encoding and decoding Triton tensors needs numpy", hint="pip install numpy") from error
     return np

@@ -7,6 +7,7 @@ from typing import Literal
 
 import attrs
 
+from mme_sdk._attempt import Attempt
 from mme_sdk._effects import Flow, Sleep
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import (
@@ -25,7 +26,6 @@ from mme_sdk.runtime.retry.answers import ErrorFields, ErrorKind, classify, erro
 from mme_sdk.runtime.retry.budgets import FAULT_COST, THROTTLE_COST, SlowAnswers
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, Hook, RetryPlanned, emit
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
-from mme_sdk.types.reply import Attempt
 
 __all__ = ["Attempts", "Settings"]
 

@@ -12,8 +12,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from mme_sdk._attempt import Attempt
 from mme_sdk.errors import MMEError
-from mme_sdk.types.reply import Attempt
 
 __all__ = [
     "AttemptMade",

@@ -1,12 +1,14 @@
-"""How an InvokeEndpoint request reaches the wire: a lean lane where it can be used, botocore where it cannot."""
+"""Send InvokeEndpoint requests, through a connection pool of the SDK or through botocore."""
 
-from mme_sdk.runtime.transport.selection import (
-    AsyncChosenTransport,
-    Choice,
-    ChosenTransport,
-    make_async_transport,
-    make_transport,
-)
-from mme_sdk.runtime.transport.settings import Settings
+from mme_sdk.runtime.transport.async_selection import AsyncSelectedTransport, make_async_transport
+from mme_sdk.runtime.transport.selection import SelectedTransport, make_transport
+from mme_sdk.runtime.transport.selection_base import PoolSettings, TransportChoice
 
-__all__ = ["AsyncChosenTransport", "Choice", "ChosenTransport", "Settings", "make_async_transport", "make_transport"]
+__all__ = [
+    "AsyncSelectedTransport",
+    "PoolSettings",
+    "SelectedTransport",
+    "TransportChoice",
+    "make_async_transport",
+    "make_transport",
+]

@@ -1,4 +1,4 @@
-"""Send through botocore, for configurations that the other transport does not support."""
+"""Send requests through botocore, for configurations that the connection pool does not support."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any, Protocol
 import attrs
 
 from mme_sdk._cancellation import CancelScope, current_scope
-from mme_sdk.errors import ClosedError, NotSentError, OutcomeUnknownError
-from mme_sdk.runtime.transport.daemon_threads import in_background, outcome, outcome_async
-from mme_sdk.runtime.transport.request_headers import check
+from mme_sdk.errors import ErrorFacts, NotSentError, OutcomeUnknownError
+from mme_sdk.runtime.transport.daemon_threads import async_result_of, result_of, start_in_thread
+from mme_sdk.runtime.transport.pool_base import transport_closed
+from mme_sdk.runtime.transport.request_headers import check_headers
 from mme_sdk.runtime.transport.response_parser import framing_fault
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 
-__all__ = ["AsyncBotocoreTransport", "BotocoreTransport", "Invoker"]
+__all__ = ["AsyncBotocoreTransport", "BotocoreTransport", "Sender"]
 
 _PARAMETERS = {
     "endpoint": "EndpointName",
@@ -36,15 +37,19 @@ _PARAMETERS = {
     "prefix_aware_id": "PrefixAwareId",
 }
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
-_ONE_VALUE = ("content-type", "x-amzn-errortype", "x-amzn-requestid")  # urllib3 joins repeated ones by a comma
-_NOT_TEXT = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
+_ONE_VALUE = (
+    "content-type",
+    "x-amzn-errortype",
+    "x-amzn-requestid",
+)  # urllib3 joins values of repeated headers by a comma
+_CONTROL = re.compile(r"[^\t\x20-\x7e\x80-\xff]")
 
 
-class Invoker(Protocol):
-    """Sends through botocore: `mme_sdk.aws.botocore_invoke.BotocoreInvoker`."""
+class Sender(Protocol):
+    """Sends requests through botocore; implemented by `mme_sdk.aws.botocore_invoke.BotocoreInvoker`."""
 
     def send(self, params: dict[str, Any], call: Any) -> Any:
-        """Send once; see `BotocoreInvoker.send`."""
+        """Send a request once; see `BotocoreInvoker.send`."""
         ...
 
     def discard_connections(self) -> None:
@@ -53,84 +58,89 @@ class Invoker(Protocol):
 
 
 @attrs.frozen
-class _Started:
-    """A call that runs in a background thread."""
+class _StartedCall:
+    """A call that runs in a daemon thread."""
 
     request: InvokeRequest
-    ends: float
+    expires_at: float
     seconds: float
     call: Any
     future: Future[Any]
     scope: CancelScope
 
-    def too_late(self) -> NotSentError | OutcomeUnknownError:
-        """The error for a call whose time is over; its thread ends with its connection."""
+    def timed_out(self) -> NotSentError | OutcomeUnknownError:
+        """Return the error for a call after its time-out. Its thread expires_at when its connection is closed."""
         name = self.request.endpoint
-        facts: dict[str, Any] = {"endpoint": name, "model": self.request.target_model}
+        facts: ErrorFacts = {"endpoint": name, "model": self.request.target_model}
         self.call.give_up()
         self.scope.cancel()
         if not self.call.sent:
             return NotSentError(
-                f"{name}: not sent within {self.seconds:.3g} s; credentials and signing took all of it", **facts
+                f"{name}: the request was not sent within {self.seconds:.3g} s; credentials and signing took all of it",
+                **facts,
             )
         unknown = OutcomeUnknownError(
-            f"{name}: sent, but no whole answer came back (timed out after {self.seconds:.3g} s)", **facts
+            f"{name}: the request was sent, but no complete response arrived (timed out after {self.seconds:.3g} s)",
+            **facts,
         )
         unknown.answer_began = self.call.began
         return unknown
 
 
 class BotocoreTransport:
-    """Sends through botocore. Connect time-outs are the client's own: botocore has none per call.
+    """A transport that sends through botocore. The connect time-out is that of the boto3 client, not that of the call.
 
-    A call runs in a background thread, with the caller's context variables: nothing in botocore takes one deadline for
-    credentials, name look-up, connection, request and answer together.
+    A call runs in a daemon thread, with the context variables of the caller, because botocore accepts no deadline for
+    credentials, name look-up, connection, request and response together.
 
     Args:
-        invoker: What sends.
-        reason: Why not a faster transport; None where this one was asked for.
+        sender: Sends the requests.
+        reason: The setting that the connection pool does not support. None if the caller chose this transport.
     """
 
     name = "botocore"
 
-    def __init__(self, invoker: Invoker, *, reason: str | None = None) -> None:
+    def __init__(self, sender: Sender, *, reason: str | None = None) -> None:
         self.reason = reason
-        self._invoker = invoker
+        self._sender = sender
         self._closed = threading.Event()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{f', since {self.reason}' if self.reason else ''}>"
 
     def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:  # noqa: ARG002
-        """Send and wait for the whole answer; see `Transport.send`."""
+        """Send a request and return its response; see `Transport.send`."""
         started = self.start(request, read_timeout)
         scope = current_scope()
         try:
             with scope.waking(started.scope.cancel) if scope is not None else nullcontext():
-                raw = outcome(started.future, started.ends)
+                raw = result_of(started.future, started.expires_at)
         except TimeoutError:
-            raise started.too_late() from None
+            raise started.timed_out() from None
         except BaseException:
             started.scope.cancel()
             raise
         return self.finish(request, raw)
 
-    def start(self, request: InvokeRequest, seconds: float) -> _Started:
-        """Begin to send, in a background thread.
+    def start(self, request: InvokeRequest, seconds: float) -> _StartedCall:
+        """Start a call in a daemon thread.
 
         Args:
-            request: What to send.
+            request: The request.
             seconds: Seconds for the whole call.
 
+        Returns:
+            The started call.
+
         Raises:
-            ClosedError: This transport was closed.
-            InvalidInputError: The request cannot be sent.
+            ClosedError: The transport was closed.
+            InvalidInputError: A header value cannot be sent.
         """
         from mme_sdk.aws.botocore_invoke import Progress
 
         if self._closed.is_set():
-            raise ClosedError("this transport was closed", endpoint=request.endpoint, model=request.target_model)
-        check(request)
+            raise transport_closed(request)
+        check_headers(request)
         params = {
             parameter: value
             for field, parameter in _PARAMETERS.items()
@@ -138,21 +148,21 @@ class BotocoreTransport:
         }
         call = Progress(seconds, request.invocation_id)
         scope = CancelScope()
-        future = in_background(lambda: scope.run(lambda: self._invoker.send(params, call)))
-        return _Started(request, monotonic() + seconds, seconds, call, future, scope)
+        future = start_in_thread(lambda: scope.run(lambda: self._sender.send(params, call)))
+        return _StartedCall(request, monotonic() + seconds, seconds, call, future, scope)
 
     def finish(self, request: InvokeRequest, raw: Any) -> InvokeAnswer:
-        """Check what `http.client` let through.
+        """Check a response that `http.client` accepted, and return it.
 
         Raises:
-            OutcomeUnknownError: It is not an answer, or not a whole one.
+            OutcomeUnknownError: The response is malformed or incomplete.
         """
         fault = _fault(raw)
         if fault is None:
             return InvokeAnswer(status=raw.status, headers=raw.headers, body=raw.body)
-        self._invoker.discard_connections()
+        self._sender.discard_connections()
         unknown = OutcomeUnknownError(
-            f"{request.endpoint}: sent, but no whole answer came back ({fault})",
+            f"{request.endpoint}: the request was sent, but no complete response arrived ({fault})",
             endpoint=request.endpoint,
             model=request.target_model,
         )
@@ -160,20 +170,20 @@ class BotocoreTransport:
         raise unknown
 
     def close(self) -> None:
-        """Refuse further calls; the connections are the client's, and close with it."""
+        """Reject further calls. The connections belong to the boto3 client and are closed with it."""
         self._closed.set()
 
 
 def _fault(raw: Any) -> str | None:
-    """Say why an answer that botocore accepted is not one; None where it is."""
+    """Return why a response that botocore accepted is malformed or incomplete; None if it is neither."""
     headers: dict[str, str] = raw.headers
     if raw.status < 200:
-        # http.client takes any interim answer but 100 for the last one; the real one is still on the connection.
-        return f"an interim answer {raw.status}"
+        # http.client takes every interim response but 100 for the final one, which is still on the connection.
+        return f"an interim response {raw.status}"
     if raw.defects is not None:
         return f"a malformed head: {raw.defects}"
     for name, value in headers.items():
-        if _NAME.match(name) is None or _NOT_TEXT.search(value) is not None:
+        if _NAME.match(name) is None or _CONTROL.search(value) is not None:
             return f"a malformed header {name[:40]!r}"
     for name in _ONE_VALUE:
         values = headers.get(name, "").split(", ")
@@ -186,40 +196,40 @@ def _fault(raw: Any) -> str | None:
         return fault
     length = headers.get("content-length")
     if length is None:
-        # Where the head breaks off, http.client takes what came for the whole of it.
+        # http.client accepts a head that breaks off.
         return None if raw.body else "the connection ended after the head, or within it"
-    return None if len(raw.body) == int(length) else f"{len(raw.body)} bytes of {length}"
+    return None if len(raw.body) == int(length) else f"{len(raw.body)} of {length} bytes arrived"
 
 
 class AsyncBotocoreTransport:
-    """`BotocoreTransport`, awaited.
+    """`BotocoreTransport` for asyncio. It starts the same threads, and is hand-written because it waits differently.
 
     Args:
-        invoker: What sends.
-        reason: Why not a faster transport; None where this one was asked for.
+        sender: Sends the requests.
+        reason: The setting that the connection pool does not support. None if the caller chose this transport.
     """
 
     name = "botocore"
 
-    def __init__(self, invoker: Invoker, *, reason: str | None = None) -> None:
+    def __init__(self, sender: Sender, *, reason: str | None = None) -> None:
         self.reason = reason
-        self._inner = BotocoreTransport(invoker, reason=reason)
+        self._inner = BotocoreTransport(sender, reason=reason)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{f', since {self.reason}' if self.reason else ''}>"
 
     async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:  # noqa: ARG002
-        """Send and wait for the whole answer; see `Transport.send`."""
+        """Send a request and return its response; see `Transport.send`."""
         started = self._inner.start(request, read_timeout)
         try:
-            raw = await outcome_async(started.future, started.ends)
+            raw = await async_result_of(started.future, started.expires_at)
         except TimeoutError:
-            raise started.too_late() from None
+            raise started.timed_out() from None
         except BaseException:
-            started.scope.cancel()  # a cancelled task must not leave a thread that waits for the answer
+            started.scope.cancel()  # end the thread of a cancelled task
             raise
         return self._inner.finish(request, raw)
 
     async def close(self) -> None:
-        """Refuse further calls; the connections are the client's, and close with it."""
+        """Reject further calls. The connections belong to the boto3 client and are closed with it."""
         self._inner.close()

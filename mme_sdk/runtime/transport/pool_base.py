@@ -1,9 +1,7 @@
-"""What the sync and the async lane share: signing, fresh credentials, the clock's skew, and what a failure means."""
+"""What the two connection pools share: name look-up, TLS settings, socket checks, and the errors of an exchange."""
 
 from __future__ import annotations
 
-import math
-import os
 import platform
 import select
 import socket
@@ -11,53 +9,49 @@ import ssl
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
-from mme_sdk.aws.addressing import Keys, Route
+from mme_sdk.aws.addressing import Route
 from mme_sdk.errors import ClosedError, ConfigurationError, NotSentError, OutcomeUnknownError
-from mme_sdk.protocols import Clock
-from mme_sdk.runtime.retry.answers import error_fields
-from mme_sdk.runtime.transport.daemon_threads import Shared
-from mme_sdk.runtime.transport.settings import Settings
-from mme_sdk.runtime.transport.signer import Signer
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport.daemon_threads import SharedCall
+from mme_sdk.runtime.transport.selection_base import PoolSettings
+from mme_sdk.runtime.transport_interface import InvokeRequest
 
 __all__ = [
-    "BROKEN",
-    "CLOGGED",
-    "SPENT",
-    "STALE",
-    "SUSPECT",
-    "UNSENT",
-    "BrokenConnectionError",
-    "Desk",
-    "arrivals",
-    "poller",
+    "CLOSED_EARLY",
+    "INVALID_RESPONSE",
+    "RESPONSE_TIMED_OUT",
+    "SEND_FAILED",
+    "SEND_TIMED_OUT",
+    "ExchangeError",
+    "HostResolver",
+    "arrival_check",
+    "exchange_failed",
+    "may_resend",
+    "no_credentials",
+    "not_connected",
+    "read_poller",
     "tls_context",
+    "transport_closed",
 ]
 
-CLOGGED = "clogged"  # the time was over before the request was out whole
-UNSENT = "unsent"  # the connection broke before the request was out whole
-STALE = "stale"  # the connection was closed before the first byte of an answer
-BROKEN = "broken"  # the answer broke off, or is none
-SPENT = "spent"  # the time for the answer is over
-_SKEWS = frozenset({"RequestTimeTooSkewed", "RequestExpired", "InvalidSignatureException", "SignatureDoesNotMatch"})
-SUSPECT = (400, 403)  # statuses of answers that `Desk.skewed` looks into
-_TRACE_SAFE = "-=;:+&[]{}\"',"
-_SO_MEMINFO = 55  # Linux, asm-generic/socket.h; the first word of its answer is what waits to be read, in memory taken
-_TELLS = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
-_TOLERATED_SKEW = 240.0  # seconds; AWS refuses beyond 300
+SEND_TIMED_OUT = "send timed out"
+SEND_FAILED = "send failed"  # the connection broke before the request was sent completely
+CLOSED_EARLY = "closed early"  # the server closed the connection before the first byte of a response
+INVALID_RESPONSE = "invalid response"  # the response is incomplete or malformed
+RESPONSE_TIMED_OUT = "response timed out"
+_SO_MEMINFO = 55  # Linux, asm-generic/socket.h; the first word is the memory that unread data takes
+_HAS_MEMINFO = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
 
 
-class BrokenConnectionError(Exception):
-    """An exchange without a whole answer. Never leaves this package.
+class ExchangeError(Exception):
+    """A request without a complete response. The pools translate it; it never reaches a user.
 
-    Attributes:
-        stage: How far the exchange came.
-        began: Whether any byte of an answer came.
+    Args:
+        stage: How far the exchange came: one of the constants of this module.
+        detail: What happened.
+        began: Whether any byte of a response arrived.
     """
 
     def __init__(self, stage: str, detail: str, *, began: bool = False) -> None:
@@ -66,138 +60,28 @@ class BrokenConnectionError(Exception):
         self.began = began
 
 
-class Desk:
-    """Prepares requests for one route and judges how they ended; safe to share between threads.
+class HostResolver:
+    """Looks up the addresses of a route's host.
 
     Args:
-        route: Where to send.
-        clock: Time.
-        settings: How connections are treated.
+        route: The route.
     """
 
-    def __init__(self, route: Route, clock: Clock, settings: Settings) -> None:
-        self.route = route
-        self.settings = settings
-        self.skew = 0.0
-        self._clock = clock
-        self._signer = Signer(
-            authority=route.authority,
-            prefix=route.prefix,
-            region=route.region,
-            service=route.service,
-            user_agent=route.user_agent,
-        )
-        self._in_lambda = "AWS_LAMBDA_FUNCTION_NAME" in os.environ
-        self._keys: Keys | None = None
-        self._keys_until = -math.inf
-        self._renewal = Shared(self.renew)
-        self._lookup = Shared(self._resolve)
-        self._literal = _is_address(route.host)
-
-    def keys(self) -> Keys | None:
-        """The credentials, if asked for within this second; botocore, which may renew them, is asked once a second."""
-        return self._keys if self._clock.monotonic() < self._keys_until else None
-
-    def renew(self) -> Keys:
-        """Ask for the credentials; may take its time.
-
-        Raises:
-            ConfigurationError: They could not be refreshed.
-        """
-        keys, known = self.route.keys(), self._keys
-        if known == keys and known is not None:
-            keys = known  # the signer tells them apart by identity
-        self._keys, self._keys_until = keys, self._clock.monotonic() + 1.0
-        return keys
-
-    def renewal(self) -> Future[Keys]:
-        """Ask for the credentials in the background; callers at the same time share one question."""
-        return self._renewal.start()
+    def __init__(self, route: Route) -> None:
+        self._route = route
+        self._is_address = _is_address(route.host)
+        self._lookup = SharedCall(self._resolve)
 
     def addresses(self) -> list[Any] | Future[list[Any]]:
-        """The addresses of the route's host, as `getaddrinfo` gives them; a future where a name is to be looked up.
+        """Return the addresses as `getaddrinfo` does; a future if a name server must be asked.
 
         Raises:
             OSError: There are none.
         """
-        return self._resolve() if self._literal else self._lookup.start()
+        return self._resolve() if self._is_address else self._lookup.start()
 
     def _resolve(self) -> list[Any]:
-        return socket.getaddrinfo(self.route.host, self.route.port, type=socket.SOCK_STREAM)
-
-    def head(self, request: InvokeRequest, keys: Keys) -> bytes:
-        """The signed head.
-
-        Raises:
-            InvalidInputError: A header value cannot be sent.
-        """
-        head = self._signer.head(request, keys, self._clock.time() + self.skew)
-        return _traced(head) if self._in_lambda else head
-
-    def skewed(self, answer: InvokeAnswer) -> bool:
-        """Whether the service refused the request for its time, and the clock has now been corrected: send it again."""
-        if answer.status not in SUSPECT or error_fields(answer).code not in _SKEWS:
-            return False
-        try:
-            there = parsedate_to_datetime(answer.headers["date"]).timestamp()
-        except (KeyError, ValueError, OverflowError):
-            return False
-        skew = there - self._clock.time()
-        if abs(skew - self.skew) < _TOLERATED_SKEW:
-            return False
-        self.skew = skew
-        return True
-
-    def may_resend(self, error: BrokenConnectionError, idle: float, took: float) -> bool:
-        """Whether a request that failed on a used connection goes out once more, on a new one.
-
-        Args:
-            error: How it failed.
-            idle: Seconds that the connection had been idle.
-            took: Seconds from sending to the failure.
-        """
-        if error.stage == UNSENT:
-            return took < self.settings.stale_within
-        return error.stage == STALE and idle >= self.settings.stale_after and took < self.settings.stale_within
-
-    def not_connected(self, error: Exception, request: InvokeRequest) -> NotSentError:
-        """The error for a connection that could not be made."""
-        where = f"{request.endpoint}: no connection to {self.route.authority}"
-        hint = "check the address and the network"
-        if isinstance(error, ssl.SSLCertVerificationError):
-            hint = "trust the server's authority: AWS_CA_BUNDLE=…, or `ca_bundle` in the AWS profile"
-        detail = str(error) or "timed out"
-        return NotSentError(f"{where} ({detail})", hint=hint, endpoint=request.endpoint, model=request.target_model)
-
-    def no_keys_yet(self, request: InvokeRequest, seconds: float) -> NotSentError:
-        """The error for credentials that did not come in time."""
-        return NotSentError(
-            f"{request.endpoint}: no AWS credentials within {seconds:.3g} s; nothing was sent",
-            hint="the credential provider is slow; its answer is kept for the next call",
-            endpoint=request.endpoint,
-            model=request.target_model,
-        )
-
-    def failed(self, error: BrokenConnectionError, request: InvokeRequest) -> NotSentError | OutcomeUnknownError:
-        """The error for an exchange that gave no whole answer."""
-        facts: dict[str, Any] = {"endpoint": request.endpoint, "model": request.target_model}
-        if error.stage in (UNSENT, CLOGGED):
-            return NotSentError(f"{request.endpoint}: the request was not out whole ({error})", **facts)
-        unknown = OutcomeUnknownError(f"{request.endpoint}: sent, but no whole answer came back ({error})", **facts)
-        unknown.answer_began = error.began
-        return unknown
-
-    def closed(self, request: InvokeRequest) -> ClosedError:
-        """The error for a call after close."""
-        return ClosedError("this transport was closed", endpoint=request.endpoint, model=request.target_model)
-
-
-def _traced(head: bytes) -> bytes:
-    """Pass on the trace of this Lambda invocation, as botocore does; the header is not signed."""
-    trace = os.environ.get("_X_AMZN_TRACE_ID")
-    if not trace:
-        return head
-    return head[:-2] + f"X-Amzn-Trace-Id: {quote(trace, safe=_TRACE_SAFE)}\r\n\r\n".encode()
+        return socket.getaddrinfo(self._route.host, self._route.port, type=socket.SOCK_STREAM)
 
 
 def _is_address(host: str) -> bool:
@@ -210,8 +94,64 @@ def _is_address(host: str) -> bool:
     return False
 
 
-def poller(fileno: int) -> Callable[[float], bool]:
-    """A function that waits up to so many seconds for something to read from a socket."""
+def may_resend(settings: PoolSettings, error: ExchangeError, *, idle: float, took: float) -> bool:
+    """Return whether a request that failed on a kept connection is sent once more, on a new one.
+
+    Args:
+        settings: Settings of the pool.
+        error: The failure.
+        idle: Seconds that the connection had been idle.
+        took: Seconds from the send to the failure.
+    """
+    if error.stage == SEND_FAILED:
+        return took < settings.stale_within
+    return error.stage == CLOSED_EARLY and idle >= settings.stale_after and took < settings.stale_within
+
+
+def not_connected(error: Exception, request: InvokeRequest, authority: str) -> NotSentError:
+    """Return the error for a connection that could not be made to `authority`, a host and port."""
+    hint = "check the address and the network"
+    if isinstance(error, ssl.SSLCertVerificationError):
+        hint = "trust the server's certificate authority: set AWS_CA_BUNDLE, or `ca_bundle` in the AWS profile"
+    return NotSentError(
+        f"{request.endpoint}: no connection to {authority} ({str(error) or 'timed out'})",
+        hint=hint,
+        endpoint=request.endpoint,
+        model=request.target_model,
+    )
+
+
+def no_credentials(request: InvokeRequest, seconds: float) -> NotSentError:
+    """Return the error for a credential provider that did not respond within `seconds`."""
+    return NotSentError(
+        f"{request.endpoint}: no AWS credentials within {seconds:.3g} s; no request was sent",
+        hint="the credential provider is slow; it continues in the background, so repeat the call",
+        endpoint=request.endpoint,
+        model=request.target_model,
+    )
+
+
+def exchange_failed(error: ExchangeError, request: InvokeRequest) -> NotSentError | OutcomeUnknownError:
+    """Return the error for a request without a complete response."""
+    name, model = request.endpoint, request.target_model
+    if error.stage in (SEND_FAILED, SEND_TIMED_OUT):
+        return NotSentError(f"{name}: the request was not sent completely ({error})", endpoint=name, model=model)
+    unknown = OutcomeUnknownError(
+        f"{name}: the request was sent, but no complete response arrived ({error})", endpoint=name, model=model
+    )
+    unknown.answer_began = error.began
+    return unknown
+
+
+def transport_closed(request: InvokeRequest) -> ClosedError:
+    """Return the error for a call after `close`."""
+    return ClosedError(
+        "this transport was closed", hint="create a new client", endpoint=request.endpoint, model=request.target_model
+    )
+
+
+def read_poller(fileno: int) -> Callable[[float], bool]:
+    """Return a function that waits up to so many seconds until a socket is readable, and returns whether it is."""
     if not hasattr(select, "poll"):
         return lambda seconds: bool(select.select([fileno], [], [], max(seconds, 0.0))[0])
     poll = select.poll()
@@ -219,28 +159,28 @@ def poller(fileno: int) -> Callable[[float], bool]:
     return lambda seconds: bool(poll.poll(max(seconds, 0.0) * 1000))
 
 
-def arrivals(sock: socket.socket) -> Callable[[], bool]:
-    """A function that tells at once whether something has arrived at a socket, the end included.
+def arrival_check(sock: socket.socket) -> Callable[[], bool]:
+    """Return a function that returns, without waiting, whether data or the end of the stream arrived at a socket.
 
-    Linux can tell what the buffers hold and whether the other side is still there without letting go of the GIL, as
-    `poll` does: with 64 threads, getting it back is an eighth of what a warm call costs.
+    On Linux it reads socket options instead of calling `poll`. `poll` releases the GIL, and with 64 threads the wait
+    for the GIL costs an eighth of a warm call (benchmarks/invoke.py, case "plain, 200 B, 64 at a time").
     """
-    readable, ask = poller(sock.fileno()), sock.getsockopt
-    calm = (bytes(4), b"\x01")  # nothing to be read, and the state ESTABLISHED
+    readable, option = read_poller(sock.fileno()), sock.getsockopt
+    quiet = (bytes(4), b"\x01")  # no unread data, and the TCP state ESTABLISHED
 
-    def told() -> bool:
-        seen = ask(socket.SOL_SOCKET, _SO_MEMINFO, 4), ask(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
-        return seen != calm and readable(0.0)
+    def by_options() -> bool:
+        seen = option(socket.SOL_SOCKET, _SO_MEMINFO, 4), option(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        return seen != quiet and readable(0.0)
 
     try:
-        known = _TELLS and len(ask(socket.SOL_SOCKET, _SO_MEMINFO, 4)) == 4
+        supported = _HAS_MEMINFO and len(option(socket.SOL_SOCKET, _SO_MEMINFO, 4)) == 4
     except OSError:
-        known = False
-    return told if known else lambda: readable(0.0)
+        supported = False
+    return by_options if supported else lambda: readable(0.0)
 
 
 def tls_context(route: Route) -> ssl.SSLContext | None:
-    """The TLS settings of a route; None for plain HTTP.
+    """Return the TLS settings of a route; None for plain HTTP.
 
     Raises:
         ConfigurationError: The trusted certificates cannot be read.
@@ -262,6 +202,6 @@ def tls_context(route: Route) -> ssl.SSLContext | None:
         except OSError as error:
             raise ConfigurationError(
                 f"the trusted certificates in {route.ca_file} cannot be read ({error})",
-                hint="AWS_CA_BUNDLE or `ca_bundle` in the AWS profile names them",
+                hint="correct AWS_CA_BUNDLE, or `ca_bundle` in the AWS profile",
             ) from error
     return context

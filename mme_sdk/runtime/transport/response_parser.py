@@ -1,9 +1,9 @@
-"""Parse HTTP/1.1 answers strictly, piece by piece.
+"""Parse HTTP/1.1 responses strictly, as their bytes arrive.
 
-The parser follows RFC 9112 and accepts no variant that two programs could read in two ways: bare line feeds, folded
-lines, spaces around a header's name, control characters, several lengths, a length beside a transfer coding, any
-transfer coding but `chunked`. It refuses such bytes as soon as they arrive. Tests compare it with h11: what it accepts,
-h11 accepts with the same status, headers and body.
+The parser follows RFC 9112 and rejects everything that two programs could read in two ways: bare line feeds, folded
+lines, spaces around a header's name, control characters, several lengths, a length together with a transfer coding, and
+any transfer coding but `chunked`. It rejects such bytes as soon as they arrive. Tests compare it with h11: every
+response that it accepts is accepted by h11 with the same status, headers and body.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 from mme_sdk.runtime.transport_interface import InvokeAnswer
 
-__all__ = ["BadAnswerError", "Parser", "framing_fault"]
+__all__ = ["InvalidResponseError", "ResponseParser", "framing_fault"]
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]"  # noqa: S105 - a character class
 _TEXT = r"[\t\x20-\x7e\x80-\xff]"
@@ -25,7 +25,7 @@ def _compiled(pattern: str) -> re.Pattern[bytes]:
 
 
 def _start_of(parts: list[str]) -> str:
-    """A pattern for every beginning of the parts in sequence."""
+    """Return a pattern that matches every prefix of the joined parts."""
     pattern = ""
     for part in reversed(parts):
         pattern = f"(?:{part}{pattern})?"
@@ -46,64 +46,64 @@ _TRAILERS = _compiled(rf"(?:{_FIELD})*+\r\n")
 _FRAMING = re.compile(rb"(?im)^(?:content-length|transfer-encoding):")
 _LINE_REST = _compiled(rf"{_TEXT}*+\r?")
 
-_HEAD_LIMIT = 65_536  # bytes before the body, interim answers included; SageMaker sends one or two thousand
-_FIELD_LIMIT = 100  # header fields of an answer, as many as http.client takes
+_HEAD_LIMIT = 65_536  # bytes before the body, interim responses included; SageMaker sends one or two thousand
+_FIELD_LIMIT = 100  # header fields of a response, the limit of http.client too
 _LENGTH_DIGITS = 15
 _BODILESS = frozenset({204, 304})
 _CODING_LIMIT = 16_384  # bytes of chunk extensions, and of trailers
 _SINGLE = frozenset(
     {"content-type", "content-encoding", "date", "x-amzn-errortype", "x-amzn-requestid"}
-)  # a second one with another value makes the answer ambiguous
+)  # a second one with another value makes the response ambiguous
 
 
-class BadAnswerError(Exception):
-    """The bytes are not an HTTP answer, or the answer broke off. Never leaves this package."""
+class InvalidResponseError(Exception):
+    """The bytes are not a valid HTTP response, or end too early. The pools translate it; it never reaches a user."""
 
 
 def framing_fault(headers: Mapping[str, str], *, status: int, minor: int) -> str | None:
-    """Say why the length of an answer's body cannot be trusted.
+    """Return why the length of a response's body is ambiguous.
 
     Args:
-        headers: Header values by lower-case name; repeated ones joined by a comma.
-        status: Status of the answer.
+        headers: Header values by lower-case name; values of repeated headers are joined by a comma.
+        status: Status of the response.
         minor: Minor version of HTTP/1.
 
     Returns:
-        What is wrong; None where the framing is sound.
+        The fault, or None if the length is not ambiguous.
     """
     length, coding = headers.get("content-length"), headers.get("transfer-encoding")
     if coding is not None:
         if length is not None:
-            return "the answer has both a Content-Length and a Transfer-Encoding"
+            return "the response has both a Content-Length and a Transfer-Encoding"
         if coding.lower() != "chunked":
             return f"the transfer coding is {coding[:40]!r}, and only 'chunked' is accepted"
         if minor == 0:
-            return "the answer has a Transfer-Encoding under HTTP/1.0"
-    elif length is not None and not _plain_length(length):
+            return "the response has a Transfer-Encoding under HTTP/1.0"
+    elif length is not None and not _is_length(length):
         return f"the Content-Length {length[:40]!r} is not one number of up to {_LENGTH_DIGITS} digits"
     if status == 204 and (coding is not None or int(length or 0)):
-        return "an answer with status 204 announces a body"
+        return "a response with status 204 announces a body"
     return None
 
 
-def _plain_length(value: str) -> bool:
+def _is_length(value: str) -> bool:
     return value.isdecimal() and value.isascii() and len(value) <= _LENGTH_DIGITS
 
 
-class Parser:
-    """Parse one answer after another on one connection.
+class ResponseParser:
+    """Parses one response after another on one connection.
 
     Attributes:
-        started: Whether any byte of the current answer has come.
-        keep_alive: Whether the connection may carry another request after a whole answer.
-        missing: Bytes of the body still to come, where that is known; else 0.
+        started: Whether any byte of the current response has arrived.
+        keep_alive: Whether the connection can be used for another request after a complete response.
+        missing: Bytes of the body that have not arrived, if known; else 0.
     """
 
     def __init__(self) -> None:
         self.begin()
 
     def begin(self) -> None:
-        """Expect the next answer."""
+        """Prepare for the next response."""
         self.started = False
         self.keep_alive = False
         self.missing = 0
@@ -116,16 +116,16 @@ class Parser:
         self._buffer: bytearray | None = None
 
     def feed(self, data: bytes) -> bool:
-        """Take what arrived.
+        """Parse data that arrived.
 
         Args:
             data: At least one byte.
 
         Returns:
-            Whether the answer is whole.
+            Whether the response is complete.
 
         Raises:
-            BadAnswerError: It is not an HTTP answer.
+            InvalidResponseError: The data is not a valid HTTP response.
         """
         self.started = True
         if self._head_done:
@@ -138,31 +138,31 @@ class Parser:
             self._buffer = bytearray()
             self._seen = self._checked = self._interim = 0
         self._buffer += data
-        return self._piecemeal(self._buffer)
+        return self._parse_buffer(self._buffer)
 
     def answer(self) -> InvokeAnswer:
-        """Return the whole answer."""
+        """Return the complete response."""
         pieces = self._pieces
         return InvokeAnswer(
             status=self._status, headers=self._headers, body=pieces[0] if len(pieces) == 1 else b"".join(pieces)
         )
 
     def eof(self) -> None:
-        """Take note that the server closed the connection.
+        """Handle the end of the connection.
 
         Raises:
-            BadAnswerError: In the middle of the answer.
+            InvalidResponseError: The response is not complete.
         """
         if not self._until_close:
-            raise BadAnswerError("the server closed the connection before the end of its answer")
+            raise InvalidResponseError("the server closed the connection before the end of its response")
 
-    def _piecemeal(self, buffer: bytearray) -> bool:
-        """Go on with a head that came in several pieces, or after interim answers."""
+    def _parse_buffer(self, buffer: bytearray) -> bool:
+        """Parse a head that arrived in several pieces, or after interim responses."""
         while (end := buffer.find(b"\r\n\r\n", max(self._seen - 3, 0))) >= 0:
             end += 4
             found = _HEAD.match(buffer)
             if found is None or found.end() != end:
-                raise _not_http(buffer)
+                raise _not_a_response(buffer)
             if self._interim + end > _HEAD_LIMIT:
                 break
             if found[2] >= b"200":
@@ -170,41 +170,41 @@ class Parser:
                 rest, self._buffer = bytes(buffer[end:]), None
                 return self._body(rest)
             if found[2] == b"101":
-                raise BadAnswerError("the server changed the protocol (101)")
+                raise InvalidResponseError("the server changed the protocol (101)")
             self._interim += end
             del buffer[:end]
             self._seen = self._checked = 0
         if self._interim + len(buffer) > _HEAD_LIMIT:
-            raise BadAnswerError(f"no end of the headers within {_HEAD_LIMIT:,} bytes")
+            raise InvalidResponseError(f"the headers exceed {_HEAD_LIMIT:,} bytes")
         self._check_lines(buffer, first=_STATUS_LINE, first_start=_STATUS_START)
         return False
 
     def _check_lines(
         self, buffer: bytearray, *, first: re.Pattern[bytes] | None, first_start: re.Pattern[bytes] | None
     ) -> None:
-        """Refuse lines that no valid head can have, as soon as they are there."""
+        """Raise InvalidResponseError if a line, complete or not, cannot be part of a valid head."""
         at, seen = self._checked, self._seen
         while (end := buffer.find(b"\n", max(at, seen))) >= 0:
             line = first if at == 0 and first is not None else _FIELD_LINE
             found = line.match(buffer, at)
             if found is None or found.end() != end + 1:
-                raise _not_http(buffer)
+                raise _not_a_response(buffer)
             at = end + 1
         self._checked, self._seen = at, len(buffer)
         start = first_start if at == 0 and first_start is not None else _FIELD_START
-        # A long line is not read again with every byte that is added to it.
+        # Do not match a long line again for every byte that is appended.
         since = at if len(buffer) - at <= 1024 else max(seen - 1, at)
         if since == at:
             if start.fullmatch(buffer, at) is None:
-                raise _not_http(buffer)
+                raise _not_a_response(buffer)
         elif _LINE_REST.fullmatch(buffer, since) is None:
-            raise _not_http(buffer)
+            raise _not_a_response(buffer)
 
     def _head(self, found: re.Match[bytes]) -> None:
         minor, code, lines = found.groups()
         fields = _SPLIT(lines.decode("latin-1"))
         if len(fields) > _FIELD_LIMIT:
-            raise BadAnswerError(f"the answer has more than {_FIELD_LIMIT} header fields")
+            raise InvalidResponseError(f"the response has more than {_FIELD_LIMIT} header fields")
         if b" \r\n" in lines or b"\t\r\n" in lines:
             fields = [(name, value.rstrip(" \t")) for name, value in fields]
         headers = self._headers
@@ -223,10 +223,10 @@ class Parser:
             self._frame(headers, status, int(minor))
 
     def _frame(self, headers: dict[str, str], status: int, minor: int) -> None:
-        """Decide how the body ends, where that is not simply a length."""
+        """Determine how the body expires_at if there is no plain Content-Length."""
         fault = framing_fault(headers, status=status, minor=minor)
         if fault is not None:
-            raise BadAnswerError(fault)
+            raise InvalidResponseError(fault)
         if status in _BODILESS:
             return
         if "transfer-encoding" in headers:
@@ -247,7 +247,7 @@ class Parser:
             return False
         missing = self.missing = self.missing - len(data)
         if missing < 0:
-            raise BadAnswerError("the body is longer than its Content-Length")
+            raise InvalidResponseError("the body is longer than its Content-Length")
         return not missing
 
     def _chunks(self, data: bytes) -> bool:
@@ -268,7 +268,7 @@ class Parser:
             if self._ends:
                 line_end = data[at : at + 2]
                 if not b"\r\n".startswith(line_end):
-                    raise BadAnswerError("a chunk is longer than its size")
+                    raise InvalidResponseError("a chunk is longer than its size")
                 if len(line_end) < 2:
                     self._rest = line_end
                     return False
@@ -280,12 +280,12 @@ class Parser:
             if found is None:
                 self._rest = data[at:]
                 if _CHUNK_START.fullmatch(self._rest) is None or len(self._rest) > _CODING_LIMIT:
-                    raise BadAnswerError(f"a chunk begins with {self._rest[:40]!r} instead of its size")
+                    raise InvalidResponseError(f"a chunk begins with {self._rest[:40]!r} instead of its size")
                 return False
             at = found.end()
             self._coding += len(found[2] or b"")
             if self._coding > _CODING_LIMIT:
-                raise BadAnswerError(f"the chunks have more than {_CODING_LIMIT:,} bytes of extensions")
+                raise InvalidResponseError(f"the chunks have more than {_CODING_LIMIT:,} bytes of extensions")
             self._left = int(found[1], 16)
             self._last = not self._left
             if self._last:
@@ -295,12 +295,12 @@ class Parser:
         found = _TRAILERS.match(data)
         if found is not None and found.end() <= _CODING_LIMIT:
             if found.end() < len(data):
-                raise BadAnswerError("there are bytes after the last chunk")
+                raise InvalidResponseError("there are bytes after the last chunk")
             if _FRAMING.search(data) is not None:
-                raise BadAnswerError("the trailers announce a body")
+                raise InvalidResponseError("the trailers announce a body")
             return True
         if len(data) > _CODING_LIMIT:
-            raise BadAnswerError(f"no end of the trailers within {_CODING_LIMIT:,} bytes")
+            raise InvalidResponseError(f"the trailers exceed {_CODING_LIMIT:,} bytes")
         self._check_lines(bytearray(data), first=None, first_start=None)
         self._rest = data
         return False
@@ -310,9 +310,9 @@ def _repeated(name: str, seen: str, value: str) -> str:
     if name not in _SINGLE:
         return f"{seen}, {value}"
     if seen != value:
-        raise BadAnswerError(f"the answer has two values of {name}: {seen[:40]!r} and {value[:40]!r}")
+        raise InvalidResponseError(f"the response has two values of {name}: {seen[:40]!r} and {value[:40]!r}")
     return seen
 
 
-def _not_http(data: bytearray) -> BadAnswerError:
-    return BadAnswerError(f"no HTTP answer: {bytes(data[:40])!r}")
+def _not_a_response(data: bytearray) -> InvalidResponseError:
+    return InvalidResponseError(f"not an HTTP response: {bytes(data[:40])!r}")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mme_sdk.runtime.transport.response_parser import Parser
+from mme_sdk.runtime.transport.response_parser import ResponseParser
 from tests.support.transport.oracle import mutations, verdict
 from tests.unit.transport.test_parsing import answers
 
@@ -23,9 +23,9 @@ def test_what_we_accept_means_to_h11_what_it_means_to_us(seed: int) -> None:
     rng = random.Random(seed)
     accepted = 0
     for wire in mutations(rng, 10_000):
-        ours = verdict(Parser, wire)
+        ours = verdict(ResponseParser, wire)
         cuts = rng.sample(range(1, len(wire)), min(3, len(wire) - 1))
-        assert verdict(Parser, wire, cuts) == ours, (wire, cuts)
+        assert verdict(ResponseParser, wire, cuts) == ours, (wire, cuts)
         if ours is not None:
             accepted += 1
             assert ours == verdict(h11, wire), wire
@@ -38,5 +38,5 @@ def test_grammatical_answers_with_bytes_replaced(data: st.DataObject) -> None:
     wire, _, _ = data.draw(answers())
     at = data.draw(st.integers(0, len(wire) - 1))
     mutated = wire[:at] + data.draw(st.binary(max_size=3)) + wire[at + data.draw(st.integers(0, 2)) :]
-    ours = verdict(Parser, mutated)
+    ours = verdict(ResponseParser, mutated)
     assert ours is None or ours == verdict(h11, mutated)

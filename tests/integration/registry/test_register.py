@@ -150,7 +150,7 @@ def test_bad_sources(models: ModelRegistry, model: Model, tmp_path: Path) -> Non
     with pytest.raises(InvalidInputError, match="empty directory"):
         models.register("fraud", tmp_path / "empty")
     (tmp_path / "broken.tar.gz").write_bytes(b"no archive")
-    with pytest.raises(LayoutError, match="no sound"):
+    with pytest.raises(LayoutError, match="not a valid"):
         models.register("fraud", tmp_path / "broken.tar.gz")
     with tarfile.open(tmp_path / "link.tar.gz", "w:gz") as tar:
         link = tarfile.TarInfo("model.bin")

@@ -15,7 +15,7 @@ from mme_sdk.runtime.transport.accelerate import accelerate
 from mme_sdk.runtime.transport_interface import InvokeAnswer
 from tests.integration.transport.test_behaviour import REQUEST
 from tests.support.transport.answers import ACCEPTED, CHUNKED, OK, REFUSED, UNFINISHED
-from tests.support.transport.fixtures import LANES, Driver, aws_at
+from tests.support.transport.fixtures import TRANSPORTS, Driver, aws_at
 from tests.support.transport.raw_server import RawServer
 from tests.support.transport.server import ACCESS, REGION, SECRET, TOKEN
 
@@ -39,14 +39,14 @@ def raw() -> Iterator[RawServer]:
 
 
 @pytest.fixture
-def raw_driver(lane: str, raw: RawServer) -> Iterator[Driver]:
-    made = Driver(lane, aws_at(raw.url))
+def raw_driver(kind: str, raw: RawServer) -> Iterator[Driver]:
+    made = Driver(kind, aws_at(raw.url))
     yield made
     made.close()
 
 
 def test_refused_answers_are_unknown_outcomes_at_once(raw_driver: Driver, raw: RawServer) -> None:
-    plain = raw_driver.lane.startswith("botocore")
+    plain = raw_driver.kind.startswith("botocore")
     wrong: list[Any] = []
     for name, wire in REFUSED:
         raw.wire, raw.closes, before = wire, plain, raw.requests
@@ -80,7 +80,7 @@ def _next(driver: Driver, plain: bool) -> InvokeAnswer:
 
 def test_accepted_answers_mean_the_same(raw_driver: Driver, raw: RawServer) -> None:
     for name, wire, status, body in ACCEPTED:
-        if name == "hints" and raw_driver.lane.startswith("botocore"):
+        if name == "hints" and raw_driver.kind.startswith("botocore"):
             continue  # http.client takes 103 for the answer: test_behaviour has it
         raw.wire = wire
         answer: InvokeAnswer = raw_driver.send(REQUEST, **LONG)
@@ -95,7 +95,7 @@ def test_answers_that_break_off_are_unknown_outcomes(raw_driver: Driver, raw: Ra
             answer: Any = raw_driver.send(REQUEST, **LONG)
         except OutcomeUnknownError:
             answer = None
-        assert answer is None or (raw_driver.lane.startswith("botocore") and name in PASSED_BY_BOTOCORE), name
+        assert answer is None or (raw_driver.kind.startswith("botocore") and name in PASSED_BY_BOTOCORE), name
         assert raw.requests == before + 1, name
 
 
@@ -155,4 +155,4 @@ def test_an_accelerated_client_refuses_the_same(accelerated: Any, raw: RawServer
 
 
 def test_the_table_is_tried_on_every_transport() -> None:
-    assert {lane.partition("-")[0] for lane in LANES} == {"botocore", "core", "fast"}
+    assert {kind.partition("-")[0] for kind in TRANSPORTS} == {"botocore", "fast"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mme_sdk.runtime.transport.pool_base import arrivals
+from mme_sdk.runtime.transport.pool_base import arrival_check
 
 
 class Reticent(socket.socket):
@@ -32,7 +32,7 @@ def wait(sock: socket.socket) -> None:
 
 def test_bytes_are_seen_until_they_are_read(pair):
     ours, theirs = pair
-    arrived = arrivals(ours)
+    arrived = arrival_check(ours)
     assert not arrived()
     theirs.sendall(b"1")
     wait(ours)
@@ -43,7 +43,7 @@ def test_bytes_are_seen_until_they_are_read(pair):
 
 def test_the_end_is_seen(pair):
     ours, theirs = pair
-    arrived = arrivals(ours)
+    arrived = arrival_check(ours)
     theirs.close()
     wait(ours)
     assert arrived()
@@ -51,7 +51,7 @@ def test_the_end_is_seen(pair):
 
 def test_the_end_is_seen_also_where_it_came_with_the_last_bytes(pair):
     ours, theirs = pair
-    arrived = arrivals(ours)
+    arrived = arrival_check(ours)
     theirs.sendall(b"bye")
     theirs.close()
     assert ours.recv(10) == b"bye"

@@ -1,4 +1,4 @@
-"""One suite over every lane: the same requests, the same misbehaving server, the same answers and errors."""
+"""One suite over every kind: the same requests, the same misbehaving server, the same answers and errors."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_read_time_out_is_an_unknown_outcome(driver: Driver, server: LoopbackS
 def test_unusual_answers_are_read_to_their_end(
     driver: Driver, server: LoopbackServer, endpoint: str, status: int, body: bytes
 ) -> None:
-    if endpoint == "hints" and driver.lane.startswith("botocore"):
+    if endpoint == "hints" and driver.kind.startswith("botocore"):
         with pytest.raises(OutcomeUnknownError, match="interim"):
             driver.send(to(endpoint))
         assert driver.send(REQUEST).body == REQUEST.body
@@ -131,12 +131,12 @@ def test_unusual_answers_are_read_to_their_end(
     assert len(server.seen) == 2
 
 
-def test_nobody_listens(lane: str, server: LoopbackServer) -> None:
+def test_nobody_listens(kind: str, server: LoopbackServer) -> None:
     import socket
 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
-        driver = Driver(lane, aws_at(f"http://127.0.0.1:{taken.getsockname()[1]}"))
+        driver = Driver(kind, aws_at(f"http://127.0.0.1:{taken.getsockname()[1]}"))
         with pytest.raises(NotSentError):
             driver.send(REQUEST)
         driver.close()
@@ -169,8 +169,8 @@ def test_bad_input_is_refused_before_the_wire(driver: Driver, server: LoopbackSe
     assert server.connections == 0
 
 
-def test_closed_is_closed(lane: str, server: LoopbackServer) -> None:
-    driver = Driver(lane, aws_at(server.url))
+def test_closed_is_closed(kind: str, server: LoopbackServer) -> None:
+    driver = Driver(kind, aws_at(server.url))
     assert driver.send(REQUEST).status == 200
     if driver.runner:
         driver.runner.run(driver.transport.close())

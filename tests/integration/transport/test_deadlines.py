@@ -27,10 +27,10 @@ from mme_sdk.errors import (
 from mme_sdk.runtime import AsyncRuntimeInvoker, InvokeOptions, RuntimeInvoker
 from mme_sdk.runtime.transport import make_async_transport, make_transport
 from tests.integration.transport.test_behaviour import REQUEST, to
-from tests.integration.transport.test_lanes import LEAN, Built, route_to
+from tests.integration.transport.test_pools import POOLS, Built, route_to
 from tests.support.transport.answers import CHUNKED, OK
 from tests.support.transport.behaviours import BIG
-from tests.support.transport.fixtures import LANES, Driver, aws_at, runner_of
+from tests.support.transport.fixtures import TRANSPORTS, Driver, aws_at, runner_of
 from tests.support.transport.raw_server import RawServer, one_by_one
 from tests.support.transport.server import REGION
 
@@ -64,40 +64,40 @@ DRIPS = {
 
 
 @pytest.mark.parametrize("where", DRIPS)
-def test_a_server_that_drips(lane: str, where: str, pause: threading.Event) -> None:
+def test_a_server_that_drips(kind: str, where: str, pause: threading.Event) -> None:
     """Each byte comes within every time-out of a single read."""
     with RawServer(answer=one_by_one(DRIPS[where], pause, 0.1)) as server, ends_soon():
-        driver = Driver(lane, aws_at(server.url))
+        driver = Driver(kind, aws_at(server.url))
         driver.ready()
         with pytest.raises(OutcomeUnknownError) as caught:
             driver.send(REQUEST, read_timeout=0.7)
-        if where != "interim" or not lane.startswith("botocore"):
+        if where != "interim" or not kind.startswith("botocore"):
             assert "timed out" in str(caught.value)
         pause.set()
         driver.close()
 
 
-def test_a_dripped_answer_is_not_a_model_that_loads(lane: str, pause: threading.Event) -> None:
+def test_a_dripped_answer_is_not_a_model_that_loads(kind: str, pause: threading.Event) -> None:
     """Nor is garbage. A server that says nothing at all is the sign of a load."""
     with RawServer(answer=one_by_one(DRIPS["body"], pause, 0.1)) as server, ends_soon():
         with pytest.raises(OutcomeUnknownError):
-            invoke(lane, server.url, deadline=0.7)
+            invoke(kind, server.url, deadline=0.7)
         pause.set()
     # http.client takes the length for one, and waits for the body.
-    closes = lane.startswith("botocore")
+    closes = kind.startswith("botocore")
     with RawServer(OK + b"Content-Length: +36\r\n\r\n" + b"x" * 36, closes=closes) as server, ends_soon():
         with pytest.raises(OutcomeUnknownError):
-            invoke(lane, server.url, deadline=HELD)
+            invoke(kind, server.url, deadline=HELD)
         assert server.requests == 1
     with RawServer(answer=lambda _: pause.wait(0.01)) as server, ends_soon(), pytest.raises(ModelNotReadyError):
-        invoke(lane, server.url, deadline=0.7)
+        invoke(kind, server.url, deadline=0.7)
 
 
-def invoke(lane: str, url: str, *, deadline: float, aws: Aws | None = None) -> Any:
+def invoke(kind: str, url: str, *, deadline: float, aws: Aws | None = None) -> Any:
     ready = aws is None  # imports and the making of a client are not what is tried
-    choice = lane.partition("-")[0]
+    choice = kind.partition("-")[0]
     aws = aws or aws_at(url)
-    runner = runner_of(lane)
+    runner = runner_of(kind)
     try:
         if runner is None:
             with contextlib.closing(make_transport(aws, choice)) as transport:
@@ -124,33 +124,33 @@ def invoke(lane: str, url: str, *, deadline: float, aws: Aws | None = None) -> A
         aws.close()
 
 
-def test_a_coded_answer_is_not_taken_for_a_plain_one(lane: str) -> None:
+def test_a_coded_answer_is_not_taken_for_a_plain_one(kind: str) -> None:
     """The request asks for `identity`; the bytes of the archive are kept, and the model is not run again."""
     body = gzip.compress(b'{"a": 1}')
     head = OK + b"Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
     with RawServer(head % len(body) + body) as server:
         with pytest.raises(UndecodableReplyError, match="gzip") as caught:
-            invoke(lane, server.url, deadline=HELD)
+            invoke(kind, server.url, deadline=HELD)
         assert (caught.value.body, server.requests) == (body, 1)
 
 
-def test_a_large_upload_to_a_server_that_stops_reading(lane: str) -> None:
+def test_a_large_upload_to_a_server_that_stops_reading(kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf, ends_soon():
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        driver = Driver(lane, aws_at(f"http://127.0.0.1:{deaf.getsockname()[1]}"))
+        driver = Driver(kind, aws_at(f"http://127.0.0.1:{deaf.getsockname()[1]}"))
         driver.ready()
         with pytest.raises(TransportError, match=r"timed out|not sent within"):
             driver.send(to("echo", body=BIG * 2), read_timeout=0.5)
         driver.close()
 
 
-def test_a_tls_handshake_that_never_ends(lane: str, authority: trustme.CA, monkeypatch: Any, tmp_path: Any) -> None:
+def test_a_tls_handshake_that_never_ends(kind: str, authority: trustme.CA, monkeypatch: Any, tmp_path: Any) -> None:
     """A server that takes the connection and says nothing."""
     bundle = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
     with socket.create_server(("127.0.0.1", 0)) as mute, ends_soon():
-        driver = Driver(lane, aws_at(f"https://localhost:{mute.getsockname()[1]}"))
+        driver = Driver(kind, aws_at(f"https://localhost:{mute.getsockname()[1]}"))
         driver.ready()
         with pytest.raises(TransportError):
             driver.send(REQUEST, connect_timeout=0.5, read_timeout=0.7)
@@ -158,7 +158,7 @@ def test_a_tls_handshake_that_never_ends(lane: str, authority: trustme.CA, monke
 
 
 def test_a_tls_handshake_that_drips(
-    lane: str, authority: trustme.CA, monkeypatch: Any, tmp_path: Any, pause: threading.Event
+    kind: str, authority: trustme.CA, monkeypatch: Any, tmp_path: Any, pause: threading.Event
 ) -> None:
     bundle = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
@@ -183,7 +183,7 @@ def test_a_tls_handshake_that_drips(
     with socket.create_server(("127.0.0.1", 0)) as listener, ends_soon():
         thread = threading.Thread(target=serve)
         thread.start()
-        driver = Driver(lane, aws_at(f"https://localhost:{listener.getsockname()[1]}"))
+        driver = Driver(kind, aws_at(f"https://localhost:{listener.getsockname()[1]}"))
         driver.ready()
         with pytest.raises(TransportError):
             driver.send(REQUEST, connect_timeout=0.7, read_timeout=0.7)
@@ -192,8 +192,8 @@ def test_a_tls_handshake_that_drips(
         driver.close()
 
 
-@pytest.mark.parametrize("lane", LEAN)
-def test_connecting_and_reading_share_one_time_out(lane: str, pause: threading.Event) -> None:
+@pytest.mark.parametrize("kind", POOLS)
+def test_connecting_and_reading_share_one_time_out(kind: str, pause: threading.Event) -> None:
     """The connect time-out is longer than the rest of the time."""
     with socket.socket() as full, contextlib.ExitStack() as stack, ends_soon():
         full.bind(("127.0.0.1", 0))
@@ -202,14 +202,14 @@ def test_connecting_and_reading_share_one_time_out(lane: str, pause: threading.E
             filler = stack.enter_context(socket.socket())
             filler.setblocking(False)
             filler.connect_ex(full.getsockname())
-        driver = Driver(lane, aws_at(f"http://127.0.0.1:{full.getsockname()[1]}"))
+        driver = Driver(kind, aws_at(f"http://127.0.0.1:{full.getsockname()[1]}"))
         driver.ready()
         with pytest.raises(NotSentError, match="timed out"):
             driver.send(REQUEST, connect_timeout=HELD, read_timeout=0.5)
         driver.close()
 
 
-def test_a_name_look_up_that_hangs(lane: str, monkeypatch: pytest.MonkeyPatch, pause: threading.Event) -> None:
+def test_a_name_look_up_that_hangs(kind: str, monkeypatch: pytest.MonkeyPatch, pause: threading.Event) -> None:
     real, asked = socket.getaddrinfo, []
 
     def hangs(host: Any, *arguments: Any, **named: Any) -> Any:
@@ -219,20 +219,20 @@ def test_a_name_look_up_that_hangs(lane: str, monkeypatch: pytest.MonkeyPatch, p
         pause.wait(HELD)
         raise socket.gaierror(socket.EAI_AGAIN, "no answer")
 
-    driver = Driver(lane, aws_at("http://slow.test:1"))
+    driver = Driver(kind, aws_at("http://slow.test:1"))
     driver.ready()
     monkeypatch.setattr(socket, "getaddrinfo", hangs)
     with ends_soon():
         for _ in range(3):
             with pytest.raises(TransportError):
                 driver.send(REQUEST, read_timeout=0.5)
-    if lane in LEAN:
+    if kind in POOLS:
         assert len(asked) == 1  # calls that come meanwhile wait for the same look-up
     pause.set()
     driver.close()
 
 
-def test_a_first_call_with_a_slow_credential_provider(lane: str, monkeypatch: Any, tmp_path: Any) -> None:
+def test_a_first_call_with_a_slow_credential_provider(kind: str, monkeypatch: Any, tmp_path: Any) -> None:
     config = tmp_path / "config"
     helper = f"{sys.executable} -c 'import time; time.sleep({SOON * 2})'"
     config.write_text(f"[default]\nregion = {REGION}\ncredential_process = {helper}\n")
@@ -241,11 +241,11 @@ def test_a_first_call_with_a_slow_credential_provider(lane: str, monkeypatch: An
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     with ends_soon(), pytest.raises(NotSentError):
-        invoke(lane, "", deadline=0.5, aws=Aws(endpoint_url="http://127.0.0.1:1"))
+        invoke(kind, "", deadline=0.5, aws=Aws(endpoint_url="http://127.0.0.1:1"))
 
 
-@pytest.mark.parametrize("lane", LEAN)
-def test_a_renewal_of_credentials_that_hangs_is_asked_for_once(lane: str, pause: threading.Event) -> None:
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_renewal_of_credentials_that_hangs_is_asked_for_once(kind: str, pause: threading.Event) -> None:
     asked: list[int] = []
 
     def keys() -> Any:
@@ -254,7 +254,7 @@ def test_a_renewal_of_credentials_that_hangs_is_asked_for_once(lane: str, pause:
         raise ConfigurationError("no answer")
 
     with RawServer() as server, ends_soon():
-        driver = Built(lane, route_to(server, keys=keys, refreshes=True))  # type: ignore[arg-type]
+        driver = Built(kind, route_to(server, keys=keys, refreshes=True))  # type: ignore[arg-type]
         for _ in range(3):
             with pytest.raises(NotSentError, match="credentials"):
                 driver.send(REQUEST, read_timeout=0.3)
@@ -263,25 +263,25 @@ def test_a_renewal_of_credentials_that_hangs_is_asked_for_once(lane: str, pause:
         driver.close()
 
 
-def test_a_first_call_does_not_wait_for_its_set_up(lane: str, pause: threading.Event) -> None:
+def test_a_first_call_does_not_wait_for_its_set_up(kind: str, pause: threading.Event) -> None:
     with RawServer(OK + b"Content-Length: 2\r\n\r\nok") as server, ends_soon():
-        driver = Driver(lane, aws_at(server.url))
-        choose = driver.transport._choose
+        driver = Driver(kind, aws_at(server.url))
+        select = driver.transport._selecting._work
 
         def slow() -> Any:
             pause.wait(HELD)
-            return choose()
+            return select()
 
-        driver.transport._choose = slow
+        driver.transport._selecting._work = slow
         for _ in range(2):
-            with pytest.raises(NotSentError, match="set up"):
+            with pytest.raises(NotSentError, match="not ready"):
                 driver.send(REQUEST, read_timeout=0.3)
         pause.set()
-        assert driver.send(REQUEST, read_timeout=HELD).body == b"ok"  # the set-up went on, and was done once
+        assert driver.send(REQUEST, read_timeout=HELD).body == b"ok"  # the set-up continued, and ran once
         driver.close()
 
 
-def test_a_half_open_connection(lane: str, pause: threading.Event) -> None:
+def test_a_half_open_connection(kind: str, pause: threading.Event) -> None:
     """The server answers once, and is gone the second time without closing."""
     turns = iter([True])
 
@@ -292,7 +292,7 @@ def test_a_half_open_connection(lane: str, pause: threading.Event) -> None:
             pause.wait(HELD)
 
     with RawServer(answer=answer) as server, ends_soon():
-        driver = Driver(lane, aws_at(server.url))
+        driver = Driver(kind, aws_at(server.url))
         driver.ready()
         assert driver.send(REQUEST).body == b"ok"
         with pytest.raises(OutcomeUnknownError, match="timed out"):
@@ -302,4 +302,4 @@ def test_a_half_open_connection(lane: str, pause: threading.Event) -> None:
 
 
 def test_every_transport_is_here() -> None:
-    assert set(LEAN) < set(LANES)
+    assert set(POOLS) < set(TRANSPORTS)

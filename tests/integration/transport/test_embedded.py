@@ -1,4 +1,4 @@
-"""Every lane against the embedded SageMaker, which verifies signatures with code of its own."""
+"""Every kind against the embedded SageMaker, which verifies signatures with code of its own."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mme_sdk.local import LocalSageMaker
 from mme_sdk.runtime.retry.answers import error_fields
 from mme_sdk.runtime.transport import make_async_transport, make_transport
 from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
-from tests.support.transport.fixtures import LANES
+from tests.support.transport.fixtures import TRANSPORTS
 
 REQUEST = InvokeRequest(
     endpoint="absent",
@@ -29,8 +29,8 @@ REQUEST = InvokeRequest(
 TIMES = {"connect_timeout": 5.0, "read_timeout": 20.0}
 
 
-def send(lane: str, aws: Aws, request: InvokeRequest) -> InvokeAnswer:
-    choice, _, twin = lane.partition("-")
+def send(kind: str, aws: Aws, request: InvokeRequest) -> InvokeAnswer:
+    choice, _, twin = kind.partition("-")
     if not twin:
         transport = make_transport(aws, choice)
         try:
@@ -48,20 +48,20 @@ def send(lane: str, aws: Aws, request: InvokeRequest) -> InvokeAnswer:
     return asyncio.run(once())
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_signatures_pass_whatever_is_in_the_headers(lane: str, aws: Aws) -> None:
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_signatures_pass_whatever_is_in_the_headers(kind: str, aws: Aws) -> None:
     for request in (REQUEST, attrs.evolve(REQUEST, body=b"", custom_attributes=None)):
-        answer = send(lane, aws, request)
+        answer = send(kind, aws, request)
         said = error_fields(answer)
         assert (said.status, said.code) == (400, "ValidationError")
         assert said.message.startswith("Endpoint absent of account")
 
 
-@pytest.mark.parametrize("lane", LANES)
-def test_a_wrong_secret_does_not(lane: str, local: LocalSageMaker) -> None:
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_a_wrong_secret_does_not(kind: str, local: LocalSageMaker) -> None:
     good: Any = local.session().get_credentials()
     wrong = boto3.Session(good.access_key, "another", region_name=local.region)
     aws = Aws(session=wrong, endpoint_url=local.endpoint_urls)
-    answer = send(lane, aws, REQUEST)
+    answer = send(kind, aws, REQUEST)
     aws.close()
     assert answer.status == 403

@@ -24,6 +24,7 @@ from mme_sdk.runtime.retry.answers import error_fields, error_of
 from mme_sdk.runtime.transport import make_transport
 from mme_sdk.runtime.transport_interface import InvokeAnswer
 from tests.integration.transport.test_behaviour import REQUEST
+from tests.integration.transport.test_pools import Clock
 from tests.support.transport.answers import OK
 from tests.support.transport.fixtures import Driver, aws_at
 from tests.support.transport.raw_server import RawServer
@@ -41,40 +42,43 @@ def session_with(provider: Any) -> boto3.Session:
     return session
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_a_credential_provider_raises_is_a_configuration_error(lane: str, kind: type[Exception]) -> None:
+@pytest.mark.parametrize("raised", KINDS)
+def test_what_a_credential_provider_raises_is_a_configuration_error(kind: str, raised: type[Exception]) -> None:
     def provider() -> Any:
-        raise kind("the vault is sealed")
+        raise raised("the vault is sealed")
 
-    driver = Driver(lane, Aws(session=session_with(provider), region=REGION, endpoint_url="http://127.0.0.1:1"))
+    driver = Driver(kind, Aws(session=session_with(provider), region=REGION, endpoint_url="http://127.0.0.1:1"))
     with pytest.raises(ConfigurationError, match="the vault is sealed") as caught:
         driver.send(REQUEST)
     assert caught.value.sent is False
     driver.close()
 
 
-def test_credentials_that_fail_later_are_a_configuration_error(lane: str) -> None:
-    """The first answer of the provider is good, and due for renewal at once; the second is an error."""
+def test_credentials_that_fail_later_are_a_configuration_error(kind: str) -> None:
+    """The provider first returns credentials that must be refreshed at once, then raises an error."""
     given: list[int] = []
 
     def provider() -> Any:
         given.append(1)
         if len(given) > 1:
             raise RuntimeError("the vault is sealed")
-        expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=1.5)
+        expiry = datetime.datetime.now(datetime.UTC) + datetime.timedelta(
+            minutes=5
+        )  # botocore refreshes ten minutes before the expiry
         return {"access_key": ACCESS, "secret_key": SECRET, "token": TOKEN, "expiry_time": expiry.isoformat()}
 
     with RawServer(OK + b"Content-Length: 2\r\n\r\nok") as server:
-        driver = Driver(lane, Aws(session=session_with(provider), region=REGION, endpoint_url=server.url))
+        clock = Clock(time.time())
+        driver = Driver(kind, Aws(session=session_with(provider), region=REGION, endpoint_url=server.url, clock=clock))
         with pytest.raises(ConfigurationError, match="the vault is sealed"):
-            send_until_it_fails(driver)
+            send_until_it_fails(driver, clock)
         driver.close()
 
 
-def send_until_it_fails(driver: Driver) -> None:
-    for _ in range(1000):
+def send_until_it_fails(driver: Driver, clock: Clock) -> None:
+    for _ in range(5):
         driver.send(REQUEST)
-        time.sleep(0.05)
+        clock.now += 2  # the pool reads the credentials again after a second
 
 
 @pytest.mark.parametrize(
@@ -82,19 +86,19 @@ def send_until_it_fails(driver: Driver) -> None:
     ["http://127.0.0.1:99999", "http://[::1", "http://", "ftp://127.0.0.1", "127.0.0.1", "http://a b", "http://\u2100/",
      "http://" + "a" * 300 + ".test", "http://..", "http://a..b/"],
 )  # fmt: skip
-def test_an_endpoint_url_that_is_none(lane: str, url: str) -> None:
-    driver = Driver(lane, Aws(session=boto3.Session(ACCESS, SECRET, region_name=REGION), endpoint_url=url))
+def test_an_endpoint_url_that_is_none(kind: str, url: str) -> None:
+    driver = Driver(kind, Aws(session=boto3.Session(ACCESS, SECRET, region_name=REGION), endpoint_url=url))
     with pytest.raises((ConfigurationError, NotSentError)) as caught:
         driver.send(REQUEST, read_timeout=5.0)
     assert caught.value.sent is False
     driver.close()
 
 
-def test_secrets_with_a_line_break_are_refused_and_not_shown(lane: str) -> None:
+def test_secrets_with_a_line_break_are_refused_and_not_shown(kind: str) -> None:
     token = "topsecrettoken\nX-Evil: 1"
     with RawServer(OK + b"Content-Length: 2\r\n\r\nok") as server:
         session = boto3.Session(ACCESS, SECRET, token, region_name=REGION)
-        driver = Driver(lane, Aws(session=session, endpoint_url=server.url))
+        driver = Driver(kind, Aws(session=session, endpoint_url=server.url))
         with pytest.raises(ConfigurationError) as caught:
             driver.send(REQUEST)
         shown: BaseException | None = caught.value
@@ -108,8 +112,8 @@ def test_secrets_with_a_line_break_are_refused_and_not_shown(lane: str) -> None:
 def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with RawServer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
-        for lane in ("botocore", "botocore-async"):
-            driver = Driver(lane, Aws(session=boto3.Session(ACCESS, SECRET, region_name=REGION)))
+        for kind in ("botocore", "botocore-async"):
+            driver = Driver(kind, Aws(session=boto3.Session(ACCESS, SECRET, region_name=REGION)))
             with pytest.raises(NotSentError):
                 driver.send(REQUEST, read_timeout=5.0)
             driver.close()
@@ -189,7 +193,7 @@ def test_a_refused_signature_is_explained_alike_everywhere(
     assert (explain_refusal(code, said, date=date, now=NOW) is None) is (kind is None)
 
 
-def test_a_skewed_clock_is_said_by_every_transport(lane: str) -> None:
+def test_a_skewed_clock_is_said_by_every_transport(kind: str) -> None:
     """The service refuses every time that it is given."""
     said = json.dumps({"message": EXPIRED}).encode()
     date = format_datetime(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=3), usegmt=True)
@@ -198,7 +202,7 @@ def test_a_skewed_clock_is_said_by_every_transport(lane: str) -> None:
         f"Content-Length: {len(said)}\r\n\r\n"
     )
     with RawServer(wire.encode() + said) as server:
-        driver = Driver(lane, aws_at(server.url))
+        driver = Driver(kind, aws_at(server.url))
         answer = driver.send(REQUEST)
         error = error_of(error_fields(answer), endpoint="echo", model=None)
         assert "clock" in str(error)

@@ -151,7 +151,7 @@ def test_answers_that_are_not_one_for_each_row_are_refused(name: str, twin: str)
     error, rows = caught.value, len(next(iter(data.values())) if isinstance(data, dict) else data)
     assert isinstance(error, UndecodableReplyError)
     assert (error.rows, error.answers, error.body, error.request_id) == (rows, answers, body, "r1")
-    assert f"{rows} rows with {answers}" in error.message
+    assert f"{answers} result{'' if answers == 1 else 's'} for {rows} rows" in error.message
     assert ("header" in str(error.hint)) == (content_type == CSV and answers == rows + 1)
 
 

@@ -114,12 +114,12 @@ def check(server: LoopbackServer, choice: str, calls: int) -> None:
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts open files in /proc")  # noqa: PTH112
-@pytest.mark.parametrize("choice", ["core", "fast"])
+@pytest.mark.parametrize("choice", ["fast"])
 def test_a_short_soak(server: LoopbackServer, choice: str) -> None:
     check(server, choice, 40)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("choice", ["core", "fast"])
+@pytest.mark.parametrize("choice", ["fast"])
 def test_a_long_soak(server: LoopbackServer, choice: str) -> None:
     check(server, choice, 2_000)

@@ -17,7 +17,7 @@ from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
 from tests.support.transport.behaviours import BEHAVIOURS
 from tests.support.transport.server import ACCESS, REGION, SECRET, TOKEN, LoopbackServer
 
-LANES = ["botocore", "botocore-async", "core", "core-async", "fast", "fast-async"]
+TRANSPORTS = ["botocore", "botocore-async", "fast", "fast-async", "fast-uvloop"]
 
 
 @pytest.fixture(autouse=True)
@@ -65,20 +65,20 @@ def aws_at(url: str) -> Aws:
     return Aws(session=session(), region=REGION, endpoint_url=url)
 
 
-def runner_of(lane: str) -> asyncio.Runner | None:
-    """The event loop that a lane's users would have: uvloop comes with the extra `fast`."""
-    if lane == "fast-async":
+def runner_of(kind: str) -> asyncio.Runner | None:
+    """Return the event loop of an asynchronous transport; None for a synchronous one."""
+    if kind.endswith("-uvloop"):
         return asyncio.Runner(loop_factory=uvloop.new_event_loop)
-    return asyncio.Runner() if lane.endswith("-async") else None
+    return asyncio.Runner() if kind.endswith("-async") else None
 
 
 class Driver:
-    """One lane, sync or async, called the same way."""
+    """One transport, synchronous or asynchronous, called the same way."""
 
-    def __init__(self, lane: str, aws: Aws) -> None:
-        self.lane = lane
-        choice, _, twin = lane.partition("-")
-        self.aws, self.runner = aws, runner_of(lane)
+    def __init__(self, kind: str, aws: Aws) -> None:
+        self.kind = kind
+        choice, _, twin = kind.partition("-")
+        self.aws, self.runner = aws, runner_of(kind)
         self.transport: Any = make_async_transport(aws, choice) if twin else make_transport(aws, choice)
 
     def send(self, request: InvokeRequest, connect_timeout: float = 5.0, read_timeout: float = 10.0) -> InvokeAnswer:
@@ -86,7 +86,7 @@ class Driver:
         return self.runner.run(sending) if self.runner else sending
 
     def ready(self) -> None:
-        """Do what a first call does before it sends."""
+        """Select the transport, as the first call does."""
         resolving = self.transport.resolve()
         if self.runner:
             self.runner.run(resolving)
@@ -99,13 +99,13 @@ class Driver:
         self.aws.close()
 
 
-@pytest.fixture(params=LANES)
-def lane(request: pytest.FixtureRequest) -> str:
+@pytest.fixture(params=TRANSPORTS)
+def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
-def driver(lane: str, server: LoopbackServer) -> Iterator[Driver]:
-    made = Driver(lane, aws_at(server.url))
+def driver(kind: str, server: LoopbackServer) -> Iterator[Driver]:
+    made = Driver(kind, aws_at(server.url))
     yield made
     made.close()

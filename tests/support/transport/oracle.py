@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import h11
 
-from mme_sdk.runtime.transport.response_parser import BadAnswerError, Parser
+from mme_sdk.runtime.transport.response_parser import InvalidResponseError, ResponseParser
 from tests.support.transport.answers import ACCEPTED, REFUSED
 
 _SINGLE = ("content-type", "content-encoding", "date", "x-amzn-errortype", "x-amzn-requestid")
@@ -31,7 +31,7 @@ def verdict(parser: Any, wire: bytes, cuts: Sequence[int] = ()) -> Verdict | Non
 
 
 def _by_ours(wire: bytes, cuts: Sequence[int]) -> Verdict | None:
-    parser = Parser()
+    parser = ResponseParser()
     edges = [0, *sorted(cuts), len(wire)]
     try:
         for a, b in pairwise(edges):
@@ -41,7 +41,7 @@ def _by_ours(wire: bytes, cuts: Sequence[int]) -> Verdict | None:
                 break
         else:
             parser.eof()
-    except BadAnswerError:
+    except InvalidResponseError:
         return None
     answer = parser.answer()
     headers = dict(answer.headers)

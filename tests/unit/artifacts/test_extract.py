@@ -99,7 +99,7 @@ def test_broken_archives_are_told_apart_from_disks(tmp_path: Path, damage: str) 
         "empty": b"",
         "plain tar": gzip.decompress(good),
     }[damage]
-    with pytest.raises(LayoutError, match=r"no sound tar\.gz"):
+    with pytest.raises(LayoutError, match=r"not a valid tar\.gz"):
         extract(io.BytesIO(data), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

@@ -38,20 +38,20 @@ def test_good_trees(paths: list[str], framework: str | None) -> None:
 @pytest.mark.parametrize(
     ("paths", "framework", "says"),
     [
-        (["README.md", "LICENSE", ".gitignore"], None, r"no model in it; found\n    \.gitignore\n    LICENSE"),
+        (["README.md", "LICENSE", ".gitignore"], None, r"contains no model; found\n    \.gitignore\n    LICENSE"),
         ([], None, "nothing"),
         (["empty/"], None, "no model"),
         (["resnet/config.pbtxt", "resnet/model.onnx"], None, r"resnet/ has no version directory such as resnet/1/"),
-        (["a/resnet/config.pbtxt", "a/resnet/1/m.onnx"], None, r"a/resnet/config\.pbtxt is too deep"),
+        (["a/resnet/config.pbtxt", "a/resnet/1/m.onnx"], None, r"a/resnet/config\.pbtxt is in too deep a directory"),
         (["resnet/1/model.onnx"], "triton", r"config\.pbtxt is missing"),
         (["model/saved_model.pb"], None, "not inside a directory named by a version"),
-        (["fraud/model.joblib"], None, "everything is inside fraud/"),
+        (["fraud/model.joblib"], None, "all files are inside fraud/"),
         (["fraud/model.pth", "fraud/code/inference.py"], None, "does not find code/inference.py"),
         (["fraud/x.bin", "fraud/code/inference.py"], None, "does not find code/inference.py"),
         (
             ["weights.bin"],
             "xgboost",
-            r"an XGBoost model is missing; found\n    weights.bin\n  wanted\n    xgboost-model",
+            r"an XGBoost model is missing; found\n    weights.bin\n  expected\n    xgboost-model",
         ),
     ],
 )
@@ -63,5 +63,5 @@ def test_bad_trees(paths: list[str], framework: str | None, says: str) -> None:
 def test_long_trees_are_cut_and_unknown_frameworks_refused() -> None:
     with pytest.raises(LayoutError, match="… and 80 more"):
         check([f"{number:03}.md" for number in range(100)])
-    with pytest.raises(InvalidInputError, match="'caffe' is no framework known here"):
+    with pytest.raises(InvalidInputError, match="'caffe' is not a known framework"):
         check(["model.bin"], "caffe")

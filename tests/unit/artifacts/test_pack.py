@@ -93,9 +93,9 @@ def test_each_library_gives_the_same_content_and_readable_bytes(tmp_path: Path, 
     assert inspect(io.BytesIO(data)).sha256 == archive.sha256
     extract(io.BytesIO(data), tmp_path / "out")
     assert read(tmp_path / "out") == read(tmp_path / "in")
-    with pytest.raises(LayoutError, match="no sound"):
+    with pytest.raises(LayoutError, match="not a valid"):
         inspect(io.BytesIO(data[: len(data) // 2]))
-    with pytest.raises(LayoutError, match="no sound"):
+    with pytest.raises(LayoutError, match="not a valid"):
         inspect(io.BytesIO(data[:500_000] + b"damage" + data[500_006:]))
 
 
@@ -130,7 +130,7 @@ def test_links_are_followed_and_circles_found(tmp_path: Path) -> None:
         packed(tmp_path / "in")
     (tmp_path / "in/circle").unlink()
     (tmp_path / "in/broken").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(InvalidInputError, match="leads nowhere"):
+    with pytest.raises(InvalidInputError, match="does not exist"):
         packed(tmp_path / "in")
 
 

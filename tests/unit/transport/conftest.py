@@ -1,5 +1,5 @@
 """Fixtures of these tests."""
 
-from tests.support.transport.fixtures import authority, clean_environment, driver, lane, server, tls_server
+from tests.support.transport.fixtures import authority, clean_environment, driver, kind, server, tls_server
 
-__all__ = ["authority", "clean_environment", "driver", "lane", "server", "tls_server"]
+__all__ = ["authority", "clean_environment", "driver", "kind", "server", "tls_server"]

@@ -1,4 +1,4 @@
-"""What the lean lanes promise beyond the common suite: connections, time-outs, threads, forks, clocks, credentials."""
+"""The connection pools: connections, time-outs, threads, forks, clocks, credentials."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import trustme
 
 from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.errors import ConfigurationError, NotSentError, OutcomeUnknownError
-from mme_sdk.runtime.transport import Settings, make_async_transport, make_transport
-from mme_sdk.runtime.transport.async_pool import AsyncLeanTransport
-from mme_sdk.runtime.transport.sync_pool import LeanTransport
+from mme_sdk.runtime.transport import PoolSettings, make_async_transport, make_transport
+from mme_sdk.runtime.transport.async_pool import AsyncConnectionPool
+from mme_sdk.runtime.transport.pool import ConnectionPool
 from mme_sdk.runtime.transport_interface import InvokeRequest
 from tests.integration.transport.test_behaviour import REQUEST, to
 from tests.support.transport.behaviours import BEHAVIOURS, BIG
 from tests.support.transport.fixtures import Driver, aws_at, runner_of
 from tests.support.transport.server import ACCESS, REGION, SECRET, TOKEN, LoopbackServer
 
-LEAN = ["core", "core-async", "fast", "fast-async"]
+POOLS = ["fast", "fast-async", "fast-uvloop"]
 TIMES = {"connect_timeout": 5.0, "read_timeout": 5.0}
 
 
@@ -46,8 +46,8 @@ class Clock:
         self.now += seconds
 
 
-@pytest.fixture(params=LEAN)
-def lean(request: pytest.FixtureRequest, server: LoopbackServer) -> Iterator[Driver]:
+@pytest.fixture(params=POOLS)
+def pool(request: pytest.FixtureRequest, server: LoopbackServer) -> Iterator[Driver]:
     made = Driver(request.param, aws_at(server.url))
     yield made
     made.close()
@@ -83,45 +83,47 @@ def route_to(server: LoopbackServer, **changes: Any) -> Route:
 
 
 class Built(Driver):
-    """A lane built by hand, with a route, a clock and settings of the test's choice."""
+    """A connection pool with the route, clock and settings of a test."""
 
-    def __init__(self, lane: str, route: Route, clock: Clock | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self, kind: str, route: Route, clock: Clock | None = None, settings: PoolSettings | None = None
+    ) -> None:
         extra: dict[str, Any] = {"settings": settings} | ({"clock": clock} if clock else {})
-        self.lane, self.aws = lane, aws_at("http://127.0.0.1:1")
-        self.runner = runner_of(lane)
+        self.kind, self.aws = kind, aws_at("http://127.0.0.1:1")
+        self.runner = runner_of(kind)
         if self.runner:
-            self.transport = AsyncLeanTransport(route, **extra)
+            self.transport = AsyncConnectionPool(lambda: route, **extra)
         else:
-            self.transport = LeanTransport(lambda: route, **extra)
+            self.transport = ConnectionPool(lambda: route, **extra)
 
 
-def test_connections_are_kept_alive(lean: Driver, server: LoopbackServer) -> None:
+def test_connections_are_kept_alive(pool: Driver, server: LoopbackServer) -> None:
     for endpoint in ["echo", "chunked", "trailers", "no-content", "hints", "continue", "big", "status-500"] * 3:
-        lean.send(to(endpoint))
+        pool.send(to(endpoint))
     assert server.connections == 1
 
 
 @pytest.mark.parametrize("endpoint", ["asks-to-close", "http10", "until-close"])
-def test_a_connection_that_ends_is_not_kept(lean: Driver, server: LoopbackServer, endpoint: str) -> None:
+def test_a_connection_that_ends_is_not_kept(pool: Driver, server: LoopbackServer, endpoint: str) -> None:
     for _ in range(3):
-        assert lean.send(to(endpoint)).status == 200
+        assert pool.send(to(endpoint)).status == 200
     assert server.connections == 3
 
 
-def test_a_connection_closed_while_idle_is_seen_before_sending(lean: Driver, server: LoopbackServer) -> None:
+def test_a_connection_closed_while_idle_is_seen_before_sending(pool: Driver, server: LoopbackServer) -> None:
     for number in range(3):
-        assert lean.send(to("closes-later")).body == b"bye"
+        assert pool.send(to("closes-later")).body == b"bye"
         wait_until(lambda: server.open == 0)
         assert len(server.seen) == number + 1
 
 
-def test_repeated_headers_are_joined(lean: Driver) -> None:
-    assert lean.send(to("folded")).headers["x-twice"] == "a, b"
+def test_repeated_headers_are_joined(pool: Driver) -> None:
+    assert pool.send(to("folded")).headers["x-twice"] == "a, b"
 
 
-def test_a_refusal_of_a_large_body_is_read_though_the_connection_broke(lean: Driver) -> None:
+def test_a_refusal_of_a_large_body_is_read_though_the_connection_broke(pool: Driver) -> None:
     with Refusing() as refusing:
-        driver = Built(lean.lane, route_to(refusing))  # type: ignore[arg-type]
+        driver = Built(pool.kind, route_to(refusing))  # type: ignore[arg-type]
         try:
             answer = driver.send(to("echo", body=BIG))
             assert answer.status == 413
@@ -153,14 +155,14 @@ class Refusing:
         self.sock.close()
 
 
-@pytest.mark.parametrize("lane", LEAN)
+@pytest.mark.parametrize("kind", POOLS)
 @pytest.mark.parametrize("idle", [0.5, 5.0])
 def test_a_connection_that_the_server_was_closing_costs_one_free_resend(
-    lane: str, idle: float, server: LoopbackServer
+    kind: str, idle: float, server: LoopbackServer
 ) -> None:
     """Only after some idleness: a connection in steady use that breaks may have run the model."""
     clock = Clock()
-    driver = Built(lane, route_to(server), clock)
+    driver = Built(kind, route_to(server), clock)
     drops = iter([True, False])
 
     async def drop_once(seen: Any, writer: Any) -> bool:
@@ -184,10 +186,10 @@ def test_a_connection_that_the_server_was_closing_costs_one_free_resend(
     del server._behaviours["flaky"]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize("lane", LEAN)
-def test_old_connections_are_not_used_and_surplus_ones_are_closed(lane: str, server: LoopbackServer) -> None:
+@pytest.mark.parametrize("kind", POOLS)
+def test_old_connections_are_not_used_and_surplus_ones_are_closed(kind: str, server: LoopbackServer) -> None:
     clock = Clock(time.time())
-    driver = Built(lane, route_to(server), clock, Settings(idle_for=10.0))
+    driver = Built(kind, route_to(server), clock, PoolSettings(idle_for=10.0))
     driver.send(REQUEST)
     clock.now += 11
     driver.send(REQUEST)
@@ -195,31 +197,31 @@ def test_old_connections_are_not_used_and_surplus_ones_are_closed(lane: str, ser
     wait_until(lambda: server.open == 1)
     driver.close()
     wait_until(lambda: server.open == 0)
-    driver = Built(lane, route_to(server), clock, Settings(max_idle=0))
+    driver = Built(kind, route_to(server), clock, PoolSettings(max_idle=0))
     driver.send(REQUEST)
     driver.send(REQUEST)
     assert server.connections == 4
     driver.close()
 
 
-def test_a_server_that_drips_or_pours_does_not_outlive_the_time_out(lean: Driver, server: LoopbackServer) -> None:
+def test_a_server_that_drips_or_pours_does_not_outlive_the_time_out(pool: Driver, server: LoopbackServer) -> None:
     for endpoint in ("drips", "pours"):
         with pytest.raises(OutcomeUnknownError, match="timed out"):
-            lean.send(to(endpoint), read_timeout=0.2)
-    assert lean.send(REQUEST).status == 200
+            pool.send(to(endpoint), read_timeout=0.2)
+    assert pool.send(REQUEST).status == 200
 
 
-def test_time_outs_are_per_call(lean: Driver) -> None:
-    lean.send(REQUEST, read_timeout=30.0)
+def test_time_outs_are_per_call(pool: Driver) -> None:
+    pool.send(REQUEST, read_timeout=30.0)
     with pytest.raises(OutcomeUnknownError, match=r"after 0\.05 s"):
-        lean.send(to("silent"), read_timeout=0.05)
-    lean.send(REQUEST, read_timeout=30.0)
+        pool.send(to("silent"), read_timeout=0.05)
+    pool.send(REQUEST, read_timeout=30.0)
     with pytest.raises(OutcomeUnknownError, match=r"after 0\.06 s"):
-        lean.send(to("silent"), read_timeout=0.06)
+        pool.send(to("silent"), read_timeout=0.06)
 
 
-@pytest.mark.parametrize("lane", LEAN)
-def test_a_port_that_swallows_connections_times_out(lane: str) -> None:
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_port_that_swallows_connections_times_out(kind: str) -> None:
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -230,7 +232,7 @@ def test_a_port_that_swallows_connections_times_out(lane: str) -> None:
             filler.setblocking(False)
             filler.connect_ex(("127.0.0.1", port))
             fillers.append(filler)
-        driver = Driver(lane, aws_at(f"http://127.0.0.1:{port}"))
+        driver = Driver(kind, aws_at(f"http://127.0.0.1:{port}"))
         with pytest.raises(NotSentError, match="timed out"):
             driver.send(REQUEST, connect_timeout=0.2)
         driver.close()
@@ -238,20 +240,20 @@ def test_a_port_that_swallows_connections_times_out(lane: str) -> None:
             filler.close()
 
 
-def test_no_such_host(lane: str) -> None:
-    driver = Driver(lane, aws_at("http://no-such-host.invalid:1"))
+def test_no_such_host(kind: str) -> None:
+    driver = Driver(kind, aws_at("http://no-such-host.invalid:1"))
     with pytest.raises(NotSentError):
         driver.send(REQUEST)
     driver.close()
 
 
 def test_tls_with_an_authority_of_ones_own(
-    lane: str, tls_server: LoopbackServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+    kind: str, tls_server: LoopbackServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     bundle = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
     monkeypatch.setenv("AWS_CA_BUNDLE", str(bundle))
-    driver = Driver(lane, aws_at(tls_server.url))
+    driver = Driver(kind, aws_at(tls_server.url))
     for body in (b"x", b"", BIG, b"x", b"y"):
         assert driver.send(to("echo", body=body)).body == body
     assert driver.send(to("chunked")).body == b"hello world"
@@ -262,88 +264,85 @@ def test_tls_with_an_authority_of_ones_own(
         driver.send(to("silent"), read_timeout=0.1)
     driver.close()
     # The certificate is for `localhost` and 127.0.0.1, and no other name.
-    driver = Driver(lane, aws_at(tls_server.url.replace("localhost", "127.0.0.2")))
+    driver = Driver(kind, aws_at(tls_server.url.replace("localhost", "127.0.0.2")))
     with pytest.raises(NotSentError):
         driver.send(REQUEST)
     driver.close()
 
 
-def test_tls_of_a_stranger_is_refused(lane: str, tls_server: LoopbackServer, tmp_path: Any, monkeypatch: Any) -> None:
+def test_tls_of_a_stranger_is_refused(kind: str, tls_server: LoopbackServer, tmp_path: Any, monkeypatch: Any) -> None:
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
     monkeypatch.setenv("AWS_CA_BUNDLE", str(other))
-    driver = Driver(lane, aws_at(tls_server.url))
+    driver = Driver(kind, aws_at(tls_server.url))
     with pytest.raises(NotSentError):
         driver.send(REQUEST)
     assert tls_server.seen == []
     driver.close()
 
 
-def test_tls_towards_a_server_that_speaks_plain_http(lane: str, server: LoopbackServer) -> None:
-    driver = Driver(lane, aws_at(server.url.replace("http://", "https://")))
+def test_tls_towards_a_server_that_speaks_plain_http(kind: str, server: LoopbackServer) -> None:
+    driver = Driver(kind, aws_at(server.url.replace("http://", "https://")))
     with pytest.raises(NotSentError):
         driver.send(REQUEST)
     driver.close()
 
 
-def test_ipv6(lane: str) -> None:
+def test_ipv6(kind: str) -> None:
     try:
         with socket.create_server(("::1", 0), family=socket.AF_INET6):
             pass
     except OSError:
         pytest.skip("no IPv6 on this machine")
     with LoopbackServer(BEHAVIOURS, host="::1") as server:
-        driver = Driver(lane, aws_at(server.url))
+        driver = Driver(kind, aws_at(server.url))
         assert driver.send(REQUEST).body == REQUEST.body
         driver.close()
 
 
-@pytest.mark.parametrize("lane", ["core", "fast"])
 def test_an_address_of_a_family_that_this_machine_lacks_is_passed_over(
-    lane: str, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+    server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, port = socket.getaddrinfo, int(server.url.rpartition(":")[2])
 
     def both(*_: Any, **__: Any) -> list[Any]:
         return [(9999, socket.SOCK_STREAM, 6, "", ("::1", port)), *real("127.0.0.1", port, type=socket.SOCK_STREAM)]
 
-    driver = Built(lane, route_to(server))
+    driver = Built("fast", route_to(server))
     monkeypatch.setattr(socket, "getaddrinfo", both)
     assert driver.send(REQUEST).body == REQUEST.body
     driver.close()
 
 
 def test_threads_get_their_own_answers(server: LoopbackServer) -> None:
-    for choice in ("core", "fast"):
-        aws = aws_at(server.url)
-        transport = make_transport(aws, choice)
-        wrong: list[object] = []
+    aws = aws_at(server.url)
+    transport = make_transport(aws, "fast")
+    wrong: list[object] = []
 
-        def work(number: int, transport: Any = transport, wrong: list[object] = wrong) -> None:
-            for turn in range(20):
-                body = f"{number}/{turn}".encode() * (1 + turn * 50)
-                answer = transport.send(to("echo", body=body, target_model=f"m{number}"), **TIMES)
-                if answer.body != body:
-                    wrong.append((number, turn))
+    def work(number: int) -> None:
+        for turn in range(20):
+            body = f"{number}/{turn}".encode() * (1 + turn * 50)
+            answer = transport.send(to("echo", body=body, target_model=f"m{number}"), **TIMES)
+            if answer.body != body:
+                wrong.append((number, turn))
 
-        before = server.connections
-        threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert wrong == []
-        assert server.connections - before <= 16
-        transport.close()
-        aws.close()
-        wait_until(lambda: server.open == 0)
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert server.connections <= 16
+    transport.close()
+    aws.close()
+    wait_until(lambda: server.open == 0)
     assert all(seen.fault is None for seen in server.seen)
 
 
 def test_tasks_get_their_own_answers_and_cancelled_ones_take_nobody_elses(server: LoopbackServer) -> None:
-    async def main(choice: str) -> None:
+    async def main() -> None:
         aws = aws_at(server.url)
-        transport = make_async_transport(aws, choice)
+        transport = make_async_transport(aws, "fast")
 
         async def work(number: int) -> None:
             for turn in range(10):
@@ -361,8 +360,7 @@ def test_tasks_get_their_own_answers_and_cancelled_ones_take_nobody_elses(server
         await transport.close()
         aws.close()
 
-    for choice in ("core", "fast"):
-        asyncio.run(main(choice))
+    asyncio.run(main())
     assert all(seen.fault is None for seen in server.seen)
 
 
@@ -387,7 +385,7 @@ def test_each_event_loop_has_its_own_connections(server: LoopbackServer) -> None
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.parametrize("choice", ["core", "fast", "botocore"])
+@pytest.mark.parametrize("choice", ["fast", "botocore"])
 def test_a_forked_child_opens_its_own_connections(server: LoopbackServer, choice: str) -> None:
     aws = aws_at(server.url)
     transport = make_transport(aws, choice)
@@ -411,30 +409,30 @@ def test_a_forked_child_opens_its_own_connections(server: LoopbackServer, choice
     aws.close()
 
 
-@pytest.mark.parametrize("lane", LEAN)
+@pytest.mark.parametrize("kind", POOLS)
 @pytest.mark.parametrize("off", [-3600.0, 3600.0])
-def test_a_clock_off_by_an_hour_is_corrected_once(lane: str, off: float, server: LoopbackServer) -> None:
+def test_a_clock_off_by_an_hour_is_corrected_once(kind: str, off: float, server: LoopbackServer) -> None:
     clock = Clock(time.time() + off)
-    driver = Built(lane, route_to(server), clock)
+    driver = Built(kind, route_to(server), clock)
     assert driver.send(to("punctual")).body == b"in time"
     assert driver.send(to("punctual")).body == b"in time"
     assert len(server.seen) == 3
     driver.close()
 
 
-@pytest.mark.parametrize("lane", LEAN)
-def test_a_wrong_secret_is_no_skew(lane: str, server: LoopbackServer) -> None:
-    driver = Built(lane, route_to(server, keys=lambda: Keys(ACCESS, "another", None)))
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_wrong_secret_is_no_skew(kind: str, server: LoopbackServer) -> None:
+    driver = Built(kind, route_to(server, keys=lambda: Keys(ACCESS, "another", None)))
     answer = driver.send(REQUEST)
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (403, "InvalidSignatureException")
     assert len(server.seen) == 1
     driver.close()
 
 
-@pytest.mark.parametrize("lane", LEAN)
+@pytest.mark.parametrize("kind", POOLS)
 @pytest.mark.parametrize("refreshes", [False, True])
 def test_credentials_are_asked_for_once_a_second_and_followed(
-    lane: str, refreshes: bool, server: LoopbackServer
+    kind: str, refreshes: bool, server: LoopbackServer
 ) -> None:
     given = [Keys(ACCESS, SECRET, "first"), Keys(ACCESS, SECRET, "first"), Keys(ACCESS, SECRET, "second")]
     asked = []
@@ -444,7 +442,7 @@ def test_credentials_are_asked_for_once_a_second_and_followed(
         return given[len(asked) - 1]
 
     clock = Clock(time.time())
-    driver = Built(lane, route_to(server, keys=keys, refreshes=refreshes), clock)
+    driver = Built(kind, route_to(server, keys=keys, refreshes=refreshes), clock)
     for step in (0.0, 0.5, 0.6, 1.1):
         clock.now += step
         assert driver.send(REQUEST).status == 200
@@ -455,9 +453,9 @@ def test_credentials_are_asked_for_once_a_second_and_followed(
     driver.close()
 
 
-def test_the_body_may_be_any_buffer(lean: Driver) -> None:
+def test_the_body_may_be_any_buffer(pool: Driver) -> None:
     for body in (bytearray(b"abc"), memoryview(b"abc")):
-        assert lean.send(InvokeRequest(endpoint="echo", body=body)).body == b"abc"  # type: ignore[arg-type]
+        assert pool.send(InvokeRequest(endpoint="echo", body=body)).body == b"abc"  # type: ignore[arg-type]
 
 
 def test_a_trusted_file_that_is_none_is_said(server: LoopbackServer, tmp_path: Any) -> None:
@@ -473,10 +471,10 @@ def test_a_trusted_file_that_is_none_is_said(server: LoopbackServer, tmp_path: A
 
 
 def test_the_trace_of_a_lambda_invocation_is_passed_on(
-    lane: str, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
+    kind: str, server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "mine")
-    driver = Driver(lane, aws_at(server.url))
+    driver = Driver(kind, aws_at(server.url))
     for trace in ("Root=1-2;Parent=3;Sampled=1", "Root=4 5\r\nX-Evil: 1", ""):
         monkeypatch.setenv("_X_AMZN_TRACE_ID", trace)
         assert driver.send(REQUEST).status == 200
@@ -501,7 +499,7 @@ def test_tasks_share_one_renewal_and_its_failure(server: LoopbackServer) -> None
 
     async def main() -> None:
         route = route_to(server, keys=keys, refreshes=True)
-        transport = AsyncLeanTransport(route)
+        transport = AsyncConnectionPool(lambda: route)
         first = await asyncio.gather(*(transport.send(REQUEST, **TIMES) for _ in range(8)), return_exceptions=True)
         assert all(isinstance(one, ConfigurationError) for one in first)
         second = await asyncio.gather(*(transport.send(REQUEST, **TIMES) for _ in range(8)))
@@ -512,11 +510,11 @@ def test_tasks_share_one_renewal_and_its_failure(server: LoopbackServer) -> None
     assert len(asked) == 2
 
 
-@pytest.mark.parametrize("lane", LEAN)
-def test_a_request_that_cannot_get_out_in_time_was_not_sent(lane: str) -> None:
+@pytest.mark.parametrize("kind", POOLS)
+def test_a_request_that_cannot_get_out_in_time_was_not_sent(kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        driver = Driver(lane, aws_at(f"http://127.0.0.1:{deaf.getsockname()[1]}"))
+        driver = Driver(kind, aws_at(f"http://127.0.0.1:{deaf.getsockname()[1]}"))
         with pytest.raises(NotSentError, match="timed out"):
             driver.send(to("echo", body=BIG * 2), read_timeout=0.2)
         driver.close()

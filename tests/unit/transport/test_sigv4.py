@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mme_sdk.aws.addressing import Keys
 from mme_sdk.errors import ConfigurationError, InvalidInputError
 from mme_sdk.runtime.transport.request_headers import HEADERS
-from mme_sdk.runtime.transport.signer import Signer
+from mme_sdk.runtime.transport.sigv4 import SigV4
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
 DAY = 86_400
@@ -32,7 +32,7 @@ def botocores(url: str, headers: dict[str, str], body: bytes, keys: Keys, now: f
     return {name.lower(): value for name, value in request.headers.items()}
 
 
-def ours(signer: Signer, request: InvokeRequest, keys: Keys, now: float) -> tuple[str, dict[str, str]]:
+def ours(signer: SigV4, request: InvokeRequest, keys: Keys, now: float) -> tuple[str, dict[str, str]]:
     head = signer.head(request, keys, now)
     assert head.endswith(b"\r\n\r\n")
     line, *lines = head.decode().removesuffix("\r\n\r\n").split("\r\n")
@@ -102,7 +102,7 @@ def test_signs_as_botocore_does(
     calls: list[tuple[InvokeRequest, float]], keys: Keys, later: Keys, address: tuple[str, str, str], region: str
 ) -> None:
     scheme, authority, prefix = address
-    signer = Signer(authority=authority, prefix=prefix, region=region, service="sagemaker", user_agent="ua/1 100%")
+    signer = SigV4(authority=authority, prefix=prefix, region=region, service="sagemaker", user_agent="ua/1 100%")
     # Each request twice and under changed keys: a cache that keeps too much shows here.
     for current in (keys, later, keys):
         for request, now in [*calls, *calls]:
@@ -123,7 +123,7 @@ def test_signs_as_botocore_does(
 
 
 def test_midnight_rolls_the_key() -> None:
-    signer = Signer(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
+    signer = SigV4(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
     request = InvokeRequest(endpoint="e", body=b"x")
     keys = Keys("AK", "secret", None)
     midnight = DAY * 20_000
@@ -134,7 +134,7 @@ def test_midnight_rolls_the_key() -> None:
 
 
 def test_many_shapes_stay_bounded() -> None:
-    signer = Signer(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
+    signer = SigV4(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
     keys = Keys("AK", "secret", None)
     for number in range(2000):
         signer.head(InvokeRequest(endpoint="e", body=b"", target_variant=f"v{number}"), keys, 0)
@@ -144,7 +144,7 @@ def test_many_shapes_stay_bounded() -> None:
 
 @pytest.mark.parametrize("field", [*HEADERS, "endpoint"])
 def test_no_field_lets_a_line_break_through(field: str) -> None:
-    signer = Signer(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
+    signer = SigV4(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
     keys = Keys("AK", "secret", None)
     for value in ("a\r\nb: c", "a\n", "\r", "a\x00"):
         request = attrs.evolve(InvokeRequest(endpoint="e", body=b""), **{field: value})
@@ -159,6 +159,6 @@ def test_secrets_stay_out_of_reprs() -> None:
 
 @pytest.mark.parametrize("keys", [Keys("AK\n", "s", None), Keys("AK", "s", "t\r\nX-Evil: 1"), Keys("A\x00", "s", "t")])
 def test_credentials_let_no_line_break_through(keys: Keys) -> None:
-    signer = Signer(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
+    signer = SigV4(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
     with pytest.raises(ConfigurationError, match="line break"):
         signer.head(InvokeRequest(endpoint="e", body=b""), keys, 0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mme_sdk.runtime.transport.response_parser import BadAnswerError, Parser
+from mme_sdk.runtime.transport.response_parser import InvalidResponseError, ResponseParser
 from mme_sdk.runtime.transport_interface import InvokeAnswer
 from tests.support.transport.answers import ACCEPTED, REFUSED, UNFINISHED
 from tests.support.transport.oracle import mutations, valid_answers, verdict
@@ -42,7 +42,7 @@ def answers(draw: st.DrawFn) -> tuple[bytes, int, bytes]:
     return interim + head + wire, status, body
 
 
-def read(parser: Parser, wire: bytes, cuts: list[int]) -> InvokeAnswer:
+def read(parser: ResponseParser, wire: bytes, cuts: list[int]) -> InvokeAnswer:
     parser.begin()
     edges = [*sorted({cut % len(wire) for cut in cuts} | {0}), len(wire)]
     pieces = [wire[a:b] for a, b in pairwise(edges)]
@@ -54,7 +54,7 @@ def read(parser: Parser, wire: bytes, cuts: list[int]) -> InvokeAnswer:
 @settings(max_examples=150, deadline=None)
 @given(sent=st.lists(st.tuples(answers(), st.lists(st.integers(0, 1 << 20), max_size=5)), min_size=1, max_size=3))
 def test_answers_cut_anywhere(sent: list[tuple[tuple[bytes, int, bytes], list[int]]]) -> None:
-    parser = Parser()
+    parser = ResponseParser()
     for (wire, status, body), cuts in sent:
         whole, cut = read(parser, wire, []), read(parser, wire, cuts)
         assert (whole.status, whole.body) == (status, body)
@@ -67,19 +67,19 @@ def test_answers_cut_anywhere(sent: list[tuple[tuple[bytes, int, bytes], list[in
 
 @pytest.mark.parametrize(("name", "wire", "status", "body"), ACCEPTED, ids=[one[0] for one in ACCEPTED])
 def test_accepted_answers_mean_what_h11_makes_of_them(name: str, wire: bytes, status: int, body: bytes) -> None:
-    ours = verdict(Parser, wire)
+    ours = verdict(ResponseParser, wire)
     assert ours is not None
     assert (ours.status, ours.body) == (status, body)
     assert ours == verdict(h11, wire)
     for at in range(1, len(wire)):
-        assert verdict(Parser, wire, [at]) == ours
+        assert verdict(ResponseParser, wire, [at]) == ours
 
 
-def refused(parser: Parser, pieces: list[bytes]) -> bool:
+def refused(parser: ResponseParser, pieces: list[bytes]) -> bool:
     """Whether the parser refuses one of them, or has a whole answer before the last: the rest is discarded then."""
     try:
         done = [parser.feed(piece) for piece in pieces]
-    except BadAnswerError:
+    except InvalidResponseError:
         return True
     return any(done[:-1])
 
@@ -89,16 +89,16 @@ def test_garbage_is_refused_without_waiting_for_more(name: str, wire: bytes) -> 
     """The connection stays open, so that only the bytes can tell; and however they are cut."""
     rng = random.Random(name)
     for cut in ([], [1], [len(wire) // 2], [len(wire) - 1], sorted(rng.sample(range(1, len(wire)), 3))):
-        parser = Parser()
+        parser = ResponseParser()
         edges = [0, *sorted(set(cut)), len(wire)]
         assert refused(parser, [wire[a:b] for a, b in pairwise(edges)])
 
 
 @pytest.mark.parametrize(("name", "wire"), UNFINISHED, ids=[one[0] for one in UNFINISHED])
 def test_an_answer_that_breaks_off_is_refused_at_its_end(name: str, wire: bytes) -> None:
-    parser = Parser()
+    parser = ResponseParser()
     assert not parser.feed(wire)
-    with pytest.raises(BadAnswerError, match="before the end"):
+    with pytest.raises(InvalidResponseError, match="before the end"):
         parser.eof()
 
 
@@ -106,7 +106,7 @@ def test_mutated_answers_are_refused_or_mean_what_h11_makes_of_them() -> None:
     """A short version of tests/integration/attack/test_http_answers.py."""
     accepted = 0
     for wire in mutations(random.Random(11), 3000):
-        ours = verdict(Parser, wire)
+        ours = verdict(ResponseParser, wire)
         if ours is not None:
             accepted += 1
             assert ours == verdict(h11, wire), wire
@@ -115,11 +115,11 @@ def test_mutated_answers_are_refused_or_mean_what_h11_makes_of_them() -> None:
 
 def test_valid_answers_are_accepted() -> None:
     for wire in valid_answers():
-        assert verdict(Parser, wire) is not None, wire
+        assert verdict(ResponseParser, wire) is not None, wire
 
 
 def test_the_end_of_the_connection() -> None:
-    parser = Parser()
+    parser = ResponseParser()
     assert not parser.feed(b"HTTP/1.1 200 OK\r\nX: 1\r\n\r\nall of")
     assert not parser.feed(b" it")
     parser.eof()
@@ -127,7 +127,7 @@ def test_the_end_of_the_connection() -> None:
 
 
 def test_large_bodies_are_not_copied_on_the_way() -> None:
-    parser = Parser()
+    parser = ResponseParser()
     pieces = [bytes([number]) * 65_536 for number in range(4)]
     assert not parser.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 262144\r\n\r\n")
     assert parser.missing == 262_144
@@ -154,7 +154,7 @@ def test_large_bodies_are_not_copied_on_the_way() -> None:
     ids=["header", "headers", "interim", "extensions", "extension", "trailers"],
 )
 def test_what_has_no_end_is_refused_early(start: bytes, more: bytes) -> None:
-    parser = Parser()
+    parser = ResponseParser()
     parser.feed(start)
     taken = 0
 
@@ -164,21 +164,21 @@ def test_what_has_no_end_is_refused_early(start: bytes, more: bytes) -> None:
             assert not parser.feed(more)
             taken += len(more)
 
-    with pytest.raises(BadAnswerError):
+    with pytest.raises(InvalidResponseError):
         feed_all()
     assert taken <= 66_000
 
 
 def test_too_many_header_fields_are_refused() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + b"X-%d: 1\r\n"
-    assert Parser().feed(head % 1 + b"".join(b"Y-%d: 1\r\n" % n for n in range(98)) + b"\r\n")
-    with pytest.raises(BadAnswerError, match="more than 100"):
-        Parser().feed(head % 1 + b"".join(b"Y-%d: 1\r\n" % n for n in range(99)) + b"\r\n")
+    assert ResponseParser().feed(head % 1 + b"".join(b"Y-%d: 1\r\n" % n for n in range(98)) + b"\r\n")
+    with pytest.raises(InvalidResponseError, match="more than 100"):
+        ResponseParser().feed(head % 1 + b"".join(b"Y-%d: 1\r\n" % n for n in range(99)) + b"\r\n")
 
 
 def test_a_long_head_that_drips_costs_work_in_proportion_to_its_length() -> None:
     """Each byte is looked at a bounded number of times: 60,000 feeds of one byte end at once."""
-    parser = Parser()
+    parser = ResponseParser()
     for byte in b"HTTP/1.1 200 OK\r\nX: " + b"a" * 60_000 + b"\r\nContent-Length: 2\r\n\r\no":
         assert not parser.feed(bytes([byte]))
     assert parser.feed(b"k")

@@ -31,11 +31,11 @@ def client_of(server: LoopbackServer | str, **config: Any) -> Any:
 @pytest.fixture
 def pair(server: LoopbackServer) -> Iterator[tuple[Any, Any]]:
     """A client, and its accelerated twin."""
-    plain, lean = client_of(server), client_of(server)
-    with accelerate(lean):
-        yield plain, lean
-    plain.close()
-    lean.close()
+    original, accelerated = client_of(server), client_of(server)
+    with accelerate(accelerated):
+        yield original, accelerated
+    original.close()
+    accelerated.close()
 
 
 def outcome(client: Any, **arguments: Any) -> Any:
@@ -91,17 +91,17 @@ def test_nothing_but_the_cost_differs(pair: Any, server: LoopbackServer, argumen
     for client in pair:
         server.seen.clear()
         seen.append((outcome(client, EndpointName=endpoint, **{"Body": b"", **arguments}), sent(server)))
-    plain, lean = seen
-    assert plain == lean
-    assert len(plain[1]) >= 1
+    original, accelerated = seen
+    assert original == accelerated
+    assert len(original[1]) >= 1
 
 
 @pytest.mark.parametrize("endpoint", ["garbage", "half-body", "drop"])
 def test_broken_answers_are_exceptions_of_botocore(server: LoopbackServer, endpoint: str) -> None:
-    lean = client_of(server, retries={"total_max_attempts": 1})
-    with accelerate(lean), pytest.raises(bc.ConnectionClosedError):
-        lean.invoke_endpoint(EndpointName=endpoint, Body=b"")
-    lean.close()
+    accelerated = client_of(server, retries={"total_max_attempts": 1})
+    with accelerate(accelerated), pytest.raises(bc.ConnectionClosedError):
+        accelerated.invoke_endpoint(EndpointName=endpoint, Body=b"")
+    accelerated.close()
 
 
 def test_time_outs_and_refused_connections_are_exceptions_of_botocore(server: LoopbackServer) -> None:
@@ -109,17 +109,17 @@ def test_time_outs_and_refused_connections_are_exceptions_of_botocore(server: Lo
     for url, endpoint in ((server.url, "silent"), ("http://127.0.0.1:1", "echo"), ("http://absent.invalid", "echo")):
         clients = client_of(url, **config), client_of(url, **config)
         with accelerate(clients[1]):
-            plain, lean = (outcome(one, EndpointName=endpoint, Body=b"") for one in clients)
-        assert plain == lean
+            original, accelerated = (outcome(one, EndpointName=endpoint, Body=b"") for one in clients)
+        assert original == accelerated
         for one in clients:
             one.close()
 
 
 def test_a_stranger_in_tls_is_an_exception_of_botocore(tls_server: LoopbackServer) -> None:
-    lean = client_of(tls_server, retries={"total_max_attempts": 1})
-    with accelerate(lean), pytest.raises(bc.SSLError):
-        lean.invoke_endpoint(EndpointName="echo", Body=b"")
-    lean.close()
+    accelerated = client_of(tls_server, retries={"total_max_attempts": 1})
+    with accelerate(accelerated), pytest.raises(bc.SSLError):
+        accelerated.invoke_endpoint(EndpointName="echo", Body=b"")
+    accelerated.close()
 
 
 @pytest.mark.parametrize("mode", ["standard", "legacy"])
@@ -151,45 +151,45 @@ def test_a_retry_that_succeeds_is_counted(server: LoopbackServer) -> None:
 
     server._behaviours["second-time"] = second_time
     waited: list[float] = []
-    lean = client_of(server)
-    with accelerate(lean) as undo:
+    accelerated = client_of(server)
+    with accelerate(accelerated) as undo:
         undo._bridge._sleep = waited.append
-        reply = lean.invoke_endpoint(EndpointName="second-time", Body=b"")
+        reply = accelerated.invoke_endpoint(EndpointName="second-time", Body=b"")
     del server._behaviours["second-time"]
     assert (reply["ResponseMetadata"]["RetryAttempts"], len(waited)) == (1, 1)
     reply["Body"].set_socket_timeout(1)
     assert reply["Body"].read() == b"{}"
-    lean.close()
+    accelerated.close()
 
 
 def test_it_can_be_removed(server: LoopbackServer) -> None:
-    lean = client_of(server)
-    undo = accelerate(lean)
+    accelerated = client_of(server)
+    undo = accelerate(accelerated)
     assert "fast" in repr(undo)
-    lean.invoke_endpoint(**ARGUMENTS)["Body"].read()
+    accelerated.invoke_endpoint(**ARGUMENTS)["Body"].read()
     undo.remove()
     undo.remove()
-    lean.invoke_endpoint(**ARGUMENTS)["Body"].read()
+    accelerated.invoke_endpoint(**ARGUMENTS)["Body"].read()
     ours, theirs = (one.headers for one in server.seen)
     assert "amz-sdk-request" not in ours
     assert "amz-sdk-request" in theirs
-    with accelerate(lean):
-        lean.invoke_endpoint(**ARGUMENTS)["Body"].read()
-    lean.close()
+    with accelerate(accelerated):
+        accelerated.invoke_endpoint(**ARGUMENTS)["Body"].read()
+    accelerated.close()
 
 
 def test_streamed_bodies_go_through_botocore_and_every_parameter_of_the_model_is_known(server: LoopbackServer) -> None:
-    lean = client_of(server)
-    with accelerate(lean) as undo:
-        assert lean.invoke_endpoint(EndpointName="echo", Body=io.BytesIO(b"abc"))["Body"].read() == b"abc"
+    accelerated = client_of(server)
+    with accelerate(accelerated) as undo:
+        assert accelerated.invoke_endpoint(EndpointName="echo", Body=io.BytesIO(b"abc"))["Body"].read() == b"abc"
         assert undo.passed_on == 1
-        lean.invoke_endpoint(EndpointName="echo", Body=b"", InferenceComponentName="c")["Body"].read()
+        accelerated.invoke_endpoint(EndpointName="echo", Body=b"", InferenceComponentName="c")["Body"].read()
         assert undo.passed_on == 1
     streamed, known = (one.headers for one in server.seen)
     assert "amz-sdk-request" in streamed
     assert "amz-sdk-request" not in known
     assert known["x-amzn-sagemaker-inference-component"] == "c"
-    lean.close()
+    accelerated.close()
 
 
 def test_what_cannot_be_honoured_is_refused(server: LoopbackServer) -> None:
@@ -209,38 +209,38 @@ def test_what_cannot_be_honoured_is_refused(server: LoopbackServer) -> None:
 
 
 def test_validation_stays_botocores(server: LoopbackServer) -> None:
-    lean = client_of(server)
-    with accelerate(lean), pytest.raises(bc.ParamValidationError):
-        lean.invoke_endpoint(EndpointName="echo", Body=7)
+    accelerated = client_of(server)
+    with accelerate(accelerated), pytest.raises(bc.ParamValidationError):
+        accelerated.invoke_endpoint(EndpointName="echo", Body=7)
     assert server.seen == []
-    lean.close()
+    accelerated.close()
 
 
 def test_a_handler_that_comes_later_is_heard(server: LoopbackServer) -> None:
-    lean = client_of(server)
+    accelerated = client_of(server)
     heard: list[str] = []
 
     def mine(**_: Any) -> None:
         heard.append("sent")
 
-    with accelerate(lean) as undo:
-        lean.invoke_endpoint(**ARGUMENTS)["Body"].read()
-        lean.meta.events.register("before-send", mine)
-        lean.invoke_endpoint(**ARGUMENTS)["Body"].read()
+    with accelerate(accelerated) as undo:
+        accelerated.invoke_endpoint(**ARGUMENTS)["Body"].read()
+        accelerated.meta.events.register("before-send", mine)
+        accelerated.invoke_endpoint(**ARGUMENTS)["Body"].read()
         assert (heard, undo.passed_on) == (["sent"], 1)
-        lean.meta.events.unregister("before-send", mine)
-        lean.invoke_endpoint(**ARGUMENTS)["Body"].read()
+        accelerated.meta.events.unregister("before-send", mine)
+        accelerated.invoke_endpoint(**ARGUMENTS)["Body"].read()
         assert (heard, undo.passed_on) == (["sent"], 1)
-    lean.close()
+    accelerated.close()
 
 
 def test_a_stubbed_client_answers_its_stubs(server: LoopbackServer) -> None:
-    lean = client_of(server)
-    with accelerate(lean), Stubber(lean) as stub:
+    accelerated = client_of(server)
+    with accelerate(accelerated), Stubber(accelerated) as stub:
         stub.add_response("invoke_endpoint", {"Body": "stubbed"}, ARGUMENTS)
-        assert lean.invoke_endpoint(**ARGUMENTS)["Body"] == "stubbed"
+        assert accelerated.invoke_endpoint(**ARGUMENTS)["Body"] == "stubbed"
     assert server.seen == []
-    lean.close()
+    accelerated.close()
 
 
 def test_successes_refill_the_quota_of_retries(server: LoopbackServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,10 +266,10 @@ def test_successes_refill_the_quota_of_retries(server: LoopbackServer, monkeypat
 
 
 def test_the_first_attempt_is_not_made_twice(server: LoopbackServer) -> None:
-    lean = client_of(server, retries={"total_max_attempts": 1})
-    with accelerate(lean) as undo:
+    accelerated = client_of(server, retries={"total_max_attempts": 1})
+    with accelerate(accelerated) as undo:
         for endpoint in ("status-400", "model-error", "drop"):
-            outcome(lean, EndpointName=endpoint, Body=b"", ContentType="text/csv")
+            outcome(accelerated, EndpointName=endpoint, Body=b"", ContentType="text/csv")
         assert undo.passed_on == 0
     assert [one.endpoint for one in server.seen] == ["status-400", "model-error", "drop"]
-    lean.close()
+    accelerated.close()

@@ -1,8 +1,8 @@
-"""Signature Version 4 for InvokeEndpoint: what does not change from call to call is computed once.
+"""Signature Version 4 for InvokeEndpoint, byte for byte as `botocore.auth.SigV4Auth` computes it.
 
-Byte-identical to `botocore.auth.SigV4Auth`. Cached are the day's signing key, the second's time stamp, and for each
-shape of request (endpoint, content type, which headers are there) the canonical request and the head with holes for
-the rest.
+Parts that do not change between calls are cached: the signing key of the day, the time stamp of the second, and a
+template of the canonical request and of the head for each kind of request. Requests are of one kind if they have the
+same endpoint, content type and set of headers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mme_sdk.errors import ConfigurationError
 from mme_sdk.runtime.transport.request_headers import HEADERS, check_endpoint, check_value, has_control
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
-__all__ = ["Signer"]
+__all__ = ["SigV4"]
 
 _VARIABLE = ("invocation_id", "custom_attributes", "inference_id", "prefix_aware_id", "session_id", "target_model")
 _CONSTANT = (
@@ -29,22 +29,22 @@ _CONSTANT = (
     "target_container",
     "target_variant",
 )
-_SHAPES = 512  # templates kept; more kinds of request than this in turn are rebuilt, at some 20 µs each
+_MAX_TEMPLATES = 512  # beyond it all templates are built again, at about 20 µs each
 
 
 @attrs.frozen
 class _Template:
-    """One shape of request."""
+    """Templates of one kind of request. `%s` stands for each value that changes."""
 
-    fields: tuple[str, ...]  # variable fields present, in the order of the holes
-    date_at: int  # place of the date among the holes of the canonical request
-    canonical: str  # holes: variable fields and the date in header order, then the body's hash
-    head: str  # holes: variable fields, date, day, signature, body length
+    fields: tuple[str, ...]  # variable fields that are present, in the order of the placeholders
+    date_at: int  # position of the date among the placeholders of the canonical request
+    canonical: str  # placeholders: variable fields and the date in header order, then the hash of the body
+    head: str  # placeholders: variable fields, date, day, signature, body length
 
 
 @attrs.frozen
 class _Moment:
-    """What is constant for one second and one set of keys."""
+    """Values that are constant for one second and one set of keys."""
 
     second: int
     keys: Keys
@@ -55,15 +55,15 @@ class _Moment:
     templates: dict[tuple[object, ...], _Template] = attrs.field(repr=False)
 
 
-class Signer:
-    """Builds signed request heads; safe to share between threads.
+class SigV4:
+    """Builds signed request heads. Threads may share it.
 
     Args:
         authority: The Host header.
-        prefix: Path before `/endpoints/…`.
+        prefix: Path before `/endpoints/…`, without a trailing slash.
         region: Region of the signature.
         service: Service of the signature.
-        user_agent: The User-Agent header; sent, not signed.
+        user_agent: The User-Agent header, which is not signed.
     """
 
     def __init__(self, *, authority: str, prefix: str, region: str, service: str, user_agent: str) -> None:
@@ -72,15 +72,15 @@ class Signer:
         self._moment: _Moment | None = None
 
     def head(self, request: InvokeRequest, keys: Keys, now: float) -> bytes:
-        """The request line and headers, signed.
+        """Return the request line and the headers, signed.
 
         Args:
             request: The request.
             keys: The credentials.
-            now: Seconds since the epoch, by the service's clock.
+            now: Time of the service, in seconds since the epoch.
 
         Returns:
-            Everything that goes before the body.
+            The bytes before the body.
 
         Raises:
             InvalidInputError: A header value cannot be sent.
@@ -88,8 +88,8 @@ class Signer:
         """
         moment = self._moment
         if moment is None or moment.second != int(now) or moment.keys is not keys:
-            moment = self._moment = self._at(int(now), keys, moment)
-        shape = (
+            moment = self._moment = self._new_moment(int(now), keys, moment)
+        kind = (
             request.endpoint,
             request.content_type,
             request.accept,
@@ -104,12 +104,12 @@ class Signer:
             request.session_id is None,
             request.target_model is None,
         )
-        template = moment.templates.get(shape)
+        template = moment.templates.get(kind)
         if template is None:
             template = self._template(request, keys)
-            if len(moment.templates) >= _SHAPES:
+            if len(moment.templates) >= _MAX_TEMPLATES:
                 moment.templates.clear()
-            moment.templates[shape] = template
+            moment.templates[kind] = template
         values = []
         trimmed = []
         for field in template.fields:
@@ -125,11 +125,11 @@ class Signer:
         signature = hmac.digest(moment.signing_key, to_sign, "sha256").hex()
         return (template.head % (*values, moment.date, moment.day, signature, len(request.body))).encode()
 
-    def _at(self, second: int, keys: Keys, before: _Moment | None) -> _Moment:
+    def _new_moment(self, second: int, keys: Keys, before: _Moment | None) -> _Moment:
         if has_control(keys.access) or has_control(keys.token or ""):
             raise ConfigurationError(
                 "the AWS access key or session token contains a line break or another control character",
-                hint="look at how the credentials were pasted into the environment or the profile",
+                hint="copy the credentials again into the environment or the profile",
             )
         date = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
         day = date[:8]
@@ -145,7 +145,7 @@ class Signer:
         return _Moment(second, keys, date, day, signing_key, scope, templates)
 
     def _template(self, request: InvokeRequest, keys: Keys) -> _Template:
-        check_endpoint(request)
+        check_endpoint(request.endpoint, model=request.target_model)
         fields = tuple(field for field in _VARIABLE if getattr(request, field) is not None)
         headers = {"host": _escaped(self._authority), "x-amz-date": "%s"}
         if keys.token:

@@ -1,0 +1,126 @@
+"""Select the transport of a client on its first call."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from mme_sdk.aws import Aws
+from mme_sdk.errors import ClosedError
+from mme_sdk.runtime.fork_safe_lock import ForkLock
+from mme_sdk.runtime.transport.daemon_threads import SharedCall, async_result_of
+from mme_sdk.runtime.transport.selection_base import PoolSettings, check_choice, find_route, not_set_up, route_of
+from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+
+if TYPE_CHECKING:
+    from mme_sdk.runtime.transport.async_pool import AsyncConnectionPool
+    from mme_sdk.runtime.transport.botocore_transport import AsyncBotocoreTransport
+
+__all__ = ["AsyncSelectedTransport", "make_async_transport"]
+
+_LOCK = ForkLock()
+
+
+class AsyncSelectedTransport:
+    """A transport that is selected on the first call and sends every call. Before that it imports and connects nothing.
+
+    Args:
+        select: Creates the selected transport. It may block: it runs in a daemon thread.
+
+    Attributes:
+        name: Name of the transport in use, `fast` or `botocore`. `undecided` before the first call.
+        reason: Why `auto` uses `botocore`: the setting that `fast` does not support. None in every other case.
+    """
+
+    def __init__(self, select: Callable[[], AsyncConnectionPool | AsyncBotocoreTransport]) -> None:
+        self.name = "undecided"
+        self.reason: str | None = None
+        self._selecting = SharedCall(select)
+        self._inner: AsyncConnectionPool | AsyncBotocoreTransport | None = None
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}{f', since {self.reason}' if self.reason else ''}>"
+
+    async def resolve(self) -> AsyncConnectionPool | AsyncBotocoreTransport:
+        """Select the transport now.
+
+        Returns:
+            The selected transport.
+
+        Raises:
+            ConfigurationError: There is no region or no credentials, or the requested transport does not support the
+                configuration.
+            ClosedError: This transport was closed.
+        """
+        return await self._select(math.inf)
+
+    async def _select(self, expires_at: float) -> AsyncConnectionPool | AsyncBotocoreTransport:
+        if self._closed:
+            raise ClosedError("this transport was closed", hint="create a new client")
+        selected = await async_result_of(self._selecting.start(), expires_at)
+        with _LOCK:
+            if self._inner is None:
+                self._inner, self.name, self.reason = selected, selected.name, selected.reason
+        if self._inner is not selected or self._closed:
+            await selected.close()
+        return self._inner
+
+    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+        """Send a request and return its response; see `AsyncTransport.send`."""
+        inner = self._inner
+        if inner is None:
+            expires_at = monotonic() + read_timeout
+            try:
+                inner = await self._select(expires_at)
+            except TimeoutError:
+                raise not_set_up(request, read_timeout) from None
+            read_timeout = max(expires_at - monotonic(), 0.001)
+        return await inner.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
+
+    async def close(self) -> None:
+        """Close the idle connections. A connection in use is closed after its response."""
+        self._closed = True
+        if self._inner is not None:
+            await self._inner.close()
+
+
+def make_async_transport(
+    aws: Aws, choice: str = "auto", *, settings: PoolSettings | None = None
+) -> AsyncSelectedTransport:
+    """Return the transport of an asynchronous client.
+
+    Args:
+        aws: Access to AWS: configuration, credentials and clock.
+        choice: See `TransportChoice`. `auto` by default.
+        settings: Settings of the connection pool. The defaults of `PoolSettings` if None.
+
+    Returns:
+        A transport. After the first call its `name` is the transport in use, and `reason` says why it is not `fast`.
+
+    Raises:
+        ConfigurationError: `choice` is not a `TransportChoice`.
+
+    Example:
+        ```python
+        transport = make_async_transport(Aws(region="eu-west-1"))
+        request = InvokeRequest(endpoint="scoring", body=b"1,2")
+        response = await transport.send(request, connect_timeout=5, read_timeout=70)
+        ```
+    """
+    check_choice(choice)
+
+    def select() -> AsyncConnectionPool | AsyncBotocoreTransport:
+        route, reason = find_route(aws, choice)
+        if route is None:
+            from mme_sdk.aws.botocore_invoke import BotocoreInvoker
+            from mme_sdk.runtime.transport.botocore_transport import AsyncBotocoreTransport
+
+            return AsyncBotocoreTransport(BotocoreInvoker(aws), reason=reason)
+        from mme_sdk.runtime.transport.async_pool import AsyncConnectionPool
+
+        return AsyncConnectionPool(lambda: route_of(aws), clock=aws.clock, settings=settings)
+
+    return AsyncSelectedTransport(select)

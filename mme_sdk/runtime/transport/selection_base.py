@@ -1,0 +1,106 @@
+"""Settings of the transports, and the rule that selects one. `selection` and `async_selection` share them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, get_args
+
+import attrs
+
+from mme_sdk.errors import ConfigurationError, NotSentError
+from mme_sdk.runtime.transport_interface import InvokeRequest
+
+if TYPE_CHECKING:
+    from mme_sdk.aws import Aws
+    from mme_sdk.aws.addressing import Route
+
+__all__ = ["PoolSettings", "TransportChoice", "check_choice", "find_route", "not_set_up", "route_of"]
+
+TransportChoice = Literal["auto", "fast", "core", "botocore"]
+"""Accepted values of the client's `transport` setting.
+
+- `auto`: `fast` if it supports the client's configuration, else `botocore`.
+- `fast`: the SDK's connection pool and response parser.
+- `core`: another name for `fast`.
+- `botocore`: botocore's connections and parser.
+"""
+
+
+@attrs.frozen(kw_only=True)
+class PoolSettings:
+    """Settings of a connection pool.
+
+    A server may close an idle connection at the moment at which a request goes out on it. The pool then sends the
+    request once more, on a new connection. `stale_after` and `stale_within` tell this case from a connection that
+    breaks while the model runs.
+
+    Attributes:
+        max_idle: Largest number of idle connections. 256 by default.
+        idle_for: Seconds after which an idle connection is closed instead of used. 50 by default.
+        stale_after: Seconds that the connection must have been idle before a second send is allowed. 1 by default.
+        stale_within: Seconds after the send within which the connection must have been closed. 1 by default.
+    """
+
+    max_idle: int = 256
+    idle_for: float = 50.0
+    stale_after: float = 1.0
+    stale_within: float = 1.0
+
+
+def check_choice(choice: str) -> None:
+    """Raise ConfigurationError unless `choice` is a `TransportChoice`."""
+    if choice not in get_args(TransportChoice):
+        raise ConfigurationError(f"{choice!r} is not a transport", hint=f"use one of {get_args(TransportChoice)}")
+
+
+def find_route(aws: Aws, choice: str) -> tuple[Route | None, str | None]:
+    """Decide between the connection pool and botocore.
+
+    Args:
+        aws: Creates the boto3 client whose configuration is examined.
+        choice: See `TransportChoice`.
+
+    Returns:
+        The route for the connection pool, and None. Or None for botocore, and the reason; the reason is None if the
+        caller chose botocore.
+
+    Raises:
+        ConfigurationError: There is no region, or the caller chose a pool that does not support the configuration.
+    """
+    client = aws.client("sagemaker-runtime")  # for botocore too, so that one time-out bounds the set-up of a first call
+    if choice == "botocore":
+        return None, None
+    from mme_sdk.aws.addressing import Unsupported, describe
+
+    found = describe(client)
+    if not isinstance(found, Unsupported):
+        return found, None
+    if choice != "auto":
+        raise ConfigurationError(
+            f"the transport {choice!r} does not support this configuration: {found.reason}",
+            hint="use 'auto' or 'botocore'",
+        )
+    return None, found.reason
+
+
+def route_of(aws: Aws) -> Route:
+    """Return the route of a configuration that `find_route` found to be supported.
+
+    Raises:
+        ConfigurationError: The configuration has changed since then, and is no longer supported.
+    """
+    route, reason = find_route(aws, "auto")
+    if route is None:
+        raise ConfigurationError(
+            f"the AWS configuration changed while the transport was in use: {reason}", hint="create a new client"
+        )
+    return route
+
+
+def not_set_up(request: InvokeRequest, seconds: float) -> NotSentError:
+    """Return the error for a transport that was not ready in time."""
+    return NotSentError(
+        f"{request.endpoint}: the transport was not ready within {seconds:.3g} s; no request was sent",
+        hint="a first call imports boto3 and loads credentials; this continues in the background, so repeat the call",
+        endpoint=request.endpoint,
+        model=request.target_model,
+    )
