@@ -18,7 +18,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "mme_sdk"
 
 # Asynchronous file: synchronous file that is generated from it.
-TWINS: dict[str, str] = {}
+TWINS: dict[str, str] = {
+    "registry/async_registry.py": "registry/registry.py",
+}
 
 # Names whose twin is not found by the rules of `_name`.
 NAMES = {
@@ -45,6 +47,7 @@ WORDS = [
     (r"\bAsynchronous\b", "Synchronous"),
     (r"\basynchronous client\b", "synchronous client"),
     (r"\bon the event loop\b", "in the calling thread"),
+    (r"\bSeveral tasks\b", "Several threads"),
 ]
 
 

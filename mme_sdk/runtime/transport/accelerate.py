@@ -11,7 +11,7 @@ from weakref import WeakSet
 
 from mme_sdk.aws.addressing import Route, Unsupported, describe
 from mme_sdk.aws.botocore_responses import SendFailure
-from mme_sdk.aws.http_layer import Bridge
+from mme_sdk.aws.http_layer import HttpLayer
 from mme_sdk.errors import ConfigurationError, InvalidInputError, NotSentError, OutcomeUnknownError
 from mme_sdk.runtime.transport.pool_base import SPENT, BrokenConnectionError
 from mme_sdk.runtime.transport.request_headers import HEADERS
@@ -44,8 +44,8 @@ class Accelerated:
         pool = Settings(max_idle=max(client.meta.config.max_pool_connections, 1))
         self._lane = LeanTransport(lambda: _supported(client), settings=pool)
         self.name = self._lane.name
-        self._bridge = Bridge(client, route.url, self._send, fits=lambda: isinstance(describe(client), Route))
-        self._bridge.attach()
+        self._http_layer = HttpLayer(client, route.url, self._send, fits=lambda: isinstance(describe(client), Route))
+        self._http_layer.attach()
         _accelerated.add(client)
 
     def __repr__(self) -> str:
@@ -54,11 +54,11 @@ class Accelerated:
     @property
     def passed_on(self) -> int:
         """Calls left to botocore: streamed bodies, and parameters that the lane does not know."""
-        return self._bridge.passed_on
+        return self._http_layer.passed_on
 
     def remove(self) -> None:
         """Let botocore send again, and close the lane's connections; idempotent."""
-        self._bridge.detach()
+        self._http_layer.detach()
         _accelerated.discard(self._client)
         self._lane.close()
 

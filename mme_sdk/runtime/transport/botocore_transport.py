@@ -126,7 +126,7 @@ class BotocoreTransport:
             ClosedError: This transport was closed.
             InvalidInputError: The request cannot be sent.
         """
-        from mme_sdk.aws.botocore_invoke import Progress
+        from mme_sdk.aws.botocore_invoke import CallState
 
         if self._closed.is_set():
             raise ClosedError("this transport was closed", endpoint=request.endpoint, model=request.target_model)
@@ -136,7 +136,7 @@ class BotocoreTransport:
             for field, parameter in _PARAMETERS.items()
             if (value := getattr(request, field)) is not None
         }
-        call = Progress(seconds, request.invocation_id)
+        call = CallState(seconds, request.invocation_id)
         scope = CancelScope()
         future = in_background(lambda: scope.run(lambda: self._invoker.send(params, call)))
         return _Started(request, monotonic() + seconds, seconds, call, future, scope)
