@@ -1,4 +1,4 @@
-"""Asynchronous model registry."""
+"""Asynchronous model registry. One file because it is one class, and most of its lines are documentation."""
 
 from __future__ import annotations
 
