@@ -207,7 +207,7 @@ def _other_handlers(client: Any) -> str | None:
     # Tracing libraries replace this method by a proxy object or by their own function.
     wrapper: Any = BaseClient._make_api_call
     if type(wrapper) is not FunctionType or not wrapper.__globals__["__name__"].startswith("botocore."):
-        return "another library instruments botocore's calls"
+        return "botocore's calls are instrumented by another library"
     handlers = client.meta.events._emitter._handlers
     for event in _EVENTS:
         for handler in handlers.prefix_search(f"{event}.sagemaker-runtime.InvokeEndpoint"):

@@ -118,11 +118,11 @@ class BotocoreInvoker:
         except Exception as error:  # noqa: BLE001 - botocore, urllib3, http.client and credential providers have their own exceptions
             if call.answer is not None:
                 return call.answer
-            ours = translate(error, "sagemaker-runtime", "invoke_endpoint", params, **facts)
-            if _is_outcome_unknown(ours, call.sent and not never_sent(error)):
-                ours = _outcome_unknown_error(params, error, facts)
-                ours.answer_began = call.began
-            raise ours from cause_of(error)
+            translated = translate(error, "sagemaker-runtime", "invoke_endpoint", params, **facts)
+            if _is_outcome_unknown(translated, call.sent and not never_sent(error)):
+                translated = _outcome_unknown_error(params, error, facts)
+                translated.answer_began = call.began
+            raise translated from cause_of(error)
         finally:
             self._current.call = CallState()
             call.raw = None

@@ -72,8 +72,8 @@ def translating(
     except MMEError:
         raise
     except Exception as error:  # noqa: BLE001 - credential providers, urllib3 and http.client have their own exceptions
-        ours = translate(error, service, operation, params or {}, endpoint=endpoint, model=model)
-        raise ours from cause_of(error)
+        translated = translate(error, service, operation, params or {}, endpoint=endpoint, model=model)
+        raise translated from cause_of(error)
 
 
 def translate(
@@ -154,7 +154,7 @@ def never_sent(error: Exception) -> bool:
 
 
 def cause_of(error: Exception) -> Exception | None:
-    """Return the exception to chain ours to; None if its text may contain a secret."""
+    """Return the exception to chain the translated one to; None if its text may contain a secret."""
     return None if _UNSENDABLE.search(str(error)) else error
 
 

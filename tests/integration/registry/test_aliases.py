@@ -43,14 +43,16 @@ class FakeClock:
 
 
 class CountingAws(Aws):
-    """Counts calls, and can be cut off."""
+    """Counts calls, and can be disconnected from S3."""
 
     calls: list[str]
+    began: threading.Event
     cut = False
     held: threading.Event | None = None
 
     def send(self, call: Call) -> Any:
         self.calls.append(call.operation)
+        self.began.set()
         if self.held is not None:
             assert self.held.wait(10)
         if self.cut:
@@ -70,7 +72,7 @@ def clock() -> FakeClock:
 @pytest.fixture
 def counting(s3_server: S3Server, s3_session: boto3.Session, clock: FakeClock) -> Any:
     aws = CountingAws(session=s3_session, endpoint_url={"s3": s3_server.endpoint_url}, clock=clock)
-    aws.calls = []
+    aws.calls, aws.began = [], threading.Event()
     yield aws
     aws.close()
 
@@ -276,8 +278,7 @@ def test_many_threads_share_the_first_read(three: ModelRegistry, watched: ModelR
     counting.held = threading.Event()
     with ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(watched.resolve, "fraud@live") for _ in range(8)]
-        while len(counting.calls) < 1:
-            pass
+        assert counting.began.wait(30)
         counting.held.set()
         assert {future.result(10).version for future in futures} == {"v1"}
     assert counting.calls.count("get_object") == 2
