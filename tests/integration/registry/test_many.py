@@ -263,8 +263,9 @@ def test_options_reach_s3(s3_aws: Aws, s3: Any, bucket_name: str, model: Model) 
         ]
         assert s3.head_object(Bucket=bucket_name, Key=key)["StorageClass"] == "STANDARD_IA"
     models.alias("fraud", "live", "v1")
-    wire = ObjectOptions(kms_key="alias/models", expected_owner="123456789012", requester_pays=True).writing()
-    assert wire == {
+    options = ObjectOptions(kms_key="alias/models", expected_owner="123456789012", requester_pays=True)
+    store = ModelRegistry(s3_aws, f"s3://{bucket_name}/prod/", options=options)._operations.store
+    assert store.write_parameters() == {
         "ServerSideEncryption": "aws:kms",
         "SSEKMSKeyId": "alias/models",
         "ExpectedBucketOwner": "123456789012",
