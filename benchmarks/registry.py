@@ -1,11 +1,11 @@
-"""Pack and upload many models: `register_many` against what people use today, in ratios of one run.
+"""Benchmark of `register_many` against other ways to pack and upload many models, as ratios within one run.
 
-Every rival does the same job in a process of its own, in turns: from model directories to objects in S3 (SeaweedFS on
-loopback). Rivals pack each model into a temporary file, either as most people do (`tarfile`, gzip's default level) or
-with this package's own `pack`, which leaves the upload alone to differ.
+Each program does the same job in its own process, in turn: from model directories to objects in S3 (SeaweedFS on the
+loopback interface). The others pack each model into a temporary file, either with `tarfile` and gzip's default level,
+or with `pack` of this package, so that only the upload differs.
 
     python benchmarks/registry.py                 # 200 models of 1 MB, 2 models of 512 MB, packing
-    python benchmarks/registry.py --quick         # smaller, for a look
+    python benchmarks/registry.py --quick         # smaller models
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Upload = Callable[[Iterator[tuple[str, Path]]], None]
 
 
 def make_models(folder: Path, count: int, size: int) -> None:
-    """Models of float32 weights, as trained ones look to a compressor."""
+    """Write models of random float32 weights, which compress like trained weights."""
     import numpy as np
 
     random = np.random.default_rng(0)
@@ -59,7 +59,7 @@ def pack_ours(source: Path, target: Path) -> None:
 
 
 def pack_none(source: Path, target: Path) -> None:
-    """The archive is there already."""
+    """Link the existing archive."""
     os.link(source.with_suffix(".tar.gz"), target)
 
 
@@ -81,7 +81,7 @@ def client(url: str, **config: Any) -> Any:
 
 
 def boto3_loop(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]) -> None:
-    """What the documentation shows."""
+    """Upload one file after the other, as in the documentation of boto3."""
     s3 = client(url)
     for make in work:
         key, path = make()
@@ -90,7 +90,7 @@ def boto3_loop(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]
 
 
 def s3transfer_pool(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]) -> None:
-    """One client, many threads, large parts."""
+    """Upload with one client, many threads and large parts."""
     from boto3.s3.transfer import TransferConfig
 
     s3 = client(url, max_pool_connections=64)
@@ -109,7 +109,7 @@ def s3transfer_pool(url: str, bucket: str, work: list[Callable[[], tuple[str, Pa
 
 
 def crt(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]) -> None:
-    """The AWS common run-time, as boto3 drives it; told by hand to speak plain HTTP to an address without a name."""
+    """Upload with the AWS Common Runtime as boto3 uses it, configured for HTTP and an IP address."""
     import botocore.session
     from botocore.config import Config
     from s3transfer import crt as transfer
@@ -134,7 +134,7 @@ def crt(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]) -> No
 
 
 def obstore(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]) -> None:
-    """The Rust object_store."""
+    """Upload with the Rust library object_store."""
     from obstore.store import S3Store
 
     store = S3Store(
@@ -182,7 +182,7 @@ NEEDS = {"boto3 + CRT": "awscrt", "obstore": "obstore"}
 
 
 def present() -> list[str]:
-    """The rivals that are installed."""
+    """Return the programs that are installed."""
     missing = {rival: name for rival, name in NEEDS.items() if importlib.util.find_spec(name) is None}
     for rival, name in missing.items():
         print(f"{rival} is left out: pip install {name}", file=sys.stderr)
@@ -190,9 +190,9 @@ def present() -> list[str]:
 
 
 def child(arguments: argparse.Namespace) -> None:
-    """One rival, one job; prints what it took."""
+    """Run one program once and print time and memory."""
     models = sorted(path for path in Path(arguments.models).iterdir() if path.is_dir())
-    import boto3  # noqa: F401 - imports are not what is compared
+    import boto3  # noqa: F401 - imports are not measured
     import botocore.config  # noqa: F401
 
     if arguments.rival == "ours":
@@ -217,7 +217,7 @@ def child(arguments: argparse.Namespace) -> None:
 
 
 def cpu_of(pid: int) -> float:
-    """Seconds of CPU that another process has used; nan where the system doesn't tell."""
+    """Return the CPU seconds of another process; nan if the system does not report them."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -250,12 +250,12 @@ def run(rival: str, packer: str, models: Path, server: Any) -> dict[str, float]:
 
 
 def compare(title: str, contestants: list[tuple[str, str]], models: Path, server: Any, rounds: int) -> None:
-    """Alternate, and show medians as ratios to ours."""
+    """Run the programs in turn, and print medians and their ratios to `register_many`."""
     taken: dict[tuple[str, str], list[dict[str, float]]] = {one: [] for one in contestants}
-    run(*contestants[1], models, server)  # somebody must be the first to read the files and to wake the server
+    run(*contestants[1], models, server)  # warm-up: file cache and server
     for turn in range(rounds):
         for rival, packer in contestants[turn:] + contestants[:turn]:
-            os.sync()  # what one rival wrote must not slow the next
+            os.sync()  # pending writes must not slow down the next run
             taken[rival, packer].append(run(rival, packer, models, server))
     middle = {
         one: {what: statistics.median(each[what] for each in results) for what in results[0]}
@@ -274,7 +274,7 @@ def compare(title: str, contestants: list[tuple[str, str]], models: Path, server
 
 
 def packing(models: Path) -> None:
-    """MB/s of packing alone."""
+    """Print the speed of packing in MB/s."""
     source = next(path for path in sorted(models.iterdir()) if path.is_dir())
     size = sum(path.stat().st_size for path in source.iterdir()) / 1e6
     speeds = {}
@@ -290,7 +290,7 @@ def packing(models: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="smaller, for a look")
+    parser.add_argument("--quick", action="store_true", help="smaller models")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=["small", "large", "packing"])
     for name in ("rival", "packer", "models", "url", "bucket"):

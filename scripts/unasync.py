@@ -27,6 +27,7 @@ TWINS: dict[str, str] = {
     "runtime/single_model/async_queued_invocation.py": "runtime/single_model/queued_invocation.py",
     "runtime/single_model/async_stream.py": "runtime/single_model/stream.py",
     "runtime/transport/async_selection.py": "runtime/transport/selection.py",
+    "registry/async_registry.py": "registry/registry.py",
 }
 
 # Names whose twin is not found by the rules of `_name`.
@@ -63,6 +64,7 @@ WORDS = [
     (r"\bapplications that run on an event loop\b", "applications"),
     (r"\basynchronous client\b", "synchronous client"),
     (r"\bon (the|an) event loop\b", "in the calling thread"),
+    (r"\bSeveral tasks\b", "Several threads"),
 ]
 
 

@@ -1,8 +1,8 @@
-"""The only room that imports boto3 and botocore, and only when a client is first needed.
+"""Access to AWS. Only this package imports boto3 and botocore, and only when the first client is created.
 
-What happens against AWS is written as *flows*: generators that yield effects (`Call`, `Sleep`, `Do`, `Together`) and
-get the results sent back. `Aws.run` and `Aws.arun` drive the same flow in a thread or on an event loop, so that the
-synchronous and asynchronous clients cannot differ in what they do.
+Operations are written as *flows*: generators that yield effects (`Call`, `Sleep`, `Do`, `Together`) and receive the
+results. `Aws.run` runs a flow in a thread, `Aws.arun` runs the same flow on an event loop. So the synchronous and the
+asynchronous clients behave the same.
 """
 
 from mme_sdk._effects import Call, Do, Effect, Flow, Sleep, Together, cleaned

@@ -1,8 +1,8 @@
-"""Where a `sagemaker-runtime` client sends and how it signs, asked of botocore once and not once per call.
+"""Read from a `sagemaker-runtime` client where it sends its requests and how it signs them, once per client.
 
-The address, region and algorithm come from one presigned URL, made without network by the same rules as a request.
-What botocore keeps to itself (TLS, proxies, handlers) is read from the client's insides; where they look other than
-known, the answer is `Unsupported`, and botocore sends.
+Endpoint URL, region and algorithm are taken from a presigned URL, which botocore creates without network access by the
+rules of a request. TLS settings, proxies and event handlers are read from private attributes of the client. If these
+differ from the known versions of botocore, the result is `Unsupported`, and botocore sends the requests.
 """
 
 from __future__ import annotations
@@ -43,7 +43,13 @@ _PROBE = "/endpoints/mme-sdk-probe/invocations"
 
 @attrs.frozen
 class Keys:
-    """Credentials as they are at one moment; compared by identity in the signer's cache."""
+    """AWS credentials at one time.
+
+    Attributes:
+        access: Access key id.
+        secret: Secret access key.
+        token: Session token; None for permanent credentials.
+    """
 
     access: str
     secret: str = attrs.field(repr=False)
@@ -52,22 +58,22 @@ class Keys:
 
 @attrs.frozen(kw_only=True)
 class Route:
-    """All that a lane needs to know of a client.
+    """Connection and signature settings of a client.
 
     Attributes:
         scheme: `http` or `https`.
         host: Name or address to connect to.
         port: Port to connect to.
-        authority: The Host header; without the scheme's own port.
-        prefix: Path before `/endpoints/…`; empty, or begins with a slash.
-        region: Region of the signature.
-        service: Service of the signature.
-        user_agent: The User-Agent header.
+        authority: Host header. It has no port if that is the default port of the scheme.
+        prefix: Path before `/endpoints/…`. It is empty or begins with a slash.
+        region: Region in the signature.
+        service: Service in the signature.
+        user_agent: User-Agent header.
         verify: Whether the server's certificate is verified.
-        ca_file: File or directory of trusted certificates; only looked at with `verify`.
+        ca_file: File or directory of trusted certificates. It is used only if `verify` is True.
         socket_options: Arguments of `setsockopt`.
-        keys: Says the credentials of this moment; may refresh them, on the network.
-        refreshes: Whether `keys` may take its time.
+        keys: Returns the current credentials. It may request new ones over the network.
+        refreshes: Whether `keys` can block for such a request.
     """
 
     scheme: str
@@ -86,28 +92,28 @@ class Route:
 
     @property
     def url(self) -> str:
-        """Scheme, authority and prefix."""
+        """URL of scheme, authority and prefix."""
         return f"{self.scheme}://{self.authority}{self.prefix}"
 
 
 @attrs.frozen
 class Unsupported:
-    """Why only botocore itself can send for this client."""
+    """Reason why only botocore can send the requests of a client."""
 
     reason: str
 
 
 def describe(client: Any) -> Route | Unsupported:
-    """Where a client sends, or why a lean lane cannot stand in for it.
+    """Return the settings of a client, or the reason why botocore has to send its requests.
 
     Args:
         client: A boto3 client of `sagemaker-runtime`.
 
     Returns:
-        The route, or the reason against one.
+        The route, or the reason.
 
     Raises:
-        ConfigurationError: No region or no credentials.
+        ConfigurationError: The region or the credentials are missing, or the endpoint URL is not valid.
     """
     from mme_sdk.aws.error_translation import translating
 
@@ -118,9 +124,12 @@ def describe(client: Any) -> Route | Unsupported:
     try:
         return _described(client, url)
     except ValueError as error:
-        raise ConfigurationError(f"the endpoint URL is not valid ({error})", hint="check endpoint_url") from error
+        raise ConfigurationError(
+            f"the endpoint URL is not valid ({error})",
+            hint="check endpoint_url=, and AWS_ENDPOINT_URL in the environment",
+        ) from error
     except (AttributeError, KeyError, TypeError) as error:
-        return Unsupported(f"this version of botocore keeps its settings elsewhere ({error})")
+        return Unsupported(f"this version of botocore is not supported ({error})")
 
 
 def _described(client: Any, url: str) -> Route | Unsupported:
@@ -132,21 +141,21 @@ def _described(client: Any, url: str) -> Route | Unsupported:
     _, _, region, service, _ = query["X-Amz-Credential"][0].rsplit("/", 4)
     prefix = parts.path.removesuffix(_PROBE)
     if prefix == parts.path or not _PLAIN_PREFIX.match(prefix):
-        return Unsupported(f"the path {parts.path!r} needs botocore's normalisation")
+        return Unsupported(f"the path {parts.path!r} of the endpoint URL needs normalisation by botocore")
     if parts.username is not None or parts.hostname is None or not parts.hostname.isascii():
-        return Unsupported("the endpoint URL has a user, no host, or a host that is not ASCII")
+        return Unsupported("the endpoint URL contains a user name, no host, or a host that is not ASCII")
     if not client.meta.config.user_agent.isprintable():
         return Unsupported("the User-Agent contains control characters")
     http = client._endpoint.http_session
-    stranger = _stranger(client)
-    if stranger is not None:
-        return Unsupported(stranger)
+    reason = _other_handlers(client)
+    if reason is not None:
+        return Unsupported(reason)
     if http._proxy_config.proxy_url_for(url):
         return Unsupported("a proxy is configured")
     if http._cert_file or http._key_file:
         return Unsupported("a client certificate is configured")
     if client.meta.config.retries and client.meta.config.retries.get("mode") == "adaptive":
-        return Unsupported("the retry mode `adaptive` limits the rate inside botocore")
+        return Unsupported("botocore limits the request rate in the retry mode `adaptive`")
     keys, refreshes = _keys_of(client._request_signer._credentials)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = {"http": 80, "https": 443}[parts.scheme]
@@ -176,7 +185,7 @@ def _keys_of(credentials: Any) -> tuple[Callable[[], Keys], bool]:
             frozen = credentials.get_frozen_credentials()
         except Exception as error:
             raise ConfigurationError(
-                f"the AWS credentials could not be refreshed ({error})", hint="log in again, or check the role"
+                f"the AWS credentials could not be refreshed ({error})", hint="log in again, or check the IAM role"
             ) from error
         return Keys(frozen.access_key, frozen.secret_key, frozen.token or None)
 
@@ -191,20 +200,20 @@ def _ca_file(verify: Any) -> str | None:
     return str(get_cert_path(True if verify is None else verify))
 
 
-def _stranger(client: Any) -> str | None:
-    """Who else listens to, or wraps, the client's calls: they would not see those of a lane."""
+def _other_handlers(client: Any) -> str | None:
+    """Return which other code observes the client's calls. It would not see the calls of a lean transport."""
     from botocore.client import BaseClient
 
-    # Tracers wrap this method: with a proxy object, or with a function of their own.
+    # Tracing libraries replace this method by a proxy object or by their own function.
     wrapper: Any = BaseClient._make_api_call
     if type(wrapper) is not FunctionType or not wrapper.__globals__["__name__"].startswith("botocore."):
-        return "botocore's calls are instrumented"
+        return "botocore's calls are instrumented by another library"
     handlers = client.meta.events._emitter._handlers
     for event in _EVENTS:
         for handler in handlers.prefix_search(f"{event}.sagemaker-runtime.InvokeEndpoint"):
             module = _module(handler)
             if not module.startswith(_OWN) or module == "botocore.stub":
-                return f"a handler of {module or 'unknown origin'} listens to `{event}`"
+                return f"an event handler of {module or 'unknown origin'} is registered for `{event}`"
     return None
 
 

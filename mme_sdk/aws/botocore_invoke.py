@@ -1,4 +1,4 @@
-"""InvokeEndpoint through botocore itself, with the raw answer handed out instead of botocore's parsed one."""
+"""Send InvokeEndpoint with botocore, and return the raw HTTP response instead of botocore's parsed one."""
 
 from __future__ import annotations
 
@@ -12,30 +12,40 @@ from mme_sdk._cancellation import botocore_call
 from mme_sdk.aws.session import Aws
 from mme_sdk.errors import MMEError, NotSentError, OutcomeUnknownError
 
-__all__ = ["BotocoreInvoker", "Progress", "RawAnswer"]
+__all__ = ["BotocoreInvoker", "CallState", "RawAnswer"]
 
 _EVENT = "sagemaker-runtime.InvokeEndpoint"
 
 
 @attrs.frozen(kw_only=True)
 class RawAnswer:
-    """What came back over HTTP, whatever its status; header names are lower-case."""
+    """An HTTP response with any status.
+
+    Attributes:
+        status: Status code.
+        headers: Headers by lower-case name.
+        body: Body.
+        minor: Minor version of HTTP/1.
+        defects: Defect of the head that `http.client` ignored; None if there is none.
+    """
 
     status: int
     headers: dict[str, str]
     body: bytes
     minor: int = 1
-    """Minor version of HTTP/1."""
     defects: str | None = None
-    """What `http.client` passed over in the head."""
 
 
-class Progress:
-    """How far a call has come; read by another thread when that one's time is over.
+class CallState:
+    """State of a call. Another thread reads it when the deadline of the call has passed.
+
+    Args:
+        read_timeout: Seconds to wait for data of the response; None for the setting of the client.
+        invocation_id: `amz-sdk-invocation-id` of the call; None lets botocore create one.
 
     Attributes:
         sent: Whether botocore has begun to send.
-        began: Whether the head of an answer came.
+        began: Whether the head of a response arrived.
     """
 
     def __init__(self, read_timeout: float | None = None, invocation_id: str | None = None) -> None:
@@ -46,7 +56,7 @@ class Progress:
         self.raw: Any = None
 
     def give_up(self) -> None:
-        """Stop reading the body, from another thread, where urllib3 can (2.3 and later)."""
+        """Stop reading the body, from another thread. urllib3 supports this from version 2.3 on."""
         shutdown = getattr(self.raw, "shutdown", None)
         if shutdown is not None:
             with contextlib.suppress(Exception):
@@ -54,17 +64,17 @@ class Progress:
 
 
 class _Current(threading.local):
-    """The call that this thread makes."""
+    """The current call of a thread."""
 
     def __init__(self) -> None:
-        self.call = Progress()
+        self.call = CallState()
 
 
 class BotocoreInvoker:
-    """Sends with the `sagemaker-runtime` client of an `Aws`; safe to share between threads.
+    """Sends requests with the `sagemaker-runtime` client of an `Aws`. Threads can share it.
 
     Args:
-        aws: The way to AWS.
+        aws: Access to AWS.
     """
 
     def __init__(self, aws: Aws) -> None:
@@ -72,20 +82,20 @@ class BotocoreInvoker:
         self._current = _Current()
         self._hooked: Any = None
 
-    def send(self, params: dict[str, Any], call: Progress) -> RawAnswer:
-        """Send once.
+    def send(self, params: dict[str, Any], call: CallState) -> RawAnswer:
+        """Send a request once.
 
         Args:
             params: Arguments of `invoke_endpoint`.
-            call: Takes note of how far it comes; `invocation_id` None lets botocore make one up.
+            call: State of the call, which is updated.
 
         Returns:
-            The answer, errors of the service included.
+            The response, including error responses of the service.
 
         Raises:
-            NotSentError: No connection; nothing was sent.
-            OutcomeUnknownError: Sent, but no whole answer came back.
-            MMEError: botocore refused to send: no credentials, bad parameters.
+            NotSentError: The connection failed. Nothing was sent.
+            OutcomeUnknownError: The request was sent, but no complete response was received.
+            MMEError: botocore did not send the request: credentials are missing, or parameters are not valid.
         """
         from mme_sdk.aws.error_translation import cause_of, never_sent, translate
 
@@ -95,7 +105,7 @@ class BotocoreInvoker:
         try:
             with botocore_call():
                 parsed = client.invoke_endpoint(**params)
-                # botocore leaves the body of a success on the wire; that of an error it has read.
+                # botocore has read the body of an error response, but not the body of a success.
                 body = parsed["Body"].read()
             meta = parsed["ResponseMetadata"]
             return RawAnswer(
@@ -105,26 +115,26 @@ class BotocoreInvoker:
                 minor=_minor(call.raw),
                 defects=_defects(call.raw),
             )
-        except Exception as error:  # noqa: BLE001 - of botocore, urllib3, http.client or a credential provider
+        except Exception as error:  # noqa: BLE001 - botocore, urllib3, http.client and credential providers have their own exceptions
             if call.answer is not None:
                 return call.answer
-            ours = translate(error, "sagemaker-runtime", "invoke_endpoint", params, **facts)
-            if _too_sure(ours, call.sent and not never_sent(error)):
-                ours = _unknown(params, error, facts)
-                ours.answer_began = call.began
-            raise ours from cause_of(error)
+            translated = translate(error, "sagemaker-runtime", "invoke_endpoint", params, **facts)
+            if _is_outcome_unknown(translated, call.sent and not never_sent(error)):
+                translated = _outcome_unknown_error(params, error, facts)
+                translated.answer_began = call.began
+            raise translated from cause_of(error)
         finally:
-            self._current.call = Progress()
+            self._current.call = CallState()
             call.raw = None
 
     def discard_connections(self) -> None:
-        """Close the client's idle connections: one of them may hold bytes of an earlier answer."""
+        """Close the client's idle connections: one of them may contain bytes of an earlier response."""
         self._client().close()
 
     def _client(self) -> Any:
         client = self._aws.client("sagemaker-runtime")
         if client is not self._hooked:
-            # Two threads may both come here; registered twice, the handlers do the same.
+            # Two threads may get here at the same time. Handlers that are registered twice have the same effect.
             client.meta.events.register(f"before-call.{_EVENT}", self._before_call)
             client.meta.events.register_last(f"before-send.{_EVENT}", self._before_send)
             client.meta.events.register(f"before-parse.{_EVENT}", self._before_parse)
@@ -142,7 +152,7 @@ class BotocoreInvoker:
         self._current.call.sent = True
 
     def _before_parse(self, *, response_dict: dict[str, Any], **_: Any) -> None:
-        # Before botocore reads the body of an error, which may be anything.
+        # Called before botocore parses the body of an error, which may have any format.
         call = self._current.call
         call.began = True
         if response_dict["status_code"] >= 300:
@@ -166,16 +176,18 @@ def _minor(raw: Any) -> int:
 
 
 def _defects(raw: Any) -> str | None:
-    """What the standard library's parser found wrong with a head and took all the same."""
+    """Return the first defect of a head that `http.client` ignored."""
     message = getattr(getattr(raw, "_original_response", None), "msg", None)
     defects = getattr(message, "defects", None)
     return type(defects[0]).__name__ if defects else None
 
 
-def _too_sure(error: MMEError, sent: bool) -> bool:
+def _is_outcome_unknown(error: MMEError, sent: bool) -> bool:
     return sent and not isinstance(error, (NotSentError, OutcomeUnknownError))
 
 
-def _unknown(params: dict[str, Any], error: object, facts: dict[str, Any]) -> OutcomeUnknownError:
+def _outcome_unknown_error(params: dict[str, Any], error: object, facts: dict[str, Any]) -> OutcomeUnknownError:
     name = params.get("EndpointName")
-    return OutcomeUnknownError(f"invoke_endpoint {name}: sent, but no whole answer came back ({error})", **facts)
+    return OutcomeUnknownError(
+        f"invoke_endpoint {name}: sent, but no complete response was received ({error})", **facts
+    )

@@ -1,4 +1,4 @@
-"""Answers and failures of another sender in the shapes that botocore gives them."""
+"""Convert the responses and failures of another transport into the objects that botocore creates."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import io
 from collections.abc import Iterator
 from typing import Any, Literal
 
-__all__ = ["Kind", "Replies", "SendFailure"]
+__all__ = ["Kind", "ResponseFactory", "SendFailure"]
 
 Kind = Literal["connect-timeout", "tls", "connect", "closed", "read-timeout"]
-"""How far a request came."""
+"""Stage at which a request failed."""
 
 
 class SendFailure(Exception):
-    """A request without a whole answer.
+    """A request without a complete response.
 
     Attributes:
-        kind: How far it came.
-        cause: What happened.
+        kind: Stage at which it failed.
+        cause: The exception.
     """
 
     def __init__(self, kind: Kind, cause: Exception) -> None:
@@ -27,12 +27,12 @@ class SendFailure(Exception):
         self.cause = cause
 
 
-class Replies:
-    """Makes them for one client.
+class ResponseFactory:
+    """Creates botocore's responses and exceptions for one client.
 
     Args:
         client: A boto3 client of `sagemaker-runtime`.
-        url: What to name in errors of connections.
+        url: URL in the text of connection errors.
     """
 
     def __init__(self, client: Any, url: str) -> None:
@@ -44,7 +44,7 @@ class Replies:
         self._members = _members(service.operation_model("InvokeEndpoint").output_shape)
 
     def response(self, model: Any, status: int, headers: dict[str, str], body: bytes) -> tuple[Any, Any]:
-        """What botocore makes of an answer: the HTTP response, and its parsed form."""
+        """Return the HTTP response and its parsed form, as botocore creates them."""
         http = _http_class()(self._url, status, headers, _Raw(body))
         if status < 300 and self._members is not None and "x-amzn-requestid" in headers:
             return http, self._success(status, headers, http.raw)
@@ -52,14 +52,14 @@ class Replies:
         parts["body"] = body if status >= 300 else _body_class()(http.raw, headers.get("content-length"))
         parsed = self._parser.parse(parts, model.output_shape)
         if status >= 300:
-            # The fields that the service model knows of this error, as botocore adds them.
+            # Add the fields of this error in the service model, as botocore does.
             shape = model.service_model.shape_for_error_code(parsed.get("Error", {}).get("Code"))
             if shape is not None:
                 parsed.update(self._parser.parse(parts, shape))
         return http, parsed
 
     def _success(self, status: int, headers: dict[str, str], raw: io.BytesIO) -> dict[str, Any]:
-        """What botocore's parser makes of an ordinary answer, at a tenth of the price."""
+        """Return the parsed form of a success. It takes a tenth of the time of botocore's parser."""
         parsed: dict[str, Any] = {
             "ResponseMetadata": {
                 "RequestId": headers["x-amzn-requestid"],
@@ -75,7 +75,7 @@ class Replies:
         return parsed
 
     def failure(self, error: SendFailure) -> Exception:
-        """The exception that botocore raises for it."""
+        """Return the exception that botocore raises for a failure."""
         import botocore.exceptions as bc
 
         kinds: dict[Kind, Any] = {
@@ -91,7 +91,7 @@ class Replies:
 
 
 class _Raw(io.BytesIO):
-    """A body in memory, with the one method that botocore wants of urllib3's responses."""
+    """A body in memory with the method of urllib3's responses that botocore calls."""
 
     def stream(self, amt: int = 65_536, decode_content: bool | None = None) -> Iterator[bytes]:  # noqa: ARG002
         while chunk := self.read(amt):
@@ -99,7 +99,7 @@ class _Raw(io.BytesIO):
 
 
 def _members(shape: Any) -> list[tuple[str, str]] | None:
-    """Header and member of each string that an answer carries; None where the shape is other than known."""
+    """Return header and member of each string in a response; None if the shape has other members."""
     found = []
     for name, member in shape.members.items():
         if member.serialization.get("location") == "header" and member.type_name == "string":
@@ -114,7 +114,7 @@ def _http_class() -> Any:
     from botocore.awsrequest import AWSResponse, HeadersDict
 
     class Response(AWSResponse):  # type: ignore[misc]
-        """Makes botocore's dictionary of headers only for who asks."""
+        """A response that creates botocore's dictionary of headers on first use."""
 
         def __init__(self, url: str, status_code: int, headers: dict[str, str], raw: io.BytesIO) -> None:
             self.url, self.status_code, self.raw = url, status_code, raw
@@ -123,7 +123,7 @@ def _http_class() -> Any:
 
         @functools.cached_property
         def headers(self) -> Any:
-            """The headers."""
+            """The response headers."""
             return HeadersDict(self._plain)
 
     return Response
@@ -134,9 +134,9 @@ def _body_class() -> Any:
     from botocore.response import StreamingBody
 
     class WholeBody(StreamingBody):  # type: ignore[misc]
-        """Nothing of it is left on a socket, so there is no time-out to set."""
+        """A body that is completely in memory."""
 
         def set_socket_timeout(self, timeout: float) -> None:
-            """Do nothing."""
+            """Do nothing: no socket is read."""
 
     return WholeBody

@@ -1,4 +1,4 @@
-"""Error codes of AWS services by what they mean."""
+"""Error codes of AWS services, grouped by meaning."""
 
 from __future__ import annotations
 

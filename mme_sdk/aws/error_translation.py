@@ -1,4 +1,4 @@
-"""botocore's exceptions into ours: nothing of botocore or urllib3 leaks out of this package."""
+"""Translate exceptions of botocore, urllib3 and http.client into exceptions of mme_sdk."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from mme_sdk.errors import (
 
 __all__ = ["cause_of", "never_sent", "translate", "translating"]
 
-# http.client quotes the header's value, which may be a session token.
+# http.client puts the header's value, which may be a session token, into the text of its exception.
 _UNSENDABLE = re.compile(r"Invalid header (?:value|name)|Invalid leading whitespace|latin-1.*codec can't encode")
 _CONFLICTS = frozenset(
     {
@@ -55,25 +55,25 @@ def translating(
     endpoint: str | None = None,
     model: str | None = None,
 ) -> Iterator[None]:
-    """Raise our own error in the place of any that botocore, or what it calls, raises inside.
+    """Translate every exception that is raised inside the `with` block into an MMEError.
 
     Args:
         service: boto3's service name.
         operation: boto3's method name.
-        params: The call's arguments; only bucket, key and resource names of them reach a message.
-        endpoint: Endpoint concerned.
-        model: Model concerned.
+        params: Arguments of the call. Messages contain only its bucket, key and resource names.
+        endpoint: Name of the endpoint, for the error.
+        model: Name of the model, for the error.
 
     Raises:
-        MMEError: In place of any other exception.
+        MMEError: Instead of any other exception.
     """
     try:
         yield
     except MMEError:
         raise
-    except Exception as error:  # noqa: BLE001 - credential providers, urllib3 and http.client raise kinds of their own
-        ours = translate(error, service, operation, params or {}, endpoint=endpoint, model=model)
-        raise ours from cause_of(error)
+    except Exception as error:  # noqa: BLE001 - credential providers, urllib3 and http.client have their own exceptions
+        translated = translate(error, service, operation, params or {}, endpoint=endpoint, model=model)
+        raise translated from cause_of(error)
 
 
 def translate(
@@ -85,7 +85,7 @@ def translate(
     endpoint: str | None = None,
     model: str | None = None,
 ) -> MMEError:
-    """Our error for one of botocore's, or of what it calls."""
+    """Return the MMEError for an exception of botocore, or of a library that botocore calls."""
     if isinstance(error, MMEError):
         return error
     subject = _subject(service, operation, params)
@@ -95,17 +95,19 @@ def translate(
     match error:
         case bc.NoCredentialsError():
             return ConfigurationError(
-                f"{subject}: no usable AWS credentials",
-                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, choose a profile, or pass session=…",
+                f"{subject}: no AWS credentials were found",
+                hint="set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, set AWS_PROFILE, or pass session=…",
                 **facts,
             )
         case bc.PartialCredentialsError() | bc.CredentialRetrievalError():
             return ConfigurationError(
-                f"{subject}: no usable AWS credentials ({error})", hint="check the credential provider", **facts
+                f"{subject}: the AWS credentials could not be read ({error})",
+                hint="check the credential settings of the AWS profile or the environment",
+                **facts,
             )
         case bc.SSOError() | bc.TokenRetrievalError() | bc.UnauthorizedSSOTokenError():
             return ConfigurationError(
-                f"{subject}: the AWS login is not valid ({error})", hint="log in again: aws sso login", **facts
+                f"{subject}: the AWS SSO session is not valid ({error})", hint="log in again: aws sso login", **facts
             )
         case bc.NoRegionError():
             return ConfigurationError(
@@ -115,34 +117,36 @@ def translate(
             return InvalidInputError(f"{subject}: {error}", **facts)
         case bc.EndpointConnectionError() | bc.ConnectTimeoutError() | bc.ProxyConnectionError() | bc.SSLError():
             return NotSentError(
-                f"{subject}: no connection ({error})",
-                hint="check the address, the network and the proxy settings",
+                f"{subject}: the connection failed, nothing was sent ({error})",
+                hint="check the endpoint URL, the network and the proxy settings",
                 **facts,
             )
         case bc.HTTPClientError():
             inner = error.kwargs.get("error")
             if isinstance(inner, MMEError):
-                return inner  # a body of ours could not be read
+                return inner  # reading the request body failed
             if _UNSENDABLE.search(str(error)):
                 return _unsendable(subject, facts)
             if never_sent(error):
                 return ConfigurationError(f"{subject}: {error}", hint="check the endpoint URL", **facts)
-            # Read time-outs, dropped connections, broken replies: it had been sent.
-            return OutcomeUnknownError(f"{subject}: sent, but no whole answer came back ({error})", **facts)
+            # Read timeouts, closed connections, invalid responses: the request had been sent.
+            return OutcomeUnknownError(f"{subject}: sent, but no complete response was received ({error})", **facts)
         case bc.BotoCoreError():
-            return ConfigurationError(f"{subject}: {error}", **facts)
+            return ConfigurationError(
+                f"{subject}: {error}", hint="check the AWS profile, the region and the endpoint URL", **facts
+            )
         case _:
             if _UNSENDABLE.search(str(error)):
                 return _unsendable(subject, facts)
             return ConfigurationError(
-                f"{subject}: {type(error).__name__} from botocore, a credential provider or a handler: {error}",
+                f"{subject}: {type(error).__name__} in botocore, a credential provider or an event handler: {error}",
                 hint="check the endpoint URL, the AWS profile and its credential provider",
                 **facts,
             )
 
 
 def never_sent(error: Exception) -> bool:
-    """Whether botocore, which takes it for a failure of sending, cannot have begun to send."""
+    """Return whether botocore cannot have begun to send, although its exception is one of sending."""
     from urllib3.exceptions import LocationValueError
 
     inner = error.kwargs.get("error") if isinstance(error, bc.HTTPClientError) else error
@@ -150,13 +154,13 @@ def never_sent(error: Exception) -> bool:
 
 
 def cause_of(error: Exception) -> Exception | None:
-    """The exception to chain ours to; None where its text may hold a secret."""
+    """Return the exception to chain the translated one to; None if its text may contain a secret."""
     return None if _UNSENDABLE.search(str(error)) else error
 
 
 def _unsendable(subject: str, facts: dict[str, Any]) -> ConfigurationError:
     return ConfigurationError(
-        f"{subject}: a request header has a character that HTTP does not allow",
+        f"{subject}: a request header contains a character that HTTP does not allow",
         hint="look for a line break in the access key, the session token or the User-Agent",
         **facts,
     )
@@ -175,12 +179,12 @@ def _subject(service: str, operation: str, params: Mapping[str, Any]) -> str:
 def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any], facts: dict[str, Any]) -> MMEError:
     answer: dict[str, Any] = error.response
     code = str(answer.get("Error", {}).get("Code", ""))
-    said = str(answer.get("Error", {}).get("Message", "")) or code
+    message = str(answer.get("Error", {}).get("Message", "")) or code
     meta = answer.get("ResponseMetadata", {})
     status = meta.get("HTTPStatusCode")
     headers = meta.get("HTTPHeaders", {})
     facts |= {"code": code, "status": status, "request_id": meta.get("RequestId") or None}
-    text = f"{subject}: {said}"
+    text = f"{subject}: {message}"
     if code in THROTTLES or status == 429:
         return ThrottledError(text, retry_after=_seconds(headers.get("retry-after")), **facts)
     if code in (
@@ -190,64 +194,72 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
         "301",
     ):
         region = headers.get("x-amz-bucket-region") or answer.get("Error", {}).get("Region")
-        where = f"in {region}" if region else "in another region"
-        return ConfigurationError(f"{text} (the bucket is {where})", hint="use a client of that region", **facts)
+        where = region or "another region"
+        return ConfigurationError(
+            f"{text} (the bucket is in {where})",
+            hint=f"create the client with the region of the bucket: {where}",
+            **facts,
+        )
     if code in QUOTAS:
-        return _over_quota(text, said, facts)
-    refusal = explain_refusal(code, said, date=headers.get("date"), now=time.time())
+        return _quota_error(text, message, facts)
+    refusal = explain_refusal(code, message, date=headers.get("date"), now=time.time())
     if refusal is not None:
         kind = ConfigurationError if refusal.local else AccessDeniedError
-        return kind(f"{subject}: {refusal.reason}: {said}", hint=refusal.hint, sent=True, **facts)
+        return kind(f"{subject}: {refusal.reason}: {message}", hint=refusal.hint, sent=True, **facts)
     if code in DENIED or status == 403:
-        return AccessDeniedError(text, hint=_missing_permission(said, subject), **facts)
-    if code in _CONFLICTS or re.match(r"Cannot (create already existing|update in-progress)", said):
+        return AccessDeniedError(text, hint=_permission_hint(message, subject), **facts)
+    if code in _CONFLICTS or re.match(r"Cannot (create already existing|update in-progress)", message):
         return ConflictError(text, **facts)
     if code == "NoSuchBucket":
         return BucketNotFoundError(text, **facts)
-    if said.startswith('Could not find endpoint "'):
+    if message.startswith('Could not find endpoint "'):
         return EndpointNotFoundError(text, **facts)
     if code in ("NoSuchKey", "404") and "Key" in params:
         return ModelNotFoundError(text, **facts)
-    if code in ("NoSuchKey", "NoSuchUpload", "404", "ResourceNotFound", "ObjectNotFoundException") or said.startswith(
-        "Could not find "
-    ):
+    if code in (
+        "NoSuchKey",
+        "NoSuchUpload",
+        "404",
+        "ResourceNotFound",
+        "ObjectNotFoundException",
+    ) or message.startswith("Could not find "):
         return NotFoundError(text, **facts)
     if status is not None and status >= 500:
         return ServiceError(text, retry_after=_seconds(headers.get("retry-after")), **facts)
     return InvalidInputError(text, sent=True, **facts)
 
 
-def _over_quota(text: str, said: str, facts: dict[str, Any]) -> QuotaExceededError:
-    found = re.search(r"service limit '([^']+)' is ([\d.]*\d)", said)
+def _quota_error(text: str, message: str, facts: dict[str, Any]) -> QuotaExceededError:
+    found = re.search(r"service limit '([^']+)' is ([\d.]*\d)", message)
     quota, limit = (found[1], float(found[2])) if found else (None, None)
     which = f"'{quota}'" if quota else "the quota"
-    hint = f"raise {which} in Service Quotas and repeat the call, or make do with other or fewer resources"
+    hint = f"request an increase of {which} in Service Quotas and repeat the call, or use other or fewer resources"
     return QuotaExceededError(text, quota=quota, limit=limit, hint=hint, **facts)
 
 
-# S3 often denies without a word, above all to HEAD. https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html
+# S3 often denies access without naming the permission, in particular for HEAD requests. https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations.html
 _S3_PERMISSIONS = {
     "abort_multipart_upload": "s3:AbortMultipartUpload",
     "complete_multipart_upload": "s3:PutObject",
-    "copy_object": "s3:PutObject here and s3:GetObject on the source",
+    "copy_object": "s3:PutObject on the destination and s3:GetObject on the source",
     "create_multipart_upload": "s3:PutObject",
     "delete_object": "s3:DeleteObject",
     "delete_objects": "s3:DeleteObject",
-    "get_object": "s3:GetObject (and s3:ListBucket, without which an absent key is denied too)",
-    "head_object": "s3:GetObject (and s3:ListBucket, without which an absent key is denied too)",
+    "get_object": "s3:GetObject (and s3:ListBucket: without it, S3 answers 403 for a key that does not exist)",
+    "head_object": "s3:GetObject (and s3:ListBucket: without it, S3 answers 403 for a key that does not exist)",
     "list_multipart_uploads": "s3:ListBucketMultipartUploads",
     "list_objects_v2": "s3:ListBucket",
     "list_parts": "s3:ListMultipartUploadParts",
     "put_object": "s3:PutObject",
     "upload_part": "s3:PutObject",
-    "upload_part_copy": "s3:PutObject here and s3:GetObject on the source",
+    "upload_part_copy": "s3:PutObject on the destination and s3:GetObject on the source",
 }
 
 
-def _missing_permission(said: str, subject: str) -> str | None:
-    found = re.search(r"not authorized to perform: ([\w:*]+)", said)
-    operation, _, where = subject.partition(" ")
-    needed = found.group(1) if found else _S3_PERMISSIONS.get(operation) if where.startswith("s3://") else None
+def _permission_hint(message: str, subject: str) -> str | None:
+    found = re.search(r"not authorized to perform: ([\w:*]+)", message)
+    operation, _, resource = subject.partition(" ")
+    needed = found.group(1) if found else _S3_PERMISSIONS.get(operation) if resource.startswith("s3://") else None
     return f"grant {needed} to the caller's role" if needed else None
 
 

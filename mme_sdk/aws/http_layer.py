@@ -1,11 +1,11 @@
-"""Another way of sending under an existing boto3 client.
+"""Replace the HTTP layer of an existing boto3 client.
 
-Its `before-call` event is answered in botocore's own shapes: botocore still validates, serialises and raises; what it
-no longer does is build, sign, send and read HTTP. Its retry policy is asked through the event that it is asked through
-otherwise, so that attempts, waits and quotas stay the client's.
+A handler of the `before-call` event returns the response in botocore's own format. botocore still validates parameters,
+serialises them and raises exceptions, but it does not build, sign, send and parse HTTP. The client's retry policy is
+called through its `needs-retry` event, so that attempts, waits and retry quotas are those of the client.
 
-Half of what is left is then botocore's work before that event. So an ordinary call (nothing but plain strings and
-bytes) goes straight to the sender; whatever does not simply succeed there continues in botocore, as its first attempt.
+Half of the remaining time is botocore's work before that event. So a call whose arguments are only strings and bytes is
+sent without botocore. If it does not succeed, it continues in botocore, and counts as the first attempt.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from mme_sdk.aws.botocore_responses import Replies, SendFailure
+from mme_sdk.aws.botocore_responses import ResponseFactory, SendFailure
 
-__all__ = ["Bridge", "Sender"]
+__all__ = ["HttpLayer", "Sender"]
 
 _EVENT = "sagemaker-runtime.InvokeEndpoint"
-_FOREVER = 1e6
+_NO_LIMIT = 1e6  # seconds
 _ID = "mme_sdk.accelerate"
 _NAME = re.compile(r"[A-Za-z0-9-]+\Z")
 _PATH = re.compile(r"/endpoints/([A-Za-z0-9-]+)/invocations\Z")
 
 Answer = tuple[int, dict[str, str], bytes]
-"""Status, headers by lower-case name, body."""
+"""Status, headers by lower-case name, and body."""
 
 
 class Sender(Protocol):
-    """Sends once."""
+    """A function that sends one request."""
 
     def __call__(
         self,
@@ -45,45 +45,46 @@ class Sender(Protocol):
         connect_timeout: float,
         read_timeout: float,
     ) -> Answer | None:
-        """Send and wait for the whole answer.
+        """Send a request and wait for the complete response.
 
         Args:
             endpoint: EndpointName.
-            headers: As botocore serialises them.
+            headers: Headers, serialised by botocore.
             body: The payload.
             invocation_id: `amz-sdk-invocation-id`.
-            connect_timeout: Seconds for the connection.
-            read_timeout: Seconds for the answer.
+            connect_timeout: Seconds to wait for the connection.
+            read_timeout: Seconds to wait for the response.
 
         Returns:
-            The answer; None for a request that botocore should send itself.
+            The response; None if botocore has to send the request.
 
         Raises:
-            SendFailure: There was no whole answer.
+            SendFailure: No complete response was received.
         """
         ...
 
 
-class _First(threading.local):
-    """This thread's first attempt, made before botocore heard of the call."""
+class _FirstAttempt(threading.local):
+    """First attempt of this thread's call, made before botocore was called."""
 
     def __init__(self) -> None:
         self.invocation_id: str | None = None
         self.outcome: Answer | SendFailure | None = None
 
 
-class Bridge:
-    """Sends the `invoke_endpoint` calls of a client.
+class HttpLayer:
+    """Sends the `invoke_endpoint` calls of a client with another transport.
 
     Args:
         client: A boto3 client of `sagemaker-runtime`.
-        url: What to name in errors of connections.
-        send: What sends.
-        fits: Whether the client can still be stood in for; asked again when its event handlers have changed.
-        sleep: Waits between attempts, as long as the client's retry policy says.
+        url: URL in the text of connection errors.
+        send: Sends one request.
+        fits: Returns whether the transport can replace the client's own. It is called again after a change of the
+            client's event handlers.
+        sleep: Waits the given number of seconds between attempts.
 
     Attributes:
-        passed_on: Calls left to botocore.
+        passed_on: Number of calls that botocore sent.
     """
 
     def __init__(
@@ -98,7 +99,7 @@ class Bridge:
         self.passed_on = 0
         self._client, self._events = client, client.meta.events
         self._send, self._fits, self._sleep = send, fits, sleep or time.sleep
-        self._replies = Replies(client, url)
+        self._responses = ResponseFactory(client, url)
         self._model = client.meta.service_model.operation_model("InvokeEndpoint")
         self._headers = {
             name: member.serialization["name"]
@@ -106,31 +107,31 @@ class Bridge:
             if member.serialization.get("location") == "header"
         }
         config = client.meta.config
-        # None is botocore's word for no limit.
+        # In botocore, None means no limit.
         self._timeouts = {
-            "connect_timeout": config.connect_timeout or _FOREVER,
-            "read_timeout": config.read_timeout or _FOREVER,
+            "connect_timeout": config.connect_timeout or _NO_LIMIT,
+            "read_timeout": config.read_timeout or _NO_LIMIT,
         }
-        self._first = _First()
+        self._first = _FirstAttempt()
         self._handlers: object = None
         self._fitting = True
 
     def attach(self) -> None:
-        """Begin to send."""
-        # Last, so that whatever botocore itself does before a call has been done.
+        """Start sending the client's calls."""
+        # Registered last: botocore's own handlers run first.
         self._events.register_last(f"before-call.{_EVENT}", self._before_call, unique_id=_ID)
         self._original = self._client.invoke_endpoint
         self._client.invoke_endpoint = functools.update_wrapper(functools.partial(self._invoke), self._original)
         self._handlers = self._known_handlers()
 
     def detach(self) -> None:
-        """Leave sending to botocore again."""
+        """Let botocore send the client's calls again."""
         self._events.unregister(f"before-call.{_EVENT}", unique_id=_ID)
         self._client.__dict__.pop("invoke_endpoint", None)
 
     def _invoke(self, *args: Any, **arguments: Any) -> Any:
-        """`client.invoke_endpoint`."""
-        headers = None if args else self._ordinary(arguments)
+        """Replace `client.invoke_endpoint`."""
+        headers = None if args else self._plain_headers(arguments)
         if headers is None or not self._still_fits():
             return self._original(*args, **arguments)
         first = self._first
@@ -140,9 +141,9 @@ class Bridge:
                 arguments["EndpointName"], headers, arguments["Body"], first.invocation_id, **self._timeouts
             )
             if answer is not None and answer[0] < 300:
-                http, parsed = self._replies.response(self._model, *answer)
+                http, parsed = self._responses.response(self._model, *answer)
                 parsed["ResponseMetadata"]["RetryAttempts"] = 0
-                # Successes refill the quota of the client's retries.
+                # This event refills the client's retry quota after a success.
                 self._events.emit(
                     f"after-call.{_EVENT}", http_response=http, parsed=parsed, model=self._model, context={}
                 )
@@ -155,8 +156,8 @@ class Bridge:
         finally:
             first.invocation_id = first.outcome = None
 
-    def _ordinary(self, arguments: dict[str, Any]) -> dict[str, str] | None:
-        """The headers of a call that botocore has nothing to say about; None for any other."""
+    def _plain_headers(self, arguments: dict[str, Any]) -> dict[str, str] | None:
+        """Return the headers of a call with plain arguments; None if botocore has to validate or convert them."""
         headers = {}
         for name, value in arguments.items():
             if name in self._headers:
@@ -171,7 +172,7 @@ class Bridge:
         return headers if "Body" in arguments and "EndpointName" in arguments else None
 
     def _known_handlers(self) -> object:
-        # botocore replaces this dictionary whenever a handler comes or goes; where there is none, nothing is ordinary.
+        # botocore replaces this dictionary when a handler is added or removed. Without it, botocore sends all calls.
         return getattr(getattr(self._events, "_emitter", None), "_lookup_cache", None)
 
     def _still_fits(self) -> bool:
@@ -203,12 +204,12 @@ class Bridge:
                     found.group(1), params["headers"], bytes(body), invocation_id, **self._timeouts
                 )
             except SendFailure as error:
-                failure = self._replies.failure(error)
+                failure = self._responses.failure(error)
             else:
                 if answer is None:
                     self.passed_on += 1
                     return None
-                response = self._replies.response(model, *answer)
+                response = self._responses.response(model, *answer)
                 if response[0].status_code < 300:
                     break
             first = None
@@ -221,7 +222,7 @@ class Bridge:
                 caught_exception=failure,
                 request_dict=params,
             )
-            # A handler's False means no, as None does; only a number of seconds means yes.
+            # Handlers return a number of seconds to retry. False and None mean no retry.
             delay = next((value for _, value in delays if value is not None), None)
             if delay is None or delay is False:
                 break

@@ -1,7 +1,7 @@
-"""What SageMaker's service model, as botocore ships it, says of a request: checked in full before anything is sent.
+"""Validate requests against SageMaker's service model in botocore before anything is sent.
 
-botocore itself checks types, required and unknown members, and minima. It does not check enumerations, patterns and
-maxima: SageMaker refuses those after the first resources exist.
+botocore checks types, required and unknown members, and minima. It does not check enumerations, patterns and maxima:
+SageMaker would refuse these after the first resources were created.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 __all__ = ["members_of", "problems"]
 
 _JAVA = ((r"\p{L}", r"\w"), (r"\p{Z}", r"\s"), (r"\p{N}", r"\d"), (r"\p{Print}", r"[ -~]"))
-# The pattern of S3 destinations allows one character as the bucket's name, which no bucket has.
+# SageMaker's pattern of S3 destinations wrongly allows only bucket names of one character.
 _WRONG_PATTERN = "[^/])/?"
 
 
@@ -26,10 +26,10 @@ def _shape(name: str) -> Any:
 
 
 def members_of(shape: str) -> frozenset[str]:
-    """The members of a structure of SageMaker's service model.
+    """Return the names of the members of a structure in SageMaker's service model.
 
     Args:
-        shape: The structure's name, such as `ProductionVariant`.
+        shape: Name of the structure, such as `ProductionVariant`.
     """
     return frozenset(_shape(shape).members)
 
@@ -37,17 +37,17 @@ def members_of(shape: str) -> frozenset[str]:
 def problems(
     shape: str, members: Mapping[str, Any], where: str, *, partial: bool = True, newer: frozenset[str] = frozenset()
 ) -> Iterator[str]:
-    """Everything in some members of a structure that SageMaker would refuse.
+    """Find everything in a structure that SageMaker would refuse.
 
     Args:
-        shape: The structure's name in SageMaker's service model.
-        members: Its members, as the API names them.
-        where: What the messages call the structure.
-        partial: Whether required members of the structure itself may be absent, since they come from elsewhere.
-        newer: Members of the structure that may have values which this botocore does not list yet.
+        shape: Name of the structure in SageMaker's service model.
+        members: Members of the structure, with the names of the API.
+        where: Name of the structure in the messages.
+        partial: Whether required members of the structure itself may be missing.
+        newer: Members of the structure that accept values which the installed botocore does not know.
 
     Yields:
-        One sentence for each problem. Values of maps are not shown, since environments may hold secrets.
+        One sentence for each problem. Values of maps are not shown, because environments may contain secrets.
     """
     return _structure(_shape(shape), members, where, partial=partial, newer=newer)
 
@@ -56,7 +56,7 @@ def _structure(
     shape: Any, value: Any, where: str, *, partial: bool = False, newer: frozenset[str] = frozenset()
 ) -> Iterator[str]:
     if not isinstance(value, Mapping):
-        yield f"{where}: wants a mapping, not {type(value).__name__}"
+        yield f"{where} must be a mapping, not {type(value).__name__}"
         return
     if not partial:
         for name in shape.required_members:
@@ -65,7 +65,7 @@ def _structure(
     for name, item in value.items():
         member = shape.members.get(name)
         if member is None:
-            yield f"{where}: {shape.name} of SageMaker has no member {name!r}, as far as the installed botocore knows"
+            yield f"{where}: {shape.name} of SageMaker has no member {name!r} in the installed botocore"
         elif not (name in newer and isinstance(item, str)):
             yield from _value(member, item, f"{where}.{name}")
 
@@ -77,45 +77,46 @@ def _value(shape: Any, value: Any, where: str) -> Iterator[str]:
             yield from _structure(shape, value, where)
         case "list":
             if not isinstance(value, (list, tuple)):
-                yield f"{where}: wants a list, not {type(value).__name__}"
+                yield f"{where} must be a list, not {type(value).__name__}"
                 return
             yield from _size(len(value), rules, where, "items")
             for position, item in enumerate(value):
                 yield from _value(shape.member, item, f"{where}[{position}]")
         case "map":
             if not isinstance(value, Mapping):
-                yield f"{where}: wants a mapping, not {type(value).__name__}"
+                yield f"{where} must be a mapping, not {type(value).__name__}"
                 return
             yield from _size(len(value), rules, where, "entries")
             for key, item in value.items():
                 yield from _value(shape.key, key, f"{where}: key")
                 if any(True for _ in _value(shape.value, item, "")):
-                    yield f"{where}.{key}: this value is not allowed (its type, length or form)"
+                    yield f"{where}.{key}: the value is not valid (its type, length or format)"
         case "string":
             yield from _string(value, rules, where)
         case "boolean":
             if not isinstance(value, bool):
-                yield f"{where}: True or False, not {value!r}"
+                yield f"{where} must be True or False, not {value!r}"
         case "integer" | "long":
             if not isinstance(value, int) or isinstance(value, bool):
-                yield f"{where}: a whole number, not {value!r}"
+                yield f"{where} must be a whole number, not {value!r}"
                 return
             yield from _size(value, rules, where)
         case "float" | "double":
             if not isinstance(value, (int, float)) or isinstance(value, bool):
-                yield f"{where}: a number, not {value!r}"
+                yield f"{where} must be a number, not {value!r}"
                 return
             yield from _size(value, rules, where)
 
 
 def _string(value: Any, rules: Mapping[str, Any], where: str) -> Iterator[str]:
     if not isinstance(value, str):
-        yield f"{where}: wants text, not {value!r}"
+        yield f"{where} must be text, not {value!r}"
         return
     if "enum" in rules:
         if value not in rules["enum"]:
-            few = rules["enum"] if len(rules["enum"]) < 10 else "the values that the installed botocore knows"
-            yield f"{where}: {value!r} is not one of {few if isinstance(few, str) else ', '.join(few)}"
+            known = rules["enum"]
+            accepted = ", ".join(known) if len(known) < 10 else "the values that the installed botocore knows"
+            yield f"{where}: {value!r} is not one of {accepted}"
         return
     yield from _size(len(value), rules, where, "characters")
     pattern = _python(rules.get("pattern"))
@@ -130,12 +131,13 @@ def _size(size: float, rules: Mapping[str, Any], where: str, unit: str = "") -> 
             bounds = f"from {low} to {high}"
         else:
             bounds = f"{low} or more" if high is None else f"{high} or less"
-        yield f"{where}: {bounds} {unit}".rstrip() + f", not {size:g}"
+        what = f"have {bounds} {unit}" if unit else f"be {bounds}"
+        yield f"{where} must {what}, not {size:g}"
 
 
 @cache
 def _python(pattern: str | None) -> re.Pattern[str] | None:
-    """A pattern of the service model for Python; None where it cannot be used."""
+    """Return a pattern of the service model for Python; None if it cannot be used."""
     if pattern is None or _WRONG_PATTERN in pattern or r"\uD800" in pattern:
         return None
     for java, python in _JAVA:

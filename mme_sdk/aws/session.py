@@ -1,4 +1,4 @@
-"""One boto3 session and its clients: made on first use, shared between threads, made anew after a fork."""
+"""Access to AWS: a boto3 session and its clients, retries, flows and worker threads."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from mme_sdk.errors import (
     ClosedError,
     ConfigurationError,
     MMEError,
+    NotSentError,
     OutcomeUnknownError,
     ServiceError,
     ThrottledError,
 )
-from mme_sdk.errors import NotSentError as _NotSent
 from mme_sdk.protocols import AsyncClock, Clock, Rng
 
 if TYPE_CHECKING:
@@ -38,36 +38,36 @@ if TYPE_CHECKING:
 __all__ = ["AsyncSystemClock", "Aws"]
 
 T = TypeVar("T")
-_CLOSING = 0.05  # seconds
-_ENDING = 2.0  # seconds for cancelled work to end; a name look-up, a TLS handshake or hashing of a file take longer
-_AGAIN = 0.02  # seconds between two attempts to wake a thread
-_POOL = 64  # connections and worker threads; more only wait for each other
+_CLOSE_GRACE = 0.05  # seconds
+_CANCEL_GRACE = 2.0  # seconds for cancelled work to end; a DNS lookup or a TLS handshake can take longer
+_RETRY_INTERVAL = 0.02  # seconds between two attempts to wake a thread
+_POOL = 64  # connections and worker threads
 
 
 class AsyncSystemClock:
-    """The machine's clock, for asyncio."""
+    """System clock for asyncio."""
 
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
 
     async def sleep(self, seconds: float, /) -> None:
-        """Wait, letting other tasks run."""
+        """Wait without blocking other tasks."""
         await asyncio.sleep(seconds)
 
 
 class Aws:
-    """The way to AWS that all rooms share.
+    """A boto3 session and its clients. They are created on first use, shared by threads, and created anew after a fork.
 
     Args:
-        region: AWS region; the session's or the environment's where None.
-        session: A boto3 session to use; made from the environment on first use where None.
-        endpoint_url: Address for every service, or one per service name (`{"s3": …, "sagemaker": …}`, `"*"` for the
-            rest); the environment's `AWS_ENDPOINT_URL…` where None.
-        timeouts: Connect and read time-outs.
-        retry: When a control-plane call that failed is made again.
-        clock: Time and sleep; the `time` module's where None.
-        async_clock: Time and sleep on the event loop.
-        rng: Randomness for jitter.
+        region: AWS region. None takes it from the session or the environment.
+        session: The boto3 session. None creates one from the environment.
+        endpoint_url: Endpoint URL of all services, or a mapping from service name to URL (`{"s3": …, "sagemaker": …}`,
+            `"*"` for other services). None takes it from `AWS_ENDPOINT_URL…` in the environment.
+        timeouts: Connect and read timeouts.
+        retry: When failed control-plane calls are repeated.
+        clock: Clock with `time`, `monotonic` and `sleep`. None uses the `time` module.
+        async_clock: Clock for asyncio. None uses the system clock.
+        rng: Random numbers for jitter. None creates a generator.
     """
 
     def __init__(
@@ -95,15 +95,15 @@ class Aws:
         self._session: boto3.Session | None = None
         self._clients: dict[str, Any] = {}
         self._workers: Workers[Any] | None = None
-        self._scope = CancelScope()  # of all that runs in callers' threads; `close` cancels it
+        self._scope = CancelScope()  # for all flows in the threads of callers; `close` cancels it
         self._running: dict[int, CleanUp] = {}  # by thread
         self._closed = False
         self.shared: dict[Any, Any] = {}
-        """What objects over the same way to AWS have in common, such as a cache; put in with `setdefault`."""
+        """Objects that users of this instance share, such as a cache. Add to it with `setdefault`."""
 
     @property
     def session(self) -> boto3.Session:
-        """The boto3 session, made on first use."""
+        """The boto3 session. It is created on first use."""
         self._check_usable()
         with self._lock:
             if self._session is None:
@@ -117,24 +117,24 @@ class Aws:
         """The AWS region.
 
         Raises:
-            ConfigurationError: None is set anywhere.
+            ConfigurationError: No region is set.
         """
         region = self._region or self.session.region_name
         if not region:
             raise ConfigurationError(
                 "no AWS region is set",
-                hint="pass region=…, or set AWS_DEFAULT_REGION or a region in your AWS profile",
+                hint="pass region=…, set AWS_DEFAULT_REGION, or set a region in your AWS profile",
             )
         return region
 
     def endpoint_url(self, service: str) -> str | None:
-        """The address that was given for a service; None means AWS's own, or the environment's."""
+        """Return the endpoint URL that was given for a service. None: boto3 chooses the URL."""
         if self._endpoint_url is None or isinstance(self._endpoint_url, str):
             return self._endpoint_url
         return self._endpoint_url.get(service, self._endpoint_url.get("*"))
 
     def client(self, service: str) -> Any:
-        """The boto3 client of a service; one attempt per call, since the retries are ours."""
+        """Return the boto3 client of a service. It makes one attempt per call; `call` does the retries."""
         self._check_usable()
         client = self._clients.get(service)
         if client is not None:
@@ -157,15 +157,15 @@ class Aws:
                             read_timeout=self.timeouts.read,
                             max_pool_connections=_POOL,
                             user_agent_extra=f"mme_sdk/{__version__}",
-                            # Every body carries a signed checksum; a digest in the signature would read it once more.
+                            # Every body has a signed checksum. A digest in the signature would read the body once more.
                             s3={"payload_signing_enabled": False} if service == "s3" else None,
                         ),
                     )
                     cancellation.install(client)
                     if service == "s3":
-                        from mme_sdk.aws import upload_connections as uploading
+                        from mme_sdk.aws import upload_connections
 
-                        uploading.install(
+                        upload_connections.install(
                             client, connect_timeout=self.timeouts.connect, read_timeout=self.timeouts.read
                         )
                 if self._closed:
@@ -175,17 +175,17 @@ class Aws:
             return client
 
     def send(self, call: Call) -> Any:
-        """Make one API call once.
+        """Make one attempt of an API call.
 
         Raises:
-            MMEError: The call failed; the kind says how.
+            MMEError: The call failed.
         """
         client = self.client(call.service)
         from mme_sdk.aws.error_translation import translating
 
         body: Any = call.params.get("Body")
         if hasattr(body, "seek"):
-            body.seek(0)  # an earlier attempt may have read it
+            body.seek(0)  # an earlier attempt may have read the body
         with (
             cancellation.botocore_call(),
             translating(
@@ -199,11 +199,11 @@ class Aws:
             return getattr(client, call.operation)(**call.params)
 
     def call(self, call: Call) -> Any:
-        """Make one API call, again after throttling and faults as the retry policy says."""
+        """Make an API call. Repeat it after throttling and server errors, according to the retry policy."""
         return tenacity.Retrying(**self._loop(call), sleep=self._pause)(self.send, call)
 
     async def acall(self, call: Call) -> Any:
-        """`call`, off the event loop."""
+        """Make an API call in a worker thread, without blocking the event loop."""
         retrying = tenacity.AsyncRetrying(**self._loop(call), sleep=self.async_clock.sleep)
         return await retrying(self._offloaded_send, call)
 
@@ -213,10 +213,10 @@ class Aws:
     def _loop(self, call: Call) -> dict[str, Any]:
         policy = self.retry
 
-        def again(error: BaseException) -> bool:
+        def is_retryable(error: BaseException) -> bool:
             if isinstance(error, OutcomeUnknownError):
                 return call.replay
-            return isinstance(error, (ThrottledError, _NotSent)) or (
+            return isinstance(error, (ThrottledError, NotSentError)) or (
                 isinstance(error, ServiceError) and error.replay_safe
             )
 
@@ -231,20 +231,20 @@ class Aws:
             return max(drawn, asked or 0.0)
 
         return {
-            "retry": tenacity.retry_if_exception(again),
+            "retry": tenacity.retry_if_exception(is_retryable),
             "wait": wait,
             "stop": tenacity.stop_after_attempt(policy.fault_attempts),
             "reraise": True,
         }
 
     def run(self, flow: Flow[T]) -> T:
-        """Drive a flow in this thread.
+        """Run a flow in this thread.
 
-        Ctrl-C, SystemExit and `close` in another thread end it at once: it is raised inside the flow, which cleans up.
-        The clean-up ends after 5 s, or at the next Ctrl-C; the notes of the exception say what is left behind.
+        Ctrl-C, SystemExit and `close` in another thread interrupt it: the exception is raised inside the flow, which
+        cleans up. The clean-up ends after 5 s, or at the next Ctrl-C. The notes of the exception say what remains.
 
         Raises:
-            ClosedError: This object was closed.
+            ClosedError: The client was closed.
         """
         cleanup, thread = CleanUp(CLEANUP), threading.get_ident()
         interpreter = Interpreter(
@@ -267,10 +267,10 @@ class Aws:
                 self._running[thread] = outer
 
     def within(self, work: Callable[[], T]) -> T:
-        """Do blocking work in this thread so that `close` in another thread ends it.
+        """Run a blocking function in this thread. `close` in another thread interrupts it.
 
         Raises:
-            ClosedError: This object was closed.
+            ClosedError: The client was closed.
         """
         if current_scope() is not None:
             return work()
@@ -285,7 +285,7 @@ class Aws:
         cancellation.pause(seconds, self.clock.sleep)
 
     async def arun(self, flow: Flow[T]) -> T:
-        """Drive a flow on the running event loop."""
+        """Run a flow on the running event loop."""
         interpreter = AsyncInterpreter(
             {
                 Call: self.acall,
@@ -296,16 +296,16 @@ class Aws:
         return await interpreter.run(flow)
 
     async def offload(self, function: Callable[[], T]) -> T:
-        """Run blocking work in this object's own threads; cancellation of the task ends it.
+        """Run a blocking function in a worker thread. Cancelling the task interrupts it.
 
         Raises:
-            ClosedError: This object was closed meanwhile.
+            ClosedError: The client was closed.
         """
         scope = CancelScope()
 
         def work() -> T:
             outer = current_scope()
-            assert outer is not None  # that of the workers
+            assert outer is not None  # the scope of the worker threads
             with outer.waking(scope.cancel):
                 return scope.run(function)
 
@@ -314,12 +314,12 @@ class Aws:
         try:
             await asyncio.wait([waiting])
         except BaseException:
-            # What the work reads, such as a file, may be closed by who is cancelled: it has to end first.
-            ends = time.monotonic() + _ENDING
+            # The caller may close what the function reads, such as a file: the function has to end first.
+            ends = time.monotonic() + _CANCEL_GRACE
             running.cancel()
             while not waiting.done() and time.monotonic() < ends:
-                scope.cancel()  # once more: a connection may have been made meanwhile
-                await asyncio.wait([waiting], timeout=_AGAIN)
+                scope.cancel()  # repeated: a connection may have been opened in between
+                await asyncio.wait([waiting], timeout=_RETRY_INTERVAL)
             waiting.add_done_callback(lambda done: done.cancelled() or done.exception())
             raise
         try:
@@ -328,7 +328,7 @@ class Aws:
             raise _closed() from None
 
     def submit(self, function: Callable[[], Any]) -> Future[Any]:
-        """Start work that nobody waits for, such as a refresh, in this object's own threads."""
+        """Run a function in a worker thread in the background, for example a refresh."""
         return self._threads().submit(function)
 
     def _threads(self) -> Workers[Any]:
@@ -339,21 +339,21 @@ class Aws:
             return self._workers
 
     def close(self) -> None:
-        """End what other threads do, and close every connection; the object cannot be used afterwards.
+        """Interrupt the calls of other threads and close all connections. The object cannot be used afterwards.
 
-        Flows that are interrupted clean up first, for 5 s at most; Ctrl-C ends that.
+        Interrupted flows clean up first, for at most 5 s. Ctrl-C ends the clean-up.
         """
         me = threading.get_ident()
         self._scope.cancel()
         try:
-            ends = time.monotonic() + _CLOSING
+            ends = time.monotonic() + _CLOSE_GRACE
             while others := [one for thread, one in list(self._running.items()) if thread != me]:
-                self._scope.cancel()  # once more: a connection may have been made meanwhile
+                self._scope.cancel()  # repeated: a connection may have been opened in between
                 if any(one.busy and not one.cancelled for one in others):
-                    ends = time.monotonic() + _CLOSING
+                    ends = time.monotonic() + _CLOSE_GRACE
                 if time.monotonic() > ends:
                     break
-                time.sleep(_AGAIN)
+                time.sleep(_RETRY_INTERVAL)
         except BaseException:
             for one in list(self._running.values()):
                 one.cancel()
@@ -363,15 +363,15 @@ class Aws:
 
     def _close(self) -> None:
         self._closed = True
-        if not self._lock.acquire(timeout=_CLOSING):
-            return  # a client is being made, and a credential provider is slow; the thread that makes it closes it
+        if not self._lock.acquire(timeout=_CLOSE_GRACE):
+            return  # another thread is creating a client; it closes the client itself
         try:
             clients, self._clients = self._clients, {}
             workers, self._workers = self._workers, None
         finally:
             self._lock.release()
         if workers is not None:
-            workers.close(grace=_CLOSING)
+            workers.close(grace=_CLOSE_GRACE)
         for client in clients.values():
             client.close()
 
@@ -379,7 +379,7 @@ class Aws:
         if self._closed:
             raise _closed()
         if self._pid != os.getpid():
-            # Sockets and locks of the parent must not be used in the child.
+            # After a fork, the child must not use sockets and locks of the parent.
             self._lock = threading.RLock()
             self._clients, self._workers, self._session = {}, None, None
             self._scope, self._running = CancelScope(), {}
@@ -387,4 +387,4 @@ class Aws:
 
 
 def _closed() -> ClosedError:
-    return ClosedError("this client was closed", hint="make a new one, or close it later")
+    return ClosedError("the client is closed", hint="create a new client, or close this one later")

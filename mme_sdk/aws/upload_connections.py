@@ -1,7 +1,7 @@
-"""Sends S3's large bodies over connections of our own; botocore goes on preparing, signing and reading answers.
+"""Send the PUT requests of an S3 client over separate connections. botocore prepares, signs and parses them.
 
-What it saves per upload: the wait for `100 Continue` before the body (a whole round trip), and a body that is cut into
-16 kB writes. Everything unusual (proxies, client certificates, unverified TLS, other methods) stays with botocore.
+botocore waits for `100 Continue` before each body (one round trip), and writes a body in blocks of 16 kB. This module
+does neither. Requests with a proxy, a client certificate, unverified TLS or another method stay with botocore.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from urllib.parse import urlsplit
 
 from mme_sdk._cancellation import hold
 
-__all__ = ["Uploads", "install"]
+__all__ = ["UploadConnections", "install"]
 
-_BLOCK = 1 << 20  # bytes of one write
-_IDLE = 4.0  # seconds after which a connection is not trusted; S3 closes idle ones after some more
+_BLOCK = 1 << 20  # bytes in one write
+_IDLE = 4.0  # seconds; an older idle connection is not reused, because S3 may have closed it
 
 
-class Uploads:
-    """Stands before a client's HTTP session, and takes the PUTs.
+class UploadConnections:
+    """An HTTP session for botocore that sends PUT requests itself and passes other requests to the client's session.
 
     Args:
-        session: The client's own session.
-        context: How TLS is spoken.
-        connect_timeout: Seconds for a connection.
-        read_timeout: Seconds of silence.
+        session: HTTP session of the client.
+        context: TLS settings.
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds to wait for data of a response.
     """
 
     def __init__(self, session: Any, *, context: ssl.SSLContext, connect_timeout: float, read_timeout: float) -> None:
@@ -46,10 +46,10 @@ class Uploads:
         return getattr(self._session, name)
 
     def send(self, request: Any) -> Any:
-        """Send a prepared request; the answer is botocore's.
+        """Send a prepared request and return botocore's response object.
 
         Raises:
-            HTTPClientError: One of botocore's, as its own session would raise.
+            HTTPClientError: The exceptions of botocore's own session.
         """
         if request.method != "PUT" or not request.body or "Transfer-Encoding" in request.headers:
             return self._session.send(request)
@@ -73,12 +73,12 @@ class Uploads:
             except (http.client.RemoteDisconnected, ConnectionError):
                 if not reused:
                     raise
-            self.close_idle()  # it was closed while idle, and so may be the others: once more, on a new one
+            self.close_idle()  # S3 closed it while it was idle, and maybe others; repeat with a new connection
             if hasattr(request.body, "seek"):
                 request.body.seek(0)
             return self._exchange(self._connect(place, request.url), place, request, path, headers)
         except bc.BotoCoreError:
-            raise  # of connecting; some of them are OSErrors too
+            raise  # from connecting; some of these are OSErrors, too
         except TimeoutError as error:
             raise bc.ReadTimeoutError(endpoint_url=request.url, error=error) from error
         except (http.client.HTTPException, OSError) as error:
@@ -119,7 +119,7 @@ class Uploads:
             try:
                 connection.endheaders(request.body)
             except ConnectionError as error:
-                broken = error  # who refuses early may close before the body is out; the answer can be there
+                broken = error  # a server that refuses early may close before the end of the body; read its response
             answer = connection.getresponse()
             body = answer.read()
         except BaseException:
@@ -142,7 +142,7 @@ class Uploads:
 
     def _take(self, place: tuple[str, str]) -> http.client.HTTPConnection | None:
         if self._pid != os.getpid():
-            # The parent goes on using these sockets: forget them here.
+            # After a fork, the parent still uses these sockets.
             self._idle, self._lock, self._pid = deque(), threading.Lock(), os.getpid()
         old = []
         found = None
@@ -162,20 +162,20 @@ class Uploads:
         return found
 
     def close_idle(self) -> None:
-        """Close connections that nobody uses."""
+        """Close the idle connections."""
         with self._lock:
             idle, self._idle = self._idle, deque()
         for _, _, connection in idle:
             connection.close()
 
     def close(self) -> None:
-        """Close every connection, the session's too."""
+        """Close all connections, including those of the session."""
         self.close_idle()
         self._session.close()
 
 
 class _Body:
-    """An answer's body as botocore reads it."""
+    """A response body for botocore."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
@@ -185,26 +185,26 @@ class _Body:
 
 
 def install(client: Any, *, connect_timeout: float, read_timeout: float) -> None:
-    """Put `Uploads` before an S3 client's session, unless something about the client is unusual.
+    """Replace the HTTP session of an S3 client by `UploadConnections`, unless its settings need botocore's session.
 
     Args:
         client: A boto3 client of S3.
-        connect_timeout: Seconds for a connection.
-        read_timeout: Seconds of silence.
+        connect_timeout: Seconds to wait for a connection.
+        read_timeout: Seconds to wait for data of a response.
     """
     from botocore.httpsession import get_cert_path
 
     try:
         session = client._endpoint.http_session
         verify, proxied = session._verify, session._proxy_config.proxy_url_for(client.meta.endpoint_url)
-        unusual = verify is False or proxied or session._cert_file or session._key_file
+        needs_botocore = verify is False or proxied or session._cert_file or session._key_file
     except AttributeError:
-        return  # another botocore keeps its settings elsewhere; it sends as well
-    if unusual:
+        return  # an unknown version of botocore: it sends the requests itself
+    if needs_botocore:
         return
     path = str(get_cert_path(True if verify is None else verify))
-    folder = os.path.isdir(path)  # noqa: PTH112 - a string from botocore
+    folder = os.path.isdir(path)  # noqa: PTH112 - botocore returns a string
     context = ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
-    client._endpoint.http_session = Uploads(
+    client._endpoint.http_session = UploadConnections(
         session, context=context, connect_timeout=connect_timeout, read_timeout=read_timeout
     )

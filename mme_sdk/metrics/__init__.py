@@ -1,7 +1,7 @@
-"""CloudWatch's metrics of multi-model endpoints as typed series.
+"""CloudWatch metrics of multi-model endpoints as typed time series.
 
-`read_metrics` is a flow: `aws.run(read_metrics(…))` drives it in a thread, `await aws.arun(read_metrics(…))` on an
-event loop.
+`endpoint.metrics()` returns them. It runs the flow `read_metrics`, which `aws.run(…)` runs in a thread and
+`await aws.arun(…)` on an event loop.
 """
 
 from mme_sdk.metrics.reading import read_metrics

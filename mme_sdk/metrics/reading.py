@@ -1,4 +1,4 @@
-"""CloudWatch's GetMetricData into typed series."""
+"""Read metrics of an endpoint from CloudWatch (GetMetricData)."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import Any
 import attrs
 from pydantic import BaseModel, ValidationError
 
+from mme_sdk._validation import check_number
 from mme_sdk.aws import Call, Flow
 from mme_sdk.errors import InvalidInputError, ServiceError
 from mme_sdk.metrics.series import EndpointMetrics, Series
 
 __all__ = ["read_metrics"]
 
-_MOST_POINTS = 100_800  # of one GetMetricData request, over all its queries
+_MAX_POINTS = 100_800  # data points of one GetMetricData request, over all its queries
 
 
 @attrs.frozen
-class _Asked:
+class _Metric:
     metric: str
     statistic: str
     unit: str = "count"
@@ -29,24 +30,24 @@ class _Asked:
 
 _MICRO = 1e-6
 _ENDPOINTS = "/aws/sagemaker/Endpoints"
-_ASKED: Mapping[str, _Asked] = {
-    "invocations": _Asked("Invocations", "Sum"),
-    "cache_hit": _Asked("ModelCacheHit", "Average", "share"),
-    "model_latency": _Asked("ModelLatency", "Average", "s", _MICRO),
-    "model_latency_p95": _Asked("ModelLatency", "p95", "s", _MICRO),
-    "overhead": _Asked("OverheadLatency", "Average", "s", _MICRO),
-    "loading_wait": _Asked("ModelLoadingWaitTime", "Average", "s", _MICRO),
-    "downloading": _Asked("ModelDownloadingTime", "Average", "s", _MICRO),
-    "loading": _Asked("ModelLoadingTime", "Average", "s", _MICRO),
-    "loads": _Asked("ModelLoadingTime", "SampleCount"),
-    "unloads": _Asked("ModelUnloadingTime", "SampleCount"),
-    "loaded_models": _Asked("LoadedModelCount", "Average", namespace=_ENDPOINTS),
-    "cpu": _Asked("CPUUtilization", "Average", "percent", namespace=_ENDPOINTS),
-    "memory": _Asked("MemoryUtilization", "Average", "percent", namespace=_ENDPOINTS),
-    "disk": _Asked("DiskUtilization", "Average", "percent", namespace=_ENDPOINTS),
-    "errors_4xx": _Asked("Invocation4XXErrors", "Sum"),
-    "errors_5xx": _Asked("Invocation5XXErrors", "Sum"),
-    "model_errors": _Asked("InvocationModelErrors", "Sum"),
+_METRICS: Mapping[str, _Metric] = {
+    "invocations": _Metric("Invocations", "Sum"),
+    "cache_hit": _Metric("ModelCacheHit", "Average", "share"),
+    "model_latency": _Metric("ModelLatency", "Average", "s", _MICRO),
+    "model_latency_p95": _Metric("ModelLatency", "p95", "s", _MICRO),
+    "overhead": _Metric("OverheadLatency", "Average", "s", _MICRO),
+    "loading_wait": _Metric("ModelLoadingWaitTime", "Average", "s", _MICRO),
+    "downloading": _Metric("ModelDownloadingTime", "Average", "s", _MICRO),
+    "loading": _Metric("ModelLoadingTime", "Average", "s", _MICRO),
+    "loads": _Metric("ModelLoadingTime", "SampleCount"),
+    "unloads": _Metric("ModelUnloadingTime", "SampleCount"),
+    "loaded_models": _Metric("LoadedModelCount", "Average", namespace=_ENDPOINTS),
+    "cpu": _Metric("CPUUtilization", "Average", "percent", namespace=_ENDPOINTS),
+    "memory": _Metric("MemoryUtilization", "Average", "percent", namespace=_ENDPOINTS),
+    "disk": _Metric("DiskUtilization", "Average", "percent", namespace=_ENDPOINTS),
+    "errors_4xx": _Metric("Invocation4XXErrors", "Sum"),
+    "errors_5xx": _Metric("Invocation5XXErrors", "Sum"),
+    "model_errors": _Metric("InvocationModelErrors", "Sum"),
 }
 
 
@@ -56,7 +57,7 @@ class _Result(BaseModel):
     Values: list[float] = []
 
 
-class _Answer(BaseModel):
+class _Response(BaseModel):
     MetricDataResults: list[_Result] = []
     NextToken: str | None = None
 
@@ -64,31 +65,38 @@ class _Answer(BaseModel):
 def read_metrics(
     endpoint: str, *, variant: str = "AllTraffic", hours: float = 24.0, period: int = 60, now: datetime
 ) -> Flow[EndpointMetrics]:
-    """What CloudWatch knows of an endpoint.
+    """Read the metrics of a variant of an endpoint from CloudWatch.
 
     Args:
-        endpoint: EndpointName.
-        variant: VariantName.
-        hours: How far back.
-        period: Seconds that a point stands for, a multiple of 60.
-        now: Where to look back from; with a time zone.
+        endpoint: Name of the endpoint.
+        variant: Name of the production variant. Default: `AllTraffic`.
+        hours: Length of the time range in hours, up to 10920 (15 months). Default: 24.
+        period: Length of the period of a data point in seconds, a multiple of 60. Default: 60.
+        now: End of the time range, with a time zone.
 
     Returns:
-        The series; empty where nothing was measured.
+        The metrics. A series is empty if CloudWatch has no data points.
 
     Raises:
-        InvalidInputError: The period or the hours make no sense, or would be more points than CloudWatch gives.
+        InvalidInputError: `hours`, `period` or `now` is not valid, or the range has more data points than one request
+            returns.
+        ServiceError: The response of CloudWatch is not valid.
+
+    Example:
+        ```python
+        metrics = aws.run(read_metrics("scoring", hours=6, now=datetime.now(UTC)))
+        ```
     """
-    if isinstance(period, bool) or not isinstance(period, int) or period < 60 or period % 60:
-        raise InvalidInputError(f"period is a multiple of 60 s, not {period!r}", endpoint=endpoint)
-    if not 0 < hours <= 24 * 455:
-        raise InvalidInputError(f"hours is over 0 and up to 10920 (15 months), not {hours!r}", endpoint=endpoint)
+    check_number("period", period, at_least=60, integer=True)
+    if period % 60:
+        raise InvalidInputError(f"period must be a multiple of 60 seconds, not {period!r}", endpoint=endpoint)
+    check_number("hours", hours, over=0, at_most=24 * 455)
     if now.tzinfo is None:
-        raise InvalidInputError("now must have a time zone", endpoint=endpoint)
-    if hours * 3600 / period * len(_ASKED) > _MOST_POINTS:
+        raise InvalidInputError("now must have a time zone", hint="use datetime.now(UTC)", endpoint=endpoint)
+    if hours * 3600 / period * len(_METRICS) > _MAX_POINTS:
         raise InvalidInputError(
-            f"{hours:g} hours by {period} s are more points than CloudWatch gives at a time",
-            hint=f"use period={60 * -(-int(hours * 3600 * len(_ASKED)) // (_MOST_POINTS * 60))} or more",
+            f"{hours:g} hours in periods of {period} s are more data points than one request to CloudWatch returns",
+            hint=f"use period={60 * -(-int(hours * 3600 * len(_METRICS)) // (_MAX_POINTS * 60))} or more",
             endpoint=endpoint,
         )
     start = now - timedelta(hours=hours)
@@ -97,12 +105,12 @@ def read_metrics(
         {
             "Id": name,
             "MetricStat": {
-                "Metric": {"Namespace": asked.namespace, "MetricName": asked.metric, "Dimensions": dimensions},
+                "Metric": {"Namespace": metric.namespace, "MetricName": metric.metric, "Dimensions": dimensions},
                 "Period": period,
-                "Stat": asked.statistic,
+                "Stat": metric.statistic,
             },
         }
-        for name, asked in _ASKED.items()
+        for name, metric in _METRICS.items()
     ]
     params: dict[str, Any] = {
         "MetricDataQueries": queries,
@@ -110,33 +118,31 @@ def read_metrics(
         "EndTime": now,
         "ScanBy": "TimestampAscending",
     }
-    points: dict[str, dict[datetime, float]] = {name: {} for name in _ASKED}
+    points: dict[str, dict[datetime, float]] = {name: {} for name in _METRICS}
     while True:
         raw = yield Call(service="cloudwatch", operation="get_metric_data", params=params, endpoint=endpoint)
         try:
-            answer = _Answer.model_validate(raw)
+            response = _Response.model_validate(raw)
         except ValidationError as error:
-            raise ServiceError(
-                f"CloudWatch answered with something else than series: {error}", endpoint=endpoint
-            ) from error
-        for result in answer.MetricDataResults:
+            raise ServiceError(f"the response of CloudWatch is not valid: {error}", endpoint=endpoint) from error
+        for result in response.MetricDataResults:
             if result.Id in points:
                 points[result.Id] |= zip(result.Timestamps, result.Values, strict=False)
-        if not answer.NextToken:
+        if not response.NextToken:
             break
-        params = params | {"NextToken": answer.NextToken}
+        params = params | {"NextToken": response.NextToken}
     return EndpointMetrics(
         endpoint=endpoint,
         variant=variant,
         start=start.astimezone(UTC),
         end=now.astimezone(UTC),
         period=period,
-        **{name: _series(_ASKED[name], found) for name, found in points.items()},
+        **{name: _series(_METRICS[name], found) for name, found in points.items()},
     )
 
 
-def _series(asked: _Asked, points: Mapping[datetime, float]) -> Series:
+def _series(metric: _Metric, points: Mapping[datetime, float]) -> Series:
     times = sorted(points)
     return Series(
-        tuple(time.astimezone(UTC) for time in times), tuple(points[time] * asked.scale for time in times), asked.unit
+        tuple(time.astimezone(UTC) for time in times), tuple(points[time] * metric.scale for time in times), metric.unit
     )

@@ -1,4 +1,4 @@
-"""Measured series, in seconds and shares whatever CloudWatch counts in."""
+"""Time series of metrics. Times are in seconds and shares from 0 to 1, independent of CloudWatch's units."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ __all__ = ["EndpointMetrics", "Series"]
 
 @attrs.frozen
 class Series:
-    """One metric over time.
+    """Time series of one metric.
 
     Attributes:
-        times: Start of each span, ascending, UTC.
-        values: One for each time.
-        unit: `s`, `count`, `share` (0 to 1) or `percent`.
+        times: Start of each period, ascending, in UTC.
+        values: Value of each period.
+        unit: Unit of the values: `s`, `count` (the default), `share` (0 to 1) or `percent`.
     """
 
     times: tuple[datetime, ...] = attrs.field(repr=False)
@@ -41,37 +41,37 @@ class Series:
 
     @property
     def mean(self) -> float | None:
-        """Mean of the values; None where there are none."""
+        """Mean of the values; None if the series is empty."""
         return self.total / len(self.values) if self.values else None
 
 
 @attrs.frozen(kw_only=True)
 class EndpointMetrics:
-    """What CloudWatch knows of a variant of an endpoint.
+    """CloudWatch metrics of a variant of an endpoint.
 
     Attributes:
-        endpoint: EndpointName.
-        variant: VariantName.
-        start: Start of the time that was asked for.
-        end: Its end.
-        period: Seconds that a point stands for.
-        invocations: Requests.
-        cache_hit: Share of the requests that met their model in memory.
-        model_latency: Mean seconds in the container.
-        model_latency_p95: 95th percentile of that.
-        overhead: Mean seconds that SageMaker added.
-        loading_wait: Mean seconds that requests waited for their model.
-        downloading: Mean seconds of a download.
-        loading: Mean seconds of a load into memory.
-        loads: How many.
-        unloads: How many models were taken out of memory; many of them are thrashing.
-        loaded_models: Mean models in memory on an instance.
-        cpu: vCPUs in use, 0 to 100 times their number.
-        memory: Memory in use.
-        disk: Volume in use.
-        errors_4xx: Requests answered 4xx.
-        errors_5xx: Requests answered 5xx.
-        model_errors: Requests that the container failed.
+        endpoint: Name of the endpoint.
+        variant: Name of the production variant.
+        start: Start of the time range, in UTC.
+        end: End of the time range, in UTC.
+        period: Length of the period of a data point, in seconds.
+        invocations: Number of requests (Invocations).
+        cache_hit: Share of requests whose model was in memory, 0 to 1 (ModelCacheHit).
+        model_latency: Mean time in the container, in seconds (ModelLatency).
+        model_latency_p95: 95th percentile of the time in the container, in seconds.
+        overhead: Mean time that SageMaker adds, in seconds (OverheadLatency).
+        loading_wait: Mean time that a request waits for its model, in seconds (ModelLoadingWaitTime).
+        downloading: Mean time of a download from S3, in seconds (ModelDownloadingTime).
+        loading: Mean time of a load into memory, in seconds (ModelLoadingTime).
+        loads: Number of loads.
+        unloads: Number of models that were unloaded. A high number means that the memory is too small.
+        loaded_models: Mean number of models in memory per instance (LoadedModelCount).
+        cpu: CPU utilization, 0 to 100 percent times the number of vCPUs.
+        memory: Memory utilization, in percent.
+        disk: Disk utilization, in percent.
+        errors_4xx: Number of responses with a 4xx status.
+        errors_5xx: Number of responses with a 5xx status.
+        model_errors: Number of requests that the container did not answer with a 2xx status (InvocationModelErrors).
     """
 
     endpoint: str
@@ -99,9 +99,9 @@ class EndpointMetrics:
 
     @property
     def hit_ratio(self) -> float | None:
-        """Share of all requests that met their model in memory; None where nothing was measured.
+        """Share of all requests whose model was in memory, 0 to 1; None without data points.
 
-        Points are weighted by their requests, where those are known.
+        Data points are weighted by their number of requests, if it is known.
         """
         weights = dict(self.invocations)
         known = [(value, weights.get(time, 0.0)) for time, value in self.cache_hit]
@@ -110,11 +110,18 @@ class EndpointMetrics:
 
     @property
     def rate(self) -> float:
-        """Requests per second over the whole time."""
+        """Requests per second over the time range."""
         return self.invocations.total / max((self.end - self.start).total_seconds(), 1e-9)
 
     def to_frame(self) -> pd.DataFrame:
-        """All series side by side, one row for each time (needs pandas)."""
+        """Return all series as a data frame: a row for each time, a column for each metric. It needs pandas.
+
+        Returns:
+            The data frame, indexed by time.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
         import pandas as pd
 
         columns = {

@@ -1,21 +1,28 @@
-"""Models in S3 under one prefix: immutable versions that a multi-model endpoint can serve, and aliases to them."""
+"""Models in S3 under one prefix: immutable versions that a multi-model endpoint serves, and aliases to them."""
 
 from mme_sdk.registry.aliases import Alias, AliasChange
 from mme_sdk.registry.async_registry import AsyncModelRegistry
 from mme_sdk.registry.registry import ModelRegistry
-from mme_sdk.registry.results import Copied, Deletion, Progress, Registration, SyncReport, Tidied
+from mme_sdk.registry.results import (
+    AbortedUploads,
+    CopyReport,
+    ModelDeletion,
+    RegisterProgress,
+    Registration,
+    SyncReport,
+)
 from mme_sdk.registry.store import ObjectOptions
 
 __all__ = [
+    "AbortedUploads",
     "Alias",
     "AliasChange",
     "AsyncModelRegistry",
-    "Copied",
-    "Deletion",
+    "CopyReport",
+    "ModelDeletion",
     "ModelRegistry",
     "ObjectOptions",
-    "Progress",
+    "RegisterProgress",
     "Registration",
     "SyncReport",
-    "Tidied",
 ]

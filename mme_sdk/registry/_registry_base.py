@@ -1,29 +1,39 @@
-"""What `ModelRegistry` and `AsyncModelRegistry` have in common: everything but the waiting."""
+"""Base class of `ModelRegistry` and `AsyncModelRegistry`: construction, background refresh, destination of a copy."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from mme_sdk._cancellation import reading
 from mme_sdk.aws import Aws, Do, Flow
 from mme_sdk.errors import InvalidInputError, MMEError
-from mme_sdk.registry.names import Keys
-from mme_sdk.registry.operations.copy import Elsewhere
-from mme_sdk.registry.operations.single import Verbs
+from mme_sdk.registry.names import KeyLayout
+from mme_sdk.registry.operations.copy import RunAtDestination
+from mme_sdk.registry.operations.register import RegistryOperations
 from mme_sdk.registry.resolver import Resolver
 from mme_sdk.registry.store import ObjectOptions, Store
 from mme_sdk.types.s3uri import S3Uri
 
-__all__ = ["Registry"]
+__all__ = ["RegistryBase", "async_result", "result"]
 
 T = TypeVar("T")
 _log = logging.getLogger("mme_sdk.registry")
 
 
-class Registry:
-    """One prefix, and the verbs over it."""
+class RegistryBase:
+    """Models under one S3 prefix.
+
+    Args:
+        aws: Access to AWS.
+        uri: The prefix.
+        key: Layout of the keys below the prefix.
+        options: S3 settings of every object that is written.
+        staleness: Maximum age of cached aliases and tombstones, in seconds.
+    """
 
     def __init__(
         self,
@@ -35,64 +45,78 @@ class Registry:
         staleness: float = 5.0,
     ) -> None:
         self._aws = aws
-        self._keys = Keys(S3Uri.parse(uri).as_prefix(), key)
+        self._keys = KeyLayout(S3Uri.parse(uri).as_prefix(), key)
         store = Store(
             keys=self._keys,
             options=options or ObjectOptions(),
             read=_read,
-            streamed=_streamed,
+            read_stream=_read_stream,
             jitter=lambda limit: aws.rng.uniform(0, limit),
             now=aws.clock.time,
         )
-        self._verbs = Verbs(store)
+        self._operations = RegistryOperations(store)
         resolver = Resolver(
-            self._verbs.aliases, staleness=staleness, monotonic=aws.clock.monotonic, draw=aws.rng.random
+            self._operations.aliases, staleness=staleness, monotonic=aws.clock.monotonic, random=aws.rng.random
         )
-        # One memory for all registries over a prefix, so that what one deletes no other of this client invokes.
+        # All registries of a client over one prefix share a cache: after a deletion through one of them, the others
+        # refuse the version at once.
         self._resolver: Resolver = aws.shared.setdefault((Resolver, self.uri, key, staleness), resolver)
 
     @property
     def uri(self) -> str:
-        """The prefix: the ModelDataUrl of a multi-model endpoint."""
+        """S3 address of the prefix. It is the ModelDataUrl of the multi-model endpoint."""
         return str(self._keys.prefix)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.uri}>"
 
-    def _refresh(self, places: tuple[str, ...]) -> None:
-        """Read places again, in a thread that nobody waits for."""
-        mine, _ = self._resolver.claim(places)
-        if not mine:
+    def _refresh(self, names: tuple[str, ...]) -> None:
+        """Read cached records again, in a background thread."""
+        own, _ = self._resolver.claim(names)
+        if not own:
             return
-        flow = self._resolver.read(mine)
+        flow = self._resolver.load(own)
 
         def work() -> None:
             try:
                 self._aws.run(flow)
             except MMEError as error:
-                _log.warning("aliases of %s could not be read again; the last known hold: %s", self.uri, error)
+                _log.warning("the aliases of %s were not refreshed; the cached ones stay in use: %s", self.uri, error)
 
         try:
             self._aws.submit(work)
         except MMEError:
-            self._resolver.abandon(mine)  # the client was closed
+            self._resolver.release(own)  # the client is closed
             raise
 
-    def _destination(self, to: str | Registry, name: str | None, version: str | None) -> tuple[Verbs, Elsewhere]:
+    def _destination(
+        self, to: str | RegistryBase, name: str | None, version: str | None
+    ) -> tuple[RegistryOperations, RunAtDestination]:
+        """Return the operations at the destination of a copy, and a function that runs a flow with its client."""
         if version is not None and name is None:
-            raise InvalidInputError("a version without a name: copy(to, name, version)")
+            raise InvalidInputError("copy: version is given without name", hint="call copy(to, name, version)")
         if isinstance(to, str):
-            to = Registry(self._aws, to, key=self._keys.template, options=self._verbs.store.options)
+            to = RegistryBase(self._aws, to, key=self._keys.template, options=self._operations.store.options)
         other = to._aws
         if to.uri == self.uri:
-            raise InvalidInputError(f"{to.uri} is this very prefix")
+            raise InvalidInputError(f"copy: the destination {to.uri} is the prefix of this registry")
 
-        def elsewhere(flow: Flow[Any]) -> Flow[Any]:
+        def run_there(flow: Flow[Any]) -> Flow[Any]:
             if other is self._aws:
                 return (yield from flow)
             return (yield Do(lambda: other.run(flow)))
 
-        return to._verbs, elsewhere
+        return to._operations, run_there
+
+
+def result(read: Future[None]) -> None:
+    """Wait in this thread for a read that another caller makes."""
+    read.result()
+
+
+async def async_result(read: Future[None]) -> None:
+    """Wait on the event loop for a read that another caller makes."""
+    await asyncio.shield(asyncio.wrap_future(read))
 
 
 def _read(answer: Mapping[str, Any]) -> bytes:
@@ -101,10 +125,10 @@ def _read(answer: Mapping[str, Any]) -> bytes:
             data: bytes = body.read()
             return data
 
-    return _streamed(answer["Body"], read)
+    return _read_stream(answer["Body"], read)
 
 
-def _streamed(body: Any, work: Callable[[], T]) -> T:
+def _read_stream(body: Any, work: Callable[[], T]) -> T:
     from mme_sdk.aws.error_translation import translating
 
     with reading(body), translating(service="s3", operation="get_object"):

@@ -1,4 +1,4 @@
-"""Aliases: small notes in S3 that say which version a name means, with everything they meant before."""
+"""Aliases: records in S3 that name a version of a model, with the history of their changes."""
 
 from __future__ import annotations
 
@@ -11,30 +11,38 @@ from typing import Any, TypeAlias
 import attrs
 
 from mme_sdk._effects import Flow
+from mme_sdk._validation import check_number
 from mme_sdk.errors import ConflictError, InvalidInputError, MMEError, ModelNotFoundError, ServiceError
 from mme_sdk.registry.names import RESERVED, check_alias, check_name
-from mme_sdk.registry.store import Note, Store, collected
+from mme_sdk.registry.store import Record, Store, all_or_raise
 from mme_sdk.registry.tombstones import Tombstones, is_pending, new_id
 from mme_sdk.types.model import ModelVersion
 
-__all__ = ["ANY", "Alias", "AliasChange", "Aliases", "before", "choose", "note_name"]
+__all__ = ["ANY", "Alias", "AliasChange", "Aliases", "choose_version", "previous_weights", "record_name"]
 
 _KIND = "aliases"
-_HISTORY = 1000  # changes kept
-_TRIES = 16
+_HISTORY = 1000  # changes that an alias keeps
+_ATTEMPTS = 16
 History: TypeAlias = "list[dict[str, Any]]"
-ANY: Any = object()
-"""The default of `expected`: whatever the alias means now."""
+
+
+class _Any:
+    def __repr__(self) -> str:
+        return "ANY"
+
+
+ANY: Any = _Any()
+"""Default of `expected`: change the alias whatever it refers to."""
 
 
 @attrs.frozen(kw_only=True)
 class AliasChange:
-    """What an alias meant for a while.
+    """One change in the history of an alias.
 
     Attributes:
-        weights: Share of each version; they need not add up to 1.
-        at: Since when.
-        back: How many changes a rollback went back; 0 where it was none.
+        weights: Weight of each version. Weights need not add up to 1.
+        at: Time of the change.
+        back: Number of changes that a rollback went back. Default: 0, the change was not a rollback.
     """
 
     weights: Mapping[str, float] = attrs.field(hash=False)
@@ -44,12 +52,12 @@ class AliasChange:
 
 @attrs.frozen(kw_only=True)
 class Alias:
-    """What an alias means.
+    """An alias of a model.
 
     Attributes:
-        name: The model's name.
+        name: Name of the model.
         alias: The alias, such as `live`.
-        history: What it meant, oldest first; the last is what it means now.
+        history: The changes, oldest first. The last one is in effect.
     """
 
     name: str
@@ -58,7 +66,7 @@ class Alias:
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Share of each version."""
+        """Current weight of each version."""
         return self.history[-1].weights
 
     @property
@@ -67,21 +75,21 @@ class Alias:
         return f"{self.name}@{self.alias}"
 
 
-def note_name(name: str, alias: str) -> str:
-    """Where an alias is noted; `@` is in neither, so no two share a place."""
+def record_name(name: str, alias: str) -> str:
+    """Return the name of an alias's record. `@` is in neither part, so that the name is unambiguous."""
     return f"{check_name(name)}@{check_alias(alias)}.json"
 
 
-def choose(alias: Alias, key: str | None, draw: Callable[[], float]) -> str:
-    """The version for one call.
+def choose_version(alias: Alias, key: str | None, random: Callable[[], float]) -> str:
+    """Choose the version for one invocation.
 
-    With a key, weighted rendezvous hashing (Schindelhauer and Schomaker, 2005): a key keeps its version until the
-    weights change, and then only the share that must move does.
+    A key is assigned by weighted rendezvous hashing (Schindelhauer and Schomaker, 2005): it keeps its version until
+    the weights change, and a change of the weights moves as few keys as possible.
 
     Args:
         alias: The alias.
-        key: Makes the choice sticky.
-        draw: A uniform draw from [0, 1), for calls without a key.
+        key: Key for a sticky choice; None for a random one.
+        random: Returns a uniform random number from [0, 1).
 
     Returns:
         The version.
@@ -91,7 +99,7 @@ def choose(alias: Alias, key: str | None, draw: Callable[[], float]) -> str:
         return next(iter(weights))
     if key is not None:
         return min(weights, key=lambda version: -math.log(_uniform(alias, version, key)) / weights[version])
-    left = draw() * sum(weights.values())
+    left = random() * sum(weights.values())
     for version, weight in weights.items():
         left -= weight
         if left < 0:
@@ -105,22 +113,23 @@ def _uniform(alias: Alias, version: str, key: str) -> float:
 
 
 def weights_of(wanted: str | ModelVersion | Mapping[str, float]) -> dict[str, float]:
-    """The weights that a caller asks for.
+    """Return the weights that a caller gave.
 
     Raises:
-        InvalidInputError: No versions, or weights that are not positive numbers.
+        InvalidInputError: No version was given, or a weight is not a positive number.
     """
     if isinstance(wanted, ModelVersion):
         wanted = wanted.version
     if isinstance(wanted, str):
         return {wanted: 1.0}
     if not isinstance(wanted, Mapping):
-        raise InvalidInputError(f"an alias means a version, or versions with weights, not a {type(wanted).__name__}")
+        raise InvalidInputError(
+            f"an alias refers to a version or to versions with weights, not to a {type(wanted).__name__}"
+        )
     if not wanted:
         raise InvalidInputError("an alias needs at least one version")
     for version, weight in wanted.items():
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 < weight < math.inf:
-            raise InvalidInputError(f"the weight of {version!r} must be a positive number, not {weight!r}")
+        check_number(f"the weight of {version!r}", weight, over=0)
     return {version: float(weight) for version, weight in wanted.items()}
 
 
@@ -129,87 +138,91 @@ class Aliases:
     """The aliases under one prefix.
 
     Attributes:
-        store: The prefix.
-        tombstones: What was deleted there.
+        store: S3 requests for the prefix.
+        tombstones: The tombstones of the prefix.
     """
 
     store: Store
     tombstones: Tombstones
 
-    def read(self, place: str, known: Note | None = None) -> Flow[tuple[Note | None, Alias | None]]:
-        """The alias noted at a place."""
-        note = yield from self.store.get_note(_KIND, place, known)
-        return note, None if note is None else _parsed(place, note.body)
+    def read(self, record: str, known: Record | None = None) -> Flow[tuple[Record | None, Alias | None]]:
+        """Read the record with a name, and the alias in it."""
+        found = yield from self.store.get_record(_KIND, record, known)
+        return found, None if found is None else _parse(record, found.body)
 
     def get(self, name: str, alias: str) -> Flow[Alias]:
-        """One alias.
+        """Return an alias.
 
         Raises:
-            ModelNotFoundError: There is none.
+            ModelNotFoundError: The alias does not exist.
         """
-        _, found = yield from self.read(note_name(name, alias))
+        _, found = yield from self.read(record_name(name, alias))
         if found is None:
-            raise self._missing(name, alias)
+            raise self._not_found(name, alias)
         return found
 
-    def _missing(self, name: str, alias: str) -> ModelNotFoundError:
+    def _not_found(self, name: str, alias: str) -> ModelNotFoundError:
         return ModelNotFoundError(
-            f"there is no alias {name}@{alias} under {self.store.keys.prefix}",
+            f"the alias {name}@{alias} does not exist under {self.store.keys.prefix}",
             model=f"{name}@{alias}",
-            hint=f"set it with alias({name!r}, {alias!r}, version)",
+            hint=f"create it with alias({name!r}, {alias!r}, version)",
         )
 
     def all(self, name: str | None = None) -> Flow[list[Alias]]:
-        """All aliases, or those of one name."""
-        notes = yield from self._notes(name)
-        found = [_parsed(place, note.body) for place, note in notes.items()]
+        """Return all aliases, or those of one name."""
+        records = yield from self._records(name)
+        found = [_parse(record, content.body) for record, content in records.items()]
         return [alias for alias in found if alias is not None]
 
-    def _notes(self, name: str | None) -> Flow[dict[str, Note]]:
-        places = yield from self.store.note_names(_KIND, "" if name is None else f"{check_name(name)}@")
-        notes = yield from collected([self.store.get_note(_KIND, place) for place in places], 16)
-        return {place: note for place, note in zip(places, notes, strict=True) if note is not None}
+    def _records(self, name: str | None) -> Flow[dict[str, Record]]:
+        names = yield from self.store.record_names(_KIND, "" if name is None else f"{check_name(name)}@")
+        records = yield from all_or_raise([self.store.get_record(_KIND, one) for one in names], 16)
+        return {one: record for one, record in zip(names, records, strict=True) if record is not None}
 
-    def settled(self, name: str | None, gone: Collection[tuple[str, str]]) -> Flow[list[Alias]]:
-        """All aliases, after changes that are under way to certain versions were stopped.
+    def all_without_pending(self, name: str | None, deleted: Collection[tuple[str, str]]) -> Flow[list[Alias]]:
+        """Return all aliases, after cancelling the pending changes to versions that are being deleted.
 
-        A change is announced in the alias, then looks at tombstones, then is made. A deletion leaves a tombstone, then
-        looks at aliases. One that is announced and not made may have looked before the tombstone was there, so it is
-        taken out of the alias. Its author finds another entity tag, begins again and sees the tombstone.
+        A change writes a pending entry into the alias, then reads the tombstones, then takes effect. A deletion writes
+        a tombstone, then reads the aliases. A pending change may have read the tombstones before this one was written,
+        so its entry is removed here. The client that makes the change finds another entity tag, starts again, and sees
+        the tombstone.
 
         Args:
-            name: Only aliases of this name.
-            gone: Names and versions.
+            name: Name of the model; None for all models.
+            deleted: Names and versions that are being deleted.
         """
         found: list[Alias] = []
-        for place, first in (yield from self._notes(name)).items():
-            note: Note | None = first
-            for attempt in range(_TRIES):
-                if note is None or not _announces(place, note.body, gone):
+        for record, first in (yield from self._records(name)).items():
+            content: Record | None = first
+            for attempt in range(_ATTEMPTS):
+                if content is None or not _has_pending(record, content.body, deleted):
                     break
                 try:
-                    yield from self._withdraw(place, note)
+                    yield from self._cancel_pending(record, content)
                 except ConflictError:
-                    yield self.store.pause(attempt)
-                note = yield from self.store.get_note(_KIND, place)
+                    yield self.store.backoff(attempt)
+                content = yield from self.store.get_record(_KIND, record)
             else:
-                raise ConflictError(f"{place.removesuffix('.json')} is being moved all the time; nothing was deleted")
-            alias = None if note is None else _parsed(place, note.body)
+                raise ConflictError(
+                    f"other clients kept changing the alias {record.removesuffix('.json')}; nothing was deleted",
+                    hint="try again later",
+                )
+            alias = None if content is None else _parse(record, content.body)
             if alias is not None:
                 found.append(alias)
         return found
 
-    def _withdraw(self, place: str, note: Note) -> Flow[None]:
-        """Take an announced change out of an alias.
+    def _cancel_pending(self, record: str, content: Record) -> Flow[None]:
+        """Remove the pending change from an alias.
 
         Raises:
-            ConflictError: The alias was written since.
+            ConflictError: The alias was changed since `content` was read.
         """
-        if note.body["history"]:
-            body = {key: value for key, value in note.body.items() if key != "pending"}
-            yield from self.store.swap_note(_KIND, place, body, note)
+        if content.body["history"]:
+            body = {key: value for key, value in content.body.items() if key != "pending"}
+            yield from self.store.swap_record(_KIND, record, body, content)
         else:
-            yield from self.store.delete_if(self.store.keys.reserved(_KIND, place), note.etag)
+            yield from self.store.delete_if(self.store.keys.reserved(_KIND, record), content.etag)
 
     def set(
         self, name: str, alias: str, wanted: str | ModelVersion | Mapping[str, float], expected: Any = ANY
@@ -218,104 +231,114 @@ class Aliases:
 
         Raises:
             ModelNotFoundError: A version does not exist, or was deleted.
-            ConflictError: The alias does not mean what was expected.
+            ConflictError: The alias does not refer to `expected`.
         """
         if isinstance(wanted, ModelVersion) and wanted.name != name:
-            raise InvalidInputError(f"{wanted.target_model} is no version of {name!r}")
+            raise InvalidInputError(f"{wanted.target_model} is not a version of the model {name!r}")
         weights = weights_of(wanted)
-        was = None if expected is None or expected is ANY else weights_of(expected)
+        required = None if expected is None or expected is ANY else weights_of(expected)
 
         def change(history: History) -> dict[str, Any] | None:
             current = history[-1]["weights"] if history else None
             if current == weights:
                 return None
-            if expected is not ANY and current != was:
+            if expected is not ANY and current != required:
                 raise ConflictError(
-                    f"{name}@{alias} means {_said(current)}, not {_said(was)}: somebody moved it",
+                    f"the alias {name}@{alias} refers to {_describe(current)}, not to {_describe(required)}",
                     model=f"{name}@{alias}",
-                    hint="look at it again, then decide",
+                    hint="another client changed it; read the alias again, then decide",
                 )
             return {"weights": weights, "at": self.store.now()}
 
-        yield from self._exist(name, weights)
-        return (yield from self._move(name, alias, change))
+        yield from self._check_exist(name, weights)
+        return (yield from self._change(name, alias, change))
 
     def rollback(self, name: str, alias: str) -> Flow[Alias]:
-        """Point an alias at what it meant before.
+        """Point an alias at the version before the current one.
 
         Raises:
-            ConflictError: It never meant anything else.
+            ConflictError: The alias has no earlier version.
         """
         current = yield from self.get(name, alias)
-        back, weights = _undone(current)
-        yield from self._exist(name, weights)
+        back, weights = _rollback_target(current)
+        yield from self._check_exist(name, weights)
         seen = len(current.history)
 
         def change(history: History) -> dict[str, Any]:
             if len(history) != seen or history[-1]["weights"] != current.weights:
-                raise ConflictError(f"{name}@{alias} was moved meanwhile", model=f"{name}@{alias}")
+                raise ConflictError(
+                    f"the alias {name}@{alias} was changed during the rollback; it was not rolled back",
+                    model=f"{name}@{alias}",
+                    hint="read the alias again, then decide",
+                )
             return {"weights": dict(weights), "at": self.store.now(), "back": back}
 
-        return (yield from self._move(name, alias, change))
+        return (yield from self._change(name, alias, change))
 
-    def _move(self, name: str, alias: str, decide: Callable[[History], dict[str, Any] | None]) -> Flow[Alias]:
-        """Change an alias: announce the change, look at tombstones, make it.
+    def _change(self, name: str, alias: str, decide: Callable[[History], dict[str, Any] | None]) -> Flow[Alias]:
+        """Change an alias: write the change as pending, read the tombstones, put it into effect.
 
         Args:
-            name: The model's name.
+            name: Name of the model.
             alias: The alias.
-            decide: From the history to the change; None where there is nothing to change. May be called again.
+            decide: Returns the change for a history; None if nothing has to change. It is called for each attempt.
 
         Raises:
-            ModelNotFoundError: A version was deleted; the alias is as it was.
-            ConflictError: Others went on changing the alias.
+            ModelNotFoundError: A version was deleted. The alias is unchanged.
+            ConflictError: Other clients changed the alias in every attempt.
         """
-        place, me = note_name(name, alias), new_id()
-        waited: Any = None
-        for attempt in range(_TRIES):
-            note, old = yield from self.read(place)
-            history: History = [] if note is None else note.body["history"]
-            if any(one.get("id") == me for one in history):
+        record, change_id = record_name(name, alias), new_id()
+        waited_for: Any = None
+        for attempt in range(_ATTEMPTS):
+            content, old = yield from self.read(record)
+            history: History = [] if content is None else content.body["history"]
+            if any(one.get("id") == change_id for one in history):
                 assert old is not None
-                return old  # the change was made, and its answer lost
+                return old  # the change is in effect; the response to its request was lost
             change = decide(history)
             if change is None:
                 assert old is not None
-                yield from self._alive(name, old.weights)
+                yield from self._check_not_deleted(name, old.weights)
                 return old
-            theirs = None if note is None else note.body.get("pending", {}).get("id")
-            if theirs not in (None, me, waited):
-                waited = theirs  # a change that another client makes at this moment goes first, unless it was killed
-                yield self.store.pause(attempt)
+            other = None if content is None else content.body.get("pending", {}).get("id")
+            if other not in (None, change_id, waited_for):
+                waited_for = other  # let the pending change of another client go first, once: it may have been killed
+                yield self.store.backoff(attempt)
                 continue
-            change["id"] = me
+            change["id"] = change_id
             try:
-                announced = yield from self.store.swap_note(_KIND, place, {"history": history, "pending": change}, note)
-                made = yield from self._made(place, history, change, announced)
+                pending = yield from self.store.swap_record(
+                    _KIND, record, {"history": history, "pending": change}, content
+                )
+                done = yield from self._apply(record, history, change, pending)
             except ConflictError:
-                yield self.store.pause(attempt)
+                yield self.store.backoff(attempt)
                 continue
-            found = _parsed(place, made.body)
+            found = _parse(record, done.body)
             assert found is not None
             return found
         raise ConflictError(
-            f"{name}@{alias} was changed by others all the time; it was not moved", model=f"{name}@{alias}"
+            f"other clients kept changing the alias {name}@{alias}; this change was not made",
+            model=f"{name}@{alias}",
+            hint="try again later",
         )
 
-    def _made(self, place: str, history: History, change: dict[str, Any], announced: Note) -> Flow[Note]:
-        name = place.rpartition("@")[0]
+    def _apply(self, record: str, history: History, change: dict[str, Any], pending: Record) -> Flow[Record]:
+        """Put a pending change into effect, or cancel it if that fails."""
+        name = record.rpartition("@")[0]
         try:
-            yield from self._alive(name, change["weights"])
+            yield from self._check_not_deleted(name, change["weights"])
             return (
-                yield from self.store.swap_note(_KIND, place, {"history": [*history, change][-_HISTORY:]}, announced)
+                yield from self.store.swap_record(_KIND, record, {"history": [*history, change][-_HISTORY:]}, pending)
             )
         except ConflictError:
             raise
         except BaseException as error:
-            # Fails where the change was made although its answer did not come; the caller then reads it.
+            # Cancelling raises ConflictError if the change took effect although the response was lost. `_change` then
+            # finds it in the history.
             if not isinstance(error, GeneratorExit):
                 try:
-                    yield from self._withdraw(place, announced)
+                    yield from self._cancel_pending(record, pending)
                 except ConflictError:
                     if not isinstance(error, Exception):
                         raise error from None
@@ -324,40 +347,48 @@ class Aliases:
                     pass
             raise
 
-    def _exist(self, name: str, weights: Mapping[str, float]) -> Flow[None]:
+    def _check_exist(self, name: str, weights: Mapping[str, float]) -> Flow[None]:
         targets = [self.store.keys.target(name, version) for version in weights]
-        found = yield from collected([self.store.head(target) for target in targets], 8)
+        found = yield from all_or_raise([self.store.head(target) for target in targets], 8)
         for target, stored in zip(targets, found, strict=True):
             if stored is None:
-                raise ModelNotFoundError(f"there is no {self.store.keys.prefix.join(target)}", model=target)
+                raise ModelNotFoundError(
+                    f"the version {self.store.keys.prefix.join(target)} does not exist",
+                    model=target,
+                    hint="register it first; list() shows the versions",
+                )
 
-    def _alive(self, name: str, weights: Mapping[str, float]) -> Flow[None]:
-        dead = yield from self.tombstones.read()
+    def _check_not_deleted(self, name: str, weights: Mapping[str, float]) -> Flow[None]:
+        tombstones = yield from self.tombstones.read()
         for version in weights:
             target = self.store.keys.target(name, version)
-            if target in dead:
-                state = "is being deleted" if is_pending(dead[target]) else "was deleted"
-                raise ModelNotFoundError(f"{target} {state}", model=target, hint="point the alias elsewhere")
+            if target in tombstones:
+                state = "is being deleted" if is_pending(tombstones[target]) else "was deleted"
+                raise ModelNotFoundError(
+                    f"the version {target} {state}", model=target, hint="point the alias at another version"
+                )
 
     def remove(self, name: str, alias: str) -> Flow[None]:
-        """Forget an alias and its history."""
-        place = note_name(name, alias)
-        for attempt in range(_TRIES):
-            note, found = yield from self.read(place)
-            if note is None or found is None:
-                raise self._missing(name, alias)
+        """Delete an alias and its history."""
+        record = record_name(name, alias)
+        for attempt in range(_ATTEMPTS):
+            content, found = yield from self.read(record)
+            if content is None or found is None:
+                raise self._not_found(name, alias)
             try:
-                return (yield from self.store.delete_if(self.store.keys.reserved(_KIND, place), note.etag))
+                return (yield from self.store.delete_if(self.store.keys.reserved(_KIND, record), content.etag))
             except ConflictError:
-                yield self.store.pause(attempt)
+                yield self.store.backoff(attempt)
         raise ConflictError(
-            f"{name}@{alias} was changed by others all the time; it is still there", model=f"{name}@{alias}"
+            f"other clients kept changing the alias {name}@{alias}; it was not deleted",
+            model=f"{name}@{alias}",
+            hint="try again later",
         )
 
 
-def _parsed(place: str, body: Mapping[str, Any]) -> Alias | None:
-    """The alias of a note; None where its first change is announced and not made."""
-    name, _, alias = place.removesuffix(".json").rpartition("@")
+def _parse(record: str, body: Mapping[str, Any]) -> Alias | None:
+    """Return the alias of a record; None if its first change is still pending."""
+    name, _, alias = record.removesuffix(".json").rpartition("@")
     try:
         history = tuple(
             AliasChange(
@@ -372,21 +403,21 @@ def _parsed(place: str, body: Mapping[str, Any]) -> Alias | None:
         return Alias(name=name, alias=alias, history=history)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise ServiceError(
-            f"the note of alias {name}@{alias} is damaged",
-            hint=f"delete {RESERVED}{_KIND}/{place} below the prefix, then set the alias again",
+            f"the record of the alias {name}@{alias} is damaged",
+            hint=f"delete the key {RESERVED}{_KIND}/{record} below the prefix, then create the alias again",
         ) from error
 
 
-def _announces(place: str, body: Mapping[str, Any], gone: Collection[tuple[str, str]]) -> bool:
-    """Whether an alias holds a change that is not made yet, to one of certain versions."""
-    name = place.rpartition("@")[0]
-    return any((name, version) in gone for version in body.get("pending", {}).get("weights", ()))
+def _has_pending(record: str, body: Mapping[str, Any], versions: Collection[tuple[str, str]]) -> bool:
+    """Return whether an alias has a pending change to one of some versions."""
+    name = record.rpartition("@")[0]
+    return any((name, version) in versions for version in body.get("pending", {}).get("weights", ()))
 
 
-def _undone(alias: Alias) -> tuple[int, Mapping[str, float]]:
-    """How far back lies what an alias meant before, counted from the next change, and what that is.
+def _rollback_target(alias: Alias) -> tuple[int, Mapping[str, float]]:
+    """Return how many changes a rollback goes back, counted from the next change, and the weights there.
 
-    A second rollback goes one further back, not forward again.
+    A second rollback goes back one more change. It does not undo the first one.
     """
     history = alias.history
     position = len(history) - 1 - history[-1].back
@@ -395,18 +426,22 @@ def _undone(alias: Alias) -> tuple[int, Mapping[str, float]]:
         if history[position].weights != alias.weights:
             position -= history[position].back
             return len(history) - position, history[position].weights
-    raise ConflictError(f"{alias.reference} meant nothing else before {_said(alias.weights)}", model=alias.reference)
+    raise ConflictError(
+        f"the alias {alias.reference} has no version before {_describe(alias.weights)}",
+        model=alias.reference,
+        hint="point it at a version with alias()",
+    )
 
 
-def before(alias: Alias) -> Mapping[str, float]:
-    """What a rollback would go back to; nothing where it cannot."""
+def previous_weights(alias: Alias) -> Mapping[str, float]:
+    """Return the weights after a rollback; empty if a rollback is not possible."""
     try:
-        return _undone(alias)[1]
+        return _rollback_target(alias)[1]
     except ConflictError:
         return {}
 
 
-def _said(weights: Mapping[str, float] | None) -> str:
+def _describe(weights: Mapping[str, float] | None) -> str:
     if weights is None:
         return "nothing"
     return ", ".join(weights) if len(weights) == 1 else str(dict(weights))

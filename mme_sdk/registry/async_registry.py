@@ -1,22 +1,27 @@
-"""`AsyncModelRegistry`: the verbs, awaited."""
+"""Asynchronous model registry. One file because it is one class, and most of its lines are documentation."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mme_sdk.aws import Flow
 from mme_sdk.errors import MMEError
-from mme_sdk.registry._registry_base import Registry
+from mme_sdk.registry._registry_base import RegistryBase, async_result
 from mme_sdk.registry.aliases import ANY, Alias
 from mme_sdk.registry.names import check_name
-from mme_sdk.registry.operations import batch as many
+from mme_sdk.registry.operations import batch
 from mme_sdk.registry.operations import copy as copying
 from mme_sdk.registry.operations import delete as deleting
-from mme_sdk.registry.operations.batch import Watcher
-from mme_sdk.registry.results import Copied, Deletion, Registration, SyncReport, Tidied
+from mme_sdk.registry.results import (
+    AbortedUploads,
+    CopyReport,
+    ModelDeletion,
+    RegisterProgress,
+    Registration,
+    SyncReport,
+)
 from mme_sdk.types.model import ModelVersion
 
 __all__ = ["AsyncModelRegistry"]
@@ -24,14 +29,31 @@ __all__ = ["AsyncModelRegistry"]
 T = TypeVar("T")
 
 
-class AsyncModelRegistry(Registry):
-    """`ModelRegistry`, awaited: the same verbs, arguments, answers and errors.
+class AsyncModelRegistry(RegistryBase):
+    """Models in S3 under one prefix, which a multi-model endpoint serves.
+
+    A version is written once and never changed. Several tasks can use one registry at the same time. Create it with
+    `AsyncMMEClient.models`.
+
+    Args:
+        aws: Access to AWS.
+        uri: S3 address of the prefix, such as `s3://ml-models/prod/`.
+        key: Layout of the keys below the prefix. It contains `{name}` and `{version}`. Default:
+            `{name}/{version}.tar.gz`.
+        options: S3 settings of every object that is written: KMS key, tags, storage class. Default: those of the
+            bucket.
+        staleness: Maximum age in seconds of the aliases and deletions that `resolve` uses. A change by another client
+            takes effect within this time. Default: 5.
+
+    Raises:
+        InvalidInputError: `uri` is not an S3 address, or no model could be invoked under the keys of the layout.
 
     Example:
         ```python
-        models = aclient.models("s3://ml-models/prod/")
-        fraud = await models.register("fraud", "build/fraud/")
-        versions = [version async for version in models.list("fraud")]
+        models = client.models("s3://ml-models/prod/")
+        fraud = await models.register("fraud", "build/fraud/", version="v3")
+        await models.alias("fraud", "live", "v3")
+        reply = await endpoint.invoke(row, model="fraud@live")
         ```
     """
 
@@ -45,22 +67,71 @@ class AsyncModelRegistry(Registry):
         metadata: Mapping[str, str] | None = None,
         check_layout: bool = True,
     ) -> ModelVersion:
-        """Pack a model and put it where endpoints find it; see `ModelRegistry.register`."""
+        """Pack a model and upload it as a new version. Registering the same content again changes nothing.
+
+        After it returns, endpoints can load the version. If another client deletes the same version at the same time,
+        either that deletion fails, or the archive is written again after it.
+
+        Args:
+            name: Name of the model. Parts can be separated by `/`.
+            source: A directory, a file, a tar.gz archive (uploaded as it is), or a fitted estimator (saved with the
+                functions of its own library).
+            version: The version. Default: derived from the content, so that the same files give the same version.
+            framework: Framework whose layout is checked. Default: detected from the file names.
+            metadata: Text to store with the archive, up to about 1.8 kB. Default: none.
+            check_layout: Whether to refuse a layout that the framework's container cannot load. Default: True.
+
+        Returns:
+            The version.
+
+        Raises:
+            InvalidInputError: The name or the version is not valid, or the source cannot be packed.
+            LayoutError: The container could not load the model. The message shows the files found and those expected.
+            ConflictError: This version has, or had before a deletion, other content; or another client is deleting it.
+            BucketNotFoundError: The bucket does not exist.
+            AccessDeniedError: A permission is missing.
+            StorageError: The local disk is full, or a file cannot be read.
+
+        Example:
+            ```python
+            fraud = await models.register("fraud", "build/fraud/", version="v3", metadata={"run": "17"})
+            ```
+        """
         return await self._change(
-            self._verbs.register(
+            self._operations.register(
                 name, source, version, framework=framework, metadata=metadata, check_layout=check_layout
             )
         )
 
     async def register_many(
-        self, models: Mapping[str, Any] | Iterable[Registration], *, progress: Watcher | bool | None = None
+        self,
+        models: Mapping[str, Any] | Iterable[Registration],
+        *,
+        progress: Callable[[RegisterProgress], None] | bool = False,
     ) -> list[ModelVersion]:
-        """Register many models side by side; see `ModelRegistry.register_many`."""
-        watcher, close = many.with_bar(progress)
-        try:
-            return await self._change(many.register_many(self._verbs, models, watcher))
-        finally:
-            close()
+        """Register many models concurrently. A failure does not stop the others.
+
+        Each model is registered as by `register`. Other clients see the models one after the other.
+
+        Args:
+            models: Sources by name, or `Registration` objects.
+            progress: A function that is called after each upload and each finished model, by one thread at a time;
+                True shows a progress bar with tqdm. Default: False.
+
+        Returns:
+            The versions, in the order of `models`.
+
+        Raises:
+            BatchError: Some models failed. `errors` has each error, `done` the versions that were registered.
+            MissingExtraError: `progress` is True and tqdm is not installed.
+
+        Example:
+            ```python
+            await models.register_many({"churn": "build/churn/", "scores": "build/scores/"})
+            ```
+        """
+        with batch.progress_callback(progress) as callback:
+            return await self._change(batch.register_many(self._operations, models, callback))
 
     async def sync(
         self,
@@ -70,58 +141,138 @@ class AsyncModelRegistry(Registry):
         delete: bool = False,
         grace: float = 0.0,
         dry_run: bool = False,
-        progress: Watcher | bool | None = None,
+        progress: Callable[[RegisterProgress], None] | bool = False,
     ) -> SyncReport:
-        """Register every entry of a directory whose content is not there yet; see `ModelRegistry.sync`."""
-        watcher, close = many.with_bar(progress)
-        try:
+        """Register each entry of a directory whose content is not registered yet.
+
+        Models are registered, aliased and deleted as by `register_many`, `alias` and `delete`. Changes that other
+        clients make while it runs are not taken into account.
+
+        Args:
+            directory: Path of the directory. Each entry (a directory, a file or a tar.gz archive) is one model, and
+                the name of the entry is the name of the model.
+            alias: Alias of each model to point at the version in the directory. Default: no alias is changed.
+            delete: Whether to delete the models whose name is not in the directory. Default: False.
+            grace: Seconds between tombstone and deletion, as in `delete`. Default: 0.
+            dry_run: Whether only to report what would be done. Default: False.
+            progress: As in `register_many`. Default: False.
+
+        Returns:
+            What was registered and deleted, or would be in a dry run.
+
+        Raises:
+            BatchError: Some models failed. Nothing was deleted.
+            ConflictError: An alias refers to a version that would be deleted. Nothing was deleted.
+            InvalidInputError: The directory does not exist, is empty, or an entry is not a valid name.
+            MissingExtraError: `progress` is True and tqdm is not installed.
+        """
+        with batch.progress_callback(progress) as callback:
             return await self._change(
-                many.sync(
-                    self._verbs,
+                batch.sync(
+                    self._operations,
                     directory,
                     alias=alias,
                     delete=delete,
                     grace=grace,
                     dry_run=dry_run,
-                    watcher=watcher,
+                    callback=callback,
                 )
             )
-        finally:
-            close()
 
     async def copy(
         self,
-        to: str | Registry,
+        to: str | AsyncModelRegistry,
         name: str | None = None,
         version: str | None = None,
         *,
         dry_run: bool = False,
-    ) -> Copied:
-        """Copy versions to another prefix, bucket or region; see `ModelRegistry.copy`."""
-        other, elsewhere = self._destination(to, name, version)
-        return await self._aws.arun(copying.copy(self._verbs, other, elsewhere, name, version, dry_run=dry_run))
+    ) -> CopyReport:
+        """Copy versions to another prefix, bucket or region. S3 copies the bytes; they do not pass through here.
+
+        Versions that are deleted, or are being deleted, are not copied. Aliases are not copied. At the destination,
+        each version is created as by `register`.
+
+        Args:
+            to: S3 address of the other prefix, or a registry over it. To copy to another region, give a registry of a
+                client of that region.
+            name: Name of the model to copy. Default: all models.
+            version: The version to copy. Default: all versions.
+            dry_run: Whether only to report what would be copied. Default: False.
+
+        Returns:
+            What was copied, or would be in a dry run.
+
+        Raises:
+            BatchError: Some versions failed. `errors` has each error, `done` the versions that were copied.
+            ModelNotFoundError: The model or the version does not exist.
+            InvalidInputError: `version` is given without `name`, or the destination is this prefix.
+        """
+        other, run_there = self._destination(to, name, version)
+        return await self._aws.arun(copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run))
 
     async def get(self, name: str, version: str | None = None) -> ModelVersion:
-        """One version, with its metadata; see `ModelRegistry.get`."""
-        return await self._aws.arun(self._verbs.get(name, version))
+        """Return a version with size, digest, framework and metadata.
+
+        Args:
+            name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
+            version: The version. Default: None, `name` is a target model.
+
+        Returns:
+            The version.
+
+        Raises:
+            ModelNotFoundError: The version does not exist.
+        """
+        return await self._aws.arun(self._operations.get(name, version))
 
     async def verify(self, name: str, version: str | None = None) -> ModelVersion:
-        """Read an archive whole and compare it with what was registered; see `ModelRegistry.verify`."""
-        return await self._aws.arun(self._verbs.verify(name, version))
+        """Read a whole archive from S3 and compare it with the digests that were stored when it was registered.
+
+        Args:
+            name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
+            version: The version. Default: None, `name` is a target model.
+
+        Returns:
+            The version.
+
+        Raises:
+            ModelNotFoundError: The version does not exist.
+            IntegrityError: The archive differs from what was registered, or cannot be read.
+        """
+        return await self._aws.arun(self._operations.verify(name, version))
 
     def list(self, name: str | None = None) -> AsyncIterator[ModelVersion]:
-        """Every version that can be invoked; see `ModelRegistry.list`."""
+        """Iterate over the versions that can be invoked. Pages are read from S3 as they are needed.
+
+        Folder markers, directories whose name begins with a dot, neighbours of the prefix, and versions that are being
+        deleted are left out. The listing is not a snapshot: it can contain a version that is deleted while you
+        iterate. Listed versions have no digest and no metadata; `get` returns them.
+
+        Args:
+            name: Name of the model. Default: all models.
+
+        Returns:
+            An iterator over versions.
+
+        Raises:
+            BucketNotFoundError: The bucket does not exist.
+
+        Example:
+            ```python
+            versions = [version async for version in models.list("fraud")]
+            ```
+        """
         if name is not None:
             check_name(name)
         return self._pages(name)
 
     async def _pages(self, name: str | None) -> AsyncIterator[ModelVersion]:
         token = None
-        dead = await self._aws.arun(self._verbs.aliases.tombstones.read())
+        tombstones = await self._aws.arun(self._operations.aliases.tombstones.read())
         while True:
-            versions, token = await self._aws.arun(self._verbs.store.page(name, token))
+            versions, token = await self._aws.arun(self._operations.store.page(name, token))
             for version in versions:
-                if version.target_model not in dead:
+                if version.target_model not in tombstones:
                     yield version
             if token is None:
                 return
@@ -134,19 +285,79 @@ class AsyncModelRegistry(Registry):
         grace: float = 0.0,
         force: bool = False,
         dry_run: bool = False,
-    ) -> Deletion:
-        """Delete one version, or every version of a name; see `ModelRegistry.delete`."""
+    ) -> ModelDeletion:
+        """Delete one version, or all versions of a model.
+
+        First a tombstone is written: from then on, clients of this SDK refuse to invoke the version (this client at
+        once, others within their `staleness`). After the grace period the archive is deleted. Endpoints keep the copies
+        that they have loaded.
+
+        Aliases are checked after the grace period. If one refers to the version, nothing is deleted. A concurrent
+        change of an alias to the version fails. A version that is registered again during the grace period is kept.
+
+        Args:
+            name: Name of the model.
+            version: The version. Default: all versions.
+            grace: Seconds between tombstone and deletion. A value above `staleness` lets all clients stop invoking the
+                version first. Default: 0.
+            force: Whether to delete a version that an alias refers to. Default: False.
+            dry_run: Whether only to report what would be deleted, and the aliases that would break. Default: False.
+
+        Returns:
+            What was deleted, or would be in a dry run.
+
+        Raises:
+            ModelNotFoundError: The version does not exist, or another client deleted it at the same time.
+            ConflictError: An alias refers to the version, or it was registered again. Nothing was deleted.
+            ServiceError: S3 refused to delete some archives. These versions can still be invoked.
+            OutcomeUnknownError: S3 did not answer. Clients refuse the versions; delete again to complete the deletion.
+
+        Example:
+            ```python
+            print((await models.delete("fraud", "v3", dry_run=True)).broken_aliases)
+            ```
+        """
         return await self._change(
-            deleting.delete(self._verbs.aliases, name, version, grace=grace, force=force, dry_run=dry_run)
+            deleting.delete(self._operations.aliases, name, version, grace=grace, force=force, dry_run=dry_run)
         )
 
-    async def prune(self, keep: int, name: str | None = None, *, grace: float = 0.0, dry_run: bool = False) -> Deletion:
-        """Delete all but the newest versions of each model; see `ModelRegistry.prune`."""
-        return await self._change(deleting.prune(self._verbs.aliases, keep, name, grace=grace, dry_run=dry_run))
+    async def prune(
+        self, keep: int, name: str | None = None, *, grace: float = 0.0, dry_run: bool = False
+    ) -> ModelDeletion:
+        """Delete all but the newest versions of each model. Versions that an alias or its rollback needs are kept.
 
-    async def tidy(self, *, older_than: float = 86_400.0, dry_run: bool = False) -> Tidied:
-        """Abort uploads under the prefix that nobody finished; see `ModelRegistry.tidy`."""
-        return await self._aws.arun(deleting.tidy(self._verbs.store, older_than=older_than, dry_run=dry_run))
+        The newest versions are determined once. Aliases are checked again right before the deletion.
+
+        Args:
+            keep: Number of versions of each model to keep, at least 1.
+            name: Name of the model. Default: all models.
+            grace: Seconds between tombstone and deletion, as in `delete`. Default: 0.
+            dry_run: Whether only to report what would be deleted. Default: False.
+
+        Returns:
+            What was deleted, or would be in a dry run.
+
+        Raises:
+            ConflictError: An alias was changed and needs one of the versions now. Nothing was deleted.
+            InvalidInputError: `keep` is not a whole number of at least 1, or `grace` is negative.
+        """
+        return await self._change(deleting.prune(self._operations.aliases, keep, name, grace=grace, dry_run=dry_run))
+
+    async def abort_uploads(self, *, older_than: float = 86_400.0, dry_run: bool = False) -> AbortedUploads:
+        """Abort unfinished multipart uploads under the prefix. S3 bills for their parts until they are aborted.
+
+        Args:
+            older_than: Minimum age of an upload in seconds. Default: 86400 (one day).
+            dry_run: Whether only to report what would be aborted. Default: False.
+
+        Returns:
+            The uploads that were aborted, or would be in a dry run.
+
+        Raises:
+            InvalidInputError: `older_than` is negative.
+        """
+        flow = deleting.abort_uploads(self._operations.store, older_than=older_than, dry_run=dry_run)
+        return await self._aws.arun(flow)
 
     async def alias(
         self,
@@ -156,36 +367,101 @@ class AsyncModelRegistry(Registry):
         *,
         expected: str | ModelVersion | Mapping[str, float] | None = ANY,
     ) -> Alias:
-        """Point an alias at a version, or at several with weights; see `ModelRegistry.alias`."""
-        return await self._change(self._verbs.aliases.set(name, alias, version, expected))
+        """Point an alias at a version, or at several versions with weights. The change is atomic.
+
+        Args:
+            name: Name of the model.
+            alias: The alias, such as `live`.
+            version: The version, or the weight of each version. Weights need not add up to 1.
+            expected: Change the alias only if it refers to this version now; None: only if the alias does not exist.
+                Default: change it in any case.
+
+        Returns:
+            The alias with its history.
+
+        Raises:
+            ModelNotFoundError: A version does not exist, was deleted, or is being deleted. The alias is unchanged.
+            ConflictError: The alias does not refer to `expected`. The alias is unchanged.
+            InvalidInputError: A weight is not a positive number, or no version is given.
+
+        Example:
+            ```python
+            await models.alias("fraud", "live", {"v3": 0.95, "v4": 0.05}, expected="v3")
+            ```
+        """
+        return await self._change(self._operations.aliases.set(name, alias, version, expected))
 
     async def rollback(self, name: str, alias: str) -> Alias:
-        """Point an alias at what it meant before; see `ModelRegistry.rollback`."""
-        return await self._change(self._verbs.aliases.rollback(name, alias))
+        """Point an alias at the version before the current one. Each further rollback goes back one more change.
+
+        Args:
+            name: Name of the model.
+            alias: The alias.
+
+        Returns:
+            The alias with its history.
+
+        Raises:
+            ModelNotFoundError: The alias does not exist, or the version before was deleted or is being deleted.
+            ConflictError: The alias has no earlier version, or was changed concurrently. The alias is unchanged.
+        """
+        return await self._change(self._operations.aliases.rollback(name, alias))
 
     async def unalias(self, name: str, alias: str) -> None:
-        """Forget an alias and its history; see `ModelRegistry.unalias`."""
-        await self._change(self._verbs.aliases.remove(name, alias))
+        """Delete an alias and its history. The versions are kept.
+
+        Args:
+            name: Name of the model.
+            alias: The alias.
+
+        Raises:
+            ModelNotFoundError: The alias does not exist.
+            ConflictError: Other clients changed the alias in every attempt. It was not deleted.
+        """
+        await self._change(self._operations.aliases.remove(name, alias))
 
     async def aliases(self, name: str | None = None) -> tuple[Alias, ...]:
-        """All aliases, with their histories; see `ModelRegistry.aliases`."""
-        return tuple(await self._aws.arun(self._verbs.aliases.all(name)))
+        """Return aliases with their histories.
+
+        Args:
+            name: Name of the model. Default: all models.
+
+        Returns:
+            The aliases.
+        """
+        return tuple(await self._aws.arun(self._operations.aliases.all(name)))
 
     async def resolve(self, reference: str, *, key: str | None = None) -> ModelVersion:
-        """The version behind a reference, from memory; see `ModelRegistry.resolve`."""
+        """Return the version that a reference stands for, from a cache. `invoke` calls it for every invocation.
+
+        The cache is refreshed in the background. Only the first use of a reference, and the first after a pause, wait
+        for S3.
+
+        Args:
+            reference: `name@alias`, or a target model such as `fraud/v3.tar.gz`.
+            key: Key that makes the choice of a weighted alias sticky: one key gets the same version until the weights
+                change. Default: None, a random choice by weight.
+
+        Returns:
+            The version with name and address. Size, digest and metadata are not read.
+
+        Raises:
+            ModelNotFoundError: The alias does not exist, or the version was deleted.
+            InvalidInputError: The reference is neither `name@alias` nor a target model.
+        """
         while True:
-            found = self._resolver.look(reference, key)
+            found = self._resolver.lookup(reference, key)
             if found.stale:
                 self._refresh(found.stale)
             if found.version is not None:
                 return found.version
-            mine, others = self._resolver.claim(found.missing)
+            own, others = self._resolver.claim(found.missing)
             failed: MMEError | None = None
             try:
-                if mine:
-                    await self._aws.arun(self._resolver.read(mine))
-                for flight in others:
-                    await asyncio.shield(asyncio.wrap_future(flight))
+                if own:
+                    await self._aws.arun(self._resolver.load(own))
+                for read in others:
+                    await async_result(read)
             except MMEError as error:
                 failed = error
             known = self._resolver.last_known(reference, key)
@@ -198,4 +474,4 @@ class AsyncModelRegistry(Registry):
         try:
             return await self._aws.arun(flow)
         finally:
-            self._resolver.forget()
+            self._resolver.invalidate()

@@ -1,21 +1,28 @@
-"""`ModelRegistry`: the verbs, in the calling thread."""
+# Generated from async_registry.py by scripts/unasync.py. Change that file, then run `make facades`.
+"""Asynchronous model registry. One file because it is one class, and most of its lines are documentation."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mme_sdk.aws import Flow
 from mme_sdk.errors import MMEError
-from mme_sdk.registry._registry_base import Registry
+from mme_sdk.registry._registry_base import RegistryBase, result
 from mme_sdk.registry.aliases import ANY, Alias
 from mme_sdk.registry.names import check_name
-from mme_sdk.registry.operations import batch as many
+from mme_sdk.registry.operations import batch
 from mme_sdk.registry.operations import copy as copying
 from mme_sdk.registry.operations import delete as deleting
-from mme_sdk.registry.operations.batch import Watcher
-from mme_sdk.registry.results import Copied, Deletion, Registration, SyncReport, Tidied
+from mme_sdk.registry.results import (
+    AbortedUploads,
+    CopyReport,
+    ModelDeletion,
+    RegisterProgress,
+    Registration,
+    SyncReport,
+)
 from mme_sdk.types.model import ModelVersion
 
 __all__ = ["ModelRegistry"]
@@ -23,21 +30,24 @@ __all__ = ["ModelRegistry"]
 T = TypeVar("T")
 
 
-class ModelRegistry(Registry):
-    """Models in S3 under one prefix, which is what a multi-model endpoint serves.
+class ModelRegistry(RegistryBase):
+    """Models in S3 under one prefix, which a multi-model endpoint serves.
 
-    A version is written once and never changed; its key is `<name>/<version>.tar.gz` unless `key` says otherwise.
-    Safe to share between threads.
+    A version is written once and never changed. Several threads can use one registry at the same time. Create it with
+    `MMEClient.models`.
 
     Args:
-        aws: The way to AWS.
-        uri: The prefix, such as `s3://ml-models/prod/`.
-        key: Layout of keys below the prefix, with `{name}` and `{version}`.
-        options: KMS key, tags, storage class and the like, for every object written.
-        staleness: Seconds that `resolve` may lag behind a change of an alias, or a deletion, by somebody else.
+        aws: Access to AWS.
+        uri: S3 address of the prefix, such as `s3://ml-models/prod/`.
+        key: Layout of the keys below the prefix. It contains `{name}` and `{version}`. Default:
+            `{name}/{version}.tar.gz`.
+        options: S3 settings of every object that is written: KMS key, tags, storage class. Default: those of the
+            bucket.
+        staleness: Maximum age in seconds of the aliases and deletions that `resolve` uses. A change by another client
+            takes effect within this time. Default: 5.
 
     Raises:
-        InvalidInputError: Not an S3 address, or a layout whose keys could not be invoked.
+        InvalidInputError: `uri` is not an S3 address, or no model could be invoked under the keys of the layout.
 
     Example:
         ```python
@@ -58,32 +68,38 @@ class ModelRegistry(Registry):
         metadata: Mapping[str, str] | None = None,
         check_layout: bool = True,
     ) -> ModelVersion:
-        """Pack a model and put it where endpoints find it; the same again changes nothing.
+        """Pack a model and upload it as a new version. Registering the same content again changes nothing.
 
-        The version that is returned is in service, unless a deletion came after. Beside a deletion of the same version
-        by another client, either the deletion fails, or it comes first and the archive is written again.
+        After it returns, endpoints can load the version. If another client deletes the same version at the same time,
+        either that deletion fails, or the archive is written again after it.
 
         Args:
-            name: The model's name; parts may be separated by `/`.
-            source: A directory, one file, a tar.gz (taken as it is), or a fitted estimator (saved by its own library).
-            version: The version; taken from the content where None, so that the same files give the same version.
-            framework: Framework whose layout is checked; found from the names where None.
-            metadata: Text to travel with the archive, up to about 1.8 kB.
-            check_layout: False to accept whatever it is.
+            name: Name of the model. Parts can be separated by `/`.
+            source: A directory, a file, a tar.gz archive (uploaded as it is), or a fitted estimator (saved with the
+                functions of its own library).
+            version: The version. Default: derived from the content, so that the same files give the same version.
+            framework: Framework whose layout is checked. Default: detected from the file names.
+            metadata: Text to store with the archive, up to about 1.8 kB. Default: none.
+            check_layout: Whether to refuse a layout that the framework's container cannot load. Default: True.
 
         Returns:
             The version.
 
         Raises:
-            InvalidInputError: A name or version that cannot be, or nothing to pack.
-            LayoutError: No container would load it; shows the tree found and the tree wanted.
-            ConflictError: This version exists, or existed, with other content; or another client is deleting it.
-            BucketNotFoundError: There is no such bucket.
+            InvalidInputError: The name or the version is not valid, or the source cannot be packed.
+            LayoutError: The container could not load the model. The message shows the files found and those expected.
+            ConflictError: This version has, or had before a deletion, other content; or another client is deleting it.
+            BucketNotFoundError: The bucket does not exist.
             AccessDeniedError: A permission is missing.
-            StorageError: The local disk is full.
+            StorageError: The local disk is full, or a file cannot be read.
+
+        Example:
+            ```python
+            fraud = models.register("fraud", "build/fraud/", version="v3", metadata={"run": "17"})
+            ```
         """
         return self._change(
-            self._verbs.register(
+            self._operations.register(
                 name, source, version, framework=framework, metadata=metadata, check_layout=check_layout
             )
         )
@@ -92,27 +108,31 @@ class ModelRegistry(Registry):
         self,
         models: Mapping[str, Any] | Iterable[Registration],
         *,
-        progress: Watcher | bool | None = None,
+        progress: Callable[[RegisterProgress], None] | bool = False,
     ) -> list[ModelVersion]:
-        """Register many models side by side; one that fails does not stop the others.
+        """Register many models concurrently. A failure does not stop the others.
 
-        Each is registered as by `register`; other clients may see some of them before the others.
+        Each model is registered as by `register`. Other clients see the models one after the other.
 
         Args:
-            models: Source by name, or registrations.
-            progress: Called as models arrive, from one thread at a time; True draws a bar with tqdm.
+            models: Sources by name, or `Registration` objects.
+            progress: A function that is called after each upload and each finished model, by one thread at a time;
+                True shows a progress bar with tqdm. Default: False.
 
         Returns:
-            The versions, in order.
+            The versions, in the order of `models`.
 
         Raises:
-            BatchError: Some failed; carries each error, and what is done.
+            BatchError: Some models failed. `errors` has each error, `done` the versions that were registered.
+            MissingExtraError: `progress` is True and tqdm is not installed.
+
+        Example:
+            ```python
+            models.register_many({"churn": "build/churn/", "scores": "build/scores/"})
+            ```
         """
-        watcher, close = many.with_bar(progress)
-        try:
-            return self._change(many.register_many(self._verbs, models, watcher))
-        finally:
-            close()
+        with batch.progress_callback(progress) as callback:
+            return self._change(batch.register_many(self._operations, models, callback))
 
     def sync(
         self,
@@ -122,113 +142,126 @@ class ModelRegistry(Registry):
         delete: bool = False,
         grace: float = 0.0,
         dry_run: bool = False,
-        progress: Watcher | bool | None = None,
+        progress: Callable[[RegisterProgress], None] | bool = False,
     ) -> SyncReport:
-        """Register every entry of a directory whose content is not there yet.
+        """Register each entry of a directory whose content is not registered yet.
 
-        Each model is registered, pointed at and deleted as by `register_many`, `alias` and `delete`. What another
-        client changes meanwhile is not looked at again.
+        Models are registered, aliased and deleted as by `register_many`, `alias` and `delete`. Changes that other
+        clients make while it runs are not taken into account.
 
         Args:
-            directory: Each entry (directory, file or tar.gz) is a model, named by its own name.
-            alias: Point this alias of each model at the version that the directory holds.
-            delete: Delete the models whose name is not in the directory; refused while an alias means one of them.
-            grace: Seconds between tombstones and deletion, as in `delete`.
-            dry_run: Only tell.
-            progress: As in `register_many`.
+            directory: Path of the directory. Each entry (a directory, a file or a tar.gz archive) is one model, and
+                the name of the entry is the name of the model.
+            alias: Alias of each model to point at the version in the directory. Default: no alias is changed.
+            delete: Whether to delete the models whose name is not in the directory. Default: False.
+            grace: Seconds between tombstone and deletion, as in `delete`. Default: 0.
+            dry_run: Whether only to report what would be done. Default: False.
+            progress: As in `register_many`. Default: False.
 
         Returns:
-            What was done, or would be.
+            What was registered and deleted, or would be in a dry run.
 
         Raises:
-            BatchError: Some models failed; nothing was deleted.
-            ConflictError: An alias means a model that would be deleted.
+            BatchError: Some models failed. Nothing was deleted.
+            ConflictError: An alias refers to a version that would be deleted. Nothing was deleted.
+            InvalidInputError: The directory does not exist, is empty, or an entry is not a valid name.
+            MissingExtraError: `progress` is True and tqdm is not installed.
         """
-        watcher, close = many.with_bar(progress)
-        try:
+        with batch.progress_callback(progress) as callback:
             return self._change(
-                many.sync(
-                    self._verbs,
+                batch.sync(
+                    self._operations,
                     directory,
                     alias=alias,
                     delete=delete,
                     grace=grace,
                     dry_run=dry_run,
-                    watcher=watcher,
+                    callback=callback,
                 )
             )
-        finally:
-            close()
 
     def copy(
-        self, to: str | ModelRegistry, name: str | None = None, version: str | None = None, *, dry_run: bool = False
-    ) -> Copied:
-        """Copy versions to another prefix, bucket or region, without the bytes passing here.
+        self,
+        to: str | ModelRegistry,
+        name: str | None = None,
+        version: str | None = None,
+        *,
+        dry_run: bool = False,
+    ) -> CopyReport:
+        """Copy versions to another prefix, bucket or region. S3 copies the bytes; they do not pass through here.
 
-        Versions that are deleted, or being deleted, are not copied. At the destination, each is created as by
-        `register`.
+        Versions that are deleted, or are being deleted, are not copied. Aliases are not copied. At the destination,
+        each version is created as by `register`.
 
         Args:
-            to: The other prefix, or a registry over it (of another region's client, for instance).
-            name: Only this model.
-            version: Only this version of it.
-            dry_run: Only tell.
+            to: S3 address of the other prefix, or a registry over it. To copy to another region, give a registry of a
+                client of that region.
+            name: Name of the model to copy. Default: all models.
+            version: The version to copy. Default: all versions.
+            dry_run: Whether only to report what would be copied. Default: False.
 
         Returns:
-            What was copied, or would be. Aliases are not.
+            What was copied, or would be in a dry run.
 
         Raises:
-            BatchError: Some failed; carries each error.
+            BatchError: Some versions failed. `errors` has each error, `done` the versions that were copied.
+            ModelNotFoundError: The model or the version does not exist.
+            InvalidInputError: `version` is given without `name`, or the destination is this prefix.
         """
-        other, elsewhere = self._destination(to, name, version)
-        return self._aws.run(copying.copy(self._verbs, other, elsewhere, name, version, dry_run=dry_run))
+        other, run_there = self._destination(to, name, version)
+        return self._aws.run(copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run))
 
     def get(self, name: str, version: str | None = None) -> ModelVersion:
-        """One version, with size, digest, framework and metadata.
+        """Return a version with size, digest, framework and metadata.
 
         Args:
-            name: The model's name, or a target model where no version is given.
-            version: The version.
+            name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
+            version: The version. Default: None, `name` is a target model.
 
         Returns:
             The version.
 
         Raises:
-            ModelNotFoundError: There is none.
+            ModelNotFoundError: The version does not exist.
         """
-        return self._aws.run(self._verbs.get(name, version))
+        return self._aws.run(self._operations.get(name, version))
 
     def verify(self, name: str, version: str | None = None) -> ModelVersion:
-        """Read an archive whole and compare it with what was registered.
+        """Read a whole archive from S3 and compare it with the digests that were stored when it was registered.
 
         Args:
-            name: The model's name, or a target model where no version is given.
-            version: The version.
+            name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
+            version: The version. Default: None, `name` is a target model.
 
         Returns:
             The version.
 
         Raises:
-            ModelNotFoundError: There is none.
-            IntegrityError: It is damaged.
+            ModelNotFoundError: The version does not exist.
+            IntegrityError: The archive differs from what was registered, or cannot be read.
         """
-        return self._aws.run(self._verbs.verify(name, version))
+        return self._aws.run(self._operations.verify(name, version))
 
     def list(self, name: str | None = None) -> Iterator[ModelVersion]:
-        """Every version that can be invoked, page by page as S3 tells them.
+        """Iterate over the versions that can be invoked. Pages are read from S3 as they are needed.
 
-        Folder markers, dot-directories, siblings of the prefix, and versions whose deletion has begun are left out. The
-        listing is not a snapshot: a version that is deleted while you iterate may still come. A listed version has no
-        digest and metadata; `get` has them.
+        Folder markers, directories whose name begins with a dot, neighbours of the prefix, and versions that are being
+        deleted are left out. The listing is not a snapshot: it can contain a version that is deleted while you
+        iterate. Listed versions have no digest and no metadata; `get` returns them.
 
         Args:
-            name: Only versions of this model.
+            name: Name of the model. Default: all models.
 
         Returns:
-            An iterator.
+            An iterator over versions.
 
         Raises:
-            BucketNotFoundError: There is no such bucket.
+            BucketNotFoundError: The bucket does not exist.
+
+        Example:
+            ```python
+            versions = [version for version in models.list("fraud")]
+            ```
         """
         if name is not None:
             check_name(name)
@@ -236,10 +269,12 @@ class ModelRegistry(Registry):
 
     def _pages(self, name: str | None) -> Iterator[ModelVersion]:
         token = None
-        dead = self._aws.run(self._verbs.aliases.tombstones.read())
+        tombstones = self._aws.run(self._operations.aliases.tombstones.read())
         while True:
-            versions, token = self._aws.run(self._verbs.store.page(name, token))
-            yield from (one for one in versions if one.target_model not in dead)
+            versions, token = self._aws.run(self._operations.store.page(name, token))
+            for version in versions:
+                if version.target_model not in tombstones:
+                    yield version
             if token is None:
                 return
 
@@ -251,65 +286,77 @@ class ModelRegistry(Registry):
         grace: float = 0.0,
         force: bool = False,
         dry_run: bool = False,
-    ) -> Deletion:
-        """Delete one version, or every version of a name: tombstone, grace, archive.
+    ) -> ModelDeletion:
+        """Delete one version, or all versions of a model.
 
-        From the tombstone on, invokers of this SDK refuse the model (at once in this process, within `staleness` in
-        others). Endpoints go on holding copies that they have loaded.
+        First a tombstone is written: from then on, clients of this SDK refuse to invoke the version (this client at
+        once, others within their `staleness`). After the grace period the archive is deleted. Endpoints keep the copies
+        that they have loaded.
 
-        A version is deleted only if no alias means it at the commit, which comes after the grace period. A move of an
-        alias to it that another client is making then fails. What is registered again within the grace period stays.
+        Aliases are checked after the grace period. If one refers to the version, nothing is deleted. A concurrent
+        change of an alias to the version fails. A version that is registered again during the grace period is kept.
 
         Args:
-            name: The model's name.
-            version: The version; all where None.
-            grace: Seconds between the tombstone and the deletion; more than `staleness` lets every caller stop first.
-            force: Delete although an alias means it.
-            dry_run: Only tell, with the aliases that would break.
+            name: Name of the model.
+            version: The version. Default: all versions.
+            grace: Seconds between tombstone and deletion. A value above `staleness` lets all clients stop invoking the
+                version first. Default: 0.
+            force: Whether to delete a version that an alias refers to. Default: False.
+            dry_run: Whether only to report what would be deleted, and the aliases that would break. Default: False.
 
         Returns:
-            What was deleted, or would be.
+            What was deleted, or would be in a dry run.
 
         Raises:
-            ModelNotFoundError: There is nothing to delete, or another client deleted it at the same time.
-            ConflictError: An alias means it, or it was registered again meanwhile; nothing is deleted.
-            ServiceError: S3 refused to delete some archives; those versions stay in service.
-            OutcomeUnknownError: S3 gave no answer; clients refuse the versions, and deleting again completes it.
+            ModelNotFoundError: The version does not exist, or another client deleted it at the same time.
+            ConflictError: An alias refers to the version, or it was registered again. Nothing was deleted.
+            ServiceError: S3 refused to delete some archives. These versions can still be invoked.
+            OutcomeUnknownError: S3 did not answer. Clients refuse the versions; delete again to complete the deletion.
+
+        Example:
+            ```python
+            print((models.delete("fraud", "v3", dry_run=True)).broken_aliases)
+            ```
         """
         return self._change(
-            deleting.delete(self._verbs.aliases, name, version, grace=grace, force=force, dry_run=dry_run)
+            deleting.delete(self._operations.aliases, name, version, grace=grace, force=force, dry_run=dry_run)
         )
 
-    def prune(self, keep: int, name: str | None = None, *, grace: float = 0.0, dry_run: bool = False) -> Deletion:
-        """Delete all but the newest versions of each model; never one that an alias means, or would after a rollback.
+    def prune(self, keep: int, name: str | None = None, *, grace: float = 0.0, dry_run: bool = False) -> ModelDeletion:
+        """Delete all but the newest versions of each model. Versions that an alias or its rollback needs are kept.
 
-        Which versions are the newest is decided once; aliases are looked at again right before the deletion.
+        The newest versions are determined once. Aliases are checked again right before the deletion.
 
         Args:
-            keep: How many to keep of each.
-            name: Only of this model.
-            grace: As in `delete`.
-            dry_run: Only tell.
+            keep: Number of versions of each model to keep, at least 1.
+            name: Name of the model. Default: all models.
+            grace: Seconds between tombstone and deletion, as in `delete`. Default: 0.
+            dry_run: Whether only to report what would be deleted. Default: False.
 
         Returns:
-            What was deleted, or would be.
+            What was deleted, or would be in a dry run.
 
         Raises:
-            ConflictError: An alias came to need one of the versions meanwhile; nothing is deleted.
+            ConflictError: An alias was changed and needs one of the versions now. Nothing was deleted.
+            InvalidInputError: `keep` is not a whole number of at least 1, or `grace` is negative.
         """
-        return self._change(deleting.prune(self._verbs.aliases, keep, name, grace=grace, dry_run=dry_run))
+        return self._change(deleting.prune(self._operations.aliases, keep, name, grace=grace, dry_run=dry_run))
 
-    def tidy(self, *, older_than: float = 86_400.0, dry_run: bool = False) -> Tidied:
-        """Abort uploads under the prefix that nobody finished.
+    def abort_uploads(self, *, older_than: float = 86_400.0, dry_run: bool = False) -> AbortedUploads:
+        """Abort unfinished multipart uploads under the prefix. S3 bills for their parts until they are aborted.
 
         Args:
-            older_than: Only those begun so many seconds ago.
-            dry_run: Only tell.
+            older_than: Minimum age of an upload in seconds. Default: 86400 (one day).
+            dry_run: Whether only to report what would be aborted. Default: False.
 
         Returns:
-            What was aborted, or would be.
+            The uploads that were aborted, or would be in a dry run.
+
+        Raises:
+            InvalidInputError: `older_than` is negative.
         """
-        return self._aws.run(deleting.tidy(self._verbs.store, older_than=older_than, dry_run=dry_run))
+        flow = deleting.abort_uploads(self._operations.store, older_than=older_than, dry_run=dry_run)
+        return self._aws.run(flow)
 
     def alias(
         self,
@@ -319,94 +366,101 @@ class ModelRegistry(Registry):
         *,
         expected: str | ModelVersion | Mapping[str, float] | None = ANY,
     ) -> Alias:
-        """Point an alias at a version, or at several with weights; all at once, or not at all.
+        """Point an alias at a version, or at several versions with weights. The change is atomic.
 
         Args:
-            name: The model's name.
+            name: Name of the model.
             alias: The alias, such as `live`.
-            version: The version, or the share of each.
-            expected: Only if the alias means this now; None: only if there is none yet.
+            version: The version, or the weight of each version. Weights need not add up to 1.
+            expected: Change the alias only if it refers to this version now; None: only if the alias does not exist.
+                Default: change it in any case.
 
         Returns:
-            The alias, with its history.
+            The alias with its history.
 
         Raises:
-            ModelNotFoundError: A version does not exist, was deleted, or is being deleted; the alias is as it was.
-            ConflictError: The alias means something else than expected; it is as it was.
+            ModelNotFoundError: A version does not exist, was deleted, or is being deleted. The alias is unchanged.
+            ConflictError: The alias does not refer to `expected`. The alias is unchanged.
+            InvalidInputError: A weight is not a positive number, or no version is given.
 
         Example:
             ```python
             models.alias("fraud", "live", {"v3": 0.95, "v4": 0.05}, expected="v3")
             ```
         """
-        return self._change(self._verbs.aliases.set(name, alias, version, expected))
+        return self._change(self._operations.aliases.set(name, alias, version, expected))
 
     def rollback(self, name: str, alias: str) -> Alias:
-        """Point an alias at what it meant before; again: one further back.
+        """Point an alias at the version before the current one. Each further rollback goes back one more change.
 
         Args:
-            name: The model's name.
+            name: Name of the model.
             alias: The alias.
 
         Returns:
-            The alias, with its history.
+            The alias with its history.
 
         Raises:
-            ModelNotFoundError: There is no such alias, or the version before was deleted or is being deleted.
-            ConflictError: It never meant anything else, or was moved meanwhile; it is as it was.
+            ModelNotFoundError: The alias does not exist, or the version before was deleted or is being deleted.
+            ConflictError: The alias has no earlier version, or was changed concurrently. The alias is unchanged.
         """
-        return self._change(self._verbs.aliases.rollback(name, alias))
+        return self._change(self._operations.aliases.rollback(name, alias))
 
     def unalias(self, name: str, alias: str) -> None:
-        """Forget an alias and its history.
+        """Delete an alias and its history. The versions are kept.
 
         Args:
-            name: The model's name.
+            name: Name of the model.
             alias: The alias.
 
         Raises:
-            ModelNotFoundError: There is none.
+            ModelNotFoundError: The alias does not exist.
+            ConflictError: Other clients changed the alias in every attempt. It was not deleted.
         """
-        self._change(self._verbs.aliases.remove(name, alias))
+        self._change(self._operations.aliases.remove(name, alias))
 
     def aliases(self, name: str | None = None) -> tuple[Alias, ...]:
-        """All aliases, with their histories.
+        """Return aliases with their histories.
 
         Args:
-            name: Only of this model.
+            name: Name of the model. Default: all models.
 
         Returns:
             The aliases.
         """
-        return tuple(self._aws.run(self._verbs.aliases.all(name)))
+        return tuple(self._aws.run(self._operations.aliases.all(name)))
 
     def resolve(self, reference: str, *, key: str | None = None) -> ModelVersion:
-        """The version behind a reference, from memory; made to be called before every invocation.
+        """Return the version that a reference stands for, from a cache. `invoke` calls it for every invocation.
+
+        The cache is refreshed in the background. Only the first use of a reference, and the first after a pause, wait
+        for S3.
 
         Args:
-            reference: `name@alias`, or a target model.
-            key: Makes a weighted alias sticky: one key gets one version as long as the weights stay.
+            reference: `name@alias`, or a target model such as `fraud/v3.tar.gz`.
+            key: Key that makes the choice of a weighted alias sticky: one key gets the same version until the weights
+                change. Default: None, a random choice by weight.
 
         Returns:
-            The version; name and address only, as nothing is read from S3.
+            The version with name and address. Size, digest and metadata are not read.
 
         Raises:
-            ModelNotFoundError: There is no such alias, or the version was deleted.
-            InvalidInputError: No legal reference.
+            ModelNotFoundError: The alias does not exist, or the version was deleted.
+            InvalidInputError: The reference is neither `name@alias` nor a target model.
         """
         while True:
-            found = self._resolver.look(reference, key)
+            found = self._resolver.lookup(reference, key)
             if found.stale:
                 self._refresh(found.stale)
             if found.version is not None:
                 return found.version
-            mine, others = self._resolver.claim(found.missing)
+            own, others = self._resolver.claim(found.missing)
             failed: MMEError | None = None
             try:
-                if mine:
-                    self._aws.run(self._resolver.read(mine))
-                for flight in others:
-                    flight.result()
+                if own:
+                    self._aws.run(self._resolver.load(own))
+                for read in others:
+                    result(read)
             except MMEError as error:
                 failed = error
             known = self._resolver.last_known(reference, key)
@@ -419,4 +473,4 @@ class ModelRegistry(Registry):
         try:
             return self._aws.run(flow)
         finally:
-            self._resolver.forget()
+            self._resolver.invalidate()

@@ -1,4 +1,4 @@
-"""From `name@alias` to a version, from memory: what runs before every invocation."""
+"""Cache of aliases and tombstones. It resolves `name@alias` to a version before every invocation."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from typing import Any
 import attrs
 
 from mme_sdk._effects import Flow
+from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError, MMEError, ModelNotFoundError
-from mme_sdk.registry.aliases import Alias, Aliases, choose, note_name
-from mme_sdk.registry.store import Note
+from mme_sdk.registry.aliases import Alias, Aliases, choose_version, record_name
+from mme_sdk.registry.store import Record
 from mme_sdk.types.model import ModelVersion, is_invokable
 
 __all__ = ["Resolution", "Resolver"]
 
-_MOST = 10_000  # references remembered; more come from somebody who makes them up
-_AGAIN = 4  # reads of an alias that others move and whose versions they delete all the time
-_TOMBSTONES = ""  # cached beside the aliases, under a place that no alias has
+_CAPACITY = 10_000  # cached records; a larger number means that references are generated
+_REREADS = 4  # of an alias that other clients change while they delete its versions
+_TOMBSTONES = ""  # cache name of the tombstones; no alias has it
 
 
 @attrs.define
-class _Known:
-    """Something read from S3.
+class _Cached:
+    """A record in the cache.
 
     Attributes:
-        note: The note; None where there was none.
-        value: What it says.
+        record: The record; None if it does not exist.
+        value: The alias, or the tombstones, in the record.
         at: When the read began, on the monotonic clock.
-        failed: When the last attempt to read it again failed; None where it did not.
+        failed: When the last refresh failed, on the monotonic clock; None if it succeeded.
     """
 
-    note: Note | None
+    record: Record | None
     value: Any
     at: float
     failed: float | None = None
@@ -42,12 +43,12 @@ class _Known:
 
 @attrs.frozen
 class Resolution:
-    """What memory says about a reference.
+    """Answer of the cache to a reference.
 
     Attributes:
-        version: The answer; None where something must be read first.
-        missing: Places to read before there is an answer.
-        stale: Places to read in the background.
+        version: The version; None if records must be read first.
+        missing: Names of records to read first.
+        stale: Names of records to refresh in the background.
     """
 
     version: ModelVersion | None = None
@@ -56,188 +57,195 @@ class Resolution:
 
 
 class Resolver:
-    """Aliases and tombstones in memory, never older than `staleness` while S3 answers.
+    """Cache of the aliases and tombstones under one prefix, at most `staleness` seconds old while S3 answers.
 
-    A reference in steady use is read again behind the callers' backs at half that age, so that none of them waits.
-    The first use of a reference, and the first after a pause, reads S3. While S3 does not answer, what was last known
-    holds.
+    A reference in regular use is refreshed in the background at half that age, so that no caller waits. The first use
+    of a reference, and the first use after a pause, read from S3. While S3 does not answer, the cached records stay in
+    use.
 
     Args:
         aliases: The aliases and tombstones of the prefix.
-        staleness: Seconds.
-        monotonic: The clock.
-        draw: Uniform draws from [0, 1), for weighted aliases without a key.
+        staleness: Maximum age of a cached record in seconds.
+        monotonic: Monotonic clock, in seconds.
+        random: Returns a uniform random number from [0, 1), for weighted aliases without a key.
     """
 
     def __init__(
-        self, aliases: Aliases, *, staleness: float, monotonic: Callable[[], float], draw: Callable[[], float]
+        self, aliases: Aliases, *, staleness: float, monotonic: Callable[[], float], random: Callable[[], float]
     ) -> None:
-        if isinstance(staleness, bool) or not isinstance(staleness, (int, float)) or not staleness > 0:
-            raise InvalidInputError(f"staleness must be a positive number of seconds, not {staleness!r}")
+        check_number("staleness", staleness, over=0, infinite=True)
         self._aliases = aliases
-        self._staleness, self._monotonic, self._draw = staleness, monotonic, draw
-        self._known: dict[str, _Known] = {}
-        self._flights: dict[str, Future[None]] = {}
+        self._staleness, self._monotonic, self._random = staleness, monotonic, random
+        self._cache: dict[str, _Cached] = {}
+        self._reads: dict[str, Future[None]] = {}
         self._lock = threading.Lock()
-        self._forgotten = 0
+        self._generation = 0
         self._pid = os.getpid()
 
-    def look(self, reference: str, key: str | None) -> Resolution:
-        """Answer from memory, as far as that goes; no I/O, no waiting.
+    def lookup(self, reference: str, key: str | None) -> Resolution:
+        """Resolve a reference from the cache, without I/O and without waiting.
 
         Args:
             reference: `name@alias`, or a target model.
-            key: Makes a weighted alias sticky.
+            key: Key for a sticky choice of a weighted alias.
 
         Returns:
-            The version, or what must be read first.
+            The version, or the records that must be read first.
 
         Raises:
-            InvalidInputError: No legal reference.
-            ModelNotFoundError: There is no such alias, or the version was deleted.
+            InvalidInputError: The reference is not valid.
+            ModelNotFoundError: The alias does not exist, or the version was deleted.
         """
         if self._pid != os.getpid():
-            self._lock, self._flights, self._pid = threading.Lock(), {}, os.getpid()
-        places = _places(reference)
+            self._lock, self._reads, self._pid = threading.Lock(), {}, os.getpid()
+        names = _record_names(reference)
         now = self._monotonic()
-        memory = self._known  # another thread may put a new one in its place
+        cache = self._cache  # another thread may replace it
         missing, stale = [], []
-        for place in places:
-            known = memory.get(place)
-            if known is None:
-                missing.append(place)
+        for name in names:
+            cached = cache.get(name)
+            if cached is None:
+                missing.append(name)
                 continue
-            age = now - known.at
-            if age <= self._staleness / 2 or place in self._flights:
+            age = now - cached.at
+            if age <= self._staleness / 2 or name in self._reads:
                 continue
-            if known.failed is not None:
-                if now - known.failed > self._staleness / 2:
-                    stale.append(place)
+            if cached.failed is not None:
+                if now - cached.failed > self._staleness / 2:
+                    stale.append(name)
             elif age > self._staleness:
-                missing.append(place)
+                missing.append(name)
             else:
-                stale.append(place)
+                stale.append(name)
         if missing:
             return Resolution(missing=tuple(missing))
-        if self._is_dead(places) and memory[places[1]].at < memory[_TOMBSTONES].at:
-            return Resolution(missing=places)  # the alias may have moved before the version was deleted
-        return Resolution(self._version(memory, reference, places, key), stale=tuple(stale))
+        if self._is_deleted(names) and cache[names[1]].at < cache[_TOMBSTONES].at:
+            return Resolution(missing=names)  # the alias may have changed before the version was deleted
+        return Resolution(self._version(cache, reference, names, key), stale=tuple(stale))
 
     def last_known(self, reference: str, key: str | None) -> ModelVersion | None:
-        """The answer from memory, however old; None where there is none."""
-        places, memory = _places(reference), self._known
-        if not all(place in memory for place in places):
+        """Resolve a reference from the cache, however old it is; None if it is not cached."""
+        names, cache = _record_names(reference), self._cache
+        if not all(name in cache for name in names):
             return None
-        return self._version(memory, reference, places, key)
+        return self._version(cache, reference, names, key)
 
     def _version(
-        self, memory: dict[str, _Known], reference: str, places: tuple[str, ...], key: str | None
+        self, cache: dict[str, _Cached], reference: str, names: tuple[str, ...], key: str | None
     ) -> ModelVersion:
         keys = self._aliases.store.keys
         target = reference
-        if len(places) == 2:
-            alias: Alias | None = memory[places[1]].value
+        if len(names) == 2:
+            alias: Alias | None = cache[names[1]].value
             if alias is None:
                 raise ModelNotFoundError(
-                    f"there is no alias {reference} under {keys.prefix}",
+                    f"the alias {reference} does not exist under {keys.prefix}",
                     model=reference,
                     sent=False,
-                    hint="set it with alias(); a target model with '@' in its name cannot be told from an alias",
+                    hint="create it with alias(); target models with '@' in their name cannot be invoked through the "
+                    "registry",
                 )
-            target = keys.target(alias.name, choose(alias, key, self._draw))
-        if target in memory[_TOMBSTONES].value:
+            target = keys.target(alias.name, choose_version(alias, key, self._random))
+        if target in cache[_TOMBSTONES].value:
             raise ModelNotFoundError(
                 f"{keys.prefix.join(target)} was deleted",
                 model=target,
                 sent=False,
-                hint="invoke another version, or point the alias elsewhere",
+                hint="invoke another version, or point the alias at another version",
             )
         return keys.version(target)
 
-    def claim(self, places: tuple[str, ...]) -> tuple[tuple[str, ...], list[Future[None]]]:
-        """Share the work: places for the caller to `read`, and reads of others to wait for."""
-        with self._lock:
-            others = [self._flights[place] for place in places if place in self._flights]
-            mine = tuple(place for place in places if place not in self._flights)
-            for place in mine:
-                self._flights[place] = Future()
-            return mine, others
+    def claim(self, names: tuple[str, ...]) -> tuple[tuple[str, ...], list[Future[None]]]:
+        """Divide reads between callers.
 
-    def read(self, places: tuple[str, ...]) -> Flow[None]:
-        """Read claimed places from S3 into memory, and wake who waits for them.
+        Returns:
+            The records that this caller must `load` or `release`, and the reads of other callers to wait for.
+        """
+        with self._lock:
+            others = [self._reads[name] for name in names if name in self._reads]
+            own = tuple(name for name in names if name not in self._reads)
+            for name in own:
+                self._reads[name] = Future()
+            return own, others
+
+    def load(self, names: tuple[str, ...]) -> Flow[None]:
+        """Read claimed records from S3 into the cache, and wake the callers that wait for them.
 
         Raises:
-            MMEError: S3 does not answer; what was known stays.
+            MMEError: S3 did not answer. The cached records stay in use.
         """
         error: BaseException | None = None
-        forgotten = self._forgotten
+        generation = self._generation
         try:
-            # Aliases first. A tombstone counts if the alias still means the version after it was read.
-            for place in sorted(places, key=lambda place: place == _TOMBSTONES):
-                yield from self._read(place, forgotten)
-            for _ in range(_AGAIN):
-                if not self._is_dead(places) or not (yield from self._read(places[1], forgotten)):
+            # Aliases first: a tombstone counts only if the alias still refers to the version after it was read.
+            for name in sorted(names, key=lambda name: name == _TOMBSTONES):
+                yield from self._load(name, generation)
+            for _ in range(_REREADS):
+                if not self._is_deleted(names) or not (yield from self._load(names[1], generation)):
                     break
-                yield from self._read(_TOMBSTONES, forgotten)
+                yield from self._load(_TOMBSTONES, generation)
         except BaseException as caught:
             error = caught
             raise
         finally:
             with self._lock:
-                for place in places:
-                    known = self._known.get(place)
-                    if known is not None and error is not None:
-                        known.failed = self._monotonic()
-                    flight = self._flights.pop(place, None)
-                    if flight is not None and isinstance(error, MMEError):
-                        flight.set_exception(error)
-                    elif flight is not None:
-                        flight.set_result(None)
+                for name in names:
+                    cached = self._cache.get(name)
+                    if cached is not None and error is not None:
+                        cached.failed = self._monotonic()
+                    read = self._reads.pop(name, None)
+                    if read is not None and isinstance(error, MMEError):
+                        read.set_exception(error)
+                    elif read is not None:
+                        read.set_result(None)
 
-    def _read(self, place: str, forgotten: int) -> Flow[bool]:
-        """Read one place into memory, and say whether it has changed."""
+    def _load(self, name: str, generation: int) -> Flow[bool]:
+        """Read one record into the cache. Return whether it has changed."""
         at = self._monotonic()
-        known = self._known.get(place)
-        old = None if known is None else known.note
-        if place == _TOMBSTONES:
-            note = yield from self._aliases.tombstones.note(old)
-            value: Any = {} if note is None else note.body
+        cached = self._cache.get(name)
+        old = None if cached is None else cached.record
+        if name == _TOMBSTONES:
+            record = yield from self._aliases.tombstones.record(old)
+            value: Any = {} if record is None else record.body
         else:
-            note, value = yield from self._aliases.read(place, old)
-        if len(self._known) >= _MOST:
-            self._known = {}
-        if forgotten == self._forgotten:  # else it may be older than a change of our own
-            self._known[place] = _Known(note, value, at)
-        return note is not old
+            record, value = yield from self._aliases.read(name, old)
+        if len(self._cache) >= _CAPACITY:
+            self._cache = {}
+        if generation == self._generation:  # otherwise it may be older than a change by this client
+            self._cache[name] = _Cached(record, value, at)
+        return record is not old
 
-    def _is_dead(self, places: tuple[str, ...]) -> bool:
-        """Whether an alias means a version with a tombstone."""
-        memory = self._known
-        if len(places) < 2 or not all(place in memory for place in places):
+    def _is_deleted(self, names: tuple[str, ...]) -> bool:
+        """Return whether an alias refers to a version that has a tombstone."""
+        cache = self._cache
+        if len(names) < 2 or not all(name in cache for name in names):
             return False
-        alias: Alias | None = memory[places[1]].value
-        dead = memory[_TOMBSTONES].value
+        alias: Alias | None = cache[names[1]].value
+        tombstones = cache[_TOMBSTONES].value
         keys = self._aliases.store.keys
-        return alias is not None and any(keys.target(alias.name, version) in dead for version in alias.weights)
+        return alias is not None and any(keys.target(alias.name, version) in tombstones for version in alias.weights)
 
-    def abandon(self, places: tuple[str, ...]) -> None:
-        """Give back claimed places that cannot be read."""
+    def release(self, names: tuple[str, ...]) -> None:
+        """Give up claimed records without reading them."""
         with self._lock:
-            for place in places:
-                self._flights.pop(place).set_result(None)
+            for name in names:
+                self._reads.pop(name).set_result(None)
 
-    def forget(self) -> None:
-        """Read everything again at its next use: this process has changed something."""
-        self._forgotten += 1
-        self._known = {}
+    def invalidate(self) -> None:
+        """Empty the cache after a change by this client."""
+        self._generation += 1
+        self._cache = {}
 
 
-def _places(reference: str) -> tuple[str, ...]:
+def _record_names(reference: str) -> tuple[str, ...]:
     if not isinstance(reference, str):
-        raise InvalidInputError(f"a reference to a model is text, not {type(reference).__name__}")
+        raise InvalidInputError(f"a reference to a model must be text, not {type(reference).__name__}")
     name, at, alias = reference.rpartition("@")
     if at:
-        return _TOMBSTONES, note_name(name, alias)
+        return _TOMBSTONES, record_name(name, alias)
     if not is_invokable(reference):
-        raise InvalidInputError(f"{reference[:80]!r} is no target model and no name@alias")
+        raise InvalidInputError(
+            f"{reference[:80]!r} is neither a target model nor name@alias",
+            hint="give a key relative to the prefix, such as fraud/v3.tar.gz, or fraud@live",
+        )
     return (_TOMBSTONES,)

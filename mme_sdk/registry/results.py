@@ -1,28 +1,36 @@
-"""What the registry's verbs take and answer."""
+"""Arguments and results of the registry's operations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 
 from mme_sdk.types.model import ModelVersion
 
-__all__ = ["Copied", "Deletion", "Progress", "Registration", "SyncReport", "Tidied"]
+__all__ = [
+    "AbortedUploads",
+    "CopyReport",
+    "ModelDeletion",
+    "ProgressCallback",
+    "RegisterProgress",
+    "Registration",
+    "SyncReport",
+]
 
 
 @attrs.frozen
 class Registration:
-    """One of many models to register.
+    """One model to register with `register_many`.
 
     Attributes:
-        name: The model's name.
-        source: A directory, a file, a tar.gz, or a fitted estimator.
-        version: The version; taken from the content where None.
-        framework: Framework whose layout is checked; found where None.
-        metadata: Text to travel with the archive.
+        name: Name of the model.
+        source: A directory, a file, a tar.gz archive, or a fitted estimator.
+        version: The version. None (the default) derives it from the content.
+        framework: Framework whose layout is checked. None (the default) detects it from the file names.
+        metadata: Text to store with the archive, up to about 1.8 kB. Default: none.
     """
 
     name: str
@@ -33,46 +41,49 @@ class Registration:
 
 
 @attrs.frozen(kw_only=True)
-class Progress:
-    """How far many models are.
+class RegisterProgress:
+    """Progress of `register_many` or `sync`.
 
     Attributes:
-        model: The name that this is about.
-        models: How many are done, failed ones included.
-        of: How many there are.
-        size: Bytes that have arrived in all.
+        model: Name of the model that this report is about.
+        done: Number of models that are finished, including those that failed.
+        total: Number of models to register.
+        size: Bytes uploaded so far, over all models.
     """
 
     model: str
-    models: int
-    of: int
+    done: int
+    total: int
     size: int
 
 
+ProgressCallback: TypeAlias = Callable[[RegisterProgress], None]
+
+
 @attrs.frozen(kw_only=True)
-class Deletion:
-    """What was deleted, or would be.
+class ModelDeletion:
+    """Result of `delete` or `prune`.
 
     Attributes:
-        versions: The versions.
-        breaks: Aliases that mean one of them, as `name@alias`.
-        dry_run: Whether nothing was done.
+        versions: Versions that were deleted, or would be in a dry run.
+        broken_aliases: Aliases that refer to one of these versions, as `name@alias`.
+        dry_run: Whether this was a dry run: nothing was deleted.
     """
 
     versions: tuple[ModelVersion, ...] = ()
-    breaks: tuple[str, ...] = ()
+    broken_aliases: tuple[str, ...] = ()
     dry_run: bool = False
 
 
 @attrs.frozen(kw_only=True)
 class SyncReport:
-    """How a directory and a prefix were brought together, or would be.
+    """Result of `sync`.
 
     Attributes:
-        registered: Versions that were missing, by name.
-        unchanged: Versions that were there, by name.
-        deleted: Versions of names that are not in the directory.
-        dry_run: Whether nothing was done.
+        registered: Version by name, of models that were registered, or would be in a dry run.
+        unchanged: Version by name, of models that were registered already.
+        deleted: Versions that were deleted because the directory does not contain their name.
+        dry_run: Whether this was a dry run: nothing was changed.
     """
 
     registered: Mapping[str, str] = attrs.field(factory=dict, hash=False)
@@ -82,28 +93,28 @@ class SyncReport:
 
 
 @attrs.frozen(kw_only=True)
-class Copied:
-    """What was copied, or would be.
+class CopyReport:
+    """Result of `copy`.
 
     Attributes:
-        versions: Versions that were missing at the destination, as they are there.
-        unchanged: Versions that were there already.
-        dry_run: Whether nothing was done.
+        copied: Versions that were copied, or would be in a dry run. Their addresses are those at the destination.
+        unchanged: Versions that the destination had already.
+        dry_run: Whether this was a dry run: nothing was copied.
     """
 
-    versions: tuple[ModelVersion, ...] = ()
+    copied: tuple[ModelVersion, ...] = ()
     unchanged: tuple[ModelVersion, ...] = ()
     dry_run: bool = False
 
 
 @attrs.frozen(kw_only=True)
-class Tidied:
-    """Uploads that nobody continued, and were or would be aborted.
+class AbortedUploads:
+    """Result of `abort_uploads`.
 
     Attributes:
-        uploads: Their keys.
-        dry_run: Whether nothing was done.
+        keys: S3 keys whose multipart uploads were aborted, or would be in a dry run.
+        dry_run: Whether this was a dry run: nothing was aborted.
     """
 
-    uploads: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
     dry_run: bool = False

@@ -1,4 +1,4 @@
-"""Single requests to S3, as flows: what every verb of the registry is made of."""
+"""S3 requests of the registry, as flows. All operations are composed of them."""
 
 from __future__ import annotations
 
@@ -23,29 +23,45 @@ from mme_sdk.errors import (
     NotFoundError,
     ServiceError,
 )
-from mme_sdk.registry.names import Keys
+from mme_sdk.registry.names import KeyLayout
 from mme_sdk.types.model import ModelVersion
 
-__all__ = ["UNREAD", "Note", "ObjectOptions", "Page", "Store", "StoredObject"]
+__all__ = [
+    "NOT_READ",
+    "ObjectOptions",
+    "Page",
+    "Record",
+    "Store",
+    "StoredObject",
+    "all_or_raise",
+    "ignore_errors",
+    "not_deleted_error",
+]
 
 Page: TypeAlias = "tuple[list[ModelVersion], str | None]"
-_METADATA_LIMIT = 2048  # bytes of all user-defined metadata of an object
-_SWAPS = 16
-UNREAD: Any = object()
-"""In the place of a note that was not read yet."""
-DELETE_LIMIT = 1000  # keys of one DeleteObjects
+_METADATA_LIMIT = 2048  # bytes; of all user-defined metadata of an object
+_SWAP_ATTEMPTS = 16
+NOT_READ: Any = object()
+"""Default of `known`: the record was not read yet."""
+DELETE_LIMIT = 1000  # keys in one DeleteObjects request
 
 
 @attrs.frozen(kw_only=True)
 class ObjectOptions:
-    """What S3 is told about every object that the registry writes.
+    """S3 settings of every object that the registry writes.
 
     Attributes:
-        kms_key: Id, alias or ARN of the KMS key that encrypts; the bucket's own setting where None.
-        tags: Object tags.
-        storage_class: S3 storage class, such as `STANDARD_IA`; archive classes cannot be loaded by an endpoint.
-        requester_pays: Whether this account pays for requests to somebody else's bucket.
-        expected_owner: Account that must own the bucket.
+        kms_key: Id, alias or ARN of the KMS key for encryption. Default: the bucket's own setting.
+        tags: Object tags, at most 10. Default: none.
+        storage_class: S3 storage class, such as `STANDARD_IA`. Endpoints cannot load models from `GLACIER` and
+            `DEEP_ARCHIVE`. Default: `STANDARD`.
+        requester_pays: Whether this account pays for requests to a bucket of another account. Default: False.
+        expected_owner: Id of the account that must own the bucket. Default: not checked.
+
+    Example:
+        ```python
+        options = ObjectOptions(kms_key="alias/models", tags={"team": "risk"}, storage_class="STANDARD_IA")
+        ```
     """
 
     kms_key: str | None = None
@@ -58,51 +74,42 @@ class ObjectOptions:
         for what in ("kms_key", "storage_class", "expected_owner"):
             _check_header(what, getattr(self, what))
         if self.storage_class in ("GLACIER", "DEEP_ARCHIVE"):
-            raise InvalidInputError(f"an endpoint cannot load a model from storage class {self.storage_class}")
+            raise InvalidInputError(
+                f"endpoints cannot load models from the storage class {self.storage_class}",
+                hint="use STANDARD, STANDARD_IA or INTELLIGENT_TIERING",
+            )
         if len(self.tags) > 10:
-            raise InvalidInputError(f"{len(self.tags)} tags; S3 allows 10 on an object")
+            raise InvalidInputError(f"{len(self.tags)} tags were given; S3 allows 10 tags per object")
 
-    def common(self) -> dict[str, Any]:
-        """Parameters of every request."""
-        found: dict[str, Any] = {"RequestPayer": "requester"} if self.requester_pays else {}
-        return found | ({"ExpectedBucketOwner": self.expected_owner} if self.expected_owner else {})
 
-    def writing(self) -> dict[str, Any]:
-        """Parameters of a request that creates an archive."""
-        found = self.common()
-        if self.kms_key:
-            found |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key}
-        if self.storage_class:
-            found["StorageClass"] = self.storage_class
-        if self.tags:
-            from urllib.parse import urlencode
-
-            found["Tagging"] = urlencode(self.tags)
-        return found
+def request_parameters(options: ObjectOptions) -> dict[str, Any]:
+    """Return the parameters of every request."""
+    found: dict[str, Any] = {"RequestPayer": "requester"} if options.requester_pays else {}
+    return found | ({"ExpectedBucketOwner": options.expected_owner} if options.expected_owner else {})
 
 
 @attrs.frozen(kw_only=True)
 class StoredObject:
-    """What S3 says about an archive.
+    """An archive in S3.
 
     Attributes:
-        version: The archive, with everything that its metadata tells.
-        content: Digest of the tar inside; None where the registry did not write it.
-        notes: All of its S3 metadata.
+        version: The version, with everything that its S3 metadata contains.
+        content: Digest of the tar inside the archive; None if the registry did not write the archive.
+        metadata: All S3 metadata of the object.
     """
 
     version: ModelVersion
     content: str | None
-    notes: Mapping[str, str]
+    metadata: Mapping[str, str]
 
 
 @attrs.frozen
-class Note:
-    """A small JSON object of ours, as it was read.
+class Record:
+    """A small JSON object that the registry keeps under `.mme/`: an alias, the tombstones, or an upload.
 
     Attributes:
         body: The object.
-        etag: S3's entity tag, to swap it.
+        etag: Entity tag of S3, for conditional requests.
     """
 
     body: dict[str, Any]
@@ -111,44 +118,58 @@ class Note:
 
 @attrs.frozen
 class Store:
-    """One prefix.
+    """S3 requests for one prefix.
 
     Attributes:
-        keys: Its layout.
-        options: What is told with every request.
-        read: Reads the body of a GetObject answer.
-        streamed: Runs work that reads such a body, with our own errors in the place of boto's; Ctrl-C ends it.
-        jitter: Draws a wait of at most so many seconds.
-        now: Seconds since the epoch.
+        keys: Layout of the keys.
+        options: S3 settings of objects.
+        read: Reads the body of a GetObject response.
+        read_stream: Calls a function that reads such a body. It translates exceptions, and Ctrl-C interrupts it.
+        jitter: Draws a random wait of at most the given number of seconds.
+        now: Returns the time in seconds since the epoch.
     """
 
-    keys: Keys
+    keys: KeyLayout
     options: ObjectOptions
     read: Callable[[Mapping[str, Any]], bytes]
-    streamed: Callable[[Any, Callable[[], Any]], Any]
+    read_stream: Callable[[Any, Callable[[], Any]], Any]
     jitter: Callable[[float], float]
     now: Callable[[], float]
 
     def call(self, operation: str, *, model: str | None = None, **params: Any) -> Call:
-        """A request about this bucket."""
-        params = {"Bucket": self.keys.prefix.bucket, **self.options.common(), **params}
+        """Return a request to the bucket."""
+        params = {"Bucket": self.keys.prefix.bucket, **request_parameters(self.options), **params}
         return Call(service="s3", operation=operation, params=params, model=model)
 
-    def ready(self) -> Flow[None]:
-        """Make sure that there is a bucket.
+    def write_parameters(self) -> dict[str, Any]:
+        """Return the parameters of a request that creates an archive."""
+        options = self.options
+        found = request_parameters(options)
+        if options.kms_key:
+            found |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": options.kms_key}
+        if options.storage_class:
+            found["StorageClass"] = options.storage_class
+        if options.tags:
+            from urllib.parse import urlencode
 
-        Some S3 servers make one at the first write, which would hide a typing error.
+            found["Tagging"] = urlencode(options.tags)
+        return found
+
+    def check_bucket(self) -> Flow[None]:
+        """Raise BucketNotFoundError if the bucket does not exist.
+
+        Some S3 servers create a bucket at the first write, which would hide a misspelt name.
         """
         try:
             yield self.call("list_objects_v2", Prefix=self.keys.prefix.key, MaxKeys=1)
         except BucketNotFoundError as error:
-            error.hint = "create it first, or check the name and the account"
+            error.hint = "create the bucket, or check its name and the AWS account"
             raise
         except AccessDeniedError:
-            return  # who may only write need not be able to list; S3 itself tells at the first write
+            return  # write access does not need s3:ListBucket; the first write reports a missing bucket
 
     def head(self, target: str) -> Flow[StoredObject | None]:
-        """What is stored under a target model; None where nothing is."""
+        """Return the archive of a target model; None if it does not exist."""
         try:
             answer = yield self.call("head_object", Key=self.keys.key(target), model=target)
         except NotFoundError:
@@ -156,32 +177,32 @@ class Store:
         return self.stored(target, answer)
 
     def stored(self, target: str, answer: Mapping[str, Any]) -> StoredObject:
-        """What an answer of S3 says about an archive."""
-        notes: Mapping[str, str] = answer.get("Metadata", {})
+        """Return the archive that a response of HeadObject or PutObject describes."""
+        headers: Mapping[str, str] = answer.get("Metadata", {})
         try:
-            metadata = json.loads(notes.get("mme-metadata", "{}"))
+            metadata = json.loads(headers.get("mme-metadata", "{}"))
         except ValueError:
             metadata = {}
         version = self.keys.version(
             target,
             size=answer.get("ContentLength"),
-            sha256=notes.get("mme-sha256"),
+            sha256=headers.get("mme-sha256"),
             etag=str(answer.get("ETag", "")).strip('"') or None,
             created=answer.get("LastModified") or _date(answer),
-            framework=notes.get("mme-framework"),
+            framework=headers.get("mme-framework"),
             metadata=metadata,
         )
-        return StoredObject(version=version, content=notes.get("mme-content"), notes=notes)
+        return StoredObject(version=version, content=headers.get("mme-content"), metadata=headers)
 
     def page(self, name: str | None, token: str | None) -> Flow[Page]:
-        """One page of the listing: versions, and the token of the next page."""
+        """Return one page of the listing: versions, and the token of the next page."""
         more: dict[str, Any] = {"ContinuationToken": token} if token else {}
-        answer = yield self.call("list_objects_v2", Prefix=self.keys.starts(name), **more)
-        found = (self.keys.listed(item, name) for item in answer.get("Contents", []))
+        answer = yield self.call("list_objects_v2", Prefix=self.keys.listing_prefix(name), **more)
+        found = (self.keys.from_listing(item, name) for item in answer.get("Contents", []))
         return [one for one in found if one is not None], answer.get("NextContinuationToken")
 
     def all(self, name: str | None = None) -> Flow[list[ModelVersion]]:
-        """Every version, for verbs that must see all of them."""
+        """Return all versions, or those of one name."""
         found: list[ModelVersion] = []
         token = None
         while True:
@@ -191,21 +212,21 @@ class Store:
                 return found
 
     def delete(self, keys: Iterable[str]) -> Flow[None]:
-        """Delete objects; absent ones are fine.
+        """Delete objects. Keys that do not exist are ignored.
 
         Raises:
-            ServiceError: S3 kept some of them.
+            ServiceError: S3 did not delete some of them.
         """
         wanted = list(keys)
         kept = yield from self.try_delete(wanted)
         if kept:
-            raise not_deleted(kept, len(wanted))
+            raise not_deleted_error(kept, len(wanted))
 
     def try_delete(self, keys: Iterable[str]) -> Flow[dict[str, Mapping[str, str]]]:
-        """Delete objects; absent ones are fine.
+        """Delete objects. Keys that do not exist are ignored.
 
         Returns:
-            What S3 said about each key that it kept.
+            The error of each key that S3 did not delete.
         """
         wanted = list(keys)
         kept: dict[str, Mapping[str, str]] = {}
@@ -218,22 +239,31 @@ class Store:
         return kept
 
     def delete_if(self, key: str, etag: str) -> Flow[None]:
-        """Delete an object that still is what was read.
+        """Delete an object if its entity tag is still `etag`.
 
         Raises:
-            ConflictError: It is something else, or gone.
+            ConflictError: The object was changed or deleted.
         """
         try:
             yield self.call("delete_object", Key=key, IfMatch=etag)
         except NotFoundError as error:
             raise ConflictError(error.message) from error
 
-    def get_note(self, kind: str, name: str, known: Note | None = None) -> Flow[Note | None]:
-        """A note of ours; None where there is none, `known` itself where that is still what is stored."""
+    def get_record(self, kind: str, name: str, known: Record | None = None) -> Flow[Record | None]:
+        """Read a record.
+
+        Args:
+            kind: Kind of the record.
+            name: Name of the record.
+            known: The record as it was read before, to avoid transferring it again.
+
+        Returns:
+            The record; None if it does not exist; `known` itself if it is unchanged.
+        """
         key = self.keys.reserved(kind, name)
-        unless: dict[str, Any] = {} if known is None else {"IfNoneMatch": known.etag}
+        condition: dict[str, Any] = {} if known is None else {"IfNoneMatch": known.etag}
         try:
-            answer = yield self.call("get_object", Key=key, **unless)
+            answer = yield self.call("get_object", Key=key, **condition)
         except ModelNotFoundError:
             return None
         except MMEError as error:
@@ -244,68 +274,74 @@ class Store:
         try:
             body = json.loads(text)
             if not isinstance(body, dict):
-                raise ValueError("no object")
+                raise ValueError("it is not a JSON object")
         except ValueError as error:
             raise ServiceError(
-                f"s3://{self.keys.prefix.bucket}/{key} is damaged: {error}", hint="it was not written by this SDK"
+                f"the registry record s3://{self.keys.prefix.bucket}/{key} is damaged: {error}",
+                hint="another program overwrote it; restore or delete the object",
             ) from error
-        return Note(body, str(answer["ETag"]))
+        return Record(body, str(answer["ETag"]))
 
-    def put_note(self, kind: str, name: str, body: Mapping[str, Any]) -> Flow[None]:
-        """Write a note, whatever was there."""
-        yield self._put_note(kind, name, body, {})
+    def put_record(self, kind: str, name: str, body: Mapping[str, Any]) -> Flow[None]:
+        """Write a record unconditionally."""
+        yield self._put_record(kind, name, body, {})
 
-    def swap_note(self, kind: str, name: str, body: Mapping[str, Any], old: Note | None) -> Flow[Note]:
-        """Write a note in the place of the one that was read.
+    def swap_record(self, kind: str, name: str, body: Mapping[str, Any], old: Record | None) -> Flow[Record]:
+        """Replace a record if it was not changed since `old` was read (compare-and-swap).
 
         Raises:
-            ConflictError: Somebody else wrote or deleted it since; or an answer was lost, and we did.
+            ConflictError: The record was changed or deleted; or an earlier attempt of this request succeeded and its
+                response was lost.
         """
         condition = {"IfNoneMatch": "*"} if old is None else {"IfMatch": old.etag}
         try:
-            answer = yield self._put_note(kind, name, body, condition)
-        except ModelNotFoundError as error:  # what AWS answers where there is nothing that could match
+            answer = yield self._put_record(kind, name, body, condition)
+        except ModelNotFoundError as error:  # AWS answers 404 to If-Match if the object does not exist
             raise ConflictError(error.message) from error
-        return Note(dict(body), str(answer["ETag"]))
+        return Record(dict(body), str(answer["ETag"]))
 
-    def change_note(
+    def change_record(
         self,
         kind: str,
         name: str,
         change: Callable[[dict[str, Any] | None], dict[str, Any] | None],
-        known: Note | None = UNREAD,
-    ) -> Flow[Note | None]:
-        """Read, change, write; again with what others wrote meanwhile, so that no change is lost.
+        known: Record | None = NOT_READ,
+    ) -> Flow[Record | None]:
+        """Read a record, change it, and write it by compare-and-swap. Repeat if another client was faster.
 
         Args:
-            kind: Kind of the note.
-            name: Its name.
-            change: From the old body, None where there is none, to the new; None leaves it alone. May be called again.
-            known: The note, where it was just read.
+            kind: Kind of the record.
+            name: Name of the record.
+            change: Returns the new body for the old one (None: the record does not exist); or None to change nothing.
+                It is called again for each attempt.
+            known: The record, if it was just read.
 
         Returns:
-            The note as it is now.
+            The record after the change.
+
+        Raises:
+            ConflictError: Other clients were faster in every attempt.
         """
-        for attempt in range(_SWAPS):
-            old = known if known is not UNREAD else (yield from self.get_note(kind, name))
-            known = UNREAD
+        for attempt in range(_SWAP_ATTEMPTS):
+            old = known if known is not NOT_READ else (yield from self.get_record(kind, name))
+            known = NOT_READ
             body = change(None if old is None else old.body)
             if body is None:
                 return old
             try:
-                return (yield from self.swap_note(kind, name, body, old))
+                return (yield from self.swap_record(kind, name, body, old))
             except ConflictError:
-                if attempt == _SWAPS - 1:
+                if attempt == _SWAP_ATTEMPTS - 1:
                     raise
-                yield self.pause(attempt)
+                yield self.backoff(attempt)
         raise AssertionError("unreachable")
 
-    def pause(self, attempt: int) -> Sleep:
-        """A wait before the next attempt, after others were faster."""
+    def backoff(self, attempt: int) -> Sleep:
+        """Return the wait before the next attempt, after another client was faster."""
         return Sleep(self.jitter(0.02 * 2 ** min(attempt, 6)))
 
-    def _put_note(self, kind: str, name: str, body: Mapping[str, Any], condition: Mapping[str, str]) -> Call:
-        options = self.options.writing()
+    def _put_record(self, kind: str, name: str, body: Mapping[str, Any], condition: Mapping[str, str]) -> Call:
+        options = self.write_parameters()
         options.pop("StorageClass", None)
         return self.call(
             "put_object",
@@ -316,20 +352,20 @@ class Store:
             **options,
         )
 
-    def note_names(self, kind: str, starts: str = "") -> Flow[list[str]]:
-        """Names of all notes of a kind that begin so."""
-        prefix = self.keys.reserved(kind)
+    def record_names(self, kind: str, prefix: str = "") -> Flow[list[str]]:
+        """Return the names of all records of a kind that begin with `prefix`."""
+        folder = self.keys.reserved(kind)
         found: list[str] = []
         more: dict[str, Any] = {}
         while True:
-            answer = yield self.call("list_objects_v2", Prefix=prefix + starts, **more)
-            found += [str(item["Key"])[len(prefix) :] for item in answer.get("Contents", [])]
+            answer = yield self.call("list_objects_v2", Prefix=folder + prefix, **more)
+            found += [str(item["Key"])[len(folder) :] for item in answer.get("Contents", [])]
             if not answer.get("NextContinuationToken"):
                 return [name for name in found if name and not name.endswith("/")]
             more = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def uploads(self) -> Flow[list[tuple[str, str, datetime]]]:
-        """Multipart uploads under the prefix that are not finished: key, id, begin."""
+        """Return the unfinished multipart uploads under the prefix: key, upload id and start time."""
         found: list[tuple[str, str, datetime]] = []
         more: dict[str, Any] = {}
         while True:
@@ -340,53 +376,59 @@ class Store:
             more = {"KeyMarker": answer["NextKeyMarker"], "UploadIdMarker": answer["NextUploadIdMarker"]}
 
     def metadata(self, archive: Archive, caller: Mapping[str, str]) -> dict[str, str]:
-        """What travels with an archive as S3 metadata.
+        """Return the S3 metadata of an archive.
+
+        Args:
+            archive: The archive.
+            caller: Metadata that the caller gave.
 
         Raises:
-            InvalidInputError: The caller's metadata is too large, or no text.
+            InvalidInputError: The caller's metadata is too large, or contains something other than text.
         """
         for key, value in caller.items():
             if not isinstance(key, str) or not isinstance(value, str):
                 raise InvalidInputError(f"metadata {key!r}: {value!r} must be text")
-        notes = {
+        headers = {
             "mme-sha256": archive.sha256,
             "mme-content": archive.content,
             "mme-sdk": __version__,
         }
         if archive.framework:
             _check_header("framework", archive.framework)
-            notes["mme-framework"] = archive.framework
+            headers["mme-framework"] = archive.framework
         if caller:
-            notes["mme-metadata"] = json.dumps(dict(caller), sort_keys=True)  # ASCII, as headers must be
-        size = sum(len(key) + len(value) for key, value in notes.items())
+            headers["mme-metadata"] = json.dumps(dict(caller), sort_keys=True)  # ASCII, which headers require
+        size = sum(len(key) + len(value) for key, value in headers.items())
         if size > _METADATA_LIMIT:
-            raise InvalidInputError(f"metadata of {size} bytes; S3 allows {_METADATA_LIMIT}", hint="keep a reference")
-        return notes
+            raise InvalidInputError(
+                f"the metadata has {size} bytes; S3 allows {_METADATA_LIMIT}",
+                hint="store the text elsewhere and give a reference to it",
+            )
+        return headers
 
 
 def _check_header(what: str, value: Any) -> None:
-    """Refuse what no header can carry."""
     if value is not None and not (isinstance(value, str) and value and value.isascii() and value.isprintable()):
         raise InvalidInputError(f"{what} must be printable ASCII text, not {value!r}")
 
 
 def _date(answer: Mapping[str, Any]) -> datetime | None:
-    said = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
-    return parsedate_to_datetime(said) if said else None
+    date = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {}).get("date")
+    return parsedate_to_datetime(date) if date else None
 
 
-def not_deleted(kept: Mapping[str, Mapping[str, str]], of: int) -> ServiceError:
-    """The error for objects that S3 kept."""
+def not_deleted_error(kept: Mapping[str, Mapping[str, str]], total: int) -> ServiceError:
+    """Return the error for objects that S3 did not delete."""
     key, first = next(iter(kept.items()))
     return ServiceError(
-        f"{len(kept)} of {of} objects were not deleted, first {key}: {first.get('Message') or first.get('Code')}",
+        f"{len(kept)} of {total} objects were not deleted, first {key}: {first.get('Message') or first.get('Code')}",
         code=first.get("Code"),
         hint="grant s3:DeleteObject" if first.get("Code") == "AccessDenied" else None,
     )
 
 
-def collected(flows: list[Flow[Any]], width: int) -> Flow[list[Any]]:
-    """Run flows side by side; raises the first error once all have ended."""
+def all_or_raise(flows: list[Flow[Any]], width: int) -> Flow[list[Any]]:
+    """Run flows concurrently, at most `width` at a time. Raise the first error after all have ended."""
     results: list[Any] = yield Together(flows, width)
     for result in results:
         if isinstance(result, BaseException):
@@ -394,8 +436,8 @@ def collected(flows: list[Flow[Any]], width: int) -> Flow[list[Any]]:
     return results
 
 
-def quietly(flow: Flow[Any]) -> Flow[None]:
-    """Clean up without hiding the error that made it necessary."""
+def ignore_errors(flow: Flow[Any]) -> Flow[None]:
+    """Run a clean-up and ignore its MMEError, so that the error before it is the one that is raised."""
     try:
         yield from flow
     except MMEError:

@@ -1,8 +1,15 @@
-"""A pytest plugin: an embedded SageMaker for your own tests.
+"""pytest plugin with an embedded SageMaker for your own tests.
 
-Put `pytest_plugins = ["mme_sdk.testing"]` into the `conftest.py` at the root of your tests, and ask for the fixtures
-`mme_local`, `mme_client`, `mme_bucket`, `mme_environment` and `mme_faults`. Override `mme_local_options` to set up the
-host differently.
+Add `pytest_plugins = ["mme_sdk.testing"]` to the `conftest.py` in the root directory of your tests. Then use the
+fixtures `mme_local`, `mme_client`, `mme_bucket`, `mme_environment` and `mme_faults`. Override the fixture
+`mme_local_options` to configure the host.
+
+Example:
+    ```python
+    def test_scores(mme_client, mme_bucket):
+        fraud = mme_client.models(f"s3://{mme_bucket}/prod/").register("fraud", "build/fraud/")
+        assert fraud.name == "fraud"
+    ```
 """
 
 from __future__ import annotations
@@ -22,7 +29,10 @@ __all__ = ["mme_bucket", "mme_client", "mme_environment", "mme_faults", "mme_loc
 
 @pytest.fixture(scope="session")
 def mme_local_options() -> dict[str, Any]:
-    """Keywords of `LocalSageMaker`; override it to change them. The default provisions at once."""
+    """Keyword arguments of `LocalSageMaker`. Override this fixture to change them.
+
+    By default, endpoints are created within 0.05 seconds.
+    """
     from mme_sdk.local import ControlSettings
 
     return {"control": ControlSettings(provisioning=0.05, scaling=0.02, deletion=0.02)}
@@ -30,7 +40,7 @@ def mme_local_options() -> dict[str, Any]:
 
 @pytest.fixture(scope="session")
 def mme_local(mme_local_options: dict[str, Any]) -> Iterator[LocalSageMaker]:
-    """A running `LocalSageMaker`, one for the whole session."""
+    """A running `LocalSageMaker`, one for the whole test session."""
     from mme_sdk.local import LocalSageMaker
 
     with LocalSageMaker(**mme_local_options) as host:
@@ -39,14 +49,14 @@ def mme_local(mme_local_options: dict[str, Any]) -> Iterator[LocalSageMaker]:
 
 @pytest.fixture
 def mme_client(mme_local: LocalSageMaker) -> Iterator[MMEClient]:
-    """An `MMEClient` of `mme_local`."""
+    """An `MMEClient` that is connected to `mme_local`."""
     with mme_local.client() as client:
         yield client
 
 
 @pytest.fixture
 def mme_bucket(mme_local: LocalSageMaker) -> Iterator[str]:
-    """The name of a fresh bucket; it is removed after the test, with what is in it."""
+    """Name of a new, empty bucket. The bucket and its objects are deleted after the test."""
     name = f"test-{uuid.uuid4().hex[:20]}"
     s3 = mme_local.boto("s3")
     s3.create_bucket(Bucket=name)
@@ -60,7 +70,7 @@ def mme_bucket(mme_local: LocalSageMaker) -> Iterator[str]:
 
 @pytest.fixture
 def mme_environment(mme_local: LocalSageMaker, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The `AWS_…` variables of `mme_local`, set for the test: any AWS client in the code under test reaches it."""
+    """The `AWS_…` environment variables of `mme_local`. They are set during the test: every AWS client uses it."""
     variables = mme_local.environ()
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
@@ -71,6 +81,6 @@ def mme_environment(mme_local: LocalSageMaker, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def mme_faults(mme_local: LocalSageMaker) -> Iterator[Faults]:
-    """Trouble on demand, such as `mme_faults.add(Fault(kind="throttle", times=2))`; lifted after the test."""
+    """Fault injection, such as `mme_faults.add(Fault(kind="throttle", times=2))`. Faults are removed after the test."""
     yield mme_local.faults
     mme_local.faults.clear()

@@ -1,1 +1,1 @@
-"""Operations on a registry, as generators of effects."""
+"""Operations of the registry, as flows."""

@@ -1,4 +1,4 @@
-"""From prefix to prefix, bucket to bucket, region to region: S3 moves the bytes, not this process."""
+"""Copy models to another prefix, bucket or region. S3 copies the bytes; they do not pass through this process."""
 
 from __future__ import annotations
 
@@ -9,120 +9,140 @@ from mme_sdk._cancellation import attach_partial
 from mme_sdk._effects import Flow, Together, cleaned
 from mme_sdk.errors import BatchError, ConflictError, MMEError, ModelNotFoundError
 from mme_sdk.registry.names import check_name
-from mme_sdk.registry.operations.single import Batch, Verbs
-from mme_sdk.registry.results import Copied
-from mme_sdk.registry.store import Store, StoredObject, collected
+from mme_sdk.registry.operations.register import Batch, RegistryOperations
+from mme_sdk.registry.results import CopyReport
+from mme_sdk.registry.store import Store, StoredObject, all_or_raise
 from mme_sdk.types.model import ModelVersion
 
-__all__ = ["AT_ONCE", "copy"]
+__all__ = ["SINGLE_REQUEST_LIMIT", "copy"]
 
-AT_ONCE = 5 << 30  # bytes; what CopyObject takes in one request
-_PART = 512 << 20
+SINGLE_REQUEST_LIMIT = 5 << 30
+"""Largest object that CopyObject copies in one request, in bytes."""
+_PART = 512 << 20  # bytes
 _WIDTH = 16
 
-Elsewhere = Callable[[Flow[Any]], Flow[Any]]
-"""Runs a flow with the credentials and region of the destination."""
+RunAtDestination = Callable[[Flow[Any]], Flow[Any]]
+"""Runs a flow with the credentials and the region of the destination."""
 
 
 def copy(
-    source: Verbs, to: Verbs, elsewhere: Elsewhere, name: str | None, version: str | None, *, dry_run: bool
-) -> Flow[Copied]:
-    """Copy versions, server-side."""
+    source: RegistryOperations,
+    to: RegistryOperations,
+    run_there: RunAtDestination,
+    name: str | None,
+    version: str | None,
+    *,
+    dry_run: bool,
+) -> Flow[CopyReport]:
+    """Copy versions. An exception that interrupts it carries the versions that are copied as `partial`."""
     if version is None:
         if name is not None:
             check_name(name)
-        there = yield from source.store.all(name)
-        dead = yield from source.aliases.tombstones.read()
-        wanted = [one for one in there if one.target_model not in dead]
+        listed = yield from source.store.all(name)
+        tombstones = yield from source.aliases.tombstones.read()
+        wanted = [one for one in listed if one.target_model not in tombstones]
         if name is not None and not wanted:
-            raise ModelNotFoundError(f"there is no model {name!r} under {source.keys.prefix}", model=name)
+            raise ModelNotFoundError(
+                f"the model {name!r} does not exist under {source.keys.prefix}",
+                model=name,
+                hint="list() shows the models",
+            )
     else:
         assert name is not None
         wanted = [(yield from source.get(name, version))]
         if wanted[0].target_model in (yield from source.aliases.tombstones.read()):
-            raise ModelNotFoundError(f"{wanted[0].uri} was deleted, or is being deleted", model=wanted[0].target_model)
-    yield from elsewhere(to.ready())
-    batch = Batch((yield from elsewhere(to.aliases.tombstones.note())))
+            raise ModelNotFoundError(f"{wanted[0].uri} was deleted or is being deleted", model=wanted[0].target_model)
+    yield from run_there(to.check_bucket())
+    batch = Batch((yield from run_there(to.aliases.tombstones.record())))
     done: list[ModelVersion] = []
 
-    def noted(one: ModelVersion) -> Flow[tuple[bool, ModelVersion]]:
-        result = yield from _one(source.store, to, elsewhere, one, batch, dry_run)
+    def copy_and_count(one: ModelVersion) -> Flow[tuple[bool, ModelVersion]]:
+        result = yield from _copy_version(source.store, to, run_there, one, batch, dry_run)
         if result[0] and not dry_run:
             done.append(result[1])
         return result
 
     try:
-        results = yield Together([noted(one) for one in wanted], _WIDTH)
+        results = yield Together([copy_and_count(one) for one in wanted], _WIDTH)
     except BaseException as stop:
         attach_partial(stop, tuple(done))
         raise
     if not dry_run:
-        again, refused = yield from elsewhere(to.settled(batch))
+        again, refused = yield from run_there(to.finish_batch(batch))
         for at, one in enumerate(wanted):
             target = to.keys.target(one.name, one.version)
             if target in refused:
                 results[at] = refused[target]
             elif target in again:
-                (results[at],) = yield Together([_one(source.store, to, elsewhere, one, None, dry_run)])
+                (results[at],) = yield Together([_copy_version(source.store, to, run_there, one, None, dry_run)])
     errors: dict[str, MMEError] = {}
-    new: list[ModelVersion] = []
-    same: list[ModelVersion] = []
+    copied: list[ModelVersion] = []
+    unchanged: list[ModelVersion] = []
     for one, result in zip(wanted, results, strict=True):
         if isinstance(result, MMEError):
             errors[one.target_model] = result
         elif isinstance(result, BaseException):
             raise result
         else:
-            (new if result[0] else same).append(result[1])
+            (copied if result[0] else unchanged).append(result[1])
     if errors:
         first = next(iter(errors))
         raise BatchError(
             f"{len(errors)} of {len(wanted)} models were not copied; {first}: {errors[first].message}",
-            hint="see .errors; copying again repeats nothing that is done",
+            hint="see .errors for each error; calling it again skips the models that are done",
             errors=errors,
-            done=tuple(new),
+            done=tuple(copied),
         )
-    return Copied(versions=tuple(new), unchanged=tuple(same), dry_run=dry_run)
+    return CopyReport(copied=tuple(copied), unchanged=tuple(unchanged), dry_run=dry_run)
 
 
-def _one(
-    source: Store, to: Verbs, elsewhere: Elsewhere, model: ModelVersion, batch: Batch | None, dry_run: bool
+def _copy_version(
+    source: Store,
+    to: RegistryOperations,
+    run_there: RunAtDestination,
+    model: ModelVersion,
+    batch: Batch | None,
+    dry_run: bool,
 ) -> Flow[tuple[bool, ModelVersion]]:
+    """Copy one version. Return whether it was copied, and the version at the destination."""
     stored = yield from source.head(model.target_model)
     if stored is None:
-        raise ModelNotFoundError(f"{model.uri} is gone", model=model.target_model)
-    # An archive that somebody else named keeps its key; ours follow the layout of the destination.
+        raise ModelNotFoundError(f"{model.uri} was removed during the copy", model=model.target_model)
+    # An archive whose key does not follow the layout keeps its key; others follow the layout of the destination.
     target = to.keys.target(model.name, model.version)
 
     def create() -> Flow[tuple[bool, ModelVersion]]:
-        return _created(source, to.store, stored, target, dry_run)
+        return _create(source, to.store, stored, target, dry_run)
 
     if batch is None:
-        flow = to.establish(target, stored.content, create)
+        flow = to.write_until_stable(target, stored.content, create)
     else:
-        flow = to.written(target, stored.content, create, batch.note)
-    made: tuple[bool, ModelVersion] = yield from elsewhere(flow)
+        flow = to.write(target, stored.content, create, batch.tombstones)
+    created: tuple[bool, ModelVersion] = yield from run_there(flow)
     if batch is not None:
-        batch.made[target] = stored.content
-    return made
+        batch.contents[target] = stored.content
+    return created
 
 
-def _created(
+def _create(
     source: Store, to: Store, stored: StoredObject, target: str, dry_run: bool
 ) -> Flow[tuple[bool, ModelVersion]]:
-    """Copy one archive, or find it at the destination: whether it was copied, and the version there."""
     found = yield from to.head(target)
     if found is None and not dry_run:
-        whole = (stored.version.size or 0) <= AT_ONCE
+        small = (stored.version.size or 0) <= SINGLE_REQUEST_LIMIT
         try:
-            yield from (_at_once if whole else _in_parts)(source, to, stored, target)
+            yield from (_copy_whole if small else _copy_in_parts)(source, to, stored, target)
         except ConflictError:
             found = yield from to.head(target)
             if found is None:
                 raise
     if found is not None:
         if not _equal(found, stored):
-            raise ConflictError(f"{found.version.uri} exists with other content; a version never changes", model=target)
+            raise ConflictError(
+                f"{found.version.uri} exists with other content; a version never changes",
+                model=target,
+                hint="register the content under a new version and copy that",
+            )
         return False, found.version
     return True, to.keys.version(
         target,
@@ -139,12 +159,12 @@ def _equal(one: StoredObject, other: StoredObject) -> bool:
     return one.version.etag == other.version.etag and one.version.size == other.version.size
 
 
-def _at_once(source: Store, to: Store, stored: StoredObject, target: str) -> Flow[None]:
-    options, etag = to.options.writing(), stored.version.etag
+def _copy_whole(source: Store, to: Store, stored: StoredObject, target: str) -> Flow[None]:
+    options, etag = to.write_parameters(), stored.version.etag
     yield to.call(
         "copy_object",
         Key=to.keys.key(target),
-        CopySource=_from(source, stored.version),
+        CopySource=_copy_source(source, stored.version),
         IfNoneMatch="*",
         model=target,
         **({"CopySourceIfMatch": etag} if etag else {}),
@@ -153,21 +173,21 @@ def _at_once(source: Store, to: Store, stored: StoredObject, target: str) -> Flo
     )
 
 
-def _in_parts(source: Store, to: Store, stored: StoredObject, target: str) -> Flow[None]:
+def _copy_in_parts(source: Store, to: Store, stored: StoredObject, target: str) -> Flow[None]:
     key, size = to.keys.key(target), stored.version.size or 0
     answer = yield to.call(
         "create_multipart_upload",
         Key=key,
-        Metadata=dict(stored.notes),
+        Metadata=dict(stored.metadata),
         ContentType="application/gzip",
         model=target,
-        **to.options.writing(),
+        **to.write_parameters(),
     )
     upload = str(answer["UploadId"])
     try:
-        parts = yield from collected(
+        parts = yield from all_or_raise(
             [
-                _part(source, to, stored, key, upload, number, start)
+                _copy_part(source, to, stored, key, upload, number, start)
                 for number, start in enumerate(range(0, size, _PART), 1)
             ],
             8,
@@ -182,7 +202,7 @@ def _in_parts(source: Store, to: Store, stored: StoredObject, target: str) -> Fl
         )
     except BaseException as error:
         if not isinstance(error, GeneratorExit):
-            left = f"multipart upload {upload} of {to.keys.prefix.join(target)}; tidy() removes it"
+            left = f"multipart upload {upload} of {to.keys.prefix.join(target)}; abort_uploads() removes it"
             yield from cleaned(_abort(to, key, upload), error, left)
         raise
 
@@ -191,7 +211,7 @@ def _abort(to: Store, key: str, upload: str) -> Flow[None]:
     yield to.call("abort_multipart_upload", Key=key, UploadId=upload)
 
 
-def _part(
+def _copy_part(
     source: Store, to: Store, stored: StoredObject, key: str, upload: str, number: int, start: int
 ) -> Flow[dict[str, Any]]:
     end = min(start + _PART, stored.version.size or 0) - 1
@@ -200,12 +220,12 @@ def _part(
         Key=key,
         UploadId=upload,
         PartNumber=number,
-        CopySource=_from(source, stored.version),
+        CopySource=_copy_source(source, stored.version),
         CopySourceRange=f"bytes={start}-{end}",
         **({"CopySourceIfMatch": stored.version.etag} if stored.version.etag else {}),
     )
     return {"PartNumber": number, "ETag": answer["CopyPartResult"]["ETag"]}
 
 
-def _from(source: Store, model: ModelVersion) -> dict[str, str]:
+def _copy_source(source: Store, model: ModelVersion) -> dict[str, str]:
     return {"Bucket": source.keys.prefix.bucket, "Key": source.keys.key(model.target_model)}

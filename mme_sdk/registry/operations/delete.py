@@ -1,38 +1,45 @@
-"""Takes models out of service in the order that an endpoint needs: first no more calls, then no more bytes."""
+"""Delete models and unfinished uploads. Clients stop invoking a version before its archive is deleted."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
 from mme_sdk._effects import Flow, Sleep
+from mme_sdk._validation import check_number
 from mme_sdk.errors import (
     AccessDeniedError,
     ConflictError,
-    InvalidInputError,
     MMEError,
     ModelNotFoundError,
     ServiceError,
 )
-from mme_sdk.registry.aliases import Alias, Aliases, before
+from mme_sdk.registry.aliases import Alias, Aliases, previous_weights
 from mme_sdk.registry.names import check_name
-from mme_sdk.registry.results import Deletion, Tidied
-from mme_sdk.registry.store import DELETE_LIMIT, UNREAD, Note, Store, collected, not_deleted, quietly
-from mme_sdk.registry.tombstones import START, Tombstone, Tombstones, body_of, is_pending, new_id
+from mme_sdk.registry.results import AbortedUploads, ModelDeletion
+from mme_sdk.registry.store import (
+    DELETE_LIMIT,
+    NOT_READ,
+    Record,
+    Store,
+    all_or_raise,
+    ignore_errors,
+    not_deleted_error,
+)
+from mme_sdk.registry.tombstones import SEND_LIMIT, Tombstone, Tombstones, is_pending, new_id, tombstones_of
 from mme_sdk.types.model import ModelVersion
 
-__all__ = ["delete", "prune", "tidy"]
+__all__ = ["abort_uploads", "delete", "delete_versions", "prune"]
 
-_WAITS = 6  # for a deletion of another client, up to 3 s in all
+_ATTEMPTS = 6  # the waits for a deletion of another client add up to 3 s
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def delete(
     aliases: Aliases, name: str, version: str | None, *, grace: float, force: bool, dry_run: bool
-) -> Flow[Deletion]:
-    """Delete one version, or all of a name."""
-    _check_seconds("grace", grace)
+) -> Flow[ModelDeletion]:
+    """Delete one version, or all versions of a name."""
+    check_number("grace", grace, at_least=0)
     store = aliases.store
     if version is None:
         check_name(name)
@@ -43,24 +50,26 @@ def delete(
         versions = [] if stored is None else [stored.version]
     what = str(store.keys.prefix.join(name if version is None else store.keys.target(name, version)))
     if not versions:
-        raise ModelNotFoundError(f"there is nothing to delete at {what}", model=name, hint="list() tells what is there")
-    found = yield from remove(aliases, versions, {name}, grace=grace, force=force, dry_run=dry_run)
+        raise ModelNotFoundError(
+            f"nothing was deleted: {what} does not exist", model=name, hint="list() shows the versions"
+        )
+    found = yield from delete_versions(aliases, versions, {name}, grace=grace, force=force, dry_run=dry_run)
     if not found.versions:
         raise ModelNotFoundError(f"another client deleted {what} at the same time", model=name)
     return found
 
 
-def meant(alias: Alias) -> Collection[str]:
-    """Versions that an alias means."""
+def current_versions(alias: Alias) -> Collection[str]:
+    """Return the versions that an alias refers to."""
     return alias.weights
 
 
-def meant_or_before(alias: Alias) -> Collection[str]:
-    """Versions that an alias means, or would after a rollback."""
-    return {*alias.weights, *before(alias)}
+def current_or_previous_versions(alias: Alias) -> Collection[str]:
+    """Return the versions that an alias refers to now, or after a rollback."""
+    return {*alias.weights, *previous_weights(alias)}
 
 
-def remove(
+def delete_versions(
     aliases: Aliases,
     versions: list[ModelVersion],
     names: Collection[str],
@@ -68,101 +77,102 @@ def remove(
     grace: float,
     force: bool,
     dry_run: bool,
-    used: Callable[[Alias], Collection[str]] = meant,
-) -> Flow[Deletion]:
-    """Tombstones, a period of grace, a look at aliases, the commit, then the archives.
+    used: Callable[[Alias], Collection[str]] = current_versions,
+) -> Flow[ModelDeletion]:
+    """Write tombstones, wait for the grace period, check aliases, commit the deletion, and delete the archives.
 
     Args:
         aliases: The aliases of the prefix.
-        versions: What to delete.
-        names: Names that they are of.
+        versions: Versions to delete.
+        names: Their names.
         grace: Seconds between the tombstones and the deletion.
-        force: Whether aliases may break.
-        dry_run: Only tell.
-        used: The versions that an alias needs.
+        force: Whether to delete versions that an alias refers to.
+        dry_run: Whether only to report what would be deleted.
+        used: Returns the versions that an alias needs.
 
     Returns:
-        What was deleted; versions that another client deleted at the same time are left out.
+        What was deleted, without the versions that another client deleted at the same time.
 
     Raises:
         ConflictError: Aliases would break, or a version was registered again. Nothing is deleted.
-        ServiceError: S3 refused to delete some archives; those versions stay in service.
+        ServiceError: S3 refused to delete some archives. These versions can still be invoked.
     """
     store, tombstones = aliases.store, aliases.tombstones
     only = next(iter(names)) if len(names) == 1 else None
 
-    def breaks(there: list[Alias], wanted: Iterable[ModelVersion]) -> tuple[str, ...]:
-        gone = {(one.name, one.version) for one in wanted}
-        return tuple(one.reference for one in there if any((one.name, version) in gone for version in used(one)))
+    def broken_by(existing: list[Alias], deleted: Iterable[ModelVersion]) -> tuple[str, ...]:
+        gone = {(one.name, one.version) for one in deleted}
+        return tuple(one.reference for one in existing if any((one.name, version) in gone for version in used(one)))
 
-    broken = breaks((yield from aliases.all(only)), versions) if versions else ()
+    broken = broken_by((yield from aliases.all(only)), versions) if versions else ()
     if dry_run or not versions:
-        return Deletion(versions=tuple(versions), breaks=broken, dry_run=dry_run)
-    _refuse(broken, force)
-    stored = yield from collected([store.head(one.target_model) for one in versions], 16)
-    there = {one.target_model: head for one, head in zip(versions, stored, strict=True) if head is not None}
-    versions = [one for one in versions if one.target_model in there]
-    me, seen = new_id(), dict[str, Tombstone | None].fromkeys(there)
+        return ModelDeletion(versions=tuple(versions), broken_aliases=broken, dry_run=dry_run)
+    _check_aliases(broken, force)
+    stored = yield from all_or_raise([store.head(one.target_model) for one in versions], 16)
+    archives = {one.target_model: head for one, head in zip(versions, stored, strict=True) if head is not None}
+    versions = [one for one in versions if one.target_model in archives]
+    deletion, seen = new_id(), dict[str, Tombstone | None].fromkeys(archives)
     try:
-        note = yield from _announced(tombstones, {target: head.content for target, head in there.items()}, me)
-        seen |= {target: body_of(note)[target] for target in there}
-        # A deletion of another client may have ended since the archives were looked at.
-        dead = [target for target, tombstone in seen.items() if tombstone is not None and not is_pending(tombstone)]
-        heads = yield from collected([store.head(target) for target in dead], 16)
-        for target in (target for target, head in zip(dead, heads, strict=True) if head is None):
+        contents = {target: head.content for target, head in archives.items()}
+        record = yield from _announce(tombstones, contents, deletion)
+        seen |= {target: tombstones_of(record)[target] for target in archives}
+        # A deletion of another client may have ended since the archives were checked.
+        deleted = [target for target, tombstone in seen.items() if tombstone is not None and not is_pending(tombstone)]
+        heads = yield from all_or_raise([store.head(target) for target in deleted], 16)
+        for target in (target for target, head in zip(deleted, heads, strict=True) if head is None):
             del seen[target]
         versions = [one for one in versions if one.target_model in seen]
         if grace:
             yield Sleep(grace)
-        linked = yield from aliases.settled(only, {(one.name, one.version) for one in versions})
-        _refuse(breaks(linked, versions), force)
+        remaining = yield from aliases.all_without_pending(only, {(one.name, one.version) for one in versions})
+        _check_aliases(broken_by(remaining, versions), force)
         began = store.now()
-        mine = yield from tombstones.commit(seen, me, UNREAD if grace else note)
+        own = yield from tombstones.commit(seen, deletion, NOT_READ if grace else record)
     except BaseException as error:
         if not isinstance(error, GeneratorExit):
-            yield from _withdrawn(tombstones, seen, me, error)
+            yield from _cancel(tombstones, seen, deletion, error)
         raise
-    yield from _archives(aliases, mine, seen, me, began)
-    versions = [one for one in versions if one.target_model in mine]
-    return Deletion(versions=tuple(versions), breaks=breaks(linked, versions))
+    yield from _delete_archives(aliases, own, seen, deletion, began)
+    versions = [one for one in versions if one.target_model in own]
+    return ModelDeletion(versions=tuple(versions), broken_aliases=broken_by(remaining, versions))
 
 
-def _announced(tombstones: Tombstones, contents: Mapping[str, str | None], me: str) -> Flow[Note | None]:
-    """Announce a deletion; give committed deletions of other clients time to end."""
-    note: Note | None = None
-    for attempt in range(_WAITS):
-        note = yield from tombstones.prepare(contents, me)
-        if all(tombstones.ends(body_of(note)[target]) is None for target in contents):
+def _announce(tombstones: Tombstones, contents: Mapping[str, str | None], deletion: str) -> Flow[Record | None]:
+    """Announce a deletion, and wait for committed deletions of other clients to end."""
+    record: Record | None = None
+    for attempt in range(_ATTEMPTS):
+        record = yield from tombstones.announce(contents, deletion)
+        if all(tombstones.expires(tombstones_of(record)[target]) is None for target in contents):
             break
         yield Sleep(0.05 * 2**attempt)
-    return note
+    return record
 
 
-def _withdrawn(
-    tombstones: Tombstones, seen: Mapping[str, Tombstone | None], me: str, error: BaseException | None
+def _cancel(
+    tombstones: Tombstones, seen: Mapping[str, Tombstone | None], deletion: str, error: BaseException | None
 ) -> Flow[None]:
-    """Take the tombstones back; if that fails, the error says what is left."""
+    """Cancel a deletion after an error. If that fails too, the hint of the error says which tombstones remain."""
     try:
-        yield from tombstones.withdraw(seen, me)
+        yield from tombstones.cancel(seen, deletion)
     except MMEError as second:
         if isinstance(error, MMEError):
             left = f"clients refuse {', '.join(seen)} until it is registered or deleted again ({second.message})"
             error.hint = left if error.hint is None else f"{error.hint}; {left}"
 
 
-def _archives(
-    aliases: Aliases, mine: list[str], seen: Mapping[str, Tombstone | None], me: str, began: float
+def _delete_archives(
+    aliases: Aliases, own: list[str], seen: Mapping[str, Tombstone | None], deletion: str, began: float
 ) -> Flow[None]:
-    """Delete the archives of a committed deletion, then say that no request is under way any more."""
+    """Delete the archives of a committed deletion, then record that no request is in flight any more."""
     store, tombstones = aliases.store, aliases.tombstones
     kept: dict[str, Mapping[str, str]] = {}
     sent = 0
     failed: MMEError | None = None
-    while sent < len(mine) and failed is None:
-        batch = mine[sent : sent + DELETE_LIMIT]
+    while sent < len(own) and failed is None:
+        batch = own[sent : sent + DELETE_LIMIT]
         try:
-            if store.now() - began > START:
-                raise ServiceError(f"the deletion took more than {START:.0f} seconds and was stopped")
+            if store.now() - began > SEND_LIMIT:
+                raise ServiceError(f"the deletion was stopped after {SEND_LIMIT:.0f} seconds")
             kept |= yield from store.try_delete(store.keys.key(target) for target in batch)
         except AccessDeniedError as error:
             kept |= {store.keys.key(target): {"Code": "AccessDenied", "Message": error.message} for target in batch}
@@ -170,40 +180,39 @@ def _archives(
             failed = error
             break
         sent += len(batch)
-    refused = {target: seen[target] for target in mine if store.keys.key(target) in kept}
-    # Without this write the keys are free again an hour later.
-    yield from quietly(tombstones.finish([target for target in mine[:sent] if target not in refused], me))
+    refused = {target: seen[target] for target in own if store.keys.key(target) in kept}
+    # Without this write, the keys can be used again only an hour later.
+    yield from ignore_errors(tombstones.finish([target for target in own[:sent] if target not in refused], deletion))
     if failed is None and kept:
-        failed = not_deleted(kept, len(mine))
+        failed = not_deleted_error(kept, len(own))
     elif failed is not None:
-        failed.hint = f"clients refuse {', '.join(mine[sent:])}, whose archives may be there or not; delete again"
+        failed.hint = f"delete again; clients refuse {', '.join(own[sent:])}, whose archives may or may not exist"
     if refused:
-        yield from _withdrawn(tombstones, refused, me, failed)
+        yield from _cancel(tombstones, refused, deletion, failed)
     if failed is not None:
         raise failed
 
 
-def _refuse(breaks: tuple[str, ...], force: bool) -> None:
-    if breaks and not force:
+def _check_aliases(broken: tuple[str, ...], force: bool) -> None:
+    if broken and not force:
         raise ConflictError(
-            f"{', '.join(breaks)} would mean nothing any more, now or after a rollback",
-            model=breaks[0],
-            hint="point the alias elsewhere first, or say force=True",
+            f"nothing was deleted: {', '.join(broken)} would refer to a deleted version, now or after a rollback",
+            model=broken[0],
+            hint="point the alias at another version first; delete(force=True) deletes all the same",
         )
 
 
-def prune(aliases: Aliases, keep: int, name: str | None, *, grace: float, dry_run: bool) -> Flow[Deletion]:
-    """Delete all but the newest versions of each name."""
-    _check_seconds("grace", grace)
-    if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
-        raise InvalidInputError(f"keep must be a whole number of at least 1, not {keep!r}")
+def prune(aliases: Aliases, keep: int, name: str | None, *, grace: float, dry_run: bool) -> Flow[ModelDeletion]:
+    """Delete all but the newest versions of each name. Versions that an alias or its rollback needs are kept."""
+    check_number("grace", grace, at_least=0)
+    check_number("keep", keep, at_least=1, integer=True)
     if name is not None:
         check_name(name)
-    there = yield from aliases.all(name)
-    used = {(one.name, version) for one in there for version in meant_or_before(one)}
+    existing = yield from aliases.all(name)
+    used = {(one.name, version) for one in existing for version in current_or_previous_versions(one)}
     by_name: dict[str, list[ModelVersion]] = {}
     for version in (yield from aliases.store.all(name)):
-        if version.version:  # archives that somebody else named have no versions to count
+        if version.version:  # an archive whose key does not follow the layout has no version
             by_name.setdefault(version.name, []).append(version)
     surplus = [
         one
@@ -212,30 +221,29 @@ def prune(aliases: Aliases, keep: int, name: str | None, *, grace: float, dry_ru
         if (one.name, one.version) not in used
     ]
     names = {one.name for one in surplus}
-    return (yield from remove(aliases, surplus, names, grace=grace, force=False, dry_run=dry_run, used=meant_or_before))
+    return (
+        yield from delete_versions(
+            aliases, surplus, names, grace=grace, force=False, dry_run=dry_run, used=current_or_previous_versions
+        )
+    )
 
 
-def tidy(store: Store, *, older_than: float, dry_run: bool) -> Flow[Tidied]:
-    """Abort uploads that were begun long ago and never finished, so that nobody pays for their parts."""
-    _check_seconds("older_than", older_than)
+def abort_uploads(store: Store, *, older_than: float, dry_run: bool) -> Flow[AbortedUploads]:
+    """Abort multipart uploads that began at least `older_than` seconds ago, and delete their records."""
+    check_number("older_than", older_than, at_least=0)
     limit = store.now() - older_than
-    places = yield from store.note_names("uploads")  # before the uploads, so that none of a newer one is taken away
-    left = yield from store.uploads()
-    old = [(key, upload) for key, upload, begun in left if begun.timestamp() <= limit]
+    names = yield from store.record_names("uploads")  # before the uploads: records of newer uploads are kept
+    unfinished = yield from store.uploads()
+    old = [(key, upload) for key, upload, begun in unfinished if begun.timestamp() <= limit]
     if not dry_run:
         for key, upload in old:
             yield store.call("abort_multipart_upload", Key=key, UploadId=upload)
-        alive = {upload for _, upload, _ in left} - {upload for _, upload in old}
-        notes = yield from collected([store.get_note("uploads", place) for place in places], 16)
-        lost = [
-            store.keys.reserved("uploads", place)
-            for place, note in zip(places, notes, strict=True)
-            if note is not None and note.body.get("upload_id") not in alive
+        alive = {upload for _, upload, _ in unfinished} - {upload for _, upload in old}
+        records = yield from all_or_raise([store.get_record("uploads", name) for name in names], 16)
+        orphaned = [
+            store.keys.reserved("uploads", name)
+            for name, record in zip(names, records, strict=True)
+            if record is not None and record.body.get("upload_id") not in alive
         ]
-        yield from store.delete(lost)
-    return Tidied(uploads=tuple(key for key, _ in old), dry_run=dry_run)
-
-
-def _check_seconds(what: str, value: float) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise InvalidInputError(f"{what} must be a number of seconds, not {value!r}")
+        yield from store.delete(orphaned)
+    return AbortedUploads(keys=tuple(key for key, _ in old), dry_run=dry_run)

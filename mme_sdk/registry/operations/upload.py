@@ -1,4 +1,4 @@
-"""Brings an archive to S3 under a key that must be new: whole, or not at all."""
+"""Upload an archive to S3 under a new key, with conditional requests: completely, or not at all."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ import attrs
 from mme_sdk._effects import Do, Flow, Sleep, cleaned
 from mme_sdk.artifacts import Archive
 from mme_sdk.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
-from mme_sdk.registry.store import Store, StoredObject, collected, quietly
+from mme_sdk.registry.store import Store, StoredObject, all_or_raise, ignore_errors
 
-__all__ = ["Package", "create", "stamp_of"]
+__all__ = ["PART", "Package", "create", "stamp_of"]
 
-PART = 16 << 20  # bytes; smaller archives go in one request
-_MOST_PARTS = 10_000
-_WIDTH = 8  # parts at a time, of all models that go side by side: more only wait for each other
-_CHUNK = 1 << 20
-_TRIES = 4
+PART = 16 << 20
+"""Bytes of a part. Smaller archives are uploaded in one request."""
+_MAX_PARTS = 10_000
+_WIDTH = 8  # concurrent parts, over all models; more only share the same bandwidth
+_CHUNK = 1 << 20  # bytes
+_ATTEMPTS = 4
 
 
 @attrs.frozen(kw_only=True)
 class Package:
-    """An archive on disk, ready to go.
+    """An archive on disk, ready for upload.
 
     Attributes:
-        handle: An open file descriptor; read by position, so that threads may share it.
-        archive: What it holds.
-        close: Removes it, if it is temporary.
-        stamp: Its size and time when it was inspected.
+        handle: An open file descriptor. Threads share it: it is read with `os.pread`.
+        archive: Digests, size and framework of the archive.
+        close: Closes the file. A temporary file is removed.
+        stamp: Size and modification time when the archive was inspected.
     """
 
     handle: int
@@ -44,26 +45,24 @@ class Package:
     stamp: tuple[int, int]
 
     def check_unchanged(self) -> None:
-        """Refuse to finish if somebody wrote to the file since it was inspected.
-
-        Raises:
-            InvalidInputError: Somebody did.
-        """
+        """Raise InvalidInputError if the file was written to since it was inspected."""
         if stamp_of(self.handle) != self.stamp:
-            raise InvalidInputError("the archive changed while it was uploaded", hint="register when nobody writes it")
+            raise InvalidInputError(
+                "the archive changed during the upload", hint="register it when no program writes to it"
+            )
 
     def slice(self, start: int, size: int) -> Slice:
-        """Some of its bytes, to be read as they are sent."""
+        """Return a file object for a range of the archive."""
         return Slice(self.handle, start, size)
 
 
 class Slice(io.RawIOBase):
-    """A part of a file, as a file: read by position, so that many may share a descriptor and none is in memory.
+    """A file object for a range of a file. Many can share one descriptor, and none holds its bytes in memory.
 
     Args:
-        handle: The descriptor; never closed from here.
-        start: First byte.
-        size: Bytes.
+        handle: The file descriptor. It is not closed.
+        start: Position of the first byte.
+        size: Number of bytes.
     """
 
     def __init__(self, handle: int, start: int, size: int) -> None:
@@ -75,28 +74,28 @@ class Slice(io.RawIOBase):
         return self._size
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def tell(self) -> int:
-        """Where the next read begins."""
+        """Return the position of the next read."""
         return self._at
 
     def seek(self, offset: int, whence: int = 0, /) -> int:
-        """Move."""
+        """Move the position of the next read."""
         self._at = offset + (0, self._at, self._size)[whence]
         return self._at
 
     def read(self, size: int = -1, /) -> bytes:
-        """Read on; what the system gives is passed on as it is, since every copy of gigabytes costs.
+        """Read bytes. The result of `os.pread` is returned without a copy.
 
         Raises:
             InvalidInputError: The file became shorter.
-            StorageError: It cannot be read.
+            StorageError: The file cannot be read.
         """
         left = self._size - self._at
         wanted = left if size is None or size < 0 else min(size, left)
@@ -107,25 +106,27 @@ class Slice(io.RawIOBase):
         except OSError as error:
             raise StorageError(f"cannot read the archive: {error.strerror or error}") from error
         if not data:
-            raise InvalidInputError("the archive became shorter while it was uploaded")
+            raise InvalidInputError(
+                "the archive became shorter during the upload", hint="register it when no program writes to it"
+            )
         self._at += len(data)
         return data
 
     def readinto(self, buffer: Any, /) -> int:
-        """Read on, into a buffer."""
+        """Read bytes into a buffer."""
         data = self.read(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def digest(self, update: Callable[[bytes], Any]) -> None:
-        """Feed all of it to a digest."""
+        """Pass all bytes to the `update` method of a digest."""
         self._at = 0
         while chunk := self.read(_CHUNK):
             update(chunk)
 
 
 def stamp_of(handle: int) -> tuple[int, int]:
-    """What changes when a file does."""
+    """Return size and modification time of a file, to notice later that it was written to."""
     info = os.fstat(handle)
     return info.st_size, info.st_mtime_ns
 
@@ -137,41 +138,42 @@ def create(
     metadata: Mapping[str, str],
     progress: Callable[[int], None],
     *,
-    abreast: int,
+    concurrent: int,
 ) -> Flow[StoredObject]:
-    """Create the object, unless it is there already with the same content.
+    """Create an object, unless it exists with the same content.
 
     Args:
-        store: The prefix.
+        store: S3 requests for the prefix.
         target: Target model to create.
         package: The archive.
         metadata: S3 metadata.
-        progress: Told of bytes that have arrived.
-        abreast: How many archives are being created side by side.
+        progress: Called with the number of bytes that were uploaded.
+        concurrent: Number of archives that are uploaded at the same time.
 
     Returns:
-        What is stored now, by us or by somebody who was faster with the same content.
+        The stored object, written by this client or by another one with the same content.
 
     Raises:
-        ConflictError: The key holds something else.
+        ConflictError: The key exists with other content.
     """
     large = package.archive.size > PART
-    for attempt in range(_TRIES):
+    for attempt in range(_ATTEMPTS):
         if large or attempt:
-            # A small archive is simply sent: S3 refuses it if the key is taken.
+            # A small archive needs no check before its first request: S3 refuses that if the key exists.
             found = yield from store.head(target)
             if found is not None:
                 return _same(found, package.archive, target)
         try:
             if large:
-                answer = yield from _in_parts(store, target, package, metadata, progress, max(_WIDTH // abreast, 1))
+                width = max(_WIDTH // concurrent, 1)
+                answer = yield from _upload_parts(store, target, package, metadata, progress, width)
             else:
-                answer = yield from _at_once(store, target, package, metadata)
+                answer = yield from _upload_whole(store, target, package, metadata)
                 progress(package.archive.size)
             return store.stored(target, {"ContentLength": package.archive.size, "Metadata": metadata, **answer})
         except (ConflictError, NotFoundError) as error:
-            # Somebody was faster, or an answer to us was lost, or another writer ended the upload we shared.
-            if attempt == _TRIES - 1 or (isinstance(error, NotFoundError) and error.code != "NoSuchUpload"):
+            # Another client was faster, or a response was lost, or another client ended the upload that both continue.
+            if attempt == _ATTEMPTS - 1 or (isinstance(error, NotFoundError) and error.code != "NoSuchUpload"):
                 raise
             if error.code == "ConditionalRequestConflict":
                 yield Sleep(0.1 * 2**attempt)
@@ -183,12 +185,12 @@ def _same(found: StoredObject, archive: Archive, target: str) -> StoredObject:
         return found
     raise ConflictError(
         f"{found.version.uri} exists with other content; a version never changes",
-        hint="register under a new version; overwriting would go on serving the old bytes",
+        hint="register under a new version; after an overwrite, instances could go on serving the old bytes",
         model=target,
     )
 
 
-def _at_once(store: Store, target: str, package: Package, metadata: Mapping[str, str]) -> Flow[dict[str, Any]]:
+def _upload_whole(store: Store, target: str, package: Package, metadata: Mapping[str, str]) -> Flow[dict[str, Any]]:
     answer: dict[str, Any] = yield store.call(
         "put_object",
         Key=store.keys.key(target),
@@ -198,12 +200,12 @@ def _at_once(store: Store, target: str, package: Package, metadata: Mapping[str,
         ChecksumSHA256=base64.b64encode(bytes.fromhex(package.archive.sha256)).decode(),
         IfNoneMatch="*",
         model=target,
-        **store.options.writing(),
+        **store.write_parameters(),
     )
     return answer
 
 
-def _in_parts(
+def _upload_parts(
     store: Store,
     target: str,
     package: Package,
@@ -212,25 +214,31 @@ def _in_parts(
     width: int,
 ) -> Flow[dict[str, Any]]:
     key, size = store.keys.key(target), package.archive.size
-    part = max(PART, -(-size // _MOST_PARTS))
-    options = store.options.writing()
-    about = {"Metadata": dict(metadata), "ContentType": "application/gzip", "ChecksumAlgorithm": "CRC32", **options}
-    # Only an upload of the very same bytes with the very same metadata may be continued.
-    identity = hashlib.sha256(repr((size, part, sorted(about.items()))).encode()).hexdigest()
-    note = f"{target}@{identity[:32]}.json"
-    upload, there = yield from _resumed(store, key, note)
+    part = max(PART, -(-size // _MAX_PARTS))
+    options = store.write_parameters()
+    settings = {"Metadata": dict(metadata), "ContentType": "application/gzip", "ChecksumAlgorithm": "CRC32", **options}
+    # An earlier upload is continued only if its bytes, metadata and settings are the same.
+    identity = hashlib.sha256(repr((size, part, sorted(settings.items()))).encode()).hexdigest()
+    record = f"{target}@{identity[:32]}.json"
+    upload, uploaded = yield from _unfinished(store, key, record)
     resumed = upload is not None
     if upload is None:
-        answer = yield store.call("create_multipart_upload", Key=key, model=target, **about)
+        answer = yield store.call("create_multipart_upload", Key=key, model=target, **settings)
         upload = str(answer["UploadId"])
     starts = range(0, size, part)
     try:
         if not resumed:
-            yield from store.put_note("uploads", note, {"upload_id": upload})
-        parts = yield from collected(
+            yield from store.put_record("uploads", record, {"upload_id": upload})
+        parts = yield from all_or_raise(
             [
-                _part(
-                    store, key, upload, number, (package, start, min(part, size - start)), there.get(number), progress
+                _upload_part(
+                    store,
+                    key,
+                    upload,
+                    number,
+                    (package, start, min(part, size - start)),
+                    uploaded.get(number),
+                    progress,
                 )
                 for number, start in enumerate(starts, 1)
             ],
@@ -246,25 +254,25 @@ def _in_parts(
             model=target,
         )
     except BaseException as error:
-        # After Ctrl-C, or with S3 gone, as much as still works; what is left is continued by the next run.
+        # After Ctrl-C, or if S3 does not answer, this can fail. The next run then continues the upload.
         if not isinstance(error, GeneratorExit):
             left = f"multipart upload {upload} of {store.keys.prefix.join(target)}"
-            undo = "registering the same bytes again continues it, tidy() removes it"
-            yield from cleaned(_abort(store, key, upload, note), error, f"{left}; {undo}")
+            remedy = "registering the same content again continues it, abort_uploads() removes it"
+            yield from cleaned(_abort(store, key, upload, record), error, f"{left}; {remedy}")
         raise
-    yield from quietly(store.delete([store.keys.reserved("uploads", note)]))
+    yield from ignore_errors(store.delete([store.keys.reserved("uploads", record)]))
     return done
 
 
-def _abort(store: Store, key: str, upload: str, note: str) -> Flow[None]:
-    with suppress(NotFoundError):  # another writer of the same bytes has ended it
+def _abort(store: Store, key: str, upload: str, record: str) -> Flow[None]:
+    with suppress(NotFoundError):  # another client with the same content has ended it
         yield store.call("abort_multipart_upload", Key=key, UploadId=upload)
-    yield from store.delete([store.keys.reserved("uploads", note)])
+    yield from store.delete([store.keys.reserved("uploads", record)])
 
 
-def _resumed(store: Store, key: str, note: str) -> Flow[tuple[str | None, dict[int, Mapping[str, Any]]]]:
-    """The upload that an earlier run left, and its parts by number."""
-    found = yield from store.get_note("uploads", note)
+def _unfinished(store: Store, key: str, record: str) -> Flow[tuple[str | None, dict[int, Mapping[str, Any]]]]:
+    """Return the upload that an earlier run left unfinished, and its parts by number."""
+    found = yield from store.get_record("uploads", record)
     if found is None:
         return None, {}
     upload = str(found.body.get("upload_id"))
@@ -281,20 +289,24 @@ def _resumed(store: Store, key: str, note: str) -> Flow[tuple[str | None, dict[i
         return None, {}
 
 
-def _part(
+def _upload_part(
     store: Store,
     key: str,
     upload: str,
     number: int,
-    where: tuple[Package, int, int],
-    there: Mapping[str, Any] | None,
+    part: tuple[Package, int, int],
+    uploaded: Mapping[str, Any] | None,
     progress: Callable[[int], None],
 ) -> Flow[dict[str, Any]]:
-    package, start, size = where
+    package, start, size = part
     body = package.slice(start, size)
     checksum: str = yield Do(lambda: _crc32(body))
-    if there is not None and there.get("Size") == size and (yield Do(lambda: _holds(there, body, checksum))):
-        etag = str(there["ETag"])
+    if (
+        uploaded is not None
+        and uploaded.get("Size") == size
+        and (yield Do(lambda: _has_content(uploaded, body, checksum)))
+    ):
+        etag = str(uploaded["ETag"])
     else:
         answer = yield store.call(
             "upload_part", Key=key, UploadId=upload, PartNumber=number, Body=body, ChecksumCRC32=checksum
@@ -315,9 +327,9 @@ def _crc32(body: Slice) -> str:
     return base64.b64encode(found.to_bytes(4, "big")).decode()
 
 
-def _holds(there: Mapping[str, Any], body: Slice, checksum: str) -> bool:
-    if "ChecksumCRC32" in there:
-        return bool(there["ChecksumCRC32"] == checksum)
+def _has_content(uploaded: Mapping[str, Any], body: Slice, checksum: str) -> bool:
+    if "ChecksumCRC32" in uploaded:
+        return bool(uploaded["ChecksumCRC32"] == checksum)
     md5 = hashlib.md5(usedforsecurity=False)
     body.digest(md5.update)
-    return str(there.get("ETag", "")).strip('"') == md5.hexdigest()
+    return str(uploaded.get("ETag", "")).strip('"') == md5.hexdigest()

@@ -15,7 +15,7 @@ from weakref import WeakSet
 
 from mme_sdk.aws.addressing import Route, Unsupported, describe
 from mme_sdk.aws.botocore_responses import SendFailure
-from mme_sdk.aws.http_layer import Bridge
+from mme_sdk.aws.http_layer import HttpLayer
 from mme_sdk.errors import ConfigurationError, InvalidInputError, NotSentError, OutcomeUnknownError
 from mme_sdk.runtime.transport.pool import ConnectionPool
 from mme_sdk.runtime.transport.pool_base import RESPONSE_TIMED_OUT, ExchangeError
@@ -48,8 +48,8 @@ class Accelerated:
         settings = PoolSettings(max_idle=max(client.meta.config.max_pool_connections, 1))
         self._pool = ConnectionPool(lambda: _supported(client), settings=settings)
         self.name = self._pool.name
-        self._bridge = Bridge(client, route.url, self._send, fits=lambda: isinstance(describe(client), Route))
-        self._bridge.attach()
+        self._http_layer = HttpLayer(client, route.url, self._send, fits=lambda: isinstance(describe(client), Route))
+        self._http_layer.attach()
         _accelerated.add(client)
 
     def __repr__(self) -> str:
@@ -58,11 +58,11 @@ class Accelerated:
     @property
     def passed_on(self) -> int:
         """Number of calls that botocore sent: those with a streamed body, or with a parameter unknown to the pool."""
-        return self._bridge.passed_on
+        return self._http_layer.passed_on
 
     def remove(self) -> None:
         """Let botocore send the calls again, and close the connections of the pool. Idempotent."""
-        self._bridge.detach()
+        self._http_layer.detach()
         _accelerated.discard(self._client)
         self._pool.close()
 

@@ -136,7 +136,7 @@ class BotocoreTransport:
             ClosedError: The transport was closed.
             InvalidInputError: A header value cannot be sent.
         """
-        from mme_sdk.aws.botocore_invoke import Progress
+        from mme_sdk.aws.botocore_invoke import CallState
 
         if self._closed.is_set():
             raise transport_closed(request)
@@ -146,7 +146,7 @@ class BotocoreTransport:
             for field, parameter in _PARAMETERS.items()
             if (value := getattr(request, field)) is not None
         }
-        call = Progress(seconds, request.invocation_id)
+        call = CallState(seconds, request.invocation_id)
         scope = CancelScope()
         future = start_in_thread(lambda: scope.run(lambda: self._sender.send(params, call)))
         return _StartedCall(request, monotonic() + seconds, seconds, call, future, scope)

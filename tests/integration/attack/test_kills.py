@@ -177,7 +177,7 @@ class Case:
     def no_uploads(self) -> None:
         left = self.world.s3.list_multipart_uploads(Bucket=BUCKET, Prefix=f"{self.name}/").get("Uploads", [])
         assert len(left) <= 1
-        assert len(self.models.tidy(older_than=0).uploads) == len(left)
+        assert len(self.models.abort_uploads(older_than=0).keys) == len(left)
         assert not self.world.s3.list_multipart_uploads(Bucket=BUCKET, Prefix=f"{self.name}/").get("Uploads")
 
     def after_register(self, forked: Any) -> None:
@@ -254,7 +254,7 @@ class Case:
             self.answers()
         if self.dice.random() < 0.6:
             self.world.client.endpoints.create(spec(self.name)).wait(timeout=120)
-            self.settled(0)
+            self.finish_batch(0)
         self.nothing_left()
 
     def after_apply(self, forked: Any) -> None:
@@ -263,7 +263,7 @@ class Case:
             self.applied(1)
             if self.dice.random() < 0.5:
                 self.world.client.endpoint(self.name).rollback()
-                self.settled(0)
+                self.finish_batch(0)
         self.nothing_left()
 
     def after_rollback(self, forked: Any) -> None:
@@ -283,7 +283,7 @@ class Case:
         with contextlib.suppress(Exception):
             endpoints.wait(self.name, timeout=120)  # what the dead client had begun goes on
         endpoints.apply(spec(self.name, change), timeout=120)
-        self.settled(change)
+        self.finish_batch(change)
 
     def settled(self, change: int) -> None:
         plan = self.world.client.endpoints.plan(spec(self.name, change))

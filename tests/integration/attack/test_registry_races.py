@@ -1,4 +1,4 @@
-"""Every pair of the registry's verbs at the same moment: 2,000 races in two processes, and all orders of requests.
+"""Every pair of the registry's operations at the same moment: 2,000 races in two processes, and all orders of requests.
 
 `MME_RACES` sets another number of races for each pair.
 """
@@ -14,12 +14,12 @@ import boto3
 import pytest
 
 from mme_sdk.local.storage.s3 import S3Server
-from tests.support.registry.race_verbs import STARTS, VERBS, after, check_verbs, sources
+from tests.support.registry.race_operations import OPERATIONS, STARTS, after, check_operations, sources
 from tests.support.registry.races import Racers, race, racers
 
 RACES = int(os.environ.get("MME_RACES", "2000"))
 # A deletion by force may leave an alias at nothing, as it says.
-CHECKED = sorted(set(VERBS) - {"delete v1 by force"})
+CHECKED = sorted(set(OPERATIONS) - {"delete v1 by force"})
 RACED = sorted(set(CHECKED) - {"register by content", "alias v2", "alias v1 if v2"})
 THREE = [
     ("register v1", "alias v1", "delete v1"),
@@ -60,7 +60,7 @@ def s3(s3_server: S3Server, bucket_name: str) -> Iterator[Any]:
 @pytest.mark.parametrize("start", list(STARTS))
 def test_every_pair_in_every_order(start: str) -> None:
     for pair in itertools.combinations_with_replacement(CHECKED, 2):
-        check_verbs(start, *pair)
+        check_operations(start, *pair)
 
 
 @pytest.mark.parametrize("pair", list(itertools.combinations_with_replacement(RACED, 2)), ids=" + ".join)
@@ -70,8 +70,8 @@ def test_two_processes(pair: tuple[str, str], processes: Racers, s3: Any, bucket
         race(processes, s3, bucket_name, after(*STARTS[start]), pair, -(-RACES // len(starts)))
 
 
-@pytest.mark.parametrize("verbs", THREE, ids=" + ".join)
-def test_three_processes(verbs: tuple[str, ...], s3_server: S3Server, s3: Any, bucket_name: str) -> None:
-    start = "alias at v2, before at v1" if "rollback" in verbs else "two versions"
+@pytest.mark.parametrize("operations", THREE, ids=" + ".join)
+def test_three_processes(operations: tuple[str, ...], s3_server: S3Server, s3: Any, bucket_name: str) -> None:
+    start = "alias at v2, before at v1" if "rollback" in operations else "two versions"
     with racers(s3_server.endpoint_url, 3) as three:
-        race(three, s3, bucket_name, after(*STARTS[start]), verbs, RACES // 4)
+        race(three, s3, bucket_name, after(*STARTS[start]), operations, RACES // 4)

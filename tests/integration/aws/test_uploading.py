@@ -18,7 +18,7 @@ import boto3
 import pytest
 
 from mme_sdk.aws import Aws, Call
-from mme_sdk.aws.upload_connections import Uploads
+from mme_sdk.aws.upload_connections import UploadConnections
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import AccessDeniedError, NotSentError, OutcomeUnknownError
 
@@ -105,7 +105,7 @@ def url_of(server: Server, scheme: str = "http") -> str:
 
 def test_what_arrives_is_what_was_given(server: Server) -> None:
     with aws_at(url_of(server)) as aws:
-        assert isinstance(aws.client("s3")._endpoint.http_session, Uploads)
+        assert isinstance(aws.client("s3")._endpoint.http_session, UploadConnections)
         for body in (BODY, io.BytesIO(BODY), b"x"):
             assert put(aws, body)["ETag"] == '"1"'
     assert [body for _, body in server.requests] == [BODY, BODY, b"x"]
@@ -201,15 +201,15 @@ def test_certificates_are_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
             put(aws)
         monkeypatch.setenv("AWS_CA_BUNDLE", str(tmp_path / "ca.pem"))
         with aws_at(url_of(server, "https")) as aws:
-            assert isinstance(aws.client("s3")._endpoint.http_session, Uploads)
+            assert isinstance(aws.client("s3")._endpoint.http_session, UploadConnections)
             put(aws, io.BytesIO(BODY))
     assert server.requests[0][1] == BODY
 
 
 def test_proxies_and_other_services_stay_with_botocore(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     with aws_at(url_of(server)) as aws:
-        assert not isinstance(aws.client("sagemaker")._endpoint.http_session, Uploads)
+        assert not isinstance(aws.client("sagemaker")._endpoint.http_session, UploadConnections)
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.delenv("no_proxy", raising=False)
     with aws_at("http://s3.example.com") as aws:
-        assert not isinstance(aws.client("s3")._endpoint.http_session, Uploads)
+        assert not isinstance(aws.client("s3")._endpoint.http_session, UploadConnections)

@@ -330,14 +330,14 @@ REFUSED = {
         extra={"RoutingConfig": {"RoutingStrategy": "FAST"}}
     ),
     "extra.RoutingConfig: RoutingStrategy is missing": lambda: part(extra={"RoutingConfig": {}}),
-    "extra.EnableSSMAccess: True or False, not 'yes'": lambda: part(extra={"EnableSSMAccess": "yes"}),
+    "extra.EnableSSMAccess must be True or False, not 'yes'": lambda: part(extra={"EnableSSMAccess": "yes"}),
     "extra.ImageConfig.RepositoryAccessMode: 'Vcp'": lambda: Container(
         image="i", extra={"ImageConfig": {"RepositoryAccessMode": "Vcp"}}
     ),
     "extra.CreateModel: CreateModelInput of SageMaker has no member 'Foo'": lambda: single(
         "a", extra={"CreateModel": {"Foo": 1}}
     ),
-    "extra.CreateEndpointConfig.MetricsConfig: wants a mapping, not bool": lambda: single(
+    "extra.CreateEndpointConfig.MetricsConfig must be a mapping, not bool": lambda: single(
         "a", extra={"CreateEndpointConfig": {"MetricsConfig": True}}
     ),
     "extra.CreateEndpoint.DeploymentConfig.BlueGreenUpdatePolicy: TrafficRoutingConfiguration is missing": lambda: (

@@ -54,9 +54,9 @@ def test_series_come_in_seconds_in_order_and_over_several_pages():
     ("change", "message"),
     [
         ({"period": 90}, "multiple of 60"),
-        ({"period": 0}, "multiple of 60"),
-        ({"hours": 0}, "hours is over 0"),
-        ({"hours": 240}, "more points than CloudWatch gives"),
+        ({"period": 0}, "at least 60"),
+        ({"hours": 0}, "hours must be a finite number over 0"),
+        ({"hours": 240}, "more data points than one request"),
         ({"now": datetime(2026, 3, 1)}, "time zone"),
     ],
 )
@@ -75,7 +75,7 @@ def test_the_period_that_the_hint_names_is_enough():
 def test_an_answer_that_is_none_is_a_service_error():
     flow = read_metrics("scoring", now=NOW)
     next(flow)
-    with pytest.raises(ServiceError, match="something else"):
+    with pytest.raises(ServiceError, match="is not valid"):
         flow.send({"MetricDataResults": [{"Id": "invocations", "Values": "many"}]})
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from mme_sdk.errors import ConflictError
 from mme_sdk.registry import ModelRegistry
-from mme_sdk.registry.names import Keys
+from mme_sdk.registry.names import KeyLayout
 from mme_sdk.registry.operations import upload
 from mme_sdk.types import S3Uri
 from mme_sdk.types.model import is_invokable
@@ -30,9 +30,11 @@ _key = st.lists(_segment, min_size=1, max_size=4).map("/".join)
 @given(keys=st.lists(_key | st.sampled_from(["prod/", "prod", "prod-old/a/v1.tar.gz", "prod/a/v1.tar.gz"])))
 @example(keys=["prod/" + "x" * 1025, "prod/../a", "prod/.mme/x", "prod/a//b", "prod/ a", "prod/a/"])
 def test_a_listing_holds_exactly_the_invokable_keys(keys: list[str]) -> None:
-    prefix = Keys(S3Uri("bucket", "prod/"), "{name}/{version}.tar.gz")
+    prefix = KeyLayout(S3Uri("bucket", "prod/"), "{name}/{version}.tar.gz")
     # S3 itself answers only keys that begin with the prefix.
-    found = [one.target_model for key in keys if key.startswith("prod/") if (one := prefix.listed({"Key": key}, None))]
+    found = [
+        one.target_model for key in keys if key.startswith("prod/") if (one := prefix.from_listing({"Key": key}, None))
+    ]
     assert found == [key[5:] for key in keys if key.startswith("prod/") and _plainly_invokable(key[5:])]
     for target in found:
         name, version = prefix.parse(target)
@@ -54,7 +56,7 @@ def _plainly_invokable(target: str) -> bool:
 def test_whatever_is_accepted_can_be_invoked_and_read_back(name: str, version: str) -> None:
     from mme_sdk.errors import InvalidInputError
 
-    keys = Keys(S3Uri("bucket", "prod/"), "{name}/{version}.tar.gz")
+    keys = KeyLayout(S3Uri("bucket", "prod/"), "{name}/{version}.tar.gz")
     try:
         target = keys.target(name, version)
     except InvalidInputError:
@@ -90,7 +92,7 @@ def check_interleaving(data: Any, models: ModelRegistry, s3: Any, sources: list[
     registries.append(ModelRegistry(models._aws, registries[0].uri))
     seen: dict[str, str] = {}
     actors = {
-        number: steps(one._verbs.register("fraud", source, version, check_layout=False), one._aws)
+        number: steps(one._operations.register("fraud", source, version, check_layout=False), one._aws)
         for number, (one, source) in enumerate(zip(registries, sources, strict=True))
     }
     actors[2] = reading(registries[0], s3, seen)
@@ -109,7 +111,7 @@ def check_interleaving(data: Any, models: ModelRegistry, s3: Any, sources: list[
     same = sources[0] == sources[1]
     assert lost == (1 if version and not same else 0)
     assert len(seen) == (1 if version or same else 2)
-    assert registries[0].tidy(older_than=0, dry_run=True).uploads == ()
+    assert registries[0].abort_uploads(older_than=0, dry_run=True).keys == ()
 
 
 _checked = settings(

@@ -23,7 +23,7 @@ from mme_sdk.errors import (
     MissingExtraError,
     ModelNotFoundError,
 )
-from mme_sdk.registry import AsyncModelRegistry, ModelRegistry, ObjectOptions, Progress, Registration, store
+from mme_sdk.registry import AsyncModelRegistry, ModelRegistry, ObjectOptions, RegisterProgress, Registration, store
 from mme_sdk.registry.operations import batch as many
 from mme_sdk.registry.operations import copy as copying
 from mme_sdk.registry.operations import upload
@@ -53,12 +53,12 @@ def build(tmp_path: Path) -> Path:
 def test_many_and_their_progress(models: ModelRegistry, model: Model) -> None:
     sources = {f"m{number}": model(os.urandom(1000), f"dir{number}") for number in range(20)}
     sources["big"] = model(os.urandom(upload.PART + 100_000), "big")
-    told: list[Progress] = []
+    told: list[RegisterProgress] = []
     found = models.register_many(sources, progress=told.append)
     assert [one.name for one in found] == list(sources)
     assert all(models.get(one.name, one.version).sha256 == one.sha256 for one in found[-2:])
-    assert [one.models for one in told] == sorted(one.models for one in told)
-    assert (told[-1].models, told[-1].of) == (21, 21)
+    assert [one.done for one in told] == sorted(one.done for one in told)
+    assert (told[-1].done, told[-1].total) == (21, 21)
     assert told[-1].size == sum(one.size or 0 for one in found)
     assert models.register_many(sources) == [models.get(one.name, one.version) for one in found]
     assert models.register_many({}) == []
@@ -101,7 +101,7 @@ def test_a_bar_is_drawn_where_tqdm_is(
 
 
 def test_a_callback_that_fails_stops_it(models: ModelRegistry, model: Model) -> None:
-    def fail(_: Progress) -> None:
+    def fail(_: RegisterProgress) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -141,7 +141,7 @@ def test_errors_of_versions_of_one_name_do_not_hide_each_other(models: ModelRegi
 
 
 def test_a_directory_that_changes_after_it_was_looked_at(models: ModelRegistry, build: Path, monkeypatch: Any) -> None:
-    planned = many._digested
+    planned = many._digest
 
     def then_changed(source: Path) -> Any:
         digest = yield from planned(source)
@@ -149,7 +149,7 @@ def test_a_directory_that_changes_after_it_was_looked_at(models: ModelRegistry, 
             (source / "model.bin").write_bytes(b"changed meanwhile")
         return digest
 
-    monkeypatch.setattr(many, "_digested", then_changed)
+    monkeypatch.setattr(many, "_digest", then_changed)
     done = models.sync(build, alias="live")
     monkeypatch.undo()
     assert models.resolve("a@live").version == done.registered["a"]
@@ -157,17 +157,17 @@ def test_a_directory_that_changes_after_it_was_looked_at(models: ModelRegistry, 
 
 
 def test_what_cannot_be_synced(models: ModelRegistry, build: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="no directory"):
+    with pytest.raises(InvalidInputError, match="is not a directory"):
         models.sync(tmp_path / "none")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InvalidInputError, match="holds no models"):
+    with pytest.raises(InvalidInputError, match="contains no models"):
         models.sync(tmp_path / "empty")
     (build / "d").mkdir()
     with pytest.raises(BatchError, match=r"1 of 4 .* d: .* empty directory"):
         models.sync(build)
     (build / "d").rmdir()
     (build / "c").mkdir()
-    with pytest.raises(InvalidInputError, match="are both named 'c'"):
+    with pytest.raises(InvalidInputError, match="have the same name 'c'"):
         models.sync(build)
     assert targets(models) == []
     (build / "c").rmdir()
@@ -187,20 +187,20 @@ def test_copying(models: ModelRegistry, s3_aws: Aws, s3: Any, bucket_name: str, 
     s3.put_object(Bucket=bucket_name, Key="prod/by-hand.tar.gz", Body=b"1")
     s3.create_bucket(Bucket=f"{bucket_name}-b")
     there = ModelRegistry(s3_aws, f"s3://{bucket_name}-b/stage", key="{name}-{version}")
-    assert len(models.copy(there, "fraud", dry_run=True).versions) == 2
+    assert len(models.copy(there, "fraud", dry_run=True).copied) == 2
     assert targets(there) == []
-    assert [each.target_model for each in models.copy(there, "fraud", "v1").versions] == ["fraud-v1"]
+    assert [each.target_model for each in models.copy(there, "fraud", "v1").copied] == ["fraud-v1"]
     copied = there.verify("fraud", "v1")
     assert (copied.sha256, copied.metadata) == (one.sha256, {"run": "17"})
     rest = models.copy(there)
-    assert (len(rest.versions), len(rest.unchanged)) == (3, 1)
+    assert (len(rest.copied), len(rest.unchanged)) == (3, 1)
     assert targets(there) == ["by-hand.tar.gz", "fraud-v1", "fraud-v2", "other-v1"]
     assert len(models.copy(there).unchanged) == 4
     with pytest.raises(ModelNotFoundError):
         models.copy(there, "nobody")
-    with pytest.raises(InvalidInputError, match="without a name"):
+    with pytest.raises(InvalidInputError, match="without name"):
         models.copy(there, version="v1")
-    with pytest.raises(InvalidInputError, match="this very prefix"):
+    with pytest.raises(InvalidInputError, match="is the prefix of this registry"):
         models.copy(models.uri)
     with pytest.raises(BucketNotFoundError):
         models.copy("s3://no-such-bucket-anywhere/x/")
@@ -211,7 +211,7 @@ def test_copying(models: ModelRegistry, s3_aws: Aws, s3: Any, bucket_name: str, 
     assert {name: type(error) for name, error in caught.value.errors.items()} == {"fraud/v1.tar.gz": ConflictError}
     assert len(targets(clash)) == 4
     clash.delete("other", "v1")
-    assert "other/v1.tar.gz" in {one.target_model for one in models.copy(clash, "other").versions}  # same bytes
+    assert "other/v1.tar.gz" in {one.target_model for one in models.copy(clash, "other").copied}  # same bytes
     assert clash.resolve("other/v1.tar.gz")
 
 
@@ -230,7 +230,7 @@ def test_copying_with_the_client_of_another_region(
 
 def test_copying_in_parts(models: ModelRegistry, s3: Any, bucket_name: str, model: Model, monkeypatch: Any) -> None:
     one = models.register("big", model(os.urandom(12_000_000)), "v1", metadata={"a": "b"})
-    monkeypatch.setattr(copying, "AT_ONCE", 1)
+    monkeypatch.setattr(copying, "SINGLE_REQUEST_LIMIT", 1)
     monkeypatch.setattr(copying, "_PART", 5 << 20)
     there = ModelRegistry(models._aws, f"s3://{bucket_name}/other/")
     models.copy(there)
@@ -263,8 +263,9 @@ def test_options_reach_s3(s3_aws: Aws, s3: Any, bucket_name: str, model: Model) 
         ]
         assert s3.head_object(Bucket=bucket_name, Key=key)["StorageClass"] == "STANDARD_IA"
     models.alias("fraud", "live", "v1")
-    wire = ObjectOptions(kms_key="alias/models", expected_owner="123456789012", requester_pays=True).writing()
-    assert wire == {
+    options = ObjectOptions(kms_key="alias/models", expected_owner="123456789012", requester_pays=True)
+    store = ModelRegistry(s3_aws, f"s3://{bucket_name}/prod/", options=options)._operations.store
+    assert store.write_parameters() == {
         "ServerSideEncryption": "aws:kms",
         "SSEKMSKeyId": "alias/models",
         "ExpectedBucketOwner": "123456789012",
@@ -289,9 +290,9 @@ def test_parts_in_flight_are_bounded_over_all_models(
 
     def noted(flows: list[Any], wide: int) -> Any:
         widths.append(wide)
-        return (yield from store.collected(flows, wide))
+        return (yield from store.all_or_raise(flows, wide))
 
-    monkeypatch.setattr(upload, "collected", noted)
+    monkeypatch.setattr(upload, "all_or_raise", noted)
     for module in (upload, many):
         monkeypatch.setattr(module, "PART", 5 << 20)  # the least that S3 takes
     for number in range(count):
@@ -305,15 +306,15 @@ def test_parts_in_flight_are_bounded_over_all_models(
 def test_awaited(s3_aws: Aws, s3: Any, bucket_name: str, build: Path) -> None:
     async def main() -> None:
         models = AsyncModelRegistry(s3_aws, f"s3://{bucket_name}/prod/")
-        told: list[Progress] = []
+        told: list[RegisterProgress] = []
         done = await models.sync(build, alias="live", progress=told.append)
-        assert (sorted(done.registered), told[-1].models) == (["a", "b.bin", "c"], 3)
+        assert (sorted(done.registered), told[-1].done) == (["a", "b.bin", "c"], 3)
         assert len(await models.register_many({"a": build / "a", "d": build / "a"})) == 2
         assert (await models.verify("a", done.registered["a"])).name == "a"
         there = AsyncModelRegistry(s3_aws, f"s3://{bucket_name}/there/")
-        assert len((await models.copy(there)).versions) == 4
+        assert len((await models.copy(there)).copied) == 4
         assert (await there.prune(1)).versions == ()
-        assert (await there.tidy(older_than=0)).uploads == ()
+        assert (await there.abort_uploads(older_than=0)).keys == ()
         with pytest.raises(BatchError):
             await there.register_many({"x": build / "none", "y": build / "a"})
 

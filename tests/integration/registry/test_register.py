@@ -129,10 +129,10 @@ def test_large_models_go_in_parts(models: ModelRegistry, model: Model, s3: Any, 
         ("fraud@live", "v1", "'@'"),
         (" fraud", "v1", "space"),
         ("f" * 1025, "v1", "1025 characters"),
-        ("f" * 1020, "v1", "characters; 1024 are allowed"),
-        ("fraud", "v/1", "holds a '/'"),
+        ("f" * 1020, "v1", "the maximum is 1024"),
+        ("fraud", "v/1", "contains ./."),
         ("fraud", "..", "begins with '.'"),
-        (None, "v1", "no text"),
+        (None, "v1", "must be text"),
     ],
 )
 def test_names_that_cannot_be(models: ModelRegistry, model: Model, name: Any, version: str, says: str) -> None:
@@ -144,7 +144,7 @@ def test_names_that_cannot_be(models: ModelRegistry, model: Model, name: Any, ve
 def test_bad_sources(models: ModelRegistry, model: Model, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="no model at"):
         models.register("fraud", tmp_path / "none")
-    with pytest.raises(InvalidInputError, match="no archive at"):
+    with pytest.raises(InvalidInputError, match=r"archive .* does not exist"):
         models.register("fraud", tmp_path / "none.tar.gz")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InvalidInputError, match="empty directory"):
@@ -166,13 +166,13 @@ def test_bad_sources(models: ModelRegistry, model: Model, tmp_path: Path) -> Non
     os.mkfifo(tmp_path / "pipe.tar.gz")
     with pytest.raises(InvalidInputError, match="neither a file nor a directory"):
         models.register("fraud", tmp_path / "pipe.tar.gz")
-    with pytest.raises(InvalidInputError, match="empty path"):
+    with pytest.raises(InvalidInputError, match="path of the model is empty"):
         models.register("fraud", "")
-    with pytest.raises(InvalidInputError, match="empty version"):
+    with pytest.raises(InvalidInputError, match="version is empty"):
         models.register("fraud", model(), "")
     with pytest.raises(StorageError, match="cannot read"):
         models.register("fraud", "a\0b.tar.gz")
-    with pytest.raises(InvalidInputError, match="cannot register a dict"):
+    with pytest.raises(InvalidInputError, match="a dict cannot be registered"):
         models.register("fraud", {"weights": 1})
     with pytest.raises(InvalidInputError, match="must be text"):
         models.register("fraud", model(), metadata={"epochs": 3})  # type: ignore[dict-item]
@@ -194,7 +194,7 @@ def test_keys_can_be_laid_out_otherwise(s3_aws: Aws, s3: Any, bucket_name: str, 
     assert one.target_model == "team/fraud-v3"
     assert models.uri == f"s3://{bucket_name}/"
     assert [(each.name, each.version) for each in models.list("fraud")] == [("fraud", "v3")]
-    with pytest.raises(InvalidInputError, match="cannot be told apart"):
+    with pytest.raises(InvalidInputError, match="cannot be read back"):
         models.register("fraud", model(), "v-3")
     for bad in ("{name}.tar.gz", "{version}/{name}", "{name}{version}", ".x/{name}/{version}", "{name}/{version}/"):
         with pytest.raises(InvalidInputError, match="template"):

@@ -155,10 +155,11 @@ def test_an_abort_that_is_held_is_ended_too_and_said(world: World, how: str, aga
             stopped.stop(how)
         report = stopped.ended()
     assert report["by"] == BY[how]
-    assert any("left behind: multipart upload" in note and "tidy()" in note for note in report["notes"]), report
+    left = "left behind: multipart upload"
+    assert any(left in note and "abort_uploads()" in note for note in report["notes"]), report
     assert len(world.uploads(prefix)) == 1
     models = world.client.models(f"s3://gated/{prefix}")
-    assert len(models.tidy(older_than=0).uploads) == 1
+    assert len(models.abort_uploads(older_than=0).keys) == 1
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "cancel"])

@@ -1,4 +1,4 @@
-"""Every order of the requests of two verbs, against S3 in memory: each ends as some serial order."""
+"""Every order of the requests of two operations, against S3 in memory: each ends as some serial order."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from mme_sdk.registry.operations import delete as deleting
 from mme_sdk.registry.resolver import Resolver
 from tests.support.registry.interleave import Checker, Client, Make, check_kills, said
-from tests.support.registry.race_verbs import STARTS, VERBS, after, check_verbs, sources
+from tests.support.registry.race_operations import OPERATIONS, STARTS, after, check_operations, sources
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -19,9 +19,9 @@ def _sources() -> Iterator[None]:
         yield
 
 
-@pytest.mark.parametrize("first", sorted(set(VERBS) - {"delete v1 by force", "delete all", "prune", "copy in"}))
+@pytest.mark.parametrize("first", sorted(set(OPERATIONS) - {"delete v1 by force", "delete all", "prune", "copy in"}))
 def test_a_deletion_beside_any_verb(first: str) -> None:
-    found = check_verbs("two versions", first, "delete v1")
+    found = check_operations("two versions", first, "delete v1")
     assert found["states"] > 20
 
 
@@ -40,40 +40,40 @@ def test_a_deletion_beside_any_verb(first: str) -> None:
     ],
 )
 def test_verbs_side_by_side(start: str, names: tuple[str, ...]) -> None:
-    check_verbs(start, *names)
+    check_operations(start, *names)
 
 
 def test_a_deletion_does_not_fail_for_nothing() -> None:
-    """Two verbs that exclude each other: one of them succeeds, and each of them in some order."""
-    found = check_verbs("two versions", "alias v1", "delete v1")
+    """Two operations that exclude each other: one of them succeeds, and each of them in some order."""
+    found = check_operations("two versions", "alias v1", "delete v1")
     outcomes = {outcomes for outcomes, _ in (key for key in found if key != "states")}
     assert {tuple("Error" in one for one in pair) for pair in outcomes} == {(False, True), (True, False)}
 
 
 @pytest.mark.parametrize("first", ["register v1", "alias v1", "delete v1", "copy out"])
 def test_killed_at_any_request(first: str) -> None:
-    """Whatever a killed verb leaves, registering the same again brings the version into service."""
-    flows = [VERBS[first], VERBS["delete v1"]]
-    assert check_kills(after(*STARTS["two versions"]), flows, VERBS["register v1"], "m/v1.tar.gz") > 3
+    """Whatever a killed operation leaves, registering the same again brings the version into service."""
+    flows = [OPERATIONS[first], OPERATIONS["delete v1"]]
+    assert check_kills(after(*STARTS["two versions"]), flows, OPERATIONS["register v1"], "m/v1.tar.gz") > 3
 
 
 def resolved(client: Client) -> Any:
     """The answer of a client that has just been made."""
-    resolver = Resolver(client.verbs.aliases, staleness=5.0, monotonic=lambda: 0.0, draw=lambda: 0.0)
+    resolver = Resolver(client.operations.aliases, staleness=5.0, monotonic=lambda: 0.0, random=lambda: 0.0)
     places = ("", "m@live.json")
     resolver.claim(places)
-    yield from resolver.read(places)
+    yield from resolver.load(places)
     return resolver.last_known("m@live", None)
 
 
 def moved_then_deleted(client: Client) -> Any:
-    yield from client.verbs.aliases.set("m", "live", "v1")
-    yield from deleting.delete(client.verbs.aliases, "m", "v2", grace=0, force=False, dry_run=False)
+    yield from client.operations.aliases.set("m", "live", "v1")
+    yield from deleting.delete(client.operations.aliases, "m", "v2", grace=0, force=False, dry_run=False)
 
 
 def revived_then_moved(client: Client) -> Any:
-    yield from client.verbs.register("m", "one", "v1")
-    yield from client.verbs.aliases.set("m", "live", "v1")
+    yield from client.operations.register("m", "one", "v1")
+    yield from client.operations.aliases.set("m", "live", "v1")
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from mme_sdk.aws import Call, Do, Flow, Sleep, Together
 from mme_sdk.errors import BatchError, MMEError, ModelNotFoundError
 from mme_sdk.registry import tombstones
 from mme_sdk.registry.aliases import Alias
-from mme_sdk.registry.names import Keys
-from mme_sdk.registry.operations.single import Verbs
-from mme_sdk.registry.results import Copied, Deletion, SyncReport
+from mme_sdk.registry.names import KeyLayout
+from mme_sdk.registry.operations.register import RegistryOperations
+from mme_sdk.registry.results import CopyReport, ModelDeletion, SyncReport
 from mme_sdk.registry.store import ObjectOptions, Store
 from mme_sdk.registry.tombstones import LEASE
 from mme_sdk.types import S3Uri
@@ -40,12 +40,12 @@ class Client:
     """What a flow is made of: fresh registries over the model of S3.
 
     Attributes:
-        verbs: Over `s3://b/p/`.
+        operations: Over `s3://b/p/`.
         other: Over `s3://b/q/`.
     """
 
-    verbs: Verbs
-    other: Verbs
+    operations: RegistryOperations
+    other: RegistryOperations
 
 
 class Clock:
@@ -62,20 +62,20 @@ class Clock:
 
 
 def client(clock: Clock) -> Client:
-    def verbs(prefix: str) -> Verbs:
+    def operations(prefix: str) -> RegistryOperations:
         store = Store(
-            keys=Keys(S3Uri("b", prefix), "{name}/{version}.tar.gz"),
+            keys=KeyLayout(S3Uri("b", prefix), "{name}/{version}.tar.gz"),
             options=ObjectOptions(),
             read=lambda answer: answer["Body"],
-            streamed=lambda _, work: work(),
+            read_stream=lambda _, work: work(),
             jitter=lambda limit: 0.0,
             now=lambda: clock.now,
         )
-        found = Verbs(store)
-        found._ready = True
+        found = RegistryOperations(store)
+        found._bucket_checked = True
         return found
 
-    return Client(verbs("p/"), verbs("q/"))
+    return Client(operations("p/"), operations("q/"))
 
 
 def flat(flow: Flow[Any]) -> Generator[Call | Sleep, Any, Any]:
@@ -119,12 +119,12 @@ def said(outcome: Any, old: Collection[str] = ()) -> Any:
             return "version", outcome.target_model
         case Alias():
             return "alias", outcome.reference, tuple(sorted(outcome.weights.items()))
-        case Deletion():
+        case ModelDeletion():
             return "deleted", tuple(sorted({one.target_model for one in outcome.versions}.intersection(old)))
-        case Copied():
+        case CopyReport():
             return (
                 "copied",
-                tuple(sorted(one.target_model for one in outcome.versions)),
+                tuple(sorted(one.target_model for one in outcome.copied)),
                 tuple(sorted(one.target_model for one in outcome.unchanged)),
             )
         case SyncReport():
@@ -249,7 +249,7 @@ class View:
         live: Content by target model, of what can be invoked.
         dead: Content by target model, of what was deleted.
         aliases: Meanings of each alias, oldest first.
-        left: What a verb that has ended should not leave.
+        left: What an operation that has ended should not leave.
     """
 
     live: dict[str, str]
@@ -300,15 +300,15 @@ def dangling(seen: View) -> list[str]:
 
 
 def of_target(outcome: Any, target: str) -> Any:
-    """What an outcome says about one target model: verbs for many models promise nothing about all of them."""
+    """What an outcome says about one target model: operations for many models promise nothing about all of them."""
     match outcome:
         case BatchError():
             done = {one.target_model for one in outcome.done}
             return "error" if target in outcome.errors or target not in done else "ok"
-        case Deletion():
+        case ModelDeletion():
             return "deleted" if target in {one.target_model for one in outcome.versions} else "-"
-        case Copied():
-            return "ok" if target in {one.target_model for one in (*outcome.versions, *outcome.unchanged)} else "-"
+        case CopyReport():
+            return "ok" if target in {one.target_model for one in (*outcome.copied, *outcome.unchanged)} else "-"
         case list():
             return "ok" if target in {one.target_model for one in outcome} else "-"
         case ModelNotFoundError():
@@ -322,14 +322,14 @@ def on_target(seen: View, target: str) -> Any:
 
 
 class Explainer:
-    """Knows what the serial orders of some verbs lead to; a verb that raises may be left out of an order.
+    """Knows what the serial orders of some operations lead to; an operation that raises may be left out of an order.
 
     Args:
         start: What S3 holds.
-        flows: The verbs.
+        flows: The operations.
         prefixes: What is compared.
-        twice: Verbs that may take effect twice, since they write again what another deletes meanwhile.
-        targets: Compare by target model; for verbs for many models, which are not done all at once.
+        twice: Operations that may take effect twice, since they write again what another deletes meanwhile.
+        targets: Compare by target model; for operations for many models, which are not done all at once.
     """
 
     def __init__(
@@ -358,7 +358,7 @@ class Explainer:
         """Find a serial order that ends the same.
 
         Returns:
-            How many verbs are left out of it.
+            How many operations are left out of it.
         """
         views = self.views(s3)
         for seen in views:
@@ -386,10 +386,10 @@ class Explainer:
 
 
 def check(explainer: Explainer) -> Counter[Any]:
-    """Every order of the requests ends as some serial order of the verbs does.
+    """Every order of the requests ends as some serial order of the operations does.
 
     Returns:
-        How often each combination of outcomes ended, with the number of verbs that are left out; and all states.
+        How often each combination of outcomes ended, with the number of operations that are left out; and all states.
     """
     found: Counter[Any] = Counter()
     for s3, outcomes in explainer.checker.run():
@@ -404,7 +404,7 @@ def check_kills(start: S3Model, flows: Sequence[Make], recovery: Make, target: s
 
     Args:
         start: What S3 holds.
-        flows: The verbs.
+        flows: The operations.
         recovery: What a person does then.
         target: What must be in service after it.
 

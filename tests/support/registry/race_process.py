@@ -1,4 +1,4 @@
-"""A process that runs one verb at a time, at the same moment as its neighbours."""
+"""A process that runs one operation at a time, at the same moment as its neighbours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def serve(url: str, orders: Connection, barrier: Barrier) -> None:
-    """Run verbs until there are no more orders: (bucket, folder, verb)."""
+    """Run operations until there are no more orders: (bucket, folder, operation)."""
     sys.path.insert(0, str(Path(__file__).parents[3]))
     import boto3
 
@@ -18,18 +18,18 @@ def serve(url: str, orders: Connection, barrier: Barrier) -> None:
     from mme_sdk.errors import MMEError
     from mme_sdk.registry import ModelRegistry
     from tests.support.registry.interleave import Client
-    from tests.support.registry.race_verbs import VERBS, sources
+    from tests.support.registry.race_operations import OPERATIONS, sources
 
     session = boto3.Session("local", "local-secret", region_name="us-east-1")
     aws = Aws(session=session, endpoint_url={"s3": url})
     with sources():
         while (order := orders.recv()) is not None:
-            bucket, folder, verb = order
-            client = Client(*(ModelRegistry(aws, f"s3://{bucket}/{folder}/{one}/")._verbs for one in "pq"))
+            bucket, folder, operation = order
+            client = Client(*(ModelRegistry(aws, f"s3://{bucket}/{folder}/{one}/")._operations for one in "pq"))
             outcome: Any
             barrier.wait(120)
             try:
-                outcome = aws.run(VERBS[verb](client))
+                outcome = aws.run(OPERATIONS[operation](client))
             except MMEError as error:
                 outcome = error
             orders.send(outcome)

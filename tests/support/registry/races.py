@@ -1,4 +1,4 @@
-"""Races of processes over a real S3; each must end as some serial order of its verbs does."""
+"""Races of processes over a real S3; each must end as some serial order of its operations does."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from mme_sdk.errors import MMEError
+from tests.support.registry.race_operations import explainer
 from tests.support.registry.race_process import serve
-from tests.support.registry.race_verbs import explainer
 from tests.support.registry.s3_model import S3Model
 
 
@@ -34,10 +34,10 @@ class Racers:
             self.processes.append(process)
             theirs.close()
 
-    def run(self, bucket: str, folder: str, verbs: Sequence[str]) -> list[Any]:
-        """One verb in each process; the outcomes."""
-        for pipe, verb in zip(self.pipes, verbs, strict=True):
-            pipe.send((bucket, folder, verb))
+    def run(self, bucket: str, folder: str, operations: Sequence[str]) -> list[Any]:
+        """One operation in each process; the outcomes."""
+        for pipe, operation in zip(self.pipes, operations, strict=True):
+            pipe.send((bucket, folder, operation))
         return [pipe.recv() for pipe in self.pipes]
 
     def close(self) -> None:
@@ -62,19 +62,19 @@ def racers(url: str, count: int = 2) -> Iterator[Racers]:
         found.close()
 
 
-def race(processes: Racers, s3: Any, bucket: str, start: S3Model, verbs: Sequence[str], rounds: int) -> int:
-    """Run some verbs at the same moment, again and again.
+def race(processes: Racers, s3: Any, bucket: str, start: S3Model, operations: Sequence[str], rounds: int) -> int:
+    """Run some operations at the same moment, again and again.
 
     Returns:
-        How many rounds had a verb that raised and would not have in any serial order.
+        How many rounds had an operation that raised and would not have in any serial order.
     """
-    known, left_out = explainer(start, verbs), 0
+    known, left_out = explainer(start, operations), 0
     for _ in range(rounds):
         folder = uuid.uuid4().hex
         # The first version last, so that it is the newest for `prune`, as among equal times.
         for key, (data, metadata) in sorted(start.objects.items(), reverse=True):
             s3.put_object(Bucket=bucket, Key=f"{folder}/{key[2:]}", Body=data, Metadata=dict(metadata))
-        outcomes = processes.run(bucket, folder, verbs)
+        outcomes = processes.run(bucket, folder, operations)
         for outcome in outcomes:
             assert not isinstance(outcome, BaseException) or isinstance(outcome, MMEError), outcome
         objects = {}

@@ -1,4 +1,4 @@
-"""Verbs to be run side by side, and what S3 holds before."""
+"""Operations to run concurrently, and what S3 holds before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mme_sdk.registry import results as shapes
 from mme_sdk.registry.operations import batch as many
 from mme_sdk.registry.operations import copy as copying
 from mme_sdk.registry.operations import delete as deleting
-from mme_sdk.registry.operations import single as verbs
+from mme_sdk.registry.operations import register as operations
 from mme_sdk.registry.operations.package import prepare
 from tests.support.registry.interleave import Checker, Explainer, Make, check
 from tests.support.registry.s3_model import S3Model
@@ -38,55 +38,55 @@ def sources() -> Iterator[None]:
         return attrs.evolve(package, close=lambda: None)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verbs, "prepare", lambda source, **_: packed(str(source)))
+        patch.setattr(operations, "prepare", lambda source, **_: packed(str(source)))
         yield
     for package in packages:
         package.close()
 
 
 def register(content: str, version: str | None = "v1") -> Make:
-    return lambda client: client.verbs.register("m", content, version)
+    return lambda client: client.operations.register("m", content, version)
 
 
 def register_many(*contents: str) -> Make:
     models = [shapes.Registration("m", content, f"v{number}") for number, content in enumerate(contents, 1)]
-    return lambda client: many.register_many(client.verbs, models, None)
+    return lambda client: many.register_many(client.operations, models, None)
 
 
 def delete(version: str | None = "v1", **more: Any) -> Make:
     options = {"grace": 0, "force": False, "dry_run": False, **more}
-    return lambda client: deleting.delete(client.verbs.aliases, "m", version, **options)
+    return lambda client: deleting.delete(client.operations.aliases, "m", version, **options)
 
 
 def prune(keep: int = 1) -> Make:
-    return lambda client: deleting.prune(client.verbs.aliases, keep, "m", grace=0, dry_run=False)
+    return lambda client: deleting.prune(client.operations.aliases, keep, "m", grace=0, dry_run=False)
 
 
 def alias(version: Any = "v1", name: str = "live", **more: Any) -> Make:
-    return lambda client: client.verbs.aliases.set("m", name, version, **more)
+    return lambda client: client.operations.aliases.set("m", name, version, **more)
 
 
 def rollback(name: str = "live") -> Make:
-    return lambda client: client.verbs.aliases.rollback("m", name)
+    return lambda client: client.operations.aliases.rollback("m", name)
 
 
 def unalias(name: str = "live") -> Make:
-    return lambda client: client.verbs.aliases.remove("m", name)
+    return lambda client: client.operations.aliases.remove("m", name)
 
 
 def copied(version: str | None = None) -> Make:
-    return lambda client: copying.copy(client.verbs, client.other, lambda flow: flow, "m", version, dry_run=False)
+    return lambda client: copying.copy(client.operations, client.other, lambda flow: flow, "m", version, dry_run=False)
 
 
 def copied_back() -> Make:
-    return lambda client: copying.copy(client.other, client.verbs, lambda flow: flow, "m", None, dry_run=False)
+    return lambda client: copying.copy(client.other, client.operations, lambda flow: flow, "m", None, dry_run=False)
 
 
 def tidy() -> Make:
-    return lambda client: deleting.tidy(client.verbs.store, older_than=86_400, dry_run=False)
+    return lambda client: deleting.abort_uploads(client.operations.store, older_than=86_400, dry_run=False)
 
 
-VERBS: dict[str, Make] = {
+OPERATIONS: dict[str, Make] = {
     "register v1": register("one"),
     "register other bytes as v1": register("other"),
     "register by content": register("one", None),
@@ -107,7 +107,7 @@ VERBS: dict[str, Make] = {
 
 
 def after(*flows: Make) -> S3Model:
-    """What S3 holds after some verbs."""
+    """What S3 holds after some operations."""
     s3, outcomes = Checker(S3Model(), flows).serial(range(len(flows)))
     assert not any(isinstance(one, MMEError) for one in outcomes.values()), outcomes
     return s3
@@ -123,21 +123,21 @@ STARTS: dict[str, tuple[Make, ...]] = {
     "copied": (register("one"), copied(), delete(), register("two", "v2")),
 }
 
-WRITERS = {name for name in VERBS if name.startswith(("register", "copy"))}
+WRITERS = {name for name in OPERATIONS if name.startswith(("register", "copy"))}
 MANY = {"register_many", "copy out", "copy in"}
 TARGETS = ("m/v1.tar.gz", "m/v2.tar.gz")
 
 
 def explainer(start: S3Model, names: Sequence[str]) -> Explainer:
-    """Knows the serial orders of some verbs."""
+    """Knows the serial orders of some operations."""
     return Explainer(
         start,
-        [VERBS[name] for name in names],
+        [OPERATIONS[name] for name in names],
         twice=[at for at, name in enumerate(names) if name in WRITERS],
         targets=TARGETS if MANY.intersection(names) else (),
     )
 
 
-def check_verbs(start: str, *names: str) -> Any:
-    """Run some verbs in every order of their requests."""
+def check_operations(start: str, *names: str) -> Any:
+    """Run some operations in every order of their requests."""
     return check(explainer(after(*STARTS[start]), names))

@@ -1,0 +1,289 @@
+"""Operations on one model: register, get, verify. The registry classes only run these flows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import attrs
+
+from mme_sdk._effects import Do, Flow, Sleep
+from mme_sdk.artifacts import Archive, inspect
+from mme_sdk.errors import (
+    ConflictError,
+    IntegrityError,
+    InvalidInputError,
+    LayoutError,
+    MMEError,
+    ModelNotFoundError,
+)
+from mme_sdk.registry.aliases import Aliases
+from mme_sdk.registry.operations import upload
+from mme_sdk.registry.operations.package import prepare
+from mme_sdk.registry.store import NOT_READ, Record, Store, StoredObject
+from mme_sdk.registry.tombstones import SEND_LIMIT, Tombstone, Tombstones, is_pending, new_id, tombstones_of
+from mme_sdk.types.model import ModelVersion
+
+__all__ = ["DIGEST", "Batch", "RegistryOperations"]
+
+T = TypeVar("T")
+DIGEST = 16
+"""Number of hex digits in a version that is derived from the content."""
+_ATTEMPTS = 6  # the waits for a deletion of another client add up to 3 s
+
+
+@attrs.define
+class Batch:
+    """Versions that are written concurrently.
+
+    Attributes:
+        tombstones: The tombstones, read before the first archive is written.
+        contents: Content digest by target model, of archives that were written or found.
+    """
+
+    tombstones: Record | None
+    contents: dict[str, str | None] = attrs.field(factory=dict)
+
+
+class RegistryOperations:
+    """Operations on one prefix.
+
+    Args:
+        store: S3 requests for the prefix.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.keys = store.keys
+        self.aliases = Aliases(store, Tombstones(store))
+        self._bucket_checked = False
+
+    def check_bucket(self) -> Flow[None]:
+        """Raise BucketNotFoundError if the bucket does not exist. Only the first call sends a request."""
+        if not self._bucket_checked:
+            yield from self.store.check_bucket()
+            self._bucket_checked = True
+
+    def register(
+        self,
+        name: str,
+        source: Any,
+        version: str | None,
+        *,
+        framework: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        check_layout: bool = True,
+        batch: Batch | None = None,
+        progress: Callable[[int], None] = lambda _: None,
+        concurrent: int = 1,
+    ) -> Flow[ModelVersion]:
+        """Pack a model and create a version.
+
+        Args:
+            name: Name of the model.
+            source: Directory, file, archive or estimator.
+            version: The version; None derives it from the content.
+            framework: Framework whose layout is checked.
+            metadata: Metadata that the caller gave.
+            check_layout: Whether the layout is checked.
+            batch: The batch that the model belongs to. Its caller calls `finish_batch` at the end.
+            progress: Called with the number of bytes that were uploaded.
+            concurrent: Number of large models that are registered at the same time.
+
+        Returns:
+            The version.
+        """
+        if version == "":
+            raise InvalidInputError("the version is empty", hint="leave it out to derive it from the content")
+        self.keys.target(name, "0" * DIGEST if version is None else version)  # check the name before packing
+        package: upload.Package = yield Do(lambda: prepare(source, framework=framework, check_layout=check_layout))
+        try:
+            archive = package.archive
+            headers = self.store.metadata(archive, metadata or {})
+            yield from self.check_bucket()
+            target = self.keys.target(name, archive.content[:DIGEST] if version is None else version)
+
+            def create() -> Flow[StoredObject]:
+                return upload.create(self.store, target, package, headers, progress, concurrent=concurrent)
+
+            # A version that is derived from its content cannot have had other content: tombstones need not be read.
+            known = None if version is None else NOT_READ
+            if batch is None:
+                stored = yield from self.write_until_stable(target, archive.content, create, known)
+            else:
+                stored = yield from self.write(target, archive.content, create, batch.tombstones)
+                batch.contents[target] = archive.content
+        finally:
+            package.close()
+        return stored.version
+
+    def write_until_stable(
+        self, target: str, content: str | None, create: Callable[[], Flow[T]], known: Record | None = NOT_READ
+    ) -> Flow[T]:
+        """Write an archive, and write it again until no concurrent deletion can remove it.
+
+        The archive can be invoked if it was written or found, and no tombstone exists after that. A tombstone of the
+        same content is removed if it is the one from before the archive was written.
+
+        Args:
+            target: Target model.
+            content: Digest of its content.
+            create: Writes the archive, or finds it.
+            known: The tombstones, if they were just read; None if they are not known.
+
+        Returns:
+            What `create` returned.
+
+        Raises:
+            ConflictError: The version has or had other content, or is being deleted. Nothing was changed.
+        """
+        tombstones = self.aliases.tombstones
+        record = (yield from tombstones.record()) if known is NOT_READ else known
+        for _ in range(_ATTEMPTS):
+            created = yield from self.write(target, content, create, record)
+            record, again, other_content = yield from tombstones.remove({target: content}, record)
+            if other_content:
+                yield from self.delete_late_archive(target)
+                self.check_content(target, content, tombstones_of(record))
+            if not again:
+                return created
+        yield from self.delete_late_archive(target)
+        raise self._contention_error(target)
+
+    def write(self, target: str, content: str | None, create: Callable[[], Flow[T]], record: Record | None) -> Flow[T]:
+        """Write an archive, or find it, unless tombstones forbid it.
+
+        Args:
+            target: Target model.
+            content: Digest of its content.
+            create: Writes the archive, or finds it.
+            record: The tombstones; None if they are not known.
+
+        Returns:
+            What `create` returned.
+
+        Raises:
+            ConflictError: The version has or had other content, or is being deleted.
+        """
+        tombstones = self.aliases.tombstones
+        expires: float | None = None
+        for attempt in range(_ATTEMPTS):
+            self.check_content(target, content, tombstones_of(record))
+            expires = tombstones.expires(tombstones_of(record).get(target, {}))
+            if expires is None:
+                try:
+                    return (yield from create())
+                except ConflictError:
+                    record = yield from tombstones.record(record)
+                    if target not in tombstones_of(record):
+                        raise
+                    # The key belongs to the deleted content. A client that had not seen the tombstone wrote the
+                    # archive that is there.
+                    self.check_content(target, content, tombstones_of(record))
+                    yield from self.delete_late_archive(target)
+            yield Sleep(0.05 * 2**attempt)
+            record = yield from tombstones.record(record)
+        yield from self.delete_late_archive(target)
+        if expires is None:
+            raise self._contention_error(target)
+        until = datetime.fromtimestamp(expires, UTC)
+        raise ConflictError(
+            f"another client is deleting {self.keys.prefix.join(target)}",
+            model=target,
+            hint=f"try again when it is done; if that client was killed, try again after {until:%Y-%m-%d %H:%M} UTC",
+        )
+
+    def _contention_error(self, target: str) -> ConflictError:
+        return ConflictError(
+            f"other clients kept deleting and writing {self.keys.prefix.join(target)}; it was not registered",
+            model=target,
+            hint="try again later",
+        )
+
+    def finish_batch(self, batch: Batch) -> Flow[tuple[frozenset[str], dict[str, MMEError]]]:
+        """Remove the tombstones of a batch whose archives were written: the end of `write_until_stable`, for all.
+
+        Returns:
+            Target models that must be written again one by one, and errors by target model.
+        """
+        record, again, other_content = yield from self.aliases.tombstones.remove(batch.contents, batch.tombstones)
+        errors: dict[str, MMEError] = {}
+        for target in other_content:
+            yield from self.delete_late_archive(target)
+            try:
+                self.check_content(target, batch.contents[target], tombstones_of(record))
+            except MMEError as error:
+                errors[target] = error
+        return again, errors
+
+    def delete_late_archive(self, target: str) -> Flow[None]:
+        """Delete an archive that was written after the deletion of its key was committed.
+
+        The client that wrote it notices: every writer reads the tombstones after its write.
+        """
+        tombstones, deletion = self.aliases.tombstones, new_id()
+        try:
+            for _ in range(_ATTEMPTS):
+                record, began = (yield from tombstones.record()), self.store.now()
+                seen = tombstones_of(record).get(target)
+                if seen is None or is_pending(seen):
+                    return
+                if not (yield from tombstones.commit({target: seen}, deletion, record)):
+                    continue
+                if self.store.now() - began < SEND_LIMIT:
+                    yield from self.store.delete([self.keys.key(target)])
+                return (yield from tombstones.finish([target], deletion))
+        except MMEError:
+            return  # the tombstone stays, and the next client that registers the version tries again
+
+    def check_content(self, target: str, content: str | None, tombstones: Mapping[str, Tombstone]) -> None:
+        """Raise ConflictError if the key was deleted and had other content: instances may still hold the old bytes."""
+        if target in tombstones and (content is None or tombstones[target].get("content") != content):
+            raise ConflictError(
+                f"{self.keys.prefix.join(target)} was deleted and had other content",
+                model=target,
+                hint="register under a new version; instances may still hold the old bytes of this one",
+            )
+
+    def get(self, name: str, version: str | None) -> Flow[ModelVersion]:
+        """Return a version with its metadata."""
+        return (yield from self._stored(name, version)).version
+
+    def _stored(self, name: str, version: str | None) -> Flow[StoredObject]:
+        target = self.keys.target(name, version or "")
+        stored = yield from self.store.head(target)
+        if stored is None:
+            raise ModelNotFoundError(
+                f"the version {self.keys.prefix.join(target)} does not exist",
+                model=target,
+                hint="list() shows the versions",
+            )
+        return stored
+
+    def verify(self, name: str, version: str | None) -> Flow[ModelVersion]:
+        """Read a whole archive and compare it with what was registered."""
+        stored = yield from self._stored(name, version)
+        found = stored.version
+        condition = {"IfMatch": f'"{found.etag}"'} if found.etag else {}
+        answer = yield self.store.call(
+            "get_object", Key=self.keys.key(found.target_model), model=found.target_model, **condition
+        )
+        body = answer["Body"]
+        try:
+            archive: Archive = yield Do(lambda: self.store.read_stream(body, lambda: inspect(body)))
+        except LayoutError as error:
+            raise IntegrityError(
+                f"{found.uri} is not a valid archive: {error.message}", model=found.target_model
+            ) from error
+        finally:
+            body.close()
+        expected = {"size": found.size, "sha256": found.sha256, "content": stored.content}
+        for what, value in expected.items():
+            if value is not None and value != getattr(archive, what):
+                raise IntegrityError(
+                    f"{found.uri} has the {what} {getattr(archive, what)}, but was registered with {value}",
+                    model=found.target_model,
+                    hint="delete it, and register the model again under another version",
+                )
+        return found
