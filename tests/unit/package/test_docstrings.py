@@ -69,6 +69,10 @@ def _named(section: str) -> set[str]:
     return {name.strip(" *") for match in _ENTRY.finditer(section) for name in match[1].split(",")}
 
 
+def _is_protocol(value: type[Any]) -> bool:
+    return bool(getattr(value, "_is_protocol", False))
+
+
 def _parameters(function: Any) -> list[str]:
     found = [name for name in inspect.signature(function).parameters if not name.startswith("_")]
     return found[1:] if found and found[0] in {"self", "cls"} else found
@@ -88,16 +92,17 @@ def problems(path: str, value: Any) -> list[str]:
             fields = {field.alias or field.name for field in attrs.fields(value) if not field.name.startswith("_")}
         elif dataclasses.is_dataclass(value):
             fields = {field.name for field in dataclasses.fields(value)}
-        elif "__init__" in vars(value) and not issubclass(value, BaseException) and not getattr(value, "_is_protocol", False):
+        elif "__init__" in vars(value) and not (
+            issubclass(value, BaseException) or getattr(value, "_is_protocol", False)
+        ):
             fields = set(_parameters(value.__init__))
         missing = fields - _named(sections.get("Attributes", "")) - _named(sections.get("Args", ""))
     else:
         missing = set(_parameters(value)) - _named(sections.get("Args", ""))
         returns = inspect.signature(value).return_annotation
-        noun = isinstance(value, property) or path.rpartition(".")[2][0].isupper()
-        if returns not in {None, "None", inspect.Signature.empty, "Self", "Never"} and not noun and _parameters(value):
-            if not {"Returns", "Yields"} & sections.keys():
-                found.append("no Returns")
+        something = returns not in {None, "None", inspect.Signature.empty, "Self", "Never"}
+        if something and _parameters(value) and not {"Returns", "Yields"} & sections.keys():
+            found.append("no Returns")
     if missing:
         found.append(f"not documented: {', '.join(sorted(missing))}")
     return found
