@@ -58,7 +58,7 @@ NAMES = {
 WORDS = [
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
-    (r"\bAsynchronous (client|invoker|registry)\b", r"Synchronous \1"),
+    (r"\bAsynchronous (client|invoker|registry|model registry)\b", r"Synchronous \1"),
     (r"\b([Aa]|another) task\b", r"\1 thread"),
     (r", or asynchronous iterable\b", ""),
     (r"\bapplications that run on an event loop\b", "applications"),

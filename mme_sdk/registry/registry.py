@@ -1,5 +1,5 @@
 # Generated from async_registry.py by scripts/unasync.py. Change that file, then run `make facades`.
-"""Asynchronous model registry. One file because it is one class, and most of its lines are documentation."""
+"""Synchronous model registry. One file because it is one class, and most of its lines are documentation."""
 
 from __future__ import annotations
 

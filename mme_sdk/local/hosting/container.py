@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import random
@@ -29,6 +30,7 @@ __all__ = ["Container", "ContainerAway", "ContainerGone", "ContainerSpec", "Said
 SOCKET = "mme-sdk-socket-"
 SOCKETS = Path("/tmp")  # noqa: S108 - the path of a unix socket may not be long, as that of TMPDIR can be
 _TRIES = 3  # for a port that somebody else took between finding and binding it
+_LARGE = 1 << 20  # bytes from which aiohttp warns that a body blocks the event loop
 
 
 class ContainerGone(Exception):
@@ -321,7 +323,10 @@ class Container:
         """
         try:
             answer = await (self._local or self._session).request(
-                method, self.address + path, data=body, headers={**(headers or {}), "X-Mme-Sdk-Key": self._key}
+                method,
+                self.address + path,
+                data=_payload(body),
+                headers={**(headers or {}), "X-Mme-Sdk-Key": self._key},
             )
             said_headers = {name.lower(): value for name, value in answer.headers.items()}
             if stream and answer.status < 300:
@@ -340,6 +345,11 @@ class Container:
                 return file.read().decode(errors="replace").strip()
         except OSError:
             return ""
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """Return a body as aiohttp sends it without blocking the event loop: a large one as a file."""
+    return io.BytesIO(body) if body is not None and len(body) > _LARGE else body
 
 
 async def _chunks(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:

@@ -1,0 +1,1 @@
+"""The checks, by the endpoint that they need."""
