@@ -145,6 +145,9 @@ class Interpreter:
                             cleanup = cleanup or CleanUp(CLEANUP)
                             if stop is None:
                                 stop = error
+                                if not owned:  # `Aws.close` waits for clean-ups that have begun
+                                    began = True
+                                    cleanup.begin()
                             elif not isinstance(error, Cancelled):
                                 cleanup.cancel()
                         effect = flow.throw(error)

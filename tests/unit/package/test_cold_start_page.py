@@ -44,7 +44,7 @@ def extra(endpoint: str, policies: str | tuple[str, ...], *processes: str) -> li
 
 
 def late(policy: str) -> list[float]:
-    """Return how late one process found the model, in percent of the load, without the shortest load."""
+    """Return how late one process found the model, in percent of the load."""
     return [
         100 * first - 100
         for first in values(HERDS, "first success / load", endpoint="immediate", policy=policy, processes="1")
@@ -52,7 +52,7 @@ def late(policy: str) -> list[float]:
 
 
 def early_probes(load: float) -> int:
-    return round(math.log(load / 1.2) / math.log(1.3) - 1)
+    return math.ceil(math.log(load / 1.2) / math.log(1.3) - 1)
 
 
 def extra_loads(probes: int) -> float:
