@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from mme_sdk._client_base import ClientBase, Lazy, Registries
+from mme_sdk._client_base import ClientBase, Registries
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints
     from mme_sdk.registry import AsyncModelRegistry
     from mme_sdk.registry.store import ObjectOptions
-    from mme_sdk.runtime import AsyncRuntimeInvoker, Memory
+    from mme_sdk.runtime import AsyncRuntimeInvoker
     from mme_sdk.runtime.transport import AsyncChosenTransport
 
 __all__ = ["AsyncMMEClient"]
 
 
-class AsyncMMEClient(ClientBase["AsyncChosenTransport", "AsyncModelRegistry"]):
+class AsyncMMEClient(ClientBase["AsyncChosenTransport", "AsyncModelRegistry", "AsyncEndpoints", "AsyncRuntimeInvoker"]):
     """Asynchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
     Making a client makes no call and no connection; boto3 is imported at the first call. A client is safe to share and
@@ -48,11 +48,6 @@ class AsyncMMEClient(ClientBase["AsyncChosenTransport", "AsyncModelRegistry"]):
             reply = await client.endpoint("scoring").invoke({"amount": 12.5}, model=fraud)
         ```
     """
-
-    def _set_up(self, parent: Self | None, memory: Memory | None) -> None:
-        super()._set_up(parent, memory)
-        self._endpoints = Lazy(self._make_endpoints)
-        self._invoker = Lazy(self._make_invoker)
 
     def models(
         self,

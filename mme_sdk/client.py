@@ -5,19 +5,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from mme_sdk._client_base import ClientBase, Lazy, Registries
+from mme_sdk._client_base import ClientBase, Registries
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import Endpoint, Endpoints
     from mme_sdk.registry import ModelRegistry
     from mme_sdk.registry.store import ObjectOptions
-    from mme_sdk.runtime import Memory, RuntimeInvoker
+    from mme_sdk.runtime import RuntimeInvoker
     from mme_sdk.runtime.transport import ChosenTransport
 
 __all__ = ["MMEClient"]
 
 
-class MMEClient(ClientBase["ChosenTransport", "ModelRegistry"]):
+class MMEClient(ClientBase["ChosenTransport", "ModelRegistry", "Endpoints", "RuntimeInvoker"]):
     """Synchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
     Making a client makes no call and no connection; boto3 is imported at the first call. A client is safe to share and
@@ -49,11 +49,6 @@ class MMEClient(ClientBase["ChosenTransport", "ModelRegistry"]):
             reply = client.endpoint("scoring").invoke({"amount": 12.5}, model=fraud)
         ```
     """
-
-    def _set_up(self, parent: Self | None, memory: Memory | None) -> None:
-        super()._set_up(parent, memory)
-        self._endpoints = Lazy(self._make_endpoints)
-        self._invoker = Lazy(self._make_invoker)
 
     def models(
         self,

@@ -86,7 +86,7 @@ def test_a_herd_of_tasks_causes_one_load_and_survives_cancellations(world: World
             done = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(each) for each in done[:3]] == [asyncio.CancelledError] * 3
             assert [each.json()["data"][0] for each in done[3:]] == list(range(3, 12))  # type: ignore[union-attr]
-            assert len(client._invoker.memory.flights) == 0
+            assert len(client.memory.flights) == 0
 
     asyncio.run(main())
     assert world.loads("tasks") == 1
