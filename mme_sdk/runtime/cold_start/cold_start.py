@@ -182,7 +182,7 @@ class ColdWait:
             planned = max(thought.quantile(-1.0) - elapsed, _BLIND * elapsed)
         else:
             # In a jam the load that a look may start is in everybody's way: it has its price.
-            cost = self._call.settings.memory.cold.look_cost * self._call.endpoint.slots.slowness
+            cost = self._call.settings.memory.cold.probe_cost * self._call.endpoint.slots.slowness
             planned = next_look(elapsed, median=thought.median, sigma=thought.sigma, cost=cost)
         return planned * (0.95 + 0.1 * rng.random())
 

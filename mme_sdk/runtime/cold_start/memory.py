@@ -95,7 +95,7 @@ class EndpointMemory:
         self.found_warm = 0.5
         self.prefix: str | None = None
         self.pace = Pace()
-        self.slots = Slots(cold.slots, cold.max_slots)
+        self.slots = Slots(cold.concurrent_loads, cold.max_concurrent_loads)
         self.throttles = Budget(retry.budget)
         self.faults = Budget(retry.budget)
         self.breaker = Breaker(retry)

@@ -176,7 +176,7 @@ def test_on_any_interleaving_everybody_ends_in_time_and_nothing_is_left(
     policy = FleetPolicy(memory_bytes=200 * MB, volume_bytes=1000 * MB, spill_outstanding=2)  # two models fit
     times = simulated.Times(download=2.0, load=2.0, spread=0.5, hold=hold)
     endpoint = simulated.SimulatedEndpoint(simulation, policy, 2, times, rng)
-    memory = Memory(ColdStart(slots=2), RetryPolicy())
+    memory = Memory(ColdStart(concurrent_loads=2), RetryPolicy())
     process = Settings(timeouts=Timeouts(), retry=RetryPolicy(), clock=simulation, rng=rng, memory=memory)
     outcomes: list[Any] = []
 
