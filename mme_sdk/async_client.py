@@ -19,8 +19,8 @@ __all__ = ["AsyncMMEClient"]
 class AsyncMMEClient(ClientBase["AsyncChosenTransport", "AsyncModelRegistry", "AsyncEndpoints", "AsyncRuntimeInvoker"]):
     """Asynchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
-    Making a client makes no call and no connection; boto3 is imported at the first call. A client is safe to share and
-    survives a fork.
+    Making a client makes no call and no connection; boto3 is imported at the first call. A client survives a fork,
+    and is safe to share.
 
     Args:
         region: AWS region. None means the region of the session or the environment.

@@ -40,8 +40,8 @@ class Timeouts:
 class RetryPolicy:
     """When a failed request is sent again, and after which wait.
 
-    A wait is drawn uniformly between 0 and a limit (full jitter). The limit starts at a base, doubles with each attempt,
-    and does not exceed a cap. A "fault" is an answer with status 5xx, or a failed connection.
+    A wait is drawn uniformly between 0 and a limit (full jitter). The limit starts at a base, doubles with each
+    attempt, and does not exceed a cap. A "fault" is an answer with status 5xx, or a failed connection.
 
     Attributes:
         throttle_base: First limit of the wait after throttling, in seconds. Default 1.

@@ -22,7 +22,7 @@ from mme_sdk import (
 )
 from mme_sdk.protocols import AsyncModelStore, ModelStore
 from mme_sdk.registry.store import ObjectOptions
-from mme_sdk.runtime import AsyncRuntimeInvoker, BatchSettings, InvokeOptions, ItemResult, RuntimeInvoker
+from mme_sdk.runtime import AsyncRuntimeInvoker, BatchSettings, InvokeOptions, ItemResult, RuntimeInvoker, TritonCodec
 
 
 class Score(pydantic.BaseModel):
@@ -80,6 +80,7 @@ def invoke(endpoint: Endpoint, fraud: ModelVersion) -> None:
     assert_type(endpoint.invoke({}, response_type=Score), Reply[Score])
     assert_type(endpoint.invoke({}, response_type=Score, model=fraud, idempotent=True).value, Score)
     assert_type(endpoint.invoke({}, response_type=list[int]).value, list[int])
+    assert_type(endpoint.invoke({}, response_type=TritonCodec()).value, Any)
     for result in endpoint.invoke_many(["a", "b"], model_of=lambda text: text, settings=BatchSettings(ordered=False)):
         assert_type(result, ItemResult[str])
         assert_type(result.item, str)
