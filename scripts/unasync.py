@@ -56,7 +56,7 @@ NAMES = {
 WORDS = [
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
-    (r"\bAsynchronous (client|invoker|registry)\b", r"Synchronous \1"),
+    (r"\bAsynchronous\b(?! inference)", "Synchronous"),
     (r"\b([Aa]|another) task\b", r"\1 thread"),
     (r"\bis safe to share\b", "is safe to share between threads"),
     (r", or asynchronous iterable\b", ""),
