@@ -28,6 +28,8 @@ __all__ = ["UNCHANGED", "ClientBase", "ClientSettings", "Lazy", "Registries", "U
 T = TypeVar("T")
 TransportT = TypeVar("TransportT")
 RegistryT = TypeVar("RegistryT")
+EndpointsT = TypeVar("EndpointsT")
+InvokerT = TypeVar("InvokerT")
 
 
 class Unchanged(enum.Enum):
@@ -156,13 +158,15 @@ class Registries(Generic[RegistryT]):
         return parameters["key"].default, None, parameters["staleness"].default
 
 
-class ClientBase(Generic[TransportT, RegistryT]):
+class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
     """Settings of a client, and the parts that it shares with the clients that `with_options` returns."""
 
     _aws: Aws
     _registries: Lazy[Registries[RegistryT]]
     _transport: Lazy[TransportT]
     _memory: Lazy[Memory]
+    _endpoints: Lazy[EndpointsT]
+    _invoker: Lazy[InvokerT]
 
     def __init__(
         self,
@@ -215,12 +219,20 @@ class ClientBase(Generic[TransportT, RegistryT]):
             self._transport = Lazy(self._make_transport)
         if parent is None or memory is not None or not (kept.account and kept.learning):
             self._memory = Lazy(lambda: memory or self._make_memory())
+        self._endpoints = Lazy(self._make_endpoints)
+        self._invoker = Lazy(self._make_invoker)
 
     @abstractmethod
     def _make_transport(self) -> TransportT: ...
 
     @abstractmethod
     def _make_registries(self) -> Registries[RegistryT]: ...
+
+    @abstractmethod
+    def _make_endpoints(self) -> EndpointsT: ...
+
+    @abstractmethod
+    def _make_invoker(self) -> InvokerT: ...
 
     def _make_memory(self) -> Memory:
         from mme_sdk.runtime import Memory

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from mme_sdk._client_base import ClientBase, Lazy, Registries
+from mme_sdk._client_base import ClientBase, Registries
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints
     from mme_sdk.registry import AsyncModelRegistry
     from mme_sdk.registry.store import ObjectOptions
-    from mme_sdk.runtime import AsyncRuntimeInvoker, Memory
+    from mme_sdk.runtime import AsyncRuntimeInvoker
     from mme_sdk.runtime.transport import AsyncSelectedTransport
 
 __all__ = ["AsyncMMEClient"]
 
 
-class AsyncMMEClient(ClientBase["AsyncSelectedTransport", "AsyncModelRegistry"]):
+class AsyncMMEClient(
+    ClientBase["AsyncSelectedTransport", "AsyncModelRegistry", "AsyncEndpoints", "AsyncRuntimeInvoker"]
+):
     """Asynchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
-    Making a client makes no call and no connection; boto3 is imported at the first call. A client is safe to share and
-    survives a fork.
+    Making a client makes no call and no connection; boto3 is imported at the first call. A client survives a fork,
+    and is safe to share.
 
     Args:
         region: AWS region. None means the region of the session or the environment.
@@ -48,11 +50,6 @@ class AsyncMMEClient(ClientBase["AsyncSelectedTransport", "AsyncModelRegistry"])
             reply = await client.endpoint("scoring").invoke({"amount": 12.5}, model=fraud)
         ```
     """
-
-    def _set_up(self, parent: Self | None, memory: Memory | None) -> None:
-        super()._set_up(parent, memory)
-        self._endpoints = Lazy(self._make_endpoints)
-        self._invoker = Lazy(self._make_invoker)
 
     def models(
         self,

@@ -5,23 +5,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from mme_sdk._client_base import ClientBase, Lazy, Registries
+from mme_sdk._client_base import ClientBase, Registries
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import Endpoint, Endpoints
     from mme_sdk.registry import ModelRegistry
     from mme_sdk.registry.store import ObjectOptions
-    from mme_sdk.runtime import Memory, RuntimeInvoker
+    from mme_sdk.runtime import RuntimeInvoker
     from mme_sdk.runtime.transport import SelectedTransport
 
 __all__ = ["MMEClient"]
 
 
-class MMEClient(ClientBase["SelectedTransport", "ModelRegistry"]):
+class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "RuntimeInvoker"]):
     """Synchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
-    Making a client makes no call and no connection; boto3 is imported at the first call. A client is safe to share and
-    survives a fork.
+    Making a client makes no call and no connection; boto3 is imported at the first call. A client survives a fork,
+    and is safe to share between threads.
 
     Args:
         region: AWS region. None means the region of the session or the environment.
@@ -49,11 +49,6 @@ class MMEClient(ClientBase["SelectedTransport", "ModelRegistry"]):
             reply = client.endpoint("scoring").invoke({"amount": 12.5}, model=fraud)
         ```
     """
-
-    def _set_up(self, parent: Self | None, memory: Memory | None) -> None:
-        super()._set_up(parent, memory)
-        self._endpoints = Lazy(self._make_endpoints)
-        self._invoker = Lazy(self._make_invoker)
 
     def models(
         self,

@@ -1,37 +1,30 @@
-"""Settings of the clients: frozen, configured by copies (`attrs.evolve`), never mutated."""
+"""Settings of the clients. They are immutable; `attrs.evolve(settings, field=value)` returns a changed copy."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import attrs
 
-from mme_sdk.errors import InvalidInputError
+from mme_sdk._validation import number
 
 __all__ = ["ColdStart", "RetryPolicy", "Timeouts"]
 
-
-def _positive(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not math.isfinite(value) or value <= 0:
-        owner = type(instance).__name__
-        raise InvalidInputError(f"{owner}.{attribute.name} must be a positive number, not {value!r}")
-
-
-def _share(instance: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1:
-        owner = type(instance).__name__
-        raise InvalidInputError(f"{owner}.{attribute.name} must be a share from 0 to below 1, not {value!r}")
+_positive = number(over=0)
+_count = number(at_least=1, integer=True)
 
 
 @attrs.frozen(kw_only=True)
 class Timeouts:
-    """How long to wait, in seconds.
+    """Time-outs of connections and answers, and the default deadline of a call.
 
     Attributes:
-        connect: For a TCP and TLS connection.
-        read: For the answer to one attempt. AWS answers a loading model within 60 s and advises 70 s.
-        deadline: For one call with all its attempts. SageMaker lets a model load for up to 360 s.
+        connect: Seconds to make a TCP and TLS connection. Default 5.
+        read: Seconds to wait for the answer to one attempt. Default 70, as AWS recommends: SageMaker answers for a
+            loading model within 60 s.
+        deadline: Seconds for one call with all its attempts. Default 360, the time that SageMaker gives a model to
+            load.
+
+    Raises:
+        InvalidInputError: A value is not a number over 0.
 
     Example:
         >>> Timeouts(deadline=30).read
@@ -45,21 +38,29 @@ class Timeouts:
 
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
-    """When a call that failed is made again; jitter is full (a uniform draw below the doubling limit).
+    """When a failed request is sent again, and after which wait.
+
+    A wait is drawn uniformly between 0 and a limit (full jitter). The limit starts at a base, doubles with each
+    attempt, and does not exceed a cap. A "fault" is an answer with status 5xx, or a failed connection.
 
     Attributes:
-        throttle_base: First limit of the wait after throttling, seconds.
-        throttle_cap: Largest limit of the wait after throttling, seconds.
-        fault_base: First limit of the wait after a 5xx or a failed connection, seconds.
-        fault_cap: Largest limit of that wait, seconds.
-        fault_attempts: Attempts in all at a request that keeps meeting faults.
-        budget: Tokens of an endpoint that pay for retries; a success gives one back. One budget for throttling (5 a
-            retry), one for faults (14): when it is spent, only first attempts are made.
-        breaker_faults: Faults in a row at an endpoint after which faults are not retried for `breaker_rest` seconds;
-            first attempts always are made.
-        breaker_rest: See `breaker_faults`.
-        hedge: Share of idempotent calls of loaded models that may be sent a second time, where the answer takes longer
-            than 95 of 100 do; the first good answer counts. 0 is never.
+        throttle_base: First limit of the wait after throttling, in seconds. Default 1.
+        throttle_cap: Largest limit of the wait after throttling, in seconds. Default 20.
+        fault_base: First limit of the wait after a fault, in seconds. Default 0.05.
+        fault_cap: Largest limit of the wait after a fault, in seconds. Default 5.
+        fault_attempts: Largest number of attempts for a request that meets faults. Default 4.
+        budget: Tokens of an endpoint that pay for retries. There is one budget for throttling, at 5 tokens a retry, and
+            one for faults, at 14. A success gives one token back. Without tokens, only first attempts are made. Default
+            500.
+        breaker_faults: Number of consecutive faults of an endpoint after which faults are not retried for
+            `breaker_rest` seconds. First attempts are still made. Default 20.
+        breaker_rest: Seconds without retries of faults; see `breaker_faults`. Default 5.
+        hedge: Largest share of idempotent calls to loaded models that are sent a second time, from 0 to below 1. A call
+            is sent a second time when it takes longer than 95 % of calls; the first good answer counts. Default 0,
+            which means never.
+
+    Raises:
+        InvalidInputError: A value is outside its range.
 
     Example:
         >>> RetryPolicy(fault_attempts=1).throttle_cap
@@ -70,30 +71,36 @@ class RetryPolicy:
     throttle_cap: float = attrs.field(default=20.0, validator=_positive)
     fault_base: float = attrs.field(default=0.05, validator=_positive)
     fault_cap: float = attrs.field(default=5.0, validator=_positive)
-    fault_attempts: int = attrs.field(default=4, validator=_positive)
-    budget: int = attrs.field(default=500, validator=_positive)
-    breaker_faults: int = attrs.field(default=20, validator=_positive)
+    fault_attempts: int = attrs.field(default=4, validator=_count)
+    budget: int = attrs.field(default=500, validator=_count)
+    breaker_faults: int = attrs.field(default=20, validator=_count)
     breaker_rest: float = attrs.field(default=5.0, validator=_positive)
-    hedge: float = attrs.field(default=0.0, validator=_share)
+    hedge: float = attrs.field(default=0.0, validator=number(at_least=0, below=1))
 
 
 @attrs.frozen(kw_only=True)
 class ColdStart:
-    """How loading models are waited for.
+    """How calls wait for models that SageMaker loads.
 
     Attributes:
-        expected: Seconds that a load takes, for a model of which nothing is known.
-        bandwidth: Bytes a second at which an archive of known size is fetched and loaded, until loads were seen.
-        overhead: Seconds a load takes besides its bytes, until loads were seen.
-        probe_cost: What one more attempt is worth, as a share of the load time: it may reach another instance and start
-            another load there. More makes the waits longer and the attempts fewer; at 0.07 a model whose load time is
-            known is found a tenth of it late, in the median.
-        warm_for: Seconds after an answer for which a model is taken to be loaded; learned from there on.
-        concurrent_loads: Models of one endpoint that may be cold-started at a time, to begin with; adapts to what the
-            fleet bears.
-        max_concurrent_loads: The most of them.
-        failed_loads: Failures in a row of a model that never answered, after which calls to it fail at once.
-        failed_rest: Seconds for which they do.
+        expected: Seconds that a load takes, for a model without any observation. Default 4.
+        bandwidth: Bytes a second at which an archive of known size is downloaded and loaded, until loads are observed.
+            Default 100e6.
+        overhead: Seconds that a load takes besides its bytes, until loads are observed. Default 2.
+        probe_cost: Cost of one more attempt, as a share of the load time. An attempt may reach another instance, and
+            start another load there. A higher value makes waits longer and attempts fewer. With the default of 0.07, a
+            model of known load time is found loaded a tenth of that time late, in the median.
+        warm_for: Seconds after an answer for which a model is assumed to be loaded. It is adapted to observations.
+            Default 300.
+        concurrent_loads: First limit of the models of one endpoint that are loaded at the same time. It is adapted to
+            observations. Default 4.
+        max_concurrent_loads: Largest value of that limit. Default 64.
+        failed_loads: Number of consecutive failures of a model that never answered after which calls to it fail at
+            once. Default 3.
+        failed_rest: Seconds for which such calls fail at once. Default 30.
+
+    Raises:
+        InvalidInputError: A value is outside its range.
 
     Example:
         >>> ColdStart(expected=30).concurrent_loads
@@ -105,7 +112,7 @@ class ColdStart:
     overhead: float = attrs.field(default=2.0, validator=_positive)
     probe_cost: float = attrs.field(default=0.07, validator=_positive)
     warm_for: float = attrs.field(default=300.0, validator=_positive)
-    concurrent_loads: int = attrs.field(default=4, validator=_positive)
-    max_concurrent_loads: int = attrs.field(default=64, validator=_positive)
-    failed_loads: int = attrs.field(default=3, validator=_positive)
+    concurrent_loads: int = attrs.field(default=4, validator=_count)
+    max_concurrent_loads: int = attrs.field(default=64, validator=_count)
+    failed_loads: int = attrs.field(default=3, validator=_count)
     failed_rest: float = attrs.field(default=30.0, validator=_positive)

@@ -60,6 +60,7 @@ WORDS = [
     (r"\bawait ", ""),
     (r"\bAsynchronous (client|invoker|registry|model registry)\b", r"Synchronous \1"),
     (r"\b([Aa]|another) task\b", r"\1 thread"),
+    (r"\bis safe to share\b", "is safe to share between threads"),
     (r", or asynchronous iterable\b", ""),
     (r"\bapplications that run on an event loop\b", "applications"),
     (r"\basynchronous client\b", "synchronous client"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from mme_sdk.runtime import (
         BatchSettings,
+        Codec,
         ItemResult,
         QueuedInvocation,
         ReplyStream,
@@ -50,7 +51,7 @@ class InvocationMixin(Handle):
         data: Any,
         *,
         model: str | ModelVersion | None = None,
-        response_type: type[T] | None = None,
+        response_type: type[T] | Codec | None = None,
         content_type: str | None = None,
         accept: str | None = None,
         deadline: float | None = None,
@@ -82,16 +83,16 @@ class InvocationMixin(Handle):
             target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
             target_container: Host name of the container that answers, for an endpoint whose containers are invoked
                 directly. None for any other endpoint.
-            inference_component: Inference component that answers. It excludes `model` and `target_container`. None
-                means none.
+            inference_component: Inference component that answers. It excludes `model` and `target_container`. Default
+                None.
             session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply then has its
                 `new_session_id`. None means no session.
-            inference_id: Id that SageMaker records with captured data. None means none.
-            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            inference_id: Id that SageMaker records with captured data. Default None.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. Default None.
             enable_explanations: JMESPath expression that replaces the one of the endpoint's explainer. None means no
                 replacement.
             prefix_aware_id: Requests with the same id go to the same instance, if the variant routes by prefix or by
-                key-value cache. None means none.
+                key-value cache. Default None.
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
@@ -179,16 +180,16 @@ class InvocationMixin(Handle):
             target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
             target_container: Host name of the container that answers, for an endpoint whose containers are invoked
                 directly. None for any other endpoint.
-            inference_component: Inference component that answers. It excludes `model` and `target_container`. None
-                means none.
+            inference_component: Inference component that answers. It excludes `model` and `target_container`. Default
+                None.
             session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply then has its
                 `new_session_id`. None means no session.
-            inference_id: Id that SageMaker records with captured data. None means none.
-            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            inference_id: Id that SageMaker records with captured data. Default None.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. Default None.
             enable_explanations: JMESPath expression that replaces the one of the endpoint's explainer. None means no
                 replacement.
             prefix_aware_id: Requests with the same id go to the same instance, if the variant routes by prefix or by
-                key-value cache. None means none.
+                key-value cache. Default None.
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
@@ -274,14 +275,14 @@ class InvocationMixin(Handle):
             target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
             target_container: Host name of the container that answers, for an endpoint whose containers are invoked
                 directly. None for any other endpoint.
-            inference_component: Inference component that answers. It excludes `model` and `target_container`. None
-                means none.
+            inference_component: Inference component that answers. It excludes `model` and `target_container`. Default
+                None.
             session_id: Stateful session of the call, or `NEW_SESSION` to open one; the reply then has its
                 `new_session_id`. None means no session.
-            inference_id: Id that SageMaker records with captured data. None means none.
-            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            inference_id: Id that SageMaker records with captured data. Default None.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. Default None.
             prefix_aware_id: Requests with the same id go to the same instance, if the variant routes by prefix or by
-                key-value cache. None means none.
+                key-value cache. Default None.
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
@@ -367,8 +368,8 @@ class InvocationMixin(Handle):
             target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
             target_container: Host name of the container that answers, for an endpoint whose containers are invoked
                 directly. None for any other endpoint.
-            inference_id: Id that SageMaker records with captured data. None means none.
-            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            inference_id: Id that SageMaker records with captured data. Default None.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. Default None.
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
@@ -449,8 +450,8 @@ class InvocationMixin(Handle):
             target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
             target_container: Host name of the container that answers, for an endpoint whose containers are invoked
                 directly. None for any other endpoint.
-            inference_id: Id that SageMaker records with captured data. None means none.
-            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            inference_id: Id that SageMaker records with captured data. Default None.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. Default None.
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
@@ -515,12 +516,12 @@ class InvocationMixin(Handle):
             target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.
             target_container: Host name of the container that answers, for an endpoint whose containers are invoked
                 directly. None for any other endpoint.
-            inference_component: Inference component that answers. It excludes `target_container`. None means none.
+            inference_component: Inference component that answers. It excludes `target_container`. Default None.
             session_id: Stateful session of the call. `invoke` opens one. None means no session.
-            inference_id: Id that SageMaker records with captured data. None means none.
-            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            inference_id: Id that SageMaker records with captured data. Default None.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. Default None.
             prefix_aware_id: Requests with the same id go to the same instance, if the variant routes by prefix or by
-                key-value cache. None means none.
+                key-value cache. Default None.
 
         Returns:
             The stream. Use it in an `with` block.
@@ -572,13 +573,13 @@ class InvocationMixin(Handle):
             upload_to: S3 prefix that the payload is uploaded to. None if the payload is in S3 already.
             content_type: Media type of the payload. None chooses it by the payload's type.
             accept: Media type of the answer. None lets the container choose.
-            inference_id: Id that SageMaker records with captured data. None means none.
-            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. None means none.
+            inference_id: Id that SageMaker records with captured data. Default None.
+            custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. Default None.
             time_to_live: Seconds that the request may wait in SageMaker's queue, 60 to 21600. None means SageMaker's
                 default, 21600.
             invocation_timeout: Seconds that the model may take, 1 to 3600. None means SageMaker's default, 900.
             filename: Name of the answer's object below the endpoint's output path. None lets SageMaker choose.
-            output_path_extension: Folders between the endpoint's output path and the answer's object. None means none.
+            output_path_extension: Folders between the endpoint's output path and the answer's object. Default None.
 
         Returns:
             The submitted request. Its `result()` waits for the answer.

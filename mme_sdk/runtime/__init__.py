@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mme_sdk.runtime.cold_start.load_times import LoadTime, LoadTimes
     from mme_sdk.runtime.cold_start.memory import Memory
     from mme_sdk.runtime.invoker import RuntimeInvoker
-    from mme_sdk.runtime.options import NEW_SESSION, AsyncInferenceOptions, InvokeOptions
+    from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
     from mme_sdk.runtime.payloads.codecs import Codec, Codecs
     from mme_sdk.runtime.payloads.triton import TritonCodec
     from mme_sdk.runtime.single_model.async_inference import Submission
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
-    "NEW_SESSION",
     "AsyncInferenceOptions",
     "AsyncQueuedInvocation",
     "AsyncReplyStream",
@@ -73,7 +72,6 @@ __all__ = [
 ]
 
 _MODULES = {
-    "NEW_SESSION": "options",
     "AsyncInferenceOptions": "options",
     "AsyncQueuedInvocation": "single_model.async_queued_invocation",
     "AsyncReplyStream": "single_model.async_stream",

@@ -1,1 +1,1 @@
-"""Many calls: items, data frames, and warming models up."""
+"""Many calls: items, data frames, and loading models before they are called."""

@@ -1,4 +1,4 @@
-"""Data frame in, data frame out: rows grouped by model, sent a few hundred at a time, and put back in their order."""
+"""`invoke_frame`: group the rows of a frame by model, and put the answers back in the order of the rows."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError, ModelInputError, RowCountError, UndecodableReplyError
 from mme_sdk.runtime.batch.batch import ItemResult
 from mme_sdk.runtime.payloads.answer_tables import (
@@ -29,17 +30,17 @@ if TYPE_CHECKING:
 __all__ = ["FrameJoin", "FramePart", "split_frame"]
 
 Model = str | ModelVersion | None
-_PATIENCE = 8  # parts in a row, from the first, that the model may refuse before the whole frame is given up
+_MAX_REJECTED = 8  # requests in a row, from the first, that the model may reject before `invoke_frame` fails
 
 
 @attrs.frozen(eq=False)
 class FramePart:
-    """Rows of one model.
+    """Rows of one request.
 
     Attributes:
-        model: Their target model.
-        rows: Where they are in the whole frame.
-        frame: The rows, without the column that named the model.
+        model: Target model of the rows. None for a single-model endpoint.
+        rows: Positions of the rows in the whole frame.
+        frame: The rows, without the column with the target model.
     """
 
     model: Model
@@ -50,31 +51,32 @@ class FramePart:
 def split_frame(
     frame: pd.DataFrame, model_of: str | Callable[[Any], Model] | None, rows_per_call: int
 ) -> list[FramePart]:
-    """Parts of a frame, each of one model.
+    """Return the parts of a frame. Each part has one target model.
 
     Args:
-        frame: The whole.
-        model_of: Column that names the target model, and is not sent; or a function of a row; None for one model.
-        rows_per_call: Rows of a part, at most.
+        frame: The frame.
+        model_of: Column with the target model, or a function of a row. None for a single-model endpoint.
+        rows_per_call: Largest number of rows of a part.
 
     Returns:
         The parts.
 
     Raises:
-        InvalidInputError: It is not a frame, there is no such column, a row has no target model, or no rows per call.
+        InvalidInputError: `frame` is not a frame, the column does not exist, a row has no target model, or
+            `rows_per_call` is not a whole number of at least 1.
         MissingExtraError: pandas is not installed.
     """
     pd = import_pandas()
     if not isinstance(frame, pd.DataFrame):
         raise InvalidInputError(
-            f"invoke_frame takes a pandas.DataFrame, not a {type(frame).__name__}", hint="series.to_frame() is one"
+            f"invoke_frame takes a pandas.DataFrame, not a {type(frame).__name__}",
+            hint="convert a series with to_frame()",
         )
-    if isinstance(rows_per_call, bool) or not isinstance(rows_per_call, int) or rows_per_call < 1:
-        raise InvalidInputError(f"rows_per_call must be a whole number of at least 1, not {rows_per_call!r}")
+    check_number("rows_per_call", rows_per_call, at_least=1, integer=True)
     if model_of is not None and not isinstance(model_of, str) and not callable(model_of):
         raise InvalidInputError(
             f"model_of must be the name of a column or a function of a row, not {model_of!r}",
-            hint=f"model_of=lambda row: row[{model_of!r}] takes a column whose name is not text",
+            hint=f"for a column whose name is not a str, pass model_of=lambda row: row[{model_of!r}]",
         )
     if model_of is None:
         groups: dict[Model, list[int]] = {None: list(range(len(frame)))}
@@ -84,12 +86,12 @@ def split_frame(
             if len(places) != 1:
                 raise InvalidInputError(
                     f"the frame has {'no column' if not places else f'{len(places)} columns named'} {model_of!r}",
-                    hint=f"it has {', '.join(map(str, frame.columns[:20]))}",
+                    hint=f"its columns are {', '.join(map(str, frame.columns[:20]))}",
                 )
             models: list[Any] = frame.iloc[:, places[0]].tolist()
             frame = frame.iloc[:, [place for place in range(frame.shape[1]) if place != places[0]]]
         else:
-            # As objects: rows of integers beside floats would otherwise be floats, and m7 become m7.0.
+            # Converted to objects, because pandas otherwise turns the integers of a row with floats into floats.
             models = [model_of(row) for _, row in frame.astype(object).iterrows()]
         groups = {}
         for place, model in enumerate(models):
@@ -103,60 +105,61 @@ def split_frame(
 
 
 def _check_model(model: Any, place: int, model_of: str | Callable[[Any], Model]) -> None:
-    source = f"column {model_of!r}" if isinstance(model_of, str) else "model_of"
+    source = f"column {model_of!r} has" if isinstance(model_of, str) else "model_of returned"
     if isinstance(model, ModelVersion) or (model is None and not isinstance(model_of, str)):
         return
     if not isinstance(model, str):
         raise InvalidInputError(
-            f"row {place} of the frame has no target model: {source} gives {model!r}",
-            hint="give each row the name of a model, or drop the row",
+            f"row {place} of the frame has no target model: {source} {model!r}",
+            hint="set a target model in each row, or drop the row",
         )
     check_target(model)
 
 
 class FrameJoin:
-    """The answers, put together in the order and with the index of the frame that was sent.
+    """Joins the answers into a frame with the order and the index of the frame that was sent.
 
     Args:
-        frame: What was sent.
-        parts: How many parts it was sent in.
+        frame: The frame that was sent.
+        parts: Number of its parts.
     """
 
     def __init__(self, frame: pd.DataFrame, parts: int) -> None:
         self._index = frame.index
         self._parts = parts
-        self._refused = 0
-        self._accepted = False
+        self._rejected = 0
+        self._accepted = False  # whether errors are no longer taken as a sign that every request would fail
         self._predictions: list[Any] = [None] * len(frame)
         self._errors: list[Any] = [None] * len(frame)
         self._named: dict[str, list[Any]] = {}
-        self._taken: set[int] = set()
+        self._added: set[int] = set()
 
     def add(self, result: ItemResult[FramePart]) -> None:
-        """Take the result of a part.
+        """Add the result of a part.
 
         Raises:
-            InvalidInputError: The first part cannot be sent as it is.
-            ModelInputError: The first parts were refused whole, for their form.
-            RowCountError: An answer has not one row for each row that was sent.
+            InvalidInputError: The first part cannot be sent.
+            ModelInputError: The model rejected the form of the first parts.
+            RowCountError: An answer has more or fewer rows than its part.
             UndecodableReplyError: An answer is not a table.
         """
         if result.error is not None:
-            self._judge(result.error)
+            self._raise_if_common(result.error)
         else:
             self._accepted = True
-        self._take(result)
+        self._put(result)
 
     def finish(self, results: Iterable[ItemResult[FramePart]]) -> pd.DataFrame:
-        """The whole frame, also where the batch was ended early: an answer that is not a table is its rows' error then.
+        """Return the whole frame. Used for a batch that ended early too.
 
         Args:
-            results: The results of all parts, those that were added included.
+            results: The results of all parts, including those already added. Of one that is not, an answer that is
+                not a table becomes the error of its rows.
         """
         for result in results:
-            if result.index not in self._taken:
+            if result.index not in self._added:
                 try:
-                    self._take(result)
+                    self._put(result)
                 except UndecodableReplyError as error:
                     self._fail(result.item, error)
         return self.whole()
@@ -165,13 +168,13 @@ class FrameJoin:
         for place in part.rows:
             self._errors[place] = error
 
-    def _take(self, result: ItemResult[FramePart]) -> None:
+    def _put(self, result: ItemResult[FramePart]) -> None:
         part = result.item
         if result.error is not None:
             self._fail(part, result.error)
         elif result.reply is not None:
             self._answer(part, result.reply)
-        self._taken.add(result.index)
+        self._added.add(result.index)
 
     def _answer(self, part: FramePart, reply: Reply[Any]) -> None:
         predictions, named = _answers(reply, len(part.rows))
@@ -183,7 +186,7 @@ class FrameJoin:
                 column[place] = value
 
     def whole(self) -> pd.DataFrame:
-        """One row for each row: `prediction`, the columns that the answers name, and `error` (None for an answer)."""
+        """Return a frame of `prediction`, the columns of the answers, and `error`, with one row for each row sent."""
         pd = import_pandas()
         columns = {"prediction": series_of(self._predictions)}
         columns |= {name: series_of(values) for name, values in self._named.items()}
@@ -192,34 +195,34 @@ class FrameJoin:
         whole.index = self._index
         return whole
 
-    def _judge(self, error: Exception) -> None:
-        """Raise an error that every other part would meet too."""
+    def _raise_if_common(self, error: Exception) -> None:
+        """Raise the error if every other part would fail with it too."""
         if isinstance(error, (RowCountError, UndecodableReplyError)):
             raise error
         if self._accepted:
             return
-        if isinstance(error, InvalidInputError) and not self._refused:
+        if isinstance(error, InvalidInputError) and not self._rejected:
             raise error
         if not isinstance(error, ModelInputError):
-            self._accepted = True  # it may be this model's or this moment's
+            self._accepted = True  # only this model or this moment may be affected
             return
-        self._refused += 1
-        if error.original_status in (406, 415) or self._refused in (_PATIENCE, self._parts):
+        self._rejected += 1
+        if error.original_status in (406, 415) or self._rejected in (_MAX_REJECTED, self._parts):
             more = "" if error.hint is None else f"; {error.hint}"
-            error.hint = f"no row was accepted so far: is content_type=… what the model reads?{more}"
+            error.hint = f"the model accepted no row so far; pass content_type= as a media type that it reads{more}"
             raise error
 
 
 def _answers(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list[Any]]]:
-    """One answer for each row, and the columns that the answers name."""
+    """Return the prediction of each row, and the columns of the answers by name."""
     columns = _columns(reply)
     if columns is None:
         return _from_value(reply, rows)
     count = len(columns[0][1]) if columns else 0
     if count == 1 and len(columns) == rows and columns[0][0] is None:
-        columns = [(None, [values[0] for _, values in columns])]  # all answers in one line, as XGBoost writes CSV
+        columns = [(None, [values[0] for _, values in columns])]  # all predictions in one line, as XGBoost writes CSV
     elif count != rows:
-        raise _miscounted(reply, rows, count)
+        raise _row_count_error(reply, rows, count)
     return _from_columns(columns)
 
 
@@ -235,12 +238,12 @@ def _from_columns(columns: Sequence[tuple[str | None, list[Any]]]) -> tuple[list
         predictions = [list(row) for row in zip(*named.values(), strict=True)] if named else []
     else:
         predictions = [dict(zip(named, row, strict=True)) for row in zip(*named.values(), strict=True)]
-    named.pop("error", None)  # it stays in `prediction`; the column of this name says what failed here
+    named.pop("error", None)  # the column of this name holds the errors of the calls; the values stay in `prediction`
     return list(predictions), named
 
 
 def _columns(reply: Reply[Any]) -> list[tuple[str | None, list[Any]]] | None:
-    """Columns of an answer that is a table by its type; None of any other."""
+    """Return the columns of an answer whose media type is a table, or None."""
     pd, value = import_pandas(), reply.value
     if not isinstance(value, pd.DataFrame):
         try:
@@ -263,7 +266,7 @@ def _columns(reply: Reply[Any]) -> list[tuple[str | None, list[Any]]] | None:
 def _from_value(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list[Any]]]:
     value = reply.value
     if isinstance(value, dict) and len(value) == 1:
-        (value,) = value.values()  # {"predictions": [...]} and its like
+        (value,) = value.values()  # for example {"predictions": [...]}
     if isinstance(value, dict):
         columns: list[tuple[str | None, list[Any]]] = []
         for name, one in value.items():
@@ -271,18 +274,18 @@ def _from_value(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list
             if isinstance(member, dict):
                 raise _unreadable(reply, f"its member {name!r} is an object, not one value for each row")
             if isinstance(member, list) and len(member) != rows:
-                raise _miscounted(reply, rows, len(member))
-            # A member that is not a list, such as the model's name, is said of each row.
+                raise _row_count_error(reply, rows, len(member))
+            # A member that is not a list, such as the model's name, is repeated for each row.
             title = "prediction" if name == "predictions" and "prediction" not in value else str(name)
             columns.append((title, member if isinstance(member, list) else [member] * rows))
         if all(not isinstance(_list(one), list) for one in value.values()):
-            raise _unreadable(reply, "none of its members is a list of one value for each row")
+            raise _unreadable(reply, "no member of it is a list with one value for each row")
         return _from_columns(columns)
     answers = _list(value)
     if not isinstance(answers, list):
-        raise _unreadable(reply, f"a {type(value).__name__} is not one answer for each row")
+        raise _unreadable(reply, f"a {type(value).__name__} does not have one value for each row")
     if len(answers) != rows:
-        raise _miscounted(reply, rows, len(answers))
+        raise _row_count_error(reply, rows, len(answers))
     if answers and all(isinstance(answer, dict) for answer in answers):
         names = dict.fromkeys(name for answer in answers for name in answer)
         predictions, named = _from_columns([(name, [one.get(name) for one in answers]) for name in names])
@@ -294,13 +297,13 @@ def _from_value(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list
 
 
 def _list(value: Any) -> Any:
-    """An array as nested lists; anything else as it is."""
+    """Return an array as nested lists, and any other value unchanged."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     return list(value) if isinstance(value, tuple) else value
 
 
-def _miscounted(reply: Reply[Any], rows: int, answers: int) -> RowCountError:
+def _row_count_error(reply: Reply[Any], rows: int, answers: int) -> RowCountError:
     return RowCountError(
         f"{reply.model or reply.endpoint} answered {rows:,} rows with {answers:,}",
         rows=rows,

@@ -1,9 +1,9 @@
-"""Warming up: which models are worth loading first, how many at a time, and when keeping one warm is a loss.
+"""`warm` and `keep_warm`: the order in which models are loaded, and whether keeping a model in memory pays.
 
-Under least-recently-used eviction memory is shared out by who is called last, so a model that is kept warm takes the
-place of another. `keep_warm_advice` weighs the two with Che's approximation (Che, Tung, Wang, 2002): with a
-characteristic time T, a model called at rate λ is found in memory with probability 1 - exp(-λT), and T is where the
-sizes of those found fill the memory.
+An endpoint evicts the least recently used model, so a model that is kept in memory displaces another one.
+`keep_warm_advice` compares the two with Che's approximation (Che, Tung, Wang, 2002): a model called at rate λ is in
+memory with probability 1 - exp(-λT). The characteristic time T is the one for which the expected sizes of the models
+in memory add up to the memory.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ __all__ = [
     "warm_settings",
 ]
 
-_TYPICAL_SIZE = 100_000_000  # bytes; of a model of which nothing is known
+_TYPICAL_SIZE = 100_000_000  # bytes; assumed for a model of unknown size
 
 
 @attrs.frozen(kw_only=True)
 class WarmOutcome:
-    """What became of one model.
+    """Result of `warm` for one model.
 
     Attributes:
         model: The target model.
-        state: `loaded` now, `warm` already, `failed`, or `left out` because memory was full.
-        took: Seconds.
-        error: Why it failed.
+        state: `loaded` by this call, `warm` before it, `failed`, or `left out` because memory is full.
+        took: Seconds until the model answered. Default 0.
+        error: Why it failed. None if it did not.
     """
 
     model: str
@@ -56,27 +56,27 @@ class WarmOutcome:
 
 @attrs.frozen
 class WarmReport:
-    """What a warm-up did.
+    """Result of `warm` or `keep_warm`.
 
     Attributes:
-        outcomes: One for each model, in the order of their worth.
+        outcomes: One outcome for each model, in the order in which they were called.
     """
 
     outcomes: tuple[WarmOutcome, ...]
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """Models that are loaded now."""
+        """Target models that are in memory now."""
         return tuple(each.model for each in self.outcomes if each.state in ("loaded", "warm"))
 
     @property
     def failed(self) -> tuple[WarmOutcome, ...]:
-        """Models that could not be loaded."""
+        """Outcomes of the models that could not be loaded."""
         return tuple(each for each in self.outcomes if each.state == "failed")
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Models for which there was no memory."""
+        """Target models that did not fit in `capacity`."""
         return tuple(each.model for each in self.outcomes if each.state == "left out")
 
     def __str__(self) -> str:
@@ -95,34 +95,33 @@ def warm_order(
     expected: Mapping[str, float] | None = None,
     capacity: int | None = None,
 ) -> tuple[list[str | ModelVersion], list[str | ModelVersion]]:
-    """Which models to load, in the order of rate times load time by size, and which do not fit.
+    """Return the models to load, ordered by rate times load time divided by size, and the models that do not fit.
 
     Args:
         models: The models.
-        endpoint: The endpoint's name.
-        memory: Knows load times.
-        expected: Calls per second by model name or target model; all alike where None. A model that is not named comes
-            after those that are.
-        capacity: Bytes of models that the endpoint's memory holds; unlimited where None.
+        endpoint: Name of the endpoint.
+        memory: Knows the load times.
+        expected: Calls per second by model name or target model. None means that all are equal. A model that is not
+            in it comes after those that are.
+        capacity: Bytes of models that the endpoint holds in memory. None means no limit.
 
     Returns:
-        Those to load, and those left out.
+        The models to load, and the models left out.
 
     Raises:
-        InvalidInputError: `models`, `expected` or `capacity` cannot be used; the message names it.
+        InvalidInputError: `models`, `expected` or `capacity` is invalid. The message names it.
     """
     if isinstance(models, (str, ModelVersion)):
-        raise InvalidInputError(f"models must be a list of models, not {models!r}", hint=f"[{str(models)!r}] is one")
+        raise InvalidInputError(f"models must be a list of models, not {models!r}", hint=f"pass [{str(models)!r}]")
     models = list(models)
     for model in models:
         if not isinstance(model, (str, ModelVersion)):
-            raise InvalidInputError(f"models must be target models or versions, and one is {model!r}")
+            raise InvalidInputError(f"models must be target models or versions, not {model!r}")
     if capacity is not None:
         check_capacity(capacity)
     rates = dict(expected or {})
     for name, rate in rates.items():
-        if isinstance(rate, bool) or not isinstance(rate, (int, float)) or not 0 <= rate < math.inf:
-            raise InvalidInputError(f"expected[{name!r}] must be calls per second of at least 0, not {rate!r}")
+        check_number(f"expected[{name!r}]", rate, at_least=0)
 
     def size(model: str | ModelVersion) -> int:
         return (model.size if isinstance(model, ModelVersion) else None) or _TYPICAL_SIZE
@@ -135,21 +134,21 @@ def warm_order(
         return rate * density, density
 
     chosen: list[str | ModelVersion] = []
-    left: list[str | ModelVersion] = []
-    room = math.inf if capacity is None else capacity
+    left_out: list[str | ModelVersion] = []
+    free = math.inf if capacity is None else capacity
     for model in sorted(models, key=worth, reverse=True):
-        if size(model) <= room:
-            room -= size(model)
+        if size(model) <= free:
+            free -= size(model)
             chosen.append(model)
         else:
-            left.append(model)
-    return chosen, left
+            left_out.append(model)
+    return chosen, left_out
 
 
 def report_of(results: Iterable[ItemResult[str | ModelVersion]], left_out: Iterable[str | ModelVersion]) -> WarmReport:
-    """What probing calls say of their models."""
-    probed = [outcome_of(result.item, result.reply, result.error) for result in results]
-    return WarmReport((*probed, *(WarmOutcome(model=str(model), state="left out") for model in left_out)))
+    """Return the report of a batch that called each model once."""
+    called = [outcome_of(result.item, result.reply, result.error) for result in results]
+    return WarmReport((*called, *(WarmOutcome(model=str(model), state="left out") for model in left_out)))
 
 
 def warm_settings(at_a_time: int | None, memory: Memory, endpoint: str) -> BatchSettings:
@@ -170,20 +169,20 @@ def warm_settings(at_a_time: int | None, memory: Memory, endpoint: str) -> Batch
 
 
 def refuse_loss(advice: KeepWarmAdvice) -> None:
-    """Refuse to keep models warm where that makes more calls cold than it spares.
+    """Raise InvalidInputError if keeping models in memory makes more calls cold than it saves.
 
     Raises:
-        InvalidInputError: It is a net loss; the message says by how much.
+        InvalidInputError: It is a net loss. The message says by how much.
     """
     if not advice.worth_it:
         raise InvalidInputError(
             f"keeping these models warm: {advice.why}",
-            hint="pass bound_by_slo=True to do it for their sake all the same, or give the endpoint more memory",
+            hint="pass bound_by_slo=True to keep them in memory nevertheless, or give the endpoint more memory",
         )
 
 
 def outcome_of(model: str | ModelVersion, reply: Reply[object] | None, error: MMEError | None) -> WarmOutcome:
-    """What a probing call says of a model: one that refuses the probe's payload is loaded all the same."""
+    """Return the outcome of one model. A model that rejects the payload is loaded nevertheless."""
     target = str(model)
     if reply is not None:
         return WarmOutcome(model=target, state="loaded" if reply.cold else "warm", took=reply.latency)
@@ -196,14 +195,14 @@ def outcome_of(model: str | ModelVersion, reply: Reply[object] | None, error: MM
 
 @attrs.frozen(kw_only=True)
 class KeepWarmAdvice:
-    """Whether keeping models warm pays.
+    """Result of `keep_warm_advice`.
 
     Attributes:
-        cold_before: Cold calls per second without.
-        cold_after: Cold calls per second with.
-        pings: Calls per second that keep them warm.
+        cold_before: Cold calls per second if no model is kept in memory.
+        cold_after: Cold calls per second if the models are kept in memory.
+        pings: Calls per second that keep them in memory.
         worth_it: Whether fewer calls are cold.
-        why: In words.
+        why: The comparison as text.
     """
 
     cold_before: float
@@ -216,19 +215,19 @@ class KeepWarmAdvice:
 def keep_warm_advice(
     rates: Mapping[str, float], sizes: Mapping[str, int], *, capacity: int, keep: Sequence[str]
 ) -> KeepWarmAdvice:
-    """Weigh keeping some models warm against the models that lose their place.
+    """Compare the cold calls that keeping some models in memory saves with those that it causes for other models.
 
     Args:
-        rates: Calls per second of each model of the endpoint.
-        sizes: Bytes of each.
-        capacity: Bytes of models that an instance's memory holds.
-        keep: Models to keep warm.
+        rates: Calls per second of each model of the endpoint, by target model.
+        sizes: Bytes of each model in memory, by target model.
+        capacity: Bytes of models that an instance holds in memory.
+        keep: Target models to keep in memory.
 
     Returns:
-        The advice.
+        Both rates of cold calls, and whether it pays.
 
     Raises:
-        InvalidInputError: A model without a rate or size, or more to keep than there is room for.
+        InvalidInputError: A model has no rate or size, or the models to keep do not fit in `capacity`.
 
     Example:
         >>> rates = {f"m{n}": 1 / (n + 1) / 60 for n in range(100)}
@@ -247,7 +246,7 @@ def keep_warm_advice(
     after_time = _characteristic_time(rates, sizes, others, capacity - kept)
     before = sum(rate * math.exp(-rate * before_time) for rate in rates.values() if rate > 0)
     after = sum(rates[model] * math.exp(-rates[model] * after_time) for model in others if rates[model] > 0)
-    # A ping has to come before the model is the least recently used one.
+    # A model must be called before it is the least recently used one.
     pings = len(set(keep)) / after_time if math.isfinite(after_time) and after_time > 0 else 0.0
     total = sum(rates.values()) or 1.0
     change = f"{before / total:.1%} of calls are cold without it, {after / total:.1%} with it"
@@ -258,13 +257,8 @@ def keep_warm_advice(
 
 
 def check_capacity(capacity: object) -> None:
-    """Refuse what is not a number of bytes.
-
-    Raises:
-        InvalidInputError: It is no whole number of at least 1.
-    """
-    if type(capacity) is not int or capacity < 1:
-        raise InvalidInputError(f"capacity must be a whole number of bytes of at least 1, not {capacity!r}")
+    """Raise InvalidInputError unless `capacity` is a whole number of bytes of at least 1."""
+    check_number("capacity", capacity, at_least=1, integer=True)
 
 
 def _characteristic_time(

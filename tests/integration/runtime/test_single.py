@@ -72,11 +72,11 @@ def single(world: World) -> str:
 
 
 def test_an_answer_is_read_while_it_is_written(world: World, single: str) -> None:
-    with world.client._invoker.invoke_stream("streams", {"count": 5}) as stream:
+    with world.client.endpoint("streams").invoke_stream({"count": 5}) as stream:
         assert stream.variant == "AllTraffic"
         assert stream.content_type == "application/jsonlines"
         assert [value["n"] for value in stream.json_lines()] == [0, 1, 2, 3, 4]
-    with world.client._invoker.invoke_stream("streams", {"count": 100}) as stream:
+    with world.client.endpoint("streams").invoke_stream({"count": 100}) as stream:
         next(iter(stream))  # and the rest is left unread
 
 
@@ -84,7 +84,7 @@ def test_the_twin_reads_alike(world: World, single: str) -> None:
     async def main() -> list[int]:
         async with (
             world.host.async_client() as client,
-            await client._invoker.invoke_stream("streams", {"count": 5}) as stream,
+            await client.endpoint("streams").invoke_stream({"count": 5}) as stream,
         ):
             return [value["n"] async for value in stream.json_lines()]
 
@@ -93,37 +93,37 @@ def test_the_twin_reads_alike(world: World, single: str) -> None:
 
 def test_what_goes_wrong_in_a_stream_is_typed(world: World, single: str) -> None:
     with pytest.raises(MMEError) as before:
-        world.client._invoker.invoke_stream("streams", '"bad"', content_type="application/json")
+        world.client.endpoint("streams").invoke_stream('"bad"', content_type="application/json")
     assert "no such feature" in str(before.value)
-    with world.client._invoker.invoke_stream("streams", {"count": 2, "then": "fail"}) as stream:
+    with world.client.endpoint("streams").invoke_stream({"count": 2, "then": "fail"}) as stream:
         with pytest.raises(MMEError) as during:
             list(stream)
         assert during.value.endpoint == "streams"
     with pytest.raises(InvalidInputError):
-        world.client._invoker.invoke_stream("streams", {}, custom_attributes="a\nb")
+        world.client.endpoint("streams").invoke_stream({}, custom_attributes="a\nb")
     with pytest.raises(MMEError):
-        world.client._invoker.invoke_stream("scoring", {})  # a multi-model endpoint cannot stream
+        world.client.endpoint("scoring").invoke_stream({})  # a multi-model endpoint cannot stream
 
 
 def test_an_asynchronous_inference_comes_in_its_time(world: World, single: str) -> None:
-    invoker = world.client._invoker
-    queued = invoker.invoke_async("queues", {"x": 1}, upload_to="s3://models/inputs/")
+    client = world.client
+    queued = client.endpoint("queues").invoke_async({"x": 1}, upload_to="s3://models/inputs/")
     assert queued.result(timeout=30, response_type=dict[str, int]).value == {"x": 1}
-    again = invoker.invoke_async("queues", queued.submission.input, content_type="application/json")
+    again = client.endpoint("queues").invoke_async(queued.submission.input, content_type="application/json")
     assert again.result(timeout=30).value == {"x": 1}
 
     async def main() -> object:
         async with world.host.async_client() as client:
-            queued = await client._invoker.invoke_async("queues", {"x": 2}, upload_to="s3://models/inputs/")
+            queued = await client.endpoint("queues").invoke_async({"x": 2}, upload_to="s3://models/inputs/")
             return (await queued.result(timeout=30)).value
 
     assert asyncio.run(main()) == {"x": 2}
 
 
 def test_answers_of_an_asynchronous_inference_are_counted(world: World, single: str) -> None:
-    invoker, frame = world.client._invoker, pd.DataFrame({"x": [1, 2]})
+    client, frame = world.client, pd.DataFrame({"x": [1, 2]})
     place = "s3://models/inputs/"
-    queued = invoker.invoke_async("queues", frame, content_type="application/json", upload_to=place)
+    queued = client.endpoint("queues").invoke_async(frame, content_type="application/json", upload_to=place)
     assert queued.submission.rows == 2
     assert queued.result(timeout=30).value == [{"x": 1}, {"x": 2}]
     one_less = attrs.evolve(queued, submission=attrs.evolve(queued.submission, rows=3))
@@ -132,7 +132,7 @@ def test_answers_of_an_asynchronous_inference_are_counted(world: World, single: 
 
     async def main() -> None:
         async with world.host.async_client() as client:
-            twin = await client._invoker.invoke_async("queues", frame, content_type="application/json", upload_to=place)
+            twin = await client.endpoint("queues").invoke_async(frame, content_type="application/json", upload_to=place)
             with pytest.raises(RowCountError):
                 await attrs.evolve(twin, submission=attrs.evolve(twin.submission, rows=1)).result(timeout=30)
 
@@ -140,18 +140,20 @@ def test_answers_of_an_asynchronous_inference_are_counted(world: World, single: 
 
 
 def test_an_asynchronous_failure_says_why(world: World, single: str) -> None:
-    invoker = world.client._invoker
-    queued = invoker.invoke_async("queues", '"bad"', content_type="application/json", upload_to="s3://models/inputs/")
+    client = world.client
+    queued = client.endpoint("queues").invoke_async(
+        '"bad"', content_type="application/json", upload_to="s3://models/inputs/"
+    )
     with pytest.raises(ModelServerError, match="no such feature"):
         queued.result(timeout=30)
     with pytest.raises(InvalidInputError, match="upload_to"):
-        invoker.invoke_async("queues", {"x": 1})
+        client.endpoint("queues").invoke_async({"x": 1})
     with pytest.raises(MMEError):
-        invoker.invoke_async("streams", {"x": 1}, upload_to="s3://models/inputs/")
+        client.endpoint("streams").invoke_async({"x": 1}, upload_to="s3://models/inputs/")
 
 
 def test_waiting_ends(world: World, single: str) -> None:
-    queued = world.client._invoker.invoke_async("queues", {"x": 1}, upload_to="s3://models/inputs/")
+    queued = world.client.endpoint("queues").invoke_async({"x": 1}, upload_to="s3://models/inputs/")
     lost = type(queued)(
         type(queued.submission)(
             endpoint="queues", inference_id="x", input="s3://models/in", output="s3://models/never"

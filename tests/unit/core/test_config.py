@@ -10,8 +10,15 @@ from mme_sdk.errors import InvalidInputError
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "70", None, True])
 @pytest.mark.parametrize("field", ["connect", "read", "deadline"])
 def test_a_timeout_that_is_no_time_is_refused_by_name(field, value):
-    with pytest.raises(InvalidInputError, match=f"Timeouts.{field} must be a positive number"):
+    with pytest.raises(InvalidInputError, match=f"Timeouts.{field} must be a finite number over 0"):
         Timeouts(**{field: value})
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "4", None, True])
+@pytest.mark.parametrize("field", ["fault_attempts", "budget", "breaker_faults"])
+def test_a_count_that_is_not_a_whole_number_is_refused_by_name(field, value):
+    with pytest.raises(InvalidInputError, match=f"RetryPolicy.{field} must be a whole number at least 1"):
+        RetryPolicy(**{field: value})
 
 
 def test_settings_are_copied_not_changed():
