@@ -1,8 +1,8 @@
 """Measure the CPU and wall time of InvokeEndpoint: mme_sdk, boto3, aiobotocore, sagemaker's Predictor, a raw socket.
 
 Each client runs in a separate process, so that its CPU time can be measured and it can use another virtual environment.
-Each client runs in a separate process, so that its CPU time can be measured and it may use another virtual environment.
-default settings in the same round.
+The clients take turns within a round. A figure is the median over the rounds. A ratio is the median of the ratio to
+boto3 with default settings in the same round.
 
     python benchmarks/invoke.py --out docs/benchmarks                    # all cases, some minutes
     python benchmarks/invoke.py --quick                                  # the headline cases

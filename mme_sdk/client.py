@@ -162,8 +162,8 @@ class MMEClient(_Settings):
             environment's `AWS_ENDPOINT_URL…`, where None.
         timeouts: How long to wait.
         retry: When to try again.
-        transport: What carries invocations: `auto` for the fastest lane that honours the configuration; `fast`, `core`
-            or `botocore` for that one.
+        transport: How requests are sent: `auto` uses `fast` if it supports the configuration, else `botocore`. `fast`
+            is the SDK's connection pool; `core` is another name for it. `botocore` sends through botocore.
         cold_start: How loading models are waited for.
         memory: Load times and warm models; hand one to several clients to share it.
         hooks: Functions that are told what invocations meet; see `mme_sdk.runtime`.
@@ -223,7 +223,7 @@ class MMEClient(_Settings):
 
     @cached_property
     def transport(self) -> SelectedTransport:
-        """What carries invocations; its `name` says which lane, its `reason` why not a faster one."""
+        """The transport of invocations. `name` is the transport in use; `reason` says why `auto` did not use `fast`."""
         from mme_sdk.runtime.transport import make_transport
 
         return make_transport(self._aws, self._settings["transport"])
@@ -279,7 +279,7 @@ class AsyncMMEClient(_Settings):
 
     @cached_property
     def transport(self) -> AsyncSelectedTransport:
-        """What carries invocations; see `MMEClient.transport`."""
+        """The transport of invocations; see `MMEClient.transport`."""
         from mme_sdk.runtime.transport import make_async_transport
 
         return make_async_transport(self._aws, self._settings["transport"])

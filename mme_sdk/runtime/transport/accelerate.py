@@ -39,6 +39,10 @@ _accelerated: WeakSet[Any] = WeakSet()
 class Accelerated:
     """The handle of an accelerated client: `remove()` undoes `accelerate`. It is a context manager too.
 
+    Args:
+        client: The boto3 client.
+        route: Where the client sends.
+
     Attributes:
         name: Name of the transport that sends the calls: `fast`.
     """

@@ -150,7 +150,7 @@ class _Connection(asyncio.Protocol):
         if self._answer is None:
             return
         if not self._parser.started:
-            self._fail(CLOSED_EARLY, "the server closed the connection instead of answering")
+            self._fail(CLOSED_EARLY, "the server closed the connection without a response")
             return
         try:
             self._parser.eof()
