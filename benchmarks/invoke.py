@@ -188,7 +188,8 @@ def write(found: dict[Case, dict[str, list[Sample]]], out: Path, rounds: int) ->
 
     out.mkdir(parents=True, exist_ok=True)
     machine = (
-        f"{os.cpu_count()} cores, {platform.python_implementation()} {platform.python_version()}, "
+        f"{os.cpu_count()} cores (load average {os.getloadavg()[0]:.0f} at the end), "
+        f"{platform.python_implementation()} {platform.python_version()}, "
         f"botocore {botocore.__version__}"
     )
     text = [
