@@ -1,4 +1,4 @@
-"""Temporary folders and files of a process that was killed go at the next use; those of one that lives stay."""
+"""Temporary folders and files of killed processes are removed at the next use; those of running processes remain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The table of answers over every transport: one meaning, or one kind of error, and never a wait for more."""
+"""Send the table of responses to every transport: each gives the same result or the same kind of error."""
 
 from __future__ import annotations
 

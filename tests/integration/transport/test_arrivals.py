@@ -1,4 +1,4 @@
-"""Whether anything has arrived at an idle connection: asked before each use of it."""
+"""Detect data, and the end of the stream, on an idle connection before it is used."""
 
 import select
 import socket

@@ -1,4 +1,4 @@
-"""One suite over every kind: the same requests, the same misbehaving server, the same answers and errors."""
+"""Tests that every transport passes: the same requests, the same faulty server, the same responses and errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One deadline for all that a call waits for. Each server or provider here would hold a call for a minute or longer."""
+"""One deadline bounds every step of a call. Each server or provider here would delay a call by a minute or more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind against the embedded SageMaker, which verifies signatures with code of its own."""
+"""Every transport with the embedded SageMaker, which verifies signatures with its own code."""
 
 from __future__ import annotations
 

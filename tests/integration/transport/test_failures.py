@@ -1,4 +1,4 @@
-"""Exceptions of botocore, urllib3, http.client and credential providers: none leaves the SDK as it is."""
+"""Exceptions of botocore, urllib3, http.client and credential providers become errors of the SDK."""
 # ruff: noqa: E501 - a table
 
 from __future__ import annotations

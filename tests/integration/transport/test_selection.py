@@ -1,4 +1,4 @@
-"""Which transport is chosen, that the reason is visible, and that a route says what botocore would have done."""
+"""The selection of a transport, its reason, and the address that botocore would use."""
 
 from __future__ import annotations
 

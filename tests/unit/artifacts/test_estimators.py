@@ -1,4 +1,4 @@
-"""Fitted models of four libraries become files that their own libraries read, the same each time."""
+"""Fitted models of four libraries are saved in the formats of these libraries, with the same bytes each time."""
 
 from __future__ import annotations
 

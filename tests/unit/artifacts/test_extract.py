@@ -1,4 +1,4 @@
-"""The extractor lets nothing out of its directory, and leaves nothing behind when it refuses."""
+"""Extraction writes no file outside its directory, and leaves no file after an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tree that no container would load is refused, with the tree found and the tree wanted."""
+"""A directory tree that no container loads is an error that shows the tree found and the tree expected."""
 
 from __future__ import annotations
 

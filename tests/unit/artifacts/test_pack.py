@@ -1,4 +1,4 @@
-"""What is packed comes out again, and the same files give the same bytes."""
+"""An archive contains what was packed, and the same files give the same bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parser against h11: cut anywhere, mutated anywhere, one meaning or one kind of error."""
+"""Compare the parser with h11: responses split and mutated at any place give the same result or an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The signer against botocore's own, byte for byte."""
+"""Compare signatures with those of botocore, byte for byte."""
 
 from __future__ import annotations
 
