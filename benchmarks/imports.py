@@ -1,4 +1,4 @@
-"""What `import mme_sdk` costs beside an empty interpreter and beside boto3: CPU ms, medians of alternating runs."""
+"""Measure the CPU time of `import mme_sdk` and of `import boto3`: medians of alternating runs, in ms."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import sys
 
-RIVALS = {
+PROGRAMS = {
     "nothing": "pass",
     "import mme_sdk": "import mme_sdk",
     "from mme_sdk import MMEClient": "from mme_sdk import MMEClient",
@@ -17,7 +17,7 @@ RIVALS = {
 
 
 def cpu_ms(code: str) -> float:
-    """CPU of a fresh interpreter that runs the code."""
+    """Return the CPU time of a new interpreter that runs `code`, in ms."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run([sys.executable, "-c", code], check=True)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -28,11 +28,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=15)
     rounds = parser.parse_args().rounds
-    seen: dict[str, list[float]] = {name: [] for name in RIVALS}
-    for code in RIVALS.values():
-        cpu_ms(code)  # compiled files and disk caches
+    seen: dict[str, list[float]] = {name: [] for name in PROGRAMS}
+    for code in PROGRAMS.values():
+        cpu_ms(code)  # fill the bytecode and disk caches
     for _ in range(rounds):
-        for name, code in RIVALS.items():
+        for name, code in PROGRAMS.items():
             seen[name].append(cpu_ms(code))
     empty = statistics.median(seen["nothing"])
     print(f"{'':<32}{'CPU ms':>8}{'above an empty interpreter':>30}")

@@ -1,10 +1,10 @@
-"""What a call of InvokeEndpoint costs: our lanes beside boto3, aiobotocore, the sagemaker Predictor and a raw socket.
+"""Measure the CPU and wall time of InvokeEndpoint: mme_sdk, boto3, aiobotocore, sagemaker's Predictor, a raw socket.
 
-Every rival is a process of its own, so that its CPU is its own and it may live in another virtual environment. They
-take turns within every round; figures are medians over rounds, ratios are medians of each round's ratio to boto3's
-defaults.
+Each client runs in a separate process, so that its CPU time can be measured and it can use another virtual environment.
+The clients take turns within a round. A figure is the median over the rounds. A ratio is the median of the ratio to
+boto3 with default settings in the same round.
 
-    python benchmarks/invoke.py --out docs/benchmarks                    # everything, some minutes
+    python benchmarks/invoke.py --out docs/benchmarks                    # all cases, some minutes
     python benchmarks/invoke.py --quick                                  # the headline cases
     python benchmarks/invoke.py --python aiobotocore=/venv/bin/python --python sagemaker-predictor=/venv2/bin/python
 """
@@ -28,10 +28,13 @@ import trustme
 
 HERE = Path(__file__).parent
 BASE = "boto3"
-RIVALS = (BASE, "boto3-tuned", "aiobotocore", "sagemaker-predictor", "boto3-accelerated", "mme-core", "mme-fast",
-          "mme-async-core", "mme-async-fast", "floor")  # fmt: skip
-OURS = ("boto3-accelerated", "mme-core", "mme-fast", "mme-async-core", "mme-async-fast")
-ELSEWHERE = ("aiobotocore", "sagemaker-predictor")  # run only where --python names an interpreter that has them
+RIVALS = (BASE, "boto3-tuned", "aiobotocore", "sagemaker-predictor", "boto3-accelerated", "mme", "mme-async",
+          "mme-async-uvloop", "floor")  # fmt: skip
+OURS = ("boto3-accelerated", "mme", "mme-async", "mme-async-uvloop")
+ELSEWHERE = (
+    "aiobotocore",
+    "sagemaker-predictor",
+)  # they run only if --python names an interpreter that has them installed
 KEYS = {
     "AWS_ACCESS_KEY_ID": "AKIDBENCHMARK",
     "AWS_SECRET_ACCESS_KEY": "s" * 40,
@@ -43,7 +46,14 @@ KEYS = {
 
 @attrs.frozen
 class Case:
-    """One kind of work."""
+    """One workload.
+
+    Attributes:
+        tls: Whether the connection uses TLS.
+        size: Size of the body in bytes.
+        concurrency: Number of simultaneous calls.
+        delay: Seconds from a request to its response.
+    """
 
     tls: bool
     size: int
@@ -54,8 +64,8 @@ class Case:
     def title(self) -> str:
         size = {200: "200 B", 10_000: "10 kB", 1_000_000: "1 MB"}.get(self.size, f"{self.size} B")
         wire = "TLS" if self.tls else "plain"
-        late = f", {self.delay * 1000:.0f} ms away" if self.delay else ""
-        return f"{wire}, {size}, {self.concurrency} at a time{late}"
+        delay = f", {self.delay * 1000:.0f} ms away" if self.delay else ""
+        return f"{wire}, {size}, {self.concurrency} at a time{delay}"
 
 
 QUICK = [Case(True, 200, 1), Case(True, 200, 64), Case(False, 1_000_000, 1), Case(False, 200, 64, 0.01)]
@@ -65,14 +75,14 @@ SMOKE = [Case(True, 200, 2, 0.001)]
 
 @attrs.frozen
 class Sample:
-    """One job of one rival, per call."""
+    """CPU and wall seconds of one call."""
 
     cpu: float
     wall: float
 
 
 class Worker:
-    """A rival's process."""
+    """The process of one client."""
 
     def __init__(self, name: str, python: str, url: str, environment: dict[str, str]) -> None:
         command = [python, str(HERE / "invoke_rival.py"), name, url]
@@ -110,7 +120,7 @@ class Worker:
 
 @contextlib.contextmanager
 def sink(case: Case, certificate: Path) -> Iterator[str]:
-    """The server, in a process of its own; yields its URL."""
+    """Run the server in a separate process; yield its URL."""
     command = [sys.executable, str(HERE / "invoke_sink.py"), "--delay", str(case.delay)]
     command += ["--cert", str(certificate)] if case.tls else []
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
@@ -123,7 +133,7 @@ def sink(case: Case, certificate: Path) -> Iterator[str]:
 def measure(
     cases: list[Case], rivals: dict[str, str], *, rounds: int, seconds: float
 ) -> dict[Case, dict[str, list[Sample]]]:
-    """Every rival at every case, in turns."""
+    """Measure every client with every workload, in turns."""
     found: dict[Case, dict[str, list[Sample]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         authority = trustme.CA()
@@ -154,7 +164,7 @@ def measure(
 
 
 def ratio(seen: dict[str, list[Sample]], name: str, field: str) -> float:
-    """How many times cheaper than boto3's defaults: the median of the rounds."""
+    """Return boto3's figure divided by that of a client, as the median over the rounds."""
     return statistics.median(
         getattr(base, field) / getattr(one, field) for base, one in zip(seen[BASE], seen[name], strict=True)
     )
@@ -173,20 +183,21 @@ def table(case: Case, seen: dict[str, list[Sample]]) -> str:
 
 
 def write(found: dict[Case, dict[str, list[Sample]]], out: Path, rounds: int) -> None:
-    """The table and the plot."""
+    """Write the tables and the plot."""
     import botocore
 
     out.mkdir(parents=True, exist_ok=True)
     machine = (
-        f"{os.cpu_count()} cores, {platform.python_implementation()} {platform.python_version()}, "
+        f"{os.cpu_count()} cores (load average {os.getloadavg()[0]:.0f} at the end), "
+        f"{platform.python_implementation()} {platform.python_version()}, "
         f"botocore {botocore.__version__}"
     )
     text = [
-        "# What a call costs",
+        "# CPU and wall time of a call",
         "",
-        f"Written by `benchmarks/invoke.py`: {machine}, {rounds} rounds. CPU and wall time per call, medians;",
-        "× is against boto3's defaults in the same round. The server is a process on the same machine, and wall times",
-        "hold its work too.",
+        f"Written by `benchmarks/invoke.py` on {machine}, {rounds} rounds. The figures are medians of the time of one",
+        "call. × is the ratio to boto3 with default settings in the same round. The server is a process on the same",
+        "machine; wall times include its work.",
         "",
         "![CPU per call](invoke.png)",
         "",
@@ -222,12 +233,12 @@ def plot(found: dict[Case, dict[str, list[Sample]]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, help="folder for invoke.md and invoke.png")
-    parser.add_argument("--quick", action="store_true", help="the headline cases only")
-    parser.add_argument("--smoke", action="store_true", help="a second or two, to see that it runs")
+    parser.add_argument("--quick", action="store_true", help="the four main cases only")
+    parser.add_argument("--smoke", action="store_true", help="two seconds, to check that it runs")
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.15, help="of each rival in each round")
-    parser.add_argument("--rivals", nargs="+", choices=RIVALS, help="these and boto3")
-    parser.add_argument("--python", action="append", default=[], metavar="RIVAL=PATH", help="interpreter of a rival")
+    parser.add_argument("--seconds", type=float, default=0.15, help="seconds of each client in each round")
+    parser.add_argument("--rivals", nargs="+", choices=RIVALS, help="measure these clients and boto3")
+    parser.add_argument("--python", action="append", default=[], metavar="RIVAL=PATH", help="interpreter of a client")
     options = parser.parse_args()
     pythons = dict(one.split("=", 1) for one in options.python)
     wanted = options.rivals or [name for name in RIVALS if name not in ELSEWHERE or name in pythons]

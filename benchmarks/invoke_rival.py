@@ -1,7 +1,8 @@
-"""One way of calling an endpoint, as a process of its own: reads jobs as JSON lines, answers CPU and wall seconds.
+"""Call an endpoint with one client. `invoke.py` starts one such process for each client.
 
-Usage: python benchmarks/invoke_rival.py NAME URL; a job is {"calls": …, "concurrency": …, "size": …}.
-Imports nothing that its rival does not need, so that it runs in a virtual environment that has only that rival.
+Usage: python benchmarks/invoke_rival.py NAME URL
+It reads jobs from stdin, one JSON object a line: {"calls": …, "concurrency": …, "size": …}. It writes the CPU and wall
+seconds of each job to stdout. It imports only the client, so that it runs in a virtual environment without the others.
 """
 
 from __future__ import annotations
@@ -85,19 +86,16 @@ def requests() -> Callable[[bytes], object]:
     return lambda body: InvokeRequest(endpoint=ENDPOINT, body=body, content_type=TYPE, target_model=MODEL)
 
 
-def lane(choice: str) -> Callable[[], Callable[[], Call]]:
-    def make() -> Callable[[], Call]:
-        from mme_sdk.aws import Aws
-        from mme_sdk.runtime.transport import make_transport
+def mme() -> Callable[[], Call]:
+    from mme_sdk.aws import Aws
+    from mme_sdk.runtime.transport import make_transport
 
-        transport, request_of = make_transport(Aws(endpoint_url=sys.argv[2]), choice), requests()
-        return lambda: lambda body: transport.send(request_of(body), connect_timeout=CONNECT, read_timeout=READ)
-
-    return make
+    transport, request_of = make_transport(Aws(endpoint_url=sys.argv[2]), "fast"), requests()
+    return lambda: lambda body: transport.send(request_of(body), connect_timeout=CONNECT, read_timeout=READ)
 
 
 def floor() -> Callable[[], Call]:
-    """A prebuilt, unsigned request on a blocking socket: what no client can undercut."""
+    """Send a prebuilt, unsigned request on a blocking socket: the lower bound of every client."""
     parts = urlsplit(sys.argv[2])
 
     def make() -> Call:
@@ -117,11 +115,11 @@ def floor() -> Callable[[], Call]:
     return make
 
 
-async def async_lane(choice: str) -> Callable[[bytes], object]:
+async def mme_async() -> Callable[[bytes], object]:
     from mme_sdk.aws import Aws
     from mme_sdk.runtime.transport import make_async_transport
 
-    transport, request_of = make_async_transport(Aws(endpoint_url=sys.argv[2]), choice), requests()
+    transport, request_of = make_async_transport(Aws(endpoint_url=sys.argv[2]), "fast"), requests()
     return lambda body: transport.send(request_of(body), connect_timeout=CONNECT, read_timeout=READ)
 
 
@@ -145,14 +143,13 @@ THREADED = {
     "boto3-tuned": boto3_tuned,
     "boto3-accelerated": boto3_accelerated,
     "sagemaker-predictor": predictor,
-    "mme-core": lane("core"),
-    "mme-fast": lane("fast"),
+    "mme": mme,
     "floor": floor,
 }
 ASYNC = {
     "aiobotocore": aiobotocore_,
-    "mme-async-core": lambda: async_lane("core"),
-    "mme-async-fast": lambda: async_lane("fast"),
+    "mme-async": mme_async,
+    "mme-async-uvloop": mme_async,
 }
 
 
@@ -162,8 +159,8 @@ def report(cpu: float, wall: float) -> None:
 
 def run_threads(make: Callable[[], Call]) -> None:
     print("ready", file=OUT, flush=True)
-    calls: list[Call] = []  # one per thread, kept between jobs: connections are warm
-    pool = ThreadPoolExecutor(256)  # kept too: starting threads is no part of a call
+    calls: list[Call] = []  # one for each thread, kept between jobs so that connections are warm
+    pool = ThreadPoolExecutor(256)  # kept between jobs, so that the start of threads is not measured
     for line in sys.stdin:
         job = json.loads(line)
         body = b"x" * job["size"]
@@ -206,13 +203,13 @@ async def run_tasks(make: Callable[[], object]) -> None:
 
 
 if __name__ == "__main__":
-    # Some rivals greet on stdout.
+    # Some clients print to stdout.
     OUT = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     name = sys.argv[1]
     if name in THREADED:
         run_threads(THREADED[name]())
-    elif name == "mme-async-core":
+    elif name == "mme-async":
         asyncio.run(run_tasks(ASYNC[name]))
     else:
         import uvloop

@@ -1,6 +1,7 @@
-"""A fast loopback server for benchmarks: httptools on uvloop, answers every POST alike, looks at nothing.
+"""Run a fast HTTP server on loopback that sends the same response to every request (httptools on uvloop).
 
-Usage: python benchmarks/invoke_sink.py [--delay SECONDS] [--cert PEM]; prints its port.
+Usage: python benchmarks/invoke_sink.py [--delay SECONDS] [--cert PEM]
+It prints its port, and ends when its stdin is closed.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ class Sink(asyncio.Protocol):
 
 async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--delay", type=float, default=0.0, help="seconds between request and answer")
-    parser.add_argument("--cert", help="certificate and key; TLS where given")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds from a request to its response")
+    parser.add_argument("--cert", help="file with certificate and key; enables TLS")
     options = parser.parse_args()
     tls = None
     if options.cert:
@@ -58,7 +59,7 @@ async def main() -> None:
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Sink(options.delay), "127.0.0.1", 0, ssl=tls, backlog=512)
     print(server.sockets[0].getsockname()[1], flush=True)
-    # Ends with its parent, whose end of this pipe closes.
+    # stdin is closed when the parent process ends.
     await loop.run_in_executor(None, sys.stdin.read)
     server.close()
 

@@ -32,8 +32,9 @@ class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "R
             360 s.
         retry: Retry policy. None means `RetryPolicy()`.
         cold_start: Settings of cold starts. None means `ColdStart()`. It excludes `memory`.
-        transport: HTTP layer of invocations: `auto` for the fastest that supports the configuration, or `fast`, `core`
-            or `botocore` for that one. Default `auto`.
+        transport: How requests are sent. `auto`, the default, uses `fast` if it supports the configuration, else
+            `botocore`. `fast` is the SDK's connection pool; `core` is another name for it. `botocore` sends through
+            botocore.
         memory: Load times and loaded models. Pass one memory to several clients to share it. None makes a new one.
         hooks: Functions that receive the events of invocations; see `mme_sdk.runtime`. Default none.
         codecs: Codecs of payloads. None means the built-in ones.
@@ -112,7 +113,7 @@ class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "R
 
     @property
     def transport(self) -> SelectedTransport:
-        """The HTTP layer of invocations. `name` is the one in use; `reason` is why a faster one was not chosen."""
+        """The transport of invocations. `name` is the transport in use; `reason` says why `auto` did not use `fast`."""
         return self._transport.get()
 
     def _make_transport(self) -> SelectedTransport:

@@ -1,4 +1,4 @@
-"""Every exception that mme_sdk raises, as one class tree.
+"""Every exception that mme_sdk raises, as one class tree. One file because a reader looks up all errors in one place.
 
 ```
 MMEError

@@ -23,10 +23,13 @@ _BLOCK = 512
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file name ends in `.tar.gz` or `.tgz`.
+    """Tell whether a file has the name of a model archive.
 
     Args:
         path: Path of the file.
+
+    Returns:
+        True if the name ends in `.tar.gz` or `.tgz`. The content is not checked.
     """
     return path.name.endswith((".tar.gz", ".tgz"))
 

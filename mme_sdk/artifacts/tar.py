@@ -128,9 +128,7 @@ def _is_folder(header: _Header, name: str, size: int, archive: str) -> bool:
     is_folder = kind == b"5" or (kind == b"\0" and header.name.endswith(b"/"))  # the second form in V7 archives
     if is_folder and size:
         raise invalid_archive(archive, f"the directory {shown(name)} has a size of {size}")
-    if (
-        kind in _FILES and not is_folder and name.endswith("/")
-    ):  # some programs treat it as a file, others as a directory
+    if kind in _FILES and not is_folder and name.endswith("/"):  # a directory for some programs
         raise invalid_archive(archive, f"{shown(name)} is a file whose name ends in a slash")
     if is_folder or kind in _FILES:
         return is_folder

@@ -55,7 +55,11 @@ class S3Uri:
         return cls(bucket, key)
 
     def as_prefix(self) -> S3Uri:
-        """Return the address with a trailing slash, so that it does not match siblings such as `prod-old/`."""
+        """Return the address with a trailing slash, so that it does not match siblings such as `prod-old/`.
+
+        Returns:
+            The address as a prefix. An empty key stays empty.
+        """
         return self if not self.key or self.key.endswith("/") else S3Uri(self.bucket, self.key + "/")
 
     def join(self, relative: str) -> S3Uri:
@@ -63,6 +67,9 @@ class S3Uri:
 
         Args:
             relative: The key relative to this prefix.
+
+        Returns:
+            The address.
         """
         return S3Uri(self.bucket, self.as_prefix().key + relative)
 

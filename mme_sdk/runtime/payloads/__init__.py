@@ -1,1 +1,1 @@
-"""Payloads: Python values to request bodies and back."""
+"""Encode payloads, decode responses, and build requests."""

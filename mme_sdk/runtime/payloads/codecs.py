@@ -58,10 +58,13 @@ class Codec(Protocol):
     media_type: str
 
     def accepts(self, data: Any) -> bool:
-        """Return whether this codec encodes a payload if the caller passes no content type.
+        """Tell whether this codec encodes a payload if the caller passes no content type.
 
         Args:
             data: The payload.
+
+        Returns:
+            True if it does.
         """
         ...
 
@@ -169,10 +172,13 @@ class Codecs:
         return _to_json(data), content_type or JSON
 
     def has(self, content_type: str) -> bool:
-        """Return whether an additional codec decodes a media type.
+        """Tell whether an additional codec decodes a media type.
 
         Args:
             content_type: The media type; parameters are ignored.
+
+        Returns:
+            True if one does.
         """
         return bool(self._by_type) and media_type(content_type) in self._by_type
 

@@ -235,9 +235,7 @@ def _without_mask(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     import numpy as np
 
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
-        raise TypeError(
-            "no encoding keeps the mask of a masked array; send array.filled(…) with a value for the masked elements"
-        )
+        raise TypeError("no encoding keeps the mask of a masked array; send array.filled(…)")
     return np.asarray(array)
 
 
@@ -259,9 +257,8 @@ def label_of(name: Any) -> str:
 def _check_size(frame: pd.DataFrame, form: str) -> None:
     missing = "rows" if not len(frame) else "columns" if not frame.shape[1] else ""
     if missing:
-        raise InvalidInputError(
-            f"the data frame has no {missing}, and {form} does not store its shape", hint="skip this call, or send NPY"
-        )
+        message = f"the data frame has no {missing}, and {form} does not store its shape"
+        raise InvalidInputError(message, hint="skip this call, or send NPY")
 
 
 def _unnamed(frame: pd.DataFrame) -> bool:
@@ -285,11 +282,7 @@ def text_names(frame: pd.DataFrame, form: str) -> list[str]:
             )
     if not frame.columns.is_unique:
         twice = frame.columns[frame.columns.duplicated()][0]
-        reject(
-            label_of(twice),
-            f"{form} does not support two columns of the same name",
-            "rename one, or send CSV without names",
-        )
+        reject(label_of(twice), f"{form} needs different names of columns", "rename one, or send CSV without names")
     return names
 
 
@@ -350,9 +343,7 @@ def _check_text(text: str, label: str) -> None:
         text.encode()
     except UnicodeEncodeError as error:
         wrong = text[error.start : error.end]
-        reject(
-            label, f"it contains {wrong!r}, which UTF-8 cannot encode", "use text.encode('utf-8', 'surrogateescape')"
-        )
+        reject(label, f"UTF-8 cannot encode its text {wrong!r}", "use text.encode('utf-8', 'surrogateescape')")
 
 
 def _number(value: Any) -> int | float:

@@ -54,10 +54,13 @@ class TritonCodec:
         self._outputs = tuple(outputs)
 
     def accepts(self, data: Any) -> bool:
-        """Return whether `data` is a non-empty dict of arrays.
+        """Tell whether this codec encodes a payload if the caller passes no content type.
 
         Args:
             data: The payload.
+
+        Returns:
+            True for a non-empty dict of arrays.
         """
         return isinstance(data, dict) and bool(data) and all(hasattr(each, "dtype") for each in data.values())
 

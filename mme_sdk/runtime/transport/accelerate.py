@@ -1,6 +1,6 @@
 """Send the calls of an existing boto3 client through the SDK's connection pool.
 
-A warm call of 200 bytes over TLS takes 40 µs of CPU instead of 513 µs (docs/benchmarks/invoke.md, rows
+A warm call of 200 bytes over TLS takes about an eighth of the CPU time (docs/benchmarks/invoke.md, rows
 `boto3-accelerated` and `boto3`).
 """
 
@@ -38,6 +38,10 @@ _accelerated: WeakSet[Any] = WeakSet()
 
 class Accelerated:
     """The handle of an accelerated client: `remove()` undoes `accelerate`. It is a context manager too.
+
+    Args:
+        client: The boto3 client.
+        route: Where the client sends.
 
     Attributes:
         name: Name of the transport that sends the calls: `fast`.

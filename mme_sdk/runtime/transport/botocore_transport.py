@@ -69,7 +69,7 @@ class _StartedCall:
     scope: CancelScope
 
     def timed_out(self) -> NotSentError | OutcomeUnknownError:
-        """Return the error for a call after its time-out. Its thread expires_at when its connection is closed."""
+        """Return the error for a call after its time-out. Its thread ends when its connection is closed."""
         name = self.request.endpoint
         facts: ErrorFacts = {"endpoint": name, "model": self.request.target_model}
         self.call.give_up()
@@ -178,7 +178,7 @@ def _fault(raw: Any) -> str | None:
     """Return why a response that botocore accepted is malformed or incomplete; None if it is neither."""
     headers: dict[str, str] = raw.headers
     if raw.status < 200:
-        # http.client takes every interim response but 100 for the final one, which is still on the connection.
+        # http.client treats every interim response but 100 as the final one, which is still on the connection.
         return f"an interim response {raw.status}"
     if raw.defects is not None:
         return f"a malformed head: {raw.defects}"
@@ -196,7 +196,7 @@ def _fault(raw: Any) -> str | None:
         return fault
     length = headers.get("content-length")
     if length is None:
-        # http.client accepts a head that breaks off.
+        # http.client accepts an incomplete head.
         return None if raw.body else "the connection ended after the head, or within it"
     return None if len(raw.body) == int(length) else f"{len(raw.body)} of {length} bytes arrived"
 

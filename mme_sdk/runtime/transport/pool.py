@@ -1,7 +1,7 @@
 """The connection pool of synchronous clients: blocking sockets of the SDK, one request at a time on each.
 
-It replaces botocore's HTTP layer because it needs a twelfth of the CPU: 39 µs instead of 513 µs for a warm call of 200
-bytes over TLS (docs/benchmarks/invoke.md, rows `mme-fast` and `boto3`).
+It replaces botocore's HTTP layer because a warm call of 200 bytes over TLS takes about a tenth of the CPU time
+(docs/benchmarks/invoke.md, rows `mme` and `boto3`).
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ class _Connection:
                     return
             elif data is not None:
                 if not parser.started:
-                    raise ConnectionAbortedError("the server closed the connection instead of answering")
+                    raise ConnectionAbortedError("the server closed the connection without a response")
                 parser.eof()
                 return
             # A server that sends a byte now and then must not extend the time-out.
@@ -183,7 +183,7 @@ class ConnectionPool:
     def _start(self) -> None:
         self._pid = os.getpid()
         self._idle: deque[_Connection] = deque()
-        weakref.finalize(self, _close_all, self._idle)  # also if the process expires_at without close()
+        weakref.finalize(self, _close_all, self._idle)  # also if the process ends without close()
         self._route = self._find_route()
         self._signer = RequestSigner(self._route, self._clock)
         self._resolver = HostResolver(self._route)

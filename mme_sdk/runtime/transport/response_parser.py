@@ -223,7 +223,7 @@ class ResponseParser:
             self._frame(headers, status, int(minor))
 
     def _frame(self, headers: dict[str, str], status: int, minor: int) -> None:
-        """Determine how the body expires_at if there is no plain Content-Length."""
+        """Determine how the body ends if there is no plain Content-Length."""
         fault = framing_fault(headers, status=status, minor=minor)
         if fault is not None:
             raise InvalidResponseError(fault)

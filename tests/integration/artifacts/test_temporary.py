@@ -1,4 +1,4 @@
-"""Temporary folders and files of a process that was killed go at the next use; those of one that lives stay."""
+"""Temporary folders and files of killed processes are removed at the next use; those of running processes remain."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def killed(program: str, *arguments: str, **environment: str) -> None:
     assert done.returncode == -signal.SIGKILL
 
 
-def test_a_folder_goes_with_its_block(tmp_path: Path) -> None:
+def test_a_folder_is_removed_after_its_with_block(tmp_path: Path) -> None:
     with TemporaryFolder("kind-", tmp_path) as folder:
         (folder / "below").mkdir()
         assert folder.stat().st_mode & 0o777 == 0o700
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_of_the_killed_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
+def test_folders_of_killed_processes_are_removed_and_others_remain(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     with holder(tmp_path) as (living, kept), holder(tmp_path) as (dying, left):
         mine = TemporaryFolder("kind-", tmp_path)
@@ -88,7 +88,7 @@ def test_folders_of_the_killed_go_and_those_of_the_living_stay(tmp_path: Path) -
         mine.close()
 
 
-def test_a_folder_that_got_another_name_stays(tmp_path: Path) -> None:
+def test_a_renamed_folder_remains(tmp_path: Path) -> None:
     made = TemporaryFolder("kind-", tmp_path)
     made.path.replace(tmp_path / "named")
     made.release()
@@ -96,7 +96,7 @@ def test_a_folder_that_got_another_name_stays(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["named"]
 
 
-def test_links_and_what_lies_behind_them_stay(tmp_path: Path) -> None:
+def test_links_and_their_targets_remain(tmp_path: Path) -> None:
     behind = tmp_path / "behind"
     behind.mkdir()
     (tmp_path / "kind-link").symlink_to(behind)
@@ -105,7 +105,7 @@ def test_links_and_what_lies_behind_them_stay(tmp_path: Path) -> None:
     assert {one.name for one in tmp_path.iterdir()} == {"behind", "kind-link", "kind-pipe"}
 
 
-def test_a_folder_that_is_taken_for_an_abandoned_one_is_made_again(
+def test_a_folder_that_another_process_removes_is_created_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock, fewer = temporary._locked, [3]
@@ -127,7 +127,7 @@ def test_a_folder_that_is_taken_for_an_abandoned_one_is_made_again(
     assert fewer == [0]
 
 
-def test_a_write_that_was_killed_leaves_the_old_content_and_its_draft_goes(tmp_path: Path) -> None:
+def test_a_killed_write_keeps_the_old_content_and_its_draft_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "kept.json"
     replace_file(path, b"old")
     killed(WRITER, str(path))
@@ -144,14 +144,14 @@ def test_a_write_that_fails_changes_nothing(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["kept.json"]
 
 
-def test_an_estimator_that_was_being_saved_leaves_nothing_for_long(tmp_path: Path) -> None:
+def test_files_of_an_interrupted_save_are_removed(tmp_path: Path) -> None:
     killed(ESTIMATOR, TMPDIR=str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 1
     killed(ESTIMATOR, TMPDIR=str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_an_archive_that_was_being_unpacked_leaves_nothing_for_long(tmp_path: Path) -> None:
+def test_files_of_an_interrupted_extraction_are_removed(tmp_path: Path) -> None:
     source, archive, target = tmp_path / "source", tmp_path / "a.tar.gz", tmp_path / "there" / "a"
     source.mkdir()
     (source / "file").write_text("text")

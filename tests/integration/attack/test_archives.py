@@ -227,9 +227,9 @@ def test_names_that_a_platform_takes_for_one_are_refused_there(tmp_path: Path, m
     pairs = [(b"a", b"A"), ("é".encode(), "e\u0301".encode()), (b"d/x", b"D/y"), ("ß".encode(), b"SS")]
     for number, (one, other) in enumerate(pairs):
         data = archive(member(one), member(other))
-        monkeypatch.setattr(tree_module, "_FOLDS", False)
+        monkeypatch.setattr(tree_module, "_CASE_INSENSITIVE", False)
         assert isinstance(judge(data, tmp_path / f"{number}"), Archive)
-        monkeypatch.setattr(tree_module, "_FOLDS", True)
+        monkeypatch.setattr(tree_module, "_CASE_INSENSITIVE", True)
         said = judge(data, tmp_path / f"{number}-folded")
         assert isinstance(said, str)
         assert "the same file on this platform" in said

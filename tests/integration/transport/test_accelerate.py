@@ -1,4 +1,4 @@
-"""`accelerate`: the same client with and without it, side by side against the same server."""
+"""`accelerate`: an accelerated client and an ordinary one call the same server; their results are compared."""
 
 from __future__ import annotations
 
@@ -86,7 +86,9 @@ optional = st.fixed_dictionaries(
 @given(
     arguments=optional, endpoint=st.sampled_from(["echo", "model-error", "expired", "status-400", "chunked", "html"])
 )
-def test_nothing_but_the_cost_differs(pair: Any, server: LoopbackServer, arguments: Any, endpoint: str) -> None:
+def test_responses_and_errors_equal_those_of_botocore(
+    pair: Any, server: LoopbackServer, arguments: Any, endpoint: str
+) -> None:
     seen = []
     for client in pair:
         server.seen.clear()
@@ -97,14 +99,14 @@ def test_nothing_but_the_cost_differs(pair: Any, server: LoopbackServer, argumen
 
 
 @pytest.mark.parametrize("endpoint", ["garbage", "half-body", "drop"])
-def test_broken_answers_are_exceptions_of_botocore(server: LoopbackServer, endpoint: str) -> None:
+def test_incomplete_responses_raise_botocore_exceptions(server: LoopbackServer, endpoint: str) -> None:
     accelerated = client_of(server, retries={"total_max_attempts": 1})
     with accelerate(accelerated), pytest.raises(bc.ConnectionClosedError):
         accelerated.invoke_endpoint(EndpointName=endpoint, Body=b"")
     accelerated.close()
 
 
-def test_time_outs_and_refused_connections_are_exceptions_of_botocore(server: LoopbackServer) -> None:
+def test_time_outs_and_refused_connections_raise_botocore_exceptions(server: LoopbackServer) -> None:
     config: dict[str, Any] = {"retries": {"total_max_attempts": 1}, "read_timeout": 0.1}
     for url, endpoint in ((server.url, "silent"), ("http://127.0.0.1:1", "echo"), ("http://absent.invalid", "echo")):
         clients = client_of(url, **config), client_of(url, **config)
@@ -115,7 +117,7 @@ def test_time_outs_and_refused_connections_are_exceptions_of_botocore(server: Lo
             one.close()
 
 
-def test_a_stranger_in_tls_is_an_exception_of_botocore(tls_server: LoopbackServer) -> None:
+def test_an_untrusted_certificate_raises_a_botocore_exception(tls_server: LoopbackServer) -> None:
     accelerated = client_of(tls_server, retries={"total_max_attempts": 1})
     with accelerate(accelerated), pytest.raises(bc.SSLError):
         accelerated.invoke_endpoint(EndpointName="echo", Body=b"")
@@ -124,7 +126,7 @@ def test_a_stranger_in_tls_is_an_exception_of_botocore(tls_server: LoopbackServe
 
 @pytest.mark.parametrize("mode", ["standard", "legacy"])
 @pytest.mark.parametrize("endpoint", ["status-503", "status-429", "status-404", "drop"])
-def test_retries_are_the_clients_own(
+def test_retries_follow_the_configuration_of_the_client(
     server: LoopbackServer, mode: str, endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
@@ -162,7 +164,7 @@ def test_a_retry_that_succeeds_is_counted(server: LoopbackServer) -> None:
     accelerated.close()
 
 
-def test_it_can_be_removed(server: LoopbackServer) -> None:
+def test_remove_undoes_accelerate(server: LoopbackServer) -> None:
     accelerated = client_of(server)
     undo = accelerate(accelerated)
     assert "fast" in repr(undo)
@@ -178,7 +180,7 @@ def test_it_can_be_removed(server: LoopbackServer) -> None:
     accelerated.close()
 
 
-def test_streamed_bodies_go_through_botocore_and_every_parameter_of_the_model_is_known(server: LoopbackServer) -> None:
+def test_botocore_sends_streamed_bodies_and_every_parameter_of_the_model_is_known(server: LoopbackServer) -> None:
     accelerated = client_of(server)
     with accelerate(accelerated) as undo:
         assert accelerated.invoke_endpoint(EndpointName="echo", Body=io.BytesIO(b"abc"))["Body"].read() == b"abc"
@@ -192,7 +194,7 @@ def test_streamed_bodies_go_through_botocore_and_every_parameter_of_the_model_is
     accelerated.close()
 
 
-def test_what_cannot_be_honoured_is_refused(server: LoopbackServer) -> None:
+def test_unsupported_clients_are_rejected(server: LoopbackServer) -> None:
     adaptive = client_of(server, retries={"mode": "adaptive"})
     with pytest.raises(ConfigurationError, match="adaptive"):
         accelerate(adaptive)
@@ -208,7 +210,7 @@ def test_what_cannot_be_honoured_is_refused(server: LoopbackServer) -> None:
             accelerate(wrong)
 
 
-def test_validation_stays_botocores(server: LoopbackServer) -> None:
+def test_botocore_validates_parameters(server: LoopbackServer) -> None:
     accelerated = client_of(server)
     with accelerate(accelerated), pytest.raises(bc.ParamValidationError):
         accelerated.invoke_endpoint(EndpointName="echo", Body=7)
@@ -216,7 +218,7 @@ def test_validation_stays_botocores(server: LoopbackServer) -> None:
     accelerated.close()
 
 
-def test_a_handler_that_comes_later_is_heard(server: LoopbackServer) -> None:
+def test_a_handler_that_is_added_later_is_called(server: LoopbackServer) -> None:
     accelerated = client_of(server)
     heard: list[str] = []
 
@@ -234,7 +236,7 @@ def test_a_handler_that_comes_later_is_heard(server: LoopbackServer) -> None:
     accelerated.close()
 
 
-def test_a_stubbed_client_answers_its_stubs(server: LoopbackServer) -> None:
+def test_a_stubbed_client_returns_its_stubs(server: LoopbackServer) -> None:
     accelerated = client_of(server)
     with accelerate(accelerated), Stubber(accelerated) as stub:
         stub.add_response("invoke_endpoint", {"Body": "stubbed"}, ARGUMENTS)
@@ -265,7 +267,7 @@ def test_successes_refill_the_quota_of_retries(server: LoopbackServer, monkeypat
     assert left[0] == left[1] < 500
 
 
-def test_the_first_attempt_is_not_made_twice(server: LoopbackServer) -> None:
+def test_the_first_attempt_is_sent_once(server: LoopbackServer) -> None:
     accelerated = client_of(server, retries={"total_max_attempts": 1})
     with accelerate(accelerated) as undo:
         for endpoint in ("status-400", "model-error", "drop"):

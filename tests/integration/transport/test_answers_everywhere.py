@@ -1,4 +1,4 @@
-"""The table of answers over every transport: one meaning, or one kind of error, and never a wait for more."""
+"""Send the table of responses to every transport: each gives the same result or the same kind of error."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def raw_driver(kind: str, raw: RawServer) -> Iterator[Driver]:
     made.close()
 
 
-def test_refused_answers_are_unknown_outcomes_at_once(raw_driver: Driver, raw: RawServer) -> None:
+def test_invalid_responses_are_unknown_outcomes_at_once(raw_driver: Driver, raw: RawServer) -> None:
     plain = raw_driver.kind.startswith("botocore")
     wrong: list[Any] = []
     for name, wire in REFUSED:
@@ -78,7 +78,7 @@ def _next(driver: Driver, plain: bool) -> InvokeAnswer:
     return driver.send(REQUEST, **LONG)
 
 
-def test_accepted_answers_mean_the_same(raw_driver: Driver, raw: RawServer) -> None:
+def test_valid_responses_are_equal_on_every_transport(raw_driver: Driver, raw: RawServer) -> None:
     for name, wire, status, body in ACCEPTED:
         if name == "hints" and raw_driver.kind.startswith("botocore"):
             continue  # http.client takes 103 for the answer: test_behaviour has it
@@ -87,7 +87,7 @@ def test_accepted_answers_mean_the_same(raw_driver: Driver, raw: RawServer) -> N
         assert (answer.status, answer.body) == (status, body), name
 
 
-def test_answers_that_break_off_are_unknown_outcomes(raw_driver: Driver, raw: RawServer) -> None:
+def test_incomplete_responses_are_unknown_outcomes(raw_driver: Driver, raw: RawServer) -> None:
     raw.closes = True
     for name, wire in UNFINISHED:
         raw.wire, before = wire, raw.requests
@@ -99,7 +99,7 @@ def test_answers_that_break_off_are_unknown_outcomes(raw_driver: Driver, raw: Ra
         assert raw.requests == before + 1, name
 
 
-def test_bytes_after_an_answer_are_nobodys(raw_driver: Driver, raw: RawServer) -> None:
+def test_bytes_after_a_response_are_not_used(raw_driver: Driver, raw: RawServer) -> None:
     """Whether they come with the answer or later, the next request gets its own answer."""
     second = OK + b"Content-Length: 4\r\n\r\nevil"
     for wire in (GOOD + second, CHUNKED + b"4\r\ngood\r\n0\r\n\r\n" + second, b"HTTP/1.1 204 X\r\n\r\n" + second):
@@ -142,7 +142,7 @@ def accelerated(raw: RawServer) -> Iterator[Any]:
     client.close()
 
 
-def test_an_accelerated_client_refuses_the_same(accelerated: Any, raw: RawServer) -> None:
+def test_an_accelerated_client_rejects_the_same_responses(accelerated: Any, raw: RawServer) -> None:
     for name, wire in REFUSED:
         raw.wire, before = wire, raw.requests
         with pytest.raises(bc.ConnectionClosedError):
@@ -154,5 +154,5 @@ def test_an_accelerated_client_refuses_the_same(accelerated: Any, raw: RawServer
             assert accelerated.invoke_endpoint(EndpointName="echo", Body=b"1")["Body"].read() == body, name
 
 
-def test_the_table_is_tried_on_every_transport() -> None:
+def test_the_table_covers_every_transport() -> None:
     assert {kind.partition("-")[0] for kind in TRANSPORTS} == {"botocore", "fast"}

@@ -1,4 +1,4 @@
-"""Whether anything has arrived at an idle connection: asked before each use of it."""
+"""Detect data, and the end of the stream, on an idle connection before it is used."""
 
 import select
 import socket
@@ -30,7 +30,7 @@ def wait(sock: socket.socket) -> None:
     assert select.select([sock], [], [], 10)[0]
 
 
-def test_bytes_are_seen_until_they_are_read(pair):
+def test_data_is_detected_until_it_is_read(pair):
     ours, theirs = pair
     arrived = arrival_check(ours)
     assert not arrived()
@@ -41,7 +41,7 @@ def test_bytes_are_seen_until_they_are_read(pair):
     assert not arrived()
 
 
-def test_the_end_is_seen(pair):
+def test_the_end_of_the_stream_is_detected(pair):
     ours, theirs = pair
     arrived = arrival_check(ours)
     theirs.close()
@@ -49,7 +49,7 @@ def test_the_end_is_seen(pair):
     assert arrived()
 
 
-def test_the_end_is_seen_also_where_it_came_with_the_last_bytes(pair):
+def test_the_end_of_the_stream_is_detected_after_the_last_data(pair):
     ours, theirs = pair
     arrived = arrival_check(ours)
     theirs.sendall(b"bye")

@@ -1,4 +1,4 @@
-"""One suite over every kind: the same requests, the same misbehaving server, the same answers and errors."""
+"""Tests that every transport passes: the same requests, the same faulty server, the same responses and errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def to(endpoint: str, **changes: object) -> InvokeRequest:
     return attrs.evolve(REQUEST, endpoint=endpoint, **changes)  # type: ignore[arg-type]
 
 
-def test_an_answer_comes_back_as_it_was_sent(driver: Driver, server: LoopbackServer) -> None:
+def test_a_response_is_returned_unchanged(driver: Driver, server: LoopbackServer) -> None:
     full = attrs.evolve(
         REQUEST,
         accept="application/json",
@@ -58,7 +58,7 @@ def test_an_answer_comes_back_as_it_was_sent(driver: Driver, server: LoopbackSer
     assert "mme_sdk/" in seen.headers["user-agent"]
 
 
-def test_an_error_is_an_answer_and_is_asked_for_once(driver: Driver, server: LoopbackServer) -> None:
+def test_an_error_status_is_a_response_to_one_request(driver: Driver, server: LoopbackServer) -> None:
     for number, status in enumerate([400, 404, 429, 500, 503, 530]):
         answer = driver.send(to(f"status-{status}"))
         assert (answer.status, answer.body, answer.headers["retry-after"]) == (status, b"{}", "3")
@@ -86,7 +86,7 @@ def test_a_redirect_is_not_followed(driver: Driver, server: LoopbackServer) -> N
     ["garbage", "tiny-garbage", "half-body", "half-head", "half-chunk", "bad-chunk", "drop", "endless-header",
      "endless-lines", "endless-interim"],
 )  # fmt: skip
-def test_no_whole_answer_is_an_unknown_outcome(driver: Driver, server: LoopbackServer, endpoint: str) -> None:
+def test_an_incomplete_response_is_an_unknown_outcome(driver: Driver, server: LoopbackServer, endpoint: str) -> None:
     with pytest.raises(OutcomeUnknownError) as caught:
         driver.send(to(endpoint), read_timeout=2.0)
     assert (caught.value.endpoint, caught.value.replay_safe, caught.value.sent) == (endpoint, False, None)
@@ -117,7 +117,7 @@ def test_a_read_time_out_is_an_unknown_outcome(driver: Driver, server: LoopbackS
         ("big", 200, BIG),
     ],
 )
-def test_unusual_answers_are_read_to_their_end(
+def test_unusual_responses_are_read_completely(
     driver: Driver, server: LoopbackServer, endpoint: str, status: int, body: bytes
 ) -> None:
     if endpoint == "hints" and driver.kind.startswith("botocore"):
@@ -131,7 +131,7 @@ def test_unusual_answers_are_read_to_their_end(
     assert len(server.seen) == 2
 
 
-def test_nobody_listens(kind: str, server: LoopbackServer) -> None:
+def test_a_closed_port_is_a_not_sent_error(kind: str, server: LoopbackServer) -> None:
     import socket
 
     with socket.socket() as taken:
@@ -161,7 +161,7 @@ BAD: list[dict[str, str]] = [
 ]
 
 
-def test_bad_input_is_refused_before_the_wire(driver: Driver, server: LoopbackServer) -> None:
+def test_invalid_input_is_not_sent(driver: Driver, server: LoopbackServer) -> None:
     for changes in BAD:
         with pytest.raises(InvalidInputError) as caught:
             driver.send(attrs.evolve(REQUEST, **changes))
@@ -169,7 +169,7 @@ def test_bad_input_is_refused_before_the_wire(driver: Driver, server: LoopbackSe
     assert server.connections == 0
 
 
-def test_closed_is_closed(kind: str, server: LoopbackServer) -> None:
+def test_a_closed_transport_rejects_calls(kind: str, server: LoopbackServer) -> None:
     driver = Driver(kind, aws_at(server.url))
     assert driver.send(REQUEST).status == 200
     if driver.runner:

@@ -1,4 +1,4 @@
-"""One deadline for all that a call waits for. Each server or provider here would hold a call for a minute or longer."""
+"""One deadline bounds every step of a call. Each server or provider here would delay a call by a minute or more."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ DRIPS = {
 
 
 @pytest.mark.parametrize("where", DRIPS)
-def test_a_server_that_drips(kind: str, where: str, pause: threading.Event) -> None:
+def test_a_server_that_sends_slowly(kind: str, where: str, pause: threading.Event) -> None:
     """Each byte comes within every time-out of a single read."""
     with RawServer(answer=one_by_one(DRIPS[where], pause, 0.1)) as server, ends_soon():
         driver = Driver(kind, aws_at(server.url))
@@ -77,7 +77,7 @@ def test_a_server_that_drips(kind: str, where: str, pause: threading.Event) -> N
         driver.close()
 
 
-def test_a_dripped_answer_is_not_a_model_that_loads(kind: str, pause: threading.Event) -> None:
+def test_a_slow_response_does_not_count_as_a_loading_model(kind: str, pause: threading.Event) -> None:
     """Nor is garbage. A server that says nothing at all is the sign of a load."""
     with RawServer(answer=one_by_one(DRIPS["body"], pause, 0.1)) as server, ends_soon():
         with pytest.raises(OutcomeUnknownError):
@@ -124,7 +124,7 @@ def invoke(kind: str, url: str, *, deadline: float, aws: Aws | None = None) -> A
         aws.close()
 
 
-def test_a_coded_answer_is_not_taken_for_a_plain_one(kind: str) -> None:
+def test_a_chunked_response_is_decoded(kind: str) -> None:
     """The request asks for `identity`; the bytes of the archive are kept, and the model is not run again."""
     body = gzip.compress(b'{"a": 1}')
     head = OK + b"Content-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
@@ -157,7 +157,7 @@ def test_a_tls_handshake_that_never_ends(kind: str, authority: trustme.CA, monke
         driver.close()
 
 
-def test_a_tls_handshake_that_drips(
+def test_a_tls_handshake_that_is_slow(
     kind: str, authority: trustme.CA, monkeypatch: Any, tmp_path: Any, pause: threading.Event
 ) -> None:
     bundle = tmp_path / "ca.pem"
@@ -245,7 +245,7 @@ def test_a_first_call_with_a_slow_credential_provider(kind: str, monkeypatch: An
 
 
 @pytest.mark.parametrize("kind", POOLS)
-def test_a_renewal_of_credentials_that_hangs_is_asked_for_once(kind: str, pause: threading.Event) -> None:
+def test_a_hanging_refresh_of_credentials_runs_once(kind: str, pause: threading.Event) -> None:
     asked: list[int] = []
 
     def keys() -> Any:
@@ -301,5 +301,5 @@ def test_a_half_open_connection(kind: str, pause: threading.Event) -> None:
         driver.close()
 
 
-def test_every_transport_is_here() -> None:
+def test_every_transport_is_tested() -> None:
     assert set(POOLS) < set(TRANSPORTS)

@@ -1,4 +1,4 @@
-"""Every kind against the embedded SageMaker, which verifies signatures with code of its own."""
+"""Every transport with the embedded SageMaker, which verifies signatures with its own code."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def send(kind: str, aws: Aws, request: InvokeRequest) -> InvokeAnswer:
 
 
 @pytest.mark.parametrize("kind", TRANSPORTS)
-def test_signatures_pass_whatever_is_in_the_headers(kind: str, aws: Aws) -> None:
+def test_signatures_are_valid_for_all_headers(kind: str, aws: Aws) -> None:
     for request in (REQUEST, attrs.evolve(REQUEST, body=b"", custom_attributes=None)):
         answer = send(kind, aws, request)
         said = error_fields(answer)
@@ -58,7 +58,7 @@ def test_signatures_pass_whatever_is_in_the_headers(kind: str, aws: Aws) -> None
 
 
 @pytest.mark.parametrize("kind", TRANSPORTS)
-def test_a_wrong_secret_does_not(kind: str, local: LocalSageMaker) -> None:
+def test_a_wrong_secret_is_rejected(kind: str, local: LocalSageMaker) -> None:
     good: Any = local.session().get_credentials()
     wrong = boto3.Session(good.access_key, "another", region_name=local.region)
     aws = Aws(session=wrong, endpoint_url=local.endpoint_urls)

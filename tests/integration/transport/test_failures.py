@@ -1,4 +1,4 @@
-"""Exceptions of botocore, urllib3, http.client and credential providers: none leaves the SDK as it is."""
+"""Exceptions of botocore, urllib3, http.client and credential providers become errors of the SDK."""
 # ruff: noqa: E501 - a table
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def send_until_it_fails(driver: Driver, clock: Clock) -> None:
     ["http://127.0.0.1:99999", "http://[::1", "http://", "ftp://127.0.0.1", "127.0.0.1", "http://a b", "http://\u2100/",
      "http://" + "a" * 300 + ".test", "http://..", "http://a..b/"],
 )  # fmt: skip
-def test_an_endpoint_url_that_is_none(kind: str, url: str) -> None:
+def test_an_invalid_endpoint_url(kind: str, url: str) -> None:
     driver = Driver(kind, Aws(session=boto3.Session(ACCESS, SECRET, region_name=REGION), endpoint_url=url))
     with pytest.raises((ConfigurationError, NotSentError)) as caught:
         driver.send(REQUEST, read_timeout=5.0)
@@ -109,7 +109,7 @@ def test_secrets_with_a_line_break_are_refused_and_not_shown(kind: str) -> None:
         driver.close()
 
 
-def test_a_proxy_that_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_that_rejects_the_request(monkeypatch: pytest.MonkeyPatch) -> None:
     with RawServer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n") as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         for kind in ("botocore", "botocore-async"):
@@ -136,7 +136,7 @@ FAILURES: list[tuple[Exception, type[MMEError], str]] = [
 
 
 @pytest.mark.parametrize(("error", "kind", "said"), FAILURES, ids=lambda value: getattr(value, "__name__", None))
-def test_each_failure_says_what_to_do(error: Exception, kind: type[MMEError], said: str) -> None:
+def test_each_failure_has_a_hint(error: Exception, kind: type[MMEError], said: str) -> None:
     ours = translate(error, "sagemaker-runtime", "invoke_endpoint", {"EndpointName": "scoring"})
     assert type(ours) is kind
     assert said in str(ours)
@@ -171,7 +171,7 @@ REFUSALS: list[tuple[str, str, str | None, type[MMEError] | None, str]] = [
 
 
 @pytest.mark.parametrize(("code", "said", "date", "kind", "shown"), REFUSALS)
-def test_a_refused_signature_is_explained_alike_everywhere(
+def test_every_transport_explains_a_rejected_signature_in_the_same_way(
     code: str, said: str, date: str | None, kind: type[MMEError] | None, shown: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mme_sdk.aws.error_translation.time.time", lambda: NOW)
@@ -193,7 +193,7 @@ def test_a_refused_signature_is_explained_alike_everywhere(
     assert (explain_refusal(code, said, date=date, now=NOW) is None) is (kind is None)
 
 
-def test_a_skewed_clock_is_said_by_every_transport(kind: str) -> None:
+def test_every_transport_reports_a_wrong_clock(kind: str) -> None:
     """The service refuses every time that it is given."""
     said = json.dumps({"message": EXPIRED}).encode()
     date = format_datetime(datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=3), usegmt=True)
@@ -211,7 +211,7 @@ def test_a_skewed_clock_is_said_by_every_transport(kind: str) -> None:
         driver.close()
 
 
-def test_an_invocation_says_it_too() -> None:
+def test_an_invocation_reports_a_wrong_clock() -> None:
     said = json.dumps({"message": NO_MATCH}).encode()
     wire = b"HTTP/1.1 403 F\r\nx-amzn-ErrorType: InvalidSignatureException\r\nContent-Length: %d\r\n\r\n%s" % (
         len(said),

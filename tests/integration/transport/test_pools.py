@@ -110,7 +110,7 @@ def test_a_connection_that_ends_is_not_kept(pool: Driver, server: LoopbackServer
     assert server.connections == 3
 
 
-def test_a_connection_closed_while_idle_is_seen_before_sending(pool: Driver, server: LoopbackServer) -> None:
+def test_a_connection_that_was_closed_while_idle_is_not_used(pool: Driver, server: LoopbackServer) -> None:
     for number in range(3):
         assert pool.send(to("closes-later")).body == b"bye"
         wait_until(lambda: server.open == 0)
@@ -121,7 +121,7 @@ def test_repeated_headers_are_joined(pool: Driver) -> None:
     assert pool.send(to("folded")).headers["x-twice"] == "a, b"
 
 
-def test_a_refusal_of_a_large_body_is_read_though_the_connection_broke(pool: Driver) -> None:
+def test_the_rejection_of_a_large_body_is_read_although_the_connection_broke(pool: Driver) -> None:
     with Refusing() as refusing:
         driver = Built(pool.kind, route_to(refusing))  # type: ignore[arg-type]
         try:
@@ -157,7 +157,7 @@ class Refusing:
 
 @pytest.mark.parametrize("kind", POOLS)
 @pytest.mark.parametrize("idle", [0.5, 5.0])
-def test_a_connection_that_the_server_was_closing_costs_one_free_resend(
+def test_a_request_is_resent_once_if_the_server_was_closing_an_idle_connection(
     kind: str, idle: float, server: LoopbackServer
 ) -> None:
     """Only after some idleness: a connection in steady use that breaks may have run the model."""
@@ -204,7 +204,7 @@ def test_old_connections_are_not_used_and_surplus_ones_are_closed(kind: str, ser
     driver.close()
 
 
-def test_a_server_that_drips_or_pours_does_not_outlive_the_time_out(pool: Driver, server: LoopbackServer) -> None:
+def test_slow_and_endless_responses_end_at_the_time_out(pool: Driver, server: LoopbackServer) -> None:
     for endpoint in ("drips", "pours"):
         with pytest.raises(OutcomeUnknownError, match="timed out"):
             pool.send(to(endpoint), read_timeout=0.2)
@@ -221,7 +221,7 @@ def test_time_outs_are_per_call(pool: Driver) -> None:
 
 
 @pytest.mark.parametrize("kind", POOLS)
-def test_a_port_that_swallows_connections_times_out(kind: str) -> None:
+def test_a_port_that_accepts_no_connection_times_out(kind: str) -> None:
     with socket.socket() as full:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -247,7 +247,7 @@ def test_no_such_host(kind: str) -> None:
     driver.close()
 
 
-def test_tls_with_an_authority_of_ones_own(
+def test_tls_with_a_private_authority(
     kind: str, tls_server: LoopbackServer, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     bundle = tmp_path / "ca.pem"
@@ -270,7 +270,9 @@ def test_tls_with_an_authority_of_ones_own(
     driver.close()
 
 
-def test_tls_of_a_stranger_is_refused(kind: str, tls_server: LoopbackServer, tmp_path: Any, monkeypatch: Any) -> None:
+def test_an_untrusted_certificate_is_rejected(
+    kind: str, tls_server: LoopbackServer, tmp_path: Any, monkeypatch: Any
+) -> None:
     other = tmp_path / "other.pem"
     trustme.CA().cert_pem.write_to_path(str(other))
     monkeypatch.setenv("AWS_CA_BUNDLE", str(other))
@@ -281,7 +283,7 @@ def test_tls_of_a_stranger_is_refused(kind: str, tls_server: LoopbackServer, tmp
     driver.close()
 
 
-def test_tls_towards_a_server_that_speaks_plain_http(kind: str, server: LoopbackServer) -> None:
+def test_tls_with_a_plain_http_server(kind: str, server: LoopbackServer) -> None:
     driver = Driver(kind, aws_at(server.url.replace("http://", "https://")))
     with pytest.raises(NotSentError):
         driver.send(REQUEST)
@@ -300,7 +302,7 @@ def test_ipv6(kind: str) -> None:
         driver.close()
 
 
-def test_an_address_of_a_family_that_this_machine_lacks_is_passed_over(
+def test_addresses_of_an_unsupported_family_are_skipped(
     server: LoopbackServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, port = socket.getaddrinfo, int(server.url.rpartition(":")[2])
@@ -314,7 +316,7 @@ def test_an_address_of_a_family_that_this_machine_lacks_is_passed_over(
     driver.close()
 
 
-def test_threads_get_their_own_answers(server: LoopbackServer) -> None:
+def test_threads_get_their_own_responses(server: LoopbackServer) -> None:
     aws = aws_at(server.url)
     transport = make_transport(aws, "fast")
     wrong: list[object] = []
@@ -339,7 +341,7 @@ def test_threads_get_their_own_answers(server: LoopbackServer) -> None:
     assert all(seen.fault is None for seen in server.seen)
 
 
-def test_tasks_get_their_own_answers_and_cancelled_ones_take_nobody_elses(server: LoopbackServer) -> None:
+def test_tasks_get_their_own_responses_beside_cancelled_tasks(server: LoopbackServer) -> None:
     async def main() -> None:
         aws = aws_at(server.url)
         transport = make_async_transport(aws, "fast")
@@ -421,7 +423,7 @@ def test_a_clock_off_by_an_hour_is_corrected_once(kind: str, off: float, server:
 
 
 @pytest.mark.parametrize("kind", POOLS)
-def test_a_wrong_secret_is_no_skew(kind: str, server: LoopbackServer) -> None:
+def test_a_wrong_secret_does_not_correct_the_clock(kind: str, server: LoopbackServer) -> None:
     driver = Built(kind, route_to(server, keys=lambda: Keys(ACCESS, "another", None)))
     answer = driver.send(REQUEST)
     assert (answer.status, answer.headers["x-amzn-errortype"]) == (403, "InvalidSignatureException")
@@ -431,9 +433,7 @@ def test_a_wrong_secret_is_no_skew(kind: str, server: LoopbackServer) -> None:
 
 @pytest.mark.parametrize("kind", POOLS)
 @pytest.mark.parametrize("refreshes", [False, True])
-def test_credentials_are_asked_for_once_a_second_and_followed(
-    kind: str, refreshes: bool, server: LoopbackServer
-) -> None:
+def test_credentials_are_read_once_a_second(kind: str, refreshes: bool, server: LoopbackServer) -> None:
     given = [Keys(ACCESS, SECRET, "first"), Keys(ACCESS, SECRET, "first"), Keys(ACCESS, SECRET, "second")]
     asked = []
 
@@ -458,7 +458,7 @@ def test_the_body_may_be_any_buffer(pool: Driver) -> None:
         assert pool.send(InvokeRequest(endpoint="echo", body=body)).body == b"abc"  # type: ignore[arg-type]
 
 
-def test_a_trusted_file_that_is_none_is_said(server: LoopbackServer, tmp_path: Any) -> None:
+def test_an_invalid_ca_bundle_is_a_configuration_error(server: LoopbackServer, tmp_path: Any) -> None:
     from mme_sdk.runtime.transport.pool_base import tls_context
 
     (tmp_path / "empty.pem").write_text("no certificate")
@@ -486,7 +486,7 @@ def test_the_trace_of_a_lambda_invocation_is_passed_on(
     ]
 
 
-def test_tasks_share_one_renewal_and_its_failure(server: LoopbackServer) -> None:
+def test_tasks_share_one_refresh_and_its_error(server: LoopbackServer) -> None:
     asked: list[int] = []
     answers: list[Keys | Exception] = [ConfigurationError("log in"), Keys(ACCESS, SECRET, TOKEN)]
 
@@ -511,7 +511,7 @@ def test_tasks_share_one_renewal_and_its_failure(server: LoopbackServer) -> None
 
 
 @pytest.mark.parametrize("kind", POOLS)
-def test_a_request_that_cannot_get_out_in_time_was_not_sent(kind: str) -> None:
+def test_a_request_that_is_not_sent_in_time_is_a_not_sent_error(kind: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         driver = Driver(kind, aws_at(f"http://127.0.0.1:{deaf.getsockname()[1]}"))

@@ -1,4 +1,4 @@
-"""Which transport is chosen, that the reason is visible, and that a route says what botocore would have done."""
+"""The selection of a transport, its reason, and the address that botocore would use."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ ADDRESSES += [("cn-north-1", False, "https://[::1]:8443")]
 
 
 @pytest.mark.parametrize(("region", "fips", "url"), ADDRESSES)
-def test_a_route_is_where_botocore_sends(region: str, fips: bool, url: str | None) -> None:
+def test_a_route_equals_the_address_of_botocore(region: str, fips: bool, url: str | None) -> None:
     def fresh() -> Any:
         return client(region=region, endpoint_url=url, config=Config(use_fips_endpoint=fips))
 
@@ -75,7 +75,7 @@ def test_a_route_is_where_botocore_sends(region: str, fips: bool, url: str | Non
     assert scope in request.headers["Authorization"].decode()
 
 
-def test_dual_stack_and_the_environment_are_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_route_respects_dual_stack_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     found = describe(client(config=Config(use_dualstack_endpoint=True)))
     assert isinstance(found, Route)
     assert found.host == wire(client(config=Config(use_dualstack_endpoint=True))).url.split("/")[2]
@@ -85,7 +85,7 @@ def test_dual_stack_and_the_environment_are_followed(monkeypatch: pytest.MonkeyP
     assert found.url == "http://127.0.0.1:9"
 
 
-def test_what_a_lane_needs_is_taken_from_the_client(tmp_path: Any) -> None:
+def test_a_route_has_the_settings_of_the_client(tmp_path: Any) -> None:
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     found = describe(client(verify=str(bundle), config=Config(user_agent_extra="mine/2", tcp_keepalive=True)))
@@ -100,7 +100,7 @@ def test_what_a_lane_needs_is_taken_from_the_client(tmp_path: Any) -> None:
     assert (unverified.verify, unverified.ca_file) == (False, None)
 
 
-def test_proxies_are_botocores_business(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_unsupported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "proxy" in reason(client(config=Config(proxies={"https": "http://127.0.0.1:3128"})))
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
     assert "proxy" in reason(client())
@@ -108,7 +108,7 @@ def test_proxies_are_botocores_business(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(describe(client()), Route)
 
 
-def test_other_ways_to_sign_are_botocores_business() -> None:
+def test_other_signatures_are_unsupported() -> None:
     from botocore import UNSIGNED
 
     assert "signs with none" in reason(client(config=Config(signature_version=UNSIGNED)))
@@ -119,22 +119,22 @@ def test_other_ways_to_sign_are_botocores_business() -> None:
         assert "AWS4-ECDSA-P256-SHA256" in reason(one)
 
 
-def test_client_certificates_and_adaptive_retries_are_botocores_business(tmp_path: Any) -> None:
+def test_client_certificates_and_adaptive_retries_are_unsupported(tmp_path: Any) -> None:
     assert "certificate" in reason(client(config=Config(client_cert=str(tmp_path / "me.pem"))))
     assert "adaptive" in reason(client(config=Config(retries={"mode": "adaptive"})))
 
 
-def test_odd_addresses_are_botocores_business() -> None:
+def test_urls_that_need_normalisation_are_unsupported() -> None:
     assert "normalisation" in reason(client(endpoint_url="http://127.0.0.1:1/a%20b"))
     assert "normalisation" in reason(client(endpoint_url="http://127.0.0.1:1/a//b"))
     assert "normalisation" in reason(client(endpoint_url="http://127.0.0.1:1/../b"))
 
 
-def test_an_odd_user_agent_is_botocores_business() -> None:
+def test_an_invalid_user_agent_is_unsupported() -> None:
     assert "User-Agent" in reason(client(config=Config(user_agent="mine/1\r\nX-Evil: 1")))
 
 
-def test_a_stubbed_client_is_botocores_business() -> None:
+def test_a_stubbed_client_is_unsupported() -> None:
     one = client()
     with Stubber(one):
         assert "botocore.stub" in reason(one)
@@ -150,7 +150,7 @@ def test_a_stubbed_client_is_botocores_business() -> None:
         "before-call.sagemaker-runtime",
     ],
 )
-def test_whoever_listens_is_heard_by_botocore(event: str) -> None:
+def test_event_handlers_are_unsupported(event: str) -> None:
     one = client()
 
     def mine(**_: Any) -> None:
@@ -161,20 +161,20 @@ def test_whoever_listens_is_heard_by_botocore(event: str) -> None:
     assert __name__ in reason(one)
 
 
-def test_a_listener_on_the_session_is_heard_too() -> None:
+def test_event_handlers_of_the_session_are_unsupported() -> None:
     session = boto3.Session(ACCESS, SECRET, region_name=REGION)
     session.events.register("before-send", lambda **_: None)
     assert "before-send" in reason(session.client("sagemaker-runtime"))
 
 
-def test_listeners_to_other_calls_do_not_matter() -> None:
+def test_event_handlers_of_other_operations_are_supported() -> None:
     one = client()
     one.meta.events.register("before-send.s3", lambda **_: None)
     one.meta.events.register("before-send.sagemaker-runtime.InvokeEndpointAsync", lambda **_: None)
     assert isinstance(describe(one), Route)
 
 
-def test_tracers_that_wrap_botocore_are_heard() -> None:
+def test_tracers_that_wrap_botocore_are_unsupported() -> None:
     original = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
     @functools.wraps(original)
@@ -185,13 +185,13 @@ def test_tracers_that_wrap_botocore_are_heard() -> None:
         assert "instrumented" in reason(client())
 
 
-def test_a_botocore_that_looks_otherwise_is_left_to_itself() -> None:
+def test_a_botocore_with_other_internals_is_unsupported() -> None:
     one = client()
     del one._endpoint.http_session._proxy_config
     assert "is not supported" in reason(one)
 
 
-def test_the_choice_is_visible(server: LoopbackServer) -> None:
+def test_name_is_the_transport_in_use(server: LoopbackServer) -> None:
     aws = aws_at(server.url)
     transport = make_transport(aws)
     assert transport.name == "undecided"
@@ -205,7 +205,7 @@ def test_the_choice_is_visible(server: LoopbackServer) -> None:
     aws.close()
 
 
-def test_the_fall_back_works_and_says_why(server: LoopbackServer) -> None:
+def test_auto_falls_back_to_botocore_with_a_reason(server: LoopbackServer) -> None:
     session = boto3.Session(ACCESS, SECRET, TOKEN, region_name=REGION)
     heard: list[str] = []
     session.events.register("before-send", lambda **_: heard.append("sent"))
@@ -232,7 +232,7 @@ def test_the_fall_back_works_and_says_why(server: LoopbackServer) -> None:
     aws.close()
 
 
-def test_an_unknown_choice_is_refused_at_once() -> None:
+def test_an_unknown_choice_is_rejected_at_once() -> None:
     aws = Aws(region=REGION)
     for make in (make_transport, make_async_transport):
         with pytest.raises(ConfigurationError, match="http3"):
@@ -250,7 +250,7 @@ def test_no_transport_needs_an_extra(server: LoopbackServer, monkeypatch: pytest
     aws.close()
 
 
-def test_no_credentials_are_said_on_the_first_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_missing_credentials_are_an_error_of_the_first_call(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
@@ -262,7 +262,7 @@ def test_no_credentials_are_said_on_the_first_call(monkeypatch: pytest.MonkeyPat
         aws.close()
 
 
-def test_refreshed_credentials_are_botocores(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_botocore_refreshes_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     helper = tmp_path / "helper.py"
     helper.write_text(
         "import json, pathlib\n"
@@ -313,7 +313,7 @@ def test_closing_before_the_first_call(server: LoopbackServer) -> None:
     aws.close()
 
 
-def test_nothing_of_this_is_imported_before_the_first_call() -> None:
+def test_nothing_is_imported_before_the_first_call() -> None:
     code = (
         "import sys, mme_sdk.aws, mme_sdk.runtime.transport as t\n"
         "t.make_transport(mme_sdk.aws.Aws(region='eu-west-1'))\n"
@@ -328,7 +328,7 @@ def test_nothing_of_this_is_imported_before_the_first_call() -> None:
     assert said.strip() == "[]"
 
 
-def test_closing_while_it_is_chosen(server: LoopbackServer) -> None:
+def test_closing_during_the_selection(server: LoopbackServer) -> None:
     aws = aws_at(server.url)
     transport = make_transport(aws)
     select = transport._selecting._work

@@ -1,4 +1,4 @@
-"""Many calls among faults: every call has one outcome, and nothing is left open."""
+"""Many calls among faults: every call has one outcome, and no connection or file stays open."""
 
 from __future__ import annotations
 

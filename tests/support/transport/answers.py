@@ -1,4 +1,4 @@
-"""Answers by what they are: accepted, refused as soon as their bytes are there, or unfinished."""
+"""Responses in three groups: valid, invalid (to be rejected as soon as the bytes arrive), and incomplete."""
 
 from __future__ import annotations
 

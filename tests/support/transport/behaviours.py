@@ -1,4 +1,4 @@
-"""What the loopback server does, by the endpoint's name: `garbage` answers garbage, and so on."""
+"""Behaviours of the loopback server, selected by the name of the endpoint."""
 # ruff: noqa: E501 - a table
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a parser makes of bytes after which the server closes the connection: ours, and h11's."""
+"""The result of parsing bytes after which the server closes the connection, by the SDK's parser and by h11."""
 
 from __future__ import annotations
 

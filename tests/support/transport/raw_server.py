@@ -1,4 +1,4 @@
-"""A server that answers every request with given bytes, and then closes the connection or keeps it open."""
+"""A server that sends given bytes to every request, and then closes the connection or keeps it open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A loopback server that verifies every signature with botocore's code and behaves as the endpoint's name says."""
+"""A loopback server that verifies every signature with botocore's code. The endpoint's name selects its behaviour."""
 
 from __future__ import annotations
 

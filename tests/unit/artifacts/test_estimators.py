@@ -1,4 +1,4 @@
-"""Fitted models of four libraries become files that their own libraries read, the same each time."""
+"""Fitted models of four libraries are saved in the formats of these libraries, with the same bytes each time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def scaled() -> Any:
     return make_pipeline(StandardScaler(), LogisticRegression()).fit(X, Y)
 
 
-def test_sklearn_goes_through_skops(tmp_path: Path) -> None:
+def test_sklearn_is_saved_with_skops(tmp_path: Path) -> None:
     from skops import io as skops
 
     (tmp_path / "again").mkdir()
@@ -41,7 +41,7 @@ def odd(x: Any) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_what_skops_does_not_trust_goes_through_joblib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_types_that_skops_does_not_trust_are_saved_with_joblib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import joblib
 
     model = make_pipeline(FunctionTransformer(odd), LogisticRegression(max_iter=500)).fit(X, Y)
@@ -84,7 +84,7 @@ def test_onnx(tmp_path: Path) -> None:
     assert (labels == scaled().predict(X)).mean() > 0.98
 
 
-def test_what_is_no_model(tmp_path: Path) -> None:
+def test_other_objects_are_not_models(tmp_path: Path) -> None:
     for thing in ({}, None, "path", 3, LogisticRegression, np.zeros(3)):
         assert not is_estimator(thing)
     with pytest.raises(InvalidInputError, match="cannot save a dict"):

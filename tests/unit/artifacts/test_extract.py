@@ -1,4 +1,4 @@
-"""The extractor lets nothing out of its directory, and leaves nothing behind when it refuses."""
+"""Extraction writes no file outside its directory, and leaves no file after an error."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def special(kind: bytes, name: str = "x", link: str = "") -> tarfile.TarInfo:
     return info
 
 
-def test_a_tree_arrives_whole(tmp_path: Path) -> None:
+def test_a_tree_is_extracted_completely(tmp_path: Path) -> None:
     source = archive(("./model.bin", b"weights"), special(tarfile.DIRTYPE, "./code"), ("./code/inference.py", b"pass"))
     assert extract(source, tmp_path / "out") == Extracted(files=2, size=11)
     assert (tmp_path / "out/model.bin").read_bytes() == b"weights"
@@ -42,7 +42,7 @@ def test_a_tree_arrives_whole(tmp_path: Path) -> None:
     assert not source.closed
 
 
-def test_a_path_and_an_existing_empty_directory_will_do(tmp_path: Path) -> None:
+def test_a_path_and_an_existing_empty_directory_are_accepted(tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_bytes(archive(("m", b"1")).getvalue())
     (tmp_path / "out").mkdir()
     extract(tmp_path / "a.tar.gz", tmp_path / "out")
@@ -65,14 +65,14 @@ def test_a_path_and_an_existing_empty_directory_will_do(tmp_path: Path) -> None:
         (special(tarfile.GNUTYPE_SPARSE), "sparse"),
     ],
 )
-def test_what_is_unsafe_is_refused_and_nothing_stays(tmp_path: Path, entry: object, says: str) -> None:
+def test_unsafe_entries_are_rejected_and_no_file_remains(tmp_path: Path, entry: object, says: str) -> None:
     with pytest.raises(LayoutError, match=says):
         extract(archive(("m", b"1"), entry), tmp_path / "sub/out")  # type: ignore[arg-type]
     assert list((tmp_path / "sub").iterdir()) == []
     assert not (tmp_path / "evil").exists()
 
 
-def test_limits_hold_while_reading(tmp_path: Path) -> None:
+def test_limits_apply_while_reading(tmp_path: Path) -> None:
     bomb = archive(("zeros", bytes(50_000_000)))
     with pytest.raises(LayoutError, match="more than the 1,000,000 bytes"):
         extract(bomb, tmp_path / "out", max_bytes=1_000_000)
@@ -90,7 +90,7 @@ def test_a_giant_header_is_not_read_into_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "checksum", "text", "empty", "plain tar"])
-def test_broken_archives_are_told_apart_from_disks(tmp_path: Path, damage: str) -> None:
+def test_damaged_archives_and_disk_errors_differ(tmp_path: Path, damage: str) -> None:
     good = archive(("m", os.urandom(50_000))).getvalue()
     data = {
         "cut": good[:-30_000],
@@ -111,7 +111,7 @@ def test_an_entry_that_is_file_and_directory(tmp_path: Path) -> None:
         extract(archive(("a/b", b"2"), ("a", b"1")), tmp_path / "out")
 
 
-def test_a_directory_with_content_is_left_alone(tmp_path: Path) -> None:
+def test_a_directory_with_content_is_unchanged(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine").write_text("keep")
     with pytest.raises(InvalidInputError, match="not an empty directory"):
@@ -163,7 +163,7 @@ def extended(kind: bytes, *fields: str) -> bytes:
     ids=["sparse size", "sparse map", "sparse content", "chain", "global chain", "negative size"],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_hostile_extended_headers_are_one_kind_of_error(tmp_path: Path, headers: bytes, first: bool) -> None:
+def test_hostile_extended_headers_are_layout_errors(tmp_path: Path, headers: bytes, first: bool) -> None:
     info = tarfile.TarInfo("m")
     info.size = 1
     member = info.tobuf(tarfile.USTAR_FORMAT) + b"x" + bytes(511)
@@ -173,7 +173,7 @@ def test_hostile_extended_headers_are_one_kind_of_error(tmp_path: Path, headers:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_that_no_disk_takes(tmp_path: Path) -> None:
+def test_names_that_file_systems_do_not_support(tmp_path: Path) -> None:
     for name in ("x" * 300, "a\0b"):
         with pytest.raises(StorageError, match="cannot"):
             extract(archive(("m", b"1")), tmp_path / name)

@@ -1,4 +1,4 @@
-"""A tree that no container would load is refused, with the tree found and the tree wanted."""
+"""A directory tree that no container loads is an error that shows the tree found and the tree expected."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_bad_trees(paths: list[str], framework: str | None, says: str) -> None:
         check(paths, framework)
 
 
-def test_long_trees_are_cut_and_unknown_frameworks_refused() -> None:
+def test_long_trees_are_shortened_and_unknown_frameworks_rejected() -> None:
     with pytest.raises(LayoutError, match="… and 80 more"):
         check([f"{number:03}.md" for number in range(100)])
     with pytest.raises(InvalidInputError, match="'caffe' is not a known framework"):

@@ -1,4 +1,4 @@
-"""What is packed comes out again, and the same files give the same bytes."""
+"""An archive contains what was packed, and the same files give the same bytes."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def test_plain_tar_programs_read_it(tmp_path: Path) -> None:
         assert {member.mtime for member in tar} == {0}
 
 
-def test_links_are_followed_and_circles_found(tmp_path: Path) -> None:
+def test_links_are_followed_and_circles_detected(tmp_path: Path) -> None:
     write(tmp_path / "blobs", {"w": b"weights"})
     write(tmp_path / "in", {})
     (tmp_path / "in/model.bin").symlink_to(tmp_path / "blobs/w")
@@ -134,7 +134,7 @@ def test_links_are_followed_and_circles_found(tmp_path: Path) -> None:
         packed(tmp_path / "in")
 
 
-def test_what_cannot_be_packed(tmp_path: Path) -> None:
+def test_sources_that_cannot_be_packed(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="no model at"):
         packed(tmp_path / "none")
     (tmp_path / "odd").mkdir()
@@ -149,7 +149,7 @@ def test_what_cannot_be_packed(tmp_path: Path) -> None:
         packed(tmp_path / "empty")
 
 
-def test_a_file_that_changes_meanwhile(tmp_path: Path) -> None:
+def test_a_file_that_changes_while_it_is_packed(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(os.urandom(1_000_000))
 
     class Meddler(io.BytesIO):

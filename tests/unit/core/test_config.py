@@ -9,7 +9,7 @@ from mme_sdk.errors import InvalidInputError
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, "70", None, True])
 @pytest.mark.parametrize("field", ["connect", "read", "deadline"])
-def test_a_timeout_that_is_no_time_is_refused_by_name(field, value):
+def test_an_invalid_timeout_is_rejected_by_name(field, value):
     with pytest.raises(InvalidInputError, match=f"Timeouts.{field} must be a finite number over 0"):
         Timeouts(**{field: value})
 

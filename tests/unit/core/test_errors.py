@@ -14,13 +14,13 @@ def test_every_exception_is_exported_and_ends_in_error():
     assert all(name.endswith("Error") for name in names)
 
 
-def test_the_module_docstring_draws_every_exception():
+def test_the_module_docstring_contains_every_exception():
     assert errors.__doc__ is not None
     assert [kind.__name__ for kind in KINDS if kind.__name__ not in errors.__doc__] == []
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_facts_survive_the_way_to_another_process(kind):
+def test_facts_survive_pickling(kind):
     error = kind("it broke", hint="mend it", endpoint="scoring", model="fraud/v3.tar.gz", request_id="r-1", status=500)
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is kind
@@ -29,7 +29,7 @@ def test_facts_survive_the_way_to_another_process(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
-def test_the_text_holds_message_hint_and_request_id(kind):
+def test_the_text_contains_message_hint_and_request_id(kind):
     assert str(kind("it broke", hint="mend it", request_id="r-1")).split() == [
         "it",
         "broke",
@@ -41,17 +41,17 @@ def test_the_text_holds_message_hint_and_request_id(kind):
     ]
 
 
-def test_refused_input_was_not_sent_and_is_the_callers_fault():
+def test_invalid_input_is_not_sent_and_is_the_callers_fault():
     error = errors.PayloadTooLargeError("7 MB")
     assert (error.sent, error.fault, error.replay_safe) == (False, "caller", True)
     assert isinstance(error, ValueError)
 
 
-def test_an_unknown_outcome_is_neither_sent_nor_unsent_nor_safe():
+def test_an_unknown_outcome_is_not_safe_to_repeat():
     error = errors.OutcomeUnknownError("no answer in 70 s")
     assert (error.sent, error.replay_safe) == (None, False)
 
 
-def test_a_given_fact_overrides_the_kinds_own():
+def test_an_explicit_fact_overrides_the_default_of_the_class():
     assert errors.ServiceError("x", replay_safe=False).replay_safe is False
     assert errors.InvalidInputError("x", sent=True).sent is True

@@ -1,4 +1,4 @@
-"""The parser against h11: cut anywhere, mutated anywhere, one meaning or one kind of error."""
+"""Compare the parser with h11: responses split and mutated at any place give the same result or an error."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def read(parser: ResponseParser, wire: bytes, cuts: list[int]) -> InvokeAnswer:
 
 @settings(max_examples=150, deadline=None)
 @given(sent=st.lists(st.tuples(answers(), st.lists(st.integers(0, 1 << 20), max_size=5)), min_size=1, max_size=3))
-def test_answers_cut_anywhere(sent: list[tuple[tuple[bytes, int, bytes], list[int]]]) -> None:
+def test_responses_split_at_any_place(sent: list[tuple[tuple[bytes, int, bytes], list[int]]]) -> None:
     parser = ResponseParser()
     for (wire, status, body), cuts in sent:
         whole, cut = read(parser, wire, []), read(parser, wire, cuts)
@@ -66,7 +66,7 @@ def test_answers_cut_anywhere(sent: list[tuple[tuple[bytes, int, bytes], list[in
 
 
 @pytest.mark.parametrize(("name", "wire", "status", "body"), ACCEPTED, ids=[one[0] for one in ACCEPTED])
-def test_accepted_answers_mean_what_h11_makes_of_them(name: str, wire: bytes, status: int, body: bytes) -> None:
+def test_valid_responses_equal_those_of_h11(name: str, wire: bytes, status: int, body: bytes) -> None:
     ours = verdict(ResponseParser, wire)
     assert ours is not None
     assert (ours.status, ours.body) == (status, body)
@@ -85,7 +85,7 @@ def refused(parser: ResponseParser, pieces: list[bytes]) -> bool:
 
 
 @pytest.mark.parametrize(("name", "wire"), REFUSED, ids=[one[0] for one in REFUSED])
-def test_garbage_is_refused_without_waiting_for_more(name: str, wire: bytes) -> None:
+def test_invalid_bytes_are_rejected_without_waiting_for_more(name: str, wire: bytes) -> None:
     """The connection stays open, so that only the bytes can tell; and however they are cut."""
     rng = random.Random(name)
     for cut in ([], [1], [len(wire) // 2], [len(wire) - 1], sorted(rng.sample(range(1, len(wire)), 3))):
@@ -95,14 +95,14 @@ def test_garbage_is_refused_without_waiting_for_more(name: str, wire: bytes) -> 
 
 
 @pytest.mark.parametrize(("name", "wire"), UNFINISHED, ids=[one[0] for one in UNFINISHED])
-def test_an_answer_that_breaks_off_is_refused_at_its_end(name: str, wire: bytes) -> None:
+def test_an_incomplete_response_is_rejected_at_its_end(name: str, wire: bytes) -> None:
     parser = ResponseParser()
     assert not parser.feed(wire)
     with pytest.raises(InvalidResponseError, match="before the end"):
         parser.eof()
 
 
-def test_mutated_answers_are_refused_or_mean_what_h11_makes_of_them() -> None:
+def test_mutated_responses_are_rejected_or_equal_those_of_h11() -> None:
     """A short version of tests/integration/attack/test_http_answers.py."""
     accepted = 0
     for wire in mutations(random.Random(11), 3000):
@@ -113,7 +113,7 @@ def test_mutated_answers_are_refused_or_mean_what_h11_makes_of_them() -> None:
     assert accepted > 100
 
 
-def test_valid_answers_are_accepted() -> None:
+def test_valid_responses_are_accepted() -> None:
     for wire in valid_answers():
         assert verdict(ResponseParser, wire) is not None, wire
 
@@ -126,7 +126,7 @@ def test_the_end_of_the_connection() -> None:
     assert (parser.answer().body, parser.keep_alive) == (b"all of it", False)
 
 
-def test_large_bodies_are_not_copied_on_the_way() -> None:
+def test_large_bodies_are_not_copied() -> None:
     parser = ResponseParser()
     pieces = [bytes([number]) * 65_536 for number in range(4)]
     assert not parser.feed(b"HTTP/1.1 200 OK\r\nContent-Length: 262144\r\n\r\n")
@@ -153,7 +153,7 @@ def test_large_bodies_are_not_copied_on_the_way() -> None:
     ],
     ids=["header", "headers", "interim", "extensions", "extension", "trailers"],
 )
-def test_what_has_no_end_is_refused_early(start: bytes, more: bytes) -> None:
+def test_endless_heads_and_trailers_are_rejected(start: bytes, more: bytes) -> None:
     parser = ResponseParser()
     parser.feed(start)
     taken = 0
@@ -169,14 +169,14 @@ def test_what_has_no_end_is_refused_early(start: bytes, more: bytes) -> None:
     assert taken <= 66_000
 
 
-def test_too_many_header_fields_are_refused() -> None:
+def test_too_many_header_fields_are_rejected() -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + b"X-%d: 1\r\n"
     assert ResponseParser().feed(head % 1 + b"".join(b"Y-%d: 1\r\n" % n for n in range(98)) + b"\r\n")
     with pytest.raises(InvalidResponseError, match="more than 100"):
         ResponseParser().feed(head % 1 + b"".join(b"Y-%d: 1\r\n" % n for n in range(99)) + b"\r\n")
 
 
-def test_a_long_head_that_drips_costs_work_in_proportion_to_its_length() -> None:
+def test_a_slow_long_head_takes_time_in_proportion_to_its_length() -> None:
     """Each byte is looked at a bounded number of times: 60,000 feeds of one byte end at once."""
     parser = ResponseParser()
     for byte in b"HTTP/1.1 200 OK\r\nX: " + b"a" * 60_000 + b"\r\nContent-Length: 2\r\n\r\no":

@@ -1,4 +1,4 @@
-"""The signer against botocore's own, byte for byte."""
+"""Compare signatures with those of botocore, byte for byte."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_signs_as_botocore_does(
             assert sent == expected
 
 
-def test_midnight_rolls_the_key() -> None:
+def test_the_signing_key_changes_at_midnight() -> None:
     signer = SigV4(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
     request = InvokeRequest(endpoint="e", body=b"x")
     keys = Keys("AK", "secret", None)
@@ -133,7 +133,7 @@ def test_midnight_rolls_the_key() -> None:
     assert "/20241004/" in heads[2]
 
 
-def test_many_shapes_stay_bounded() -> None:
+def test_the_number_of_templates_is_limited() -> None:
     signer = SigV4(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
     keys = Keys("AK", "secret", None)
     for number in range(2000):
@@ -143,7 +143,7 @@ def test_many_shapes_stay_bounded() -> None:
 
 
 @pytest.mark.parametrize("field", [*HEADERS, "endpoint"])
-def test_no_field_lets_a_line_break_through(field: str) -> None:
+def test_line_breaks_are_rejected_in_every_field(field: str) -> None:
     signer = SigV4(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
     keys = Keys("AK", "secret", None)
     for value in ("a\r\nb: c", "a\n", "\r", "a\x00"):
@@ -158,7 +158,7 @@ def test_secrets_stay_out_of_reprs() -> None:
 
 
 @pytest.mark.parametrize("keys", [Keys("AK\n", "s", None), Keys("AK", "s", "t\r\nX-Evil: 1"), Keys("A\x00", "s", "t")])
-def test_credentials_let_no_line_break_through(keys: Keys) -> None:
+def test_line_breaks_are_rejected_in_credentials(keys: Keys) -> None:
     signer = SigV4(authority="h", prefix="", region="eu-west-1", service="sagemaker", user_agent="u")
     with pytest.raises(ConfigurationError, match="line break"):
         signer.head(InvokeRequest(endpoint="e", body=b""), keys, 0)
