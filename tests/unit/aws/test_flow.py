@@ -1,4 +1,4 @@
-"""One flow, two drivers: what holds for the one holds for the other."""
+"""Flows: the synchronous and the asynchronous interpreter behave the same."""
 
 import asyncio
 import threading
