@@ -37,7 +37,7 @@ replace_file(Path(sys.argv[1]), b"new")
 ESTIMATOR = """
 import os, signal
 from sklearn.dummy import DummyClassifier
-from mme_sdk.registry import package
+from mme_sdk.registry.operations import package
 package.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 package.prepare(DummyClassifier(), framework=None, check_layout=False)
 """
