@@ -197,7 +197,9 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
         where = region or "another region"
         return ConfigurationError(
             f"{text} (the bucket is in {where})",
-            hint=f"create the client with the region of the bucket: {where}",
+            hint=f"create the client with region={region!r}"
+            if region
+            else "create the client with the region of the bucket",
             **facts,
         )
     if code in QUOTAS:

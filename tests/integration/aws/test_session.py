@@ -1,4 +1,4 @@
-"""The way to AWS, against a loopback server that plays back answers and counts requests."""
+"""`Aws` against a local server that returns prepared responses and counts requests."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ LIST = Call(service="sagemaker", operation="list_endpoints")
 
 
 class Script(ThreadingHTTPServer):
-    """Answers (status, error code, headers) in order, then an empty list of endpoints for ever."""
+    """Returns prepared responses (status, error code, headers) in order, then empty lists of endpoints."""
 
     daemon_threads = True
 

@@ -1,4 +1,4 @@
-"""Large bodies over our own connections: what arrives is what was given, and every failure has its usual name."""
+"""UploadConnections: bodies arrive unchanged, and failures raise the exceptions of botocore's own session."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BODY = bytes(range(256)) * 10_000
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Keeps what it was sent, and misbehaves as told."""
+    """Records requests, and fails in the way that a test sets."""
 
     daemon_threads = True
     behaviour: Callable[[Any], bool] = staticmethod(lambda handler: False)
@@ -43,7 +43,7 @@ class Server(http.server.ThreadingHTTPServer):
         super().process_request(*args)
 
     def handle_error(self, *args: Any) -> None:
-        """A client that went away is no news."""
+        """Ignore closed connections."""
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -119,7 +119,7 @@ def test_what_arrives_is_what_was_given(server: Server) -> None:
 
 def test_a_connection_closed_while_idle_costs_nothing(server: Server) -> None:
     def once(handler: Any) -> bool:
-        handler.close_connection = True  # without a word about it
+        handler.close_connection = True  # without a Connection header
         return False
 
     server.behaviour = once
@@ -137,7 +137,7 @@ def test_a_refusal_before_the_end_of_the_body_is_heard(server: Server) -> None:
             b"HTTP/1.1 403 Forbidden\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(said) + said
         )
         handler.close_connection = True
-        handler.rfile.read(int(handler.headers["Content-Length"]))  # closing with bytes unread would lose the answer
+        handler.rfile.read(int(handler.headers["Content-Length"]))  # closing with unread bytes would lose the response
         return True
 
     server.behaviour = refuse

@@ -325,7 +325,7 @@ def part(**changes: Any) -> Variant:
 REFUSED = {
     "instance_type: 'ml.m5.huge' is not one of": lambda: single("a", instance_type="ml.m5.huge"),
     "extra: ProductionVariant of SageMaker has no member 'Volume'": lambda: part(extra={"Volume": 3}),
-    "extra.VolumeSizeInGB: from 1 to 512, not 513": lambda: part(extra={"VolumeSizeInGB": 513}),
+    "extra.VolumeSizeInGB must be from 1 to 512, not 513": lambda: part(extra={"VolumeSizeInGB": 513}),
     "extra.RoutingConfig.RoutingStrategy: 'FAST' is not one of": lambda: part(
         extra={"RoutingConfig": {"RoutingStrategy": "FAST"}}
     ),

@@ -1,4 +1,4 @@
-"""GetMetricData into typed series, against the embedded CloudWatch and against scripted answers."""
+"""`read_metrics` against the embedded CloudWatch and against prepared responses."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 
 
 def answers(flow, *pages):
-    """Drive the flow by hand; its calls and its result."""
+    """Run the flow and return its calls and its result."""
     calls, pages = [], iter(pages)
     try:
         call = next(flow)
@@ -44,7 +44,7 @@ def test_series_come_in_seconds_in_order_and_over_several_pages():
     assert found.invocations.times == (early, late)
     assert found.model_latency.values == (0.012,)
     assert found.model_latency.unit == "s"
-    assert found.hit_ratio == pytest.approx(0.9 * 30 / 40)  # weighted by requests, not the mean of the points
+    assert found.hit_ratio == pytest.approx(0.9 * 30 / 40)  # weighted by requests
     assert found.rate == pytest.approx(40 / 3600)
     assert found.unloads.mean is None
     assert found.to_frame().loc[late, "invocations"] == 30.0

@@ -1,4 +1,4 @@
-"""A deploy is a pointer move: never lost, never lying, and cheap to look at."""
+"""Aliases: atomic changes, rollback, weights, and resolution from the cache."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def counting(s3_server: S3Server, s3_session: boto3.Session, clock: FakeClock) -
 
 @pytest.fixture
 def watched(counting: CountingAws, models: ModelRegistry) -> ModelRegistry:
-    """The same prefix, seen by another process."""
+    """A registry of another client over the same prefix."""
     return ModelRegistry(counting, models.uri, staleness=4.0)
 
 
@@ -150,10 +150,10 @@ def test_racing_movers_lose_nothing(three: ModelRegistry) -> None:
     before = len(three.aliases()[0].history)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda number: three.alias("fraud", "live", {"v1": 100.0 + number}), range(4)))
-    assert len(three.aliases()[0].history) == before + 4  # without expectations: all in the history
+    assert len(three.aliases()[0].history) == before + 4  # without `expected`: all changes are in the history
 
 
-def test_what_an_alias_cannot_mean(three: ModelRegistry) -> None:
+def test_invalid_targets_of_an_alias(three: ModelRegistry) -> None:
     with pytest.raises(ModelNotFoundError, match="v9"):
         three.alias("fraud", "live", "v9")
     for weights in ({}, {"v1": 0}, {"v1": -1.0}, {"v1": float("nan")}, {"v1": True}, {"v1": "1"}):
@@ -168,7 +168,7 @@ def test_what_an_alias_cannot_mean(three: ModelRegistry) -> None:
     assert three.aliases() == ()
 
 
-def test_notes_are_neither_listed_nor_invokable(three: ModelRegistry) -> None:
+def test_records_are_neither_listed_nor_invokable(three: ModelRegistry) -> None:
     three.alias("fraud", "live", "v1")
     three.delete("fraud", "v3")
     assert sorted(one.target_model for one in three.list()) == ["fraud/v1.tar.gz", "fraud/v2.tar.gz"]
@@ -176,7 +176,7 @@ def test_notes_are_neither_listed_nor_invokable(three: ModelRegistry) -> None:
         three.resolve(".mme/aliases/fraud@live.json".replace("@", "-"))
 
 
-def test_a_damaged_note_is_told(three: ModelRegistry, s3: Any, bucket_name: str) -> None:
+def test_a_damaged_record_is_reported(three: ModelRegistry, s3: Any, bucket_name: str) -> None:
     for body in (b"no json", b"[]", b'{"history": []}', b'{"history": [{"weights": {"v1": "x"}, "at": 1}]}'):
         s3.put_object(Bucket=bucket_name, Key="prod/.mme/aliases/fraud@live.json", Body=body)
         with pytest.raises(ServiceError, match="damaged"):
@@ -219,7 +219,7 @@ def test_a_reference_in_use_never_waits(
     watched.resolve("fraud@live")
     assert counting.calls == []
     three.alias("fraud", "live", "v2")
-    clock.now += 0.2  # half of the staleness is over: answered from memory, read again behind the caller's back
+    clock.now += 0.2  # over half of the staleness: answered from the cache, refreshed in the background
     counting.held = threading.Event()
     assert watched.resolve("fraud@live").version == "v1"
     assert watched.resolve("fraud@live").version == "v1"
@@ -227,7 +227,7 @@ def test_a_reference_in_use_never_waits(
     counting.last.result(10)
     assert watched.resolve("fraud@live").version == "v2"
     assert counting.calls == ["get_object", "get_object"]  # one for the alias, one for tombstones, in one refresh
-    clock.now += 100  # nobody asked for long: the bound holds, so this one waits
+    clock.now += 100  # no use for a long time: this call waits for S3
     three.alias("fraud", "live", "v3")
     assert watched.resolve("fraud@live").version == "v3"
 
@@ -255,9 +255,9 @@ def test_without_s3_the_last_known_holds(
     watched.resolve("fraud@live")
     counting.cut = True
     clock.now += 60
-    assert watched.resolve("fraud@live").version == "v1"  # this one tried
+    assert watched.resolve("fraud@live").version == "v1"  # this call asks S3
     counting.calls.clear()
-    assert watched.resolve("fraud@live").version == "v1"  # these know better than to wait
+    assert watched.resolve("fraud@live").version == "v1"  # this one does not wait for S3
     assert counting.calls == []
     clock.now += 3
     assert watched.resolve("fraud@live").version == "v1"
@@ -288,24 +288,26 @@ def test_changes_while_others_resolve(three: ModelRegistry) -> None:
     three.alias("fraud", "live", "v1")
     stop = threading.Event()
 
-    def look() -> set[str]:
+    def resolve_until_stopped() -> set[str]:
         seen = set()
         while not stop.is_set():
             seen.add(three.resolve("fraud@live").version)
         return seen
 
     with ThreadPoolExecutor(4) as pool:
-        lookers = [pool.submit(look) for _ in range(4)]
+        readers = [pool.submit(resolve_until_stopped) for _ in range(4)]
         try:
             for number in range(10):
                 three.alias("fraud", "live", f"v{number % 3 + 1}")
                 assert three.resolve("fraud@live").version == f"v{number % 3 + 1}"
         finally:
             stop.set()
-        assert set().union(*(looker.result(10) for looker in lookers)) <= {"v1", "v2", "v3"}
+        assert set().union(*(reader.result(10) for reader in readers)) <= {"v1", "v2", "v3"}
 
 
-def test_a_closed_client_says_so(s3_server: S3Server, s3_session: boto3.Session, three: ModelRegistry) -> None:
+def test_a_closed_client_raises_closed_error(
+    s3_server: S3Server, s3_session: boto3.Session, three: ModelRegistry
+) -> None:
     three.alias("fraud", "live", "v1")
     clock = FakeClock()
     aws = Aws(session=s3_session, endpoint_url=s3_server.endpoint_url, clock=clock)
@@ -323,7 +325,7 @@ def test_a_read_from_before_our_own_change_is_not_remembered(three: ModelRegistr
     resolver = three._resolver
     mine, _ = resolver.claim(("", "fraud@live.json"))
     reading = steps(resolver.load(mine), three._aws)
-    for _ in range(3):  # S3 has answered, and the answer is not yet looked at
+    for _ in range(3):  # S3 has answered; the response is not processed yet
         next(reading)
     three.alias("fraud", "live", "v2")
     assert list(reading) == []

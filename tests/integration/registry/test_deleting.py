@@ -1,4 +1,4 @@
-"""Out of service in the right order, and nothing that is in use."""
+"""Deletion: tombstone, grace period, aliases, archive; and versions in use are kept."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_grace_lies_between_tombstone_and_deletion(three: ModelRegistry, monkeyp
 
 
 def before_its_last_write(models: ModelRegistry, alias: str) -> Any:
-    """A move of an alias to v1 that has looked at tombstones, and has not yet written what the alias means."""
+    """A change of an alias to v1 that has read the tombstones and has not taken effect yet."""
     moving = steps(models._operations.aliases.set("fraud", alias, "v1"), models._aws)
     writes = 0
     for effect in moving:
@@ -107,7 +107,7 @@ def test_an_alias_that_moves_in_the_grace_period(three: ModelRegistry, monkeypat
     assert len(versions(three)) == 3
 
 
-def test_a_deletion_stops_a_move_that_looked_before(three: ModelRegistry, model: Model) -> None:
+def test_a_deletion_stops_a_change_that_read_the_tombstones_before(three: ModelRegistry, model: Model) -> None:
     three.alias("fraud", "next", "v2")
     for alias in ("live", "next"):
         early = before_its_last_write(three, alias)
@@ -160,12 +160,12 @@ def test_pruning(
     listed = type(three._keys).from_listing
     age = {"v1": 1, "v2": 2, "v3": 3}
 
-    def dated(keys: Any, item: Any, name: Any) -> Any:  # S3 tells whole seconds only
+    def dated(keys: Any, item: Any, name: Any) -> Any:  # S3 returns whole seconds
         day = next((day for version, day in age.items() if version in item["Key"]), 1)
         return listed(keys, {**item, "LastModified": datetime(2026, 1, day, tzinfo=UTC)}, name)
 
     monkeypatch.setattr(type(three._keys), "from_listing", dated)
-    assert three.prune(1, dry_run=True).versions == ()  # v1 is what a rollback would need
+    assert three.prune(1, dry_run=True).versions == ()  # a rollback would need v1
     three.unalias("fraud", "live")
     three.alias("fraud", "live", "v2")
     assert [one.target_model for one in three.prune(1, dry_run=True).versions] == ["fraud/v1.tar.gz"]
@@ -181,7 +181,7 @@ def test_pruning(
             three.prune(1, grace=grace)  # type: ignore[arg-type]
 
 
-def test_tidying_aborts_what_nobody_finished(models: ModelRegistry, s3: Any, bucket_name: str) -> None:
+def test_abort_uploads_aborts_old_unfinished_uploads(models: ModelRegistry, s3: Any, bucket_name: str) -> None:
     for key in ("prod/fraud/v1.tar.gz", "prod-old/fraud/v1.tar.gz"):
         s3.create_multipart_upload(Bucket=bucket_name, Key=key)
     s3.put_object(Bucket=bucket_name, Key="prod/.mme/uploads/x@1.json", Body=b'{"upload_id": "gone"}')

@@ -1,4 +1,4 @@
-"""docs/registry.md, run from top to bottom."""
+"""Run the code of docs/registry.md from top to bottom."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_the_page_runs_as_it_stands(models: ModelRegistry, tmp_path: Path, monke
     monkeypatch.chdir(tmp_path)
 
     class Client:
-        """Stands for a client of AWS: every prefix of the page lies in the test's bucket."""
+        """A client whose prefixes are in the test's bucket."""
 
         def __init__(self, **settings: Any) -> None:
             pass

@@ -1,4 +1,4 @@
-"""Any list of keys lists exactly what can be invoked; writers and a reader in any order show only whole models."""
+"""Listings contain exactly the keys that can be invoked; concurrent writers and readers see only whole models."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_a_listing_holds_exactly_the_invokable_keys(keys: list[str]) -> None:
 
 
 def _plainly_invokable(target: str) -> bool:
-    """The rules again, said differently."""
+    """The same rules, written in another way."""
     parts = target.split("/")
     return (
         0 < len(target) <= 1024
@@ -69,7 +69,7 @@ def test_whatever_is_accepted_can_be_invoked_and_read_back(name: str, version: s
 
 
 def reading(models: ModelRegistry, s3: Any, seen: dict[str, str]) -> Generator[None, None, None]:
-    """Whatever is listed is whole, is what its metadata and its name say, and never changes."""
+    """Check that listed versions are complete, match their metadata and their name, and never change."""
     for _ in range(6):
         yield
         for one in models.list():
@@ -87,7 +87,7 @@ def reading(models: ModelRegistry, s3: Any, seen: dict[str, str]) -> Generator[N
 
 
 def check_interleaving(data: Any, models: ModelRegistry, s3: Any, sources: list[Path], version: str | None) -> None:
-    """Two writers and a reader take turns as `data` says."""
+    """Run two writers and a reader in the order that `data` draws."""
     registries = [ModelRegistry(models._aws, f"{models.uri}{uuid.uuid4().hex}/")]
     registries.append(ModelRegistry(models._aws, registries[0].uri))
     seen: dict[str, str] = {}
@@ -117,7 +117,7 @@ def check_interleaving(data: Any, models: ModelRegistry, s3: Any, sources: list[
 _checked = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # an example is a minute of shrinking
+    phases=[Phase.explicit, Phase.reuse, Phase.generate],  # shrinking takes a minute for each example
 )
 
 

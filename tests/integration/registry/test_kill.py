@@ -1,4 +1,4 @@
-"""Killed at every step of an upload: nothing partial can be invoked, and the second run completes."""
+"""Kill an upload at every request: no partial archive can be invoked, and the second run completes the upload."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mme_sdk.registry.operations import upload
 from tests.support.paths import SUPPORT
 
 Model = Callable[..., Path]
-PART = 5 << 20  # the least that S3 allows
+PART = 5 << 20  # the smallest part that S3 allows
 
 
 def run(url: str, prefix: str, source: Path, *deaths: str) -> str:
@@ -40,19 +40,19 @@ def test_killed_at_every_step(
     deaths = [f"{at}:{when}" for at in range(1, 20) for when in ("before", "after")]
     prefix = f"s3://{bucket_name}/DEATH/"
     out = run(s3_server.endpoint_url, prefix, source, *deaths)
-    steps = int(out.rsplit(maxsplit=1)[1])  # the first that was not killed says how many requests there are
+    steps = int(out.rsplit(maxsplit=1)[1])  # the first run that was not killed counts the requests
     assert steps == {1: 4, 2: 11, 3: 12}[parts]
     whole = None
     for death in deaths[: 2 * steps]:
         models = ModelRegistry(s3_aws, prefix.replace("DEATH", death.replace(":", "-")))
         for seen in models.list():
-            models.verify(seen.name, seen.version)  # visible means whole
+            models.verify(seen.name, seen.version)  # a visible version is complete
         found = models.register("fraud", source, "v1")
         assert models.verify("fraud", "v1").sha256 == found.sha256
         whole = whole or found.sha256
         assert found.sha256 == whole
     left = s3.list_multipart_uploads(Bucket=bucket_name).get("Uploads", [])
-    # Killed between the creation of an upload and its note: nobody can know it; tidy() finds it later.
+    # Killed between the creation of an upload and its record: only abort_uploads() finds it.
     assert len(left) <= 2
     for one in left:
         models = ModelRegistry(s3_aws, f"s3://{bucket_name}/{one['Key'].partition('/')[0]}/")
@@ -60,7 +60,7 @@ def test_killed_at_every_step(
 
 
 class FlakyAws(Aws):
-    """Does something else at chosen operations."""
+    """Calls a function instead of chosen operations."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
@@ -108,7 +108,7 @@ def test_parts_that_arrived_are_not_sent_again(
     assert list(shaky.list()) == []
     flaky.seen.clear()
     shaky.register("fraud", source, "v1")
-    assert flaky.seen.count("upload_part") == 2  # two of four were there
+    assert flaky.seen.count("upload_part") == 2  # two of four parts existed
     assert "create_multipart_upload" not in flaky.seen
     assert shaky.verify("fraud", "v1")
     assert s3.list_multipart_uploads(Bucket=bucket_name).get("Uploads", []) == []
@@ -145,7 +145,7 @@ def test_lost_answers_change_nothing(shaky: ModelRegistry, flaky: FlakyAws, mode
     one = shaky.register("fraud", source, "v1")
     assert shaky.verify("fraud", "v1").sha256 == one.sha256
     flaky.seen.clear()
-    shaky.alias("fraud", "live", "v1")  # its put is answered with silence as well
+    shaky.alias("fraud", "live", "v1")  # its PUT gets no response either
     assert len(shaky.aliases()[0].history) == 1
 
 
@@ -179,7 +179,7 @@ def test_an_upload_that_another_writer_ends(
 
         return meet
 
-    flaky.meet = overtake(same)  # it continues our upload, and completes it
+    flaky.meet = overtake(same)  # the other client continues this upload and completes it
     assert shaky.register("fraud", same, "v1").sha256 == models.get("fraud", "v1").sha256
     models.delete("fraud", "v1")
     flaky.seen.clear()

@@ -1,4 +1,4 @@
-"""A listing is what an endpoint could serve, however S3 pages it; and what is denied says what is missing."""
+"""Listings contain what an endpoint can serve, for any page size; denied requests name the missing permission."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
 
 
 class SmallPages(Aws):
-    """Asks for three keys at a time."""
+    """Lists three keys per page."""
 
     pages = 0
 
@@ -73,7 +73,7 @@ def test_exactly_what_can_be_invoked(paged: SmallPages, s3: Any, bucket_name: st
     assert asyncio.run(main()) == wanted
     paged.pages = 0
     next(models.list())
-    assert paged.pages <= 2  # it streams: the first page holds folder markers alone
+    assert paged.pages <= 2  # pages are read as needed: the first page has only folder markers
     models.delete("by hand", "")
     assert "by hand" not in {one.target_model for one in models.list()}
 

@@ -1,4 +1,4 @@
-"""Hundreds of models at once: each whole or not at all, and every error told."""
+"""Operations on many models: each succeeds or fails as a whole, and every error is reported."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_syncing(models: ModelRegistry, build: Path) -> None:
     assert [one.name for one in models.sync(build, delete=True, dry_run=True).deleted] == ["b.bin"]
     models.sync(build, delete=True)
     assert len(targets(models)) == 3
-    (build / "b.bin").write_bytes(b"b")  # back again: the same bytes, so the same key is safe
+    (build / "b.bin").write_bytes(b"b")  # the old content again: the same bytes, so the same key is safe
     assert sorted(models.sync(build).registered) == ["b.bin"]
 
 
@@ -153,7 +153,7 @@ def test_a_directory_that_changes_after_it_was_looked_at(models: ModelRegistry, 
     done = models.sync(build, alias="live")
     monkeypatch.undo()
     assert models.resolve("a@live").version == done.registered["a"]
-    assert models.register("a", build / "a").version == done.registered["a"]  # the version is that of the bytes
+    assert models.register("a", build / "a").version == done.registered["a"]  # the version is derived from the content
 
 
 def test_what_cannot_be_synced(models: ModelRegistry, build: Path, tmp_path: Path) -> None:
@@ -177,7 +177,7 @@ def test_what_cannot_be_synced(models: ModelRegistry, build: Path, tmp_path: Pat
     with pytest.raises(BatchError) as caught:
         models.sync(build, delete=True)
     assert isinstance(caught.value.errors["bad"], LayoutError)
-    assert len(targets(models)) == 4  # the good ones are there, and nothing was deleted
+    assert len(targets(models)) == 4  # the valid models are registered, and nothing was deleted
 
 
 def test_copying(models: ModelRegistry, s3_aws: Aws, s3: Any, bucket_name: str, model: Model) -> None:
@@ -294,7 +294,7 @@ def test_parts_in_flight_are_bounded_over_all_models(
 
     monkeypatch.setattr(upload, "all_or_raise", noted)
     for module in (upload, many):
-        monkeypatch.setattr(module, "PART", 5 << 20)  # the least that S3 takes
+        monkeypatch.setattr(module, "PART", 5 << 20)  # the smallest part that S3 allows
     for number in range(count):
         (tmp_path / f"large-{number}").mkdir()
         (tmp_path / f"large-{number}" / "model.bin").write_bytes(os.urandom(6_000_000))

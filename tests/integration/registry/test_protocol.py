@@ -30,7 +30,7 @@ Model = Callable[..., Path]
 
 
 class MeddledAws(Aws):
-    """Counts requests, and does something else at chosen ones."""
+    """Counts requests, and calls a function instead of chosen ones."""
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
@@ -58,19 +58,19 @@ def two(models: ModelRegistry, model: Model) -> ModelRegistry:
 
 @pytest.fixture
 def other(two: ModelRegistry, meddled: MeddledAws) -> ModelRegistry:
-    """The same prefix, over a client that is meddled with."""
+    """A registry over the same prefix whose requests the test intercepts."""
     return ModelRegistry(meddled, two.uri)
 
 
 def state(models: ModelRegistry) -> Any:
-    """What a client that has just been made sees."""
+    """Return what a new client reads."""
     fresh = ModelRegistry(models._aws, models.uri)
     dead = fresh._aws.run(fresh._operations.aliases.tombstones.read())
     return sorted(one.target_model for one in fresh.list()), fresh.aliases(), dead
 
 
 def killed(flow: Any, models: ModelRegistry, operation: str, count: int) -> None:
-    """Run a flow up to its n-th request of a kind, and no further."""
+    """Run a flow up to its n-th request of a kind, then stop."""
     seen = 0
     for effect in steps(flow, models._aws):
         seen += isinstance(effect, Call) and effect.operation == operation
@@ -184,7 +184,7 @@ def test_an_alias_whose_answer_is_lost_has_moved(
     try:
         found = other.alias("fraud", "live", "v2", expected="v1")
     except ConflictError:
-        assert overtaken  # before it was made
+        assert overtaken  # before it took effect
         assert at == 1
         assert [dict(one.weights) for one in two.aliases()[0].history] == [{"v1": 1}, {"v1": 1, "v2": 1}]
     else:

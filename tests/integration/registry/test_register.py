@@ -1,4 +1,4 @@
-"""Versions are created once, whole or not at all, and never changed."""
+"""Versions are created once, completely or not at all, and never changed."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_an_archive_goes_as_it_is(
     (tmp_path / "b.tgz").write_bytes(loose)
     one = models.register("fraud", tmp_path / "b.tgz")
     assert stored(s3, bucket_name, f"prod/{one.target_model}") == loose
-    # However it was compressed: the same files are the same version.
+    # The same files give the same version, whatever compressed them.
     assert models.register("fraud", model()).sha256 == one.sha256
     assert len(list(models.list())) == 1
 

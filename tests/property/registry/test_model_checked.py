@@ -1,4 +1,4 @@
-"""Every order of the requests of two operations, against S3 in memory: each ends as some serial order."""
+"""Run two operations in every order of their requests, in memory: each order must end like some serial order."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from mme_sdk.registry.operations import delete as deleting
 from mme_sdk.registry.resolver import Resolver
-from tests.support.registry.interleave import Checker, Client, Make, check_kills, said
+from tests.support.registry.interleave import Checker, Client, Make, check_kills, describe
 from tests.support.registry.race_operations import OPERATIONS, STARTS, after, check_operations, sources
 
 
@@ -44,7 +44,7 @@ def test_verbs_side_by_side(start: str, names: tuple[str, ...]) -> None:
 
 
 def test_a_deletion_does_not_fail_for_nothing() -> None:
-    """Two operations that exclude each other: one of them succeeds, and each of them in some order."""
+    """Of two operations that exclude each other, one succeeds; each of them succeeds in some order."""
     found = check_operations("two versions", "alias v1", "delete v1")
     outcomes = {outcomes for outcomes, _ in (key for key in found if key != "states")}
     assert {tuple("Error" in one for one in pair) for pair in outcomes} == {(False, True), (True, False)}
@@ -52,13 +52,13 @@ def test_a_deletion_does_not_fail_for_nothing() -> None:
 
 @pytest.mark.parametrize("first", ["register v1", "alias v1", "delete v1", "copy out"])
 def test_killed_at_any_request(first: str) -> None:
-    """Whatever a killed operation leaves, registering the same again brings the version into service."""
+    """After a killed operation, registering the same content makes the version available again."""
     flows = [OPERATIONS[first], OPERATIONS["delete v1"]]
     assert check_kills(after(*STARTS["two versions"]), flows, OPERATIONS["register v1"], "m/v1.tar.gz") > 3
 
 
 def resolved(client: Client) -> Any:
-    """The answer of a client that has just been made."""
+    """Resolve the alias with an empty cache."""
     resolver = Resolver(client.operations.aliases, staleness=5.0, monotonic=lambda: 0.0, random=lambda: 0.0)
     places = ("", "m@live.json")
     resolver.claim(places)
@@ -80,6 +80,6 @@ def revived_then_moved(client: Client) -> Any:
     ("start", "change"), [("alias at v2", moved_then_deleted), ("alias at v2 and v1 deleted", revived_then_moved)]
 )
 def test_a_deploy_is_never_seen_as_a_failure(start: str, change: Make) -> None:
-    """An alias that at every moment means a version in service resolves at every moment."""
+    """An alias that always refers to an existing version can always be resolved."""
     ends = list(Checker(after(*STARTS[start]), [resolved, change]).run())
-    assert {said(outcomes[0]) for _, outcomes in ends} == {("version", "m/v1.tar.gz"), ("version", "m/v2.tar.gz")}
+    assert {describe(outcomes[0]) for _, outcomes in ends} == {("version", "m/v1.tar.gz"), ("version", "m/v2.tar.gz")}

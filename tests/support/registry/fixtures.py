@@ -1,4 +1,4 @@
-"""A registry over a real S3."""
+"""Fixtures: a registry over a real S3 server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def s3_aws(s3_server: S3Server, s3_session: boto3.Session) -> Iterator[Aws]:
 
 @pytest.fixture
 def s3(s3_aws: Aws, bucket_name: str) -> Any:
-    """A plain boto3 client, with a bucket that nobody used."""
+    """A boto3 client with a new bucket."""
     client = s3_aws.client("s3")
     client.create_bucket(Bucket=bucket_name)
     return client
@@ -41,7 +41,7 @@ def models(s3_aws: Aws, s3: Any, bucket_name: str) -> ModelRegistry:
 
 @pytest.fixture
 def model(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a model directory."""
+    """Return a function that creates a model directory."""
 
     def make(content: bytes = b"weights", name: str = "model") -> Path:
         folder = tmp_path / name

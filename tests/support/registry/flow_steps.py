@@ -1,4 +1,4 @@
-"""Drives a flow one effect at a time, so that tests choose what happens in between."""
+"""Run a flow one effect at a time. Tests choose what happens between two effects."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mme_sdk.aws import Aws, Call, Do, Flow, Sleep, Together
 
 
 def steps(flow: Flow[Any], aws: Aws) -> Generator[Effect, None, Any]:
-    """Drive a flow, stopping before each effect."""
+    """Run a flow and stop before each effect."""
     value: Any = None
     error: BaseException | None = None
     while True:
@@ -33,7 +33,7 @@ def steps(flow: Flow[Any], aws: Aws) -> Generator[Effect, None, Any]:
                     for one in flows:
                         try:
                             value.append((yield from steps(one, aws)))
-                        except Exception as caught:  # noqa: BLE001 - as the drivers do
+                        except Exception as caught:  # noqa: BLE001 - as the interpreters do
                             value.append(caught)
-        except Exception as caught:  # noqa: BLE001 - as the drivers do
+        except Exception as caught:  # noqa: BLE001 - as the interpreters do
             error = caught

@@ -1,7 +1,8 @@
-"""Runs flows of the registry in every order of their requests, against S3 in memory.
+"""Run flows of the registry in every order of their requests, against an in-memory model of S3.
 
-A state is what S3 holds and what each flow has seen. From each state, each flow may make its next request, and at most
-one flow may be killed. States that were reached in another order are not visited again, so that the search is complete.
+A state consists of the objects in S3 and the responses that each flow has received. In each state, each flow can make
+its next request, and at most one flow can be killed. A state that was reached before is not visited again. The search
+is complete.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ Make = Callable[["Client"], Flow[Any]]
 
 @attrs.frozen
 class Client:
-    """What a flow is made of: fresh registries over the model of S3.
+    """New registries over the model of S3.
 
     Attributes:
-        operations: Over `s3://b/p/`.
-        other: Over `s3://b/q/`.
+        operations: Operations on `s3://b/p/`.
+        other: Operations on `s3://b/q/`.
     """
 
     operations: RegistryOperations
@@ -49,7 +50,7 @@ class Client:
 
 
 class Clock:
-    """Time and ids that are the same each time a flow is run again."""
+    """Times and ids that are the same each time a flow runs."""
 
     now = 0.0
     ids: Iterator[str] = iter(())
@@ -79,7 +80,7 @@ def client(clock: Clock) -> Client:
 
 
 def flat(flow: Flow[Any]) -> Generator[Call | Sleep, Any, Any]:
-    """The API calls and waits of a flow, one after the other."""
+    """Yield the API calls and waits of a flow one after the other."""
     value: Any = None
     error: BaseException | None = None
     while True:
@@ -105,10 +106,10 @@ def flat(flow: Flow[Any]) -> Generator[Call | Sleep, Any, Any]:
             error = caught
 
 
-def said(outcome: Any, old: Collection[str] = ()) -> Any:
-    """An outcome without times; of deletions, only what was there at the start.
+def describe(outcome: Any, old: Collection[str] = ()) -> Any:
+    """Return an outcome without times. A deletion is reduced to the versions that existed at the start.
 
-    A deletion of all versions may remove one that a writer has just created and then creates again.
+    A deletion of all versions can delete one that a writer has just created and then creates again.
     """
     match outcome:
         case BatchError():
@@ -131,13 +132,13 @@ def said(outcome: Any, old: Collection[str] = ()) -> Any:
             gone = tuple(one.target_model for one in outcome.deleted)
             return "synced", tuple(outcome.registered.items()), tuple(outcome.unchanged.items()), gone
         case list() | tuple():
-            return tuple(said(one) for one in outcome)
+            return tuple(describe(one) for one in outcome)
     return outcome
 
 
 @attrs.frozen
 class Seen:
-    """How far a flow is: what S3 answered; and its outcome, once it has ended."""
+    """Progress of a flow: the responses of S3, and the outcome after its end."""
 
     answers: tuple[Any, ...] = ()
     digest: int = 0
@@ -147,16 +148,16 @@ class Seen:
 
     @property
     def key(self) -> Any:
-        return ("ended", repr(said(self.outcome))) if self.ended else (self.digest, self.asleep)
+        return ("ended", repr(describe(self.outcome))) if self.ended else (self.digest, self.asleep)
 
 
 class Checker:
-    """Explores all orders of some flows.
+    """Searches all orders of the requests of some flows.
 
-    A flow that sleeps lets another make a request first.
+    While a flow sleeps, another flow makes a request first.
 
     Args:
-        start: What S3 holds.
+        start: State of S3 at the start.
         flows: The flows.
     """
 
@@ -167,7 +168,7 @@ class Checker:
         self.found: Counter[Any] = Counter()
 
     def step(self, s3: S3Model, turn: int, seen: Seen) -> tuple[S3Model, Seen]:
-        """One request of one flow."""
+        """Make one request of one flow."""
         clock = self.clock
         clock.ids = (f"{turn}-{count}" for count in itertools.count())
         clock.now = 1000.0 + turn + self.later
@@ -196,7 +197,7 @@ class Checker:
         return s3, after
 
     def run(self, *, kill: bool = False) -> Iterator[tuple[S3Model, tuple[Any, ...]]]:
-        """Every end that some order leads to: what S3 holds then, and the outcomes."""
+        """Yield the end states of all orders: the state of S3 and the outcomes."""
         with self.clock.installed():
             first = (self.start.copy(), tuple(Seen() for _ in self.flows))
             stack, visited = [first], set()
@@ -221,7 +222,7 @@ class Checker:
                         continue
                     if idle or not one.asleep:
                         after, now = self.step(s3, turn, one)
-                        # Whoever waits, waits until another flow has made a request.
+                        # A flow sleeps until another flow has made a request.
                         others = seen if now.asleep else tuple(attrs.evolve(two, asleep=False) for two in seen)
                         stack.append((after, (*others[:turn], now, *others[turn + 1 :])))
                     if kill and not killed and one.answers:
@@ -229,7 +230,7 @@ class Checker:
                         stack.append((s3, (*seen[:turn], dead, *seen[turn + 1 :])))
 
     def serial(self, order: Sequence[int], s3: S3Model | None = None) -> tuple[S3Model, dict[int, Any]]:
-        """The flows one after the other."""
+        """Run the flows one after the other."""
         s3 = (self.start if s3 is None else s3).copy()
         outcomes: dict[int, Any] = {}
         with self.clock.installed():
@@ -243,13 +244,13 @@ class Checker:
 
 @attrs.frozen
 class View:
-    """What clients see of S3.
+    """Contents of a prefix, as clients see them.
 
     Attributes:
-        live: Content by target model, of what can be invoked.
-        dead: Content by target model, of what was deleted.
-        aliases: Meanings of each alias, oldest first.
-        left: What an operation that has ended should not leave.
+        live: Content by target model, for versions that can be invoked.
+        dead: Content by target model, for deleted versions.
+        aliases: Weights in the history of each alias, oldest first.
+        left: Objects and states that must not remain after an operation.
     """
 
     live: dict[str, str]
@@ -275,7 +276,7 @@ def view(s3: S3Model, prefix: str = "b/p/") -> View:
     }
     left = [f"archive {target}" for target in archives if target in marks]
     left += [f"state of {target}" for target, mark in marks.items() if "pending" in mark or "deleting" in mark]
-    left += [f"announcement in {place}" for place, body in aliases.items() if "pending" in body]
+    left += [f"pending change in {place}" for place, body in aliases.items() if "pending" in body]
     left += [f"upload {key}" for key in (*s3.uploads, *(key for key in notes if "/.mme/uploads/" in key))]
     return View(
         {target: content for target, content in archives.items() if target not in marks},
@@ -290,7 +291,7 @@ def view(s3: S3Model, prefix: str = "b/p/") -> View:
 
 
 def dangling(seen: View) -> list[str]:
-    """Aliases at nothing."""
+    """Return the aliases that refer to a version that does not exist."""
     return [
         f"{place} at {version}"
         for place, history in seen.aliases.items()
@@ -300,7 +301,7 @@ def dangling(seen: View) -> list[str]:
 
 
 def of_target(outcome: Any, target: str) -> Any:
-    """What an outcome says about one target model: operations for many models promise nothing about all of them."""
+    """Reduce an outcome to one target model: operations on many models give no guarantee for all of them together."""
     match outcome:
         case BatchError():
             done = {one.target_model for one in outcome.done}
@@ -313,23 +314,23 @@ def of_target(outcome: Any, target: str) -> Any:
             return "ok" if target in {one.target_model for one in outcome} else "-"
         case ModelNotFoundError():
             return "-"
-    return said(outcome)
+    return describe(outcome)
 
 
 def on_target(seen: View, target: str) -> Any:
-    """What a view says about one target model."""
+    """Reduce a view to one target model."""
     return seen.live.get(target), seen.dead.get(target, ""), seen.aliases
 
 
 class Explainer:
-    """Knows what the serial orders of some operations lead to; an operation that raises may be left out of an order.
+    """Finds the serial order that explains an end state. An operation that raises an exception can be left out.
 
     Args:
-        start: What S3 holds.
+        start: State of S3 at the start.
         flows: The operations.
-        prefixes: What is compared.
-        twice: Operations that may take effect twice, since they write again what another deletes meanwhile.
-        targets: Compare by target model; for operations for many models, which are not done all at once.
+        prefixes: Prefixes to compare.
+        twice: Operations that can take effect twice, because they write an archive again after its deletion.
+        targets: Compare only these target models, one by one: for operations on many models, which are not atomic.
     """
 
     def __init__(
@@ -351,14 +352,14 @@ class Explainer:
             self.serial[order] = self.views(s3), outcomes
 
     def views(self, s3: S3Model) -> list[View]:
-        """What clients see of each prefix."""
+        """Return the view of each prefix."""
         return [view(s3, prefix) for prefix in self.prefixes]
 
     def explain(self, s3: S3Model, outcomes: Sequence[Any]) -> int:
-        """Find a serial order that ends the same.
+        """Find a serial order with the same end state.
 
         Returns:
-            How many operations are left out of it.
+            Number of operations that it leaves out.
         """
         views = self.views(s3)
         for seen in views:
@@ -369,7 +370,7 @@ class Explainer:
                 self._explain(views, outcomes, partial(of_target, target=target), partial(on_target, target=target))
                 for target in self.targets
             )
-        return self._explain(views, outcomes, lambda one: said(one, self.old), lambda one: one)
+        return self._explain(views, outcomes, lambda one: describe(one, self.old), lambda one: one)
 
     def _explain(
         self, views: list[View], outcomes: Sequence[Any], of: Callable[[Any], Any], on: Callable[[View], Any]
@@ -386,30 +387,30 @@ class Explainer:
 
 
 def check(explainer: Explainer) -> Counter[Any]:
-    """Every order of the requests ends as some serial order of the operations does.
+    """Check that every order of the requests ends like some serial order of the operations.
 
     Returns:
-        How often each combination of outcomes ended, with the number of operations that are left out; and all states.
+        Number of end states by outcomes and number of operations left out; and the number of all states.
     """
     found: Counter[Any] = Counter()
     for s3, outcomes in explainer.checker.run():
         left_out = explainer.explain(s3, outcomes)
-        found[tuple(repr(said(one)) for one in outcomes), left_out] += 1
+        found[tuple(repr(describe(one)) for one in outcomes), left_out] += 1
     found["states"] = explainer.checker.states
     return found
 
 
 def check_kills(start: S3Model, flows: Sequence[Make], recovery: Make, target: str) -> int:
-    """One flow is killed after any of its requests; the others end, then a recovery runs.
+    """Kill one flow after each of its requests. The others end, then a recovery runs.
 
     Args:
-        start: What S3 holds.
+        start: State of S3 at the start.
         flows: The operations.
-        recovery: What a person does then.
-        target: What must be in service after it.
+        recovery: The operation that recovers.
+        target: Target model that can be invoked after it.
 
     Returns:
-        Number of ends.
+        Number of end states.
     """
     checker, ends = Checker(start, flows), 0
     for s3, _ in checker.run(kill=True):

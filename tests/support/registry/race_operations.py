@@ -1,4 +1,4 @@
-"""Operations to run concurrently, and what S3 holds before."""
+"""Operations to run concurrently, and the states of S3 in which they start."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.support.registry.s3_model import S3Model
 
 @contextmanager
 def sources() -> Iterator[None]:
-    """Sources are texts, and each is packed once: flows are run again and again."""
+    """Replace packing: sources are texts, and each is packed once, because flows run many times."""
     packages: list[Any] = []
 
     @cache
@@ -107,7 +107,7 @@ OPERATIONS: dict[str, Make] = {
 
 
 def after(*flows: Make) -> S3Model:
-    """What S3 holds after some operations."""
+    """Return the state of S3 after some operations."""
     s3, outcomes = Checker(S3Model(), flows).serial(range(len(flows)))
     assert not any(isinstance(one, MMEError) for one in outcomes.values()), outcomes
     return s3
@@ -129,7 +129,7 @@ TARGETS = ("m/v1.tar.gz", "m/v2.tar.gz")
 
 
 def explainer(start: S3Model, names: Sequence[str]) -> Explainer:
-    """Knows the serial orders of some operations."""
+    """Return an explainer for some operations."""
     return Explainer(
         start,
         [OPERATIONS[name] for name in names],

@@ -1,4 +1,4 @@
-"""A process that runs one operation at a time, at the same moment as its neighbours."""
+"""A process that runs operations, each at the same time as the other processes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def serve(url: str, orders: Connection, barrier: Barrier) -> None:
-    """Run operations until there are no more orders: (bucket, folder, operation)."""
+    """Run the operations that arrive on a pipe as (bucket, folder, operation), until None arrives."""
     sys.path.insert(0, str(Path(__file__).parents[3]))
     import boto3
 

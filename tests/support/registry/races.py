@@ -1,4 +1,4 @@
-"""Races of processes over a real S3; each must end as some serial order of its operations does."""
+"""Races between processes over a real S3 server. Each must end like some serial order of its operations."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.support.registry.s3_model import S3Model
 
 
 class Racers:
-    """Processes that begin at the same moment.
+    """Processes that start their operations at the same time.
 
     Args:
-        url: Where S3 is.
-        count: How many.
+        url: Endpoint URL of S3.
+        count: Number of processes.
     """
 
     def __init__(self, url: str, count: int) -> None:
@@ -35,7 +35,7 @@ class Racers:
             theirs.close()
 
     def run(self, bucket: str, folder: str, operations: Sequence[str]) -> list[Any]:
-        """One operation in each process; the outcomes."""
+        """Run one operation in each process and return the outcomes."""
         for pipe, operation in zip(self.pipes, operations, strict=True):
             pipe.send((bucket, folder, operation))
         return [pipe.recv() for pipe in self.pipes]
@@ -63,15 +63,15 @@ def racers(url: str, count: int = 2) -> Iterator[Racers]:
 
 
 def race(processes: Racers, s3: Any, bucket: str, start: S3Model, operations: Sequence[str], rounds: int) -> int:
-    """Run some operations at the same moment, again and again.
+    """Run operations at the same time, for a number of rounds.
 
     Returns:
-        How many rounds had an operation that raised and would not have in any serial order.
+        Number of rounds with an operation that raised an exception and is left out of the serial order.
     """
     known, left_out = explainer(start, operations), 0
     for _ in range(rounds):
         folder = uuid.uuid4().hex
-        # The first version last, so that it is the newest for `prune`, as among equal times.
+        # The first version is written last: it is the newest for `prune`, as with equal times.
         for key, (data, metadata) in sorted(start.objects.items(), reverse=True):
             s3.put_object(Bucket=bucket, Key=f"{folder}/{key[2:]}", Body=data, Metadata=dict(metadata))
         outcomes = processes.run(bucket, folder, operations)

@@ -1,4 +1,4 @@
-"""S3 as far as the registry depends on it, in memory: strongly consistent, with AWS's conditional requests.
+"""In-memory model of the S3 operations that the registry uses: strongly consistent, with AWS's conditional requests.
 
 Effects of flows are performed one at a time, so that a checker chooses their order.
 """
@@ -16,7 +16,7 @@ Object = tuple[bytes, tuple[tuple[str, str], ...]]
 
 
 class S3Model:
-    """Buckets in one dictionary; a state is copied to be kept."""
+    """Objects and uploads of all buckets. A search copies the model to keep a state."""
 
     def __init__(self, objects: dict[str, Object] | None = None, uploads: dict[str, Any] | None = None) -> None:
         self.objects: dict[str, Object] = dict(objects or {})

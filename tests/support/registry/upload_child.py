@@ -1,4 +1,4 @@
-"""Registers one model, and dies by SIGKILL right before or after its n-th request: run by test_kill.py."""
+"""Register one model and kill this process right before or after its n-th request. test_kill.py runs this file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mme_sdk.registry.operations import upload
 
 
 class MortalAws(Aws):
-    """Counts requests; dies at a chosen one."""
+    """Counts requests and kills the process at a chosen one."""
 
     def __init__(self, die_at: int, after: bool, **more: Any) -> None:
         super().__init__(**more)
@@ -36,7 +36,7 @@ def main() -> None:
     url, prefix, source, part, *deaths = sys.argv[1:]
     upload.PART = int(part)
     upload._WIDTH = 1
-    # One import and one interpreter for many deaths: each is a fork.
+    # Each killed process is a fork, so that the modules are imported once.
     for death in deaths:
         at, when = death.split(":")
         child = os.fork()
