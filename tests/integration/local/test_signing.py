@@ -1,4 +1,4 @@
-"""Nothing unsigned, wrongly signed or stale gets in; what any botocore signs does."""
+"""Test that the host accepts the signatures of botocore and refuses missing, wrong and old ones."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def signed(*, secret="secret", region="us-east-1", at=None, path=PATH, body=b"pa
     request = AWSRequest(method="POST", url=f"http://127.0.0.1:4567{path}", data=body, headers=headers)
     if at is not None:
         monkeypatch.setattr("botocore.auth.get_current_datetime", lambda: at, raising=False)
-        fixed = type("Fixed", (datetime,), {"utcnow": classmethod(lambda cls: at)})  # as botocore 1.40 asks
+        fixed = type("Fixed", (datetime,), {"utcnow": classmethod(lambda cls: at)})  # for botocore 1.40
         monkeypatch.setattr("botocore.auth.datetime", type("Module", (), {"datetime": fixed}))
     SigV4Auth(Credentials("AK", secret), "sagemaker", region).add_auth(request)
     monkeypatch.undo()
