@@ -407,7 +407,7 @@ def no_errors_logged():
 
 
 def expect_sense(plane, request: bytes) -> int:
-    """Send a well-formed request. Check that the status is not 500 and that the host still answers. Return the status."""
+    """Send a well-formed request. Check that the status is not 500 and that the host lives. Return the status."""
     with no_errors_logged():
         status, headers, body = ask(plane, request)
         assert status == 200 or 400 <= status < 500, (status, body)
