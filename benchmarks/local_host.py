@@ -43,8 +43,8 @@ from mme_sdk.fleet import Command, Discard, Download, Fleet, FleetPolicy, Footpr
 from mme_sdk.local import S3Server
 from mme_sdk.local.containers import PYTHON
 from mme_sdk.local.containers import Command as Program
-from mme_sdk.local.hosting_interface import ContainerPlan, Deployment, HostContext, Invocation, VariantPlan
 from mme_sdk.local.hosting import HostingSettings, LocalHosting
+from mme_sdk.local.hosting_interface import ContainerPlan, Deployment, HostContext, Invocation, VariantPlan
 
 MB = 1_000_000
 CALLERS = 8
