@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from mme_sdk.local.hosting import HostingSettings
     from mme_sdk.runtime import Codecs, Hook, Memory
 
-__all__ = ["LocalCredentials", "LocalSageMaker"]
+__all__ = ["LocalSageMaker"]
 
 
 class LocalSageMaker:

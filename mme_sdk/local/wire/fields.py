@@ -43,6 +43,11 @@ class FieldMarks:
         """Every member that has a mark."""
         return self.honoured | self.stored | self.refused.keys() | self.only.keys()
 
+    @cached_property
+    def supported(self) -> frozenset[str]:
+        """Members that the host accepts with every value."""
+        return (self.honoured | self.stored) - self.refused.keys() - self.only.keys()
+
 
 _NO_MARKS = FieldMarks()
 
@@ -90,7 +95,10 @@ def check_headers_supported(service: str, shape: Any, headers: Mapping[str, str]
         ApiError: The message has each such member with the reason.
     """
     names = _header_members(shape)
-    check_supported(service, shape, {names[key]: headers[key] for key in headers.keys() & names.keys()}, code=code)
+    supported = load_marks(service).get(shape.name, _NO_MARKS).supported
+    to_check = {names[key]: value for key, value in headers.items() if key in names and names[key] not in supported}
+    if to_check:
+        check_supported(service, shape, to_check, code=code)
 
 
 @cache

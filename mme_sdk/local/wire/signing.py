@@ -135,26 +135,6 @@ class SignatureVerifier:
     def __repr__(self) -> str:
         return f"SignatureVerifier({self._credentials.access_key!r}, {self._region!r})"
 
-    def verify(
-        self, method: str, raw_path: str, headers: Mapping[str, str], body: bytes, *, now: datetime | None = None
-    ) -> VerifiedSignature:
-        """Verify a request.
-
-        Args:
-            method: HTTP method.
-            raw_path: Path and query as the client sent them.
-            headers: Header values by lower-case name.
-            body: The body.
-            now: The current time; that of the system if None.
-
-        Returns:
-            The contents of the signature.
-
-        Raises:
-            ApiError: Status 403. See `verify_headers` and `PendingVerification.verify_body`.
-        """
-        return self.verify_headers(method, raw_path, headers, now=now).verify_body(hashlib.sha256(body).hexdigest())
-
     def verify_headers(
         self, method: str, raw_path: str, headers: Mapping[str, str], *, now: datetime | None = None
     ) -> PendingVerification:

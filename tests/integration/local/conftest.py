@@ -1,4 +1,4 @@
-"""Fixtures of these tests."""
+"""Fixtures for the tests of the embedded SageMaker."""
 
 from tests.support.local.fixtures import name, plane, sm
 

@@ -1,4 +1,4 @@
-"""CloudWatch and STS, over the protocols that old and new botocores speak."""
+"""Test CloudWatch and STS with the protocols of old and new versions of botocore."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NOW = datetime.now(UTC).replace(second=0, microsecond=0)
 
 @pytest.fixture(params=["json", "query", "smithy-rpc-v2-cbor"])
 def cloudwatch(plane, request, monkeypatch):
-    """Clients that speak the protocols of the newest botocore, of 1.40, and of AWS's newest clients elsewhere."""
+    """A client for each protocol: JSON (newest botocore), query (botocore 1.40) and CBOR (other AWS clients)."""
     if request.param not in load_service_model("cloudwatch").metadata.get("protocols", ["query"]):
         pytest.skip(f"this botocore does not speak {request.param} to CloudWatch")
     session = plane.session()

@@ -1,4 +1,4 @@
-"""`python -m mme_sdk.local` with everything real: killed, started again, and asked for nonsense."""
+"""Test `python -m mme_sdk.local` with real processes: SIGKILL, restart and invalid options."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def clients(environment: dict[str, str]):
 
 
 def family(pid: int) -> list[int]:
-    """All descendants of a process."""
+    """Return all descendants of a process."""
     children = [
         int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
     ]
@@ -70,7 +70,7 @@ def ask(runtime) -> bytes:
 
 
 def under_load(environment: dict[str, str], kill) -> None:
-    """Kill in the middle of requests: each of them is answered, or ends in an error of ours."""
+    """Kill the host during requests. Each request succeeds or raises an MMEError."""
     session = boto3.Session(
         environment["AWS_ACCESS_KEY_ID"], environment["AWS_SECRET_ACCESS_KEY"], region_name="us-east-1"
     )

@@ -1,4 +1,4 @@
-"""What a host writes is its owner's alone, whole, and a full disk is named."""
+"""Test the files of a host: permissions, atomic writes, and errors of a full disk."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def mode(path: Path) -> int:
 
 
 def open_to_others(folder: Path) -> list[Path]:
-    """What has permissions for others; SeaweedFS sets those of its .vif files itself."""
+    """Return the paths with permissions for others, except the .vif files of SeaweedFS."""
     entries = [path for path in folder.rglob("*") if not path.is_symlink() and path.suffix != ".vif"]
     return [path for path in (folder, *entries) if mode(path) & 0o077]
 
@@ -66,7 +66,7 @@ def fill(folder: Path, left: int = 0) -> None:
 
 
 def until_full(write: Callable[[int], object]) -> None:
-    """Writes go to free pages of the files at first."""
+    """Call `write` until the disk is full. The first writes may use free pages of the files."""
     for number in range(300):
         write(number)
 

@@ -1,4 +1,4 @@
-"""The Python in docs/local.md runs as it stands."""
+"""Run the Python examples of docs/local.md."""
 
 from __future__ import annotations
 

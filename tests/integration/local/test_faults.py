@@ -1,4 +1,4 @@
-"""Trouble on demand: it strikes what it matches, as often as it says, the same way every time."""
+"""Test fault injection: which requests a fault affects, how often, and that a seed repeats the result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def faults(plane):
 
 @pytest.fixture
 def once(plane):
-    """Clients that try once."""
+    """Clients without retries."""
     clients = [plane.boto(service, config=ONCE) for service in ("sagemaker", "sagemaker-runtime")]
     yield clients
     for client in clients:

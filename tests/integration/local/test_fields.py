@@ -1,4 +1,4 @@
-"""Every member of every request that the host accepts is honoured, stored or refused by name."""
+"""Test that every member of every request is honoured, stored or refused by fields.toml."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TABLE = files("mme_sdk.local.wire").joinpath("fields.toml").read_text()
 
 @pytest.fixture
 def operations(tmp_path) -> list[tuple[str, Any]]:
-    """Service and request shape of every operation of the host."""
+    """Return service and request shape of every operation of the host."""
     account = Account(account_id="123456789012", region="us-east-1")
     store = Store(tmp_path / "control.sqlite")
     plane = ControlPlane(store, account, FakeHosting(None), Metrics(), ControlSettings(), Faults(), utc_now)
@@ -72,7 +72,7 @@ def test_no_mark_stands_for_nothing_or_twice(operations):
 
 
 def holding(shape, target, marks):
-    """The smallest requests that hold a member, one for each way to it that no refused member closes."""
+    """Yield the smallest requests that have a member, one for each path without a refused member."""
     if shape.type_name == "list":
         yield from ([inner] for inner in holding(shape.member, target, marks))
     elif shape.type_name == "structure":
@@ -162,7 +162,7 @@ def test_a_wrong_mark_changes_what_the_runtime_refuses(plane, sm, name, monkeypa
 
 
 def send_json(plane: LocalSageMaker, operation: str, body: dict) -> tuple[int, dict]:
-    """A signed request that no botocore has checked."""
+    """Send a signed request without the checks of botocore."""
     credentials = plane.session().get_credentials()
     headers = {"X-Amz-Target": f"SageMaker.{operation}", "Content-Type": "application/x-amz-json-1.1"}
     request = AWSRequest("POST", f"{plane.endpoint_url}/", data=json.dumps(body).encode(), headers=headers)

@@ -1,4 +1,4 @@
-"""Start and stop."""
+"""Test the start and the stop of a host."""
 
 from __future__ import annotations
 

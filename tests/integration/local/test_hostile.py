@@ -1,4 +1,4 @@
-"""A short run of the protocol fuzzing; tests/integration/attack/test_protocols.py is the long one."""
+"""Fuzz the protocols for a short time. tests/integration/attack/test_protocols.py has the long run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SHORT = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 
 @pytest.fixture(scope="module")
 def victim():
-    """A host of its own: what is made up here must not meet other tests."""
+    """A separate host, because the generated requests could disturb other tests."""
     control = ControlSettings(provisioning=0.0, scaling=0.0, deletion=0.0, wait_scale=0.001, minute=0.1)
     with LocalSageMaker(control=control, hosting=FakeHosting) as host:
         yield host

@@ -1,4 +1,4 @@
-"""Thousands of connections that say nothing do not keep the host from answering."""
+"""Test that the host answers while thousands of idle connections are open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Invocations over HTTP: streamed, asynchronous, too large, and nonsense."""
+"""Test invocations over HTTP: streamed, asynchronous, too large and malformed."""
 
 from __future__ import annotations
 

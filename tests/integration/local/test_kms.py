@@ -1,4 +1,4 @@
-"""KMS's data keys, through a real boto3 client."""
+"""Test the data keys of KMS with a boto3 client."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pytest plugin, in a test suite of its own."""
+"""Test the pytest plugin in a separate test suite."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def mme_local_options():
 
 @pytest.fixture(scope="session")
 def mme_local(plane):
-    """The plugin's fixtures on a host that runs already."""
+    """The plugin's fixture, replaced by a host that runs."""
     return plane
 
 

@@ -1,4 +1,4 @@
-"""With everything real: traffic shows in CloudWatch, and autoscaling adds an instance that serves."""
+"""Test with real containers that traffic appears in CloudWatch and that autoscaling adds an instance."""
 
 from __future__ import annotations
 

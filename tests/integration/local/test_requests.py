@@ -1,4 +1,4 @@
-"""What reaches the host's event loop is bounded, checked early, and answered with 4xx where it makes no sense."""
+"""Test that requests are limited in size and time, checked early, and answered with 4xx if they are invalid."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ def cbor_request(plane, body: bytes, operation: str = "ListMetrics", **more: str
 
 @pytest.fixture(autouse=True)
 def errors():
-    """No request here makes the host log an error."""
+    """Check that no request makes the host log an error."""
     with no_errors_logged():
         yield
 
 
-# The loop is not held.
+# The event loop is not blocked.
 
 
 def lists(count: int) -> bytes:
@@ -102,7 +102,7 @@ def test_json_of_too_many_parts_is_not_given_to_the_parser(body, monkeypatch):
         decode_json(body)
 
 
-# BodyReader: how large, before and after unpacking; checked before they are read.
+# Size of bodies before and after decompression, and checks before a body is read.
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_what_the_headers_show_is_refused_before_the_body_is_sent(plane, path, c
     if replaced := change.pop("replace", None):
         assert replaced[0] in headers["Authorization"]
         headers["Authorization"] = headers["Authorization"].replace(*replaced, 1)
-    # The client waits for "100 Continue": it gets the refusal instead.
+    # The client waits for "100 Continue" and gets the error.
     sent = head("POST", path, {"Content-Length": "1000", "Expect": "100-continue"} | headers | change)
     assert ask(plane, sent)[0] == status
 
@@ -182,7 +182,7 @@ def test_a_body_that_unpacks_to_too_much_is_refused(plane):
     assert ask(plane, signed(plane, packed, target="ListModels", Content_Encoding="GZIP"))[0] == 200
 
 
-# What a body holds.
+# Contents of bodies.
 
 
 DEEP = 100_000
@@ -267,7 +267,7 @@ def test_cbor_takes_no_tag_but_that_of_a_timestamp(tag):
         "192.168.1.1",
         b"\xc0\xa8\x01\x01",
     ):
-        with pytest.raises(ValueError, match="a tag other than that of a timestamp"):
+        with pytest.raises(ValueError, match="a tag that is not that of a timestamp"):
             cbor.loads(cbor2.dumps({"a": cbor2.CBORTag(tag, value)}, string_referencing=False))
 
 
@@ -280,7 +280,7 @@ def test_cbor_takes_no_tag_but_that_of_a_timestamp(tag):
         "9bffffffffffffffff", "9b00000000ffffffff", "5bffffffffffffffff", "7b7fffffffffffffff", "bbffffffffffffffff",
         "81" * 65 + "00", "9f" * 100, "a16161" * 70 + "00", "c1" * 100 + "00",
         "1c", "1f", "3f", "fe", "f818", "0000", "f6f6", "bf6161ff", "5f6161ff", "7f4161ff", "5f5f4161ffff",
-        "61ff", "62c328", "63eda080",  # not UTF-8; half of a surrogate pair
+        "61ff", "62c328", "63eda080",  # not UTF-8; an incomplete surrogate pair
     ],
 )  # fmt: skip
 def test_cbor_that_cannot_be_a_request_is_refused(encoded):
@@ -498,7 +498,7 @@ def test_many_requests_at_once_on_one_connection_are_answered_in_turn(plane):
     assert said.count(b"HTTP/1.1") == 300
 
 
-# Clients that stop in the middle.
+# Clients that stop during a request or a response.
 
 
 def hung_up(link: Link) -> bool:
@@ -513,7 +513,7 @@ def test_headers_that_do_not_end_end_the_connection(plane, monkeypatch):
     with Link(plane) as link:
         link.send(b"POST / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
         assert hung_up(link)
-    with Link(plane) as link:  # as later on a connection that was used before
+    with Link(plane) as link:  # the same for the second request of a connection
         link.send(signed(plane, b"{}", target="ListModels"))
         assert link.answer()[0] == 200
         link.send(b"POST")
@@ -552,7 +552,7 @@ def test_an_answer_that_is_not_read_ends_the_connection(plane, monkeypatch, name
         assert received < 20 * MB
 
 
-# The status page and the faults.
+# The admin API.
 
 
 @pytest.mark.parametrize(

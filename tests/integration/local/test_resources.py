@@ -1,4 +1,4 @@
-"""Models, configurations, endpoints and tags, through real boto3 clients."""
+"""Test models, configurations, endpoints and tags with boto3 clients."""
 
 from __future__ import annotations
 

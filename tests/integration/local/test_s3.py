@@ -1,4 +1,4 @@
-"""SeaweedFS as a child: it serves, keeps its data, and leaves nothing behind."""
+"""Test SeaweedFS as a child process: it serves, keeps its data, and leaves no files or processes."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_it_dies_with_a_host_that_is_killed(tmp_path):
     os.close(gone)
     ports = json.loads((tmp_path / "weed.json").read_text())["ports"]
     assert sockets(ports) != []
-    with server(tmp_path, keep=False):  # the next one on the same folder clears up
+    with server(tmp_path, keep=False):  # the next server with the same folder removes it
         assert sockets(ports) == []
 
 
@@ -122,7 +122,7 @@ def test_sockets_that_a_killed_host_left_are_swept_once_they_are_old(tmp_path):
 
 @pytest.fixture
 def left_socket():
-    """A socket that a SeaweedFS of this port has just left."""
+    """Create a socket like one that a SeaweedFS of this port left."""
     path = Path(f"/tmp/seaweedfs-test-{os.getpid()}-1.sock")
     with socket.socket(socket.AF_UNIX) as bound:
         bound.bind(str(path))
@@ -169,6 +169,6 @@ def test_a_recorded_process_is_ended_at_the_next_start_but_no_other(tmp_path):
         processes.record_process(path, child.pid, "the-mark", ports=[1])
         assert processes.kill_recorded(path)["ports"] == [1]
         assert child.wait(5) == -signal.SIGKILL
-    assert processes.kill_recorded(path)["ports"] == [1]  # known until it is forgotten
+    assert processes.kill_recorded(path)["ports"] == [1]  # kept until the record is removed
     processes.remove_record(path)
     assert processes.kill_recorded(path) is None

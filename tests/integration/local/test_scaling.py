@@ -1,4 +1,4 @@
-"""Application Auto Scaling: what it keeps, and that it scales on its metric, on a clock that the test holds."""
+"""Test Application Auto Scaling with a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TRACKING = {
 
 
 class World:
-    """A scaler whose time stands still until it is told to go on."""
+    """A scaler with a clock that the test advances."""
 
     def __init__(self, path) -> None:
         self.time = datetime(2030, 1, 1, tzinfo=UTC)

@@ -1,4 +1,4 @@
-"""Updates: what is kept, how traffic moves, and what happens when the new fleet does not come up."""
+"""Test updates of endpoints: retained properties, traffic, and rollback if the new fleet does not start."""
 
 from __future__ import annotations
 

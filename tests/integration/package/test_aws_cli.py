@@ -1,4 +1,4 @@
-"""The AWS CLI does the complete job against `python -m mme_sdk.local`, with the printed environment variables alone."""
+"""Test the AWS CLI with `python -m mme_sdk.local` and the environment variables that it prints."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AWS = Path(sysconfig.get_path("scripts")) / "aws"
 
 @contextmanager
 def started(folder: Path) -> Iterator[tuple[subprocess.Popen, dict[str, str]]]:
-    """The host as a child, and the variables that it printed."""
+    """Start the host as a child process. Yield it with the variables that it printed."""
     command = [sys.executable, "-m", "mme_sdk.local", "--port", "0", "--data-dir", str(folder / "data")]
     environment = {"PATH": os.defpath, "HOME": str(folder), "TMPDIR": str(folder)}
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder)
@@ -48,7 +48,7 @@ def host(tmp_path_factory):
 
 @pytest.fixture
 def aws(host, tmp_path):
-    """`aws …` with nothing but those variables; answers its JSON."""
+    """A function that runs the AWS CLI with these variables only and returns its JSON."""
     _, printed = host
 
     def run(*words: str, ok: bool = True):
@@ -92,7 +92,7 @@ def test_from_an_archive_to_an_answer_and_back_to_nothing(aws, tmp_path):
     variant = "VariantName=AllTraffic,ModelName=cli,InstanceType=ml.m5.large,InitialInstanceCount=1"
     aws("sagemaker", "create-endpoint-config", "--endpoint-config-name", "cli", "--production-variants", variant)
     aws("sagemaker", "create-endpoint", "--endpoint-name", "cli", "--endpoint-config-name", "cli")
-    for _ in range(60):  # a call of the CLI takes about a second: that is the pause
+    for _ in range(60):  # a call of the CLI takes about a second, so no pause is needed
         described = aws("sagemaker", "describe-endpoint", "--endpoint-name", "cli")
         if described["EndpointStatus"] != "Creating":
             break

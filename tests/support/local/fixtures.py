@@ -1,4 +1,4 @@
-"""A host whose endpoints run nothing: the control plane alone."""
+"""Fixtures with a host that has a control plane but runs no containers."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ TERMINAL = ("InService", "Failed", "UpdateRollbackFailed")
 
 
 def archive(factor: int, *, padding: bytes = b"") -> bytes:
-    """A model archive that multiplies a JSON list of numbers."""
+    """Return a model archive whose model multiplies a JSON list of numbers."""
     files = {"code/inference.py": MULTIPLY.format(factor=factor).encode(), "padding": padding}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:

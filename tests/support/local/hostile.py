@@ -1,4 +1,4 @@
-"""Requests that hypothesis makes up: broken bytes, and well-formed requests with members that make no sense."""
+"""Generate requests with hypothesis: damaged bytes, and well-formed requests with unexpected members."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ CREATED = {"CreateModel": "ModelName", "CreateEndpointConfig": "EndpointConfigNa
 
 
 def claimed(plane) -> dict[str, list[str]]:
-    """The operations that the host does not call unsupported, by botocore's name of the service."""
+    """Return the operations that the host supports, by botocore's name of the service."""
     found: dict[str, list[str]] = {}
     with Link(plane) as link:
         for service, scope in SERVICES.items():
@@ -167,7 +167,7 @@ def claimed(plane) -> dict[str, list[str]]:
 
 @st.composite
 def member(draw, shape: Any, wrong: float, depth: int = 0) -> Any:
-    """A value for a shape; with the chance `wrong` at each place, something else."""
+    """Generate a value for a shape. With the probability `wrong` at each place the value has another type."""
     if draw(st.floats(0, 1)) < wrong:
         return draw(JUNK)
     kind, limits = shape.type_name, shape.metadata
@@ -202,7 +202,7 @@ def member(draw, shape: Any, wrong: float, depth: int = 0) -> Any:
 
 @st.composite
 def changed(draw, shape: Any, params: Any, wrong: float) -> Any:
-    """Parameters with one place changed: another value, one more member, or one less."""
+    """Generate parameters with one change: another value, an additional member, or a missing member."""
     kind = shape.type_name
     if kind == "structure" and isinstance(params, dict) and shape.members and draw(st.integers(0, 9)) > 0:
         given = [name for name in params if name in shape.members]
@@ -219,7 +219,7 @@ def changed(draw, shape: Any, params: Any, wrong: float) -> Any:
 
 
 def least(shape: Any) -> Any:
-    """A value with required members only."""
+    """Return a value with the required members only."""
     kind, limits = shape.type_name, shape.metadata
     if kind == "structure":
         return {name: least(shape.members[name]) for name in shape.required_members}
@@ -233,7 +233,7 @@ def least(shape: Any) -> Any:
 
 
 def edges(shape: Any) -> list[Any]:
-    """Values at the ends of what a member's type takes."""
+    """Return values at the limits of a member's type."""
     kind, limits = shape.type_name, shape.metadata
     if kind == "structure":
         return [{}, least(shape)]
@@ -250,7 +250,7 @@ def edges(shape: Any) -> list[Any]:
 
 
 def neighbours(shape: Any, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Parameters that differ in one place: each member left out, added, or at an end of its range."""
+    """Yield parameters with one difference: a member is missing, added, or at a limit of its range."""
     for name, below in shape.members.items():
         if name not in params:
             yield params | {name: least(below)}
@@ -273,7 +273,7 @@ def neighbours(shape: Any, params: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def set_the_stage(plane) -> None:
-    """Make what `SENSIBLE` speaks of, where it is not there."""
+    """Create the resources that the requests in `SENSIBLE` need."""
     for service, name in STAGE:
         params = dict(SENSIBLE[name])
         params.pop("StepScalingPolicyConfiguration", None)
@@ -281,14 +281,14 @@ def set_the_stage(plane) -> None:
 
 
 def anew(operation: str, params: dict[str, Any], number: int) -> dict[str, Any]:
-    """Parameters of a creation with a name that is free."""
+    """Return parameters of a Create operation with a new name."""
     name = CREATED.get(operation)
     return params | {name: f"n{number}"} if name in params and params[name] == "a" else params
 
 
 @st.composite
 def call(draw, operations: dict[str, list[str]]) -> tuple[str, str, str, bytes]:
-    """Service, operation, protocol and body of a request that is well-formed but may make no sense."""
+    """Generate service, operation, protocol and body of a well-formed request that may be invalid."""
     pairs = [(service, operation) for service in sorted(operations) for operation in operations[service]]
     service, operation = draw(st.sampled_from(pairs))
     shape = load_service_model(service).operation_model(operation).input_shape
@@ -314,7 +314,7 @@ def call(draw, operations: dict[str, list[str]]) -> tuple[str, str, str, bytes]:
 
 
 def encoded(value: Any) -> bytes:
-    """CBOR; half of a surrogate pair, which CBOR has not, becomes a question mark."""
+    """Encode as CBOR. An incomplete surrogate pair, which CBOR cannot encode, becomes a question mark."""
     return cbor2.dumps(whole(value))
 
 
@@ -339,7 +339,7 @@ def flat(value: Any, path: str) -> Iterator[tuple[str, str]]:
 
 
 def request_of(plane, made: tuple[str, str, str, bytes]) -> bytes:
-    """A signed request of what `call` made."""
+    """Return a signed request for the values that `call` generated."""
     service, operation, protocol, body = made
     scope = SERVICES[service]
     match protocol:
@@ -366,7 +366,7 @@ PIECES = st.sampled_from(
 
 @st.composite
 def broken(draw, request: bytes) -> bytes:
-    """The bytes of a request with a few changes, in its head more often than in its body."""
+    """Generate the bytes of a request with a few changes, most of them in the headers."""
     changed = bytearray(request)
     for _ in range(draw(st.integers(1, 4))):
         head = bytes(changed).find(b"\r\n\r\n")
@@ -389,7 +389,7 @@ def broken(draw, request: bytes) -> bytes:
 
 @contextmanager
 def no_errors_logged():
-    """The host logs no error meanwhile: whatever it answers with 500 it logs."""
+    """Check that the host logs no error. It logs every response with status 500."""
     logged: list[str] = []
 
     class Collect(logging.Handler):
@@ -407,7 +407,7 @@ def no_errors_logged():
 
 
 def expect_sense(plane, request: bytes) -> int:
-    """Send a well-formed request; the answer's status, which is never 500, and the host goes on."""
+    """Send a well-formed request. Check that the status is not 500 and that the host lives. Return the status."""
     with no_errors_logged():
         status, headers, body = ask(plane, request)
         assert status == 200 or 400 <= status < 500, (status, body)
@@ -418,7 +418,7 @@ def expect_sense(plane, request: bytes) -> int:
 
 
 def expect_no_crash(plane, sent: bytes) -> None:
-    """Send any bytes, and nothing after them; the host hangs up or answers, never with 500, and goes on."""
+    """Send bytes. Check that the host answers without a status 500 or closes the connection, and still answers then."""
     import contextlib
     import socket
 

@@ -1,4 +1,4 @@
-"""Requests as bytes, for what no client library would send."""
+"""Send requests as bytes that client libraries would not send."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TARGETS = {
 
 
 def signature(plane, method: str, path: str, body: bytes, headers: Mapping[str, str], service: str) -> dict[str, str]:
-    """The headers, with those that sign the request."""
+    """Return the headers with a signature."""
     given = {"Host": f"127.0.0.1:{plane.port}"} | dict(headers)
     request = AWSRequest(method=method, url=f"http://127.0.0.1:{plane.port}{path}", data=body, headers=given)
     keys = plane.credentials
@@ -44,7 +44,7 @@ def signed(
     target: str | None = None,
     **headers: str,
 ) -> bytes:
-    """A signed request; `target` is an operation of the service's JSON protocol."""
+    """Return the bytes of a signed request. `target` is an operation of the service's JSON protocol."""
     given = {name.replace("_", "-"): value for name, value in headers.items()}
     if target is not None:
         given |= {"X-Amz-Target": f"{TARGETS[service]}.{target}", "Content-Type": "application/x-amz-json-1.1"}
@@ -53,7 +53,7 @@ def signed(
 
 
 class Link:
-    """One connection to the host."""
+    """A connection to the host."""
 
     def __init__(self, plane, timeout: float = 60.0) -> None:
         self.socket = socket.create_connection(("127.0.0.1", plane.port), timeout=timeout)
@@ -68,7 +68,7 @@ class Link:
         self.socket.sendall(sent)
 
     def answer(self, method: str = "POST") -> tuple[int, Mapping[str, str], bytes]:
-        """The next answer; status 0 where the host hung up instead."""
+        """Return the next response; status 0 if the host closed the connection."""
         response = http.client.HTTPResponse(self.socket, method=method)
         try:
             response.begin()
@@ -80,7 +80,7 @@ class Link:
 
 
 def ask(plane, sent: bytes, method: str = "POST") -> tuple[int, Mapping[str, str], Any]:
-    """Send bytes on a connection of their own, and read the answer; JSON is decoded."""
+    """Send bytes on a new connection. Return the response, with decoded JSON."""
     with Link(plane) as link:
         with contextlib.suppress(ConnectionError):  # the host has answered already
             link.send(sent)
@@ -90,7 +90,7 @@ def ask(plane, sent: bytes, method: str = "POST") -> tuple[int, Mapping[str, str
 
 
 def alive(plane) -> None:
-    """The host still answers a signed request."""
+    """Check that the host answers a signed request."""
     status, _, models = ask(plane, signed(plane, b"{}", target="ListModels"))
     assert status == 200, (status, models)
     assert "Models" in models

@@ -1,4 +1,4 @@
-"""BodyReader in flight: their memory is bounded, whoever waits gets a turn, and none takes for ever to arrive."""
+"""Test BodyReader: the limit on memory, the order of waiting requests, and the time limit."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from mme_sdk.local.wire.errors import ApiError
 
 
 class Content:
-    """A body that arrives when the test says so."""
+    """A body whose chunks arrive when the test sends them."""
 
     def __init__(self, *chunks: bytes, end: bool = True) -> None:
         self.queue: asyncio.Queue[bytes | Exception] = asyncio.Queue()
@@ -75,7 +75,7 @@ def test_what_does_not_fit_waits_in_order_and_is_not_read_meanwhile():
         tasks = [asyncio.create_task(one(name, size)) for name, size in (("a", 60), ("b", 60), ("c", 10), ("d", 1000))]
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert order == ["a"]  # c would fit, but it is not its turn
+        assert order == ["a"]  # c would fit, but b waits longer
         assert bodies.in_flight == 60
         gate.set()
         await asyncio.gather(*tasks)

@@ -1,4 +1,4 @@
-"""Whatever an endpoint was doing when the host was killed, the next host takes it on from there."""
+"""Test that the next host resumes the operations on endpoints of a host that was killed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROVISIONING, DELETION = 11.0, 22.0
 
 
 class Host:
-    """A control plane whose time can be stopped at a step."""
+    """A control plane whose waits the test controls."""
 
     def __init__(self, path, *, stops_at: float | None = None) -> None:
         context = HostContext(

@@ -1,4 +1,4 @@
-"""Requests are held against the service model's own constraints, answers against its shapes."""
+"""Test the checks of requests and responses against the service models."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from mme_sdk.local.control.sagemaker.resources import paginate
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["DIMENSION", "AutoScaling", "variant_of"]
+__all__ = ["AutoScaling", "variant_of"]
 
-DIMENSION = "sagemaker:variant:DesiredInstanceCount"
+_DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _IDENTITY = ("ServiceNamespace", "ResourceId", "ScalableDimension")
 _MAX_ACTIVITIES = 500
 _INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
@@ -70,7 +70,7 @@ class AutoScaling:
         found = (variant_of(target["ResourceId"]) for _, target in self._store.all("scalable-target"))
         return {variant for name, variant in found if name == endpoint}
 
-    def record_activity(self, target: Mapping[str, Any], cause: str, count: int, status: str = "Successful") -> None:
+    def record_activity(self, target: Mapping[str, Any], cause: str, count: int) -> None:
         """Store an activity for DescribeScalingActivities."""
         now, activity_id = self._now(), str(uuid.uuid4())
         activity = {
@@ -80,10 +80,8 @@ class AutoScaling:
             "Cause": cause,
             "StartTime": now,
             "EndTime": now,
-            "StatusCode": status,
-            "StatusMessage": f"Successfully set desired instance count to {count}."
-            if status == "Successful"
-            else "Failed to set desired instance count.",
+            "StatusCode": "Successful",
+            "StatusMessage": f"Successfully set desired instance count to {count}.",
         }
         self._store.put("scaling-activity", f"{now.timestamp():020.6f}-{activity_id}", activity)
         for name, _ in list(self._store.all("scaling-activity"))[:-_MAX_ACTIVITIES]:
@@ -283,8 +281,8 @@ def variant_of(resource_id: str) -> tuple[str, str]:
 
 
 def _check_dimension(params: Mapping[str, Any]) -> None:
-    if params["ServiceNamespace"] != "sagemaker" or params["ScalableDimension"] != DIMENSION:
-        text = f"Only {DIMENSION} is supported by the embedded SageMaker, not {params['ScalableDimension']}."
+    if params["ServiceNamespace"] != "sagemaker" or params["ScalableDimension"] != _DIMENSION:
+        text = f"Only {_DIMENSION} is supported by the embedded SageMaker, not {params['ScalableDimension']}."
         raise ApiError("ValidationException", text)
 
 
