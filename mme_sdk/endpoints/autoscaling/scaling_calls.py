@@ -8,9 +8,9 @@ from typing import Any
 
 import attrs
 
+from mme_sdk import instance_types as instances
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints.operations.calls import look_if_there, pages, scaling, together
-from mme_sdk import instance_types as instances
 from mme_sdk.endpoints.spec.components import Autoscaling, Schedule
 from mme_sdk.endpoints.spec.requests import DIMENSION, scaling_requests, scaling_target
 from mme_sdk.endpoints.state.description import ScalingDescription
