@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.fleet.commands import Command, Fail, Run
 from mme_sdk.fleet.instance import Copy, Instance, State, Tally
 from mme_sdk.fleet.instance_policy import Footprint
 from mme_sdk.fleet.policy import FleetPolicy
-from mme_sdk.fleet.records import Counters, FleetSnapshot, InstanceSnapshot, ModelSnapshot
+from mme_sdk.fleet.records import FleetSnapshot, counters, instance_snapshot
 from mme_sdk.protocols import Rng
 
 __all__ = ["Fleet"]
@@ -23,8 +23,8 @@ class Fleet:
 
     Every method takes one event and returns the commands that it causes, in order. Execute each command and report its
     end once, with an event that the command's docstring names. Two events also end commands: `crashed` ends every
-    `Load`, `Unload` and `Run` of the instance, and `remove_instance` all its commands; do not report those. Commands
-    that follow `crashed` may come at once: execute them after the container has started again.
+    `Load`, `Unload` and `Run` of the instance, and `remove_instance` all its commands; do not report those. Execute the
+    commands that `crashed` returns after the container has started again.
 
     An arrival is a hit (`ModelCacheHit`) if and only if `arrive` returns a `Run`.
 
@@ -65,8 +65,6 @@ class Fleet:
         self._choose = policy.routing.choose
         self.routed_to = ""
         self.found_state = State.ABSENT
-
-    # -- instances ------------------------------------------------------------------------------------------------
 
     def add_instance(self, instance: str, now: float) -> list[Command]:
         """Add an empty instance to the fleet.
@@ -127,8 +125,6 @@ class Fleet:
         for name in Tally.__slots__:
             setattr(self._removed, name, getattr(self._removed, name) + getattr(gone.tally, name))
         return self._after(commands)
-
-    # -- requests -------------------------------------------------------------------------------------------------
 
     def arrive(self, request_id: str, model: str, footprint: Footprint, now: float) -> list[Command]:
         """Route a request to an instance.
@@ -222,8 +218,7 @@ class Fleet:
         if request_id not in copy.running:
             self._requests[request_id] = copy
             raise InvalidInputError(f"request {request_id!r} has not run: it waits for {copy.model!r}")
-        commands: list[Command] = []
-        instance = copy.instance
+        instance, commands = copy.instance, list[Command]()
         del copy.running[request_id]
         copy.last_used = now
         instance.outstanding -= 1
@@ -235,7 +230,7 @@ class Fleet:
         return commands
 
     def cancel(self, request_id: str) -> list[Command]:
-        """Remove a waiting request, because its caller no longer waits; the load continues. A running request is unchanged.
+        """Remove a request that waits, because its caller gave up; the load continues. A running request is unchanged.
 
         Args:
             request_id: Name of the request.
@@ -273,8 +268,6 @@ class Fleet:
                 copy.instance.advance(commands)
         return self._after(commands)
 
-    # -- reports of commands --------------------------------------------------------------------------------------
-
     def downloaded(self, instance: str, model: str, footprint: Footprint | None, now: float) -> list[Command]:
         """Handle a `Download` that succeeded.
 
@@ -288,14 +281,11 @@ class Fleet:
             The commands.
 
         Raises:
-            InvalidInputError: The model is not in the state that the report requires, or the fleet does not have the
-                instance.
+            InvalidInputError: The fleet does not expect this report.
         """
         copy = self._copy(instance, model, State.DOWNLOADING)
         copy.since = now
-        commands: list[Command] = []
-        copy.instance.downloaded(copy, footprint, commands)
-        return self._after(commands)
+        return self._run(copy.instance.downloaded, copy, footprint)
 
     def download_failed(self, instance: str, model: str, reason: str) -> list[Command]:
         """Handle a `Download` that failed: the waiting requests fail.
@@ -309,13 +299,10 @@ class Fleet:
             The commands.
 
         Raises:
-            InvalidInputError: The model is not in the state that the report requires, or the fleet does not have the
-                instance.
+            InvalidInputError: The fleet does not expect this report.
         """
         copy = self._copy(instance, model, State.DOWNLOADING)
-        commands: list[Command] = []
-        copy.instance.download_failed(copy, reason, commands)
-        return self._after(commands)
+        return self._run(copy.instance.download_failed, copy, reason)
 
     def loaded(self, instance: str, model: str, now: float) -> list[Command]:
         """Handle a `Load` that succeeded: the waiting requests run.
@@ -329,14 +316,11 @@ class Fleet:
             The commands.
 
         Raises:
-            InvalidInputError: The model is not in the state that the report requires, or the fleet does not have the
-                instance.
+            InvalidInputError: The fleet does not expect this report.
         """
         copy = self._copy(instance, model, State.LOADING)
         copy.since = now
-        commands: list[Command] = []
-        copy.instance.loaded(copy, commands)
-        return self._after(commands)
+        return self._run(copy.instance.loaded, copy)
 
     def load_failed(self, instance: str, model: str, reason: str) -> list[Command]:
         """Handle a `Load` that failed: the waiting requests fail; the files stay on the volume.
@@ -350,16 +334,13 @@ class Fleet:
             The commands.
 
         Raises:
-            InvalidInputError: The model is not in the state that the report requires, or the fleet does not have the
-                instance.
+            InvalidInputError: The fleet does not expect this report.
         """
         copy = self._copy(instance, model, State.LOADING)
-        commands: list[Command] = []
-        copy.instance.load_failed(copy, "load_failed", reason, commands)
-        return self._after(commands)
+        return self._run(copy.instance.load_failed, copy, "load_failed", reason)
 
     def out_of_memory(self, instance: str, model: str) -> list[Command]:
-        """Handle a `Load` that the container answered with 507: unload an unused model and try again, while there is one.
+        """Handle a `Load` that the container answered with 507: unload an unused model and try again.
 
         Args:
             instance: Name of the instance.
@@ -369,13 +350,10 @@ class Fleet:
             The commands.
 
         Raises:
-            InvalidInputError: The model is not in the state that the report requires, or the fleet does not have the
-                instance.
+            InvalidInputError: The fleet does not expect this report.
         """
         copy = self._copy(instance, model, State.LOADING)
-        commands: list[Command] = []
-        copy.instance.out_of_memory(copy, commands)
-        return self._after(commands)
+        return self._run(copy.instance.out_of_memory, copy)
 
     def unloaded(self, instance: str, model: str) -> list[Command]:
         """Handle the end of an `Unload`.
@@ -388,13 +366,10 @@ class Fleet:
             The commands.
 
         Raises:
-            InvalidInputError: The model is not in the state that the report requires, or the fleet does not have the
-                instance.
+            InvalidInputError: The fleet does not expect this report.
         """
         copy = self._copy(instance, model, State.UNLOADING)
-        commands: list[Command] = []
-        copy.instance.unloaded(copy, commands)
-        return self._after(commands)
+        return self._run(copy.instance.unloaded, copy)
 
     def discarded(self, instance: str, model: str) -> list[Command]:
         """Handle the end of a `Discard`.
@@ -407,13 +382,10 @@ class Fleet:
             The commands.
 
         Raises:
-            InvalidInputError: The model is not in the state that the report requires, or the fleet does not have the
-                instance.
+            InvalidInputError: The fleet does not expect this report.
         """
         copy = self._copy(instance, model, State.DISCARDING)
-        commands: list[Command] = []
-        copy.instance.discarded(copy, commands)
-        return self._after(commands)
+        return self._run(copy.instance.discarded, copy)
 
     def crashed(self, instance: str) -> list[Command]:
         """Handle a crash of the container: running and loading requests fail, memory is empty, the volume is unchanged.
@@ -427,11 +399,7 @@ class Fleet:
         Raises:
             InvalidInputError: The fleet does not have the instance.
         """
-        commands: list[Command] = []
-        self._instance(instance).crashed(commands)
-        return self._after(commands)
-
-    # -- inspection -----------------------------------------------------------------------------------------------
+        return self._run(self._instance(instance).crashed)
 
     def snapshot(self, now: float = 0.0) -> FleetSnapshot:
         """Return an immutable snapshot of the fleet.
@@ -443,14 +411,16 @@ class Fleet:
             The snapshot.
         """
         instances = self._instances.values()
-        tallies = [self._removed, *(each.tally for each in instances)]
         return FleetSnapshot(
-            instances={each.id: _snapshot(each) for each in instances},
-            counters=_counters(tallies),
+            instances={each.id: instance_snapshot(each) for each in instances},
+            counters=counters([self._removed, *(each.tally for each in instances)]),
             instance_seconds=self._removed_seconds + sum(max(0.0, now - each.since) for each in instances),
         )
 
-    # -- common ---------------------------------------------------------------------------------------------------
+    def _run(self, transition: Callable[..., object], *arguments: object) -> list[Command]:
+        commands: list[Command] = []
+        transition(*arguments, commands)
+        return self._after(commands)
 
     def _after(self, commands: list[Command]) -> list[Command]:
         for command in commands:
@@ -479,33 +449,3 @@ class Fleet:
         if copy is None or state is not expected:
             raise InvalidInputError(f"{model!r} on {instance!r} is {state.value}, not {expected.value}")
         return copy
-
-
-def _counters(tallies: Iterable[Tally]) -> Counters:
-    tallies = list(tallies)
-    return Counters(**{name: sum(getattr(tally, name) for tally in tallies) for name in Tally.__slots__})
-
-
-def _snapshot(instance: Instance) -> InstanceSnapshot:
-    return InstanceSnapshot(
-        id=instance.id,
-        draining=instance.draining,
-        memory_used=instance.memory_used,
-        volume_used=instance.volume_used,
-        outstanding=instance.outstanding,
-        loads_queued=len(instance.queue),
-        loads_running=instance.policy.loader_slots - instance.slots_free,
-        models={
-            name: ModelSnapshot(
-                state=copy.state,
-                waiting=len(copy.waiting),
-                running=len(copy.running),
-                disk_bytes=copy.disk,
-                memory_bytes=copy.memory,
-                last_used=copy.last_used,
-                since=copy.since,
-            )
-            for name, copy in instance.copies.items()
-        },
-        counters=_counters([instance.tally]),
-    )

@@ -3,6 +3,8 @@
 A model gets space on the volume first, then a loader slot, which it occupies from `Download` to `loaded`, then memory.
 Each queue is first come, first served. There is no deadlock: a model that waits for the volume occupies no slot, and a
 loaded model waits for nothing. A wait for a slot or for memory therefore ends when a load or a request ends.
+
+One file because the transitions of this state machine share its queues and counters.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 
-from mme_sdk.fleet.instance import State
+from mme_sdk.fleet.instance import Instance, State, Tally
 
-__all__ = ["Counters", "FleetSnapshot", "InstanceSnapshot", "ModelSnapshot"]
+__all__ = ["Counters", "FleetSnapshot", "InstanceSnapshot", "ModelSnapshot", "counters", "instance_snapshot"]
 
 
 @attrs.frozen(kw_only=True)
@@ -104,3 +104,35 @@ class FleetSnapshot:
     instances: Mapping[str, InstanceSnapshot]
     counters: Counters
     instance_seconds: float
+
+
+def counters(tallies: Iterable[Tally]) -> Counters:
+    """Return the sums of the counts."""
+    tallies = list(tallies)
+    return Counters(**{name: sum(getattr(tally, name) for tally in tallies) for name in Tally.__slots__})
+
+
+def instance_snapshot(instance: Instance) -> InstanceSnapshot:
+    """Return an immutable snapshot of an instance."""
+    return InstanceSnapshot(
+        id=instance.id,
+        draining=instance.draining,
+        memory_used=instance.memory_used,
+        volume_used=instance.volume_used,
+        outstanding=instance.outstanding,
+        loads_queued=len(instance.queue),
+        loads_running=instance.policy.loader_slots - instance.slots_free,
+        models={
+            name: ModelSnapshot(
+                state=copy.state,
+                waiting=len(copy.waiting),
+                running=len(copy.running),
+                disk_bytes=copy.disk,
+                memory_bytes=copy.memory,
+                last_used=copy.last_used,
+                since=copy.since,
+            )
+            for name, copy in instance.copies.items()
+        },
+        counters=counters([instance.tally]),
+    )

@@ -14,6 +14,7 @@ from mme_sdk.metrics import EndpointMetrics
 from mme_sdk.planning import synthetic
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 from mme_sdk.planning.tables import frame_of
+from mme_sdk.planning.traces import gap_cv, numbers, seconds
 
 __all__ = ["Workload"]
 
@@ -65,7 +66,7 @@ class Workload:
             )
         if not self.rates.sum() > 0:
             raise InvalidInputError("the workload has no requests: every rate is 0")
-        check_number("cv", self.cv, **({"over": 0} if self.times is None else {"at_least": 0}))
+        check_number("cv", self.cv, over=0 if self.times is None else None, at_least=0)
         check_number("diurnal", self.diurnal, at_least=0, at_most=1)
 
     @property
@@ -119,7 +120,7 @@ class Workload:
                 raise InvalidInputError(f"the trace has no column {column!r}; it has {found}")
         if not len(frame):
             raise InvalidInputError("the trace is empty")
-        times = _seconds(frame[time], time)
+        times = seconds(frame[time], time)
         names = frame[model]
         unnamed = (names.isna() | (names.astype(str) == "")).to_numpy()
         if unnamed.any():
@@ -129,7 +130,7 @@ class Workload:
         if work is not None:
             if work not in frame.columns:
                 raise InvalidInputError(f"the trace has no column {work!r}")
-            served = _numbers(frame[work], work)
+            served = numbers(frame[work], work)
             if (served < 0).any():
                 raise InvalidInputError(f"the trace has a negative {work!r} in row {int((served < 0).argmax())}")
         notes = []
@@ -149,7 +150,7 @@ class Workload:
         return cls(
             models=tuple(map(str, labels)),
             rates=counts / duration,
-            cv=_gap_cv(times, index, len(labels)),
+            cv=gap_cv(times, index, len(labels)),
             duration=duration,
             times=times,
             index=index,
@@ -433,52 +434,3 @@ def _amplitude(metrics: EndpointMetrics) -> float:
         hours[time.hour] += value
     mean = sum(hours) / 24.0
     return min(1.0, (max(hours) - min(hours)) / 2.0 / mean) if mean else 0.0
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else str(value)  # numpy's repr names its type
-
-
-def _numbers(column: Any, name: str) -> Floats:
-    import pandas as pd
-
-    numbers: Any = pd.to_numeric(column, errors="coerce")
-    values = numbers.to_numpy(dtype=float, na_value=np.nan)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        at = int(bad.argmax())
-        raise InvalidInputError(
-            f"the trace has {_shown(column.iloc[at])} for {name!r} in row {at}; it must be a finite number"
-        )
-    return np.asarray(values)
-
-
-def _seconds(column: Any, name: str) -> Floats:
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(column):
-        return _numbers(column, name)
-    moments = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
-    if moments.isna().any():
-        at = int(moments.isna().to_numpy().argmax())
-        raise InvalidInputError(
-            f"the trace has {_shown(column.iloc[at])} for {name!r} in row {at}; it must be seconds or a timestamp",
-            hint="write timestamps in ISO 8601 format",
-        )
-    start = moments.iloc[0]
-    return np.asarray((moments - start).dt.total_seconds().to_numpy(dtype=float))
-
-
-def _gap_cv(times: Floats, index: Ints, models: int) -> float:
-    """Return the coefficient of variation of the gaps between a model's requests, relative to its mean gap."""
-    order = np.lexsort((times, index))
-    gaps, same = np.diff(times[order]), np.diff(index[order]) == 0
-    owner = index[order][1:][same]
-    gaps = gaps[same]
-    counts = np.bincount(owner, minlength=models)
-    means = np.bincount(owner, weights=gaps, minlength=models) / np.maximum(counts, 1)
-    enough = (counts[owner] >= 5) & (means[owner] > 0)
-    if enough.sum() < 20:
-        return 1.0
-    relative = gaps[enough] / means[owner][enough]
-    return float(np.sqrt(np.mean((relative - 1.0) ** 2)))
