@@ -1,10 +1,10 @@
-"""The planner's accuracy and speed, with rivals in the same run.
+"""Measure the planner's accuracy and speed, and compare it with simpy in the same run.
 
     python benchmarks/planner.py            everything, about a minute
     python benchmarks/planner.py --short    a quarter of the requests
 
-Accuracy: each formula beside an exact simulation of the same traffic. Speed: simpy, pure Python and numba take turns on
-the same requests; the figures are medians of CPU time, and the ratios are what counts.
+Accuracy: each formula is compared with an exact simulation of the same traffic. Speed: simpy, pure Python and numba run
+alternately on the same requests. The figures are medians of CPU time; only the ratios are comparable between computers.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def residency(requests: int) -> None:
         row(f"AET from the trace, CV {cv:g}", float(aet_miss_ratio(index, np.array([100.0]))[0]), whole, 0.002)
         if cv == 8.0:
             row(
-                "  (Poisson assumed, CV 8: what not to do)",
+                "  (Poisson formula at CV 8, for comparison)",
                 1.0 - float(weights @ che(base.rates, ONES, 100.0)),
                 seen,
                 1,
@@ -84,8 +84,8 @@ def residency(requests: int) -> None:
 
 
 STABLE: list[tuple[str, Workload, dict[str, float], str, int]] = [
-    ("roomy", Workload.zipf(400, rate=10), {"memory_mb": 150}, "ml.r5.xlarge", 2),
-    ("tight", Workload.zipf(400, rate=4), {"memory_mb": 150}, "ml.m5.xlarge", 2),
+    ("much memory", Workload.zipf(400, rate=10), {"memory_mb": 150}, "ml.r5.xlarge", 2),
+    ("little memory", Workload.zipf(400, rate=4), {"memory_mb": 150}, "ml.m5.xlarge", 2),
     ("steep", Workload.zipf(1000, exponent=1.2, rate=20), {"memory_mb": 40, "load_seconds": 0.5}, "ml.m5.xlarge", 2),
     ("flat", Workload.zipf(1000, exponent=0.6, rate=2), {"memory_mb": 150}, "ml.m5.2xlarge", 3),
     ("busy", Workload.zipf(300, rate=20), {"memory_mb": 60, "service_ms": 150, "service_cv": 1.0}, "ml.m5.xlarge", 2),
@@ -97,7 +97,7 @@ STABLE: list[tuple[str, Workload, dict[str, float], str, int]] = [
 
 def latencies(requests: int, replicas: int = 8) -> None:
     print(
-        f"\nLatency quantiles in eight stable settings: formula, mean of {replicas} simulations, error, "
+        f"\nLatency quantiles in eight stable layouts: formula, mean of {replicas} simulations, error, "
         "± half the mean's 95 % interval"
     )
     types, prices = instance_types(), dict(load_prices())
@@ -149,7 +149,7 @@ def speed(requests: int, rounds: int) -> None:
             "python": partial(simulate, traffic, config, engine="python"),
             "numba": partial(simulate, traffic, config, engine="numba"),
         }
-        rivals["numba"]()  # compiled before anything is timed
+        rivals["numba"]()  # compile before the measurement
         spent: dict[str, list[float]] = {engine: [] for engine in rivals}
         for _ in range(rounds):
             for engine, run in rivals.items():
@@ -170,11 +170,11 @@ def scan() -> None:
     load = Workload.zipf(500, exponent=0.9, rate=15)
     demand = Demand(load, Catalogue.uniform(memory_mb=150, service_ms=30, load_seconds=1.5))
     types, prices = instance_types(), dict(load_prices())
-    settings = [
+    layouts = [
         HostingLayout(mode="shared", instance_type=kind, count=count) for kind in types for count in range(1, 41)
     ]
     start, cpu = time.perf_counter(), time.process_time()
-    for layout in settings[:1000]:
+    for layout in layouts[:1000]:
         estimate(layout, demand, types, prices, SLO(p99=2.0), Assumptions())
     found = plan(load, catalogue=demand.catalogue, slo=SLO(p99=2.0))
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu

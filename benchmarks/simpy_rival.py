@@ -1,7 +1,7 @@
-"""The same fleet in simpy, written as its documentation suggests: a process per request, resources for what is scarce.
+"""The same fleet in simpy, in the style of its documentation: a process for each request, a resource for each limit.
 
-LRU memory within an LRU volume on each instance, loader slots, workers, sticky routing with spilling. Nothing is tuned
-against simpy: a warm request is routed, holds one worker for its work, and does nothing else.
+Each instance has an LRU memory, an LRU volume, loader slots and workers; routing is sticky, with a spill threshold. A
+warm request is routed and uses one worker, without further steps, so that the comparison is fair to simpy.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Instance:
 
 
 def run_simpy(traffic: Traffic, config: FleetConfig) -> tuple[np.ndarray, float]:
-    """Latency of each request, and the share that waited for a load."""
+    """Return the latency of each request, and the share of requests that waited for a load."""
     environment = simpy.Environment()
     instances = [_Instance(environment, config) for _ in range(config.instances)]
     times, models, service = traffic.times.tolist(), traffic.models.tolist(), traffic.service.tolist()
@@ -36,7 +36,7 @@ def run_simpy(traffic: Traffic, config: FleetConfig) -> tuple[np.ndarray, float]
     download, load = traffic.download.tolist(), traffic.load.tolist()
     latency = [0.0] * len(times)
     cold = 0
-    draws = iter(np.random.default_rng(0).random(len(times) + 1).tolist())  # the same lots as `simulate` draws
+    draws = iter(np.random.default_rng(0).random(len(times) + 1).tolist())  # the same draws as in `simulate`
 
     def choose(model):
         best, fewest = None, config.spill_outstanding

@@ -54,8 +54,7 @@ class Fleet:
     """
 
     def __init__(self, policy: FleetPolicy, rng: Rng) -> None:
-        self.policy = policy
-        self._rng = rng
+        self.policy, self._rng = policy, rng
         self._instances: dict[str, Instance] = {}
         self._serving: list[Instance] = []
         self._models: dict[str, dict[str, Copy]] = {}
