@@ -166,7 +166,7 @@ def speed(requests: int, rounds: int) -> None:
 
 
 def scan() -> None:
-    print("\nA scan of 1,000 settings of 500 models, then a plan with simulated")
+    print("\nEstimates of 1,000 layouts of 500 models, then a plan with simulations")
     load = Workload.zipf(500, exponent=0.9, rate=15)
     demand = Demand(load, Catalogue.uniform(memory_mb=150, service_ms=30, load_seconds=1.5))
     types, prices = instance_types(), dict(load_prices())

@@ -38,6 +38,9 @@ def message(old: str, new: str, *, removed_in: str) -> str:
         new: The replacement.
         removed_in: Version of mme_sdk that no longer has the old name.
 
+    Returns:
+        One sentence without a full stop.
+
     Example:
         >>> message("Endpoint.ask", "Endpoint.invoke", removed_in="0.4")
         'Endpoint.ask is deprecated and will be removed in mme_sdk 0.4; use Endpoint.invoke'

@@ -3,8 +3,8 @@
     python scripts/update_images.py            # downloads sagemaker 2 into a temporary folder
     python scripts/update_images.py WHEEL      # reads a wheel on this machine
 
-The wheel (Apache-2.0) has one file per framework under `sagemaker/image_uri_config/`. The script keeps the prebuilt images
-that AWS documents for multi-model endpoints
+The wheel (Apache-2.0) has one file per framework under `sagemaker/image_uri_config/`. The script keeps the prebuilt
+images that AWS documents for multi-model endpoints
 (https://docs.aws.amazon.com/sagemaker/latest/dg/multi-model-support.html), with their tags and accounts by region.
 """
 

@@ -344,7 +344,13 @@ class Instance:
         self.advance(commands)
 
     def download_failed(self, copy: Copy, detail: str, commands: list[Command]) -> None:
-        """No files; the room is free again."""
+        """Handle a download that failed.
+
+        Args:
+            copy: The copy.
+            reason: Description of the failure.
+            commands: List to which the commands are added.
+        """
         self.volume_used -= copy.disk
         copy.disk = 0
         copy.state = _ABSENT
@@ -353,7 +359,12 @@ class Instance:
         self.advance(commands)
 
     def loaded(self, copy: Copy, commands: list[Command]) -> None:
-        """In memory: whoever waited runs."""
+        """Handle the end of a load: the waiting requests run.
+
+        Args:
+            copy: The copy.
+            commands: List to which the commands are added.
+        """
         copy.state = _LOADED
         copy.refused = False
         self.in_memory.add(copy.model)

@@ -21,7 +21,14 @@ _SHOWN = 8
 
 
 def frame(options: Sequence[HostingOption]) -> pd.DataFrame:
-    """Return one row for each option."""
+    """Return a table with one row for each option.
+
+    Args:
+        options: The options.
+
+    Returns:
+        A DataFrame.
+    """
     import pandas as pd
 
     return pd.DataFrame([_row(option) for option in options])

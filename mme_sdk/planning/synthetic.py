@@ -20,6 +20,9 @@ def zipf_rates(models: int, *, exponent: float = 0.9, rate: float = 10.0) -> Flo
 
     Returns:
         Requests per second, most popular first.
+
+    Raises:
+        InvalidInputError: An argument is out of range.
     """
     check_number("the number of models", models, at_least=1, integer=True)
     check_number("rate", rate, over=0)
@@ -29,7 +32,16 @@ def zipf_rates(models: int, *, exponent: float = 0.9, rate: float = 10.0) -> Flo
 
 
 def power_law_rates(models: int, *, exponent: float = 0.5, rate: float = 10.0) -> Floats:
-    """Return the rates of `zipf_rates` with AlpaServe's exponent of 0.5 (Li et al., OSDI 2023, section 6)."""
+    """Return the rates of `zipf_rates` with AlpaServe's exponent of 0.5 (Li et al., OSDI 2023, section 6).
+
+    Args:
+        models: Number of models.
+        exponent: Exponent of the power law. Default 0.5.
+        rate: Total requests per second. Default 10.
+
+    Returns:
+        Requests per second, most popular first.
+    """
     return zipf_rates(models, exponent=exponent, rate=rate)
 
 
@@ -47,6 +59,9 @@ def azure_rates(models: int, *, rate: float | None = None, seed: int = 0) -> Flo
 
     Returns:
         Requests per second, most popular first.
+
+    Raises:
+        InvalidInputError: An argument is out of range.
     """
     check_number("the number of models", models, at_least=1, integer=True)
     if rate is not None:

@@ -12,7 +12,15 @@ HOURS_PER_MONTH = 730.0
 
 
 def monthly(price: float, instances: float) -> float:
-    """Return the cost of `instances` for a month of 730 hours, at a price per hour."""
+    """Return the cost per month of 730 hours.
+
+    Args:
+        price: Price of one instance per hour.
+        instances: Number of instances.
+
+    Returns:
+        The cost, in the currency of the price.
+    """
     return HOURS_PER_MONTH * price * instances
 
 

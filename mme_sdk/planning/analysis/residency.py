@@ -36,15 +36,36 @@ class Residency(Protocol):
     """A kind of traffic; each method returns one element for each model."""
 
     def followers(self, seconds: float, /) -> Floats:
-        """Return the mean number of requests within a time (seconds) after a request."""
+        """Return the mean number of requests within a time (seconds) after a request.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
+        """
         ...
 
     def hits(self, age: float, /) -> Floats:
-        """Return the share of requests that follow the previous one within a time (seconds)."""
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         ...
 
     def present(self, age: float, /) -> Floats:
-        """Return the share of the time in which the last request is at most `age` seconds ago."""
+        """Return the share of the time in which the last request is at most `age` seconds ago.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         ...
 
     @property
@@ -64,15 +85,36 @@ class Poisson:
     rates: Floats
 
     def followers(self, seconds: float, /) -> Floats:
-        """Return the mean number of requests within a time (seconds) after a request: λt."""
+        """Return the mean number of requests within a time (seconds) after a request: λt.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
+        """
         return self.rates * seconds
 
     def hits(self, age: float, /) -> Floats:
-        """Return the share of requests that follow the previous one within a time (seconds)."""
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         return np.asarray(-np.expm1(-self.rates * age))
 
     def present(self, age: float, /) -> Floats:
-        """Return the share of the time with a request in the last `age` seconds; it equals `hits` (PASTA)."""
+        """Return the share of the time with a request in the last `age` seconds; it equals `hits` (PASTA).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         return self.hits(age)
 
     @property
@@ -101,6 +143,12 @@ class Gamma:
         """Return the mean number of requests within a time (seconds): the renewal function Σₖ P(ka, λat).
 
         It depends on λt only, and approaches λt + (cv² - 1)/2 for large λt.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
         """
         from scipy.special import gammainc
 
@@ -113,14 +161,28 @@ class Gamma:
         return np.where(x < 60.0, near, x + (self.cv**2 - 1.0) / 2.0)
 
     def hits(self, age: float, /) -> Floats:
-        """Return the share of requests that follow the previous one within a time (seconds)."""
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         from scipy.special import gammainc
 
         shape = 1.0 / self.cv**2
         return np.asarray(gammainc(shape, self.rates * shape * age))
 
     def present(self, age: float, /) -> Floats:
-        """Return the share of the time with a request in the last `age` seconds."""
+        """Return the share of the time with a request in the last `age` seconds.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         from scipy.special import gammainc
 
         shape = 1.0 / self.cv**2
@@ -184,7 +246,14 @@ class Empirical:
         return cls(gaps, owner, counts, tails, duration, sorted_times, sorted_index)
 
     def followers(self, seconds: float, /) -> Floats:
-        """Return the mean number of requests within a time (seconds) after a request, counted in the trace."""
+        """Return the mean number of requests within a time (seconds) after a request, counted in the trace.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
+        """
         apart = self.requested * (2.0 * self.duration + seconds) + self.moments  # keeps the models apart
         until = np.searchsorted(apart, apart + seconds, side="right")
         after = until - np.arange(len(apart)) - 1
@@ -193,12 +262,26 @@ class Empirical:
         )
 
     def hits(self, age: float, /) -> Floats:
-        """Return the share of requests that follow the previous one within a time (seconds)."""
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         within = np.bincount(self.owner[self.gaps <= age], minlength=len(self.counts))
         return np.asarray(within / np.maximum(self.counts, 1))
 
     def present(self, age: float, /) -> Floats:
-        """Return the share of the time with a request in the last `age` seconds."""
+        """Return the share of the time with a request in the last `age` seconds.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         held = np.bincount(self.owner, weights=np.minimum(self.gaps, age), minlength=len(self.counts))
         return np.asarray((held + np.minimum(self.tails, age)) / self.duration)
 
@@ -228,7 +311,15 @@ class Tabulated:
 
     @classmethod
     def of(cls, residency: Residency, *, steps: int = 320) -> Tabulated:
-        """Compute the tables of a residency, with `steps` ages at equal ratios."""
+        """Compute the tables of a residency.
+
+        Args:
+            residency: The residency.
+            steps: Number of ages, at equal ratios. Default 320.
+
+        Returns:
+            The tables.
+        """
         # The range covers the busiest and the rarest model, which may differ by a factor of 10¹⁵.
         ages = np.geomspace(min(1e-3, residency.horizon * 1e-6), residency.horizon, steps)
         return cls(
@@ -240,11 +331,25 @@ class Tabulated:
         )
 
     def faster(self, factor: float) -> Tabulated:
-        """Return the tables for the same traffic, `factor` times faster."""
+        """Return the tables for faster traffic.
+
+        Args:
+            factor: Factor on the speed.
+
+        Returns:
+            The tables.
+        """
         return Tabulated(self.ages / factor, self.hit_table, self.present_table, self.times / factor, self.follow_table)
 
     def only(self, which: Ints) -> Tabulated:
-        """Return the tables of some of the models, each at most once and in order."""
+        """Return the tables of some of the models.
+
+        Args:
+            which: Positions of the models, each at most once and in ascending order.
+
+        Returns:
+            The tables.
+        """
         if len(which) == self.hit_table.shape[1]:
             return self
         return Tabulated(
@@ -280,6 +385,9 @@ class Tabulated:
             sizes: Size of each model.
             capacity: Size of the cache, in the same unit.
             extra: Further used size for each age; None (the default) for none.
+
+        Returns:
+            The time, seconds.
         """
         filled = self.present_table @ sizes
         if extra is not None:
@@ -290,11 +398,25 @@ class Tabulated:
         return float(np.exp(np.interp(capacity, filled, np.log(self.ages))))
 
     def hits(self, age: float, /) -> Floats:
-        """Return the share of requests that follow the previous one within a time (seconds)."""
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         return self._at(self.hit_table, age)
 
     def present(self, age: float, /) -> Floats:
-        """Return the share of the time with a request in the last `age` seconds."""
+        """Return the share of the time with a request in the last `age` seconds.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         return self._at(self.present_table, age)
 
     @property

@@ -57,7 +57,14 @@ class ClientPolicy(Protocol):
         ...
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Return new callers without history."""
+        """Return new callers without history.
+
+        Args:
+            rng: Source of randomness, for the jitter.
+
+        Returns:
+            The callers of one simulation.
+        """
         ...
 
 
@@ -87,12 +94,23 @@ class _Simple:
 
 @attrs.frozen(kw_only=True)
 class WaitForAnswer:
-    """Callers that wait for the answer without a limit, as the queueing formulas assume."""
+    """Callers that wait for the answer without a limit, as the queueing formulas assume.
+
+    Attributes:
+        answer_limit: Always infinite: SageMaker never answers 429.
+    """
 
     answer_limit: float = attrs.field(default=float("inf"), init=False)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Return new callers without history."""
+        """Return new callers without history.
+
+        Args:
+            rng: Source of randomness, for the jitter.
+
+        Returns:
+            The callers of one simulation.
+        """
         return _Simple(rng, 1, 1.0, 1.0)
 
 
@@ -107,7 +125,14 @@ class NoRetries:
     answer_limit: float = attrs.field(default=60.0, validator=_limit)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Return new callers without history."""
+        """Return new callers without history.
+
+        Args:
+            rng: Source of randomness, for the jitter.
+
+        Returns:
+            The callers of one simulation.
+        """
         return _Simple(rng, 1, 1.0, 1.0)
 
 
@@ -128,7 +153,14 @@ class Backoff:
     answer_limit: float = attrs.field(default=60.0, validator=_limit)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Return new callers without history."""
+        """Return new callers without history.
+
+        Args:
+            rng: Source of randomness, for the jitter.
+
+        Returns:
+            The callers of one simulation.
+        """
         return _Simple(rng, self.attempts, self.base, self.cap)
 
 
@@ -156,7 +188,14 @@ class SingleFlight:
     answer_limit: float = attrs.field(default=60.0, validator=_limit)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Return new callers without history."""
+        """Return new callers without history.
+
+        Args:
+            rng: Source of randomness, for the jitter.
+
+        Returns:
+            The callers of one simulation.
+        """
         return _SingleFlight(self, rng)
 
 
