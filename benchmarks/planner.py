@@ -1,10 +1,10 @@
-"""The planner's accuracy and speed, with rivals in the same run.
+"""Measure the planner's accuracy and speed, and compare it with simpy in the same run.
 
     python benchmarks/planner.py            everything, about a minute
     python benchmarks/planner.py --short    a quarter of the requests
 
-Accuracy: each formula beside an exact simulation of the same traffic. Speed: simpy, pure Python and numba take turns on
-the same requests; the figures are medians of CPU time, and the ratios are what counts.
+Accuracy: each formula is compared with an exact simulation of the same traffic. Speed: simpy, pure Python and numba run
+alternately on the same requests. The figures are medians of CPU time; only the ratios are comparable between computers.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from scipy.stats import t as student
 from simpy_rival import run_simpy
 
 from mme_sdk.planning import SLO, Assumptions, Catalogue, Workload, instance_types, load_prices, plan
-from mme_sdk.planning.advice.demand import Demand, site_of
-from mme_sdk.planning.advice.setting import Setting, estimate
+from mme_sdk.planning.advice.demand import Demand, fleet_config
+from mme_sdk.planning.advice.estimate import HostingLayout, estimate
 from mme_sdk.planning.analysis import (
     Poisson,
     aet_miss_ratio,
@@ -31,7 +31,7 @@ from mme_sdk.planning.analysis import (
     stack_distances,
     two_levels,
 )
-from mme_sdk.planning.simulation import Site, Traffic, simulate
+from mme_sdk.planning.simulation import FleetConfig, Traffic, simulate
 
 ONES = np.ones(1000)
 
@@ -62,7 +62,7 @@ def residency(requests: int) -> None:
         row(f"AET from the trace, CV {cv:g}", float(aet_miss_ratio(index, np.array([100.0]))[0]), whole, 0.002)
         if cv == 8.0:
             row(
-                "  (Poisson assumed, CV 8: what not to do)",
+                "  (Poisson formula at CV 8, for comparison)",
                 1.0 - float(weights @ che(base.rates, ONES, 100.0)),
                 seen,
                 1,
@@ -75,7 +75,7 @@ def residency(requests: int) -> None:
         times=trace.times, models=trace.index, service=np.full(len(trace.times), 1e-9), disk=one, memory=one,
         download=zero, load=zero,
     )  # fmt: skip
-    found = simulate(traffic, Site(instances=1, workers=1, memory_bytes=100, volume_bytes=300), skip=0.2)
+    found = simulate(traffic, FleetConfig(instances=1, workers=1, memory_bytes=100, volume_bytes=300), skip=0.2)
     shares = [float(weights @ part) for part in two_levels(Poisson(base.rates), ONES, ONES, 100.0, 300.0)]
     for name, predicted, seen in zip(
         ("memory", "volume", "S3"), shares, (found.share(0), found.share(2), found.share(3)), strict=True
@@ -84,8 +84,8 @@ def residency(requests: int) -> None:
 
 
 STABLE: list[tuple[str, Workload, dict[str, float], str, int]] = [
-    ("roomy", Workload.zipf(400, rate=10), {"memory_mb": 150}, "ml.r5.xlarge", 2),
-    ("tight", Workload.zipf(400, rate=4), {"memory_mb": 150}, "ml.m5.xlarge", 2),
+    ("much memory", Workload.zipf(400, rate=10), {"memory_mb": 150}, "ml.r5.xlarge", 2),
+    ("little memory", Workload.zipf(400, rate=4), {"memory_mb": 150}, "ml.m5.xlarge", 2),
     ("steep", Workload.zipf(1000, exponent=1.2, rate=20), {"memory_mb": 40, "load_seconds": 0.5}, "ml.m5.xlarge", 2),
     ("flat", Workload.zipf(1000, exponent=0.6, rate=2), {"memory_mb": 150}, "ml.m5.2xlarge", 3),
     ("busy", Workload.zipf(300, rate=20), {"memory_mb": 60, "service_ms": 150, "service_cv": 1.0}, "ml.m5.xlarge", 2),
@@ -97,19 +97,19 @@ STABLE: list[tuple[str, Workload, dict[str, float], str, int]] = [
 
 def latencies(requests: int, replicas: int = 8) -> None:
     print(
-        f"\nLatency quantiles in eight stable settings: formula, mean of {replicas} simulations, error, "
+        f"\nLatency quantiles in eight stable layouts: formula, mean of {replicas} simulations, error, "
         "± half the mean's 95 % interval"
     )
     types, prices = instance_types(), dict(load_prices())
     for name, load, profile, kind, count in STABLE:
         demand = Demand(load, Catalogue.uniform(**({"service_ms": 30, "load_seconds": 1.5} | profile)))
-        setting = Setting(mode="shared", instance_type=kind, count=count)
-        found = estimate(setting, demand, types, prices, SLO(), Assumptions(), draws=1_000_000)
+        layout = HostingLayout(mode="shared", instance_type=kind, count=count)
+        found = estimate(layout, demand, types, prices, SLO(), Assumptions(), draws=1_000_000)
         everyone = np.arange(len(load.models))
         runs = []
         for seed in range(1, replicas + 1):
             traffic, skip = demand.traffic(everyone, types[kind], Assumptions(), requests=requests, seed=seed)
-            seen = simulate(traffic, site_of(types[kind], count, Assumptions()), skip=skip)
+            seen = simulate(traffic, fleet_config(types[kind], count, Assumptions()), skip=skip)
             runs.append((seen.cold_rate, *seen.quantile(0.5, 0.95, 0.99)))
         cold, *quantiles = np.mean(runs, axis=0)
         row(f"{name}: cold rate", found.cold_rate, cold, 0.005)
@@ -129,10 +129,10 @@ def timed(function: Callable[[], object]) -> float:
 def speed(requests: int, rounds: int) -> None:
     print(f"\nSpeed on {requests:,} requests, medians of {rounds} alternating rounds of CPU time")
     cases = {
-        "one instance": (1000, 1.2, Site(instances=1, workers=4, memory_bytes=700, volume_bytes=2000)),
-        "four instances": (1000, 0.9, Site(instances=4, workers=4, memory_bytes=150, volume_bytes=2000)),
+        "one instance": (1000, 1.2, FleetConfig(instances=1, workers=4, memory_bytes=700, volume_bytes=2000)),
+        "four instances": (1000, 0.9, FleetConfig(instances=4, workers=4, memory_bytes=150, volume_bytes=2000)),
     }
-    for name, (models, exponent, site) in cases.items():
+    for name, (models, exponent, config) in cases.items():
         trace = Workload.zipf(models, exponent=exponent, rate=100.0).sample(requests / 100.0, seed=1)
         one = np.ones(models, dtype=int)
         traffic = Traffic(
@@ -145,16 +145,16 @@ def speed(requests: int, rounds: int) -> None:
             load=np.full(models, 0.02),
         )
         rivals: dict[str, Callable[[], object]] = {
-            "simpy": partial(run_simpy, traffic, site),
-            "python": partial(simulate, traffic, site, engine="python"),
-            "numba": partial(simulate, traffic, site, engine="numba"),
+            "simpy": partial(run_simpy, traffic, config),
+            "python": partial(simulate, traffic, config, engine="python"),
+            "numba": partial(simulate, traffic, config, engine="numba"),
         }
-        rivals["numba"]()  # compiled before anything is timed
+        rivals["numba"]()  # compile before the measurement
         spent: dict[str, list[float]] = {engine: [] for engine in rivals}
         for _ in range(rounds):
             for engine, run in rivals.items():
                 spent[engine].append(timed(run))
-        rival, ours = run_simpy(traffic, site), simulate(traffic, site, skip=0.0)
+        rival, ours = run_simpy(traffic, config), simulate(traffic, config, skip=0.0)
         apart = float(np.max(np.abs(rival[0] - ours.latency)))
         print(f"  {name}: {ours.cold_rate:.2%} cold; no latency is more than {apart:.1g} s from that in simpy")
         slowest = statistics.median(spent["simpy"])
@@ -166,17 +166,19 @@ def speed(requests: int, rounds: int) -> None:
 
 
 def scan() -> None:
-    print("\nA scan of 1,000 settings of 500 models, then a plan with confirmation")
+    print("\nEstimates of 1,000 layouts of 500 models, then a plan with simulations")
     load = Workload.zipf(500, exponent=0.9, rate=15)
     demand = Demand(load, Catalogue.uniform(memory_mb=150, service_ms=30, load_seconds=1.5))
     types, prices = instance_types(), dict(load_prices())
-    settings = [Setting(mode="shared", instance_type=kind, count=count) for kind in types for count in range(1, 41)]
+    layouts = [
+        HostingLayout(mode="shared", instance_type=kind, count=count) for kind in types for count in range(1, 41)
+    ]
     start, cpu = time.perf_counter(), time.process_time()
-    for setting in settings[:1000]:
-        estimate(setting, demand, types, prices, SLO(p99=2.0), Assumptions())
+    for layout in layouts[:1000]:
+        estimate(layout, demand, types, prices, SLO(p99=2.0), Assumptions())
     found = plan(load, catalogue=demand.catalogue, slo=SLO(p99=2.0))
     wall, cpu = time.perf_counter() - start, time.process_time() - cpu
-    simulated = sum(option.confirmation is not None for option in found.options)
+    simulated = sum(option.simulated is not None for option in found.options)
     print(f"  1,000 estimates, then a plan ({len(found.estimates)} more estimates, {simulated} options simulated):")
     print(f"  {wall:.1f} s wall, {cpu:.1f} s CPU")
 

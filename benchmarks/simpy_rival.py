@@ -1,7 +1,7 @@
-"""The same fleet in simpy, written as its documentation suggests: a process per request, resources for what is scarce.
+"""The same fleet in simpy, in the style of its documentation: a process for each request, a resource for each limit.
 
-LRU memory within an LRU volume on each instance, loader slots, workers, sticky routing with spilling. Nothing is tuned
-against simpy: a warm request is routed, holds one worker for its work, and does nothing else.
+Each instance has an LRU memory, an LRU volume, loader slots and workers; routing is sticky, with a spill threshold. A
+warm request is routed and uses one worker, without further steps, so that the comparison is fair to simpy.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections import OrderedDict
 import numpy as np
 import simpy
 
-from mme_sdk.planning.simulation.inputs import Site, Traffic
+from mme_sdk.planning.simulation.inputs import FleetConfig, Traffic
 
 __all__ = ["run_simpy"]
 
 
 class _Instance:
-    def __init__(self, environment: simpy.Environment, site: Site) -> None:
-        self.workers = simpy.Resource(environment, site.workers)
-        self.loaders = simpy.Resource(environment, site.loader_slots)
+    def __init__(self, environment: simpy.Environment, config: FleetConfig) -> None:
+        self.workers = simpy.Resource(environment, config.workers)
+        self.loaders = simpy.Resource(environment, config.loader_slots)
         self.memory: OrderedDict[int, None] = OrderedDict()
         self.volume: OrderedDict[int, None] = OrderedDict()
         self.loading: dict[int, simpy.Event] = {}
@@ -27,26 +27,26 @@ class _Instance:
         self.memory_used = self.volume_used = self.outstanding = 0
 
 
-def run_simpy(traffic: Traffic, site: Site) -> tuple[np.ndarray, float]:
-    """Latency of each request, and the share that waited for a load."""
+def run_simpy(traffic: Traffic, config: FleetConfig) -> tuple[np.ndarray, float]:
+    """Return the latency of each request, and the share of requests that waited for a load."""
     environment = simpy.Environment()
-    instances = [_Instance(environment, site) for _ in range(site.instances)]
+    instances = [_Instance(environment, config) for _ in range(config.instances)]
     times, models, service = traffic.times.tolist(), traffic.models.tolist(), traffic.service.tolist()
     sizes, files = traffic.memory.tolist(), traffic.disk.tolist()
     download, load = traffic.download.tolist(), traffic.load.tolist()
     latency = [0.0] * len(times)
     cold = 0
-    draws = iter(np.random.default_rng(0).random(len(times) + 1).tolist())  # the same lots as `simulate` draws
+    draws = iter(np.random.default_rng(0).random(len(times) + 1).tolist())  # the same draws as in `simulate`
 
     def choose(model):
-        best, fewest = None, site.spill_outstanding
+        best, fewest = None, config.spill_outstanding
         for instance in instances:
             if model in instance.memory and instance.in_use.get(model, 0) < fewest:
                 best, fewest = instance, instance.in_use.get(model, 0)
         if best is not None:
             return best
         for instance in instances:
-            if model in instance.loading and instance.in_use[model] < site.spill_outstanding:
+            if model in instance.loading and instance.in_use[model] < config.spill_outstanding:
                 return instance
         for instance in instances:
             if model in instance.volume:
@@ -60,7 +60,7 @@ def run_simpy(traffic: Traffic, site: Site) -> tuple[np.ndarray, float]:
         with instance.loaders.request() as slot:
             yield slot
             if model not in instance.volume:
-                while instance.volume_used + files[model] > site.volume_bytes:
+                while instance.volume_used + files[model] > config.volume_bytes:
                     victim, _ = instance.volume.popitem(last=False)
                     instance.volume_used -= files[victim]
                 instance.volume_used += files[model]
@@ -68,12 +68,12 @@ def run_simpy(traffic: Traffic, site: Site) -> tuple[np.ndarray, float]:
                 instance.volume[model] = None
             else:
                 instance.volume.move_to_end(model)
-            if instance.memory_used + sizes[model] > site.memory_bytes:
+            if instance.memory_used + sizes[model] > config.memory_bytes:
                 for victim in list(instance.memory):
                     if not instance.in_use.get(victim):
                         del instance.memory[victim]
                         instance.memory_used -= sizes[victim]
-                        if instance.memory_used + sizes[model] <= site.memory_bytes:
+                        if instance.memory_used + sizes[model] <= config.memory_bytes:
                             break
             instance.memory_used += sizes[model]
             yield environment.timeout(load[model])

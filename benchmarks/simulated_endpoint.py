@@ -106,7 +106,7 @@ class SimulatedEndpoint:
 
     def _give_up(self, name: str) -> None:
         if name in self._replies and name not in self._running:
-            self.fleet.forget(name)
+            self.fleet.cancel(name)
             self._answer(name, 429, "ModelNotReadyException", "loading")
 
     def _answer(self, name: str, status: int, code: str = "", message: str = "") -> None:

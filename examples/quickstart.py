@@ -1,6 +1,6 @@
-"""From a folder of models to answers: pack, register, deploy, invoke, change, tear down, with no AWS account.
+"""A multi-model endpoint from training to deletion, in the embedded SageMaker, without an AWS account.
 
-Everything below the line that starts `LocalSageMaker` runs unchanged against AWS: there, say `MMEClient()` instead.
+The function `tour` runs unchanged against AWS, with `MMEClient()` as its client.
 """
 
 from __future__ import annotations
@@ -28,18 +28,20 @@ Rows = tuple[np.ndarray, np.ndarray]
 
 
 def train(folder: Path, seed: int) -> Rows:
-    """Train one tenant's classifier on its own 300 digits, save it, and hand back the rows it has never seen."""
+    """Train one tenant's classifier on 300 digits, save it, and return 100 other rows for the test."""
     images, digits = load_digits(return_X_y=True)
     mine = np.random.default_rng(seed).choice(len(images), 400, replace=False)
-    seen, held_out, answers, truth = train_test_split(images[mine], digits[mine], test_size=100, random_state=seed)
-    model = LogisticRegression(C=0.05, max_iter=300).fit(seen / 16, answers)
+    train_rows, test_rows, train_digits, test_digits = train_test_split(
+        images[mine], digits[mine], test_size=100, random_state=seed
+    )
+    model = LogisticRegression(C=0.05, max_iter=300).fit(train_rows / 16, train_digits)
     folder.mkdir(parents=True)
     dump(model, folder / "model.skops")
-    return held_out / 16, truth
+    return test_rows / 16, test_digits
 
 
 def ask(endpoint: Endpoint, model: str | None, rows: Rows) -> tuple[Reply, float, float]:
-    """Invoke once; hand back the reply, its milliseconds, and the accuracy on the rows."""
+    """Invoke once; return the reply, its latency in milliseconds, and the accuracy on the rows."""
     began = time.perf_counter()
     reply = endpoint.invoke(rows[0], model=model)
     took = (time.perf_counter() - began) * 1000
@@ -47,7 +49,7 @@ def ask(endpoint: Endpoint, model: str | None, rows: Rows) -> tuple[Reply, float
 
 
 def tour(client: MMEClient, bucket: str, work: Path) -> None:
-    """The whole life of a multi-model endpoint."""
+    """Register models, create an endpoint, invoke it, change its models, and delete everything."""
     print(f"Training {TENANTS} classifiers, one per tenant …")
     tenants = [f"tenant-{number:02}" for number in range(1, TENANTS + 1)]
     held_out = {tenant: train(work / tenant, seed) for seed, tenant in enumerate(tenants)}
@@ -83,9 +85,9 @@ def tour(client: MMEClient, bucket: str, work: Path) -> None:
     try:
         endpoint.invoke(rows[0], model=retired)
     except ModelNotFoundError as error:
-        print(f"Deleted  {retired.target_model}; asking for it says:\n  {error}".replace("\n", "\n  "))
+        print(f"Deleted  {retired.target_model}; an invocation of it raises:\n  {error}".replace("\n", "\n  "))
     else:
-        raise SystemExit("a deleted model answered")
+        raise SystemExit("the deleted model still answered")
 
     single = EndpointSpec.single_model(
         name="hot", artifact=replaced.uri, image=IMAGE, role=ROLE, instance_type="ml.c6i.large"

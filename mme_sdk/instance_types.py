@@ -98,6 +98,9 @@ def find(name: str) -> InstanceType | None:
     Args:
         name: Name, such as `ml.m5.xlarge`.
 
+    Returns:
+        The facts, or None.
+
     Example:
         >>> find("ml.t2.medium").memory_gib, find("ml.t2.medium").hosting, find("ml.t3.medium").hosting
         (4.0, True, False)
@@ -108,13 +111,27 @@ def find(name: str) -> InstanceType | None:
 
 
 def family(name: str) -> str:
-    """Return the family, such as `m5` for `ml.m5.xlarge`; empty if the name has another form."""
+    """Return the family, such as `m5` for `ml.m5.xlarge`; empty if the name has another form.
+
+    Args:
+        name: Instance type, such as `ml.m5.xlarge`.
+
+    Returns:
+        The family.
+    """
     found = INSTANCE_TYPE.fullmatch(name)
     return found[1] if found else ""
 
 
 def accelerator(name: str) -> Accelerator:
-    """Return what the type computes with, from the family's name."""
+    """Return what the type computes with, from the family's name.
+
+    Args:
+        name: Instance type, such as `ml.m5.xlarge`.
+
+    Returns:
+        The kind of processor or accelerator.
+    """
     of = family(name)
     if re.match(r"(inf|trn)\d", of):
         return "neuron"
@@ -124,7 +141,13 @@ def accelerator(name: str) -> Accelerator:
 
 
 def vcpus(name: str) -> int | None:
-    """Return the number of vCPUs; None if it is unknown.
+    """Return the number of vCPUs.
+
+    Args:
+        name: Instance type, such as `ml.m5.xlarge`.
+
+    Returns:
+        The number; None if it is unknown.
 
     Example:
         >>> vcpus("ml.m5.xlarge"), vcpus("ml.c4.8xlarge"), vcpus("ml.m99.large")
@@ -135,7 +158,13 @@ def vcpus(name: str) -> int | None:
 
 
 def gpus(name: str) -> int | None:
-    """Return the number of GPUs; None if it is unknown.
+    """Return the number of GPUs.
+
+    Args:
+        name: Instance type, such as `ml.m5.xlarge`.
+
+    Returns:
+        The number; None if it is unknown.
 
     Example:
         >>> gpus("ml.g5.12xlarge"), gpus("ml.m5.xlarge"), gpus("ml.m99.large"), gpus("ml.g99.xlarge")
@@ -163,13 +192,27 @@ def units(name: str, metric: str) -> int | None:
 
 
 def has_local_storage(name: str) -> bool:
-    """Return whether the type has NVMe disks, which take neither a KMS key nor a volume size; False if unknown."""
+    """Return whether the type has NVMe disks, which take neither a KMS key nor a volume size; False if unknown.
+
+    Args:
+        name: Instance type, such as `ml.m5.xlarge`.
+
+    Returns:
+        True or False.
+    """
     found = find(name)
     return found is not None and found.local_gb > 0
 
 
 def serves_multi_model(name: str) -> bool:
-    """Return whether a multi-model endpoint can run on it: every CPU type and some single-GPU types can."""
+    """Return whether a multi-model endpoint can run on it: every CPU type and some single-GPU types can.
+
+    Args:
+        name: Instance type, such as `ml.m5.xlarge`.
+
+    Returns:
+        True or False.
+    """
     kind = accelerator(name)
     if kind == "gpu":
         return family(name) in _MULTI_MODEL_GPU_FAMILIES and gpus(name) == 1

@@ -1,4 +1,4 @@
-"""Check the shape of the package: no import circle, at most 13 files a folder, at most 450 lines a file.
+"""Check that the package has no import circle, at most 13 files in a folder, and at most 450 lines in a file.
 
 Imports for type checking count. A longer file is accepted where its docstring says why ("One file because …").
 """
@@ -17,7 +17,7 @@ FILES, LINES = 13, 450
 
 
 def circles() -> list[str]:
-    """Return one circle of imports as text, or nothing."""
+    """Return the description of one import circle, or an empty list."""
     graph = grimp.build_graph("mme_sdk", exclude_type_checking_imports=False, cache_dir=None)
     try:
         TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()

@@ -1,4 +1,4 @@
-"""Write the public API as text: names, signatures and bases; `--write` renews the snapshot that the tests read."""
+"""Print the public API: names, signatures and base classes; `--write` updates the snapshot that the tests compare."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MODULES = (
 
 
 def describe() -> str:
-    """The public API, a line a name."""
+    """Return the public API, one line for each name."""
     seen: dict[int, str] = {}
     lines: list[str] = []
     for module_name in MODULES:

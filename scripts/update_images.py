@@ -1,10 +1,10 @@
 """Regenerate `mme_sdk/endpoints/spec/images.json` from the data that the `sagemaker` wheel publishes.
 
     python scripts/update_images.py            # downloads sagemaker 2 into a temporary folder
-    python scripts/update_images.py WHEEL      # reads a wheel that is there already
+    python scripts/update_images.py WHEEL      # reads a wheel on this machine
 
-The wheel (Apache-2.0) has one file per framework under `sagemaker/image_uri_config/`. What is kept: the prebuilt images
-that AWS documents as able to serve many models
+The wheel (Apache-2.0) has one file per framework under `sagemaker/image_uri_config/`. The script keeps the prebuilt
+images that AWS documents for multi-model endpoints
 (https://docs.aws.amazon.com/sagemaker/latest/dg/multi-model-support.html), with their tags and accounts by region.
 """
 
@@ -25,7 +25,7 @@ import botocore.session
 TARGET = Path(__file__).parent.parent / "mme_sdk" / "endpoints" / "spec" / "images.json"
 FOLDER = "sagemaker/image_uri_config/"
 
-# Our name → the wheel's file, and the repositories of it that serve many models.
+# Name in this SDK: file in the wheel, and its repositories for multi-model endpoints.
 MULTI_MODEL = {
     "knn": ("knn", {"knn"}),
     "linear-learner": ("linear-learner", {"linear-learner"}),
@@ -37,7 +37,7 @@ MULTI_MODEL = {
     "triton": ("sagemaker-tritonserver", {"sagemaker-tritonserver"}),
     "xgboost": ("xgboost", {"sagemaker-xgboost"}),
 }
-# Built-in algorithms that the same page leaves out.
+# Built-in algorithms that the same page does not list.
 SINGLE_MODEL = (
     "blazingtext",
     "factorization-machines",
@@ -56,24 +56,24 @@ SINGLE_MODEL = (
 
 
 def newest(versions: list[str]) -> str:
-    """The highest version, by its numbers."""
+    """Return the highest version."""
     return max(versions, key=lambda text: [int(part) for part in re.findall(r"\d+", text)])
 
 
 def tags(name: str, config: dict[str, Any], version: str, entry: dict[str, Any]) -> dict[str, str]:
-    """Tags by accelerator, put together as the sagemaker package does: prefix, processor, Python version."""
+    """Return the tags by accelerator, built as in the sagemaker package: prefix, processor, Python version."""
     processors = config.get("processors") or entry.get("processors") or [""]
     python = (entry.get("py_versions") or [""])[-1]
     prefix = entry.get("tag_prefix", version)
     found = {}
     for one in processors:
-        shown = "" if name == "triton" and one == "gpu" else one  # Triton's GPU images carry no processor
+        shown = "" if name == "triton" and one == "gpu" else one  # tags of Triton's GPU images name no processor
         found[one or "cpu"] = "-".join(part for part in (prefix, shown, python) if part)
     return found
 
 
 def collect(wheel: zipfile.ZipFile, source: str) -> dict[str, Any]:
-    """The data file's content."""
+    """Return the content of the data file."""
     registries: list[dict[str, str]] = []
     frameworks: dict[str, Any] = {}
 
@@ -145,7 +145,7 @@ def main() -> None:
 
 
 def compact(data: dict[str, Any]) -> str:
-    """JSON with one version or one registry a line: small, and readable in a diff."""
+    """Return JSON with one version or one registry on each line, which keeps diffs readable."""
     text = json.dumps(data, indent=1)
     text = re.sub(r"\{\n\s+(\"repository\"[^{}]*\"tags\": )\{([^{}]*)\}\n\s+\}", _one_line, text)
     return re.sub(r"\{\n([^{}]*\"us-east-1\"[^{}]*)\}", lambda m: "{" + " ".join(m[1].split()) + "}", text)

@@ -1,4 +1,4 @@
-"""What a fleet asks its host to do; each is answered by one event, except `Fail`, which needs no answer."""
+"""The commands of a fleet. The caller reports the end of each command with one event; `Fail` needs no report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ FailReason = Literal[
 
 @attrs.frozen
 class Download:
-    """Bring the model's archive from S3 to the instance's volume; answer `downloaded` or `download_failed`."""
+    """Download the model's archive from S3 to the instance's volume; report `downloaded` or `download_failed`.
+
+    Attributes:
+        instance: Name of the instance.
+        model: Name of the model.
+    """
 
     instance: str
     model: str
@@ -23,7 +28,12 @@ class Download:
 
 @attrs.frozen
 class Load:
-    """Load the model into the container's memory; answer `loaded`, `load_failed` or `out_of_memory`."""
+    """Load the model into the container's memory; report `loaded`, `load_failed` or `out_of_memory`.
+
+    Attributes:
+        instance: Name of the instance.
+        model: Name of the model.
+    """
 
     instance: str
     model: str
@@ -31,7 +41,12 @@ class Load:
 
 @attrs.frozen
 class Unload:
-    """Take the model out of the container's memory; answer `unloaded`."""
+    """Unload the model from the container's memory; report `unloaded`.
+
+    Attributes:
+        instance: Name of the instance.
+        model: Name of the model.
+    """
 
     instance: str
     model: str
@@ -39,7 +54,12 @@ class Unload:
 
 @attrs.frozen
 class Discard:
-    """Delete the model's files from the instance's volume; answer `discarded`."""
+    """Delete the model's files from the instance's volume; report `discarded`.
+
+    Attributes:
+        instance: Name of the instance.
+        model: Name of the model.
+    """
 
     instance: str
     model: str
@@ -47,7 +67,13 @@ class Discard:
 
 @attrs.frozen
 class Run:
-    """Pass the request to the container; answer `finished` (or `ran_out_of_memory`)."""
+    """Send the request to the container; report `finished` or `ran_out_of_memory`.
+
+    Attributes:
+        instance: Name of the instance.
+        model: Name of the model.
+        request_id: Name of the request.
+    """
 
     instance: str
     model: str
@@ -56,14 +82,14 @@ class Run:
 
 @attrs.frozen
 class Fail:
-    """The request cannot be served here; the fleet has forgotten it, so the same id may arrive again.
+    """Answer the request with an error. The fleet has removed the request, so that its name may be used again.
 
     Attributes:
-        request_id: The request.
-        model: Its model.
-        reason: Why, in a word.
-        detail: What the host said when it reported the failure.
-        ran: Whether the request had been passed to the container, so that the model may have run.
+        request_id: Name of the request.
+        model: Name of the model.
+        reason: Category of the failure.
+        detail: Description of the failure; the caller's own text if it reported the failure. Default empty.
+        ran: Whether the request was sent to the container, which may have executed it. Default False.
     """
 
     request_id: str

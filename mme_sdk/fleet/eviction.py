@@ -1,4 +1,4 @@
-"""In which order unused models leave. AWS does not document it; least recently used is the default."""
+"""The order in which unused models are evicted. AWS does not document it; the default is least recently used."""
 
 from __future__ import annotations
 
@@ -10,62 +10,94 @@ __all__ = ["EvictionOrder", "Fifo", "Lru"]
 
 
 class EvictionOrder(Protocol):
-    """The models of one instance at one level (memory or volume), in the order in which they would leave."""
+    """The eviction order of the models in one instance's memory, or on its volume."""
 
     def add(self, model: str, /) -> None:
-        """The model came to this level."""
+        """Add a model that is new in this memory or on this volume.
+
+        Args:
+            model: Name of the model.
+        """
         ...
 
     def touch(self, model: str, /) -> None:
-        """The model, which is at this level, was asked for."""
+        """Record that a model was requested.
+
+        Args:
+            model: Name of the model.
+        """
         ...
 
     def drop(self, model: str, /) -> None:
-        """The model left this level."""
+        """Remove a model.
+
+        Args:
+            model: Name of the model.
+        """
         ...
 
     def __iter__(self) -> Iterator[str]:
-        """The models, first to leave first."""
+        """Yield the models; the next one to evict comes first."""
         ...
 
 
 class Lru:
-    """Least recently used first; every operation takes constant time."""
+    """Evict the least recently used model first; every operation takes constant time."""
 
     def __init__(self) -> None:
         self._order: OrderedDict[str, None] = OrderedDict()
         self.touch = self._order.move_to_end
 
     def add(self, model: str, /) -> None:
-        """The model came to this level."""
+        """Add a model; see `EvictionOrder.add`.
+
+        Args:
+            model: Name of the model.
+        """
         self._order[model] = None
 
     def drop(self, model: str, /) -> None:
-        """The model left this level."""
+        """Remove a model; see `EvictionOrder.drop`.
+
+        Args:
+            model: Name of the model.
+        """
         del self._order[model]
 
     def __iter__(self) -> Iterator[str]:
-        """The models, least recently used first."""
+        """Yield the models, least recently used first."""
         return iter(self._order)
 
 
 class Fifo:
-    """First loaded, first to leave, however much it is used."""
+    """Evict the model first that was loaded first, regardless of its use."""
 
     def __init__(self) -> None:
         self._order: dict[str, None] = {}
 
     def add(self, model: str, /) -> None:
-        """The model came to this level."""
+        """Add a model; see `EvictionOrder.add`.
+
+        Args:
+            model: Name of the model.
+        """
         self._order[model] = None
 
     def touch(self, model: str, /) -> None:
-        """Being asked for changes nothing."""
+        """Do nothing: a request does not change the order.
+
+        Args:
+            model: Name of the model.
+        """
 
     def drop(self, model: str, /) -> None:
-        """The model left this level."""
+        """Remove a model; see `EvictionOrder.drop`.
+
+        Args:
+            model: Name of the model.
+        """
         del self._order[model]
 
     def __iter__(self) -> Iterator[str]:
-        """The models, first loaded first."""
+        """Yield the models, first loaded first."""
         return iter(self._order)

@@ -1,39 +1,42 @@
-"""The machine: events in, commands out."""
+"""The state machine of a fleet: it takes events and returns commands."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.fleet.commands import Command, Fail, Run
 from mme_sdk.fleet.instance import Copy, Instance, State, Tally
-from mme_sdk.fleet.policy import FleetPolicy, Footprint
-from mme_sdk.fleet.records import Counters, FleetSnapshot, InstanceSnapshot, ModelSnapshot
+from mme_sdk.fleet.instance_policy import Footprint
+from mme_sdk.fleet.policy import FleetPolicy
+from mme_sdk.fleet.records import FleetSnapshot, counters, instance_snapshot
 from mme_sdk.protocols import Rng
 
 __all__ = ["Fleet"]
 
 _LOADED = State.LOADED
-_ON_THE_WAY = {State.ABSENT: State.DOWNLOADING, State.ON_DISK: State.LOADING}
+_QUEUED_STATE = {State.ABSENT: State.DOWNLOADING, State.ON_DISK: State.LOADING}
 
 
 class Fleet:
-    """The instances of one production variant: caches, loaders and routing, without I/O, clock or threads.
+    """The instances of one production variant: caches, loader slots and routing, without I/O, clock or threads.
 
-    Every method takes an event and returns the commands that it causes, in order. Perform each command and report how
-    it ended with the event that its docstring names; a command is reported once. Two events answer commands for you:
-    `crashed` all `Load`, `Unload` and `Run` of the instance, and `remove_instance` all of its commands; do not report
-    those afterwards. After `crashed`, commands may come at once: perform them when the container is up again.
+    Every method takes one event and returns the commands that it causes, in order. Execute each command and report its
+    end once, with an event that the command's docstring names. Two events also end commands: `crashed` ends every
+    `Load`, `Unload` and `Run` of the instance, and `remove_instance` all its commands; do not report those. Execute the
+    commands that `crashed` returns after the container has started again.
 
-    An arrival was a hit (`ModelCacheHit`) if and only if `arrive` returned a `Run`.
+    An arrival is a hit (`ModelCacheHit`) if and only if `arrive` returns a `Run`.
 
     Attributes:
-        placed: The instance that the latest arrival was sent to; empty where it was refused.
-        met: What it found of its model there; `DOWNLOADING` or `LOADING` also for a model whose turn is yet to come.
+        policy: The sizes and rules.
+        routed_to: Name of the instance that got the latest arrival; empty if the request failed.
+        found_state: State of the model on that instance at the arrival; `DOWNLOADING` or `LOADING` also for a model
+            that waits for a loader slot.
 
     Args:
-        policy: Sizes and rules.
-        rng: Breaks ties between instances that are equally good; `random.Random(seed)` is one.
+        policy: The sizes and rules.
+        rng: Source of randomness, to choose between equally good instances, such as `random.Random(seed)`.
 
     Example:
         >>> import random
@@ -51,74 +54,98 @@ class Fleet:
     """
 
     def __init__(self, policy: FleetPolicy, rng: Rng) -> None:
-        self.policy = policy
-        self._rng = rng
+        self.policy, self._rng = policy, rng
         self._instances: dict[str, Instance] = {}
         self._serving: list[Instance] = []
         self._models: dict[str, dict[str, Copy]] = {}
         self._requests: dict[str, Copy] = {}
-        self._gone = Tally()
-        self._gone_seconds = 0.0
+        self._removed = Tally()
+        self._removed_seconds = 0.0
         self._choose = policy.routing.choose
-        self.placed = ""
-        self.met = State.ABSENT
-
-    # -- instances ------------------------------------------------------------------------------------------------
+        self.routed_to = ""
+        self.found_state = State.ABSENT
 
     def add_instance(self, instance: str, now: float) -> list[Command]:
-        """An instance came into service, empty.
+        """Add an empty instance to the fleet.
+
+        Args:
+            instance: Name of the instance.
+            now: The time, seconds.
+
+        Returns:
+            The commands.
 
         Raises:
-            InvalidInputError: There is one of this name.
+            InvalidInputError: The fleet has an instance of this name.
         """
         if instance in self._instances:
-            raise InvalidInputError(f"the fleet has an instance {instance!r} already")
-        self._instances[instance] = Instance(instance, self.policy, now, self._forget_copy)
-        self._reckon_serving()
+            raise InvalidInputError(f"the fleet already has an instance {instance!r}")
+        self._instances[instance] = Instance(instance, self.policy, now, self._remove_copy)
+        self._update_serving()
         return []
 
     def drain(self, instance: str) -> list[Command]:
-        """Send an instance no new requests; those that it has go on."""
+        """Send no new requests to an instance; its current requests continue.
+
+        Args:
+            instance: Name of the instance.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The fleet does not have the instance.
+        """
         self._instance(instance).draining = True
-        self._reckon_serving()
+        self._update_serving()
         return []
 
     def remove_instance(self, instance: str, now: float) -> list[Command]:
-        """An instance is gone: its requests fail as `instance_lost`, and may arrive again elsewhere."""
+        """Remove an instance; its requests fail as `instance_lost` and may arrive again.
+
+        Args:
+            instance: Name of the instance.
+            now: The time, seconds.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The fleet does not have the instance.
+        """
         gone = self._instance(instance)
         commands: list[Command] = []
         for copy in list(gone.copies.values()):
             gone.fail(copy, "instance_lost", f"instance {instance} is gone", commands)
-            self._forget_copy(copy)
+            self._remove_copy(copy)
         del self._instances[instance]
-        self._reckon_serving()
-        self._gone_seconds += now - gone.since
+        self._update_serving()
+        self._removed_seconds += now - gone.since
         for name in Tally.__slots__:
-            setattr(self._gone, name, getattr(self._gone, name) + getattr(gone.tally, name))
+            setattr(self._removed, name, getattr(self._removed, name) + getattr(gone.tally, name))
         return self._after(commands)
 
-    # -- requests -------------------------------------------------------------------------------------------------
-
     def arrive(self, request_id: str, model: str, footprint: Footprint, now: float) -> list[Command]:
-        """A request for a model came.
+        """Route a request to an instance.
 
         Args:
-            request_id: A name that no unfinished request has.
-            model: The target model.
-            footprint: What it takes, as far as is known before it is downloaded.
+            request_id: Name of the request; no unfinished request may have the same name.
+            model: Name of the target model.
+            footprint: Size of the model, as known before the download.
             now: The time, seconds.
 
         Returns:
-            A `Run` if the model is in memory, a `Fail` if it cannot be served at all; else what must happen first.
+            A `Run` if the model is in memory; a `Fail` if no instance can serve it; otherwise the commands that start
+            the load, or none if the model is loading or waits.
 
         Raises:
-            InvalidInputError: The request is here already.
+            InvalidInputError: The fleet has an unfinished request of this name.
         """
         if request_id in self._requests:
-            raise InvalidInputError(f"request {request_id!r} is in the fleet already")
+            raise InvalidInputError(f"the fleet already has an unfinished request {request_id!r}")
         if not self._serving:
-            self.placed, self.met = "", State.ABSENT
-            return [Fail(request_id, model, "no_instances", "no instance takes requests")]
+            self.routed_to, self.found_state = "", State.ABSENT
+            return [Fail(request_id, model, "no_instances", "no instance accepts requests")]
         copies = self._models.get(model)
         if copies is None:
             copies = self._models[model] = {}
@@ -126,9 +153,9 @@ class Fleet:
         tally = instance.tally
         tally.arrivals += 1
         copy = copies.get(instance.id)
-        self.placed = instance.id
+        self.routed_to = instance.id
         if copy is not None and copy.state is _LOADED:
-            self.met = _LOADED
+            self.found_state = _LOADED
             tally.hits += 1
             instance.in_memory.touch(model)
             instance.outstanding += 1
@@ -139,7 +166,7 @@ class Fleet:
         if copy is None:
             refused = self._too_large(request_id, model, footprint)
             if refused is not None:
-                self.placed, self.met = "", State.ABSENT
+                self.routed_to, self.found_state = "", State.ABSENT
                 tally.failures += 1
                 if not copies:
                     del self._models[model]
@@ -150,49 +177,66 @@ class Fleet:
 
     def _too_large(self, request_id: str, model: str, footprint: Footprint) -> Fail | None:
         if footprint.disk_bytes > self.policy.volume_bytes:
-            return Fail(request_id, model, "out_of_disk", "larger than the whole volume")
+            return Fail(request_id, model, "out_of_disk", "the model is larger than the volume")
         if footprint.memory_bytes > self.policy.memory_bytes:
-            return Fail(request_id, model, "out_of_memory", "larger than the whole memory")
+            return Fail(request_id, model, "out_of_memory", "the model is larger than the memory for models")
         return None
 
     def _wait(self, request_id: str, copy: Copy, now: float) -> list[Command]:
         commands: list[Command] = []
         instance = copy.instance
         at_rest = copy.unused and copy.state in (State.ABSENT, State.ON_DISK)
-        self.met = copy.state if at_rest else _ON_THE_WAY.get(copy.state, copy.state)
+        self.found_state = copy.state if at_rest else _QUEUED_STATE.get(copy.state, copy.state)
         copy.waiting[request_id] = None
         copy.last_used = now
         instance.outstanding += 1
         self._requests[request_id] = copy
         if at_rest:
             others = self._models[copy.model].values()
-            if any(other is not copy and (other.coming or other.state is _LOADED) for other in others):
+            if any(other is not copy and (other.queued or other.state is _LOADED) for other in others):
                 instance.tally.duplicate_loads += 1
-            instance.want(copy, commands)
+            instance.bring(copy, commands)
         return self._after(commands)
 
     def finished(self, request_id: str, now: float) -> list[Command]:
-        """An invocation ended, well or not; unknown (failed by a crash, say) is fine."""
+        """Handle the end of an invocation, successful or not; ignore a request that has failed already.
+
+        Args:
+            request_id: Name of the request.
+            now: The time, seconds.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The request has not run: it waits for its model.
+        """
         copy = self._requests.pop(request_id, None)
         if copy is None:
             return []
         if request_id not in copy.running:
             self._requests[request_id] = copy
             raise InvalidInputError(f"request {request_id!r} has not run: it waits for {copy.model!r}")
-        commands: list[Command] = []
-        instance = copy.instance
+        instance, commands = copy.instance, list[Command]()
         del copy.running[request_id]
         copy.last_used = now
         instance.outstanding -= 1
         if not copy.running:
             instance.became_unused(copy, commands)
             if instance.memory_waiting or instance.volume_waiting:
-                instance.pump(commands)
+                instance.advance(commands)
                 return self._after(commands)
         return commands
 
-    def forget(self, request_id: str) -> list[Command]:
-        """Nobody waits for this request any more: its load goes on. One that runs goes on to `finished`."""
+    def cancel(self, request_id: str) -> list[Command]:
+        """Remove a request that waits, because its caller gave up; the load continues. A running request is unchanged.
+
+        Args:
+            request_id: Name of the request.
+
+        Returns:
+            The commands.
+        """
         copy = self._requests.get(request_id)
         if copy is not None and request_id in copy.waiting:
             del copy.waiting[request_id], self._requests[request_id]
@@ -200,7 +244,14 @@ class Fleet:
         return []
 
     def ran_out_of_memory(self, request_id: str) -> list[Command]:
-        """The container answered an invocation with 507: the request runs again once an unused model has left."""
+        """Handle an invocation that the container answered with 507: it runs again after an unused model is unloaded.
+
+        Args:
+            request_id: Name of the request.
+
+        Returns:
+            The commands.
+        """
         copy = self._requests.get(request_id)
         if copy is None:
             return []
@@ -209,85 +260,166 @@ class Fleet:
             del self._requests[request_id], copy.running[request_id]
             copy.instance.outstanding -= 1
             copy.instance.tally.failures += 1
-            detail = "the container has no memory to run it, and no other model can be unloaded"
+            detail = "the container has no memory to run the request, and no other model can be unloaded"
             commands.append(Fail(request_id, copy.model, "out_of_memory", detail, ran=True))
             if not copy.running:
                 copy.instance.became_unused(copy, commands)
-                copy.instance.pump(commands)
+                copy.instance.advance(commands)
         return self._after(commands)
-
-    # -- answers to commands --------------------------------------------------------------------------------------
 
     def downloaded(self, instance: str, model: str, footprint: Footprint | None, now: float) -> list[Command]:
-        """A `Download` ended well; give the true footprint where extraction showed it."""
+        """Handle a `Download` that succeeded.
+
+        Args:
+            instance: Name of the instance.
+            model: Name of the model.
+            footprint: The size after extraction; None if it is as announced.
+            now: The time, seconds.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The fleet does not expect this report.
+        """
         copy = self._copy(instance, model, State.DOWNLOADING)
         copy.since = now
-        commands: list[Command] = []
-        copy.instance.downloaded(copy, footprint, commands)
-        return self._after(commands)
+        return self._run(copy.instance.downloaded, copy, footprint)
 
     def download_failed(self, instance: str, model: str, reason: str) -> list[Command]:
-        """A `Download` ended badly: everyone who waits for it fails with this reason."""
+        """Handle a `Download` that failed: the waiting requests fail.
+
+        Args:
+            instance: Name of the instance.
+            model: Name of the model.
+            reason: Description of the failure, for the callers.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The fleet does not expect this report.
+        """
         copy = self._copy(instance, model, State.DOWNLOADING)
-        commands: list[Command] = []
-        copy.instance.download_failed(copy, reason, commands)
-        return self._after(commands)
+        return self._run(copy.instance.download_failed, copy, reason)
 
     def loaded(self, instance: str, model: str, now: float) -> list[Command]:
-        """A `Load` ended well: everyone who waits for it runs."""
+        """Handle a `Load` that succeeded: the waiting requests run.
+
+        Args:
+            instance: Name of the instance.
+            model: Name of the model.
+            now: The time, seconds.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The fleet does not expect this report.
+        """
         copy = self._copy(instance, model, State.LOADING)
         copy.since = now
-        commands: list[Command] = []
-        copy.instance.loaded(copy, commands)
-        return self._after(commands)
+        return self._run(copy.instance.loaded, copy)
 
     def load_failed(self, instance: str, model: str, reason: str) -> list[Command]:
-        """A `Load` ended badly: everyone who waits for it fails with this reason; the files stay."""
+        """Handle a `Load` that failed: the waiting requests fail; the files stay on the volume.
+
+        Args:
+            instance: Name of the instance.
+            model: Name of the model.
+            reason: Description of the failure, for the callers.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The fleet does not expect this report.
+        """
         copy = self._copy(instance, model, State.LOADING)
-        commands: list[Command] = []
-        copy.instance.load_failed(copy, "load_failed", reason, commands)
-        return self._after(commands)
+        return self._run(copy.instance.load_failed, copy, "load_failed", reason)
 
     def out_of_memory(self, instance: str, model: str) -> list[Command]:
-        """A `Load` met a 507: an unused model is unloaded and the load tried again, until nothing can leave."""
+        """Handle a `Load` that the container answered with 507: unload an unused model and try again.
+
+        Args:
+            instance: Name of the instance.
+            model: Name of the model.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The fleet does not expect this report.
+        """
         copy = self._copy(instance, model, State.LOADING)
-        commands: list[Command] = []
-        copy.instance.out_of_memory(copy, commands)
-        return self._after(commands)
+        return self._run(copy.instance.out_of_memory, copy)
 
     def unloaded(self, instance: str, model: str) -> list[Command]:
-        """An `Unload` ended."""
+        """Handle the end of an `Unload`.
+
+        Args:
+            instance: Name of the instance.
+            model: Name of the model.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The fleet does not expect this report.
+        """
         copy = self._copy(instance, model, State.UNLOADING)
-        commands: list[Command] = []
-        copy.instance.unloaded(copy, commands)
-        return self._after(commands)
+        return self._run(copy.instance.unloaded, copy)
 
     def discarded(self, instance: str, model: str) -> list[Command]:
-        """A `Discard` ended."""
+        """Handle the end of a `Discard`.
+
+        Args:
+            instance: Name of the instance.
+            model: Name of the model.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The fleet does not expect this report.
+        """
         copy = self._copy(instance, model, State.DISCARDING)
-        commands: list[Command] = []
-        copy.instance.discarded(copy, commands)
-        return self._after(commands)
+        return self._run(copy.instance.discarded, copy)
 
     def crashed(self, instance: str) -> list[Command]:
-        """The container's process died: what ran or was loading fails, memory is empty, the volume stays."""
-        commands: list[Command] = []
-        self._instance(instance).crashed(commands)
-        return self._after(commands)
+        """Handle a crash of the container: running and loading requests fail, memory is empty, the volume is unchanged.
 
-    # -- to look at -----------------------------------------------------------------------------------------------
+        Args:
+            instance: Name of the instance.
+
+        Returns:
+            The commands.
+
+        Raises:
+            InvalidInputError: The fleet does not have the instance.
+        """
+        return self._run(self._instance(instance).crashed)
 
     def snapshot(self, now: float = 0.0) -> FleetSnapshot:
-        """A frozen picture of the fleet at this time."""
+        """Return an immutable snapshot of the fleet.
+
+        Args:
+            now: The time, seconds; it counts for `instance_seconds`. Default 0.
+
+        Returns:
+            The snapshot.
+        """
         instances = self._instances.values()
-        tallies = [self._gone, *(each.tally for each in instances)]
         return FleetSnapshot(
-            instances={each.id: _picture(each) for each in instances},
-            counters=_counters(tallies),
-            instance_seconds=self._gone_seconds + sum(max(0.0, now - each.since) for each in instances),
+            instances={each.id: instance_snapshot(each) for each in instances},
+            counters=counters([self._removed, *(each.tally for each in instances)]),
+            instance_seconds=self._removed_seconds + sum(max(0.0, now - each.since) for each in instances),
         )
 
-    # -- common ---------------------------------------------------------------------------------------------------
+    def _run(self, transition: Callable[..., object], *arguments: object) -> list[Command]:
+        commands: list[Command] = []
+        transition(*arguments, commands)
+        return self._after(commands)
 
     def _after(self, commands: list[Command]) -> list[Command]:
         for command in commands:
@@ -295,13 +427,13 @@ class Fleet:
                 self._requests.pop(command.request_id, None)
         return commands
 
-    def _forget_copy(self, copy: Copy) -> None:
+    def _remove_copy(self, copy: Copy) -> None:
         copies = self._models[copy.model]
         del copies[copy.instance.id]
         if not copies:
             del self._models[copy.model]
 
-    def _reckon_serving(self) -> None:
+    def _update_serving(self) -> None:
         self._serving = [each for each in self._instances.values() if not each.draining]
 
     def _instance(self, instance: str) -> Instance:
@@ -316,33 +448,3 @@ class Fleet:
         if copy is None or state is not expected:
             raise InvalidInputError(f"{model!r} on {instance!r} is {state.value}, not {expected.value}")
         return copy
-
-
-def _counters(tallies: Iterable[Tally]) -> Counters:
-    tallies = list(tallies)
-    return Counters(**{name: sum(getattr(tally, name) for tally in tallies) for name in Tally.__slots__})
-
-
-def _picture(instance: Instance) -> InstanceSnapshot:
-    return InstanceSnapshot(
-        id=instance.id,
-        draining=instance.draining,
-        memory_used=instance.memory_used,
-        volume_used=instance.volume_used,
-        outstanding=instance.outstanding,
-        loads_queued=len(instance.queue),
-        loads_running=instance.policy.loader_slots - instance.slots_free,
-        models={
-            name: ModelSnapshot(
-                state=copy.state,
-                waiting=len(copy.waiting),
-                running=len(copy.running),
-                disk_bytes=copy.disk,
-                memory_bytes=copy.memory,
-                last_used=copy.last_used,
-                since=copy.since,
-            )
-            for name, copy in instance.copies.items()
-        },
-        counters=_counters([instance.tally]),
-    )

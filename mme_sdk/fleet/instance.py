@@ -1,8 +1,10 @@
-"""One instance: which models are on its volume and in its memory, and who waits for what.
+"""One instance: the models on its volume and in its memory, and the queues for space and loader slots.
 
-Room is given in order of asking: first on the volume, then a loader slot, which is held from `Download` to `loaded`,
-then in memory. Whoever waits for the volume holds no slot, and nothing that is loaded waits for anything, so whoever
-waits for a slot or for memory waits for something that ends.
+A model gets space on the volume first, then a loader slot, which it occupies from `Download` to `loaded`, then memory.
+Each queue is first come, first served. There is no deadlock: a model that waits for the volume occupies no slot, and a
+loaded model waits for nothing. A wait for a slot or for memory therefore ends when a load or a request ends.
+
+One file because the transitions of this state machine share its queues and counters.
 """
 
 from __future__ import annotations
@@ -10,18 +12,15 @@ from __future__ import annotations
 import enum
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from mme_sdk.fleet.commands import Command, Discard, Download, Fail, FailReason, Load, Run, Unload
-
-if TYPE_CHECKING:
-    from mme_sdk.fleet.policy import FleetPolicy, Footprint
+from mme_sdk.fleet.instance_policy import Footprint, InstancePolicy
 
 __all__ = ["Copy", "Instance", "State", "Tally"]
 
 
 class State(enum.Enum):
-    """Where a model is on an instance."""
+    """The state of a model on an instance."""
 
     ABSENT = "absent"
     DOWNLOADING = "downloading"
@@ -37,7 +36,7 @@ _LOADING, _LOADED, _UNLOADING, _DISCARDING = State.LOADING, State.LOADED, State.
 
 
 class Tally:
-    """Counts of one instance since it came."""
+    """Counts of one instance since its start."""
 
     __slots__ = ("arrivals", "discards", "disk_loads", "duplicate_loads", "evictions", "failures", "hits", "s3_loads")
 
@@ -50,17 +49,43 @@ class Copy:
     """A model on an instance.
 
     Attributes:
-        coming: Queued for a loader slot, or holding one.
-        slot: Holding a loader slot.
-        disk: Bytes reserved on the volume.
-        memory: Bytes reserved in memory.
-        leaving: The files are to be deleted once the model is unloaded.
-        pressed: The container had no memory for it (507): something must go before it is tried again.
+        instance: The instance.
+        model: Name of the model.
+        footprint: Size of the model, as known so far.
+        state: State of the model.
+        queued: Whether the model waits for a loader slot, or occupies one.
+        slot: Whether the model occupies a loader slot.
+        disk: Reserved space on the volume, bytes.
+        memory: Reserved memory, bytes.
+        delete_files: Whether the files are deleted after the model is unloaded.
+        refused: Whether the container answered the load with 507: another model must be unloaded before the next try.
+        waiting: Names of the requests that wait for the model, in order.
+        running: Names of the requests that the model processes, in order.
+        last_used: Time at which its last request arrived or finished, seconds.
+        since: Time at which it was last downloaded or loaded, seconds.
+
+    Args:
+        instance: The instance.
+        model: Name of the model.
+        footprint: Size of the model, as known before the download.
+        now: The time, seconds.
     """
 
     __slots__ = (
-        "coming", "disk", "footprint", "instance", "last_used", "leaving", "memory", "model", "pressed", "running",
-        "since", "slot", "state", "waiting",
+        "delete_files",
+        "disk",
+        "footprint",
+        "instance",
+        "last_used",
+        "memory",
+        "model",
+        "queued",
+        "refused",
+        "running",
+        "since",
+        "slot",
+        "state",
+        "waiting",
     )  # fmt: skip
 
     def __init__(self, instance: Instance, model: str, footprint: Footprint, now: float) -> None:
@@ -68,7 +93,7 @@ class Copy:
         self.model = model
         self.footprint = footprint
         self.state = _ABSENT
-        self.coming = self.slot = self.leaving = self.pressed = False
+        self.queued = self.slot = self.delete_files = self.refused = False
         self.disk = self.memory = 0
         self.waiting: dict[str, None] = {}
         self.running: dict[str, None] = {}
@@ -76,38 +101,60 @@ class Copy:
 
     @property
     def outstanding(self) -> int:
-        """Requests that wait for this copy or run on it."""
+        """Number of requests that wait or run."""
         return len(self.waiting) + len(self.running)
 
     @property
     def rank(self) -> int:
-        """How near to serving: 0 in memory, 1 coming, 2 files on the volume."""
-        return 0 if self.state is _LOADED else 1 if self.coming or self.waiting else 2
+        """0 if the model is in memory, 1 if it is loading or requested, 2 otherwise."""
+        return 0 if self.state is _LOADED else 1 if self.queued or self.waiting else 2
 
     @property
     def unused(self) -> bool:
-        """Nothing waits for it, runs on it or brings it."""
-        return not (self.waiting or self.running or self.coming)
+        """Whether no request waits or runs, and the model is not queued for a load."""
+        return not (self.waiting or self.running or self.queued)
 
 
 class Instance:
-    """The caches and loaders of one instance."""
+    """The memory, the volume and the loader slots of one instance.
+
+    Attributes:
+        id: Name of the instance.
+        policy: Sizes and rules.
+        draining: Whether it accepts no new requests.
+        copies: The models on the instance, by name.
+        in_memory: Eviction order of the loaded models.
+        on_disk: Eviction order of the unused models that are only on the volume.
+        memory_used: Reserved memory, bytes.
+        volume_used: Reserved space on the volume, bytes.
+        outstanding: Number of requests that wait or run.
+        since: Time at which the instance was added, seconds.
+        tally: Counts of the instance.
+
+    Args:
+        instance_id: Name of the instance.
+        policy: Sizes and rules.
+        now: The time, seconds.
+        on_removed: Function that is called with each copy that the instance removes.
+    """
 
     __slots__ = (
-        "_forget", "copies", "draining", "freeing_memory", "freeing_volume", "id", "in_memory", "memory_used",
+        "_on_removed", "copies", "draining", "freeing_memory", "freeing_volume", "id", "in_memory", "memory_used",
         "memory_waiting", "on_disk", "outstanding", "policy", "queue", "reruns", "since", "slots_free", "tally",
         "unloading", "volume_used", "volume_waiting",
     )  # fmt: skip
 
-    def __init__(self, instance_id: str, policy: FleetPolicy, now: float, forget: Callable[[Copy], None]) -> None:
+    def __init__(
+        self, instance_id: str, policy: InstancePolicy, now: float, on_removed: Callable[[Copy], None]
+    ) -> None:
         self.id = instance_id
         self.policy = policy
-        self._forget = forget
+        self._on_removed = on_removed
         self.since = now
         self.draining = False
         self.copies: dict[str, Copy] = {}
-        self.in_memory = policy.eviction()  # every loaded model
-        self.on_disk = policy.eviction()  # unused models that are on the volume alone
+        self.in_memory = policy.eviction()  # all loaded models
+        self.on_disk = policy.eviction()  # unused models that are only on the volume
         self.unloading: dict[str, Copy] = {}
         self.queue: deque[Copy] = deque()
         self.memory_waiting: deque[Copy] = deque()
@@ -118,33 +165,42 @@ class Instance:
         self.freeing_memory = self.freeing_volume = 0
         self.tally = Tally()
 
-    # -- a copy comes ---------------------------------------------------------------------------------------------
+    # -- loading a copy -------------------------------------------------------------------------------------------
 
-    def want(self, copy: Copy, commands: list[Command]) -> None:
-        """Bring a copy that is absent or on the volume into memory, in turn."""
+    def bring(self, copy: Copy, commands: list[Command]) -> None:
+        """Queue a copy that is absent or on the volume for memory.
+
+        Args:
+            copy: The copy.
+            commands: List to which the commands are added.
+        """
         if copy.state is _ON_DISK:
             self.on_disk.drop(copy.model)
         self._enqueue(copy)
-        self.pump(commands)
+        self.advance(commands)
 
     def _enqueue(self, copy: Copy) -> None:
-        copy.coming = True
+        copy.queued = True
         self.tally.disk_loads += copy.state is _ON_DISK
         self.queue.append(copy)
 
-    def pump(self, commands: list[Command]) -> None:
-        """Give what has become free, slots and room, to those who wait for it, first come first served."""
+    def advance(self, commands: list[Command]) -> None:
+        """Assign free loader slots, space and memory to the copies that wait, first come, first served.
+
+        Args:
+            commands: List to which the commands are added.
+        """
         while self.memory_waiting and self._load(self.memory_waiting[0], commands):
             self.memory_waiting.popleft()
         while self.volume_waiting and self._reserve_volume(self.volume_waiting[0], commands):
             copy = self.volume_waiting.popleft()
-            if copy.coming:
+            if copy.queued:
                 self.queue.appendleft(copy)
         while self.queue and self.slots_free:
             copy = self.queue.popleft()
             if not copy.disk and (self.volume_waiting or not self._reserve_volume(copy, commands)):
                 self.volume_waiting.append(copy)
-            elif copy.coming:
+            elif copy.queued:
                 self._start(copy, commands)
 
     def _start(self, copy: Copy, commands: list[Command]) -> None:
@@ -162,21 +218,26 @@ class Instance:
             self.memory_waiting.append(copy)
 
     def _load(self, copy: Copy, commands: list[Command]) -> bool:
-        """Reserve memory and load, or ask unused models to leave; False while there is no room."""
+        """Reserve memory and load, or evict unused models; return False while there is not enough memory."""
         need = copy.footprint.memory_bytes
         short = self.memory_used - self.freeing_memory + need - self.policy.memory_bytes
-        if copy.pressed and not self.freeing_memory:
+        if copy.refused and not self.freeing_memory:
             short = max(short, 1)
         if short > 0:
             for model in self._unused_in_memory(short):
                 self.unload(self.copies[model], commands)
                 self.tally.evictions += 1
-        if copy.pressed and not self.freeing_memory and not self._memory_in_use():
-            self.fail(copy, "out_of_memory", "the container has no memory for it, with all others unloaded", commands)
+        if copy.refused and not self.freeing_memory and not self._memory_in_use():
+            self.fail(
+                copy,
+                "out_of_memory",
+                "the container has no memory for the model, with all other models unloaded",
+                commands,
+            )
             self._settle(copy, commands)
-            self._relieve()
+            self._allow_retries()
             return True
-        if copy.pressed or self.memory_used + need > self.policy.memory_bytes:
+        if copy.refused or self.memory_used + need > self.policy.memory_bytes:
             return False
         copy.memory = need
         self.memory_used += need
@@ -184,10 +245,10 @@ class Instance:
         commands.append(Load(self.id, copy.model))
         return True
 
-    def _relieve(self) -> None:
-        """Something left memory: what the container had no memory for is worth another try."""
+    def _allow_retries(self) -> None:
+        """Allow another try for the copies that the container refused, because memory became free."""
         for copy in self.memory_waiting:
-            copy.pressed = False
+            copy.refused = False
 
     def _memory_in_use(self) -> bool:
         return any(copy.state is _LOADING or copy.state is _LOADED for copy in self.copies.values())
@@ -203,24 +264,24 @@ class Instance:
                 short -= copy.memory
             else:
                 passed.append(model)
-        for model in passed:  # in use now is used now; and the next search need not pass them again
+        for model in passed:  # counts as use, and keeps the next search short
             self.in_memory.touch(model)
         return chosen
 
     def _reserve_volume(self, copy: Copy, commands: list[Command]) -> bool:
-        """Reserve the volume, or ask unused models to leave; False while there is no room."""
+        """Reserve space on the volume, or delete unused models; return False while there is not enough space."""
         need = copy.footprint.disk_bytes - copy.disk
         short = self.volume_used - self.freeing_volume + need - self.policy.volume_bytes
         if short > 0:
             self._clear_volume(short, commands)
         if self.volume_used + need > self.policy.volume_bytes:
-            return self._gave_up(copy, commands)
+            return self._failed_for_space(copy, commands)
         copy.disk += need
         self.volume_used += need
         return True
 
     def _clear_volume(self, short: int, commands: list[Command]) -> None:
-        # Files of models that are not in memory go first: deleting them costs no later hit in memory.
+        # Delete models first that are not in memory: this causes no later miss in memory.
         victims = []
         for model in self.on_disk:
             if short <= 0:
@@ -229,9 +290,9 @@ class Instance:
             short -= self.copies[model].disk
         for copy in victims:
             self._discard(copy, commands)
-        for copy in self.unloading.values():  # on their way to the volume alone, unless somebody asked meanwhile
-            if short > 0 and not copy.leaving and not copy.waiting:
-                copy.leaving = True
+        for copy in self.unloading.values():  # only on the volume soon, unless requested in the meantime
+            if short > 0 and not copy.delete_files and not copy.waiting:
+                copy.delete_files = True
                 self.freeing_volume += copy.disk
                 short -= copy.disk
         for model in list(self.in_memory) if short > 0 else ():
@@ -239,114 +300,168 @@ class Instance:
             if short > 0 and copy.unused:
                 short -= copy.disk
                 self.tally.evictions += 1
-                self.unload(copy, commands, leaving=True)
+                self.unload(copy, commands, delete_files=True)
 
-    def _gave_up(self, copy: Copy, commands: list[Command]) -> bool:
-        """Extracted larger than announced, several models can hold the volume while each waits for more of it."""
+    def _failed_for_space(self, copy: Copy, commands: list[Command]) -> bool:
+        """Fail the copy if only waiting copies use the volume: models may be larger than announced."""
         waiting = {each.model for each in self.volume_waiting}
         if self.freeing_volume or any(
             each.disk and each is not copy and each.model not in waiting for each in self.copies.values()
         ):
             return False
-        self.fail(copy, "out_of_disk", "the volume is full of models that are being loaded", commands)
+        self.fail(copy, "out_of_disk", "the volume is full of models that are loading", commands)
         self._settle(copy, commands)
         return True
 
-    # -- answers --------------------------------------------------------------------------------------------------
+    # -- reports --------------------------------------------------------------------------------------------------
 
     def downloaded(self, copy: Copy, footprint: Footprint | None, commands: list[Command]) -> None:
-        """The files are there, and their true size is known."""
+        """Handle the end of a download.
+
+        Args:
+            copy: The copy.
+            footprint: The size after extraction; None if it is as announced.
+            commands: List to which the commands are added.
+        """
         copy.state = _ON_DISK
         copy.footprint = footprint = footprint or copy.footprint
         if footprint.disk_bytes > self.policy.volume_bytes:
-            self.fail(copy, "out_of_disk", "larger than the whole volume", commands)
-            self._settle(copy, commands, leaving=True)
+            self.fail(copy, "out_of_disk", "the model is larger than the volume", commands)
+            self._settle(copy, commands, delete_files=True)
         elif footprint.memory_bytes > self.policy.memory_bytes:
-            self.fail(copy, "out_of_memory", "larger than the whole memory", commands)
-            self._settle(copy, commands, leaving=True)
+            self.fail(copy, "out_of_memory", "the model is larger than the memory for models", commands)
+            self._settle(copy, commands, delete_files=True)
         elif footprint.disk_bytes <= copy.disk:
             self.volume_used -= copy.disk - footprint.disk_bytes
             copy.disk = footprint.disk_bytes
             self._load_in_turn(copy, commands)
         elif self.volume_waiting or not self._reserve_volume(copy, commands):
             self._free_slot(copy)
-            copy.coming = True
+            copy.queued = True
             self.volume_waiting.append(copy)
-        elif copy.coming:
+        elif copy.queued:
             self._load_in_turn(copy, commands)
-        self.pump(commands)
+        self.advance(commands)
 
     def download_failed(self, copy: Copy, detail: str, commands: list[Command]) -> None:
-        """No files; the room is free again."""
+        """Handle a download that failed.
+
+        Args:
+            copy: The copy.
+            reason: Description of the failure.
+            commands: List to which the commands are added.
+        """
         self.volume_used -= copy.disk
         copy.disk = 0
         copy.state = _ABSENT
         self.fail(copy, "download_failed", detail, commands)
         self._settle(copy, commands)
-        self.pump(commands)
+        self.advance(commands)
 
     def loaded(self, copy: Copy, commands: list[Command]) -> None:
-        """In memory: whoever waited runs."""
+        """Handle the end of a load: the waiting requests run.
+
+        Args:
+            copy: The copy.
+            commands: List to which the commands are added.
+        """
         copy.state = _LOADED
-        copy.pressed = False
+        copy.refused = False
         self.in_memory.add(copy.model)
         self._free_slot(copy)
         copy.running |= copy.waiting
         commands.extend(Run(self.id, copy.model, request) for request in copy.waiting)
         copy.waiting = {}
         self.became_unused(copy, commands)
-        self.pump(commands)
+        self.advance(commands)
 
     def load_failed(self, copy: Copy, reason: FailReason, detail: str, commands: list[Command]) -> None:
-        """Not in memory; the files stay."""
+        """Handle a load that failed; the files stay on the volume.
+
+        Args:
+            copy: The copy.
+            reason: Category of the failure.
+            detail: Description of the failure.
+            commands: List to which the commands are added.
+        """
         self._leave_memory(copy)
-        self._relieve()
+        self._allow_retries()
         self.fail(copy, reason, detail, commands)
         self._settle(copy, commands)
-        self.pump(commands)
+        self.advance(commands)
 
     def out_of_memory(self, copy: Copy, commands: list[Command]) -> None:
-        """The container answered 507: it takes more than was thought, so something else must go."""
-        self._leave_memory(copy)
-        copy.pressed = True
-        self.memory_waiting.appendleft(copy)
-        self.pump(commands)
+        """Handle a load that the container answered with 507: another model must be unloaded first.
 
-    def unload(self, copy: Copy, commands: list[Command], *, leaving: bool = False) -> None:
-        """Take an unused model out of memory."""
+        Args:
+            copy: The copy.
+            commands: List to which the commands are added.
+        """
+        self._leave_memory(copy)
+        copy.refused = True
+        self.memory_waiting.appendleft(copy)
+        self.advance(commands)
+
+    def unload(self, copy: Copy, commands: list[Command], *, delete_files: bool = False) -> None:
+        """Unload an unused model.
+
+        Args:
+            copy: The copy.
+            commands: List to which the commands are added.
+            delete_files: Whether the files are deleted afterwards.
+        """
         copy.state = _UNLOADING
         self.unloading[copy.model] = copy
         self.in_memory.drop(copy.model)
         self.freeing_memory += copy.memory
-        if leaving:
-            copy.leaving = True
+        if delete_files:
+            copy.delete_files = True
             self.freeing_volume += copy.disk
         commands.append(Unload(self.id, copy.model))
 
     def unloaded(self, copy: Copy, commands: list[Command]) -> None:
-        """The memory is free."""
+        """Handle the end of an unload.
+
+        Args:
+            copy: The copy.
+            commands: List to which the commands are added.
+        """
         self.freeing_memory -= copy.memory
         del self.unloading[copy.model]
         self._leave_memory(copy)
-        if copy.leaving:
+        if copy.delete_files:
             self.freeing_volume -= copy.disk
-        self._relieve()
+        self._allow_retries()
         commands.extend(Run(self.id, model, request) for request, model in self.reruns.items())
         self.reruns.clear()
-        self._settle(copy, commands, leaving=copy.leaving)
-        self.pump(commands)
+        self._settle(copy, commands, delete_files=copy.delete_files)
+        self.advance(commands)
 
     def discarded(self, copy: Copy, commands: list[Command]) -> None:
-        """The room on the volume is free."""
+        """Handle the end of a deletion.
+
+        Args:
+            copy: The copy.
+            commands: List to which the commands are added.
+        """
         self.freeing_volume -= copy.disk
         self.volume_used -= copy.disk
         copy.disk = 0
         copy.state = _ABSENT
         self._settle(copy, commands)
-        self.pump(commands)
+        self.advance(commands)
 
     def ran_out_of_memory(self, copy: Copy, request_id: str, commands: list[Command]) -> bool:
-        """An invocation was answered 507: run it again once something has left; False where nothing can leave."""
+        """Handle an invocation that the container answered with 507.
+
+        Args:
+            copy: The copy.
+            request_id: Name of the request.
+            commands: List to which the commands are added.
+
+        Returns:
+            True if the request runs again after another model is unloaded; False if no model can be unloaded.
+        """
         if not self.freeing_memory:
             for model in self._unused_in_memory(1):
                 self.unload(self.copies[model], commands)
@@ -357,7 +472,11 @@ class Instance:
         return True
 
     def crashed(self, commands: list[Command]) -> None:
-        """The container's process is gone, and with it everything in memory; the volume stays."""
+        """Handle a crash of the container's process: memory is empty, the volume is unchanged.
+
+        Args:
+            commands: List to which the commands are added.
+        """
         self.reruns.clear()
         self.unloading.clear()
         for copy in list(self.copies.values()):
@@ -368,25 +487,38 @@ class Instance:
                 self.in_memory.drop(copy.model)
             elif before is _UNLOADING:
                 self.freeing_memory -= copy.memory
-                self.freeing_volume -= copy.disk if copy.leaving else 0
+                self.freeing_volume -= copy.disk if copy.delete_files else 0
             self._leave_memory(copy)
-            # A model that was loading may be what killed it: trying again unasked could go on for ever.
-            self.fail(copy, "crashed", "the container's process died", commands, waiting=before is _LOADING)
-            self._settle(copy, commands, leaving=copy.leaving)
-        self._relieve()
-        self.pump(commands)
+            # A model that was loading may have caused the crash: a retry could crash the container again and again.
+            self.fail(copy, "crashed", "the container's process exited", commands, waiting=before is _LOADING)
+            self._settle(copy, commands, delete_files=copy.delete_files)
+        self._allow_retries()
+        self.advance(commands)
 
     # -- common ---------------------------------------------------------------------------------------------------
 
     def became_unused(self, copy: Copy, commands: list[Command]) -> None:
-        """A loaded model has nothing to do: it may go, or must."""
+        """Unload a model without requests if the model cache is disabled.
+
+        Args:
+            copy: The copy.
+            commands: List to which the commands are added.
+        """
         if not self.policy.cache_enabled and copy.state is _LOADED and copy.unused:
-            self.unload(copy, commands, leaving=True)
+            self.unload(copy, commands, delete_files=True)
 
     def fail(
         self, copy: Copy, reason: FailReason, detail: str, commands: list[Command], *, waiting: bool = True
     ) -> None:
-        """Fail the requests of a copy."""
+        """Fail the requests of a copy.
+
+        Args:
+            copy: The copy.
+            reason: Category of the failure.
+            detail: Description of the failure.
+            commands: List to which the commands are added.
+            waiting: Whether the waiting requests fail too.
+        """
         lost = [Fail(request, copy.model, reason, detail, ran=True) for request in copy.running]
         copy.running = {}
         if waiting:
@@ -405,20 +537,20 @@ class Instance:
         if copy.slot:
             copy.slot = False
             self.slots_free += 1
-        copy.coming = False
+        copy.queued = False
 
-    def _settle(self, copy: Copy, commands: list[Command], *, leaving: bool = False) -> None:
-        """A copy that is not in memory and not coming: bring it again for those who wait, or put it to rest."""
+    def _settle(self, copy: Copy, commands: list[Command], *, delete_files: bool = False) -> None:
+        """Queue a copy again if requests wait for it; otherwise keep its files, or remove it."""
         self._free_slot(copy)
-        copy.pressed = copy.leaving = False
+        copy.refused = copy.delete_files = False
         if copy.waiting:
             self._enqueue(copy)
         elif copy.state is _ABSENT:
             del self.copies[copy.model]
-            self._forget(copy)
+            self._on_removed(copy)
         else:
             self.on_disk.add(copy.model)
-            if leaving or not self.policy.cache_enabled:
+            if delete_files or not self.policy.cache_enabled:
                 self._discard(copy, commands)
 
     def _discard(self, copy: Copy, commands: list[Command]) -> None:

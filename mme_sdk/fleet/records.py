@@ -1,29 +1,29 @@
-"""What a fleet shows of itself: frozen copies, for inspection and for metrics."""
+"""Immutable snapshots of a fleet, for inspection and for metrics."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import attrs
 
-from mme_sdk.fleet.instance import State
+from mme_sdk.fleet.instance import Instance, State, Tally
 
-__all__ = ["Counters", "FleetSnapshot", "InstanceSnapshot", "ModelSnapshot"]
+__all__ = ["Counters", "FleetSnapshot", "InstanceSnapshot", "ModelSnapshot", "counters", "instance_snapshot"]
 
 
 @attrs.frozen(kw_only=True)
 class Counters:
-    """Counts since the start.
+    """Counts since the start; each is 0 by default.
 
     Attributes:
-        arrivals: Requests routed; one that is routed again counts again.
-        hits: Of these, met a model in memory: `ModelCacheHit`.
-        s3_loads: Downloads started.
-        disk_loads: Loads started from files that were on the volume already.
-        duplicate_loads: Loads started while another instance held or was loading the model.
-        evictions: Models taken out of memory to make room.
-        discards: Models whose files were deleted.
-        failures: Requests failed.
+        arrivals: Number of routed requests; a request that is routed again counts again.
+        hits: Number of these whose model was in memory: CloudWatch's `ModelCacheHit`.
+        s3_loads: Number of started downloads.
+        disk_loads: Number of started loads of models whose files were on the volume.
+        duplicate_loads: Number of loads that started while another instance had the model or was loading it.
+        evictions: Number of models that were unloaded to free memory.
+        discards: Number of models whose files were deleted.
+        failures: Number of failed requests.
     """
 
     arrivals: int = 0
@@ -38,16 +38,16 @@ class Counters:
 
 @attrs.frozen(kw_only=True)
 class ModelSnapshot:
-    """A model on an instance.
+    """The state of a model on an instance.
 
     Attributes:
-        state: Where it is.
-        waiting: Requests that wait for it.
-        running: Requests that run on it.
-        disk_bytes: Room it takes on the volume.
-        memory_bytes: Memory it takes.
-        last_used: When a request last arrived or finished.
-        since: When it was last downloaded or loaded.
+        state: State of the model.
+        waiting: Number of requests that wait for it.
+        running: Number of requests that it processes.
+        disk_bytes: Reserved space on the volume, bytes.
+        memory_bytes: Reserved memory, bytes.
+        last_used: Time at which its last request arrived or finished, seconds.
+        since: Time at which it was last downloaded or loaded, seconds.
     """
 
     state: State
@@ -61,17 +61,17 @@ class ModelSnapshot:
 
 @attrs.frozen(kw_only=True)
 class InstanceSnapshot:
-    """An instance.
+    """The state of an instance.
 
     Attributes:
-        id: Its name.
-        draining: It takes no new requests.
-        memory_used: Bytes reserved in memory.
-        volume_used: Bytes reserved on the volume.
-        outstanding: Requests waiting or running.
-        loads_queued: Models that wait for a loader slot.
-        loads_running: Loader slots taken.
-        models: Every model that is not absent, or asked for.
+        id: Name of the instance.
+        draining: Whether it accepts no new requests.
+        memory_used: Reserved memory, bytes.
+        volume_used: Reserved space on the volume, bytes.
+        outstanding: Number of requests that wait or run.
+        loads_queued: Number of models that wait for a loader slot.
+        loads_running: Number of used loader slots.
+        models: Every model that has files or memory on the instance, or was requested, by name.
         counters: Counts of this instance.
     """
 
@@ -87,20 +87,52 @@ class InstanceSnapshot:
 
     @property
     def loaded(self) -> tuple[str, ...]:
-        """The models in memory: `LoadedModelCount` counts these."""
+        """Names of the models in memory; CloudWatch's `LoadedModelCount` is their number."""
         return tuple(name for name, model in self.models.items() if model.state is State.LOADED)
 
 
 @attrs.frozen(kw_only=True)
 class FleetSnapshot:
-    """A fleet.
+    """The state of a fleet.
 
     Attributes:
-        instances: By id.
-        counters: Counts of all instances that are or were.
-        instance_seconds: Time that instances existed, which is what AWS bills.
+        instances: The instances in service or draining, by name.
+        counters: Counts of all instances, removed ones included.
+        instance_seconds: Sum of the times in which the instances existed, seconds; AWS bills this time.
     """
 
     instances: Mapping[str, InstanceSnapshot]
     counters: Counters
     instance_seconds: float
+
+
+def counters(tallies: Iterable[Tally]) -> Counters:
+    """Return the sums of the counts."""
+    tallies = list(tallies)
+    return Counters(**{name: sum(getattr(tally, name) for tally in tallies) for name in Tally.__slots__})
+
+
+def instance_snapshot(instance: Instance) -> InstanceSnapshot:
+    """Return an immutable snapshot of an instance."""
+    return InstanceSnapshot(
+        id=instance.id,
+        draining=instance.draining,
+        memory_used=instance.memory_used,
+        volume_used=instance.volume_used,
+        outstanding=instance.outstanding,
+        loads_queued=len(instance.queue),
+        loads_running=instance.policy.loader_slots - instance.slots_free,
+        models={
+            name: ModelSnapshot(
+                state=copy.state,
+                waiting=len(copy.waiting),
+                running=len(copy.running),
+                disk_bytes=copy.disk,
+                memory_bytes=copy.memory,
+                last_used=copy.last_used,
+                since=copy.since,
+            )
+            for name, copy in instance.copies.items()
+        },
+        counters=counters([instance.tally]),
+    )

@@ -1,7 +1,7 @@
-"""Which instance a request goes to.
+"""The rules that select the instance for a request.
 
-AWS documents that requests stick to an instance that holds the model and that a hot model gets further copies; how is
-undocumented.
+AWS documents that requests go to an instance that has the model, and that a model with many requests gets copies on
+more instances. The exact rules are undocumented.
 """
 
 from __future__ import annotations
@@ -16,16 +16,19 @@ __all__ = ["RandomRouting", "Routing", "Scatter", "Sticky"]
 
 
 class Routing(Protocol):
-    """Chooses an instance for a request."""
+    """A rule that selects the instance for a request."""
 
     def choose(self, copies: Mapping[str, Copy], instances: Sequence[Instance], spill: int, rng: Rng, /) -> Instance:
-        """The instance for a request of one model.
+        """Return the instance for a request.
 
         Args:
-            copies: What there is of the model, by instance id, oldest first; never empty entries.
-            instances: The instances that take requests; at least one.
-            spill: Outstanding requests of a model on an instance from which on another is tried.
-            rng: Breaks ties.
+            copies: The copies of the request's model, by name of the instance, oldest first.
+            instances: The instances that accept requests; at least one.
+            spill: Number of outstanding requests for a model on one instance from which another instance is selected.
+            rng: Source of randomness, to choose between equally good instances.
+
+        Returns:
+            One of `instances`.
         """
         ...
 
@@ -35,16 +38,26 @@ def _draw(tied: Sequence[Instance], rng: Rng) -> Instance:
 
 
 class Sticky:
-    """To a copy in memory, else to one that is coming, else to files on a volume, else to the least busy instance.
+    """Select an instance that has the model in memory, else one that is loading it, else one that has its files.
 
-    Copies with `spill` or more outstanding requests are passed over as long as there is an instance without a copy.
-    Among copies of a kind the one with the fewest outstanding requests of the model is taken, the oldest in a tie;
-    among instances without a copy the one with the fewest outstanding requests, then the least memory in use, then
-    by lot.
+    A copy with `spill` or more outstanding requests is skipped while there is an instance without a copy. Among copies
+    in the same state, the one with the fewest outstanding requests is selected; of equal ones, the oldest. Without a
+    usable copy, the instance with the fewest outstanding requests is selected, then the one with the least memory in
+    use, then a random one.
     """
 
     def choose(self, copies: Mapping[str, Copy], instances: Sequence[Instance], spill: int, rng: Rng, /) -> Instance:
-        """The instance for a request of one model."""
+        """Return the instance for a request; see `Routing.choose`.
+
+        Args:
+            copies: The copies of the request's model, by name of the instance.
+            instances: The instances that accept requests.
+            spill: Number of outstanding requests from which another instance is selected.
+            rng: Source of randomness.
+
+        Returns:
+            One of `instances`.
+        """
         best: Copy | None = None
         best_key = (9, 0)
         held = 0
@@ -60,7 +73,7 @@ class Sticky:
             return best.instance
         if held < len(instances):
             return self._place([each for each in instances if each.id not in copies], rng)
-        # Everyone has it and everyone is busy with it.
+        # Every instance has a copy, and every copy has `spill` or more outstanding requests.
         usable = [copy for copy in copies.values() if not copy.instance.draining]
         return min(usable, key=lambda copy: (copy.state is not State.LOADED, copy.outstanding)).instance
 
@@ -71,14 +84,24 @@ class Sticky:
 
 
 class Scatter:
-    """To a copy in memory that has fewer than `spill` outstanding requests, else to any instance.
+    """Select a copy in memory with fewer than `spill` outstanding requests, else a random instance.
 
-    The pessimistic reading of what is undocumented: while a model is being loaded, its requests and their retries go
-    anywhere, and each may start another load.
+    This is the pessimistic assumption about the undocumented rules: while a model loads, its requests and their retries
+    go to random instances, and each may start another load.
     """
 
     def choose(self, copies: Mapping[str, Copy], instances: Sequence[Instance], spill: int, rng: Rng, /) -> Instance:
-        """The instance for a request of one model."""
+        """Return the instance for a request; see `Routing.choose`.
+
+        Args:
+            copies: The copies of the request's model, by name of the instance.
+            instances: The instances that accept requests.
+            spill: Number of outstanding requests from which another instance is selected.
+            rng: Source of randomness.
+
+        Returns:
+            One of `instances`.
+        """
         best: Copy | None = None
         for copy in copies.values():
             if copy.state is State.LOADED and not copy.instance.draining:
@@ -89,8 +112,18 @@ class Scatter:
 
 
 class RandomRouting:
-    """Any instance, whatever it holds: the worst case, in which every instance's cache sees all models."""
+    """Select a random instance: the worst case, in which every instance gets requests for all models."""
 
     def choose(self, _copies: Mapping[str, Copy], instances: Sequence[Instance], _spill: int, rng: Rng, /) -> Instance:
-        """The instance for a request of one model."""
+        """Return the instance for a request; see `Routing.choose`.
+
+        Args:
+            _copies: Not used.
+            instances: The instances that accept requests.
+            _spill: Not used.
+            rng: Source of randomness.
+
+        Returns:
+            One of `instances`.
+        """
         return _draw(instances, rng)

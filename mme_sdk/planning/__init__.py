@@ -1,4 +1,4 @@
-"""From traffic to hit rates, latency, cost and advice: whether to use a multi-model endpoint, and which.
+"""The planner: find the cheapest SageMaker hosting for given traffic, and estimate its latency and cost.
 
 ```python
 from mme_sdk.planning import Catalogue, SLO, Workload, plan
@@ -8,7 +8,8 @@ p = plan(Workload.from_trace("trace.csv"), catalogue=catalogue, slo=SLO(p99=0.5)
 print(p.report())
 ```
 
-Needs the extra `planning`; `planning-fast` simulates ten to thirty times faster, `plot` draws.
+The planner needs the extra `planning`. The extra `planning-fast` makes large simulations ten to thirty times faster;
+the extra `plot` is for charts.
 """
 
 from mme_sdk.errors import MissingExtraError
@@ -23,23 +24,38 @@ except ImportError as error:
     ) from error
 
 from mme_sdk.instance_types import InstanceType
-from mme_sdk.planning.advice import SLO, Assumptions, Option, Plan, instance_types, plan
+from mme_sdk.planning.advice import (
+    SLO,
+    Assumptions,
+    DedicatedEndpoint,
+    HostingEstimate,
+    HostingLayout,
+    HostingOption,
+    HostingPlan,
+    SimulatedFigures,
+    instance_types,
+    plan,
+)
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.prices import Prices, load_prices
-from mme_sdk.planning.simulation import SimulationResult, Site, Traffic, simulate
+from mme_sdk.planning.simulation import FleetConfig, SimulationResult, Traffic, simulate
 from mme_sdk.planning.workload import Workload
 
 __all__ = [
     "SLO",
     "Assumptions",
     "Catalogue",
+    "DedicatedEndpoint",
+    "FleetConfig",
+    "HostingEstimate",
+    "HostingLayout",
+    "HostingOption",
+    "HostingPlan",
     "InstanceType",
     "ModelProfile",
-    "Option",
-    "Plan",
     "Prices",
+    "SimulatedFigures",
     "SimulationResult",
-    "Site",
     "Traffic",
     "Workload",
     "instance_types",

@@ -1,4 +1,4 @@
-"""`python -m mme_sdk.planning trace.csv --prices prices.csv`: the advice as a readable report."""
+"""The command `python -m mme_sdk.planning trace.csv --prices prices.csv`, which prints the report of a plan."""
 
 from __future__ import annotations
 
@@ -16,31 +16,59 @@ __all__ = ["main"]
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m mme_sdk.planning",
-        description="Which SageMaker hosting for which traffic: one endpoint or many, how big, how cold, how much.",
+        description="Find the cheapest SageMaker hosting for a traffic trace.",
     )
-    parser.add_argument("trace", help="CSV or Parquet with a row for each request")
+    parser.add_argument("trace", help="CSV or Parquet file with one row for each request")
     parser.add_argument("--time", default="time", help="column of arrival times (default: %(default)s)")
     parser.add_argument("--model", default="model", help="column of target models (default: %(default)s)")
-    parser.add_argument("--service", help="column of seconds on a vCPU")
-    parser.add_argument("--catalogue", help="CSV or Parquet: model, memory_bytes, disk_bytes, …")
-    parser.add_argument("--memory-mb", type=float, default=100.0, help="MiB of each model, without a catalogue")
-    parser.add_argument("--service-ms", type=float, default=20.0, help="ms of each request, without a catalogue")
-    parser.add_argument("--load-seconds", type=float, default=1.0, help="s to load a model, without a catalogue")
-    parser.add_argument("--prices", help="CSV (instance_type, usd_per_hour) or the AWS price list as JSON")
-    parser.add_argument("--region", help="region of a price list that holds several")
+    parser.add_argument(
+        "--service", help="column of the time of each request on a vCPU, seconds (default: service, if it exists)"
+    )
+    parser.add_argument("--catalogue", help="CSV or Parquet file with the columns model, memory_bytes, disk_bytes, …")
+    parser.add_argument(
+        "--memory-mb",
+        type=float,
+        default=100.0,
+        help="size of each model without a catalogue, MiB (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--service-ms",
+        type=float,
+        default=20.0,
+        help="time of a request on a vCPU without a catalogue, ms (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--load-seconds",
+        type=float,
+        default=1.0,
+        help="time to load a model without a catalogue, s (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--prices", help="CSV file (instance_type, usd_per_hour) or AWS price list (JSON); default: indicative prices"
+    )
+    parser.add_argument("--region", help="region to take from a price list that holds several")
     for name in ("p50", "p95", "p99"):
-        parser.add_argument(f"--{name}", type=float, help=f"seconds that the {name} may take")
-    parser.add_argument("--cold-rate", type=float, help="largest share of requests that wait for a load")
-    parser.add_argument("--survive-failure", action="store_true", help="the SLO must hold with one instance gone")
-    parser.add_argument("--types", help="instance types to consider, separated by commas")
-    parser.add_argument("--loader-slots", type=int, default=2, help="models an instance loads at a time (a guess)")
-    parser.add_argument("--plot", help="write the pictures to this file (.png, .svg, .pdf)")
-    parser.add_argument("--seed", type=int, default=0)
+        parser.add_argument(f"--{name}", type=float, help=f"limit of the {name} latency, seconds")
+    parser.add_argument(
+        "--cold-rate", type=float, help="limit of the share of requests that wait while their model loads, 0 to 1"
+    )
+    parser.add_argument(
+        "--survive-failure", action="store_true", help="the limits must also hold after the loss of one instance"
+    )
+    parser.add_argument("--types", help="instance types to consider, separated by commas (default: all with a price)")
+    parser.add_argument(
+        "--loader-slots",
+        type=int,
+        default=2,
+        help="number of models that an instance loads at a time (default: %(default)s)",
+    )
+    parser.add_argument("--plot", help="write the charts to this file (.png, .svg, .pdf)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of all random draws (default: %(default)s)")
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run; 0 where an option meets the SLO, 1 where none does, 2 where the input is no good."""
+    """Run the command. Return 0 if an option meets the SLO, 1 if none does, 2 if an input is not valid."""
     given = _parser().parse_args(arguments)
     try:
         catalogue = (

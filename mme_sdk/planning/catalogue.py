@@ -1,4 +1,4 @@
-"""What each model takes: size, service time, load time."""
+"""The catalogue: size, service time and load time of each model."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any, Protocol
 
 import attrs
 
+from mme_sdk._validation import check_number, number, optional
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.planning.checks import check_number, number
 from mme_sdk.types import ModelVersion
 
 __all__ = ["Catalogue", "ListsModels", "ModelProfile"]
@@ -21,40 +21,44 @@ def _whole(value: Any) -> Any:
 
 @attrs.frozen(kw_only=True)
 class ModelProfile:
-    """One model's needs.
+    """The size and the times of one model.
 
     Attributes:
-        memory_bytes: In the container once loaded.
-        disk_bytes: On the volume once extracted.
-        archive_bytes: In S3; the same as on the volume where None.
-        service_seconds: Mean time that a request keeps a vCPU.
-        service_cv: Coefficient of variation of that time.
-        load_seconds: From the volume into memory.
+        memory_bytes: Size in the container's memory, bytes.
+        disk_bytes: Size on the volume after extraction, bytes.
+        archive_bytes: Size of the archive in S3, bytes; None (the default) for the size on the volume.
+        service_seconds: Mean time that a request uses a vCPU, seconds. Default 0.02.
+        service_cv: Coefficient of variation of that time. Default 0.5.
+        load_seconds: Time to load the model from the volume into memory, seconds. Default 1.
+
+    Example:
+        >>> ModelProfile(memory_bytes=150 << 20, disk_bytes=60 << 20).load_seconds
+        1.0
     """
 
-    memory_bytes: int = attrs.field(converter=_whole, validator=number(over=True))
-    disk_bytes: int = attrs.field(converter=_whole, validator=number(over=True))
-    archive_bytes: int | None = attrs.field(default=None, converter=_whole, validator=number(over=True, optional=True))
-    service_seconds: float = attrs.field(default=0.02, validator=number(over=True))
-    service_cv: float = attrs.field(default=0.5, validator=number())
-    load_seconds: float = attrs.field(default=1.0, validator=number(over=True))
+    memory_bytes: int = attrs.field(converter=_whole, validator=number(over=0))
+    disk_bytes: int = attrs.field(converter=_whole, validator=number(over=0))
+    archive_bytes: int | None = attrs.field(default=None, converter=_whole, validator=optional(number(over=0)))
+    service_seconds: float = attrs.field(default=0.02, validator=number(over=0))
+    service_cv: float = attrs.field(default=0.5, validator=number(at_least=0))
+    load_seconds: float = attrs.field(default=1.0, validator=number(over=0))
 
 
 class ListsModels(Protocol):
-    """A model registry, as far as a catalogue needs it."""
+    """The part of a model registry that a catalogue needs."""
 
     def list(self) -> Iterable[ModelVersion]:
-        """Every archive under the prefix."""
+        """Return every archive under the prefix."""
         ...
 
 
 @attrs.frozen
 class Catalogue(Mapping[str, ModelProfile]):
-    """Profiles by model name; a default serves names that are not listed.
+    """Profiles by model name, with a default for names that are not listed.
 
     Attributes:
-        profiles: By model name, as the workload names it (a target model).
-        default: For models that are not listed; None refuses them.
+        profiles: Profiles by target model, as in the workload. Default empty.
+        default: Profile of models that are not listed; None (the default) raises InvalidInputError for them.
 
     Example:
         >>> catalogue = Catalogue.uniform(memory_mb=150, service_ms=12, load_seconds=2.0)
@@ -69,7 +73,7 @@ class Catalogue(Mapping[str, ModelProfile]):
         found = self.profiles.get(model, self.default)
         if found is None:
             raise InvalidInputError(
-                f"the catalogue does not know model {model!r}", hint="add its profile, or give a default profile"
+                f"the catalogue has no profile of model {model!r}", hint="add its profile, or set a default profile"
             )
         return found
 
@@ -90,21 +94,27 @@ class Catalogue(Mapping[str, ModelProfile]):
         service_cv: float = 0.5,
         load_seconds: float = 1.0,
     ) -> Catalogue:
-        """The same profile for every model.
+        """Make a catalogue with the same profile for every model.
 
         Args:
-            memory_mb: MiB in memory.
-            disk_mb: MiB on the volume; as in memory where None.
-            archive_mb: MiB in S3; as on the volume where None.
-            service_ms: Mean milliseconds on a vCPU.
-            service_cv: Its coefficient of variation.
-            load_seconds: From the volume into memory.
+            memory_mb: Size in memory, MiB.
+            disk_mb: Size on the volume, MiB; None (the default) for the size in memory.
+            archive_mb: Size of the archive in S3, MiB; None (the default) for the size on the volume.
+            service_ms: Mean time of a request on a vCPU, milliseconds. Default 20.
+            service_cv: Coefficient of variation of that time. Default 0.5.
+            load_seconds: Time to load the model from the volume into memory, seconds. Default 1.
+
+        Returns:
+            The catalogue.
+
+        Raises:
+            InvalidInputError: A value is out of range.
         """
         disk = memory_mb if disk_mb is None else disk_mb
         archive = disk if archive_mb is None else archive_mb
         for name, value in (("memory_mb", memory_mb), ("disk_mb", disk), ("archive_mb", archive)):
-            check_number(name, value)
-        check_number("service_ms", service_ms)
+            check_number(name, value, over=0)
+        check_number("service_ms", service_ms, over=0)
         return cls(
             default=ModelProfile(
                 memory_bytes=max(1, round(memory_mb * 2**20)),
@@ -127,15 +137,21 @@ class Catalogue(Mapping[str, ModelProfile]):
         seconds_per_gb: float = 4.0,
         overhead_seconds: float = 0.5,
     ) -> Catalogue:
-        """Profiles from the sizes of the archives in a registry; the rest is guessed from them until it is measured.
+        """Estimate profiles from the sizes of the archives in a registry.
 
         Args:
-            registry: A model registry.
-            unpacked: Size on the volume over size of the archive.
-            in_memory: Size in memory over size on the volume.
-            service_ms: Mean milliseconds on a vCPU.
-            seconds_per_gb: Load time per GiB on the volume.
-            overhead_seconds: Load time of an empty model.
+            registry: The model registry.
+            unpacked: Size on the volume, relative to the size of the archive. Default 2.5.
+            in_memory: Size in memory, relative to the size on the volume. Default 1.5.
+            service_ms: Mean time of a request on a vCPU, milliseconds. Default 20.
+            seconds_per_gb: Load time for each GiB on the volume, seconds. Default 4.
+            overhead_seconds: Load time of an empty model, seconds. Default 0.5.
+
+        Returns:
+            The catalogue.
+
+        Raises:
+            InvalidInputError: The registry has no archive with a size.
         """
         profiles = {}
         for version in registry.list():
@@ -150,18 +166,26 @@ class Catalogue(Mapping[str, ModelProfile]):
                 load_seconds=overhead_seconds + disk / 2**30 * seconds_per_gb,
             )
         if not profiles:
-            raise InvalidInputError("the registry lists no archive with a size")
+            raise InvalidInputError("the registry has no archive with a size")
         return cls(profiles)
 
     @classmethod
     def from_table(cls, table: Any) -> Catalogue:
-        """Profiles from a table with a column `model` and columns named as the fields of `ModelProfile`.
+        """Read profiles from a table with a column `model` and columns named as the fields of `ModelProfile`.
 
         Args:
-            table: A pandas frame, an Arrow table, or the path of a CSV or Parquet file.
+            table: A pandas DataFrame, an Arrow table, a mapping of columns, or the path of a CSV or Parquet file.
+
+        Returns:
+            The catalogue.
 
         Raises:
-            InvalidInputError: A column that must be there is not, or a value makes no sense.
+            InvalidInputError: A required column does not exist, or a value is missing or out of range.
+
+        Example:
+            >>> table = {"model": ["a"], "memory_bytes": [1 << 20], "disk_bytes": [1 << 20]}
+            >>> Catalogue.from_table(table)["a"].memory_bytes
+            1048576
         """
         from mme_sdk.planning.tables import frame_of
 
@@ -173,28 +197,40 @@ class Catalogue(Mapping[str, ModelProfile]):
                 "disk_bytes"
             )
         profiles: dict[str, ModelProfile] = {}
-        for number_, row in enumerate(frame.to_dict("records")):
+        for position, row in enumerate(frame.to_dict("records")):
             known: dict[str, Any] = {key: value for key, value in row.items() if key in fields and value == value}
             name = row["model"]
             if name is None or name != name or not str(name):
-                raise InvalidInputError(f"the catalogue names no model in row {number_}")
+                raise InvalidInputError(f"the catalogue has no model in row {position}")
             if str(name) in profiles:
-                raise InvalidInputError(f"the catalogue has model {name!r} twice, again in row {number_}")
+                raise InvalidInputError(f"the catalogue has model {name!r} twice, again in row {position}")
             for needed in ("memory_bytes", "disk_bytes"):
                 if needed not in known:
-                    raise InvalidInputError(f"the catalogue has no {needed} of {name!r} in row {number_}")
+                    raise InvalidInputError(f"the catalogue has no {needed} of {name!r} in row {position}")
             try:
                 profiles[str(name)] = ModelProfile(**known)
             except InvalidInputError as error:
-                raise InvalidInputError(f"the catalogue's row {number_}, {name!r}: {error.message}") from error
+                raise InvalidInputError(f"the catalogue's row {position}, {name!r}: {error.message}") from error
         if not profiles:
             raise InvalidInputError("the catalogue is empty")
         return cls(profiles)
 
     def scaled(self, *, memory: float = 1.0, service: float = 1.0, load: float = 1.0) -> Catalogue:
-        """The same with every profile's figures multiplied: for what-ifs."""
+        """Return the catalogue with the figures of every profile multiplied.
+
+        Args:
+            memory: Factor on the size in memory. Default 1.
+            service: Factor on the time on a vCPU. Default 1.
+            load: Factor on the load time. Default 1.
+
+        Returns:
+            The changed catalogue.
+
+        Raises:
+            InvalidInputError: A factor is not over 0.
+        """
         for name, factor in (("memory", memory), ("service", service), ("load", load)):
-            check_number(name, factor)
+            check_number(name, factor, over=0)
 
         def one(profile: ModelProfile) -> ModelProfile:
             return attrs.evolve(
@@ -211,7 +247,17 @@ class Catalogue(Mapping[str, ModelProfile]):
 
     @classmethod
     def coerce(cls, given: Catalogue | Mapping[str, ModelProfile] | ModelProfile | str | Path) -> Catalogue:
-        """A catalogue from what users hand in."""
+        """Make a catalogue from the forms that `plan` accepts.
+
+        Args:
+            given: A catalogue, a mapping of profiles, one profile for all models, or a table for `from_table`.
+
+        Returns:
+            The catalogue.
+
+        Raises:
+            InvalidInputError: A value of the mapping is not a ModelProfile, or the table is not valid.
+        """
         if isinstance(given, Catalogue):
             return given
         if isinstance(given, ModelProfile):
@@ -219,6 +265,6 @@ class Catalogue(Mapping[str, ModelProfile]):
         if isinstance(given, Mapping):
             for name, profile in given.items():
                 if not isinstance(profile, ModelProfile):
-                    raise InvalidInputError(f"the catalogue has {profile!r} for {name!r}, which is no ModelProfile")
+                    raise InvalidInputError(f"the catalogue has {profile!r} for {name!r}, which is not a ModelProfile")
             return cls(dict(given))
         return cls.from_table(given)

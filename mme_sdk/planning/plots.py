@@ -1,4 +1,4 @@
-"""Pictures of a plan and of a simulation."""
+"""Charts of a plan and of simulations."""
 
 from __future__ import annotations
 
@@ -9,26 +9,29 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mme_sdk.errors import MissingExtraError
-from mme_sdk.planning.advice.demand import site_of
+from mme_sdk.planning.advice.demand import fleet_config
+from mme_sdk.planning.advice.estimate import HostingEstimate, HostingLayout
+from mme_sdk.planning.advice.option import HostingOption
+from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.simulation import FAILED, HIT, SimulationResult
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
-    from mme_sdk.planning.advice.plan import Plan
 
 __all__ = ["overview", "timeline"]
 
 _BLUE, _RED, _GREY, _GREEN = "#2f6fb0", "#c0392b", "#8a8f98", "#2e8b57"
-_OTHERS = (_BLUE, _GREEN, "#b07d2f", "#7b4ea3", _GREY)  # beside what is red: the best
+_OTHERS = (_BLUE, _GREEN, "#b07d2f", "#7b4ea3", _GREY)  # the best option is red
 _MODES = {"shared": _BLUE, "hybrid": _GREEN, "dedicated": _GREY, "uncached": "#b07d2f"}
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, Any]:
     try:
-        # Figure itself, not pyplot: no global state, no window, nothing to close.
+        # Figure instead of pyplot: no global state, and nothing to close.
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("drawing needs matplotlib", hint="pip install 'mme-sdk[plot]'") from error
@@ -37,7 +40,7 @@ def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure,
 
 
 def _in_words(axis: Axis, shown: Callable[[float], str], steps: Sequence[float]) -> None:
-    """Ticks of a logarithmic axis as numbers that people write; matplotlib would write 6 x 10^2."""
+    """Label a logarithmic axis with plain numbers; matplotlib would write 6 x 10^2."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axis.set_major_locator(LogLocator(subs=steps))
@@ -54,26 +57,37 @@ def _plain(axes: Axes, title: str, x: str, y: str) -> None:
     axes.tick_params(labelsize=8)
 
 
-def overview(plan: Plan) -> Figure:
-    """Miss ratio against memory, cost against instances, latencies by option, and what the guesses do.
+def overview(
+    search: LayoutSearch,
+    options: Sequence[HostingOption],
+    *,
+    estimates: Sequence[tuple[HostingLayout, HostingEstimate]],
+    sensitivity: pd.DataFrame,
+    seed: int,
+) -> Figure:
+    """Draw misses against memory, cost against instances, latencies by option, and the effect of the assumptions.
 
     Args:
-        plan: The plan.
+        search: The search, with the traffic, the instance types and the SLO.
+        options: The options, best first.
+        estimates: Every layout that was estimated, with its figures.
+        sensitivity: The table of `HostingPlan.sensitivity`.
+        seed: Seed of the latency draws.
 
     Returns:
-        A matplotlib figure; a notebook shows it, `savefig` keeps it.
+        A matplotlib figure. A notebook displays it; `savefig` writes it to a file.
     """
     figure, axes = _figure(2, 2, (11.0, 7.4))
-    _misses(axes[0, 0], plan)
-    _costs(axes[0, 1], plan)
-    _latencies(axes[1, 0], plan)
-    _guesses(axes[1, 1], plan)
+    _misses(axes[0, 0], search, options[0])
+    _costs(axes[0, 1], options[0], estimates)
+    _latencies(axes[1, 0], search, options, seed)
+    _sensitivity(axes[1, 1], sensitivity)
     return figure
 
 
-def _misses(axes: Axes, plan: Plan) -> None:
-    demand, setting = plan.scan.demand, plan.best.setting
-    alone = {each.model for each in setting.dedicated}
+def _misses(axes: Axes, search: LayoutSearch, best: HostingOption) -> None:
+    demand, layout = search.demand, best.layout
+    alone = {each.model for each in layout.dedicated}
     which = np.asarray([each for each in range(len(demand.workload.models)) if each not in alone], dtype=np.int64)
     if not len(which):
         _plain(axes, "No shared memory", "", "")
@@ -84,22 +98,22 @@ def _misses(axes: Axes, plan: Plan) -> None:
     axes.plot(filled, missing, color=_BLUE)
     axes.set_xlim(0, float(sizes.sum()) / 2**30 * 1.05)
     axes.set_ylim(0, None)
-    if setting.instance_type is not None:
-        kind = plan.scan.types[setting.instance_type]
-        room = site_of(kind, setting.count, plan.scan.assumptions).memory_bytes * setting.count / 2**30
-        miss = float(np.interp(room, filled, missing))
-        axes.plot([room], [miss], "o", color=_RED)
+    if layout.instance_type is not None:
+        kind = search.types[layout.instance_type]
+        capacity = fleet_config(kind, layout.count, search.assumptions).memory_bytes * layout.count / 2**30
+        miss = float(np.interp(capacity, filled, missing))
+        axes.plot([capacity], [miss], "o", color=_RED)
         axes.annotate(
-            f"{setting.count} x {setting.instance_type}\n{miss:.2%} misses",
-            (room, miss), xytext=(8, 14), textcoords="offset points", fontsize=8,
+            f"{layout.count} x {layout.instance_type}\n{miss:.2%} misses",
+            (capacity, miss), xytext=(8, 14), textcoords="offset points", fontsize=8,
         )  # fmt: skip
     _plain(axes, "Misses against memory", "memory for models, GiB", "share of requests that miss")
 
 
-def _costs(axes: Axes, plan: Plan) -> None:
+def _costs(axes: Axes, best: HostingOption, estimates: Sequence[tuple[HostingLayout, HostingEstimate]]) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    found = [each for each in plan.estimates if each[0].instance_type is not None]
+    found = [each for each in estimates if each[0].instance_type is not None]
     for mode, colour in _MODES.items():
         label: str | None = mode
         for good, marker, alpha in ((True, "o", 0.9), (False, "x", 0.35)):
@@ -108,9 +122,8 @@ def _costs(axes: Axes, plan: Plan) -> None:
                 x, y = zip(*points, strict=True)
                 axes.plot(x, y, marker, color=colour, alpha=alpha, markersize=4, label=label)
                 label = None
-    best = plan.best
-    if best.setting.instance_type is not None:
-        axes.plot([best.setting.count], [best.cost], "o", color=_RED, markersize=9, fillstyle="none")
+    if best.layout.instance_type is not None:
+        axes.plot([best.layout.count], [best.cost], "o", color=_RED, markersize=9, fillstyle="none")
     axes.set_yscale("log")
     _in_words(axes.yaxis, lambda cost: f"{cost:,.0f}", (1.0, 2.0, 5.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -119,20 +132,20 @@ def _costs(axes: Axes, plan: Plan) -> None:
     _plain(axes, "Cost: dots meet the SLO, crosses do not", "instances of the shared endpoint", "cost per month")
 
 
-def _latencies(axes: Axes, plan: Plan) -> None:
+def _latencies(axes: Axes, search: LayoutSearch, options: Sequence[HostingOption], seed: int) -> None:
     others = itertools.cycle(_OTHERS)
-    for option in plan.options[:5]:
+    for option in options[:5]:
         if option.estimate.mix is None:
             continue
-        drawn = np.sort(option.estimate.mix.draw(40_000, np.random.default_rng(plan.seed)))
+        drawn = np.sort(option.estimate.mix.draw(40_000, np.random.default_rng(seed)))
         share = 1.0 - (np.arange(len(drawn)) + 0.5) / len(drawn)
-        chosen = option is plan.best
+        chosen = option is options[0]
         axes.plot(
-            drawn, share, label=str(option.setting), color=_RED if chosen else next(others), lw=2 if chosen else 1,
+            drawn, share, label=str(option.layout), color=_RED if chosen else next(others), lw=2 if chosen else 1,
             zorder=3 if chosen else 2,
         )  # fmt: skip
     for name, level in (("p50", 0.5), ("p95", 0.05), ("p99", 0.01)):
-        limit = getattr(plan.scan.slo, name)
+        limit = getattr(search.slo, name)
         if limit is not None:
             axes.plot([limit], [level], "v", color="black", markersize=6)
             axes.annotate(f" {name} ≤ {limit:g} s", (limit, level), fontsize=8)
@@ -143,8 +156,8 @@ def _latencies(axes: Axes, plan: Plan) -> None:
     _plain(axes, "Latency by option, by formula", "seconds", "share of requests that take longer")
 
 
-def _guesses(axes: Axes, plan: Plan) -> None:
-    table = plan.sensitivity().iloc[::-1]
+def _sensitivity(axes: Axes, sensitivity: pd.DataFrame) -> None:
+    table = sensitivity.iloc[::-1]
     ratio = np.minimum(table["p99 ratio"].to_numpy(dtype=float), 100.0)
     colours = [_GREEN if good else _RED for good in table["meets the SLO"]]
     axes.barh(np.arange(len(table)), ratio - 1.0, left=1.0, color=colours, alpha=0.8)
@@ -154,18 +167,18 @@ def _guesses(axes: Axes, plan: Plan) -> None:
     narrow = ratio.max() < 8.0 and ratio.min() > 0.2
     _in_words(axes.xaxis, lambda times: f"{times:g}x", (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 8.0) if narrow else (1.0, 3.0))
     axes.axvline(1.0, color="black", lw=0.8)
-    _plain(axes, "If a guess is wrong (red: the SLO fails)", "p99 over the p99 expected", "")
+    _plain(axes, "Other assumptions (red: the SLO is not met)", "p99 relative to the planned p99", "")
 
 
 def timeline(
     results: dict[str, SimulationResult], *, window: float = 60.0, marks: dict[str, float] | None = None
 ) -> Figure:
-    """How fleets fare over time: answered in time, cold, and how long, by window.
+    """Draw simulations over time: the answered share, the cold share and the latency in each window.
 
     Args:
-        results: Simulations by name, of the same traffic.
-        window: Seconds that a point stands for.
-        marks: Moments to point out, by name.
+        results: Simulations of the same traffic, by name.
+        window: Length of a window, seconds. Default 60.
+        marks: Times to mark, seconds, by name; none by default.
 
     Returns:
         A matplotlib figure.
@@ -187,9 +200,9 @@ def timeline(
         axes[2, 0].plot(minutes, p95, color=colour)
     for row, (title, label) in enumerate(
         (
-            ("Calls that were answered", "share"),
-            ("Calls that met no loaded model", "share"),
-            ("Time to answer", "p95, s"),
+            ("Requests that were answered", "share"),
+            ("Requests whose model was not in memory", "share"),
+            ("Latency", "p95, s"),
         )
     ):
         _plain(axes[row, 0], title, "minutes" if row == 2 else "", label)

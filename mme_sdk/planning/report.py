@@ -1,37 +1,46 @@
-"""A plan as a table, as text and as HTML."""
+"""The options of a plan as a table, as text and as HTML."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
 from mme_sdk.planning.advice.explain import seconds
+from mme_sdk.planning.advice.inputs import SLO
+from mme_sdk.planning.advice.option import HostingOption
+from mme_sdk.planning.prices import Prices
+from mme_sdk.planning.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from mme_sdk.planning.advice.option import Option
-    from mme_sdk.planning.advice.plan import Plan
 
 __all__ = ["frame", "html", "text"]
 
 _SHOWN = 8
 
 
-def frame(plan: Plan) -> pd.DataFrame:
-    """One row for each option."""
+def frame(options: Sequence[HostingOption]) -> pd.DataFrame:
+    """Return a table with one row for each option.
+
+    Args:
+        options: The options.
+
+    Returns:
+        A DataFrame.
+    """
     import pandas as pd
 
-    return pd.DataFrame([_row(option) for option in plan.options])
+    return pd.DataFrame([_row(option) for option in options])
 
 
-def _row(option: Option) -> dict[str, object]:
-    setting, found = option.setting, option.estimate
+def _row(option: HostingOption) -> dict[str, object]:
+    layout, found = option.layout, option.estimate
     return {
-        "mode": setting.mode,
-        "instance type": setting.instance_type or "",
-        "instances": setting.count,
-        "dedicated": len(setting.dedicated),
+        "mode": layout.mode,
+        "instance type": layout.instance_type or "",
+        "instances": layout.count,
+        "dedicated": len(layout.dedicated),
         "cost": found.cost,
         "cold rate": option.cold_rate,
         "p50": option.p50,
@@ -40,37 +49,58 @@ def _row(option: Option) -> dict[str, object]:
         "loaders": found.loader_saturation,
         "vCPUs": found.cpu,
         "meets": option.meets,
-        "simulated": option.confirmation is not None,
+        "simulated": option.simulated is not None,
         "blocked by": "; ".join(option.blockers),
     }
 
 
-_HEAD = ("hosting", "a month", "cold", "p50", "p95", "p99", "loaders", "")
+_HEAD = ("hosting", "per month", "cold", "p50", "p95", "p99", "loaders", "")
 
 
-def _cells(option: Option) -> tuple[str, ...]:
-    setting = option.setting
-    shared = f"{setting.count} x {setting.instance_type}" if setting.instance_type else ""
-    own = f"{len(setting.dedicated)} own" if setting.dedicated else ""
+def _cells(option: HostingOption) -> tuple[str, ...]:
+    layout = option.layout
+    shared = f"{layout.count} x {layout.instance_type}" if layout.instance_type else ""
+    own = f"{len(layout.dedicated)} dedicated" if layout.dedicated else ""
     return (
-        f"{setting.mode}: {' + '.join(part for part in (shared, own) if part)}",
+        f"{layout.mode}: {' + '.join(part for part in (shared, own) if part)}",
         f"{option.cost:,.0f}",
         f"{option.cold_rate:.2%}",
         seconds(option.p50),
         seconds(option.p95),
         seconds(option.p99),
         f"{min(option.estimate.loader_saturation, 9.99):.0%}",
-        "yes, simulated" if option.meets and option.confirmation else "yes" if option.meets else option.blockers[0],
+        "yes, simulated" if option.meets and option.simulated else "yes" if option.meets else option.blockers[0],
     )
 
 
-def text(plan: Plan) -> str:
-    """The advice for a terminal."""
-    rows = [_HEAD, *(_cells(option) for option in plan.options[:_SHOWN])]
+def text(
+    options: Sequence[HostingOption],
+    *,
+    workload: Workload,
+    slo: SLO,
+    prices: Prices,
+    estimated: int,
+    what_ifs: pd.DataFrame,
+) -> str:
+    """Return the advice for a terminal.
+
+    Args:
+        options: The options, best first.
+        workload: The traffic.
+        slo: The service level objective.
+        prices: The prices that were used.
+        estimated: Number of layouts that were estimated.
+        what_ifs: The table of `HostingPlan.what_ifs`.
+
+    Returns:
+        Several lines of text.
+    """
+    best = options[0]
+    rows = [_HEAD, *(_cells(option) for option in options[:_SHOWN])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
-    lines = [repr(plan.workload)[1:-1], f"SLO: {plan.scan.slo}", f"Prices: {plan.prices.source}", ""]
-    lines.append(("Advice: " if plan.feasible else "Nearest: ") + str(plan.best))
-    lines += [f"  - {reason}" for reason in plan.best.why]
+    lines = [repr(workload)[1:-1], f"SLO: {slo}", f"Prices: {prices.source}", ""]
+    lines.append(("Advice: " if best.meets else "Nearest: ") + str(best))
+    lines += [f"  - {reason}" for reason in best.why]
     lines.append("")
     for row in rows:
         cells = [
@@ -78,23 +108,31 @@ def text(plan: Plan) -> str:
             for at, (cell, width) in enumerate(zip(row, widths, strict=False))
         ]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
-    lines += ["", f"{len(plan.estimates):,} settings estimated. If something changes:"]
-    for case in plan.what_ifs().to_dict("records"):
+    lines += ["", f"{estimated:,} layouts were estimated. The best one under other conditions:"]
+    for case in what_ifs.to_dict("records"):
         verdict = "meets the SLO" if case["meets the SLO"] else case["blocked by"]
         lines.append(f"  {case['case']:<28} {case['cold rate']:>7.2%} cold, p99 {seconds(case['p99']):>7}: {verdict}")
     return "\n".join(lines)
 
 
-def html(plan: Plan) -> str:
-    """The advice for a notebook."""
+def html(options: Sequence[HostingOption]) -> str:
+    """Return the advice for a notebook.
+
+    Args:
+        options: The options, best first.
+
+    Returns:
+        An HTML fragment.
+    """
+    best = options[0]
     head = "".join(f"<th style='text-align:left'>{escape(name)}</th>" for name in (*_HEAD[:-1], "meets the SLO"))
     body = "".join(
         "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in _cells(option)) + "</tr>"
-        for option in plan.options[:_SHOWN]
+        for option in options[:_SHOWN]
     )
-    why = "".join(f"<li>{escape(reason)}</li>" for reason in plan.best.why)
-    title = "Advice" if plan.feasible else "Nearest"
+    why = "".join(f"<li>{escape(reason)}</li>" for reason in best.why)
+    title = "Advice" if best.meets else "Nearest"
     return (
-        f"<div><p><b>{title}:</b> {escape(str(plan.best))}</p><ul>{why}</ul>"
+        f"<div><p><b>{title}:</b> {escape(str(best))}</p><ul>{why}</ul>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )

@@ -1,59 +1,71 @@
-"""Popularities and arrivals made up, with a seed."""
+"""Synthetic popularities and arrival times, drawn with a seed."""
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
-from mme_sdk.errors import InvalidInputError
-from mme_sdk.planning.checks import check_number
+from mme_sdk._validation import check_number
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 
 __all__ = ["arrivals", "azure_rates", "power_law_rates", "zipf_rates"]
 
 
 def zipf_rates(models: int, *, exponent: float = 0.9, rate: float = 10.0) -> Floats:
-    """Rates that fall with the rank as `rank ** -exponent`; 0.6, 0.9 and 1.2 are usual for models and web objects.
+    """Return rates proportional to `rank ** -exponent`; exponents of 0.6, 0.9 and 1.2 are usual for web objects.
 
     Args:
-        models: How many.
-        exponent: The skew.
-        rate: Requests per second of all together.
+        models: Number of models.
+        exponent: Exponent of Zipf's law. Default 0.9.
+        rate: Total requests per second. Default 10.
 
     Returns:
         Requests per second, most popular first.
+
+    Raises:
+        InvalidInputError: An argument is out of range.
     """
-    check_number("the number of models", models, least=1, over=False, integer=True)
-    check_number("rate", rate)
-    check_number("exponent", exponent, least=-math.inf)
+    check_number("the number of models", models, at_least=1, integer=True)
+    check_number("rate", rate, over=0)
+    check_number("exponent", exponent)
     weights = np.arange(1, models + 1, dtype=float) ** -exponent
     return np.asarray(weights / weights.sum() * rate)
 
 
 def power_law_rates(models: int, *, exponent: float = 0.5, rate: float = 10.0) -> Floats:
-    """Rates `rank ** -exponent` with AlpaServe's exponent of 0.5 (Li et al., OSDI 2023, section 6)."""
-    return zipf_rates(models, exponent=exponent, rate=rate)
-
-
-def azure_rates(models: int, *, rate: float | None = None, seed: int = 0) -> Floats:
-    """Rates like those of applications on Azure Functions.
-
-    A lognormal with a median of 40 calls a day and a sigma of 1.77 decades, cut at 10⁸ calls a day, fits two points of
-    Shahrad et al., "Serverless in the Wild" (USENIX ATC 2020): 45 % of the applications are called once an hour or
-    less, and the top 18.6 % make 99.6 % of the calls.
+    """Return the rates of `zipf_rates` with AlpaServe's exponent of 0.5 (Li et al., OSDI 2023, section 6).
 
     Args:
-        models: How many.
-        rate: Requests per second of all together; as drawn where None.
-        seed: Of the draw.
+        models: Number of models.
+        exponent: Exponent of the power law. Default 0.5.
+        rate: Total requests per second. Default 10.
 
     Returns:
         Requests per second, most popular first.
     """
-    check_number("the number of models", models, least=1, over=False, integer=True)
+    return zipf_rates(models, exponent=exponent, rate=rate)
+
+
+def azure_rates(models: int, *, rate: float | None = None, seed: int = 0) -> Floats:
+    """Draw rates like those of applications on Azure Functions.
+
+    A lognormal distribution (median 40 calls a day, sigma 1.77 decades, at most 10⁸ calls a day) fits two points of
+    Shahrad et al., "Serverless in the Wild" (USENIX ATC 2020): 45 % of the applications are called once an hour or
+    less, and the top 18.6 % make 99.6 % of the calls.
+
+    Args:
+        models: Number of models.
+        rate: Total requests per second; None (the default) keeps the drawn rates.
+        seed: Seed of the draw. Default 0.
+
+    Returns:
+        Requests per second, most popular first.
+
+    Raises:
+        InvalidInputError: An argument is out of range.
+    """
+    check_number("the number of models", models, at_least=1, integer=True)
     if rate is not None:
-        check_number("rate", rate)
+        check_number("rate", rate, over=0)
     rng = np.random.default_rng(seed)
     drawn = np.empty(0)
     while len(drawn) < models:
@@ -66,22 +78,24 @@ def azure_rates(models: int, *, rate: float | None = None, seed: int = 0) -> Flo
 def arrivals(
     rates: Floats, duration: float, *, cv: float = 1.0, diurnal: float = 0.0, rng: np.random.Generator
 ) -> tuple[Floats, Ints]:
-    """Arrival times and models.
+    """Draw arrival times and their models.
 
     Args:
         rates: Requests per second of each model.
-        duration: Seconds.
-        cv: Coefficient of variation of the time between a model's requests, which is Gamma distributed; 1 is Poisson.
-        diurnal: Swing of the daily sine wave about the mean, 0 to 1; the day starts at its mean and rises.
-        rng: Randomness.
+        duration: Length, seconds.
+        cv: Coefficient of variation of the Gamma-distributed time between a model's requests. Default 1 (Poisson).
+        diurnal: Amplitude of the daily sine wave, relative to the mean, 0 (the default) to 1; the day starts at the
+            mean and rises.
+        rng: Source of randomness.
 
     Returns:
-        Times in order, and the index of each one's model.
+        Times in ascending order, seconds, and the position of each request's model.
+
+    Raises:
+        InvalidInputError: `cv` or `diurnal` is out of range.
     """
-    if not 0.0 <= diurnal <= 1.0:
-        raise InvalidInputError(f"diurnal is a share from 0 to 1, not {diurnal!r}")
-    if not cv > 0:
-        raise InvalidInputError(f"cv must be over 0, not {cv!r}")
+    check_number("diurnal", diurnal, at_least=0, at_most=1)
+    check_number("cv", cv, over=0)
     if cv == 1.0:
         count = int(rng.poisson(rates.sum() * duration))
         times = np.sort(rng.random(count) * duration)
@@ -102,8 +116,8 @@ def _renewal(rates: Floats, duration: float, cv: float, rng: np.random.Generator
         if rate <= 0:
             continue
         scale = 1.0 / (rate * shape)
-        # The clock has been running: the gap that spans time 0 is long more often than not, Gamma(shape + 1), and
-        # time 0 lies anywhere in it.
+        # The process started before time 0. The gap around time 0 has the length-biased distribution
+        # Gamma(shape + 1), and time 0 is uniform in it.
         time = rng.gamma(shape + 1.0, scale) * rng.random()
         while time < duration:
             gaps = rng.gamma(shape, scale, int((duration - time) * rate * 1.2) + 16)
@@ -119,9 +133,9 @@ def _renewal(rates: Floats, duration: float, cv: float, rng: np.random.Generator
     return times[order], models[order]
 
 
-def _warp(times: Floats, swing: float) -> Floats:
-    """Times of a process of constant rate, moved so that the rate is 1 + swing * sin."""
+def _warp(times: Floats, amplitude: float) -> Floats:
+    """Move the times of a process with a constant rate, so that its rate becomes 1 + amplitude * sin."""
     day = 86400.0
     grid = np.linspace(0.0, max(float(times[-1]) if len(times) else 0.0, 1.0) * 1.1 + day, 20_000)
-    expected = grid + swing * day / (2 * np.pi) * (1.0 - np.cos(2 * np.pi * grid / day))
+    expected = grid + amplitude * day / (2 * np.pi) * (1.0 - np.cos(2 * np.pi * grid / day))
     return np.asarray(np.interp(times, expected, grid))

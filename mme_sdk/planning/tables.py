@@ -1,4 +1,4 @@
-"""Tables from wherever users have them, as pandas frames."""
+"""Read tables of several kinds as pandas DataFrames."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ __all__ = ["frame_of"]
 
 
 def frame_of(table: Any) -> Any:
-    """A pandas frame.
+    """Return a table as a pandas DataFrame.
 
     Args:
-        table: A pandas frame, an Arrow table, a mapping of columns, a sequence of rows, or the path of a `.csv`,
+        table: A pandas DataFrame, an Arrow table, a mapping of columns, a sequence of rows, or the path of a `.csv`,
             `.csv.gz` or `.parquet` file.
 
+    Returns:
+        The DataFrame.
+
     Raises:
-        InvalidInputError: It is none of these, or the file is absent or broken.
-        MissingExtraError: Parquet without pyarrow.
+        InvalidInputError: The value is none of these, or the file does not exist or cannot be read.
+        MissingExtraError: A Parquet file needs pyarrow, which is not installed.
     """
     import pandas as pd
 
@@ -34,20 +37,24 @@ def frame_of(table: Any) -> Any:
         try:
             return pd.DataFrame(table)
         except ValueError as error:
-            raise InvalidInputError(f"no table can be made of this {type(table).__name__}: {error}") from error
-    raise InvalidInputError(f"a {type(table).__name__} is no table", hint="give a frame, an Arrow table or a path")
+            raise InvalidInputError(f"this {type(table).__name__} cannot be read as a table: {error}") from error
+    raise InvalidInputError(
+        f"a {type(table).__name__} is not a table", hint="pass a DataFrame, an Arrow table or a path"
+    )
 
 
 def _read(path: Path) -> Any:
     import pandas as pd
 
     if not path.is_file():
-        raise InvalidInputError(f"there is no file {path}")
+        raise InvalidInputError(f"the file {path} does not exist")
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
         return pd.read_csv(path)
     except ImportError as error:
-        raise MissingExtraError(f"reading {path} needs pyarrow", hint="pip install pyarrow, or give a CSV") from error
+        raise MissingExtraError(
+            f"reading {path} needs pyarrow", hint="pip install pyarrow, or pass a CSV file"
+        ) from error
     except (ValueError, UnicodeDecodeError, OSError) as error:
         raise InvalidInputError(f"{path} cannot be read as a table: {error}") from error

@@ -1,4 +1,4 @@
-"""Who asks for what, and when: from a trace, from rates, or made up."""
+"""The traffic of a set of models: from a trace, from rates, from CloudWatch, or synthetic."""
 
 from __future__ import annotations
 
@@ -8,30 +8,32 @@ from typing import Any
 import attrs
 import numpy as np
 
+from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.metrics import EndpointMetrics
 from mme_sdk.planning import synthetic
-from mme_sdk.planning.checks import check_number
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 from mme_sdk.planning.tables import frame_of
+from mme_sdk.planning.traces import gap_cv, numbers, seconds
 
 __all__ = ["Workload"]
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class Workload:
-    """Traffic of a set of models.
+    """The traffic of a set of models.
 
     Attributes:
-        models: Target models.
-        rates: Mean requests per second of each.
-        cv: Coefficient of variation of the time between a model's requests (1: Poisson); for a trace as measured.
-        diurnal: Swing of the daily wave about the mean, 0 to 1.
-        duration: Seconds that a trace spans; 0 without a trace.
-        times: Arrival times of a trace from its start; None without a trace.
-        index: Index of each request's model; None without a trace.
-        service: Seconds of each request on a vCPU, where the trace says; else None.
-        notes: What was noticed and mended while reading.
+        models: Names of the target models, each once.
+        rates: Mean requests per second of each model, 0 or more; an array with one element for each model.
+        cv: Coefficient of variation of the time between a model's requests; 1 (the default) is Poisson traffic. For a
+            trace it is measured.
+        diurnal: Amplitude of the daily wave, relative to the mean, 0 (the default) to 1.
+        duration: Length of the trace, seconds; 0 (the default) without a trace.
+        times: Arrival time of each request of the trace, seconds from its start; None (the default) without a trace.
+        index: Position in `models` of each request's model; None (the default) without a trace.
+        service: Time of each request on a vCPU, seconds; None (the default) if the trace has none.
+        notes: Corrections that were made while reading, in words. Default empty.
 
     Example:
         >>> load = Workload.zipf(200, exponent=0.9, rate=20)
@@ -53,7 +55,7 @@ class Workload:
         if not self.models:
             raise InvalidInputError("the workload has no models")
         if len(set(self.models)) != len(self.models):
-            raise InvalidInputError("the workload names a model twice")
+            raise InvalidInputError("the workload has two models of the same name")
         if len(self.models) != len(self.rates):
             raise InvalidInputError(f"{len(self.models)} models but {len(self.rates)} rates")
         bad = ~(np.isfinite(self.rates) & (self.rates >= 0))
@@ -63,18 +65,18 @@ class Workload:
                 f"the rate of {self.models[at]!r} is {float(self.rates[at])!r}; it must be a finite number, 0 or more"
             )
         if not self.rates.sum() > 0:
-            raise InvalidInputError("nobody asks for anything: every rate is 0")
-        check_number("cv", self.cv, over=self.times is None)
-        check_number("diurnal", self.diurnal, over=False, most=1.0)
+            raise InvalidInputError("the workload has no requests: every rate is 0")
+        check_number("cv", self.cv, over=0 if self.times is None else None, at_least=0)
+        check_number("diurnal", self.diurnal, at_least=0, at_most=1)
 
     @property
     def rate(self) -> float:
-        """Requests per second of all models together."""
+        """Total requests per second."""
         return float(self.rates.sum())
 
     @property
     def is_trace(self) -> bool:
-        """Whether single requests are known."""
+        """Whether the workload has single requests, not only rates."""
         return self.times is not None
 
     def __repr__(self) -> str:
@@ -85,22 +87,31 @@ class Workload:
             f"{top:.0%} of the traffic, inter-arrival CV {self.cv:.2g}>"
         )
 
-    # -- from what is known ---------------------------------------------------------------------------------------
+    # -- constructors --------------------------------------------------------------------------------------------
 
     @classmethod
     def from_trace(
         cls, trace: Any, *, time: str = "time", model: str = "model", service: str | None = None
     ) -> Workload:
-        """A workload from single requests.
+        """Read a workload from a table with one row for each request.
 
         Args:
-            trace: A pandas frame, an Arrow table, a mapping of columns, or the path of a CSV or Parquet file.
-            time: Column of arrival times: seconds, or timestamps.
-            model: Column of target models.
-            service: Column of seconds on a vCPU; a column named `service` is taken where None.
+            trace: A pandas DataFrame, an Arrow table, a mapping of columns, or the path of a CSV or Parquet file.
+            time: Column of arrival times: numbers in seconds, or ISO 8601 timestamps. Default `time`.
+            model: Column of target models. Default `model`.
+            service: Column of times on a vCPU, seconds; None (the default) uses the column `service` if it exists.
+
+        Returns:
+            The workload.
 
         Raises:
-            InvalidInputError: Empty, a column missing, values absent or not finite, or all at the same time.
+            InvalidInputError: The table is empty, a column does not exist, a value is missing or not finite, or all
+                requests have the same time.
+
+        Example:
+            >>> load = Workload.from_trace({"time": [0.0, 1.0, 4.0], "model": ["a", "b", "a"]})
+            >>> load.models, load.rate
+            (('a', 'b'), 0.5)
         """
         frame = frame_of(trace)
         for column in (time, model):
@@ -109,17 +120,17 @@ class Workload:
                 raise InvalidInputError(f"the trace has no column {column!r}; it has {found}")
         if not len(frame):
             raise InvalidInputError("the trace is empty")
-        times = _seconds(frame[time], time)
+        times = seconds(frame[time], time)
         names = frame[model]
         unnamed = (names.isna() | (names.astype(str) == "")).to_numpy()
         if unnamed.any():
-            raise InvalidInputError(f"the trace names no model in row {int(unnamed.argmax())}")
+            raise InvalidInputError(f"the trace has no model in row {int(unnamed.argmax())}")
         served = None
         work = service or ("service" if "service" in frame.columns else None)
         if work is not None:
             if work not in frame.columns:
                 raise InvalidInputError(f"the trace has no column {work!r}")
-            served = _numbers(frame[work], work)
+            served = numbers(frame[work], work)
             if (served < 0).any():
                 raise InvalidInputError(f"the trace has a negative {work!r} in row {int((served < 0).argmax())}")
         notes = []
@@ -129,17 +140,17 @@ class Workload:
             times, names = times[order], names.iloc[order]
             served = None if served is None else served[order]
         times = times - times[0]
-        # A trace of n requests spans n gaps, of which the last is not seen.
+        # A trace of n requests has n gaps; the last gap is not in the trace.
         duration = float(times[-1]) * len(times) / max(1, len(times) - 1)
         if not duration > 0:
-            raise InvalidInputError("all requests of the trace come at the same time: no rate can be told from it")
+            raise InvalidInputError("all requests of the trace have the same time, so that it has no rate")
         codes, labels = names.astype(str).factorize()
         counts = np.bincount(codes, minlength=len(labels))
         index = codes.astype(np.int64)
         return cls(
             models=tuple(map(str, labels)),
             rates=counts / duration,
-            cv=_gap_cv(times, index, len(labels)),
+            cv=gap_cv(times, index, len(labels)),
             duration=duration,
             times=times,
             index=index,
@@ -151,94 +162,151 @@ class Workload:
     def from_rates(
         cls, rates: Mapping[str, float] | Sequence[float], *, per: float = 1.0, cv: float = 1.0, diurnal: float = 0.0
     ) -> Workload:
-        """A workload from mean rates.
+        """Make a workload from mean rates.
 
         Args:
-            rates: By target model; or a sequence, whose models are named `model-0001` and on.
-            per: The unit of the rates in seconds: 1 for per second, 60 per minute, 86400 per day.
-            cv: Coefficient of variation of the time between a model's requests.
-            diurnal: Swing of the daily wave about the mean, 0 to 1.
+            rates: Requests in the time `per`, by target model; or a sequence, whose models get the names `model-0001`,
+                `model-0002` and so on.
+            per: Unit of the rates, seconds: 1 (the default) for requests per second, 60 per minute, 86400 per day.
+            cv: Coefficient of variation of the time between a model's requests. Default 1 (Poisson).
+            diurnal: Amplitude of the daily wave, relative to the mean, 0 (the default) to 1.
+
+        Returns:
+            The workload.
+
+        Raises:
+            InvalidInputError: A rate is negative or not finite, or every rate is 0.
+
+        Example:
+            >>> Workload.from_rates({"fraud.tar.gz": 120, "churn.tar.gz": 30}, per=60).rate
+            2.5
         """
-        check_number("per", per)
+        check_number("per", per, over=0)
         if isinstance(rates, Mapping):
             names, values = tuple(map(str, rates)), list(rates.values())
         else:
             values = list(rates)
             names = tuple(f"model-{number + 1:04d}" for number in range(len(values)))
         for name, value in zip(names, values, strict=True):
-            check_number(f"the rate of {name!r}", value, over=False)
+            check_number(f"the rate of {name!r}", value, at_least=0)
         return cls(models=names, rates=np.asarray(values, dtype=float) / per, cv=cv, diurnal=diurnal)
 
     @classmethod
     def from_metrics(
         cls, metrics: EndpointMetrics, models: int | Sequence[str], *, instances: int = 1, exponent: float | None = None
     ) -> Workload:
-        """A workload from what CloudWatch measured on an endpoint, which does not say how popular each model is.
+        """Make a workload from the CloudWatch metrics of an endpoint.
 
-        The popularity is taken to be Zipf's; its exponent is chosen so that the hit ratio that was measured comes out,
-        with as many equal models in memory as were loaded.
+        CloudWatch has no metrics for single models. The popularity is assumed to follow Zipf's law. Its exponent is
+        fitted: with the measured number of loaded models, all of equal size, the formula gives the measured hit ratio.
 
         Args:
-            metrics: As `mme_sdk.metrics.read_metrics` returns them.
-            models: Models under the prefix: how many, or their names, most popular first.
-            instances: How many instances there were.
-            exponent: The skew, where it is known; nothing is fitted then.
+            metrics: The metrics, from `mme_sdk.metrics.read_metrics`.
+            models: Number of models under the prefix, or their names, most popular first.
+            instances: Number of instances of the endpoint at that time. Default 1.
+            exponent: Exponent of Zipf's law; None (the default) fits it.
+
+        Returns:
+            The workload; its `notes` tell the exponent.
 
         Raises:
-            InvalidInputError: No invocations were measured; or the hit ratio or the loaded models were not, and no
-                exponent is given.
+            InvalidInputError: CloudWatch has no invocations; or it has no hit ratio or no loaded models, and
+                `exponent` is None.
         """
         if metrics.invocations.total <= 0:
             raise InvalidInputError(f"CloudWatch has no invocations of {metrics.endpoint} in that time")
         names = tuple(models) if not isinstance(models, int) else ()
         count = len(names) or int(models if isinstance(models, int) else 0)
-        rates = synthetic.zipf_rates(count, rate=metrics.rate)  # refuses a count below 1
+        rates = synthetic.zipf_rates(count, rate=metrics.rate)  # raises for a count below 1
         note = f"popularity assumed to be Zipf's with exponent {exponent}"
         if exponent is None:
             hit, loaded = metrics.hit_ratio, metrics.loaded_models.mean
             if hit is None or loaded is None:
                 raise InvalidInputError(
                     f"CloudWatch has no cache hits or loaded models of {metrics.endpoint} to fit the popularity to",
-                    hint="give exponent=0.9, say",
+                    hint="pass an exponent, such as exponent=0.9",
                 )
             exponent = _fitted_exponent(count, metrics.rate, loaded * instances, hit)
             note = f"popularity fitted: Zipf's with exponent {exponent:.2f} gives the hit ratio of {hit:.1%}"
         rates = synthetic.zipf_rates(count, exponent=exponent, rate=metrics.rate)
         names = names or tuple(f"model-{number + 1:04d}" for number in range(count))
-        return cls(models=names, rates=rates, diurnal=_swing(metrics), notes=(note,))
+        return cls(models=names, rates=rates, diurnal=_amplitude(metrics), notes=(note,))
 
     @classmethod
     def zipf(cls, models: int, *, exponent: float = 0.9, rate: float = 10.0, cv: float = 1.0) -> Workload:
-        """Zipf popularity: see `synthetic.zipf_rates`."""
+        """Make a workload whose popularity follows Zipf's law: rates proportional to `rank ** -exponent`.
+
+        Args:
+            models: Number of models.
+            exponent: Exponent; 0.6, 0.9 and 1.2 are usual for web objects. Default 0.9.
+            rate: Total requests per second. Default 10.
+            cv: Coefficient of variation of the time between a model's requests. Default 1 (Poisson).
+
+        Returns:
+            The workload, most popular model first.
+
+        Raises:
+            InvalidInputError: An argument is out of range.
+        """
         return cls.from_rates(synthetic.zipf_rates(models, exponent=exponent, rate=rate).tolist(), cv=cv)
 
     @classmethod
     def power_law(cls, models: int, *, exponent: float = 0.5, rate: float = 10.0, cv: float = 4.0) -> Workload:
-        """AlpaServe's traffic: see `synthetic.power_law_rates`; its bursts have a CV of 1 to 12."""
+        """Make a workload as AlpaServe does (Li et al., OSDI 2023, section 6): power-law rates and bursts.
+
+        Args:
+            models: Number of models.
+            exponent: Exponent of the power law. Default 0.5, as in the paper.
+            rate: Total requests per second. Default 10.
+            cv: Coefficient of variation of the time between a model's requests; the paper uses 1 to 12. Default 4.
+
+        Returns:
+            The workload, most popular model first.
+
+        Raises:
+            InvalidInputError: An argument is out of range.
+        """
         return cls.from_rates(synthetic.power_law_rates(models, exponent=exponent, rate=rate).tolist(), cv=cv)
 
     @classmethod
     def azure(
         cls, models: int, *, rate: float | None = None, cv: float = 1.0, diurnal: float = 0.0, seed: int = 0
     ) -> Workload:
-        """Popularity as on Azure Functions: see `synthetic.azure_rates`."""
+        """Make a workload whose popularity is that of Azure Functions (Shahrad et al., USENIX ATC 2020).
+
+        Args:
+            models: Number of models.
+            rate: Total requests per second; None (the default) keeps the rates of Azure Functions.
+            cv: Coefficient of variation of the time between a model's requests. Default 1 (Poisson).
+            diurnal: Amplitude of the daily wave, relative to the mean, 0 (the default) to 1.
+            seed: Seed of the draw. Default 0.
+
+        Returns:
+            The workload, most popular model first.
+
+        Raises:
+            InvalidInputError: An argument is out of range.
+        """
         rates = synthetic.azure_rates(models, rate=rate, seed=seed)
         return cls.from_rates(rates.tolist(), cv=cv, diurnal=diurnal)
 
-    # -- to what is needed ----------------------------------------------------------------------------------------
+    # -- derived workloads ----------------------------------------------------------------------------------------
 
     def sample(self, duration: float, *, seed: int = 0) -> Workload:
-        """A trace drawn from the rates; of a trace, its first so many seconds.
+        """Draw a trace from the rates; of a trace, return the first part.
 
         Args:
-            duration: Seconds.
-            seed: Of the draw.
+            duration: Length of the trace, seconds.
+            seed: Seed of the draw, 0 or more. Default 0.
+
+        Returns:
+            The workload with single requests.
 
         Raises:
-            InvalidInputError: Nothing arrives in that time.
+            InvalidInputError: An argument is out of range, or no request arrives in that time.
         """
-        check_number("duration", duration)
-        check_number("seed", seed, over=False, integer=True)
+        check_number("duration", duration, over=0)
+        check_number("seed", seed, at_least=0, integer=True)
         if self.times is not None and self.index is not None:
             keep = self.times < duration
             service = None if self.service is None else self.service[keep]
@@ -252,16 +320,26 @@ class Workload:
         rng = np.random.default_rng(seed)
         times, index = synthetic.arrivals(self.rates, duration, cv=self.cv, diurnal=self.diurnal, rng=rng)
         if not len(times):
-            raise InvalidInputError(f"nothing arrives within {duration:g} s at {self.rate:.3g} requests/s")
+            raise InvalidInputError(f"no request arrives within {duration:g} s at {self.rate:.3g} requests/s")
         return attrs.evolve(self, times=times, index=index, duration=duration)
 
     def scaled(self, *, traffic: float = 1.0, models: float = 1.0) -> Workload:
-        """More of the same: `traffic` times the requests, spread over `models` times as many models of like popularity.
+        """Return the workload with more or fewer requests and models.
 
-        A trace is turned up by running it faster, and copied for more models, each copy shifted within the trace.
+        A trace runs faster for more requests. For more models it is copied, and each copy starts at another time.
+
+        Args:
+            traffic: Factor on the number of requests. Default 1.
+            models: Factor on the number of models; the traffic is spread over them. Default 1.
+
+        Returns:
+            The changed workload.
+
+        Raises:
+            InvalidInputError: A factor is not over 0.
         """
-        check_number("traffic", traffic)
-        check_number("models", models)
+        check_number("traffic", traffic, over=0)
+        check_number("models", models, over=0)
         copies = max(1, round(models))
         if copies == 1 and models != 1.0:
             kept = max(1, round(len(self.models) * models))
@@ -282,16 +360,22 @@ class Workload:
         )
 
     def _first(self, count: int) -> Workload:
-        """The most popular so many models with all the traffic of the rest laid on them in proportion."""
+        """Return the most popular models, with the traffic of all models in proportion to their rates."""
         return self.only(np.argsort(-self.rates, kind="stable")[:count]).scaled(
             traffic=self.rate / float(np.sort(self.rates)[::-1][:count].sum())
         )
 
     def only(self, which: Ints | Sequence[int]) -> Workload:
-        """The traffic of some models alone.
+        """Return the traffic of some of the models.
 
         Args:
-            which: Their indices.
+            which: Positions of the models in `models`.
+
+        Returns:
+            The workload of these models.
+
+        Raises:
+            InvalidInputError: A position is out of range.
         """
         which = np.asarray(which, dtype=np.int64)
         if len(which) and not 0 <= which.min() <= which.max() < len(self.models):
@@ -309,10 +393,16 @@ class Workload:
         )  # fmt: skip
 
     def peak_factor(self, window: float = 60.0) -> float:
-        """Traffic of the busiest window over the mean: the 99th percentile of windows of a trace, else of the wave.
+        """Return the ratio of the busiest traffic to the mean.
+
+        For a trace it is the 99th percentile of the windows, relative to their mean; otherwise the top of the daily
+        wave.
 
         Args:
-            window: Seconds.
+            window: Length of a window, seconds. Default 60.
+
+        Returns:
+            The ratio, 1 or more.
         """
         if self.times is None or self.duration < 20 * window:
             return 1.0 + self.diurnal
@@ -321,22 +411,22 @@ class Workload:
 
 
 def _fitted_exponent(count: int, rate: float, capacity: float, hit: float) -> float:
-    """The Zipf exponent, 0 to 3, whose hit ratio by Che is nearest to what was measured."""
+    """Return the Zipf exponent, 0 to 3, with which Che's formula gives the measured hit ratio."""
     from mme_sdk.planning.analysis import che
 
-    def gives(exponent: float) -> float:
+    def hit_ratio(exponent: float) -> float:
         rates = synthetic.zipf_rates(count, exponent=exponent, rate=rate)
         return float(che(rates, np.ones(count), max(capacity, 1e-9)) @ rates / rate)
 
     low, high = 0.0, 3.0
     for _ in range(40):
         middle = (low + high) / 2.0
-        low, high = (middle, high) if gives(middle) < hit else (low, middle)
+        low, high = (middle, high) if hit_ratio(middle) < hit else (low, middle)
     return round((low + high) / 2.0, 4)
 
 
-def _swing(metrics: EndpointMetrics) -> float:
-    """Swing of the daily wave: half of what lies between the busiest and the quietest hour, over the mean."""
+def _amplitude(metrics: EndpointMetrics) -> float:
+    """Return the amplitude of the daily wave: half the range of the hourly totals, relative to their mean."""
     if (metrics.end - metrics.start).total_seconds() < 86400 * 0.9:
         return 0.0
     hours = [0.0] * 24
@@ -344,52 +434,3 @@ def _swing(metrics: EndpointMetrics) -> float:
         hours[time.hour] += value
     mean = sum(hours) / 24.0
     return min(1.0, (max(hours) - min(hours)) / 2.0 / mean) if mean else 0.0
-
-
-def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else str(value)  # numpy's repr names its type
-
-
-def _numbers(column: Any, name: str) -> Floats:
-    import pandas as pd
-
-    numbers: Any = pd.to_numeric(column, errors="coerce")
-    values = numbers.to_numpy(dtype=float, na_value=np.nan)
-    bad = ~np.isfinite(values)
-    if bad.any():
-        at = int(bad.argmax())
-        raise InvalidInputError(
-            f"the trace has {_shown(column.iloc[at])} for {name!r} in row {at}; it must be a finite number"
-        )
-    return np.asarray(values)
-
-
-def _seconds(column: Any, name: str) -> Floats:
-    import pandas as pd
-
-    if pd.api.types.is_numeric_dtype(column):
-        return _numbers(column, name)
-    moments = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
-    if moments.isna().any():
-        at = int(moments.isna().to_numpy().argmax())
-        raise InvalidInputError(
-            f"the trace has {_shown(column.iloc[at])} for {name!r} in row {at}; it must be seconds or a timestamp",
-            hint="timestamps are read as ISO 8601 has them",
-        )
-    start = moments.iloc[0]
-    return np.asarray((moments - start).dt.total_seconds().to_numpy(dtype=float))
-
-
-def _gap_cv(times: Floats, index: Ints, models: int) -> float:
-    """Coefficient of variation of the gaps between a model's requests, each gap relative to its model's mean gap."""
-    order = np.lexsort((times, index))
-    gaps, same = np.diff(times[order]), np.diff(index[order]) == 0
-    owner = index[order][1:][same]
-    gaps = gaps[same]
-    counts = np.bincount(owner, minlength=models)
-    means = np.bincount(owner, weights=gaps, minlength=models) / np.maximum(counts, 1)
-    enough = (counts[owner] >= 5) & (means[owner] > 0)
-    if enough.sum() < 20:
-        return 1.0
-    relative = gaps[enough] / means[owner][enough]
-    return float(np.sqrt(np.mean((relative - 1.0) ** 2)))

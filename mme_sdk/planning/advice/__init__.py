@@ -1,20 +1,20 @@
-"""From figures to advice."""
+"""The advice: estimate hosting layouts, simulate the cheapest, choose one, and explain the choice."""
 
-from mme_sdk.planning.advice.advise import instance_types, plan
+from mme_sdk.planning.advice.estimate import DedicatedEndpoint, HostingEstimate, HostingLayout
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
-from mme_sdk.planning.advice.option import Confirmation, Option
-from mme_sdk.planning.advice.plan import Plan
-from mme_sdk.planning.advice.setting import Dedicated, Estimate, Setting
+from mme_sdk.planning.advice.option import HostingOption, SimulatedFigures
+from mme_sdk.planning.advice.plan import HostingPlan
+from mme_sdk.planning.advice.planner import instance_types, plan
 
 __all__ = [
     "SLO",
     "Assumptions",
-    "Confirmation",
-    "Dedicated",
-    "Estimate",
-    "Option",
-    "Plan",
-    "Setting",
+    "DedicatedEndpoint",
+    "HostingEstimate",
+    "HostingLayout",
+    "HostingOption",
+    "HostingPlan",
+    "SimulatedFigures",
     "instance_types",
     "plan",
 ]

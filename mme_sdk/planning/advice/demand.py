@@ -1,4 +1,4 @@
-"""A workload and its catalogue as arrays, reckoned once for all settings of a scan."""
+"""The traffic and the models as arrays, computed once for all layouts of a search."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.inputs import Assumptions
 from mme_sdk.planning.analysis import Empirical, Gamma, Poisson, Tabulated
 from mme_sdk.planning.catalogue import Catalogue
-from mme_sdk.planning.simulation.inputs import Floats, Ints, Site, Traffic
+from mme_sdk.planning.simulation.inputs import FleetConfig, Floats, Ints, Traffic
 from mme_sdk.planning.workload import Workload
 
-__all__ = ["Demand", "site_of"]
+__all__ = ["Demand", "fleet_config"]
 
 _GIB = float(2**30)
-_GAPS = 400_000  # of a trace, that the table of residency is made from
+_GAPS = 400_000  # requests of a trace from which the residency table is computed
 
 
-def site_of(kind: InstanceType, count: int, assumptions: Assumptions, *, cache: bool = True) -> Site:
-    """So many instances of a type, as the simulation takes them."""
+def fleet_config(kind: InstanceType, count: int, assumptions: Assumptions, *, cache: bool = True) -> FleetConfig:
+    """Return the configuration of `count` instances of a type, for the simulation."""
     memory = kind.gpu_memory_gib or max(0.0, kind.memory_gib - assumptions.overhead_gib)
     volume = kind.local_gb * 1e9 if kind.local_gb else assumptions.volume_gib * _GIB
-    return Site(
+    return FleetConfig(
         instances=count,
         workers=kind.vcpus,
         memory_bytes=max(1, int(memory * assumptions.memory_share * _GIB)),
@@ -37,13 +37,13 @@ def site_of(kind: InstanceType, count: int, assumptions: Assumptions, *, cache: 
 
 @attrs.frozen(eq=False, slots=False)
 class Demand:
-    """What is asked of a fleet.
+    """The traffic and the models as arrays, one element for each model of the workload.
 
     Attributes:
-        workload: Who asks for what.
-        catalogue: What each model takes.
-        pinned: Indices of models that are kept in memory whatever happens.
-        known: How the traffic looks to a cache, where it is known already.
+        workload: The traffic.
+        catalogue: Size and times of each model.
+        pinned: Positions of models that always stay in memory. Default empty.
+        known: The residency table, if it is computed already. Default None.
     """
 
     workload: Workload
@@ -52,7 +52,7 @@ class Demand:
     known: Tabulated | None = None
 
     def faster(self, factor: float) -> Demand:
-        """The same with so many times the traffic."""
+        """Return the demand with the traffic multiplied by `factor`."""
         if factor == 1.0:
             return self
         table = self.residency.faster(factor)
@@ -64,28 +64,28 @@ class Demand:
 
     @cached_property
     def memory(self) -> Floats:
-        """Bytes in memory."""
+        """Size in memory, bytes."""
         return self._column("memory_bytes")
 
     @cached_property
     def disk(self) -> Floats:
-        """Bytes on the volume."""
+        """Size on the volume, bytes."""
         return self._column("disk_bytes")
 
     @cached_property
     def archive(self) -> Floats:
-        """Bytes in S3."""
+        """Size of the archive in S3, bytes."""
         profiles = [self.catalogue[model] for model in self.workload.models]
         return np.asarray([float(each.archive_bytes or each.disk_bytes) for each in profiles])
 
     @cached_property
     def load(self) -> Floats:
-        """Seconds from the volume into memory."""
+        """Time to load from the volume into memory, seconds."""
         return self._column("load_seconds")
 
     @cached_property
     def service(self) -> Floats:
-        """Mean seconds on a vCPU; as measured where the trace says."""
+        """Mean time on a vCPU, seconds; measured if the trace has service times."""
         mean = self._column("service_seconds")
         if self.workload.service is None or self.workload.index is None:
             return mean
@@ -95,7 +95,7 @@ class Demand:
 
     @cached_property
     def service_cv(self) -> Floats:
-        """Coefficient of variation of the above."""
+        """Coefficient of variation of the time on a vCPU."""
         given = self._column("service_cv")
         if self.workload.service is None or self.workload.index is None:
             return given
@@ -107,7 +107,7 @@ class Demand:
 
     @cached_property
     def residency(self) -> Tabulated:
-        """How the traffic looks to a cache."""
+        """How often each model is in a cache, by the age at which the cache evicts."""
         if self.known is not None:
             return self.known
         load = self.workload
@@ -115,36 +115,36 @@ class Demand:
             stop = min(len(load.times), _GAPS)
             span = load.duration if stop == len(load.times) else float(load.times[stop])
             return Tabulated.of(Empirical.of(load.times[:stop], load.index[:stop], len(load.models), span))
-        # A slow daily wave is no burst: within a characteristic time the traffic is what it is.
+        # The daily wave is left out: the traffic hardly changes within a characteristic time.
         return Tabulated.of(Poisson(load.rates) if load.cv == 1.0 else Gamma(load.rates, load.cv))
 
     @cached_property
     def peak(self) -> float:
-        """Busiest traffic over the mean."""
+        """Ratio of the busiest traffic to the mean."""
         return self.workload.peak_factor()
 
     def download(self, kind: InstanceType, assumptions: Assumptions) -> Floats:
-        """Seconds to bring each model's archive from S3 to an instance of a type."""
+        """Return the time to download each model's archive from S3 to an instance of a type, seconds."""
         gbps = min(assumptions.s3_gbps, kind.network_gbps / assumptions.loader_slots)
         return assumptions.s3_latency + self.archive * 8.0 / (gbps * 1e9)
 
     def traffic(
         self, which: Ints, kind: InstanceType, assumptions: Assumptions, *, requests: int, seed: int
     ) -> tuple[Traffic, float] | None:
-        """Requests of some models for a simulation; None where too few come to tell anything.
+        """Return requests for some of the models, for a simulation; None if there are fewer than 100.
 
-        A made-up sample is preceded by one request for each model, in an order that the past may have had, so that the
-        caches are as full as they would be; else a model asked for once a day would seem cold for a day.
+        A synthetic sample starts with one request for each model, in a random order that fits the rates, so that the
+        caches start full. Without these, a model requested once a day would seem cold for a day.
 
         Args:
-            which: Indices of the models.
-            kind: Type of the instances, for the downloads.
-            assumptions: Likewise.
-            requests: About how many.
-            seed: Of the draw.
+            which: Positions of the models.
+            kind: Instance type, for the time of downloads.
+            assumptions: The assumptions, for the time of downloads.
+            requests: Approximate number of requests.
+            seed: Seed of the draw.
 
         Returns:
-            The requests, and the share of them at the start that should not be counted.
+            The requests, and the share of them at the start in which the caches fill.
         """
         load = self.workload.only(which)
         sample = load.sample(load.duration if load.is_trace else requests / load.rate, seed=seed)

@@ -1,67 +1,78 @@
-"""What a plan is asked for, and what it takes for granted."""
+"""The inputs of a plan beside the traffic: the service level objective and the assumptions."""
 
 from __future__ import annotations
 
 import attrs
 
-from mme_sdk.planning.checks import number, share, whole
+from mme_sdk._validation import number, optional
 
 __all__ = ["SLO", "Assumptions"]
+
+_positive, _non_negative = number(over=0), number(at_least=0)
+_share, _count = number(over=0, at_most=1), number(at_least=1, integer=True)
 
 
 @attrs.frozen(kw_only=True)
 class SLO:
-    """What is promised; None promises nothing.
+    """A service level objective. A field that is None (the default) sets no limit.
 
     Attributes:
-        p50: Seconds within which half of the requests are answered.
-        p95: Seconds for 95 of 100.
-        p99: Seconds for 99 of 100.
-        cold_rate: Largest share of requests that wait for a load.
-        survive_failure: Whether all of this must hold with one instance of a shared endpoint gone.
+        p50: Limit of the median latency, seconds.
+        p95: Limit of the 95th percentile of the latency, seconds.
+        p99: Limit of the 99th percentile of the latency, seconds.
+        cold_rate: Limit of the share of requests that wait while their model loads, over 0 to 1.
+        survive_failure: Whether all limits must also hold after the loss of one instance of a shared endpoint. Default
+            False.
+
+    Example:
+        >>> str(SLO(p99=0.5, cold_rate=0.01))
+        'p99 ≤ 0.5 s, cold rate ≤ 1.00%'
     """
 
-    p50: float | None = attrs.field(default=None, validator=number(over=True, optional=True))
-    p95: float | None = attrs.field(default=None, validator=number(over=True, optional=True))
-    p99: float | None = attrs.field(default=None, validator=number(over=True, optional=True))
-    cold_rate: float | None = attrs.field(default=None, validator=share(optional=True))
+    p50: float | None = attrs.field(default=None, validator=optional(_positive))
+    p95: float | None = attrs.field(default=None, validator=optional(_positive))
+    p99: float | None = attrs.field(default=None, validator=optional(_positive))
+    cold_rate: float | None = attrs.field(default=None, validator=optional(_share))
     survive_failure: bool = False
 
     def __str__(self) -> str:
         parts = [f"{name} ≤ {value:g} s" for name in ("p50", "p95", "p99") if (value := getattr(self, name))]
         parts += [f"cold rate ≤ {self.cold_rate:.2%}"] if self.cold_rate else []
-        parts += ["with one instance gone"] if self.survive_failure else []
-        return ", ".join(parts) or "nothing promised"
+        parts += ["also after the loss of one instance"] if self.survive_failure else []
+        return ", ".join(parts) or "no limits"
 
 
 @attrs.frozen(kw_only=True)
 class Assumptions:
-    """What AWS does not document or only your models know; `Plan.sensitivity` says which of them matter.
+    """Figures that AWS does not document, or that depend on your models. `HostingPlan.sensitivity` ranks their effect.
 
     Attributes:
-        loader_slots: Models that an instance downloads and loads at a time.
-        spill_outstanding: Outstanding requests of a model from which a further copy is loaded.
-        memory_share: Share of an instance's memory that models may fill.
-        overhead_gib: Memory of the container and the system, taken off first.
-        volume_gib: EBS volume of each instance; types with local storage use that.
-        s3_latency: Seconds until the first byte of a download.
-        s3_gbps: Most that one download gets; an instance's downloads share its network.
-        cpu_limit: How busy vCPUs may be at the peak.
-        loader_limit: How busy loaders may be; above 0.7 a fleet may collapse and stay so.
-        minimum_instances: Least instances of a shared endpoint; AWS advises 2.
-        minimum_dedicated: Least instances of an endpoint of one model.
-        peak: Busiest traffic over the mean; taken from the workload where None.
+        loader_slots: Number of models that an instance downloads and loads at a time. Default 2.
+        spill_outstanding: Number of outstanding requests for a model on one instance from which SageMaker loads the
+            model on another instance. Default 8.
+        memory_share: Share of an instance's memory that models may fill, over 0 to 1. Default 0.8.
+        overhead_gib: Memory of the container and the operating system, GiB; subtracted before `memory_share` applies.
+            Default 1.
+        volume_gib: Size of each instance's EBS volume, GiB; types with local storage use that instead. Default 30.
+        s3_latency: Time until the first byte of a download, seconds. Default 0.2.
+        s3_gbps: Bandwidth of one download, Gbit/s; the downloads of an instance share its network. Default 1.
+        cpu_limit: Largest vCPU utilisation at the peak, over 0 to 1. Default 0.6.
+        loader_limit: Largest utilisation of the loader slots at the peak, over 0 to 1. A fleet above 0.7 may not
+            recover from a burst. Default 0.7.
+        minimum_instances: Smallest number of instances of a shared endpoint. Default 2, as AWS recommends.
+        minimum_dedicated: Smallest number of instances of an endpoint of one model. Default 1.
+        peak: Ratio of the busiest traffic to the mean, 1 or more; None (the default) takes it from the workload.
     """
 
-    loader_slots: int = attrs.field(default=2, validator=whole())
-    spill_outstanding: int = attrs.field(default=8, validator=whole())
-    memory_share: float = attrs.field(default=0.8, validator=share())
-    overhead_gib: float = attrs.field(default=1.0, validator=number())
-    volume_gib: float = attrs.field(default=30.0, validator=number(over=True))
-    s3_latency: float = attrs.field(default=0.2, validator=number())
-    s3_gbps: float = attrs.field(default=1.0, validator=number(over=True))
-    cpu_limit: float = attrs.field(default=0.6, validator=share())
-    loader_limit: float = attrs.field(default=0.7, validator=share())
-    minimum_instances: int = attrs.field(default=2, validator=whole())
-    minimum_dedicated: int = attrs.field(default=1, validator=whole())
-    peak: float | None = attrs.field(default=None, validator=number(least=1.0, optional=True))
+    loader_slots: int = attrs.field(default=2, validator=_count)
+    spill_outstanding: int = attrs.field(default=8, validator=_count)
+    memory_share: float = attrs.field(default=0.8, validator=_share)
+    overhead_gib: float = attrs.field(default=1.0, validator=_non_negative)
+    volume_gib: float = attrs.field(default=30.0, validator=_positive)
+    s3_latency: float = attrs.field(default=0.2, validator=_non_negative)
+    s3_gbps: float = attrs.field(default=1.0, validator=_positive)
+    cpu_limit: float = attrs.field(default=0.6, validator=_share)
+    loader_limit: float = attrs.field(default=0.7, validator=_share)
+    minimum_instances: int = attrs.field(default=2, validator=_count)
+    minimum_dedicated: int = attrs.field(default=1, validator=_count)
+    peak: float | None = attrs.field(default=None, validator=optional(number(at_least=1)))

@@ -1,4 +1,4 @@
-"""The advice, and the questions that may be put to it."""
+"""The result of `plan`: the advice, and further questions about it."""
 
 from __future__ import annotations
 
@@ -9,41 +9,42 @@ import attrs
 import numpy as np
 
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.planning import plots, report
 from mme_sdk.planning.advice import explain
-from mme_sdk.planning.advice.demand import Demand, site_of
-from mme_sdk.planning.advice.option import Option
-from mme_sdk.planning.advice.scan import Scan
-from mme_sdk.planning.advice.setting import Estimate, Setting
+from mme_sdk.planning.advice.demand import Demand, fleet_config
+from mme_sdk.planning.advice.estimate import HostingEstimate, HostingLayout
+from mme_sdk.planning.advice.option import HostingOption
+from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.prices import Prices
-from mme_sdk.planning.simulation import SimulationResult, simulate
+from mme_sdk.planning.simulation import ClientPolicy, Engine, Event, SimulationResult, simulate
 from mme_sdk.planning.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["Plan", "simulated"]
+__all__ = ["HostingPlan", "simulate_layout"]
 
 
 @attrs.frozen(eq=False, slots=False, repr=False)
-class Plan:
-    """What `plan` advises.
+class HostingPlan:
+    """The advice of `plan`.
 
     Attributes:
-        best: The cheapest option that nothing stands against; where there is none, the nearest.
-        options: What was looked at in the end: those that meet the SLO first, cheapest first.
-        scan: The scan, for further questions.
-        prices: What was reckoned with.
-        estimates: Every setting that was estimated.
-        seed: Of everything drawn.
+        best: The cheapest option that meets the SLO; if none does, the option that exceeds the limits least.
+        options: The options that were compared: those that meet the SLO first, cheapest first.
+        search: The search that found them; it estimates further layouts.
+        prices: The prices that were used.
+        estimates: Every layout that was estimated, with its figures.
+        seed: Seed of all random draws.
     """
 
-    best: Option
-    options: tuple[Option, ...]
-    scan: Scan
+    best: HostingOption
+    options: tuple[HostingOption, ...]
+    search: LayoutSearch
     prices: Prices
-    estimates: tuple[tuple[Setting, Estimate], ...]
+    estimates: tuple[tuple[HostingLayout, HostingEstimate], ...]
     seed: int
 
     @property
@@ -53,47 +54,82 @@ class Plan:
 
     @property
     def workload(self) -> Workload:
-        """Who asks for what."""
-        return self.scan.demand.workload
+        """The traffic that was planned for."""
+        return self.search.demand.workload
 
     @property
     def warm_order(self) -> tuple[str, ...]:
-        """Models to load after a deploy, most useful byte first, until the memory is full: for `endpoint.warm`.
+        """The models to load after a deployment, in this order, until the memory is full: for `endpoint.warm`.
 
-        The order is that of λ·E[L]/s, the waiting that a model's presence saves per byte; no more than instances times
-        loader slots should be loaded at a time.
+        The order is descending in λ·E[L]/s: the waiting time that the model saves per second and byte, with request
+        rate λ, mean load time E[L] and size s. Load at most instances times loader slots models at a time.
         """
-        setting, demand = self.best.setting, self.scan.demand
-        if setting.instance_type is None or setting.mode == "uncached":
+        layout, demand = self.best.layout, self.search.demand
+        if layout.instance_type is None or layout.mode == "uncached":
             return ()
-        site = site_of(self.scan.types[setting.instance_type], setting.count, self.scan.assumptions)
-        alone = {each.model for each in setting.dedicated}
+        config = fleet_config(self.search.types[layout.instance_type], layout.count, self.search.assumptions)
+        alone = {each.model for each in layout.dedicated}
         worth = demand.workload.rates * self.best.estimate.loading / demand.memory
-        order, room = [], float(site.memory_bytes * setting.count)
+        order, free = [], float(config.memory_bytes * layout.count)
         for model in np.argsort(-worth, kind="stable").tolist():
             if model in alone or worth[model] <= 0:
                 continue
-            room -= demand.memory[model]
-            if room < 0:
+            free -= demand.memory[model]
+            if free < 0:
                 break
             order.append(demand.workload.models[model])
         return tuple(order)
 
-    def simulate(self, option: Option | None = None, *, requests: int = 150_000, **how: Any) -> SimulationResult:
-        """The shared endpoint of an option in simulated time.
+    def simulate(
+        self,
+        option: HostingOption | None = None,
+        *,
+        requests: int = 150_000,
+        clients: ClientPolicy | None = None,
+        timeline: Iterable[Event] = (),
+        engine: Engine = "auto",
+        skip: float | None = None,
+    ) -> SimulationResult:
+        """Simulate the shared endpoint of an option.
 
         Args:
-            option: Which; the best where None.
-            requests: About how many.
-            **how: Arguments of `simulation.simulate`: `clients`, `timeline`, `engine`, `skip`.
+            option: The option; None (the default) for the best.
+            requests: Approximate number of requests. Default 150,000.
+            clients: How callers react while their model loads; None (the default) if they wait for the answer.
+            timeline: Deployments, failures and scaling during the simulation; empty by default.
+            engine: Simulation engine; see `simulate`. Default `auto`.
+            skip: Share of the requests at the start that the figures leave out, 0 to below 1; None (the default) for
+                the time in which the caches fill.
+
+        Returns:
+            The outcome of each request.
 
         Raises:
-            InvalidInputError: The option has no shared endpoint, or too few requests come to tell anything.
+            InvalidInputError: The option has no shared endpoint, or the shared models get fewer than 100 requests.
+
+        Example:
+            >>> from mme_sdk.planning import Catalogue, Workload, plan
+            >>> found = plan(Workload.zipf(60, rate=5), catalogue=Catalogue.uniform(memory_mb=100),
+            ...              prices={"ml.m5.large": 0.115}, requests=5_000)
+            >>> found.simulate(requests=5_000).success
+            1.0
         """
         option = option or self.best
-        found = simulated(self.scan, option.setting, requests=requests, seed=self.seed, **how)
+        found = simulate_layout(
+            self.search,
+            option.layout,
+            requests=requests,
+            seed=self.seed,
+            clients=clients,
+            timeline=timeline,
+            engine=engine,
+            skip=skip,
+        )
         if found is None:
-            raise InvalidInputError("there is nothing to simulate: no shared endpoint, or hardly any requests")
+            raise InvalidInputError(
+                "the option has no shared endpoint, or its models get fewer than 100 requests",
+                hint="simulate an option with a shared endpoint, or more requests",
+            )
         return found
 
     def what_if(
@@ -105,70 +141,111 @@ class Plan:
         service_time: float = 1.0,
         keep_warm: Iterable[str] = (),
         bound_by_slo: Iterable[str] = (),
-        option: Option | None = None,
-        **assumptions: Any,
-    ) -> Option:
-        """The same hosting under other circumstances, by formula.
+        option: HostingOption | None = None,
+        loader_slots: int | None = None,
+        spill_outstanding: int | None = None,
+        memory_share: float | None = None,
+        overhead_gib: float | None = None,
+        volume_gib: float | None = None,
+        s3_latency: float | None = None,
+        s3_gbps: float | None = None,
+        cpu_limit: float | None = None,
+        loader_limit: float | None = None,
+        minimum_instances: int | None = None,
+        minimum_dedicated: int | None = None,
+        peak: float | None = None,
+    ) -> HostingOption:
+        """Estimate the same hosting under other conditions, by formula.
 
         Args:
-            models: Factor on the number of models, their popularity like that of those known.
-            traffic: Factor on the requests.
-            load_time: Factor on the time from the volume into memory.
-            service_time: Factor on the time on a vCPU.
-            keep_warm: Models that are kept in memory by pings. Under LRU this takes memory from all others.
-            bound_by_slo: Models of `keep_warm` that must be warm whatever it costs the others.
-            option: Which; the best where None.
-            **assumptions: Fields of `Assumptions`.
+            models: Factor on the number of models; the new ones are as popular as the known ones. Default 1.
+            traffic: Factor on the number of requests. Default 1.
+            load_time: Factor on the time to load a model from the volume into memory. Default 1.
+            service_time: Factor on the time that a request uses a vCPU. Default 1.
+            keep_warm: Models that regular requests keep in memory; none by default. The other models then have less
+                memory.
+            bound_by_slo: Models that must stay in memory even if the other models become slower; none by default.
+            option: The option; None (the default) for the best.
+            loader_slots: As in `Assumptions`; None (the default), here and below, for the plan's own value.
+            spill_outstanding: As in `Assumptions`.
+            memory_share: As in `Assumptions`, over 0 to 1.
+            overhead_gib: As in `Assumptions`, GiB.
+            volume_gib: As in `Assumptions`, GiB.
+            s3_latency: As in `Assumptions`, seconds.
+            s3_gbps: As in `Assumptions`, Gbit/s.
+            cpu_limit: As in `Assumptions`, over 0 to 1.
+            loader_limit: As in `Assumptions`, over 0 to 1.
+            minimum_instances: As in `Assumptions`.
+            minimum_dedicated: As in `Assumptions`.
+            peak: As in `Assumptions`, 1 or more.
 
         Returns:
-            The option as it would be; `why` compares it with what is.
+            The option under these conditions; its `why` compares the figures before and after.
 
         Raises:
-            InvalidInputError: A model to keep warm is not in the workload; or keeping them warm makes more requests
-                cold than it saves, and they are not bound by an SLO.
+            InvalidInputError: A model to keep warm is not in the workload, a value is out of range, or keeping models
+                warm makes more requests cold than it saves and they are not all in `bound_by_slo`.
+
+        Example:
+            >>> from mme_sdk.planning import Catalogue, Workload, plan
+            >>> found = plan(Workload.zipf(60, rate=5), catalogue=Catalogue.uniform(memory_mb=100),
+            ...              prices={"ml.m5.large": 0.115}, requests=5_000)
+            >>> found.what_if(traffic=2.0, loader_slots=1).meets
+            True
         """
         option = option or self.best
-        known = [each.name for each in attrs.fields(type(self.scan.assumptions))]
-        for name in assumptions:
-            if name not in known:
-                raise InvalidInputError(f"there is no assumption {name!r}", hint=f"there are {', '.join(known)}")
-        demand, given = self.scan.demand, attrs.evolve(self.scan.assumptions, **assumptions)
+        changed_assumptions = {
+            "loader_slots": loader_slots,
+            "spill_outstanding": spill_outstanding,
+            "memory_share": memory_share,
+            "overhead_gib": overhead_gib,
+            "volume_gib": volume_gib,
+            "s3_latency": s3_latency,
+            "s3_gbps": s3_gbps,
+            "cpu_limit": cpu_limit,
+            "loader_limit": loader_limit,
+            "minimum_instances": minimum_instances,
+            "minimum_dedicated": minimum_dedicated,
+            "peak": peak,
+        }
+        given: dict[str, Any] = {name: value for name, value in changed_assumptions.items() if value is not None}
+        demand, assumptions = self.search.demand, attrs.evolve(self.search.assumptions, **given)
         keep_warm = [keep_warm] if isinstance(keep_warm, str) else list(keep_warm)
         bound_by_slo = [bound_by_slo] if isinstance(bound_by_slo, str) else list(bound_by_slo)
         names = list(dict.fromkeys([*keep_warm, *bound_by_slo]))
         unknown = [name for name in names if name not in demand.workload.models]
         if unknown:
-            raise InvalidInputError(f"{unknown[0]!r} is not in the workload")
+            raise InvalidInputError(f"model {unknown[0]!r} is not in the workload")
         pinned = tuple(demand.workload.models.index(name) for name in names)
-        setting = option.setting
+        layout = option.layout
         if models == 1.0:
             faster = demand.faster(traffic)
             load, table = faster.workload, faster.residency
         else:
             load, table = demand.workload.scaled(traffic=traffic, models=models), None
         changed = Demand(load, _spread(demand, models).scaled(service=service_time, load=load_time), pinned, table)
-        found = self.scan.estimate(setting, demand=changed, assumptions=given)
+        found = self.search.estimate(layout, demand=changed, assumptions=assumptions)
         before = option.estimate
         if names and found.cold_rate > before.cold_rate and not set(names) <= set(bound_by_slo):
             raise InvalidInputError(
-                f"keeping {len(names)} models warm raises the cold rate of the whole from {before.cold_rate:.2%} to "
-                f"{found.cold_rate:.2%}: what it holds in memory, others lose",
-                hint="name those that must be warm in bound_by_slo, add memory, or give them endpoints of their own",
+                f"keeping {len(names)} models warm raises the cold rate of all requests from {before.cold_rate:.2%} to "
+                f"{found.cold_rate:.2%}, because the other models have less memory",
+                hint="list models that must stay warm in bound_by_slo, add memory, or give them their own endpoints",
             )
-        return Option(
-            setting=setting,
+        return HostingOption(
+            layout=layout,
             estimate=found,
             models=changed.workload.models,
             why=explain.compared(before, found),
         )
 
     def what_ifs(self) -> pd.DataFrame:
-        """The usual questions about the best option, as a table."""
+        """Return the best option under the most common changes, as a table with one row for each change."""
         import pandas as pd
 
         hottest = [self.workload.models[each] for each in np.argsort(-self.workload.rates)[:5]]
         asked: list[tuple[str, dict[str, Any]]] = [
-            ("as it is", {}),
+            ("no change", {}),
             ("twice the models", {"models": 2.0}),
             ("twice the traffic", {"traffic": 2.0}),
             ("half the load time", {"load_time": 0.5}),
@@ -177,10 +254,10 @@ class Plan:
         return pd.DataFrame([self._row(name, self.what_if(**question)) for name, question in asked])
 
     def sensitivity(self) -> pd.DataFrame:
-        """What becomes of the best option where a guess is wrong: the guesses that matter come first."""
+        """Return the best option under other assumptions, as a table; the largest effect comes first."""
         import pandas as pd
 
-        given = self.scan.assumptions
+        given = self.search.assumptions
         asked: list[tuple[str, dict[str, Any]]] = [
             ("half the loader slots", {"loader_slots": max(1, given.loader_slots // 2)}),
             ("twice the loader slots", {"loader_slots": given.loader_slots * 2}),
@@ -188,7 +265,7 @@ class Plan:
             ("a fifth less memory for models", {"memory_share": given.memory_share * 0.8}),
             ("half the download speed", {"s3_gbps": given.s3_gbps / 2}),
             ("twice the load time", {"load_time": 2.0}),
-            ("half as much again per request", {"service_time": 1.5}),
+            ("1.5 times the service time", {"service_time": 1.5}),
             ("a fifth more traffic", {"traffic": 1.2}),
         ]
         base = self.what_if()
@@ -201,7 +278,7 @@ class Plan:
         return frame.sort_values("p99 ratio", key=lambda ratio: -abs(ratio - 1.0), kind="stable", ignore_index=True)
 
     @staticmethod
-    def _row(name: str, option: Option) -> dict[str, Any]:
+    def _row(name: str, option: HostingOption) -> dict[str, Any]:
         return {
             "case": name,
             "cold rate": option.cold_rate,
@@ -215,61 +292,70 @@ class Plan:
         }
 
     def break_even(self) -> pd.DataFrame:
-        """Cost against the number of models that have an endpoint of their own, busiest first, the rest shared.
+        """Return the cost against the number of models that have their own endpoint, busiest first, as a table.
 
-        The shared part is the cheapest that meets the SLO for what is left, by formula; absent where there is none.
+        For each number, the shared endpoint is the cheapest one that meets the SLO for the other models, by formula. A
+        number without such an endpoint has no row.
         """
         import pandas as pd
 
         rows = [
             {
-                "dedicated": len(setting.dedicated),
+                "dedicated": len(layout.dedicated),
                 "cost": found.cost,
-                "setting": str(setting),
+                "layout": str(layout),
                 "p99": found.p99,
                 "cold rate": found.cold_rate,
             }
-            for setting, found in self.estimates
-            if not found.blockers and setting.mode != "uncached"
+            for layout, found in self.estimates
+            if not found.blockers and layout.mode != "uncached"
         ]
         if not rows:
-            return pd.DataFrame(columns=["dedicated", "cost", "setting", "p99", "cold rate"])
+            return pd.DataFrame(columns=["dedicated", "cost", "layout", "p99", "cold rate"])
         frame = pd.DataFrame(rows).sort_values(["dedicated", "cost"])
         return frame.groupby("dedicated", as_index=False).first()
 
     def to_frame(self) -> pd.DataFrame:
-        """The options as a table, one row each."""
-        from mme_sdk.planning.report import frame
-
-        return frame(self)
+        """Return the options as a table, one row each."""
+        return report.frame(self.options)
 
     def report(self) -> str:
-        """The advice as text."""
-        from mme_sdk.planning.report import text
-
-        return text(self)
+        """Return the advice as text for a terminal."""
+        return report.text(
+            self.options,
+            workload=self.workload,
+            slo=self.search.slo,
+            prices=self.prices,
+            estimated=len(self.estimates),
+            what_ifs=self.what_ifs(),
+        )
 
     def __repr__(self) -> str:
-        return f"<Plan of {len(self.options)} options: {'best' if self.feasible else 'nearest'} is {self.best}>"
+        return f"<HostingPlan of {len(self.options)} options: {'best' if self.feasible else 'nearest'} is {self.best}>"
 
     def _repr_html_(self) -> str:
-        from mme_sdk.planning.report import html
-
-        return html(self)
+        return report.html(self.options)
 
     def plot(self) -> Figure:
-        """Four pictures: miss ratios and cost against memory and instances, latencies, and why not fewer.
+        """Draw four charts: misses against memory, cost against instances, latencies, and the effect of assumptions.
+
+        Returns:
+            A matplotlib figure. A notebook displays it; `savefig` writes it to a file.
 
         Raises:
             MissingExtraError: matplotlib is not installed.
         """
-        from mme_sdk.planning.plots import overview
-
-        return overview(self)
+        return plots.overview(
+            self.search,
+            self.options,
+            estimates=self.estimates,
+            sensitivity=self.sensitivity(),
+            seed=self.seed,
+        )
 
 
 def _spread(demand: Demand, models: float) -> Catalogue:
-    """The catalogue, with the profiles of the known models for their copies."""
+    """Return the catalogue, with the profiles of the known models for their copies."""
     if models <= 1.0:
         return demand.catalogue
     copies = max(1, round(models))
@@ -279,20 +365,39 @@ def _spread(demand: Demand, models: float) -> Catalogue:
     return Catalogue(profiles, demand.catalogue.default)
 
 
-def simulated(scan: Scan, setting: Setting, *, requests: int, seed: int, **how: Any) -> SimulationResult | None:
-    """The shared part of a setting in simulated time; None where there is none, or hardly any requests."""
-    if setting.instance_type is None:
+def simulate_layout(
+    search: LayoutSearch,
+    layout: HostingLayout,
+    *,
+    requests: int,
+    seed: int,
+    clients: ClientPolicy | None = None,
+    timeline: Iterable[Event] = (),
+    engine: Engine = "auto",
+    skip: float | None = None,
+) -> SimulationResult | None:
+    """Simulate the shared endpoint of a layout; return None without one, or with fewer than 100 requests."""
+    if layout.instance_type is None:
         return None
-    kind = scan.types[setting.instance_type]
-    alone = {each.model for each in setting.dedicated}
-    which = np.asarray([each for each in range(len(scan.demand.workload.models)) if each not in alone], dtype=np.int64)
-    asked = which[scan.demand.workload.rates[which] > 0]
-    if not len(asked):
+    kind = search.types[layout.instance_type]
+    alone = {each.model for each in layout.dedicated}
+    which = np.asarray(
+        [each for each in range(len(search.demand.workload.models)) if each not in alone], dtype=np.int64
+    )
+    requested = which[search.demand.workload.rates[which] > 0]
+    if not len(requested):
         return None
-    drawn = scan.demand.traffic(asked, kind, scan.assumptions, requests=requests, seed=seed)
+    drawn = search.demand.traffic(requested, kind, search.assumptions, requests=requests, seed=seed)
     if drawn is None:
         return None
-    traffic, skip = drawn
-    site = site_of(kind, setting.count, scan.assumptions, cache=setting.mode != "uncached")
-    how = {"skip": skip} | how
-    return simulate(traffic, site, seed=seed, **how)
+    traffic, filling = drawn
+    config = fleet_config(kind, layout.count, search.assumptions, cache=layout.mode != "uncached")
+    return simulate(
+        traffic,
+        config,
+        seed=seed,
+        clients=clients,
+        timeline=timeline,
+        engine=engine,
+        skip=filling if skip is None else skip,
+    )

@@ -1,4 +1,4 @@
-"""Formulas, each usable alone: residency in caches, waiting, latency, cost. Arrays in, arrays out."""
+"""The formulas of the planner: residency in caches, waiting times, latency and cost, on arrays."""
 
 from mme_sdk.planning.analysis.cost import HOURS_PER_MONTH, dedicated_instances, monthly
 from mme_sdk.planning.analysis.latency import LatencyMix, routing_bounds

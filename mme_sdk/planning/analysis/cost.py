@@ -1,4 +1,4 @@
-"""What it costs."""
+"""Cost of instances, and the number of instances of a dedicated endpoint."""
 
 from __future__ import annotations
 
@@ -12,25 +12,33 @@ HOURS_PER_MONTH = 730.0
 
 
 def monthly(price: float, instances: float) -> float:
-    """Cost per month of so many instances at this price per hour."""
+    """Return the cost per month of 730 hours.
+
+    Args:
+        price: Price of one instance per hour.
+        instances: Number of instances.
+
+    Returns:
+        The cost, in the currency of the price.
+    """
     return HOURS_PER_MONTH * price * instances
 
 
 def dedicated_instances(
     rates: Floats, service: Floats, *, workers: int, peak: float = 1.0, utilisation: float = 0.6, minimum: int = 1
 ) -> Ints:
-    """Instances that each model needs on an endpoint of its own: ⌈λ·peak·E[S] / (utilisation·c)⌉, at least a minimum.
+    """Return the instances of a dedicated endpoint for each model: ⌈λ·peak·E[S] / (utilisation·c)⌉, or the minimum.
 
     Args:
-        rates: Requests per second of each model.
-        service: Mean seconds of each request.
-        workers: vCPUs of an instance.
-        peak: Busiest traffic over the mean.
-        utilisation: How busy the vCPUs may be at the peak.
-        minimum: Least instances of an endpoint; 2 for two availability zones.
+        rates: Requests per second of each model (λ).
+        service: Mean time of a request of each model on a vCPU, seconds (E[S]).
+        workers: Number of vCPUs of an instance (c).
+        peak: Ratio of the busiest traffic to the mean. Default 1.
+        utilisation: Largest vCPU utilisation at the peak. Default 0.6.
+        minimum: Smallest number of instances; 2 for two availability zones. Default 1.
 
     Returns:
-        A count for each model.
+        A number for each model.
     """
     needed = np.ceil(np.asarray(rates) * peak * np.asarray(service) / (utilisation * workers) - 1e-9)
     return np.maximum(minimum, needed).astype(np.int64)

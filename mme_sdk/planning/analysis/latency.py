@@ -1,4 +1,4 @@
-"""Quantiles of the latency, by drawing from the mix of what requests meet."""
+"""The latency distribution, as random draws from the possible outcomes of requests."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ __all__ = ["LatencyMix", "routing_bounds"]
 
 @attrs.frozen(kw_only=True, eq=False)
 class LatencyMix:
-    """What a request may meet, for each model.
+    """The probabilities and durations that make up the latency; arrays have one element for each model.
 
     Attributes:
         rates: Requests per second.
-        service: Mean seconds on a vCPU.
-        service_cv: Its coefficient of variation; the work is lognormal.
+        service: Mean time on a vCPU, seconds; the time is lognormal.
+        service_cv: Coefficient of variation of that time.
         lead_disk: Share of the requests that start a load from the volume.
         lead_s3: Share of the requests that start a load from S3.
         join: Share of the requests that join a load.
-        join_left: Share of the load that these have yet to wait, on average; a half where they come evenly.
-        disk_seconds: Load from the volume.
-        s3_seconds: Download and load.
-        disk_queue: Where loads from the volume wait for a loader; None where they never do.
-        s3_queue: Where loads from S3 do.
-        wait_share: Probability that a request of each model waits for a vCPU.
-        wait_seconds: Mean of that wait, for those that wait; exponential.
+        join_left: Mean share of the load time that joining requests still wait; 0.5 for evenly spaced requests.
+        disk_seconds: Time to load from the volume, seconds.
+        s3_seconds: Time to download from S3 and load, seconds.
+        disk_queue: The queue of loads from the volume for a loader slot; None if they never wait.
+        s3_queue: The queue of loads from S3 for a loader slot; None if they never wait.
+        wait_share: Probability that a request waits for a vCPU.
+        wait_seconds: Mean wait of the requests that wait for a vCPU, seconds; the wait is exponential.
     """
 
     rates: Floats
@@ -46,14 +46,14 @@ class LatencyMix:
     wait_seconds: Floats
 
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
-        """Latencies of so many requests.
+        """Draw latencies.
 
         Args:
-            count: How many.
-            rng: Randomness.
+            count: Number of requests.
+            rng: Source of randomness.
 
         Returns:
-            Seconds.
+            The latency of each request, seconds.
         """
         model = np.searchsorted(np.cumsum(self.rates / self.rates.sum()), rng.random(count), side="right")
         model = np.minimum(model, len(self.rates) - 1)
@@ -70,7 +70,7 @@ class LatencyMix:
         for queue, which in ((self.disk_queue, ~from_s3), (self.s3_queue, from_s3)):
             if queue is not None:
                 load[which] += queue.draw(int(which.sum()), rng)
-        # Who joins a load comes at any moment of it, and sooner meets a long one.
+        # A request joins a load at a random time of it, and more often a long load.
         joins = cold_met >= (disk + s3)[cold]
         left = rng.random(len(load)) ** (1.0 / self.join_left[cold_model] - 1.0)
         latency[cold] += np.where(joins, load * left, load)
@@ -82,16 +82,16 @@ def _share(part: Floats, whole: Floats) -> Floats:
 
 
 def routing_bounds(rates: Floats, sizes: Floats, capacity: float, instances: int) -> tuple[float, float]:
-    """Cold shares at the two ends of what routing may be: random (each cache sees everything) and affinity.
+    """Return the cold shares of the two extremes of routing: random (each cache sees all models) and affinity.
 
     Args:
         rates: Requests per second of each model.
-        sizes: Size of each.
-        capacity: Size of one instance's cache.
-        instances: How many.
+        sizes: Size of each model.
+        capacity: Size of one instance's cache, in the same unit.
+        instances: Number of instances.
 
     Returns:
-        Misses under random routing, misses under perfect affinity, which makes the caches one.
+        The share of misses with random routing, and with perfect affinity, where the caches act as one.
     """
     from mme_sdk.planning.analysis.residency import che
 

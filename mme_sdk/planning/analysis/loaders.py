@@ -1,4 +1,4 @@
-"""How long loads wait for a loader: the tail that p99 of a fleet with many cold requests is made of."""
+"""The wait of loads for a loader slot, which determines the p99 latency of a fleet with many cold requests."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from mme_sdk.planning.simulation.inputs import Floats
 
 __all__ = ["LoaderQueue", "placement_imbalance"]
 
-_WARM_UP, _TAKEN = 64, 32  # arrivals at each queue before any counts, and those that do
-_HARDLY_EVER = 1e-4  # a share of the loads that no quantile shows
+_WARM_UP, _TAKEN = 64, 32  # arrivals at each queue that are discarded, and that are counted
+_NEGLIGIBLE = 1e-4  # a share of the loads that does not change a quantile
 
 
 @attrs.frozen(kw_only=True, eq=False)
 class LoaderQueue:
-    """Loads that share loaders, first come, first served.
+    """A queue of loads for loader slots, first come, first served.
 
     Attributes:
-        servers: Loaders.
-        loads: Loads of each model per second that come to them on average.
-        holding: Seconds that a load of each model keeps a loader.
-        imbalance: Coefficient of variation of the rate among queues of the kind; see `placement_imbalance`.
+        servers: Number of loader slots.
+        loads: Mean loads per second of each model.
+        holding: Time that a load of each model occupies a loader slot, seconds.
+        imbalance: Coefficient of variation of the load rate among the instances; see `placement_imbalance`. Default 0.
     """
 
     servers: int
@@ -31,18 +31,18 @@ class LoaderQueue:
     imbalance: float = 0.0
 
     def draw(self, count: int, rng: np.random.Generator) -> Floats:
-        """Waits of so many loads: the workload vectors of many queues at a time (Kiefer, Wolfowitz, 1955).
+        """Draw waits, by the recursion of Kiefer and Wolfowitz (1955) on many independent queues.
 
-        Exact for Poisson arrivals but for the start with idle loaders, which some dozens of arrivals make forget unless
-        the loaders are nearly saturated. A queue of steady loads has no short formula for its tail, and an exponential
-        or a Gamma fitted to its mean is off by a tenth.
+        The recursion is exact for Poisson arrivals. Each queue starts empty; the first arrivals are discarded, which
+        removes the effect of the start unless the loader slots are nearly saturated. There is no short formula for the
+        tail of such a queue, and an exponential or Gamma distribution with the same mean is wrong by about 10 %.
 
         Args:
-            count: How many.
-            rng: Randomness.
+            count: Number of loads.
+            rng: Source of randomness.
 
         Returns:
-            Seconds.
+            The wait of each load, seconds.
 
         Example:
             >>> queue = LoaderQueue(servers=1, loads=np.array([0.5]), holding=np.array([1.0]))
@@ -50,12 +50,12 @@ class LoaderQueue:
             0.5
         """
         rate, work = float(self.loads.sum()), float(self.loads @ self.holding)
-        if not count or erlang_c(self.servers, work * (1.0 + 3.0 * self.imbalance)) < _HARDLY_EVER:
+        if not count or erlang_c(self.servers, work * (1.0 + 3.0 * self.imbalance)) < _NEGLIGIBLE:
             return np.zeros(count)
         queues = -(-count // _TAKEN)
         factor = np.ones(queues)
         if self.imbalance > 0:
-            # Loads see the busier queues more often: the shape of a Gamma seen so is larger by one.
+            # Loads arrive more often at busy queues, which makes the shape of the Gamma distribution larger by one.
             spread = self.imbalance**2
             factor = rng.gamma(1.0 / spread + 1.0, spread, queues)
         steps = _WARM_UP + _TAKEN
@@ -64,7 +64,7 @@ class LoaderQueue:
         shares = np.cumsum(np.bincount(which, weights=self.loads)) / rate
         drawn = np.searchsorted(shares, rng.random((steps, queues)))
         holding = kinds[np.minimum(drawn, len(kinds) - 1)]
-        left = np.zeros((queues, self.servers))  # work before each loader, least first
+        left = np.zeros((queues, self.servers))  # remaining work of each loader slot, smallest first
         waits = np.empty((_TAKEN, queues))
         for step in range(steps):
             np.maximum(left - gaps[step][:, None], 0.0, out=left)
@@ -78,20 +78,24 @@ class LoaderQueue:
 def placement_imbalance(
     rates: Floats, loads: Floats, present: Floats, memory: Floats, *, instances: int, fitting: float
 ) -> float:
-    """Coefficient of variation, among instances, of the loads per second that stay with the files on their volumes.
+    """Return the coefficient of variation, among instances, of the loads per second from the volume.
 
-    Models stay where they were placed first: evenly as long as memory fills, then by lot. An instance that got more
-    popular models has to load them, and forgets its others sooner: to first order, with Poisson requests, a model's
-    part in an instance's loads is u = l + s·p·Σλl/Σsl, for its loads l, its size s and the share p of the time in
-    memory (d loads/dT over d bytes/dT is -Σλl/Σsl). The variance is that of Σu over the draw of the models.
+    A model stays on the instance where it was placed first: evenly until memory is full, then at random. An instance
+    with more popular models loads them more often and evicts its other models earlier. To first order, for Poisson
+    requests, the contribution of a model to the loads of its instance is u = l + s·p·Σλl/Σsl, with its loads per
+    second l, its size s and its share p of the time in memory (the quotient of d loads/dT and d bytes/dT is -Σλl/Σsl).
+    The variance is that of Σu over the random placement.
 
     Args:
-        rates: Requests per second of each model.
-        loads: Loads per second of each.
-        present: Share of the time in which each is in memory.
-        memory: Bytes of each.
-        instances: How many.
-        fitting: Share of the models that fit in memory at a time, which are placed evenly.
+        rates: Requests per second of each model (λ).
+        loads: Loads per second of each model (l).
+        present: Share of the time in which each model is in memory (p).
+        memory: Size of each model, bytes (s).
+        instances: Number of instances.
+        fitting: Share of the models that fit into memory at a time, which are placed evenly.
+
+    Returns:
+        The coefficient of variation; 0 for one instance.
     """
     total = float(loads.sum())
     if total <= 0 or instances < 2:

@@ -1,4 +1,4 @@
-"""Waiting: for a vCPU, for a loader, for a load that somebody else started."""
+"""Waiting times: for a vCPU, for a loader slot, and for a load that another request started."""
 
 from __future__ import annotations
 
@@ -6,46 +6,54 @@ import math
 
 import numpy as np
 
-from mme_sdk.errors import InvalidInputError
+from mme_sdk._validation import check_number
 from mme_sdk.planning.simulation.inputs import Floats
 
 __all__ = ["cold_share", "delayed_share", "erlang_c", "load_rates", "loader_saturation", "mean_wait", "steadiness"]
 
 
 def erlang_c(servers: int, load: float) -> float:
-    """Probability that an arrival must wait for one of so many servers (Erlang 1917).
+    """Return the probability that an arrival waits, for exponential service times (Erlang 1917).
 
     Args:
-        servers: How many.
+        servers: Number of servers.
         load: Arrival rate times mean service time.
 
     Returns:
-        A probability; 1 where the load is the servers' number or more.
+        A probability; 1 if the load is at least the number of servers.
+
+    Raises:
+        InvalidInputError: `servers` is below 1, or `load` is negative.
 
     Example:
         >>> round(erlang_c(4, 3.0), 4)
         0.5094
     """
-    if servers < 1 or load < 0:
-        raise InvalidInputError(f"erlang_c needs at least one server and no negative load: {servers!r}, {load!r}")
+    if servers < 1 or not load >= 0:
+        check_number("servers", servers, at_least=1)
+        check_number("load", load, at_least=0)
     if load >= servers:
         return 1.0
     blocked = 1.0
-    for number in range(1, servers + 1):  # Erlang-B by its recursion, which does not overflow
+    for number in range(1, servers + 1):  # Erlang-B; the recursion does not overflow
         blocked = load * blocked / (number + load * blocked)
     return blocked / (1.0 - load / servers * (1.0 - blocked))
 
 
 def steadiness(servers: int, load: float, cv2: float) -> float:
-    """How much shorter the queue is than with exponential work, for work that varies less (Cosmetatos, 1976).
+    """Return the mean wait relative to that with exponential service times (Cosmetatos, 1976).
 
-    Constant work makes the wait ½·(1 + (1-u)(c-1)(√(4+5c) - 2) / (16uc)) of what it is with exponential work, with
-    u = load/c; what lies between is interpolated by the squared coefficient of variation, and beyond it is (1 + cv²)/2.
+    With constant service times the factor is ½·(1 + (1-u)(c-1)(√(4+5c) - 2) / (16uc)), with u = load/c and c servers.
+    Between constant and exponential it is interpolated by the squared coefficient of variation; above it is
+    (1 + cv²)/2.
 
     Args:
-        servers: How many.
-        load: Arrival rate times mean work.
-        cv2: Squared coefficient of variation of the work.
+        servers: Number of servers (c).
+        load: Arrival rate times mean service time.
+        cv2: Squared coefficient of variation of the service time.
+
+    Returns:
+        The factor.
     """
     if cv2 >= 1.0:
         return (1.0 + cv2) / 2.0
@@ -55,17 +63,17 @@ def steadiness(servers: int, load: float, cv2: float) -> float:
 
 
 def mean_wait(servers: int, rate: float, service: float, *, cv: float = 1.0, arrival_cv: float = 1.0) -> float:
-    """Mean time in the queue of G/G/c (Allen-Cunneen, with Cosmetatos's correction for steady work).
+    """Return the mean wait in a G/G/c queue (Allen-Cunneen, with the correction of Cosmetatos).
 
     Args:
-        servers: How many.
+        servers: Number of servers.
         rate: Arrivals per second.
-        service: Mean seconds of work.
-        cv: Coefficient of variation of the work.
-        arrival_cv: Coefficient of variation of the gaps between arrivals.
+        service: Mean service time, seconds.
+        cv: Coefficient of variation of the service time. Default 1.
+        arrival_cv: Coefficient of variation of the time between arrivals. Default 1.
 
     Returns:
-        Seconds; infinite where the servers cannot keep up.
+        The wait, seconds; infinite if the servers are overloaded.
     """
     load = rate * service
     if load >= servers:
@@ -75,56 +83,65 @@ def mean_wait(servers: int, rate: float, service: float, *, cv: float = 1.0, arr
 
 
 def load_rates(rates: Floats, hits: Floats, joining: Floats) -> Floats:
-    """Loads per second of each model, requests that join a load starting none.
+    """Return the loads per second of each model; a request that joins a load does not start one.
 
-    Between two loads of a model lie the one request that starts the first, those that join it (λL under Poisson
-    traffic), and those that hit until a gap exceeds the characteristic time, h/(1-h) on average; so with j joining,
-    loads are λ(1-h) / (1 + (1-h)j).
+    Between two loads of a model there are: the request that starts the first load, the j requests that join it (λL for
+    Poisson traffic), and on average h/(1-h) hits until a gap exceeds the characteristic time. The loads per second are
+    therefore λ(1-h) / (1 + (1-h)j).
 
     Args:
-        rates: Requests per second of each model.
-        hits: Share of its gaps shorter than the characteristic time.
-        joining: Requests that come during a load, its wait for a loader included.
+        rates: Requests per second of each model (λ).
+        hits: Share of each model's gaps that are shorter than the characteristic time (h).
+        joining: Number of requests during a load, its wait for a loader slot included (j).
+
+    Returns:
+        Loads per second of each model.
     """
     misses = 1.0 - hits
     return np.asarray(rates * misses / (1.0 + misses * joining))
 
 
 def cold_share(hits: Floats, joining: Floats) -> Floats:
-    """Share of each model's requests that start a load or join one.
+    """Return the share of each model's requests that start a load or join one: (1-h)(1+j) / (1 + (1-h)j).
 
-    The refinement of `delayed_share` for loads long enough that several requests join; see `load_rates`.
+    It is more accurate than `delayed_share` if several requests join a load; see `load_rates` for the derivation.
 
     Args:
-        hits: Share of each model's gaps shorter than the characteristic time.
-        joining: Requests that come during a load, its wait for a loader included.
+        hits: Share of each model's gaps that are shorter than the characteristic time (h).
+        joining: Number of requests during a load, its wait for a loader slot included (j).
+
+    Returns:
+        A share for each model, 0 to 1.
     """
     misses = 1.0 - hits
     return np.asarray(misses * (1.0 + joining) / (1.0 + misses * joining))
 
 
 def delayed_share(rates: Floats, hits: Floats, loading: Floats) -> float:
-    """Share of all requests that meet a load: π = Σλ(1-h)(1+λL)/Λ (after Atre et al., SIGCOMM 2020).
+    """Return the share of all requests that wait for a load: Σλ(1-h)(1+λL)/Λ (after Atre et al., SIGCOMM 2020).
 
     Args:
-        rates: Requests per second of each model.
-        hits: Hit ratio of each.
-        loading: Seconds that each takes to load.
+        rates: Requests per second of each model (λ; the sum is Λ).
+        hits: Hit ratio of each model (h).
+        loading: Load time of each model, seconds (L).
 
     Returns:
-        A share, to first order in the misses.
+        The share, correct to first order in the misses.
     """
     total = float(np.sum(rates))
     return float(np.sum(rates * (1.0 - hits) * (1.0 + rates * loading)) / total) if total else 0.0
 
 
 def loader_saturation(loads: Floats, loading: Floats, *, instances: int, slots: int) -> float:
-    """How busy the loaders are; beyond 0.7 a fleet may collapse and stay so.
+    """Return the utilisation of the loader slots; above 0.7 a fleet may not recover from a burst.
 
     Args:
         loads: Loads per second of each model.
-        loading: Seconds that each keeps a loader.
-        instances: How many.
-        slots: Loaders on each.
+        loading: Time that a load of each model occupies a loader slot, seconds.
+        instances: Number of instances.
+        slots: Loader slots of each instance.
+
+    Returns:
+        The utilisation; 1 is fully busy.
     """
     return float(np.sum(loads * loading) / (instances * slots))

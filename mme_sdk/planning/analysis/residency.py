@@ -1,8 +1,8 @@
-"""How often a model is in memory when it is asked for.
+"""The probability that a model is in a cache when it is requested.
 
-An LRU cache forgets whatever has not been asked for during its *characteristic time* T, which is the same for every
-model (Che, Tung, Wang 2002; why it works: Fricker, Robert, Roberts 2012; renewal traffic: Martina, Garetto, Leonardi
-2014). T is found from what the cache holds: the sizes of the models asked for during the last T fill it.
+An LRU cache evicts every model that was not requested during its *characteristic time* T, which is the same for all
+models (Che, Tung, Wang 2002; explained by Fricker, Robert, Roberts 2012; for renewal traffic Martina, Garetto, Leonardi
+2014). T follows from the capacity: the models requested during the last T fill the cache.
 """
 
 from __future__ import annotations
@@ -33,29 +33,50 @@ _TIMES = np.geomspace(1e-2, 1e3, 28)
 
 
 class Residency(Protocol):
-    """One kind of traffic, as a cache sees it."""
+    """A kind of traffic; each method returns one element for each model."""
 
     def followers(self, seconds: float, /) -> Floats:
-        """For each model, how many requests come within so many seconds after a request, on average."""
+        """Return the mean number of requests within a time (seconds) after a request.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
+        """
         ...
 
     def hits(self, age: float, /) -> Floats:
-        """For each model, the share of its requests that come within this time of the one before."""
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         ...
 
     def present(self, age: float, /) -> Floats:
-        """For each model, the share of the time during which it was asked for within the last so many seconds."""
+        """Return the share of the time in which the last request is at most `age` seconds ago.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         ...
 
     @property
     def horizon(self) -> float:
-        """A time after which nothing more happens, seconds."""
+        """An age above which no value changes, seconds."""
         ...
 
 
 @attrs.frozen(eq=False)
 class Poisson:
-    """Memoryless traffic: F(t) = 1 - exp(-λt). Only right where the traffic is so; bursts make it far too pessimistic.
+    """Poisson traffic: gaps have the distribution F(t) = 1 - exp(-λt). For bursty traffic it gives far too many misses.
 
     Attributes:
         rates: Requests per second of each model.
@@ -64,43 +85,70 @@ class Poisson:
     rates: Floats
 
     def followers(self, seconds: float, /) -> Floats:
-        """Requests within so many seconds after a request: λt."""
+        """Return the mean number of requests within a time (seconds) after a request: λt.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
+        """
         return self.rates * seconds
 
     def hits(self, age: float, /) -> Floats:
-        """Share of each model's requests within this time of the one before."""
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         return np.asarray(-np.expm1(-self.rates * age))
 
     def present(self, age: float, /) -> Floats:
-        """Share of the time in which each model was asked for within this time; the same, since PASTA."""
+        """Return the share of the time with a request in the last `age` seconds; it equals `hits` (PASTA).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         return self.hits(age)
 
     @property
     def horizon(self) -> float:
-        """A time after which nothing more happens."""
+        """An age above which no value changes, seconds."""
         positive = self.rates[self.rates > 0]
         return float(50.0 / positive.min()) if len(positive) else 1.0
 
 
 @attrs.frozen(eq=False)
 class Gamma:
-    """Renewal traffic with Gamma gaps, whose coefficient of variation says how bursty it is.
+    """Renewal traffic with Gamma-distributed gaps; their coefficient of variation is a measure of bursts.
 
-    The stationary share is λ∫₀ᵀ(1-F) = λ·[T(1-P(a, T/θ)) + aθ·P(a+1, T/θ)], with P the regularised lower incomplete
-    gamma function, a = 1/cv² and θ = 1/(λa).
+    The share of the time with a request in the last T is λ∫₀ᵀ(1-F) = λ·[T(1-P(a, T/θ)) + aθ·P(a+1, T/θ)], with P the
+    regularised lower incomplete gamma function, a = 1/cv² and θ = 1/(λa).
 
     Attributes:
         rates: Requests per second of each model.
-        cv: Coefficient of variation of the gaps.
+        cv: Coefficient of variation of the gaps; 1 is Poisson traffic.
     """
 
     rates: Floats
     cv: float
 
     def followers(self, seconds: float, /) -> Floats:
-        """Requests within so many seconds after a request: the renewal function Σₖ P(ka, λat).
+        """Return the mean number of requests within a time (seconds): the renewal function Σₖ P(ka, λat).
 
-        It is a function of λt alone, and λt + (cv² - 1)/2 once that is large.
+        It depends on λt only, and approaches λt + (cv² - 1)/2 for large λt.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
         """
         from scipy.special import gammainc
 
@@ -113,14 +161,28 @@ class Gamma:
         return np.where(x < 60.0, near, x + (self.cv**2 - 1.0) / 2.0)
 
     def hits(self, age: float, /) -> Floats:
-        """Share of each model's requests within this time of the one before."""
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         from scipy.special import gammainc
 
         shape = 1.0 / self.cv**2
         return np.asarray(gammainc(shape, self.rates * shape * age))
 
     def present(self, age: float, /) -> Floats:
-        """Share of the time in which each model was asked for within this time."""
+        """Return the share of the time with a request in the last `age` seconds.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         from scipy.special import gammainc
 
         shape = 1.0 / self.cv**2
@@ -129,26 +191,26 @@ class Gamma:
 
     @property
     def horizon(self) -> float:
-        """A time after which nothing more happens."""
+        """An age above which no value changes, seconds."""
         positive = self.rates[self.rates > 0]
         return float(50.0 * max(1.0, self.cv**2) / positive.min()) if len(positive) else 1.0
 
 
 @attrs.frozen(eq=False)
 class Empirical:
-    """The gaps that a trace shows: renewal-Che without assuming a distribution, close to AET (Hu et al., ATC 2016).
+    """The gaps of a trace, without an assumed distribution; similar to AET (Hu et al., USENIX ATC 2016).
 
-    The share of the time in which a model was asked for within T is Σ min(gap, T) / duration over its gaps, which
-    counts the trace as if it went round and round; first requests are misses.
+    The share of the time with a request in the last T is Σ min(gap, T) / duration over a model's gaps, as if the trace
+    repeated itself. First requests are misses.
 
     Attributes:
-        gaps: Gaps between a model's requests, ascending within each model.
+        gaps: Gaps between requests of the same model, seconds, model after model.
         owner: Model of each gap.
-        counts: Requests of each model.
-        tails: For each model, the time from its last request to its first in the next round.
-        duration: Seconds of the trace.
-        moments: Arrival times, model after model.
-        asker: Model of each of these.
+        counts: Number of requests of each model.
+        tails: Time from each model's last request to its first request in the next repetition, seconds.
+        duration: Length of the trace, seconds.
+        moments: Arrival times, seconds, model after model.
+        requested: Model of each arrival time.
     """
 
     gaps: Floats
@@ -157,17 +219,20 @@ class Empirical:
     tails: Floats
     duration: float
     moments: Floats
-    asker: Ints
+    requested: Ints
 
     @classmethod
     def of(cls, times: Floats, index: Ints, models: int, duration: float) -> Empirical:
-        """The gaps of a trace.
+        """Compute the gaps of a trace.
 
         Args:
-            times: Arrival times in order, from 0.
+            times: Arrival times in ascending order from 0, seconds.
             index: Model of each request.
-            models: How many models there are.
-            duration: Seconds of the trace.
+            models: Number of models.
+            duration: Length of the trace, seconds.
+
+        Returns:
+            The gaps.
         """
         order = np.argsort(index, kind="stable")
         sorted_times, sorted_index = times[order], index[order]
@@ -181,40 +246,61 @@ class Empirical:
         return cls(gaps, owner, counts, tails, duration, sorted_times, sorted_index)
 
     def followers(self, seconds: float, /) -> Floats:
-        """Requests within so many seconds after a request, counted."""
-        apart = self.asker * (2.0 * self.duration + seconds) + self.moments  # so that models do not mingle
+        """Return the mean number of requests within a time (seconds) after a request, counted in the trace.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
+        """
+        apart = self.requested * (2.0 * self.duration + seconds) + self.moments  # keeps the models apart
         until = np.searchsorted(apart, apart + seconds, side="right")
         after = until - np.arange(len(apart)) - 1
         return np.asarray(
-            np.bincount(self.asker, weights=after, minlength=len(self.counts)) / np.maximum(self.counts, 1)
+            np.bincount(self.requested, weights=after, minlength=len(self.counts)) / np.maximum(self.counts, 1)
         )
 
     def hits(self, age: float, /) -> Floats:
-        """Share of each model's requests within this time of the one before."""
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         within = np.bincount(self.owner[self.gaps <= age], minlength=len(self.counts))
         return np.asarray(within / np.maximum(self.counts, 1))
 
     def present(self, age: float, /) -> Floats:
-        """Share of the time in which each model was asked for within this time."""
+        """Return the share of the time with a request in the last `age` seconds.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         held = np.bincount(self.owner, weights=np.minimum(self.gaps, age), minlength=len(self.counts))
         return np.asarray((held + np.minimum(self.tails, age)) / self.duration)
 
     @property
     def horizon(self) -> float:
-        """A time after which nothing more happens."""
+        """An age above which no value changes, seconds."""
         return self.duration
 
 
 @attrs.frozen(eq=False)
 class Tabulated:
-    """Any residency at a ladder of ages, so that many caches can be tried on the same traffic at little cost.
+    """A residency as tables, which makes it fast to evaluate many caches for the same traffic.
 
     Attributes:
-        ages: The ladder, seconds, ascending.
-        hit_table: Rows of `hits`, one for each age.
-        present_table: Rows of `present`, one for each age.
-        times: A coarser ladder of times, seconds.
-        follow_table: Rows of `followers`, one for each time.
+        ages: Ages of the rows of the first two tables, seconds, ascending.
+        hit_table: `hits` for each age (row) and model (column).
+        present_table: `present` for each age (row) and model (column).
+        times: Times of the rows of the third table, seconds, ascending.
+        follow_table: `followers` for each time (row) and model (column).
     """
 
     ages: Floats
@@ -225,8 +311,16 @@ class Tabulated:
 
     @classmethod
     def of(cls, residency: Residency, *, steps: int = 320) -> Tabulated:
-        """The ladder of a residency; its steps are even in the logarithm."""
-        # From what the busiest model does to what the rarest does, which may be fifteen decades apart.
+        """Compute the tables of a residency.
+
+        Args:
+            residency: The residency.
+            steps: Number of ages, at equal ratios. Default 320.
+
+        Returns:
+            The tables.
+        """
+        # The range covers the busiest and the rarest model, which may differ by a factor of 10¹⁵.
         ages = np.geomspace(min(1e-3, residency.horizon * 1e-6), residency.horizon, steps)
         return cls(
             ages,
@@ -237,11 +331,25 @@ class Tabulated:
         )
 
     def faster(self, factor: float) -> Tabulated:
-        """The same traffic running so many times faster."""
+        """Return the tables for faster traffic.
+
+        Args:
+            factor: Factor on the speed.
+
+        Returns:
+            The tables.
+        """
         return Tabulated(self.ages / factor, self.hit_table, self.present_table, self.times / factor, self.follow_table)
 
     def only(self, which: Ints) -> Tabulated:
-        """Some of the models alone, each at most once and in order."""
+        """Return the tables of some of the models.
+
+        Args:
+            which: Positions of the models, each at most once and in ascending order.
+
+        Returns:
+            The tables.
+        """
         if len(which) == self.hit_table.shape[1]:
             return self
         return Tabulated(
@@ -249,14 +357,14 @@ class Tabulated:
         )
 
     def followers(self, seconds: Floats, /) -> tuple[Floats, Floats]:
-        """What comes while a model loads.
+        """Return the requests that arrive while a model loads.
 
         Args:
-            seconds: How long each model's load takes.
+            seconds: Load time of each model, seconds.
 
         Returns:
-            Requests within that time after the one that starts it, and the share of the load that they have yet to
-            wait, on average: a half where they come evenly, more where they come in bursts.
+            For each model, the mean number of requests during the load, and the mean share of the load time that they
+            still wait: 0.5 for evenly spaced requests, more for bursts.
         """
         seconds = np.clip(seconds, self.times[0], self.times[-1])
         high = np.clip(np.searchsorted(self.times, seconds), 1, len(self.times) - 1)
@@ -271,12 +379,15 @@ class Tabulated:
         return np.asarray(counts), np.clip(left, 0.05, 0.999)
 
     def age(self, sizes: Floats, capacity: float, extra: Floats | None = None) -> float:
-        """The characteristic time; the last of the ladder where everything fits.
+        """Return the characteristic time of a cache, seconds; the largest age if all models fit.
 
         Args:
             sizes: Size of each model.
-            capacity: Size of the cache.
-            extra: Bytes that are taken besides, for each age.
+            capacity: Size of the cache, in the same unit.
+            extra: Further used size for each age; None (the default) for none.
+
+        Returns:
+            The time, seconds.
         """
         filled = self.present_table @ sizes
         if extra is not None:
@@ -287,16 +398,30 @@ class Tabulated:
         return float(np.exp(np.interp(capacity, filled, np.log(self.ages))))
 
     def hits(self, age: float, /) -> Floats:
-        """Share of each model's requests within this time of the one before."""
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         return self._at(self.hit_table, age)
 
     def present(self, age: float, /) -> Floats:
-        """Share of the time in which each model was asked for within this time."""
+        """Return the share of the time with a request in the last `age` seconds.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
         return self._at(self.present_table, age)
 
     @property
     def horizon(self) -> float:
-        """A time after which nothing more happens."""
+        """An age above which no value changes, seconds."""
         return float(self.ages[-1])
 
     def _at(self, table: Floats, age: float) -> Floats:
@@ -313,16 +438,17 @@ def characteristic_time(
     *,
     extra: Callable[[float], Floats] | None = None,
 ) -> float:
-    """The time after which a cache has forgotten what nobody asked for; infinite where everything fits.
+    """Return the characteristic time: the age at which the cache evicts a model; infinite if all models fit.
 
     Args:
         residency: The traffic.
         sizes: Size of each model, in the unit of the capacity.
         capacity: Size of the cache.
-        extra: Share of the time, by age, that each model takes room without having been asked for within that time.
+        extra: Function of the age that returns, for each model, the share of the time in which it uses the cache
+            without a request in that time; None (the default) for none.
 
     Returns:
-        Seconds.
+        The characteristic time, seconds.
 
     Raises:
         InvalidInputError: The capacity is not over 0.
@@ -335,7 +461,7 @@ def characteristic_time(
     from scipy.optimize import brentq
 
     if not capacity > 0:
-        raise InvalidInputError(f"the cache has a capacity of {capacity!r}; it must be over 0")
+        raise InvalidInputError(f"capacity must be over 0, not {capacity!r}")
 
     def excess(age: float) -> float:
         share = residency.present(age) if extra is None else np.minimum(1.0, residency.present(age) + extra(age))
@@ -352,15 +478,15 @@ def characteristic_time(
 
 
 def che(rates: Floats, sizes: Floats, capacity: float) -> Floats:
-    """Hit ratio of each model under LRU and Poisson traffic (Che, Tung, Wang, IEEE JSAC 20(7), 2002).
+    """Return each model's hit ratio in an LRU cache for Poisson traffic (Che, Tung, Wang, IEEE JSAC 20(7), 2002).
 
     Args:
         rates: Requests per second of each model.
-        sizes: Size of each.
+        sizes: Size of each model.
         capacity: Size of the cache, in the same unit.
 
     Returns:
-        A share for each model.
+        A hit ratio for each model, 0 to 1.
 
     Example:
         >>> float(che(np.full(10, 1.0), np.ones(10), 5.0).round(3)[0])
@@ -370,16 +496,16 @@ def che(rates: Floats, sizes: Floats, capacity: float) -> Floats:
 
 
 def renewal_che(rates: Floats, sizes: Floats, capacity: float, *, cv: float) -> Floats:
-    """Hit ratio of each model under LRU and bursty traffic, gaps Gamma distributed (Martina et al., INFOCOM 2014).
+    """Return each model's hit ratio in an LRU cache for traffic with Gamma gaps (Martina et al., INFOCOM 2014).
 
     Args:
         rates: Requests per second of each model.
-        sizes: Size of each.
+        sizes: Size of each model.
         capacity: Size of the cache, in the same unit.
         cv: Coefficient of variation of the gaps.
 
     Returns:
-        A share for each model.
+        A hit ratio for each model, 0 to 1.
     """
     return _hits(Gamma(np.asarray(rates, dtype=float), cv), sizes, capacity)
 
@@ -392,20 +518,20 @@ def _hits(residency: Residency, sizes: Floats, capacity: float) -> Floats:
 def two_levels(
     residency: Residency, memory: Floats, disk: Floats, memory_bytes: float, volume_bytes: float
 ) -> tuple[Floats, Floats, Floats]:
-    """Where each model is when asked for: memory, the volume alone, or S3 alone.
+    """Return where each model is when it is requested: in memory, on the volume only, or in S3 only.
 
-    Both levels are LRU in the same order of use, and what is in memory is on the volume too; so the larger level hits
-    whenever the smaller does.
+    Both levels evict in the same LRU order, and a model in memory is also on the volume. A hit in memory is therefore
+    also a hit on the volume.
 
     Args:
         residency: The traffic.
-        memory: Size of each model in memory.
-        disk: Size of each on the volume.
-        memory_bytes: Memory for models.
-        volume_bytes: Room on the volume.
+        memory: Size of each model in memory, bytes.
+        disk: Size of each model on the volume, bytes.
+        memory_bytes: Memory for models, bytes.
+        volume_bytes: Space for models on the volume, bytes.
 
     Returns:
-        Three shares for each model, which add up to 1.
+        Three shares for each model; their sum is 1.
     """
     in_memory = _hits(residency, memory, memory_bytes)
     on_volume = np.maximum(in_memory, _hits(residency, disk, volume_bytes))

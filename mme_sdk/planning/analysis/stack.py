@@ -1,4 +1,4 @@
-"""Miss ratios at every capacity at once, from a trace: exact, and by average eviction time."""
+"""Miss ratios of a trace for all cache sizes: exact, and by the average eviction time."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ __all__ = ["aet_miss_ratio", "miss_ratio_at", "stack_distances"]
 
 
 def stack_distances(index: Ints, sizes: Floats | None = None) -> Floats:
-    """Bytes of the distinct models asked for since each request's model was last asked for, itself included.
+    """Return the total size of the distinct models requested since the previous request of the same model.
 
-    An LRU cache of capacity C hits exactly those requests whose distance is at most C (Mattson et al., IBM Systems
-    Journal 9(2), 1970). A Fenwick tree over the time of last use holds the sizes: n log n.
+    The model itself is included. An LRU cache of capacity C hits exactly the requests whose distance is at most C
+    (Mattson et al., IBM Systems Journal 9(2), 1970). A Fenwick tree over the time of last use holds the sizes; the
+    cost is n log n.
 
     Args:
         index: Model of each request, in order.
-        sizes: Size of each model; 1 where None.
+        sizes: Size of each model; None (the default) for 1 each.
 
     Returns:
-        A distance for each request; infinite for first requests.
+        A distance for each request; infinite for the first request of a model.
 
     Example:
         >>> stack_distances(np.array([0, 1, 0, 0, 1])).tolist()
@@ -47,7 +48,7 @@ def _distances(index: list[int], sizes: list[float]) -> Floats:
     for now, model in enumerate(index):
         size, before = sizes[model], last[model]
         if before >= 0:
-            older = 0.0  # used before this model's last use, it included
+            older = 0.0  # size of the models last used up to this model's last use
             at = before + 1
             while at:
                 older += tree[at]
@@ -68,11 +69,17 @@ def _distances(index: list[int], sizes: list[float]) -> Floats:
 
 
 def miss_ratio_at(distances: Floats, capacities: Floats) -> Floats:
-    """Share of the requests that miss, for each capacity.
+    """Return the share of requests that miss, for each capacity.
 
     Args:
-        distances: As `stack_distances` returns them.
-        capacities: In the unit of the sizes.
+        distances: Distances from `stack_distances`.
+        capacities: Cache sizes, in the unit of the models' sizes.
+
+    Returns:
+        A share for each capacity, 0 to 1.
+
+    Raises:
+        InvalidInputError: There are no requests.
     """
     if not len(distances):
         raise InvalidInputError("there are no requests")
@@ -81,17 +88,20 @@ def miss_ratio_at(distances: Floats, capacities: Floats) -> Floats:
 
 
 def aet_miss_ratio(index: Ints, capacities: Floats) -> Floats:
-    """Miss ratio of equal-sized models at each capacity, from the reuse times alone (AET; Hu et al., USENIX ATC 2016).
+    """Return the miss ratio of equal-sized models for each capacity, from reuse times (AET; Hu et al., ATC 2016).
 
-    With P(t) the share of requests whose model was last asked for more than t requests ago, the average eviction time A
-    of a cache of c models solves ∫₀ᴬ P = c, and the miss ratio is P(A).
+    P(t) is the share of requests whose model was last requested more than t requests ago. The average eviction time A
+    of a cache for c models solves ∫₀ᴬ P = c, and the miss ratio is P(A).
 
     Args:
         index: Model of each request, in order.
-        capacities: Models that fit.
+        capacities: Cache sizes, number of models.
 
     Returns:
-        A share for each capacity.
+        A share for each capacity, 0 to 1.
+
+    Raises:
+        InvalidInputError: There are no requests.
     """
     index = np.asarray(index, dtype=np.int64)
     count = len(index)
@@ -101,7 +111,7 @@ def aet_miss_ratio(index: Ints, capacities: Floats) -> Floats:
     same = np.diff(index[order]) == 0
     reuse = np.diff(order)[same]
     histogram = np.bincount(reuse, minlength=count + 1)[: count + 1]
-    longer = (count - np.cumsum(histogram)) / count  # P(t), first requests count as never reused
+    longer = (count - np.cumsum(histogram)) / count  # P(t); a first request counts as never reused
     filled = np.concatenate([[0.0], np.cumsum(longer)])
     age = np.interp(np.asarray(capacities, dtype=float), filled[:-1], np.arange(count + 1), right=count)
     return np.asarray(np.interp(age, np.arange(count + 1), longer))

@@ -1,4 +1,4 @@
-"""`stack._distances`, compiled."""
+"""The function `stack._distances`, compiled by numba."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["distances"]
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator, unused-ignore]
 def distances(index, sizes):  # type: ignore[no-untyped-def]
-    """Stack distance of each request; see `stack.stack_distances`."""
+    """Return the stack distance of each request; see `stack.stack_distances`."""
     count = index.size
     tree = np.zeros(count + 1)
     last = np.full(sizes.size, -1, np.int64)

@@ -1,9 +1,9 @@
-"""Discrete-event simulation of a fleet: exact, in arrival order, with three engines that agree."""
+"""Discrete-event simulation of a fleet, with three engines that give the same results."""
 
-from mme_sdk.planning.simulation.clients import Backoff, ClientPolicy, NoRetries, Patient, SingleFlight
+from mme_sdk.planning.simulation.clients import Backoff, ClientPolicy, NoRetries, SingleFlight, WaitForAnswer
 from mme_sdk.planning.simulation.events import Autoscale, Crash, Deploy, Event, LoseInstance, ScaleIn, ScaleOut
-from mme_sdk.planning.simulation.inputs import DISK, FAILED, HIT, JOINED, S3, Site, Traffic
-from mme_sdk.planning.simulation.result import SimulationResult, simulate
+from mme_sdk.planning.simulation.inputs import DISK, FAILED, HIT, JOINED, S3, FleetConfig, Traffic
+from mme_sdk.planning.simulation.result import Engine, SimulationResult, simulate
 
 __all__ = [
     "DISK",
@@ -16,15 +16,16 @@ __all__ = [
     "ClientPolicy",
     "Crash",
     "Deploy",
+    "Engine",
     "Event",
+    "FleetConfig",
     "LoseInstance",
     "NoRetries",
-    "Patient",
     "ScaleIn",
     "ScaleOut",
     "SimulationResult",
     "SingleFlight",
-    "Site",
     "Traffic",
+    "WaitForAnswer",
     "simulate",
 ]

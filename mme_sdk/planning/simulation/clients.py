@@ -1,7 +1,7 @@
-"""How callers behave when a model is not ready: the policies that make or break a cold fleet.
+"""Retry policies of callers whose model is not in memory.
 
-A policy is asked at three points of a call's life: before its first attempt, after each answer, and it may let calls
-wait for each other. It knows what a client can know: its own attempts and their answers.
+A policy decides when a call makes its first attempt, what it does after each answer, and which calls wait for another
+call. It uses only what a client knows: its own attempts and their answers.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from typing import Protocol
 
 import attrs
 
-from mme_sdk.planning.checks import number, whole
+from mme_sdk._validation import number
 from mme_sdk.protocols import Rng
 
-__all__ = ["Backoff", "ClientPolicy", "Clients", "NoRetries", "Patient", "SingleFlight", "Step"]
+__all__ = ["Backoff", "ClientPolicy", "Clients", "NoRetries", "SingleFlight", "Step", "WaitForAnswer"]
+
+_limit, _count = number(over=0, infinite=True), number(at_least=1, integer=True)
 
 
 @attrs.frozen
 class Step:
-    """What a call does next.
+    """The next step of a call.
 
     Attributes:
-        call: The call.
-        after: Seconds until its next attempt; None to give up.
+        call: Number of the call.
+        after: Time until its next attempt, seconds; None to give up.
     """
 
     call: int
@@ -31,130 +33,169 @@ class Step:
 
 
 class Clients(Protocol):
-    """All callers of one simulation, with their memory of what they met."""
+    """The state of all callers of one simulation."""
 
     def begin(self, call: int, model: int, now: float, /) -> list[Step]:
-        """A call starts; an empty list lets it wait."""
+        """Start a call; an empty list means that it waits for another call."""
         ...
 
     def not_ready(self, call: int, model: int, now: float, /) -> list[Step]:
-        """An attempt was answered 429 ModelNotReady."""
+        """Handle the answer 429 ModelNotReady to an attempt."""
         ...
 
     def answered(self, call: int, model: int, now: float, ok: bool, /) -> list[Step]:
-        """A call ended, well or not; calls that waited for it may go on."""
+        """Handle the end of a call; return the steps of calls that waited for it."""
         ...
 
 
 class ClientPolicy(Protocol):
-    """Makes the callers of a simulation."""
+    """A retry policy: it makes the callers of a simulation."""
 
     @property
     def answer_limit(self) -> float:
-        """Seconds after which an attempt that still waits for its model is answered 429."""
+        """Time after which SageMaker answers 429 to an attempt whose model is still loading, seconds."""
         ...
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Fresh callers."""
+        """Return new callers without history.
+
+        Args:
+            rng: Source of randomness, for the jitter.
+
+        Returns:
+            The callers of one simulation.
+        """
         ...
 
 
 class _Simple:
-    """Calls that know nothing of each other."""
+    """Independent calls with exponential back-off."""
 
     def __init__(self, rng: Rng, attempts: int, base: float, cap: float) -> None:
         self._rng, self._attempts, self._base, self._cap = rng, attempts, base, cap
         self._made: dict[int, int] = {}
 
     def begin(self, call: int, _model: int, _now: float, /) -> list[Step]:
-        """At once."""
+        """Make the first attempt immediately."""
         return [Step(call, 0.0)]
 
     def not_ready(self, call: int, _model: int, _now: float, /) -> list[Step]:
-        """Full jitter, a bounded number of times."""
+        """Retry with full jitter until the attempts are used up."""
         made = self._made[call] = self._made.get(call, 0) + 1
         if made >= self._attempts:
             return [Step(call, None)]
         return [Step(call, self._rng.uniform(0.0, min(self._cap, self._base * 2 ** (made - 1))))]
 
     def answered(self, call: int, _model: int, _now: float, _ok: bool, /) -> list[Step]:
-        """Nobody waited for it."""
+        """Return no steps: no call waits for another one."""
         self._made.pop(call, None)
         return []
 
 
 @attrs.frozen(kw_only=True)
-class Patient:
-    """Callers who wait for the answer, however long: what the queueing formulas assume."""
+class WaitForAnswer:
+    """Callers that wait for the answer without a limit, as the queueing formulas assume.
+
+    Attributes:
+        answer_limit: Always infinite: SageMaker never answers 429.
+    """
 
     answer_limit: float = attrs.field(default=float("inf"), init=False)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Fresh callers."""
+        """Return new callers without history.
+
+        Args:
+            rng: Source of randomness, for the jitter.
+
+        Returns:
+            The callers of one simulation.
+        """
         return _Simple(rng, 1, 1.0, 1.0)
 
 
 @attrs.frozen(kw_only=True)
 class NoRetries:
-    """One attempt: botocore's `standard` mode, the default since 1.44, for a cold model.
+    """One attempt, as in botocore's `standard` retry mode (the default since 1.44) for a cold model.
 
     Attributes:
-        answer_limit: Seconds after which SageMaker answers 429 while the load goes on.
+        answer_limit: Time after which SageMaker answers 429 while the load continues, seconds. Default 60.
     """
 
-    answer_limit: float = attrs.field(default=60.0, validator=number(over=True, endless=True))
+    answer_limit: float = attrs.field(default=60.0, validator=_limit)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Fresh callers."""
+        """Return new callers without history.
+
+        Args:
+            rng: Source of randomness, for the jitter.
+
+        Returns:
+            The callers of one simulation.
+        """
         return _Simple(rng, 1, 1.0, 1.0)
 
 
 @attrs.frozen(kw_only=True)
 class Backoff:
-    """Exponential back-off with full jitter: botocore's `legacy` mode, and most retry decorators.
+    """Exponential back-off with full jitter, as in botocore's `legacy` retry mode and most retry decorators.
 
     Attributes:
-        attempts: Attempts in all.
-        base: First limit of the wait, seconds; it doubles.
-        cap: Largest limit of the wait, seconds.
-        answer_limit: Seconds after which SageMaker answers 429 while the load goes on.
+        attempts: Number of attempts, the first included. Default 5.
+        base: Largest wait before the second attempt, seconds; it doubles with each attempt. Default 1.
+        cap: Upper bound of that wait, seconds. Default 20.
+        answer_limit: Time after which SageMaker answers 429 while the load continues, seconds. Default 60.
     """
 
-    attempts: int = attrs.field(default=5, validator=whole())
-    base: float = attrs.field(default=1.0, validator=number(over=True))
-    cap: float = attrs.field(default=20.0, validator=number(over=True))
-    answer_limit: float = attrs.field(default=60.0, validator=number(over=True, endless=True))
+    attempts: int = attrs.field(default=5, validator=_count)
+    base: float = attrs.field(default=1.0, validator=number(over=0))
+    cap: float = attrs.field(default=20.0, validator=number(over=0))
+    answer_limit: float = attrs.field(default=60.0, validator=_limit)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Fresh callers."""
+        """Return new callers without history.
+
+        Args:
+            rng: Source of randomness, for the jitter.
+
+        Returns:
+            The callers of one simulation.
+        """
         return _Simple(rng, self.attempts, self.base, self.cap)
 
 
 @attrs.frozen(kw_only=True)
 class SingleFlight:
-    """What `mme_sdk.runtime` does: one call per model finds out, the others wait, and few models are tried at a time.
+    """The policy of `mme_sdk.runtime`: one call per model makes attempts, and the others wait for it.
 
     Attributes:
-        processes: Client processes, which know nothing of each other.
-        cold_limit: Models that a process may be loading at a time; all processes' limits together should be 1.5 to 2
-            times the fleet's loader slots.
-        warm_for: Seconds after an answer in which a model is taken to be still loaded.
-        pause: Seconds between the attempts of a call that leads.
-        jitter: Seconds over which the calls that waited for it spread when the model is loaded.
-        deadline: Seconds after which a call gives up.
-        answer_limit: Seconds after which SageMaker answers 429 while the load goes on.
+        processes: Number of client processes, which share no state. Default 1.
+        cold_limit: Number of models that a process may wait for at a time. The sum over all processes should be 1.5 to
+            2 times the number of loader slots of the fleet. Default 12.
+        warm_for: Time after an answer in which the model is assumed to be in memory, seconds. Default 30.
+        pause: Time between the attempts of the leading call, seconds. Default 1.
+        jitter: Time over which the waiting calls are spread after the model is loaded, seconds. Default 0.5.
+        deadline: Time after which a call gives up, seconds. Default 360.
+        answer_limit: Time after which SageMaker answers 429 while the load continues, seconds. Default 60.
     """
 
-    processes: int = attrs.field(default=1, validator=whole())
-    cold_limit: int = attrs.field(default=12, validator=whole())
-    warm_for: float = attrs.field(default=30.0, validator=number())
-    pause: float = attrs.field(default=1.0, validator=number(over=True))
-    jitter: float = attrs.field(default=0.5, validator=number())
-    deadline: float = attrs.field(default=360.0, validator=number(endless=True))
-    answer_limit: float = attrs.field(default=60.0, validator=number(over=True, endless=True))
+    processes: int = attrs.field(default=1, validator=_count)
+    cold_limit: int = attrs.field(default=12, validator=_count)
+    warm_for: float = attrs.field(default=30.0, validator=number(at_least=0))
+    pause: float = attrs.field(default=1.0, validator=number(over=0))
+    jitter: float = attrs.field(default=0.5, validator=number(at_least=0))
+    deadline: float = attrs.field(default=360.0, validator=number(at_least=0, infinite=True))
+    answer_limit: float = attrs.field(default=60.0, validator=_limit)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Fresh callers."""
+        """Return new callers without history.
+
+        Args:
+            rng: Source of randomness, for the jitter.
+
+        Returns:
+            The callers of one simulation.
+        """
         return _SingleFlight(self, rng)
 
 
@@ -164,7 +205,7 @@ class _Process:
         self.flights: dict[int, list[int]] = {}  # model → followers
         self.leaders: dict[int, int] = {}  # call → model
         self.free = limit
-        self.queue: deque[int] = deque()  # leaders that wait for a cold slot
+        self.queue: deque[int] = deque()  # leaders that wait because of the limit
 
 
 class _SingleFlight:
@@ -174,7 +215,7 @@ class _SingleFlight:
         self._started: dict[int, float] = {}
 
     def begin(self, call: int, model: int, now: float, /) -> list[Step]:
-        """Warm ones go; the first of a cold model leads; the rest wait for it."""
+        """Send a call for a warm model; make the first call for a cold model the leader, and let the others wait."""
         process = self._processes[call % len(self._processes)]
         self._started[call] = now
         if now - process.warm.get(model, float("-inf")) <= self._policy.warm_for:
@@ -194,7 +235,7 @@ class _SingleFlight:
         return [Step(call, 0.0)]
 
     def not_ready(self, call: int, model: int, now: float, /) -> list[Step]:
-        """The leader looks again until its deadline; one that thought the model warm joins or leads."""
+        """Let the leader retry until its deadline; let another call join the flight or lead a new one."""
         process = self._processes[call % len(self._processes)]
         if now - self._started[call] >= self._policy.deadline:
             return [Step(call, None)]
@@ -204,7 +245,7 @@ class _SingleFlight:
         return self._lead_or_follow(process, call, model)
 
     def answered(self, call: int, model: int, now: float, ok: bool, /) -> list[Step]:
-        """A leader's answer lets its followers go, or makes one of them the leader."""
+        """Release the followers after the leader's success; make one of them the leader after its failure."""
         process = self._processes[call % len(self._processes)]
         self._started.pop(call, None)
         if ok:

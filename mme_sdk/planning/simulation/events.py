@@ -1,4 +1,4 @@
-"""What may happen to a fleet on the time line of a simulation."""
+"""Events on the timeline of a simulation: failures, deployments and scaling."""
 
 from __future__ import annotations
 
@@ -6,40 +6,43 @@ from typing import TypeAlias
 
 import attrs
 
+from mme_sdk._validation import number, optional
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.planning.checks import number, whole
 
 __all__ = ["Autoscale", "Crash", "Deploy", "Event", "LoseInstance", "ScaleIn", "ScaleOut"]
+
+_time, _count = number(at_least=0), number(at_least=1, integer=True)
+_position = number(at_least=0, integer=True)
 
 
 @attrs.frozen(kw_only=True)
 class Crash:
-    """A container's process dies and starts again: its memory is empty, its volume is not.
+    """The container's process exits and starts again: its memory is empty, its volume is unchanged.
 
     Attributes:
-        at: When, seconds.
-        restart: Seconds until it loads again.
-        instance: Which one, in order of coming; among those that are there then.
+        at: Time of the crash, seconds.
+        restart: Time until the container can load models again, seconds. Default 10.
+        instance: Position of the instance among those in service, oldest first. Default 0.
     """
 
-    at: float = attrs.field(validator=number())
-    restart: float = attrs.field(default=10.0, validator=number())
-    instance: int = attrs.field(default=0, validator=whole(least=0))
+    at: float = attrs.field(validator=_time)
+    restart: float = attrs.field(default=10.0, validator=_time)
+    instance: int = attrs.field(default=0, validator=_position)
 
 
 @attrs.frozen(kw_only=True)
 class LoseInstance:
-    """An instance goes without warning, and an empty one takes its place.
+    """An instance fails, and an empty one replaces it.
 
     Attributes:
-        at: When, seconds.
-        replaced_after: Seconds until the new one serves; None for never.
-        instance: Which one, in order of coming; among those that are there then.
+        at: Time of the failure, seconds.
+        replaced_after: Time until the new instance is in service, seconds; None for no replacement. Default 240.
+        instance: Position of the instance among those in service, oldest first. Default 0.
     """
 
-    at: float = attrs.field(validator=number())
-    replaced_after: float | None = attrs.field(default=240.0, validator=number(optional=True))
-    instance: int = attrs.field(default=0, validator=whole(least=0))
+    at: float = attrs.field(validator=_time)
+    replaced_after: float | None = attrs.field(default=240.0, validator=optional(_time))
+    instance: int = attrs.field(default=0, validator=_position)
 
 
 @attrs.frozen(kw_only=True)
@@ -47,57 +50,57 @@ class ScaleOut:
     """Empty instances come into service.
 
     Attributes:
-        at: When they serve, seconds.
-        count: How many.
+        at: Time at which they are in service, seconds.
+        count: Number of instances. Default 1.
     """
 
-    at: float = attrs.field(validator=number())
-    count: int = attrs.field(default=1, validator=whole())
+    at: float = attrs.field(validator=_time)
+    count: int = attrs.field(default=1, validator=_count)
 
 
 @attrs.frozen(kw_only=True)
 class ScaleIn:
-    """The youngest instances take no new requests, and go when theirs have ended.
+    """The youngest instances accept no new requests, and stop when their requests have finished.
 
     Attributes:
-        at: When, seconds.
-        count: How many.
+        at: Time, seconds.
+        count: Number of instances; one instance stays in service. Default 1.
     """
 
-    at: float = attrs.field(validator=number())
-    count: int = attrs.field(default=1, validator=whole())
+    at: float = attrs.field(validator=_time)
+    count: int = attrs.field(default=1, validator=_count)
 
 
 @attrs.frozen(kw_only=True)
 class Deploy:
-    """`UpdateEndpoint`: a new fleet, empty, takes all new requests.
+    """`UpdateEndpoint`: a new, empty fleet gets all new requests.
 
     Attributes:
-        at: When traffic shifts, seconds.
+        at: Time at which the traffic shifts, seconds.
     """
 
-    at: float = attrs.field(validator=number())
+    at: float = attrs.field(validator=_time)
 
 
 @attrs.frozen(kw_only=True)
 class Autoscale:
-    """Target tracking of `SageMakerVariantInvocationsPerInstance`, looked at every minute.
+    """Target tracking of `SageMakerVariantInvocationsPerInstance`, evaluated every 60 seconds.
 
     Attributes:
         target: Invocations per instance and minute.
-        minimum: Least instances.
-        maximum: Most instances.
-        out_cooldown: Seconds after a scale-out without another.
-        in_cooldown: Seconds after any change without a scale-in.
-        provisioning: Seconds until a new instance serves.
+        minimum: Smallest number of instances. Default 1.
+        maximum: Largest number of instances. Default 10.
+        out_cooldown: Time after a scale-out until the next one, seconds. Default 300.
+        in_cooldown: Time after every change until a scale-in, seconds. Default 300.
+        provisioning: Time until a new instance is in service, seconds. Default 240.
     """
 
-    target: float = attrs.field(validator=number(over=True))
-    minimum: int = attrs.field(default=1, validator=whole())
-    maximum: int = attrs.field(default=10, validator=whole())
-    out_cooldown: float = attrs.field(default=300.0, validator=number())
-    in_cooldown: float = attrs.field(default=300.0, validator=number())
-    provisioning: float = attrs.field(default=240.0, validator=number())
+    target: float = attrs.field(validator=number(over=0))
+    minimum: int = attrs.field(default=1, validator=_count)
+    maximum: int = attrs.field(default=10, validator=_count)
+    out_cooldown: float = attrs.field(default=300.0, validator=_time)
+    in_cooldown: float = attrs.field(default=300.0, validator=_time)
+    provisioning: float = attrs.field(default=240.0, validator=_time)
 
     def __attrs_post_init__(self) -> None:
         if self.minimum > self.maximum:

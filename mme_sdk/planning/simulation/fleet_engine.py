@@ -1,4 +1,4 @@
-"""`mme_sdk.fleet` driven event by event: the reference, and the engine for retries, failures, deploys and scaling."""
+"""The engine that drives `mme_sdk.fleet` event by event; it supports retries, failures, deployments and scaling."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ import numpy as np
 
 from mme_sdk.fleet import Command, Discard, Download, Fail, Fleet, Footprint, Load, Run, State, Unload
 from mme_sdk.planning.simulation import events as ev
-from mme_sdk.planning.simulation.clients import ClientPolicy, Patient, Step
-from mme_sdk.planning.simulation.inputs import DISK, FAILED, HIT, JOINED, S3, Floats, Ints, Site, Traffic
+from mme_sdk.planning.simulation.clients import ClientPolicy, Step, WaitForAnswer
+from mme_sdk.planning.simulation.inputs import DISK, FAILED, HIT, JOINED, S3, FleetConfig, Floats, Ints, Traffic
 
 __all__ = ["FleetRun", "run_fleet"]
 
 _EVALUATE = 60.0  # CloudWatch's resolution for target tracking
-_MET = {State.LOADED: HIT, State.ON_DISK: DISK, State.ABSENT: S3}
+_OUTCOME = {State.LOADED: HIT, State.ON_DISK: DISK, State.ABSENT: S3}
 
 
 class _Draws:
-    """The draws that break ties, in order; every engine takes the same."""
+    """A random generator that returns the given draws, which are the same for every engine."""
 
     def __init__(self, draws: Floats) -> None:
         self._draws = iter(draws.tolist())
@@ -37,8 +37,8 @@ class _Draws:
 
 
 @attrs.define
-class _Machine:
-    """What the fleet model leaves to its host: the workers and the container's life."""
+class _Container:
+    """The parts of an instance that the fleet model does not have: the workers and the container's process."""
 
     fleet: Fleet
     free: list[float]
@@ -48,15 +48,15 @@ class _Machine:
 
 @attrs.frozen(kw_only=True, eq=False)
 class FleetRun:
-    """What the event-driven engine found.
+    """The result of the event-driven engine; the first three arrays have one element for each call.
 
     Attributes:
-        latency: Seconds from a call's start to its answer; for one that failed, to its end.
-        kinds: What each call's first attempt met, or `FAILED` for a call that failed.
-        attempts: Attempts of each call.
-        tallies: Evictions, discards, duplicate loads.
-        loads: When each load into memory ended.
-        capacity: (time, instances in service) at each change.
+        latency: Time from the start of each call to its answer or failure, seconds.
+        kinds: Outcome of each call's first attempt; `FAILED` if the call failed.
+        attempts: Number of attempts of each call.
+        tallies: Numbers of evictions, discards and duplicate loads.
+        loads: End of each load into memory, seconds.
+        capacity: Pairs of a time (seconds) and the number of instances in service from then on.
     """
 
     latency: Floats
@@ -71,13 +71,13 @@ class _Simulation:
     def __init__(
         self,
         traffic: Traffic,
-        site: Site,
+        config: FleetConfig,
         draws: Floats,
         clients: ClientPolicy,
         timeline: Iterable[ev.Event],
         seed: int,
     ) -> None:
-        self.traffic, self.site = traffic, site
+        self.traffic, self.config = traffic, config
         self.draws = _Draws(draws)
         self.limit = clients.answer_limit
         self.clients = clients.clients(random.Random(seed))
@@ -89,7 +89,7 @@ class _Simulation:
         self.service = traffic.service.tolist()
         self.heap: list[tuple[float, int, Any, tuple[Any, ...]]] = []
         self.sequence = 0
-        self.machines: dict[str, _Machine] = {}
+        self.containers: dict[str, _Container] = {}
         self.attempt_of: dict[str, int] = {}
         self.leaders: dict[tuple[str, str], int] = {}
         count = len(self.times)
@@ -99,12 +99,12 @@ class _Simulation:
         self.loads: list[float] = []
         self.capacity: list[tuple[float, int]] = []
         self.fleets: list[Fleet] = []
-        self.born = 0
-        self.recent = 0
-        self.coming = 0
+        self.created = 0
+        self.recent_calls = 0
+        self.provisioning = 0
         self.scaled_at = -math.inf
         self.running: set[str] = set()
-        self.deploy(0.0, site.instances)
+        self.deploy(0.0, config.instances)
         for each in timeline:
             match each:
                 case ev.Autoscale():
@@ -132,7 +132,7 @@ class _Simulation:
             while heap and heap[0][0] <= now:
                 time, _, what, arguments = heappop(heap)
                 what(time, *arguments)
-            self.recent += 1
+            self.recent_calls += 1
             self.step(now, self.clients.begin(call, self.models[call], now))
         while heap:
             time, _, what, arguments = heappop(heap)
@@ -157,11 +157,11 @@ class _Simulation:
         fleet = self.fleets[-1]
         commands = fleet.arrive(attempt, str(model), self.footprints[model], now)
         self.attempt_of[attempt] = call
-        met = fleet.met
+        found = fleet.found_state
         if self.attempts[call] == 1:
-            self.kinds[call] = _MET.get(met, JOINED)
-        if met in (State.ABSENT, State.ON_DISK):
-            self.leaders[fleet.placed, str(model)] = call
+            self.kinds[call] = _OUTCOME.get(found, JOINED)
+        if found in (State.ABSENT, State.ON_DISK):
+            self.leaders[fleet.routed_to, str(model)] = call
         self.perform(now, fleet, commands)
         if self.limit < math.inf and attempt in self.attempt_of and attempt not in self.running:
             self.at(now + self.limit, self.too_late, fleet, attempt)
@@ -169,7 +169,7 @@ class _Simulation:
     def too_late(self, now: float, fleet: Fleet, attempt: str) -> None:
         if attempt in self.attempt_of and attempt not in self.running:
             call = self.attempt_of.pop(attempt)
-            fleet.forget(attempt)
+            fleet.cancel(attempt)
             self.step(now, self.clients.not_ready(call, self.models[call], now))
 
     def end(self, now: float, call: int, ok: bool) -> None:
@@ -188,28 +188,28 @@ class _Simulation:
                 case Run(instance, _, attempt):
                     self.work(now, fleet, instance, attempt)
                 case Download(instance, model):
-                    seconds = self.took(instance, model, self.traffic.download)
+                    seconds = self.duration(instance, model, self.traffic.download)
                     self.at(now + seconds, self.downloaded, fleet, instance, model)
                 case Load(instance, model):
-                    begin = max(now, self.machines[instance].up_at)
-                    seconds = self.took(instance, model, self.traffic.load)
-                    epoch = self.machines[instance].epoch
+                    begin = max(now, self.containers[instance].up_at)
+                    seconds = self.duration(instance, model, self.traffic.load)
+                    epoch = self.containers[instance].epoch
                     self.at(begin + seconds, self.loaded, fleet, instance, model, epoch)
-                case Unload(instance, model):  # leaving takes no time here
+                case Unload(instance, model):  # takes no time in a simulation
                     todo.extend(fleet.unloaded(instance, model))
                 case Discard(instance, model):
                     todo.extend(fleet.discarded(instance, model))
                 case Fail():
                     self.failed(now, fleet, command)
 
-    def took(self, instance: str, model: str, seconds: Floats) -> float:
+    def duration(self, instance: str, model: str, seconds: Floats) -> float:
         factors = self.traffic.factors
         usual = float(seconds[int(model)])
         return usual if factors is None else usual * float(factors[self.leaders[instance, model]])
 
     def work(self, now: float, fleet: Fleet, instance: str, attempt: str) -> None:
         self.running.add(attempt)
-        free = self.machines[instance].free
+        free = self.containers[instance].free
         end = max(now, free[0]) + self.service[self.attempt_of[attempt]]
         heapreplace(free, end)
         self.at(end, self.finished, fleet, attempt)
@@ -218,19 +218,19 @@ class _Simulation:
         self.running.discard(attempt)
         call = self.attempt_of.pop(attempt, None)
         if call is None:
-            return  # it failed meanwhile
+            return  # the call has failed already
         commands = fleet.finished(attempt, now)
         self.end(now, call, True)
         if commands:
             self.perform(now, fleet, commands)
 
     def downloaded(self, now: float, fleet: Fleet, instance: str, model: str) -> None:
-        if instance in self.machines:
+        if instance in self.containers:
             self.perform(now, fleet, fleet.downloaded(instance, model, None, now))
 
     def loaded(self, now: float, fleet: Fleet, instance: str, model: str, epoch: int) -> None:
-        machine = self.machines.get(instance)
-        if machine is not None and machine.epoch == epoch:
+        container = self.containers.get(instance)
+        if container is not None and container.epoch == epoch:
             self.loads.append(now)
             self.perform(now, fleet, fleet.loaded(instance, model, now))
 
@@ -238,22 +238,22 @@ class _Simulation:
         call = self.attempt_of.pop(command.request_id)
         self.running.discard(command.request_id)
         if command.reason == "instance_lost" and not command.ran and fleet is self.fleets[-1]:
-            self.attempts[call] -= 1  # routed again by SageMaker, not by the caller
+            self.attempts[call] -= 1  # SageMaker routes it again, not the caller
             self.attempt(now, call)
         else:
             self.end(now, call, False)
 
-    # -- the time line --------------------------------------------------------------------------------------------
+    # -- the timeline ---------------------------------------------------------------------------------------------
 
     def add(self, now: float, count: int) -> None:
         for _ in range(count):
-            self.born += 1
-            name = f"i{self.born}"
-            self.machines[name] = _Machine(self.fleets[-1], [now] * self.site.workers)
+            self.created += 1
+            name = f"i{self.created}"
+            self.containers[name] = _Container(self.fleets[-1], [now] * self.config.workers)
             self.perform(now, self.fleets[-1], self.fleets[-1].add_instance(name, now))
-        self.note(now)
+        self.record_capacity(now)
 
-    def note(self, now: float) -> None:
+    def record_capacity(self, now: float) -> None:
         self.capacity.append((now, len(self.serving())))
 
     def serving(self) -> list[str]:
@@ -264,7 +264,7 @@ class _Simulation:
         count = count or len(self.serving())
         for instance in self.serving() if self.fleets else ():
             self.fleets[-1].drain(instance)
-        self.fleets.append(Fleet(self.site.policy(), self.draws))
+        self.fleets.append(Fleet(self.config.policy(), self.draws))
         self.add(now, count)
 
     def scale_out(self, now: float, count: int) -> None:
@@ -274,69 +274,69 @@ class _Simulation:
         serving = self.serving()
         for instance in serving[max(1, len(serving) - count) :]:
             self.fleets[-1].drain(instance)
-        self.note(now)
+        self.record_capacity(now)
 
     def crash(self, now: float, event: ev.Crash) -> None:
         serving = self.serving()
         instance = serving[event.instance % len(serving)]
-        machine = self.machines[instance]
-        machine.epoch += 1
-        machine.up_at = now + event.restart
-        machine.free = [machine.up_at] * self.site.workers
-        self.perform(now, machine.fleet, machine.fleet.crashed(instance))
+        container = self.containers[instance]
+        container.epoch += 1
+        container.up_at = now + event.restart
+        container.free = [container.up_at] * self.config.workers
+        self.perform(now, container.fleet, container.fleet.crashed(instance))
 
     def lose(self, now: float, event: ev.LoseInstance) -> None:
         serving = self.serving()
         instance = serving[event.instance % len(serving)]
-        del self.machines[instance]
+        del self.containers[instance]
         commands = self.fleets[-1].remove_instance(instance, now)
         if event.replaced_after is not None:
             self.at(now + event.replaced_after, self.add, 1)
         self.perform(now, self.fleets[-1], commands)
-        self.note(now)
+        self.record_capacity(now)
 
     def evaluate(self, now: float, policy: ev.Autoscale) -> None:
-        count = len(self.serving()) + self.coming
-        wanted = min(policy.maximum, max(policy.minimum, math.ceil(self.recent / policy.target)))
-        self.recent = 0
+        count = len(self.serving()) + self.provisioning
+        wanted = min(policy.maximum, max(policy.minimum, math.ceil(self.recent_calls / policy.target)))
+        self.recent_calls = 0
         if wanted > count and now - self.scaled_at >= policy.out_cooldown:
-            self.coming += wanted - count
+            self.provisioning += wanted - count
             self.at(now + policy.provisioning, self.arrived, wanted - count)
             self.scaled_at = now
-        elif wanted < count and not self.coming and now - self.scaled_at >= policy.in_cooldown:
+        elif wanted < count and not self.provisioning and now - self.scaled_at >= policy.in_cooldown:
             self.scale_in(now, count - wanted)
             self.scaled_at = now
         if now < self.times[-1]:
             self.at(now + _EVALUATE, self.evaluate, policy)
 
     def arrived(self, now: float, count: int) -> None:
-        self.coming -= count
+        self.provisioning -= count
         self.add(now, count)
 
 
 def run_fleet(
     traffic: Traffic,
-    site: Site,
+    config: FleetConfig,
     draws: Floats,
     *,
     clients: ClientPolicy | None = None,
     timeline: Iterable[ev.Event] = (),
     seed: int = 0,
 ) -> FleetRun:
-    """Simulate by driving the fleet model, with callers who retry and a fleet to which things happen.
+    """Simulate by driving the fleet model, with retries and changes of the fleet.
 
     Args:
         traffic: The calls.
-        site: The instances to begin with.
-        draws: Uniform draws that break ties between instances, in order.
-        clients: How callers behave when a model is not ready; they wait for ever where None.
-        timeline: What happens to the fleet.
-        seed: For the callers' jitter.
+        config: The fleet at the start.
+        draws: Uniform draws that choose between equally good instances.
+        clients: How callers react while their model loads; None (the default) if they wait for the answer.
+        timeline: Deployments, failures and scaling; empty by default.
+        seed: Seed of the callers' jitter. Default 0.
 
     Returns:
-        What each call met and how long it took, and what the fleet did.
+        The outcome of each call, and the counts of the fleet.
     """
-    simulation = _Simulation(traffic, site, draws, clients or Patient(), timeline, seed)
+    simulation = _Simulation(traffic, config, draws, clients or WaitForAnswer(), timeline, seed)
     simulation.run()
     counters = [fleet.snapshot(0.0).counters for fleet in simulation.fleets]
     return FleetRun(

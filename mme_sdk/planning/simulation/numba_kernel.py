@@ -1,10 +1,11 @@
-"""`python_engine` again, as numba compiles it; `numba_engine` is its door.
+"""The functions of `numba_engine` that numba compiles: the same algorithm as `python_engine`.
 
-A copy is a number, `model * instances + instance`. It is in at most one of its instance's five lists at a time: the two
-orders of eviction and the three queues. All are circular through `before` and `after`, each with a head of its own,
-numbered after the copies. `c` is what does not change, `s` a pointer to each array of the state: numba counts
-references to arrays wherever one function hands them to another, which took nine tenths of the time, and none to
-pointers.
+One file because numba's cache notices changes only in the file of the cached function, not in functions that it calls.
+
+A copy (a model on an instance) is a number, `model * instances + instance`. It is in at most one of its instance's five
+lists at a time: the two eviction orders and the three queues. The lists are circular through `before` and `after`; the
+number of a list's head follows those of the copies. `c` holds the constants. `s` holds a pointer to each array of the
+state, because numba's reference counting of arrays between functions took nine tenths of the time.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _STICKY, _SCATTER, _RANDOM = range(3)
 _MEMORY, _VOLUME, _QUEUE, _MEMORY_QUEUE, _VOLUME_QUEUE = range(5)  # the lists of an instance
 LISTS = 5
 TALLIES = 8
-_EVENTS, _SEQUENCE, _BORN, _DRAWN, _AGAIN, EVICTIONS, DISCARDS, DUPLICATES = range(TALLIES)  # places in `tally`
+_EVENTS, _SEQUENCE, _BORN, _DRAWN, _AGAIN, EVICTIONS, DISCARDS, DUPLICATES = range(TALLIES)  # positions in `tally`
 NEVER = np.inf
 
 Rules = namedtuple("Rules", "requests instances workers spill memory_bytes volume_bytes cached routing varied heads")
@@ -47,7 +48,7 @@ _compile = _njit(cache=True, nogil=True)
 
 @_compile
 def _drop(copy, s):  # type: ignore[no-untyped-def]
-    """Out of the list that it is in."""
+    """Remove a copy from its list."""
     before, after = s.before[copy], s.after[copy]
     s.after[before] = after
     s.before[after] = before
@@ -55,7 +56,7 @@ def _drop(copy, s):  # type: ignore[no-untyped-def]
 
 @_compile
 def _insert(copy, before, s):  # type: ignore[no-untyped-def]
-    """Into a list, behind a member or its head."""
+    """Insert a copy into a list, after a member or the head."""
     after = s.after[before]
     s.before[copy] = before
     s.after[copy] = after
@@ -65,7 +66,7 @@ def _insert(copy, before, s):  # type: ignore[no-untyped-def]
 
 @_compile
 def _append(copy, head, s):  # type: ignore[no-untyped-def]
-    """To the end of a list."""
+    """Append a copy to a list."""
     _insert(copy, s.before[head], s)
 
 
@@ -76,7 +77,7 @@ def _move(source, target, s):  # type: ignore[no-untyped-def]
 
 @_compile
 def _push(at, kind, what, s):  # type: ignore[no-untyped-def]
-    """Add an event; among those of one time the first that was added comes first."""
+    """Add an event; events of the same time keep their order."""
     position = s.tally[_EVENTS]
     s.tally[_EVENTS] = position + 1
     s.tally[_SEQUENCE] += 1
@@ -96,7 +97,7 @@ def _sooner(one, other, s):  # type: ignore[no-untyped-def]
 
 @_compile
 def _pop(s):  # type: ignore[no-untyped-def]
-    """Remove the first event, which the caller has read."""
+    """Remove the first event."""
     s.tally[_EVENTS] -= 1
     last = s.tally[_EVENTS]
     position = 0
@@ -116,8 +117,8 @@ def _pop(s):  # type: ignore[no-untyped-def]
 
 @_compile
 def _outstanding(copy, now, s):  # type: ignore[no-untyped-def]
-    """Requests of a copy that wait or run; those that ended are forgotten."""
-    if s.busy[copy] <= now:  # nothing runs; and nothing waits for what is loaded
+    """Return the number of a copy's requests that wait or run; remove those that ended."""
+    if s.busy[copy] <= now:  # nothing runs; no request waits for a loaded copy
         s.running[copy] = -1
         return s.waiting[copy]
     count, previous, request = 0, -1, s.running[copy]
@@ -136,7 +137,7 @@ def _outstanding(copy, now, s):  # type: ignore[no-untyped-def]
 
 @_compile
 def _load_of(instance, now, c, s):  # type: ignore[no-untyped-def]
-    """Requests of an instance that wait for a model, wait for a worker, or run."""
+    """Return the number of an instance's requests that wait for a model, wait for a worker, or run."""
     while s.late[instance] > 0 and s.starts[s.late_first[instance]] <= now:
         s.late_first[instance] = s.late_next[s.late_first[instance]]
         s.late[instance] -= 1
@@ -149,7 +150,7 @@ def _load_of(instance, now, c, s):  # type: ignore[no-untyped-def]
 
 @_compile
 def _discard(copy, c, s):  # type: ignore[no-untyped-def]
-    """Delete the files of an unused copy; it is in the volume's order."""
+    """Delete the files of an unused copy, which is in the eviction order of the volume."""
     model = s.model_of[copy]
     _drop(copy, s)
     s.state[copy] = _NONE
@@ -175,7 +176,7 @@ def _leave_memory(copy, c, s):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def _took(copy, seconds, c, s):  # type: ignore[no-untyped-def]
+def _duration(copy, seconds, c, s):  # type: ignore[no-untyped-def]
     return seconds * s.factors[s.leader[copy]] if c.varied else seconds
 
 
@@ -193,7 +194,7 @@ def _start_load(copy, now, c, s):  # type: ignore[no-untyped-def]
                 continue
             _leave_memory(victim, c, s)
             s.tally[EVICTIONS] += 1
-            s.tally[_AGAIN] = 1  # what waits for the volume may have its files
+            s.tally[_AGAIN] = 1  # a model that waits for the volume may take its space
             if not c.cached:
                 _discard(victim, c, s)
             short -= s.memory[s.model_of[victim]]
@@ -203,7 +204,7 @@ def _start_load(copy, now, c, s):  # type: ignore[no-untyped-def]
             return False
     s.memory_used[instance] += s.memory[model]
     s.state[copy] = _LOADING
-    _push(now + _took(copy, s.load[model], c, s), _LOAD_ENDED, copy, s)
+    _push(now + _duration(copy, s.load[model], c, s), _LOAD_ENDED, copy, s)
     return True
 
 
@@ -216,7 +217,7 @@ def _load_in_turn(copy, now, c, s):  # type: ignore[no-untyped-def]
 
 @_compile
 def _reserve(copy, now, c, s):  # type: ignore[no-untyped-def]
-    """1 where there is room, 0 where files had to be deleted and now there is, -1 where there is none."""
+    """Return 1 if there was space, 0 if deleting files made space, -1 if there is none."""
     instance, need = s.home[copy], s.disk[s.model_of[copy]]
     short = s.volume_used[instance] + need - c.volume_bytes
     if short <= 0:
@@ -242,7 +243,7 @@ def _reserve(copy, now, c, s):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def _pump(instance, now, c, s):  # type: ignore[no-untyped-def]
+def _advance(instance, now, c, s):  # type: ignore[no-untyped-def]
     lists = c.heads + LISTS * instance
     queue, memory_queue, volume_queue = lists + _QUEUE, lists + _MEMORY_QUEUE, lists + _VOLUME_QUEUE
     again = True
@@ -257,9 +258,9 @@ def _pump(instance, now, c, s):  # type: ignore[no-untyped-def]
                 break
         while s.after[volume_queue] != volume_queue:
             copy = s.after[volume_queue]
-            room = _reserve(copy, now, c, s)
-            again = again or room == 0
-            if room != 1:
+            space = _reserve(copy, now, c, s)
+            again = again or space == 0
+            if space != 1:
                 break
             _drop(copy, s)
             _insert(copy, queue, s)
@@ -267,15 +268,15 @@ def _pump(instance, now, c, s):  # type: ignore[no-untyped-def]
             copy = s.after[queue]
             _drop(copy, s)
             if not s.reserved[copy]:
-                room = -1 if s.after[volume_queue] != volume_queue else _reserve(copy, now, c, s)
-                again = again or room == 0
-                if room != 1:
+                space = -1 if s.after[volume_queue] != volume_queue else _reserve(copy, now, c, s)
+                again = again or space == 0
+                if space != 1:
                     _append(copy, volume_queue, s)
                     continue
             s.slots[instance] -= 1
             if s.state[copy] == _ABSENT:
                 s.state[copy] = _DOWNLOADING
-                _push(now + _took(copy, s.download[s.model_of[copy]], c, s), _DOWNLOADED, copy, s)
+                _push(now + _duration(copy, s.download[s.model_of[copy]], c, s), _DOWNLOADED, copy, s)
             else:
                 _load_in_turn(copy, now, c, s)
     if s.after[memory_queue] != memory_queue or s.after[volume_queue] != volume_queue:
@@ -292,11 +293,11 @@ def _pump(instance, now, c, s):  # type: ignore[no-untyped-def]
 
 @_compile
 def _serve(copy, request, now, c, s):  # type: ignore[no-untyped-def]
-    """Let a request of a loaded copy run."""
+    """Run a request of a loaded copy."""
     instance = s.home[copy]
     least = instance * c.workers
     for worker in range(least, least + c.workers):
-        if s.free[worker] <= now:  # which of those that have nothing to do makes no difference
+        if s.free[worker] <= now:  # all idle workers are equal
             least = worker
             break
         if s.free[worker] < s.free[least]:
@@ -324,7 +325,7 @@ def _serve(copy, request, now, c, s):  # type: ignore[no-untyped-def]
 
 
 @_compile
-def _happen(until, c, s):  # type: ignore[no-untyped-def]
+def _process_events(until, c, s):  # type: ignore[no-untyped-def]
     while s.tally[_EVENTS] > 0 and s.at[0] <= until:
         now, what, kind = s.at[0], s.event[0] >> 2, s.event[0] & 3
         _pop(s)
@@ -349,7 +350,7 @@ def _happen(until, c, s):  # type: ignore[no-untyped-def]
                 continue
             _leave_memory(what, c, s)
             _discard(what, c, s)
-        _pump(instance, now, c, s)
+        _advance(instance, now, c, s)
 
 
 @_compile
@@ -362,7 +363,7 @@ def _draw(count, s):  # type: ignore[no-untyped-def]
 
 @_compile
 def _choose(model, now, c, s):  # type: ignore[no-untyped-def]
-    """The copy that a request goes to; there may be nothing there yet."""
+    """Return the copy to which a request goes; it may not exist yet."""
     base = model * c.instances
     if c.routing == _RANDOM:
         return base + _draw(c.instances, s)
@@ -445,7 +446,7 @@ def _cold(copy, request, now, c, s):  # type: ignore[no-untyped-def]
         _drop(copy, s)
     s.leader[copy] = request
     _append(copy, c.heads + LISTS * instance + _QUEUE, s)
-    _pump(instance, now, c, s)
+    _advance(instance, now, c, s)
     return kind
 
 
@@ -455,7 +456,7 @@ def _run(c, s):  # type: ignore[no-untyped-def]
     for request in range(c.requests):
         now, model = s.times[request], s.models[request]
         if s.at[0] <= now:
-            _happen(now, c, s)
+            _process_events(now, c, s)
         copy = s.only[model]
         if copy < 0 or (
             several
@@ -474,7 +475,7 @@ def _run(c, s):  # type: ignore[no-untyped-def]
             _serve(copy, request, now, c, s)
         else:
             s.kinds[request] = _cold(copy, request, now, c, s)
-    _happen(NEVER, c, s)
+    _process_events(NEVER, c, s)
 
 
 _kinds = [_types.CPointer(kind)(_types.CPointer(kind)) for kind in (_types.float64, _types.int64, _types.int32)]
@@ -482,7 +483,7 @@ _kinds = [_types.CPointer(kind)(_types.CPointer(kind)) for kind in (_types.float
 
 @_njit(_kinds, cache=True)
 def _as_pointer(pointer):  # type: ignore[no-untyped-def]
-    return pointer  # it is its signatures that turn `array.ctypes` into a pointer
+    return pointer  # the declared signatures convert `array.ctypes` into a pointer
 
 
 @_compile
@@ -492,7 +493,7 @@ def _at(array):  # type: ignore[no-untyped-def]
 
 @_compile
 def simulate(c, a):  # type: ignore[no-untyped-def]
-    """Run requests through a fleet: the rules, and a `State` of arrays, which the caller holds."""
+    """Simulate; `c` holds the `Rules`, `a` a `State` of arrays that the caller owns."""
     pointers = State(
         _at(a.times), _at(a.service), _at(a.factors), _at(a.draws), _at(a.download), _at(a.load), _at(a.busy),
         _at(a.wake), _at(a.free), _at(a.at), _at(a.ends), _at(a.starts),

@@ -1,7 +1,9 @@
-"""The fleet model in arrival order: only cold requests enter a heap, so that warm ones cost a microsecond.
+"""The engine in pure Python: only cold requests enter the event queue, so that a warm request takes about 1 µs.
 
-Agrees, request for request, with `mme_sdk.fleet` driven event by event (`fleet_engine`), of which this is a shortcut
-for the case in which callers wait and no instance comes or goes. Unloading and deleting take no time in both.
+It gives the same results as `mme_sdk.fleet` driven event by event (`fleet_engine`), for callers that wait and a fixed
+number of instances. It repeats the fleet's rules because of its speed: every plan with the default arguments runs it,
+with or without numba. Measured on a plan of 500 models (5 simulations of 150,000 requests, 2 shared cores): 9.6 s of
+CPU time with this engine, 27.2 s with `fleet_engine`; the formulas take most of the 9.6 s.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from heapq import heappop, heappush, heapreplace
 
 import numpy as np
 
-from mme_sdk.planning.simulation.inputs import DISK, HIT, JOINED, S3, Floats, Ints, Site, Traffic
+from mme_sdk.planning.simulation.inputs import DISK, HIT, JOINED, S3, FleetConfig, Floats, Ints, Traffic
 
 __all__ = ["run_python"]
 
@@ -25,15 +27,15 @@ class _Copy:
 
     def __init__(self, instance: _Instance, model: int) -> None:
         self.instance, self.model, self.state = instance, model, _ABSENT
-        self.free, self.touch = instance.free, instance.lru.move_to_end  # at hand for every request
+        self.free, self.touch = instance.free, instance.lru.move_to_end  # attribute lookups are slow
         self.reserved = False
-        self.waiting: list[int] = []  # for its load; somebody waits as long as it is to be loaded
-        self.runs: list[float] = []  # when its requests end; the past is cleared when somebody counts
+        self.waiting: list[int] = []  # requests that wait for its load; never empty before the load ends
+        self.runs: list[float] = []  # end times of its requests; `outstanding` removes past ones
         self.busy = -1.0
         self.leader = 0
 
     def outstanding(self, now: float) -> int:
-        """Its requests that wait or run."""
+        """Return the number of its requests that wait or run."""
         if self.busy <= now:
             self.runs.clear()
             return len(self.waiting)
@@ -47,21 +49,21 @@ class _Instance:
         "volume_waiting", "waiting", "wake",
     )  # fmt: skip
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, config: FleetConfig) -> None:
         self.copies: dict[int, _Copy] = {}
         self.lru: OrderedDict[int, _Copy] = OrderedDict()
         self.disk: OrderedDict[int, _Copy] = OrderedDict()
         self.queue: deque[_Copy] = deque()
         self.memory_waiting: deque[_Copy] = deque()
         self.volume_waiting: deque[_Copy] = deque()
-        self.free = [0.0] * site.workers
-        self.late: deque[float] = deque()  # when requests start that found no worker free; ascending
-        self.slots = site.loader_slots
+        self.free = [0.0] * config.workers
+        self.late: deque[float] = deque()  # start times of requests that wait for a worker, ascending
+        self.slots = config.loader_slots
         self.memory_used = self.volume_used = self.waiting = 0
         self.wake = _NEVER
 
     def outstanding(self, now: float) -> int:
-        """Its requests that wait for a model, wait for a worker, or run."""
+        """Return the number of its requests that wait for a model, wait for a worker, or run."""
         while self.late and self.late[0] <= now:
             self.late.popleft()
         return self.waiting + len(self.late) + sum(end > now for end in self.free)
@@ -70,9 +72,9 @@ class _Instance:
 class _Run:
     """One simulation; the methods mirror those of `mme_sdk.fleet.instance.Instance`."""
 
-    def __init__(self, traffic: Traffic, site: Site, draws: Floats) -> None:
-        self.site = site
-        self.several = site.instances > 1
+    def __init__(self, traffic: Traffic, config: FleetConfig, draws: Floats) -> None:
+        self.config = config
+        self.several = config.instances > 1
         self.disk: list[int] = traffic.disk.tolist()
         self.memory: list[int] = traffic.memory.tolist()
         self.download: list[float] = traffic.download.tolist()
@@ -81,11 +83,9 @@ class _Run:
         self.factors = None if traffic.factors is None else traffic.factors.tolist()
         self.draws = draws
         self.drawn = 0
-        self.instances = [_Instance(site) for _ in range(site.instances)]
+        self.instances = [_Instance(config) for _ in range(config.instances)]
         self.held: list[list[_Copy]] = [[] for _ in self.disk]
-        self.only_loaded: list[_Copy | None] = [None] * len(
-            self.disk
-        )  # where it is, if there is one copy and it is warm
+        self.only_loaded: list[_Copy | None] = [None] * len(self.disk)  # the copy, if it is the only one and loaded
         self.heap: list[tuple[float, int, int, _Copy | _Instance]] = [(_NEVER, 0, _WAKE, self.instances[0])]
         self.sequence = 0
         self.ends = [0.0] * len(traffic.times)
@@ -96,16 +96,16 @@ class _Run:
         self.sequence += 1
         heappush(self.heap, (at, self.sequence, kind, what))
 
-    def took(self, copy: _Copy, seconds: float) -> float:
+    def duration(self, copy: _Copy, seconds: float) -> float:
         return seconds if self.factors is None else seconds * self.factors[copy.leader]
 
     # -- routing --------------------------------------------------------------------------------------------------
 
     def choose(self, model: int, now: float) -> _Instance:
-        site, copies = self.site, self.held[model]
-        if site.routing == "random":
+        config, copies = self.config, self.held[model]
+        if config.routing == "random":
             return self.draw(self.instances)
-        spill, scatter = site.spill_outstanding, site.routing == "scatter"
+        spill, scatter = config.spill_outstanding, config.routing == "scatter"
         if len(copies) == 1 and not scatter and copies[0].outstanding(now) < spill:  # the usual case
             return copies[0].instance
         best, best_key = None, (9, 0)
@@ -152,7 +152,7 @@ class _Run:
         if end > copy.busy:
             copy.busy = end
         self.ends[request] = end
-        if not self.site.cache_enabled:
+        if not self.config.cache_enabled:
             self.push(end, _IDLE, copy)
 
     def cold(self, instance: _Instance, model: int, request: int, now: float) -> int:
@@ -173,12 +173,12 @@ class _Run:
             del instance.disk[model]
         copy.leader = request
         instance.queue.append(copy)
-        self.pump(instance, now)
+        self.advance(instance, now)
         return kind
 
-    # -- loaders and room -----------------------------------------------------------------------------------------
+    # -- loaders and space ----------------------------------------------------------------------------------------
 
-    def pump(self, instance: _Instance, now: float) -> None:
+    def advance(self, instance: _Instance, now: float) -> None:
         queue, memory_waiting, volume_waiting = instance.queue, instance.memory_waiting, instance.volume_waiting
         self.again = True
         while self.again and (queue or memory_waiting or volume_waiting):
@@ -195,7 +195,7 @@ class _Run:
                 instance.slots -= 1
                 if copy.state == _ABSENT:
                     copy.state = _DOWNLOADING
-                    self.push(now + self.took(copy, self.download[copy.model]), _DOWNLOADED, copy)
+                    self.push(now + self.duration(copy, self.download[copy.model]), _DOWNLOADED, copy)
                 else:
                     self.load_in_turn(copy, now)
         if memory_waiting or volume_waiting:
@@ -211,7 +211,7 @@ class _Run:
     def start_load(self, copy: _Copy, now: float) -> bool:
         instance, memory = copy.instance, self.memory
         need = memory[copy.model]
-        short = instance.memory_used + need - self.site.memory_bytes
+        short = instance.memory_used + need - self.config.memory_bytes
         if short > 0:
             lru = instance.lru
             for _ in range(len(lru)):
@@ -221,8 +221,8 @@ class _Run:
                     continue
                 self.left_memory(victim)
                 self.evictions += 1
-                self.again = True  # what waits for the volume may have its files
-                if not self.site.cache_enabled:
+                self.again = True  # a model that waits for the volume may take its space
+                if not self.config.cache_enabled:
                     self.discard(victim)
                 short -= memory[model]
                 if short <= 0:
@@ -231,11 +231,11 @@ class _Run:
                 return False
         instance.memory_used += need
         copy.state = _LOADING
-        self.push(now + self.took(copy, self.load[copy.model]), _LOAD_ENDED, copy)
+        self.push(now + self.duration(copy, self.load[copy.model]), _LOAD_ENDED, copy)
         return True
 
     def left_memory(self, copy: _Copy) -> None:
-        """It is out of the order of eviction already."""
+        """Update the state of a copy that was removed from `lru`."""
         instance, model = copy.instance, copy.model
         instance.memory_used -= self.memory[model]
         copy.state = _ON_DISK
@@ -254,7 +254,7 @@ class _Run:
 
     def reserve(self, copy: _Copy, now: float) -> bool:
         instance, need = copy.instance, self.disk[copy.model]
-        short = instance.volume_used + need - self.site.volume_bytes
+        short = instance.volume_used + need - self.config.volume_bytes
         tight = short > 0
         while short > 0 and instance.disk:
             model, victim = next(iter(instance.disk.items()))
@@ -268,7 +268,7 @@ class _Run:
                 self.evictions += 1
                 self.discard(victim)
         if tight:
-            # As in the fleet, what was deleted makes room for the next look, and others may pass meanwhile.
+            # As in the fleet, deleted files free space for the next attempt; other models may come first.
             self.again = self.again or short <= 0
             return False
         instance.volume_used += need
@@ -277,23 +277,23 @@ class _Run:
 
     # -- events ---------------------------------------------------------------------------------------------------
 
-    def happen(self, until: float) -> None:
+    def process_events(self, until: float) -> None:
         heap = self.heap
         while heap[0][0] <= until and len(heap) > 1:
             now, _, kind, what = heappop(heap)
             if isinstance(what, _Instance):
-                self.pump(what, now)
+                self.advance(what, now)
             elif kind == _LOAD_ENDED:
                 self.loaded(what, now)
             elif kind == _DOWNLOADED:
                 what.state = _ON_DISK
                 self.load_in_turn(what, now)
-                self.pump(what.instance, now)
+                self.advance(what.instance, now)
             elif what.state == _LOADED and what.busy <= now:
                 del what.instance.lru[what.model]
                 self.left_memory(what)
                 self.discard(what)
-                self.pump(what.instance, now)
+                self.advance(what.instance, now)
 
     def loaded(self, copy: _Copy, now: float) -> None:
         instance, model, waiting = copy.instance, copy.model, copy.waiting
@@ -306,34 +306,42 @@ class _Run:
         instance.waiting -= len(waiting)
         for request in waiting:
             self.serve(copy, request, now)
-        self.pump(instance, now)
+        self.advance(instance, now)
 
 
-def run_python(traffic: Traffic, site: Site, draws: Floats) -> tuple[Floats, Ints, tuple[int, int, int]]:
+def run_python(traffic: Traffic, config: FleetConfig, draws: Floats) -> tuple[Floats, Ints, tuple[int, int, int]]:
     """Simulate in pure Python.
 
     Args:
         traffic: The requests.
-        site: The instances.
-        draws: Uniform draws that break ties, one for each request at least.
+        config: The fleet.
+        draws: Uniform draws that choose between equally good instances, at least one for each request.
 
     Returns:
-        Latency of each request in seconds, what each met (`HIT` …), and (evictions, discards, duplicate loads).
+        The latency of each request (seconds), the outcome of each (`HIT` …), and the numbers of evictions, discards and
+        duplicate loads.
     """
-    run = _Run(traffic, site, draws)
-    heap, happen, ends, cold, choose, several = run.heap, run.happen, run.ends, run.cold, run.choose, run.several
-    spill = site.spill_outstanding
+    run = _Run(traffic, config, draws)
+    heap, process_events, ends, cold, choose, several = (
+        run.heap,
+        run.process_events,
+        run.ends,
+        run.cold,
+        run.choose,
+        run.several,
+    )
+    spill = config.spill_outstanding
     usual = run.only_loaded
-    if not site.cache_enabled or (several and site.routing == "random"):
+    if not config.cache_enabled or (several and config.routing == "random"):
         usual = [None] * len(usual)
     kinds = [HIT] * len(ends)
     calls = zip(traffic.times.tolist(), traffic.models.tolist(), run.service, strict=True)
     for request, (now, model, work) in enumerate(calls):
         if heap[0][0] <= now:
-            happen(now)
+            process_events(now)
         copy = usual[model]
         if copy is not None and (len(copy.runs) < spill or copy.outstanding(now) < spill):
-            # Written out: `serve`.
+            # `serve`, inlined.
             copy.touch(model)
             free = copy.free
             first = free[0]
@@ -357,7 +365,7 @@ def run_python(traffic: Traffic, site: Site, draws: Floats) -> tuple[Floats, Int
             run.serve(found, request, now)
         else:
             kinds[request] = cold(instance, model, request, now)
-    happen(_NEVER)
+    process_events(_NEVER)
     return (
         np.asarray(ends, dtype=np.float64) - traffic.times,
         np.asarray(kinds, dtype=np.int64),

@@ -1,4 +1,4 @@
-"""What a simulation found, and one door to the three engines."""
+"""The function `simulate`, which selects one of the three engines, and its result."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Literal
 import attrs
 import numpy as np
 
+from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError, MissingExtraError
-from mme_sdk.planning.checks import check_number
 from mme_sdk.planning.simulation.clients import ClientPolicy
 from mme_sdk.planning.simulation.events import Event
 from mme_sdk.planning.simulation.fleet_engine import run_fleet
-from mme_sdk.planning.simulation.inputs import DISK, FAILED, HIT, JOINED, S3, Floats, Ints, Site, Traffic
+from mme_sdk.planning.simulation.inputs import DISK, FAILED, HIT, JOINED, S3, FleetConfig, Floats, Ints, Traffic
 from mme_sdk.planning.simulation.python_engine import run_python
 
 __all__ = ["Engine", "SimulationResult", "simulate"]
@@ -24,19 +24,20 @@ Engine = Literal["auto", "python", "numba", "fleet"]
 
 @attrs.frozen(kw_only=True, eq=False)
 class SimulationResult:
-    """What became of each call.
+    """The outcome of each call of a simulation; arrays have one element for each call.
 
     Attributes:
-        times: When each call began, seconds.
-        latency: Seconds from a call's begin to its answer, or to the moment it failed.
-        kinds: What each met: `HIT`, `JOINED`, `DISK`, `S3`; or `FAILED`.
-        attempts: Attempts of each call.
-        evictions: Models unloaded to make room.
-        discards: Models whose files were deleted.
-        duplicate_loads: Loads started while another instance held or was loading the model.
-        skip: Calls at the start that the shares and quantiles leave out, because the caches were still filling.
-        capacity: (time, instances in service) at each change.
-        engine: Which engine ran.
+        times: Start of each call, seconds.
+        latency: Time from the start of each call to its answer or failure, seconds.
+        kinds: Outcome of each call: `HIT` (model in memory), `JOINED` (model was loading), `DISK` (model on the
+            volume), `S3` (model only in S3) or `FAILED`.
+        attempts: Number of attempts of each call.
+        evictions: Number of models that were unloaded to free memory.
+        discards: Number of models whose files were deleted.
+        duplicate_loads: Number of loads that started while another instance had the model or was loading it.
+        skip: Number of calls at the start that the shares and quantiles leave out, because the caches were filling.
+        capacity: Pairs of a time (seconds) and the number of instances in service from then on.
+        engine: Name of the engine that ran.
     """
 
     times: Floats
@@ -51,33 +52,54 @@ class SimulationResult:
     engine: str
 
     def share(self, *kinds: int) -> float:
-        """Share of the calls that met one of these."""
+        """Return the share of calls with one of these outcomes.
+
+        Args:
+            kinds: Outcomes: `HIT`, `JOINED`, `DISK`, `S3`, `FAILED`.
+
+        Returns:
+            A share, 0 to 1.
+        """
         return float(np.isin(self.kinds[self.skip :], kinds).mean())
 
     @property
     def hit_ratio(self) -> float:
-        """Share of the calls that met their model in memory: `ModelCacheHit`."""
+        """Share of calls whose model was in memory, 0 to 1: CloudWatch's `ModelCacheHit`."""
         return self.share(HIT)
 
     @property
     def cold_rate(self) -> float:
-        """Share of the calls that waited for a load."""
+        """Share of calls that waited while their model loaded, 0 to 1."""
         return self.share(JOINED, DISK, S3)
 
     @property
     def success(self) -> float:
-        """Share of the calls that were answered."""
+        """Share of calls that were answered, 0 to 1."""
         return 1.0 - self.share(FAILED)
 
     def quantile(self, *q: float) -> tuple[float, ...]:
-        """Quantiles of the latency of the calls that were answered, seconds; NaN where none was."""
+        """Return quantiles of the latency of the answered calls.
+
+        Args:
+            q: Quantiles, 0 to 1, such as 0.5 and 0.99.
+
+        Returns:
+            One latency in seconds for each quantile; NaN if no call was answered.
+        """
         answered = self.latency[self.skip :][self.kinds[self.skip :] != FAILED]
         if not len(answered):
             return tuple(float("nan") for _ in q)
         return tuple(float(each) for each in np.quantile(answered, q))
 
     def after(self, time: float) -> SimulationResult:
-        """The same, with shares and quantiles of the calls from this time on."""
+        """Return the result with the shares and quantiles of the calls from a time on.
+
+        Args:
+            time: Start, seconds.
+
+        Returns:
+            The same outcomes with another `skip`.
+        """
         return attrs.evolve(self, skip=int(np.searchsorted(self.times, time)))
 
     def __repr__(self) -> str:
@@ -90,7 +112,7 @@ class SimulationResult:
 
 def simulate(
     traffic: Traffic,
-    site: Site,
+    config: FleetConfig,
     *,
     engine: Engine = "auto",
     clients: ClientPolicy | None = None,
@@ -98,53 +120,60 @@ def simulate(
     skip: float = 0.2,
     seed: int = 0,
 ) -> SimulationResult:
-    """Run calls through a fleet in simulated time.
+    """Simulate a fleet that serves the given calls.
 
-    The `python` and `numba` engines work in arrival order and agree, call for call, with the `fleet` engine, which
-    drives `mme_sdk.fleet` event by event and is the only one that knows retries and a time line. Loading takes the
-    time that `traffic` says; unloading and deleting take none.
+    The `python` and `numba` engines process the calls in arrival order. The `fleet` engine drives `mme_sdk.fleet` event
+    by event; only this engine supports `clients` and `timeline`. All three give the same result for each call. Loading
+    takes the time in `traffic`; unloading and deleting take no time.
 
     Args:
-        traffic: The calls, in order.
-        site: The instances.
-        engine: `auto` takes `fleet` where `clients` or `timeline` ask for it, else `numba` where it is installed and
-            there is enough to do, else `python`.
-        clients: How callers behave when a model is not ready; they wait for ever where None.
-        timeline: Crashes, lost instances, deploys, scaling.
-        skip: Share of the calls at the start that shares and quantiles leave out.
-        seed: Breaks ties, and drives the callers' jitter.
+        traffic: The calls, in order of arrival.
+        config: The fleet.
+        engine: `auto` (the default) selects `fleet` if `clients` or `timeline` is given; else `numba` if it is
+            installed and there are 200,000 calls or more; else `python`.
+        clients: How callers react while their model loads; None (the default) if they wait for the answer.
+        timeline: Deployments, failures and scaling; empty by default.
+        skip: Share of the calls at the start that the shares and quantiles leave out, 0 to below 1. Default 0.2.
+        seed: Seed of the choice between equally good instances and of the callers' jitter, 0 or more. Default 0.
 
     Returns:
-        What became of each call.
+        The outcome of each call.
 
     Raises:
-        InvalidInputError: A model that is asked for is larger than an instance; or the engine does not fit the rest.
-        MissingExtraError: `numba` was asked for and is not installed.
+        InvalidInputError: A requested model is larger than an instance, an argument is out of range, or the engine does
+            not support `clients` or `timeline`.
+        MissingExtraError: The engine is `numba`, which is not installed.
+
+    Example:
+        >>> calls = Traffic(times=[0.0, 10.0], models=[0, 0], service=[0.5, 0.25], disk=[1], memory=[1],
+        ...                 download=[2.0], load=[1.0])
+        >>> config = FleetConfig(instances=1, workers=1, memory_bytes=1, volume_bytes=1)
+        >>> simulate(calls, config, skip=0.0).latency.tolist()
+        [3.5, 0.25]
     """
     timeline = tuple(timeline)
     special = clients is not None or bool(timeline)
     if special and engine not in ("auto", "fleet"):
-        raise InvalidInputError(f"the {engine} engine knows neither clients nor a time line", hint='use engine="fleet"')
-    if not 0.0 <= skip < 1.0:
-        raise InvalidInputError(f"skip must be a share from 0 to below 1, not {skip!r}")
+        raise InvalidInputError(f"the {engine} engine does not support clients or timeline", hint='use engine="fleet"')
+    check_number("skip", skip, at_least=0, below=1)
     if engine not in ("auto", "python", "numba", "fleet"):
-        raise InvalidInputError(f"there is no engine {engine!r}", hint="auto, python, numba or fleet")
-    check_number("seed", seed, over=False, integer=True)
-    traffic.check_fits(site)
+        raise InvalidInputError(f"there is no engine {engine!r}", hint="use auto, python, numba or fleet")
+    check_number("seed", seed, at_least=0, integer=True)
+    traffic.check_fits(config)
     count = len(traffic.times)
     if engine == "auto":
         installed = importlib.util.find_spec("numba") is not None
         engine = "fleet" if special else "numba" if installed and count >= 200_000 else "python"
     attempts: Ints = np.ones(count, dtype=np.int64)
-    capacity: tuple[tuple[float, int], ...] = ((0.0, int(site.instances)),)
+    capacity: tuple[tuple[float, int], ...] = ((0.0, int(config.instances)),)
     if engine == "fleet":
         draws = np.random.default_rng(seed).random(8 * count + 1024)
-        ran = run_fleet(traffic, site, draws, clients=clients, timeline=timeline, seed=seed)
+        ran = run_fleet(traffic, config, draws, clients=clients, timeline=timeline, seed=seed)
         latency, kinds, tallies = ran.latency, ran.kinds, ran.tallies
         attempts, capacity = ran.attempts, ran.capacity
     else:
         draws = np.random.default_rng(seed).random(count + 1)
-        latency, kinds, tallies = (run_python if engine == "python" else _numba())(traffic, site, draws)
+        latency, kinds, tallies = (run_python if engine == "python" else _numba())(traffic, config, draws)
     return SimulationResult(
         times=traffic.times,
         latency=latency,
@@ -159,7 +188,7 @@ def simulate(
     )
 
 
-def _numba() -> Callable[[Traffic, Site, Floats], tuple[Floats, Ints, tuple[int, int, int]]]:
+def _numba() -> Callable[[Traffic, FleetConfig, Floats], tuple[Floats, Ints, tuple[int, int, int]]]:
     try:
         from mme_sdk.planning.simulation.numba_engine import run_numba
     except ImportError as error:

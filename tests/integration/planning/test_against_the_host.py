@@ -16,7 +16,7 @@ from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.hosting.settings import HostingSettings
 from mme_sdk.metrics import read_metrics
 from mme_sdk.planning import Workload
-from mme_sdk.planning.simulation import Site, Traffic, simulate
+from mme_sdk.planning.simulation import FleetConfig, Traffic, simulate
 
 SIZE = 10 * 2**20  # what the host reckons each model takes
 INFERENCE = """
@@ -129,8 +129,8 @@ def check(case, tmp_path):
         times=times, models=trace.index, service=np.full(len(trace.times), warm), disk=np.ones(count),
         memory=np.ones(count), download=np.full(count, 1e-3), load=np.full(count, cold - warm),
     )  # fmt: skip
-    site = Site(instances=case.instances, workers=64, memory_bytes=case.fit, volume_bytes=10**6)
-    predicted = simulate(traffic, site, skip=0.0)
+    config = FleetConfig(instances=case.instances, workers=64, memory_bytes=case.fit, volume_bytes=10**6)
+    predicted = simulate(traffic, config, skip=0.0)
     print(
         f"hit ratio {predicted.hit_ratio:.3f} predicted, {seen.hit_ratio:.3f} seen; "
         f"p95 {predicted.quantile(0.95)[0]:.3f} s predicted, {np.quantile(latency, 0.95):.3f} s seen"

@@ -1,4 +1,4 @@
-"""The worked example runs from top to bottom, and says what it said when it was written."""
+"""The example notebook runs without an error and gives its stored results."""
 
 import re
 
@@ -20,7 +20,7 @@ def texts(notebook):
     )
 
 
-# The kernel's own sockets and asyncio's sub-process watchers are ipykernel's to close, in another process.
+# ipykernel leaves sockets and sub-process watchers open in its own process.
 @pytest.mark.filterwarnings("ignore")
 def test_the_worked_example_runs(monkeypatch, tmp_path):
     for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"):
@@ -28,8 +28,8 @@ def test_the_worked_example_runs(monkeypatch, tmp_path):
     stored = nbformat.read(NOTEBOOK, as_version=4)
     fresh = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(fresh, timeout=300, kernel_name="python3").execute()
-    said, says = texts(stored), texts(fresh)
+    expected, actual = texts(stored), texts(fresh)
     for known in (r"best is (shared: \d+ x [\w.]+)", r"(keeping 60 models warm raises the cold rate)"):
-        assert re.search(known, said).group(1) == re.search(known, says).group(1)
+        assert re.search(known, expected).group(1) == re.search(known, actual).group(1)
     assert sum("image/png" in output.get("data", {}) for cell in fresh.cells for output in cell.get("outputs", [])) == 2
     assert not any(output.output_type == "error" for cell in fresh.cells for output in cell.get("outputs", []))

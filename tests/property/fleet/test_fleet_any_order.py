@@ -156,7 +156,7 @@ class AnyOrder(RuleBasedStateMachine):
         request = data.draw(st.sampled_from(sorted(self.waiting)))
         del self.waiting[request]
         self.ended.add(request)
-        self.take(self.fleet.forget(request))
+        self.take(self.fleet.cancel(request))
 
     def drop_open(self, instance, kinds):
         self.open = [each for each in self.open if each.instance != instance or not isinstance(each, kinds)]

@@ -11,7 +11,7 @@ from mme_sdk.errors import InvalidInputError
 from mme_sdk.local.hosting.instances.variant import sizes_of
 from mme_sdk.planning import Catalogue, Workload, plan
 from mme_sdk.planning import instance_types as planned
-from mme_sdk.planning.advice.demand import site_of
+from mme_sdk.planning.advice.demand import fleet_config
 from mme_sdk.planning.advice.inputs import Assumptions
 
 
@@ -44,7 +44,7 @@ def test_each_row_makes_sense():
 def test_endpoints_planner_and_embedded_sagemaker_agree(name):
     kind = instance_types.find(name)
     assert planned()[name] is kind
-    assert instance_types.units(name, "cpu") == kind.vcpus == site_of(kind, 1, Assumptions()).workers
+    assert instance_types.units(name, "cpu") == kind.vcpus == fleet_config(kind, 1, Assumptions()).workers
     assert instance_types.units(name, "gpu") == kind.gpus
     local = local_sizes(name)
     assert (local.vcpus, local.memory_bytes, local.gpu) == (kind.vcpus, kind.memory_gib * 2**30, kind.gpus > 0)

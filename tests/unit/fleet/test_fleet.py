@@ -138,7 +138,7 @@ def test_followers_join_a_load_and_spill_past_the_threshold():
 def test_a_forgotten_waiter_does_not_run_but_its_load_goes_on():
     fleet = make()
     fleet.arrive("r1", "a", SMALL, 0.0)
-    assert fleet.forget("r1") == []
+    assert fleet.cancel("r1") == []
     fleet.downloaded("i0", "a", None, 0.0)
     assert fleet.loaded("i0", "a", 0.0) == []
     assert fleet.arrive("r1", "a", SMALL, 1.0) == [Run("i0", "a", "r1")]
@@ -280,7 +280,7 @@ def test_a_lost_instance_gives_its_requests_back_and_they_may_go_elsewhere():
     assert again.instance != download.instance
     fleet.remove_instance(again.instance, now=15.0)
     assert fleet.arrive("r1", "a", SMALL, 15.0) == [
-        Fail("r1", "a", "no_instances", "no instance takes requests"),
+        Fail("r1", "a", "no_instances", "no instance accepts requests"),
     ]
     assert fleet.snapshot(now=20.0).instance_seconds == 25.0
 
@@ -300,7 +300,7 @@ def test_two_loads_that_meet_507_do_not_starve_each_other():
     for model in "ab":
         fleet.arrive(f"r{model}", model, SMALL, 0.0)
         fleet.downloaded("i0", model, None, 0.0)
-    assert fleet.out_of_memory("i0", "a") == []  # b is being loaded: wait for how that ends
+    assert fleet.out_of_memory("i0", "a") == []  # b is loading
     failed, load = fleet.out_of_memory("i0", "b")
     assert (failed.request_id, load) == ("rb", Load("i0", "a"))  # nothing is left but b, and with b gone a may fit
 
@@ -330,7 +330,7 @@ def test_a_crash_while_a_model_is_leaving_ends_its_leaving():
 def test_misuse_is_refused():
     fleet = make()
     fleet.arrive("r1", "a", SMALL, 0.0)
-    with pytest.raises(InvalidInputError, match="is in the fleet already"):
+    with pytest.raises(InvalidInputError, match="already has an unfinished request"):
         fleet.arrive("r1", "a", SMALL, 0.0)
     with pytest.raises(InvalidInputError, match="downloading, not loading"):
         fleet.loaded("i0", "a", 0.0)

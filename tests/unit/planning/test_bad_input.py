@@ -1,4 +1,4 @@
-"""What makes no sense is refused in words, wherever it is given."""
+"""Invalid input raises InvalidInputError, whose message names the argument and the rule."""
 
 import numpy as np
 import pytest
@@ -10,11 +10,11 @@ from mme_sdk.planning.simulation import (
     Backoff,
     Crash,
     Deploy,
+    FleetConfig,
     LoseInstance,
     NoRetries,
     ScaleOut,
     SingleFlight,
-    Site,
     Traffic,
     simulate,
 )
@@ -41,14 +41,14 @@ def table(**changed):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (lambda: Workload.from_rates({"a": "often"}), "rate of 'a' must be a finite number of at least 0, not 'often'"),
+        (lambda: Workload.from_rates({"a": "often"}), "rate of 'a' must be a finite number at least 0, not 'often'"),
         (lambda: Workload.from_rates([1.0, INF]), "rate of 'model-0002'"),
         (lambda: Workload.from_rates([1.0], cv=-1.0), "cv must be"),
         (lambda: Workload.from_rates([1.0], cv=NAN), "cv must be"),
-        (lambda: Workload.from_rates([1.0], diurnal=2.0), "diurnal must be .* up to 1, not 2.0"),
+        (lambda: Workload.from_rates([1.0], diurnal=2.0), "diurnal must be .* at most 1, not 2.0"),
         (lambda: Workload.from_rates([1.0], per=0), "per must be"),
-        (lambda: Workload.from_trace({"time": [0.0, 1.0], "model": ["a", ""]}), "names no model in row 1"),
-        (lambda: Workload.zipf(0), "number of models must be a whole number of at least 1, not 0"),
+        (lambda: Workload.from_trace({"time": [0.0, 1.0], "model": ["a", ""]}), "has no model in row 1"),
+        (lambda: Workload.zipf(0), "number of models must be a whole number at least 1, not 0"),
         (lambda: Workload.zipf(1.5), "number of models"),
         (lambda: Workload.zipf(3, rate=NAN), "rate must be"),
         (lambda: Workload.zipf(3, exponent=INF), "exponent must be a finite number"),
@@ -62,32 +62,38 @@ def table(**changed):
         (lambda: Catalogue.uniform(memory_mb=1, service_cv=-1), "service_cv must be"),
         (lambda: MODEL.scaled(memory=0), "memory must be"),
         (lambda: ModelProfile(memory_bytes=None, disk_bytes=1), "memory_bytes must be"),
-        (lambda: Catalogue.coerce({"a": 7}), "no ModelProfile"),
+        (lambda: Catalogue.coerce({"a": 7}), "not a ModelProfile"),
         (lambda: table(memory_bytes=[1, "big"]), "row 1, 'b': .*memory_bytes must be .* not 'big'"),
         (lambda: table(memory_bytes=[1, NAN]), "no memory_bytes of 'b' in row 1"),
-        (lambda: table(model=["a", None]), "names no model in row 1"),
+        (lambda: table(model=["a", None]), "has no model in row 1"),
         (lambda: table(model=["a", "a"]), "'a' twice"),
         (lambda: table(model=[], memory_bytes=[], disk_bytes=[]), "empty"),
         (lambda: SLO(p99="1"), "SLO.p99 must be .* not '1'"),
-        (lambda: SLO(cold_rate=2), "SLO.cold_rate must be .* up to 1, not 2"),
+        (lambda: SLO(cold_rate=2), "SLO.cold_rate must be .* at most 1, not 2"),
         (lambda: Assumptions(overhead_gib=-1), "overhead_gib must be"),
         (lambda: Assumptions(loader_slots=1.5), "loader_slots must be a whole number"),
         (lambda: Assumptions(peak=0.5), "peak must be"),
-        (lambda: advise(slo=1.0), "slo must be of SLO"),
-        (lambda: advise(assumptions={}), "assumptions must be of Assumptions"),
+        (lambda: advise(slo=1.0), "slo must be of type SLO"),
+        (lambda: advise(assumptions={}), "assumptions must be of type Assumptions"),
         (lambda: advise(seed=-1), "seed must be"),
         (lambda: advise(requests=10), "requests must be"),
         (lambda: advise(max_instances=NAN), "max_instances must be"),
-        (lambda: advise(catalogue=Catalogue.uniform(memory_mb=1, disk_mb=10**7)), "GiB on the volume; the roomiest"),
-        (lambda: Site(**SITE, routing="best"), "routing must be sticky, scatter or random, not 'best'"),
-        (lambda: Site(**SITE | {"workers": 1.0}), "workers must be a whole number"),
-        (lambda: Traffic(**CALLS | {"times": ["noon"]}), "made of numbers"),
+        (
+            lambda: advise(catalogue=Catalogue.uniform(memory_mb=1, disk_mb=10**7)),
+            "GiB on the volume; the type with the largest",
+        ),
+        (
+            lambda: FleetConfig(**SITE, routing="best"),
+            "routing must be one of 'sticky', 'scatter', 'random', not 'best'",
+        ),
+        (lambda: FleetConfig(**SITE | {"workers": 1.0}), "workers must be a whole number"),
+        (lambda: Traffic(**CALLS | {"times": ["noon"]}), "arrays of numbers"),
         (lambda: Traffic(**CALLS | {"times": [[0.0]]}), "shape"),
         (lambda: Traffic(**CALLS | {"models": [0.5]}), "whole numbers"),
         (lambda: Traffic(**CALLS | {"models": [NAN]}), "whole numbers"),
         (lambda: Traffic(**CALLS | {key: [] for key in ("disk", "memory", "download", "load")}), "no models"),
-        (lambda: simulate(Traffic(**CALLS), Site(**SITE), engine="rust"), "no engine 'rust'"),
-        (lambda: simulate(Traffic(**CALLS), Site(**SITE), seed=-1), "seed must be"),
+        (lambda: simulate(Traffic(**CALLS), FleetConfig(**SITE), engine="rust"), "no engine 'rust'"),
+        (lambda: simulate(Traffic(**CALLS), FleetConfig(**SITE), seed=-1), "seed must be"),
         (lambda: Deploy(at=-1.0), "Deploy.at must be"),
         (lambda: Crash(at=1.0, restart=NAN), "Crash.restart must be"),
         (lambda: LoseInstance(at=1.0, instance=-1), "LoseInstance.instance must be"),
@@ -100,25 +106,27 @@ def table(**changed):
         (lambda: SingleFlight(deadline=NAN), "SingleFlight.deadline must be"),
     ],
 )
-def test_nonsense_is_refused_and_named(given, message):
+def test_invalid_input_is_named(given, message):
     with pytest.raises(InvalidInputError, match=message):
         given()
 
 
-def test_questions_about_what_is_not_there_are_refused():
+def test_invalid_questions_to_a_plan():
     found = advise()
-    with pytest.raises(InvalidInputError, match="no assumption 'loaders'"):
+    with pytest.raises(TypeError, match="loaders"):
         found.what_if(loaders=3)
+    with pytest.raises(InvalidInputError, match="loader_slots must be"):
+        found.what_if(loader_slots=0)
     with pytest.raises(InvalidInputError, match="models must be"):
         found.what_if(models=0)
     assert found.what_if(keep_warm=LOAD.models[0]).cost == found.best.cost  # a name alone is a list of one
 
 
 def test_one_type_may_be_given_by_its_name():
-    assert advise(instance_types="ml.m5.large").best.setting.instance_type == "ml.m5.large"
+    assert advise(instance_types="ml.m5.large").best.layout.instance_type == "ml.m5.large"
 
 
-def test_models_that_nobody_asks_for_are_hosted_all_the_same():
+def test_models_without_requests_are_hosted():
     found = plan(Workload.from_rates({"a": 1.0, "b": 0.0}), catalogue=MODEL, prices=PRICES, requests=1000)
     assert set(found.best.shared_models) | set(found.best.dedicated_models) == {"a", "b"}
     assert np.isfinite(found.best.p99)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.planning.simulation import FAILED, HIT, Site, Traffic, simulate
+from mme_sdk.planning.simulation import FAILED, HIT, FleetConfig, Traffic, simulate
 
 
 def traffic(*, requests=2500, models=60, rate=60.0, exponent=0.9, work=0.02, load=0.3, seed=0, vary=True):
@@ -59,12 +59,12 @@ def same(one, other):
 
 
 @pytest.mark.parametrize("engine", ["python", "numba"])
-@pytest.mark.parametrize("site", SITES.values(), ids=SITES)
+@pytest.mark.parametrize("config", SITES.values(), ids=SITES)
 @pytest.mark.parametrize("rate", [20.0, 80.0], ids=["calm", "saturated"])
-def test_fast_engines_agree_with_the_fleet(site, engine, rate):
+def test_fast_engines_agree_with_the_fleet(config, engine, rate):
     load = traffic(rate=rate)
-    site = Site(**site)
-    same(simulate(load, site, engine=engine), simulate(load, site, engine="fleet"))
+    config = FleetConfig(**config)
+    same(simulate(load, config, engine=engine), simulate(load, config, engine="fleet"))
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
@@ -74,7 +74,7 @@ def test_fast_engines_agree_with_the_fleet(site, engine, rate):
     rate=st.sampled_from([2.0, 20.0, 200.0]),
     work=st.sampled_from([0.001, 0.05, 1.0]),
     load=st.sampled_from([0.01, 0.5, 5.0]),
-    site=st.fixed_dictionaries(
+    config=st.fixed_dictionaries(
         {
             "instances": st.integers(1, 5),
             "workers": st.integers(1, 6),
@@ -87,16 +87,16 @@ def test_fast_engines_agree_with_the_fleet(site, engine, rate):
         }
     ),
 )
-def test_engines_agree_on_anything(seed, models, rate, work, load, site):
+def test_engines_agree_on_anything(seed, models, rate, work, load, config):
     calls = traffic(requests=300, models=models, rate=rate, work=work, load=load, seed=seed)
-    reference = simulate(calls, Site(**site), engine="fleet", seed=seed)
-    same(simulate(calls, Site(**site), engine="python", seed=seed), reference)
-    same(simulate(calls, Site(**site), engine="numba", seed=seed), reference)
+    reference = simulate(calls, FleetConfig(**config), engine="fleet", seed=seed)
+    same(simulate(calls, FleetConfig(**config), engine="python", seed=seed), reference)
+    same(simulate(calls, FleetConfig(**config), engine="numba", seed=seed), reference)
 
 
 def test_every_call_is_answered_and_takes_at_least_its_work():
     load = traffic()
-    found = simulate(load, Site(**SITES["four instances"]), engine="python")
+    found = simulate(load, FleetConfig(**SITES["four instances"]), engine="python")
     assert (found.latency >= load.service - 1e-12).all()
     assert found.success == 1.0
     assert FAILED not in found.kinds
@@ -104,7 +104,7 @@ def test_every_call_is_answered_and_takes_at_least_its_work():
 
 def test_first_calls_come_from_s3_and_what_fits_is_loaded_once():
     load = traffic()
-    found = simulate(load, Site(**SITES["everything fits"] | {"instances": 1}), engine="python", skip=0.0)
+    found = simulate(load, FleetConfig(**SITES["everything fits"] | {"instances": 1}), engine="python", skip=0.0)
     assert (found.kinds == 3).sum() == len(np.unique(load.models))
     assert found.evictions == 0
 
@@ -116,8 +116,8 @@ def test_arrays_that_may_not_be_written_or_are_strided_will_do(engine):
     for name in ("times", "models", "service", "disk", "memory", "download", "load", "factors"):
         given[name] = np.repeat(getattr(load, name), 2)[::2]
         given[name].flags.writeable = False
-    site = Site(**SITES["four instances"])
-    same(simulate(Traffic(**given), site, engine=engine), simulate(load, site, engine="fleet"))
+    config = FleetConfig(**SITES["four instances"])
+    same(simulate(Traffic(**given), config, engine=engine), simulate(load, config, engine="fleet"))
 
 
 def test_a_warm_call_on_an_idle_instance_takes_its_work_alone():
@@ -125,7 +125,7 @@ def test_a_warm_call_on_an_idle_instance_takes_its_work_alone():
         times=[0.0, 10.0, 20.0], models=[0, 0, 0], service=[0.5, 0.25, 0.125], disk=[1], memory=[1], download=[2.0],
         load=[1.0],
     )  # fmt: skip
-    found = simulate(calls, Site(instances=1, workers=1, memory_bytes=1, volume_bytes=1), skip=0.0)
+    found = simulate(calls, FleetConfig(instances=1, workers=1, memory_bytes=1, volume_bytes=1), skip=0.0)
     assert found.latency.tolist() == [3.5, 0.25, 0.125]
     assert found.kinds.tolist() == [3, HIT, HIT]
 
@@ -133,14 +133,14 @@ def test_a_warm_call_on_an_idle_instance_takes_its_work_alone():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"times": [0.0, 2.0, 1.0]}, "ascend"),
+        ({"times": [0.0, 2.0, 1.0]}, "ascending"),
         ({"times": [0.0, float("nan"), 1.0]}, "finite"),
         ({"service": [1.0, -1.0, 1.0]}, "negative"),
-        ({"models": [0, 1, 0]}, "indices"),
+        ({"models": [0, 1, 0]}, "positions"),
         ({"times": [], "models": [], "service": []}, "no requests"),
         ({"memory": [0]}, "size"),
-        ({"models": [0, 0]}, "as many"),
-        ({"factors": [1.0]}, "as many"),
+        ({"models": [0, 0]}, "same length"),
+        ({"factors": [1.0]}, "one element for each request"),
         ({"factors": [1.0, float("nan"), 1.0]}, "factors must be finite"),
         ({"factors": [1.0, -1.0, 1.0]}, "not negative"),
     ],
@@ -162,10 +162,10 @@ def test_bad_traffic_is_refused(change, message):
 def test_a_model_larger_than_an_instance_and_a_wrong_engine_are_refused():
     calls = traffic(requests=10)
     with pytest.raises(InvalidInputError, match="more than the memory"):
-        simulate(calls, Site(instances=1, workers=1, memory_bytes=10, volume_bytes=10**6))
+        simulate(calls, FleetConfig(instances=1, workers=1, memory_bytes=10, volume_bytes=10**6))
     from mme_sdk.planning.simulation import NoRetries
 
-    with pytest.raises(InvalidInputError, match="knows neither"):
-        simulate(calls, Site(**SITES["everything fits"]), engine="python", clients=NoRetries())
+    with pytest.raises(InvalidInputError, match="does not support"):
+        simulate(calls, FleetConfig(**SITES["everything fits"]), engine="python", clients=NoRetries())
     with pytest.raises(InvalidInputError, match="instances must be"):
-        Site(instances=0, workers=1, memory_bytes=1, volume_bytes=1)
+        FleetConfig(instances=0, workers=1, memory_bytes=1, volume_bytes=1)

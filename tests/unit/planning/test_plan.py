@@ -16,8 +16,8 @@ from mme_sdk.planning import (
     simulate,
 )
 from mme_sdk.planning.__main__ import main
-from mme_sdk.planning.advice.demand import Demand, site_of
-from mme_sdk.planning.advice.setting import Setting, estimate
+from mme_sdk.planning.advice.demand import Demand, fleet_config
+from mme_sdk.planning.advice.estimate import HostingLayout, estimate
 
 PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23, "ml.r5.large": 0.151, "ml.c5.xlarge": 0.204}
 MODEL = Catalogue.uniform(memory_mb=100, service_ms=20, load_seconds=1.0)
@@ -32,22 +32,22 @@ def many_rare():
 def test_many_rarely_used_models_share_an_endpoint_and_it_says_why(many_rare):
     best = many_rare.best
     assert many_rare.feasible
-    assert best.setting.mode == "shared"
-    assert best.confirmation.requests > 10_000
+    assert best.layout.mode == "shared"
+    assert best.simulated.requests > 10_000
     assert best.p99 <= 2.5 * 1.05
-    assert best.setting.count >= 2
+    assert best.layout.count >= 2
     text = " ".join(best.why)
-    assert "An endpoint for each model would cost" in text
+    assert "One endpoint for each model would cost" in text
     assert "GiB" in text
-    assert best.cost == pytest.approx(730 * PRICES[best.setting.instance_type] * best.setting.count)
-    dedicated = next(each for each in many_rare.options if each.setting.mode == "dedicated")
+    assert best.cost == pytest.approx(730 * PRICES[best.layout.instance_type] * best.layout.count)
+    dedicated = next(each for each in many_rare.options if each.layout.mode == "dedicated")
     assert dedicated.cost == pytest.approx(730 * 300 * 0.115)
 
 
 def test_formula_and_simulation_agree_on_the_best(many_rare):
     best = many_rare.best
-    assert best.estimate.cold_rate == pytest.approx(best.confirmation.cold_rate, abs=0.02)
-    assert best.estimate.p50 == pytest.approx(best.confirmation.p50, rel=0.05)
+    assert best.estimate.cold_rate == pytest.approx(best.simulated.cold_rate, abs=0.02)
+    assert best.estimate.p50 == pytest.approx(best.simulated.p50, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -61,10 +61,10 @@ def test_formula_and_simulation_agree_on_the_best(many_rare):
 )
 def test_quantiles_by_formula_are_those_of_the_simulation(load, profile, kind, count):
     demand, types = Demand(load, Catalogue.uniform(**profile)), instance_types()
-    setting = Setting(mode="shared", instance_type=kind, count=count)
-    found = estimate(setting, demand, types, dict(load_prices()), SLO(), Assumptions(), draws=100_000)
+    layout = HostingLayout(mode="shared", instance_type=kind, count=count)
+    found = estimate(layout, demand, types, dict(load_prices()), SLO(), Assumptions(), draws=100_000)
     traffic, skip = demand.traffic(np.arange(len(load.models)), types[kind], Assumptions(), requests=60_000, seed=1)
-    seen = simulate(traffic, site_of(types[kind], count, Assumptions()), skip=skip)
+    seen = simulate(traffic, fleet_config(types[kind], count, Assumptions()), skip=skip)
     assert found.cold_rate == pytest.approx(seen.cold_rate, abs=0.01)
     assert [found.p50, found.p95, found.p99] == pytest.approx(seen.quantile(0.5, 0.95, 0.99), rel=0.06)
 
@@ -84,7 +84,7 @@ def test_few_busy_models_that_must_be_quick_get_endpoints_of_their_own():
         assumptions=Assumptions(minimum_dedicated=2),
         requests=20_000,
     )
-    assert found.best.setting.mode == "dedicated"
+    assert found.best.layout.mode == "dedicated"
     assert found.best.dedicated_models == ("a", "b")
     assert found.warm_order == ()
     spec = found.best.dedicated_spec(
@@ -110,7 +110,7 @@ def test_a_few_hot_models_apart_and_the_tail_shared_is_found_where_it_pays():
         Workload.from_rates(rates), catalogue=profiles, slo=SLO(p99=0.5), requests=30_000,
         prices={"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23},
     )  # fmt: skip
-    hybrid = [each for each in found.options if each.setting.mode == "hybrid"]
+    hybrid = [each for each in found.options if each.layout.mode == "hybrid"]
     assert hybrid
     assert set(hybrid[0].dedicated_models) <= {"hot-0", "hot-1"}
     assert len(hybrid[0].shared_models) + len(hybrid[0].dedicated_models) == 302
@@ -124,11 +124,11 @@ def test_models_called_once_need_no_cache_and_the_sign_is_seen():
         prices={"ml.m5.xlarge": 0.23},  # four vCPUs, so four loads at a time without a cache
         requests=5_000,
     )
-    shared = next(each for each in found.options if each.setting.mode == "shared")
+    shared = next(each for each in found.options if each.layout.mode == "shared")
     assert shared.cold_rate > 0.9
-    assert found.best.setting.mode == "uncached"
+    assert found.best.layout.mode == "uncached"
     assert found.best.cost < shared.cost  # caching nothing leaves more loaders, so fewer instances do
-    assert any("caching would save nothing" in each for each in found.best.why)
+    assert any("a cache would not reduce" in each for each in found.best.why)
 
 
 def test_an_slo_that_nothing_meets_gives_the_nearest_and_what_blocks_it():
@@ -150,10 +150,10 @@ def test_one_model():
     [
         ({"catalogue": Catalogue.uniform(memory_mb=900_000)}, "has .* GiB for models"),
         ({"prices": {}}, "no prices"),
-        ({"prices": {"ml.unknown": 1.0}}, "none of the instance types"),
+        ({"prices": {"ml.unknown": 1.0}}, "no instance type that has a price"),
         ({"instance_types": ["ml.m5.4xlarge"]}, "no price for ml.m5.4xlarge"),
-        ({"requests": 10}, "of at least 1000, not 10"),
-        ({"catalogue": {}}, "does not know model"),
+        ({"requests": 10}, "at least 1000, not 10"),
+        ({"catalogue": {}}, "has no profile of model"),
     ],
 )
 def test_bad_input_is_refused(arguments, message):
@@ -170,9 +170,9 @@ def test_slos_that_make_no_sense_are_refused(bad):
 def test_what_ifs_move_the_right_way(many_rare):
     table = many_rare.what_ifs().set_index("case")
     asked = table["cold rate"]
-    assert asked["twice the models"] > asked["as it is"]
-    assert table["loaders"]["half the load time"] < table["loaders"]["as it is"]
-    assert table["vCPUs"]["twice the traffic"] == pytest.approx(2 * table["vCPUs"]["as it is"], rel=0.01)
+    assert asked["twice the models"] > asked["no change"]
+    assert table["loaders"]["half the load time"] < table["loaders"]["no change"]
+    assert table["vCPUs"]["twice the traffic"] == pytest.approx(2 * table["vCPUs"]["no change"], rel=0.01)
 
 
 def test_keeping_rare_models_warm_is_refused_as_a_net_loss_and_busy_ones_are_not():
@@ -185,11 +185,11 @@ def test_keeping_rare_models_warm_is_refused_as_a_net_loss_and_busy_ones_are_not
     before = found.best.estimate.cold_rate
     assert before > 0.02
     rare, busy = load.models[-20:], load.models[:20]
-    with pytest.raises(InvalidInputError, match="raises the cold rate of the whole"):
+    with pytest.raises(InvalidInputError, match="raises the cold rate of all requests"):
         found.what_if(keep_warm=rare)
     assert found.what_if(bound_by_slo=rare).cold_rate > before
     assert found.what_if(keep_warm=busy).cold_rate < before
-    with pytest.raises(InvalidInputError, match="'nobody' is not in"):
+    with pytest.raises(InvalidInputError, match="'nobody' is not in the workload"):
         found.what_if(keep_warm=["nobody"])
 
 
@@ -211,9 +211,9 @@ def test_warm_order_fills_the_memory_with_what_saves_most(many_rare):
     order = many_rare.warm_order
     assert order[0] == many_rare.workload.models[0]
     assert len(set(order)) == len(order)
-    setting = many_rare.best.setting
-    memory = {"ml.m5.large": 7, "ml.m5.xlarge": 15, "ml.r5.large": 15, "ml.c5.xlarge": 7}[setting.instance_type]
-    room = memory * 0.8 * 2**30 * setting.count
+    layout = many_rare.best.layout
+    memory = {"ml.m5.large": 7, "ml.m5.xlarge": 15, "ml.r5.large": 15, "ml.c5.xlarge": 7}[layout.instance_type]
+    room = memory * 0.8 * 2**30 * layout.count
     assert len(order) == min(300, int(room // (100 * 2**20)))
 
 
@@ -223,7 +223,7 @@ def test_a_spec_for_the_client(many_rare):
         role="arn:aws:iam::123456789012:role/mme",
     )  # fmt: skip
     assert spec.mode == "MultiModel"
-    assert spec.variants[0].instance_count == many_rare.best.setting.count
+    assert spec.variants[0].instance_count == many_rare.best.layout.count
 
 
 def test_to_look_at(many_rare):
@@ -233,7 +233,7 @@ def test_to_look_at(many_rare):
     page = many_rare._repr_html_()
     assert "<table>" in page
     assert "would cost" in page
-    assert str(many_rare.best.setting.count) in many_rare.report()
+    assert str(many_rare.best.layout.count) in many_rare.report()
 
 
 def test_pictures(many_rare, tmp_path):
@@ -243,10 +243,10 @@ def test_pictures(many_rare, tmp_path):
     figure.savefig(tmp_path / "plan.png")
     _, costs, latencies, guesses = figure.axes
     assert [each.get_label() for each in latencies.lines if each.get_color() == "#c0392b"] == [
-        str(many_rare.best.setting)
+        str(many_rare.best.layout)
     ]
     assert {bar.get_x() for bar in guesses.patches} == {1.0}  # longer to the right, shorter to the left
-    modes = {setting.mode for setting, _ in many_rare.estimates if setting.instance_type}
+    modes = {layout.mode for layout, _ in many_rare.estimates if layout.instance_type}
     assert {each.get_text() for each in costs.get_legend().get_texts()} == modes
     written = [each.get_text() for axis in (costs.yaxis, guesses.xaxis) for each in axis.get_ticklabels()]
     assert not any("times" in each for each in written)
@@ -282,4 +282,4 @@ def test_the_command_prints_a_report(tmp_path, capsys):
     assert (tmp_path / "plan.png").exists()
     assert main([*arguments, "--p50", "0.0001"]) == 1
     assert main(["/nowhere.csv"]) == 2
-    assert "there is no file" in capsys.readouterr().err
+    assert "does not exist" in capsys.readouterr().err

@@ -10,18 +10,18 @@ from mme_sdk.planning.simulation import (
     Backoff,
     Crash,
     Deploy,
+    FleetConfig,
     LoseInstance,
     NoRetries,
     ScaleIn,
     ScaleOut,
     SingleFlight,
-    Site,
     Traffic,
     simulate,
 )
 
 # Four instances that hold 50 of 400 models each, with two loaders that take 2.5 s a model.
-FLEET = Site(
+FLEET = FleetConfig(
     instances=4, workers=4, memory_bytes=50, volume_bytes=400, loader_slots=2, spill_outstanding=8, routing="scatter"
 )
 
@@ -76,11 +76,11 @@ def test_a_slow_load_is_answered_429_after_a_minute_and_goes_on():
     one = Traffic(
         times=[0.0, 200.0], models=[0, 0], service=[0.1, 0.1], disk=[1], memory=[1], download=[1.0], load=[90.0]
     )
-    site = Site(instances=1, workers=1, memory_bytes=1, volume_bytes=1)
-    found = simulate(one, site, clients=NoRetries(), skip=0.0)
+    config = FleetConfig(instances=1, workers=1, memory_bytes=1, volume_bytes=1)
+    found = simulate(one, config, clients=NoRetries(), skip=0.0)
     assert found.kinds.tolist() == [FAILED, HIT]
     assert found.latency[0] == pytest.approx(60.0)
-    patient = simulate(one, site, clients=Backoff(base=1e-9), skip=0.0)
+    patient = simulate(one, config, clients=Backoff(base=1e-9), skip=0.0)
     assert patient.success == 1.0
     assert patient.attempts.tolist() == [2, 1]
     assert patient.latency[0] == pytest.approx(91.1, abs=0.01)
@@ -91,9 +91,9 @@ def test_followers_do_not_ask_until_their_leader_knows():
         times=np.arange(20) * 0.1, models=np.zeros(20, int), service=np.full(20, 0.01), disk=[1], memory=[1],
         download=[1.0], load=[9.0],
     )  # fmt: skip
-    site = Site(instances=4, workers=4, memory_bytes=1, volume_bytes=1, spill_outstanding=2, routing="scatter")
-    alone = simulate(many, site, clients=Backoff(), skip=0.0)
-    flight = simulate(many, site, clients=SingleFlight(), skip=0.0)
+    config = FleetConfig(instances=4, workers=4, memory_bytes=1, volume_bytes=1, spill_outstanding=2, routing="scatter")
+    alone = simulate(many, config, clients=Backoff(), skip=0.0)
+    flight = simulate(many, config, clients=SingleFlight(), skip=0.0)
     assert alone.duplicate_loads == 3
     assert flight.duplicate_loads <= 1  # those who go on together may spill once
     assert flight.success == 1.0
@@ -103,7 +103,7 @@ def steady(seconds=600, rate=20.0):
     return calls(rate=rate, seconds=seconds, models=40, load=0.5)
 
 
-ROOMY = Site(instances=2, workers=4, memory_bytes=100, volume_bytes=100)
+ROOMY = FleetConfig(instances=2, workers=4, memory_bytes=100, volume_bytes=100)
 
 
 def test_a_deploy_starts_cold():
@@ -145,8 +145,8 @@ def test_autoscaling_follows_the_traffic_with_its_delays():
         times=rising, models=np.zeros(count, int), service=np.full(count, 0.01), disk=[1], memory=[1], download=[0.1],
         load=[0.1],
     )  # fmt: skip
-    site = Site(instances=1, workers=4, memory_bytes=10, volume_bytes=10)
-    found = simulate(traffic, site, timeline=[Autoscale(target=310, minimum=1, maximum=6, provisioning=100.0)])
+    config = FleetConfig(instances=1, workers=4, memory_bytes=10, volume_bytes=10)
+    found = simulate(traffic, config, timeline=[Autoscale(target=310, minimum=1, maximum=6, provisioning=100.0)])
     moments = {count: time for time, count in found.capacity}
     assert max(moments) == 4  # 1200 a minute over 310
     assert 700 <= moments[4] <= 840

@@ -147,7 +147,7 @@ class MultiModelVariant(Variant):
                         raise model_error(500, container_gone(error), log_stream=self.log_stream) from error
                     self._perform(self.fleet.finished(request, self._now()))
         finally:
-            self._perform(self.fleet.forget(request))
+            self._perform(self.fleet.cancel(request))
             self._perform(self.fleet.finished(request, self._now()))
 
     async def _run(

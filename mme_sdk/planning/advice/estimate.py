@@ -1,4 +1,4 @@
-"""One way to host the models, and what it would do."""
+"""Layouts (which models share which endpoint) and their figures by formula."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 
 from mme_sdk.instance_types import InstanceType
-from mme_sdk.planning.advice.demand import Demand, site_of
+from mme_sdk.planning.advice.demand import Demand, fleet_config
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
 from mme_sdk.planning.analysis import (
     LatencyMix,
@@ -21,22 +21,22 @@ from mme_sdk.planning.analysis import (
     placement_imbalance,
     steadiness,
 )
-from mme_sdk.planning.simulation.inputs import Floats, Ints, Site
+from mme_sdk.planning.simulation.inputs import FleetConfig, Floats, Ints
 
-__all__ = ["Dedicated", "Estimate", "Mode", "Setting", "estimate"]
+__all__ = ["DedicatedEndpoint", "HostingEstimate", "HostingLayout", "Mode", "estimate"]
 
 Mode = Literal["shared", "uncached", "dedicated", "hybrid"]
 _DRAWS = 12_000
 
 
 @attrs.frozen
-class Dedicated:
-    """An endpoint of one model.
+class DedicatedEndpoint:
+    """An endpoint with a single model.
 
     Attributes:
-        model: Its index in the workload.
-        instance_type: What it runs on.
-        count: How many instances.
+        model: Position of the model in the workload.
+        instance_type: Instance type.
+        count: Number of instances.
     """
 
     model: int
@@ -45,20 +45,21 @@ class Dedicated:
 
 
 @attrs.frozen(kw_only=True)
-class Setting:
-    """Which models share an endpoint on what, and which have their own.
+class HostingLayout:
+    """Which models share an endpoint, which have their own, and on which instances.
 
     Attributes:
-        mode: The kind of hosting.
-        instance_type: Of the shared endpoint; None without one.
-        count: Instances of the shared endpoint.
-        dedicated: Endpoints of one model each.
+        mode: `shared` (one multi-model endpoint), `uncached` (the same with ModelCacheSetting=Disabled), `dedicated`
+            (one endpoint for each model) or `hybrid` (the busiest models dedicated, the others shared).
+        instance_type: Instance type of the shared endpoint; None (the default) without one.
+        count: Number of instances of the shared endpoint. Default 0.
+        dedicated: The endpoints with a single model. Default empty.
     """
 
     mode: Mode
     instance_type: str | None = None
     count: int = 0
-    dedicated: tuple[Dedicated, ...] = ()
+    dedicated: tuple[DedicatedEndpoint, ...] = ()
 
     def __str__(self) -> str:
         shared = f"{self.count} x {self.instance_type}" if self.instance_type else ""
@@ -67,23 +68,23 @@ class Setting:
 
 
 @attrs.frozen(kw_only=True, eq=False)
-class Estimate:
-    """What a setting would do, by formula.
+class HostingEstimate:
+    """The figures of a layout by formula.
 
     Attributes:
-        cost: Per month, in the currency of the prices.
-        cold_rate: Share of all requests that wait for a load.
-        s3_rate: Share of all requests that wait for a load from S3.
-        p50: Seconds.
-        p95: Seconds.
-        p99: Seconds.
-        loader_saturation: How busy the loaders of the shared endpoint are at the peak.
-        cpu: How busy the vCPUs of its busiest instance are at the peak.
-        memory_fill: Memory of all models over memory for models.
-        cold_by_model: Share of each model's requests that wait for a load.
-        loading: Seconds that a load of each model takes on average.
-        mix: What the latencies are drawn from.
-        blockers: Why it is no answer; empty where it is.
+        cost: Cost per month of 730 hours, in the currency of the prices.
+        cold_rate: Share of all requests that wait while their model loads, 0 to 1.
+        s3_rate: Share of all requests that wait while their model is downloaded from S3, 0 to 1.
+        p50: Median latency, seconds.
+        p95: 95th percentile of the latency, seconds.
+        p99: 99th percentile of the latency, seconds.
+        loader_saturation: Utilisation of the shared endpoint's loader slots at the peak; 1 is fully busy.
+        cpu: vCPU utilisation of its busiest instance at the peak; 1 is fully busy.
+        memory_fill: Memory that all shared models need, relative to the memory for models.
+        cold_by_model: Share of each model's requests that wait while it loads, 0 to 1; one element for each model.
+        loading: Mean time of a load, seconds; one element for each model.
+        mix: The distribution from which latencies are drawn; None if a model does not fit.
+        blockers: The limits that the layout exceeds, in words; empty if it meets the SLO.
     """
 
     cost: float
@@ -103,7 +104,7 @@ class Estimate:
 
 @attrs.define
 class _Shared:
-    """The shared endpoint's part, for its models."""
+    """The shared endpoint's part of the figures; arrays have one element for each shared model."""
 
     lead_disk: Floats
     lead_s3: Floats
@@ -121,7 +122,7 @@ class _Shared:
 
 
 def estimate(
-    setting: Setting,
+    layout: HostingLayout,
     demand: Demand,
     types: dict[str, InstanceType],
     prices: dict[str, float],
@@ -130,44 +131,44 @@ def estimate(
     *,
     seed: int = 0,
     draws: int = _DRAWS,
-) -> Estimate:
-    """What a setting would do.
+) -> HostingEstimate:
+    """Return the figures of a layout by formula.
 
     Args:
-        setting: The hosting.
-        demand: The workload.
+        layout: The layout.
+        demand: The traffic and the models.
         types: Instance types by name.
-        prices: Per instance and hour, by type.
-        slo: What is promised.
-        assumptions: What is taken for granted.
-        seed: Of the draws that give the quantiles.
-        draws: How many.
+        prices: Price per instance and hour, by type.
+        slo: The service level objective.
+        assumptions: Figures that AWS does not document.
+        seed: Seed of the draws that give the quantiles. Default 0.
+        draws: Number of draws. Default 12,000.
 
     Returns:
-        Cost, cold rate, latencies, saturation, and what stands against it.
+        Cost, cold rate, latencies, utilisation, and the limits that are exceeded.
     """
     models = len(demand.workload.models)
-    alone = np.asarray([each.model for each in setting.dedicated], dtype=np.int64)
+    alone = np.asarray([each.model for each in layout.dedicated], dtype=np.int64)
     mask = np.ones(models, dtype=bool)
     mask[alone] = False
     together = np.flatnonzero(mask)
-    cost = sum(monthly(prices[each.instance_type], each.count) for each in setting.dedicated)
+    cost = sum(monthly(prices[each.instance_type], each.count) for each in layout.dedicated)
     wait_share, wait_seconds = np.zeros(models), np.zeros(models)
     lead_disk, lead_s3, join, join_left = np.zeros(models), np.zeros(models), np.zeros(models), np.full(models, 0.5)
     disk_seconds, s3_seconds = demand.load.copy(), demand.load.copy()
     shared = None
-    if setting.instance_type is not None:
-        kind = types[setting.instance_type]
-        cost += monthly(prices[kind.name], setting.count)
+    if layout.instance_type is not None:
+        kind = types[layout.instance_type]
+        cost += monthly(prices[kind.name], layout.count)
         large = _too_large(together, demand, kind, assumptions)
         if large:
             return _impossible(cost, models, large)
-        shared = _shared(setting, together, demand, kind, assumptions)
+        shared = _shared(layout, together, demand, kind, assumptions)
         lead_disk[together], lead_s3[together], join[together] = shared.lead_disk, shared.lead_s3, shared.join
         join_left[together] = shared.join_left
         disk_seconds[together], s3_seconds[together] = shared.disk_seconds, shared.s3_seconds
         wait_share[together], wait_seconds[together] = shared.wait_share, shared.wait_seconds
-    for each in setting.dedicated:
+    for each in layout.dedicated:
         rate = demand.workload.rates[each.model] / each.count
         servers, service = types[each.instance_type].vcpus, demand.service[each.model]
         if rate * service < servers:
@@ -193,7 +194,7 @@ def estimate(
     )
     p50, p95, p99 = np.quantile(mix.draw(draws, np.random.default_rng(seed)), (0.5, 0.95, 0.99))
     leads = np.maximum(lead_disk + lead_s3, 1e-300)
-    found = Estimate(
+    found = HostingEstimate(
         cost=cost,
         cold_rate=float(rates @ cold / rates.sum()),
         s3_rate=float(rates @ lead_s3 / rates.sum()),
@@ -210,16 +211,16 @@ def estimate(
         mix=mix,
         blockers=(),
     )
-    return attrs.evolve(found, blockers=against(found, slo, assumptions))
+    return attrs.evolve(found, blockers=exceeded(found, slo, assumptions))
 
 
-def against(found: Estimate, slo: SLO, assumptions: Assumptions) -> tuple[str, ...]:
-    """What stands against a setting."""
+def exceeded(found: HostingEstimate, slo: SLO, assumptions: Assumptions) -> tuple[str, ...]:
+    """Return the limits that a layout exceeds, in words."""
     blockers = []
     if found.loader_saturation > assumptions.loader_limit:
         blockers.append(
-            f"loaders are {_busy(found.loader_saturation)} busy at the peak, over the limit of "
-            f"{assumptions.loader_limit:.0%}: a burst could make the fleet collapse"
+            f"loader slots are {_busy(found.loader_saturation)} busy at the peak, over the limit of "
+            f"{assumptions.loader_limit:.0%}: the fleet may not recover from a burst"
         )
     if found.cpu > assumptions.cpu_limit:
         blockers.append(f"vCPUs are {_busy(found.cpu)} busy at the peak, over the limit of {assumptions.cpu_limit:.0%}")
@@ -233,45 +234,47 @@ def against(found: Estimate, slo: SLO, assumptions: Assumptions) -> tuple[str, .
 
 
 def _busy(share: float) -> str:
-    return f"{share:.0%}" if share < 10 else "far more than fully"
+    return f"{share:.0%}" if share < 10 else "over 1000%"
 
 
 def _too_large(which: Ints, demand: Demand, kind: InstanceType, assumptions: Assumptions) -> str | None:
-    site = site_of(kind, 1, assumptions)
+    config = fleet_config(kind, 1, assumptions)
     for what, sizes, limit in (
-        ("memory", demand.memory, site.memory_bytes),
-        ("volume", demand.disk, site.volume_bytes),
+        ("memory", demand.memory, config.memory_bytes),
+        ("volume", demand.disk, config.volume_bytes),
     ):
         worst = int(which[np.argmax(sizes[which])])
         if sizes[worst] > limit:
             return (
-                f"{demand.workload.models[worst]} takes {sizes[worst] / 2**30:.2f} GiB, more than the {what} for "
+                f"{demand.workload.models[worst]} needs {sizes[worst] / 2**30:.2f} GiB, more than the {what} for "
                 f"models on {kind.name} ({limit / 2**30:.2f} GiB)"
             )
     return None
 
 
-def _impossible(cost: float, models: int, why: str) -> Estimate:
+def _impossible(cost: float, models: int, why: str) -> HostingEstimate:
     never = float("inf")
-    return Estimate(
+    return HostingEstimate(
         cost=cost, cold_rate=1.0, s3_rate=1.0, p50=never, p95=never, p99=never, loader_saturation=never, cpu=never,
         memory_fill=never, cold_by_model=np.ones(models), loading=np.zeros(models), mix=None, blockers=(why,),
     )  # fmt: skip
 
 
-def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, assumptions: Assumptions) -> _Shared:
-    cache, count = setting.mode != "uncached", setting.count
-    site = site_of(kind, count, assumptions, cache=cache)
+def _shared(
+    layout: HostingLayout, which: Ints, demand: Demand, kind: InstanceType, assumptions: Assumptions
+) -> _Shared:
+    cache, count = layout.mode != "uncached", layout.count
+    config = fleet_config(kind, count, assumptions, cache=cache)
     rates, service = demand.workload.rates[which], demand.service[which]
     memory, disk, load = demand.memory[which], demand.disk[which], demand.load[which]
     s3_seconds = demand.download(kind, assumptions)[which] + load
     peak = assumptions.peak or demand.peak
     total = float(rates.sum())
-    # A model with many requests at a time has copies on several instances, which share its traffic and take room.
+    # A model with many concurrent requests has copies on several instances, which share its traffic.
     copies = np.clip(rates * service / (0.6 * assumptions.spill_outstanding), 1.0, count)
     pinned = np.isin(which, np.asarray(demand.pinned, dtype=np.int64))
-    room = _usable(site.memory_bytes, memory) * count - float((memory * copies)[pinned].sum())
-    shelf = _usable(site.volume_bytes, disk) * count - float((disk * copies)[pinned].sum())
+    capacity = _usable(config.memory_bytes, memory) * count - float((memory * copies)[pinned].sum())
+    volume = _usable(config.volume_bytes, disk) * count - float((disk * copies)[pinned].sum())
     table = demand.residency.only(which)
     sizes, files = np.where(pinned, 0.0, memory * copies), np.where(pinned, 0.0, disk * copies)
     in_memory = on_volume = np.zeros(len(which))
@@ -279,12 +282,12 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
     loads = np.zeros(len(which))
     holding, from_s3 = s3_seconds, np.ones(len(which))
     loading, joining, join_left = s3_seconds, np.zeros(len(which)), np.full(len(which), 0.5)
-    for _ in range(6 if cache else 1):  # loads take room while they last, and wait for each other
+    for _ in range(6 if cache else 1):  # loading models use memory too, and wait for each other
         if cache:
             taken = float((loads * load) @ memory)
-            age = table.age(sizes, max(room - taken, 1.0))
+            age = table.age(sizes, max(capacity - taken, 1.0))
             in_memory = np.where(pinned, 1.0, table.hits(age))
-            age = table.age(files, max(shelf, 1.0))
+            age = table.age(files, max(volume, 1.0))
             on_volume = np.maximum(in_memory, np.where(pinned, 1.0, table.hits(age)))
         else:
             in_memory = on_volume = table.hits(float(np.average(service, weights=rates + 1e-300)))
@@ -294,11 +297,13 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
         loading = holding + queue_seconds
         joining, join_left = table.followers(loading)
         loads = load_rates(rates, in_memory, joining)
-        queue_seconds = _loader_wait(loads, holding, from_s3, site)
+        queue_seconds = _loader_wait(loads, holding, from_s3, config)
     imbalance = placement_imbalance(
-        rates, loads, in_memory, sizes, instances=count, fitting=max(room, 1.0) / max(float(sizes.sum()), 1.0)
+        rates, loads, in_memory, sizes, instances=count, fitting=max(capacity, 1.0) / max(float(sizes.sum()), 1.0)
     )
-    tied = 1.0 - float(loads @ from_s3) / max(float(loads.sum()), 1e-300)  # what comes from S3 is placed anew
+    tied = 1.0 - float(loads @ from_s3) / max(
+        float(loads.sum()), 1e-300
+    )  # a model that is downloaded can go to every instance
     cold = cold_share(in_memory, joining)
     leads = loads / np.maximum(rates, 1e-300)
     work = rates * service
@@ -311,10 +316,10 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
     wait_share = wait = 0.0
     for load_of, weight in ((busiest, busiest), (others, others * (count - 1))):
         part = weight / max(float(work.sum()), 1e-300)
-        waits = erlang_c(site.workers, load_of)
+        waits = erlang_c(config.workers, load_of)
         wait_share += part * waits
-        queue = mean_service / max(site.workers - load_of, 0.02 * site.workers)
-        wait += part * waits * queue * steadiness(site.workers, load_of, varied)
+        queue = mean_service / max(config.workers - load_of, 0.02 * config.workers)
+        wait += part * waits * queue * steadiness(config.workers, load_of, varied)
     return _Shared(
         lead_disk=leads * (1.0 - from_s3),
         lead_s3=leads * from_s3,
@@ -323,29 +328,29 @@ def _shared(setting: Setting, which: Ints, demand: Demand, kind: InstanceType, a
         disk_seconds=load,
         s3_seconds=s3_seconds,
         disk_queue=LoaderQueue(
-            servers=site.loader_slots, loads=loads / count, holding=holding, imbalance=tied * imbalance
+            servers=config.loader_slots, loads=loads / count, holding=holding, imbalance=tied * imbalance
         ),
-        s3_queue=LoaderQueue(servers=site.loader_slots * count, loads=loads, holding=holding),
+        s3_queue=LoaderQueue(servers=config.loader_slots * count, loads=loads, holding=holding),
         wait_share=wait_share,
         wait_seconds=wait / wait_share if wait_share > 0 else 0.0,
-        saturation=loader_saturation(loads, holding, instances=count, slots=site.loader_slots) * peak,
-        cpu=busiest * peak / site.workers,
-        fill=float((memory * copies).sum()) / (site.memory_bytes * count),
+        saturation=loader_saturation(loads, holding, instances=count, slots=config.loader_slots) * peak,
+        cpu=busiest * peak / config.workers,
+        fill=float((memory * copies).sum()) / (config.memory_bytes * count),
     )
 
 
-def _usable(room: int, sizes: Floats) -> float:
-    """Bytes of a level that whole models fill: what remains is less than a model, half of one on average."""
+def _usable(size: int, sizes: Floats) -> float:
+    """Return the bytes that whole models can fill; half a mean model stays free on average."""
     smallest, largest = float(sizes.min()), float(sizes.max())
-    lost = room % largest if smallest == largest else float(sizes.mean()) / 2.0
-    return max(room - lost, largest)
+    lost = size % largest if smallest == largest else float(sizes.mean()) / 2.0
+    return max(size - lost, largest)
 
 
-def _loader_wait(loads: Floats, holding: Floats, from_s3: Floats, site: Site) -> float:
-    """Mean wait for a loader of all loads.
+def _loader_wait(loads: Floats, holding: Floats, from_s3: Floats, config: FleetConfig) -> float:
+    """Return the mean wait of a load for a loader slot, seconds.
 
-    A model without files anywhere goes to the least busy instance, which is nearly one queue for all loaders; a reload
-    goes to where the files are.
+    A model whose files are on no volume goes to the least busy instance, which is nearly one queue for all loader
+    slots. A reload goes to the instance that has the files.
     """
     total = float(loads.sum())
     if total <= 0:
@@ -354,8 +359,8 @@ def _loader_wait(loads: Floats, holding: Floats, from_s3: Floats, site: Site) ->
     varied = max(float(loads @ holding**2) / total / mean**2 - 1.0, 0.0)
     anywhere = float(loads @ from_s3) / total
     seconds = 0.0
-    for part, instances in ((anywhere, site.instances), (1.0 - anywhere, 1)):
-        servers, busy = site.loader_slots * instances, total * mean / site.instances * instances
+    for part, instances in ((anywhere, config.instances), (1.0 - anywhere, 1)):
+        servers, busy = config.loader_slots * instances, total * mean / config.instances * instances
         wait = erlang_c(servers, busy) * mean / max(servers - busy, 0.02 * servers)
         seconds += part * wait * steadiness(servers, busy, varied)
     return seconds

@@ -1,0 +1,298 @@
+"""Find the advice: estimate many layouts, simulate the cheapest, choose the first that meets the SLO."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from heapq import heapify, heappop, heappush
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+from mme_sdk._validation import check_instance, check_number
+from mme_sdk.errors import InvalidInputError
+from mme_sdk.instance_types import InstanceType, find, known, serves_multi_model
+from mme_sdk.planning.advice import explain
+from mme_sdk.planning.advice.demand import Demand, fleet_config
+from mme_sdk.planning.advice.estimate import HostingEstimate, HostingLayout
+from mme_sdk.planning.advice.inputs import SLO, Assumptions
+from mme_sdk.planning.advice.option import HostingOption, SimulatedFigures
+from mme_sdk.planning.advice.plan import HostingPlan, simulate_layout
+from mme_sdk.planning.advice.search import LayoutSearch
+from mme_sdk.planning.catalogue import Catalogue, ModelProfile
+from mme_sdk.planning.prices import Prices, PricesLike, load_prices
+from mme_sdk.planning.simulation import FAILED, HIT
+from mme_sdk.planning.workload import Workload
+
+__all__ = ["plan"]
+
+_CONFIRM_TRIES = 16
+
+
+def plan(
+    workload: Workload | Any,
+    *,
+    catalogue: Catalogue | Mapping[str, ModelProfile] | ModelProfile | str | Path | None = None,
+    slo: SLO | None = None,
+    prices: PricesLike = None,
+    instance_types: Iterable[str] | None = None,
+    assumptions: Assumptions | None = None,
+    max_instances: int = 20,
+    requests: int = 150_000,
+    seed: int = 0,
+) -> HostingPlan:
+    """Find the cheapest hosting that meets a service level objective.
+
+    A layout says which models share an endpoint, which have their own, and on which instances. The function estimates
+    the possible layouts by formula, simulates the cheapest ones that meet the SLO, and chooses the first that the
+    simulation confirms.
+
+    Args:
+        workload: The traffic; or a trace, in the forms that `Workload.from_trace` accepts.
+        catalogue: Size, service time and load time of each model: a catalogue, a mapping of profiles, one profile for
+            all models, or a table as `Catalogue.from_table` accepts it. None (the default) assumes 100 MiB and 20 ms
+            for each model; the report says so.
+        slo: The service level objective; None (the default) for no limits beside those of `assumptions`.
+        prices: Prices per instance and hour, as `load_prices` accepts them; None (the default) for indicative ones.
+        instance_types: Names of the instance types to consider; None (the default) for every type that has a price
+            and can host a multi-model endpoint, except Graviton (arm64) types, which need images of their own.
+        assumptions: Figures that AWS does not document; None (the default) for the defaults of `Assumptions`.
+        max_instances: Largest number of instances of a shared endpoint. Default 20.
+        requests: Approximate number of requests in each simulation, 1000 or more. Default 150,000.
+        seed: Seed of all random draws, 0 or more. Default 0.
+
+    Returns:
+        The plan. If no option meets the SLO, its best option is the one that exceeds the limits least.
+
+    Raises:
+        InvalidInputError: An argument is not valid, or a model is larger than every instance type that has a price.
+
+    Example:
+        >>> from mme_sdk.planning import Catalogue, SLO, Workload, plan
+        >>> p = plan(Workload.zipf(60, rate=5), catalogue=Catalogue.uniform(memory_mb=100, service_ms=20),
+        ...          slo=SLO(p99=2.0), prices={"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23}, requests=20_000)
+        >>> p.feasible, p.best.layout.mode
+        (True, 'shared')
+    """
+    workload = workload if isinstance(workload, Workload) else Workload.from_trace(workload)
+    guessed = catalogue is None
+    demand = Demand(workload, Catalogue.uniform(memory_mb=100) if catalogue is None else Catalogue.coerce(catalogue))
+    listed = load_prices(prices)
+    types = _considered(instance_types, listed)
+    check_number("max_instances", max_instances, at_least=1, integer=True)
+    check_number("requests", requests, at_least=1000, integer=True)
+    check_number("seed", seed, at_least=0, integer=True)
+    if slo is not None:
+        check_instance("slo", slo, SLO)
+    if assumptions is not None:
+        check_instance("assumptions", assumptions, Assumptions)
+    search = LayoutSearch(
+        demand=demand,
+        types=types,
+        prices={name: listed[name] for name in types},
+        slo=slo or SLO(),
+        assumptions=assumptions or Assumptions(),
+        max_instances=max_instances,
+    )
+    found = search.promising()
+    if not found or all(each.mix is None for _, each in found):
+        _refuse_too_large(search)
+    options = _confirmed(search, found, requests=requests, seed=seed)
+    taken = {str(each.layout) for each in options}
+    others = [(layout, one) for layout, one in _contrast(found, search.slo) if str(layout) not in taken]
+    options += [_option(search, layout, one) for layout, one in others]
+    options.sort(key=lambda each: (not each.meets, each.cost if each.meets else _distance(each, search.slo)))
+    best = attrs.evolve(options[0], headroom=_headroom(search, options[0].layout))
+    best = attrs.evolve(best, why=explain.reasons(best, options, search, listed, guessed=guessed))
+    options = [best, *(each for each in options if str(each.layout) != str(best.layout))]
+    return HostingPlan(
+        best=best, options=tuple(options), search=search, prices=listed, estimates=tuple(found), seed=seed
+    )
+
+
+def _option(search: LayoutSearch, layout: HostingLayout, found: HostingEstimate) -> HostingOption:
+    return HostingOption(
+        layout=layout,
+        estimate=found,
+        failure=_failure(search, layout),
+        must_survive=search.slo.survive_failure,
+        models=search.demand.workload.models,
+    )
+
+
+def _confirmed(
+    search: LayoutSearch, found: list[tuple[HostingLayout, HostingEstimate]], *, requests: int, seed: int
+) -> list[HostingOption]:
+    """Simulate the cheapest layouts; try one that fails the simulation again with more instances."""
+    queue = [(one.cost, number, layout, one) for number, (layout, one) in enumerate(found) if not one.blockers]
+    heapify(queue)
+    steps: dict[tuple[str, str | None, int], int] = {}
+    options: list[HostingOption] = []
+    while queue and len(options) < _CONFIRM_TRIES and sum(each.meets for each in options) < 3:
+        _, number, layout, one = heappop(queue)
+        option = _option(search, layout, one)
+        if option.meets:
+            option = attrs.evolve(option, simulated=_confirm(search, layout, one, requests=requests, seed=seed))
+            options.append(option)
+            if option.meets:
+                continue
+        if layout.instance_type is None:
+            continue
+        key = (layout.mode, layout.instance_type, len(layout.dedicated))
+        steps[key] = 2 * steps.get(key, 0) or 1
+        larger = attrs.evolve(layout, count=layout.count + steps[key])
+        if larger.count <= search.max_instances:
+            again = search.estimate(larger)
+            if not again.blockers:
+                heappush(queue, (again.cost, number, larger, again))
+    return options
+
+
+def instance_types() -> dict[str, InstanceType]:
+    """Return the instance types that a multi-model endpoint can use, by name: CPU types, and those with one GPU."""
+    return {name: kind for name, kind in known().items() if kind.hosting and serves_multi_model(name)}
+
+
+def _considered(names: Iterable[str] | None, prices: Prices) -> dict[str, InstanceType]:
+    if names is None:
+        usable = {name: kind for name, kind in instance_types().items() if kind.architecture == "x86_64"}
+        found = {name: usable[name] for name in prices if name in usable}
+    else:
+        found = {name: _named(name, prices) for name in ([names] if isinstance(names, str) else names)}
+    if not found:
+        raise InvalidInputError(
+            "no instance type that has a price can host a multi-model endpoint",
+            hint=f"give prices of types such as {', '.join(sorted(load_prices())[:5])}",
+        )
+    return found
+
+
+def _named(name: str, prices: Prices) -> InstanceType:
+    kind = find(name)
+    if name not in prices:
+        raise InvalidInputError(f"there is no price for {name}", hint="add it to prices=…")
+    if kind is None:
+        raise InvalidInputError(
+            f"the size of instance type {name} is not known", hint="choose a type of instance_types()"
+        )
+    if not (kind.hosting and serves_multi_model(name)):
+        raise InvalidInputError(
+            f"instance type {name} cannot host a multi-model endpoint", hint="choose a type of instance_types()"
+        )
+    return kind
+
+
+def _refuse_too_large(search: LayoutSearch) -> None:
+    """Raise InvalidInputError that names what no layout can provide."""
+    demand = search.demand
+    configs = {name: fleet_config(kind, 1, search.assumptions) for name, kind in search.types.items()}
+    largest = max(configs, key=lambda name: configs[name].memory_bytes)
+    worst = int(np.argmax(demand.memory))
+    limit = configs[largest].memory_bytes
+    if demand.memory[worst] > limit:
+        raise InvalidInputError(
+            f"{demand.workload.models[worst]} needs {demand.memory[worst] / 2**30:.2f} GiB of memory; the largest "
+            f"type with a price, {largest}, has {limit / 2**30:.2f} GiB for models",
+            hint="give prices of larger instance types",
+        )
+    largest = max(configs, key=lambda name: configs[name].volume_bytes)
+    worst = int(np.argmax(demand.disk))
+    limit = configs[largest].volume_bytes
+    if demand.disk[worst] > limit:
+        raise InvalidInputError(
+            f"{demand.workload.models[worst]} needs {demand.disk[worst] / 2**30:.2f} GiB on the volume; the type with "
+            f"the largest volume, {largest}, has {limit / 2**30:.2f} GiB for models",
+            hint="raise volume_gib in the assumptions, or give prices of types with local storage",
+        )
+    raise InvalidInputError(
+        f"no instance type with a price has both the memory and the volume for every model, or "
+        f"{demand.workload.rate:.3g} requests/s need more than {search.max_instances} instances of each type",
+        hint="raise max_instances, or volume_gib in the assumptions",
+    )
+
+
+def _contrast(
+    found: list[tuple[HostingLayout, HostingEstimate]], slo: SLO
+) -> list[tuple[HostingLayout, HostingEstimate]]:
+    """Return for each mode the cheapest layout that meets the SLO, or the nearest, to compare the best one with."""
+    kept: dict[str, tuple[tuple[bool, float], HostingLayout, HostingEstimate]] = {}
+    for layout, one in found:
+        rank = (bool(one.blockers), _distance(one, slo) if one.blockers else one.cost)
+        if layout.mode not in kept or rank < kept[layout.mode][0]:
+            kept[layout.mode] = (rank, layout, one)
+    return [(layout, one) for _, layout, one in kept.values()]
+
+
+def _distance(found: HostingEstimate | HostingOption, slo: SLO) -> float:
+    """Return how far an option is from the SLO: the product of the ratios by which it exceeds the limits, 1 or more."""
+    far = 1.0
+    for name in ("p50", "p95", "p99", "cold_rate"):
+        limit = getattr(slo, name)
+        if limit is not None:
+            far *= max(1.0, getattr(found, name) / limit)
+    estimate = found.estimate if isinstance(found, HostingOption) else found
+    return far * max(1.0, estimate.loader_saturation) * max(1.0, estimate.cpu)
+
+
+def _failure(search: LayoutSearch, layout: HostingLayout) -> tuple[str, ...]:
+    if layout.instance_type is None:
+        return ()
+    if layout.count < 2:
+        return ("the endpoint has no other instance",)
+    return search.estimate(attrs.evolve(layout, count=layout.count - 1)).blockers
+
+
+def _headroom(search: LayoutSearch, layout: HostingLayout) -> float:
+    """Return the factor by which the traffic can grow, by bisection to a hundredth; 16 stands for 16 or more."""
+
+    def holds(factor: float) -> bool:
+        return not search.estimate(layout, demand=search.demand.faster(factor)).blockers
+
+    low, high = (1.0, 16.0) if holds(1.0) else (0.0625, 1.0)
+    if holds(high):
+        return high
+    for _ in range(9):
+        middle = (low * high) ** 0.5
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return round(low, 2)
+
+
+def _confirm(
+    search: LayoutSearch, layout: HostingLayout, found: HostingEstimate, *, requests: int, seed: int
+) -> SimulatedFigures | None:
+    """Simulate the shared endpoint, and draw the latencies of dedicated endpoints from their formulas."""
+    ran = simulate_layout(search, layout, requests=requests, seed=seed)
+    if ran is None or found.mix is None:
+        return None
+    kinds, latency = ran.kinds[ran.skip :], ran.latency[ran.skip :]
+    rates = search.demand.workload.rates
+    apart = np.asarray([each.model for each in layout.dedicated], dtype=np.int64)
+    weight = float(rates[apart].sum()) / float(rates.sum())
+    if weight > 0:
+        own = np.zeros_like(rates)
+        own[apart] = rates[apart]
+        count = min(2_000_000, int(len(latency) * weight / max(1.0 - weight, 1e-3)) + 1)
+        drawn = attrs.evolve(found.mix, rates=own).draw(count, np.random.default_rng(seed))
+        everything = np.concatenate([latency[kinds != FAILED], drawn])
+    else:
+        everything = latency[kinds != FAILED]
+    p50, p95, p99 = (float(each) for each in np.quantile(everything, (0.5, 0.95, 0.99)))
+    cold = ran.cold_rate * (1.0 - weight)
+    slo = search.slo
+    blockers = [
+        f"{name} is {value:.3g} s, over {limit:g} s"
+        for name, value in (("p50", p50), ("p95", p95), ("p99", p99))
+        if (limit := getattr(slo, name)) is not None and value > limit * 1.05
+    ]
+    if slo.cold_rate is not None and cold > slo.cold_rate * 1.1:
+        blockers.append(f"{cold:.2%} of the requests are cold, over {slo.cold_rate:.2%}")
+    return SimulatedFigures(
+        requests=len(latency),
+        cold_rate=cold,
+        hit_ratio=float(np.mean(kinds == HIT)) * (1.0 - weight) + weight,
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        blockers=tuple(blockers),
+    )

@@ -1,0 +1,63 @@
+"""Read the columns of a trace, and measure how bursty it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mme_sdk.errors import InvalidInputError
+from mme_sdk.planning.simulation.inputs import Floats, Ints
+
+__all__ = ["gap_cv", "numbers", "seconds"]
+
+
+def _shown(value: Any) -> str:
+    return repr(value) if isinstance(value, str) else str(value)  # numpy's repr names its type
+
+
+def numbers(column: Any, name: str) -> Floats:
+    """Return a column as numbers; raise InvalidInputError if one is missing or not finite."""
+    import pandas as pd
+
+    parsed: Any = pd.to_numeric(column, errors="coerce")
+    values = parsed.to_numpy(dtype=float, na_value=np.nan)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        at = int(bad.argmax())
+        raise InvalidInputError(
+            f"the trace has {_shown(column.iloc[at])} for {name!r} in row {at}; it must be a finite number"
+        )
+    return np.asarray(values)
+
+
+def seconds(column: Any, name: str) -> Floats:
+    """Return a column of numbers or timestamps as seconds; timestamps count from the first one."""
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(column):
+        return numbers(column, name)
+    moments = pd.to_datetime(column, errors="coerce", utc=True, format="ISO8601")
+    if moments.isna().any():
+        at = int(moments.isna().to_numpy().argmax())
+        raise InvalidInputError(
+            f"the trace has {_shown(column.iloc[at])} for {name!r} in row {at}; it must be seconds or a timestamp",
+            hint="write timestamps in ISO 8601 format",
+        )
+    start = moments.iloc[0]
+    return np.asarray((moments - start).dt.total_seconds().to_numpy(dtype=float))
+
+
+def gap_cv(times: Floats, index: Ints, models: int) -> float:
+    """Return the coefficient of variation of the gaps between a model's requests, relative to its mean gap."""
+    order = np.lexsort((times, index))
+    gaps, same = np.diff(times[order]), np.diff(index[order]) == 0
+    owner = index[order][1:][same]
+    gaps = gaps[same]
+    counts = np.bincount(owner, minlength=models)
+    means = np.bincount(owner, weights=gaps, minlength=models) / np.maximum(counts, 1)
+    enough = (counts[owner] >= 5) & (means[owner] > 0)
+    if enough.sum() < 20:
+        return 1.0
+    relative = gaps[enough] / means[owner][enough]
+    return float(np.sqrt(np.mean((relative - 1.0) ** 2)))
