@@ -205,7 +205,7 @@ class MMEClient(_Settings):
         from mme_sdk.endpoints import Endpoints
         from mme_sdk.metrics import read_metrics
 
-        return Endpoints(self._aws, self._invoker, read_metrics)
+        return Endpoints(self._aws, lambda: self._invoker, read_metrics)
 
     def endpoint(self, name: str) -> Endpoint:
         """A handle to an endpoint, without a call: what an application holds.
@@ -271,7 +271,7 @@ class AsyncMMEClient(_Settings):
         from mme_sdk.endpoints import AsyncEndpoints
         from mme_sdk.metrics import read_metrics
 
-        return AsyncEndpoints(self._aws, self._invoker, read_metrics)
+        return AsyncEndpoints(self._aws, lambda: self._invoker, read_metrics)
 
     def endpoint(self, name: str) -> AsyncEndpoint:
         """A handle to an endpoint, without a call; see `MMEClient.endpoint`."""

@@ -18,7 +18,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "mme_sdk"
 
 # Asynchronous file: synchronous file that is generated from it.
-TWINS: dict[str, str] = {}
+TWINS: dict[str, str] = {
+    "endpoints/async_collection.py": "endpoints/collection.py",
+    "endpoints/async_endpoint.py": "endpoints/endpoint.py",
+}
 
 # Names whose twin is not found by the rules of `_name`.
 NAMES = {
@@ -36,6 +39,7 @@ NAMES = {
     "anext": "next",
     "arun": "run",
     "async_clock": "clock",
+    "asynccontextmanager": "contextmanager",
     "drive_async": "drive",
 }
 # Sentences and words of docstrings and comments, in order, before the names.

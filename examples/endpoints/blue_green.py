@@ -13,7 +13,7 @@ import attrs
 from models import write
 
 from mme_sdk import EndpointSpec, MMEClient
-from mme_sdk.endpoints import BlueGreen, Progress
+from mme_sdk.endpoints import BlueGreen, WaitProgress
 from mme_sdk.errors import EndpointFailedError
 from mme_sdk.local import ControlSettings, LocalSageMaker
 
@@ -46,13 +46,13 @@ def tour(client: MMEClient, cloudwatch: Any, work: Path) -> None:
         ComparisonOperator="GreaterThanThreshold",
         TreatMissingData="notBreaching",
     )
-    endpoint = client.endpoints.create(release(1)).wait(timeout=900)
+    endpoint = client.endpoints.create(release(1), timeout=900)
     print(endpoint)
 
     # Ten percent of the traffic goes to the new fleet for five minutes; the alarm is watched meanwhile.
     careful = BlueGreen(canary=10, wait=300, termination_wait=60, alarms=(ALARM,))
 
-    def fire_drill(seen: Progress) -> None:
+    def fire_drill(seen: WaitProgress) -> None:
         if seen.status == "Updating":
             cloudwatch.set_alarm_state(AlarmName=ALARM, StateValue="ALARM", StateReason="a fire drill")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mme_sdk.errors import MMEError
 
-__all__ = ["advice", "advise"]
+__all__ = ["add_hint", "hint_for"]
 
 _KNOWN = (
     (
@@ -35,13 +35,13 @@ _KNOWN = (
 )
 
 
-def advice(said: str) -> str | None:
+def hint_for(said: str) -> str | None:
     """What helps against what SageMaker said; None where nothing is known to."""
     lowered = said.lower()
     return next((remedy for words, remedy in _KNOWN if words in lowered), None)
 
 
-def advise(error: BaseException) -> None:
+def add_hint(error: BaseException) -> None:
     """Give an error that has no hint the one for what SageMaker said."""
     if isinstance(error, MMEError) and error.hint is None:
-        error.hint = advice(f"{error.code} {error.message}")
+        error.hint = hint_for(f"{error.code} {error.message}")

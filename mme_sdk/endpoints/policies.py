@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.spec import validators
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["Document", "execution_role", "invoker", "trust"]
@@ -60,7 +60,7 @@ def execution_role(
         >>> [one["Sid"] for one in execution_role("s3://ml-models/prod/")["Statement"]]
         ['ReadModels', 'SeeMissingModels', 'LogIn', 'PullImage', 'WriteLogs', 'WriteMetrics']
     """
-    where = check.s3("prefix", prefix, 1024)
+    where = validators.s3("prefix", prefix, 1024)
     is_archive = where.key.endswith((".tar.gz", ".tgz"))
     objects = where.key if is_archive else f"{where.as_prefix().key}*"
     bucket = f"arn:{partition}:s3:::{where.bucket}"
@@ -162,7 +162,7 @@ def invoker(
         >>> invoker("scoring", target_models=["team_a/*"])["Statement"][0]["Condition"]
         {'StringLike': {'sagemaker:TargetModel': ['team_a/*']}}
     """
-    check.named("endpoint", endpoint)
+    validators.named("endpoint", endpoint)
     statement: dict[str, Any] = {
         "Sid": "Invoke",
         "Effect": "Allow",
@@ -174,7 +174,7 @@ def invoker(
         ],
     }
     if target_models is not None:
-        patterns = list(check.sequence(target_models))
+        patterns = list(validators.sequence(target_models))
         if not patterns:
             raise InvalidInputError("target_models: no pattern at all would allow nothing; leave it out to allow all")
         for one in patterns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mme_sdk.endpoints.operations.wait import Progress, ProgressCallback
+from mme_sdk.endpoints.operations.wait import ProgressCallback, WaitProgress
 from mme_sdk.errors import InvalidInputError, MissingExtraError
 
 __all__ = ["callback"]
@@ -37,7 +37,7 @@ def callback(progress: ProgressCallback | bool) -> Iterator[ProgressCallback | N
 
     with tqdm(total=1.0, bar_format="{desc} [{elapsed}]") as bar:
 
-        def show(seen: Progress) -> None:
+        def show(seen: WaitProgress) -> None:
             bar.set_description_str(f"{seen.endpoint}: {seen.status} ({seen.elapsed:.0f} of {seen.timeout:.0f} s)")
 
         yield show

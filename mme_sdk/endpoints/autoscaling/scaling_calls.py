@@ -9,8 +9,8 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints.operations.calls import look_if_there, pages, scaling, together
-from mme_sdk.endpoints.spec import instance_types as instances
+from mme_sdk.endpoints.operations.calls import autoscaling_call, describe_if_exists, gather, paginate
+from mme_sdk.endpoints.spec import instance_types
 from mme_sdk.endpoints.spec.components import Autoscaling, Schedule
 from mme_sdk.endpoints.spec.requests import DIMENSION, scaling_requests, scaling_target
 from mme_sdk.endpoints.state.description import ScalingDescription
@@ -71,7 +71,7 @@ class Attached:
             schedule=self.actions,
         )
 
-    def essence(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """What of it can be put back, without what the service adds when it describes."""
         return {
             "target": _only(_TARGET, self.target),
@@ -81,7 +81,7 @@ class Attached:
 
     def requests(self, endpoint: str) -> tuple[tuple[str, dict[str, Any]], ...]:
         """The requests that would attach it again, as (operation, parameters)."""
-        target, own = scaling_target(endpoint, self.variant), self.essence()
+        target, own = scaling_target(endpoint, self.variant), self.settings()
         return (
             ("register_scalable_target", target | own["target"]),
             *(("put_scaling_policy", target | one) for one in own["policies"]),
@@ -120,7 +120,7 @@ def _rescaled(policy: Mapping[str, Any], old: str, new: str) -> Mapping[str, Any
     metric = _metric_of(tracking.get("CustomizedMetricSpecification") or {})
     if metric is None or "TargetValue" not in tracking:
         return policy
-    before, after = instances.units(old, metric), instances.units(new, metric)
+    before, after = instance_types.units(old, metric), instance_types.units(new, metric)
     if not before or not after:
         _log.warning(
             "policy %s tracks %s of the whole instance; its target %g was set for %s and is not converted to %s",
@@ -147,8 +147,8 @@ def read(endpoint: str, variants: Sequence[str]) -> Flow[dict[str, Attached]]:
     if not variants:
         return {}
     by_resource = {scaling_target(endpoint, one)["ResourceId"]: one for one in variants}
-    targets = yield from pages(
-        scaling(
+    targets = yield from paginate(
+        autoscaling_call(
             "describe_scalable_targets",
             endpoint,
             ServiceNamespace="sagemaker",
@@ -159,7 +159,7 @@ def read(endpoint: str, variants: Sequence[str]) -> Flow[dict[str, Attached]]:
     )
     # Whatever else the service answers, a target of another endpoint is none of ours.
     ours = [one for one in targets if one.get("ResourceId") in by_resource]
-    found = yield from together([_details(endpoint, by_resource[one["ResourceId"]], one) for one in ours])
+    found = yield from gather([_details(endpoint, by_resource[one["ResourceId"]], one) for one in ours])
     return {one.variant: one for one in found}
 
 
@@ -176,8 +176,8 @@ def read_if_allowed(endpoint: str, variants: Sequence[str]) -> Flow[tuple[dict[s
 
 def _details(endpoint: str, variant: str, target: Mapping[str, Any]) -> Flow[Attached]:
     where = scaling_target(endpoint, variant)
-    policies = yield from pages(scaling("describe_scaling_policies", endpoint, **where), "ScalingPolicies")
-    actions = yield from pages(scaling("describe_scheduled_actions", endpoint, **where), "ScheduledActions")
+    policies = yield from paginate(autoscaling_call("describe_scaling_policies", endpoint, **where), "ScalingPolicies")
+    actions = yield from paginate(autoscaling_call("describe_scheduled_actions", endpoint, **where), "ScheduledActions")
     return Attached(variant=variant, target=target, policies=tuple(policies), actions=tuple(actions))
 
 
@@ -190,11 +190,11 @@ def attach(endpoint: str, variant: str, requests: Iterable[tuple[str, dict[str, 
     trouble: MMEError | None = None
     try:
         for operation, params in requests:
-            yield scaling(operation, endpoint, **params)
+            yield autoscaling_call(operation, endpoint, **params)
     except MMEError as error:
         trouble = error
     # Whoever deletes an endpoint takes off what is attached once it is gone; what comes later nobody would.
-    seen = yield from look_if_there(endpoint)
+    seen = yield from describe_if_exists(endpoint)
     if seen is None or seen.status == "Deleting":
         yield from detach(endpoint, [variant])
         raise EndpointNotFoundError(f"endpoint {endpoint} was deleted meanwhile", endpoint=endpoint) from trouble
@@ -206,7 +206,7 @@ def detach(endpoint: str, variants: Iterable[str]) -> Flow[None]:
     """Take autoscaling off; its policies and scheduled actions go with the target."""
     for variant in variants:
         try:
-            yield scaling("deregister_scalable_target", endpoint, **scaling_target(endpoint, variant))
+            yield autoscaling_call("deregister_scalable_target", endpoint, **scaling_target(endpoint, variant))
         except NotFoundError:
             continue  # gone is what was wanted
 
@@ -253,7 +253,7 @@ def read_back(endpoint: str, instance_type: str | None, attached: Attached) -> A
         known = _KNOWN_METRICS.get(name) if instance_type is not None else None
         metric = custom if known is None else known
         if known is not None and instance_type is not None:
-            target = target / (instances.units(instance_type, known) or 1)
+            target = target / (instance_types.units(instance_type, known) or 1)
     try:
         found = Autoscaling(
             min=attached.target["MinCapacity"],

@@ -13,15 +13,15 @@ from mme_sdk.errors import EndpointNotFoundError, NotFoundError
 __all__ = [
     "CONSISTENCY",
     "Now",
-    "absent_ok",
-    "look",
-    "look_if_there",
-    "needs",
-    "pages",
-    "patiently",
-    "sagemaker",
-    "scaling",
-    "together",
+    "autoscaling_call",
+    "describe_endpoint",
+    "describe_if_exists",
+    "gather",
+    "none_if_missing",
+    "paginate",
+    "referenced_names",
+    "retry_until_visible",
+    "sagemaker_call",
 ]
 
 T = TypeVar("T")
@@ -32,17 +32,17 @@ Now = Callable[[], float]
 CONSISTENCY = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
-def sagemaker(operation: str, endpoint: str | None = None, **params: Any) -> Call:
+def sagemaker_call(operation: str, endpoint: str | None = None, **params: Any) -> Call:
     """A SageMaker call."""
     return Call(service="sagemaker", operation=operation, params=params, endpoint=endpoint)
 
 
-def scaling(operation: str, endpoint: str | None = None, **params: Any) -> Call:
+def autoscaling_call(operation: str, endpoint: str | None = None, **params: Any) -> Call:
     """An Application Auto Scaling call."""
     return Call(service="application-autoscaling", operation=operation, params=params, endpoint=endpoint)
 
 
-def together(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:
+def gather(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:
     """Run flows at a time and raise the first failure, once all have ended."""
     results = yield Together(flows)
     for one in results:
@@ -51,7 +51,7 @@ def together(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:
     return list(results)
 
 
-def absent_ok(call: Call) -> Flow[Any]:
+def none_if_missing(call: Call) -> Flow[Any]:
     """Make a call; None where its subject is not there."""
     try:
         return (yield call)
@@ -59,7 +59,7 @@ def absent_ok(call: Call) -> Flow[Any]:
         return None
 
 
-def patiently(call: Call) -> Flow[Any]:
+def retry_until_visible(call: Call) -> Flow[Any]:
     """Make a call that may not see yet what was made a moment ago."""
     for pause in CONSISTENCY:
         try:
@@ -69,7 +69,7 @@ def patiently(call: Call) -> Flow[Any]:
     return (yield call)
 
 
-def pages(call: Call, key: str) -> Flow[list[Any]]:
+def paginate(call: Call, key: str) -> Flow[list[Any]]:
     """Every item of a paginated answer."""
     found: list[Any] = []
     params = dict(call.params)
@@ -84,27 +84,29 @@ def pages(call: Call, key: str) -> Flow[list[Any]]:
         params["NextToken"] = token
 
 
-def look(name: str) -> Flow[EndpointDescription]:
+def describe_endpoint(name: str) -> Flow[EndpointDescription]:
     """DescribeEndpoint.
 
     Raises:
         EndpointNotFoundError: There is none of this name.
     """
-    return parse_endpoint((yield sagemaker("describe_endpoint", name, EndpointName=name)))
+    return parse_endpoint((yield sagemaker_call("describe_endpoint", name, EndpointName=name)))
 
 
-def needs(name: str, configs: Iterable[str | None]) -> Flow[set[str]]:
+def referenced_names(name: str, configs: Iterable[str | None]) -> Flow[set[str]]:
     """Configurations of an endpoint, and the models that they name."""
     found: set[str] = set()
     for config in sorted({one for one in configs if one is not None}):
-        described = yield from absent_ok(sagemaker("describe_endpoint_config", name, EndpointConfigName=config))
+        described = yield from none_if_missing(
+            sagemaker_call("describe_endpoint_config", name, EndpointConfigName=config)
+        )
         found |= {config, *model_names(described)}
     return found
 
 
-def look_if_there(name: str) -> Flow[EndpointDescription | None]:
+def describe_if_exists(name: str) -> Flow[EndpointDescription | None]:
     """DescribeEndpoint; None where there is none of this name."""
     try:
-        return (yield from look(name))
+        return (yield from describe_endpoint(name))
     except EndpointNotFoundError:
         return None

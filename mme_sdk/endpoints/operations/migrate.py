@@ -7,9 +7,8 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Call, Flow
-from mme_sdk.endpoints.operations.calls import absent_ok
-from mme_sdk.endpoints.spec import images
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.operations.calls import none_if_missing
+from mme_sdk.endpoints.spec import images, validators
 from mme_sdk.endpoints.spec.spec import Container, EndpointSpec
 from mme_sdk.endpoints.state.describe import read_live
 from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError
@@ -39,7 +38,7 @@ def to_multi_model(
         raise InvalidInputError(f"endpoint {name} has no archive that could be copied", endpoint=name)
     if container.image and images.supports_multi_model(container.image) is False:
         raise InvalidInputError(f"endpoint {name}: its image {container.image} cannot serve many models", endpoint=name)
-    archive = check.in_s3("model_data", container.model_data, 1024)
+    archive = validators.in_s3("model_data", container.model_data, 1024)
     target = S3Uri.parse(models).join(target_model or archive.key.rpartition("/")[2])
     served = attrs.evolve(
         container, mode="MultiModel", model_data=str(S3Uri.parse(models).as_prefix()), extra=_rest(container)
@@ -60,7 +59,7 @@ def to_single_model(name: str, model: str | ModelVersion, *, instance_type: str 
     container = _only_container(spec)
     if container.mode != "MultiModel" or container.model_data is None:
         raise InvalidInputError(f"endpoint {name} is a single-model endpoint already", endpoint=name)
-    archive = check.in_s3("model_data", container.model_data, 1024).join(str(model))
+    archive = validators.in_s3("model_data", container.model_data, 1024).join(str(model))
     if (yield from _head(archive)) is None:
         raise ModelNotFoundError(f"there is no archive {archive}", endpoint=name, model=str(model))
     single = attrs.evolve(
@@ -93,7 +92,7 @@ def _with_container(spec: EndpointSpec, container: Container, instance_type: str
 
 
 def _head(where: S3Uri) -> Flow[Any]:
-    return (yield from absent_ok(Call(service="s3", operation="head_object", params=_at(where))))
+    return (yield from none_if_missing(Call(service="s3", operation="head_object", params=_at(where))))
 
 
 def _at(where: S3Uri) -> dict[str, Any]:

@@ -10,9 +10,8 @@ from urllib.parse import unquote
 import attrs
 
 from mme_sdk.aws import Call, Flow
-from mme_sdk.endpoints.operations.calls import look_if_there, pages, together
-from mme_sdk.endpoints.spec import images
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.operations.calls import describe_if_exists, gather, paginate
+from mme_sdk.endpoints.spec import images, validators
 from mme_sdk.endpoints.spec.spec import Container, EndpointSpec, Variant, check_spec
 from mme_sdk.errors import BucketNotFoundError, ConfigurationError, InvalidInputError, MMEError, QuotaExceededError
 
@@ -98,7 +97,7 @@ def preflight(spec: EndpointSpec, region: str) -> Flow[Preflight]:
         _image(one.image, one.mode, region) for one in {(c.image, c.mode): c for c in containers}.values() if one.image
     ]
     flows += [_quota(one, one.runs_on) for one in spec.variants if one.runs_on]
-    return Preflight(tuple((yield from together(flows))))
+    return Preflight(tuple((yield from gather(flows))))
 
 
 def _finding(subject: str) -> Callable[[Verdict, str], Finding]:
@@ -108,7 +107,7 @@ def _finding(subject: str) -> Callable[[Verdict, str], Finding]:
 def _name(spec: EndpointSpec) -> Flow[Finding]:
     say = _finding(f"name {spec.name}")
     try:
-        seen = yield from look_if_there(spec.name)
+        seen = yield from describe_if_exists(spec.name)
     except MMEError as error:
         return say("failed", error.message)
     return say("ok", "free") if seen is None else say("failed", f"an endpoint of this name exists and is {seen.status}")
@@ -130,7 +129,7 @@ def _role(role: str) -> Flow[Finding]:
 
 
 def _models(container: Container, region: str) -> Flow[Finding]:
-    where = check.in_s3("model_data", container.model_data, 1024)
+    where = validators.in_s3("model_data", container.model_data, 1024)
     say = _finding(f"models {where}")
     try:
         answer = yield Call(service="s3", operation="head_bucket", params={"Bucket": where.bucket})
@@ -185,7 +184,7 @@ def _quota(variant: Variant, kind: str) -> Flow[Finding]:
     say = _finding(f"quota of {kind}")
     call = Call(service="service-quotas", operation="list_service_quotas", params={"ServiceCode": "sagemaker"})
     try:
-        quotas = yield from pages(call, "Quotas")
+        quotas = yield from paginate(call, "Quotas")
     except MMEError as error:
         return say("unknown", error.message)
     limit = next((one["Value"] for one in quotas if one.get("QuotaName") == f"{kind} for endpoint usage"), None)

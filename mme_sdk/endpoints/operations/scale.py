@@ -8,20 +8,19 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints.autoscaling import backup as parking
-from mme_sdk.endpoints.autoscaling import scaling_calls as autoscaling
-from mme_sdk.endpoints.operations.calls import Now, look, sagemaker, scaling
+from mme_sdk.endpoints.autoscaling import backup, scaling_calls
+from mme_sdk.endpoints.operations.calls import Now, autoscaling_call, describe_endpoint, sagemaker_call
 from mme_sdk.endpoints.operations.wait import ProgressCallback, until_settled
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.components import check_metric
 from mme_sdk.endpoints.spec.requests import scaling_requests, scaling_target
 from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec, Variant
 from mme_sdk.endpoints.state.describe import Live, read_live
 from mme_sdk.endpoints.state.description import EndpointDescription
-from mme_sdk.endpoints.state.diff import Change, tagged
+from mme_sdk.endpoints.state.diff import Change, tag_changes
 from mme_sdk.errors import ConflictError, InvalidInputError
 
-__all__ = ["attach_pending", "autoscale", "change_in_place", "reweigh", "scale"]
+__all__ = ["attach_pending", "autoscale", "change_in_place", "scale", "set_weights"]
 
 
 def scale(
@@ -32,7 +31,7 @@ def scale(
     Raises:
         InvalidInputError: No such variant, a count that autoscaling would undo, or a serverless variant.
     """
-    check.whole(1, 10_000)(None, attrs.fields(Variant).instance_count, count)
+    validators.whole(1, 10_000)(None, attrs.fields(Variant).instance_count, count)
     live = yield from read_live(name)
     chosen = _choose(live, variant)
     _instances_of(live, chosen)
@@ -49,7 +48,7 @@ def scale(
     return (yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress))
 
 
-def reweigh(
+def set_weights(
     name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: ProgressCallback | None
 ) -> Flow[EndpointDescription]:
     """Set the variants' shares of the traffic and wait until they hold.
@@ -57,13 +56,13 @@ def reweigh(
     Raises:
         InvalidInputError: No such variant, or a weight below zero.
     """
-    check.members("weights", weights)
-    seen = yield from look(name)
+    validators.members("weights", weights)
+    seen = yield from describe_endpoint(name)
     known = [one.name for one in seen.variants]
     for variant, weight in weights.items():
         if variant not in known:
             raise InvalidInputError(f"weights: {name} has no variant {variant!r}, only {', '.join(known)}")
-        check.not_negative(None, attrs.fields(Variant).weight, weight)
+        validators.not_negative(None, attrs.fields(Variant).weight, weight)
     sizes = {variant: {"DesiredWeight": float(weight)} for variant, weight in weights.items()}
     return (yield from _resize(seen, sizes, timeout=timeout, now=now, progress=progress))
 
@@ -79,14 +78,14 @@ def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> 
     live = yield from read_live(name)
     chosen = _choose(live, variant)
     if wanted is None:
-        yield from autoscaling.detach(name, [chosen])
+        yield from scaling_calls.detach(name, [chosen])
     else:
         kind = _instances_of(live, chosen)
         check_metric(wanted, kind)
         yield from _replace(live, name, chosen, kind, wanted)
     # What an update had taken off is no longer wanted.
-    mine = [key for key in live.noted if parking.is_note(key, chosen)]
-    yield from parking.forget(name, live.description.arn, mine)
+    mine = [key for key in live.own_tags if backup.is_backup_tag(key, chosen)]
+    yield from backup.remove(name, live.description.arn, mine)
 
 
 def attach_pending(live: Live) -> Flow[bool]:
@@ -95,13 +94,13 @@ def attach_pending(live: Live) -> Flow[bool]:
     Returns:
         Whether there was anything to attach.
     """
-    pending = {key: value for key, value in live.noted.items() if key.startswith(parking.PENDING)}
+    pending = {key: value for key, value in live.own_tags.items() if key.startswith(backup.PENDING_PREFIX)}
     if not pending or live.attached is None:
         return False
-    missing = [one for one in parking.parked_in(pending).values() if live.attached.get(one.variant) is None]
+    missing = [one for one in backup.read_backups(pending).values() if live.attached.get(one.variant) is None]
     name = live.description.name
-    yield from autoscaling.put_back(name, missing)
-    yield from parking.forget(name, live.description.arn, list(pending))
+    yield from scaling_calls.put_back(name, missing)
+    yield from backup.remove(name, live.description.arn, list(pending))
     return True
 
 
@@ -113,12 +112,12 @@ def _replace(live: Live, name: str, variant: str, instance_type: str | None, wan
         kept = {params.get("PolicyName") or params.get("ScheduledActionName") for _, params in requests}
         for one in attached.policies:
             if one["PolicyName"] not in kept:
-                yield scaling("delete_scaling_policy", name, **target, PolicyName=one["PolicyName"])
+                yield autoscaling_call("delete_scaling_policy", name, **target, PolicyName=one["PolicyName"])
         for one in attached.actions:
             if one["ScheduledActionName"] not in kept:
                 action = one["ScheduledActionName"]
-                yield scaling("delete_scheduled_action", name, **target, ScheduledActionName=action)
-    yield from autoscaling.attach(name, variant, requests)
+                yield autoscaling_call("delete_scheduled_action", name, **target, ScheduledActionName=action)
+    yield from scaling_calls.attach(name, variant, requests)
 
 
 def change_in_place(
@@ -147,23 +146,23 @@ def change_in_place(
         if not variant.has_instances:
             continue
         if wanted is None:
-            parked = [one.rescaled(kind) for one in live.parked.values() if one.variant == variant.name]
-            yield from autoscaling.put_back(name, parked)
-        elif not autoscaling.matches(name, variant.name, kind, wanted, (live.attached or {}).get(variant.name)):
+            detached = [one.rescaled(kind) for one in live.detached.values() if one.variant == variant.name]
+            yield from scaling_calls.put_back(name, detached)
+        elif not scaling_calls.matches(name, variant.name, kind, wanted, (live.attached or {}).get(variant.name)):
             yield from _replace(live, name, variant.name, kind, wanted)
     if live.attached is not None:
-        yield from parking.forget(name, live.description.arn, list(live.noted))
+        yield from backup.remove(name, live.description.arn, list(live.own_tags))
     yield from _retag(live, spec)
 
 
 def _retag(live: Live, spec: EndpointSpec) -> Flow[None]:
-    for one in tagged(live, spec):
+    for one in tag_changes(live, spec):
         gone = [key for key in one.there if key not in one.wanted]
         changed = [{"Key": key, "Value": value} for key, value in one.wanted.items() if one.there.get(key) != value]
         if changed:
-            yield sagemaker("add_tags", spec.name, ResourceArn=one.arn, Tags=changed)
+            yield sagemaker_call("add_tags", spec.name, ResourceArn=one.arn, Tags=changed)
         if gone:
-            yield sagemaker("delete_tags", spec.name, ResourceArn=one.arn, TagKeys=gone)
+            yield sagemaker_call("delete_tags", spec.name, ResourceArn=one.arn, TagKeys=gone)
 
 
 def _resize(
@@ -175,7 +174,7 @@ def _resize(
     progress: ProgressCallback | None,
 ) -> Flow[EndpointDescription]:
     """Set counts and weights, and wait until they hold; a new FailureReason means that they do not."""
-    yield sagemaker(
+    yield sagemaker_call(
         "update_endpoint_weights_and_capacities",
         seen.name,
         EndpointName=seen.name,

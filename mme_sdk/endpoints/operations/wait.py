@@ -9,22 +9,22 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow, Sleep
-from mme_sdk.endpoints.error_hints import advice
-from mme_sdk.endpoints.operations.calls import Now, look
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.error_hints import hint_for
+from mme_sdk.endpoints.operations.calls import Now, describe_endpoint
+from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.errors import ConflictError, EndpointFailedError, EndpointNotFoundError, WaitTimeoutError
 
-__all__ = ["Progress", "ProgressCallback", "failure", "until_gone", "until_settled"]
+__all__ = ["ProgressCallback", "WaitProgress", "failure", "until_gone", "until_settled"]
 
 History = tuple[tuple[float, str], ...]
 
 _ENDED_BADLY = frozenset({"Failed", "OutOfService", "UpdateRollbackFailed"})
-_JUST_MADE = 30.0  # a new endpoint, or an update's status, may take a moment to show
+JUST_CREATED = 30.0  # a new endpoint, or an update's status, may take a moment to show
 
 
 @attrs.frozen(kw_only=True)
-class Progress:
+class WaitProgress:
     """How far a wait has come.
 
     Attributes:
@@ -42,7 +42,7 @@ class Progress:
     history: History
 
 
-ProgressCallback = Callable[[Progress], None]
+ProgressCallback = Callable[[WaitProgress], None]
 
 
 def pauses() -> Iterator[float]:
@@ -57,7 +57,7 @@ class _Watch:
     """The clock and the history of one wait."""
 
     def __init__(self, name: str, timeout: float, now: Now, progress: ProgressCallback | None) -> None:
-        check.timeout(timeout)
+        validators.timeout(timeout)
         self.name = name
         self.timeout = float(timeout)
         self.now = now
@@ -76,7 +76,9 @@ class _Watch:
             self.history += ((round(elapsed, 3), status),)
         if self.progress is not None:
             self.progress(
-                Progress(endpoint=self.name, status=status, elapsed=elapsed, timeout=self.timeout, history=self.history)
+                WaitProgress(
+                    endpoint=self.name, status=status, elapsed=elapsed, timeout=self.timeout, history=self.history
+                )
             )
 
     def pause(self, wanted: str, hint: str) -> Flow[None]:
@@ -99,7 +101,7 @@ def until_settled(
     timeout: float,
     now: Now,
     progress: ProgressCallback | None = None,
-    just_made: bool = False,
+    just_created: bool = False,
     wanted_config: str | None = None,
     config_before: str | None = None,
     reason_before: str | None = None,
@@ -111,7 +113,7 @@ def until_settled(
         timeout: Seconds to wait at most.
         now: The clock.
         progress: Told of every look.
-        just_made: Whether it was created a moment ago, and may not show yet.
+        just_created: Whether it was created a moment ago, and may not show yet.
         wanted_config: Configuration that an update brings; that from before at the end means that it was rolled back.
         config_before: Configuration from before the update; any third at the end is another update's.
         reason_before: FailureReason from before the update, which is not this update's.
@@ -129,9 +131,9 @@ def until_settled(
     hint = "the change goes on by itself: wait again with a longer timeout"
     while True:
         try:
-            seen = yield from look(name)
+            seen = yield from describe_endpoint(name)
         except EndpointNotFoundError:
-            if not (just_made and not watch.history and watch.elapsed < _JUST_MADE):
+            if not (just_created and not watch.history and watch.elapsed < JUST_CREATED):
                 raise
             yield from watch.pause("InService", hint)
             continue
@@ -151,7 +153,7 @@ def until_settled(
                     endpoint=name,
                 )
             # An update that has not begun to show looks like one that was rolled back.
-            if news or len(watch.history) > 1 or watch.elapsed > _JUST_MADE:
+            if news or len(watch.history) > 1 or watch.elapsed > JUST_CREATED:
                 raise failure(seen, watch.history, rolled_back=True)
         yield from watch.pause("InService", hint)
 
@@ -175,7 +177,7 @@ def until_gone(
     watch = _Watch(name, timeout, now, progress)
     while True:
         try:
-            seen = yield from look(name)
+            seen = yield from describe_endpoint(name)
         except EndpointNotFoundError:
             return watch.history
         if created is not None and seen.created is not None and seen.created != created:
@@ -191,7 +193,7 @@ def failure(seen: EndpointDescription, history: History, *, rolled_back: bool = 
     facts: dict[str, Any] = {"history": history, "endpoint": seen.name, "reason": reason}
     return EndpointFailedError(
         f"endpoint {seen.name}: {what}: {reason or 'SageMaker gives no reason'}",
-        hint=f"{advice(reason or '') or 'look into the containers'}; logs: {seen.logs_url or seen.log_group}",
+        hint=f"{hint_for(reason or '') or 'look into the containers'}; logs: {seen.logs_url or seen.log_group}",
         fault="caller" if "model data" in (reason or "") else "service",
         **facts,
     )

@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
-from mme_sdk.endpoints.spec import instance_types as instances
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.spec import instance_types, validators
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["AsyncInference", "Autoscaling", "Container", "DataCapture", "Schedule", "Serverless", "Variant", "Vpc"]
@@ -32,28 +31,32 @@ class Container:
     """
 
     image: str | None = attrs.field(
-        default=None, validator=check.optional(check.text(255, r"\S+", "an image URI without white space"))
+        default=None, validator=validators.optional(validators.text(255, r"\S+", "an image URI without white space"))
     )
     mode: Mode = "SingleModel"
     model_data: str | None = None
     environment: Mapping[str, str] = attrs.field(
-        factory=dict, converter=check.strings, repr=False, hash=False, validator=check.environment
+        factory=dict, converter=validators.strings, repr=False, hash=False, validator=validators.environment
     )
-    hostname: str | None = attrs.field(default=None, validator=check.optional(check.resource_name))
+    hostname: str | None = attrs.field(default=None, validator=validators.optional(validators.resource_name))
     model_cache: bool = True
     extra: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=check.copied, hash=False, repr=check.unless_empty, validator=check.mapping
+        factory=dict,
+        converter=validators.copied,
+        hash=False,
+        repr=validators.unless_empty,
+        validator=validators.mapping,
     )
 
     def __attrs_post_init__(self) -> None:
         if self.mode not in ("SingleModel", "MultiModel"):
             raise InvalidInputError(f"mode: 'SingleModel' or 'MultiModel', not {self.mode!r}")
-        check.is_bool("model_cache", self.model_cache)
-        check.service("extra", "ContainerDefinition", self.extra)
+        validators.is_bool("model_cache", self.model_cache)
+        validators.service("extra", "ContainerDefinition", self.extra)
         if self.image is None and not {"Image", "ModelPackageName"} & set(self.extra):
             raise InvalidInputError("image: give an image URI, or a ModelPackageName in extra")
         if self.model_data is not None:
-            check.model_data(self.model_data)
+            validators.model_data(self.model_data)
         if self.mode == "MultiModel":
             if self.model_data is None:
                 raise InvalidInputError("model_data: a multi-model container needs the S3 prefix of its archives")
@@ -62,7 +65,7 @@ class Container:
                     f"model_data: {self.model_data!r} is one archive; a multi-model container takes a prefix",
                     hint="use EndpointSpec.single_model(artifact=…), or give the prefix that the archive lies under",
                 )
-            check.no_file("model_data", self.model_data)
+            validators.no_file("model_data", self.model_data)
             if "ModelDataSource" in self.extra:
                 raise InvalidInputError(
                     "extra: ModelDataSource is not available with multi-model containers; they take a prefix"
@@ -73,7 +76,7 @@ class Container:
         elif not self.model_cache:
             raise InvalidInputError("model_cache: only multi-model containers have a model cache to switch off")
         elif self.model_data is not None:
-            check.archive("model_data", self.model_data)
+            validators.archive("model_data", self.model_data)
 
 
 @attrs.frozen(kw_only=True)
@@ -88,12 +91,12 @@ class Schedule:
         timezone: Time zone of `when`, such as `Europe/Berlin`; UTC where None.
     """
 
-    name: str = attrs.field(validator=check.text(256, r"[^\s:/|](?:[^:/|]*[^\s:/|])?", "free of ':', '/' and '|'"))
-    when: str = attrs.field(validator=check.text(1600, r"(?:cron|rate|at)\(.+\)", "cron(…), rate(…) or at(…)"))
-    min: int | None = attrs.field(default=None, validator=check.optional(check.whole(0, 10_000)))
-    max: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 10_000)))
+    name: str = attrs.field(validator=validators.text(256, r"[^\s:/|](?:[^:/|]*[^\s:/|])?", "free of ':', '/' and '|'"))
+    when: str = attrs.field(validator=validators.text(1600, r"(?:cron|rate|at)\(.+\)", "cron(…), rate(…) or at(…)"))
+    min: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(0, 10_000)))
+    max: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(1, 10_000)))
     timezone: str | None = attrs.field(
-        default=None, validator=check.optional(check.text(1600, r"[\w+\-/]+", "a time zone's name"))
+        default=None, validator=validators.optional(validators.text(1600, r"[\w+\-/]+", "a time zone's name"))
     )
 
     def __attrs_post_init__(self) -> None:
@@ -124,23 +127,23 @@ class Autoscaling:
         ('cpu', 600.0)
     """
 
-    min: int = attrs.field(validator=check.whole(1, 10_000))
-    max: int = attrs.field(validator=check.whole(1, 10_000))
-    target: float | None = attrs.field(default=None, validator=check.optional(check.positive))
+    min: int = attrs.field(validator=validators.whole(1, 10_000))
+    max: int = attrs.field(validator=validators.whole(1, 10_000))
+    target: float | None = attrs.field(default=None, validator=validators.optional(validators.positive))
     metric: str | Mapping[str, Any] = attrs.field(
         default=attrs.Factory(lambda self: "cpu" if self.target is None else "invocations", takes_self=True), hash=False
     )
-    scale_in_cooldown: int = attrs.field(default=300, validator=check.whole(0, 86_400))
-    scale_out_cooldown: int = attrs.field(default=300, validator=check.whole(0, 86_400))
+    scale_in_cooldown: int = attrs.field(default=300, validator=validators.whole(0, 86_400))
+    scale_out_cooldown: int = attrs.field(default=300, validator=validators.whole(0, 86_400))
     scale_in: bool = True
-    schedule: tuple[Schedule, ...] = attrs.field(default=(), converter=check.sequence)
+    schedule: tuple[Schedule, ...] = attrs.field(default=(), converter=validators.sequence)
 
     def __attrs_post_init__(self) -> None:
-        check.is_bool("scale_in", self.scale_in)
+        validators.is_bool("scale_in", self.scale_in)
         if self.min > self.max:
             raise InvalidInputError(f"autoscaling: min {self.min} is above max {self.max}")
-        check.each("schedule", self.schedule, Schedule)
-        check.unique("schedule", [one.name for one in self.schedule])
+        validators.each("schedule", self.schedule, Schedule)
+        validators.unique("schedule", [one.name for one in self.schedule])
         if isinstance(self.metric, str):
             if self.metric not in ("invocations", "cpu", "gpu"):
                 raise InvalidInputError(
@@ -170,8 +173,8 @@ class Autoscaling:
             The settings, with target = rps * safety * 60
             (https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-loadtest.html).
         """
-        check.over_zero("rps", rps)
-        check.over_zero("safety", safety)
+        validators.over_zero("rps", rps)
+        validators.over_zero("safety", safety)
         return cls(min=min, max=max, target=rps * safety * 60, metric="invocations", **options)
 
 
@@ -185,9 +188,11 @@ class Serverless:
         provisioned_concurrency: Kept warm, at most `max_concurrency`.
     """
 
-    memory_mb: int = attrs.field(default=2048, validator=check.one_of(1024, 2048, 3072, 4096, 5120, 6144))
-    max_concurrency: int = attrs.field(default=5, validator=check.whole(1, 200))
-    provisioned_concurrency: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 200)))
+    memory_mb: int = attrs.field(default=2048, validator=validators.one_of(1024, 2048, 3072, 4096, 5120, 6144))
+    max_concurrency: int = attrs.field(default=5, validator=validators.whole(1, 200))
+    provisioned_concurrency: int | None = attrs.field(
+        default=None, validator=validators.optional(validators.whole(1, 200))
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.provisioned_concurrency is not None and self.provisioned_concurrency > self.max_concurrency:
@@ -206,8 +211,8 @@ class Vpc:
         security_groups: 1 to 5 security group ids.
     """
 
-    subnets: tuple[str, ...] = attrs.field(converter=check.sequence, validator=check.ids(1, 16, "subnet"))
-    security_groups: tuple[str, ...] = attrs.field(converter=check.sequence, validator=check.ids(1, 5, "sg"))
+    subnets: tuple[str, ...] = attrs.field(converter=validators.sequence, validator=validators.ids(1, 16, "subnet"))
+    security_groups: tuple[str, ...] = attrs.field(converter=validators.sequence, validator=validators.ids(1, 5, "sg"))
 
 
 @attrs.frozen(kw_only=True)
@@ -225,16 +230,20 @@ class DataCapture:
     """
 
     destination: str
-    percent: int = attrs.field(default=100, validator=check.whole(0, 100))
-    capture: tuple[str, ...] = attrs.field(default=("Input", "Output"), converter=check.sequence)
-    kms_key: str | None = attrs.field(default=None, validator=check.optional(check.kms))
-    csv_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=check.media_types)
-    json_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=check.media_types)
+    percent: int = attrs.field(default=100, validator=validators.whole(0, 100))
+    capture: tuple[str, ...] = attrs.field(default=("Input", "Output"), converter=validators.sequence)
+    kms_key: str | None = attrs.field(default=None, validator=validators.optional(validators.kms))
+    csv_types: tuple[str, ...] = attrs.field(
+        default=(), converter=validators.sequence, validator=validators.media_types
+    )
+    json_types: tuple[str, ...] = attrs.field(
+        default=(), converter=validators.sequence, validator=validators.media_types
+    )
     enabled: bool = True
 
     def __attrs_post_init__(self) -> None:
-        check.s3("destination", self.destination, 512)
-        check.is_bool("enabled", self.enabled)
+        validators.s3("destination", self.destination, 512)
+        validators.is_bool("enabled", self.enabled)
         if not self.capture or not all(one in ("Input", "Output", "InputAndOutput") for one in self.capture):
             raise InvalidInputError(f"capture: {self.capture!r} is not of Input, Output, InputAndOutput")
 
@@ -256,20 +265,20 @@ class AsyncInference:
 
     output: str
     failure: str | None = None
-    max_concurrent: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 1000)))
-    success_topic: str | None = attrs.field(default=None, validator=check.optional(check.arn("sns")))
-    error_topic: str | None = attrs.field(default=None, validator=check.optional(check.arn("sns")))
-    kms_key: str | None = attrs.field(default=None, validator=check.optional(check.kms))
+    max_concurrent: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(1, 1000)))
+    success_topic: str | None = attrs.field(default=None, validator=validators.optional(validators.arn("sns")))
+    error_topic: str | None = attrs.field(default=None, validator=validators.optional(validators.arn("sns")))
+    kms_key: str | None = attrs.field(default=None, validator=validators.optional(validators.kms))
     include_response_in: tuple[str, ...] = attrs.field(
         default=(),
-        converter=check.sequence,
-        validator=check.several(2, "SUCCESS_NOTIFICATION_TOPIC", "ERROR_NOTIFICATION_TOPIC"),
+        converter=validators.sequence,
+        validator=validators.several(2, "SUCCESS_NOTIFICATION_TOPIC", "ERROR_NOTIFICATION_TOPIC"),
     )
 
     def __attrs_post_init__(self) -> None:
-        check.s3("output", self.output, 512)
+        validators.s3("output", self.output, 512)
         if self.failure is not None:
-            check.s3("failure", self.failure, 512)
+            validators.s3("failure", self.failure, 512)
 
 
 @attrs.frozen(kw_only=True)
@@ -294,45 +303,55 @@ class Variant:
         model_tags: Tags of this variant's model, where they are not those of the spec.
     """
 
-    name: str = attrs.field(default="AllTraffic", validator=check.resource_name)
-    containers: tuple[Container, ...] = attrs.field(converter=check.sequence)
+    name: str = attrs.field(default="AllTraffic", validator=validators.resource_name)
+    containers: tuple[Container, ...] = attrs.field(converter=validators.sequence)
     instance_type: str | None = None
-    instance_count: int | None = attrs.field(default=1, validator=check.optional(check.whole(1, 10_000)))
-    weight: float = attrs.field(default=1.0, converter=check.number, validator=check.not_negative)
-    autoscaling: Autoscaling | None = attrs.field(default=None, validator=check.optional(check.a(Autoscaling)))
-    serverless: Serverless | None = attrs.field(default=None, validator=check.optional(check.a(Serverless)))
-    volume_gb: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 512)))
-    download_timeout: int | None = attrs.field(default=None, validator=check.optional(check.whole(60, 3600)))
-    startup_timeout: int | None = attrs.field(default=None, validator=check.optional(check.whole(60, 3600)))
+    instance_count: int | None = attrs.field(default=1, validator=validators.optional(validators.whole(1, 10_000)))
+    weight: float = attrs.field(default=1.0, converter=validators.number, validator=validators.not_negative)
+    autoscaling: Autoscaling | None = attrs.field(
+        default=None, validator=validators.optional(validators.a(Autoscaling))
+    )
+    serverless: Serverless | None = attrs.field(default=None, validator=validators.optional(validators.a(Serverless)))
+    volume_gb: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(1, 512)))
+    download_timeout: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(60, 3600)))
+    startup_timeout: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(60, 3600)))
     extra: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=check.copied, hash=False, repr=check.unless_empty, validator=check.mapping
+        factory=dict,
+        converter=validators.copied,
+        hash=False,
+        repr=validators.unless_empty,
+        validator=validators.mapping,
     )
 
     model_extra: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=check.copied, hash=False, repr=check.unless_empty, validator=check.mapping
+        factory=dict,
+        converter=validators.copied,
+        hash=False,
+        repr=validators.unless_empty,
+        validator=validators.mapping,
     )
     model_tags: Mapping[str, str] | None = attrs.field(
-        default=None, converter=check.strings, hash=False, validator=check.optional(check.tags)
+        default=None, converter=validators.strings, hash=False, validator=validators.optional(validators.tags)
     )
 
     def __attrs_post_init__(self) -> None:
-        check.each("containers", self.containers, Container)
-        check.service("extra", "ProductionVariant", self.extra, newer=frozenset({"InstanceType"}))
+        validators.each("containers", self.containers, Container)
+        validators.service("extra", "ProductionVariant", self.extra, newer=frozenset({"InstanceType"}))
         given = {key: value for key, value in self.model_extra.items() if value is not None}
-        check.service("model_extra", "CreateModelInput", given)
-        check.not_in("model_extra", self.model_extra, "ModelName", "PrimaryContainer", "Containers", "Tags")
-        check.not_in("extra", self.extra, "VariantName", "ModelName")
+        validators.service("model_extra", "CreateModelInput", given)
+        validators.not_in("model_extra", self.model_extra, "ModelName", "PrimaryContainer", "Containers", "Tags")
+        validators.not_in("extra", self.extra, "VariantName", "ModelName")
         if not 1 <= len(self.containers) <= 15:
             raise InvalidInputError(f"containers: 1 to 15 containers, not {len(self.containers)}")
         if sum(one.mode == "MultiModel" for one in self.containers) > 1:
             raise InvalidInputError("containers: a pipeline can have one multi-model container, not more")
         named = [one.hostname for one in self.containers if one.hostname is not None]
-        check.unique("containers", named)
+        validators.unique("containers", named)
         if len(named) not in (0, len(self.containers)):
             raise InvalidInputError(
                 f"hostname: {len(named)} of {len(self.containers)} containers have one; give each one, or none"
             )
-        check.environments([one.environment for one in self.containers])
+        validators.environments([one.environment for one in self.containers])
         if self.serverless is not None:
             self._check_serverless()
         else:
@@ -370,18 +389,18 @@ class Variant:
                 raise InvalidInputError("instance_type: give one, such as 'ml.m5.xlarge', or serverless=…")
             self._check_scaling(self.runs_on)
             return
-        if not isinstance(kind, str) or not instances.INSTANCE_TYPE.fullmatch(kind):
+        if not isinstance(kind, str) or not instance_types.INSTANCE_TYPE.fullmatch(kind):
             raise InvalidInputError(f"instance_type: {kind!r} is no hosting type; they look like 'ml.m5.xlarge'")
         if "InstanceType" not in self.extra:
-            check.instance_type(kind)
+            validators.instance_type(kind)
         if self.instance_count is None and not {"InitialInstanceCount", "ManagedInstanceScaling"} & set(self.extra):
             raise InvalidInputError("instance_count: give one, 1 or more")
-        if self.mode == "MultiModel" and not instances.serves_multi_model(kind):
+        if self.mode == "MultiModel" and not instance_types.serves_multi_model(kind):
             raise InvalidInputError(
                 f"instance_type: {kind} cannot host a multi-model endpoint",
                 hint="use a CPU type, or a single-GPU type of g4dn, g5, p2 or p3",
             )
-        if self.volume_gb is not None and instances.has_local_storage(kind):
+        if self.volume_gb is not None and instance_types.has_local_storage(kind):
             raise InvalidInputError(f"volume_gb: {kind} has local storage of a fixed size; leave volume_gb out")
         self._check_scaling(self.runs_on)
 
@@ -396,9 +415,9 @@ class Variant:
 
 def check_metric(scaling: Autoscaling, kind: str | None) -> None:
     """Refuse to track a metric that instances of a type do not have; None stands for instance pools."""
-    if scaling.metric == "gpu" and not (kind and instances.gpus(kind)):
+    if scaling.metric == "gpu" and not (kind and instance_types.gpus(kind)):
         raise InvalidInputError(f"autoscaling: {kind or 'a variant with instance pools'} has no GPU to track")
-    if scaling.metric == "cpu" and (kind is None or instances.vcpus(kind) is None):
+    if scaling.metric == "cpu" and (kind is None or instance_types.vcpus(kind) is None):
         raise InvalidInputError(
             f"autoscaling: the vCPUs of {kind or 'instance pools'} are not known; track another metric"
         )

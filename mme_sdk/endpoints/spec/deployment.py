@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mme_sdk.endpoints.spec import instance_types as instances
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.spec import instance_types, validators
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.errors import InvalidInputError
 
@@ -23,9 +22,9 @@ def _alarms(_: Any, attribute: attrs.Attribute[Any], value: tuple[Any, ...]) -> 
         raise InvalidInputError(f"{attribute.name}: at most 10 names of CloudWatch alarms, not {value!r}")
 
 
-_wait = check.whole(0, 3600)
+_wait = validators.whole(0, 3600)
 _LONGEST = 28_800
-_limit = check.optional(check.whole(600, _LONGEST))
+_limit = validators.optional(validators.whole(600, _LONGEST))
 
 
 @attrs.frozen(kw_only=True)
@@ -45,12 +44,12 @@ class BlueGreen:
         10
     """
 
-    canary: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 50)))
-    step: int | None = attrs.field(default=None, validator=check.optional(check.whole(10, 50)))
+    canary: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(1, 50)))
+    step: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(10, 50)))
     wait: int = attrs.field(default=0, validator=_wait)
     termination_wait: int = attrs.field(default=0, validator=_wait)
     limit: int | None = attrs.field(default=None, validator=_limit)
-    alarms: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=_alarms)
+    alarms: tuple[str, ...] = attrs.field(default=(), converter=validators.sequence, validator=_alarms)
 
     def __attrs_post_init__(self) -> None:
         if self.canary is not None and self.step is not None:
@@ -71,11 +70,11 @@ class Rolling:
         alarms: CloudWatch alarms; one that goes off rolls the deployment back.
     """
 
-    batch: int = attrs.field(default=50, validator=check.whole(5, 50))
+    batch: int = attrs.field(default=50, validator=validators.whole(5, 50))
     wait: int = attrs.field(default=0, validator=_wait)
-    rollback_batch: int | None = attrs.field(default=None, validator=check.optional(check.whole(5, 100)))
+    rollback_batch: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(5, 100)))
     limit: int | None = attrs.field(default=None, validator=_limit)
-    alarms: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=_alarms)
+    alarms: tuple[str, ...] = attrs.field(default=(), converter=validators.sequence, validator=_alarms)
 
     def __attrs_post_init__(self) -> None:
         _check_waits(self.wait * (math.ceil(100 / self.batch) - 1), self.limit)
@@ -169,5 +168,5 @@ def pick(old: EndpointSpec | None, new: EndpointSpec | None) -> Deployment | Non
     before, after = old.variants[0], new.variants[0]
     if before.name != after.name or before.runs_on is None or after.runs_on is None:
         return None
-    scarce = instances.accelerator(after.runs_on) == "gpu"
+    scarce = instance_types.accelerator(after.runs_on) == "gpu"
     return Rolling() if scarce and (before.instance_count or 1) > 1 else None

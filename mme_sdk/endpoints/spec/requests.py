@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from mme_sdk.endpoints.spec import instance_types as instances
+from mme_sdk.endpoints.spec import instance_types
 from mme_sdk.endpoints.spec.components import Autoscaling, Container, DataCapture, Variant
 from mme_sdk.endpoints.state import content
 
@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.spec.spec import EndpointSpec
 
 __all__ = [
-    "MARK",
-    "OWN_TAGS",
-    "VARIANT",
+    "MADE_FOR_TAG",
+    "MAX_TAGS",
+    "TAG_PREFIX",
+    "VARIANT_TAG",
     "Requests",
     "derived_name",
     "is_derived_name",
@@ -31,13 +32,13 @@ __all__ = [
 ]
 
 Request = tuple[str, str, dict[str, Any]]
-OWN_TAGS = "mme_sdk:"
+TAG_PREFIX = "mme_sdk:"
 """How the keys of this SDK's own tags begin."""
-MARK = f"{OWN_TAGS}made_for"
+MADE_FOR_TAG = f"{TAG_PREFIX}made_for"
 """Tag of configurations and models: the endpoint that this SDK made them for."""
-VARIANT = f"{OWN_TAGS}variant"
+VARIANT_TAG = f"{TAG_PREFIX}variant"
 """Tag of a model that shares its content, but not its tags, with that of another variant: the variant."""
-_MOST_TAGS = 50
+MAX_TAGS = 50
 _DIGITS = 12
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
@@ -144,9 +145,9 @@ def requests_of(spec: EndpointSpec) -> Requests:
 
 def _tags(tags: Mapping[str, str], made_for: str | None = None, variant: str | None = None) -> list[dict[str, str]]:
     """Tags in the form of the API, with the marks of ownership where a resource has room for them."""
-    marks = {key: value for key, value in ((MARK, made_for), (VARIANT, variant)) if value is not None}
+    marks = {key: value for key, value in ((MADE_FOR_TAG, made_for), (VARIANT_TAG, variant)) if value is not None}
     marked = dict(sorted(tags.items()))
-    if len(marked) + len(marks) <= _MOST_TAGS:
+    if len(marked) + len(marks) <= MAX_TAGS:
         marked |= marks
     return [{"Key": key, "Value": value} for key, value in marked.items()]
 
@@ -294,7 +295,7 @@ def scaling_requests(
 def _target_value(instance_type: str | None, scaling: Autoscaling) -> float:
     value = float(scaling.target or 0.0)
     if isinstance(scaling.metric, str) and instance_type is not None:
-        return value * (instances.units(instance_type, scaling.metric) or 1)
+        return value * (instance_types.units(instance_type, scaling.metric) or 1)
     return value
 
 

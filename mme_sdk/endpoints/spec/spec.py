@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from mme_sdk.endpoints.spec import instance_types as instances
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.spec import instance_types, validators
 from mme_sdk.endpoints.spec.components import (
     AsyncInference,
     Autoscaling,
@@ -90,33 +89,37 @@ class EndpointSpec:
         ['create_model', 'create_endpoint_config', 'create_endpoint']
     """
 
-    name: str = attrs.field(validator=check.resource_name)
-    variants: tuple[Variant, ...] = attrs.field(converter=check.sequence)
-    role: str | None = attrs.field(validator=check.optional(check.role))
+    name: str = attrs.field(validator=validators.resource_name)
+    variants: tuple[Variant, ...] = attrs.field(converter=validators.sequence)
+    role: str | None = attrs.field(validator=validators.optional(validators.role))
     network_isolation: bool = False
-    vpc: Vpc | None = attrs.field(default=None, validator=check.optional(check.a(Vpc)))
-    kms_key: str | None = attrs.field(default=None, validator=check.optional(check.kms))
-    tags: Mapping[str, str] = attrs.field(factory=dict, converter=check.strings, hash=False, validator=check.tags)
-    data_capture: DataCapture | None = attrs.field(default=None, validator=check.optional(check.a(DataCapture)))
+    vpc: Vpc | None = attrs.field(default=None, validator=validators.optional(validators.a(Vpc)))
+    kms_key: str | None = attrs.field(default=None, validator=validators.optional(validators.kms))
+    tags: Mapping[str, str] = attrs.field(
+        factory=dict, converter=validators.strings, hash=False, validator=validators.tags
+    )
+    data_capture: DataCapture | None = attrs.field(
+        default=None, validator=validators.optional(validators.a(DataCapture))
+    )
     async_inference: AsyncInference | None = attrs.field(
-        default=None, validator=check.optional(check.a(AsyncInference))
+        default=None, validator=validators.optional(validators.a(AsyncInference))
     )
     explainer: Mapping[str, Any] | None = attrs.field(
-        default=None, converter=check.copied, hash=False, validator=check.optional(check.mapping)
+        default=None, converter=validators.copied, hash=False, validator=validators.optional(validators.mapping)
     )
     extra: Mapping[str, Mapping[str, Any]] = attrs.field(
-        factory=dict, converter=check.copied, hash=False, validator=check.mapping
+        factory=dict, converter=validators.copied, hash=False, validator=validators.mapping
     )
     config_tags: Mapping[str, str] | None = attrs.field(
-        default=None, converter=check.strings, hash=False, validator=check.optional(check.tags)
+        default=None, converter=validators.strings, hash=False, validator=validators.optional(validators.tags)
     )
 
     def __attrs_post_init__(self) -> None:
-        check.is_bool("network_isolation", self.network_isolation)
-        check.each("variants", self.variants, Variant)
+        validators.is_bool("network_isolation", self.network_isolation)
+        validators.each("variants", self.variants, Variant)
         if not 1 <= len(self.variants) <= 10:
             raise InvalidInputError(f"variants: 1 to 10 variants, not {len(self.variants)}")
-        check.unique("variants", [one.name for one in self.variants])
+        validators.unique("variants", [one.name for one in self.variants])
         if not any(one.weight for one in self.variants):
             raise InvalidInputError("variants: one weight at least must be over 0, else nothing gets traffic")
         unknown = sorted(set(self.extra) - set(_EXTRA))
@@ -126,21 +129,21 @@ class EndpointSpec:
                 hint="members of a container or a variant go into that part's own extra",
             )
         for operation, more in self.extra.items():
-            check.members(f"extra.{operation}", more)
+            validators.members(f"extra.{operation}", more)
             for named in _EXTRA[operation]:
                 if named in more:
                     raise InvalidInputError(
                         f"extra.{operation}: {named} is not for a spec to say",
                         hint="the endpoint is named by `name`; its models and its configuration by their content",
                     )
-            check.not_in(f"extra.{operation}", more, *_SAID_ELSEWHERE)
+            validators.not_in(f"extra.{operation}", more, *_SAID_ELSEWHERE)
         self._check_modes()
         for operation, more in self.extra.items():
-            check.service(f"extra.{operation}", f"{operation}Input", more)
-        check.service("explainer", "ExplainerConfig", self.explainer or {}, partial=False)
+            validators.service(f"extra.{operation}", f"{operation}Input", more)
+        validators.service("explainer", "ExplainerConfig", self.explainer or {}, partial=False)
         for variant in self.variants:
             kind = variant.runs_on
-            if self.kms_key is not None and kind is not None and instances.has_local_storage(kind):
+            if self.kms_key is not None and kind is not None and instance_types.has_local_storage(kind):
                 raise InvalidInputError(
                     f"kms_key: not available with {kind}, whose local storage is encrypted by the hardware"
                 )
@@ -279,14 +282,14 @@ class EndpointSpec:
         container = Container(
             image=image,
             mode="MultiModel",
-            model_data=check.address("models", models),
+            model_data=validators.address("models", models),
             environment=environment or {},
             model_cache=model_cache,
         )
-        check.named("variant", variant)
+        validators.named("variant", variant)
         only = Variant(
             name=variant,
-            containers=(*check.sequence(before), container, *check.sequence(after)),
+            containers=(*validators.sequence(before), container, *validators.sequence(after)),
             instance_type=instance_type,
             instance_count=instance_count,
             autoscaling=autoscaling,
@@ -345,13 +348,13 @@ class EndpointSpec:
         """
         container = Container(
             image=image,
-            model_data=None if artifact is None else check.address("artifact", artifact),
+            model_data=None if artifact is None else validators.address("artifact", artifact),
             environment=environment or {},
         )
-        check.named("variant", variant)
+        validators.named("variant", variant)
         only = Variant(
             name=variant,
-            containers=(*check.sequence(before), container, *check.sequence(after)),
+            containers=(*validators.sequence(before), container, *validators.sequence(after)),
             instance_type=instance_type,
             instance_count=instance_count,
             serverless=serverless,

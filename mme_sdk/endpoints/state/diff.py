@@ -7,13 +7,13 @@ from typing import Any, Literal
 
 import attrs
 
-from mme_sdk.endpoints.autoscaling import scaling_calls as autoscaling
+from mme_sdk.endpoints.autoscaling import scaling_calls
 from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec, Variant
 from mme_sdk.endpoints.state import content, ownership
-from mme_sdk.endpoints.state.describe import Live, users
-from mme_sdk.endpoints.state.resources import Made
+from mme_sdk.endpoints.state.describe import Live, without_own_tags
+from mme_sdk.endpoints.state.resources import Resource
 
-__all__ = ["Change", "How", "Tagged", "differences", "tagged"]
+__all__ = ["Change", "How", "TagChange", "diff", "tag_changes"]
 
 How = Literal["new fleet", "in place"]
 Members = Mapping[str, Any]
@@ -89,7 +89,7 @@ class Change:
         return f"{self.field}: {self.old!r} → {self.new!r} ({self.how})"
 
 
-def differences(live: Live, spec: EndpointSpec) -> tuple[Change, ...]:
+def diff(live: Live, spec: EndpointSpec) -> tuple[Change, ...]:
     """Every change that would make an endpoint match a spec; autoscaling that a spec does not name is left alone.
 
     Configurations and models are compared as SageMaker knows them, without defaults. What only CreateEndpoint is sent
@@ -116,7 +116,7 @@ def _unreadable(live: Live) -> str | None:
 def _fleet(live: Live, spec: EndpointSpec) -> Iterator[Change]:
     """What only another fleet can change."""
     name, requests = spec.name, spec.to_requests()
-    made = Made("config", str(live.description.config_name))
+    made = Resource("config", str(live.description.config_name))
     config, wanted = ownership.as_made(name, made, live.config), content.of_config(requests.config)
     old = {one["VariantName"]: one for one in config["ProductionVariants"]}
     new = {one["VariantName"]: one for one in wanted["ProductionVariants"]}
@@ -132,7 +132,7 @@ def _fleet(live: Live, spec: EndpointSpec) -> Iterator[Change]:
             _rest(old[key], _IN_PLACE), _rest(new[key], _IN_PLACE), _VARIANT, f"{where}.", f"{where}.extra"
         )
         model = old[key]["ModelName"]
-        before = ownership.as_made(name, Made("model", model), live.models[model])
+        before = ownership.as_made(name, Resource("model", model), live.models[model])
         after = wanted_models[new[key]["ModelName"]]
         yield from _of_containers(before["Containers"], after["Containers"], where)
         for one in _compared(_rest(before, _PARTS), _rest(after, _PARTS), _MODEL, "", "extra.CreateModel"):
@@ -215,7 +215,7 @@ def _counts_and_weights(live: Live, spec: EndpointSpec) -> Iterator[Change]:
         where = f"variants.{variant.name}"
         count = (seen and seen.desired_count) or raw.get("InitialInstanceCount")
         wanted = variant.extra.get("InitialInstanceCount", variant.instance_count)
-        scales_itself = variant.autoscaling is not None or variant.name in {**(live.attached or {}), **live.parked}
+        scales_itself = variant.autoscaling is not None or variant.name in {**(live.attached or {}), **live.detached}
         if variant.has_instances and not scales_itself and None not in (count, wanted) and count != wanted:
             yield Change(field=f"{where}.instance_count", old=count, new=wanted, how="in place")
         weight = raw.get("InitialVariantWeight", 1.0)
@@ -233,16 +233,16 @@ def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
             continue
         attached = live.attached.get(variant.name)
         if wanted is None:
-            taken_off = live.parked.get(variant.name)
+            taken_off = live.detached.get(variant.name)
             if taken_off is not None:
                 left = attached and attached.described()
                 yield Change(field=where, old=left, new=taken_off.described(), how="in place")
             continue
-        if autoscaling.matches(spec.name, variant.name, kind, wanted, attached):
+        if scaling_calls.matches(spec.name, variant.name, kind, wanted, attached):
             continue
         # A policy counts cores: it is read with the type that it was made for.
         here = next((one.instance_type for one in live.description.variants if one.name == variant.name), None)
-        old = None if attached is None else autoscaling.read_back(spec.name, here, attached)
+        old = None if attached is None else scaling_calls.read_back(spec.name, here, attached)
         if old is None:
             yield Change(field=where, old=attached and attached.described(), new=wanted, how="in place")
             continue
@@ -254,7 +254,7 @@ def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
 
 
 @attrs.frozen(kw_only=True)
-class Tagged:
+class TagChange:
     """The tags of one resource, as they are and as a spec wants them.
 
     Attributes:
@@ -272,30 +272,35 @@ class Tagged:
     wanted: Mapping[str, str]
 
 
-def tagged(live: Live, spec: EndpointSpec) -> Iterator[Tagged]:
+def tag_changes(live: Live, spec: EndpointSpec) -> Iterator[TagChange]:
     """The endpoint, and the configuration and models that this SDK made for it; tags of others' are left alone."""
     if live.tags is None:
         return
-    yield Tagged(arn=live.description.arn, field="tags", shared=True, there=live.tags, wanted=spec.tags)
+    yield TagChange(arn=live.description.arn, field="tags", shared=True, there=live.tags, wanted=spec.tags)
     variants = {one.name: one for one in spec.variants}
     serving: dict[str, Variant] = {}
     for one in live.config.get("ProductionVariants", []):
         if one["VariantName"] in variants:
             serving.setdefault(one["ModelName"], variants[one["VariantName"]])
-    for part in live.own_parts:
-        if part.one.kind == "config":
+    for part in live.own_resources:
+        if part.resource.kind == "config":
             field, own = "config_tags", spec.config_tags
-        elif part.one.name in serving:
-            field, own = f"variants.{serving[part.one.name].name}.model_tags", serving[part.one.name].model_tags
+        elif part.resource.name in serving:
+            field, own = (
+                f"variants.{serving[part.resource.name].name}.model_tags",
+                serving[part.resource.name].model_tags,
+            )
         else:
             continue
         wanted = spec.tags if own is None else own
-        yield Tagged(arn=part.arn, field=field, shared=own is None, there=users(part.tags or {}), wanted=wanted)
+        yield TagChange(
+            arn=part.arn, field=field, shared=own is None, there=without_own_tags(part.tags or {}), wanted=wanted
+        )
 
 
 def _tags(live: Live, spec: EndpointSpec) -> Iterator[Change]:
     shared: set[tuple[str, str | None, str | None]] = set()
-    for one in tagged(live, spec):
+    for one in tag_changes(live, spec):
         for key in sorted({*one.there, *one.wanted}):
             old, new = one.there.get(key), one.wanted.get(key)
             if old == new or (one.shared and (key, old, new) in shared):

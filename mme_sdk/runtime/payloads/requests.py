@@ -7,6 +7,7 @@ from functools import lru_cache
 from random import getrandbits
 from typing import Any
 
+from mme_sdk._validation import RESOURCE_NAME
 from mme_sdk.errors import InvalidInputError, PayloadTooLargeError
 from mme_sdk.runtime.options import CallOptions, check_options, check_route
 from mme_sdk.runtime.payloads.codecs import Codecs
@@ -14,7 +15,6 @@ from mme_sdk.runtime.transport_interface import InvokeRequest
 
 __all__ = ["build_request", "check_endpoint", "check_target"]
 
-_ENDPOINT = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9])*")
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
@@ -106,7 +106,7 @@ def check_target(target: str, endpoint: str | None = None) -> None:
 
 @lru_cache(maxsize=1024)
 def _is_endpoint(name: str) -> bool:
-    return len(name) <= 63 and _ENDPOINT.fullmatch(name) is not None
+    return len(name) <= 63 and RESOURCE_NAME.fullmatch(name) is not None
 
 
 @lru_cache(maxsize=16384)

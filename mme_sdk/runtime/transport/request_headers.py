@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from mme_sdk._validation import RESOURCE_NAME
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
@@ -25,7 +26,6 @@ HEADERS = {
 }
 """The header of each field of an `InvokeRequest`."""
 
-_ENDPOINT = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}\Z")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -47,7 +47,7 @@ def check(request: InvokeRequest) -> None:
 
 def check_endpoint(request: InvokeRequest) -> None:
     """Refuse what is no endpoint name."""
-    if _ENDPOINT.match(request.endpoint) is None or len(request.endpoint) > 63:
+    if RESOURCE_NAME.fullmatch(request.endpoint) is None or len(request.endpoint) > 63:
         raise _bad(request, f"{request.endpoint!r} is no endpoint name", "letters, digits and inner hyphens, up to 63")
 
 

@@ -104,7 +104,7 @@ def test_nothing_is_left_and_the_error_names_the_cause(room, aws, plane, name, p
     fault, error, word = POINTS[point]
     plane.faults.add(Fault(**fault))
     with pytest.raises(error) as caught:
-        room.create(multi(name, **AUTOSCALED)).wait(20)
+        room.create(multi(name, **AUTOSCALED), timeout=20)
     assert word in str(caught.value)
     assert getattr(caught.value, "__notes__", []) == []
     plane.faults.clear()
@@ -113,7 +113,7 @@ def test_nothing_is_left_and_the_error_names_the_cause(room, aws, plane, name, p
 
 def test_nothing_is_left_when_the_container_does_not_come_up(room, aws, name):
     with pytest.raises(EndpointFailedError) as caught:
-        room.create(multi(name, image="broken:1", **AUTOSCALED)).wait(20)
+        room.create(multi(name, image="broken:1", **AUTOSCALED), timeout=20)
     assert caught.value.reason == PING
     assert resources(aws) == NOTHING
 
@@ -122,7 +122,7 @@ def test_nothing_is_left_when_the_container_does_not_come_up(room, aws, name):
 @pytest.mark.parametrize("times", [1, None])
 def test_lost_answers_alone_do_no_harm(room, aws, plane, name, operation, times):
     plane.faults.add(Fault(kind="drop_after", operation=operation, times=times))
-    room.create(multi(name)).wait(20)
+    room.create(multi(name), timeout=20)
     assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
 
 
@@ -135,7 +135,7 @@ def test_lost_answers_alone_do_no_harm(room, aws, plane, name, operation, times)
 )
 def test_what_was_just_made_may_not_show_at_once(room, aws, plane, name, operation, absent):
     plane.faults.add(Fault(**(MISSING | {"operation": operation, "message": absent}), times=3))
-    room.create(multi(name)).wait(20)
+    room.create(multi(name), timeout=20)
     assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
 
 
@@ -204,11 +204,11 @@ def test_nothing_is_left_after_an_interruption(plane, aws, name, operation, shel
     way.at = operation
     with asyncio.Runner() as runner:
         if shell == "sync":
-            room: Any = Endpoints(way, NoInvoker())
+            room: Any = Endpoints(way, NoInvoker)
             expected: type[BaseException] = KeyboardInterrupt
         else:
             way.signal = expected = asyncio.CancelledError
-            room = Awaited(AsyncEndpoints(way, NoInvoker()), runner)
+            room = Awaited(AsyncEndpoints(way, NoInvoker), runner)
         with pytest.raises(expected):
             room.create(multi(name))
     way.close()
@@ -219,7 +219,7 @@ def test_an_interruption_after_the_endpoint_was_made_names_it(plane, name, aws):
     way = bound(plane, Interrupted)
     way.at = "create_endpoint"
     with pytest.raises(KeyboardInterrupt) as caught:
-        Endpoints(way, NoInvoker()).create(multi(name))
+        Endpoints(way, NoInvoker).create(multi(name))
     way.close()
     assert f"the change itself goes on: endpoint {name} exists and is" in caught.value.__notes__[0]
     assert resources(aws)["endpoints"] == [name]
@@ -227,27 +227,27 @@ def test_an_interruption_after_the_endpoint_was_made_names_it(plane, name, aws):
 
 @pytest.mark.parametrize("operation", ["create_model", "create_endpoint_config", "deregister_scalable_target"])
 def test_an_update_that_is_interrupted_leaves_the_endpoint_as_it_was(plane, aws, name, operation):
-    calm = Endpoints(aws, NoInvoker())
+    calm = Endpoints(aws, NoInvoker)
     calm.apply(multi(name, **AUTOSCALED), timeout=20)
     before = resources(aws)
     way = bound(plane, Interrupted)
     way.at = operation
     changed = multi(name, instance_type="ml.c5.xlarge", environment={"A": "1"})
     with pytest.raises(KeyboardInterrupt):
-        Endpoints(way, NoInvoker()).apply(changed, timeout=20)
+        Endpoints(way, NoInvoker).apply(changed, timeout=20)
     way.close()
     assert resources(aws) == before
     assert calm.plan(multi(name, **AUTOSCALED)).action == "nothing"
 
 
 def test_an_update_that_has_begun_goes_on_when_it_is_interrupted(plane, aws, name):
-    calm = Endpoints(aws, NoInvoker())
+    calm = Endpoints(aws, NoInvoker)
     calm.apply(multi(name), timeout=20)
     way = bound(plane, Interrupted)
     way.at = "update_endpoint"
     changed = multi(name, environment={"A": "1"})
     with pytest.raises(KeyboardInterrupt) as caught:
-        Endpoints(way, NoInvoker()).apply(changed, timeout=20)
+        Endpoints(way, NoInvoker).apply(changed, timeout=20)
     way.close()
     assert f"the change itself goes on: endpoint {name} exists and is Updating" in caught.value.__notes__
     calm.wait(name, timeout=20)
@@ -302,7 +302,7 @@ class Killed(Aws):
         return answer
 
 session = boto3.Session(aws_access_key_id=keys[0], aws_secret_access_key=keys[1], region_name="us-east-1")
-Endpoints(Killed(session=session, region="us-east-1", endpoint_url=url), NoInvoker()).create(multi(name)).wait(20)
+Endpoints(Killed(session=session, region="us-east-1", endpoint_url=url), NoInvoker).create(multi(name), timeout=20)
 """
 
 
@@ -317,7 +317,7 @@ def test_killed_in_the_middle_and_created_again_gives_the_same_resources(plane, 
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     spec = multi(name)
     assert resources(aws)["models"] == list(spec.to_requests().model_names)
-    Endpoints(aws, NoInvoker()).create(spec).wait(20)
+    Endpoints(aws, NoInvoker).create(spec, timeout=20)
     assert resources(aws) == {
         "endpoints": [name],
         "configs": [spec.to_requests().config_name],
@@ -331,14 +331,14 @@ def test_a_killed_creation_gets_its_autoscaling_when_it_is_created_again(room, a
     for service, operation, params in spec.to_requests().calls:
         if service == "sagemaker":
             getattr(client, operation)(**params)
-    assert room.create(spec).wait(20).describe().variants[0].autoscaling.max == 4
+    assert room.create(spec, timeout=20).describe().variants[0].autoscaling.max == 4
     assert room.plan(spec).action == "nothing"
 
 
 def test_temporary_leaves_nothing_when_it_is_interrupted_while_creating(plane, aws, name):
     way = bound(plane, Interrupted)
     way.at = "create_endpoint"
-    with pytest.raises(KeyboardInterrupt), Endpoints(way, NoInvoker()).temporary(multi(name)):
+    with pytest.raises(KeyboardInterrupt), Endpoints(way, NoInvoker).temporary(multi(name)):
         pass
     way.close()
     assert resources(aws) == NOTHING
@@ -346,7 +346,7 @@ def test_temporary_leaves_nothing_when_it_is_interrupted_while_creating(plane, a
 
 def test_two_creators_at_once_make_one_endpoint(plane, aws, name):
     async def both() -> list[Any]:
-        room = AsyncEndpoints(aws, NoInvoker())
+        room = AsyncEndpoints(aws, NoInvoker)
         return await asyncio.gather(*(room.create(multi(name)) for _ in range(4)), return_exceptions=True)
 
     results = asyncio.run(both())
@@ -356,7 +356,7 @@ def test_two_creators_at_once_make_one_endpoint(plane, aws, name):
 
 def test_a_twin_with_another_spec_loses_and_cleans_up(plane, aws, name):
     async def both() -> list[Any]:
-        room = AsyncEndpoints(aws, NoInvoker())
+        room = AsyncEndpoints(aws, NoInvoker)
         specs = [multi(name, environment={"TWIN": str(number)}) for number in range(3)]
         return await asyncio.gather(*(room.create(spec) for spec in specs), return_exceptions=True)
 

@@ -187,7 +187,7 @@ class Spying(Aws):
 
 def test_an_update_keeps_what_it_must_and_no_more(plane, aws, name):
     way = bound(plane, Spying)
-    room = Endpoints(way, NoInvoker())
+    room = Endpoints(way, NoInvoker)
     capture = DataCapture(destination="s3://ml-models/captured/")
     room.apply(single(name), timeout=20)
     room.apply(single(name, environment={"A": "1"}), timeout=20)
@@ -216,9 +216,9 @@ class Mixed(Aws):
 
 
 def test_a_failed_rollback_is_ended_by_another_update(plane, aws, name):
-    Endpoints(aws, NoInvoker()).apply(multi(name), timeout=20)
+    Endpoints(aws, NoInvoker).apply(multi(name), timeout=20)
     way = bound(plane, Mixed)
-    room = Endpoints(way, NoInvoker())
+    room = Endpoints(way, NoInvoker)
     assert (room.plan(multi(name)).action, room.plan(multi(name)).changes) == ("update", ())
     assert "InService" in repr(room.apply(multi(name), timeout=20))
     way.close()
@@ -243,11 +243,7 @@ def telling(request, plane, aws):
     way = bound(plane, Telling)
     way.answers = dict(GOOD)
     with asyncio.Runner() as runner:
-        room = (
-            Endpoints(way, NoInvoker())
-            if request.param == "sync"
-            else Awaited(AsyncEndpoints(way, NoInvoker()), runner)
-        )
+        room = Endpoints(way, NoInvoker) if request.param == "sync" else Awaited(AsyncEndpoints(way, NoInvoker), runner)
         yield room, way.answers
     way.close()
 

@@ -12,7 +12,7 @@ from tests.support.endpoints.helpers import multi
 def test_autoscaling_is_attached_seen_changed_and_taken_off(room, name):
     night = Schedule(name="night", when="cron(0 22 * * ? *)", min=1, max=2, timezone="Europe/Berlin")
     spec = multi(name, autoscaling=Autoscaling(min=2, max=8, target=600, schedule=(night,)))
-    handle = room.create(spec).wait(20)
+    handle = room.create(spec, timeout=20)
     attached = handle.describe().variants[0].autoscaling
     assert (attached.min, attached.max, len(attached.policies), len(attached.schedule)) == (2, 8, 1, 1)
     assert room.from_endpoint(name) == spec

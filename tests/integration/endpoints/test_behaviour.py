@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from mme_sdk.endpoints import Autoscaling, BlueGreen, Container, Progress, Rolling, Serverless, Variant
+from mme_sdk.endpoints import Autoscaling, BlueGreen, Container, Rolling, Serverless, Variant, WaitProgress
 from mme_sdk.errors import (
     ConflictError,
     EndpointFailedError,
@@ -19,7 +19,7 @@ from tests.support.endpoints.hosting import PING
 
 def test_the_life_of_an_endpoint(room, aws, name):
     spec = multi(name, tags={"team": "fraud"})
-    handle = room.create(spec)
+    handle = room.create(spec, wait=False)
     assert "status='Creating'" in repr(handle)
     handle = handle.wait(timeout=20)
     facts = f"Endpoint(name='{name}', status='InService', mode='MultiModel', models='s3://ml-models/prod/', "
@@ -45,16 +45,16 @@ def test_the_life_of_an_endpoint(room, aws, name):
 @pytest.mark.parametrize("make", [multi, single])
 def test_what_was_created_reads_back_as_its_spec(room, name, make):
     spec = make(name, environment={"A": "1"}, download_timeout=600, startup_timeout=300, tags={"team": "x"})
-    room.create(spec).wait(20)
+    room.create(spec, timeout=20)
     assert room.from_endpoint(name) == spec
     assert room.plan(spec).action == "nothing"
 
 
 def test_create_again_is_no_error_and_makes_nothing(room, aws, name):
     spec = multi(name)
-    room.create(spec).wait(20)
+    room.create(spec, timeout=20)
     before = resources(aws)
-    assert "InService" in repr(room.create(spec).wait(20))
+    assert "InService" in repr(room.create(spec, timeout=20))
     assert resources(aws) == before
 
 
@@ -67,7 +67,7 @@ def test_an_endpoint_of_another_tool_that_is_the_same_is_taken_for_the_same(room
     client.create_endpoint_config(EndpointConfigName="by-hand", ProductionVariants=[variant])
     client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
     before = resources(aws)
-    room.create(spec).wait(20)
+    room.create(spec, timeout=20)
     assert room.plan(spec).action == "nothing"
     assert resources(aws) == before
     room.apply(multi(name, environment={"A": "1"}), timeout=20)
@@ -76,7 +76,7 @@ def test_an_endpoint_of_another_tool_that_is_the_same_is_taken_for_the_same(room
 
 def test_a_scaled_endpoint_is_the_same_and_one_that_scales_otherwise_is_not(room, name):
     spec = multi(name, autoscaling=Autoscaling(min=1, max=8))
-    room.create(spec).wait(20).scale(5, timeout=20)
+    room.create(spec, timeout=20).scale(5, timeout=20)
     room.create(spec)
     with pytest.raises(ConflictError, match=r"autoscaling\.max: 8 → 9"):
         room.create(multi(name, autoscaling=Autoscaling(min=1, max=9)))
@@ -100,7 +100,7 @@ def test_serverless_endpoints_have_no_instances_to_scale(room, name):
 
 
 def test_create_of_something_else_says_what_differs(room, aws, name):
-    room.create(multi(name)).wait(20)
+    room.create(multi(name), timeout=20)
     before = resources(aws)
     other = multi(name, instance_type="ml.c5.xlarge", environment={"TOKEN": "hush"}, instance_count=3)
     with pytest.raises(ConflictError) as caught:
@@ -114,7 +114,7 @@ def test_create_of_something_else_says_what_differs(room, aws, name):
 
 def test_a_failed_creation_says_why_and_leaves_nothing(room, aws, name):
     with pytest.raises(EndpointFailedError) as caught:
-        room.create(multi(name, image="broken:1")).wait(20)
+        room.create(multi(name, image="broken:1"), timeout=20)
     assert caught.value.reason == PING
     assert [status for _, status in caught.value.history] == ["Creating", "Failed"]
     assert f"$252Faws$252Fsagemaker$252FEndpoints$252F{name}" in str(caught.value)
@@ -122,8 +122,8 @@ def test_a_failed_creation_says_why_and_leaves_nothing(room, aws, name):
 
 
 def test_wait_is_bounded_and_tells_its_history(room, plane, name):
-    handle = room.create(multi(name))
-    told: list[Progress] = []
+    handle = room.create(multi(name), wait=False)
+    told: list[WaitProgress] = []
     with pytest.raises(WaitTimeoutError) as caught:
         handle.wait(0.001, progress=told.append)
     assert caught.value.history[0][1] == "Creating"

@@ -20,7 +20,7 @@ from mme_sdk.endpoints import (
     Serverless,
     Variant,
 )
-from mme_sdk.endpoints.operations import create as creating
+from mme_sdk.endpoints.operations.create import begin
 from mme_sdk.errors import InvalidInputError
 from tests.support.endpoints.helpers import IMAGE, NOTHING, ROLE, NoInvoker, multi, resources, single
 from tests.support.endpoints.interleaving import Client
@@ -40,11 +40,11 @@ def raw(
     one = {"VariantName": "A", "ModelName": f"{name}-hand", **(SIZE if variant is None else variant)}
     client.create_endpoint_config(EndpointConfigName=f"{name}-hand", ProductionVariants=[one], **(config or {}))
     client.create_endpoint(EndpointName=name, EndpointConfigName=f"{name}-hand")
-    Endpoints(aws, NoInvoker()).wait(name, timeout=60)
+    Endpoints(aws, NoInvoker).wait(name, timeout=60)
 
 
 def target_of(aws: Aws, name: str, variant: str = "AllTraffic") -> float | None:
-    seen = next(one for one in Endpoints(aws, NoInvoker()).describe(name).variants if one.name == variant)
+    seen = next(one for one in Endpoints(aws, NoInvoker).describe(name).variants if one.name == variant)
     if seen.autoscaling is None:
         return None
     return float(seen.autoscaling.policies[0]["TargetTrackingScalingPolicyConfiguration"]["TargetValue"])
@@ -71,7 +71,7 @@ def test_a_target_counted_in_cores_follows_the_instance_type_both_ways(room, aws
 
 
 def test_a_target_that_an_update_took_off_and_another_client_puts_back_follows_too(aws, name):
-    room = Endpoints(aws, NoInvoker())
+    room = Endpoints(aws, NoInvoker)
     scaled = {"autoscaling": Autoscaling(min=1, max=4)}
     room.apply(single(name, instance_type="ml.m5.large", **scaled), timeout=60)
     assert target_of(aws, name) == 120
@@ -190,7 +190,7 @@ KEPT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", KEPT)
 def test_what_is_read_from_an_endpoint_loses_nothing(aws, name, case):
-    room = Endpoints(aws, NoInvoker())
+    room = Endpoints(aws, NoInvoker)
     try:
         raw(aws, name, **KEPT[case])
     except aws.client("sagemaker").exceptions.ClientError as error:
@@ -298,7 +298,7 @@ def test_tags_of_what_a_person_made_are_left(room, aws, name):
 @pytest.mark.parametrize("then", ["wait", "apply"])
 def test_a_creation_that_another_process_waits_for_gets_its_autoscaling(room, aws, name, then):
     spec = multi(name, autoscaling=Autoscaling(min=2, max=4), tags={"team": "a"})
-    Client(aws, creating.create(spec)).finish()  # and its handle is lost
+    Client(aws, begin(spec, now=aws.clock.monotonic)).finish()  # and its handle is lost
     if then == "apply":
         aws.client("sagemaker").get_waiter("endpoint_in_service").wait(
             EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
@@ -313,7 +313,7 @@ def test_a_creation_that_another_process_waits_for_gets_its_autoscaling(room, aw
 
 
 def test_a_creation_leaves_no_note_on_the_endpoint(room, aws, name):
-    room.create(multi(name, autoscaling=Autoscaling(min=2, max=4))).wait(60)
+    room.create(multi(name, autoscaling=Autoscaling(min=2, max=4)), timeout=60)
     arn = aws.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointArn"]
     assert aws.client("sagemaker").list_tags(ResourceArn=arn)["Tags"] == []
 

@@ -38,7 +38,7 @@ class AsyncRecording(Recording):
 @pytest.mark.parametrize("shell", ["sync", "async"])
 def test_what_goes_to_the_invoker(way, shell):
     recording = Recording() if shell == "sync" else AsyncRecording()
-    room: Any = (Endpoints if shell == "sync" else AsyncEndpoints)(way, recording)
+    room: Any = (Endpoints if shell == "sync" else AsyncEndpoints)(way, lambda: recording)
     handle = room.handle("scoring")
 
     async def use() -> None:
@@ -68,8 +68,8 @@ def test_what_goes_to_the_invoker(way, shell):
 
 
 def test_a_handle_knows_its_prefix_once_it_has_seen_the_endpoint(aws, name):
-    room = Endpoints(aws, Recording())
-    handle = room.create(multi(name))
+    room = Endpoints(aws, Recording)
+    handle = room.create(multi(name), wait=False)
     assert handle.prefix == "s3://ml-models/prod/"
     assert room.handle(name).prefix is None
     handle.wait(20)
@@ -79,17 +79,17 @@ def test_a_handle_knows_its_prefix_once_it_has_seen_the_endpoint(aws, name):
 
 
 def test_a_handle_calls_nothing_and_refuses_impossible_names(way):
-    room = Endpoints(way, NoInvoker())
+    room = Endpoints(way, NoInvoker)
     handle = room.handle("scoring")
     assert repr(copy.copy(handle)) == repr(handle)
     with pytest.raises(InvalidInputError, match="name"):
         room.handle("a b")
-    with pytest.raises(InvalidInputError, match="the spec is of endpoint other, this handle of scoring"):
+    with pytest.raises(InvalidInputError, match="describes endpoint other, and this handle is for endpoint scoring"):
         handle.update(multi("other"))
 
 
 def test_one_handle_serves_many_threads(aws, name):
-    handle = Endpoints(aws, NoInvoker()).apply(multi(name), timeout=20)
+    handle = Endpoints(aws, NoInvoker).apply(multi(name), timeout=20)
     with ThreadPoolExecutor(8) as pool:
         seen = list(pool.map(lambda _: handle.describe().status, range(24)))
     assert seen == ["InService"] * 24

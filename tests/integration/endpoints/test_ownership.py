@@ -28,13 +28,13 @@ def by_hand(aws: Aws, model: str, config: str, endpoint: str | None = None, **va
     client.create_endpoint_config(EndpointConfigName=config, ProductionVariants=[variant])
     if endpoint is not None:
         client.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
-        Endpoints(aws, NoInvoker()).wait(endpoint, timeout=60)
+        Endpoints(aws, NoInvoker).wait(endpoint, timeout=60)
 
 
 def lives(aws: Aws, name: str, generation: int = 2) -> None:
     """Create an endpoint, and apply changes until something goes."""
-    room = Endpoints(aws, NoInvoker())
-    room.create(multi(name)).wait(60)
+    room = Endpoints(aws, NoInvoker)
+    room.create(multi(name), timeout=60)
     for number in range(generation):
         room.apply(multi(name, environment={"GENERATION": str(number)}), timeout=60)
 
@@ -52,17 +52,17 @@ def test_what_a_person_made_under_such_a_name_stays_while_another_endpoint_uses_
     by_hand(aws, taken, taken, "scoring-blue")
     lives(aws, name)
     untouched(aws, taken, taken)
-    done = Endpoints(aws, NoInvoker()).delete(name, timeout=60)
+    done = Endpoints(aws, NoInvoker).delete(name, timeout=60)
     untouched(aws, taken, taken)
     assert {str(one) for one in done.kept} == {f"config {taken}", f"model {taken}"}
-    assert Endpoints(aws, NoInvoker()).describe("scoring-blue").model_data is not None
+    assert Endpoints(aws, NoInvoker).describe("scoring-blue").model_data is not None
 
 
 def test_what_a_person_made_under_such_a_name_stays_although_nothing_uses_it(aws, name):
     taken = f"{name}-{HEX}"
     by_hand(aws, taken, taken)
     lives(aws, name)
-    room = Endpoints(aws, NoInvoker())
+    room = Endpoints(aws, NoInvoker)
     found = room.orphans()
     assert [(one.name, one.made_for) for one in found] == [(taken, None)] * 2
     assert room.remove_orphans(found) == ()
@@ -81,14 +81,14 @@ def test_a_mark_without_the_digest_and_a_digest_without_the_mark_are_not_ours(aw
     client.create_model(**marked)
     client.create_model(**unmarked)
     lives(aws, name)
-    Endpoints(aws, NoInvoker()).delete(name, timeout=60)
+    Endpoints(aws, NoInvoker).delete(name, timeout=60)
     assert sorted(resources(aws)["models"]) == sorted([marked["ModelName"], unmarked["ModelName"]])
 
 
 @pytest.mark.parametrize("verb", ["apply", "delete", "orphans"])
 def test_what_this_sdk_made_stays_where_another_endpoint_uses_it(aws, name, verb):
-    room = Endpoints(aws, NoInvoker())
-    room.create(multi(name)).wait(60)
+    room = Endpoints(aws, NoInvoker)
+    room.create(multi(name), timeout=60)
     config = multi(name).to_requests().config_name
     aws.client("sagemaker").create_endpoint(EndpointName="scoring-blue", EndpointConfigName=config)
     room.wait("scoring-blue", timeout=60)
@@ -104,8 +104,8 @@ def test_what_this_sdk_made_stays_where_another_endpoint_uses_it(aws, name, verb
 
 @pytest.mark.parametrize("how", ["shadow", "pool", "production"])
 def test_a_model_of_this_sdk_that_a_configuration_of_others_names_stays(aws, name, how):
-    room = Endpoints(aws, NoInvoker())
-    room.create(single(name)).wait(60)
+    room = Endpoints(aws, NoInvoker)
+    room.create(single(name), timeout=60)
     model = single(name).to_requests().model_names[0]
     kind = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     client = aws.client("sagemaker")
@@ -133,8 +133,8 @@ def test_a_model_of_this_sdk_that_a_configuration_of_others_names_stays(aws, nam
 
 
 def test_the_shadow_variants_own_model_stays_while_the_configuration_names_it(aws, name):
-    room = Endpoints(aws, NoInvoker())
-    room.create(single(name)).wait(60)
+    room = Endpoints(aws, NoInvoker)
+    room.create(single(name), timeout=60)
     model = single(name).to_requests().model_names[0]
     shadow = {"VariantName": "S", "ModelName": model, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     more = {"CreateEndpointConfig": {"ShadowProductionVariants": [shadow]}}
@@ -150,7 +150,7 @@ def test_other_content_under_a_derived_name_is_refused_and_left(aws, name):
     container = {"Image": IMAGE, "ModelDataUrl": "s3://ml-models/prod/fraud/v3.tar.gz"}
     aws.client("sagemaker").create_model(ModelName=requests.model_names[0], PrimaryContainer=container)
     with pytest.raises(ConflictError, match="another content than its name says"):
-        Endpoints(aws, NoInvoker()).create(multi(name))
+        Endpoints(aws, NoInvoker).create(multi(name))
     assert resources(aws) == NOTHING | {"models": list(requests.model_names)}
 
 
@@ -165,7 +165,7 @@ def test_a_failed_creation_leaves_what_another_endpoint_began_to_use_meanwhile(p
 
     way = bound(plane, Overtaken)
     with pytest.raises(QuotaExceededError):
-        Endpoints(way, NoInvoker()).create(multi(name))
+        Endpoints(way, NoInvoker).create(multi(name))
     way.close()
     plane.faults.clear()
     requests = multi(name).to_requests()
@@ -173,8 +173,8 @@ def test_a_failed_creation_leaves_what_another_endpoint_began_to_use_meanwhile(p
 
 
 def test_who_may_not_see_other_endpoints_keeps_what_they_may_use(aws, plane, name):
-    room = Endpoints(aws, NoInvoker())
-    room.create(multi(name)).wait(60)
+    room = Endpoints(aws, NoInvoker)
+    room.create(multi(name), timeout=60)
     plane.faults.add(
         Fault(kind="error", operation="ListEndpoints", code="AccessDeniedException", status=400, message="no")
     )
@@ -189,9 +189,9 @@ def test_endpoints_whose_long_names_lead_to_one_stem_share_and_keep(aws):
     long = "a" * 41 + "-" + "b" * 21
     twin = stem(long)
     assert derived_name(long, {}) == derived_name(twin, {})
-    room = Endpoints(aws, NoInvoker())
-    room.create(multi(long)).wait(60)
-    room.create(multi(twin)).wait(60)
+    room = Endpoints(aws, NoInvoker)
+    room.create(multi(long), timeout=60)
+    room.create(multi(twin), timeout=60)
     room.delete(long, timeout=60)
     untouched(aws, multi(twin).to_requests().model_names[0], multi(twin).to_requests().config_name)
     assert room.plan(multi(twin)).action == "nothing"
@@ -219,10 +219,10 @@ def test_an_apply_that_removes_nothing_looks_at_no_other_endpoint(plane, aws, na
 
     way = bound(plane, Counting)
     way.said = []
-    room = Endpoints(way, NoInvoker())
+    room = Endpoints(way, NoInvoker)
     room.apply(multi(name), timeout=60)
     room.apply(multi(name, environment={"A": "1"}), timeout=60)
     assert not [one for one in way.said if one.startswith("many") or one == "list_endpoints"]
     way.close()
     for number in range(others):
-        Endpoints(aws, NoInvoker()).wait(f"many-{number}", timeout=60)
+        Endpoints(aws, NoInvoker).wait(f"many-{number}", timeout=60)

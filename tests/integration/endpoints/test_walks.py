@@ -107,7 +107,7 @@ def found(room: Endpoints, aws: Aws) -> dict[str, list[str]]:
 def step(room: Endpoints, name: str, verb: str, spec: EndpointSpec, count: int) -> None:
     match verb:
         case "create":
-            room.create(spec).wait(20)
+            room.create(spec, timeout=20)
         case "apply":
             room.apply(spec, timeout=20)
         case "rollback":
@@ -120,7 +120,7 @@ def step(room: Endpoints, name: str, verb: str, spec: EndpointSpec, count: int) 
 
 def walk(plane, aws, name, seed, steps):
     dice = random.Random(seed)
-    room = Endpoints(aws, NoInvoker())
+    room = Endpoints(aws, NoInvoker)
     known = specs(name)
     world = World()
     said = []

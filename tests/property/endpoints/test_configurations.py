@@ -277,7 +277,7 @@ def live(aws: InMemory) -> Any:
 
 
 def holds(aws: InMemory, field: str) -> None:
-    room = Endpoints(aws, NoInvoker())
+    room = Endpoints(aws, NoInvoker)
     hand = {kind: set(aws.there[kind]) for kind in ("model", "endpoint_config")}
     person, start, scaling = of_person(aws, hand), copy.deepcopy(live(aws)), attached(aws)
 

@@ -74,7 +74,7 @@ def aws(plane: LocalSageMaker, way: Aws) -> Iterator[Aws]:
     """The way to the plane; whatever a test left there is removed."""
     yield way
     plane.faults.clear()
-    room = Endpoints(way, NoInvoker())
+    room = Endpoints(way, NoInvoker)
     client = way.client("sagemaker")
     for one in client.list_endpoints()["Endpoints"]:
         room.delete(one["EndpointName"], timeout=20)
@@ -88,10 +88,10 @@ def aws(plane: LocalSageMaker, way: Aws) -> Iterator[Aws]:
 def room(request: pytest.FixtureRequest, aws: Aws) -> Iterator[Any]:
     """`Endpoints`, and `AsyncEndpoints` behind the same face."""
     if request.param == "sync":
-        yield Endpoints(aws, NoInvoker())
+        yield Endpoints(aws, NoInvoker)
         return
     with asyncio.Runner() as runner:
-        yield Awaited(AsyncEndpoints(aws, NoInvoker()), runner)
+        yield Awaited(AsyncEndpoints(aws, NoInvoker), runner)
 
 
 @pytest.fixture
