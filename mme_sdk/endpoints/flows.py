@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from mme_sdk._validation import check_number, check_resource_name
+from mme_sdk._validation import check_instance, check_number, check_resource_name
 from mme_sdk.aws import Flow, cleaned
 from mme_sdk.endpoints.operations import apply as _apply
 from mme_sdk.endpoints.operations import complete_creation, migrate
@@ -23,8 +23,9 @@ from mme_sdk.endpoints.operations.create_resources import recreate_missing
 from mme_sdk.endpoints.operations.wait import JUST_CREATED, ProgressCallback
 from mme_sdk.endpoints.progress import callback
 from mme_sdk.endpoints.spec import validators
+from mme_sdk.endpoints.spec.components import Autoscaling
 from mme_sdk.endpoints.spec.deployment import Deployment
-from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec, HasUri, check_spec
+from mme_sdk.endpoints.spec.spec import EndpointSpec, HasUri, check_spec
 from mme_sdk.endpoints.state.describe import list_all, read_live
 from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.errors import ConfigurationError, ConflictError
@@ -80,7 +81,7 @@ def create(
     spec: EndpointSpec, *, wait: bool, timeout: float, now: Now, progress: ProgressOption
 ) -> Flow[tuple[EndpointDescription | None, Creation | None]]:
     """Create an endpoint; return its description, or the creation if it is not waited for."""
-    validators.is_bool("wait", wait)
+    check_instance("wait", wait, bool)
     with _checked(timeout, progress) as call:
         if wait:
             yield from _create.create(spec, timeout=timeout, now=now, progress=call)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from mme_sdk._validation import check_resource_name
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.errors import InvalidInputError
 
@@ -162,7 +163,7 @@ def invoker(
         >>> invoker("scoring", target_models=["team_a/*"])["Statement"][0]["Condition"]
         {'StringLike': {'sagemaker:TargetModel': ['team_a/*']}}
     """
-    validators.named("endpoint", endpoint)
+    check_resource_name("endpoint", endpoint)
     statement: dict[str, Any] = {
         "Sid": "Invoke",
         "Effect": "Allow",

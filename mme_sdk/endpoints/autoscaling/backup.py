@@ -5,7 +5,7 @@ There are three cases:
 - SageMaker does not change the instance type of a variant that is a scalable target. An update detaches autoscaling for
   some minutes and keeps it in tags of the endpoint.
 - Autoscaling is attached to a new endpoint once it is in service. Until then it is in tags of the endpoint.
-- An update may remove a variant. Its autoscaling is kept in tags of the new configuration: a rollback attaches it again.
+- An update may remove a variant. Its autoscaling is kept in tags of the new configuration for a rollback.
 
 A tag's value has at most 256 characters and no JSON punctuation, so the settings are compressed, encoded as base64 and
 split over several tags.

@@ -9,7 +9,8 @@ import attrs
 from mme_sdk.aws import Call, Flow
 from mme_sdk.endpoints.operations.calls import none_if_missing
 from mme_sdk.endpoints.spec import images, validators
-from mme_sdk.endpoints.spec.spec import Container, EndpointSpec
+from mme_sdk.endpoints.spec.components import Container
+from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state.describe import read_live
 from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError
 from mme_sdk.types import ModelVersion, S3Uri

@@ -8,6 +8,7 @@ from typing import Literal
 
 import attrs
 
+from mme_sdk._validation import check_resource_name
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints.operations.calls import describe_if_exists, gather, none_if_missing, paginate, sagemaker_call
 from mme_sdk.endpoints.spec import validators
@@ -112,7 +113,7 @@ def remove_all(orphans: Iterable[Orphan], names: Iterable[str] = ()) -> Flow[tup
                 f"orphans: wants what endpoints.orphans() found, not {one!r}", hint="names=… takes names"
             )
     for name in named:
-        validators.named("names", name)
+        check_resource_name("names", name)
     still, configs = yield from _survey()
     chosen = {(one.kind, one.name) for one in given}
     gone = [

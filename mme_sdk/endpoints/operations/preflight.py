@@ -12,7 +12,8 @@ import attrs
 from mme_sdk.aws import Call, Flow
 from mme_sdk.endpoints.operations.calls import describe_if_exists, gather, paginate
 from mme_sdk.endpoints.spec import images, validators
-from mme_sdk.endpoints.spec.spec import Container, EndpointSpec, Variant, check_spec
+from mme_sdk.endpoints.spec.components import Container, Variant
+from mme_sdk.endpoints.spec.spec import EndpointSpec, check_spec
 from mme_sdk.errors import BucketNotFoundError, ConfigurationError, InvalidInputError, MMEError, QuotaExceededError
 
 __all__ = ["Finding", "Preflight", "preflight"]

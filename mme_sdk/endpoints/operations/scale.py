@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
+from mme_sdk._validation import check_number
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.operations.calls import Now, autoscaling_call, describe_endpoint, sagemaker_call
 from mme_sdk.endpoints.operations.wait import ProgressCallback, until_settled
 from mme_sdk.endpoints.spec import validators
-from mme_sdk.endpoints.spec.components import check_metric
+from mme_sdk.endpoints.spec.components import Autoscaling, check_metric
 from mme_sdk.endpoints.spec.requests import scaling_requests, scaling_target
-from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec, Variant
+from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state.describe import Live, read_live
 from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.endpoints.state.diff import Change, tag_changes
@@ -31,7 +30,7 @@ def scale(
     Raises:
         InvalidInputError: No such variant, a count that autoscaling would undo, or a serverless variant.
     """
-    validators.whole(1, 10_000)(None, attrs.fields(Variant).instance_count, count)
+    check_number("instance_count", count, at_least=1, at_most=10_000, integer=True)
     live = yield from read_live(name)
     chosen = _choose(live, variant)
     _instances_of(live, chosen)
@@ -62,7 +61,7 @@ def set_weights(
     for variant, weight in weights.items():
         if variant not in known:
             raise InvalidInputError(f"weights: {name} has no variant {variant!r}, only {', '.join(known)}")
-        validators.not_negative(None, attrs.fields(Variant).weight, weight)
+        check_number(f"the weight of {variant}", weight, at_least=0)
     sizes = {variant: {"DesiredWeight": float(weight)} for variant, weight in weights.items()}
     return (yield from _resize(seen, sizes, timeout=timeout, now=now, progress=progress))
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
+from mme_sdk._validation import check_number
 from mme_sdk.aws import Flow, Sleep
 from mme_sdk.endpoints.error_hints import hint_for
 from mme_sdk.endpoints.operations.calls import Now, describe_endpoint
-from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.errors import ConflictError, EndpointFailedError, EndpointNotFoundError, WaitTimeoutError
 
@@ -57,7 +57,7 @@ class _Watch:
     """The clock and the history of one wait."""
 
     def __init__(self, name: str, timeout: float, now: Now, progress: ProgressCallback | None) -> None:
-        validators.timeout(timeout)
+        check_number("timeout", timeout, over=0, infinite=True)
         self.name = name
         self.timeout = float(timeout)
         self.now = now

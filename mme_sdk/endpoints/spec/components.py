@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import attrs
 
+from mme_sdk._validation import check_instance, check_number, instance, number, one_of, optional
 from mme_sdk.endpoints.spec import instance_types, validators
 from mme_sdk.errors import InvalidInputError
 
@@ -31,14 +32,14 @@ class Container:
     """
 
     image: str | None = attrs.field(
-        default=None, validator=validators.optional(validators.text(255, r"\S+", "an image URI without white space"))
+        default=None, validator=optional(validators.text(255, r"\S+", "an image URI without white space"))
     )
     mode: Mode = "SingleModel"
     model_data: str | None = None
     environment: Mapping[str, str] = attrs.field(
         factory=dict, converter=validators.strings, repr=False, hash=False, validator=validators.environment
     )
-    hostname: str | None = attrs.field(default=None, validator=validators.optional(validators.resource_name))
+    hostname: str | None = attrs.field(default=None, validator=optional(validators.resource_name))
     model_cache: bool = True
     extra: Mapping[str, Any] = attrs.field(
         factory=dict,
@@ -51,7 +52,7 @@ class Container:
     def __attrs_post_init__(self) -> None:
         if self.mode not in ("SingleModel", "MultiModel"):
             raise InvalidInputError(f"mode: 'SingleModel' or 'MultiModel', not {self.mode!r}")
-        validators.is_bool("model_cache", self.model_cache)
+        check_instance("model_cache", self.model_cache, bool)
         validators.service("extra", "ContainerDefinition", self.extra)
         if self.image is None and not {"Image", "ModelPackageName"} & set(self.extra):
             raise InvalidInputError("image: give an image URI, or a ModelPackageName in extra")
@@ -93,10 +94,10 @@ class Schedule:
 
     name: str = attrs.field(validator=validators.text(256, r"[^\s:/|](?:[^:/|]*[^\s:/|])?", "free of ':', '/' and '|'"))
     when: str = attrs.field(validator=validators.text(1600, r"(?:cron|rate|at)\(.+\)", "cron(…), rate(…) or at(…)"))
-    min: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(0, 10_000)))
-    max: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(1, 10_000)))
+    min: int | None = attrs.field(default=None, validator=optional(number(at_least=0, at_most=10_000, integer=True)))
+    max: int | None = attrs.field(default=None, validator=optional(number(at_least=1, at_most=10_000, integer=True)))
     timezone: str | None = attrs.field(
-        default=None, validator=validators.optional(validators.text(1600, r"[\w+\-/]+", "a time zone's name"))
+        default=None, validator=optional(validators.text(1600, r"[\w+\-/]+", "a time zone's name"))
     )
 
     def __attrs_post_init__(self) -> None:
@@ -127,19 +128,19 @@ class Autoscaling:
         ('cpu', 600.0)
     """
 
-    min: int = attrs.field(validator=validators.whole(1, 10_000))
-    max: int = attrs.field(validator=validators.whole(1, 10_000))
-    target: float | None = attrs.field(default=None, validator=validators.optional(validators.positive))
+    min: int = attrs.field(validator=number(at_least=1, at_most=10_000, integer=True))
+    max: int = attrs.field(validator=number(at_least=1, at_most=10_000, integer=True))
+    target: float | None = attrs.field(default=None, validator=optional(number(over=0)))
     metric: str | Mapping[str, Any] = attrs.field(
         default=attrs.Factory(lambda self: "cpu" if self.target is None else "invocations", takes_self=True), hash=False
     )
-    scale_in_cooldown: int = attrs.field(default=300, validator=validators.whole(0, 86_400))
-    scale_out_cooldown: int = attrs.field(default=300, validator=validators.whole(0, 86_400))
+    scale_in_cooldown: int = attrs.field(default=300, validator=number(at_least=0, at_most=86_400, integer=True))
+    scale_out_cooldown: int = attrs.field(default=300, validator=number(at_least=0, at_most=86_400, integer=True))
     scale_in: bool = True
     schedule: tuple[Schedule, ...] = attrs.field(default=(), converter=validators.sequence)
 
     def __attrs_post_init__(self) -> None:
-        validators.is_bool("scale_in", self.scale_in)
+        check_instance("scale_in", self.scale_in, bool)
         if self.min > self.max:
             raise InvalidInputError(f"autoscaling: min {self.min} is above max {self.max}")
         validators.each("schedule", self.schedule, Schedule)
@@ -173,8 +174,8 @@ class Autoscaling:
             The settings, with target = rps * safety * 60
             (https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-loadtest.html).
         """
-        validators.over_zero("rps", rps)
-        validators.over_zero("safety", safety)
+        check_number("rps", rps, over=0)
+        check_number("safety", safety, over=0)
         return cls(min=min, max=max, target=rps * safety * 60, metric="invocations", **options)
 
 
@@ -188,10 +189,10 @@ class Serverless:
         provisioned_concurrency: Kept warm, at most `max_concurrency`.
     """
 
-    memory_mb: int = attrs.field(default=2048, validator=validators.one_of(1024, 2048, 3072, 4096, 5120, 6144))
-    max_concurrency: int = attrs.field(default=5, validator=validators.whole(1, 200))
+    memory_mb: int = attrs.field(default=2048, validator=one_of(1024, 2048, 3072, 4096, 5120, 6144))
+    max_concurrency: int = attrs.field(default=5, validator=number(at_least=1, at_most=200, integer=True))
     provisioned_concurrency: int | None = attrs.field(
-        default=None, validator=validators.optional(validators.whole(1, 200))
+        default=None, validator=optional(number(at_least=1, at_most=200, integer=True))
     )
 
     def __attrs_post_init__(self) -> None:
@@ -230,9 +231,9 @@ class DataCapture:
     """
 
     destination: str
-    percent: int = attrs.field(default=100, validator=validators.whole(0, 100))
+    percent: int = attrs.field(default=100, validator=number(at_least=0, at_most=100, integer=True))
     capture: tuple[str, ...] = attrs.field(default=("Input", "Output"), converter=validators.sequence)
-    kms_key: str | None = attrs.field(default=None, validator=validators.optional(validators.kms))
+    kms_key: str | None = attrs.field(default=None, validator=optional(validators.kms))
     csv_types: tuple[str, ...] = attrs.field(
         default=(), converter=validators.sequence, validator=validators.media_types
     )
@@ -243,7 +244,7 @@ class DataCapture:
 
     def __attrs_post_init__(self) -> None:
         validators.s3("destination", self.destination, 512)
-        validators.is_bool("enabled", self.enabled)
+        check_instance("enabled", self.enabled, bool)
         if not self.capture or not all(one in ("Input", "Output", "InputAndOutput") for one in self.capture):
             raise InvalidInputError(f"capture: {self.capture!r} is not of Input, Output, InputAndOutput")
 
@@ -265,10 +266,12 @@ class AsyncInference:
 
     output: str
     failure: str | None = None
-    max_concurrent: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(1, 1000)))
-    success_topic: str | None = attrs.field(default=None, validator=validators.optional(validators.arn("sns")))
-    error_topic: str | None = attrs.field(default=None, validator=validators.optional(validators.arn("sns")))
-    kms_key: str | None = attrs.field(default=None, validator=validators.optional(validators.kms))
+    max_concurrent: int | None = attrs.field(
+        default=None, validator=optional(number(at_least=1, at_most=1000, integer=True))
+    )
+    success_topic: str | None = attrs.field(default=None, validator=optional(validators.arn("sns")))
+    error_topic: str | None = attrs.field(default=None, validator=optional(validators.arn("sns")))
+    kms_key: str | None = attrs.field(default=None, validator=optional(validators.kms))
     include_response_in: tuple[str, ...] = attrs.field(
         default=(),
         converter=validators.sequence,
@@ -306,15 +309,19 @@ class Variant:
     name: str = attrs.field(default="AllTraffic", validator=validators.resource_name)
     containers: tuple[Container, ...] = attrs.field(converter=validators.sequence)
     instance_type: str | None = None
-    instance_count: int | None = attrs.field(default=1, validator=validators.optional(validators.whole(1, 10_000)))
-    weight: float = attrs.field(default=1.0, converter=validators.number, validator=validators.not_negative)
-    autoscaling: Autoscaling | None = attrs.field(
-        default=None, validator=validators.optional(validators.a(Autoscaling))
+    instance_count: int | None = attrs.field(
+        default=1, validator=optional(number(at_least=1, at_most=10_000, integer=True))
     )
-    serverless: Serverless | None = attrs.field(default=None, validator=validators.optional(validators.a(Serverless)))
-    volume_gb: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(1, 512)))
-    download_timeout: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(60, 3600)))
-    startup_timeout: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(60, 3600)))
+    weight: float = attrs.field(default=1.0, converter=validators.as_float, validator=number(at_least=0))
+    autoscaling: Autoscaling | None = attrs.field(default=None, validator=optional(instance(Autoscaling)))
+    serverless: Serverless | None = attrs.field(default=None, validator=optional(instance(Serverless)))
+    volume_gb: int | None = attrs.field(default=None, validator=optional(number(at_least=1, at_most=512, integer=True)))
+    download_timeout: int | None = attrs.field(
+        default=None, validator=optional(number(at_least=60, at_most=3600, integer=True))
+    )
+    startup_timeout: int | None = attrs.field(
+        default=None, validator=optional(number(at_least=60, at_most=3600, integer=True))
+    )
     extra: Mapping[str, Any] = attrs.field(
         factory=dict,
         converter=validators.copied,
@@ -331,7 +338,7 @@ class Variant:
         validator=validators.mapping,
     )
     model_tags: Mapping[str, str] | None = attrs.field(
-        default=None, converter=validators.strings, hash=False, validator=validators.optional(validators.tags)
+        default=None, converter=validators.strings, hash=False, validator=optional(validators.tags)
     )
 
     def __attrs_post_init__(self) -> None:

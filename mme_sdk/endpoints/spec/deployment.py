@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from mme_sdk._validation import number, optional
 from mme_sdk.endpoints.spec import instance_types, validators
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.errors import InvalidInputError
@@ -22,9 +23,9 @@ def _alarms(_: Any, attribute: attrs.Attribute[Any], value: tuple[Any, ...]) -> 
         raise InvalidInputError(f"{attribute.name}: at most 10 names of CloudWatch alarms, not {value!r}")
 
 
-_wait = validators.whole(0, 3600)
+_wait = number(at_least=0, at_most=3600, integer=True)
 _LONGEST = 28_800
-_limit = validators.optional(validators.whole(600, _LONGEST))
+_limit = optional(number(at_least=600, at_most=_LONGEST, integer=True))
 
 
 @attrs.frozen(kw_only=True)
@@ -44,8 +45,8 @@ class BlueGreen:
         10
     """
 
-    canary: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(1, 50)))
-    step: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(10, 50)))
+    canary: int | None = attrs.field(default=None, validator=optional(number(at_least=1, at_most=50, integer=True)))
+    step: int | None = attrs.field(default=None, validator=optional(number(at_least=10, at_most=50, integer=True)))
     wait: int = attrs.field(default=0, validator=_wait)
     termination_wait: int = attrs.field(default=0, validator=_wait)
     limit: int | None = attrs.field(default=None, validator=_limit)
@@ -70,9 +71,11 @@ class Rolling:
         alarms: CloudWatch alarms; one that goes off rolls the deployment back.
     """
 
-    batch: int = attrs.field(default=50, validator=validators.whole(5, 50))
+    batch: int = attrs.field(default=50, validator=number(at_least=5, at_most=50, integer=True))
     wait: int = attrs.field(default=0, validator=_wait)
-    rollback_batch: int | None = attrs.field(default=None, validator=validators.optional(validators.whole(5, 100)))
+    rollback_batch: int | None = attrs.field(
+        default=None, validator=optional(number(at_least=5, at_most=100, integer=True))
+    )
     limit: int | None = attrs.field(default=None, validator=_limit)
     alarms: tuple[str, ...] = attrs.field(default=(), converter=validators.sequence, validator=_alarms)
 

@@ -6,16 +6,14 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from mme_sdk.endpoints.spec import instance_types
 from mme_sdk.endpoints.spec.components import Autoscaling, Container, DataCapture, Variant
+from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.endpoints.state import content
-
-if TYPE_CHECKING:
-    from mme_sdk.endpoints.spec.spec import EndpointSpec
 
 __all__ = [
     "MADE_FOR_TAG",
@@ -104,7 +102,7 @@ def is_derived_name(endpoint: str, name: str) -> bool:
     return re.fullmatch(rf"{re.escape(stem(endpoint))}-[0-9a-f]{{{_DIGITS}}}", name) is not None
 
 
-def requests_of(spec: EndpointSpec) -> Requests:
+def requests_of(spec: SpecFields) -> Requests:
     """The requests of a spec."""
     models: dict[str, dict[str, Any]] = {}
     variants = []
@@ -157,7 +155,7 @@ def _some(**members: Any) -> dict[str, Any]:
     return {key: value for key, value in members.items() if value is not None and value not in ([], {}, ())}
 
 
-def _model(spec: EndpointSpec, variant: Variant) -> dict[str, Any]:
+def _model(spec: SpecFields, variant: Variant) -> dict[str, Any]:
     containers = [_container(one) for one in variant.containers]
     body = (
         _some(ExecutionRoleArn=spec.role)
@@ -224,7 +222,7 @@ def _data_capture(capture: DataCapture | None) -> dict[str, Any] | None:
     )
 
 
-def _async_inference(spec: EndpointSpec) -> dict[str, Any] | None:
+def _async_inference(spec: SpecFields) -> dict[str, Any] | None:
     settings = spec.async_inference
     if settings is None:
         return None

@@ -11,8 +11,9 @@ from mme_sdk.aws import Flow
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.endpoints.operations.calls import describe_endpoint, gather, paginate, sagemaker_call
+from mme_sdk.endpoints.spec.components import Variant
 from mme_sdk.endpoints.spec.requests import TAG_PREFIX
-from mme_sdk.endpoints.spec.spec import EndpointSpec, Variant
+from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state import content
 from mme_sdk.endpoints.state.description import EndpointDescription, VariantDescription, parse_summary
 from mme_sdk.endpoints.state.ownership import DescribedResource, arn_of, tags_of

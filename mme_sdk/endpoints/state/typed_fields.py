@@ -7,8 +7,9 @@ from typing import Any
 
 import attrs
 
+from mme_sdk.endpoints.spec.components import AsyncInference, Container, DataCapture, Serverless, Variant, Vpc
 from mme_sdk.endpoints.spec.requests import variant_request
-from mme_sdk.endpoints.spec.spec import AsyncInference, Container, DataCapture, EndpointSpec, Serverless, Variant, Vpc
+from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state import content
 from mme_sdk.errors import InvalidInputError, ServiceError
 
