@@ -1,4 +1,4 @@
-"""The API calls of this room, and the small flows that everything else is made of."""
+"""API calls, and small flows that all operations use."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ __all__ = [
 
 T = TypeVar("T")
 Now = Callable[[], float]
-"""The monotonic clock of whoever drives the flow, in seconds."""
+"""A monotonic clock, in seconds."""
 
-# CreateEndpoint reads configurations, and CreateEndpointConfig models, with eventual consistency.
+# Pauses in seconds: a new model or configuration may not be visible to the next call at once.
 CONSISTENCY = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
 def sagemaker_call(operation: str, endpoint: str | None = None, **params: Any) -> Call:
-    """A SageMaker call."""
+    """Return a call to SageMaker."""
     return Call(service="sagemaker", operation=operation, params=params, endpoint=endpoint)
 
 
 def autoscaling_call(operation: str, endpoint: str | None = None, **params: Any) -> Call:
-    """An Application Auto Scaling call."""
+    """Return a call to Application Auto Scaling."""
     return Call(service="application-autoscaling", operation=operation, params=params, endpoint=endpoint)
 
 
 def gather(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:
-    """Run flows at a time and raise the first failure, once all have ended."""
+    """Run flows concurrently; return their results, or raise the first failure when all have ended."""
     results = yield Together(flows)
     for one in results:
         if isinstance(one, BaseException):
@@ -52,7 +52,7 @@ def gather(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:
 
 
 def none_if_missing(call: Call) -> Flow[Any]:
-    """Make a call; None where its subject is not there."""
+    """Make a call; return None if the resource does not exist."""
     try:
         return (yield call)
     except NotFoundError:
@@ -60,7 +60,7 @@ def none_if_missing(call: Call) -> Flow[Any]:
 
 
 def retry_until_visible(call: Call) -> Flow[Any]:
-    """Make a call that may not see yet what was made a moment ago."""
+    """Make a call; repeat it while a resource that was just created is not found."""
     for pause in CONSISTENCY:
         try:
             return (yield call)
@@ -70,11 +70,11 @@ def retry_until_visible(call: Call) -> Flow[Any]:
 
 
 def paginate(call: Call, key: str) -> Flow[list[Any]]:
-    """Every item of a paginated answer."""
+    """Return the items of all pages."""
     found: list[Any] = []
     params = dict(call.params)
     if call.service == "sagemaker" and call.operation != "list_tags":
-        params["MaxResults"] = 100  # the service's most; it answers ten where nothing is said
+        params["MaxResults"] = 100  # the maximum; the default is 10
     while True:
         answer = yield Call(service=call.service, operation=call.operation, params=params, endpoint=call.endpoint)
         found += answer.get(key, [])
@@ -85,16 +85,16 @@ def paginate(call: Call, key: str) -> Flow[list[Any]]:
 
 
 def describe_endpoint(name: str) -> Flow[EndpointDescription]:
-    """DescribeEndpoint.
+    """Call DescribeEndpoint.
 
     Raises:
-        EndpointNotFoundError: There is none of this name.
+        EndpointNotFoundError: The endpoint does not exist.
     """
     return parse_endpoint((yield sagemaker_call("describe_endpoint", name, EndpointName=name)))
 
 
 def referenced_names(name: str, configs: Iterable[str | None]) -> Flow[set[str]]:
-    """Configurations of an endpoint, and the models that they name."""
+    """Return the given configurations and the models that they name."""
     found: set[str] = set()
     for config in sorted({one for one in configs if one is not None}):
         described = yield from none_if_missing(
@@ -105,7 +105,7 @@ def referenced_names(name: str, configs: Iterable[str | None]) -> Flow[set[str]]
 
 
 def describe_if_exists(name: str) -> Flow[EndpointDescription | None]:
-    """DescribeEndpoint; None where there is none of this name."""
+    """Call DescribeEndpoint; return None if the endpoint does not exist."""
     try:
         return (yield from describe_endpoint(name))
     except EndpointNotFoundError:

@@ -170,7 +170,7 @@ def attach_pending(live: Live, more: Iterable[Attached] = ()) -> Flow[bool]:
     missing = [one for one in noted.values() if _is_missing(attached.get(one.variant), one, seen)]
     missing += [one for one in others if one.variant not in noted and one.variant not in attached]
     try:
-        yield from scaling_calls.put_back(name, missing)
+        yield from scaling_calls.attach_all(name, missing)
     except MMEError as error:
         variants = ", ".join(one.variant for one in missing)
         error.add_note(f"endpoint {name} is in service; autoscaling of {variants} is not attached yet: wait() again")

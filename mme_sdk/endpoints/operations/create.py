@@ -173,7 +173,7 @@ def finish(
     yield from recreate_missing(spec.to_requests(), name)
     try:
         # Without reading first: what a new endpoint has attached belongs to an earlier endpoint of its name.
-        yield from scaling_calls.put_back(name, complete_creation.scaling_of(spec))
+        yield from scaling_calls.attach_all(name, complete_creation.scaling_of(spec))
     except MMEError as error:
         try:
             yield from delete(name, only=creation.created, instance=seen, timeout=600, now=now)

@@ -1,4 +1,4 @@
-"""Delete: the endpoint, its autoscaling, its configurations and models; and nothing that is not its own."""
+"""Delete an endpoint, its autoscaling, and the configurations and models that this SDK made for it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ __all__ = ["EndpointDeletion", "delete", "delete_endpoint"]
 
 @attrs.frozen(kw_only=True)
 class EndpointDeletion:
-    """What a delete removes, or would remove.
+    """Result of deleting an endpoint.
 
     Attributes:
-        endpoint: The endpoint's name.
-        removed: Resources that belong to the endpoint, in the order of removal.
-        detached: Variants whose autoscaling goes.
-        kept: Resources that the endpoint uses, or that have such names as its own, but that this SDK did not make for
-            it or that others use too.
-        notes: What could not be looked at, and why.
-        dry_run: Whether nothing was touched.
+        endpoint: EndpointName.
+        removed: Deleted resources, in order. Default: none.
+        detached: Variants whose autoscaling was detached. Default: none.
+        kept: Resources that the endpoint used, or whose names look like its own, that this SDK did not make for it or
+            that others use too. Default: none.
+        notes: What could not be read, and why. Default: none.
+        dry_run: True if nothing was deleted and the result says what would be. Default: False.
     """
 
     endpoint: str
@@ -44,20 +44,20 @@ class EndpointDeletion:
         verb = "would remove" if self.dry_run else "removed"
         lines = [f"{verb} {one}" for one in self.removed]
         lines += [f"{verb} autoscaling of variant {one}" for one in self.detached]
-        lines += [f"kept {one}: others made it, or another endpoint uses it too" for one in self.kept]
+        lines += [f"kept {one}: this SDK did not make it for this endpoint, or others use it" for one in self.kept]
         lines += self.notes
-        return "\n".join(lines) or f"nothing of endpoint {self.endpoint} is there"
+        return "\n".join(lines) or f"endpoint {self.endpoint} and its resources do not exist"
 
 
 def candidates(endpoint: str, seen: EndpointDescription | None) -> Flow[tuple[tuple[Resource, ...], str | None]]:
-    """Configurations and models that may be an endpoint's own by their names.
+    """Return configurations and models whose names look like those of an endpoint, and None.
 
-    Where the caller may not list, only those that the endpoint uses now; and why not more.
+    If the caller may not list them, return those that the endpoint uses now, and a note.
     """
     try:
         return (yield from ownership.resources_named_for(endpoint)), None
     except AccessDeniedError as error:
-        note = f"configurations and models could not be listed, earlier ones may be left: {error.message}"
+        note = f"configurations and models could not be listed, earlier ones may remain: {error.message}"
     name = None if seen is None else seen.config_name
     if name is None:
         return (), note
@@ -66,22 +66,24 @@ def candidates(endpoint: str, seen: EndpointDescription | None) -> Flow[tuple[tu
     return tuple(one for one in some if is_derived_name(endpoint, one.name)), note
 
 
-def survey(endpoint: str) -> Flow[tuple[EndpointDeletion, EndpointDescription | None, tuple[str, ...]]]:
-    """What a delete would do; the endpoint, and its variants."""
+def _survey(endpoint: str) -> Flow[tuple[EndpointDeletion, EndpointDescription | None, tuple[str, ...]]]:
+    """Return what a delete would do, the endpoint, and its variants."""
     seen = yield from describe_if_exists(endpoint)
     named, unlisted = yield from candidates(endpoint, seen)
     notes = [] if unlisted is None else [unlisted]
     found = yield from ownership.inspect(named, endpoint)
     mine = [one for one in found if one.made_for == endpoint]
     others = yield from ownership.used_elsewhere(endpoint, mine)
-    notes += [] if others.note is None else [f"what was made for endpoint {endpoint} is kept: {others.note}"]
+    notes += (
+        [] if others.note is None else [f"the configurations and models of endpoint {endpoint} are kept: {others.note}"]
+    )
     kept = [one.resource for one in found if one not in mine or one.resource in others.used]
     config = None
     if seen is not None and seen.config_name:
         used = Resource("config", seen.config_name)
         config = yield from none_if_missing(describe_call(used, endpoint))
         if config is not None and (used not in named or used in kept):
-            # A model that a foreign configuration uses stays, whatever its name.
+            # The models of a configuration that this SDK did not make are kept, whatever their names.
             kept += [used, *(Resource("model", one) for one in content.model_names(config))]
     kept = list(dict.fromkeys(kept))
     removed = tuple(one.resource for one in mine if one.resource not in kept)
@@ -91,7 +93,7 @@ def survey(endpoint: str) -> Flow[tuple[EndpointDeletion, EndpointDescription | 
             None,
             (),
         )
-    # An endpoint that is being created or updated may not show all of its variants yet.
+    # DescribeEndpoint may not list all variants while an endpoint is being created or updated.
     variants = tuple(dict.fromkeys([*(one.name for one in seen.variants), *content.variant_names(config)]))
     attached, trouble = yield from scaling_calls.read_if_allowed(endpoint, variants)
     deletion = EndpointDeletion(
@@ -132,7 +134,7 @@ def delete(
     Raises:
         WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
     """
-    plan, seen, variants = yield from survey(endpoint)
+    plan, seen, variants = yield from _survey(endpoint)
     if only is not None:
         plan = attrs.evolve(plan, removed=tuple(one for one in plan.removed if one in only))
     if instance is not None and seen is not None and seen.created != instance.created:
@@ -170,7 +172,7 @@ def _delete(
     left = max(start + timeout - now(), 0.001)
     yield from until_gone(endpoint, timeout=left, now=now, progress=progress, created=seen.created)
     if not (yield from _is_back(endpoint)):
-        # What another client brought since the survey goes too: its change was to the endpoint that is gone.
+        # What another client added since the survey is deleted too: it belonged to the deleted endpoint.
         attached, _ = yield from scaling_calls.read_if_allowed(endpoint, variants)
         detached = tuple(dict.fromkeys([*plan.detached, *attached]))
         yield from scaling_calls.detach(endpoint, detached)
@@ -184,25 +186,27 @@ def _delete(
 
 
 def _is_back(endpoint: str) -> Flow[bool]:
-    """Whether another client has created the endpoint anew."""
+    """Return whether another client has created the endpoint again."""
     seen = yield from describe_if_exists(endpoint)
     return seen is not None and seen.status != "Deleting"
 
 
 def _remove_resources(plan: EndpointDeletion) -> Flow[EndpointDeletion]:
-    """Remove configurations and models, as long as nobody creates the endpoint again: it would need them."""
+    """Delete configurations and models. Stop if another client creates the endpoint again, because it may use them."""
     done = [one for one in plan.removed if one.kind == "endpoint"]
     kept, notes = list(plan.kept), list(plan.notes)
     mine = yield from ownership.owned_by(plan.endpoint, [one for one in plan.removed if one.kind != "endpoint"])
-    # Deleting an endpoint takes minutes: others may have begun to use what was made for it.
+    # Deleting an endpoint takes minutes, in which others may have begun to use its resources.
     others = yield from ownership.used_elsewhere(plan.endpoint, mine)
-    # Configurations go first, whenever they were found: they are what names the models.
+    # Configurations first: they name the models.
     for one in sorted((each.resource for each in mine), key=lambda one: one.kind):
         if one in others.used:
             kept.append(one)
             continue
         if (yield from _is_back(plan.endpoint)):
-            notes.append(f"endpoint {plan.endpoint} was created again by another client: what it may use was left")
+            notes.append(
+                f"endpoint {plan.endpoint} was created again by another client: the resources that it may use are kept"
+            )
             break
         yield from none_if_missing(delete_call(one, plan.endpoint))
         done.append(one)

@@ -1,4 +1,4 @@
-"""Configurations and models that nothing uses: what earlier tools and interrupted work have left in an account."""
+"""Find and delete configurations and models that no endpoint uses."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ class Orphan:
 
     Attributes:
         kind: `config` or `model`.
-        name: Its name.
-        created: When it was made.
-        made_for: The endpoint that this SDK made it for; None where it did not make it, or an edition did that did not
-            mark what it made. Models of others may serve batch transform jobs.
+        name: Name of the resource.
+        created: Time of creation. Default: None, unknown.
+        made_for: The endpoint that this SDK made it for. Default: None, made by hand or by another tool. Batch
+            transform jobs may use such models.
     """
 
     kind: Literal["config", "model"]
@@ -39,9 +39,9 @@ class Orphan:
 
 
 def find() -> Flow[list[Orphan]]:
-    """Every configuration that no endpoint uses, and every model that only such configurations use; oldest first.
+    """Return all configurations that no endpoint uses, and all models that only such configurations use; oldest first.
 
-    The configuration that an endpoint's last update replaced is not among them: `rollback` needs it.
+    The configuration that an endpoint's last update replaced is left out, because `rollback` needs it.
     """
     found, _ = yield from _survey()
     return [_orphan(one) for one in found]
@@ -55,7 +55,7 @@ def _orphan(found: DescribedResource) -> Orphan:
 
 
 def _survey() -> Flow[tuple[list[DescribedResource], list[DescribedResource]]]:
-    """What nothing uses; and every configuration."""
+    """Return the orphans, and all configurations."""
     endpoints, listed, models = yield from gather(
         [
             paginate(sagemaker_call("list_endpoints"), "Endpoints"),
@@ -76,17 +76,17 @@ def _survey() -> Flow[tuple[list[DescribedResource], list[DescribedResource]]]:
 
 
 def _kept_for_rollback(endpoints: set[str], configs: list[DescribedResource], used: set[str]) -> set[str]:
-    """What the configurations in use replaced; where no tag tells, the newest other one of the same endpoint."""
+    """Return the configurations that `rollback` needs: by tag, or else the newest unused one of each endpoint."""
     kept: set[str] = set()
-    told: set[str | None] = set()
+    known: set[str | None] = set()
     for one in configs:
         if one.resource.name in used and one.replaced is not None:
             kept.add(one.replaced)
-            told.add(one.made_for)
+            known.add(one.made_for)
     newest: dict[str, DescribedResource] = {}
     for one in configs:
         endpoint = one.made_for
-        if endpoint is None or endpoint not in endpoints - told or one.resource.name in used:
+        if endpoint is None or endpoint not in endpoints - known or one.resource.name in used:
             continue
         if endpoint not in newest or one.description["CreationTime"] > newest[endpoint].description["CreationTime"]:
             newest[endpoint] = one
@@ -94,23 +94,23 @@ def _kept_for_rollback(endpoints: set[str], configs: list[DescribedResource], us
 
 
 def remove_all(orphans: Iterable[Orphan], names: Iterable[str] = ()) -> Flow[tuple[Orphan, ...]]:
-    """Delete orphans, the configurations first; those that something uses by now are left.
+    """Delete orphans, configurations first. Those that are in use by now are kept.
 
     Args:
-        orphans: What was found. Only what this SDK made is deleted of it.
-        names: Names of orphans that are deleted whoever made them.
+        orphans: Orphans that `find` returned. Only those that this SDK made are deleted.
+        names: Names of orphans that are deleted even if this SDK did not make them.
 
     Returns:
-        What was deleted.
+        The orphans that were deleted.
 
     Raises:
-        InvalidInputError: Something else than orphans and names was given.
+        InvalidInputError: An item is neither an orphan nor a name.
     """
     given, named = validators.sequence(orphans), validators.sequence(names)
     for one in given:
         if not isinstance(one, Orphan):
             raise InvalidInputError(
-                f"orphans: wants what endpoints.orphans() found, not {one!r}", hint="names=… takes names"
+                f"orphans must come from endpoints.orphans(), not {one!r}", hint="names=… takes names"
             )
     for name in named:
         check_resource_name("names", name)
@@ -122,7 +122,7 @@ def remove_all(orphans: Iterable[Orphan], names: Iterable[str] = ()) -> Flow[tup
         if one.resource.name in named or ((one.resource.kind, one.resource.name) in chosen and one.made_for is not None)
     ]
     going = {one.resource for one in gone}
-    # A configuration that stays keeps its models, unless they too were asked for by name.
+    # The models of a configuration that is kept are kept, unless they were given by name.
     needed = {name for one in configs if one.resource not in going for name in content.model_names(one.description)}
     gone = [
         one

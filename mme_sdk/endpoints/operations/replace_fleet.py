@@ -198,7 +198,7 @@ def _write_replaced(name: str, to: str, live: Live, lost: Sequence[Attached], re
 def attach_again(seen: EndpointDescription, off: DetachedScaling) -> Flow[None]:
     """Attach autoscaling after an update and delete the tags that held it."""
     try:
-        yield from scaling_calls.put_back(seen.name, off.back)
+        yield from scaling_calls.attach_all(seen.name, off.back)
     except MMEError as error:
         _add_scaling_note(off, error)
         raise
@@ -228,7 +228,7 @@ def _begin(
 def _undo(seen: EndpointDescription, off: DetachedScaling, created: list[Resource], error: BaseException) -> Flow[None]:
     name = seen.name
     try:
-        yield from scaling_calls.put_back(name, off.taken)
+        yield from scaling_calls.attach_all(name, off.taken)
         yield from backup.remove(name, seen.arn, off.tags)
     except EndpointNotFoundError:
         pass

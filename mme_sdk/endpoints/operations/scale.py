@@ -1,4 +1,4 @@
-"""Changes that need no new fleet: instance counts, weights, autoscaling, tags."""
+"""Changes in place: instance counts, weights, autoscaling and tags."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.endpoints.state.diff import Change, tag_changes
 from mme_sdk.errors import ConflictError, InvalidInputError
 
-__all__ = ["attach_pending", "autoscale", "change_in_place", "scale", "set_weights"]
+__all__ = ["autoscale", "change_in_place", "scale", "set_weights"]
 
 
 def scale(
     name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: ProgressCallback | None
 ) -> Flow[EndpointDescription]:
-    """Set a variant's instance count and wait until the instances are there.
+    """Set a variant's instance count and wait until the instances run.
 
     Raises:
-        InvalidInputError: No such variant, a count that autoscaling would undo, or a serverless variant.
+        InvalidInputError: There is no such variant, it is serverless, or the count is outside autoscaling's limits.
     """
     check_number("instance_count", count, at_least=1, at_most=10_000, integer=True)
     live = yield from read_live(name)
@@ -39,8 +39,8 @@ def scale(
         limits = attached.described()
         if not limits.min <= count <= limits.max:
             raise InvalidInputError(
-                f"instance_count: autoscaling holds {name}/{chosen} between {limits.min} and {limits.max}, not {count}",
-                hint="change it with endpoint.autoscale(…), or take it off with endpoint.autoscale(None)",
+                f"instance_count: autoscaling keeps {name}/{chosen} between {limits.min} and {limits.max}, not {count}",
+                hint="change it with endpoint.autoscale(…), or detach it with endpoint.autoscale(None)",
                 endpoint=name,
             )
     sizes = {chosen: {"DesiredInstanceCount": count}}
@@ -50,30 +50,30 @@ def scale(
 def set_weights(
     name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: ProgressCallback | None
 ) -> Flow[EndpointDescription]:
-    """Set the variants' shares of the traffic and wait until they hold.
+    """Set the variants' shares of the traffic and wait until they are in effect.
 
     Raises:
-        InvalidInputError: No such variant, or a weight below zero.
+        InvalidInputError: There is no such variant, or a weight is below zero.
     """
     validators.members("weights", weights)
     seen = yield from describe_endpoint(name)
     known = [one.name for one in seen.variants]
     for variant, weight in weights.items():
         if variant not in known:
-            raise InvalidInputError(f"weights: {name} has no variant {variant!r}, only {', '.join(known)}")
+            raise InvalidInputError(f"weights: {name} has no variant {variant!r}; it has {', '.join(known)}")
         check_number(f"the weight of {variant}", weight, at_least=0)
     sizes = {variant: {"DesiredWeight": float(weight)} for variant, weight in weights.items()}
     return (yield from _resize(seen, sizes, timeout=timeout, now=now, progress=progress))
 
 
 def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> Flow[None]:
-    """Attach autoscaling to a variant in place of what was there; None takes it off.
+    """Attach autoscaling to a variant in place of what is attached; None detaches it.
 
     Raises:
-        InvalidInputError: No such variant, or one that has no instances.
+        InvalidInputError: There is no such variant, or it has no instances.
     """
     if wanted is not None and not isinstance(wanted, Autoscaling):
-        raise InvalidInputError(f"autoscaling: wants Autoscaling(…) or None, not {wanted!r}", endpoint=name)
+        raise InvalidInputError(f"autoscaling must be Autoscaling(…) or None, not {wanted!r}", endpoint=name)
     live = yield from read_live(name)
     chosen = _choose(live, variant)
     if wanted is None:
@@ -82,25 +82,9 @@ def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> 
         kind = _instances_of(live, chosen)
         check_metric(wanted, kind)
         yield from _replace(live, name, chosen, kind, wanted)
-    # What an update had taken off is no longer wanted.
+    # This replaces autoscaling that an update has detached, or that a creation has not attached yet.
     mine = [key for key in live.own_tags if backup.is_backup_tag(key, chosen)]
     yield from backup.remove(name, live.description.arn, mine)
-
-
-def attach_pending(live: Live) -> Flow[bool]:
-    """Attach what a new endpoint is still to get, because nobody has waited for its creation.
-
-    Returns:
-        Whether there was anything to attach.
-    """
-    pending = {key: value for key, value in live.own_tags.items() if key.startswith(backup.PENDING_PREFIX)}
-    if not pending or live.attached is None:
-        return False
-    missing = [one for one in backup.read_backups(pending).values() if live.attached.get(one.variant) is None]
-    name = live.description.name
-    yield from scaling_calls.put_back(name, missing)
-    yield from backup.remove(name, live.description.arn, list(pending))
-    return True
 
 
 def _replace(live: Live, name: str, variant: str, instance_type: str | None, wanted: Autoscaling) -> Flow[None]:
@@ -128,7 +112,7 @@ def change_in_place(
     now: Now,
     progress: ProgressCallback | None,
 ) -> Flow[None]:
-    """Bring counts, weights, autoscaling and tags to what a spec says, as far as they are among the changes."""
+    """Set the counts, weights, autoscaling and tags of a spec, as far as `changes` contains them."""
     name = spec.name
     fields = {one.field for one in changes if one.how == "in place"}
     sizes: dict[str, dict[str, Any]] = {}
@@ -146,7 +130,7 @@ def change_in_place(
             continue
         if wanted is None:
             detached = [one.rescaled(kind) for one in live.detached.values() if one.variant == variant.name]
-            yield from scaling_calls.put_back(name, detached)
+            yield from scaling_calls.attach_all(name, detached)
         elif not scaling_calls.matches(name, variant.name, kind, wanted, (live.attached or {}).get(variant.name)):
             yield from _replace(live, name, variant.name, kind, wanted)
     if live.attached is not None:
@@ -172,7 +156,7 @@ def _resize(
     now: Now,
     progress: ProgressCallback | None,
 ) -> Flow[EndpointDescription]:
-    """Set counts and weights, and wait until they hold; a new FailureReason means that they do not."""
+    """Set counts and weights, and wait until they are in effect. A new FailureReason means that this failed."""
     yield sagemaker_call(
         "update_endpoint_weights_and_capacities",
         seen.name,
@@ -193,14 +177,14 @@ def _resize(
 
 
 def _instances_of(live: Live, variant: str) -> str | None:
-    """The variant's instance type; None where it has instance pools."""
+    """Return the variant's instance type; None if it has instance pools."""
     raw: Mapping[str, Any] = next(
         (one for one in live.config.get("ProductionVariants", []) if one.get("VariantName") == variant), {}
     )
     kind = raw.get("InstanceType")
     if kind is None and "InstancePools" not in raw:
         name = live.description.name
-        raise InvalidInputError(f"variant: {variant} of {name} has no instances to scale", endpoint=name)
+        raise InvalidInputError(f"variant: {variant} of endpoint {name} has no instances to scale", endpoint=name)
     return kind
 
 
@@ -217,7 +201,7 @@ def _choose(live: Live, variant: str | None) -> str:
         return known[0]
     if variant not in known:
         raise InvalidInputError(
-            f"variant: {live.description.name} has {', '.join(known)}; name one of them, not {variant!r}",
+            f"variant: endpoint {live.description.name} has {', '.join(known)}; name one of them, not {variant!r}",
             endpoint=live.description.name,
         )
     return variant

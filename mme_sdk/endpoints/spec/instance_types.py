@@ -1,4 +1,4 @@
-"""What the rules need to know about instance types, read from their names.
+"""Facts about instance types, derived from their names.
 
 Sources: https://aws.amazon.com/ec2/instance-types/,
 https://docs.aws.amazon.com/sagemaker/latest/dg/multi-model-support.html (single-GPU types) and
@@ -25,7 +25,7 @@ Accelerator = Literal["cpu", "gpu", "neuron", "gaudi"]
 
 INSTANCE_TYPE = re.compile(r"ml\.([a-z][a-z0-9-]*)\.([a-z0-9]+)")
 
-# GPUs of the sizes that carry more than one; every other size of a GPU family carries one.
+# Sizes with several GPUs; every other size of a GPU family has one.
 _MANY_GPUS = {
     "g4dn": {"12xlarge": 4},
     "g5": {"12xlarge": 4, "24xlarge": 4, "48xlarge": 8},
@@ -55,12 +55,12 @@ def _split(instance_type: str) -> tuple[str, str]:
 
 
 def family(instance_type: str) -> str:
-    """The family: `m5` of `ml.m5.xlarge`; empty where the name has another shape."""
+    """Return the family, such as `m5` for `ml.m5.xlarge`; empty if the name has another form."""
     return _split(instance_type)[0]
 
 
 def accelerator(instance_type: str) -> Accelerator:
-    """What the type computes with."""
+    """Return the kind of processor that the type computes with."""
     name = family(instance_type)
     if re.match(r"(inf|trn)\d", name):
         return "neuron"
@@ -70,13 +70,13 @@ def accelerator(instance_type: str) -> Accelerator:
 
 
 def gpus(instance_type: str) -> int:
-    """How many GPUs it has."""
+    """Return the number of GPUs."""
     name, size = _split(instance_type)
     return _MANY_GPUS.get(name, {}).get(size, 1) if accelerator(instance_type) == "gpu" else 0
 
 
 def vcpus(instance_type: str) -> int | None:
-    """How many vCPUs it has; None where the name does not tell.
+    """Return the number of vCPUs; None if it is unknown.
 
     Example:
         >>> vcpus("ml.m5.xlarge"), vcpus("ml.c5.large"), vcpus("ml.c6i.8xlarge")
@@ -92,14 +92,14 @@ def vcpus(instance_type: str) -> int | None:
 
 
 def units(instance_type: str, metric: str) -> int | None:
-    """How many times 100 percent a metric of the whole instance reaches: CloudWatch adds up cores, and GPUs.
+    """Return how many times 100 percent a metric can reach: CloudWatch adds the percentages of all cores or GPUs.
 
     Args:
-        instance_type: The type.
-        metric: `cpu` or `gpu`; anything else reaches 100 percent, or is no percentage.
+        instance_type: The instance type.
+        metric: `cpu`, `gpu`, or another metric.
 
     Returns:
-        The number; None where the type's cores are not known.
+        The number of vCPUs or GPUs; 1 for other metrics; None if the number of vCPUs is unknown.
     """
     if metric == "cpu":
         return vcpus(instance_type)
@@ -107,7 +107,7 @@ def units(instance_type: str, metric: str) -> int | None:
 
 
 def has_local_storage(instance_type: str) -> bool:
-    """Whether it keeps data on NVMe disks of its own, which take neither a KMS key nor a volume size."""
+    """Return whether the type has local NVMe disks, which take neither a KMS key nor a volume size."""
     name = family(instance_type)
     if re.fullmatch(r"(g[4-9]\w*|p4d|p4de|p5\w*|p6\S*|p3dn|trn\S+|dl\d\w*)", name):
         return True
@@ -115,7 +115,7 @@ def has_local_storage(instance_type: str) -> bool:
 
 
 def serves_multi_model(instance_type: str) -> bool:
-    """Whether a multi-model endpoint can run on it: every CPU type, and the documented single-GPU types."""
+    """Return whether multi-model endpoints can run on it: all CPU types, and the documented single-GPU types."""
     kind = accelerator(instance_type)
     if kind == "gpu":
         return family(instance_type) in _MULTI_MODEL_GPU_FAMILIES and gpus(instance_type) == 1

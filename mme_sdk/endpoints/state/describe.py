@@ -1,4 +1,4 @@
-"""Reading a live endpoint back: its description, and the spec that would make it."""
+"""Read a live endpoint: its description, and the spec that describes it."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ __all__ = ["Live", "list_all", "read_live"]
 
 @attrs.frozen(kw_only=True)
 class Live:
-    """An endpoint as it is.
+    """A live endpoint with its configuration, models, autoscaling and tags.
 
     Attributes:
-        description: What `describe` answers.
-        config: DescribeEndpointConfig's answer; empty where the configuration is gone.
-        models: DescribeModel's answers by name.
-        attached: Autoscaling by variant; None where it could not be read.
-        tags: The endpoint's tags; None where they could not be read.
+        description: The description that users get.
+        config: Answer of DescribeEndpointConfig; empty if the configuration was deleted.
+        models: Answers of DescribeModel by name.
+        attached: Autoscaling by variant; None if it could not be read.
+        tags: The endpoint's tags, without this SDK's own; None if they could not be read.
         own_tags: Tags of the endpoint that hold the work left by an interrupted update or an incomplete creation; see
             `autoscaling.backup`.
-        config_tags: The configuration's tags; None where they were not read or could not be.
-        model_tags: The models' tags by name; None where they could not be read; empty where they were not.
+        config_tags: The configuration's tags; None if they were not read or could not be read.
+        model_tags: The models' tags by name; None for a model whose tags could not be read. Empty if not read.
     """
 
     description: EndpointDescription
@@ -51,7 +51,7 @@ class Live:
 
     @property
     def own_resources(self) -> list[DescribedResource]:
-        """The configuration and the models that it serves from, as far as this SDK made them for this endpoint."""
+        """The configuration and models in use that this SDK made for this endpoint."""
         parts = [
             DescribedResource(Resource("model", key), one, self.model_tags.get(key)) for key, one in self.models.items()
         ]
@@ -62,24 +62,23 @@ class Live:
 
     @property
     def detached(self) -> dict[str, Attached]:
-        """Autoscaling that an update took off and has not put back, by variant; none where that cannot be known."""
+        """Autoscaling by variant that is held in tags and not attached; empty if autoscaling could not be read."""
         if self.attached is None:
             return {}
         found = backup.read_backups(self.own_tags)
         return {key: one for key, one in found.items() if backup.is_missing(self.attached.get(key), one)}
 
     def spec(self) -> EndpointSpec:
-        """The spec that would make this endpoint, with the counts, weights and autoscaling that it has now.
+        """Return the spec of this endpoint, with its current counts, weights and autoscaling.
 
-        Autoscaling that `Autoscaling` cannot say is left out of it; `description` shows all that is attached.
+        Autoscaling that `Autoscaling` cannot express is left out; `description` contains it.
 
         Raises:
-            InvalidInputError: It cannot be said as a spec, because its configuration or a model is gone or has a
-                shape that specs have not.
+            InvalidInputError: A spec cannot describe the endpoint, for example because its configuration is deleted.
         """
         if not self.config:
             raise InvalidInputError(
-                f"endpoint {self.description.name}: its configuration {self.description.config_name} is gone",
+                f"endpoint {self.description.name}: its configuration {self.description.config_name} is deleted",
                 endpoint=self.description.name,
             )
         spec = spec_of_config(
@@ -107,7 +106,7 @@ class Live:
             scaling = scaling_calls.read_back(self.description.name, variant.runs_on, attached)
             if scaling is not None:
                 changes["autoscaling"] = scaling
-                if count is not None:  # a count on its way to the limits is none that a spec may begin with
+                if count is not None:  # a spec's count must be within the limits of autoscaling
                     changes["instance_count"] = min(max(count, scaling.min), scaling.max)
         if seen.desired_weight is not None and "InitialVariantWeight" not in variant.extra:
             changes["weight"] = seen.desired_weight
@@ -115,9 +114,9 @@ class Live:
 
 
 def list_all(name_contains: str | None = None) -> Flow[list[EndpointDescription]]:
-    """Every endpoint, newest first."""
+    """List endpoints, newest first."""
     if name_contains is not None and not isinstance(name_contains, str):
-        raise InvalidInputError(f"name_contains: wants a part of a name, not {name_contains!r}")
+        raise InvalidInputError(f"name_contains must be part of a name, not {name_contains!r}")
     narrowed = {"NameContains": name_contains} if name_contains else {}
     found = yield from paginate(
         sagemaker_call("list_endpoints", SortBy="CreationTime", SortOrder="Descending", **narrowed), "Endpoints"
@@ -129,11 +128,11 @@ def read_live(name: str, *, all_tags: bool = False) -> Flow[Live]:
     """Read an endpoint, its configuration, its models, its autoscaling and its tags.
 
     Args:
-        name: The endpoint's name.
-        all_tags: Whether to read the tags of the configuration and the models too.
+        name: EndpointName.
+        all_tags: Whether to read the tags of the configuration and models too.
 
     Raises:
-        EndpointNotFoundError: There is none of this name.
+        EndpointNotFoundError: The endpoint does not exist.
     """
     seen = yield from describe_endpoint(name)
     variants = [one.name for one in seen.variants]
@@ -156,7 +155,7 @@ def read_live(name: str, *, all_tags: bool = False) -> Flow[Live]:
 
 
 def without_own_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Tags without this SDK's own."""
+    """Return tags without those of this SDK."""
     return {key: value for key, value in tags.items() if not key.startswith(TAG_PREFIX)}
 
 
@@ -171,7 +170,7 @@ def _config(name: str, config_name: str | None) -> Flow[tuple[dict[str, Any], di
 
 
 def models_of(name: str, config: Mapping[str, Any]) -> Flow[dict[str, Any]]:
-    """DescribeModel's answers for a configuration's models that are still there."""
+    """Call DescribeModel for a configuration's models; leave out those that do not exist."""
     names = list(dict.fromkeys(one["ModelName"] for one in config.get("ProductionVariants", []) if "ModelName" in one))
     found = yield from gather([_model(name, one) for one in names])
     return {model: answer for model, answer in zip(names, found, strict=True) if answer is not None}
@@ -189,7 +188,7 @@ def _tags(name: str, arn: str) -> Flow[tuple[dict[str, str], str | None]]:
         return {}, None
     try:
         found = yield from paginate(sagemaker_call("list_tags", name, ResourceArn=arn), "Tags")
-    except (AccessDeniedError, NotFoundError) as error:  # it may be gone since it was looked at
+    except (AccessDeniedError, NotFoundError) as error:  # another client may have deleted it
         return {}, f"tags could not be read: {error.message}"
     return {one["Key"]: one["Value"] for one in found if not one["Key"].startswith("aws:")}, None
 

@@ -1,4 +1,4 @@
-"""What differs between an endpoint as it is and the spec that it should match."""
+"""Differences between a live endpoint and a spec."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Change", "How", "TagChange", "diff", "tag_changes"]
 How = Literal["new fleet", "in place"]
 Members = Mapping[str, Any]
 
-# The fields of a spec by the path of what they send; any other member is shown as one of an `extra`.
+# Fields of a spec, by the path of the member that they send. Other members are reported as part of an `extra`.
 _CONTAINER = {
     "Image": "image",
     "Mode": "mode",
@@ -72,13 +72,13 @@ _IN_PLACE = frozenset({"VariantName", "ModelName", "InitialInstanceCount", "Init
 
 @attrs.frozen(kw_only=True)
 class Change:
-    """One difference.
+    """One difference between an endpoint and a spec.
 
     Attributes:
-        field: Where in the spec, such as `variants.AllTraffic.instance_type`.
-        old: What the endpoint has; environment values are hidden.
-        new: What the spec says.
-        how: `in place`, or `new fleet`: other instances, whose caches begin cold, take over.
+        field: Path of the field in the spec, such as `variants.AllTraffic.instance_type`.
+        old: Value of the endpoint. Values of environment variables are hidden.
+        new: Value of the spec.
+        how: `in place`, or `new fleet`: new instances, with empty model caches, take over. Default: `new fleet`.
     """
 
     field: str
@@ -91,10 +91,10 @@ class Change:
 
 
 def diff(live: Live, spec: EndpointSpec) -> tuple[Change, ...]:
-    """Every change that would make an endpoint match a spec; autoscaling that a spec does not name is left alone.
+    """Return the changes that would make an endpoint match a spec.
 
-    Configurations and models are compared as SageMaker knows them, without defaults. What only CreateEndpoint is sent
-    is not compared: it has had its effect.
+    Autoscaling is not compared for variants whose spec has none. Configurations and models are compared without default
+    values. Members that only CreateEndpoint takes are not compared, because an update cannot change them.
     """
     if unreadable := _unreadable(live):
         return (Change(field="spec", old=f"not readable: {unreadable}", new=spec.name),)
@@ -104,18 +104,20 @@ def diff(live: Live, spec: EndpointSpec) -> tuple[Change, ...]:
 def _unreadable(live: Live) -> str | None:
     name, config = live.description.name, live.description.config_name
     if not live.config:
-        return f"endpoint {name}: its configuration {config} is gone"
+        return f"endpoint {name}: its configuration {config} is deleted"
     for one in live.config.get("ProductionVariants", []):
         model = one.get("ModelName")
         if model is None:
-            return f"endpoint {name}: variant {one.get('VariantName')} hosts inference components, which specs have not"
+            return (
+                f"endpoint {name}: variant {one.get('VariantName')} hosts inference components: no spec supports these"
+            )
         if model not in live.models:
-            return f"endpoint {name}: model {model} is gone"
+            return f"endpoint {name}: model {model} is deleted"
     return None
 
 
 def _fleet(live: Live, spec: EndpointSpec) -> Iterator[Change]:
-    """What only another fleet can change."""
+    """Yield the changes that need a new fleet."""
     name, requests = spec.name, spec.to_requests()
     made = Resource("config", str(live.description.config_name))
     config, wanted = ownership.as_made(name, made, live.config), content.of_config(requests.config)
@@ -178,13 +180,13 @@ def _hidden(value: Any) -> str | None:
 def _compared(
     old: Members, new: Members, fields: Mapping[str, str], where: str, extra: str, path: str = ""
 ) -> Iterator[Change]:
-    """The leaves that differ, by the names that a spec has for them."""
+    """Yield the members without members of their own that differ, by the names of the spec's fields."""
     for key in {**old, **new}:
         before, after, here = old.get(key), new.get(key), f"{path}{key}"
         if isinstance(before or {}, Mapping) and isinstance(after or {}, Mapping):
             inner = _compared(before or {}, after or {}, fields, where, extra, f"{here}.")
             if before is None or after is None:
-                # A member that comes or goes whole, and has no leaves, is still one.
+                # An empty member that is added or removed is a change too.
                 leaves = list(inner)
                 yield from leaves or [_change(here, before, after, fields, where, extra)]
             else:
@@ -241,7 +243,7 @@ def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
             continue
         if scaling_calls.matches(spec.name, variant.name, kind, wanted, attached):
             continue
-        # A policy counts cores: it is read with the type that it was made for.
+        # Targets count cores, so that a policy is read with the instance type that it was made for.
         here = next((one.instance_type for one in live.description.variants if one.name == variant.name), None)
         old = None if attached is None else scaling_calls.read_back(spec.name, here, attached)
         if old is None:
@@ -256,14 +258,14 @@ def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
 
 @attrs.frozen(kw_only=True)
 class TagChange:
-    """The tags of one resource, as they are and as a spec wants them.
+    """The tags of one resource and those of the spec.
 
     Attributes:
-        arn: The resource.
-        field: Where the spec says them.
-        shared: Whether the spec says them once for all resources.
-        there: The tags that it has.
-        wanted: The tags that it should have.
+        arn: ARN of the resource.
+        field: Field of the spec.
+        shared: Whether the field holds the tags of all resources.
+        there: Tags that the resource has.
+        wanted: Tags that it should have.
     """
 
     arn: str
@@ -274,7 +276,7 @@ class TagChange:
 
 
 def tag_changes(live: Live, spec: EndpointSpec) -> Iterator[TagChange]:
-    """The endpoint, and the configuration and models that this SDK made for it; tags of others' are left alone."""
+    """Yield the tags of the endpoint, and of the configuration and models that this SDK made for it."""
     if live.tags is None:
         return
     yield TagChange(arn=live.description.arn, field="tags", shared=True, there=live.tags, wanted=spec.tags)

@@ -1,7 +1,7 @@
-"""Which configurations and models this SDK made for an endpoint, and which of them others use.
+"""Ownership of configurations and models: which ones this SDK made for an endpoint, and which of them others use.
 
-A resource is the SDK's own only if a tag of it names the endpoint and its name is the digest of its content. A name
-alone proves nothing: people and other tools choose names too.
+This SDK has made a resource if a tag names the endpoint and the resource's name is the digest of its content. The name
+alone is no evidence, because people and other tools can choose the same names.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = [
 ]
 
 REPLACED_TAG = f"{TAG_PREFIX}replaced"
-"""Tag of a configuration that this SDK made: the one that it replaced, which a rollback leads to."""
-_MOST = 1000  # endpoints, and as many configurations, that are described to find out who uses a resource
-_MARGIN = timedelta(minutes=1)  # the service may keep whole seconds only
-# https://docs.aws.amazon.com/sagemaker/latest/dg/host-instance-storage.html: SageMaker chooses what is not given.
+"""Tag of a configuration with the name of the configuration that it replaced, for `rollback`."""
+_MOST = 1000  # most endpoints, and most configurations, that are described to find the users of a resource
+_MARGIN = timedelta(minutes=1)  # the service may round times to seconds
+# https://docs.aws.amazon.com/sagemaker/latest/dg/host-instance-storage.html: SageMaker sets these by default.
 _CHOSEN = frozenset(
     {"VolumeSizeInGB", "ModelDataDownloadTimeoutInSeconds", "ContainerStartupHealthCheckTimeoutInSeconds"}
 )
@@ -44,12 +44,12 @@ _CHOSEN = frozenset(
 
 @attrs.frozen
 class DescribedResource:
-    """A configuration or model as it is.
+    """A configuration or model with its description.
 
     Attributes:
-        resource: Its kind and name.
-        description: DescribeEndpointConfig's or DescribeModel's answer.
-        tags: Its tags; None where they could not be read.
+        resource: Kind and name.
+        description: Answer of DescribeEndpointConfig or DescribeModel.
+        tags: Tags; None if they could not be read.
     """
 
     resource: Resource
@@ -58,27 +58,27 @@ class DescribedResource:
 
     @property
     def arn(self) -> str:
-        """Its ARN."""
+        """ARN of the resource."""
         return arn_of(self.description)
 
     @property
     def replaced(self) -> str | None:
-        """The configuration that it replaced; None where that is not known."""
+        """Name of the configuration that it replaced; None if unknown."""
         return (self.tags or {}).get(REPLACED_TAG)
 
     @property
     def made_for(self) -> str | None:
-        """The endpoint that this SDK made it for: the tag says so, and the content fits the name. Else None."""
+        """The endpoint that this SDK made it for; None if this SDK did not make it."""
         return made_for(self.resource, self.description, self.tags)
 
 
 def arn_of(answer: Mapping[str, Any]) -> str:
-    """The ARN of a described configuration or model."""
+    """Return the ARN of a described configuration or model."""
     return str(answer.get("EndpointConfigArn") or answer.get("ModelArn") or "")
 
 
 def made_for(one: Resource, answer: Mapping[str, Any], tags: Mapping[str, str] | None) -> str | None:
-    """The endpoint that this SDK made a resource for; None where it did not make it."""
+    """Return the endpoint that this SDK made a resource for; None if this SDK did not make it."""
     endpoint = (tags or {}).get(MADE_FOR_TAG)
     if endpoint is None:
         return None
@@ -89,7 +89,7 @@ def made_for(one: Resource, answer: Mapping[str, Any], tags: Mapping[str, str] |
 
 
 def _contents(one: Resource, answer: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What a resource may have been made from: as it is described, and without what SageMaker may have filled in."""
+    """Return the content as described, and without the members that SageMaker may have added."""
     if one.kind == "model":
         model = content.of_model(answer)
         named = [{k: v for k, v in each.items() if k != "ContainerHostname"} for each in model["Containers"]]
@@ -104,13 +104,13 @@ def _contents(one: Resource, answer: Mapping[str, Any]) -> list[Mapping[str, Any
 
 
 def as_made(endpoint: str, one: Resource, answer: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content of a resource, without what SageMaker filled in where this SDK made it for an endpoint."""
+    """Return the content of a resource; without members that SageMaker added, if this SDK made the resource."""
     known = _contents(one, answer)
     return next((each for each in known if derived_name(endpoint, each) == one.name), known[0])
 
 
 def tags_of(arn: str, endpoint: str | None = None) -> Flow[dict[str, str] | None]:
-    """The tags of a resource, without AWS's own; None where they cannot be read."""
+    """Return the tags of a resource without those of AWS; None if they cannot be read."""
     if not arn:
         return None
     try:
@@ -134,7 +134,7 @@ def _inspected(one: Resource, endpoint: str | None) -> Flow[DescribedResource | 
 
 
 def resources_named_for(endpoint: str) -> Flow[tuple[Resource, ...]]:
-    """Configurations and models with names as this SDK derives them for an endpoint; configurations first."""
+    """List configurations and models whose names this SDK may have derived for an endpoint, configurations first."""
     part = stem(endpoint)
     configs = yield from paginate(
         sagemaker_call(
@@ -157,17 +157,17 @@ def resources_named_for(endpoint: str) -> Flow[tuple[Resource, ...]]:
 
 
 def owned_by(endpoint: str, some: Iterable[Resource]) -> Flow[list[DescribedResource]]:
-    """Those of some configurations and models that this SDK made for an endpoint."""
+    """Return those of some configurations and models that this SDK made for an endpoint."""
     return [one for one in (yield from inspect(some, endpoint)) if one.made_for == endpoint]
 
 
 @attrs.frozen
 class OtherUsers:
-    """Who else uses some resources.
+    """Resources that other endpoints or configurations use.
 
     Attributes:
-        used: The resources that others use.
-        note: Why it is not known, in which case all of them are in `used`; None where it is.
+        used: The resources that others use. All resources if this could not be determined.
+        note: Why it could not be determined. Default: None.
     """
 
     used: frozenset[Resource] = frozenset()
@@ -175,9 +175,10 @@ class OtherUsers:
 
 
 def used_elsewhere(endpoint: str, some: Sequence[DescribedResource]) -> Flow[OtherUsers]:
-    """Which of an endpoint's own resources other endpoints, or configurations made by others, use.
+    """Determine which of an endpoint's own resources are used by other endpoints, or by configurations of others.
 
-    Only endpoints that changed, and configurations that were made, after the oldest of the resources are looked at.
+    Endpoints that have not changed since the oldest of the resources was created are skipped, and so are older
+    configurations.
     """
     if not some:
         return OtherUsers()
@@ -194,10 +195,10 @@ def used_elsewhere(endpoint: str, some: Sequence[DescribedResource]) -> Flow[Oth
             if note is not None:
                 return OtherUsers(every, note)
             described = yield from gather([_config(endpoint, one) for one in sorted({*configs, *more})])
-            # Configurations of this endpoint that stay are no others; the caller knows what they need.
+            # Configurations of this endpoint itself are not examined: the caller knows which of them stay.
             used |= {Resource("model", name) for one in described for name in content.model_names(one)}
     except AccessDeniedError as error:
-        return OtherUsers(every, f"whether other endpoints use them cannot be seen: {error.message}")
+        return OtherUsers(every, f"whether other endpoints use them cannot be determined: {error.message}")
     return OtherUsers(every & used)
 
 
@@ -210,7 +211,7 @@ def _configs_of_others(endpoint: str, some: Sequence[DescribedResource]) -> Flow
     listed = yield from paginate(call, "Endpoints")
     names = [one["EndpointName"] for one in listed if one["EndpointName"] != endpoint]
     if len(names) > _MOST:
-        return set(), f"{len(names)} other endpoints have changed since they were made, too many to look at each"
+        return set(), f"{len(names)} other endpoints have changed since then, too many to examine"
     live = yield from gather([describe_if_exists(one) for one in names])
     return {c for one in live if one is not None for c in (one.config_name, one.pending_config) if c}, None
 
@@ -218,7 +219,7 @@ def _configs_of_others(endpoint: str, some: Sequence[DescribedResource]) -> Flow
 def _younger_configs(
     endpoint: str, models: Sequence[DescribedResource], known: set[str]
 ) -> Flow[tuple[set[str], str | None]]:
-    """Configurations that may name one of the models, but those that are known; none where they may not be listed."""
+    """List unknown configurations that are younger than the models; none if the caller may not list them."""
     try:
         call = sagemaker_call("list_endpoint_configs", endpoint, **_since("CreationTimeAfter", models))
         listed = yield from paginate(call, "EndpointConfigs")
@@ -226,7 +227,7 @@ def _younger_configs(
         return set(), None
     names = {one["EndpointConfigName"] for one in listed} - known
     if len(names) > _MOST:
-        return set(), f"{len(names)} configurations are younger than they, too many to look at each"
+        return set(), f"{len(names)} configurations are younger than the models, too many to examine"
     return names, None
 
 

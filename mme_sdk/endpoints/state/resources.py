@@ -1,4 +1,4 @@
-"""The resources behind an endpoint, by kind and name."""
+"""SageMaker resources by kind and name, and the calls that describe and delete them."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ _NAMES: dict[Kind, tuple[str, str]] = {
 
 @attrs.frozen
 class Resource:
-    """A resource of SageMaker.
+    """A SageMaker resource.
 
     Attributes:
         kind: `endpoint`, `config` or `model`.
-        name: Its name.
+        name: Name of the resource.
     """
 
     kind: Kind
@@ -36,12 +36,12 @@ class Resource:
 
 
 def delete_call(one: Resource, endpoint: str | None = None) -> Call:
-    """The call that deletes a resource."""
+    """Return the call that deletes a resource."""
     return _call("delete", one, endpoint)
 
 
 def describe_call(one: Resource, endpoint: str | None = None) -> Call:
-    """The call that describes a resource."""
+    """Return the call that describes a resource."""
     return _call("describe", one, endpoint)
 
 

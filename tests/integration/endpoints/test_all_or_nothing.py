@@ -221,7 +221,7 @@ def test_an_interruption_after_the_endpoint_was_made_names_it(plane, name, aws):
     with pytest.raises(KeyboardInterrupt) as caught:
         Endpoints(way, NoInvoker).create(multi(name))
     way.close()
-    assert f"the change itself goes on: endpoint {name} exists and is" in caught.value.__notes__[0]
+    assert f"the change itself continues: endpoint {name} exists and is" in caught.value.__notes__[0]
     assert resources(aws)["endpoints"] == [name]
 
 
@@ -249,7 +249,7 @@ def test_an_update_that_has_begun_goes_on_when_it_is_interrupted(plane, aws, nam
     with pytest.raises(KeyboardInterrupt) as caught:
         Endpoints(way, NoInvoker).apply(changed, timeout=20)
     way.close()
-    assert f"the change itself goes on: endpoint {name} exists and is Updating" in caught.value.__notes__
+    assert f"the change itself continues: endpoint {name} exists and is Updating" in caught.value.__notes__
     calm.wait(name, timeout=20)
     assert calm.plan(changed).action == "nothing"
     assert calm.orphans() == []

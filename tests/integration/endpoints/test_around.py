@@ -47,7 +47,7 @@ def test_single_becomes_multi_with_its_archive_under_the_prefix_and_back(room, w
     seen = handle.describe()
     assert (seen.mode, seen.model_data) == ("MultiModel", f"s3://{stored}/prod/")
     assert keys(way, stored) == ["prod/fraud/v1.tar.gz", "single/fraud.tar.gz"]
-    with pytest.raises(InvalidInputError, match="multi-model endpoint already"):
+    with pytest.raises(InvalidInputError, match="already a multi-model endpoint"):
         room.to_multi_model(name, f"s3://{stored}/prod/")
 
     with pytest.raises(ModelNotFoundError, match=r"prod/fraud/v2\.tar\.gz"):
@@ -56,7 +56,7 @@ def test_single_becomes_multi_with_its_archive_under_the_prefix_and_back(room, w
     seen = room.to_single_model(name, version, instance_type="ml.g5.12xlarge", timeout=20).describe()
     assert (seen.mode, seen.model_data) == ("SingleModel", f"s3://{stored}/prod/fraud/v1.tar.gz")
     assert seen.variants[0].instance_type == "ml.g5.12xlarge"
-    with pytest.raises(InvalidInputError, match="single-model endpoint already"):
+    with pytest.raises(InvalidInputError, match="already a single-model endpoint"):
         room.to_single_model(name, "fraud/v1.tar.gz")
     with pytest.raises(InvalidInputError, match="cannot host a multi-model endpoint"):
         room.to_multi_model(name, f"s3://{stored}/prod/")
@@ -89,11 +89,11 @@ def test_migration_never_replaces_an_archive(room, way, name, stored):
 
 def test_migration_refuses_what_it_cannot_carry(room, name, stored):
     room.apply(single(name, artifact=None), timeout=20)
-    with pytest.raises(InvalidInputError, match="has no archive"):
+    with pytest.raises(InvalidInputError, match="has no archive to copy"):
         room.to_multi_model(name, f"s3://{stored}/prod/")
     kmeans = "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1"
     room.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", image=kmeans), timeout=20)
-    with pytest.raises(InvalidInputError, match="kmeans:1 cannot serve many models"):
+    with pytest.raises(InvalidInputError, match="kmeans:1 does not support multi-model endpoints"):
         room.to_multi_model(name, f"s3://{stored}/prod/")
 
 
@@ -112,7 +112,7 @@ def test_orphans_are_found_and_removed_and_nothing_else(room, aws, name):
         ("model", requests.model_names[0], "left-behind"),
         ("model", "by-hand", None),
     ]
-    with pytest.raises(InvalidInputError, match="wants what endpoints"):
+    with pytest.raises(InvalidInputError, match="must come from endpoints"):
         room.remove_orphans(["by-hand"])
     adopted = requests.config | {"EndpointConfigName": "adopted"}
     client.create_endpoint_config(**adopted)
@@ -159,7 +159,7 @@ def test_who_may_not_list_deletes_what_is_in_use_and_is_told_of_the_rest(room, a
     plane.faults.add(Fault(operation="ListEndpointConfigs", **LISTS))
     done = room.delete(name, timeout=20)
     assert [one.kind for one in done.removed] == ["endpoint", "config", "model"]
-    assert "earlier ones may be left" in str(done)
+    assert "earlier ones may remain" in str(done)
     plane.faults.clear()
     assert resources(aws) == NOTHING
 
@@ -268,7 +268,7 @@ def test_preflight_says_everything_that_is_wrong(telling, name, stored):
     answers["describe_images"] = MMEError("no such image", code="ImageNotFoundException")
     report = room.preflight(multi(name, models=f"s3://{stored}-absent/", autoscaling=Autoscaling(min=2, max=5)))
     assert verdicts(report) == dict.fromkeys(("name", "role", "models", "image", "quota"), "failed")
-    with pytest.raises(InvalidInputError, match="would not come up") as caught:
+    with pytest.raises(InvalidInputError, match="creation of this endpoint would fail") as caught:
         report.check()
     assert len(caught.value.message.splitlines()) == 6
     assert not report.ok
@@ -345,12 +345,18 @@ def test_an_invoker_reaches_its_own_models_alone():
     ("make", "message"),
     [
         (lambda: policies.execution_role("ml-models"), "prefix: 'ml-models' is not an S3 address"),
-        (lambda: policies.execution_role("s3://ml-models", image="mine"), "image: 'mine' is no image in ECR"),
-        (lambda: policies.execution_role("s3://ml-models", kms_key="alias/x"), "kms_key: 'alias/x' is no key ARN"),
-        (lambda: policies.invoker("a b"), "endpoint: 'a b' may only have"),
-        (lambda: policies.invoker("a", target_models=[]), "target_models: no pattern at all"),
-        (lambda: policies.invoker("a", target_models="/x"), "target_models: '/x' matches no target model"),
-        (lambda: policies.invoker("a", target_models=["../x"]), "target_models: '../x' matches no target model"),
+        (
+            lambda: policies.execution_role("s3://ml-models", image="mine"),
+            "image must be an image URI in ECR, not 'mine'",
+        ),
+        (
+            lambda: policies.execution_role("s3://ml-models", kms_key="alias/x"),
+            "kms_key must be the ARN of a key, not 'alias/x'",
+        ),
+        (lambda: policies.invoker("a b"), "endpoint must consist of letters"),
+        (lambda: policies.invoker("a", target_models=[]), "target_models: an empty list would allow no model"),
+        (lambda: policies.invoker("a", target_models="/x"), "target_models: no target model can match '/x'"),
+        (lambda: policies.invoker("a", target_models=["../x"]), "target_models: no target model can match '../x'"),
     ],
 )
 def test_policies_refuse_what_would_allow_nothing_or_too_much(make, message):

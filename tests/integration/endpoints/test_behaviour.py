@@ -39,7 +39,7 @@ def test_the_life_of_an_endpoint(room, aws, name):
     assert done.removed == would.removed
     assert not done.dry_run
     assert resources(aws) == NOTHING
-    assert str(room.delete(name)) == f"nothing of endpoint {name} is there"
+    assert str(room.delete(name)) == f"endpoint {name} and its resources do not exist"
 
 
 @pytest.mark.parametrize("make", [multi, single])
@@ -85,7 +85,7 @@ def test_a_scaled_endpoint_is_the_same_and_one_that_scales_otherwise_is_not(room
 def test_an_endpoint_whose_configuration_is_gone_can_still_be_changed(room, aws, name):
     room.apply(multi(name), timeout=20)
     aws.client("sagemaker").delete_endpoint_config(EndpointConfigName=multi(name).to_requests().config_name)
-    with pytest.raises(InvalidInputError, match=r"its configuration .* is gone"):
+    with pytest.raises(InvalidInputError, match=r"its configuration .* is deleted"):
         room.from_endpoint(name)
     changed = multi(name, environment={"A": "1"})
     assert "not readable" in repr(room.plan(changed))
@@ -155,11 +155,11 @@ def test_what_is_no_spec_is_refused_before_anything_is_sent(room, aws, name):
         lambda: handle.update(junk),
     ]
     for call in calls:
-        with pytest.raises(InvalidInputError, match="spec: wants an EndpointSpec, not dict"):
+        with pytest.raises(InvalidInputError, match="spec must be an EndpointSpec, not dict"):
             call()
-    with pytest.raises(InvalidInputError, match="weights: wants a mapping"):
+    with pytest.raises(InvalidInputError, match="weights must be a mapping"):
         handle.weights("A")
-    with pytest.raises(InvalidInputError, match="autoscaling: wants Autoscaling"):
+    with pytest.raises(InvalidInputError, match="autoscaling must be Autoscaling"):
         handle.autoscale({"min": 1})
     with pytest.raises(InvalidInputError, match="instance_count"):
         handle.scale("2")
@@ -292,9 +292,9 @@ def test_variants_weights_and_deployments(room, name):
     with pytest.raises(InvalidInputError, match="name one of them"):
         handle.scale(2)
     changed = attrs.evolve(two(A=1, B=1), network_isolation=True)
-    with pytest.raises(InvalidInputError, match="rolling is not available with several variants"):
+    with pytest.raises(InvalidInputError, match="Rolling is not available with several variants"):
         room.apply(changed, deployment=Rolling())
-    with pytest.raises(InvalidInputError, match="names must stay the same"):
+    with pytest.raises(InvalidInputError, match="need unchanged variant names"):
         room.apply(attrs.evolve(changed, variants=changed.variants[:1]), deployment=BlueGreen())
     room.apply(changed, deployment=BlueGreen(canary=10, wait=1), timeout=20)
     assert room.plan(changed).action == "nothing"

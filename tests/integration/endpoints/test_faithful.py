@@ -221,7 +221,7 @@ def test_a_model_package_needs_no_image_and_pools_need_no_type():
     assert "Image" not in requests.models[0]["PrimaryContainer"]
     assert "ExecutionRoleArn" not in requests.models[0]
     assert "InstanceType" not in requests.config["ProductionVariants"][0]
-    with pytest.raises(InvalidInputError, match="vCPUs of instance pools are not known"):
+    with pytest.raises(InvalidInputError, match="vCPUs of instance pools are unknown"):
         attrs.evolve(variant, autoscaling=Autoscaling(min=1, max=2))
 
 
@@ -343,15 +343,17 @@ REFUSED = {
     "extra.CreateEndpoint.DeploymentConfig.BlueGreenUpdatePolicy: TrafficRoutingConfiguration is missing": lambda: (
         single("a", extra={"CreateEndpoint": {"DeploymentConfig": {"BlueGreenUpdatePolicy": {}}}})
     ),
-    "extra.CreateModel: Tags is not for it to say": lambda: single("a", extra={"CreateModel": {"Tags": []}}),
-    "extra.CreateEndpointConfig: ProductionVariants is not for it": lambda: single(
+    "extra.CreateModel: Tags cannot be set here": lambda: single("a", extra={"CreateModel": {"Tags": []}}),
+    "extra.CreateEndpointConfig: ProductionVariants cannot be set here": lambda: single(
         "a", extra={"CreateEndpointConfig": {"ProductionVariants": []}}
     ),
     "explainer.ClarifyExplainerConfig: ShapConfig is missing": lambda: single(
         "a", explainer={"ClarifyExplainerConfig": {}}
     ),
     "model_extra: CreateModelInput of SageMaker has no member 'Role'": lambda: part(model_extra={"Role": ROLE}),
-    "csv_types: 'csv' is no media type": lambda: DataCapture(destination="s3://b-b/x", csv_types=("csv",)),
+    "csv_types: 'csv' is not a media type; media types look like 'text/csv'": lambda: DataCapture(
+        destination="s3://b-b/x", csv_types=("csv",)
+    ),
     "json_types: at most 10 media types, not 11": lambda: DataCapture(
         destination="s3://b-b/x", json_types=[f"application/x{n}" for n in range(11)]
     ),
@@ -363,24 +365,28 @@ REFUSED = {
         containers=[Container(image="i", environment={f"A{n:02}": "x" * 1000 for n in range(20)})] * 2,
         instance_type="ml.m5.large",
     ),
-    "environment: 3 ": lambda: Container(image="i", environment={f"A{n:02}": "ü" * 1000 for n in range(17)}),
+    "environment: 34051 bytes of names and values in all containers of a model; at most 32768": lambda: Container(
+        image="i", environment={f"A{n:02}": "ü" * 1000 for n in range(17)}
+    ),
     "hostname: 1 of 2 containers have one": lambda: Variant(
         containers=(Container(image="i", hostname="a"), Container(image="i")), instance_type="ml.m5.large"
     ),
     "model_data: 's3://b-b/m.zip' is not a .tar.gz archive": lambda: single("a", artifact="s3://b-b/m.zip"),
     "model_data: 's3://b-b/x.y/m.pkl' is not a .tar.gz archive": lambda: single("a", artifact="s3://b-b/x.y/m.pkl"),
     "model_data: 's3://b-b/m.tar' is not a .tar.gz archive": lambda: single("a", artifact="s3://b-b/m.tar"),
-    "model_data: 's3://b-b/m.zip' is one file": lambda: multi("a", models="s3://b-b/m.zip"),
-    "model_data: 's3://b-b' names a bucket and no archive": lambda: single("a", artifact="s3://b-b"),
-    "model_data: 's3://b-b/' names a bucket and no archive": lambda: single("a", artifact="s3://b-b/"),
+    "model_data: 's3://b-b/m.zip' names a file; a multi-model container needs a prefix": lambda: multi(
+        "a", models="s3://b-b/m.zip"
+    ),
+    "model_data: 's3://b-b' names a bucket without an archive": lambda: single("a", artifact="s3://b-b"),
+    "model_data: 's3://b-b/' names a bucket without an archive": lambda: single("a", artifact="s3://b-b/"),
     "model_data: 'https://example.com/m.tar.gz' is not an S3 address": lambda: Container(
         image="i", model_data="https://example.com/m.tar.gz"
     ),
     "image: give an image URI, or a ModelPackageName": lambda: Container(model_data=ARCHIVE),
-    "instance_count: give one": lambda: part(instance_count=None),
+    "instance_count: give a number of instances, 1 or more": lambda: part(instance_count=None),
     "limit: the waits alone take 1800 s": lambda: BlueGreen(canary=10, wait=1200, termination_wait=600, limit=1800),
     "limit: the waits alone take 5400 s": lambda: BlueGreen(step=10, wait=600, limit=3600),
-    "limit: the waits alone take 32400 s, and the whole deployment may take 28800 s": lambda: BlueGreen(
+    "limit: the waits alone take 32400 s, but the whole deployment may take only 28800 s": lambda: BlueGreen(
         step=10, wait=3600
     ),
     "limit: the waits alone take 1900 s": lambda: Rolling(batch=5, wait=100, limit=600),

@@ -37,14 +37,14 @@ def odd(**extra: Any) -> EndpointSpec:
         (lambda: Serverless(memory_mb=2048.0), "memory_mb: one of 1024"),
         (lambda: policies.invoker("a", target_models=5), "target_models: 5 matches no target model"),
         (lambda: policies.execution_role("s3://abc/x", image=5), "image: 5 is no image in ECR"),
-        (lambda: policies.execution_role("s3://abc/x", kms_key=5), "kms_key: 5 is no key ARN"),
-        (lambda: images.retrieve("sklearn", ["1.2-1"], **HOST), "no version of sklearn is called ['1.2-1']"),
-        (lambda: images.retrieve(["sklearn"], **HOST), "no framework is called ['sklearn']"),
-        (lambda: images.supports_multi_model(5), "uri: wants an image URI, not 5"),
-        (lambda: odd(CreateModel={"A": {1: 2, "b": 3}}), "extra.CreateModel.A: 1 is no name"),
-        (lambda: odd(CreateModel={"ModelName": "mine"}), "extra.CreateModel: ModelName is"),
-        (lambda: odd(CreateEndpointConfig={"EndpointConfigName": "mine"}), "EndpointConfigName is"),
-        (lambda: odd(CreateEndpoint={"EndpointName": "other"}), "EndpointName is"),
+        (lambda: policies.execution_role("s3://abc/x", kms_key=5), "kms_key must be the ARN of a key, not 5"),
+        (lambda: images.retrieve("sklearn", ["1.2-1"], **HOST), "there is no version of sklearn ['1.2-1']"),
+        (lambda: images.retrieve(["sklearn"], **HOST), "there is no framework ['sklearn']"),
+        (lambda: images.supports_multi_model(5), "uri must be an image URI, not 5"),
+        (lambda: odd(CreateModel={"A": {1: 2, "b": 3}}), "extra.CreateModel.A: keys must be text, not 1"),
+        (lambda: odd(CreateModel={"ModelName": "mine"}), "extra.CreateModel: ModelName cannot be set here"),
+        (lambda: odd(CreateEndpointConfig={"EndpointConfigName": "mine"}), "EndpointConfigName cannot be set here"),
+        (lambda: odd(CreateEndpoint={"EndpointName": "other"}), "EndpointName cannot be set here"),
         (lambda: odd(CreateEndpointConfig={"DataCaptureConfig": {}}), "DataCaptureConfig is not available with multi"),
         (lambda: odd(CreateEndpointConfig={"AsyncInferenceConfig": {}}), "AsyncInferenceConfig is not available"),
         (lambda: odd(CreateEndpointConfig={"ShadowProductionVariants": []}), "ShadowProductionVariants is not avail"),
@@ -62,14 +62,14 @@ def test_what_only_multi_model_endpoints_lack_passes_with_single_model_ones():
 
 
 def test_junk_given_to_the_verbs_is_refused(room, name):
-    with pytest.raises(InvalidInputError, match="orphans: wants what endpoints"):
+    with pytest.raises(InvalidInputError, match="orphans must come from endpoints"):
         room.remove_orphans(5)
-    with pytest.raises(InvalidInputError, match="names: must be a name, not 5"):
+    with pytest.raises(InvalidInputError, match="names must be a name, not 5"):
         room.remove_orphans(names=[5])
-    with pytest.raises(InvalidInputError, match="deployment: wants BlueGreen"):
+    with pytest.raises(InvalidInputError, match="deployment must be BlueGreen"):
         room.apply(multi(name), deployment="fast", timeout=20)
     with pytest.raises(InvalidInputError, match="name"):
         room.list(5)
-    with pytest.raises(InvalidInputError, match="to: must be a name"):
+    with pytest.raises(InvalidInputError, match="to must be a name"):
         room.handle(name).rollback(5)
     assert room.list() == []

@@ -177,7 +177,7 @@ def test_impossible_timeouts_are_refused_before_anything_is_sent(room, aws, name
 
 
 def test_progress_that_cannot_be_told_is_refused_before_anything_is_sent(room, aws, name):
-    with pytest.raises(InvalidInputError, match="progress: wants a function or True"):
+    with pytest.raises(InvalidInputError, match="progress must be a function"):
         room.apply(multi(name), progress="yes")
     assert resources(aws) == NOTHING
 

@@ -171,7 +171,9 @@ def test_timeouts_are_seconds_over_zero(timeout):
 
 
 def test_an_answer_that_is_none_is_said_so():
-    with pytest.raises(ServiceError, match=r"describe_endpoint: the answer is none \(EndpointStatus: Field required\)"):
+    with pytest.raises(
+        ServiceError, match=r"describe_endpoint: the answer is not valid \(EndpointStatus: Field required\)"
+    ):
         settle([{"EndpointName": "scoring"}])
 
 
