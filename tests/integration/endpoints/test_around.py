@@ -347,11 +347,11 @@ def test_an_invoker_reaches_its_own_models_alone():
         (lambda: policies.execution_role("ml-models"), "prefix: 'ml-models' is not an S3 address"),
         (
             lambda: policies.execution_role("s3://ml-models", image="mine"),
-            "image must be an image URI in ECR, not 'mine'",
+            "image must be an image URI in ECR",
         ),
         (
             lambda: policies.execution_role("s3://ml-models", kms_key="alias/x"),
-            "kms_key must be the ARN of a key, not 'alias/x'",
+            "kms_key must be the ARN of a key",
         ),
         (lambda: policies.invoker("a b"), "endpoint must consist of letters"),
         (lambda: policies.invoker("a", target_models=[]), "target_models: an empty list would allow no model"),

@@ -38,9 +38,7 @@ def pipeline(*modes: str):
 
 REFUSED = {
     # names
-    "name must have at most 63 characters, not 64: 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa": lambda: (
-        multi("a" * 64)
-    ),
+    "name must have at most 63 characters, not 64: 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa": lambda: multi("a" * 64),
     "name must consist of letters, digits and '-', and begin and end with a letter or digit, not 'a_b'": lambda: multi(
         "a_b"
     ),
@@ -179,8 +177,8 @@ REFUSED = {
     "BlueGreen.step must be a whole number at least 10 and at most 50, not 5": lambda: BlueGreen(step=5),
     "Rolling.batch must be a whole number at least 5 and at most 50, not 4": lambda: Rolling(batch=4),
     "Rolling.wait must be a whole number at least 0 and at most 3600, not 3601": lambda: Rolling(wait=3601),
-    "alarms must be at most 10 names of CloudWatch alarms, not ('0', '1', '2', '3', '4', '5', '6', '7', '8', '": lambda: (
-        Rolling(alarms=[str(n) for n in range(11)])
+    "alarms must be at most 10 names of CloudWatch alarms, not ('0', '1', '2', '3',": lambda: Rolling(
+        alarms=[str(n) for n in range(11)]
     ),
 }
 
