@@ -20,16 +20,8 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.operations.preflight import Finding, Preflight
     from mme_sdk.endpoints.operations.wait import WaitProgress
     from mme_sdk.endpoints.spec import images
-    from mme_sdk.endpoints.spec.components import (
-        AsyncInference,
-        Autoscaling,
-        Container,
-        DataCapture,
-        Schedule,
-        Serverless,
-        Variant,
-        Vpc,
-    )
+    from mme_sdk.endpoints.spec.autoscaling import Autoscaling, Schedule
+    from mme_sdk.endpoints.spec.components import AsyncInference, Container, DataCapture, Serverless, Variant, Vpc
     from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
     from mme_sdk.endpoints.spec.spec import EndpointSpec
     from mme_sdk.endpoints.state.description import EndpointDescription, ScalingDescription, VariantDescription
@@ -69,7 +61,7 @@ _MODULES = {
     "AsyncEndpoint": "async_endpoint",
     "AsyncEndpoints": "async_collection",
     "AsyncInference": "spec.components",
-    "Autoscaling": "spec.components",
+    "Autoscaling": "spec.autoscaling",
     "BlueGreen": "spec.deployment",
     "Change": "state.diff",
     "Container": "spec.components",
@@ -85,7 +77,7 @@ _MODULES = {
     "Preflight": "operations.preflight",
     "Rolling": "spec.deployment",
     "ScalingDescription": "state.description",
-    "Schedule": "spec.components",
+    "Schedule": "spec.autoscaling",
     "Serverless": "spec.components",
     "Variant": "spec.components",
     "VariantDescription": "state.description",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.operations.create import Creation
     from mme_sdk.endpoints.operations.delete import EndpointDeletion
     from mme_sdk.endpoints.operations.wait import ProgressCallback
-    from mme_sdk.endpoints.spec.components import Autoscaling
+    from mme_sdk.endpoints.spec.autoscaling import Autoscaling
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec
     from mme_sdk.endpoints.state.description import EndpointDescription

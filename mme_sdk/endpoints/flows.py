@@ -23,7 +23,7 @@ from mme_sdk.endpoints.operations.create_resources import recreate_missing
 from mme_sdk.endpoints.operations.wait import JUST_CREATED, ProgressCallback
 from mme_sdk.endpoints.progress import callback
 from mme_sdk.endpoints.spec import validators
-from mme_sdk.endpoints.spec.components import Autoscaling
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling
 from mme_sdk.endpoints.spec.deployment import Deployment
 from mme_sdk.endpoints.spec.spec import EndpointSpec, HasUri, check_spec
 from mme_sdk.endpoints.state.describe import list_all, read_live

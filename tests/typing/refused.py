@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mme_sdk import Endpoint, EndpointSpec, MMEClient, ModelVersion, RetryPolicy, Timeouts
+from mme_sdk import Autoscaling, Endpoint, EndpointSpec, MMEClient, ModelVersion, RetryPolicy, Timeouts
 
 
 def refused(client: MMEClient, endpoint: Endpoint, version: ModelVersion) -> None:
@@ -17,3 +17,5 @@ def refused(client: MMEClient, endpoint: Endpoint, version: ModelVersion) -> Non
     endpoint.invoke({}, "fraud/v3.tar.gz")  # type: ignore[call-overload]
     endpoint.invoke({}, model=3)  # type: ignore[call-overload]
     EndpointSpec.multi_model(name="scoring")  # type: ignore[call-arg]
+    Autoscaling.for_rps(min=1, max=2, rps=5, cooldown=60)  # type: ignore[call-arg]
+    client.endpoints.apply(3)  # type: ignore[arg-type]

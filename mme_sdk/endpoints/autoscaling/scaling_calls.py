@@ -11,7 +11,7 @@ import attrs
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints.operations.calls import autoscaling_call, describe_if_exists, gather, paginate
 from mme_sdk.endpoints.spec import instance_types
-from mme_sdk.endpoints.spec.components import Autoscaling, Schedule
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling, Schedule
 from mme_sdk.endpoints.spec.requests import DIMENSION, scaling_requests, scaling_target
 from mme_sdk.endpoints.state.description import ScalingDescription
 from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInputError, MMEError, NotFoundError

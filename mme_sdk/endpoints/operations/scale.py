@@ -11,7 +11,7 @@ from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.operations.calls import Now, autoscaling_call, describe_endpoint, sagemaker_call
 from mme_sdk.endpoints.operations.wait import ProgressCallback, until_settled
 from mme_sdk.endpoints.spec import validators
-from mme_sdk.endpoints.spec.components import Autoscaling, check_metric
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric
 from mme_sdk.endpoints.spec.requests import scaling_requests, scaling_target
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state.describe import Live, read_live

@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 
 from mme_sdk.endpoints.spec import instance_types
-from mme_sdk.endpoints.spec.components import Autoscaling, Container, DataCapture, Variant
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling
+from mme_sdk.endpoints.spec.components import Container, DataCapture, Variant
 from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.endpoints.state import content
 

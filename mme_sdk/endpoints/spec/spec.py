@@ -10,15 +10,8 @@ import attrs
 
 from mme_sdk._validation import check_resource_name
 from mme_sdk.endpoints.spec import serialization, validators
-from mme_sdk.endpoints.spec.components import (
-    AsyncInference,
-    Autoscaling,
-    Container,
-    DataCapture,
-    Serverless,
-    Variant,
-    Vpc,
-)
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling
+from mme_sdk.endpoints.spec.components import AsyncInference, Container, DataCapture, Serverless, Variant, Vpc
 from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.endpoints.spec.requests import Requests, requests_of
 from mme_sdk.errors import InvalidInputError

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import attrs
 
 from mme_sdk.endpoints.autoscaling import scaling_calls
-from mme_sdk.endpoints.spec.components import Autoscaling, Variant
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling
+from mme_sdk.endpoints.spec.components import Variant
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state import content, ownership
 from mme_sdk.endpoints.state.describe import Live, without_own_tags
