@@ -125,8 +125,10 @@ def remove_failed(name: str, error: MMEError, *, now: Now, own: bool = False) ->
         yield from _remove_resources(name, seen, error)
         yield from delete_endpoint(seen, deadline=now() + _REMOVAL, now=now)
         yield from until_gone(name, timeout=_REMOVAL, now=now, created=seen.created)
-    except MMEError as trouble:
-        error.add_note(f"endpoint {name} was not removed: {trouble.message}; endpoints.delete({name!r}) removes it")
+    except MMEError as cleanup_error:
+        error.add_note(
+            f"endpoint {name} was not removed: {cleanup_error.message}; endpoints.delete({name!r}) removes it"
+        )
         return False
     return True
 

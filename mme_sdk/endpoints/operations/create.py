@@ -177,8 +177,10 @@ def finish(
     except MMEError as error:
         try:
             yield from delete(name, only=creation.created, instance=seen, timeout=600, now=now)
-        except MMEError as trouble:
-            error.add_note(f"endpoint {name} was not removed: {trouble.message}; endpoints.delete({name!r}) removes it")
+        except MMEError as cleanup_error:
+            error.add_note(
+                f"endpoint {name} was not removed: {cleanup_error.message}; endpoints.delete({name!r}) removes it"
+            )
         raise
     tags = complete_creation.pending_tags(spec)
     yield from backup.remove(name, seen.arn, [tag["Key"] for tag in tags])

@@ -126,8 +126,10 @@ def recreate_missing(requests: Requests, endpoint: str) -> Flow[None]:
             _log.warning(
                 "endpoint %s: another client had deleted %s; %s", endpoint, created, notes or "they are deleted again"
             )
-    except MMEError as trouble:
-        _log.warning("could not check that the configuration of endpoint %s exists: %s", endpoint, trouble.message)
+    except MMEError as cleanup_error:
+        _log.warning(
+            "could not check that the configuration of endpoint %s exists: %s", endpoint, cleanup_error.message
+        )
 
 
 def remove_created(created: Sequence[Resource], endpoint: str, error: BaseException) -> Flow[None]:
@@ -153,8 +155,8 @@ def _remove_created(created: Sequence[Resource], endpoint: str) -> Flow[list[str
         needed = yield from referenced_names(endpoint, used)
         mine = yield from ownership.owned_by(endpoint, created)
         others = yield from ownership.used_elsewhere(endpoint, mine)
-    except MMEError as trouble:
-        return [_left(created, trouble.message)] if created else []
+    except MMEError as cleanup_error:
+        return [_left(created, cleanup_error.message)] if created else []
     notes = [] if others.note is None else [f"left behind: {', '.join(map(str, created))} ({others.note})"]
     for one in reversed([one.resource for one in mine if one.resource not in others.used]):
         if one.kind == "model" and one.name in needed:
@@ -163,8 +165,8 @@ def _remove_created(created: Sequence[Resource], endpoint: str) -> Flow[list[str
             yield delete_call(one, endpoint)
         except NotFoundError:
             continue
-        except MMEError as trouble:
-            notes.append(_left([one], trouble.message))
+        except MMEError as cleanup_error:
+            notes.append(_left([one], cleanup_error.message))
     return notes
 
 

@@ -95,13 +95,13 @@ def _survey(endpoint: str) -> Flow[tuple[EndpointDeletion, EndpointDescription |
         )
     # DescribeEndpoint may not list all variants while an endpoint is being created or updated.
     variants = tuple(dict.fromkeys([*(one.name for one in seen.variants), *content.variant_names(config)]))
-    attached, trouble = yield from scaling_calls.read_if_allowed(endpoint, variants)
+    attached, unread = yield from scaling_calls.read_if_allowed(endpoint, variants)
     deletion = EndpointDeletion(
         endpoint=endpoint,
         removed=(Resource("endpoint", endpoint), *removed),
         detached=tuple(attached),
         kept=tuple(kept),
-        notes=tuple(notes if trouble is None else [*notes, trouble]),
+        notes=tuple(notes if unread is None else [*notes, unread]),
         dry_run=True,
     )
     return deletion, seen, variants
@@ -117,7 +117,7 @@ def delete(
     instance: EndpointDescription | None = None,
     progress: ProgressCallback | None = None,
 ) -> Flow[EndpointDeletion]:
-    """Delete an endpoint and what belongs to it, and wait until it is gone. Resources that do not exist are skipped.
+    """Delete an endpoint and what belongs to it, and wait until it is deleted. Resources that do not exist are skipped.
 
     Args:
         endpoint: EndpointName.

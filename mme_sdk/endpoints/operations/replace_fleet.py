@@ -232,8 +232,8 @@ def _undo(seen: EndpointDescription, off: DetachedScaling, created: list[Resourc
         yield from backup.remove(name, seen.arn, off.tags)
     except EndpointNotFoundError:
         pass
-    except MMEError as trouble:
-        _add_scaling_note(off, error, f": {trouble.message}")
+    except MMEError as scaling_error:
+        _add_scaling_note(off, error, f": {scaling_error.message}")
     except (Exception, GeneratorExit):
         raise
     except BaseException:  # noqa: BLE001 - the first one is raised

@@ -140,8 +140,8 @@ def change_in_place(
 
 def _retag(live: Live, spec: EndpointSpec) -> Flow[None]:
     for one in tag_changes(live, spec):
-        gone = [key for key in one.there if key not in one.wanted]
-        changed = [{"Key": key, "Value": value} for key, value in one.wanted.items() if one.there.get(key) != value]
+        gone = [key for key in one.current if key not in one.wanted]
+        changed = [{"Key": key, "Value": value} for key, value in one.wanted.items() if one.current.get(key) != value]
         if changed:
             yield sagemaker_call("add_tags", spec.name, ResourceArn=one.arn, Tags=changed)
         if gone:

@@ -265,14 +265,14 @@ class TagChange:
         arn: ARN of the resource.
         field: Field of the spec.
         shared: Whether the field holds the tags of all resources.
-        there: Tags that the resource has.
+        current: Tags that the resource has.
         wanted: Tags that it should have.
     """
 
     arn: str
     field: str
     shared: bool
-    there: Mapping[str, str]
+    current: Mapping[str, str]
     wanted: Mapping[str, str]
 
 
@@ -280,7 +280,7 @@ def tag_changes(live: Live, spec: EndpointSpec) -> Iterator[TagChange]:
     """Yield the tags of the endpoint, and of the configuration and models that this SDK made for it."""
     if live.tags is None:
         return
-    yield TagChange(arn=live.description.arn, field="tags", shared=True, there=live.tags, wanted=spec.tags)
+    yield TagChange(arn=live.description.arn, field="tags", shared=True, current=live.tags, wanted=spec.tags)
     variants = {one.name: one for one in spec.variants}
     serving: dict[str, Variant] = {}
     for one in live.config.get("ProductionVariants", []):
@@ -298,15 +298,15 @@ def tag_changes(live: Live, spec: EndpointSpec) -> Iterator[TagChange]:
             continue
         wanted = spec.tags if own is None else own
         yield TagChange(
-            arn=part.arn, field=field, shared=own is None, there=without_own_tags(part.tags or {}), wanted=wanted
+            arn=part.arn, field=field, shared=own is None, current=without_own_tags(part.tags or {}), wanted=wanted
         )
 
 
 def _tags(live: Live, spec: EndpointSpec) -> Iterator[Change]:
     shared: set[tuple[str, str | None, str | None]] = set()
     for one in tag_changes(live, spec):
-        for key in sorted({*one.there, *one.wanted}):
-            old, new = one.there.get(key), one.wanted.get(key)
+        for key in sorted({*one.current, *one.wanted}):
+            old, new = one.current.get(key), one.wanted.get(key)
             if old == new or (one.shared and (key, old, new) in shared):
                 continue
             if one.field == "tags":

@@ -121,7 +121,7 @@ def tags_of(arn: str, endpoint: str | None = None) -> Flow[dict[str, str] | None
 
 
 def inspect(some: Iterable[Resource], endpoint: str | None = None) -> Flow[list[DescribedResource]]:
-    """Describe configurations and models, with their tags; those that are gone are left out."""
+    """Describe configurations and models, with their tags; those that do not exist are left out."""
     found = yield from gather([_inspected(one, endpoint) for one in some])
     return [one for one in found if one is not None]
 

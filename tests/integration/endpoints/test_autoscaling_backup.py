@@ -102,59 +102,59 @@ def test_an_update_leaves_no_trace_of_what_it_took_off_and_put_back(aws, name, b
 @pytest.mark.parametrize("then", ["the same", "another type", "back"])
 def test_whoever_updates_next_puts_back_what_was_taken_off(aws, name, before, last, then):
     Client(aws, applying(multi(name, **LARGER))).after(last)  # and does nothing ever after
-    room = Endpoints(aws, NoInvoker)
-    room.wait(name, timeout=60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.wait(name, timeout=60)
     assert all(len(key) <= 128 and VALUE.fullmatch(value) for key, value in tags_of(aws, name).items())
-    assert room.from_endpoint(name).tags == {"team": "a"}
+    assert collection.from_endpoint(name).tags == {"team": "a"}
     spec = multi(name, **(LARGER | {"instance_type": {"another type": "ml.m5.4xlarge"}.get(then, "ml.c5.xlarge")}))
     if then == "back":
         spec = multi(name, tags={"team": "a"})
-    assert room.plan(spec).action != "nothing" or attached(aws, before[0]) == before[1]
-    room.apply(spec, timeout=60)
+    assert collection.plan(spec).action != "nothing" or attached(aws, before[0]) == before[1]
+    collection.apply(spec, timeout=60)
     assert attached(aws, before[0]) == before[1]
     assert tags_of(aws, name) == {"team": "a"}
-    assert room.plan(spec).action == "nothing"
+    assert collection.plan(spec).action == "nothing"
 
 
 def test_a_rollback_puts_back_what_was_taken_off(aws, name, before):
     Client(aws, applying(multi(name, **LARGER))).after("update_endpoint")
-    room = Endpoints(aws, NoInvoker)
-    room.wait(name, timeout=60)
-    room.handle(name).rollback(timeout=60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.wait(name, timeout=60)
+    collection.handle(name).rollback(timeout=60)
     assert attached(aws, before[0]) == before[1]
     assert tags_of(aws, name) == {"team": "a"}
 
 
 def test_the_instance_count_that_autoscaling_reached_outlives_it(aws, name, before):
-    room = Endpoints(aws, NoInvoker)
-    room.handle(name).scale(5, timeout=60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.handle(name).scale(5, timeout=60)
     Client(aws, applying(multi(name, **LARGER))).after("update_endpoint")
-    room.wait(name, timeout=60)
-    assert room.apply(multi(name, **LARGER), timeout=60).describe().variants[0].desired_count == 5
+    collection.wait(name, timeout=60)
+    assert collection.apply(multi(name, **LARGER), timeout=60).describe().variants[0].desired_count == 5
 
 
-def test_a_wait_that_times_out_leaves_it_to_the_next_apply(room, aws, name, before):
+def test_a_wait_that_times_out_leaves_it_to_the_next_apply(collection, aws, name, before):
     with pytest.raises(WaitTimeoutError) as caught:
-        room.apply(multi(name, **LARGER), timeout=0.001)
+        collection.apply(multi(name, **LARGER), timeout=0.001)
     assert "until the next endpoints.apply() attaches it" in caught.value.__notes__[0]
-    room.wait(name, timeout=60)
-    room.apply(multi(name, **LARGER), timeout=60)
+    collection.wait(name, timeout=60)
+    collection.apply(multi(name, **LARGER), timeout=60)
     assert attached(aws, before[0]) == before[1]
 
 
-def test_what_the_user_decides_meanwhile_holds(room, aws, name, before):
+def test_what_the_user_decides_meanwhile_holds(collection, aws, name, before):
     Client(aws, applying(multi(name, **LARGER))).after("update_endpoint")
-    room.wait(name, timeout=60)
-    room.handle(name).autoscale(None)
+    collection.wait(name, timeout=60)
+    collection.handle(name).autoscale(None)
     assert tags_of(aws, name) == {"team": "a"}
-    room.apply(multi(name, **LARGER), timeout=60)
+    collection.apply(multi(name, **LARGER), timeout=60)
     assert attached(aws, before[0])["limits"] == []
 
 
 def test_what_others_attached_meanwhile_holds(aws, name, before):
     Client(aws, applying(multi(name, **LARGER))).after("update_endpoint")
-    room = Endpoints(aws, NoInvoker)
-    room.wait(name, timeout=60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.wait(name, timeout=60)
     client = aws.client("application-autoscaling")
     client.register_scalable_target(**before[0], MinCapacity=1, MaxCapacity=3)
     policy = {"AdjustmentType": "ExactCapacity", "StepAdjustments": [{"ScalingAdjustment": 3}]}
@@ -162,34 +162,34 @@ def test_what_others_attached_meanwhile_holds(aws, name, before):
         **before[0], PolicyName="new", PolicyType="StepScaling", StepScalingPolicyConfiguration=policy
     )
     theirs = attached(aws, before[0])
-    room.apply(multi(name, **LARGER), timeout=60)
+    collection.apply(multi(name, **LARGER), timeout=60)
     assert attached(aws, before[0]) == theirs
     assert tags_of(aws, name) == {"team": "a"}
 
 
-def test_whoever_may_not_tag_updates_all_the_same(room, aws, plane, name, before):
+def test_whoever_may_not_tag_updates_all_the_same(collection, aws, plane, name, before):
     for operation in ("AddTags", "DeleteTags"):
         plane.faults.add(
             Fault(kind="error", operation=operation, code="AccessDeniedException", status=400, message="no")
         )
-    room.apply(multi(name, **LARGER), timeout=60)
+    collection.apply(multi(name, **LARGER), timeout=60)
     assert attached(aws, before[0]) == before[1]
 
 
-def test_a_wait_that_times_out_without_a_note_says_who_must_attach_again(room, plane, name, before):
+def test_a_wait_that_times_out_without_a_note_says_who_must_attach_again(collection, plane, name, before):
     plane.faults.add(Fault(kind="error", operation="AddTags", code="ResourceLimitExceeded", status=400, message="50"))
     with pytest.raises(WaitTimeoutError) as caught:
-        room.apply(multi(name, **LARGER), timeout=0.001)
+        collection.apply(multi(name, **LARGER), timeout=0.001)
     assert "is detached until endpoint.autoscale() attaches it" in caught.value.__notes__[0]
 
 
-def test_an_endpoint_whose_tags_fail_keeps_its_autoscaling(room, aws, plane, name, before):
+def test_an_endpoint_whose_tags_fail_keeps_its_autoscaling(collection, aws, plane, name, before):
     plane.faults.add(Fault(kind="error", operation="AddTags"))
     with pytest.raises(ServiceError):
-        room.apply(multi(name, **LARGER), timeout=60)
+        collection.apply(multi(name, **LARGER), timeout=60)
     plane.faults.clear()
     assert attached(aws, before[0]) == before[1]
-    assert room.plan(multi(name, tags={"team": "a"})).action == "nothing"
+    assert collection.plan(multi(name, tags={"team": "a"})).action == "nothing"
 
 
 def note(*policies: str, **target: Any) -> dict[str, str]:

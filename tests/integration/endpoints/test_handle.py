@@ -38,8 +38,8 @@ class AsyncRecording(Recording):
 @pytest.mark.parametrize("shell", ["sync", "async"])
 def test_what_goes_to_the_invoker(way, shell):
     recording = Recording() if shell == "sync" else AsyncRecording()
-    room: Any = (Endpoints if shell == "sync" else AsyncEndpoints)(way, lambda: recording)
-    handle = room.handle("scoring")
+    collection: Any = (Endpoints if shell == "sync" else AsyncEndpoints)(way, lambda: recording)
+    handle = collection.handle("scoring")
 
     async def use() -> None:
         for call in (
@@ -68,22 +68,22 @@ def test_what_goes_to_the_invoker(way, shell):
 
 
 def test_a_handle_knows_its_prefix_once_it_has_seen_the_endpoint(aws, name):
-    room = Endpoints(aws, Recording)
-    handle = room.create(multi(name), wait=False)
+    collection = Endpoints(aws, Recording)
+    handle = collection.create(multi(name), wait=False)
     assert handle.prefix == "s3://ml-models/prod/"
-    assert room.handle(name).prefix is None
+    assert collection.handle(name).prefix is None
     handle.wait(20)
     handle.invoke(1, model="a@live")
-    assert room.invoker.calls[0][1]["prefix"] == "s3://ml-models/prod/"
-    assert room.get(name).prefix == "s3://ml-models/prod/"
+    assert collection.invoker.calls[0][1]["prefix"] == "s3://ml-models/prod/"
+    assert collection.get(name).prefix == "s3://ml-models/prod/"
 
 
 def test_a_handle_calls_nothing_and_refuses_impossible_names(way):
-    room = Endpoints(way, NoInvoker)
-    handle = room.handle("scoring")
+    collection = Endpoints(way, NoInvoker)
+    handle = collection.handle("scoring")
     assert repr(copy.copy(handle)) == repr(handle)
     with pytest.raises(InvalidInputError, match="name"):
-        room.handle("a b")
+        collection.handle("a b")
     with pytest.raises(InvalidInputError, match="describes endpoint other, and this handle is for endpoint scoring"):
         handle.update(multi("other"))
 

@@ -63,9 +63,9 @@ def start(aws: Aws) -> Callable[[Flow[Any]], Client]:
 
 def history(aws: Aws, name: str) -> None:
     """Three generations: 2 serves, 1 is kept for a rollback, 0 is gone."""
-    room = Endpoints(aws, NoInvoker)
+    collection = Endpoints(aws, NoInvoker)
     for number in range(3):
-        room.apply(generation(name, number), timeout=60)
+        collection.apply(generation(name, number), timeout=60)
 
 
 def test_tidying_up_spares_what_another_client_brought_meanwhile(aws, name, start):
@@ -179,18 +179,18 @@ def test_autoscaling_that_came_after_a_deletion_looked_goes_with_the_endpoint(aw
 @pytest.mark.parametrize("gone", ["config", "model", "both"])
 def test_apply_makes_again_what_is_missing(aws, name, gone):
     spec = generation(name, 1)
-    room = Endpoints(aws, NoInvoker)
-    room.apply(spec, timeout=60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.apply(spec, timeout=60)
     before = resources(aws)
     client, requests = aws.client("sagemaker"), spec.to_requests()
     if gone != "model":
         client.delete_endpoint_config(EndpointConfigName=requests.config_name)
     if gone != "config":
         client.delete_model(ModelName=requests.model_names[0])
-    assert room.plan(spec).action == "update"
-    room.apply(spec, timeout=60)
+    assert collection.plan(spec).action == "update"
+    collection.apply(spec, timeout=60)
     assert resources(aws) == before
-    assert room.plan(spec).action == "nothing"
+    assert collection.plan(spec).action == "nothing"
 
 
 SCENES: dict[str, Callable[[str], list[Flow[Any]]]] = {

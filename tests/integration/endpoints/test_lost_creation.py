@@ -53,38 +53,38 @@ def completed(aws: Aws, name: str) -> bool:
 
 
 WAYS = {
-    "create": lambda room, spec: room.create(spec, timeout=20),
-    "create and wait": lambda room, spec: room.create(spec, wait=False).wait(20),
-    "apply": lambda room, spec: room.apply(spec, timeout=20),
-    "get and wait": lambda room, spec: room.get(spec.name).wait(20),
-    "wait of the collection": lambda room, spec: room.wait(spec.name, timeout=20),
-    "handle": lambda room, spec: room.handle(spec.name).wait(20),
+    "create": lambda collection, spec: collection.create(spec, timeout=20),
+    "create and wait": lambda collection, spec: collection.create(spec, wait=False).wait(20),
+    "apply": lambda collection, spec: collection.apply(spec, timeout=20),
+    "get and wait": lambda collection, spec: collection.get(spec.name).wait(20),
+    "wait of the collection": lambda collection, spec: collection.wait(spec.name, timeout=20),
+    "handle": lambda collection, spec: collection.handle(spec.name).wait(20),
 }
 
 
 @pytest.mark.parametrize("how", WAYS)
 @pytest.mark.parametrize("when", ["Creating", "InService"])
-def test_the_next_client_attaches_the_autoscaling(room, aws, name, how, when):
+def test_the_next_client_attaches_the_autoscaling(collection, aws, name, how, when):
     spec = multi(name, **AUTOSCALED)
     lost(aws, spec)
     if when == "InService":
         assert settled(aws, name) == "InService"
     assert limits(aws, name) == []
-    handle = WAYS[how](room, spec)
+    handle = WAYS[how](collection, spec)
     assert handle.describe().variants[0].autoscaling.max == 4
     assert completed(aws, name)
-    assert room.plan(spec).action == "nothing"
+    assert collection.plan(spec).action == "nothing"
 
 
 @pytest.mark.parametrize("how", sorted(set(WAYS) - {"apply"}))
 @pytest.mark.parametrize("when", ["Creating", "Failed"])
-def test_the_next_client_removes_a_failed_creation(room, aws, name, how, when):
+def test_the_next_client_removes_a_failed_creation(collection, aws, name, how, when):
     spec = multi(name, image="broken:1", **AUTOSCALED)
     lost(aws, spec)
     if when == "Failed":
         assert settled(aws, name) == "Failed"
     with pytest.raises(EndpointFailedError) as caught:
-        WAYS[how](room, spec)
+        WAYS[how](collection, spec)
     assert caught.value.reason == PING
     assert getattr(caught.value, "__notes__", []) == []
     assert resources(aws) == NOTHING
@@ -92,10 +92,10 @@ def test_the_next_client_removes_a_failed_creation(room, aws, name, how, when):
         assert "it is removed now: create it again" in caught.value.hint
 
 
-def test_an_apply_replaces_a_failed_creation(room, aws, name):
+def test_an_apply_replaces_a_failed_creation(collection, aws, name):
     lost(aws, multi(name, image="broken:1", **AUTOSCALED))
     assert settled(aws, name) == "Failed"
-    room.apply(multi(name, **AUTOSCALED), timeout=20)
+    collection.apply(multi(name, **AUTOSCALED), timeout=20)
     assert completed(aws, name)
     assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
 
@@ -113,21 +113,21 @@ def test_an_apply_of_another_spec_does_not_wait_for_a_creation(plane, aws, name)
     way.close()
 
 
-def test_a_failed_creation_takes_only_what_was_made_for_its_endpoint(room, aws, name):
+def test_a_failed_creation_takes_only_what_was_made_for_its_endpoint(collection, aws, name):
     by_hand = multi(f"{name}-other").to_requests().models[0]
     aws.client("sagemaker").create_model(**by_hand)
     lost(aws, multi(name, image="broken:1"))
     with pytest.raises(EndpointFailedError):
-        room.get(name).wait(20)
+        collection.get(name).wait(20)
     assert resources(aws) == NOTHING | {"models": [by_hand["ModelName"]]}
 
 
-def test_a_failed_endpoint_of_another_tool_is_not_removed_by_a_wait(room, aws, name):
+def test_a_failed_endpoint_of_another_tool_is_not_removed_by_a_wait(collection, aws, name):
     client = aws.client("sagemaker")
     for _, operation, params in multi(name, image="broken:1").to_requests().calls:
         getattr(client, operation)(**params)
     with pytest.raises(EndpointFailedError):
-        room.get(name).wait(20)
+        collection.get(name).wait(20)
     assert resources(aws)["endpoints"] == [name]
 
 
@@ -150,9 +150,9 @@ def test_a_wait_changes_nothing_of_a_complete_endpoint(plane, aws, name):
 
 
 @pytest.mark.parametrize("denied", ["RegisterScalableTarget", "PutScalingPolicy", "DescribeScalableTargets"])
-def test_a_wait_that_cannot_attach_says_so_and_leaves_it_to_the_next_one(room, aws, plane, name, denied):
+def test_a_wait_that_cannot_attach_says_so_and_leaves_it_to_the_next_one(collection, aws, plane, name, denied):
     spec = multi(name, **AUTOSCALED)
-    handle = room.create(spec, wait=False)
+    handle = collection.create(spec, wait=False)
     plane.faults.add(Fault(**NOT_ALLOWED, operation=denied))
     for _ in range(2):
         with pytest.raises(AccessDeniedError):
@@ -163,52 +163,52 @@ def test_a_wait_that_cannot_attach_says_so_and_leaves_it_to_the_next_one(room, a
     assert completed(aws, name)
 
 
-def test_a_create_that_cannot_attach_removes_everything(room, aws, plane, name):
+def test_a_create_that_cannot_attach_removes_everything(collection, aws, plane, name):
     plane.faults.add(Fault(**NOT_ALLOWED, operation="PutScalingPolicy"))
     with pytest.raises(AccessDeniedError):
-        room.create(multi(name, **AUTOSCALED), timeout=20)
+        collection.create(multi(name, **AUTOSCALED), timeout=20)
     plane.faults.clear()
     assert (resources(aws), limits(aws, name)) == (NOTHING, [])
 
 
-def test_a_create_of_what_exists_that_cannot_attach_removes_nothing(room, aws, plane, name):
+def test_a_create_of_what_exists_that_cannot_attach_removes_nothing(collection, aws, plane, name):
     spec = multi(name, **AUTOSCALED)
     lost(aws, spec)
     plane.faults.add(Fault(**NOT_ALLOWED, operation="PutScalingPolicy"))
     with pytest.raises(AccessDeniedError):
-        room.create(spec, timeout=20)
+        collection.create(spec, timeout=20)
     plane.faults.clear()
     assert resources(aws)["endpoints"] == [name]
-    room.create(spec, timeout=20)
+    collection.create(spec, timeout=20)
     assert completed(aws, name)
 
 
-def test_autoscaling_of_an_earlier_endpoint_of_the_name_is_replaced(room, aws, name):
-    room.create(multi(name, autoscaling=Autoscaling(min=2, max=9)), timeout=20)
+def test_autoscaling_of_an_earlier_endpoint_of_the_name_is_replaced(collection, aws, name):
+    collection.create(multi(name, autoscaling=Autoscaling(min=2, max=9)), timeout=20)
     aws.client("sagemaker").delete_endpoint(EndpointName=name)
     while name in resources(aws)["endpoints"]:
         aws.clock.sleep(1)
     assert limits(aws, name) == [(2, 9, 1)]
     lost(aws, multi(name, **AUTOSCALED))
-    room.get(name).wait(20)
+    collection.get(name).wait(20)
     assert completed(aws, name)
 
 
-def test_autoscaling_that_was_detached_on_purpose_stays_detached(room, aws, name):
-    handle = room.create(multi(name, **AUTOSCALED), timeout=20)
+def test_autoscaling_that_was_detached_on_purpose_stays_detached(collection, aws, name):
+    handle = collection.create(multi(name, **AUTOSCALED), timeout=20)
     handle.autoscale(None)
     handle.wait(20)
-    room.get(name).wait(20)
+    collection.get(name).wait(20)
     assert limits(aws, name) == []
 
 
-def test_an_endpoint_with_fifty_tags_is_created_and_completed_by_create_alone(room, aws, name):
+def test_an_endpoint_with_fifty_tags_is_created_and_completed_by_create_alone(collection, aws, name):
     spec = multi(name, autoscaling=Autoscaling(min=2, max=4), tags={f"tag{number}": "x" for number in range(50)})
     lost(aws, spec)
     assert tags_of(aws, name) == spec.tags
-    room.get(name).wait(20)
+    collection.get(name).wait(20)
     assert limits(aws, name) == []
-    room.create(spec, timeout=20)
+    collection.create(spec, timeout=20)
     assert limits(aws, name) == [(2, 4, 1)]
 
 
@@ -271,17 +271,17 @@ def test_a_client_that_stops_at_any_call_leaves_no_orphan(aws, name, image, call
     stopped = Client(aws, finishing(aws, spec, "create"))
     getattr(stopped, when)(call)
     assert not stopped.done
-    room = Endpoints(aws, NoInvoker)
+    collection = Endpoints(aws, NoInvoker)
     if image == "works:1":
-        room.create(spec, timeout=60)
+        collection.create(spec, timeout=60)
         assert completed(aws, name)
-        room.delete(name, timeout=60)
+        collection.delete(name, timeout=60)
     elif not resources(aws)["endpoints"]:
         with pytest.raises(EndpointFailedError):
-            room.create(spec, timeout=60)
+            collection.create(spec, timeout=60)
     elif call != "delete_endpoint" or when == "before":
         with pytest.raises(EndpointFailedError):
-            room.get(name).wait(60)
+            collection.get(name).wait(60)
     while resources(aws)["endpoints"]:
         aws.clock.sleep(1)
     assert (resources(aws), limits(aws, name)) == (NOTHING, [])

@@ -64,15 +64,15 @@ def test_what_only_multi_model_endpoints_lack_passes_with_single_model_ones():
     assert spec.to_requests().config["ShadowProductionVariants"] == shadow
 
 
-def test_junk_given_to_the_verbs_is_refused(room, name):
+def test_junk_given_to_the_verbs_is_refused(collection, name):
     with pytest.raises(InvalidInputError, match="orphans must come from endpoints"):
-        room.remove_orphans(5)
+        collection.remove_orphans(5)
     with pytest.raises(InvalidInputError, match="names must be a name, not 5"):
-        room.remove_orphans(names=[5])
+        collection.remove_orphans(names=[5])
     with pytest.raises(InvalidInputError, match="deployment must be BlueGreen"):
-        room.apply(multi(name), deployment="fast", timeout=20)
+        collection.apply(multi(name), deployment="fast", timeout=20)
     with pytest.raises(InvalidInputError, match="name"):
-        room.list(5)
+        collection.list(5)
     with pytest.raises(InvalidInputError, match="to must be a name"):
-        room.handle(name).rollback(5)
-    assert room.list() == []
+        collection.handle(name).rollback(5)
+    assert collection.list() == []

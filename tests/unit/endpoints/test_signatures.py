@@ -52,6 +52,6 @@ def test_the_factories_take_every_field_of_what_they_make():
 def test_both_facades_have_the_same_methods_and_options(sync, twin):
     for name, one in inspect.getmembers(sync, inspect.isfunction):
         if not name.startswith("_"):
-            assert list(inspect.signature(one).parameters) == list(
-                inspect.signature(getattr(twin, name)).parameters
-            ), name
+            assert list(inspect.signature(one).parameters) == list(inspect.signature(getattr(twin, name)).parameters), (
+                name
+            )

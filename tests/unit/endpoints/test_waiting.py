@@ -93,8 +93,8 @@ def test_the_last_look_is_at_the_deadline():
 @pytest.mark.parametrize("status", ["Failed", "OutOfService", "UpdateRollbackFailed"])
 def test_every_bad_end_ends_the_wait(status):
     with pytest.raises(EndpointFailedError, match=f"ended as {status}") as caught:
-        settle(["Creating", described(status, FailureReason="no room")])
-    assert caught.value.reason == "no room"
+        settle(["Creating", described(status, FailureReason="no collection")])
+    assert caught.value.reason == "no collection"
     assert [seen for _, seen in caught.value.history] == ["Creating", status]
     assert "eu-west-1.console.aws.amazon.com" in caught.value.hint
 
