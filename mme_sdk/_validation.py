@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import re
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -11,7 +12,17 @@ import attrs
 
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["Validator", "check_instance", "check_number", "instance", "number", "one_of", "optional"]
+__all__ = [
+    "RESOURCE_NAME",
+    "Validator",
+    "check_instance",
+    "check_number",
+    "check_resource_name",
+    "instance",
+    "number",
+    "one_of",
+    "optional",
+]
 
 Validator: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
@@ -77,6 +88,30 @@ def check_instance(name: str, value: Any, *kinds: type[Any]) -> None:
     if not isinstance(value, kinds):
         accepted = " or ".join(kind.__name__ for kind in kinds)
         raise InvalidInputError(f"{name} must be of type {accepted}, not {type(value).__name__}: {str(value)[:80]!r}")
+
+
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpoint.html: EndpointName, and most other names
+RESOURCE_NAME = re.compile(r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}")
+
+
+def check_resource_name(name: str, value: Any) -> None:
+    """Raise InvalidInputError unless `value` is a valid name of a SageMaker resource, such as an endpoint.
+
+    Args:
+        name: Name of the argument or field, for the message.
+        value: The name to check.
+
+    Raises:
+        InvalidInputError: SageMaker does not accept the name.
+    """
+    if not isinstance(value, str) or not value:
+        raise InvalidInputError(f"{name} must be a name, not {value!r}")
+    if len(value) > 63:
+        raise InvalidInputError(f"{name} must have at most 63 characters, not {len(value)}: {value!r}")
+    if not RESOURCE_NAME.fullmatch(value):
+        raise InvalidInputError(
+            f"{name} must consist of letters, digits and '-', and begin and end with a letter or digit, not {value!r}"
+        )
 
 
 def number(

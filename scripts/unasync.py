@@ -28,6 +28,8 @@ TWINS: dict[str, str] = {
     "runtime/single_model/async_stream.py": "runtime/single_model/stream.py",
     "runtime/transport/async_selection.py": "runtime/transport/selection.py",
     "registry/async_registry.py": "registry/registry.py",
+    "endpoints/async_collection.py": "endpoints/collection.py",
+    "endpoints/async_endpoint.py": "endpoints/endpoint.py",
 }
 
 # Names whose twin is not found by the rules of `_name`.
@@ -50,6 +52,7 @@ NAMES = {
     "arun": "run",
     "async_clock": "clock",
     "async_interpreter": "interpreter",
+    "asynccontextmanager": "contextmanager",
     "make_async_transport": "make_transport",
     "offload": "within",
     "wait_on_loop": "wait_in_thread",

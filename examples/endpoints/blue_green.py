@@ -1,6 +1,6 @@
-"""A blue/green update with a canary and an alarm: the bad one is rolled back and says so, the good one stays.
+"""A blue/green update with a canary and an alarm: SageMaker rolls a bad release back and keeps a good one.
 
-Everything below the line that starts `LocalSageMaker` runs unchanged against AWS: there, say `MMEClient()` instead.
+The program starts an embedded SageMaker. Against AWS, use `MMEClient()` in its place; nothing else changes.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import attrs
 from models import write
 
 from mme_sdk import EndpointSpec, MMEClient
-from mme_sdk.endpoints import BlueGreen, Progress
+from mme_sdk.endpoints import BlueGreen, WaitProgress
 from mme_sdk.errors import EndpointFailedError
 from mme_sdk.local import ControlSettings, LocalSageMaker
 
@@ -46,33 +46,33 @@ def tour(client: MMEClient, cloudwatch: Any, work: Path) -> None:
         ComparisonOperator="GreaterThanThreshold",
         TreatMissingData="notBreaching",
     )
-    endpoint = client.endpoints.create(release(1)).wait(timeout=900)
+    endpoint = client.endpoints.create(release(1), timeout=900)
     print(endpoint)
 
-    # Ten percent of the traffic goes to the new fleet for five minutes; the alarm is watched meanwhile.
+    # The new fleet gets 10 percent of the traffic for five minutes, during which SageMaker watches the alarm.
     careful = BlueGreen(canary=10, wait=300, termination_wait=60, alarms=(ALARM,))
 
-    def fire_drill(seen: Progress) -> None:
+    def set_off_alarm(seen: WaitProgress) -> None:
         if seen.status == "Updating":
-            cloudwatch.set_alarm_state(AlarmName=ALARM, StateValue="ALARM", StateReason="a fire drill")
+            cloudwatch.set_alarm_state(AlarmName=ALARM, StateValue="ALARM", StateReason="a test of the alarm")
 
     try:
-        endpoint.update(release(2), deployment=careful, timeout=1800, progress=fire_drill)
+        endpoint.update(release(2), deployment=careful, timeout=1800, progress=set_off_alarm)
     except EndpointFailedError as error:
         print(f"\nRelease 2: {error.message}")
         print("Statuses:", " → ".join(status for _, status in error.history))
     else:
-        raise SystemExit("a release whose alarm rang has stayed")
-    print(f"In service all the while: 21 becomes {endpoint.invoke(21, model=fraud).json()}")
+        raise SystemExit("the release was not rolled back although its alarm was set off")
+    print(f"The endpoint has stayed in service: 21 becomes {endpoint.invoke(21, model=fraud).json()}")
 
-    cloudwatch.set_alarm_state(AlarmName=ALARM, StateValue="OK", StateReason="the drill is over")
+    cloudwatch.set_alarm_state(AlarmName=ALARM, StateValue="OK", StateReason="the test is over")
     endpoint = endpoint.update(release(3), deployment=careful, timeout=1800)
     print(f"\nRelease 3: {endpoint}")
     endpoint.delete()
 
 
 def main() -> None:
-    # AWS watches for minutes; here every wait of a deployment takes a hundredth of its time.
+    # The embedded SageMaker shortens every wait of a deployment to a hundredth.
     with (
         tempfile.TemporaryDirectory(prefix="mme-example-") as folder,
         LocalSageMaker(control=ControlSettings(wait_scale=0.01)) as aws,

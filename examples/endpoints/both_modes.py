@@ -1,6 +1,6 @@
-"""Both hosting modes side by side: many rare models on one endpoint, a hot one on its own, until it cools down.
+"""Both hosting modes: rarely used models share one endpoint, and a busy model has its own until its traffic falls.
 
-Everything below the line that starts `LocalSageMaker` runs unchanged against AWS: there, say `MMEClient()` instead.
+The program starts an embedded SageMaker. Against AWS, use `MMEClient()` in its place; nothing else changes.
 """
 
 from __future__ import annotations

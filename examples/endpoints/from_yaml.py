@@ -1,6 +1,6 @@
-"""One multi-model endpoint from a YAML spec: planned, applied, changed in the file, applied again.
+"""A multi-model endpoint from a spec in YAML: plan it, apply it, change the spec, and apply it again.
 
-Everything below the line that starts `LocalSageMaker` runs unchanged against AWS: there, say `MMEClient()` instead.
+The program starts an embedded SageMaker. Against AWS, use `MMEClient()` in its place; nothing else changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Small models for the examples: each multiplies what it is given."""
+"""Small models for the examples; each multiplies its input by a factor."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def output_fn(value, accept):
 
 
 def write(folder: Path, factor: float) -> Path:
-    """A model directory as SageMaker's toolkits want it."""
+    """Write a model directory for SageMaker's inference toolkit."""
     (folder / "code").mkdir(parents=True)
     (folder / "code" / "inference.py").write_text(INFERENCE)
     (folder / "model.json").write_text(json.dumps({"factor": factor}))

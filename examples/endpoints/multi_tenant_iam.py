@@ -1,7 +1,7 @@
-"""Two teams on one multi-model endpoint: what the endpoint's role needs, and what keeps the teams apart.
+"""Two teams on one multi-model endpoint: the policy of its execution role, and policies that separate the teams.
 
-Everything below the line that starts `LocalSageMaker` runs unchanged against AWS: there, say `MMEClient()` instead, and
-attach the documents, for which `attach` has the calls. The embedded SageMaker has no IAM: it lets every caller through.
+The program starts an embedded SageMaker. Against AWS, use `MMEClient()` in its place; nothing else changes. Attach
+the policies with `attach`. The embedded SageMaker has no IAM and accepts every caller.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ TEAMS = ("team_a", "team_b")
 
 
 def attach(iam: Any, role: str, name: str, document: policies.Document) -> None:
-    """What puts a document into force on AWS."""
+    """Attach a policy document to a role."""
     iam.put_role_policy(RoleName=role, PolicyName=name, PolicyDocument=json.dumps(document))
 
 
 def allowed(document: policies.Document, target_model: str) -> bool:
-    """What IAM's StringLike says of a target model."""
+    """Return whether IAM's StringLike condition allows a target model."""
     patterns = document["Statement"][0]["Condition"]["StringLike"]["sagemaker:TargetModel"]
     return any(fnmatch.fnmatchcase(target_model, pattern) for pattern in patterns)
 

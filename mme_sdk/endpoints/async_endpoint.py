@@ -1,66 +1,120 @@
-"""The handle of one endpoint, for asyncio."""
+"""Asynchronous handle of one endpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mme_sdk.aws import Flow
-from mme_sdk.endpoints import flows
+from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
-from mme_sdk.endpoints.operations.calls import Now
-from mme_sdk.endpoints.operations.create import Creation
-from mme_sdk.endpoints.operations.delete import Deletion
-from mme_sdk.endpoints.operations.wait import ProgressCallback
-from mme_sdk.endpoints.spec.deployment import Deployment
-from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec
-from mme_sdk.endpoints.state.description import EndpointDescription
 
 if TYPE_CHECKING:
-    from mme_sdk.endpoints.async_collection import AsyncEndpoints
-    from mme_sdk.metrics import EndpointMetrics
+    from mme_sdk.aws import Flow
+    from mme_sdk.endpoints.operations.calls import Now
+    from mme_sdk.endpoints.operations.create import Creation
+    from mme_sdk.endpoints.operations.delete import EndpointDeletion
+    from mme_sdk.endpoints.operations.wait import ProgressCallback
+    from mme_sdk.endpoints.spec.autoscaling import Autoscaling
+    from mme_sdk.endpoints.spec.deployment import Deployment
+    from mme_sdk.endpoints.spec.spec import EndpointSpec
+    from mme_sdk.endpoints.state.description import EndpointDescription
+    from mme_sdk.endpoints.state.metrics import MetricsResult
     from mme_sdk.runtime import AsyncRuntimeInvoker
 
 __all__ = ["AsyncEndpoint"]
 
 
 class AsyncEndpoint(AsyncInvocationMixin):
-    """`Endpoint`, awaited.
+    """Asynchronous handle of one endpoint. Making, copying and sharing one makes no call.
+
+    `AsyncMMEClient.endpoint` and the methods of `AsyncEndpoints` return handles.
 
     Attributes:
         name: EndpointName.
+
+    Example:
+        ```python
+        endpoint = async_client.endpoint("scoring")
+        reply = await endpoint.invoke({"amount": 12.5}, model="fraud/v3.tar.gz", deadline=30)
+        ```
     """
 
-    __slots__ = ("_endpoints",)
+    __slots__ = ("_context",)
 
     def __init__(
         self,
-        endpoints: AsyncEndpoints,
+        context: Context[AsyncRuntimeInvoker],
         name: str,
         *,
         seen: EndpointDescription | None = None,
         creation: Creation | None = None,
     ) -> None:
         super().__init__(name, seen=seen, creation=creation)
-        self._endpoints = endpoints
+        self._context = context
 
     @property
     def _invoker(self) -> AsyncRuntimeInvoker:
-        return self._endpoints.invoker
+        return self._context.invoker
 
-    async def metrics(self, *, hours: float = 24.0, variant: str = "AllTraffic", period: int = 60) -> EndpointMetrics:
-        """What CloudWatch knows of this endpoint; see `Endpoint.metrics`."""
-        read = self._endpoints.metrics
-        series: EndpointMetrics = await read(self.name, hours=hours, variant=variant, period=period)
-        return series
+    async def metrics(self, *, hours: float = 24.0, variant: str = "AllTraffic", period: int = 60) -> MetricsResult:
+        """Read this endpoint's metrics from CloudWatch.
+
+        Args:
+            hours: How far to look back, in hours; at most 10920. Default: 24.
+            variant: VariantName. Default: `AllTraffic`.
+            period: Length of the time that each value stands for, in seconds; a multiple of 60. Default: 60.
+
+        Returns:
+            An `mme_sdk.metrics.EndpointMetrics`. A series is empty if CloudWatch has no values.
+
+        Raises:
+            InvalidInputError: The values of the arguments need more points than CloudWatch returns at a time.
+        """
+        aws = self._context.aws
+        result: MetricsResult = await aws.arun(
+            flows.metrics(
+                self._context.read_metrics,
+                self.name,
+                hours=hours,
+                variant=variant,
+                period=period,
+                now=aws.async_clock.time(),
+            )
+        )
+        return result
 
     async def describe(self) -> EndpointDescription:
-        """Read the endpoint, its configuration, models, autoscaling and tags; see `Endpoint.describe`."""
-        self._seen = await self._endpoints.describe(self.name)
+        """Describe the endpoint, its configuration, models, autoscaling and tags.
+
+        Returns:
+            The description. The handle keeps it for its representation.
+
+        Raises:
+            EndpointNotFoundError: The endpoint does not exist.
+        """
+        self._seen = await self._context.aws.arun(flows.describe(self.name))
         return self._seen
 
     async def wait(self, timeout: float = 1800, *, progress: ProgressCallback | bool = False) -> AsyncEndpoint:
-        """Wait until it is in service; see `Endpoint.wait`."""
+        """Wait until the endpoint is in service.
+
+        Waiting changes nothing, with one exception: if the endpoint's tags say that a creation is not complete,
+        because it was begun with `create(spec, wait=False)` or because the process that began it has ended, this
+        method completes it. It attaches the autoscaling, or removes what a failed creation made.
+
+        Args:
+            timeout: Longest time to wait, in seconds. Default: 1800.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+
+        Returns:
+            A handle with the description.
+
+        Raises:
+            EndpointFailedError: The endpoint ended in another status; with SageMaker's reason.
+            EndpointNotFoundError: The endpoint does not exist, or was deleted.
+            MMEError: Autoscaling of a creation that was not complete could not be attached. Waiting again retries it.
+            WaitTimeoutError: The endpoint is not in service after `timeout` seconds; with the statuses seen.
+        """
         return await self._run(flows.wait(self.name, self._creation, timeout=timeout, now=self._now, progress=progress))
 
     async def update(
@@ -71,8 +125,25 @@ class AsyncEndpoint(AsyncInvocationMixin):
         timeout: float = 3600,
         progress: ProgressCallback | bool = False,
     ) -> AsyncEndpoint:
-        """Change it to match a spec of the same name; see `Endpoint.update`."""
-        self._check_own(spec)
+        """Change the endpoint to match a spec of the same name, and wait until it does; see `AsyncEndpoints.apply`.
+
+        Args:
+            spec: The spec.
+            deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
+            timeout: Longest time to wait, in seconds. Default: 3600.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+
+        Returns:
+            A handle with the description.
+
+        Raises:
+            EndpointNotFoundError: The endpoint does not exist.
+            InvalidInputError: The spec describes another endpoint.
+            ConflictError: The endpoint is busy with another change.
+            EndpointFailedError: The update was rolled back.
+            WaitTimeoutError: The endpoint is not in service after `timeout` seconds; the update continues.
+        """
+        self._check_same_endpoint(spec)
         return await self._run(
             flows.apply(spec, deployment=deployment, timeout=timeout, now=self._now, progress=progress, must_exist=True)
         )
@@ -85,7 +156,22 @@ class AsyncEndpoint(AsyncInvocationMixin):
         timeout: float = 3600,
         progress: ProgressCallback | bool = False,
     ) -> AsyncEndpoint:
-        """Go back to the configuration that the last update replaced; see `Endpoint.rollback`."""
+        """Update the endpoint to the configuration that its last update replaced. A second rollback undoes the first.
+
+        Args:
+            to: Name of another endpoint configuration to update to. Default: None, the one that was replaced last.
+            deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
+            timeout: Longest time to wait, in seconds. Default: 3600.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+
+        Returns:
+            A handle with the description.
+
+        Raises:
+            ConflictError: There is no earlier configuration, or the endpoint is busy.
+            EndpointFailedError: The update was rolled back.
+            WaitTimeoutError: The endpoint is not in service after `timeout` seconds; the update continues.
+        """
         return await self._run(
             flows.rollback(self.name, to=to, deployment=deployment, timeout=timeout, now=self._now, progress=progress)
         )
@@ -98,7 +184,23 @@ class AsyncEndpoint(AsyncInvocationMixin):
         timeout: float = 1800,
         progress: ProgressCallback | bool = False,
     ) -> AsyncEndpoint:
-        """Set the instance count; see `Endpoint.scale`."""
+        """Set a variant's instance count, and wait until the instances run.
+
+        Args:
+            count: Number of instances, 1 or more.
+            variant: VariantName. Default: None, the only variant.
+            timeout: Longest time to wait, in seconds. Default: 1800.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+
+        Returns:
+            A handle with the description.
+
+        Raises:
+            InvalidInputError: There is no such variant, or the count is outside the limits of autoscaling.
+            ConflictError: The endpoint is busy with another change.
+            EndpointFailedError: The instances could not be started.
+            WaitTimeoutError: The instances do not run after `timeout` seconds; the change continues.
+        """
         return await self._run(
             flows.scale(self.name, count, variant=variant, timeout=timeout, now=self._now, progress=progress)
         )
@@ -106,20 +208,58 @@ class AsyncEndpoint(AsyncInvocationMixin):
     async def weights(
         self, weights: Mapping[str, float], *, timeout: float = 1800, progress: ProgressCallback | bool = False
     ) -> AsyncEndpoint:
-        """Set the variants' shares of the traffic; see `Endpoint.weights`."""
-        return await self._run(flows.reweigh(self.name, weights, timeout=timeout, now=self._now, progress=progress))
+        """Set the variants' shares of the traffic, and wait until they are in effect.
+
+        Args:
+            weights: Weight by VariantName. A variant's share is its weight divided by the sum of all weights.
+            timeout: Longest time to wait, in seconds. Default: 1800.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+
+        Returns:
+            A handle with the description.
+
+        Raises:
+            InvalidInputError: There is no such variant, or a weight is below zero.
+            ConflictError: The endpoint is busy with another change.
+            WaitTimeoutError: The weights are not in effect after `timeout` seconds; the change continues.
+        """
+        return await self._run(flows.set_weights(self.name, weights, timeout=timeout, now=self._now, progress=progress))
 
     async def autoscale(self, wanted: Autoscaling | None, *, variant: str | None = None) -> AsyncEndpoint:
-        """Attach autoscaling, or take it off; see `Endpoint.autoscale`."""
+        """Attach autoscaling to a variant in place of what is attached, or detach it.
+
+        Args:
+            wanted: The settings; None detaches autoscaling.
+            variant: VariantName. Default: None, the only variant.
+
+        Returns:
+            A handle with the description.
+
+        Raises:
+            InvalidInputError: There is no such variant, or it is serverless.
+        """
         return await self._run(flows.autoscale(self.name, wanted, variant=variant))
 
-    async def delete(self, *, dry_run: bool = False, timeout: float = 900) -> Deletion:
-        """Delete it and everything that belongs to it; see `Endpoints.delete`."""
-        return await self._endpoints.delete(self.name, dry_run=dry_run, timeout=timeout)
+    async def delete(self, *, dry_run: bool = False, timeout: float = 900) -> EndpointDeletion:
+        """Delete the endpoint and what this SDK made for it; see `AsyncEndpoints.delete`.
+
+        Args:
+            dry_run: True returns what would be deleted and deletes nothing. Default: False.
+            timeout: Longest time to wait, in seconds. Default: 900.
+
+        Returns:
+            What was deleted and what was kept.
+
+        Raises:
+            WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
+        """
+        return await self._context.aws.arun(
+            flows.delete(self.name, timeout=timeout, now=self._now, dry_run=dry_run, progress=False)
+        )
 
     @property
     def _now(self) -> Now:
-        return self._endpoints.aws.async_clock.monotonic
+        return self._context.aws.async_clock.monotonic
 
     async def _run(self, flow: Flow[EndpointDescription]) -> AsyncEndpoint:
-        return AsyncEndpoint(self._endpoints, self.name, seen=await self._endpoints.aws.arun(flow))
+        return AsyncEndpoint(self._context, self.name, seen=await self._context.aws.arun(flow))

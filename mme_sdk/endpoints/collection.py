@@ -1,208 +1,266 @@
-"""`Endpoints`: creates, finds, changes and deletes endpoints, from threads."""
+# Generated from async_collection.py by scripts/unasync.py. Change that file, then run `make facades`.
+"""Asynchronous collection of endpoints: create, find, change and delete them."""
 
 from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mme_sdk.aws import Aws
-from mme_sdk.endpoints import flows
+from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.endpoint import Endpoint
-from mme_sdk.endpoints.operations import apply as applying
-from mme_sdk.endpoints.operations import create as creating
-from mme_sdk.endpoints.operations import orphans, preflight
-from mme_sdk.endpoints.operations.apply import Plan
-from mme_sdk.endpoints.operations.delete import Deletion
-from mme_sdk.endpoints.operations.orphans import Orphan
-from mme_sdk.endpoints.operations.preflight import Preflight
-from mme_sdk.endpoints.operations.wait import ProgressCallback
-from mme_sdk.endpoints.spec import validators as check
-from mme_sdk.endpoints.spec.deployment import Deployment
-from mme_sdk.endpoints.spec.spec import EndpointSpec, HasUri
-from mme_sdk.endpoints.state import describe as reading
-from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.protocols import ReadMetrics
 from mme_sdk.types import ModelVersion
 
 if TYPE_CHECKING:
+    from mme_sdk.endpoints.operations.apply import EndpointPlan
+    from mme_sdk.endpoints.operations.calls import Now
+    from mme_sdk.endpoints.operations.delete import EndpointDeletion
+    from mme_sdk.endpoints.operations.orphans import Orphan
+    from mme_sdk.endpoints.operations.preflight import Preflight
+    from mme_sdk.endpoints.operations.wait import ProgressCallback
+    from mme_sdk.endpoints.spec.deployment import Deployment
+    from mme_sdk.endpoints.spec.spec import EndpointSpec, HasUri
+    from mme_sdk.endpoints.state.description import EndpointDescription
     from mme_sdk.runtime import RuntimeInvoker
 
 __all__ = ["Endpoints"]
 
 
 class Endpoints:
-    """Creates, finds, changes and deletes endpoints.
+    """Asynchronous collection of the endpoints of an account and region.
 
     Args:
-        aws: The way to AWS.
-        invoker: Returns the invoker of the handles. It is called on first use.
-        read_metrics: What the handles' `metrics` goes to.
+        aws: Access to AWS.
+        make_invoker: Returns the invoker of the handles. Called when a handle invokes for the first time.
+        read_metrics: Reads CloudWatch for `metrics` of the handles. Default: None, `metrics` raises ConfigurationError.
 
     Example:
         ```python
-        endpoint = client.endpoints.create(spec).wait(timeout=900)
+        endpoint = client.endpoints.create(spec, timeout=900)
         print(client.endpoints.plan(changed_spec))
         endpoint = client.endpoints.apply(changed_spec)
         ```
     """
 
     def __init__(
-        self, aws: Aws, invoker: Callable[[], RuntimeInvoker], read_metrics: ReadMetrics | None = None
+        self, aws: Aws, make_invoker: Callable[[], RuntimeInvoker], read_metrics: ReadMetrics | None = None
     ) -> None:
-        self.aws = aws
-        self._make_invoker = invoker
-        self.read_metrics = read_metrics
+        self._context: Context[RuntimeInvoker] = Context(aws, make_invoker, read_metrics)
 
-    @cached_property
+    @property
+    def aws(self) -> Aws:
+        """Access to AWS."""
+        return self._context.aws
+
+    @property
     def invoker(self) -> RuntimeInvoker:
-        """The invoker of the handles, made on first use."""
-        return self._make_invoker()
+        """The invoker of the handles; made on first use."""
+        return self._context.invoker
 
     def handle(self, name: str) -> Endpoint:
-        """A handle; no call is made.
-
-        Raises:
-            InvalidInputError: No endpoint can have this name.
-        """
-        check.named("name", name)
-        return Endpoint(self, name)
-
-    def create(self, spec: EndpointSpec) -> Endpoint:
-        """Begin to create an endpoint and return at once; `wait()` on the handle finishes the work.
-
-        Asking again for what exists is no error: interrupted creations go on with the same resources.
+        """Return a handle without a call.
 
         Args:
-            spec: What to create.
+            name: EndpointName.
+
+        Returns:
+            The handle. Whether the endpoint exists is not checked.
+
+        Raises:
+            InvalidInputError: `name` is not a valid endpoint name.
+        """
+        return Endpoint(self._context, name)
+
+    def create(
+        self,
+        spec: EndpointSpec,
+        *,
+        wait: bool = True,
+        timeout: float = 1800,
+        progress: ProgressCallback | bool = False,
+    ) -> Endpoint:
+        """Create an endpoint with its models, configuration and autoscaling, or create nothing.
+
+        An endpoint that exists and matches the spec is returned. If its creation is not complete, for example because
+        the process that began it has ended, this call completes it.
+
+        Args:
+            spec: The endpoint to create.
+            wait: True waits until the endpoint is in service and its autoscaling is attached; if a step fails,
+                everything that this call made is removed. False returns once SageMaker has accepted the endpoint;
+                `wait()` of any handle of the endpoint, `create` or `apply` then completes the creation. Default: True.
+            timeout: Longest time to wait, in seconds. Default: 1800.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
 
         Returns:
             The handle.
 
         Raises:
-            ConflictError: An endpoint of this name exists and is something else; the message says what differs.
-            EndpointFailedError: An endpoint of this name exists and has failed.
+            ConflictError: An endpoint of this name exists and differs from the spec; the message lists the differences.
+            EndpointFailedError: The creation failed, with SageMaker's reason; what it made is removed.
             MMEError: A step failed; everything that this call made is removed.
+            WaitTimeoutError: The endpoint is not in service after `timeout` seconds; its creation continues.
+
+        Example:
+            ```python
+            endpoint = client.endpoints.create(spec, timeout=900, progress=True)
+            ```
         """
-        creation = self.aws.run(creating.create(spec))
-        return Endpoint(self, spec.name, seen=creation.seen, creation=creation)
+        seen, creation = self.aws.run(flows.create(spec, wait=wait, timeout=timeout, now=self._now, progress=progress))
+        return Endpoint(self._context, spec.name, seen=seen, creation=creation)
 
     @contextmanager
     def temporary(
         self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressCallback | bool = False
     ) -> Iterator[Endpoint]:
-        """An endpoint for the length of a `with` block; it goes at the end, also after an exception or Ctrl-C.
+        """Create an endpoint for an `with` block and delete it at the end, also after an exception or Ctrl-C.
 
         Args:
-            spec: What to create.
-            timeout: Seconds to wait for it at most.
-            progress: Called at every look, or True for a progress bar.
+            spec: The endpoint to create.
+            timeout: Longest time to wait until it is in service, in seconds. Default: 1800.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
 
         Yields:
-            The handle, in service.
+            The handle of the endpoint in service.
 
         Raises:
-            ConflictError: The endpoint exists already, so it is not this block's to delete.
-            EndpointFailedError: The creation failed.
+            ConflictError: The endpoint exists; it is not deleted.
+            EndpointFailedError: The creation failed; what it made is removed.
+            WaitTimeoutError: The endpoint is not in service after `timeout` seconds; it is deleted.
         """
-        creation = self.aws.run(flows.create_new(spec, timeout=timeout, now=self.aws.clock.monotonic))
-        handle = Endpoint(self, spec.name, creation=creation)
+        creation = self.aws.run(flows.create_temporary(spec, timeout=timeout, now=self._now))
+        handle = Endpoint(self._context, spec.name, creation=creation)
         try:
             yield handle.wait(timeout, progress=progress)
         finally:
             self.delete(spec.name)
 
     def get(self, name: str) -> Endpoint:
-        """The handle of an endpoint that exists.
+        """Return the handle of an endpoint that exists.
+
+        Args:
+            name: EndpointName.
+
+        Returns:
+            The handle, with the description.
 
         Raises:
-            EndpointNotFoundError: There is none of this name.
+            EndpointNotFoundError: The endpoint does not exist.
         """
-        return Endpoint(self, name, seen=self.describe(name))
+        return Endpoint(self._context, name, seen=self.describe(name))
 
     def describe(self, name: str) -> EndpointDescription:
-        """Read an endpoint, its configuration, models, autoscaling and tags.
+        """Describe an endpoint, its configuration, models, autoscaling and tags.
+
+        Args:
+            name: EndpointName.
+
+        Returns:
+            The description. Its `notes` say what the caller is not allowed to read.
 
         Raises:
-            EndpointNotFoundError: There is none of this name.
+            EndpointNotFoundError: The endpoint does not exist.
         """
         return self.aws.run(flows.describe(name))
 
-    def metrics(self, name: str, *, hours: float, variant: str, period: int) -> Any:
-        """What CloudWatch knows of an endpoint; see `Endpoint.metrics`."""
-        return self.aws.run(
-            flows.metrics(
-                self.read_metrics, name, hours=hours, variant=variant, period=period, now=self.aws.clock.time()
-            )
-        )
-
     def from_endpoint(self, name: str) -> EndpointSpec:
-        """The spec that would make a live endpoint, with the counts, weights and autoscaling that it has now.
+        """Return the spec of a live endpoint, with its current counts, weights and autoscaling.
+
+        Args:
+            name: EndpointName.
+
+        Returns:
+            The spec. Applying it changes nothing.
 
         Raises:
-            EndpointNotFoundError: There is none of this name.
-            InvalidInputError: It has a shape that specs have not.
+            EndpointNotFoundError: The endpoint does not exist.
+            InvalidInputError: A spec cannot describe the endpoint, for example because its configuration is deleted.
         """
         return self.aws.run(flows.from_endpoint(name))
 
     def list(self, name_contains: str | None = None) -> list[Endpoint]:
-        """Every endpoint, newest first.
+        """List the endpoints, newest first.
 
         Args:
-            name_contains: Only those with this in their name.
+            name_contains: Only endpoints whose names contain this text. Default: None, all endpoints.
+
+        Returns:
+            The handles, with name, status and times.
         """
-        found = self.aws.run(reading.list_all(name_contains))
-        return [Endpoint(self, one.name, seen=one) for one in found]
+        found = self.aws.run(flows.list_endpoints(name_contains))
+        return [Endpoint(self._context, seen.name, seen=seen) for seen in found]
 
     def wait(self, name: str, *, timeout: float = 1800, progress: ProgressCallback | bool = False) -> Endpoint:
-        """Wait until an endpoint is in service; see `Endpoint.wait`."""
+        """Wait until an endpoint is in service; see `Endpoint.wait`.
+
+        Args:
+            name: EndpointName.
+            timeout: Longest time to wait, in seconds. Default: 1800.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+
+        Returns:
+            The handle, with the description.
+
+        Raises:
+            EndpointFailedError: The endpoint ended in another status; with SageMaker's reason.
+            EndpointNotFoundError: The endpoint does not exist.
+            WaitTimeoutError: The endpoint is not in service after `timeout` seconds.
+        """
         return self.handle(name).wait(timeout, progress=progress)
 
-    def plan(self, spec: EndpointSpec) -> Plan:
-        """What `apply` would do; nothing is changed.
+    def plan(self, spec: EndpointSpec) -> EndpointPlan:
+        """Return the changes that `apply` would make; nothing is changed.
+
+        Args:
+            spec: The spec to match.
+
+        Returns:
+            The plan. `print` shows it; `apply` accepts it.
 
         Raises:
             ConflictError: The endpoint is busy with another change.
         """
-        return self.aws.run(applying.plan(spec))
+        return self.aws.run(flows.plan(spec))
 
     def apply(
         self,
-        wanted: EndpointSpec | Plan,
+        wanted: EndpointSpec | EndpointPlan,
         *,
         deployment: Deployment | None = None,
         timeout: float = 3600,
         progress: ProgressCallback | bool = False,
     ) -> Endpoint:
-        """Create or update an endpoint to match a spec, and wait until it does.
+        """Create or change an endpoint to match a spec, and wait until it does.
 
-        Counts, weights, autoscaling and tags change in place. Anything else brings a new fleet, whose caches begin
-        cold: instance counts that autoscaling has reached are kept, autoscaling is taken off and put back where the
-        instance type changes, and the configuration that was replaced is kept for `rollback`; older ones go.
+        Counts, weights, autoscaling and tags change in place. Any other change starts a new fleet of instances, whose
+        model caches are empty. Instance counts that autoscaling has reached are kept. Autoscaling is detached during
+        the update if the instance type changes. The configuration that was replaced is kept for `rollback`; older ones
+        are deleted. A creation of the same spec that is not complete is completed.
 
         Args:
-            wanted: A spec, or a plan that was looked at.
-            deployment: `BlueGreen(…)` or `Rolling(…)`. Where None, GPU fleets of several instances are replaced batch
-                by batch, all others all at once.
-            timeout: Seconds to wait at most.
-            progress: Called at every look, or True for a progress bar.
+            wanted: A spec, or a plan from `plan`.
+            deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, which replaces GPU fleets of several instances
+                batch by batch, and all others at once.
+            timeout: Longest time to wait, in seconds. Default: 3600.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
 
         Returns:
-            The handle.
+            The handle, with the description.
 
         Raises:
             ConflictError: The endpoint is busy, or has changed since it was planned.
-            EndpointFailedError: The creation failed or the update was rolled back, with the reason; what it had made is
+            EndpointFailedError: The creation failed or the update was rolled back, with the reason; what it made is
                 removed.
-            WaitTimeoutError: The time is over, and the change goes on; apply again to finish.
+            WaitTimeoutError: The endpoint is not in service after `timeout` seconds; the change continues. A further
+                `apply` completes it.
         """
-        flow = flows.apply(
-            wanted, deployment=deployment, timeout=timeout, now=self.aws.clock.monotonic, progress=progress
+        seen = self.aws.run(
+            flows.apply(wanted, deployment=deployment, timeout=timeout, now=self._now, progress=progress)
         )
-        seen = self.aws.run(flow)
-        return Endpoint(self, seen.name, seen=seen)
+        return Endpoint(self._context, seen.name, seen=seen)
 
     def to_multi_model(
         self,
@@ -215,38 +273,41 @@ class Endpoints:
         timeout: float = 3600,
         progress: ProgressCallback | bool = False,
     ) -> Endpoint:
-        """Turn a single-model endpoint into a multi-model one: its archive is copied under the prefix, then applied.
+        """Turn a single-model endpoint into a multi-model endpoint: copy its archive under a prefix and serve that.
 
-        From the switch on, callers must name the model; `rollback` leads back.
+        After the update, callers must name the model. `rollback` undoes the change.
 
         Args:
-            name: The endpoint's name.
+            name: EndpointName.
             models: S3 prefix of the archives, or a model registry.
-            target_model: What the archive is called under the prefix; its own file name where None.
-            instance_type: Another instance type, where the present one cannot host many models.
-            deployment: How traffic moves; chosen as for `apply` where None.
-            timeout: Seconds to wait at most.
-            progress: Called at every look, or True for a progress bar.
+            target_model: Key of the copy under the prefix. Default: None, the archive's file name.
+            instance_type: New instance type. Default: None, the present one.
+            deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
+            timeout: Longest time to wait, in seconds. Default: 3600.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
 
         Returns:
-            The handle.
+            The handle, with the description.
 
         Raises:
-            InvalidInputError: It is no single-model endpoint with one archive, or its image or instances cannot do it.
-            ConflictError: Another archive has this name under the prefix.
+            InvalidInputError: The endpoint does not serve exactly one archive, or its image or instance type cannot
+                serve multi-model endpoints.
+            ConflictError: The prefix has another archive at that key.
             EndpointFailedError: The update was rolled back.
         """
-        flow = flows.to_multi_model(
-            name,
-            check.address("models", models),
-            target_model=target_model,
-            instance_type=instance_type,
-            deployment=deployment,
-            timeout=timeout,
-            now=self.aws.clock.monotonic,
-            progress=progress,
+        seen = self.aws.run(
+            flows.to_multi_model(
+                name,
+                models,
+                target_model=target_model,
+                instance_type=instance_type,
+                deployment=deployment,
+                timeout=timeout,
+                now=self._now,
+                progress=progress,
+            )
         )
-        return Endpoint(self, name, seen=self.aws.run(flow))
+        return Endpoint(self._context, name, seen=seen)
 
     def to_single_model(
         self,
@@ -258,67 +319,74 @@ class Endpoints:
         timeout: float = 3600,
         progress: ProgressCallback | bool = False,
     ) -> Endpoint:
-        """Turn a multi-model endpoint into a single-model one that serves one of its archives, from where it lies.
+        """Turn a multi-model endpoint into a single-model endpoint that serves one of its archives in place.
 
         Args:
-            name: The endpoint's name.
+            name: EndpointName.
             model: Target model, or a registered version.
-            instance_type: Another instance type.
-            deployment: How traffic moves; chosen as for `apply` where None.
-            timeout: Seconds to wait at most.
-            progress: Called at every look, or True for a progress bar.
+            instance_type: New instance type. Default: None, the present one.
+            deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
+            timeout: Longest time to wait, in seconds. Default: 3600.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
 
         Returns:
-            The handle.
+            The handle, with the description.
 
         Raises:
-            ModelNotFoundError: There is no such archive under its prefix.
-            InvalidInputError: It is no multi-model endpoint with one variant and one container.
+            ModelNotFoundError: The endpoint's prefix has no such archive.
+            InvalidInputError: The endpoint is not a multi-model endpoint with one variant and one container.
             EndpointFailedError: The update was rolled back.
         """
-        flow = flows.to_single_model(
-            name,
-            model,
-            instance_type=instance_type,
-            deployment=deployment,
-            timeout=timeout,
-            now=self.aws.clock.monotonic,
-            progress=progress,
+        seen = self.aws.run(
+            flows.to_single_model(
+                name,
+                model,
+                instance_type=instance_type,
+                deployment=deployment,
+                timeout=timeout,
+                now=self._now,
+                progress=progress,
+            )
         )
-        return Endpoint(self, name, seen=self.aws.run(flow))
+        return Endpoint(self._context, name, seen=seen)
 
     def preflight(self, spec: EndpointSpec) -> Preflight:
-        """Look at the name, role, archives, images and quotas of a spec before money is spent.
+        """Check the name, role, archives, images and quotas of a spec; nothing is created.
 
         Args:
-            spec: What would be created.
+            spec: The endpoint to create.
 
         Returns:
-            What was found: `ok`, `failed` or `unknown` for each; `.check()` raises what is known to fail.
+            One finding for each: `ok`, `failed`, or `unknown` if the caller is not allowed to read it. `.check()`
+            raises if one failed.
         """
-        return self.aws.run(preflight.preflight(spec, self.aws.region))
+        return self.aws.run(flows.preflight(spec, self.aws.region))
 
     def orphans(self) -> builtins.list[Orphan]:
-        """Configurations and models that no endpoint uses, oldest first, whoever made them; nothing is deleted.
+        """List the configurations and models that no endpoint uses, oldest first; nothing is deleted.
 
-        What an endpoint's last update replaced is not among them, since `rollback` needs it.
-        """
-        return self.aws.run(orphans.find())
-
-    def remove_orphans(self, found: Iterable[Orphan] = (), *, names: Iterable[str] = ()) -> tuple[Orphan, ...]:
-        """Delete orphans that this SDK made, and others by name; those that are used by now are left.
-
-        Args:
-            found: What `orphans()` found; of it, only what this SDK made is deleted (`Orphan.made_for` is not None).
-            names: Names of orphaned configurations and models to delete, whoever made them.
+        Those that other tools made are listed too. The configuration that an endpoint's last update replaced is not
+        listed: `rollback` needs it.
 
         Returns:
-            What was deleted.
+            The orphans. `Orphan.made_for` tells which of them this SDK made.
+        """
+        return self.aws.run(flows.orphans())
+
+    def remove_orphans(self, found: Iterable[Orphan] = (), *, names: Iterable[str] = ()) -> tuple[Orphan, ...]:
+        """Delete configurations and models that no endpoint uses. Those that an endpoint uses by now are kept.
+
+        Args:
+            found: Orphans from `orphans()`. Only those that this SDK made are deleted (`Orphan.made_for` is not None).
+            names: Names of orphans to delete, also if other tools made them.
+
+        Returns:
+            The orphans that were deleted.
 
         Raises:
-            InvalidInputError: `found` has something else than orphans, or `names` something else than names.
+            InvalidInputError: `found` contains anything but orphans, or `names` anything but names.
         """
-        return self.aws.run(orphans.remove_all(found, names))
+        return self.aws.run(flows.remove_orphans(found, names))
 
     def delete(
         self,
@@ -327,23 +395,26 @@ class Endpoints:
         dry_run: bool = False,
         timeout: float = 900,
         progress: ProgressCallback | bool = False,
-    ) -> Deletion:
-        """Delete an endpoint, its autoscaling, its configurations and its models, and wait until they are gone.
+    ) -> EndpointDeletion:
+        """Delete an endpoint, its autoscaling, configurations and models, and wait until they are deleted.
 
-        Only what this SDK made for the endpoint goes: its tag says so, its name is the digest of its content, and
-        nobody else uses it. What is not there is no error.
+        Only configurations and models that this SDK made for the endpoint are deleted: a tag names the endpoint, the
+        name is the digest of the content, and no other endpoint uses them. Resources that do not exist are skipped.
 
         Args:
-            name: The endpoint's name.
-            dry_run: Only say what would go.
-            timeout: Seconds to wait at most.
-            progress: Called at every look, or True for a progress bar.
+            name: EndpointName.
+            dry_run: True returns what would be deleted and deletes nothing. Default: False.
+            timeout: Longest time to wait, in seconds. Default: 900.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
 
         Returns:
-            What was removed, and what was kept.
+            What was deleted and what was kept.
 
         Raises:
-            WaitTimeoutError: The time is over; delete again to go on.
+            WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
         """
-        flow = flows.delete(name, timeout=timeout, now=self.aws.clock.monotonic, dry_run=dry_run, progress=progress)
-        return self.aws.run(flow)
+        return self.aws.run(flows.delete(name, timeout=timeout, now=self._now, dry_run=dry_run, progress=progress))
+
+    @property
+    def _now(self) -> Now:
+        return self.aws.clock.monotonic

@@ -1,31 +1,34 @@
-"""The handle of one endpoint: what an application holds and calls."""
+# Generated from async_endpoint.py by scripts/unasync.py. Change that file, then run `make facades`.
+"""Asynchronous handle of one endpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mme_sdk.aws import Flow
-from mme_sdk.endpoints import flows
+from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.invocation import InvocationMixin
-from mme_sdk.endpoints.operations.calls import Now
-from mme_sdk.endpoints.operations.create import Creation
-from mme_sdk.endpoints.operations.delete import Deletion
-from mme_sdk.endpoints.operations.wait import ProgressCallback
-from mme_sdk.endpoints.spec.deployment import Deployment
-from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec
-from mme_sdk.endpoints.state.description import EndpointDescription
 
 if TYPE_CHECKING:
-    from mme_sdk.endpoints.collection import Endpoints
-    from mme_sdk.metrics import EndpointMetrics
+    from mme_sdk.aws import Flow
+    from mme_sdk.endpoints.operations.calls import Now
+    from mme_sdk.endpoints.operations.create import Creation
+    from mme_sdk.endpoints.operations.delete import EndpointDeletion
+    from mme_sdk.endpoints.operations.wait import ProgressCallback
+    from mme_sdk.endpoints.spec.autoscaling import Autoscaling
+    from mme_sdk.endpoints.spec.deployment import Deployment
+    from mme_sdk.endpoints.spec.spec import EndpointSpec
+    from mme_sdk.endpoints.state.description import EndpointDescription
+    from mme_sdk.endpoints.state.metrics import MetricsResult
     from mme_sdk.runtime import RuntimeInvoker
 
 __all__ = ["Endpoint"]
 
 
 class Endpoint(InvocationMixin):
-    """An endpoint: cheap to make, to copy and to share between threads; making one calls nothing.
+    """Asynchronous handle of one endpoint. Making, copying and sharing one makes no call.
+
+    `MMEClient.endpoint` and the methods of `Endpoints` return handles.
 
     Attributes:
         name: EndpointName.
@@ -37,62 +40,81 @@ class Endpoint(InvocationMixin):
         ```
     """
 
-    __slots__ = ("_endpoints",)
+    __slots__ = ("_context",)
 
     def __init__(
         self,
-        endpoints: Endpoints,
+        context: Context[RuntimeInvoker],
         name: str,
         *,
         seen: EndpointDescription | None = None,
         creation: Creation | None = None,
     ) -> None:
         super().__init__(name, seen=seen, creation=creation)
-        self._endpoints = endpoints
+        self._context = context
 
     @property
     def _invoker(self) -> RuntimeInvoker:
-        return self._endpoints.invoker
+        return self._context.invoker
 
-    def metrics(self, *, hours: float = 24.0, variant: str = "AllTraffic", period: int = 60) -> EndpointMetrics:
-        """What CloudWatch knows of this endpoint, as typed series.
+    def metrics(self, *, hours: float = 24.0, variant: str = "AllTraffic", period: int = 60) -> MetricsResult:
+        """Read this endpoint's metrics from CloudWatch.
 
         Args:
-            hours: How far back.
-            variant: Production variant.
-            period: Seconds that a point stands for, a multiple of 60.
+            hours: How far to look back, in hours; at most 10920. Default: 24.
+            variant: VariantName. Default: `AllTraffic`.
+            period: Length of the time that each value stands for, in seconds; a multiple of 60. Default: 60.
 
         Returns:
-            The series; empty where nothing was measured.
+            An `mme_sdk.metrics.EndpointMetrics`. A series is empty if CloudWatch has no values.
 
         Raises:
-            InvalidInputError: More points than CloudWatch gives at a time.
+            InvalidInputError: The values of the arguments need more points than CloudWatch returns at a time.
         """
-        series: EndpointMetrics = self._endpoints.metrics(self.name, hours=hours, variant=variant, period=period)
-        return series
+        aws = self._context.aws
+        result: MetricsResult = aws.run(
+            flows.metrics(
+                self._context.read_metrics,
+                self.name,
+                hours=hours,
+                variant=variant,
+                period=period,
+                now=aws.clock.time(),
+            )
+        )
+        return result
 
     def describe(self) -> EndpointDescription:
-        """Read the endpoint, its configuration, models, autoscaling and tags.
+        """Describe the endpoint, its configuration, models, autoscaling and tags.
+
+        Returns:
+            The description. The handle keeps it for its representation.
 
         Raises:
-            EndpointNotFoundError: It is not there.
+            EndpointNotFoundError: The endpoint does not exist.
         """
-        self._seen = self._endpoints.describe(self.name)
+        self._seen = self._context.aws.run(flows.describe(self.name))
         return self._seen
 
     def wait(self, timeout: float = 1800, *, progress: ProgressCallback | bool = False) -> Endpoint:
-        """Wait until it is in service; after `create`, this also attaches autoscaling, or cleans up a failure.
+        """Wait until the endpoint is in service.
+
+        Waiting changes nothing, with one exception: if the endpoint's tags say that a creation is not complete,
+        because it was begun with `create(spec, wait=False)` or because the process that began it has ended, this
+        method completes it. It attaches the autoscaling, or removes what a failed creation made.
 
         Args:
-            timeout: Seconds to wait at most.
-            progress: Called at every look, or True for a progress bar.
+            timeout: Longest time to wait, in seconds. Default: 1800.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
 
         Returns:
-            The handle, with what was seen.
+            A handle with the description.
 
         Raises:
-            EndpointFailedError: It failed; says why. What its creation had made is removed.
-            WaitTimeoutError: The time is over; carries the statuses seen.
+            EndpointFailedError: The endpoint ended in another status; with SageMaker's reason.
+            EndpointNotFoundError: The endpoint does not exist, or was deleted.
+            MMEError: Autoscaling of a creation that was not complete could not be attached. Waiting again retries it.
+            WaitTimeoutError: The endpoint is not in service after `timeout` seconds; with the statuses seen.
         """
         return self._run(flows.wait(self.name, self._creation, timeout=timeout, now=self._now, progress=progress))
 
@@ -104,13 +126,25 @@ class Endpoint(InvocationMixin):
         timeout: float = 3600,
         progress: ProgressCallback | bool = False,
     ) -> Endpoint:
-        """Change it to match a spec of the same name, and wait until it does; see `Endpoints.apply`.
+        """Change the endpoint to match a spec of the same name, and wait until it does; see `Endpoints.apply`.
+
+        Args:
+            spec: The spec.
+            deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
+            timeout: Longest time to wait, in seconds. Default: 3600.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+
+        Returns:
+            A handle with the description.
 
         Raises:
-            EndpointNotFoundError: It is not there.
-            InvalidInputError: The spec is of another endpoint.
+            EndpointNotFoundError: The endpoint does not exist.
+            InvalidInputError: The spec describes another endpoint.
+            ConflictError: The endpoint is busy with another change.
+            EndpointFailedError: The update was rolled back.
+            WaitTimeoutError: The endpoint is not in service after `timeout` seconds; the update continues.
         """
-        self._check_own(spec)
+        self._check_same_endpoint(spec)
         return self._run(
             flows.apply(spec, deployment=deployment, timeout=timeout, now=self._now, progress=progress, must_exist=True)
         )
@@ -123,20 +157,21 @@ class Endpoint(InvocationMixin):
         timeout: float = 3600,
         progress: ProgressCallback | bool = False,
     ) -> Endpoint:
-        """Go back to the configuration that the last update replaced; doing so twice comes forward again.
+        """Update the endpoint to the configuration that its last update replaced. A second rollback undoes the first.
 
         Args:
-            to: Name of another endpoint configuration to go to.
-            deployment: How traffic moves; chosen as for `apply` where None.
-            timeout: Seconds to wait at most.
-            progress: Called at every look, or True for a progress bar.
+            to: Name of another endpoint configuration to update to. Default: None, the one that was replaced last.
+            deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
+            timeout: Longest time to wait, in seconds. Default: 3600.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
 
         Returns:
-            The handle.
+            A handle with the description.
 
         Raises:
-            ConflictError: There is nothing to go back to, or the endpoint is busy.
-            EndpointFailedError: It did not come up.
+            ConflictError: There is no earlier configuration, or the endpoint is busy.
+            EndpointFailedError: The update was rolled back.
+            WaitTimeoutError: The endpoint is not in service after `timeout` seconds; the update continues.
         """
         return self._run(
             flows.rollback(self.name, to=to, deployment=deployment, timeout=timeout, now=self._now, progress=progress)
@@ -150,20 +185,22 @@ class Endpoint(InvocationMixin):
         timeout: float = 1800,
         progress: ProgressCallback | bool = False,
     ) -> Endpoint:
-        """Set the instance count, and wait until the instances are there.
+        """Set a variant's instance count, and wait until the instances run.
 
         Args:
-            count: Instances, 1 or more.
-            variant: Which variant; the only one where None.
-            timeout: Seconds to wait at most.
-            progress: Called at every look, or True for a progress bar.
+            count: Number of instances, 1 or more.
+            variant: VariantName. Default: None, the only variant.
+            timeout: Longest time to wait, in seconds. Default: 1800.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
 
         Returns:
-            The handle.
+            A handle with the description.
 
         Raises:
-            InvalidInputError: No such variant, or a count outside autoscaling's limits.
+            InvalidInputError: There is no such variant, or the count is outside the limits of autoscaling.
             ConflictError: The endpoint is busy with another change.
+            EndpointFailedError: The instances could not be started.
+            WaitTimeoutError: The instances do not run after `timeout` seconds; the change continues.
         """
         return self._run(
             flows.scale(self.name, count, variant=variant, timeout=timeout, now=self._now, progress=progress)
@@ -172,43 +209,58 @@ class Endpoint(InvocationMixin):
     def weights(
         self, weights: Mapping[str, float], *, timeout: float = 1800, progress: ProgressCallback | bool = False
     ) -> Endpoint:
-        """Set the variants' shares of the traffic, and wait until they hold.
+        """Set the variants' shares of the traffic, and wait until they are in effect.
 
         Args:
-            weights: Weight by variant, relative to each other.
-            timeout: Seconds to wait at most.
-            progress: Called at every look, or True for a progress bar.
+            weights: Weight by VariantName. A variant's share is its weight divided by the sum of all weights.
+            timeout: Longest time to wait, in seconds. Default: 1800.
+            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
 
         Returns:
-            The handle.
+            A handle with the description.
 
         Raises:
-            InvalidInputError: No such variant, or a weight below zero.
+            InvalidInputError: There is no such variant, or a weight is below zero.
+            ConflictError: The endpoint is busy with another change.
+            WaitTimeoutError: The weights are not in effect after `timeout` seconds; the change continues.
         """
-        return self._run(flows.reweigh(self.name, weights, timeout=timeout, now=self._now, progress=progress))
+        return self._run(flows.set_weights(self.name, weights, timeout=timeout, now=self._now, progress=progress))
 
     def autoscale(self, wanted: Autoscaling | None, *, variant: str | None = None) -> Endpoint:
-        """Attach autoscaling in place of what was there; None takes it off.
+        """Attach autoscaling to a variant in place of what is attached, or detach it.
 
         Args:
-            wanted: The settings.
-            variant: Which variant; the only one where None.
+            wanted: The settings; None detaches autoscaling.
+            variant: VariantName. Default: None, the only variant.
 
         Returns:
-            The handle; `describe()` shows what is attached.
+            A handle with the description.
 
         Raises:
-            InvalidInputError: No such variant, or a serverless one.
+            InvalidInputError: There is no such variant, or it is serverless.
         """
         return self._run(flows.autoscale(self.name, wanted, variant=variant))
 
-    def delete(self, *, dry_run: bool = False, timeout: float = 900) -> Deletion:
-        """Delete it and everything that belongs to it; see `Endpoints.delete`."""
-        return self._endpoints.delete(self.name, dry_run=dry_run, timeout=timeout)
+    def delete(self, *, dry_run: bool = False, timeout: float = 900) -> EndpointDeletion:
+        """Delete the endpoint and what this SDK made for it; see `Endpoints.delete`.
+
+        Args:
+            dry_run: True returns what would be deleted and deletes nothing. Default: False.
+            timeout: Longest time to wait, in seconds. Default: 900.
+
+        Returns:
+            What was deleted and what was kept.
+
+        Raises:
+            WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
+        """
+        return self._context.aws.run(
+            flows.delete(self.name, timeout=timeout, now=self._now, dry_run=dry_run, progress=False)
+        )
 
     @property
     def _now(self) -> Now:
-        return self._endpoints.aws.clock.monotonic
+        return self._context.aws.clock.monotonic
 
     def _run(self, flow: Flow[EndpointDescription]) -> Endpoint:
-        return Endpoint(self._endpoints, self.name, seen=self._endpoints.aws.run(flow))
+        return Endpoint(self._context, self.name, seen=self._context.aws.run(flow))

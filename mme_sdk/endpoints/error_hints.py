@@ -1,10 +1,10 @@
-"""What to do about what SageMaker says: the texts that users meet most, each with its remedy."""
+"""Hints for the errors that SageMaker reports most often."""
 
 from __future__ import annotations
 
 from mme_sdk.errors import MMEError
 
-__all__ = ["advice", "advise"]
+__all__ = ["add_hint", "hint_for"]
 
 _KNOWN = (
     (
@@ -15,33 +15,36 @@ _KNOWN = (
     ("extract model data", "the archive must be a tar.gz with the model at its root"),
     (
         "ping health check",
-        "the container did not become healthy: look for its traceback, or give it a longer startup_timeout",
+        "the container did not become healthy: read its traceback in the logs, or set a longer startup_timeout",
     ),
-    ("multi-models=true", "this image cannot serve many models; endpoints.images.retrieve(…) names some that can"),
+    (
+        "multi-models=true",
+        "the image does not support multi-model endpoints; endpoints.images.retrieve(…) returns one that does",
+    ),
     (
         "could not assume role",
-        "the role must trust sagemaker.amazonaws.com: policies.trust(); a new role takes seconds to show",
+        "the role must trust sagemaker.amazonaws.com, see policies.trust(); a new role is usable after some seconds",
     ),
     (
         "resourcelimitexceeded",
-        "raise it in Service Quotas, or use other or fewer instances; endpoints.preflight(spec) shows quotas",
+        "raise the quota in Service Quotas, or use other or fewer instances; endpoints.preflight(spec) shows quotas",
     ),
     (
         "service limit",
-        "raise it in Service Quotas, or use other or fewer instances; endpoints.preflight(spec) shows quotas",
+        "raise the quota in Service Quotas, or use other or fewer instances; endpoints.preflight(spec) shows quotas",
     ),
     ("capacity", "try again later, or with another instance type"),
-    ("alarm", "an alarm rolled the deployment back: look at its metric"),
+    ("alarm", "a CloudWatch alarm rolled the deployment back: examine its metric"),
 )
 
 
-def advice(said: str) -> str | None:
-    """What helps against what SageMaker said; None where nothing is known to."""
-    lowered = said.lower()
+def hint_for(message: str) -> str | None:
+    """Return a hint for a message of SageMaker; None if there is none."""
+    lowered = message.lower()
     return next((remedy for words, remedy in _KNOWN if words in lowered), None)
 
 
-def advise(error: BaseException) -> None:
-    """Give an error that has no hint the one for what SageMaker said."""
+def add_hint(error: BaseException) -> None:
+    """Set the hint of an error that has none, from its message."""
     if isinstance(error, MMEError) and error.hint is None:
-        error.hint = advice(f"{error.code} {error.message}")
+        error.hint = hint_for(f"{error.code} {error.message}")

@@ -1,29 +1,32 @@
-"""The flows behind `Endpoints` and `AsyncEndpoints`, with their arguments checked: one for both shells."""
+"""Flows behind the methods of `Endpoints` and `Endpoint`, sync and async: check the arguments, act, describe."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+from mme_sdk._validation import check_instance, check_number, check_resource_name
 from mme_sdk.aws import Flow, cleaned
-from mme_sdk.endpoints.operations import apply as applying
-from mme_sdk.endpoints.operations import create as creating
-from mme_sdk.endpoints.operations import delete as deleting
-from mme_sdk.endpoints.operations import migrate as migrating
-from mme_sdk.endpoints.operations import scale as scaling
-from mme_sdk.endpoints.operations import wait as waiting
-from mme_sdk.endpoints.operations.apply import Plan
-from mme_sdk.endpoints.operations.calls import Now, look_if_there
+from mme_sdk.endpoints.operations import apply as _apply
+from mme_sdk.endpoints.operations import complete_creation, migrate
+from mme_sdk.endpoints.operations import create as _create
+from mme_sdk.endpoints.operations import delete as _delete
+from mme_sdk.endpoints.operations import orphans as _orphans
+from mme_sdk.endpoints.operations import preflight as _preflight
+from mme_sdk.endpoints.operations import rollback as _rollback
+from mme_sdk.endpoints.operations import scale as _scale
+from mme_sdk.endpoints.operations.calls import Now, describe_if_exists
 from mme_sdk.endpoints.operations.create import Creation
-from mme_sdk.endpoints.operations.delete import Deletion
-from mme_sdk.endpoints.operations.wait import ProgressCallback
+from mme_sdk.endpoints.operations.create_resources import recreate_missing
+from mme_sdk.endpoints.operations.wait import JUST_CREATED, ProgressCallback
 from mme_sdk.endpoints.progress import callback
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.spec import validators
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling
 from mme_sdk.endpoints.spec.deployment import Deployment
-from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec, check_spec
-from mme_sdk.endpoints.state import describe as reading
+from mme_sdk.endpoints.spec.spec import EndpointSpec, HasUri, check_spec
+from mme_sdk.endpoints.state.describe import list_all, read_live
 from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.errors import ConfigurationError, ConflictError
 from mme_sdk.protocols import ReadMetrics
@@ -31,58 +34,81 @@ from mme_sdk.types import ModelVersion
 
 __all__: list[str] = []
 
-Told = ProgressCallback | bool
+ProgressOption = ProgressCallback | bool
 
 
 @contextmanager
-def _bounded(timeout: float, progress: Told) -> Iterator[ProgressCallback | None]:
-    """What every wait needs, refused before anything is sent."""
-    check.timeout(timeout)
-    with callback(progress) as told:
-        yield told
+def _checked(timeout: float, progress: ProgressOption) -> Iterator[ProgressCallback | None]:
+    check_number("timeout", timeout, over=0, infinite=True)
+    with callback(progress) as call:
+        yield call
 
 
 def describe(name: str) -> Flow[EndpointDescription]:
-    """Read an endpoint and everything around it."""
-    check.named("name", name)
-    return (yield from reading.read_live(name)).description
+    """Describe an endpoint with its configuration, models, autoscaling and tags."""
+    check_resource_name("name", name)
+    return (yield from read_live(name)).description
 
 
-def metrics(read: ReadMetrics | None, name: str, *, now: float, **window: Any) -> Flow[Any]:
-    """What CloudWatch knows of an endpoint, by the reader that was handed in."""
-    check.named("name", name)
+def list_endpoints(name_contains: str | None) -> Flow[list[EndpointDescription]]:
+    """List endpoints, newest first."""
+    return (yield from list_all(name_contains))
+
+
+def metrics(read: ReadMetrics | None, name: str, *, hours: float, variant: str, period: int, now: float) -> Flow[Any]:
+    """Read an endpoint's metrics from CloudWatch with the given reader."""
+    check_resource_name("name", name)
     if read is None:
         raise ConfigurationError(
-            "these endpoints were made without a reader of metrics", hint="use MMEClient.endpoints"
+            "this Endpoints object was made without read_metrics, so that it cannot read CloudWatch",
+            hint="use MMEClient.endpoints",
         )
-    return (yield from read(name, now=datetime.fromtimestamp(now, UTC), **window))
+    return (yield from read(name, hours=hours, variant=variant, period=period, now=datetime.fromtimestamp(now, UTC)))
 
 
 def from_endpoint(name: str) -> Flow[EndpointSpec]:
-    """The spec that would make a live endpoint."""
-    check.named("name", name)
-    return (yield from reading.read_live(name, all_tags=True)).spec()
+    """Return the spec of a live endpoint."""
+    check_resource_name("name", name)
+    return (yield from read_live(name, all_tags=True)).spec()
 
 
-def create_new(spec: EndpointSpec, *, timeout: float, now: Now) -> Flow[Creation]:
-    """Create an endpoint that is deleted again at the end: never one that was there before."""
+def preflight(spec: EndpointSpec, region: str) -> Flow[_preflight.Preflight]:
+    """Check what a spec refers to."""
+    return (yield from _preflight.preflight(spec, region))
+
+
+def create(
+    spec: EndpointSpec, *, wait: bool, timeout: float, now: Now, progress: ProgressOption
+) -> Flow[tuple[EndpointDescription | None, Creation | None]]:
+    """Create an endpoint; return its description, or the creation if it is not waited for."""
+    check_instance("wait", wait, bool)
+    with _checked(timeout, progress) as call:
+        if wait:
+            yield from _create.create(spec, timeout=timeout, now=now, progress=call)
+            return (yield from describe(spec.name)), None
+        creation = yield from _create.begin(spec, now=now)
+        return creation.seen, creation
+
+
+def create_temporary(spec: EndpointSpec, *, timeout: float, now: Now) -> Flow[Creation]:
+    """Begin the creation of an endpoint that is deleted later; raise ConflictError if it exists."""
     check_spec(spec)
-    check.timeout(timeout)
+    check_number("timeout", timeout, over=0, infinite=True)
     exists = ConflictError(
-        f"endpoint {spec.name} exists already; temporary() would delete it",
+        f"endpoint {spec.name} exists; temporary() would delete it at the end",
         hint="choose another name, or use endpoints.get(name)",
         endpoint=spec.name,
     )
-    if (yield from look_if_there(spec.name)) is not None:
+    if (yield from describe_if_exists(spec.name)) is not None:
         raise exists
     try:
-        creation = yield from creating.create(spec)
+        creation = yield from _create.begin(spec, now=now)
     except (Exception, GeneratorExit):
-        raise  # what a failed creation had made is gone
+        raise  # a failed creation has removed what it made
     except BaseException as error:
-        # Interrupted: the endpoint may have been made, and nobody would hold its handle.
+        # Interrupted: the endpoint may exist, and the caller would get no handle to delete it.
         left = f"endpoint {spec.name} and what was made for it; delete() of its name removes them"
-        yield from cleaned(deleting.delete(spec.name, timeout=timeout, now=now), error, left)
+        yield from cleaned(_delete.delete(spec.name, timeout=timeout, now=now), error, left)
         raise
     if not creation.is_new:
         raise exists
@@ -90,75 +116,92 @@ def create_new(spec: EndpointSpec, *, timeout: float, now: Now) -> Flow[Creation
 
 
 def wait(
-    name: str, creation: Creation | None, *, timeout: float, now: Now, progress: Told
+    name: str, creation: Creation | None, *, timeout: float, now: Now, progress: ProgressOption
 ) -> Flow[EndpointDescription]:
-    """Wait for an endpoint, or for its creation to be finished; then read the rest of it.
-
-    Autoscaling that a creation in another process has left to whoever waits is attached.
-    """
-    with _bounded(timeout, progress) as told:
-        if creation is not None and not creation.finished:
-            yield from creating.finish(creation, timeout=timeout, now=now, progress=told)
-        else:
-            yield from waiting.until_settled(name, timeout=timeout, now=now, progress=told)
-        live = yield from reading.read_live(name)
-        if (yield from scaling.attach_pending(live)):
-            live = yield from reading.read_live(name)
+    """Wait until an endpoint is in service; complete its creation if its tags say that it is not complete."""
+    with _checked(timeout, progress) as call:
+        just_created = creation is not None and creation.is_new and now() - creation.began < JUST_CREATED
+        yield from complete_creation.settle(name, timeout=timeout, now=now, progress=call, just_created=just_created)
+    live = yield from read_live(name)
+    if (yield from complete_creation.attach_pending(live)):
+        if creation is not None:
+            requests = creation.spec.to_requests()
+            if requests.config_name == live.description.config_name:
+                yield from recreate_missing(requests, name)
+        live = yield from read_live(name)
     return live.description
 
 
-def delete(name: str, *, timeout: float, now: Now, dry_run: bool, progress: Told) -> Flow[Deletion]:
+def delete(
+    name: str, *, timeout: float, now: Now, dry_run: bool, progress: ProgressOption
+) -> Flow[_delete.EndpointDeletion]:
     """Delete an endpoint and what belongs to it."""
-    check.named("name", name)
-    with _bounded(timeout, progress) as told:
-        return (yield from deleting.delete(name, timeout=timeout, now=now, dry_run=dry_run, progress=told))
+    check_resource_name("name", name)
+    with _checked(timeout, progress) as call:
+        return (yield from _delete.delete(name, timeout=timeout, now=now, dry_run=dry_run, progress=call))
+
+
+def orphans() -> Flow[list[_orphans.Orphan]]:
+    """List configurations and models that no endpoint uses."""
+    return (yield from _orphans.find())
+
+
+def remove_orphans(found: Iterable[_orphans.Orphan], names: Iterable[str]) -> Flow[tuple[_orphans.Orphan, ...]]:
+    """Delete orphans."""
+    return (yield from _orphans.remove_all(found, names))
+
+
+def plan(spec: EndpointSpec) -> Flow[_apply.EndpointPlan]:
+    """Return the changes that `apply` would make."""
+    return (yield from _apply.plan(spec))
 
 
 def apply(
-    wanted: EndpointSpec | Plan,
+    wanted: EndpointSpec | _apply.EndpointPlan,
     *,
     deployment: Deployment | None,
     timeout: float,
     now: Now,
-    progress: Told,
+    progress: ProgressOption,
     must_exist: bool = False,
 ) -> Flow[EndpointDescription]:
-    """Create or update to match; then read what is there."""
-    with _bounded(timeout, progress) as told:
-        done = yield from applying.apply(
-            wanted, deployment=deployment, timeout=timeout, now=now, progress=told, must_exist=must_exist
+    """Create or change an endpoint to match a spec."""
+    with _checked(timeout, progress) as call:
+        done = yield from _apply.apply(
+            wanted, deployment=deployment, timeout=timeout, now=now, progress=call, must_exist=must_exist
         )
     return (yield from describe(done.spec.name))
 
 
 def rollback(
-    name: str, *, to: str | None, deployment: Deployment | None, timeout: float, now: Now, progress: Told
+    name: str, *, to: str | None, deployment: Deployment | None, timeout: float, now: Now, progress: ProgressOption
 ) -> Flow[EndpointDescription]:
-    """Go back to the configuration before; then read what is there."""
-    check.named("name", name)
+    """Update an endpoint to its earlier configuration."""
+    check_resource_name("name", name)
     if to is not None:
-        check.named("to", to)
-    with _bounded(timeout, progress) as told:
-        yield from applying.rollback(name, to=to, deployment=deployment, timeout=timeout, now=now, progress=told)
+        check_resource_name("to", to)
+    with _checked(timeout, progress) as call:
+        yield from _rollback.rollback(name, to=to, deployment=deployment, timeout=timeout, now=now, progress=call)
     return (yield from describe(name))
 
 
 def to_multi_model(
     name: str,
-    models: str,
+    models: str | HasUri,
     *,
     target_model: str | None,
     instance_type: str | None,
     deployment: Deployment | None,
     timeout: float,
     now: Now,
-    progress: Told,
+    progress: ProgressOption,
 ) -> Flow[EndpointDescription]:
     """Copy a single-model endpoint's archive under a prefix and serve it from there."""
-    check.named("name", name)
-    check.timeout(timeout)
-    check.s3("models", models, 1024)
-    spec = yield from migrating.to_multi_model(name, models, target_model, instance_type=instance_type)
+    check_resource_name("name", name)
+    check_number("timeout", timeout, over=0, infinite=True)
+    prefix = validators.address("models", models)
+    validators.s3("models", prefix, 1024)
+    spec = yield from migrate.to_multi_model(name, prefix, target_model, instance_type=instance_type)
     return (yield from apply(spec, deployment=deployment, timeout=timeout, now=now, progress=progress))
 
 
@@ -170,33 +213,33 @@ def to_single_model(
     deployment: Deployment | None,
     timeout: float,
     now: Now,
-    progress: Told,
+    progress: ProgressOption,
 ) -> Flow[EndpointDescription]:
     """Serve one archive of a multi-model endpoint alone."""
-    check.named("name", name)
-    spec = yield from migrating.to_single_model(name, model, instance_type=instance_type)
+    check_resource_name("name", name)
+    spec = yield from migrate.to_single_model(name, model, instance_type=instance_type)
     return (yield from apply(spec, deployment=deployment, timeout=timeout, now=now, progress=progress))
 
 
 def scale(
-    name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: Told
+    name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: ProgressOption
 ) -> Flow[EndpointDescription]:
-    """Set a variant's instance count; then read what is there."""
-    with _bounded(timeout, progress) as told:
-        yield from scaling.scale(name, count, variant=variant, timeout=timeout, now=now, progress=told)
+    """Set a variant's instance count."""
+    with _checked(timeout, progress) as call:
+        yield from _scale.scale(name, count, variant=variant, timeout=timeout, now=now, progress=call)
     return (yield from describe(name))
 
 
-def reweigh(
-    name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: Told
+def set_weights(
+    name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: ProgressOption
 ) -> Flow[EndpointDescription]:
-    """Set the variants' weights; then read what is there."""
-    with _bounded(timeout, progress) as told:
-        yield from scaling.reweigh(name, weights, timeout=timeout, now=now, progress=told)
+    """Set the variants' weights."""
+    with _checked(timeout, progress) as call:
+        yield from _scale.set_weights(name, weights, timeout=timeout, now=now, progress=call)
     return (yield from describe(name))
 
 
 def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> Flow[EndpointDescription]:
-    """Attach or take off autoscaling; then read what is there."""
-    yield from scaling.autoscale(name, wanted, variant=variant)
+    """Attach or detach autoscaling."""
+    yield from _scale.autoscale(name, wanted, variant=variant)
     return (yield from describe(name))

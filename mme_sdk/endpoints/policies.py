@@ -1,4 +1,4 @@
-"""Minimal IAM documents: what an endpoint's role needs, and what a caller needs.
+"""Minimal IAM policy documents for an endpoint's execution role and for callers of an endpoint.
 
 Sources: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html,
 https://docs.aws.amazon.com/sagemaker/latest/dg/multi-model-endpoint-security.html and
@@ -11,7 +11,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk._validation import check_resource_name
+from mme_sdk.endpoints.spec import validators
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["Document", "execution_role", "invoker", "trust"]
@@ -27,7 +28,11 @@ def _document(*statements: dict[str, Any] | None) -> Document:
 
 
 def trust() -> Document:
-    """The trust policy that lets SageMaker use an execution role."""
+    """Return the trust policy that lets SageMaker assume an execution role.
+
+    Returns:
+        The policy document.
+    """
     return _document(
         {"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}
     )
@@ -41,26 +46,26 @@ def execution_role(
     vpc: bool = False,
     partition: str = "aws",
 ) -> Document:
-    """What the execution role of an endpoint needs, and nothing more.
+    """Return the policy with the permissions that an endpoint's execution role needs.
 
     Args:
-        prefix: S3 prefix of a multi-model endpoint, or the archive of a single-model one.
-        image: Image URI in ECR; pulling is limited to its repository. Any repository where None.
-        kms_key: ARN of the KMS key that the archives are encrypted with.
-        vpc: Whether the endpoint runs in a VPC.
-        partition: AWS partition: `aws`, `aws-cn`, `aws-us-gov`.
+        prefix: S3 prefix of a multi-model endpoint, or archive of a single-model endpoint.
+        image: Image URI in ECR; only its repository can be pulled from. Default: None, any repository.
+        kms_key: ARN of the KMS key that encrypts the archives. Default: None.
+        vpc: Whether the endpoint runs in a VPC. Default: False.
+        partition: AWS partition: `aws`, `aws-cn` or `aws-us-gov`. Default: `aws`.
 
     Returns:
-        The policy document. `s3:ListBucket` is part of it: without it a missing model answers 403, not 404.
+        The policy document. It includes `s3:ListBucket`, without which S3 answers 403 for a missing model, not 404.
 
     Raises:
-        InvalidInputError: No S3 address, no ECR image, or no key ARN.
+        InvalidInputError: An argument is not an S3 address, an image URI in ECR, or a key ARN.
 
     Example:
         >>> [one["Sid"] for one in execution_role("s3://ml-models/prod/")["Statement"]]
         ['ReadModels', 'SeeMissingModels', 'LogIn', 'PullImage', 'WriteLogs', 'WriteMetrics']
     """
-    where = check.s3("prefix", prefix, 1024)
+    where = validators.s3("prefix", prefix, 1024)
     is_archive = where.key.endswith((".tar.gz", ".tgz"))
     objects = where.key if is_archive else f"{where.as_prefix().key}*"
     bucket = f"arn:{partition}:s3:::{where.bucket}"
@@ -102,7 +107,7 @@ def execution_role(
 
 def _decrypt(key: str) -> dict[str, Any]:
     if not isinstance(key, str) or not re.fullmatch(r"arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/.+", key):
-        raise InvalidInputError(f"kms_key: {key!r} is no key ARN; a policy takes no alias")
+        raise InvalidInputError(f"kms_key must be the ARN of a key, not {key!r}; IAM policies do not accept aliases")
     return {"Sid": "ReadEncrypted", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": key}
 
 
@@ -111,7 +116,7 @@ def _repository(image: str | None, partition: str) -> str:
         return f"arn:{partition}:ecr:*:*:repository/*"
     found = _ECR.fullmatch(image) if isinstance(image, str) else None
     if found is None:
-        raise InvalidInputError(f"image: {image!r} is no image in ECR")
+        raise InvalidInputError(f"image must be an image URI in ECR, not {image!r}")
     return f"arn:{partition}:ecr:{found['region']}:{found['account']}:repository/{found['repository']}"
 
 
@@ -142,27 +147,27 @@ def invoker(
     account_id: str = "*",
     partition: str = "aws",
 ) -> Document:
-    """What a caller of an endpoint needs: one tenant, its own models and no others.
+    """Return the policy that lets a caller invoke an endpoint, or only some of its models.
 
     Args:
-        endpoint: The endpoint's name.
-        target_models: Target models that may be invoked, with `*` and `?`, such as `team_a/*`. Every model under the
-            endpoint's prefix where None, which is also what a policy without this condition gives.
-        region: AWS region.
-        account_id: AWS account.
-        partition: AWS partition.
+        endpoint: EndpointName.
+        target_models: Target models that the caller may invoke, with the wildcards `*` and `?`, such as `team_a/*`.
+            Default: None, all models.
+        region: AWS region. Default: `*`, all regions.
+        account_id: AWS account id. Default: `*`.
+        partition: AWS partition. Default: `aws`.
 
     Returns:
-        The policy document, with the condition key `sagemaker:TargetModel`.
+        The policy document. `target_models` become a condition on `sagemaker:TargetModel`.
 
     Raises:
-        InvalidInputError: No endpoint name, or a pattern that no target model matches.
+        InvalidInputError: `endpoint` is not a valid name, or no target model can match one of the patterns.
 
     Example:
         >>> invoker("scoring", target_models=["team_a/*"])["Statement"][0]["Condition"]
         {'StringLike': {'sagemaker:TargetModel': ['team_a/*']}}
     """
-    check.named("endpoint", endpoint)
+    check_resource_name("endpoint", endpoint)
     statement: dict[str, Any] = {
         "Sid": "Invoke",
         "Effect": "Allow",
@@ -174,13 +179,15 @@ def invoker(
         ],
     }
     if target_models is not None:
-        patterns = list(check.sequence(target_models))
+        patterns = list(validators.sequence(target_models))
         if not patterns:
-            raise InvalidInputError("target_models: no pattern at all would allow nothing; leave it out to allow all")
+            raise InvalidInputError(
+                "target_models: an empty list would allow no model; leave it out to allow all models"
+            )
         for one in patterns:
             if not isinstance(one, str) or not one or one.startswith(("/", "s3://")) or ".." in one:
                 raise InvalidInputError(
-                    f"target_models: {one!r} matches no target model",
+                    f"target_models: no target model can match {one!r}",
                     hint="target models are keys relative to the endpoint's prefix, such as 'team_a/*'",
                 )
         statement["Condition"] = {"StringLike": {"sagemaker:TargetModel": patterns}}

@@ -1,11 +1,11 @@
-"""Progress of a wait: a callback, or a bar that notebooks and terminals draw."""
+"""Progress of a wait: a callback, or a progress bar for notebooks and terminals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from mme_sdk.endpoints.operations.wait import Progress, ProgressCallback
+from mme_sdk.endpoints.operations.wait import ProgressCallback, WaitProgress
 from mme_sdk.errors import InvalidInputError, MissingExtraError
 
 __all__ = ["callback"]
@@ -13,18 +13,21 @@ __all__ = ["callback"]
 
 @contextmanager
 def callback(progress: ProgressCallback | bool) -> Iterator[ProgressCallback | None]:
-    """What a wait tells of its looks.
+    """Turn the `progress` argument of a method into a callback; close the progress bar at the end.
 
     Args:
-        progress: A callback, True for a bar, False for nothing.
+        progress: A callback, True for a progress bar, or False.
+
+    Yields:
+        The callback; None for False.
 
     Raises:
-        InvalidInputError: It is none of these.
-        MissingExtraError: A bar was asked for, and tqdm is not installed.
+        InvalidInputError: `progress` has another type.
+        MissingExtraError: A progress bar needs tqdm, which is not installed.
     """
     if not isinstance(progress, bool):
         if not callable(progress):
-            raise InvalidInputError(f"progress: wants a function or True, not {progress!r}")
+            raise InvalidInputError(f"progress must be a function, True or False, not {progress!r}")
         yield progress
         return
     if not progress:
@@ -37,7 +40,7 @@ def callback(progress: ProgressCallback | bool) -> Iterator[ProgressCallback | N
 
     with tqdm(total=1.0, bar_format="{desc} [{elapsed}]") as bar:
 
-        def show(seen: Progress) -> None:
+        def show(seen: WaitProgress) -> None:
             bar.set_description_str(f"{seen.endpoint}: {seen.status} ({seen.elapsed:.0f} of {seen.timeout:.0f} s)")
 
         yield show

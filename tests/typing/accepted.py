@@ -59,7 +59,7 @@ def endpoints(client: MMEClient) -> None:
         instance_count=2,
         autoscaling=Autoscaling(min=2, max=8),
     )
-    endpoint = client.endpoints.create(spec).wait(timeout=900)
+    endpoint = client.endpoints.create(spec, timeout=900)
     assert_type(endpoint, Endpoint)
     assert_type(client.endpoint("scoring"), Endpoint)
     assert_type(client.endpoints.get("scoring"), Endpoint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mme_sdk import Endpoint, EndpointSpec, MMEClient, ModelVersion, RetryPolicy, Timeouts
+from mme_sdk import Autoscaling, Endpoint, EndpointSpec, MMEClient, ModelVersion, RetryPolicy, Timeouts
 from mme_sdk.runtime import InvokeOptions
 
 
@@ -34,3 +34,5 @@ def refused(client: MMEClient, endpoint: Endpoint, version: ModelVersion) -> Non
     InvokeOptions(dedline=5)  # type: ignore[call-arg]
     InvokeOptions().deadline = 5  # type: ignore[misc]
     EndpointSpec.multi_model(name="scoring")  # type: ignore[call-arg]
+    Autoscaling.for_rps(min=1, max=2, rps=5, cooldown=60)  # type: ignore[call-arg]
+    client.endpoints.apply(3)  # type: ignore[arg-type]

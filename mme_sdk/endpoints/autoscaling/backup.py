@@ -1,8 +1,14 @@
-"""Autoscaling that is not attached at the moment is written into tags, so that it outlives the client that knows it.
+"""Autoscaling that is not attached at the moment, kept in tags so that any client can attach it.
 
-SageMaker refuses to change the instance type of a variant that is a scalable target: for minutes an endpoint has none.
-A new endpoint gets its autoscaling once it is in service. In both cases the tags are the endpoint's. Autoscaling of a
-variant that an update removes is written into tags of the new configuration: a rollback from there brings both back.
+There are three cases:
+
+- SageMaker does not change the instance type of a variant that is a scalable target. An update detaches autoscaling for
+  some minutes and keeps it in tags of the endpoint.
+- Autoscaling is attached to a new endpoint once it is in service. Until then it is in tags of the endpoint.
+- An update may remove a variant. Its autoscaling is kept in tags of the new configuration for a rollback.
+
+A tag's value has at most 256 characters and no JSON punctuation, so the settings are compressed, encoded as base64 and
+split over several tags.
 """
 
 from __future__ import annotations
@@ -16,92 +22,119 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
-from mme_sdk.endpoints.operations.calls import absent_ok, sagemaker
-from mme_sdk.endpoints.spec.requests import OWN_TAGS
+from mme_sdk.endpoints.operations.calls import none_if_missing, sagemaker_call
+from mme_sdk.endpoints.spec.requests import TAG_PREFIX
 from mme_sdk.errors import AccessDeniedError, InvalidInputError, MMEError, QuotaExceededError
 
-__all__ = ["PENDING", "PREFIX", "forget", "is_note", "lacks", "notes_of", "parked_in", "remember"]
+__all__ = [
+    "BACKUP_PREFIX",
+    "CREATION_TAG",
+    "PENDING_PREFIX",
+    "is_backup_tag",
+    "is_missing",
+    "is_pending_tag",
+    "read_backups",
+    "remove",
+    "to_tags",
+    "write",
+]
 
-PREFIX = f"{OWN_TAGS}autoscaling:"
-PENDING = f"{OWN_TAGS}pending:"
-"""How the keys begin that write down what a new endpoint is still to get."""
-_KEY = re.compile(rf"(?:{PREFIX}|{PENDING})(?P<variant>[^:]+):(?P<place>\d+)")
-# A tag's value has at most 256 characters, and neither braces nor quotes.
-# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Tag.html
+BACKUP_PREFIX = f"{TAG_PREFIX}autoscaling:"
+"""Prefix of the tags with autoscaling that an update detached."""
+PENDING_PREFIX = f"{TAG_PREFIX}pending:"
+"""Prefix of the tags with autoscaling that a new endpoint gets once it is in service."""
+CREATION_TAG = f"{TAG_PREFIX}creation"
+"""Tag of an endpoint whose creation is not complete; see `operations.complete_creation`."""
+_KEY = re.compile(rf"(?:{BACKUP_PREFIX}|{PENDING_PREFIX})(?P<variant>[^:]+):(?P<part>\d+)")
+# https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_Tag.html: 256 characters of base64 hold 192 bytes.
 _BYTES = 192
 
 _log = logging.getLogger(__name__)
 
 
-def remember(endpoint: str, arn: str, attached: Iterable[Attached]) -> Flow[tuple[str, ...]]:
-    """Write down what is attached.
+def write(endpoint: str, arn: str, attached: Iterable[Attached]) -> Flow[tuple[str, ...]]:
+    """Write autoscaling into tags of an endpoint.
+
+    Args:
+        endpoint: EndpointName.
+        arn: The endpoint's ARN.
+        attached: The autoscaling.
 
     Returns:
-        The tags' keys; none where the caller may not tag, or the endpoint has no room for more tags.
+        The keys of the tags. Empty if the caller may not tag the endpoint, or if it has 50 tags.
     """
-    tags = notes_of(attached)
+    tags = to_tags(attached)
     if not tags:
         return ()
     try:
-        yield sagemaker("add_tags", endpoint, ResourceArn=arn, Tags=tags)
+        yield sagemaker_call("add_tags", endpoint, ResourceArn=arn, Tags=tags)
     except (AccessDeniedError, InvalidInputError, QuotaExceededError) as error:
-        _log.warning("autoscaling of endpoint %s is not written down while it is off: %s", endpoint, error.message)
+        _log.warning("no backup of the autoscaling of endpoint %s while it is detached: %s", endpoint, error.message)
         return ()
     return tuple(tag["Key"] for tag in tags)
 
 
-def notes_of(attached: Iterable[Attached], prefix: str = PREFIX) -> list[dict[str, str]]:
-    """The tags that write autoscaling down, in the form of the API."""
+def to_tags(attached: Iterable[Attached], prefix: str = BACKUP_PREFIX) -> list[dict[str, str]]:
+    """Return the tags that hold autoscaling, as the API takes them."""
     return [{"Key": key, "Value": value} for one in attached for key, value in _tags(one, prefix).items()]
 
 
-def is_note(key: str, variant: str | None = None) -> bool:
-    """Whether a tag's key is of such a tag; of a variant, where one is given."""
+def is_backup_tag(key: str, variant: str | None = None) -> bool:
+    """Return whether a tag is one of this module, for one variant or for any."""
     found = _KEY.fullmatch(key)
-    return found is not None and variant in (None, found["variant"])
+    if found is None:
+        return variant is None and key == CREATION_TAG
+    return variant in (None, found["variant"])
 
 
-def forget(endpoint: str, arn: str, keys: Sequence[str]) -> Flow[None]:
-    """Remove what was written down; what is left is no harm, since what is attached counts."""
+def is_pending_tag(key: str) -> bool:
+    """Return whether a tag says what is left to do for a new endpoint."""
+    return key == CREATION_TAG or key.startswith(PENDING_PREFIX)
+
+
+def remove(endpoint: str, arn: str, keys: Sequence[str]) -> Flow[None]:
+    """Delete tags of this module. A failure is logged: a tag that stays is ignored once autoscaling is attached."""
     if not keys:
         return
     try:
-        yield from absent_ok(sagemaker("delete_tags", endpoint, ResourceArn=arn, TagKeys=list(keys)))
+        yield from none_if_missing(sagemaker_call("delete_tags", endpoint, ResourceArn=arn, TagKeys=list(keys)))
     except MMEError as error:
-        _log.warning("tags %s of endpoint %s were left: %s", ", ".join(keys), endpoint, error.message)
+        _log.warning("tags %s of endpoint %s were not deleted: %s", ", ".join(keys), endpoint, error.message)
 
 
-def parked_in(tags: Mapping[str, str]) -> dict[str, Attached]:
-    """What was written down, by variant; what cannot be read is left out."""
+def read_backups(tags: Mapping[str, str]) -> dict[str, Attached]:
+    """Return the autoscaling that tags hold, by variant. Tags that cannot be decoded are logged and left out."""
     parts: dict[str, dict[int, str]] = {}
     for key, value in tags.items():
         if found := _KEY.fullmatch(key):
-            parts.setdefault(found["variant"], {})[int(found["place"])] = value
+            parts.setdefault(found["variant"], {})[int(found["part"])] = value
     read = {}
     for variant, values in parts.items():
         try:
             packed = b"".join(base64.b64decode(values[place]) for place in sorted(values))
-            # What an earlier, longer one has left behind the end does not count.
+            # Bytes after the end are of an earlier, longer backup.
             read[variant] = Attached(variant=variant, **json.loads(zlib.decompressobj().decompress(packed)))
         except (ValueError, TypeError, zlib.error):
-            _log.warning("tags of variant %s are not readable as autoscaling", variant)
+            _log.warning("the backup of the autoscaling of variant %s cannot be decoded", variant)
     return read
 
 
-def lacks(there: Attached | None, parked: Attached) -> bool:
-    """Whether what was taken off is not back yet, or only in part; what others attached meanwhile counts as back."""
-    return there is None or _names(there) < _names(parked)
+def is_missing(there: Attached | None, saved: Attached) -> bool:
+    """Return whether saved autoscaling is not attached, or only a part of it; other autoscaling counts as attached."""
+    return there is None or _names(there) < _names(saved)
 
 
 def _names(attached: Attached) -> set[str]:
     return {one["PolicyName"] for one in attached.policies} | {one["ScheduledActionName"] for one in attached.actions}
 
 
-def _tags(one: Attached, prefix: str) -> dict[str, str]:
-    noted = one.essence() | ({} if one.instance_type is None else {"instance_type": one.instance_type})
-    text = json.dumps(noted, separators=(",", ":"), default=lambda when: when.isoformat())
+def _tags(attached: Attached, prefix: str) -> dict[str, str]:
+    settings = attached.settings()
+    if attached.instance_type is not None:
+        settings["instance_type"] = attached.instance_type
+    text = json.dumps(settings, separators=(",", ":"), default=lambda when: when.isoformat())
     packed = zlib.compress(text.encode(), 9)
     return {
-        f"{prefix}{one.variant}:{place}": base64.b64encode(packed[start : start + _BYTES]).decode()
-        for place, start in enumerate(range(0, len(packed), _BYTES))
+        f"{prefix}{attached.variant}:{part}": base64.b64encode(packed[start : start + _BYTES]).decode()
+        for part, start in enumerate(range(0, len(packed), _BYTES))
     }

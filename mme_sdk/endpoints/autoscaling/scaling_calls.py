@@ -1,4 +1,4 @@
-"""Application Auto Scaling of an endpoint's variants: read, attach, detach, put back."""
+"""Application Auto Scaling of an endpoint's variants: read, attach and detach it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
-from mme_sdk import instance_types as instances
+from mme_sdk import instance_types
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints.operations.calls import look_if_there, pages, scaling, together
-from mme_sdk.endpoints.spec.components import Autoscaling, Schedule
+from mme_sdk.endpoints.operations.calls import autoscaling_call, describe_if_exists, gather, paginate
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling, Schedule
 from mme_sdk.endpoints.spec.requests import DIMENSION, scaling_requests, scaling_target
 from mme_sdk.endpoints.state.description import ScalingDescription
 from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInputError, MMEError, NotFoundError
@@ -19,10 +19,10 @@ from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInpu
 __all__ = [
     "Attached",
     "attach",
+    "attach_all",
     "detach",
     "from_requests",
     "matches",
-    "put_back",
     "read",
     "read_back",
     "read_if_allowed",
@@ -39,21 +39,21 @@ _POLICY = (
 )
 _ACTION = ("ScheduledActionName", "Schedule", "Timezone", "StartTime", "EndTime", "ScalableTargetAction")
 _KNOWN_METRICS = {"CPUUtilization": "cpu", "GPUUtilization": "gpu"}
-# GPUMemoryUtilization too counts up to 100 percent a GPU.
+# GPUMemoryUtilization also reaches 100 percent for each GPU.
 _COUNTED = {**_KNOWN_METRICS, "GPUMemoryUtilization": "gpu"}
 _TARGET = ("MinCapacity", "MaxCapacity", "SuspendedState")
 
 
 @attrs.frozen(kw_only=True)
 class Attached:
-    """What Application Auto Scaling has for one variant: enough to take it off and put it back as it was.
+    """Autoscaling of one variant, as Application Auto Scaling describes it: enough to detach and attach it again.
 
     Attributes:
         variant: VariantName.
         target: The scalable target, as described.
         policies: Its scaling policies.
         actions: Its scheduled actions.
-        instance_type: The type of the instances that it was attached for; None where it is not known.
+        instance_type: Instance type that it was attached for; None if it is unknown.
     """
 
     variant: str
@@ -63,7 +63,7 @@ class Attached:
     instance_type: str | None = None
 
     def described(self) -> ScalingDescription:
-        """The same for users."""
+        """Return it as a part of `EndpointDescription`."""
         return ScalingDescription(
             min=int(self.target.get("MinCapacity", 0)),
             max=int(self.target.get("MaxCapacity", 0)),
@@ -71,8 +71,8 @@ class Attached:
             schedule=self.actions,
         )
 
-    def essence(self) -> dict[str, Any]:
-        """What of it can be put back, without what the service adds when it describes."""
+    def settings(self) -> dict[str, Any]:
+        """Return the members that can be sent, without those that the service adds to its answers."""
         return {
             "target": _only(_TARGET, self.target),
             "policies": tuple(_only(_POLICY, one) for one in self.policies),
@@ -80,8 +80,8 @@ class Attached:
         }
 
     def requests(self, endpoint: str) -> tuple[tuple[str, dict[str, Any]], ...]:
-        """The requests that would attach it again, as (operation, parameters)."""
-        target, own = scaling_target(endpoint, self.variant), self.essence()
+        """Return the requests that attach it, as (operation, parameters)."""
+        target, own = scaling_target(endpoint, self.variant), self.settings()
         return (
             ("register_scalable_target", target | own["target"]),
             *(("put_scaling_policy", target | one) for one in own["policies"]),
@@ -89,9 +89,10 @@ class Attached:
         )
 
     def rescaled(self, instance_type: str | None) -> Attached:
-        """The same for instances of another type: what counts cores or GPUs tracks the same share of an instance.
+        """Return the same autoscaling for another instance type.
 
         CloudWatch reports 100 percent for each core or GPU: a target of 120 is 60 % of two cores and 15 % of eight.
+        Such targets are converted, so that they stay the same share of an instance.
         """
         if instance_type is None or self.instance_type in (None, instance_type):
             return attrs.evolve(self, instance_type=instance_type or self.instance_type)
@@ -102,7 +103,7 @@ class Attached:
 def from_requests(
     variant: str, requests: Iterable[tuple[str, Mapping[str, Any]]], instance_type: str | None
 ) -> Attached:
-    """What requests attach, as if it had been described."""
+    """Return what requests attach, in the form of a description."""
     by_operation: dict[str, list[Mapping[str, Any]]] = {}
     for operation, params in requests:
         by_operation.setdefault(operation, []).append(params)
@@ -120,10 +121,10 @@ def _rescaled(policy: Mapping[str, Any], old: str, new: str) -> Mapping[str, Any
     metric = _metric_of(tracking.get("CustomizedMetricSpecification") or {})
     if metric is None or "TargetValue" not in tracking:
         return policy
-    before, after = instances.units(old, metric), instances.units(new, metric)
+    before, after = instance_types.units(old, metric), instance_types.units(new, metric)
     if not before or not after:
         _log.warning(
-            "policy %s tracks %s of the whole instance; its target %g was set for %s and is not converted to %s",
+            "policy %s tracks %s of all cores; its target %g was set for %s and cannot be converted to %s",
             *(policy.get("PolicyName"), metric, tracking["TargetValue"], old, new),
         )
         return policy
@@ -132,7 +133,7 @@ def _rescaled(policy: Mapping[str, Any], old: str, new: str) -> Mapping[str, Any
 
 
 def _metric_of(custom: Mapping[str, Any]) -> str | None:
-    """`cpu` or `gpu` for a metric that counts up to 100 percent a core or GPU; None for every other."""
+    """Return `cpu` or `gpu` for a metric that reaches 100 percent for each core or GPU; None for other metrics."""
     if custom.get("Namespace") != "/aws/sagemaker/Endpoints":
         return None
     return _COUNTED.get(str(custom.get("MetricName")))
@@ -143,12 +144,12 @@ def _only(keys: Iterable[str], described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(endpoint: str, variants: Sequence[str]) -> Flow[dict[str, Attached]]:
-    """What is attached, by variant."""
+    """Return the attached autoscaling by variant."""
     if not variants:
         return {}
     by_resource = {scaling_target(endpoint, one)["ResourceId"]: one for one in variants}
-    targets = yield from pages(
-        scaling(
+    targets = yield from paginate(
+        autoscaling_call(
             "describe_scalable_targets",
             endpoint,
             ServiceNamespace="sagemaker",
@@ -157,16 +158,16 @@ def read(endpoint: str, variants: Sequence[str]) -> Flow[dict[str, Attached]]:
         ),
         "ScalableTargets",
     )
-    # Whatever else the service answers, a target of another endpoint is none of ours.
+    # Ignore targets of other endpoints, should the service return any.
     ours = [one for one in targets if one.get("ResourceId") in by_resource]
-    found = yield from together([_details(endpoint, by_resource[one["ResourceId"]], one) for one in ours])
+    found = yield from gather([_details(endpoint, by_resource[one["ResourceId"]], one) for one in ours])
     return {one.variant: one for one in found}
 
 
 def read_if_allowed(endpoint: str, variants: Sequence[str]) -> Flow[tuple[dict[str, Attached], str | None]]:
-    """`read`, and why it could not be where the caller may not, or the service is not there.
+    """Return the attached autoscaling and None, or nothing and the reason why it could not be read.
 
-    An endpoint can be described and deleted without any right to Application Auto Scaling.
+    A caller without permissions for Application Auto Scaling can describe and delete endpoints all the same.
     """
     try:
         return (yield from read(endpoint, variants)), None
@@ -176,43 +177,45 @@ def read_if_allowed(endpoint: str, variants: Sequence[str]) -> Flow[tuple[dict[s
 
 def _details(endpoint: str, variant: str, target: Mapping[str, Any]) -> Flow[Attached]:
     where = scaling_target(endpoint, variant)
-    policies = yield from pages(scaling("describe_scaling_policies", endpoint, **where), "ScalingPolicies")
-    actions = yield from pages(scaling("describe_scheduled_actions", endpoint, **where), "ScheduledActions")
+    policies = yield from paginate(autoscaling_call("describe_scaling_policies", endpoint, **where), "ScalingPolicies")
+    actions = yield from paginate(autoscaling_call("describe_scheduled_actions", endpoint, **where), "ScheduledActions")
     return Attached(variant=variant, target=target, policies=tuple(policies), actions=tuple(actions))
 
 
 def attach(endpoint: str, variant: str, requests: Iterable[tuple[str, dict[str, Any]]]) -> Flow[None]:
-    """Send the requests that attach autoscaling to a variant; each replaces what was there under its name.
+    """Send the requests that attach autoscaling to a variant. Each replaces a policy or action of the same name.
 
     Raises:
-        EndpointNotFoundError: The endpoint is gone, or going: what was attached has been taken off again.
+        EndpointNotFoundError: Another client has deleted the endpoint; the autoscaling is detached again.
     """
-    trouble: MMEError | None = None
+    failure: MMEError | None = None
     try:
         for operation, params in requests:
-            yield scaling(operation, endpoint, **params)
+            yield autoscaling_call(operation, endpoint, **params)
     except MMEError as error:
-        trouble = error
-    # Whoever deletes an endpoint takes off what is attached once it is gone; what comes later nobody would.
-    seen = yield from look_if_there(endpoint)
+        failure = error
+    # A client that deletes the endpoint detaches autoscaling at the end. It cannot see what is attached after that.
+    seen = yield from describe_if_exists(endpoint)
     if seen is None or seen.status == "Deleting":
         yield from detach(endpoint, [variant])
-        raise EndpointNotFoundError(f"endpoint {endpoint} was deleted meanwhile", endpoint=endpoint) from trouble
-    if trouble is not None:
-        raise trouble
+        raise EndpointNotFoundError(
+            f"endpoint {endpoint} was deleted by another client", endpoint=endpoint
+        ) from failure
+    if failure is not None:
+        raise failure
 
 
 def detach(endpoint: str, variants: Iterable[str]) -> Flow[None]:
-    """Take autoscaling off; its policies and scheduled actions go with the target."""
+    """Detach autoscaling. Deregistering the target also deletes its policies and scheduled actions."""
     for variant in variants:
         try:
-            yield scaling("deregister_scalable_target", endpoint, **scaling_target(endpoint, variant))
+            yield autoscaling_call("deregister_scalable_target", endpoint, **scaling_target(endpoint, variant))
         except NotFoundError:
-            continue  # gone is what was wanted
+            continue
 
 
-def put_back(endpoint: str, attached: Iterable[Attached]) -> Flow[None]:
-    """Attach again what was taken off."""
+def attach_all(endpoint: str, attached: Iterable[Attached]) -> Flow[None]:
+    """Attach autoscaling to its variants."""
     for one in attached:
         yield from attach(endpoint, one.variant, one.requests(endpoint))
 
@@ -220,7 +223,7 @@ def put_back(endpoint: str, attached: Iterable[Attached]) -> Flow[None]:
 def matches(
     endpoint: str, variant: str, instance_type: str | None, wanted: Autoscaling, attached: Attached | None
 ) -> bool:
-    """Whether what is attached to a variant is what its spec says."""
+    """Return whether the attached autoscaling of a variant is that of its spec."""
     if attached is None:
         return False
     requests = scaling_requests(endpoint, variant, instance_type, wanted)
@@ -232,7 +235,7 @@ def matches(
 
 
 def _within(wanted: Any, described: Any) -> bool:
-    """Whether everything that is wanted is described; the service may describe more."""
+    """Return whether all wanted members are described; the service may describe more."""
     if isinstance(wanted, Mapping):
         return isinstance(described, Mapping) and all(
             key in described and _within(value, described[key]) for key, value in wanted.items()
@@ -241,7 +244,7 @@ def _within(wanted: Any, described: Any) -> bool:
 
 
 def read_back(endpoint: str, instance_type: str | None, attached: Attached) -> Autoscaling | None:
-    """The settings that would attach exactly this; None where none would."""
+    """Return the settings that attach exactly this autoscaling; None if there are none."""
     if len(attached.policies) != 1:
         return None
     policy = attached.policies[0].get("TargetTrackingScalingPolicyConfiguration") or {}
@@ -253,7 +256,7 @@ def read_back(endpoint: str, instance_type: str | None, attached: Attached) -> A
         known = _KNOWN_METRICS.get(name) if instance_type is not None else None
         metric = custom if known is None else known
         if known is not None and instance_type is not None:
-            target = target / (instances.units(instance_type, known) or 1)
+            target = target / (instance_types.units(instance_type, known) or 1)
     try:
         found = Autoscaling(
             min=attached.target["MinCapacity"],

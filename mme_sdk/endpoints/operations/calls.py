@@ -1,4 +1,4 @@
-"""The API calls of this room, and the small flows that everything else is made of."""
+"""API calls, and small flows that all operations use."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from mme_sdk.errors import EndpointNotFoundError, NotFoundError
 __all__ = [
     "CONSISTENCY",
     "Now",
-    "absent_ok",
-    "look",
-    "look_if_there",
-    "needs",
-    "pages",
-    "patiently",
-    "sagemaker",
-    "scaling",
-    "together",
+    "autoscaling_call",
+    "describe_endpoint",
+    "describe_if_exists",
+    "gather",
+    "none_if_missing",
+    "paginate",
+    "referenced_names",
+    "retry_until_visible",
+    "sagemaker_call",
 ]
 
 T = TypeVar("T")
 Now = Callable[[], float]
-"""The monotonic clock of whoever drives the flow, in seconds."""
+"""A monotonic clock, in seconds."""
 
-# CreateEndpoint reads configurations, and CreateEndpointConfig models, with eventual consistency.
+# Pauses in seconds: a new model or configuration may not be visible to the next call at once.
 CONSISTENCY = (0.2, 0.5, 1.0, 2.0, 4.0, 8.0)
 
 
-def sagemaker(operation: str, endpoint: str | None = None, **params: Any) -> Call:
-    """A SageMaker call."""
+def sagemaker_call(operation: str, endpoint: str | None = None, **params: Any) -> Call:
+    """Return a call to SageMaker."""
     return Call(service="sagemaker", operation=operation, params=params, endpoint=endpoint)
 
 
-def scaling(operation: str, endpoint: str | None = None, **params: Any) -> Call:
-    """An Application Auto Scaling call."""
+def autoscaling_call(operation: str, endpoint: str | None = None, **params: Any) -> Call:
+    """Return a call to Application Auto Scaling."""
     return Call(service="application-autoscaling", operation=operation, params=params, endpoint=endpoint)
 
 
-def together(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:
-    """Run flows at a time and raise the first failure, once all have ended."""
+def gather(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:
+    """Run flows concurrently; return their results, or raise the first failure when all have ended."""
     results = yield Together(flows)
     for one in results:
         if isinstance(one, BaseException):
@@ -51,16 +51,16 @@ def together(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:
     return list(results)
 
 
-def absent_ok(call: Call) -> Flow[Any]:
-    """Make a call; None where its subject is not there."""
+def none_if_missing(call: Call) -> Flow[Any]:
+    """Make a call; return None if the resource does not exist."""
     try:
         return (yield call)
     except NotFoundError:
         return None
 
 
-def patiently(call: Call) -> Flow[Any]:
-    """Make a call that may not see yet what was made a moment ago."""
+def retry_until_visible(call: Call) -> Flow[Any]:
+    """Make a call; repeat it while a resource that was just created is not found."""
     for pause in CONSISTENCY:
         try:
             return (yield call)
@@ -69,12 +69,12 @@ def patiently(call: Call) -> Flow[Any]:
     return (yield call)
 
 
-def pages(call: Call, key: str) -> Flow[list[Any]]:
-    """Every item of a paginated answer."""
+def paginate(call: Call, key: str) -> Flow[list[Any]]:
+    """Return the items of all pages."""
     found: list[Any] = []
     params = dict(call.params)
     if call.service == "sagemaker" and call.operation != "list_tags":
-        params["MaxResults"] = 100  # the service's most; it answers ten where nothing is said
+        params["MaxResults"] = 100  # the maximum; the default is 10
     while True:
         answer = yield Call(service=call.service, operation=call.operation, params=params, endpoint=call.endpoint)
         found += answer.get(key, [])
@@ -84,27 +84,29 @@ def pages(call: Call, key: str) -> Flow[list[Any]]:
         params["NextToken"] = token
 
 
-def look(name: str) -> Flow[EndpointDescription]:
-    """DescribeEndpoint.
+def describe_endpoint(name: str) -> Flow[EndpointDescription]:
+    """Call DescribeEndpoint.
 
     Raises:
-        EndpointNotFoundError: There is none of this name.
+        EndpointNotFoundError: The endpoint does not exist.
     """
-    return parse_endpoint((yield sagemaker("describe_endpoint", name, EndpointName=name)))
+    return parse_endpoint((yield sagemaker_call("describe_endpoint", name, EndpointName=name)))
 
 
-def needs(name: str, configs: Iterable[str | None]) -> Flow[set[str]]:
-    """Configurations of an endpoint, and the models that they name."""
+def referenced_names(name: str, configs: Iterable[str | None]) -> Flow[set[str]]:
+    """Return the given configurations and the models that they name."""
     found: set[str] = set()
     for config in sorted({one for one in configs if one is not None}):
-        described = yield from absent_ok(sagemaker("describe_endpoint_config", name, EndpointConfigName=config))
+        described = yield from none_if_missing(
+            sagemaker_call("describe_endpoint_config", name, EndpointConfigName=config)
+        )
         found |= {config, *model_names(described)}
     return found
 
 
-def look_if_there(name: str) -> Flow[EndpointDescription | None]:
-    """DescribeEndpoint; None where there is none of this name."""
+def describe_if_exists(name: str) -> Flow[EndpointDescription | None]:
+    """Call DescribeEndpoint; return None if the endpoint does not exist."""
     try:
-        return (yield from look(name))
+        return (yield from describe_endpoint(name))
     except EndpointNotFoundError:
         return None

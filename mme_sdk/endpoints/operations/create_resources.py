@@ -1,7 +1,7 @@
-"""Making an endpoint's resources: whole or not at all.
+"""Create an endpoint's models and configuration, all or none.
 
-Names come from content, so what another client removes meanwhile can be made again as it was. That, and looking at the
-endpoint before anything is removed, is what keeps clients apart: SageMaker has no lock to offer.
+SageMaker has no locks. Two rules protect clients from each other: names are derived from content, so that a resource
+that another client deletes can be created again unchanged; and the endpoint is described before anything is deleted.
 """
 
 from __future__ import annotations
@@ -11,52 +11,60 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mme_sdk.aws import Call, Flow, Sleep
-from mme_sdk.endpoints.error_hints import advise
-from mme_sdk.endpoints.operations.calls import CONSISTENCY, absent_ok, look_if_there, needs, sagemaker, together
+from mme_sdk.endpoints.error_hints import add_hint
+from mme_sdk.endpoints.operations.calls import (
+    CONSISTENCY,
+    describe_if_exists,
+    gather,
+    none_if_missing,
+    referenced_names,
+    sagemaker_call,
+)
 from mme_sdk.endpoints.spec.requests import Requests
 from mme_sdk.endpoints.state import content, ownership
-from mme_sdk.endpoints.state.resources import Made, describe, remove
+from mme_sdk.endpoints.state.resources import Resource, delete_call, describe_call
 from mme_sdk.errors import ConflictError, EndpointNotFoundError, MMEError, NotFoundError
 
-__all__ = ["complete", "make_config", "unmake", "using"]
+__all__ = ["call_with_config", "create_resources", "recreate_missing", "remove_created"]
 
 _log = logging.getLogger(__name__)
 
 
-def make_config(requests: Requests, endpoint: str) -> Flow[tuple[Made, ...]]:
-    """Make the models and the configuration that are not there yet.
+def create_resources(requests: Requests, endpoint: str) -> Flow[tuple[Resource, ...]]:
+    """Create the models and the configuration that do not exist.
 
     Returns:
-        What this call made; the models first.
+        What this call created, models first.
 
     Raises:
-        ConflictError: Something else exists under one of the names; it is left as it is.
-        MMEError: A step failed; what this call had made is removed.
+        ConflictError: A resource with other content has one of the names; it is not changed.
+        MMEError: A step failed; what this call created is removed.
     """
-    begun: dict[Made, None] = {}
+    begun: dict[Resource, None] = {}
     try:
         for pause in (*CONSISTENCY, None):
             try:
                 yield from _make_missing(requests, endpoint, begun)
                 break
             except NotFoundError:
-                # A model that was just made may not show yet; one that was there may have been removed since.
+                # A new model may not be visible yet, or another client may have deleted an existing one.
                 if pause is None:
                     raise
                 yield Sleep(pause)
     except GeneratorExit:
-        raise  # nobody drives this flow any more
+        raise  # the flow was abandoned: no effect can be carried out
     except BaseException as error:
-        yield from unmake(list(begun), endpoint, error)
+        yield from remove_created(list(begun), endpoint, error)
         raise
     return tuple(begun)
 
 
-def _make_missing(requests: Requests, endpoint: str, begun: dict[Made, None]) -> Flow[None]:
-    wanted = [(Made("model", one["ModelName"]), "create_model", one) for one in requests.models]
-    wanted.append((Made("config", requests.config_name), "create_endpoint_config", requests.config))
-    # Looking first tells for certain what was there before: a create that is repeated after a lost answer does not.
-    there = yield from together([absent_ok(describe(one, endpoint)) for one, _, _ in wanted])
+def _make_missing(requests: Requests, endpoint: str, begun: dict[Resource, None]) -> Flow[None]:
+    wanted = [(Resource("model", one["ModelName"]), "create_model", one) for one in requests.models]
+    wanted.append((Resource("config", requests.config_name), "create_endpoint_config", requests.config))
+    # Describing first shows reliably what existed before. A create call does not: it may be a repetition whose first
+    # answer was lost.
+    there = yield from gather([none_if_missing(describe_call(one, endpoint)) for one, _, _ in wanted])
     for (one, _, request), seen in zip(wanted, there, strict=True):
         if seen is not None:
             _refuse_other(one, request, seen, endpoint)
@@ -64,36 +72,36 @@ def _make_missing(requests: Requests, endpoint: str, begun: dict[Made, None]) ->
         if seen is None:
             begun[one] = None
             try:
-                yield sagemaker(operation, endpoint, **request)
+                yield sagemaker_call(operation, endpoint, **request)
             except ConflictError:
-                # An earlier attempt at this call, or a twin of this one, got there first; or somebody else did.
-                seen = yield from absent_ok(describe(one, endpoint))  # noqa: PLW2901
+                # An earlier attempt of this call created it, or another client did.
+                seen = yield from none_if_missing(describe_call(one, endpoint))  # noqa: PLW2901
                 if seen is not None:
                     _refuse_other(one, request, seen, endpoint)
 
 
-def _refuse_other(one: Made, request: dict[str, Any], seen: dict[str, Any], endpoint: str) -> None:
-    """Refuse to use what has the name of something else: a name alone does not tell what it is."""
+def _refuse_other(one: Resource, request: dict[str, Any], seen: dict[str, Any], endpoint: str) -> None:
+    """Raise ConflictError if an existing resource has other content than the one to create."""
     clean = content.of_model if one.kind == "model" else content.of_config
     if clean(request) != ownership.as_made(endpoint, one, seen):
         raise ConflictError(
-            f"{one} exists and has another content than its name says: somebody else made it",
-            hint="rename or delete it, if nothing needs it, or choose another name for the endpoint",
+            f"{one} exists with other content than this SDK gives that name: it was created by hand or by another tool",
+            hint="delete it if nothing needs it, or choose another name for the endpoint",
             endpoint=endpoint,
         )
 
 
-def using(call: Call, requests: Requests, endpoint: str, made: list[Made]) -> Flow[Any]:
-    """Make the call that brings a configuration into use; what is missing for it by then is made again.
+def call_with_config(call: Call, requests: Requests, endpoint: str, created: list[Resource]) -> Flow[Any]:
+    """Make a call that uses a configuration; create the configuration again if another client has deleted it.
 
     Args:
         call: CreateEndpoint or UpdateEndpoint.
-        requests: What the configuration is.
-        endpoint: The endpoint's name.
-        made: What was made so far; what is made again is added.
+        requests: The requests that create the configuration and its models.
+        endpoint: EndpointName.
+        created: What was created so far; what is created again is added.
 
     Returns:
-        The call's answer.
+        The answer of the call.
     """
     for pause in CONSISTENCY:
         try:
@@ -102,59 +110,63 @@ def using(call: Call, requests: Requests, endpoint: str, made: list[Made]) -> Fl
             raise
         except NotFoundError:
             yield Sleep(pause)
-            made += [one for one in (yield from make_config(requests, endpoint)) if one not in made]
+            created += [one for one in (yield from create_resources(requests, endpoint)) if one not in created]
     return (yield call)
 
 
-def complete(requests: Requests, endpoint: str) -> Flow[None]:
-    """Make again what another client removed of a configuration just before it came into use.
+def recreate_missing(requests: Requests, endpoint: str) -> Flow[None]:
+    """Create the models and the configuration of an endpoint again if another client has deleted them.
 
-    Nothing is raised: the change itself is done.
+    A failure is logged and not raised, because the endpoint itself is in service.
     """
     try:
-        made = yield from make_config(requests, endpoint)
-        if made:
-            said = yield from _unmake(made, endpoint)  # where the endpoint is gone too, nothing may stay
-            _log.warning("endpoint %s: %s had been removed by another client; %s", endpoint, made, said or "it is gone")
-    except MMEError as trouble:
-        _log.warning("whether endpoint %s still has its configuration is not known: %s", endpoint, trouble.message)
+        created = yield from create_resources(requests, endpoint)
+        if created:
+            notes = yield from _remove_created(created, endpoint)  # if the endpoint is deleted too, nothing may stay
+            _log.warning(
+                "endpoint %s: another client had deleted %s; %s", endpoint, created, notes or "they are deleted again"
+            )
+    except MMEError as cleanup_error:
+        _log.warning(
+            "could not check that the configuration of endpoint %s exists: %s", endpoint, cleanup_error.message
+        )
 
 
-def unmake(made: Sequence[Made], endpoint: str, error: BaseException) -> Flow[None]:
-    """Remove what a failed call made, last first; what cannot be removed is noted on the error."""
-    advise(error)
+def remove_created(created: Sequence[Resource], endpoint: str, error: BaseException) -> Flow[None]:
+    """Remove what a failed call created, in reverse order. The error gets a note on what could not be removed."""
+    add_hint(error)
     try:
-        notes = yield from _unmake(made, endpoint)
+        notes = yield from _remove_created(created, endpoint)
     except (Exception, GeneratorExit):
         raise
-    except BaseException:  # noqa: BLE001 - the first one is raised
-        notes = [_left(made, "the clean-up was ended")] if made else []
+    except BaseException:  # noqa: BLE001 - the caller raises the first error
+        notes = [_left(created, "the clean-up was interrupted")] if created else []
     for note in notes:
         error.add_note(note)
 
 
-def _unmake(made: Sequence[Made], endpoint: str) -> Flow[list[str]]:
+def _remove_created(created: Sequence[Resource], endpoint: str) -> Flow[list[str]]:
     try:
-        seen = yield from look_if_there(endpoint)
+        seen = yield from describe_if_exists(endpoint)
         used = set() if seen is None else {seen.config_name, seen.pending_config}
-        if any(one.kind == "config" and one.name in used for one in made):
-            # The interrupted call, or a twin of it, is bringing the endpoint up with them: nothing is half-made.
-            return [f"the change itself goes on: endpoint {endpoint} exists and is {seen.status if seen else ''}"]
-        needed = yield from needs(endpoint, used)
-        mine = yield from ownership.own(endpoint, made)
+        if any(one.kind == "config" and one.name in used for one in created):
+            # The interrupted call, or one of another client, is starting the endpoint with these resources.
+            return [f"the change itself continues: endpoint {endpoint} exists and is {seen.status if seen else ''}"]
+        needed = yield from referenced_names(endpoint, used)
+        mine = yield from ownership.owned_by(endpoint, created)
         others = yield from ownership.used_elsewhere(endpoint, mine)
-    except MMEError as trouble:
-        return [_left(made, trouble.message)] if made else []
-    notes = [] if others.note is None else [f"left behind: {', '.join(map(str, made))} ({others.note})"]
-    for one in reversed([one.one for one in mine if one.one not in others.used]):
+    except MMEError as cleanup_error:
+        return [_left(created, cleanup_error.message)] if created else []
+    notes = [] if others.note is None else [f"left behind: {', '.join(map(str, created))} ({others.note})"]
+    for one in reversed([one.resource for one in mine if one.resource not in others.used]):
         if one.kind == "model" and one.name in needed:
-            continue  # a twin of this call, with the same model and another configuration, has won
+            continue  # another client uses the same model in another configuration
         try:
-            yield remove(one, endpoint)
+            yield delete_call(one, endpoint)
         except NotFoundError:
             continue
-        except MMEError as trouble:
-            notes.append(_left([one], trouble.message))
+        except MMEError as cleanup_error:
+            notes.append(_left([one], cleanup_error.message))
     return notes
 
 

@@ -1,4 +1,4 @@
-"""Delete: the endpoint, its autoscaling, its configurations and models; and nothing that is not its own."""
+"""Delete an endpoint, its autoscaling, and the configurations and models that this SDK made for it."""
 
 from __future__ import annotations
 
@@ -7,36 +7,36 @@ from collections.abc import Sequence
 import attrs
 
 from mme_sdk.aws import Flow, Sleep
-from mme_sdk.endpoints.autoscaling import scaling_calls as autoscaling
-from mme_sdk.endpoints.operations.calls import Now, absent_ok, look_if_there
+from mme_sdk.endpoints.autoscaling import scaling_calls
+from mme_sdk.endpoints.operations.calls import Now, describe_if_exists, none_if_missing
 from mme_sdk.endpoints.operations.wait import ProgressCallback, until_gone
 from mme_sdk.endpoints.spec.requests import is_derived_name
 from mme_sdk.endpoints.state import content, ownership
 from mme_sdk.endpoints.state.description import EndpointDescription
-from mme_sdk.endpoints.state.resources import Made, describe, remove
+from mme_sdk.endpoints.state.resources import Resource, delete_call, describe_call
 from mme_sdk.errors import AccessDeniedError, ConflictError, NotFoundError, WaitTimeoutError
 
-__all__ = ["Deletion", "delete", "survey"]
+__all__ = ["EndpointDeletion", "delete", "delete_endpoint"]
 
 
 @attrs.frozen(kw_only=True)
-class Deletion:
-    """What a delete removes, or would remove.
+class EndpointDeletion:
+    """Result of deleting an endpoint.
 
     Attributes:
-        endpoint: The endpoint's name.
-        removed: Resources that belong to the endpoint, in the order of removal.
-        detached: Variants whose autoscaling goes.
-        kept: Resources that the endpoint uses, or that have such names as its own, but that this SDK did not make for
-            it or that others use too.
-        notes: What could not be looked at, and why.
-        dry_run: Whether nothing was touched.
+        endpoint: EndpointName.
+        removed: Deleted resources, in order. Default: none.
+        detached: Variants whose autoscaling was detached. Default: none.
+        kept: Resources that the endpoint used, or whose names look like its own, that this SDK did not make for it or
+            that others use too. Default: none.
+        notes: What could not be read, and why. Default: none.
+        dry_run: True if nothing was deleted and the result says what would be. Default: False.
     """
 
     endpoint: str
-    removed: tuple[Made, ...] = ()
+    removed: tuple[Resource, ...] = ()
     detached: tuple[str, ...] = ()
-    kept: tuple[Made, ...] = ()
+    kept: tuple[Resource, ...] = ()
     notes: tuple[str, ...] = ()
     dry_run: bool = False
 
@@ -44,62 +44,64 @@ class Deletion:
         verb = "would remove" if self.dry_run else "removed"
         lines = [f"{verb} {one}" for one in self.removed]
         lines += [f"{verb} autoscaling of variant {one}" for one in self.detached]
-        lines += [f"kept {one}: others made it, or another endpoint uses it too" for one in self.kept]
+        lines += [f"kept {one}: this SDK did not make it for this endpoint, or others use it" for one in self.kept]
         lines += self.notes
-        return "\n".join(lines) or f"nothing of endpoint {self.endpoint} is there"
+        return "\n".join(lines) or f"endpoint {self.endpoint} and its resources do not exist"
 
 
-def parts_of(endpoint: str, seen: EndpointDescription | None) -> Flow[tuple[tuple[Made, ...], str | None]]:
-    """Configurations and models that may be an endpoint's own by their names.
+def candidates(endpoint: str, seen: EndpointDescription | None) -> Flow[tuple[tuple[Resource, ...], str | None]]:
+    """Return configurations and models whose names look like those of an endpoint, and None.
 
-    Where the caller may not list, only those that the endpoint uses now; and why not more.
+    If the caller may not list them, return those that the endpoint uses now, and a note.
     """
     try:
-        return (yield from ownership.look_alikes(endpoint)), None
+        return (yield from ownership.resources_named_for(endpoint)), None
     except AccessDeniedError as error:
-        note = f"configurations and models could not be listed, earlier ones may be left: {error.message}"
+        note = f"configurations and models could not be listed, earlier ones may remain: {error.message}"
     name = None if seen is None else seen.config_name
     if name is None:
         return (), note
-    config = yield from absent_ok(describe(Made("config", name), endpoint))
-    some = [Made("config", name), *(Made("model", one) for one in content.model_names(config))]
+    config = yield from none_if_missing(describe_call(Resource("config", name), endpoint))
+    some = [Resource("config", name), *(Resource("model", one) for one in content.model_names(config))]
     return tuple(one for one in some if is_derived_name(endpoint, one.name)), note
 
 
-def survey(endpoint: str) -> Flow[tuple[Deletion, EndpointDescription | None, tuple[str, ...]]]:
-    """What a delete would do; the endpoint, and its variants."""
-    seen = yield from look_if_there(endpoint)
-    named, unlisted = yield from parts_of(endpoint, seen)
+def _survey(endpoint: str) -> Flow[tuple[EndpointDeletion, EndpointDescription | None, tuple[str, ...]]]:
+    """Return what a delete would do, the endpoint, and its variants."""
+    seen = yield from describe_if_exists(endpoint)
+    named, unlisted = yield from candidates(endpoint, seen)
     notes = [] if unlisted is None else [unlisted]
     found = yield from ownership.inspect(named, endpoint)
     mine = [one for one in found if one.made_for == endpoint]
     others = yield from ownership.used_elsewhere(endpoint, mine)
-    notes += [] if others.note is None else [f"what was made for endpoint {endpoint} is kept: {others.note}"]
-    kept = [one.one for one in found if one not in mine or one.one in others.used]
+    notes += (
+        [] if others.note is None else [f"the configurations and models of endpoint {endpoint} are kept: {others.note}"]
+    )
+    kept = [one.resource for one in found if one not in mine or one.resource in others.used]
     config = None
     if seen is not None and seen.config_name:
-        used = Made("config", seen.config_name)
-        config = yield from absent_ok(describe(used, endpoint))
+        used = Resource("config", seen.config_name)
+        config = yield from none_if_missing(describe_call(used, endpoint))
         if config is not None and (used not in named or used in kept):
-            # A model that a foreign configuration uses stays, whatever its name.
-            kept += [used, *(Made("model", one) for one in content.model_names(config))]
+            # The models of a configuration that this SDK did not make are kept, whatever their names.
+            kept += [used, *(Resource("model", one) for one in content.model_names(config))]
     kept = list(dict.fromkeys(kept))
-    removed = tuple(one.one for one in mine if one.one not in kept)
+    removed = tuple(one.resource for one in mine if one.resource not in kept)
     if seen is None:
         return (
-            Deletion(endpoint=endpoint, removed=removed, kept=tuple(kept), notes=tuple(notes), dry_run=True),
+            EndpointDeletion(endpoint=endpoint, removed=removed, kept=tuple(kept), notes=tuple(notes), dry_run=True),
             None,
             (),
         )
-    # An endpoint that is being created or updated may not show all of its variants yet.
+    # DescribeEndpoint may not list all variants while an endpoint is being created or updated.
     variants = tuple(dict.fromkeys([*(one.name for one in seen.variants), *content.variant_names(config)]))
-    attached, trouble = yield from autoscaling.read_if_allowed(endpoint, variants)
-    deletion = Deletion(
+    attached, unread = yield from scaling_calls.read_if_allowed(endpoint, variants)
+    deletion = EndpointDeletion(
         endpoint=endpoint,
-        removed=(Made("endpoint", endpoint), *removed),
+        removed=(Resource("endpoint", endpoint), *removed),
         detached=tuple(attached),
         kept=tuple(kept),
-        notes=tuple(notes if trouble is None else [*notes, trouble]),
+        notes=tuple(notes if unread is None else [*notes, unread]),
         dry_run=True,
     )
     return deletion, seen, variants
@@ -111,111 +113,137 @@ def delete(
     timeout: float,
     now: Now,
     dry_run: bool = False,
-    only: Sequence[Made] | None = None,
+    only: Sequence[Resource] | None = None,
+    instance: EndpointDescription | None = None,
     progress: ProgressCallback | None = None,
-) -> Flow[Deletion]:
-    """Delete an endpoint and what belongs to it, and wait until it is gone; what is not there is no error.
+) -> Flow[EndpointDeletion]:
+    """Delete an endpoint and what belongs to it, and wait until it is deleted. Resources that do not exist are skipped.
 
     Args:
-        endpoint: The endpoint's name.
-        timeout: Seconds to wait at most.
-        now: The clock.
-        dry_run: Only say what would go.
-        only: Remove no other configurations and models than these.
-        progress: Told of every look.
+        endpoint: EndpointName.
+        timeout: Longest time to wait, in seconds.
+        now: The monotonic clock.
+        dry_run: Return the plan and delete nothing.
+        only: Delete no other configurations and models than these.
+        instance: Delete this endpoint alone, and not one that another client created with its name since.
+        progress: Called after each DescribeEndpoint.
 
     Returns:
         What was removed and what was kept.
 
     Raises:
-        WaitTimeoutError: The time is over; delete again to go on.
+        WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
     """
-    plan, seen, variants = yield from survey(endpoint)
+    plan, seen, variants = yield from _survey(endpoint)
     if only is not None:
         plan = attrs.evolve(plan, removed=tuple(one for one in plan.removed if one in only))
+    if instance is not None and seen is not None and seen.created != instance.created:
+        return attrs.evolve(plan, removed=(), detached=())
     if dry_run:
         return plan
     try:
-        return (yield from _delete(plan, seen, variants, timeout=timeout, now=now, only=only, progress=progress))
+        return (
+            yield from _delete(
+                plan, seen, variants, timeout=timeout, now=now, only=only, instance=instance, progress=progress
+            )
+        )
     except (Exception, GeneratorExit):
         raise
     except BaseException as error:
-        error.add_note(f"endpoint {endpoint}: the deletion was ended; delete() again goes on where it stopped")
+        error.add_note(f"endpoint {endpoint}: the deletion was interrupted; delete() again continues it")
         raise
 
 
 def _delete(
-    plan: Deletion,
+    plan: EndpointDeletion,
     seen: EndpointDescription | None,
     variants: Sequence[str],
     *,
     timeout: float,
     now: Now,
-    only: Sequence[Made] | None,
+    only: Sequence[Resource] | None,
+    instance: EndpointDescription | None,
     progress: ProgressCallback | None,
-) -> Flow[Deletion]:
+) -> Flow[EndpointDeletion]:
     start, endpoint = now(), plan.endpoint
     if seen is None:
-        return (yield from _remove_parts(plan))
-    yield from _delete_endpoint(endpoint, seen, deadline=start + timeout, now=now)
+        return (yield from _remove_resources(plan))
+    yield from delete_endpoint(seen, deadline=start + timeout, now=now, any_instance=instance is None)
     left = max(start + timeout - now(), 0.001)
     yield from until_gone(endpoint, timeout=left, now=now, progress=progress, created=seen.created)
     if not (yield from _is_back(endpoint)):
-        # What another client brought since the survey goes too: its change was to the endpoint that is gone.
-        attached, _ = yield from autoscaling.read_if_allowed(endpoint, variants)
+        # What another client added since the survey is deleted too: it belonged to the deleted endpoint.
+        attached, _ = yield from scaling_calls.read_if_allowed(endpoint, variants)
         detached = tuple(dict.fromkeys([*plan.detached, *attached]))
-        yield from autoscaling.detach(endpoint, detached)
+        yield from scaling_calls.detach(endpoint, detached)
         plan = attrs.evolve(plan, detached=detached)
         if only is None:
-            late, _ = yield from parts_of(endpoint, None)
+            late, _ = yield from candidates(endpoint, None)
             new = [one for one in late if one not in (*plan.removed, *plan.kept)]
-            more = [one.one for one in (yield from ownership.own(endpoint, new))]
+            more = [one.resource for one in (yield from ownership.owned_by(endpoint, new))]
             plan = attrs.evolve(plan, removed=(*plan.removed, *more))
-    return (yield from _remove_parts(plan))
+    return (yield from _remove_resources(plan))
 
 
 def _is_back(endpoint: str) -> Flow[bool]:
-    """Whether another client has created the endpoint anew."""
-    seen = yield from look_if_there(endpoint)
+    """Return whether another client has created the endpoint again."""
+    seen = yield from describe_if_exists(endpoint)
     return seen is not None and seen.status != "Deleting"
 
 
-def _remove_parts(plan: Deletion) -> Flow[Deletion]:
-    """Remove configurations and models, as long as nobody creates the endpoint again: it would need them."""
+def _remove_resources(plan: EndpointDeletion) -> Flow[EndpointDeletion]:
+    """Delete configurations and models. Stop if another client creates the endpoint again, because it may use them."""
     done = [one for one in plan.removed if one.kind == "endpoint"]
     kept, notes = list(plan.kept), list(plan.notes)
-    mine = yield from ownership.own(plan.endpoint, [one for one in plan.removed if one.kind != "endpoint"])
-    # Deleting an endpoint takes minutes: others may have begun to use what was made for it.
+    mine = yield from ownership.owned_by(plan.endpoint, [one for one in plan.removed if one.kind != "endpoint"])
+    # Deleting an endpoint takes minutes, in which others may have begun to use its resources.
     others = yield from ownership.used_elsewhere(plan.endpoint, mine)
-    # Configurations go first, whenever they were found: they are what names the models.
-    for one in sorted((each.one for each in mine), key=lambda one: one.kind):
+    # Configurations first: they name the models.
+    for one in sorted((each.resource for each in mine), key=lambda one: one.kind):
         if one in others.used:
             kept.append(one)
             continue
         if (yield from _is_back(plan.endpoint)):
-            notes.append(f"endpoint {plan.endpoint} was created again by another client: what it may use was left")
+            notes.append(
+                f"endpoint {plan.endpoint} was created again by another client: the resources that it may use are kept"
+            )
             break
-        yield from absent_ok(remove(one, plan.endpoint))
+        yield from none_if_missing(delete_call(one, plan.endpoint))
         done.append(one)
     return attrs.evolve(plan, removed=tuple(done), kept=tuple(kept), notes=tuple(notes), dry_run=False)
 
 
-def _delete_endpoint(endpoint: str, seen: EndpointDescription, *, deadline: float, now: Now) -> Flow[None]:
+def delete_endpoint(seen: EndpointDescription, *, deadline: float, now: Now, any_instance: bool = False) -> Flow[None]:
+    """Delete an endpoint alone; return when SageMaker has accepted that, or the endpoint does not exist.
+
+    Args:
+        seen: The endpoint.
+        deadline: Time of the monotonic clock at which to give up.
+        now: The monotonic clock.
+        any_instance: Whether to delete an endpoint that another client has created with the same name since.
+
+    Raises:
+        WaitTimeoutError: SageMaker refuses the deletion until `deadline`, because the endpoint is changing.
+    """
     if seen.status == "Deleting":
         return
-    pause = 0.5
+    endpoint, pause = seen.name, 0.5
     while True:
+        if not any_instance:
+            current = yield from describe_if_exists(endpoint)
+            if current is None or current.created != seen.created:
+                return
         try:
-            yield remove(Made("endpoint", endpoint), endpoint)
+            yield delete_call(Resource("endpoint", endpoint), endpoint)
         except NotFoundError:
             return
         except ConflictError as error:
-            # An endpoint that is being created or updated cannot be deleted yet.
+            # SageMaker does not delete an endpoint that is being created or updated.
             left = deadline - now()
             if left <= 0:
                 raise WaitTimeoutError(
                     f"endpoint {endpoint} could not be deleted in time: {error.message}",
-                    hint="delete() again: it goes on where it stopped",
+                    hint="delete() again continues",
                     endpoint=endpoint,
                 ) from error
             yield Sleep(min(pause, left))

@@ -1,4 +1,4 @@
-"""From a single-model endpoint to a multi-model one, and back: the same container, another hosting mode."""
+"""Change the hosting mode of an endpoint and keep its container."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Call, Flow
-from mme_sdk.endpoints.operations.calls import absent_ok
-from mme_sdk.endpoints.spec import images
-from mme_sdk.endpoints.spec import validators as check
-from mme_sdk.endpoints.spec.spec import Container, EndpointSpec
+from mme_sdk.endpoints.operations.calls import none_if_missing
+from mme_sdk.endpoints.spec import images, validators
+from mme_sdk.endpoints.spec.components import Container
+from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state.describe import read_live
 from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError
 from mme_sdk.types import ModelVersion, S3Uri
@@ -21,25 +21,29 @@ __all__ = ["to_multi_model", "to_single_model"]
 def to_multi_model(
     name: str, models: str, target_model: str | None, *, instance_type: str | None
 ) -> Flow[EndpointSpec]:
-    """Copy a single-model endpoint's archive under a prefix; the spec that serves it from there.
+    """Copy a single-model endpoint's archive under a prefix, and return the spec that serves it from there.
 
     Raises:
-        InvalidInputError: It is no single-model endpoint of one archive, or its image cannot serve many models.
-        ConflictError: Another archive lies under the prefix at the same name.
+        InvalidInputError: The endpoint does not serve exactly one archive, or its image supports one model only.
+        ConflictError: The prefix has another archive at that key.
     """
     if target_model is not None and (
         not isinstance(target_model, str) or not target_model or target_model.startswith("/") or ".." in target_model
     ):
-        raise InvalidInputError(f"target_model: {target_model!r} is no key below a prefix, such as 'fraud/v1.tar.gz'")
+        raise InvalidInputError(
+            f"target_model must be a key relative to the prefix, such as 'fraud/v1.tar.gz', not {target_model!r}"
+        )
     spec = (yield from read_live(name, all_tags=True)).spec()
     container = _only_container(spec)
     if container.mode == "MultiModel":
-        raise InvalidInputError(f"endpoint {name} is a multi-model endpoint already", endpoint=name)
+        raise InvalidInputError(f"endpoint {name} is already a multi-model endpoint", endpoint=name)
     if container.model_data is None:
-        raise InvalidInputError(f"endpoint {name} has no archive that could be copied", endpoint=name)
+        raise InvalidInputError(f"endpoint {name} has no archive to copy", endpoint=name)
     if container.image and images.supports_multi_model(container.image) is False:
-        raise InvalidInputError(f"endpoint {name}: its image {container.image} cannot serve many models", endpoint=name)
-    archive = check.in_s3("model_data", container.model_data, 1024)
+        raise InvalidInputError(
+            f"endpoint {name}: its image {container.image} does not support multi-model endpoints", endpoint=name
+        )
+    archive = validators.in_s3("model_data", container.model_data, 1024)
     target = S3Uri.parse(models).join(target_model or archive.key.rpartition("/")[2])
     served = attrs.evolve(
         container, mode="MultiModel", model_data=str(S3Uri.parse(models).as_prefix()), extra=_rest(container)
@@ -50,17 +54,17 @@ def to_multi_model(
 
 
 def to_single_model(name: str, model: str | ModelVersion, *, instance_type: str | None) -> Flow[EndpointSpec]:
-    """The spec that serves one archive of a multi-model endpoint alone, from where it lies.
+    """Return the spec that serves one archive of a multi-model endpoint, in place.
 
     Raises:
-        InvalidInputError: It is no multi-model endpoint of one variant and one container.
-        ModelNotFoundError: There is no such archive under its prefix.
+        InvalidInputError: The endpoint is not a multi-model endpoint with one variant and one container.
+        ModelNotFoundError: The prefix has no such archive.
     """
     spec = (yield from read_live(name, all_tags=True)).spec()
     container = _only_container(spec)
     if container.mode != "MultiModel" or container.model_data is None:
-        raise InvalidInputError(f"endpoint {name} is a single-model endpoint already", endpoint=name)
-    archive = check.in_s3("model_data", container.model_data, 1024).join(str(model))
+        raise InvalidInputError(f"endpoint {name} is already a single-model endpoint", endpoint=name)
+    archive = validators.in_s3("model_data", container.model_data, 1024).join(str(model))
     if (yield from _head(archive)) is None:
         raise ModelNotFoundError(f"there is no archive {archive}", endpoint=name, model=str(model))
     single = attrs.evolve(
@@ -76,7 +80,7 @@ def _rest(container: Container) -> dict[str, Any]:
 def _only_container(spec: EndpointSpec) -> Container:
     if len(spec.variants) != 1 or len(spec.variants[0].containers) != 1:
         raise InvalidInputError(
-            f"endpoint {spec.name} has several variants or containers; change its spec by hand and apply it",
+            f"endpoint {spec.name} has several variants or containers; change its spec and apply it",
             endpoint=spec.name,
         )
     return spec.variants[0].containers[0]
@@ -84,7 +88,7 @@ def _only_container(spec: EndpointSpec) -> Container:
 
 def _with_container(spec: EndpointSpec, container: Container, instance_type: str | None) -> EndpointSpec:
     before = spec.variants[0]
-    # Where a member stands in an extra, that would win over the field.
+    # A member of `extra` would override the field.
     less = {key: value for key, value in before.extra.items() if instance_type is None or key != "InstanceType"}
     variant = attrs.evolve(
         before, containers=(container,), instance_type=instance_type or before.instance_type, extra=less
@@ -93,7 +97,7 @@ def _with_container(spec: EndpointSpec, container: Container, instance_type: str
 
 
 def _head(where: S3Uri) -> Flow[Any]:
-    return (yield from absent_ok(Call(service="s3", operation="head_object", params=_at(where))))
+    return (yield from none_if_missing(Call(service="s3", operation="head_object", params=_at(where))))
 
 
 def _at(where: S3Uri) -> dict[str, Any]:
@@ -101,7 +105,7 @@ def _at(where: S3Uri) -> dict[str, Any]:
 
 
 def _copy(archive: S3Uri, target: S3Uri) -> Flow[None]:
-    """Copy within S3, in parts where it is large; what lies there already is never replaced."""
+    """Copy an archive within S3. An existing object is never replaced."""
     if archive == target:
         return
     source = yield from _head(archive)
@@ -109,14 +113,14 @@ def _copy(archive: S3Uri, target: S3Uri) -> Flow[None]:
         raise ModelNotFoundError(f"there is no archive {archive}", model=archive.key)
     there = yield from _head(target)
     if there is not None:
-        # A copy in parts has another ETag; the same size at the same name is then all that can be told.
+        # A multipart copy has another ETag; only its size can then be compared.
         if there["ContentLength"] == source["ContentLength"] and (
             there["ETag"] == source["ETag"] or "-" in there["ETag"] + source["ETag"]
         ):
             return
         raise ConflictError(
             f"{target} exists and is another archive; it was not replaced",
-            hint="choose another target_model: a name that was served may go on serving its old bytes",
+            hint="choose another target_model: instances that have loaded a model keep its old content",
         )
     params = {"CopySource": _at(archive), **_at(target)}
     yield Call(service="s3", operation="copy", params=params)

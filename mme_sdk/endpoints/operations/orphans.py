@@ -1,4 +1,4 @@
-"""Configurations and models that nothing uses: what earlier tools and interrupted work have left in an account."""
+"""Find and delete configurations and models that no endpoint uses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Literal
 
 import attrs
 
+from mme_sdk._validation import check_resource_name
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints.operations.calls import absent_ok, look_if_there, pages, sagemaker, together
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.operations.calls import describe_if_exists, gather, none_if_missing, paginate, sagemaker_call
+from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.state import content, ownership
-from mme_sdk.endpoints.state.ownership import Found
-from mme_sdk.endpoints.state.resources import Made, remove
+from mme_sdk.endpoints.state.ownership import DescribedResource
+from mme_sdk.endpoints.state.resources import Resource, delete_call
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["Orphan", "find", "remove_all"]
@@ -25,10 +26,10 @@ class Orphan:
 
     Attributes:
         kind: `config` or `model`.
-        name: Its name.
-        created: When it was made.
-        made_for: The endpoint that this SDK made it for; None where it did not make it, or an edition did that did not
-            mark what it made. Models of others may serve batch transform jobs.
+        name: Name of the resource.
+        created: Time of creation. Default: None, unknown.
+        made_for: The endpoint that this SDK made it for. Default: None, made by hand or by another tool. Batch
+            transform jobs may use such models.
     """
 
     kind: Literal["config", "model"]
@@ -38,90 +39,96 @@ class Orphan:
 
 
 def find() -> Flow[list[Orphan]]:
-    """Every configuration that no endpoint uses, and every model that only such configurations use; oldest first.
+    """Return all configurations that no endpoint uses, and all models that only such configurations use; oldest first.
 
-    The configuration that an endpoint's last update replaced is not among them: `rollback` needs it.
+    The configuration that an endpoint's last update replaced is left out, because `rollback` needs it.
     """
     found, _ = yield from _survey()
     return [_orphan(one) for one in found]
 
 
-def _orphan(found: Found) -> Orphan:
-    kind: Literal["config", "model"] = "config" if found.one.kind == "config" else "model"
-    return Orphan(kind=kind, name=found.one.name, created=found.answer.get("CreationTime"), made_for=found.made_for)
+def _orphan(found: DescribedResource) -> Orphan:
+    kind: Literal["config", "model"] = "config" if found.resource.kind == "config" else "model"
+    return Orphan(
+        kind=kind, name=found.resource.name, created=found.description.get("CreationTime"), made_for=found.made_for
+    )
 
 
-def _survey() -> Flow[tuple[list[Found], list[Found]]]:
-    """What nothing uses; and every configuration."""
-    endpoints, listed, models = yield from together(
+def _survey() -> Flow[tuple[list[DescribedResource], list[DescribedResource]]]:
+    """Return the orphans, and all configurations."""
+    endpoints, listed, models = yield from gather(
         [
-            pages(sagemaker("list_endpoints"), "Endpoints"),
-            pages(sagemaker("list_endpoint_configs"), "EndpointConfigs"),
-            pages(sagemaker("list_models"), "Models"),
+            paginate(sagemaker_call("list_endpoints"), "Endpoints"),
+            paginate(sagemaker_call("list_endpoint_configs"), "EndpointConfigs"),
+            paginate(sagemaker_call("list_models"), "Models"),
         ]
     )
     names = [one["EndpointName"] for one in endpoints]
-    live = yield from together([look_if_there(one) for one in names])
-    configs = yield from ownership.inspect(Made("config", one["EndpointConfigName"]) for one in listed)
+    live = yield from gather([describe_if_exists(one) for one in names])
+    configs = yield from ownership.inspect(Resource("config", one["EndpointConfigName"]) for one in listed)
     used = {name for one in live if one is not None for name in (one.config_name, one.pending_config) if name}
     used |= _kept_for_rollback(set(names), configs, used)
-    serving = {name for one in configs if one.one.name in used for name in content.model_names(one.answer)}
-    unused = [Made("model", one["ModelName"]) for one in models if one["ModelName"] not in serving]
-    found = [one for one in configs if one.one.name not in used]
+    serving = {name for one in configs if one.resource.name in used for name in content.model_names(one.description)}
+    unused = [Resource("model", one["ModelName"]) for one in models if one["ModelName"] not in serving]
+    found = [one for one in configs if one.resource.name not in used]
     found += yield from ownership.inspect(unused)
-    return sorted(found, key=lambda one: (one.one.kind, str(one.answer.get("CreationTime")))), configs
+    return sorted(found, key=lambda one: (one.resource.kind, str(one.description.get("CreationTime")))), configs
 
 
-def _kept_for_rollback(endpoints: set[str], configs: list[Found], used: set[str]) -> set[str]:
-    """What the configurations in use replaced; where no tag tells, the newest other one of the same endpoint."""
+def _kept_for_rollback(endpoints: set[str], configs: list[DescribedResource], used: set[str]) -> set[str]:
+    """Return the configurations that `rollback` needs: by tag, or else the newest unused one of each endpoint."""
     kept: set[str] = set()
-    told: set[str | None] = set()
+    known: set[str | None] = set()
     for one in configs:
-        if one.one.name in used and one.replaced is not None:
+        if one.resource.name in used and one.replaced is not None:
             kept.add(one.replaced)
-            told.add(one.made_for)
-    newest: dict[str, Found] = {}
+            known.add(one.made_for)
+    newest: dict[str, DescribedResource] = {}
     for one in configs:
         endpoint = one.made_for
-        if endpoint is None or endpoint not in endpoints - told or one.one.name in used:
+        if endpoint is None or endpoint not in endpoints - known or one.resource.name in used:
             continue
-        if endpoint not in newest or one.answer["CreationTime"] > newest[endpoint].answer["CreationTime"]:
+        if endpoint not in newest or one.description["CreationTime"] > newest[endpoint].description["CreationTime"]:
             newest[endpoint] = one
-    return kept | {one.one.name for one in newest.values()}
+    return kept | {one.resource.name for one in newest.values()}
 
 
 def remove_all(orphans: Iterable[Orphan], names: Iterable[str] = ()) -> Flow[tuple[Orphan, ...]]:
-    """Delete orphans, the configurations first; those that something uses by now are left.
+    """Delete orphans, configurations first. Those that are in use by now are kept.
 
     Args:
-        orphans: What was found. Only what this SDK made is deleted of it.
-        names: Names of orphans that are deleted whoever made them.
+        orphans: Orphans that `find` returned. Only those that this SDK made are deleted.
+        names: Names of orphans that are deleted even if this SDK did not make them.
 
     Returns:
-        What was deleted.
+        The orphans that were deleted.
 
     Raises:
-        InvalidInputError: Something else than orphans and names was given.
+        InvalidInputError: An item is neither an orphan nor a name.
     """
-    given, named = check.sequence(orphans), check.sequence(names)
+    given, named = validators.sequence(orphans), validators.sequence(names)
     for one in given:
         if not isinstance(one, Orphan):
             raise InvalidInputError(
-                f"orphans: wants what endpoints.orphans() found, not {one!r}", hint="names=… takes names"
+                f"orphans must come from endpoints.orphans(), not {one!r}", hint="names=… takes names"
             )
     for name in named:
-        check.named("names", name)
+        check_resource_name("names", name)
     still, configs = yield from _survey()
     chosen = {(one.kind, one.name) for one in given}
     gone = [
         one
         for one in still
-        if one.one.name in named or ((one.one.kind, one.one.name) in chosen and one.made_for is not None)
+        if one.resource.name in named or ((one.resource.kind, one.resource.name) in chosen and one.made_for is not None)
     ]
-    going = {one.one for one in gone}
-    # A configuration that stays keeps its models, unless they too were asked for by name.
-    needed = {name for one in configs if one.one not in going for name in content.model_names(one.answer)}
-    gone = [one for one in gone if one.one.kind == "config" or one.one.name not in needed or one.one.name in named]
-    for one in sorted(gone, key=lambda one: one.one.kind):
-        yield from absent_ok(remove(one.one))
+    going = {one.resource for one in gone}
+    # The models of a configuration that is kept are kept, unless they were given by name.
+    needed = {name for one in configs if one.resource not in going for name in content.model_names(one.description)}
+    gone = [
+        one
+        for one in gone
+        if one.resource.kind == "config" or one.resource.name not in needed or one.resource.name in named
+    ]
+    for one in sorted(gone, key=lambda one: one.resource.kind):
+        yield from none_if_missing(delete_call(one.resource))
     return tuple(_orphan(one) for one in gone)

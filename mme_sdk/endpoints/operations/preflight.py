@@ -1,4 +1,4 @@
-"""Looking before leaping: what would make a creation fail, asked of the APIs that tell, before money is spent."""
+"""Checks before a creation: name, role, archives, images and quotas."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from urllib.parse import unquote
 import attrs
 
 from mme_sdk.aws import Call, Flow
-from mme_sdk.endpoints.operations.calls import look_if_there, pages, together
-from mme_sdk.endpoints.spec import images
-from mme_sdk.endpoints.spec import validators as check
-from mme_sdk.endpoints.spec.spec import Container, EndpointSpec, Variant, check_spec
+from mme_sdk.endpoints.operations.calls import describe_if_exists, gather, paginate
+from mme_sdk.endpoints.spec import images, validators
+from mme_sdk.endpoints.spec.components import Container, Variant
+from mme_sdk.endpoints.spec.spec import EndpointSpec, check_spec
 from mme_sdk.errors import BucketNotFoundError, ConfigurationError, InvalidInputError, MMEError, QuotaExceededError
 
 __all__ = ["Finding", "Preflight", "preflight"]
@@ -27,12 +27,12 @@ _ARCHIVES = (".tar.gz", ".tgz")
 
 @attrs.frozen(kw_only=True)
 class Finding:
-    """One thing that was looked at.
+    """Result of one check.
 
     Attributes:
-        subject: `name`, `role`, `models`, `image` or `quota`, with what it is about.
-        verdict: `ok`, `failed`, or `unknown` where the caller may not look, or no API tells.
-        detail: What was found.
+        subject: `name`, `role`, `models`, `image` or `quota`, and what was checked.
+        verdict: `ok`, `failed`, or `unknown` if the caller may not read it or no API reports it.
+        detail: Explanation.
     """
 
     subject: str
@@ -45,33 +45,35 @@ class Finding:
 
 @attrs.frozen(repr=False)
 class Preflight:
-    """What was found before a creation.
+    """Results of the checks before a creation.
 
     Attributes:
-        findings: One for each thing that was looked at.
+        findings: One result for each check.
     """
 
     findings: tuple[Finding, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is known to fail; what could not be looked at does not count."""
+        """Whether no check failed. Unknown results do not count as failures."""
         return not any(one.verdict == "failed" for one in self.findings)
 
     def check(self) -> None:
-        """Raise where something is known to fail.
+        """Raise an error if a check failed.
 
         Raises:
-            QuotaExceededError: Nothing but quotas is in the way.
-            InvalidInputError: Anything else is; with every failure.
+            QuotaExceededError: Only checks of quotas failed.
+            InvalidInputError: Another check failed; the message lists all failures.
         """
         failed = [one for one in self.findings if one.verdict == "failed"]
         if not failed:
             return
-        text = "this endpoint would not come up:\n  " + "\n  ".join(f"{one.subject}: {one.detail}" for one in failed)
+        text = "the creation of this endpoint would fail:\n  " + "\n  ".join(
+            f"{one.subject}: {one.detail}" for one in failed
+        )
         if all(one.subject.startswith("quota ") for one in failed):
             raise QuotaExceededError(
-                text, hint="raise it in Service Quotas, or use other or fewer instances", sent=False
+                text, hint="raise the quota in Service Quotas, or use other or fewer instances", sent=False
             )
         raise InvalidInputError(text)
 
@@ -80,14 +82,14 @@ class Preflight:
 
 
 def preflight(spec: EndpointSpec, region: str) -> Flow[Preflight]:
-    """Look at everything that a spec names: name, role, archives, images and quotas.
+    """Check everything that a spec refers to.
 
     Args:
-        spec: What would be created.
-        region: Where.
+        spec: The spec.
+        region: AWS region of the endpoint.
 
     Returns:
-        What was found; nothing is raised for what may not be looked at.
+        The results. What the caller may not read is `unknown`.
     """
     check_spec(spec)
     containers = dict.fromkeys(one for variant in spec.variants for one in variant.containers)
@@ -98,7 +100,7 @@ def preflight(spec: EndpointSpec, region: str) -> Flow[Preflight]:
         _image(one.image, one.mode, region) for one in {(c.image, c.mode): c for c in containers}.values() if one.image
     ]
     flows += [_quota(one, one.runs_on) for one in spec.variants if one.runs_on]
-    return Preflight(tuple((yield from together(flows))))
+    return Preflight(tuple((yield from gather(flows))))
 
 
 def _finding(subject: str) -> Callable[[Verdict, str], Finding]:
@@ -108,10 +110,14 @@ def _finding(subject: str) -> Callable[[Verdict, str], Finding]:
 def _name(spec: EndpointSpec) -> Flow[Finding]:
     say = _finding(f"name {spec.name}")
     try:
-        seen = yield from look_if_there(spec.name)
+        seen = yield from describe_if_exists(spec.name)
     except MMEError as error:
         return say("failed", error.message)
-    return say("ok", "free") if seen is None else say("failed", f"an endpoint of this name exists and is {seen.status}")
+    return (
+        say("ok", "the name is free")
+        if seen is None
+        else say("failed", f"an endpoint of this name exists and is {seen.status}")
+    )
 
 
 def _role(role: str) -> Flow[Finding]:
@@ -125,12 +131,12 @@ def _role(role: str) -> Flow[Finding]:
         return say("unknown", error.message)
     trusts = answer["Role"].get("AssumeRolePolicyDocument", "")
     if "sagemaker.amazonaws.com" not in unquote(str(trusts)):
-        return say("failed", "it does not trust sagemaker.amazonaws.com; policies.trust() is the document that does")
+        return say("failed", "it does not trust sagemaker.amazonaws.com; policies.trust() returns the trust policy")
     return say("ok", "it exists and trusts SageMaker")
 
 
 def _models(container: Container, region: str) -> Flow[Finding]:
-    where = check.in_s3("model_data", container.model_data, 1024)
+    where = validators.in_s3("model_data", container.model_data, 1024)
     say = _finding(f"models {where}")
     try:
         answer = yield Call(service="s3", operation="head_bucket", params={"Bucket": where.bucket})
@@ -140,7 +146,7 @@ def _models(container: Container, region: str) -> Flow[Finding]:
             return say("failed", f"the bucket is in {there}, the endpoint would be in {region}")
         if container.mode == "SingleModel":
             yield Call(service="s3", operation="head_object", params={"Bucket": where.bucket, "Key": where.key})
-            return say("ok", "the archive is there")
+            return say("ok", "the archive exists")
         listing = yield Call(
             service="s3",
             operation="list_objects_v2",
@@ -150,21 +156,21 @@ def _models(container: Container, region: str) -> Flow[Finding]:
         return say("failed", error.message)
     except MMEError as error:
         missing = error.status == 404
-        return say("failed" if missing else "unknown", "there is nothing there" if missing else error.message)
+        return say("failed" if missing else "unknown", "it does not exist" if missing else error.message)
     keys = [one["Key"] for one in listing.get("Contents", [])]
     archives = sum(key.endswith(_ARCHIVES) for key in keys)
     if not archives:
-        return say("ok", "no archive is there yet; models can be added at any time")
-    return say("ok", f"{archives}{'+' if listing.get('IsTruncated') else ''} archives are there")
+        return say("ok", "the prefix has no archive yet; models can be added at any time")
+    return say("ok", f"{archives}{'+' if listing.get('IsTruncated') else ''} archives exist")
 
 
 def _image(image: str, mode: str, region: str) -> Flow[Finding]:
     say = _finding(f"image {image}")
     if mode == "MultiModel" and images.supports_multi_model(image) is False:
-        return say("failed", "it cannot serve many models")
+        return say("failed", "it does not support multi-model endpoints")
     found = _ECR.fullmatch(image)
     if found is None:
-        return say("unknown", "no image in ECR")
+        return say("unknown", "it is not in ECR")
     if found["region"] != region:
         return say("failed", f"it is in {found['region']}, the endpoint would be in {region}")
     tag = found["tag"] or ":latest"
@@ -176,16 +182,16 @@ def _image(image: str, mode: str, region: str) -> Flow[Finding]:
         if error.code in ("RepositoryNotFoundException", "ImageNotFoundException"):
             return say("failed", error.message)
         if images.supports_multi_model(image):
-            return say("ok", "one of AWS's own that serve many models")
+            return say("ok", "AWS provides it, for multi-model endpoints too")
         return say("unknown", error.message)
-    return say("ok", "it is there")
+    return say("ok", "it exists")
 
 
 def _quota(variant: Variant, kind: str) -> Flow[Finding]:
     say = _finding(f"quota of {kind}")
     call = Call(service="service-quotas", operation="list_service_quotas", params={"ServiceCode": "sagemaker"})
     try:
-        quotas = yield from pages(call, "Quotas")
+        quotas = yield from paginate(call, "Quotas")
     except MMEError as error:
         return say("unknown", error.message)
     limit = next((one["Value"] for one in quotas if one.get("QuotaName") == f"{kind} for endpoint usage"), None)

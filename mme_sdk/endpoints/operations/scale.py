@@ -1,38 +1,36 @@
-"""Changes that need no new fleet: instance counts, weights, autoscaling, tags."""
+"""Changes in place: instance counts, weights, autoscaling and tags."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
-
+from mme_sdk._validation import check_number
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints.autoscaling import backup as parking
-from mme_sdk.endpoints.autoscaling import scaling_calls as autoscaling
-from mme_sdk.endpoints.operations.calls import Now, look, sagemaker, scaling
+from mme_sdk.endpoints.autoscaling import backup, scaling_calls
+from mme_sdk.endpoints.operations.calls import Now, autoscaling_call, describe_endpoint, sagemaker_call
 from mme_sdk.endpoints.operations.wait import ProgressCallback, until_settled
-from mme_sdk.endpoints.spec import validators as check
-from mme_sdk.endpoints.spec.components import check_metric
+from mme_sdk.endpoints.spec import validators
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric
 from mme_sdk.endpoints.spec.requests import scaling_requests, scaling_target
-from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec, Variant
+from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state.describe import Live, read_live
 from mme_sdk.endpoints.state.description import EndpointDescription
-from mme_sdk.endpoints.state.diff import Change, tagged
+from mme_sdk.endpoints.state.diff import Change, tag_changes
 from mme_sdk.errors import ConflictError, InvalidInputError
 
-__all__ = ["attach_pending", "autoscale", "change_in_place", "reweigh", "scale"]
+__all__ = ["autoscale", "change_in_place", "scale", "set_weights"]
 
 
 def scale(
     name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: ProgressCallback | None
 ) -> Flow[EndpointDescription]:
-    """Set a variant's instance count and wait until the instances are there.
+    """Set a variant's instance count and wait until the instances run.
 
     Raises:
-        InvalidInputError: No such variant, a count that autoscaling would undo, or a serverless variant.
+        InvalidInputError: There is no such variant, it is serverless, or the count is outside autoscaling's limits.
     """
-    check.whole(1, 10_000)(None, attrs.fields(Variant).instance_count, count)
+    check_number("instance_count", count, at_least=1, at_most=10_000, integer=True)
     live = yield from read_live(name)
     chosen = _choose(live, variant)
     _instances_of(live, chosen)
@@ -41,68 +39,52 @@ def scale(
         limits = attached.described()
         if not limits.min <= count <= limits.max:
             raise InvalidInputError(
-                f"instance_count: autoscaling holds {name}/{chosen} between {limits.min} and {limits.max}, not {count}",
-                hint="change it with endpoint.autoscale(…), or take it off with endpoint.autoscale(None)",
+                f"instance_count: autoscaling keeps {name}/{chosen} between {limits.min} and {limits.max}, not {count}",
+                hint="change it with endpoint.autoscale(…), or detach it with endpoint.autoscale(None)",
                 endpoint=name,
             )
     sizes = {chosen: {"DesiredInstanceCount": count}}
     return (yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress))
 
 
-def reweigh(
+def set_weights(
     name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: ProgressCallback | None
 ) -> Flow[EndpointDescription]:
-    """Set the variants' shares of the traffic and wait until they hold.
+    """Set the variants' shares of the traffic and wait until they are in effect.
 
     Raises:
-        InvalidInputError: No such variant, or a weight below zero.
+        InvalidInputError: There is no such variant, or a weight is below zero.
     """
-    check.members("weights", weights)
-    seen = yield from look(name)
+    validators.members("weights", weights)
+    seen = yield from describe_endpoint(name)
     known = [one.name for one in seen.variants]
     for variant, weight in weights.items():
         if variant not in known:
-            raise InvalidInputError(f"weights: {name} has no variant {variant!r}, only {', '.join(known)}")
-        check.not_negative(None, attrs.fields(Variant).weight, weight)
+            raise InvalidInputError(f"weights: {name} has no variant {variant!r}; it has {', '.join(known)}")
+        check_number(f"the weight of {variant}", weight, at_least=0)
     sizes = {variant: {"DesiredWeight": float(weight)} for variant, weight in weights.items()}
     return (yield from _resize(seen, sizes, timeout=timeout, now=now, progress=progress))
 
 
 def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> Flow[None]:
-    """Attach autoscaling to a variant in place of what was there; None takes it off.
+    """Attach autoscaling to a variant in place of what is attached; None detaches it.
 
     Raises:
-        InvalidInputError: No such variant, or one that has no instances.
+        InvalidInputError: There is no such variant, or it has no instances.
     """
     if wanted is not None and not isinstance(wanted, Autoscaling):
-        raise InvalidInputError(f"autoscaling: wants Autoscaling(…) or None, not {wanted!r}", endpoint=name)
+        raise InvalidInputError(f"autoscaling must be Autoscaling(…) or None, not {wanted!r}", endpoint=name)
     live = yield from read_live(name)
     chosen = _choose(live, variant)
     if wanted is None:
-        yield from autoscaling.detach(name, [chosen])
+        yield from scaling_calls.detach(name, [chosen])
     else:
         kind = _instances_of(live, chosen)
         check_metric(wanted, kind)
         yield from _replace(live, name, chosen, kind, wanted)
-    # What an update had taken off is no longer wanted.
-    mine = [key for key in live.noted if parking.is_note(key, chosen)]
-    yield from parking.forget(name, live.description.arn, mine)
-
-
-def attach_pending(live: Live) -> Flow[bool]:
-    """Attach what a new endpoint is still to get, because nobody has waited for its creation.
-
-    Returns:
-        Whether there was anything to attach.
-    """
-    pending = {key: value for key, value in live.noted.items() if key.startswith(parking.PENDING)}
-    if not pending or live.attached is None:
-        return False
-    missing = [one for one in parking.parked_in(pending).values() if live.attached.get(one.variant) is None]
-    name = live.description.name
-    yield from autoscaling.put_back(name, missing)
-    yield from parking.forget(name, live.description.arn, list(pending))
-    return True
+    # This replaces autoscaling that an update has detached, or that a creation has not attached yet.
+    mine = [key for key in live.own_tags if backup.is_backup_tag(key, chosen)]
+    yield from backup.remove(name, live.description.arn, mine)
 
 
 def _replace(live: Live, name: str, variant: str, instance_type: str | None, wanted: Autoscaling) -> Flow[None]:
@@ -113,12 +95,12 @@ def _replace(live: Live, name: str, variant: str, instance_type: str | None, wan
         kept = {params.get("PolicyName") or params.get("ScheduledActionName") for _, params in requests}
         for one in attached.policies:
             if one["PolicyName"] not in kept:
-                yield scaling("delete_scaling_policy", name, **target, PolicyName=one["PolicyName"])
+                yield autoscaling_call("delete_scaling_policy", name, **target, PolicyName=one["PolicyName"])
         for one in attached.actions:
             if one["ScheduledActionName"] not in kept:
                 action = one["ScheduledActionName"]
-                yield scaling("delete_scheduled_action", name, **target, ScheduledActionName=action)
-    yield from autoscaling.attach(name, variant, requests)
+                yield autoscaling_call("delete_scheduled_action", name, **target, ScheduledActionName=action)
+    yield from scaling_calls.attach(name, variant, requests)
 
 
 def change_in_place(
@@ -130,7 +112,7 @@ def change_in_place(
     now: Now,
     progress: ProgressCallback | None,
 ) -> Flow[None]:
-    """Bring counts, weights, autoscaling and tags to what a spec says, as far as they are among the changes."""
+    """Set the counts, weights, autoscaling and tags of a spec, as far as `changes` contains them."""
     name = spec.name
     fields = {one.field for one in changes if one.how == "in place"}
     sizes: dict[str, dict[str, Any]] = {}
@@ -147,23 +129,23 @@ def change_in_place(
         if not variant.has_instances:
             continue
         if wanted is None:
-            parked = [one.rescaled(kind) for one in live.parked.values() if one.variant == variant.name]
-            yield from autoscaling.put_back(name, parked)
-        elif not autoscaling.matches(name, variant.name, kind, wanted, (live.attached or {}).get(variant.name)):
+            detached = [one.rescaled(kind) for one in live.detached.values() if one.variant == variant.name]
+            yield from scaling_calls.attach_all(name, detached)
+        elif not scaling_calls.matches(name, variant.name, kind, wanted, (live.attached or {}).get(variant.name)):
             yield from _replace(live, name, variant.name, kind, wanted)
     if live.attached is not None:
-        yield from parking.forget(name, live.description.arn, list(live.noted))
+        yield from backup.remove(name, live.description.arn, list(live.own_tags))
     yield from _retag(live, spec)
 
 
 def _retag(live: Live, spec: EndpointSpec) -> Flow[None]:
-    for one in tagged(live, spec):
-        gone = [key for key in one.there if key not in one.wanted]
-        changed = [{"Key": key, "Value": value} for key, value in one.wanted.items() if one.there.get(key) != value]
+    for one in tag_changes(live, spec):
+        gone = [key for key in one.current if key not in one.wanted]
+        changed = [{"Key": key, "Value": value} for key, value in one.wanted.items() if one.current.get(key) != value]
         if changed:
-            yield sagemaker("add_tags", spec.name, ResourceArn=one.arn, Tags=changed)
+            yield sagemaker_call("add_tags", spec.name, ResourceArn=one.arn, Tags=changed)
         if gone:
-            yield sagemaker("delete_tags", spec.name, ResourceArn=one.arn, TagKeys=gone)
+            yield sagemaker_call("delete_tags", spec.name, ResourceArn=one.arn, TagKeys=gone)
 
 
 def _resize(
@@ -174,8 +156,8 @@ def _resize(
     now: Now,
     progress: ProgressCallback | None,
 ) -> Flow[EndpointDescription]:
-    """Set counts and weights, and wait until they hold; a new FailureReason means that they do not."""
-    yield sagemaker(
+    """Set counts and weights, and wait until they are in effect. A new FailureReason means that this failed."""
+    yield sagemaker_call(
         "update_endpoint_weights_and_capacities",
         seen.name,
         EndpointName=seen.name,
@@ -195,14 +177,14 @@ def _resize(
 
 
 def _instances_of(live: Live, variant: str) -> str | None:
-    """The variant's instance type; None where it has instance pools."""
+    """Return the variant's instance type; None if it has instance pools."""
     raw: Mapping[str, Any] = next(
         (one for one in live.config.get("ProductionVariants", []) if one.get("VariantName") == variant), {}
     )
     kind = raw.get("InstanceType")
     if kind is None and "InstancePools" not in raw:
         name = live.description.name
-        raise InvalidInputError(f"variant: {variant} of {name} has no instances to scale", endpoint=name)
+        raise InvalidInputError(f"variant: {variant} of endpoint {name} has no instances to scale", endpoint=name)
     return kind
 
 
@@ -219,7 +201,7 @@ def _choose(live: Live, variant: str | None) -> str:
         return known[0]
     if variant not in known:
         raise InvalidInputError(
-            f"variant: {live.description.name} has {', '.join(known)}; name one of them, not {variant!r}",
+            f"variant: endpoint {live.description.name} has {', '.join(known)}; name one of them, not {variant!r}",
             endpoint=live.description.name,
         )
     return variant

@@ -1,4 +1,4 @@
-"""Waiting for an endpoint: bounded, with the reason and the statuses seen on the way."""
+"""Wait for an endpoint, for a limited time; errors carry SageMaker's reason and the statuses that were seen."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Any
 
 import attrs
 
+from mme_sdk._validation import check_number
 from mme_sdk.aws import Flow, Sleep
-from mme_sdk.endpoints.error_hints import advice
-from mme_sdk.endpoints.operations.calls import Now, look
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk.endpoints.error_hints import hint_for
+from mme_sdk.endpoints.operations.calls import Now, describe_endpoint
 from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.errors import ConflictError, EndpointFailedError, EndpointNotFoundError, WaitTimeoutError
 
-__all__ = ["Progress", "ProgressCallback", "failure", "until_gone", "until_settled"]
+__all__ = ["ProgressCallback", "WaitProgress", "failure", "until_gone", "until_settled"]
 
 History = tuple[tuple[float, str], ...]
 
 _ENDED_BADLY = frozenset({"Failed", "OutOfService", "UpdateRollbackFailed"})
-_JUST_MADE = 30.0  # a new endpoint, or an update's status, may take a moment to show
+JUST_CREATED = 30.0  # seconds in which a new endpoint, or a new status, may not be visible
 
 
 @attrs.frozen(kw_only=True)
-class Progress:
-    """How far a wait has come.
+class WaitProgress:
+    """Progress of a wait.
 
     Attributes:
-        endpoint: The endpoint's name.
-        status: Its status now.
-        elapsed: Seconds waited so far.
-        timeout: Seconds to wait at most.
-        history: The statuses seen, as (seconds since the start, status).
+        endpoint: EndpointName.
+        status: Current EndpointStatus.
+        elapsed: Seconds since the wait began.
+        timeout: Longest time to wait, in seconds.
+        history: The statuses seen so far, as (seconds since the wait began, status).
     """
 
     endpoint: str
@@ -42,11 +42,11 @@ class Progress:
     history: History
 
 
-ProgressCallback = Callable[[Progress], None]
+ProgressCallback = Callable[[WaitProgress], None]
 
 
 def pauses() -> Iterator[float]:
-    """Seconds between looks: tight at first, then backing off to 15 s."""
+    """Yield the pauses between two calls in seconds, from 0.2 growing to 15."""
     pause = 0.2
     while True:
         yield pause
@@ -57,7 +57,7 @@ class _Watch:
     """The clock and the history of one wait."""
 
     def __init__(self, name: str, timeout: float, now: Now, progress: ProgressCallback | None) -> None:
-        check.timeout(timeout)
+        check_number("timeout", timeout, over=0, infinite=True)
         self.name = name
         self.timeout = float(timeout)
         self.now = now
@@ -76,7 +76,9 @@ class _Watch:
             self.history += ((round(elapsed, 3), status),)
         if self.progress is not None:
             self.progress(
-                Progress(endpoint=self.name, status=status, elapsed=elapsed, timeout=self.timeout, history=self.history)
+                WaitProgress(
+                    endpoint=self.name, status=status, elapsed=elapsed, timeout=self.timeout, history=self.history
+                )
             )
 
     def pause(self, wanted: str, hint: str) -> Flow[None]:
@@ -89,7 +91,7 @@ class _Watch:
                 history=self.history,
                 endpoint=self.name,
             )
-        # The last look happens at the deadline, not before it.
+        # The last call is made at the deadline.
         yield Sleep(min(next(self._pauses), left))
 
 
@@ -99,7 +101,7 @@ def until_settled(
     timeout: float,
     now: Now,
     progress: ProgressCallback | None = None,
-    just_made: bool = False,
+    just_created: bool = False,
     wanted_config: str | None = None,
     config_before: str | None = None,
     reason_before: str | None = None,
@@ -107,31 +109,31 @@ def until_settled(
     """Wait until an endpoint is in service.
 
     Args:
-        name: The endpoint's name.
-        timeout: Seconds to wait at most.
-        now: The clock.
-        progress: Told of every look.
-        just_made: Whether it was created a moment ago, and may not show yet.
-        wanted_config: Configuration that an update brings; that from before at the end means that it was rolled back.
-        config_before: Configuration from before the update; any third at the end is another update's.
-        reason_before: FailureReason from before the update, which is not this update's.
+        name: EndpointName.
+        timeout: Longest time to wait, in seconds.
+        now: The monotonic clock.
+        progress: Called after each DescribeEndpoint.
+        just_created: Whether DescribeEndpoint may not find the endpoint yet.
+        wanted_config: Configuration that an update sets. If another one is in service at the end, the update failed.
+        config_before: Configuration before the update; it is in service again after a rollback.
+        reason_before: FailureReason before the update, which is not a failure of this update.
 
     Returns:
-        The description that ended the wait.
+        The endpoint in service.
 
     Raises:
-        EndpointFailedError: It ended otherwise, or the update was rolled back.
+        EndpointFailedError: The endpoint ended in another status, or the update was rolled back.
         ConflictError: Another update replaced this one.
-        WaitTimeoutError: The time is over; the change itself goes on.
-        EndpointNotFoundError: It is not there, or was deleted meanwhile.
+        WaitTimeoutError: The endpoint is not in service after `timeout`; the change itself continues.
+        EndpointNotFoundError: The endpoint does not exist, or was deleted.
     """
     watch = _Watch(name, timeout, now, progress)
-    hint = "the change goes on by itself: wait again with a longer timeout"
+    hint = "the change continues: wait again with a longer timeout"
     while True:
         try:
-            seen = yield from look(name)
+            seen = yield from describe_endpoint(name)
         except EndpointNotFoundError:
-            if not (just_made and not watch.history and watch.elapsed < _JUST_MADE):
+            if not (just_created and not watch.history and watch.elapsed < JUST_CREATED):
                 raise
             yield from watch.pause("InService", hint)
             continue
@@ -147,11 +149,11 @@ def until_settled(
             if seen.config_name not in (wanted_config, config_before or seen.config_name):
                 raise ConflictError(
                     f"endpoint {name}: another update followed this one; {seen.config_name} is in service now",
-                    hint="let one client at a time change an endpoint; endpoints.plan(spec) shows what differs",
+                    hint="change an endpoint from one client at a time; endpoints.plan(spec) shows the differences",
                     endpoint=name,
                 )
-            # An update that has not begun to show looks like one that was rolled back.
-            if news or len(watch.history) > 1 or watch.elapsed > _JUST_MADE:
+            # The status of a new update may not be visible yet, which looks like a rollback.
+            if news or len(watch.history) > 1 or watch.elapsed > JUST_CREATED:
                 raise failure(seen, watch.history, rolled_back=True)
         yield from watch.pause("InService", hint)
 
@@ -164,34 +166,41 @@ def until_gone(
     progress: ProgressCallback | None = None,
     created: datetime | None = None,
 ) -> Flow[History]:
-    """Wait until an endpoint is deleted; one of the same name that was created at another time is another one.
+    """Wait until an endpoint is deleted.
+
+    Args:
+        name: EndpointName.
+        timeout: Longest time to wait, in seconds.
+        now: The monotonic clock.
+        progress: Called after each DescribeEndpoint.
+        created: CreationTime of the endpoint. An endpoint of this name with another CreationTime is a new one.
 
     Returns:
         The statuses seen.
 
     Raises:
-        WaitTimeoutError: The time is over.
+        WaitTimeoutError: The endpoint is not deleted after `timeout` seconds.
     """
     watch = _Watch(name, timeout, now, progress)
     while True:
         try:
-            seen = yield from look(name)
+            seen = yield from describe_endpoint(name)
         except EndpointNotFoundError:
             return watch.history
         if created is not None and seen.created is not None and seen.created != created:
             return watch.history
         watch.saw(seen.status)
-        yield from watch.pause("deleted", "delete() again: it goes on where it stopped")
+        yield from watch.pause("deleted", "delete() again continues")
 
 
 def failure(seen: EndpointDescription, history: History, *, rolled_back: bool = False) -> EndpointFailedError:
-    """The error for an endpoint that ended badly."""
+    """Return the error for an endpoint that failed."""
     what = "the update was rolled back" if rolled_back else f"ended as {seen.status}"
     reason = seen.failure_reason
     facts: dict[str, Any] = {"history": history, "endpoint": seen.name, "reason": reason}
     return EndpointFailedError(
         f"endpoint {seen.name}: {what}: {reason or 'SageMaker gives no reason'}",
-        hint=f"{advice(reason or '') or 'look into the containers'}; logs: {seen.logs_url or seen.log_group}",
+        hint=f"{hint_for(reason or '') or 'read the logs of the containers'}; logs: {seen.logs_url or seen.log_group}",
         fault="caller" if "model data" in (reason or "") else "service",
         **facts,
     )

@@ -1,4 +1,4 @@
-"""The parts of an endpoint's spec: containers, variants, scaling, and what goes beside them."""
+"""Components of an endpoint's spec: containers, variants and settings of the endpoint."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import Any, Literal
 
 import attrs
 
-from mme_sdk import instance_types as instances
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk import instance_types
+from mme_sdk._validation import check_instance, instance, number, one_of, optional
+from mme_sdk.endpoints.spec import validators
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["AsyncInference", "Autoscaling", "Container", "DataCapture", "Schedule", "Serverless", "Variant", "Vpc"]
+__all__ = ["AsyncInference", "Container", "DataCapture", "Mode", "Serverless", "Variant", "Vpc"]
 
 Mode = Literal["SingleModel", "MultiModel"]
 
@@ -21,178 +23,85 @@ class Container:
     """One container of a model.
 
     Attributes:
-        image: Image URI in ECR; None where `extra` names a ModelPackageName, which has its own.
-        mode: `SingleModel`: `model_data` is one archive. `MultiModel`: it is a prefix with many.
-        model_data: S3 address of the archive or the prefix, as `s3://` or as `https://`.
-        environment: Environment variables; kept out of the repr, since they may hold secrets.
-        hostname: DNS name inside a pipeline; all of its containers have one, or none has.
-        model_cache: Multi-model only. False unloads each model right after its invocation: right where models are
-            called once or very rarely.
-        extra: Further members of ContainerDefinition, as the API names them; they win over the fields above.
+        image: Image URI in ECR. Default: None, for a ModelPackageName in `extra`.
+        mode: `SingleModel`: `model_data` is one archive. `MultiModel`: it is a prefix with archives. Default:
+            `SingleModel`.
+        model_data: S3 address of the archive or the prefix, as `s3://…` or `https://…`. Default: None.
+        environment: Environment variables. The repr leaves them out, because they may hold secrets. Default: none.
+        hostname: DNS name inside a pipeline. Either all of its containers have one, or none has. Default: None.
+        model_cache: False unloads each model after its invocation, for models that are called once or very rarely
+            (multi-model only). Default: True.
+        extra: Further members of ContainerDefinition, as the API names them. They override the fields above. Default:
+            none.
     """
 
     image: str | None = attrs.field(
-        default=None, validator=check.optional(check.text(255, r"\S+", "an image URI without white space"))
+        default=None, validator=optional(validators.text(255, r"\S+", "an image URI without white space"))
     )
     mode: Mode = "SingleModel"
     model_data: str | None = None
     environment: Mapping[str, str] = attrs.field(
-        factory=dict, converter=check.strings, repr=False, hash=False, validator=check.environment
+        factory=dict, converter=validators.strings, repr=False, hash=False, validator=validators.environment
     )
-    hostname: str | None = attrs.field(default=None, validator=check.optional(check.resource_name))
+    hostname: str | None = attrs.field(default=None, validator=optional(validators.resource_name))
     model_cache: bool = True
     extra: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=check.copied, hash=False, repr=check.unless_empty, validator=check.mapping
+        factory=dict,
+        converter=validators.copied,
+        hash=False,
+        repr=validators.unless_empty,
+        validator=validators.mapping,
     )
 
     def __attrs_post_init__(self) -> None:
         if self.mode not in ("SingleModel", "MultiModel"):
             raise InvalidInputError(f"mode: 'SingleModel' or 'MultiModel', not {self.mode!r}")
-        check.is_bool("model_cache", self.model_cache)
-        check.service("extra", "ContainerDefinition", self.extra)
+        check_instance("model_cache", self.model_cache, bool)
+        validators.service("extra", "ContainerDefinition", self.extra)
         if self.image is None and not {"Image", "ModelPackageName"} & set(self.extra):
-            raise InvalidInputError("image: give an image URI, or a ModelPackageName in extra")
+            raise InvalidInputError("image: give an image URI, or a ModelPackageName in `extra`")
         if self.model_data is not None:
-            check.model_data(self.model_data)
+            validators.model_data(self.model_data)
         if self.mode == "MultiModel":
             if self.model_data is None:
                 raise InvalidInputError("model_data: a multi-model container needs the S3 prefix of its archives")
             if self.model_data.endswith((".tar.gz", ".tgz")):
                 raise InvalidInputError(
-                    f"model_data: {self.model_data!r} is one archive; a multi-model container takes a prefix",
-                    hint="use EndpointSpec.single_model(artifact=…), or give the prefix that the archive lies under",
+                    f"model_data: {self.model_data!r} is an archive; a multi-model container needs a prefix",
+                    hint="use EndpointSpec.single_model(artifact=…), or give the prefix of the archive",
                 )
-            check.no_file("model_data", self.model_data)
+            validators.no_file("model_data", self.model_data)
             if "ModelDataSource" in self.extra:
-                raise InvalidInputError(
-                    "extra: ModelDataSource is not available with multi-model containers; they take a prefix"
-                )
+                raise InvalidInputError("extra: ModelDataSource is not available with multi-model containers")
             if not self.model_data.endswith("/"):
-                # Without it `prod` would serve what lies under `prod-old/` too.
+                # Without the slash, `prod` also includes keys such as `prod-old/model.tar.gz`.
                 object.__setattr__(self, "model_data", f"{self.model_data}/")
         elif not self.model_cache:
-            raise InvalidInputError("model_cache: only multi-model containers have a model cache to switch off")
+            raise InvalidInputError("model_cache: False is available with multi-model containers only")
         elif self.model_data is not None:
-            check.archive("model_data", self.model_data)
-
-
-@attrs.frozen(kw_only=True)
-class Schedule:
-    """A change of the scaling limits at a time.
-
-    Attributes:
-        name: Its name; unique within the variant.
-        when: `cron(0 8 ? * MON-FRI *)`, `rate(1 day)` or `at(2026-12-24T18:00:00)`.
-        min: Instances at least from then on; None leaves it.
-        max: Instances at most from then on; None leaves it.
-        timezone: Time zone of `when`, such as `Europe/Berlin`; UTC where None.
-    """
-
-    name: str = attrs.field(validator=check.text(256, r"[^\s:/|](?:[^:/|]*[^\s:/|])?", "free of ':', '/' and '|'"))
-    when: str = attrs.field(validator=check.text(1600, r"(?:cron|rate|at)\(.+\)", "cron(…), rate(…) or at(…)"))
-    min: int | None = attrs.field(default=None, validator=check.optional(check.whole(0, 10_000)))
-    max: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 10_000)))
-    timezone: str | None = attrs.field(
-        default=None, validator=check.optional(check.text(1600, r"[\w+\-/]+", "a time zone's name"))
-    )
-
-    def __attrs_post_init__(self) -> None:
-        if self.min is None and self.max is None:
-            raise InvalidInputError("schedule: give min, max or both, else it changes nothing")
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise InvalidInputError(f"schedule: min {self.min} is above max {self.max}")
-
-
-@attrs.frozen(kw_only=True)
-class Autoscaling:
-    """Target tracking of a variant's instance count.
-
-    Attributes:
-        min: Instances at least; 1 or more.
-        max: Instances at most.
-        target: What to hold. For `invocations`: invocations per instance and minute. For `cpu` and `gpu`: percent of
-            the whole instance, 0 to 100. For a metric of your own: its value. 60 for `cpu` and `gpu` where None.
-        metric: `invocations`, `cpu`, `gpu`, or a CustomizedMetricSpecification as Application Auto Scaling names it;
-            `invocations` where a target is given, else `cpu`.
-        scale_in_cooldown: Seconds between removals.
-        scale_out_cooldown: Seconds between additions.
-        scale_in: False never removes instances.
-        schedule: Changes of the limits by the clock.
-
-    Example:
-        >>> Autoscaling(min=2, max=8).metric, Autoscaling.for_rps(min=2, max=8, rps=20).target
-        ('cpu', 600.0)
-    """
-
-    min: int = attrs.field(validator=check.whole(1, 10_000))
-    max: int = attrs.field(validator=check.whole(1, 10_000))
-    target: float | None = attrs.field(default=None, validator=check.optional(check.positive))
-    metric: str | Mapping[str, Any] = attrs.field(
-        default=attrs.Factory(lambda self: "cpu" if self.target is None else "invocations", takes_self=True), hash=False
-    )
-    scale_in_cooldown: int = attrs.field(default=300, validator=check.whole(0, 86_400))
-    scale_out_cooldown: int = attrs.field(default=300, validator=check.whole(0, 86_400))
-    scale_in: bool = True
-    schedule: tuple[Schedule, ...] = attrs.field(default=(), converter=check.sequence)
-
-    def __attrs_post_init__(self) -> None:
-        check.is_bool("scale_in", self.scale_in)
-        if self.min > self.max:
-            raise InvalidInputError(f"autoscaling: min {self.min} is above max {self.max}")
-        check.each("schedule", self.schedule, Schedule)
-        check.unique("schedule", [one.name for one in self.schedule])
-        if isinstance(self.metric, str):
-            if self.metric not in ("invocations", "cpu", "gpu"):
-                raise InvalidInputError(
-                    f"metric: {self.metric!r} is none of 'invocations', 'cpu', 'gpu'",
-                    hint="give a CustomizedMetricSpecification mapping for a metric of your own",
-                )
-            if self.metric != "invocations":
-                object.__setattr__(self, "target", 60.0 if self.target is None else self.target)
-                if self.target is not None and self.target > 100:
-                    raise InvalidInputError(f"target: {self.target:g} is over 100 percent of {self.metric}")
-        if self.target is None:
-            raise InvalidInputError("target: this metric needs one")
-        object.__setattr__(self, "target", float(self.target))
-
-    @classmethod
-    def for_rps(cls, *, min: int, max: int, rps: float, safety: float = 0.5, **options: Any) -> Autoscaling:  # noqa: A002
-        """Track invocations per instance, from the rate that one instance bears.
-
-        Args:
-            min: Instances at least.
-            max: Instances at most.
-            rps: Requests per second that one instance was measured to bear.
-            safety: Share of it to aim for.
-            **options: Further fields of `Autoscaling`.
-
-        Returns:
-            The settings, with target = rps * safety * 60
-            (https://docs.aws.amazon.com/sagemaker/latest/dg/endpoint-scaling-loadtest.html).
-        """
-        check.over_zero("rps", rps)
-        check.over_zero("safety", safety)
-        return cls(min=min, max=max, target=rps * safety * 60, metric="invocations", **options)
+            validators.archive("model_data", self.model_data)
 
 
 @attrs.frozen(kw_only=True)
 class Serverless:
-    """Serverless inference: single-model only.
+    """Settings of serverless inference (single-model only).
 
     Attributes:
-        memory_mb: 1024, 2048, 3072, 4096, 5120 or 6144.
-        max_concurrency: Concurrent invocations, 1 to 200.
-        provisioned_concurrency: Kept warm, at most `max_concurrency`.
+        memory_mb: Memory in MB: 1024, 2048, 3072, 4096, 5120 or 6144. Default: 2048.
+        max_concurrency: Maximum number of concurrent invocations, 1 to 200. Default: 5.
+        provisioned_concurrency: Concurrency that is kept ready, at most `max_concurrency`. Default: None.
     """
 
-    memory_mb: int = attrs.field(default=2048, validator=check.one_of(1024, 2048, 3072, 4096, 5120, 6144))
-    max_concurrency: int = attrs.field(default=5, validator=check.whole(1, 200))
-    provisioned_concurrency: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 200)))
+    memory_mb: int = attrs.field(default=2048, validator=one_of(1024, 2048, 3072, 4096, 5120, 6144))
+    max_concurrency: int = attrs.field(default=5, validator=number(at_least=1, at_most=200, integer=True))
+    provisioned_concurrency: int | None = attrs.field(
+        default=None, validator=optional(number(at_least=1, at_most=200, integer=True))
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.provisioned_concurrency is not None and self.provisioned_concurrency > self.max_concurrency:
             raise InvalidInputError(
-                f"provisioned_concurrency: {self.provisioned_concurrency} is above max_concurrency "
+                f"provisioned_concurrency: {self.provisioned_concurrency} is greater than max_concurrency "
                 f"{self.max_concurrency}"
             )
 
@@ -206,70 +115,77 @@ class Vpc:
         security_groups: 1 to 5 security group ids.
     """
 
-    subnets: tuple[str, ...] = attrs.field(converter=check.sequence, validator=check.ids(1, 16, "subnet"))
-    security_groups: tuple[str, ...] = attrs.field(converter=check.sequence, validator=check.ids(1, 5, "sg"))
+    subnets: tuple[str, ...] = attrs.field(converter=validators.sequence, validator=validators.ids(1, 16, "subnet"))
+    security_groups: tuple[str, ...] = attrs.field(converter=validators.sequence, validator=validators.ids(1, 5, "sg"))
 
 
 @attrs.frozen(kw_only=True)
 class DataCapture:
-    """Copies of requests and answers in S3: single-model only.
+    """Copies of requests and responses in S3 (single-model only).
 
     Attributes:
         destination: S3 prefix.
-        percent: Share of the requests, 0 to 100.
-        capture: What to copy: `Input`, `Output`, or both.
-        enabled: False keeps the settings and copies nothing.
-        kms_key: KMS key for the copies.
-        csv_types: Media types to store as CSV, such as `text/csv`; at most 10.
-        json_types: Media types to store as JSON, such as `application/json`; at most 10.
+        percent: Percentage of the requests to copy, 0 to 100. Default: 100.
+        capture: Parts to copy: `Input`, `Output`, `InputAndOutput`. Default: `Input` and `Output`.
+        kms_key: KMS key that encrypts the copies. Default: None.
+        csv_types: Media types to store as CSV, such as `text/csv`; at most 10. Default: none.
+        json_types: Media types to store as JSON, such as `application/json`; at most 10. Default: none.
+        enabled: False keeps the settings and copies nothing. Default: True.
     """
 
     destination: str
-    percent: int = attrs.field(default=100, validator=check.whole(0, 100))
-    capture: tuple[str, ...] = attrs.field(default=("Input", "Output"), converter=check.sequence)
-    kms_key: str | None = attrs.field(default=None, validator=check.optional(check.kms))
-    csv_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=check.media_types)
-    json_types: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=check.media_types)
+    percent: int = attrs.field(default=100, validator=number(at_least=0, at_most=100, integer=True))
+    capture: tuple[str, ...] = attrs.field(default=("Input", "Output"), converter=validators.sequence)
+    kms_key: str | None = attrs.field(default=None, validator=optional(validators.kms))
+    csv_types: tuple[str, ...] = attrs.field(
+        default=(), converter=validators.sequence, validator=validators.media_types
+    )
+    json_types: tuple[str, ...] = attrs.field(
+        default=(), converter=validators.sequence, validator=validators.media_types
+    )
     enabled: bool = True
 
     def __attrs_post_init__(self) -> None:
-        check.s3("destination", self.destination, 512)
-        check.is_bool("enabled", self.enabled)
+        validators.s3("destination", self.destination, 512)
+        check_instance("enabled", self.enabled, bool)
         if not self.capture or not all(one in ("Input", "Output", "InputAndOutput") for one in self.capture):
-            raise InvalidInputError(f"capture: {self.capture!r} is not of Input, Output, InputAndOutput")
+            raise InvalidInputError(f"capture: items must be Input, Output or InputAndOutput, not {self.capture!r}")
 
 
 @attrs.frozen(kw_only=True)
 class AsyncInference:
-    """Asynchronous inference: single-model only.
+    """Settings of asynchronous inference (single-model only).
 
     Attributes:
-        output: S3 prefix of the answers.
-        failure: S3 prefix of the failures.
-        max_concurrent: Concurrent invocations per instance, 1 to 1000; SageMaker chooses where None.
-        success_topic: SNS topic ARN told of each answer.
-        error_topic: SNS topic ARN told of each failure.
-        kms_key: KMS key for the answers.
-        include_response_in: Topics whose messages carry the answer: `SUCCESS_NOTIFICATION_TOPIC`,
-            `ERROR_NOTIFICATION_TOPIC`.
+        output: S3 prefix of the responses.
+        failure: S3 prefix of the failures. Default: None.
+        max_concurrent: Maximum number of concurrent invocations per instance, 1 to 1000. Default: None, SageMaker's
+            choice.
+        success_topic: ARN of the SNS topic for successes. Default: None.
+        error_topic: ARN of the SNS topic for failures. Default: None.
+        kms_key: KMS key that encrypts the responses. Default: None.
+        include_response_in: Topics whose messages contain the response: `SUCCESS_NOTIFICATION_TOPIC`,
+            `ERROR_NOTIFICATION_TOPIC`. Default: none.
     """
 
     output: str
     failure: str | None = None
-    max_concurrent: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 1000)))
-    success_topic: str | None = attrs.field(default=None, validator=check.optional(check.arn("sns")))
-    error_topic: str | None = attrs.field(default=None, validator=check.optional(check.arn("sns")))
-    kms_key: str | None = attrs.field(default=None, validator=check.optional(check.kms))
+    max_concurrent: int | None = attrs.field(
+        default=None, validator=optional(number(at_least=1, at_most=1000, integer=True))
+    )
+    success_topic: str | None = attrs.field(default=None, validator=optional(validators.arn("sns")))
+    error_topic: str | None = attrs.field(default=None, validator=optional(validators.arn("sns")))
+    kms_key: str | None = attrs.field(default=None, validator=optional(validators.kms))
     include_response_in: tuple[str, ...] = attrs.field(
         default=(),
-        converter=check.sequence,
-        validator=check.several(2, "SUCCESS_NOTIFICATION_TOPIC", "ERROR_NOTIFICATION_TOPIC"),
+        converter=validators.sequence,
+        validator=validators.several(2, "SUCCESS_NOTIFICATION_TOPIC", "ERROR_NOTIFICATION_TOPIC"),
     )
 
     def __attrs_post_init__(self) -> None:
-        check.s3("output", self.output, 512)
+        validators.s3("output", self.output, 512)
         if self.failure is not None:
-            check.s3("failure", self.failure, 512)
+            validators.s3("failure", self.failure, 512)
 
 
 @attrs.frozen(kw_only=True)
@@ -277,62 +193,78 @@ class Variant:
     """One production variant: a model on instances of one type, or serverless.
 
     Attributes:
-        name: VariantName; part of every CloudWatch dimension.
-        containers: One container, or 2 to 15 of a serial pipeline in order.
-        instance_type: Such as `ml.m5.xlarge`; None with `serverless`, or with InstancePools in `extra`. A type that is
-            newer than the installed botocore goes into `extra` as InstanceType.
-        instance_count: Instances to begin with; None sends none.
-        weight: Share of the traffic, relative to the other variants.
-        autoscaling: Attached once the endpoint is in service; None leaves what is there.
-        serverless: Serverless settings instead of instances.
-        volume_gb: Size of each instance's volume, 1 to 512 GB.
-        download_timeout: Seconds for downloading model data at creation, 60 to 3600.
-        startup_timeout: Seconds for the container to become healthy, 60 to 3600.
-        extra: Further members of ProductionVariant, as the API names them; they win over the fields above.
-        model_extra: Further members of this variant's CreateModel, as the API names them; they win over the spec's
-            role, VPC, network isolation and `extra`. None leaves a member out.
-        model_tags: Tags of this variant's model, where they are not those of the spec.
+        name: VariantName, a dimension of every CloudWatch metric. Default: `AllTraffic`.
+        containers: One container, or the 2 to 15 containers of a serial pipeline, in order.
+        instance_type: Instance type, such as `ml.m5.xlarge`. A type that is newer than the installed botocore goes into
+            `extra` as InstanceType. Default: None, for `serverless` or InstancePools in `extra`.
+        instance_count: Initial number of instances; None sends none. Default: 1.
+        weight: Share of the traffic, relative to the other variants. Default: 1.
+        autoscaling: Autoscaling, attached when the endpoint is in service. Default: None, which leaves existing
+            autoscaling unchanged.
+        serverless: Serverless settings in place of instances. Default: None.
+        volume_gb: Size of each instance's volume, 1 to 512 GB. Default: None, SageMaker's choice.
+        download_timeout: Time to download model data at creation, 60 to 3600 seconds. Default: None, SageMaker's.
+        startup_timeout: Time for the container to become healthy, 60 to 3600 seconds. Default: None, SageMaker's.
+        extra: Further members of ProductionVariant, as the API names them. They override the fields above. Default:
+            none.
+        model_extra: Further members of this variant's CreateModel, as the API names them. They override the spec's
+            role, VPC, network isolation and `extra`; None removes a member. Default: none.
+        model_tags: Tags of this variant's model. Default: None, those of the spec.
     """
 
-    name: str = attrs.field(default="AllTraffic", validator=check.resource_name)
-    containers: tuple[Container, ...] = attrs.field(converter=check.sequence)
+    name: str = attrs.field(default="AllTraffic", validator=validators.resource_name)
+    containers: tuple[Container, ...] = attrs.field(converter=validators.sequence)
     instance_type: str | None = None
-    instance_count: int | None = attrs.field(default=1, validator=check.optional(check.whole(1, 10_000)))
-    weight: float = attrs.field(default=1.0, converter=check.number, validator=check.not_negative)
-    autoscaling: Autoscaling | None = attrs.field(default=None, validator=check.optional(check.a(Autoscaling)))
-    serverless: Serverless | None = attrs.field(default=None, validator=check.optional(check.a(Serverless)))
-    volume_gb: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 512)))
-    download_timeout: int | None = attrs.field(default=None, validator=check.optional(check.whole(60, 3600)))
-    startup_timeout: int | None = attrs.field(default=None, validator=check.optional(check.whole(60, 3600)))
+    instance_count: int | None = attrs.field(
+        default=1, validator=optional(number(at_least=1, at_most=10_000, integer=True))
+    )
+    weight: float = attrs.field(default=1.0, converter=validators.as_float, validator=number(at_least=0))
+    autoscaling: Autoscaling | None = attrs.field(default=None, validator=optional(instance(Autoscaling)))
+    serverless: Serverless | None = attrs.field(default=None, validator=optional(instance(Serverless)))
+    volume_gb: int | None = attrs.field(default=None, validator=optional(number(at_least=1, at_most=512, integer=True)))
+    download_timeout: int | None = attrs.field(
+        default=None, validator=optional(number(at_least=60, at_most=3600, integer=True))
+    )
+    startup_timeout: int | None = attrs.field(
+        default=None, validator=optional(number(at_least=60, at_most=3600, integer=True))
+    )
     extra: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=check.copied, hash=False, repr=check.unless_empty, validator=check.mapping
+        factory=dict,
+        converter=validators.copied,
+        hash=False,
+        repr=validators.unless_empty,
+        validator=validators.mapping,
     )
 
     model_extra: Mapping[str, Any] = attrs.field(
-        factory=dict, converter=check.copied, hash=False, repr=check.unless_empty, validator=check.mapping
+        factory=dict,
+        converter=validators.copied,
+        hash=False,
+        repr=validators.unless_empty,
+        validator=validators.mapping,
     )
     model_tags: Mapping[str, str] | None = attrs.field(
-        default=None, converter=check.strings, hash=False, validator=check.optional(check.tags)
+        default=None, converter=validators.strings, hash=False, validator=optional(validators.tags)
     )
 
     def __attrs_post_init__(self) -> None:
-        check.each("containers", self.containers, Container)
-        check.service("extra", "ProductionVariant", self.extra, newer=frozenset({"InstanceType"}))
+        validators.each("containers", self.containers, Container)
+        validators.service("extra", "ProductionVariant", self.extra, newer=frozenset({"InstanceType"}))
         given = {key: value for key, value in self.model_extra.items() if value is not None}
-        check.service("model_extra", "CreateModelInput", given)
-        check.not_in("model_extra", self.model_extra, "ModelName", "PrimaryContainer", "Containers", "Tags")
-        check.not_in("extra", self.extra, "VariantName", "ModelName")
+        validators.service("model_extra", "CreateModelInput", given)
+        validators.not_in("model_extra", self.model_extra, "ModelName", "PrimaryContainer", "Containers", "Tags")
+        validators.not_in("extra", self.extra, "VariantName", "ModelName")
         if not 1 <= len(self.containers) <= 15:
-            raise InvalidInputError(f"containers: 1 to 15 containers, not {len(self.containers)}")
+            raise InvalidInputError(f"containers: a variant has 1 to 15 containers, not {len(self.containers)}")
         if sum(one.mode == "MultiModel" for one in self.containers) > 1:
-            raise InvalidInputError("containers: a pipeline can have one multi-model container, not more")
+            raise InvalidInputError("containers: a pipeline can have only one multi-model container")
         named = [one.hostname for one in self.containers if one.hostname is not None]
-        check.unique("containers", named)
+        validators.unique("containers", named)
         if len(named) not in (0, len(self.containers)):
             raise InvalidInputError(
-                f"hostname: {len(named)} of {len(self.containers)} containers have one; give each one, or none"
+                f"hostname: {len(named)} of {len(self.containers)} containers have one; give all of them one, or none"
             )
-        check.environments([one.environment for one in self.containers])
+        validators.environments([one.environment for one in self.containers])
         if self.serverless is not None:
             self._check_serverless()
         else:
@@ -340,18 +272,18 @@ class Variant:
 
     @property
     def mode(self) -> Mode:
-        """`MultiModel` where one of the containers is, else `SingleModel`."""
+        """`MultiModel` if a container is multi-model, else `SingleModel`."""
         return "MultiModel" if any(one.mode == "MultiModel" for one in self.containers) else "SingleModel"
 
     @property
     def runs_on(self) -> str | None:
-        """The instance type in effect; None where the variant is serverless or has instance pools."""
+        """The instance type in effect; None if the variant is serverless or has instance pools."""
         kind = self.extra.get("InstanceType", self.instance_type)
         return kind if isinstance(kind, str) else None
 
     @property
     def has_instances(self) -> bool:
-        """Whether it runs on instances that can be counted."""
+        """Whether the variant runs on instances."""
         return self.serverless is None and "ServerlessConfig" not in self.extra
 
     def _check_serverless(self) -> None:
@@ -367,21 +299,23 @@ class Variant:
         kind = self.instance_type
         if kind is None:
             if not {"InstanceType", "InstancePools", "ServerlessConfig"} & set(self.extra):
-                raise InvalidInputError("instance_type: give one, such as 'ml.m5.xlarge', or serverless=…")
+                raise InvalidInputError("instance_type: give an instance type, such as 'ml.m5.xlarge', or serverless=…")
             self._check_scaling(self.runs_on)
             return
-        if not isinstance(kind, str) or not instances.INSTANCE_TYPE.fullmatch(kind):
-            raise InvalidInputError(f"instance_type: {kind!r} is no hosting type; they look like 'ml.m5.xlarge'")
+        if not isinstance(kind, str) or not instance_types.INSTANCE_TYPE.fullmatch(kind):
+            raise InvalidInputError(
+                f"instance_type: {kind!r} is not an instance type for hosting; these look like 'ml.m5.xlarge'"
+            )
         if "InstanceType" not in self.extra:
-            check.instance_type(kind)
+            validators.instance_type(kind)
         if self.instance_count is None and not {"InitialInstanceCount", "ManagedInstanceScaling"} & set(self.extra):
-            raise InvalidInputError("instance_count: give one, 1 or more")
-        if self.mode == "MultiModel" and not instances.serves_multi_model(kind):
+            raise InvalidInputError("instance_count: give a number of instances, 1 or more")
+        if self.mode == "MultiModel" and not instance_types.serves_multi_model(kind):
             raise InvalidInputError(
                 f"instance_type: {kind} cannot host a multi-model endpoint",
                 hint="use a CPU type, or a single-GPU type of g4dn, g5, p2 or p3",
             )
-        if self.volume_gb is not None and instances.has_local_storage(kind):
+        if self.volume_gb is not None and instance_types.has_local_storage(kind):
             raise InvalidInputError(f"volume_gb: {kind} has local storage of a fixed size; leave volume_gb out")
         self._check_scaling(self.runs_on)
 
@@ -392,15 +326,3 @@ class Variant:
         check_metric(scaling, kind)
         if count is not None and not scaling.min <= count <= scaling.max:
             raise InvalidInputError(f"instance_count: {count} is outside autoscaling's {scaling.min} to {scaling.max}")
-
-
-def check_metric(scaling: Autoscaling, kind: str | None) -> None:
-    """Refuse to track a metric that instances of a type do not have; None stands for instance pools."""
-    if scaling.metric == "gpu" and (kind is None or instances.accelerator(kind) != "gpu"):
-        raise InvalidInputError(f"autoscaling: {kind or 'a variant with instance pools'} has no GPU to track")
-    metric = scaling.metric
-    if metric in ("cpu", "gpu") and (kind is None or instances.units(kind, str(metric)) is None):
-        units = "vCPUs" if metric == "cpu" else "GPUs"
-        raise InvalidInputError(
-            f"autoscaling: the {units} of {kind or 'instance pools'} are not known; track another metric"
-        )

@@ -1,4 +1,4 @@
-"""How an update moves traffic from the old fleet to the new one.
+"""Deployment guardrails: how an update moves traffic from the old fleet to the new one.
 
 Source of the bounds: https://docs.aws.amazon.com/sagemaker/latest/dg/deployment-guardrails.html and its exclusions.
 """
@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mme_sdk import instance_types as instances
-from mme_sdk.endpoints.spec import validators as check
+from mme_sdk import instance_types
+from mme_sdk._validation import number, optional
+from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.errors import InvalidInputError
 
@@ -20,73 +21,76 @@ __all__ = ["BlueGreen", "Deployment", "Rolling", "check_deployment", "check_fits
 
 def _alarms(_: Any, attribute: attrs.Attribute[Any], value: tuple[Any, ...]) -> None:
     if len(value) > 10 or not all(isinstance(one, str) and one.strip() and len(one) <= 255 for one in value):
-        raise InvalidInputError(f"{attribute.name}: at most 10 names of CloudWatch alarms, not {value!r}")
+        raise InvalidInputError(f"{attribute.name} must be at most 10 names of CloudWatch alarms, not {value!r}")
 
 
-_wait = check.whole(0, 3600)
+_wait = number(at_least=0, at_most=3600, integer=True)
 _LONGEST = 28_800
-_limit = check.optional(check.whole(600, _LONGEST))
+_limit = optional(number(at_least=600, at_most=_LONGEST, integer=True))
 
 
 @attrs.frozen(kw_only=True)
 class BlueGreen:
-    """A whole new fleet beside the old one; traffic moves all at once, after a canary, or in steps.
+    """Blue/green deployment: a complete new fleet takes over, at once, after a canary, or in steps.
 
     Attributes:
-        canary: Percent of the capacity that gets traffic first, 1 to 50; the rest follows after `wait`.
-        step: Percent of the capacity that moves at each step, 10 to 50.
-        wait: Seconds between steps, in which the alarms are watched, 0 to 3600.
-        termination_wait: Seconds until the old fleet goes, 0 to 3600.
-        limit: Seconds for the whole deployment, 600 to 28800; SageMaker's own where None.
-        alarms: CloudWatch alarms; one that goes off rolls the deployment back.
+        canary: Percentage of the capacity that receives traffic first, 1 to 50; the rest follows after `wait`. Default:
+            None.
+        step: Percentage of the capacity that is moved in each step, 10 to 50. Default: None.
+        wait: Seconds between steps, during which the alarms are watched, 0 to 3600. Default: 0.
+        termination_wait: Seconds until the old fleet is terminated, 0 to 3600. Default: 0.
+        limit: Longest duration of the deployment, 600 to 28800 seconds. Default: None, SageMaker's.
+        alarms: Names of CloudWatch alarms; one in ALARM state rolls the deployment back. Default: none.
 
     Example:
         >>> BlueGreen(canary=10, wait=300, alarms=("scoring-5xx",)).canary
         10
     """
 
-    canary: int | None = attrs.field(default=None, validator=check.optional(check.whole(1, 50)))
-    step: int | None = attrs.field(default=None, validator=check.optional(check.whole(10, 50)))
+    canary: int | None = attrs.field(default=None, validator=optional(number(at_least=1, at_most=50, integer=True)))
+    step: int | None = attrs.field(default=None, validator=optional(number(at_least=10, at_most=50, integer=True)))
     wait: int = attrs.field(default=0, validator=_wait)
     termination_wait: int = attrs.field(default=0, validator=_wait)
     limit: int | None = attrs.field(default=None, validator=_limit)
-    alarms: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=_alarms)
+    alarms: tuple[str, ...] = attrs.field(default=(), converter=validators.sequence, validator=_alarms)
 
     def __attrs_post_init__(self) -> None:
         if self.canary is not None and self.step is not None:
-            raise InvalidInputError("canary and step: give one of them, not both")
+            raise InvalidInputError("canary and step: give only one of them")
         steps = math.ceil(100 / self.step) if self.step else 2
         _check_waits(self.wait * (steps - 1) + self.termination_wait, self.limit)
 
 
 @attrs.frozen(kw_only=True)
 class Rolling:
-    """Batch by batch: needs less spare capacity than a whole new fleet, which GPU instances often lack.
+    """Rolling deployment: instances are replaced batch by batch. It needs less spare capacity than `BlueGreen`.
 
     Attributes:
-        batch: Percent of the instances replaced at a time, 5 to 50.
-        wait: Seconds between batches, in which the alarms are watched, 0 to 3600.
-        rollback_batch: Percent replaced at a time when rolling back, 5 to 100; all at once where None.
-        limit: Seconds for the whole deployment, 600 to 28800; SageMaker's own where None.
-        alarms: CloudWatch alarms; one that goes off rolls the deployment back.
+        batch: Percentage of the instances that are replaced at a time, 5 to 50. Default: 50.
+        wait: Seconds between batches, during which the alarms are watched, 0 to 3600. Default: 0.
+        rollback_batch: Percentage that is replaced at a time in a rollback, 5 to 100. Default: None, all at once.
+        limit: Longest duration of the deployment, 600 to 28800 seconds. Default: None, SageMaker's.
+        alarms: Names of CloudWatch alarms; one in ALARM state rolls the deployment back. Default: none.
     """
 
-    batch: int = attrs.field(default=50, validator=check.whole(5, 50))
+    batch: int = attrs.field(default=50, validator=number(at_least=5, at_most=50, integer=True))
     wait: int = attrs.field(default=0, validator=_wait)
-    rollback_batch: int | None = attrs.field(default=None, validator=check.optional(check.whole(5, 100)))
+    rollback_batch: int | None = attrs.field(
+        default=None, validator=optional(number(at_least=5, at_most=100, integer=True))
+    )
     limit: int | None = attrs.field(default=None, validator=_limit)
-    alarms: tuple[str, ...] = attrs.field(default=(), converter=check.sequence, validator=_alarms)
+    alarms: tuple[str, ...] = attrs.field(default=(), converter=validators.sequence, validator=_alarms)
 
     def __attrs_post_init__(self) -> None:
         _check_waits(self.wait * (math.ceil(100 / self.batch) - 1), self.limit)
 
 
 def _check_waits(waits: int, limit: int | None) -> None:
-    """Refuse waits that leave no time for the deployment itself."""
+    """Raise InvalidInputError if the waits leave no time for the deployment itself."""
     longest = limit or _LONGEST
     if waits >= longest:
         raise InvalidInputError(
-            f"limit: the waits alone take {waits} s, and the whole deployment may take {longest} s",
+            f"limit: the waits alone take {waits} s, but the whole deployment may take only {longest} s",
             hint="wait for a shorter time, take larger steps, or raise the limit",
         )
 
@@ -99,7 +103,7 @@ def _percent(value: int) -> dict[str, Any]:
 
 
 def to_request(deployment: Deployment) -> dict[str, Any]:
-    """The DeploymentConfig of UpdateEndpoint."""
+    """Return the DeploymentConfig for UpdateEndpoint."""
     request: dict[str, Any]
     if isinstance(deployment, Rolling):
         policy: dict[str, Any] = {
@@ -129,45 +133,38 @@ def to_request(deployment: Deployment) -> dict[str, Any]:
 
 
 def check_deployment(given: Any) -> None:
-    """Refuse what is no deployment.
-
-    Raises:
-        InvalidInputError: Something else was given.
-    """
+    """Raise InvalidInputError unless `given` is a deployment or None."""
     if given is not None and not isinstance(given, BlueGreen | Rolling):
-        raise InvalidInputError(f"deployment: wants BlueGreen(…) or Rolling(…), not {given!r}")
+        raise InvalidInputError(f"deployment must be BlueGreen(…) or Rolling(…), not {given!r}")
 
 
 def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: EndpointSpec | None) -> None:
-    """Refuse a deployment that SageMaker would refuse, or quietly replace by all at once.
+    """Raise InvalidInputError for a deployment that SageMaker would refuse or ignore for this update.
 
-    A side that cannot be said as a spec is None; what depends on it is left to SageMaker.
-
-    Raises:
-        InvalidInputError: Rolling with several variants or serverless; guardrails across a change of variant names.
+    `old` or `new` is None if a spec cannot describe that configuration. SageMaker then checks the rest.
     """
     if deployment is None or new is None:
         return
     if isinstance(deployment, Rolling) and len(new.variants) > 1:
-        raise InvalidInputError("deployment: rolling is not available with several variants", hint="use BlueGreen(…)")
+        raise InvalidInputError("deployment: Rolling is not available with several variants", hint="use BlueGreen(…)")
     if not all(one.has_instances for one in new.variants):
         raise InvalidInputError("deployment: not available with serverless")
     if old is not None and {one.name for one in old.variants} != {one.name for one in new.variants}:
         raise InvalidInputError(
-            "deployment: the variants' names must stay the same", hint="leave deployment out to change them"
+            "deployment: BlueGreen and Rolling need unchanged variant names", hint="leave deployment out to change them"
         )
 
 
 def pick(old: EndpointSpec | None, new: EndpointSpec | None) -> Deployment | None:
-    """The deployment for an update that names none; None is SageMaker's own, all at once.
+    """Return the deployment for an update without one; None is SageMaker's default, all at once.
 
-    A second fleet of accelerators is often not to be had, so they are replaced batch by batch. Not where the hosting
-    mode changes: both modes at once would refuse half of the requests.
+    There is often no capacity for a second GPU fleet, so its instances are replaced batch by batch. If the hosting mode
+    changes, a rolling deployment would fail half of the requests, because each mode refuses requests for the other one.
     """
     if old is None or new is None or old.mode != new.mode or len(new.variants) != 1 or len(old.variants) != 1:
         return None
     before, after = old.variants[0], new.variants[0]
     if before.name != after.name or before.runs_on is None or after.runs_on is None:
         return None
-    scarce = instances.accelerator(after.runs_on) == "gpu"
+    scarce = instance_types.accelerator(after.runs_on) == "gpu"
     return Rolling() if scarce and (before.instance_count or 1) > 1 else None

@@ -1,4 +1,4 @@
-"""A spec as the exact requests that go to SageMaker and Application Auto Scaling."""
+"""Requests to SageMaker and Application Auto Scaling that create the endpoint of a spec."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from mme_sdk import instance_types as instances
-from mme_sdk.endpoints.spec.components import Autoscaling, Container, DataCapture, Variant
+from mme_sdk import instance_types
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling
+from mme_sdk.endpoints.spec.components import Container, DataCapture, Variant
+from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.endpoints.state import content
 
-if TYPE_CHECKING:
-    from mme_sdk.endpoints.spec.spec import EndpointSpec
-
 __all__ = [
-    "MARK",
-    "OWN_TAGS",
-    "VARIANT",
+    "MADE_FOR_TAG",
+    "MAX_TAGS",
+    "TAG_PREFIX",
+    "VARIANT_TAG",
     "Requests",
     "derived_name",
     "is_derived_name",
@@ -31,27 +31,27 @@ __all__ = [
 ]
 
 Request = tuple[str, str, dict[str, Any]]
-OWN_TAGS = "mme_sdk:"
-"""How the keys of this SDK's own tags begin."""
-MARK = f"{OWN_TAGS}made_for"
-"""Tag of configurations and models: the endpoint that this SDK made them for."""
-VARIANT = f"{OWN_TAGS}variant"
-"""Tag of a model that shares its content, but not its tags, with that of another variant: the variant."""
-_MOST_TAGS = 50
+TAG_PREFIX = "mme_sdk:"
+"""Prefix of the keys of this SDK's own tags."""
+MADE_FOR_TAG = f"{TAG_PREFIX}made_for"
+"""Tag of a configuration or model with the name of the endpoint that this SDK made it for."""
+VARIANT_TAG = f"{TAG_PREFIX}variant"
+"""Tag of a model with its variant, if the model of another variant has the same content and other tags."""
+MAX_TAGS = 50
 _DIGITS = 12
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 @attrs.frozen(kw_only=True)
 class Requests:
-    """What a spec sends, in order.
+    """The requests that create an endpoint, in order.
 
     Attributes:
-        models: CreateModel requests; one where variants share a model. The repr has their names alone, since their
-            environments may hold secrets.
+        models: CreateModel requests; variants with the same model share one. The repr shows only the names, because
+            environment variables may hold secrets.
         config: The CreateEndpointConfig request.
         endpoint: The CreateEndpoint request.
-        autoscaling: (operation, request) pairs for Application Auto Scaling, sent once the endpoint is in service.
+        autoscaling: (operation, request) pairs for Application Auto Scaling, sent when the endpoint is in service.
     """
 
     models: tuple[dict[str, Any], ...] = attrs.field(repr=lambda models: str([one["ModelName"] for one in models]))
@@ -61,17 +61,17 @@ class Requests:
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """The models' names, derived from their content."""
+        """Names of the models, derived from their content."""
         return tuple(model["ModelName"] for model in self.models)
 
     @property
     def config_name(self) -> str:
-        """The configuration's name, derived from its content."""
+        """Name of the configuration, derived from its content."""
         return str(self.config["EndpointConfigName"])
 
     @property
     def calls(self) -> tuple[Request, ...]:
-        """Every request as (service, operation, parameters), under boto3's names."""
+        """Every request as (service, operation, parameters), with boto3's names."""
         return (
             *(("sagemaker", "create_model", model) for model in self.models),
             ("sagemaker", "create_endpoint_config", self.config),
@@ -81,9 +81,9 @@ class Requests:
 
 
 def stem(endpoint: str) -> str:
-    """The part of derived names that tells which endpoint they belong to.
+    """Return the part of derived names that identifies the endpoint.
 
-    Long names are cut and told apart by a digest, so that no two endpoints share a stem.
+    A long endpoint name is cut and completed with its digest, so that no two endpoints have the same stem.
     """
     longest = 63 - 1 - _DIGITS
     if len(endpoint) <= longest:
@@ -93,18 +93,18 @@ def stem(endpoint: str) -> str:
 
 
 def derived_name(endpoint: str, members: Mapping[str, Any]) -> str:
-    """A name for a model or configuration: the same content always gets the same name."""
+    """Return the name of a model or configuration, derived from its content."""
     canonical = json.dumps(members, sort_keys=True, separators=(",", ":"), default=str)
     return f"{stem(endpoint)}-{hashlib.sha256(canonical.encode()).hexdigest()[:_DIGITS]}"
 
 
 def is_derived_name(endpoint: str, name: str) -> bool:
-    """Whether `derived_name` gave this name to a resource of this endpoint."""
+    """Return whether `derived_name` can have made this name for a resource of this endpoint."""
     return re.fullmatch(rf"{re.escape(stem(endpoint))}-[0-9a-f]{{{_DIGITS}}}", name) is not None
 
 
-def requests_of(spec: EndpointSpec) -> Requests:
-    """The requests of a spec."""
+def requests_of(spec: SpecFields) -> Requests:
+    """Return the requests of a spec."""
     models: dict[str, dict[str, Any]] = {}
     variants = []
     for variant in spec.variants:
@@ -113,7 +113,7 @@ def requests_of(spec: EndpointSpec) -> Requests:
         tags = spec.tags if variant.model_tags is None else variant.model_tags
         marked = _tags(tags, spec.name)
         if models.get(name, {"Tags": marked})["Tags"] != marked:
-            # The same model with other tags is another model, named by its variant too.
+            # A model with the same content and other tags needs another name: the variant is added to the digest.
             name = derived_name(spec.name, content.of_model(body) | {"VariantName": variant.name})
             marked = _tags(tags, spec.name, variant.name)
         models[name] = {"ModelName": name, **body, "Tags": marked}
@@ -143,20 +143,20 @@ def requests_of(spec: EndpointSpec) -> Requests:
 
 
 def _tags(tags: Mapping[str, str], made_for: str | None = None, variant: str | None = None) -> list[dict[str, str]]:
-    """Tags in the form of the API, with the marks of ownership where a resource has room for them."""
-    marks = {key: value for key, value in ((MARK, made_for), (VARIANT, variant)) if value is not None}
+    """Return tags as the API takes them, with the marks of ownership if that makes at most 50."""
+    marks = {key: value for key, value in ((MADE_FOR_TAG, made_for), (VARIANT_TAG, variant)) if value is not None}
     marked = dict(sorted(tags.items()))
-    if len(marked) + len(marks) <= _MOST_TAGS:
+    if len(marked) + len(marks) <= MAX_TAGS:
         marked |= marks
     return [{"Key": key, "Value": value} for key, value in marked.items()]
 
 
 def _some(**members: Any) -> dict[str, Any]:
-    """The members that say something."""
+    """Return the members that are neither None nor empty."""
     return {key: value for key, value in members.items() if value is not None and value not in ([], {}, ())}
 
 
-def _model(spec: EndpointSpec, variant: Variant) -> dict[str, Any]:
+def _model(spec: SpecFields, variant: Variant) -> dict[str, Any]:
     containers = [_container(one) for one in variant.containers]
     body = (
         _some(ExecutionRoleArn=spec.role)
@@ -186,7 +186,7 @@ def _container(container: Container) -> dict[str, Any]:
 
 
 def variant_request(variant: Variant, model_name: str) -> dict[str, Any]:
-    """A variant as a member of CreateEndpointConfig."""
+    """Return a variant as a member of CreateEndpointConfig."""
     base = {"VariantName": variant.name, "ModelName": model_name, "InitialVariantWeight": variant.weight}
     if variant.serverless is not None:
         serverless = _some(
@@ -223,7 +223,7 @@ def _data_capture(capture: DataCapture | None) -> dict[str, Any] | None:
     )
 
 
-def _async_inference(spec: EndpointSpec) -> dict[str, Any] | None:
+def _async_inference(spec: SpecFields) -> dict[str, Any] | None:
     settings = spec.async_inference
     if settings is None:
         return None
@@ -243,7 +243,7 @@ def _async_inference(spec: EndpointSpec) -> dict[str, Any] | None:
 
 
 def scaling_target(endpoint: str, variant: str) -> dict[str, str]:
-    """What names a variant to Application Auto Scaling."""
+    """Return the parameters that identify a variant to Application Auto Scaling."""
     return {
         "ServiceNamespace": "sagemaker",
         "ResourceId": f"endpoint/{endpoint}/variant/{variant}",
@@ -254,7 +254,7 @@ def scaling_target(endpoint: str, variant: str) -> dict[str, str]:
 def scaling_requests(
     endpoint: str, variant: str, instance_type: str | None, scaling: Autoscaling
 ) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """The requests that attach autoscaling to a variant, as (operation, parameters)."""
+    """Return the requests that attach autoscaling to a variant, as (operation, parameters)."""
     target = scaling_target(endpoint, variant)
     tracking = {
         "TargetValue": _target_value(instance_type, scaling),
@@ -294,7 +294,7 @@ def scaling_requests(
 def _target_value(instance_type: str | None, scaling: Autoscaling) -> float:
     value = float(scaling.target or 0.0)
     if isinstance(scaling.metric, str) and instance_type is not None:
-        return value * (instances.units(instance_type, scaling.metric) or 1)
+        return value * (instance_types.units(instance_type, scaling.metric) or 1)
     return value
 
 

@@ -1,4 +1,4 @@
-"""Specs as plain data and YAML: what a repository keeps and a pipeline applies."""
+"""Specs as plain data and as YAML; see the methods of `EndpointSpec`."""
 
 from __future__ import annotations
 
@@ -7,67 +7,50 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
-from mme_sdk.endpoints.spec.spec import EndpointSpec
+from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.errors import InvalidInputError, MissingExtraError
 
 __all__ = ["from_dict", "from_yaml", "to_dict", "to_yaml"]
 
-_SHORT = {"multi_model": EndpointSpec.multi_model, "single_model": EndpointSpec.single_model}
+_FACTORIES = ("multi_model", "single_model")
 _FULL = "endpoint"
+SpecT = TypeVar("SpecT", bound=SpecFields)
 
 
-def to_dict(spec: EndpointSpec) -> dict[str, Any]:
-    """A spec as plain data; fields that have their default are left out."""
+def to_dict(spec: SpecFields) -> dict[str, Any]:
+    """Return a spec as plain data, without fields that have their default value."""
     return {_FULL: _plain(spec)}
 
 
-def from_dict(data: Mapping[str, Any]) -> EndpointSpec:
-    """A spec from plain data: one key, `endpoint` with a spec's fields, or `multi_model` or `single_model` with theirs.
-
-    Raises:
-        InvalidInputError: A key is unknown, missing or twice there, or a value breaks a rule; the message says where.
-    """
+def from_dict(kind: type[SpecT], data: Mapping[str, Any]) -> SpecT:
+    """Make a spec of a class from plain data."""
     if not isinstance(data, Mapping) or len(data) != 1:
-        raise InvalidInputError(f"a spec has one key of {', '.join((_FULL, *_SHORT))}, not {_shown(data)}")
-    kind, fields = next(iter(data.items()))
-    if kind not in (_FULL, *_SHORT):
-        raise InvalidInputError(f"{kind!r} is none of {', '.join((_FULL, *_SHORT))}")
+        raise InvalidInputError(f"a spec has one key, one of {', '.join((_FULL, *_FACTORIES))}, not {_shown(data)}")
+    key, fields = next(iter(data.items()))
+    if key not in (_FULL, *_FACTORIES):
+        raise InvalidInputError(f"{key!r} is not one of {', '.join((_FULL, *_FACTORIES))}")
     if not isinstance(fields, Mapping):
-        raise InvalidInputError(f"{kind}: wants fields, not {fields!r}")
-    if kind == _FULL:
-        return typing.cast(EndpointSpec, _built(EndpointSpec, fields, kind))
-    make = _SHORT[kind]
-    names = {name for name in typing.get_type_hints(make) if name not in ("return", "options")}
-    hints = _hints(EndpointSpec) | typing.get_type_hints(make)
-    known = (names | set(_hints(EndpointSpec))) - {"variants"}
-    _check_keys(known, fields, kind)
-    values = {key: _value(hints[key], item, f"{kind}.{key}") for key, item in fields.items()}
-    return typing.cast(EndpointSpec, _calling(make, values, kind))
+        raise InvalidInputError(f"{key} must be a mapping of fields, not {fields!r}")
+    if key == _FULL:
+        return typing.cast(SpecT, _built(kind, fields, key))
+    factory = getattr(kind, key)
+    hints = {name: hint for name, hint in typing.get_type_hints(factory).items() if name != "return"}
+    _check_keys(set(hints), fields, key)
+    values = {name: _value(hints[name], item, f"{key}.{name}") for name, item in fields.items()}
+    return typing.cast(SpecT, _calling(factory, values, key))
 
 
-def to_yaml(spec: EndpointSpec, path: str | Path | None = None) -> str:
-    """A spec as YAML.
-
-    Args:
-        spec: The spec. Its environment variables are written out: keep secrets elsewhere.
-        path: Where to write it too.
-
-    Returns:
-        The text.
-
-    Raises:
-        InvalidInputError: An `extra` holds more than plain data, or the path cannot be written.
-        MissingExtraError: PyYAML is not installed.
-    """
+def to_yaml(spec: SpecFields, path: str | Path | None = None) -> str:
+    """Return a spec as YAML, and write it to a file if a path is given."""
     yaml = _yaml()
     try:
         text: str = yaml.safe_dump(to_dict(spec), sort_keys=False, allow_unicode=True)
     except yaml.YAMLError as error:
-        raise InvalidInputError(f"this spec is no YAML: {error}", hint="an extra holds more than plain data") from error
+        raise InvalidInputError(f"the spec is not plain data: {error}", hint="an `extra` is not plain data") from error
     if path is not None:
         try:
             Path(path).write_text(text, encoding="utf-8")
@@ -76,21 +59,10 @@ def to_yaml(spec: EndpointSpec, path: str | Path | None = None) -> str:
     return text
 
 
-def from_yaml(source: str | Path) -> EndpointSpec:
-    """A spec from YAML.
-
-    Args:
-        source: A path, or the text itself where it has more than one line.
-
-    Returns:
-        The spec.
-
-    Raises:
-        InvalidInputError: No such file, no YAML, or no spec; the message says where.
-        MissingExtraError: PyYAML is not installed.
-    """
+def from_yaml(kind: type[SpecT], source: str | Path) -> SpecT:
+    """Read a spec of a class from a YAML file, or from YAML text with more than one line."""
     if not isinstance(source, (str, Path)):
-        raise InvalidInputError(f"from_yaml: wants a path or text, not {source!r}")
+        raise InvalidInputError(f"source must be a path or text, not {source!r}")
     yaml = _yaml()
     text, where = source, "the text"
     if isinstance(source, Path) or "\n" not in source:
@@ -102,9 +74,9 @@ def from_yaml(source: str | Path) -> EndpointSpec:
     try:
         data = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise InvalidInputError(f"{where} is no YAML: {error}") from error
+        raise InvalidInputError(f"{where} is not valid YAML: {error}") from error
     try:
-        return from_dict(data)
+        return from_dict(kind, data)
     except InvalidInputError as error:
         raise InvalidInputError(f"{where}: {error.message}", hint=error.hint) from error
 
@@ -147,7 +119,7 @@ def _check_keys(known: set[str], fields: Mapping[str, Any], where: str) -> None:
     for key in fields:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"there is {', '.join(sorted(known))}"
+            hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(sorted(known))}"
             raise InvalidInputError(f"{where}: unknown key {key!r}", hint=hint)
 
 
@@ -168,19 +140,19 @@ def _calling(make: Any, fields: dict[str, Any], where: str) -> Any:
     except InvalidInputError as error:
         raise InvalidInputError(f"{where}: {error.message}", hint=error.hint) from error
     except TypeError as error:
-        # The factories' own words: "missing 1 required keyword-only argument: 'image'".
+        # Python's own message: "missing 1 required keyword-only argument: 'image'".
         raise InvalidInputError(f"{where}: {str(error).partition(') ')[2] or error}") from error
 
 
 def _value(hint: Any, item: Any, where: str) -> Any:
-    """Data as the type that a field wants; what is no part of a spec goes to the field's own validator as it is."""
+    """Convert data to the type of a field. Data of another form is returned unchanged, for the field's validator."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         parts = [one for one in typing.get_args(hint) if attrs.has(one)]
         hint = parts[0] if parts and isinstance(item, Mapping) else hint
     part = next((one for one in typing.get_args(hint) if attrs.has(one)), None)
     if attrs.has(hint):
         if not isinstance(item, Mapping):
-            raise InvalidInputError(f"{where}: wants fields, not {item!r}")
+            raise InvalidInputError(f"{where} must be a mapping of fields, not {item!r}")
         return _built(hint, item, where)
     if part is not None and isinstance(item, list):
         return tuple(_value(part, one, f"{where}[{position}]") for position, one in enumerate(item))

@@ -1,4 +1,4 @@
-"""What an endpoint should be: declared once, checked here, before anything is made."""
+"""`EndpointSpec`: the declaration of an endpoint, checked before any call is made."""
 
 from __future__ import annotations
 
@@ -8,77 +8,52 @@ from typing import Any, Protocol
 
 import attrs
 
-from mme_sdk import instance_types as instances
-from mme_sdk.endpoints.spec import validators as check
-from mme_sdk.endpoints.spec.components import (
-    AsyncInference,
-    Autoscaling,
-    Container,
-    DataCapture,
-    Mode,
-    Schedule,
-    Serverless,
-    Variant,
-    Vpc,
-)
+from mme_sdk._validation import check_resource_name
+from mme_sdk.endpoints.spec import serialization, validators
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling
+from mme_sdk.endpoints.spec.components import AsyncInference, Container, DataCapture, Serverless, Variant, Vpc
+from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.endpoints.spec.requests import Requests, requests_of
 from mme_sdk.errors import InvalidInputError
 
-__all__ = [
-    "AsyncInference",
-    "Autoscaling",
-    "Container",
-    "DataCapture",
-    "EndpointSpec",
-    "HasUri",
-    "Schedule",
-    "Serverless",
-    "Variant",
-    "Vpc",
-    "check_spec",
-]
-
-# The operations that take more members, with those that name what this SDK has to find again.
-_EXTRA = {
-    "CreateModel": ("ModelName",),
-    "CreateEndpointConfig": ("EndpointConfigName",),
-    "CreateEndpoint": ("EndpointName", "EndpointConfigName"),
-}
-_SAID_ELSEWHERE = ("Tags", "PrimaryContainer", "Containers", "ProductionVariants")
-_SINGLE_MODEL_ONLY = ("DataCaptureConfig", "AsyncInferenceConfig", "ShadowProductionVariants")
+__all__ = ["EndpointSpec", "HasUri", "check_spec"]
 
 
 class HasUri(Protocol):
-    """Anything with an S3 address: a model registry, a model version."""
+    """An object with an S3 address, such as a model registry or a model version."""
 
     @property
     def uri(self) -> str:
-        """The address."""
+        """The S3 address."""
         ...
 
 
 @attrs.frozen(kw_only=True)
-class EndpointSpec:
-    """What an endpoint should be, in either hosting mode; every rule is checked when it is made.
+class EndpointSpec(SpecFields):
+    """Declaration of an endpoint in either hosting mode. The constructor checks every rule.
 
-    `multi_model` and `single_model` cover one variant with one container; the constructor takes several variants and
-    serial pipelines.
+    `multi_model` and `single_model` make the spec of one variant with one container. The constructor takes several
+    variants and serial pipelines.
 
     Attributes:
         name: EndpointName.
         variants: Production variants, 1 to 10.
-        role: ARN of the execution role; None where the models need none.
-        network_isolation: Whether containers are cut off from the network.
-        vpc: Subnets and security groups.
-        kms_key: KMS key of the instances' volumes.
-        tags: Tags of the endpoint, its configuration and its models. Keys that begin with `mme_sdk:` are this SDK's:
-            one marks each configuration and model as made for the endpoint, unless there are 50 others.
-        config_tags: Tags of the configuration, where they are not `tags`. `Variant.model_tags` are those of a model.
-        data_capture: Copies of requests and answers (single-model only).
-        async_inference: Asynchronous inference (single-model only).
-        explainer: ExplainerConfig as the API names it.
-        extra: Further members of `CreateModel`, `CreateEndpointConfig` and `CreateEndpoint` by operation; they win over
-            the fields above.
+        role: ARN of the execution role; None if the models need none.
+        network_isolation: Whether the containers have no network access. Default: False.
+        vpc: Subnets and security groups. Default: None, no VPC.
+        kms_key: KMS key that encrypts the instances' volumes. Default: None.
+        tags: Tags of the endpoint, its configuration and its models. Keys that begin with `mme_sdk:` are reserved: this
+            SDK marks each configuration and model with the endpoint that it made them for, if they have fewer than 50
+            tags. Default: none.
+        data_capture: Copies of requests and responses in S3 (single-model only). Default: None.
+        async_inference: Asynchronous inference (single-model only). Default: None.
+        explainer: ExplainerConfig, as the API names its members. Default: None.
+        extra: Further members of `CreateModel`, `CreateEndpointConfig` and `CreateEndpoint`, by operation. They
+            override the fields above. Default: none.
+        config_tags: Tags of the configuration. Default: None, `tags`. `Variant.model_tags` sets those of a model.
+
+    Raises:
+        InvalidInputError: A field breaks a rule; the message names the field and the rule.
 
     Example:
         >>> spec = EndpointSpec.multi_model(
@@ -90,144 +65,70 @@ class EndpointSpec:
         ['create_model', 'create_endpoint_config', 'create_endpoint']
     """
 
-    name: str = attrs.field(validator=check.resource_name)
-    variants: tuple[Variant, ...] = attrs.field(converter=check.sequence)
-    role: str | None = attrs.field(validator=check.optional(check.role))
-    network_isolation: bool = False
-    vpc: Vpc | None = attrs.field(default=None, validator=check.optional(check.a(Vpc)))
-    kms_key: str | None = attrs.field(default=None, validator=check.optional(check.kms))
-    tags: Mapping[str, str] = attrs.field(factory=dict, converter=check.strings, hash=False, validator=check.tags)
-    data_capture: DataCapture | None = attrs.field(default=None, validator=check.optional(check.a(DataCapture)))
-    async_inference: AsyncInference | None = attrs.field(
-        default=None, validator=check.optional(check.a(AsyncInference))
-    )
-    explainer: Mapping[str, Any] | None = attrs.field(
-        default=None, converter=check.copied, hash=False, validator=check.optional(check.mapping)
-    )
-    extra: Mapping[str, Mapping[str, Any]] = attrs.field(
-        factory=dict, converter=check.copied, hash=False, validator=check.mapping
-    )
-    config_tags: Mapping[str, str] | None = attrs.field(
-        default=None, converter=check.strings, hash=False, validator=check.optional(check.tags)
-    )
-
-    def __attrs_post_init__(self) -> None:
-        check.is_bool("network_isolation", self.network_isolation)
-        check.each("variants", self.variants, Variant)
-        if not 1 <= len(self.variants) <= 10:
-            raise InvalidInputError(f"variants: 1 to 10 variants, not {len(self.variants)}")
-        check.unique("variants", [one.name for one in self.variants])
-        if not any(one.weight for one in self.variants):
-            raise InvalidInputError("variants: one weight at least must be over 0, else nothing gets traffic")
-        unknown = sorted(set(self.extra) - set(_EXTRA))
-        if unknown:
-            raise InvalidInputError(
-                f"extra: {unknown[0]!r} is none of {', '.join(sorted(_EXTRA))}",
-                hint="members of a container or a variant go into that part's own extra",
-            )
-        for operation, more in self.extra.items():
-            check.members(f"extra.{operation}", more)
-            for named in _EXTRA[operation]:
-                if named in more:
-                    raise InvalidInputError(
-                        f"extra.{operation}: {named} is not for a spec to say",
-                        hint="the endpoint is named by `name`; its models and its configuration by their content",
-                    )
-            check.not_in(f"extra.{operation}", more, *_SAID_ELSEWHERE)
-        self._check_modes()
-        for operation, more in self.extra.items():
-            check.service(f"extra.{operation}", f"{operation}Input", more)
-        check.service("explainer", "ExplainerConfig", self.explainer or {}, partial=False)
-        for variant in self.variants:
-            kind = variant.runs_on
-            if self.kms_key is not None and kind is not None and instances.has_local_storage(kind):
-                raise InvalidInputError(
-                    f"kms_key: not available with {kind}, whose local storage is encrypted by the hardware"
-                )
-
-    def _check_modes(self) -> None:
-        if self.mode == "MultiModel":
-            if self.data_capture is not None and self.data_capture.enabled:
-                raise InvalidInputError("data_capture: not available with multi-model endpoints")
-            if self.async_inference is not None:
-                raise InvalidInputError("async_inference: not available with multi-model endpoints")
-            more = self.extra.get("CreateEndpointConfig", {})
-            for member in _SINGLE_MODEL_ONLY:
-                setting = more.get(member)
-                off = isinstance(setting, Mapping) and setting.get("EnableCapture") is False
-                if member in more and not off:
-                    raise InvalidInputError(f"extra: {member} is not available with multi-model endpoints")
-        if self.async_inference is not None and len(self.variants) > 1:
-            raise InvalidInputError("async_inference: takes one variant, not several")
-        if any(one.serverless is not None for one in self.variants):
-            if len(self.variants) > 1:
-                raise InvalidInputError("serverless: takes one variant, not several")
-            for field in ("vpc", "kms_key", "data_capture", "async_inference"):
-                if getattr(self, field) is not None:
-                    raise InvalidInputError(f"{field}: not available with serverless")
-            if self.network_isolation:
-                raise InvalidInputError("network_isolation: not available with serverless")
-
-    @property
-    def mode(self) -> Mode:
-        """`MultiModel` where a variant is, else `SingleModel`."""
-        return "MultiModel" if any(one.mode == "MultiModel" for one in self.variants) else "SingleModel"
-
-    @property
-    def model_data(self) -> str | None:
-        """The prefix of a multi-model endpoint, the archive of a single-model one; the first variant's."""
-        containers = [one for variant in self.variants for one in variant.containers]
-        first = next((one for one in containers if one.mode == self.mode and one.model_data), None)
-        return None if first is None else first.model_data
-
     def to_requests(self) -> Requests:
-        """The exact requests that this spec sends."""
+        """Return the requests that create this endpoint.
+
+        Returns:
+            The requests, as boto3 takes them.
+        """
         return requests_of(self)
 
     def to_yaml(self, path: str | Path | None = None) -> str:
-        """The spec as YAML, for a repository to keep; environment variables are written out.
+        """Return the spec as YAML. It contains the environment variables: keep secrets elsewhere.
 
         Args:
-            path: Where to write it too.
+            path: File to write the YAML to as well. Default: None.
+
+        Returns:
+            The YAML.
 
         Raises:
+            InvalidInputError: An `extra` holds an object that YAML cannot represent, or the file cannot be written.
             MissingExtraError: PyYAML is not installed.
         """
-        from mme_sdk.endpoints.spec.serialization import to_yaml
-
-        return to_yaml(self, path)
+        return serialization.to_yaml(self, path)
 
     @classmethod
     def from_yaml(cls, source: str | Path) -> EndpointSpec:
-        """A spec from YAML: `multi_model` or `single_model` with their arguments, or `endpoint` with every field.
+        """Read a spec from YAML.
+
+        The YAML has one key: `multi_model` or `single_model` with the arguments of these methods, or `endpoint` with
+        the fields of a spec.
 
         Args:
-            source: A path, or the text itself where it has more than one line.
+            source: A path, or the YAML itself. Text with more than one line is taken as YAML.
+
+        Returns:
+            The spec.
 
         Raises:
-            InvalidInputError: No such file, no YAML, or no spec; the message says where.
+            InvalidInputError: The file cannot be read, or its content is not a valid spec; the message says where.
             MissingExtraError: PyYAML is not installed.
         """
-        from mme_sdk.endpoints.spec.serialization import from_yaml
-
-        return from_yaml(source)
+        return serialization.from_yaml(cls, source)
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as plain data; fields that have their default are left out."""
-        from mme_sdk.endpoints.spec.serialization import to_dict
+        """Return the spec as plain data.
 
-        return to_dict(self)
+        Returns:
+            A dict with the key `endpoint`. Fields with their default value are left out.
+        """
+        return serialization.to_dict(self)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> EndpointSpec:
-        """A spec from plain data; see `from_yaml` for its shape.
+        """Make a spec from plain data.
+
+        Args:
+            data: A mapping with one key; see `from_yaml`.
+
+        Returns:
+            The spec.
 
         Raises:
             InvalidInputError: A key is unknown or missing, or a value breaks a rule; the message says where.
         """
-        from mme_sdk.endpoints.spec.serialization import from_dict
-
-        return from_dict(data)
+        return serialization.from_dict(cls, data)
 
     @classmethod
     def multi_model(
@@ -248,45 +149,62 @@ class EndpointSpec:
         variant: str = "AllTraffic",
         before: Iterable[Container] = (),
         after: Iterable[Container] = (),
-        **options: Any,
+        network_isolation: bool = False,
+        vpc: Vpc | None = None,
+        kms_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        config_tags: Mapping[str, str] | None = None,
+        data_capture: DataCapture | None = None,
+        async_inference: AsyncInference | None = None,
+        explainer: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> EndpointSpec:
-        """One multi-model variant.
+        """Make the spec of an endpoint with one multi-model variant.
 
         Args:
             name: EndpointName.
             models: S3 prefix of the archives, or a model registry.
-            image: Image URI of a container that is able to serve many models.
+            image: Image URI of a container that supports multi-model endpoints.
             role: ARN of the execution role.
             instance_type: A CPU type, or a single-GPU type of g4dn, g5, p2 or p3.
-            instance_count: Instances to begin with; AWS recommends 2 or more in production.
-            model_cache: False unloads each model right after its invocation.
-            autoscaling: Target tracking of the instance count.
-            environment: Environment variables of the container.
-            volume_gb: Size of each instance's volume.
-            download_timeout: Seconds for downloads at creation, 60 to 3600.
-            startup_timeout: Seconds for the container to become healthy, 60 to 3600.
-            variant: VariantName.
-            before: Containers in front of it in a serial pipeline.
-            after: Containers behind it in a serial pipeline.
-            **options: Further fields of `EndpointSpec`.
+            instance_count: Initial number of instances. AWS recommends 2 or more in production. Default: 1.
+            model_cache: False unloads each model after its invocation. Default: True.
+            autoscaling: Target tracking of the instance count. Default: None.
+            environment: Environment variables of the container. Default: none.
+            volume_gb: Size of each instance's volume, 1 to 512 GB. Default: None, SageMaker's choice.
+            download_timeout: Time to download model data at creation, 60 to 3600 seconds. Default: None, SageMaker's.
+            startup_timeout: Time for the container to become healthy, 60 to 3600 seconds. Default: None, SageMaker's.
+            variant: VariantName. Default: `AllTraffic`.
+            before: Containers in front of it in a serial pipeline. Default: none.
+            after: Containers behind it in a serial pipeline. Default: none.
+            network_isolation: Whether the containers have no network access. Default: False.
+            vpc: Subnets and security groups. Default: None, no VPC.
+            kms_key: KMS key that encrypts the instances' volumes. Default: None.
+            tags: Tags of the endpoint, its configuration and its models. Default: none.
+            config_tags: Tags of the configuration. Default: None, `tags`.
+            data_capture: Copies of requests and responses in S3; refused by SageMaker in this mode. Default: None.
+            async_inference: Asynchronous inference; refused by SageMaker in this mode. Default: None.
+            explainer: ExplainerConfig, as the API names its members. Default: None.
+            extra: Further members of `CreateModel`, `CreateEndpointConfig` and `CreateEndpoint`, by operation. They
+                override the fields above. Default: none.
 
         Returns:
             The spec.
 
         Raises:
-            InvalidInputError: A field breaks a rule; the message names both.
+            InvalidInputError: A field breaks a rule; the message names the field and the rule.
         """
         container = Container(
             image=image,
             mode="MultiModel",
-            model_data=check.address("models", models),
+            model_data=validators.address("models", models),
             environment=environment or {},
             model_cache=model_cache,
         )
-        check.named("variant", variant)
+        check_resource_name("variant", variant)
         only = Variant(
             name=variant,
-            containers=(*check.sequence(before), container, *check.sequence(after)),
+            containers=(*validators.sequence(before), container, *validators.sequence(after)),
             instance_type=instance_type,
             instance_count=instance_count,
             autoscaling=autoscaling,
@@ -294,7 +212,20 @@ class EndpointSpec:
             download_timeout=download_timeout,
             startup_timeout=startup_timeout,
         )
-        return cls(name=name, variants=(only,), role=role, **options)
+        return cls(
+            name=name,
+            variants=(only,),
+            role=role,
+            network_isolation=network_isolation,
+            vpc=vpc,
+            kms_key=kms_key,
+            tags=tags or {},
+            config_tags=config_tags,
+            data_capture=data_capture,
+            async_inference=async_inference,
+            explainer=explainer,
+            extra=extra or {},
+        )
 
     @classmethod
     def single_model(
@@ -315,43 +246,60 @@ class EndpointSpec:
         variant: str = "AllTraffic",
         before: Iterable[Container] = (),
         after: Iterable[Container] = (),
-        **options: Any,
+        network_isolation: bool = False,
+        vpc: Vpc | None = None,
+        kms_key: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        config_tags: Mapping[str, str] | None = None,
+        data_capture: DataCapture | None = None,
+        async_inference: AsyncInference | None = None,
+        explainer: Mapping[str, Any] | None = None,
+        extra: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> EndpointSpec:
-        """One single-model variant.
+        """Make the spec of an endpoint with one single-model variant.
 
         Args:
             name: EndpointName.
-            artifact: S3 address of the archive, or a registered model version; None where the image needs none.
+            artifact: S3 address of the archive, or a registered model version. Default: None, the image needs none.
             image: Image URI.
             role: ARN of the execution role.
-            instance_type: Instance type; None with `serverless`.
-            instance_count: Instances to begin with.
-            serverless: Serverless settings instead of instances.
-            autoscaling: Target tracking of the instance count.
-            environment: Environment variables of the container.
-            volume_gb: Size of each instance's volume.
-            download_timeout: Seconds for downloading the archive, 60 to 3600.
-            startup_timeout: Seconds for the container to become healthy, 60 to 3600.
-            variant: VariantName.
-            before: Containers in front of it in a serial pipeline.
-            after: Containers behind it in a serial pipeline.
-            **options: Further fields of `EndpointSpec`.
+            instance_type: Instance type. Default: None, for `serverless`.
+            instance_count: Initial number of instances. Default: 1.
+            serverless: Serverless settings in place of instances. Default: None.
+            autoscaling: Target tracking of the instance count. Default: None.
+            environment: Environment variables of the container. Default: none.
+            volume_gb: Size of each instance's volume, 1 to 512 GB. Default: None, SageMaker's choice.
+            download_timeout: Time to download the archive, 60 to 3600 seconds. Default: None, SageMaker's.
+            startup_timeout: Time for the container to become healthy, 60 to 3600 seconds. Default: None, SageMaker's.
+            variant: VariantName. Default: `AllTraffic`.
+            before: Containers in front of it in a serial pipeline. Default: none.
+            after: Containers behind it in a serial pipeline. Default: none.
+            network_isolation: Whether the containers have no network access. Default: False.
+            vpc: Subnets and security groups. Default: None, no VPC.
+            kms_key: KMS key that encrypts the instances' volumes. Default: None.
+            tags: Tags of the endpoint, its configuration and its models. Default: none.
+            config_tags: Tags of the configuration. Default: None, `tags`.
+            data_capture: Copies of requests and responses in S3. Default: None.
+            async_inference: Asynchronous inference. Default: None.
+            explainer: ExplainerConfig, as the API names its members. Default: None.
+            extra: Further members of `CreateModel`, `CreateEndpointConfig` and `CreateEndpoint`, by operation. They
+                override the fields above. Default: none.
 
         Returns:
             The spec.
 
         Raises:
-            InvalidInputError: A field breaks a rule; the message names both.
+            InvalidInputError: A field breaks a rule; the message names the field and the rule.
         """
         container = Container(
             image=image,
-            model_data=None if artifact is None else check.address("artifact", artifact),
+            model_data=None if artifact is None else validators.address("artifact", artifact),
             environment=environment or {},
         )
-        check.named("variant", variant)
+        check_resource_name("variant", variant)
         only = Variant(
             name=variant,
-            containers=(*check.sequence(before), container, *check.sequence(after)),
+            containers=(*validators.sequence(before), container, *validators.sequence(after)),
             instance_type=instance_type,
             instance_count=instance_count,
             serverless=serverless,
@@ -360,17 +308,26 @@ class EndpointSpec:
             download_timeout=download_timeout,
             startup_timeout=startup_timeout,
         )
-        return cls(name=name, variants=(only,), role=role, **options)
+        return cls(
+            name=name,
+            variants=(only,),
+            role=role,
+            network_isolation=network_isolation,
+            vpc=vpc,
+            kms_key=kms_key,
+            tags=tags or {},
+            config_tags=config_tags,
+            data_capture=data_capture,
+            async_inference=async_inference,
+            explainer=explainer,
+            extra=extra or {},
+        )
 
 
 def check_spec(given: Any) -> None:
-    """Refuse what is no spec.
-
-    Raises:
-        InvalidInputError: Something else was given.
-    """
+    """Raise InvalidInputError unless `given` is an EndpointSpec."""
     if not isinstance(given, EndpointSpec):
         raise InvalidInputError(
-            f"spec: wants an EndpointSpec, not {type(given).__name__}",
-            hint="EndpointSpec.multi_model(…), .single_model(…), or .from_yaml(…)",
+            f"spec must be an EndpointSpec, not {type(given).__name__}",
+            hint="EndpointSpec.multi_model(…), .single_model(…) and .from_yaml(…) make one",
         )

@@ -1,1 +1,1 @@
-"""Live endpoints: their description, the spec that would make them, and the difference to another spec."""
+"""Live endpoints: description, conversion to a spec, differences from a spec, and ownership of resources."""

@@ -1,4 +1,4 @@
-"""What an endpoint configuration and its models consist of, without defaults: for names, ownership and comparisons."""
+"""Content of configurations and models without default values, for derived names, ownership and comparison."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _ANSWERED = frozenset(
     }
 )
 _EMPTY: tuple[Any, ...] = (None, [], (), {})
-# Their default is a member that they must have: they are left out whole, or not at all.
+# Members that have required members: left out if they have the default value, else kept completely.
 _WHOLE = frozenset({"RoutingConfig", "ImageConfig", "InferenceExecutionConfig"})
-# Sets of ids: their order means nothing.
+# Ids whose order has no meaning.
 _SETS = frozenset({"Subnets", "SecurityGroupIds"})
 
 # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModel.html and API_CreateEndpointConfig.html
@@ -77,33 +77,33 @@ def _plain(value: Any, key: str) -> Any:
 
 
 def of_container(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A container's members, without defaults."""
+    """Return a container's members without default values."""
     found = _without(_CONTAINER, raw)
     source = found.get("ModelDataSource", {}).get("S3DataSource", {})
     if "ModelDataUrl" in found and source.get("S3Uri") == found["ModelDataUrl"]:
-        del found["ModelDataSource"]  # DescribeModel repeats the address of ModelDataUrl in this form
+        del found["ModelDataSource"]  # DescribeModel repeats ModelDataUrl in this form
     return found
 
 
 def containers_of(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """A model's containers, in order."""
+    """Return a model's containers in order."""
     primary = model.get("PrimaryContainer")
     return [primary] if primary else list(model.get("Containers") or [])
 
 
 def of_model(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A model's members, without its name, its tags and defaults."""
+    """Return a model's members without name, tags and default values."""
     rest = {k: v for k, v in raw.items() if k not in _ANSWERED and k not in ("PrimaryContainer", "Containers")}
     return _without(_MODEL, rest) | {"Containers": [of_container(one) for one in containers_of(raw)]}
 
 
 def of_variant(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A variant's members, without defaults."""
+    """Return a variant's members without default values."""
     return _without(_VARIANT, raw)
 
 
 def of_config(raw: Mapping[str, Any]) -> dict[str, Any]:
-    """A configuration's members, without its name, its tags and defaults."""
+    """Return a configuration's members without name, tags and default values."""
     variants = ("ProductionVariants", "ShadowProductionVariants")
     rest = {key: value for key, value in raw.items() if key not in _ANSWERED and key not in variants}
     found = _without(_CONFIG, rest)
@@ -115,7 +115,7 @@ def _variants(config: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def model_names(config: Mapping[str, Any] | None) -> list[str]:
-    """Every model that a configuration names: of production and shadow variants, and of their instance pools."""
+    """Return all models that a configuration names, in production and shadow variants and in instance pools."""
     names = []
     for variant in _variants(config or {}):
         pools: Sequence[Mapping[str, Any]] = variant.get("InstancePools") or []
@@ -124,15 +124,15 @@ def model_names(config: Mapping[str, Any] | None) -> list[str]:
 
 
 def variant_names(config: Mapping[str, Any] | None) -> list[str]:
-    """The variants of a configuration, shadow variants included."""
+    """Return the names of all variants, shadow variants included."""
     return [one["VariantName"] for one in _variants(config or {}) if "VariantName" in one]
 
 
 def scaled_variants(config: Mapping[str, Any]) -> set[str]:
-    """The variants of a configuration that run on instances, which autoscaling can count."""
+    """Return the names of the variants that run on instances and can be scaled."""
     return {one["VariantName"] for one in _variants(config) if "ServerlessConfig" not in one}
 
 
 def instance_types(config: Mapping[str, Any]) -> dict[str, str | None]:
-    """The instance type of each variant; None where it is serverless or has instance pools."""
+    """Return each variant's instance type; None if it is serverless or has instance pools."""
     return {one["VariantName"]: one.get("InstanceType") for one in _variants(config)}

@@ -1,4 +1,4 @@
-"""What SageMaker says about an endpoint, parsed; what it adds tomorrow stays in `raw`."""
+"""Parsed answers of DescribeEndpoint and ListEndpoints. `raw` keeps members that this SDK does not know."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["EndpointDescription", "ScalingDescription", "VariantDescription", "p
 
 @attrs.frozen(kw_only=True)
 class ScalingDescription:
-    """Autoscaling as it is attached to a variant.
+    """Autoscaling that is attached to a variant.
 
     Attributes:
-        min: Instances at least.
-        max: Instances at most.
-        policies: Scaling policies, as Application Auto Scaling describes them.
-        schedule: Scheduled actions, as Application Auto Scaling describes them.
+        min: Minimum number of instances.
+        max: Maximum number of instances.
+        policies: Scaling policies, as Application Auto Scaling describes them. Default: none.
+        schedule: Scheduled actions, as Application Auto Scaling describes them. Default: none.
     """
 
     min: int
@@ -33,18 +33,18 @@ class ScalingDescription:
 
 @attrs.frozen(kw_only=True)
 class VariantDescription:
-    """A production variant as it runs.
+    """Current state of a production variant.
 
     Attributes:
         name: VariantName.
-        instance_type: Its instances' type; None where serverless or not read.
-        instance_count: Instances that run now.
-        desired_count: Instances that should run.
-        weight: Share of the traffic now, relative to the others.
-        desired_weight: Share that it should have.
-        model_name: Name of the SageMaker model; None where not read.
-        images: Images as they were resolved.
-        autoscaling: What is attached; None where nothing is, or not read.
+        instance_type: Instance type. Default: None, serverless or not read.
+        instance_count: Number of instances that run. Default: None, unknown.
+        desired_count: Number of instances that should run. Default: None, unknown.
+        weight: Current share of the traffic, relative to the other variants. Default: None, unknown.
+        desired_weight: Share that the variant should have. Default: None, unknown.
+        model_name: ModelName. Default: None, not read.
+        images: Image URIs with digests. Default: none.
+        autoscaling: Attached autoscaling. Default: None, nothing is attached, or not read.
     """
 
     name: str
@@ -60,23 +60,23 @@ class VariantDescription:
 
 @attrs.frozen(kw_only=True)
 class EndpointDescription:
-    """An endpoint as SageMaker describes it.
+    """Description of an endpoint.
 
     Attributes:
         name: EndpointName.
-        status: EndpointStatus, as SageMaker wrote it.
-        arn: EndpointArn.
-        config_name: Name of the configuration in use.
-        failure_reason: FailureReason of the last change, if it failed; the status may still say InService.
-        mode: `MultiModel` or `SingleModel`; None where not read.
-        model_data: S3 prefix or archive; None where not read or none.
-        variants: Its production variants.
-        tags: Its tags; empty where not read.
-        created: When it was created.
-        modified: When it last changed.
-        pending_config: Name of the configuration that an update in progress brings.
-        notes: What could not be read, and why.
-        raw: SageMaker's whole answer.
+        status: EndpointStatus, such as `InService`.
+        arn: EndpointArn. Default: empty.
+        config_name: Name of the configuration in use. Default: None, not read.
+        failure_reason: FailureReason of the last change, if it failed. The status may be InService. Default: None.
+        mode: `MultiModel` or `SingleModel`. Default: None, not read.
+        model_data: S3 prefix or archive. Default: None, not read, or the endpoint has none.
+        variants: Production variants. Default: none.
+        tags: Tags, without this SDK's own. Default: none, or not read.
+        created: CreationTime. Default: None, not read.
+        modified: LastModifiedTime. Default: None, not read.
+        pending_config: Name of the configuration that an update in progress sets. Default: None.
+        notes: What could not be read, and why. Default: none.
+        raw: SageMaker's complete answer. Default: empty.
     """
 
     name: str
@@ -96,18 +96,18 @@ class EndpointDescription:
 
     @property
     def region(self) -> str | None:
-        """The region, from the ARN."""
+        """AWS region, from the ARN; None without an ARN."""
         parts = self.arn.split(":")
         return parts[3] if len(parts) > 3 else None
 
     @property
     def log_group(self) -> str:
-        """The CloudWatch log group of its containers."""
+        """Name of the CloudWatch log group of the containers."""
         return f"/aws/sagemaker/Endpoints/{self.name}"
 
     @property
     def logs_url(self) -> str | None:
-        """The log group in the AWS console."""
+        """URL of the log group in the AWS console; None without an ARN."""
         if self.region is None:
             return None
         group = self.log_group.replace("/", "$252F")
@@ -159,18 +159,18 @@ def parse(kind: type[Wire], answer: Any, subject: str) -> Wire:
     """Parse an answer.
 
     Raises:
-        ServiceError: It lacks what the API promises.
+        ServiceError: A required member is missing or has another type.
     """
     try:
         return kind.model_validate(answer)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise ServiceError(f"{subject}: the answer is none ({where}: {first['msg']})") from None
+        raise ServiceError(f"{subject}: the answer is not valid ({where}: {first['msg']})") from None
 
 
 def parse_endpoint(answer: Mapping[str, Any]) -> EndpointDescription:
-    """DescribeEndpoint's answer."""
+    """Parse the answer of DescribeEndpoint."""
     wire = parse(_Endpoint, answer, "describe_endpoint")
     pending = wire.PendingDeploymentSummary
     return EndpointDescription(
@@ -202,7 +202,7 @@ def parse_endpoint(answer: Mapping[str, Any]) -> EndpointDescription:
 
 
 def parse_summary(answer: Mapping[str, Any]) -> EndpointDescription:
-    """One item of ListEndpoints' answer."""
+    """Parse one item of the answer of ListEndpoints."""
     wire = parse(_Endpoint, answer, "list_endpoints")
     return EndpointDescription(
         name=wire.EndpointName,

@@ -1,4 +1,4 @@
-"""What differs between an endpoint as it is and the spec that it should match."""
+"""Differences between a live endpoint and a spec."""
 
 from __future__ import annotations
 
@@ -7,18 +7,20 @@ from typing import Any, Literal
 
 import attrs
 
-from mme_sdk.endpoints.autoscaling import scaling_calls as autoscaling
-from mme_sdk.endpoints.spec.spec import Autoscaling, EndpointSpec, Variant
+from mme_sdk.endpoints.autoscaling import scaling_calls
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling
+from mme_sdk.endpoints.spec.components import Variant
+from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state import content, ownership
-from mme_sdk.endpoints.state.describe import Live, users
-from mme_sdk.endpoints.state.resources import Made
+from mme_sdk.endpoints.state.describe import Live, without_own_tags
+from mme_sdk.endpoints.state.resources import Resource
 
-__all__ = ["Change", "How", "Tagged", "differences", "tagged"]
+__all__ = ["Change", "How", "TagChange", "diff", "tag_changes"]
 
 How = Literal["new fleet", "in place"]
 Members = Mapping[str, Any]
 
-# The fields of a spec by the path of what they send; any other member is shown as one of an `extra`.
+# Fields of a spec, by the path of the member that they send. Other members are reported as part of an `extra`.
 _CONTAINER = {
     "Image": "image",
     "Mode": "mode",
@@ -71,13 +73,13 @@ _IN_PLACE = frozenset({"VariantName", "ModelName", "InitialInstanceCount", "Init
 
 @attrs.frozen(kw_only=True)
 class Change:
-    """One difference.
+    """One difference between an endpoint and a spec.
 
     Attributes:
-        field: Where in the spec, such as `variants.AllTraffic.instance_type`.
-        old: What the endpoint has; environment values are hidden.
-        new: What the spec says.
-        how: `in place`, or `new fleet`: other instances, whose caches begin cold, take over.
+        field: Path of the field in the spec, such as `variants.AllTraffic.instance_type`.
+        old: Value of the endpoint. Values of environment variables are hidden.
+        new: Value of the spec.
+        how: `in place`, or `new fleet`: new instances, with empty model caches, take over. Default: `new fleet`.
     """
 
     field: str
@@ -89,11 +91,11 @@ class Change:
         return f"{self.field}: {self.old!r} → {self.new!r} ({self.how})"
 
 
-def differences(live: Live, spec: EndpointSpec) -> tuple[Change, ...]:
-    """Every change that would make an endpoint match a spec; autoscaling that a spec does not name is left alone.
+def diff(live: Live, spec: EndpointSpec) -> tuple[Change, ...]:
+    """Return the changes that would make an endpoint match a spec.
 
-    Configurations and models are compared as SageMaker knows them, without defaults. What only CreateEndpoint is sent
-    is not compared: it has had its effect.
+    Autoscaling is not compared for variants whose spec has none. Configurations and models are compared without default
+    values. Members that only CreateEndpoint takes are not compared, because an update cannot change them.
     """
     if unreadable := _unreadable(live):
         return (Change(field="spec", old=f"not readable: {unreadable}", new=spec.name),)
@@ -103,20 +105,22 @@ def differences(live: Live, spec: EndpointSpec) -> tuple[Change, ...]:
 def _unreadable(live: Live) -> str | None:
     name, config = live.description.name, live.description.config_name
     if not live.config:
-        return f"endpoint {name}: its configuration {config} is gone"
+        return f"endpoint {name}: its configuration {config} is deleted"
     for one in live.config.get("ProductionVariants", []):
         model = one.get("ModelName")
         if model is None:
-            return f"endpoint {name}: variant {one.get('VariantName')} hosts inference components, which specs have not"
+            return (
+                f"endpoint {name}: variant {one.get('VariantName')} hosts inference components: no spec supports these"
+            )
         if model not in live.models:
-            return f"endpoint {name}: model {model} is gone"
+            return f"endpoint {name}: model {model} is deleted"
     return None
 
 
 def _fleet(live: Live, spec: EndpointSpec) -> Iterator[Change]:
-    """What only another fleet can change."""
+    """Yield the changes that need a new fleet."""
     name, requests = spec.name, spec.to_requests()
-    made = Made("config", str(live.description.config_name))
+    made = Resource("config", str(live.description.config_name))
     config, wanted = ownership.as_made(name, made, live.config), content.of_config(requests.config)
     old = {one["VariantName"]: one for one in config["ProductionVariants"]}
     new = {one["VariantName"]: one for one in wanted["ProductionVariants"]}
@@ -132,7 +136,7 @@ def _fleet(live: Live, spec: EndpointSpec) -> Iterator[Change]:
             _rest(old[key], _IN_PLACE), _rest(new[key], _IN_PLACE), _VARIANT, f"{where}.", f"{where}.extra"
         )
         model = old[key]["ModelName"]
-        before = ownership.as_made(name, Made("model", model), live.models[model])
+        before = ownership.as_made(name, Resource("model", model), live.models[model])
         after = wanted_models[new[key]["ModelName"]]
         yield from _of_containers(before["Containers"], after["Containers"], where)
         for one in _compared(_rest(before, _PARTS), _rest(after, _PARTS), _MODEL, "", "extra.CreateModel"):
@@ -177,13 +181,13 @@ def _hidden(value: Any) -> str | None:
 def _compared(
     old: Members, new: Members, fields: Mapping[str, str], where: str, extra: str, path: str = ""
 ) -> Iterator[Change]:
-    """The leaves that differ, by the names that a spec has for them."""
+    """Yield the members without members of their own that differ, by the names of the spec's fields."""
     for key in {**old, **new}:
         before, after, here = old.get(key), new.get(key), f"{path}{key}"
         if isinstance(before or {}, Mapping) and isinstance(after or {}, Mapping):
             inner = _compared(before or {}, after or {}, fields, where, extra, f"{here}.")
             if before is None or after is None:
-                # A member that comes or goes whole, and has no leaves, is still one.
+                # An empty member that is added or removed is a change too.
                 leaves = list(inner)
                 yield from leaves or [_change(here, before, after, fields, where, extra)]
             else:
@@ -215,7 +219,7 @@ def _counts_and_weights(live: Live, spec: EndpointSpec) -> Iterator[Change]:
         where = f"variants.{variant.name}"
         count = (seen and seen.desired_count) or raw.get("InitialInstanceCount")
         wanted = variant.extra.get("InitialInstanceCount", variant.instance_count)
-        scales_itself = variant.autoscaling is not None or variant.name in {**(live.attached or {}), **live.parked}
+        scales_itself = variant.autoscaling is not None or variant.name in {**(live.attached or {}), **live.detached}
         if variant.has_instances and not scales_itself and None not in (count, wanted) and count != wanted:
             yield Change(field=f"{where}.instance_count", old=count, new=wanted, how="in place")
         weight = raw.get("InitialVariantWeight", 1.0)
@@ -233,16 +237,16 @@ def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
             continue
         attached = live.attached.get(variant.name)
         if wanted is None:
-            taken_off = live.parked.get(variant.name)
+            taken_off = live.detached.get(variant.name)
             if taken_off is not None:
                 left = attached and attached.described()
                 yield Change(field=where, old=left, new=taken_off.described(), how="in place")
             continue
-        if autoscaling.matches(spec.name, variant.name, kind, wanted, attached):
+        if scaling_calls.matches(spec.name, variant.name, kind, wanted, attached):
             continue
-        # A policy counts cores: it is read with the type that it was made for.
+        # Targets count cores, so that a policy is read with the instance type that it was made for.
         here = next((one.instance_type for one in live.description.variants if one.name == variant.name), None)
-        old = None if attached is None else autoscaling.read_back(spec.name, here, attached)
+        old = None if attached is None else scaling_calls.read_back(spec.name, here, attached)
         if old is None:
             yield Change(field=where, old=attached and attached.described(), new=wanted, how="in place")
             continue
@@ -254,50 +258,55 @@ def _autoscaling(live: Live, spec: EndpointSpec) -> Iterator[Change]:
 
 
 @attrs.frozen(kw_only=True)
-class Tagged:
-    """The tags of one resource, as they are and as a spec wants them.
+class TagChange:
+    """The tags of one resource and those of the spec.
 
     Attributes:
-        arn: The resource.
-        field: Where the spec says them.
-        shared: Whether the spec says them once for all resources.
-        there: The tags that it has.
-        wanted: The tags that it should have.
+        arn: ARN of the resource.
+        field: Field of the spec.
+        shared: Whether the field holds the tags of all resources.
+        current: Tags that the resource has.
+        wanted: Tags that it should have.
     """
 
     arn: str
     field: str
     shared: bool
-    there: Mapping[str, str]
+    current: Mapping[str, str]
     wanted: Mapping[str, str]
 
 
-def tagged(live: Live, spec: EndpointSpec) -> Iterator[Tagged]:
-    """The endpoint, and the configuration and models that this SDK made for it; tags of others' are left alone."""
+def tag_changes(live: Live, spec: EndpointSpec) -> Iterator[TagChange]:
+    """Yield the tags of the endpoint, and of the configuration and models that this SDK made for it."""
     if live.tags is None:
         return
-    yield Tagged(arn=live.description.arn, field="tags", shared=True, there=live.tags, wanted=spec.tags)
+    yield TagChange(arn=live.description.arn, field="tags", shared=True, current=live.tags, wanted=spec.tags)
     variants = {one.name: one for one in spec.variants}
     serving: dict[str, Variant] = {}
     for one in live.config.get("ProductionVariants", []):
         if one["VariantName"] in variants:
             serving.setdefault(one["ModelName"], variants[one["VariantName"]])
-    for part in live.own_parts:
-        if part.one.kind == "config":
+    for part in live.own_resources:
+        if part.resource.kind == "config":
             field, own = "config_tags", spec.config_tags
-        elif part.one.name in serving:
-            field, own = f"variants.{serving[part.one.name].name}.model_tags", serving[part.one.name].model_tags
+        elif part.resource.name in serving:
+            field, own = (
+                f"variants.{serving[part.resource.name].name}.model_tags",
+                serving[part.resource.name].model_tags,
+            )
         else:
             continue
         wanted = spec.tags if own is None else own
-        yield Tagged(arn=part.arn, field=field, shared=own is None, there=users(part.tags or {}), wanted=wanted)
+        yield TagChange(
+            arn=part.arn, field=field, shared=own is None, current=without_own_tags(part.tags or {}), wanted=wanted
+        )
 
 
 def _tags(live: Live, spec: EndpointSpec) -> Iterator[Change]:
     shared: set[tuple[str, str | None, str | None]] = set()
-    for one in tagged(live, spec):
-        for key in sorted({*one.there, *one.wanted}):
-            old, new = one.there.get(key), one.wanted.get(key)
+    for one in tag_changes(live, spec):
+        for key in sorted({*one.current, *one.wanted}):
+            old, new = one.current.get(key), one.wanted.get(key)
             if old == new or (one.shared and (key, old, new) in shared):
                 continue
             if one.field == "tags":

@@ -1,4 +1,4 @@
-"""The resources behind an endpoint, by kind and name."""
+"""SageMaker resources by kind and name, and the calls that describe and delete them."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, Literal
 import attrs
 
 from mme_sdk.aws import Call
-from mme_sdk.endpoints.operations.calls import sagemaker
+from mme_sdk.endpoints.operations.calls import sagemaker_call
 
-__all__ = ["Kind", "Made", "describe", "remove"]
+__all__ = ["Kind", "Resource", "delete_call", "describe_call"]
 
 Kind = Literal["endpoint", "config", "model"]
 _NAMES: dict[Kind, tuple[str, str]] = {
@@ -20,12 +20,12 @@ _NAMES: dict[Kind, tuple[str, str]] = {
 
 
 @attrs.frozen
-class Made:
-    """A resource of SageMaker.
+class Resource:
+    """A SageMaker resource.
 
     Attributes:
         kind: `endpoint`, `config` or `model`.
-        name: Its name.
+        name: Name of the resource.
     """
 
     kind: Kind
@@ -35,17 +35,17 @@ class Made:
         return f"{self.kind} {self.name}"
 
 
-def remove(one: Made, endpoint: str | None = None) -> Call:
-    """The call that deletes a resource."""
+def delete_call(one: Resource, endpoint: str | None = None) -> Call:
+    """Return the call that deletes a resource."""
     return _call("delete", one, endpoint)
 
 
-def describe(one: Made, endpoint: str | None = None) -> Call:
-    """The call that describes a resource."""
+def describe_call(one: Resource, endpoint: str | None = None) -> Call:
+    """Return the call that describes a resource."""
     return _call("describe", one, endpoint)
 
 
-def _call(verb: str, one: Made, endpoint: str | None) -> Call:
+def _call(verb: str, one: Resource, endpoint: str | None) -> Call:
     noun, parameter = _NAMES[one.kind]
     named: dict[str, Any] = {parameter: one.name}
-    return sagemaker(f"{verb}_{noun}", endpoint, **named)
+    return sagemaker_call(f"{verb}_{noun}", endpoint, **named)

@@ -1,4 +1,4 @@
-"""From SageMaker's answers to a spec: members that a spec has fields for, and everything else in an `extra`."""
+"""Convert SageMaker's answers to a spec: known members to fields, all others to an `extra`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import attrs
 
+from mme_sdk.endpoints.spec.components import AsyncInference, Container, DataCapture, Serverless, Variant, Vpc
 from mme_sdk.endpoints.spec.requests import variant_request
-from mme_sdk.endpoints.spec.spec import AsyncInference, Container, DataCapture, EndpointSpec, Serverless, Variant, Vpc
+from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state import content
 from mme_sdk.errors import InvalidInputError, ServiceError
 
@@ -26,18 +27,21 @@ def spec_of_config(
     config_tags: Tags | None = None,
     model_tags: Mapping[str, Tags | None] | None = None,
 ) -> EndpointSpec:
-    """The spec that an endpoint's configuration and models amount to; what has no field of its own is in an `extra`.
+    """Return the spec of an endpoint's configuration and models. Members without a field are in an `extra`.
 
     Args:
         name: EndpointName.
-        config: DescribeEndpointConfig's answer.
-        models: DescribeModel's answers by name.
+        config: Answer of DescribeEndpointConfig.
+        models: Answers of DescribeModel by name.
         tags: The endpoint's tags.
-        config_tags: The configuration's tags; None where they are not known.
-        model_tags: The models' tags by name, where they are known.
+        config_tags: The configuration's tags; None if unknown.
+        model_tags: The models' tags by name, as far as they are known.
+
+    Returns:
+        The spec.
 
     Raises:
-        InvalidInputError: They have a shape that specs have not.
+        InvalidInputError: A spec cannot describe this configuration.
     """
     variants = config.get("ProductionVariants") or []
     used = [_model_of(name, one, models) for one in variants]
@@ -63,18 +67,18 @@ def spec_of_config(
         rest = {key: value for key, value in content.of_config(config).items() if key != "ProductionVariants"}
         return _typed(spec, "CreateEndpointConfig", rest, config)
     except KeyError as error:
-        raise ServiceError(f"endpoint {name}: the answer lacks {error.args[0]}", endpoint=name) from None
+        raise ServiceError(f"endpoint {name}: the answer has no {error.args[0]}", endpoint=name) from None
 
 
 def _model_of(name: str, variant: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
     if "ModelName" not in variant:
         raise InvalidInputError(
-            f"endpoint {name}: variant {variant.get('VariantName')} hosts inference components, which specs have not",
+            f"endpoint {name}: variant {variant.get('VariantName')} hosts inference components: no spec supports these",
             endpoint=name,
         )
     model = models.get(variant["ModelName"])
     if model is None:
-        raise InvalidInputError(f"endpoint {name}: model {variant['ModelName']} is gone", endpoint=name)
+        raise InvalidInputError(f"endpoint {name}: model {variant['ModelName']} is deleted", endpoint=name)
     return model
 
 
@@ -87,7 +91,7 @@ def _shared(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _typed(spec: EndpointSpec, operation: str, members: Mapping[str, Any], answer: Mapping[str, Any]) -> EndpointSpec:
-    """A spec with further members of a request: in a field where that says all of a member, else in its `extra`."""
+    """Add members of a request to a spec: to a field if the field sends exactly that member, else to `extra`."""
     for member, value in members.items():
         field, read = _SPEC_FIELDS.get(member, ("", None))
         typed = None if read is None else _evolved(spec, **{field: _try(read, answer[member])})
@@ -112,7 +116,7 @@ def _try(read: Read, value: Any) -> Any:
 
 
 def _evolved(part: Any, **fields: Any) -> Any:
-    """A part with other fields; None where its rules do not allow them."""
+    """Return a component with other fields; None if its rules do not allow them."""
     try:
         return attrs.evolve(part, **fields)
     except InvalidInputError:
@@ -133,7 +137,7 @@ def _container(raw: Mapping[str, Any]) -> Container:
             mode="MultiModel", model_data=address, model_cache=cache != "Disabled", extra=rest, **fields
         )
         if container.model_data != address:
-            # Without its slash the prefix serves its siblings too; a spec adds the slash, this endpoint has none.
+            # A spec adds the final slash to the prefix. This endpoint has none, so that `extra` keeps the address.
             container = attrs.evolve(container, extra={**rest, "ModelDataUrl": address})
         return container
     if address is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from mme_sdk._validation import RESOURCE_NAME
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
@@ -26,7 +27,6 @@ HEADERS = {
 }
 """HTTP header of each field of `InvokeRequest`."""
 
-_ENDPOINT = re.compile(r"[a-zA-Z0-9](?:-*[a-zA-Z0-9])*")
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
@@ -69,7 +69,7 @@ def check_endpoint(name: str, *, model: str | None = None) -> None:
 
 @lru_cache(maxsize=1024)
 def _is_endpoint_name(name: str) -> bool:
-    return len(name) <= 63 and _ENDPOINT.fullmatch(name) is not None
+    return len(name) <= 63 and RESOURCE_NAME.fullmatch(name) is not None
 
 
 def has_control(value: str) -> bool:

@@ -241,7 +241,7 @@ class Case:
         assert self.listed_are_whole() == {"m/v1"}
 
     def before_apply(self) -> None:
-        self.world.client.endpoints.create(spec(self.name)).wait(timeout=120)
+        self.world.client.endpoints.create(spec(self.name), timeout=120)
 
     before_remove = before_apply
 
@@ -253,7 +253,7 @@ class Case:
         if forked.last("in_service"):
             self.answers()
         if self.dice.random() < 0.6:
-            self.world.client.endpoints.create(spec(self.name)).wait(timeout=120)
+            self.world.client.endpoints.create(spec(self.name), timeout=120)
             self.finish_batch(0)
         self.nothing_left()
 

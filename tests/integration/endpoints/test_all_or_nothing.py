@@ -100,29 +100,29 @@ POINTS: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("point", POINTS)
-def test_nothing_is_left_and_the_error_names_the_cause(room, aws, plane, name, point):
+def test_nothing_is_left_and_the_error_names_the_cause(collection, aws, plane, name, point):
     fault, error, word = POINTS[point]
     plane.faults.add(Fault(**fault))
     with pytest.raises(error) as caught:
-        room.create(multi(name, **AUTOSCALED)).wait(20)
+        collection.create(multi(name, **AUTOSCALED), timeout=20)
     assert word in str(caught.value)
     assert getattr(caught.value, "__notes__", []) == []
     plane.faults.clear()
     assert resources(aws) == NOTHING
 
 
-def test_nothing_is_left_when_the_container_does_not_come_up(room, aws, name):
+def test_nothing_is_left_when_the_container_does_not_come_up(collection, aws, name):
     with pytest.raises(EndpointFailedError) as caught:
-        room.create(multi(name, image="broken:1", **AUTOSCALED)).wait(20)
+        collection.create(multi(name, image="broken:1", **AUTOSCALED), timeout=20)
     assert caught.value.reason == PING
     assert resources(aws) == NOTHING
 
 
 @pytest.mark.parametrize("operation", ["CreateModel", "CreateEndpointConfig", "CreateEndpoint"])
 @pytest.mark.parametrize("times", [1, None])
-def test_lost_answers_alone_do_no_harm(room, aws, plane, name, operation, times):
+def test_lost_answers_alone_do_no_harm(collection, aws, plane, name, operation, times):
     plane.faults.add(Fault(kind="drop_after", operation=operation, times=times))
-    room.create(multi(name)).wait(20)
+    collection.create(multi(name), timeout=20)
     assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
 
 
@@ -133,18 +133,18 @@ def test_lost_answers_alone_do_no_harm(room, aws, plane, name, operation, times)
         ("CreateEndpoint", 'Could not find endpoint configuration "arn".'),
     ],
 )
-def test_what_was_just_made_may_not_show_at_once(room, aws, plane, name, operation, absent):
+def test_what_was_just_made_may_not_show_at_once(collection, aws, plane, name, operation, absent):
     plane.faults.add(Fault(**(MISSING | {"operation": operation, "message": absent}), times=3))
-    room.create(multi(name)).wait(20)
+    collection.create(multi(name), timeout=20)
     assert [len(names) for names in resources(aws).values()] == [1, 1, 1]
 
 
 @pytest.mark.parametrize("lost", ["CreateModel", "CreateEndpointConfig"])
-def test_what_was_made_by_a_call_without_an_answer_is_removed_too(room, aws, plane, name, lost):
+def test_what_was_made_by_a_call_without_an_answer_is_removed_too(collection, aws, plane, name, lost):
     plane.faults.add(Fault(kind="drop_after", operation=lost, times=1))
     plane.faults.add(Fault(**(LIMIT | {"operation": "CreateEndpoint"})))
     with pytest.raises(QuotaExceededError, match="usage' is 0"):
-        room.create(multi(name))
+        collection.create(multi(name))
     assert resources(aws) == NOTHING
 
 
@@ -155,31 +155,31 @@ def test_what_was_made_by_a_call_without_an_answer_is_removed_too(room, aws, pla
         ("CreateModel", "ValidationException", "Could not assume role arn", "policies.trust()"),
     ],
 )
-def test_refusals_come_with_a_remedy(room, plane, name, operation, code, said, remedy):
+def test_refusals_come_with_a_remedy(collection, plane, name, operation, code, said, remedy):
     plane.faults.add(Fault(kind="error", operation=operation, code=code, status=400, message=said))
     with pytest.raises(InvalidInputError, match="create_") as caught:
-        room.create(multi(name))
+        collection.create(multi(name))
     assert remedy in caught.value.hint
 
 
-def test_what_cannot_be_removed_is_named(room, aws, plane, name):
+def test_what_cannot_be_removed_is_named(collection, aws, plane, name):
     plane.faults.add(Fault(**(DENIED | {"operation": "CreateEndpoint"})))
     plane.faults.add(Fault(**(DENIED | {"operation": "DeleteModel"})))
     with pytest.raises(AccessDeniedError, match="create_endpoint") as caught:
-        room.create(multi(name))
+        collection.create(multi(name))
     model = multi(name).to_requests().model_names[0]
     assert f"left behind: model {model}" in caught.value.__notes__[0]
     plane.faults.clear()
-    assert [str(one) for one in room.delete(name).removed] == [f"model {model}"]
+    assert [str(one) for one in collection.delete(name).removed] == [f"model {model}"]
     assert resources(aws) == NOTHING
 
 
-def test_what_was_there_before_stays_when_a_creation_fails(room, aws, plane, name):
+def test_what_was_there_before_stays_when_a_creation_fails(collection, aws, plane, name):
     request = multi(name).to_requests().models[0]
     aws.client("sagemaker").create_model(**request)
     plane.faults.add(Fault(**(LIMIT | {"operation": "CreateEndpoint"})))
     with pytest.raises(QuotaExceededError):
-        room.create(multi(name))
+        collection.create(multi(name))
     assert resources(aws) == NOTHING | {"models": [request["ModelName"]]}
 
 
@@ -204,13 +204,13 @@ def test_nothing_is_left_after_an_interruption(plane, aws, name, operation, shel
     way.at = operation
     with asyncio.Runner() as runner:
         if shell == "sync":
-            room: Any = Endpoints(way, NoInvoker())
+            collection: Any = Endpoints(way, NoInvoker)
             expected: type[BaseException] = KeyboardInterrupt
         else:
             way.signal = expected = asyncio.CancelledError
-            room = Awaited(AsyncEndpoints(way, NoInvoker()), runner)
+            collection = Awaited(AsyncEndpoints(way, NoInvoker), runner)
         with pytest.raises(expected):
-            room.create(multi(name))
+            collection.create(multi(name))
     way.close()
     assert resources(aws) == NOTHING
 
@@ -219,67 +219,67 @@ def test_an_interruption_after_the_endpoint_was_made_names_it(plane, name, aws):
     way = bound(plane, Interrupted)
     way.at = "create_endpoint"
     with pytest.raises(KeyboardInterrupt) as caught:
-        Endpoints(way, NoInvoker()).create(multi(name))
+        Endpoints(way, NoInvoker).create(multi(name))
     way.close()
-    assert f"the change itself goes on: endpoint {name} exists and is" in caught.value.__notes__[0]
+    assert f"the change itself continues: endpoint {name} exists and is" in caught.value.__notes__[0]
     assert resources(aws)["endpoints"] == [name]
 
 
 @pytest.mark.parametrize("operation", ["create_model", "create_endpoint_config", "deregister_scalable_target"])
 def test_an_update_that_is_interrupted_leaves_the_endpoint_as_it_was(plane, aws, name, operation):
-    calm = Endpoints(aws, NoInvoker())
+    calm = Endpoints(aws, NoInvoker)
     calm.apply(multi(name, **AUTOSCALED), timeout=20)
     before = resources(aws)
     way = bound(plane, Interrupted)
     way.at = operation
     changed = multi(name, instance_type="ml.c5.xlarge", environment={"A": "1"})
     with pytest.raises(KeyboardInterrupt):
-        Endpoints(way, NoInvoker()).apply(changed, timeout=20)
+        Endpoints(way, NoInvoker).apply(changed, timeout=20)
     way.close()
     assert resources(aws) == before
     assert calm.plan(multi(name, **AUTOSCALED)).action == "nothing"
 
 
 def test_an_update_that_has_begun_goes_on_when_it_is_interrupted(plane, aws, name):
-    calm = Endpoints(aws, NoInvoker())
+    calm = Endpoints(aws, NoInvoker)
     calm.apply(multi(name), timeout=20)
     way = bound(plane, Interrupted)
     way.at = "update_endpoint"
     changed = multi(name, environment={"A": "1"})
     with pytest.raises(KeyboardInterrupt) as caught:
-        Endpoints(way, NoInvoker()).apply(changed, timeout=20)
+        Endpoints(way, NoInvoker).apply(changed, timeout=20)
     way.close()
-    assert f"the change itself goes on: endpoint {name} exists and is Updating" in caught.value.__notes__
+    assert f"the change itself continues: endpoint {name} exists and is Updating" in caught.value.__notes__
     calm.wait(name, timeout=20)
     assert calm.plan(changed).action == "nothing"
     assert calm.orphans() == []
 
 
 @pytest.mark.parametrize("kind", ["drop_after", "drop_before", "error"])
-def test_an_update_whose_answers_are_lost_is_known_by_what_it_did(room, aws, plane, name, kind):
-    room.apply(multi(name), timeout=20)
+def test_an_update_whose_answers_are_lost_is_known_by_what_it_did(collection, aws, plane, name, kind):
+    collection.apply(multi(name), timeout=20)
     before = resources(aws)
     plane.faults.add(Fault(kind=kind, operation="UpdateEndpoint"))
     changed = multi(name, environment={"A": "1"})
     if kind == "drop_after":
-        assert room.apply(changed, timeout=20).describe().config_name == changed.to_requests().config_name
+        assert collection.apply(changed, timeout=20).describe().config_name == changed.to_requests().config_name
         return
     with pytest.raises((OutcomeUnknownError, ServiceError)):
-        room.apply(changed, timeout=20)
+        collection.apply(changed, timeout=20)
     assert resources(aws) == before
 
 
-def test_an_update_over_a_quota_leaves_the_endpoint_as_it_was(room, aws, plane, name):
+def test_an_update_over_a_quota_leaves_the_endpoint_as_it_was(collection, aws, plane, name):
     spec = multi(name, **AUTOSCALED)
-    room.apply(spec, timeout=20)
+    collection.apply(spec, timeout=20)
     before = resources(aws)
     plane.faults.add(Fault(**(LIMIT | {"operation": "UpdateEndpoint"})))
     with pytest.raises(QuotaExceededError) as caught:
-        room.apply(multi(name, instance_type="ml.c5.xlarge"), timeout=20)
+        collection.apply(multi(name, instance_type="ml.c5.xlarge"), timeout=20)
     assert caught.value.quota == "ml.m5.xlarge for endpoint usage"
     assert getattr(caught.value, "__notes__", []) == []
     assert resources(aws) == before
-    assert room.plan(spec).action == "nothing"
+    assert collection.plan(spec).action == "nothing"
 
 
 KILLED = """
@@ -302,7 +302,7 @@ class Killed(Aws):
         return answer
 
 session = boto3.Session(aws_access_key_id=keys[0], aws_secret_access_key=keys[1], region_name="us-east-1")
-Endpoints(Killed(session=session, region="us-east-1", endpoint_url=url), NoInvoker()).create(multi(name)).wait(20)
+Endpoints(Killed(session=session, region="us-east-1", endpoint_url=url), NoInvoker).create(multi(name), timeout=20)
 """
 
 
@@ -317,7 +317,7 @@ def test_killed_in_the_middle_and_created_again_gives_the_same_resources(plane, 
     assert killed.returncode == -signal.SIGKILL, killed.stderr.decode()
     spec = multi(name)
     assert resources(aws)["models"] == list(spec.to_requests().model_names)
-    Endpoints(aws, NoInvoker()).create(spec).wait(20)
+    Endpoints(aws, NoInvoker).create(spec, timeout=20)
     assert resources(aws) == {
         "endpoints": [name],
         "configs": [spec.to_requests().config_name],
@@ -325,20 +325,20 @@ def test_killed_in_the_middle_and_created_again_gives_the_same_resources(plane, 
     }
 
 
-def test_a_killed_creation_gets_its_autoscaling_when_it_is_created_again(room, aws, name):
+def test_a_killed_creation_gets_its_autoscaling_when_it_is_created_again(collection, aws, name):
     spec = multi(name, **AUTOSCALED)
     client = aws.client("sagemaker")
     for service, operation, params in spec.to_requests().calls:
         if service == "sagemaker":
             getattr(client, operation)(**params)
-    assert room.create(spec).wait(20).describe().variants[0].autoscaling.max == 4
-    assert room.plan(spec).action == "nothing"
+    assert collection.create(spec, timeout=20).describe().variants[0].autoscaling.max == 4
+    assert collection.plan(spec).action == "nothing"
 
 
 def test_temporary_leaves_nothing_when_it_is_interrupted_while_creating(plane, aws, name):
     way = bound(plane, Interrupted)
     way.at = "create_endpoint"
-    with pytest.raises(KeyboardInterrupt), Endpoints(way, NoInvoker()).temporary(multi(name)):
+    with pytest.raises(KeyboardInterrupt), Endpoints(way, NoInvoker).temporary(multi(name)):
         pass
     way.close()
     assert resources(aws) == NOTHING
@@ -346,8 +346,8 @@ def test_temporary_leaves_nothing_when_it_is_interrupted_while_creating(plane, a
 
 def test_two_creators_at_once_make_one_endpoint(plane, aws, name):
     async def both() -> list[Any]:
-        room = AsyncEndpoints(aws, NoInvoker())
-        return await asyncio.gather(*(room.create(multi(name)) for _ in range(4)), return_exceptions=True)
+        collection = AsyncEndpoints(aws, NoInvoker)
+        return await asyncio.gather(*(collection.create(multi(name)) for _ in range(4)), return_exceptions=True)
 
     results = asyncio.run(both())
     assert not [one for one in results if isinstance(one, BaseException)]
@@ -356,9 +356,9 @@ def test_two_creators_at_once_make_one_endpoint(plane, aws, name):
 
 def test_a_twin_with_another_spec_loses_and_cleans_up(plane, aws, name):
     async def both() -> list[Any]:
-        room = AsyncEndpoints(aws, NoInvoker())
+        collection = AsyncEndpoints(aws, NoInvoker)
         specs = [multi(name, environment={"TWIN": str(number)}) for number in range(3)]
-        return await asyncio.gather(*(room.create(spec) for spec in specs), return_exceptions=True)
+        return await asyncio.gather(*(collection.create(spec) for spec in specs), return_exceptions=True)
 
     results = asyncio.run(both())
     lost = [one for one in results if isinstance(one, BaseException)]

@@ -41,28 +41,28 @@ def keys(way, bucket):
     return [one["Key"] for one in way.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])]
 
 
-def test_single_becomes_multi_with_its_archive_under_the_prefix_and_back(room, way, name, stored):
-    room.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=20)
-    handle = room.to_multi_model(name, f"s3://{stored}/prod", target_model="fraud/v1.tar.gz", timeout=20)
+def test_single_becomes_multi_with_its_archive_under_the_prefix_and_back(collection, way, name, stored):
+    collection.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=20)
+    handle = collection.to_multi_model(name, f"s3://{stored}/prod", target_model="fraud/v1.tar.gz", timeout=20)
     seen = handle.describe()
     assert (seen.mode, seen.model_data) == ("MultiModel", f"s3://{stored}/prod/")
     assert keys(way, stored) == ["prod/fraud/v1.tar.gz", "single/fraud.tar.gz"]
-    with pytest.raises(InvalidInputError, match="multi-model endpoint already"):
-        room.to_multi_model(name, f"s3://{stored}/prod/")
+    with pytest.raises(InvalidInputError, match="already a multi-model endpoint"):
+        collection.to_multi_model(name, f"s3://{stored}/prod/")
 
     with pytest.raises(ModelNotFoundError, match=r"prod/fraud/v2\.tar\.gz"):
-        room.to_single_model(name, "fraud/v2.tar.gz")
+        collection.to_single_model(name, "fraud/v2.tar.gz")
     version = ModelVersion(name="fraud", version="v1", target_model="fraud/v1.tar.gz", uri="")
-    seen = room.to_single_model(name, version, instance_type="ml.g5.12xlarge", timeout=20).describe()
+    seen = collection.to_single_model(name, version, instance_type="ml.g5.12xlarge", timeout=20).describe()
     assert (seen.mode, seen.model_data) == ("SingleModel", f"s3://{stored}/prod/fraud/v1.tar.gz")
     assert seen.variants[0].instance_type == "ml.g5.12xlarge"
-    with pytest.raises(InvalidInputError, match="single-model endpoint already"):
-        room.to_single_model(name, "fraud/v1.tar.gz")
+    with pytest.raises(InvalidInputError, match="already a single-model endpoint"):
+        collection.to_single_model(name, "fraud/v1.tar.gz")
     with pytest.raises(InvalidInputError, match="cannot host a multi-model endpoint"):
-        room.to_multi_model(name, f"s3://{stored}/prod/")
+        collection.to_multi_model(name, f"s3://{stored}/prod/")
 
 
-def test_a_prefix_without_its_slash_is_left_behind_by_a_migration(room, aws, way, name, stored):
+def test_a_prefix_without_its_slash_is_left_behind_by_a_migration(collection, aws, way, name, stored):
     way.client("s3").put_object(Bucket=stored, Key="prod/fraud.tar.gz", Body=b"archive")
     client, body = aws.client("sagemaker"), multi(name, models=f"s3://{stored}/prod/").to_requests()
     container = body.models[0]["PrimaryContainer"] | {"ModelDataUrl": f"s3://{stored}/prod"}
@@ -70,71 +70,71 @@ def test_a_prefix_without_its_slash_is_left_behind_by_a_migration(room, aws, way
     variant = body.config["ProductionVariants"][0] | {"ModelName": "by-hand"}
     client.create_endpoint_config(EndpointConfigName="by-hand", ProductionVariants=[variant])
     client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
-    room.wait(name, timeout=20)
-    seen = room.to_single_model(name, "fraud.tar.gz", timeout=20).describe()
+    collection.wait(name, timeout=20)
+    seen = collection.to_single_model(name, "fraud.tar.gz", timeout=20).describe()
     assert (seen.mode, seen.model_data) == ("SingleModel", f"s3://{stored}/prod/fraud.tar.gz")
 
 
-def test_migration_never_replaces_an_archive(room, way, name, stored):
+def test_migration_never_replaces_an_archive(collection, way, name, stored):
     way.client("s3").put_object(Bucket=stored, Key="prod/fraud.tar.gz", Body=b"another archive")
-    room.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=20)
+    collection.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz"), timeout=20)
     with pytest.raises(ConflictError, match="is another archive"):
-        room.to_multi_model(name, f"s3://{stored}/prod/")
+        collection.to_multi_model(name, f"s3://{stored}/prod/")
     assert way.client("s3").get_object(Bucket=stored, Key="prod/fraud.tar.gz")["Body"].read() == b"another archive"
-    assert room.describe(name).mode == "SingleModel"
+    assert collection.describe(name).mode == "SingleModel"
     # The same archive is there already: nothing to copy, nothing in the way.
     way.client("s3").put_object(Bucket=stored, Key="again/fraud.tar.gz", Body=b"archive")
-    assert room.to_multi_model(name, f"s3://{stored}/again/", timeout=20).describe().mode == "MultiModel"
+    assert collection.to_multi_model(name, f"s3://{stored}/again/", timeout=20).describe().mode == "MultiModel"
 
 
-def test_migration_refuses_what_it_cannot_carry(room, name, stored):
-    room.apply(single(name, artifact=None), timeout=20)
-    with pytest.raises(InvalidInputError, match="has no archive"):
-        room.to_multi_model(name, f"s3://{stored}/prod/")
+def test_migration_refuses_what_it_cannot_carry(collection, name, stored):
+    collection.apply(single(name, artifact=None), timeout=20)
+    with pytest.raises(InvalidInputError, match="has no archive to copy"):
+        collection.to_multi_model(name, f"s3://{stored}/prod/")
     kmeans = "382416733822.dkr.ecr.us-east-1.amazonaws.com/kmeans:1"
-    room.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", image=kmeans), timeout=20)
-    with pytest.raises(InvalidInputError, match="kmeans:1 cannot serve many models"):
-        room.to_multi_model(name, f"s3://{stored}/prod/")
+    collection.apply(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", image=kmeans), timeout=20)
+    with pytest.raises(InvalidInputError, match="kmeans:1 does not support multi-model endpoints"):
+        collection.to_multi_model(name, f"s3://{stored}/prod/")
 
 
-def test_orphans_are_found_and_removed_and_nothing_else(room, aws, name):
-    room.apply(multi(name), timeout=20)
-    room.apply(multi(name, environment={"A": "1"}), timeout=20)  # the first one is kept for rollback
+def test_orphans_are_found_and_removed_and_nothing_else(collection, aws, name):
+    collection.apply(multi(name), timeout=20)
+    collection.apply(multi(name, environment={"A": "1"}), timeout=20)  # the first one is kept for rollback
     used = resources(aws)
     client = aws.client("sagemaker")
     requests = multi("left-behind").to_requests()
     client.create_model(**requests.models[0])
     client.create_endpoint_config(**requests.config)
     client.create_model(**(requests.models[0] | {"ModelName": "by-hand"}))  # the mark alone does not make it ours
-    found = room.orphans()
+    found = collection.orphans()
     assert [(one.kind, one.name, one.made_for) for one in found] == [
         ("config", requests.config_name, "left-behind"),
         ("model", requests.model_names[0], "left-behind"),
         ("model", "by-hand", None),
     ]
-    with pytest.raises(InvalidInputError, match="wants what endpoints"):
-        room.remove_orphans(["by-hand"])
+    with pytest.raises(InvalidInputError, match="must come from endpoints"):
+        collection.remove_orphans(["by-hand"])
     adopted = requests.config | {"EndpointConfigName": "adopted"}
     client.create_endpoint_config(**adopted)
     client.create_endpoint(EndpointName="adopting", EndpointConfigName="adopted")
-    assert [one.name for one in room.remove_orphans(found)] == [requests.config_name]
-    room.delete("adopting", timeout=20)
+    assert [one.name for one in collection.remove_orphans(found)] == [requests.config_name]
+    collection.delete("adopting", timeout=20)
     # The model stays for as long as a configuration that a person made names it.
-    assert room.remove_orphans(room.orphans()) == ()
-    assert {one.name for one in room.remove_orphans(names=["adopted", "by-hand"])} == {"adopted", "by-hand"}
-    assert [one.name for one in room.remove_orphans(room.orphans())] == [requests.model_names[0]]
+    assert collection.remove_orphans(collection.orphans()) == ()
+    assert {one.name for one in collection.remove_orphans(names=["adopted", "by-hand"])} == {"adopted", "by-hand"}
+    assert [one.name for one in collection.remove_orphans(collection.orphans())] == [requests.model_names[0]]
     assert resources(aws) == used
 
 
-def test_long_lists_are_read_to_their_end(room, aws):
+def test_long_lists_are_read_to_their_end(collection, aws):
     client = aws.client("sagemaker")
     model = multi("many").to_requests().models[0]
     for number in range(105):
         client.create_model(**(model | {"ModelName": f"model-{number}"}))
-    found = room.orphans()
+    found = collection.orphans()
     assert len({one.name for one in found}) == len(found) == 105
-    assert room.remove_orphans(found) == ()
-    assert len(room.remove_orphans(names=[one.name for one in found])) == 105
+    assert collection.remove_orphans(found) == ()
+    assert len(collection.remove_orphans(names=[one.name for one in found])) == 105
 
 
 class Telling(Aws):
@@ -154,21 +154,21 @@ class Telling(Aws):
 LISTS = {"kind": "error", "code": "AccessDeniedException", "status": 400, "message": "no lists for you"}
 
 
-def test_who_may_not_list_deletes_what_is_in_use_and_is_told_of_the_rest(room, aws, plane, name):
-    room.apply(multi(name), timeout=20)
+def test_who_may_not_list_deletes_what_is_in_use_and_is_told_of_the_rest(collection, aws, plane, name):
+    collection.apply(multi(name), timeout=20)
     plane.faults.add(Fault(operation="ListEndpointConfigs", **LISTS))
-    done = room.delete(name, timeout=20)
+    done = collection.delete(name, timeout=20)
     assert [one.kind for one in done.removed] == ["endpoint", "config", "model"]
-    assert "earlier ones may be left" in str(done)
+    assert "earlier ones may remain" in str(done)
     plane.faults.clear()
     assert resources(aws) == NOTHING
 
 
-def test_who_may_not_tidy_up_updates_all_the_same(room, plane, name, caplog):
-    room.apply(multi(name), timeout=20)
+def test_who_may_not_tidy_up_updates_all_the_same(collection, plane, name, caplog):
+    collection.apply(multi(name), timeout=20)
     plane.faults.add(Fault(operation="ListModels", **LISTS))
     changed = multi(name, environment={"A": "1"})
-    assert room.apply(changed, timeout=20).describe().config_name == changed.to_requests().config_name
+    assert collection.apply(changed, timeout=20).describe().config_name == changed.to_requests().config_name
     assert f"earlier configurations of endpoint {name} were not removed" in caplog.text
 
 
@@ -187,18 +187,18 @@ class Spying(Aws):
 
 def test_an_update_keeps_what_it_must_and_no_more(plane, aws, name):
     way = bound(plane, Spying)
-    room = Endpoints(way, NoInvoker())
+    collection = Endpoints(way, NoInvoker)
     capture = DataCapture(destination="s3://ml-models/captured/")
-    room.apply(single(name), timeout=20)
-    room.apply(single(name, environment={"A": "1"}), timeout=20)
-    room.apply(single(name, environment={"A": "1"}, data_capture=capture, instance_count=3), timeout=20)
-    room.apply(single(name, data_capture=capture, instance_count=3), deployment=Rolling(batch=20), timeout=20)
+    collection.apply(single(name), timeout=20)
+    collection.apply(single(name, environment={"A": "1"}), timeout=20)
+    collection.apply(single(name, environment={"A": "1"}, data_capture=capture, instance_count=3), timeout=20)
+    collection.apply(single(name, data_capture=capture, instance_count=3), deployment=Rolling(batch=20), timeout=20)
     assert [one["RetainAllVariantProperties"] for one in way.seen] == [True] * 3
     excluded = [one.get("ExcludeRetainedVariantProperties") for one in way.seen]
     assert excluded == [None, [{"VariantPropertyType": "DataCaptureConfig"}], None]
     assert [sorted(one.get("DeploymentConfig", {})) for one in way.seen] == [[], [], ["RollingUpdatePolicy"]]
     # The count was said anew together with a new fleet: it is kept over the switch, then changed.
-    assert room.describe(name).variants[0].desired_count == 3
+    assert collection.describe(name).variants[0].desired_count == 3
     way.close()
 
 
@@ -216,11 +216,11 @@ class Mixed(Aws):
 
 
 def test_a_failed_rollback_is_ended_by_another_update(plane, aws, name):
-    Endpoints(aws, NoInvoker()).apply(multi(name), timeout=20)
+    Endpoints(aws, NoInvoker).apply(multi(name), timeout=20)
     way = bound(plane, Mixed)
-    room = Endpoints(way, NoInvoker())
-    assert (room.plan(multi(name)).action, room.plan(multi(name)).changes) == ("update", ())
-    assert "InService" in repr(room.apply(multi(name), timeout=20))
+    collection = Endpoints(way, NoInvoker)
+    assert (collection.plan(multi(name)).action, collection.plan(multi(name)).changes) == ("update", ())
+    assert "InService" in repr(collection.apply(multi(name), timeout=20))
     way.close()
 
 
@@ -243,12 +243,10 @@ def telling(request, plane, aws):
     way = bound(plane, Telling)
     way.answers = dict(GOOD)
     with asyncio.Runner() as runner:
-        room = (
-            Endpoints(way, NoInvoker())
-            if request.param == "sync"
-            else Awaited(AsyncEndpoints(way, NoInvoker()), runner)
+        collection = (
+            Endpoints(way, NoInvoker) if request.param == "sync" else Awaited(AsyncEndpoints(way, NoInvoker), runner)
         )
-        yield room, way.answers
+        yield collection, way.answers
     way.close()
 
 
@@ -257,30 +255,32 @@ def verdicts(report):
 
 
 def test_preflight_of_what_would_come_up(telling, name, stored):
-    room, _ = telling
-    report = room.preflight(multi(name, models=f"s3://{stored}/single/"))
+    collection, _ = telling
+    report = collection.preflight(multi(name, models=f"s3://{stored}/single/"))
     assert verdicts(report) == dict.fromkeys(("name", "role", "models", "image", "quota"), "ok")
     assert "1 archives are there" in repr(report)
     report.check()
-    assert room.preflight(single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", instance_type="ml.m5.xlarge")).ok
+    assert collection.preflight(
+        single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", instance_type="ml.m5.xlarge")
+    ).ok
 
 
 def test_preflight_says_everything_that_is_wrong(telling, name, stored):
-    room, answers = telling
-    room.apply(multi(name), timeout=20)
+    collection, answers = telling
+    collection.apply(multi(name), timeout=20)
     answers["get_role"] = {"Role": {"AssumeRolePolicyDocument": "{}"}}
     answers["describe_images"] = MMEError("no such image", code="ImageNotFoundException")
-    report = room.preflight(multi(name, models=f"s3://{stored}-absent/", autoscaling=Autoscaling(min=2, max=5)))
+    report = collection.preflight(multi(name, models=f"s3://{stored}-absent/", autoscaling=Autoscaling(min=2, max=5)))
     assert verdicts(report) == dict.fromkeys(("name", "role", "models", "image", "quota"), "failed")
-    with pytest.raises(InvalidInputError, match="would not come up") as caught:
+    with pytest.raises(InvalidInputError, match="creation of this endpoint would fail") as caught:
         report.check()
     assert len(caught.value.message.splitlines()) == 6
     assert not report.ok
 
 
 def test_preflight_that_finds_nothing_but_a_quota_in_the_way_says_so_by_the_kind(telling, name, stored):
-    room, _ = telling
-    report = room.preflight(multi(name, models=f"s3://{stored}/single/", instance_count=5))
+    collection, _ = telling
+    report = collection.preflight(multi(name, models=f"s3://{stored}/single/", instance_count=5))
     with pytest.raises(QuotaExceededError, match="the account may use 4, the endpoint begins with 5") as caught:
         report.check()
     assert caught.value.sent is False
@@ -288,10 +288,10 @@ def test_preflight_that_finds_nothing_but_a_quota_in_the_way_says_so_by_the_kind
 
 
 def test_preflight_of_a_missing_archive_another_region_and_no_role(telling, name, stored):
-    room, answers = telling
+    collection, answers = telling
     answers["get_role"] = MMEError("not found", code="NoSuchEntity")
     elsewhere = IMAGE.replace("us-east-1", "eu-west-1")
-    report = room.preflight(single(name, artifact=f"s3://{stored}/no.tar.gz", image=elsewhere))
+    report = collection.preflight(single(name, artifact=f"s3://{stored}/no.tar.gz", image=elsewhere))
     assert {key: verdicts(report)[key] for key in ("role", "models", "image")} == dict.fromkeys(
         ("role", "models", "image"), "failed"
     )
@@ -299,10 +299,10 @@ def test_preflight_of_a_missing_archive_another_region_and_no_role(telling, name
 
 
 def test_preflight_does_not_fail_for_what_it_may_not_see(telling, name, stored):
-    room, answers = telling
+    collection, answers = telling
     for operation in answers:
         answers[operation] = AccessDeniedError("not for you")
-    report = room.preflight(multi(name, models=f"s3://{stored}/empty/"))
+    report = collection.preflight(multi(name, models=f"s3://{stored}/empty/"))
     assert verdicts(report) == {"name": "ok", "role": "unknown", "models": "ok", "image": "unknown", "quota": "unknown"}
     assert report.ok
     prebuilt = attrs.evolve(
@@ -312,7 +312,7 @@ def test_preflight_does_not_fail_for_what_it_may_not_see(telling, name, stored):
             image="683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3",
         )
     )
-    assert verdicts(room.preflight(prebuilt))["image"] == "ok"
+    assert verdicts(collection.preflight(prebuilt))["image"] == "ok"
 
 
 def statement(document, sid):
@@ -349,12 +349,18 @@ def test_an_invoker_reaches_its_own_models_alone():
     ("make", "message"),
     [
         (lambda: policies.execution_role("ml-models"), "prefix: 'ml-models' is not an S3 address"),
-        (lambda: policies.execution_role("s3://ml-models", image="mine"), "image: 'mine' is no image in ECR"),
-        (lambda: policies.execution_role("s3://ml-models", kms_key="alias/x"), "kms_key: 'alias/x' is no key ARN"),
-        (lambda: policies.invoker("a b"), "endpoint: 'a b' may only have"),
-        (lambda: policies.invoker("a", target_models=[]), "target_models: no pattern at all"),
-        (lambda: policies.invoker("a", target_models="/x"), "target_models: '/x' matches no target model"),
-        (lambda: policies.invoker("a", target_models=["../x"]), "target_models: '../x' matches no target model"),
+        (
+            lambda: policies.execution_role("s3://ml-models", image="mine"),
+            "image must be an image URI in ECR",
+        ),
+        (
+            lambda: policies.execution_role("s3://ml-models", kms_key="alias/x"),
+            "kms_key must be the ARN of a key",
+        ),
+        (lambda: policies.invoker("a b"), "endpoint must consist of letters"),
+        (lambda: policies.invoker("a", target_models=[]), "target_models: an empty list would allow no model"),
+        (lambda: policies.invoker("a", target_models="/x"), "target_models: no target model can match '/x'"),
+        (lambda: policies.invoker("a", target_models=["../x"]), "target_models: no target model can match '../x'"),
     ],
 )
 def test_policies_refuse_what_would_allow_nothing_or_too_much(make, message):

@@ -9,30 +9,30 @@ from mme_sdk.errors import EndpointFailedError, InvalidInputError
 from tests.support.endpoints.helpers import multi
 
 
-def test_autoscaling_is_attached_seen_changed_and_taken_off(room, name):
+def test_autoscaling_is_attached_seen_changed_and_taken_off(collection, name):
     night = Schedule(name="night", when="cron(0 22 * * ? *)", min=1, max=2, timezone="Europe/Berlin")
     spec = multi(name, autoscaling=Autoscaling(min=2, max=8, target=600, schedule=(night,)))
-    handle = room.create(spec).wait(20)
+    handle = collection.create(spec, timeout=20)
     attached = handle.describe().variants[0].autoscaling
     assert (attached.min, attached.max, len(attached.policies), len(attached.schedule)) == (2, 8, 1, 1)
-    assert room.from_endpoint(name) == spec
-    assert room.plan(spec).action == "nothing"
+    assert collection.from_endpoint(name) == spec
+    assert collection.plan(spec).action == "nothing"
 
     changed = multi(name, autoscaling=Autoscaling(min=1, max=4), instance_count=2)
-    assert [str(one) for one in room.plan(changed).changes][:2] == [
+    assert [str(one) for one in collection.plan(changed).changes][:2] == [
         "variants.AllTraffic.autoscaling.min: 2 → 1 (in place)",
         "variants.AllTraffic.autoscaling.max: 8 → 4 (in place)",
     ]
-    room.apply(changed, timeout=20)
-    attached = room.describe(name).variants[0].autoscaling
+    collection.apply(changed, timeout=20)
+    attached = collection.describe(name).variants[0].autoscaling
     assert (attached.min, attached.max, len(attached.policies), len(attached.schedule)) == (1, 4, 1, 0)
     with pytest.raises(InvalidInputError, match="between 1 and 4, not 5"):
         handle.scale(5)
     assert handle.autoscale(None).describe().variants[0].autoscaling is None
 
 
-def test_an_instance_type_change_works_while_autoscaling_is_attached(room, name):
-    handle = room.apply(multi(name, autoscaling=Autoscaling(min=2, max=8, target=600)), timeout=20)
+def test_an_instance_type_change_works_while_autoscaling_is_attached(collection, name):
+    handle = collection.apply(multi(name, autoscaling=Autoscaling(min=2, max=8, target=600)), timeout=20)
     handle.scale(5, timeout=20)
     handle.update(multi(name, instance_type="ml.c5.2xlarge"), timeout=20)
     variant = handle.describe().variants[0]
@@ -44,8 +44,8 @@ def test_an_instance_type_change_works_while_autoscaling_is_attached(room, name)
     assert (variant.instance_type, variant.desired_count, variant.autoscaling.max) == ("ml.c5.2xlarge", 5, 8)
 
 
-def test_delete_takes_autoscaling_along(room, aws, name):
-    handle = room.apply(multi(name, autoscaling=Autoscaling(min=2, max=8)), timeout=20)
+def test_delete_takes_autoscaling_along(collection, aws, name):
+    handle = collection.apply(multi(name, autoscaling=Autoscaling(min=2, max=8)), timeout=20)
     assert handle.delete(timeout=20).detached == ("AllTraffic",)
     targets = aws.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")
     assert targets["ScalableTargets"] == []

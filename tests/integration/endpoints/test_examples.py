@@ -29,7 +29,7 @@ SHOWN = {
     "blue_green": """
         alarm(s) checkout-wrong-scores went into ALARM
         Statuses: Updating →
-        In service all the while: 21 becomes 42
+        The endpoint has stayed in service: 21 becomes 42
         Release 3: Endpoint(name='scoring', status='InService'""",
     "multi_tenant_iam": """
         name shared: free

@@ -20,7 +20,7 @@ from mme_sdk.endpoints import (
     Serverless,
     Variant,
 )
-from mme_sdk.endpoints.operations import create as creating
+from mme_sdk.endpoints.operations.create import begin
 from mme_sdk.errors import InvalidInputError
 from tests.support.endpoints.helpers import IMAGE, NOTHING, ROLE, NoInvoker, multi, resources, single
 from tests.support.endpoints.interleaving import Client
@@ -40,11 +40,11 @@ def raw(
     one = {"VariantName": "A", "ModelName": f"{name}-hand", **(SIZE if variant is None else variant)}
     client.create_endpoint_config(EndpointConfigName=f"{name}-hand", ProductionVariants=[one], **(config or {}))
     client.create_endpoint(EndpointName=name, EndpointConfigName=f"{name}-hand")
-    Endpoints(aws, NoInvoker()).wait(name, timeout=60)
+    Endpoints(aws, NoInvoker).wait(name, timeout=60)
 
 
 def target_of(aws: Aws, name: str, variant: str = "AllTraffic") -> float | None:
-    seen = next(one for one in Endpoints(aws, NoInvoker()).describe(name).variants if one.name == variant)
+    seen = next(one for one in Endpoints(aws, NoInvoker).describe(name).variants if one.name == variant)
     if seen.autoscaling is None:
         return None
     return float(seen.autoscaling.policies[0]["TargetTrackingScalingPolicyConfiguration"]["TargetValue"])
@@ -52,41 +52,41 @@ def target_of(aws: Aws, name: str, variant: str = "AllTraffic") -> float | None:
 
 @pytest.mark.parametrize(("small", "large"), [("ml.m5.large", "ml.m5.4xlarge"), ("ml.g4dn.xlarge", "ml.g4dn.12xlarge")])
 @pytest.mark.parametrize("first", ["small", "large"])
-def test_a_target_counted_in_cores_follows_the_instance_type_both_ways(room, aws, name, small, large, first):
+def test_a_target_counted_in_cores_follows_the_instance_type_both_ways(collection, aws, name, small, large, first):
     before, after = (small, large) if first == "small" else (large, small)
     metric = "gpu" if "g4dn" in small else "cpu"
     scaled = {"autoscaling": Autoscaling(min=1, max=4, metric=metric)}
-    room.apply(single(name, instance_type=before, **scaled), timeout=60)
+    collection.apply(single(name, instance_type=before, **scaled), timeout=60)
     start = target_of(aws, name)
-    room.apply(single(name, instance_type=after, **scaled), timeout=60)
+    collection.apply(single(name, instance_type=after, **scaled), timeout=60)
     switched = target_of(aws, name)
     assert switched != start
-    room.handle(name).rollback(timeout=60)
+    collection.handle(name).rollback(timeout=60)
     assert target_of(aws, name) == start
-    room.handle(name).rollback(timeout=60)
+    collection.handle(name).rollback(timeout=60)
     assert target_of(aws, name) == switched
     # The spec leaves autoscaling alone: what is attached follows all the same.
-    room.apply(single(name, instance_type=before), timeout=60)
+    collection.apply(single(name, instance_type=before), timeout=60)
     assert target_of(aws, name) == start
 
 
 def test_a_target_that_an_update_took_off_and_another_client_puts_back_follows_too(aws, name):
-    room = Endpoints(aws, NoInvoker())
+    collection = Endpoints(aws, NoInvoker)
     scaled = {"autoscaling": Autoscaling(min=1, max=4)}
-    room.apply(single(name, instance_type="ml.m5.large", **scaled), timeout=60)
+    collection.apply(single(name, instance_type="ml.m5.large", **scaled), timeout=60)
     assert target_of(aws, name) == 120
     from tests.integration.endpoints.test_interleaved import applying
 
     Client(aws, applying(single(name, instance_type="ml.m5.4xlarge"))).after("update_endpoint")
-    room.wait(name, timeout=60)
-    room.apply(single(name, instance_type="ml.m5.4xlarge"), timeout=60)
+    collection.wait(name, timeout=60)
+    collection.apply(single(name, instance_type="ml.m5.4xlarge"), timeout=60)
     assert target_of(aws, name) == 960
 
 
-def test_a_target_that_counts_nothing_keeps_its_value(room, aws, name):
+def test_a_target_that_counts_nothing_keeps_its_value(collection, aws, name):
     scaled = {"autoscaling": Autoscaling(min=1, max=4, target=600)}
-    room.apply(single(name, instance_type="ml.m5.large", **scaled), timeout=60)
-    room.apply(single(name, instance_type="ml.m5.4xlarge"), timeout=60)
+    collection.apply(single(name, instance_type="ml.m5.large", **scaled), timeout=60)
+    collection.apply(single(name, instance_type="ml.m5.4xlarge"), timeout=60)
     assert target_of(aws, name) == 600
 
 
@@ -102,9 +102,9 @@ def variants(name: str, *names: str, **changes: Any) -> EndpointSpec:
 
 
 @pytest.mark.parametrize("then", ["renamed", "dropped", "serverless"])
-def test_variants_that_come_back_with_a_rollback_bring_their_autoscaling(room, aws, name, then):
+def test_variants_that_come_back_with_a_rollback_bring_their_autoscaling(collection, aws, name, then):
     scaled = {"autoscaling": Autoscaling(min=1, max=4)}
-    room.apply(
+    collection.apply(
         variants(name, "A", "B", **scaled) if then != "serverless" else variants(name, "A", **scaled), timeout=60
     )
     after = {
@@ -113,40 +113,40 @@ def test_variants_that_come_back_with_a_rollback_bring_their_autoscaling(room, a
         "serverless": single(name, variant="A", instance_type=None, serverless=Serverless()),
     }[then]
     back = "A" if then == "serverless" else "B"
-    room.apply(after, timeout=60)
-    room.handle(name).rollback(timeout=60)
+    collection.apply(after, timeout=60)
+    collection.handle(name).rollback(timeout=60)
     assert target_of(aws, name, back) == 120
-    room.handle(name).rollback(timeout=60)
-    room.handle(name).rollback(timeout=60)
+    collection.handle(name).rollback(timeout=60)
+    collection.handle(name).rollback(timeout=60)
     assert target_of(aws, name, back) == 120
 
 
-def test_autoscaling_that_cannot_come_back_is_said_to_be_gone(room, aws, name, caplog):
+def test_autoscaling_that_cannot_come_back_is_said_to_be_gone(collection, aws, name, caplog):
     raw(aws, name)
-    room.handle(name).autoscale(Autoscaling(min=1, max=4), variant="A")
-    room.apply(variants(name, "B"), timeout=60)
-    room.handle(name).autoscale(Autoscaling(min=1, max=4), variant="B")
-    room.handle(name).rollback(timeout=60)  # to what a person made, where nothing can be written down
+    collection.handle(name).autoscale(Autoscaling(min=1, max=4), variant="A")
+    collection.apply(variants(name, "B"), timeout=60)
+    collection.handle(name).autoscale(Autoscaling(min=1, max=4), variant="B")
+    collection.handle(name).rollback(timeout=60)  # to what a person made, where nothing can be written down
     assert target_of(aws, name, "A") == 120
     assert "autoscaling of B goes with configuration" in caplog.text
 
 
-def test_the_first_rollback_of_an_adopted_endpoint_leads_to_what_it_was(room, aws, name):
+def test_the_first_rollback_of_an_adopted_endpoint_leads_to_what_it_was(collection, aws, name):
     raw(aws, name)
-    room.apply(variants(name, "A", volume_gb=50), timeout=60)
-    ours = room.describe(name).config_name
-    assert room.handle(name).rollback(timeout=60).describe().config_name == f"{name}-hand"
-    assert room.handle(name).rollback(timeout=60).describe().config_name == ours
+    collection.apply(variants(name, "A", volume_gb=50), timeout=60)
+    ours = collection.describe(name).config_name
+    assert collection.handle(name).rollback(timeout=60).describe().config_name == f"{name}-hand"
+    assert collection.handle(name).rollback(timeout=60).describe().config_name == ours
 
 
-def test_a_rollback_needs_no_spec_of_where_it_leads(room, aws, name):
+def test_a_rollback_needs_no_spec_of_where_it_leads(collection, aws, name):
     raw(aws, name)
     weightless = {"VariantName": "A", "ModelName": f"{name}-hand", **SIZE, "InitialVariantWeight": 0}
     aws.client("sagemaker").create_endpoint_config(EndpointConfigName="odd", ProductionVariants=[weightless])
-    assert room.handle(name).rollback("odd", timeout=60).describe().config_name == "odd"
+    assert collection.handle(name).rollback("odd", timeout=60).describe().config_name == "odd"
     aws.client("sagemaker").delete_model(ModelName=f"{name}-hand")
     with pytest.raises(Exception, match="Could not find model"):  # SageMaker's own words, not a spec's
-        room.handle(name).rollback(f"{name}-hand", timeout=60)
+        collection.handle(name).rollback(f"{name}-hand", timeout=60)
 
 
 KEPT: dict[str, dict[str, Any]] = {
@@ -190,25 +190,29 @@ KEPT: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("case", KEPT)
 def test_what_is_read_from_an_endpoint_loses_nothing(aws, name, case):
-    room = Endpoints(aws, NoInvoker())
+    collection = Endpoints(aws, NoInvoker)
     try:
         raw(aws, name, **KEPT[case])
     except aws.client("sagemaker").exceptions.ClientError as error:
         pytest.skip(f"the embedded SageMaker refuses it: {error}")
-    spec = room.from_endpoint(name)
+    spec = collection.from_endpoint(name)
     assert EndpointSpec.from_dict(spec.to_dict()) == spec
-    assert room.plan(spec).changes == ()
+    assert collection.plan(spec).changes == ()
     bare = attrs.evolve(spec, data_capture=None, async_inference=None, extra={})
     if bare != spec:
-        assert [one.how for one in room.plan(bare).changes] == ["new fleet"] * len(room.plan(bare).changes) != []
+        assert (
+            [one.how for one in collection.plan(bare).changes]
+            == ["new fleet"] * len(collection.plan(bare).changes)
+            != []
+        )
     # A new fleet has it too.
     changed = attrs.evolve(
         spec, variants=(attrs.evolve(spec.variants[0], model_extra={"EnableNetworkIsolation": True}),)
     )
-    assert [one.field for one in room.plan(changed).changes] == ["network_isolation"]
-    room.apply(changed, timeout=60)
-    assert room.from_endpoint(name).to_requests() == changed.to_requests()
-    assert room.plan(changed).changes == ()
+    assert [one.field for one in collection.plan(changed).changes] == ["network_isolation"]
+    collection.apply(changed, timeout=60)
+    assert collection.from_endpoint(name).to_requests() == changed.to_requests()
+    assert collection.plan(changed).changes == ()
 
 
 def test_a_model_package_needs_no_image_and_pools_need_no_type():
@@ -221,11 +225,11 @@ def test_a_model_package_needs_no_image_and_pools_need_no_type():
     assert "Image" not in requests.models[0]["PrimaryContainer"]
     assert "ExecutionRoleArn" not in requests.models[0]
     assert "InstanceType" not in requests.config["ProductionVariants"][0]
-    with pytest.raises(InvalidInputError, match="vCPUs of instance pools are not known"):
+    with pytest.raises(InvalidInputError, match="vCPUs of instance pools are unknown"):
         attrs.evolve(variant, autoscaling=Autoscaling(min=1, max=2))
 
 
-def test_what_an_update_is_not_sent_and_explicit_defaults_are_no_difference(room, aws, name):
+def test_what_an_update_is_not_sent_and_explicit_defaults_are_no_difference(collection, aws, name):
     raw(aws, name, model={"PrimaryContainer": {"Image": IMAGE, "ModelDataUrl": ARCHIVE}, "ExecutionRoleArn": ROLE})
     rollout = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}
     spec = attrs.evolve(
@@ -235,8 +239,8 @@ def test_what_an_update_is_not_sent_and_explicit_defaults_are_no_difference(room
             "CreateModel": {"EnableNetworkIsolation": False, "InferenceExecutionConfig": {"Mode": "Serial"}},
         },
     )
-    assert room.plan(spec).changes == ()
-    assert room.plan(spec).action == "nothing"
+    assert collection.plan(spec).changes == ()
+    assert collection.plan(spec).action == "nothing"
 
 
 def tags_of(aws: Aws, name: str) -> dict[str, dict[str, str]]:
@@ -260,60 +264,60 @@ def tags_of(aws: Aws, name: str) -> dict[str, dict[str, str]]:
     }
 
 
-def test_tags_change_on_all_three_resources_or_on_each_alone(room, aws, name):
-    room.apply(multi(name, tags={"team": "a"}), timeout=60)
-    planned = room.plan(multi(name, tags={"team": "b"}))
+def test_tags_change_on_all_three_resources_or_on_each_alone(collection, aws, name):
+    collection.apply(multi(name, tags={"team": "a"}), timeout=60)
+    planned = collection.plan(multi(name, tags={"team": "b"}))
     assert [str(one) for one in planned.changes] == ["tags.team: 'a' → 'b' (in place)"]
-    room.apply(planned, timeout=60)
+    collection.apply(planned, timeout=60)
     assert tags_of(aws, name) == {key: {"team": "b"} for key in ("endpoint", "config", "model")}
     spec = multi(name, tags={"team": "b"}, config_tags={"team": "c"})
     spec = attrs.evolve(spec, variants=(attrs.evolve(spec.variants[0], model_tags={}),))
-    fields = {one.field for one in room.plan(spec).changes}
+    fields = {one.field for one in collection.plan(spec).changes}
     assert fields == {"config_tags.team", "variants.AllTraffic.model_tags.team"}
-    room.apply(spec, timeout=60)
+    collection.apply(spec, timeout=60)
     assert tags_of(aws, name) == {"endpoint": {"team": "b"}, "config": {"team": "c"}, "model": {}}
-    assert room.from_endpoint(name) == spec
-    assert room.plan(spec).action == "nothing"
+    assert collection.from_endpoint(name) == spec
+    assert collection.plan(spec).action == "nothing"
 
 
-def test_variants_that_differ_in_the_tags_of_their_models_alone_have_a_model_each(room, aws, name):
+def test_variants_that_differ_in_the_tags_of_their_models_alone_have_a_model_each(collection, aws, name):
     both = variants(name, "A", "B")
     spec = attrs.evolve(both, variants=(attrs.evolve(both.variants[0], model_tags={"x": "1"}), both.variants[1]))
-    room.apply(both, timeout=60)
-    assert [one.field for one in room.plan(spec).changes] == ["variants.A.model_tags.x"]
-    room.apply(attrs.evolve(spec, network_isolation=True), timeout=60)
-    assert room.from_endpoint(name) == attrs.evolve(spec, network_isolation=True)
-    room.delete(name, timeout=60)
+    collection.apply(both, timeout=60)
+    assert [one.field for one in collection.plan(spec).changes] == ["variants.A.model_tags.x"]
+    collection.apply(attrs.evolve(spec, network_isolation=True), timeout=60)
+    assert collection.from_endpoint(name) == attrs.evolve(spec, network_isolation=True)
+    collection.delete(name, timeout=60)
     assert resources(aws) == NOTHING
 
 
-def test_tags_of_what_a_person_made_are_left(room, aws, name):
+def test_tags_of_what_a_person_made_are_left(collection, aws, name):
     raw(aws, name)
-    spec = attrs.evolve(room.from_endpoint(name), tags={"team": "b"})
-    assert [one.field for one in room.plan(spec).changes] == ["tags.team"]
-    room.apply(spec, timeout=60)
+    spec = attrs.evolve(collection.from_endpoint(name), tags={"team": "b"})
+    assert [one.field for one in collection.plan(spec).changes] == ["tags.team"]
+    collection.apply(spec, timeout=60)
     assert tags_of(aws, name) == {"endpoint": {"team": "b"}, "config": {}, "model": {}}
 
 
 @pytest.mark.parametrize("then", ["wait", "apply"])
-def test_a_creation_that_another_process_waits_for_gets_its_autoscaling(room, aws, name, then):
+def test_a_creation_that_another_process_waits_for_gets_its_autoscaling(collection, aws, name, then):
     spec = multi(name, autoscaling=Autoscaling(min=2, max=4), tags={"team": "a"})
-    Client(aws, creating.create(spec)).finish()  # and its handle is lost
+    Client(aws, begin(spec, now=aws.clock.monotonic)).finish()  # and its handle is lost
     if then == "apply":
         aws.client("sagemaker").get_waiter("endpoint_in_service").wait(
             EndpointName=name, WaiterConfig={"Delay": 1, "MaxAttempts": 60}
         )
-        room.apply(spec, timeout=60)
+        collection.apply(spec, timeout=60)
     else:
-        assert room.handle(name).wait(60).describe().variants[0].autoscaling.max == 4
+        assert collection.handle(name).wait(60).describe().variants[0].autoscaling.max == 4
     assert target_of(aws, name) == 240
     arn = aws.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointArn"]
     assert aws.client("sagemaker").list_tags(ResourceArn=arn)["Tags"] == [{"Key": "team", "Value": "a"}]
-    assert room.plan(spec).action == "nothing"
+    assert collection.plan(spec).action == "nothing"
 
 
-def test_a_creation_leaves_no_note_on_the_endpoint(room, aws, name):
-    room.create(multi(name, autoscaling=Autoscaling(min=2, max=4))).wait(60)
+def test_a_creation_leaves_no_note_on_the_endpoint(collection, aws, name):
+    collection.create(multi(name, autoscaling=Autoscaling(min=2, max=4)), timeout=60)
     arn = aws.client("sagemaker").describe_endpoint(EndpointName=name)["EndpointArn"]
     assert aws.client("sagemaker").list_tags(ResourceArn=arn)["Tags"] == []
 
@@ -343,15 +347,17 @@ REFUSED = {
     "extra.CreateEndpoint.DeploymentConfig.BlueGreenUpdatePolicy: TrafficRoutingConfiguration is missing": lambda: (
         single("a", extra={"CreateEndpoint": {"DeploymentConfig": {"BlueGreenUpdatePolicy": {}}}})
     ),
-    "extra.CreateModel: Tags is not for it to say": lambda: single("a", extra={"CreateModel": {"Tags": []}}),
-    "extra.CreateEndpointConfig: ProductionVariants is not for it": lambda: single(
+    "extra.CreateModel: Tags cannot be set here": lambda: single("a", extra={"CreateModel": {"Tags": []}}),
+    "extra.CreateEndpointConfig: ProductionVariants cannot be set here": lambda: single(
         "a", extra={"CreateEndpointConfig": {"ProductionVariants": []}}
     ),
     "explainer.ClarifyExplainerConfig: ShapConfig is missing": lambda: single(
         "a", explainer={"ClarifyExplainerConfig": {}}
     ),
     "model_extra: CreateModelInput of SageMaker has no member 'Role'": lambda: part(model_extra={"Role": ROLE}),
-    "csv_types: 'csv' is no media type": lambda: DataCapture(destination="s3://b-b/x", csv_types=("csv",)),
+    "csv_types: 'csv' is not a media type; media types look like 'text/csv'": lambda: DataCapture(
+        destination="s3://b-b/x", csv_types=("csv",)
+    ),
     "json_types: at most 10 media types, not 11": lambda: DataCapture(
         destination="s3://b-b/x", json_types=[f"application/x{n}" for n in range(11)]
     ),
@@ -363,24 +369,28 @@ REFUSED = {
         containers=[Container(image="i", environment={f"A{n:02}": "x" * 1000 for n in range(20)})] * 2,
         instance_type="ml.m5.large",
     ),
-    "environment: 3 ": lambda: Container(image="i", environment={f"A{n:02}": "ü" * 1000 for n in range(17)}),
+    "environment: 34051 bytes of names and values in all containers of a model; at most 32768": lambda: Container(
+        image="i", environment={f"A{n:02}": "ü" * 1000 for n in range(17)}
+    ),
     "hostname: 1 of 2 containers have one": lambda: Variant(
         containers=(Container(image="i", hostname="a"), Container(image="i")), instance_type="ml.m5.large"
     ),
     "model_data: 's3://b-b/m.zip' is not a .tar.gz archive": lambda: single("a", artifact="s3://b-b/m.zip"),
     "model_data: 's3://b-b/x.y/m.pkl' is not a .tar.gz archive": lambda: single("a", artifact="s3://b-b/x.y/m.pkl"),
     "model_data: 's3://b-b/m.tar' is not a .tar.gz archive": lambda: single("a", artifact="s3://b-b/m.tar"),
-    "model_data: 's3://b-b/m.zip' is one file": lambda: multi("a", models="s3://b-b/m.zip"),
-    "model_data: 's3://b-b' names a bucket and no archive": lambda: single("a", artifact="s3://b-b"),
-    "model_data: 's3://b-b/' names a bucket and no archive": lambda: single("a", artifact="s3://b-b/"),
+    "model_data: 's3://b-b/m.zip' names a file; a multi-model container needs a prefix": lambda: multi(
+        "a", models="s3://b-b/m.zip"
+    ),
+    "model_data: 's3://b-b' names a bucket without an archive": lambda: single("a", artifact="s3://b-b"),
+    "model_data: 's3://b-b/' names a bucket without an archive": lambda: single("a", artifact="s3://b-b/"),
     "model_data: 'https://example.com/m.tar.gz' is not an S3 address": lambda: Container(
         image="i", model_data="https://example.com/m.tar.gz"
     ),
     "image: give an image URI, or a ModelPackageName": lambda: Container(model_data=ARCHIVE),
-    "instance_count: give one": lambda: part(instance_count=None),
+    "instance_count: give a number of instances, 1 or more": lambda: part(instance_count=None),
     "limit: the waits alone take 1800 s": lambda: BlueGreen(canary=10, wait=1200, termination_wait=600, limit=1800),
     "limit: the waits alone take 5400 s": lambda: BlueGreen(step=10, wait=600, limit=3600),
-    "limit: the waits alone take 32400 s, and the whole deployment may take 28800 s": lambda: BlueGreen(
+    "limit: the waits alone take 32400 s, but the whole deployment may take only 28800 s": lambda: BlueGreen(
         step=10, wait=3600
     ),
     "limit: the waits alone take 1900 s": lambda: Rolling(batch=5, wait=100, limit=600),

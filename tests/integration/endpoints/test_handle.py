@@ -42,8 +42,8 @@ class AsyncRecording(Recording):
 @pytest.mark.parametrize("shell", ["sync", "async"])
 def test_what_goes_to_the_invoker(way, shell):
     recording = Recording() if shell == "sync" else AsyncRecording()
-    room: Any = (Endpoints if shell == "sync" else AsyncEndpoints)(way, recording)
-    handle = room.handle("scoring")
+    collection: Any = (Endpoints if shell == "sync" else AsyncEndpoints)(way, lambda: recording)
+    handle = collection.handle("scoring")
 
     async def use() -> None:
         for call in (
@@ -71,28 +71,28 @@ def test_what_goes_to_the_invoker(way, shell):
 
 
 def test_a_handle_knows_its_prefix_once_it_has_seen_the_endpoint(aws, name):
-    room = Endpoints(aws, Recording())
-    handle = room.create(multi(name))
+    collection = Endpoints(aws, Recording)
+    handle = collection.create(multi(name), wait=False)
     assert handle.prefix == "s3://ml-models/prod/"
-    assert room.handle(name).prefix is None
+    assert collection.handle(name).prefix is None
     handle.wait(20)
     handle.invoke(1, model="a@live")
-    assert room.invoker.calls[0][0][-1].prefix == "s3://ml-models/prod/"
-    assert room.get(name).prefix == "s3://ml-models/prod/"
+    assert collection.invoker.calls[0][0][-1].prefix == "s3://ml-models/prod/"
+    assert collection.get(name).prefix == "s3://ml-models/prod/"
 
 
 def test_a_handle_calls_nothing_and_refuses_impossible_names(way):
-    room = Endpoints(way, NoInvoker())
-    handle = room.handle("scoring")
+    collection = Endpoints(way, NoInvoker)
+    handle = collection.handle("scoring")
     assert repr(copy.copy(handle)) == repr(handle)
     with pytest.raises(InvalidInputError, match="name"):
-        room.handle("a b")
-    with pytest.raises(InvalidInputError, match="the spec is of endpoint other, this handle of scoring"):
+        collection.handle("a b")
+    with pytest.raises(InvalidInputError, match="describes endpoint other, and this handle is for endpoint scoring"):
         handle.update(multi("other"))
 
 
 def test_one_handle_serves_many_threads(aws, name):
-    handle = Endpoints(aws, NoInvoker()).apply(multi(name), timeout=20)
+    handle = Endpoints(aws, NoInvoker).apply(multi(name), timeout=20)
     with ThreadPoolExecutor(8) as pool:
         seen = list(pool.map(lambda _: handle.describe().status, range(24)))
     assert seen == ["InService"] * 24

@@ -10,7 +10,6 @@ import pytest
 
 from mme_sdk.aws import Aws, Flow
 from mme_sdk.endpoints import Autoscaling, Endpoints, EndpointSpec, flows
-from mme_sdk.endpoints.operations import create as verbs
 from mme_sdk.endpoints.operations import orphans
 from mme_sdk.errors import ConflictError, EndpointNotFoundError, MMEError
 from tests.support.endpoints.helpers import NOTHING, NoInvoker, multi, resources
@@ -24,8 +23,7 @@ def applying(spec: EndpointSpec) -> Flow[Any]:
 
 
 def creating(spec: EndpointSpec) -> Flow[Any]:
-    creation = yield from verbs.create(spec)
-    return (yield from flows.wait(spec.name, creation, timeout=60, now=time.monotonic, progress=False))
+    return flows.create(spec, wait=True, timeout=60, now=time.monotonic, progress=False)
 
 
 def deleting(name: str) -> Flow[Any]:
@@ -50,7 +48,7 @@ def check_whole(aws: Aws, name: str) -> None:
         assert there == NOTHING
         assert targets(aws) == []
         return
-    Endpoints(aws, NoInvoker()).wait(name, timeout=60)
+    Endpoints(aws, NoInvoker).wait(name, timeout=60)
     client = aws.client("sagemaker")
     live = client.describe_endpoint(EndpointName=name)
     assert live["EndpointConfigName"] in there["configs"]
@@ -65,9 +63,9 @@ def start(aws: Aws) -> Callable[[Flow[Any]], Client]:
 
 def history(aws: Aws, name: str) -> None:
     """Three generations: 2 serves, 1 is kept for a rollback, 0 is gone."""
-    room = Endpoints(aws, NoInvoker())
+    collection = Endpoints(aws, NoInvoker)
     for number in range(3):
-        room.apply(generation(name, number), timeout=60)
+        collection.apply(generation(name, number), timeout=60)
 
 
 def test_tidying_up_spares_what_another_client_brought_meanwhile(aws, name, start):
@@ -111,10 +109,10 @@ def test_going_back_to_a_generation_while_it_is_tidied_away(aws, name, start):
 @pytest.mark.parametrize("at", ["describe_endpoint", "list_endpoint_configs"])
 def test_an_endpoint_that_is_created_again_while_it_is_deleted_keeps_what_it_needs(aws, name, start, at):
     spec = generation(name, 1, **AUTOSCALED)
-    Endpoints(aws, NoInvoker()).apply(spec, timeout=60)
+    Endpoints(aws, NoInvoker).apply(spec, timeout=60)
     going = start(deleting(name)).after("delete_endpoint")
     with pytest.raises(EndpointNotFoundError):
-        Endpoints(aws, NoInvoker()).wait(name, timeout=60)
+        Endpoints(aws, NoInvoker).wait(name, timeout=60)
     going.before(at)
     assert start(creating(spec)).finish().error is None
     assert going.finish().error is None
@@ -142,7 +140,7 @@ def test_orphans_that_are_removed_while_they_are_used_again(aws, name, start, wh
     client, requests = aws.client("sagemaker"), spec.to_requests()
     client.create_model(**requests.models[0])
     client.create_endpoint_config(**requests.config)
-    going = start(orphans.remove_all(Endpoints(aws, NoInvoker()).orphans())).before("delete_endpoint_config")
+    going = start(orphans.remove_all(Endpoints(aws, NoInvoker).orphans())).before("delete_endpoint_config")
     coming = start(creating(spec)).before("create_endpoint")
     if when == "after":
         coming.step()
@@ -181,18 +179,18 @@ def test_autoscaling_that_came_after_a_deletion_looked_goes_with_the_endpoint(aw
 @pytest.mark.parametrize("gone", ["config", "model", "both"])
 def test_apply_makes_again_what_is_missing(aws, name, gone):
     spec = generation(name, 1)
-    room = Endpoints(aws, NoInvoker())
-    room.apply(spec, timeout=60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.apply(spec, timeout=60)
     before = resources(aws)
     client, requests = aws.client("sagemaker"), spec.to_requests()
     if gone != "model":
         client.delete_endpoint_config(EndpointConfigName=requests.config_name)
     if gone != "config":
         client.delete_model(ModelName=requests.model_names[0])
-    assert room.plan(spec).action == "update"
-    room.apply(spec, timeout=60)
+    assert collection.plan(spec).action == "update"
+    collection.apply(spec, timeout=60)
     assert resources(aws) == before
-    assert room.plan(spec).action == "nothing"
+    assert collection.plan(spec).action == "nothing"
 
 
 SCENES: dict[str, Callable[[str], list[Flow[Any]]]] = {

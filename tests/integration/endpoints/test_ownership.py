@@ -28,15 +28,15 @@ def by_hand(aws: Aws, model: str, config: str, endpoint: str | None = None, **va
     client.create_endpoint_config(EndpointConfigName=config, ProductionVariants=[variant])
     if endpoint is not None:
         client.create_endpoint(EndpointName=endpoint, EndpointConfigName=config)
-        Endpoints(aws, NoInvoker()).wait(endpoint, timeout=60)
+        Endpoints(aws, NoInvoker).wait(endpoint, timeout=60)
 
 
 def lives(aws: Aws, name: str, generation: int = 2) -> None:
     """Create an endpoint, and apply changes until something goes."""
-    room = Endpoints(aws, NoInvoker())
-    room.create(multi(name)).wait(60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.create(multi(name), timeout=60)
     for number in range(generation):
-        room.apply(multi(name, environment={"GENERATION": str(number)}), timeout=60)
+        collection.apply(multi(name, environment={"GENERATION": str(number)}), timeout=60)
 
 
 def untouched(aws: Aws, model: str, config: str) -> None:
@@ -52,24 +52,24 @@ def test_what_a_person_made_under_such_a_name_stays_while_another_endpoint_uses_
     by_hand(aws, taken, taken, "scoring-blue")
     lives(aws, name)
     untouched(aws, taken, taken)
-    done = Endpoints(aws, NoInvoker()).delete(name, timeout=60)
+    done = Endpoints(aws, NoInvoker).delete(name, timeout=60)
     untouched(aws, taken, taken)
     assert {str(one) for one in done.kept} == {f"config {taken}", f"model {taken}"}
-    assert Endpoints(aws, NoInvoker()).describe("scoring-blue").model_data is not None
+    assert Endpoints(aws, NoInvoker).describe("scoring-blue").model_data is not None
 
 
 def test_what_a_person_made_under_such_a_name_stays_although_nothing_uses_it(aws, name):
     taken = f"{name}-{HEX}"
     by_hand(aws, taken, taken)
     lives(aws, name)
-    room = Endpoints(aws, NoInvoker())
-    found = room.orphans()
+    collection = Endpoints(aws, NoInvoker)
+    found = collection.orphans()
     assert [(one.name, one.made_for) for one in found] == [(taken, None)] * 2
-    assert room.remove_orphans(found) == ()
-    room.delete(name, timeout=60)
-    assert room.remove_orphans(room.orphans()) == ()
+    assert collection.remove_orphans(found) == ()
+    collection.delete(name, timeout=60)
+    assert collection.remove_orphans(collection.orphans()) == ()
     untouched(aws, taken, taken)
-    assert len(room.remove_orphans(names=[taken])) == 2
+    assert len(collection.remove_orphans(names=[taken])) == 2
     assert resources(aws) == NOTHING
 
 
@@ -81,31 +81,31 @@ def test_a_mark_without_the_digest_and_a_digest_without_the_mark_are_not_ours(aw
     client.create_model(**marked)
     client.create_model(**unmarked)
     lives(aws, name)
-    Endpoints(aws, NoInvoker()).delete(name, timeout=60)
+    Endpoints(aws, NoInvoker).delete(name, timeout=60)
     assert sorted(resources(aws)["models"]) == sorted([marked["ModelName"], unmarked["ModelName"]])
 
 
 @pytest.mark.parametrize("verb", ["apply", "delete", "orphans"])
 def test_what_this_sdk_made_stays_where_another_endpoint_uses_it(aws, name, verb):
-    room = Endpoints(aws, NoInvoker())
-    room.create(multi(name)).wait(60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.create(multi(name), timeout=60)
     config = multi(name).to_requests().config_name
     aws.client("sagemaker").create_endpoint(EndpointName="scoring-blue", EndpointConfigName=config)
-    room.wait("scoring-blue", timeout=60)
+    collection.wait("scoring-blue", timeout=60)
     if verb == "apply":
         for number in range(2):
-            room.apply(multi(name, environment={"GENERATION": str(number)}), timeout=60)
+            collection.apply(multi(name, environment={"GENERATION": str(number)}), timeout=60)
     if verb == "delete":
-        done = room.delete(name, timeout=60)
+        done = collection.delete(name, timeout=60)
         assert f"config {config}" in {str(one) for one in done.kept}
-    room.remove_orphans(room.orphans())
+    collection.remove_orphans(collection.orphans())
     untouched(aws, multi(name).to_requests().model_names[0], config)
 
 
 @pytest.mark.parametrize("how", ["shadow", "pool", "production"])
 def test_a_model_of_this_sdk_that_a_configuration_of_others_names_stays(aws, name, how):
-    room = Endpoints(aws, NoInvoker())
-    room.create(single(name)).wait(60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.create(single(name), timeout=60)
     model = single(name).to_requests().model_names[0]
     kind = {"InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     client = aws.client("sagemaker")
@@ -124,24 +124,24 @@ def test_a_model_of_this_sdk_that_a_configuration_of_others_names_stays(aws, nam
         client.create_endpoint(EndpointName="other", EndpointConfigName="other")
     except client.exceptions.ClientError as error:
         pytest.skip(f"the embedded SageMaker has no such configuration: {error}")
-    room.wait("other", timeout=60)
+    collection.wait("other", timeout=60)
     for number in range(2):
-        room.apply(single(name, environment={"GENERATION": str(number)}), timeout=60)
-    room.delete(name, timeout=60)
-    room.remove_orphans(room.orphans())
+        collection.apply(single(name, environment={"GENERATION": str(number)}), timeout=60)
+    collection.delete(name, timeout=60)
+    collection.remove_orphans(collection.orphans())
     assert model in resources(aws)["models"]
 
 
 def test_the_shadow_variants_own_model_stays_while_the_configuration_names_it(aws, name):
-    room = Endpoints(aws, NoInvoker())
-    room.create(single(name)).wait(60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.create(single(name), timeout=60)
     model = single(name).to_requests().model_names[0]
     shadow = {"VariantName": "S", "ModelName": model, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
     more = {"CreateEndpointConfig": {"ShadowProductionVariants": [shadow]}}
     for number in range(3):
-        room.apply(single(name, environment={"GENERATION": str(number)}, extra=more), timeout=60)
+        collection.apply(single(name, environment={"GENERATION": str(number)}, extra=more), timeout=60)
     assert model in resources(aws)["models"]
-    room.delete(name, timeout=60)
+    collection.delete(name, timeout=60)
     assert resources(aws) == NOTHING
 
 
@@ -149,8 +149,8 @@ def test_other_content_under_a_derived_name_is_refused_and_left(aws, name):
     requests = multi(name).to_requests()
     container = {"Image": IMAGE, "ModelDataUrl": "s3://ml-models/prod/fraud/v3.tar.gz"}
     aws.client("sagemaker").create_model(ModelName=requests.model_names[0], PrimaryContainer=container)
-    with pytest.raises(ConflictError, match="another content than its name says"):
-        Endpoints(aws, NoInvoker()).create(multi(name))
+    with pytest.raises(ConflictError, match="other content than this SDK gives that name"):
+        Endpoints(aws, NoInvoker).create(multi(name))
     assert resources(aws) == NOTHING | {"models": list(requests.model_names)}
 
 
@@ -165,7 +165,7 @@ def test_a_failed_creation_leaves_what_another_endpoint_began_to_use_meanwhile(p
 
     way = bound(plane, Overtaken)
     with pytest.raises(QuotaExceededError):
-        Endpoints(way, NoInvoker()).create(multi(name))
+        Endpoints(way, NoInvoker).create(multi(name))
     way.close()
     plane.faults.clear()
     requests = multi(name).to_requests()
@@ -173,31 +173,31 @@ def test_a_failed_creation_leaves_what_another_endpoint_began_to_use_meanwhile(p
 
 
 def test_who_may_not_see_other_endpoints_keeps_what_they_may_use(aws, plane, name):
-    room = Endpoints(aws, NoInvoker())
-    room.create(multi(name)).wait(60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.create(multi(name), timeout=60)
     plane.faults.add(
         Fault(kind="error", operation="ListEndpoints", code="AccessDeniedException", status=400, message="no")
     )
-    done = room.delete(name, timeout=60)
-    assert "cannot be seen" in str(done)
+    done = collection.delete(name, timeout=60)
+    assert "cannot be determined" in str(done)
     assert [one.kind for one in done.removed] == ["endpoint"]
     plane.faults.clear()
-    assert len(room.remove_orphans(room.orphans())) == 2
+    assert len(collection.remove_orphans(collection.orphans())) == 2
 
 
 def test_endpoints_whose_long_names_lead_to_one_stem_share_and_keep(aws):
     long = "a" * 41 + "-" + "b" * 21
     twin = stem(long)
     assert derived_name(long, {}) == derived_name(twin, {})
-    room = Endpoints(aws, NoInvoker())
-    room.create(multi(long)).wait(60)
-    room.create(multi(twin)).wait(60)
-    room.delete(long, timeout=60)
+    collection = Endpoints(aws, NoInvoker)
+    collection.create(multi(long), timeout=60)
+    collection.create(multi(twin), timeout=60)
+    collection.delete(long, timeout=60)
     untouched(aws, multi(twin).to_requests().model_names[0], multi(twin).to_requests().config_name)
-    assert room.plan(multi(twin)).action == "nothing"
-    room.delete(twin, timeout=60)
-    assert {one.made_for for one in room.orphans()} == {long}
-    room.remove_orphans(room.orphans())
+    assert collection.plan(multi(twin)).action == "nothing"
+    collection.delete(twin, timeout=60)
+    assert {one.made_for for one in collection.orphans()} == {long}
+    collection.remove_orphans(collection.orphans())
     assert resources(aws) == NOTHING
 
 
@@ -219,10 +219,10 @@ def test_an_apply_that_removes_nothing_looks_at_no_other_endpoint(plane, aws, na
 
     way = bound(plane, Counting)
     way.said = []
-    room = Endpoints(way, NoInvoker())
-    room.apply(multi(name), timeout=60)
-    room.apply(multi(name, environment={"A": "1"}), timeout=60)
+    collection = Endpoints(way, NoInvoker)
+    collection.apply(multi(name), timeout=60)
+    collection.apply(multi(name, environment={"A": "1"}), timeout=60)
     assert not [one for one in way.said if one.startswith("many") or one == "list_endpoints"]
     way.close()
     for number in range(others):
-        Endpoints(aws, NoInvoker()).wait(f"many-{number}", timeout=60)
+        Endpoints(aws, NoInvoker).wait(f"many-{number}", timeout=60)

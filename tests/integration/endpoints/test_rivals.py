@@ -37,9 +37,9 @@ class Overtaken(Aws):
 
 def test_a_creation_that_loses_leaves_the_winner_the_model_that_both_use(plane, aws, name):
     way = bound(plane, Overtaken)
-    way.at, way.rival = "create_endpoint", lambda: Endpoints(aws, NoInvoker()).create(multi(name, instance_count=3))
+    way.at, way.rival = "create_endpoint", lambda: Endpoints(aws, NoInvoker).create(multi(name, instance_count=3))
     with pytest.raises(ConflictError, match="already existing"):
-        Endpoints(way, NoInvoker()).create(multi(name))
+        Endpoints(way, NoInvoker).create(multi(name))
     way.close()
     winner = multi(name, instance_count=3).to_requests()
     assert resources(aws) == {
@@ -51,9 +51,9 @@ def test_a_creation_that_loses_leaves_the_winner_the_model_that_both_use(plane, 
 
 def test_creators_of_different_sizes_at_once_share_their_model(aws, name):
     async def both() -> list[Any]:
-        room = AsyncEndpoints(aws, NoInvoker())
+        collection = AsyncEndpoints(aws, NoInvoker)
         specs = [multi(name, instance_count=count) for count in (1, 2, 3)]
-        return await asyncio.gather(*(room.create(spec) for spec in specs), return_exceptions=True)
+        return await asyncio.gather(*(collection.create(spec) for spec in specs), return_exceptions=True)
 
     lost = [one for one in asyncio.run(both()) if isinstance(one, BaseException)]
     assert [type(one) for one in lost] == [ConflictError, ConflictError]
@@ -61,7 +61,7 @@ def test_creators_of_different_sizes_at_once_share_their_model(aws, name):
 
 
 def test_an_update_that_loses_leaves_the_winner_the_model_that_both_use(plane, aws, name):
-    calm = Endpoints(aws, NoInvoker())
+    calm = Endpoints(aws, NoInvoker)
     calm.apply(multi(name), timeout=20)
     both = {"B": "1"}
     ours = multi(name, environment=both)
@@ -75,7 +75,7 @@ def test_an_update_that_loses_leaves_the_winner_the_model_that_both_use(plane, a
     way = bound(plane, Overtaken)
     way.at, way.rival = "update_endpoint", begun
     with pytest.raises(ConflictError, match="in-progress"):
-        Endpoints(way, NoInvoker()).apply(ours, timeout=20)
+        Endpoints(way, NoInvoker).apply(ours, timeout=20)
     way.close()
     assert set(theirs.to_requests().model_names) <= set(resources(aws)["models"])
     calm.wait(name, timeout=20)
@@ -83,7 +83,7 @@ def test_an_update_that_loses_leaves_the_winner_the_model_that_both_use(plane, a
 
 
 def test_an_update_that_another_one_follows_at_once_was_not_rolled_back(plane, aws, name):
-    calm = Endpoints(aws, NoInvoker())
+    calm = Endpoints(aws, NoInvoker)
     calm.apply(multi(name), timeout=20)
     ours, theirs = multi(name, environment={"A": "1"}), multi(name, environment={"A": "2"})
 
@@ -101,15 +101,15 @@ def test_an_update_that_another_one_follows_at_once_was_not_rolled_back(plane, a
 
     way = bound(plane, Followed)
     with pytest.raises(ConflictError, match="another update"):
-        Endpoints(way, NoInvoker()).apply(ours, timeout=20)
+        Endpoints(way, NoInvoker).apply(ours, timeout=20)
     way.close()
     assert calm.handle(name).rollback(timeout=20).describe().config_name == ours.to_requests().config_name
 
 
-def test_waiting_again_on_the_handle_of_a_creation_never_deletes_what_serves(room, aws, plane, name):
-    handle = room.create(multi(name, **AUTOSCALED))
+def test_waiting_again_on_the_handle_of_a_creation_never_deletes_what_serves(collection, aws, plane, name):
+    handle = collection.create(multi(name, **AUTOSCALED), wait=False)
     handle.wait(20)
-    room.handle(name).autoscale(None)
+    collection.handle(name).autoscale(None)
     plane.faults.add(denied("RegisterScalableTarget"))
     handle.wait(20)
     assert resources(aws)["endpoints"] == [name]
@@ -125,60 +125,60 @@ def test_an_endpoint_that_serves_in_a_bad_state_is_not_deleted_by_a_late_wait(pl
 
     way = bound(plane, Mixed)
     with pytest.raises(EndpointFailedError, match="UpdateRollbackFailed"):
-        Endpoints(way, NoInvoker()).create(multi(name)).wait(20)
+        Endpoints(way, NoInvoker).create(multi(name), timeout=20)
     way.close()
     assert resources(aws)["endpoints"] == [name]
 
 
-def test_scaling_out_that_finds_no_capacity_raises_with_the_reason(room, plane, name):
-    room.apply(multi(name), timeout=20)
+def test_scaling_out_that_finds_no_capacity_raises_with_the_reason(collection, plane, name):
+    collection.apply(multi(name), timeout=20)
     plane.faults.add(Fault(kind="capacity", message="Unable to provision requested ML compute capacity"))
     with pytest.raises(EndpointFailedError, match="ML compute capacity"):
-        room.handle(name).scale(4, timeout=20)
+        collection.handle(name).scale(4, timeout=20)
     plane.faults.clear()
     # An old FailureReason is not the next change's.
-    assert room.handle(name).scale(3, timeout=20).describe().variants[0].desired_count == 3
+    assert collection.handle(name).scale(3, timeout=20).describe().variants[0].desired_count == 3
 
 
-def test_an_update_keeps_the_model_of_the_configuration_made_by_hand_that_it_replaced(room, aws, name):
+def test_an_update_keeps_the_model_of_the_configuration_made_by_hand_that_it_replaced(collection, aws, name):
     client, requests = aws.client("sagemaker"), multi(name).to_requests()
     client.create_model(**requests.models[0])
     client.create_endpoint_config(**(requests.config | {"EndpointConfigName": "by-hand"}))
     client.create_endpoint(EndpointName=name, EndpointConfigName="by-hand")
-    room.wait(name, timeout=20)
-    room.apply(multi(name, environment={"A": "1"}), timeout=20)
-    assert room.handle(name).rollback("by-hand", timeout=20).describe().config_name == "by-hand"
+    collection.wait(name, timeout=20)
+    collection.apply(multi(name, environment={"A": "1"}), timeout=20)
+    assert collection.handle(name).rollback("by-hand", timeout=20).describe().config_name == "by-hand"
 
 
-def test_autoscaling_that_cannot_be_put_back_is_said_to_be_off(room, plane, name):
-    room.apply(multi(name, **AUTOSCALED), timeout=20)
+def test_autoscaling_that_cannot_be_put_back_is_said_to_be_off(collection, plane, name):
+    collection.apply(multi(name, **AUTOSCALED), timeout=20)
     plane.faults.add(denied("RegisterScalableTarget"))
     with pytest.raises(AccessDeniedError) as caught:
-        room.apply(multi(name, instance_type="ml.c5.xlarge"), timeout=20)
-    assert "autoscaling of AllTraffic is off" in "".join(caught.value.__notes__)
+        collection.apply(multi(name, instance_type="ml.c5.xlarge"), timeout=20)
+    assert "autoscaling of AllTraffic is detached" in "".join(caught.value.__notes__)
 
 
 @pytest.mark.parametrize("timeout", ["9", None, math.nan, 0, -1, True])
-def test_impossible_timeouts_are_refused_before_anything_is_sent(room, aws, name, timeout):
-    handle = room.handle(name)
+def test_impossible_timeouts_are_refused_before_anything_is_sent(collection, aws, name, timeout):
+    handle = collection.handle(name)
     calls = [
-        lambda: room.apply(multi(name), timeout=timeout),
-        lambda: room.delete(name, timeout=timeout),
-        lambda: room.temporary(multi(name), timeout=timeout).__enter__(),
+        lambda: collection.apply(multi(name), timeout=timeout),
+        lambda: collection.delete(name, timeout=timeout),
+        lambda: collection.temporary(multi(name), timeout=timeout).__enter__(),
         lambda: handle.wait(timeout),
         lambda: handle.rollback(timeout=timeout),
         lambda: handle.scale(2, timeout=timeout),
         lambda: handle.weights({"A": 1}, timeout=timeout),
     ]
     for call in calls:
-        with pytest.raises(InvalidInputError, match="timeout: seconds over 0"):
+        with pytest.raises(InvalidInputError, match="timeout must be"):
             call()
     assert resources(aws) == NOTHING
 
 
-def test_progress_that_cannot_be_told_is_refused_before_anything_is_sent(room, aws, name):
-    with pytest.raises(InvalidInputError, match="progress: wants a function or True"):
-        room.apply(multi(name), progress="yes")
+def test_progress_that_cannot_be_told_is_refused_before_anything_is_sent(collection, aws, name):
+    with pytest.raises(InvalidInputError, match="progress must be a function"):
+        collection.apply(multi(name), progress="yes")
     assert resources(aws) == NOTHING
 
 
@@ -190,17 +190,17 @@ def test_an_endpoint_that_is_being_created_is_not_scaled_yet(plane, aws, name):
                 answer |= {"EndpointStatus": "Creating", "ProductionVariants": []}
             return answer
 
-    Endpoints(aws, NoInvoker()).apply(multi(name), timeout=20)
+    Endpoints(aws, NoInvoker).apply(multi(name), timeout=20)
     way = bound(plane, Young)
-    handle = Endpoints(way, NoInvoker()).handle(name)
+    handle = Endpoints(way, NoInvoker).handle(name)
     for change in (lambda: handle.scale(3), lambda: handle.autoscale(Autoscaling(min=1, max=2))):
         with pytest.raises(ConflictError, match="is Creating and has no variants yet"):
             change()
     way.close()
 
 
-def test_an_endpoint_that_goes_while_it_is_read_is_no_other_error(room, plane, name):
-    room.apply(multi(name), timeout=20)
+def test_an_endpoint_that_goes_while_it_is_read_is_no_other_error(collection, plane, name):
+    collection.apply(multi(name), timeout=20)
     gone = {"code": "ValidationException", "status": 400, "message": 'Could not find resource "arn".'}
     plane.faults.add(Fault(kind="error", operation="ListTags", **gone))
-    assert "tags could not be read" in room.describe(name).notes[0]
+    assert "tags could not be read" in collection.describe(name).notes[0]

@@ -98,29 +98,29 @@ def possible(world: World, verb: str, spec: EndpointSpec, error: MMEError | None
         yield world.after(verb, spec)
 
 
-def found(room: Endpoints, aws: Aws) -> dict[str, list[str]]:
+def found(collection: Endpoints, aws: Aws) -> dict[str, list[str]]:
     """What is there in fact."""
     there = {kind: sorted(names) for kind, names in resources(aws).items()}
-    return there | {"serving": [room.describe(one).config_name or "" for one in there["endpoints"]]}
+    return there | {"serving": [collection.describe(one).config_name or "" for one in there["endpoints"]]}
 
 
-def step(room: Endpoints, name: str, verb: str, spec: EndpointSpec, count: int) -> None:
+def step(collection: Endpoints, name: str, verb: str, spec: EndpointSpec, count: int) -> None:
     match verb:
         case "create":
-            room.create(spec).wait(20)
+            collection.create(spec, timeout=20)
         case "apply":
-            room.apply(spec, timeout=20)
+            collection.apply(spec, timeout=20)
         case "rollback":
-            room.handle(name).rollback(timeout=20)
+            collection.handle(name).rollback(timeout=20)
         case "scale":
-            room.handle(name).scale(count, timeout=20)
+            collection.handle(name).scale(count, timeout=20)
         case "delete":
-            room.delete(name, timeout=20)
+            collection.delete(name, timeout=20)
 
 
 def walk(plane, aws, name, seed, steps):
     dice = random.Random(seed)
-    room = Endpoints(aws, NoInvoker())
+    collection = Endpoints(aws, NoInvoker)
     known = specs(name)
     world = World()
     said = []
@@ -135,7 +135,7 @@ def walk(plane, aws, name, seed, steps):
         count = dice.randint(1, 9)
         error: MMEError | None = None
         try:
-            step(room, name, verb, spec, count)
+            step(collection, name, verb, spec, count)
         except MMEError as caught:
             error = caught
         plane.faults.clear()
@@ -151,20 +151,20 @@ def walk(plane, aws, name, seed, steps):
             one for one in getattr(error, "__notes__", []) if not one.startswith("autoscaling of AllTraffic is off")
         ]
         assert notes == [], said
-        there = found(room, aws)
+        there = found(collection, aws)
         matching = [one for one in possible(world, verb, spec, error) if one.resources(name) == there]
         assert matching, (there, said)
         world = matching[0]
-        assert room.orphans() == [], said
+        assert collection.orphans() == [], said
         if world.serving is not None:
-            live = room.describe(name)
+            live = collection.describe(name)
             assert live.status == "InService", said
             if verb == "scale" and error is None:
                 assert live.variants[0].desired_count == count, said
             if verb == "apply" and error is None:
-                assert room.plan(spec).action == "nothing", said
-    room.delete(name, timeout=20)
-    assert found(room, aws) == World().resources(name), said
+                assert collection.plan(spec).action == "nothing", said
+    collection.delete(name, timeout=20)
+    assert found(collection, aws) == World().resources(name), said
     return said
 
 

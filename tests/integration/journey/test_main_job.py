@@ -38,7 +38,7 @@ def test_one_model_on_an_endpoint_of_its_own(client, fresh, spec, tree):
     alone = EndpointSpec.single_model(
         name=f"{spec.name}-alone", artifact=iris.uri, image="sklearn:1", role=ROLE, instance_type="ml.c6i.large"
     )
-    endpoint = client.endpoints.create(alone).wait(timeout=60)
+    endpoint = client.endpoints.create(alone, timeout=60)
     try:
         assert endpoint.invoke(SETOSA).json() == [0]
         with pytest.raises(errors.InvalidInputError, match="not a multi-model endpoint"):
@@ -48,7 +48,7 @@ def test_one_model_on_an_endpoint_of_its_own(client, fresh, spec, tree):
 
 
 def test_deleting_leaves_no_endpoint_configuration_or_model(local, client, spec):
-    client.endpoints.create(spec).wait(timeout=60).delete()
+    client.endpoints.create(spec, timeout=60).delete()
     sagemaker = local.boto("sagemaker")
     try:
         assert spec.name not in str(sagemaker.list_endpoints())

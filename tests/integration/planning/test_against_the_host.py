@@ -75,7 +75,7 @@ def serve(case, tmp_path):
                 name=name, models=models.uri, image="any:1", role="arn:aws:iam::123456789012:role/r",
                 instance_type="ml.m5.large", instance_count=case.instances,
             )  # fmt: skip
-            return client.endpoints.create(spec).wait(timeout=60)
+            return client.endpoints.create(spec, timeout=60)
 
         # Plain boto3, and a thread for each call: what is measured is the host, not our client's care for cold models.
         runtime = host.session().client(

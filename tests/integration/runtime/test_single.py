@@ -67,7 +67,7 @@ def single(world: World) -> str:
             instance_type="ml.m5.large",
             async_inference=queue,
         )
-        world.client.endpoints.create(spec).wait(timeout=60)
+        world.client.endpoints.create(spec, timeout=60)
     return archive.uri
 
 

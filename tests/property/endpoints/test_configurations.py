@@ -277,39 +277,39 @@ def live(aws: InMemory) -> Any:
 
 
 def holds(aws: InMemory, field: str) -> None:
-    room = Endpoints(aws, NoInvoker())
+    collection = Endpoints(aws, NoInvoker)
     hand = {kind: set(aws.there[kind]) for kind in ("model", "endpoint_config")}
     person, start, scaling = of_person(aws, hand), copy.deepcopy(live(aws)), attached(aws)
 
-    spec = room.from_endpoint(NAME)
+    spec = collection.from_endpoint(NAME)
     assert EndpointSpec.from_dict(spec.to_dict()) == spec
-    plan = room.plan(spec)
+    plan = collection.plan(spec)
     assert (plan.action, plan.changes) == ("nothing", ())
 
     wanted = changed(spec, field)
     assume(wanted is not None)
     assert wanted is not None
-    assert {one.field for one in room.plan(wanted).changes if ".autoscaling" not in one.field} == {field}
-    room.apply(wanted)
-    assert room.plan(wanted).changes == ()
+    assert {one.field for one in collection.plan(wanted).changes if ".autoscaling" not in one.field} == {field}
+    collection.apply(wanted)
+    assert collection.plan(wanted).changes == ()
     serving = live(aws)[0]
     assert serving not in hand["endpoint_config"]
     # Nothing but that field has changed, tags of each resource included.
-    assert {one.field for one in room.plan(spec).changes if ".autoscaling" not in one.field} == {field}
+    assert {one.field for one in collection.plan(spec).changes if ".autoscaling" not in one.field} == {field}
 
-    room.handle(NAME).rollback()
+    collection.handle(NAME).rollback()
     assert live(aws) == start
     assert attached(aws) == scaling
-    assert room.plan(spec).changes == ()
-    room.handle(NAME).rollback()
+    assert collection.plan(spec).changes == ()
+    collection.handle(NAME).rollback()
     assert live(aws)[0] == serving
-    room.handle(NAME).rollback()
+    collection.handle(NAME).rollback()
     assert (live(aws), attached(aws)) == (start, scaling)
 
     assert of_person(aws, hand) == person
-    room.remove_orphans(room.orphans())
-    room.delete(NAME)
-    room.remove_orphans(room.orphans())
+    collection.remove_orphans(collection.orphans())
+    collection.delete(NAME)
+    collection.remove_orphans(collection.orphans())
     assert of_person(aws, hand) == person
     assert {kind: set(aws.there[kind]) for kind in hand} == hand
     assert set(aws.there["endpoint"]) == {f"{NAME}-blue"}

@@ -74,10 +74,10 @@ def aws(plane: LocalSageMaker, way: Aws) -> Iterator[Aws]:
     """The way to the plane; whatever a test left there is removed."""
     yield way
     plane.faults.clear()
-    room = Endpoints(way, NoInvoker())
+    collection = Endpoints(way, NoInvoker)
     client = way.client("sagemaker")
     for one in client.list_endpoints()["Endpoints"]:
-        room.delete(one["EndpointName"], timeout=20)
+        collection.delete(one["EndpointName"], timeout=20)
     for one in client.list_endpoint_configs()["EndpointConfigs"]:
         client.delete_endpoint_config(EndpointConfigName=one["EndpointConfigName"])
     for one in client.list_models()["Models"]:
@@ -85,13 +85,13 @@ def aws(plane: LocalSageMaker, way: Aws) -> Iterator[Aws]:
 
 
 @pytest.fixture(params=["sync", "async"])
-def room(request: pytest.FixtureRequest, aws: Aws) -> Iterator[Any]:
+def collection(request: pytest.FixtureRequest, aws: Aws) -> Iterator[Any]:
     """`Endpoints`, and `AsyncEndpoints` behind the same face."""
     if request.param == "sync":
-        yield Endpoints(aws, NoInvoker())
+        yield Endpoints(aws, NoInvoker)
         return
     with asyncio.Runner() as runner:
-        yield Awaited(AsyncEndpoints(aws, NoInvoker()), runner)
+        yield Awaited(AsyncEndpoints(aws, NoInvoker), runner)
 
 
 @pytest.fixture

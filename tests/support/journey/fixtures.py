@@ -64,6 +64,6 @@ def spec(fresh: ModelRegistry) -> EndpointSpec:
 
 @pytest.fixture(scope="module")
 def endpoint(client: MMEClient, models: ModelRegistry) -> Iterator[Endpoint]:
-    made = client.endpoints.create(spec_for(models)).wait(timeout=60)
+    made = client.endpoints.create(spec_for(models), timeout=60)
     yield made
     made.delete()

@@ -56,7 +56,7 @@ class World:
             instance_type="ml.m5.large",
             instance_count=2,
         )
-        self.client.endpoints.create(spec).wait(timeout=60)
+        self.client.endpoints.create(spec, timeout=60)
 
     def make(self, name: str, load: float) -> str:
         """Register a model that takes so long to load."""

@@ -1,5 +1,5 @@
 """Fixtures of these tests."""
 
-from tests.support.endpoints.fixtures import aws, name, plane, room, way
+from tests.support.endpoints.fixtures import aws, collection, name, plane, way
 
-__all__ = ["aws", "name", "plane", "room", "way"]
+__all__ = ["aws", "collection", "name", "plane", "way"]

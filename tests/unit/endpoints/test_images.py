@@ -60,7 +60,7 @@ def test_every_framework_has_a_newest_version_that_serves_many_models():
 @pytest.mark.parametrize(
     ("arguments", "message", "hint"),
     [
-        ({"framework": "skleran", "region": "eu-west-1"}, "no framework is called 'skleran'", "did you mean 'sklearn'"),
+        ({"framework": "skleran", "region": "eu-west-1"}, "there is no framework 'skleran'", "did you mean 'sklearn'"),
         ({"framework": "sklearn", "version": "9", "region": "eu-west-1"}, "no version of sklearn", "1.2-1"),
         ({"framework": "sklearn", "region": "mars-north-1"}, "no region for sklearn", "did you mean"),
         ({"framework": "sklearn", "region": "eu-west-1", "accelerator": "gpu"}, "no accelerator for sklearn", "cpu"),

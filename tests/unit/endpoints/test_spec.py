@@ -38,59 +38,81 @@ def pipeline(*modes: str):
 
 REFUSED = {
     # names
-    "name: at most 63 characters, not 64": lambda: multi("a" * 64),
-    "name: 'a_b' may only have letters, digits and '-'": lambda: multi("a_b"),
-    "name: '-a' may only have": lambda: multi("-a"),
-    "name: must be a name, not None": lambda: multi(None),
-    "variant: must be a name, not ''": lambda: multi("a", variant=""),
-    "hostname: 'a.b' may only have": lambda: Container(image="i", hostname="a.b"),
+    "name must have at most 63 characters, not 64: 'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa": lambda: multi("a" * 64),
+    "name must consist of letters, digits and '-', and begin and end with a letter or digit, not 'a_b'": lambda: multi(
+        "a_b"
+    ),
+    "name must consist of letters, digits and '-', and begin and end with a letter or digit, not '-a'": lambda: multi(
+        "-a"
+    ),
+    "name must be a name, not None": lambda: multi(None),
+    "variant must be a name, not ''": lambda: multi("a", variant=""),
+    "hostname must consist of letters, digits and '-', and begin and end with a letter or digit, not 'a.b'": lambda: (
+        Container(image="i", hostname="a.b")
+    ),
     # what is hosted
-    "model_data: 's3://b-b/x.tar.gz' is one archive": lambda: multi("a", models="s3://b-b/x.tar.gz"),
+    "model_data: 's3://b-b/x.tar.gz' is an archive; a multi-model container needs a prefix": lambda: multi(
+        "a", models="s3://b-b/x.tar.gz"
+    ),
     "model_data: 's3://b-b/x/' is a prefix": lambda: single("a", artifact="s3://b-b/x/"),
     "models: 'prod/' is not an S3 address": lambda: multi("a", models="prod/"),
     "model_data: a multi-model container needs": lambda: Container(image="i", mode="MultiModel"),
     "models: at most 1024 characters": lambda: multi("a", models=f"s3://b-b/{'x' * 1020}/"),
     "mode: 'SingleModel' or 'MultiModel', not 'Multi'": lambda: Container(image="i", mode="Multi"),
-    "model_cache: only multi-model": lambda: Container(image="i", model_cache=False),
+    "model_cache: False is available with multi-model containers only": lambda: Container(image="i", model_cache=False),
     "extra: ModelDataSource is not available with multi-model": lambda: Container(
         image="i", mode="MultiModel", model_data=PREFIX, extra={"ModelDataSource": {}}
     ),
     "image: must be an image URI without white space, not 'a b'": lambda: multi("a", image="a b"),
     "image: at most 255 characters, not 256": lambda: multi("a", image="i" * 256),
-    "environment: '1A' is no variable name": lambda: multi("a", environment={"1A": "x"}),
+    "environment: '1A' is not a variable name (letters, digits and '_')": lambda: multi("a", environment={"1A": "x"}),
     "environment: the value of A has 1025 characters": lambda: multi("a", environment={"A": "x" * 1025}),
     "environment: at most 100 variables, not 101": lambda: multi("a", environment={f"A{n}": "" for n in range(101)}),
-    "containers: a pipeline can have one multi-model container": lambda: Variant(
+    "containers: a pipeline can have only one multi-model container": lambda: Variant(
         containers=pipeline("MultiModel", "MultiModel"), instance_type="ml.m5.large"
     ),
-    "containers: 1 to 15 containers, not 16": lambda: Variant(
+    "containers: a variant has 1 to 15 containers, not 16": lambda: Variant(
         containers=pipeline(*["SingleModel"] * 16), instance_type="ml.m5.large"
     ),
     # instances
     "instance_type: ml.g5.12xlarge cannot host a multi-model": lambda: multi("a", instance_type="ml.g5.12xlarge"),
     "instance_type: ml.g6.xlarge cannot host a multi-model": lambda: multi("a", instance_type="ml.g6.xlarge"),
     "instance_type: ml.inf1.xlarge cannot host a multi-model": lambda: multi("a", instance_type="ml.inf1.xlarge"),
-    "instance_type: 'm5.large' is no hosting type": lambda: multi("a", instance_type="m5.large"),
-    "instance_type: give one, such as": lambda: single("a", instance_type=None),
-    "instance_count: a whole number from 1 to 10000, not 0": lambda: multi("a", instance_count=0),
-    "instance_count: a whole number from 1 to 10000, not True": lambda: multi("a", instance_count=True),
+    "instance_type: 'm5.large' is not an instance type for hosting; these look like 'ml.m5.xlarge'": lambda: multi(
+        "a", instance_type="m5.large"
+    ),
+    "instance_type: give an instance type, such as 'ml.m5.xlarge', or serverless=…": lambda: single(
+        "a", instance_type=None
+    ),
+    "Variant.instance_count must be a whole number at least 1 and at most 10000, not 0": lambda: multi(
+        "a", instance_count=0
+    ),
+    "Variant.instance_count must be a whole number at least 1 and at most 10000, not True": lambda: multi(
+        "a", instance_count=True
+    ),
     "volume_gb: ml.g4dn.xlarge has local storage": lambda: multi("a", instance_type="ml.g4dn.xlarge", volume_gb=50),
-    "volume_gb: a whole number from 1 to 512, not 513": lambda: multi("a", volume_gb=513),
+    "Variant.volume_gb must be a whole number at least 1 and at most 512, not 513": lambda: multi("a", volume_gb=513),
     "kms_key: not available with ml.m5d.large": lambda: multi("a", instance_type="ml.m5d.large", kms_key="k"),
-    "kms_key: 'a key' is no KMS key": lambda: multi("a", kms_key="a key"),
-    "download_timeout: a whole number from 60 to 3600, not 59": lambda: multi("a", download_timeout=59),
-    "startup_timeout: a whole number from 60 to 3600, not 3601": lambda: multi("a", startup_timeout=3601),
+    "kms_key must be a KMS key id, alias or ARN, not 'a key'": lambda: multi("a", kms_key="a key"),
+    "Variant.download_timeout must be a whole number at least 60 and at most 3600, not 59": lambda: multi(
+        "a", download_timeout=59
+    ),
+    "Variant.startup_timeout must be a whole number at least 60 and at most 3600, not 3601": lambda: multi(
+        "a", startup_timeout=3601
+    ),
     # around it
-    "role: 'me' is no IAM role ARN": lambda: multi("a", role="me"),
+    "role must be the ARN of an IAM role, not 'me'": lambda: multi("a", role="me"),
     "subnets: 1 to 16 ids, not 0": lambda: Vpc(subnets=[], security_groups=["sg-1"]),
     "security_groups: 1 to 5 ids, not 6": lambda: Vpc(subnets="subnet-1", security_groups=["sg-1"] * 6),
-    "subnets: 'a b' is no id": lambda: Vpc(subnets="a b", security_groups="sg-1"),
-    "vpc: wants Vpc": lambda: multi("a", vpc={"subnets": []}),
+    "subnets: 'a b' is not an id; ids look like 'subnet-0123abcd'": lambda: Vpc(subnets="a b", security_groups="sg-1"),
+    "EndpointSpec.vpc must be of type Vpc, not dict: \"{'subnets': []}\"": lambda: multi("a", vpc={"subnets": []}),
     "tags: 'aws:x' begins with 'aws:'": lambda: multi("a", tags={"aws:x": "1"}),
     "tags: at most 50 tags, not 51": lambda: multi("a", tags={f"k{n}": "" for n in range(51)}),
-    "tags: 'a!' is no tag key": lambda: multi("a", tags={"a!": "1"}),
-    "network_isolation: True or False, not 'yes'": lambda: multi("a", network_isolation="yes"),
-    "extra: 'UpdateEndpoint' is none of": lambda: multi("a", extra={"UpdateEndpoint": {}}),
+    "tags: 'a!' is not a tag key (1 to 128 letters, digits, '_.:/=+-@')": lambda: multi("a", tags={"a!": "1"}),
+    "network_isolation must be of type bool, not str: 'yes'": lambda: multi("a", network_isolation="yes"),
+    "extra: 'UpdateEndpoint' is not one of CreateEndpoint, CreateEndpointConfig, CreateModel": lambda: multi(
+        "a", extra={"UpdateEndpoint": {}}
+    ),
     # what goes with one hosting mode alone
     "data_capture: not available with multi-model": lambda: multi("a", data_capture=DataCapture(destination=PREFIX)),
     "async_inference: not available with multi-model": lambda: multi(
@@ -109,45 +131,55 @@ REFUSED = {
     "network_isolation: not available with serverless": lambda: single(
         "a", instance_type=None, serverless=Serverless(), network_isolation=True
     ),
-    "memory_mb: one of 1024, 2048": lambda: Serverless(memory_mb=1000),
-    "provisioned_concurrency: 9 is above max_concurrency 5": lambda: Serverless(provisioned_concurrency=9),
-    "percent: a whole number from 0 to 100, not 101": lambda: DataCapture(destination=PREFIX, percent=101),
-    "capture: ('All',) is not of Input, Output": lambda: DataCapture(destination=PREFIX, capture="All"),
+    "Serverless.memory_mb must be one of 1024, 2048, 3072, 4096, 5120, 6144, not 1000": lambda: Serverless(
+        memory_mb=1000
+    ),
+    "provisioned_concurrency: 9 is greater than max_concurrency 5": lambda: Serverless(provisioned_concurrency=9),
+    "DataCapture.percent must be a whole number at least 0 and at most 100, not 101": lambda: DataCapture(
+        destination=PREFIX, percent=101
+    ),
+    "capture: items must be Input, Output or InputAndOutput, not ('All',)": lambda: DataCapture(
+        destination=PREFIX, capture="All"
+    ),
     "destination: 'x' is not an S3 address": lambda: DataCapture(destination="x"),
     "success_topic: must be an sns ARN": lambda: AsyncInference(output=PREFIX, success_topic="topic"),
     # variants
     "variants: names must differ, not A, A": lambda: attrs.evolve(
         multi("a"), variants=(attrs.evolve(multi("a").variants[0], name="A"),) * 2
     ),
-    "variants: one weight at least must be over 0": lambda: attrs.evolve(
+    "variants: at least one weight must be over 0, or no variant receives traffic": lambda: attrs.evolve(
         multi("a"), variants=(attrs.evolve(multi("a").variants[0], weight=0),)
     ),
-    "variants: 1 to 10 variants, not 0": lambda: attrs.evolve(multi("a"), variants=()),
-    "weight: a number of 0 or more, not nan": lambda: attrs.evolve(multi("a").variants[0], weight=float("nan")),
+    "variants: an endpoint has 1 to 10 variants, not 0": lambda: attrs.evolve(multi("a"), variants=()),
+    "Variant.weight must be a finite number at least 0, not nan": lambda: attrs.evolve(
+        multi("a").variants[0], weight=float("nan")
+    ),
     # scaling
-    "autoscaling: min 3 is above max 2": lambda: Autoscaling(min=3, max=2),
-    "min: a whole number from 1 to 10000, not 0": lambda: Autoscaling(min=0, max=2),
-    "target: a number over 0, not -1": lambda: Autoscaling(min=1, max=2, target=-1),
+    "autoscaling: min 3 is greater than max 2": lambda: Autoscaling(min=3, max=2),
+    "Autoscaling.min must be a whole number at least 1 and at most 10000, not 0": lambda: Autoscaling(min=0, max=2),
+    "Autoscaling.target must be a finite number over 0, not -1": lambda: Autoscaling(min=1, max=2, target=-1),
     "target: 101 is over 100 percent of cpu": lambda: Autoscaling(min=1, max=2, target=101, metric="cpu"),
-    "target: this metric needs one": lambda: Autoscaling(min=1, max=2, metric={"MetricName": "x"}),
-    "metric: 'ram' is none of": lambda: Autoscaling(min=1, max=2, metric="ram"),
+    "target: required for this metric": lambda: Autoscaling(min=1, max=2, metric={"MetricName": "x"}),
+    "metric: 'ram' is not one of 'invocations', 'cpu', 'gpu'": lambda: Autoscaling(min=1, max=2, metric="ram"),
     "instance_count: 2 is outside autoscaling's 3 to 4": lambda: multi("a", autoscaling=Autoscaling(min=3, max=4)),
     "autoscaling: ml.m5.xlarge has no GPU to track": lambda: multi(
         "a", autoscaling=Autoscaling(min=1, max=4, metric="gpu")
     ),
     "when: must be cron(…), rate(…) or at(…), not 'daily'": lambda: Schedule(name="x", when="daily", min=1),
     "schedule: give min, max or both": lambda: Schedule(name="x", when="rate(1 day)"),
-    "schedule: min 3 is above max 2": lambda: Schedule(name="x", when="rate(1 day)", min=3, max=2),
+    "schedule: min 3 is greater than max 2": lambda: Schedule(name="x", when="rate(1 day)", min=3, max=2),
     "schedule: names must differ, not x, x": lambda: Autoscaling(
         min=1, max=2, schedule=[Schedule(name="x", when="rate(1 day)", min=1)] * 2
     ),
     # deployments
-    "canary and step: give one of them": lambda: BlueGreen(canary=10, step=10),
-    "canary: a whole number from 1 to 50, not 51": lambda: BlueGreen(canary=51),
-    "step: a whole number from 10 to 50, not 5": lambda: BlueGreen(step=5),
-    "batch: a whole number from 5 to 50, not 4": lambda: Rolling(batch=4),
-    "wait: a whole number from 0 to 3600, not 3601": lambda: Rolling(wait=3601),
-    "alarms: at most 10 names": lambda: Rolling(alarms=[str(n) for n in range(11)]),
+    "canary and step: give only one of them": lambda: BlueGreen(canary=10, step=10),
+    "BlueGreen.canary must be a whole number at least 1 and at most 50, not 51": lambda: BlueGreen(canary=51),
+    "BlueGreen.step must be a whole number at least 10 and at most 50, not 5": lambda: BlueGreen(step=5),
+    "Rolling.batch must be a whole number at least 5 and at most 50, not 4": lambda: Rolling(batch=4),
+    "Rolling.wait must be a whole number at least 0 and at most 3600, not 3601": lambda: Rolling(wait=3601),
+    "alarms must be at most 10 names of CloudWatch alarms, not ('0', '1', '2', '3',": lambda: Rolling(
+        alarms=[str(n) for n in range(11)]
+    ),
 }
 
 

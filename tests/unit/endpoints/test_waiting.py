@@ -93,8 +93,8 @@ def test_the_last_look_is_at_the_deadline():
 @pytest.mark.parametrize("status", ["Failed", "OutOfService", "UpdateRollbackFailed"])
 def test_every_bad_end_ends_the_wait(status):
     with pytest.raises(EndpointFailedError, match=f"ended as {status}") as caught:
-        settle(["Creating", described(status, FailureReason="no room")])
-    assert caught.value.reason == "no room"
+        settle(["Creating", described(status, FailureReason="no collection")])
+    assert caught.value.reason == "no collection"
     assert [seen for _, seen in caught.value.history] == ["Creating", status]
     assert "eu-west-1.console.aws.amazon.com" in caught.value.hint
 
@@ -105,14 +105,14 @@ def test_a_status_that_nobody_knows_yet_is_waited_through_and_told():
 
 
 def test_a_new_endpoint_may_not_show_at_once():
-    seen, watcher = settle([ABSENT, ABSENT, "Creating", "InService"], just_made=True)
+    seen, watcher = settle([ABSENT, ABSENT, "Creating", "InService"], just_created=True)
     assert seen.status == "InService"
     with pytest.raises(EndpointNotFoundError):
         settle([ABSENT, "InService"])
     with pytest.raises(EndpointNotFoundError):
-        settle([ABSENT], just_made=True)
+        settle([ABSENT], just_created=True)
     with pytest.raises(EndpointNotFoundError):
-        settle(["Creating", ABSENT], just_made=True)
+        settle(["Creating", ABSENT], just_created=True)
     assert watcher.now < 1
 
 
@@ -146,7 +146,7 @@ def test_an_update_that_was_rolled_back_is_told_from_one_that_holds(answers, suc
         ("The primary container did not pass the ping health check.", "startup_timeout"),
         ("Unable to provision requested ML compute capacity", "another instance type"),
         ("Alarm scoring-5xx went off", "metric"),
-        ("whatever", "look into the containers; logs"),
+        ("whatever", "read the logs of the containers; logs"),
     ],
 )
 def test_reasons_come_with_what_to_do(reason, advice):
@@ -171,7 +171,7 @@ def test_timeouts_are_seconds_over_zero(timeout):
 
 
 def test_an_answer_that_is_none_is_said_so():
-    with pytest.raises(ServiceError, match=r"describe_endpoint: the answer is none \(EndpointStatus: Field required\)"):
+    with pytest.raises(ServiceError, match=r"the answer is not valid \(EndpointStatus: Field required\)"):
         settle([{"EndpointName": "scoring"}])
 
 

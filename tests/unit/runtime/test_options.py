@@ -190,11 +190,11 @@ class Subject:
         if "endpoint" not in self.kind:
             arguments, options = (name, *arguments), gathered(options)
         if "async" in self.kind:
-            twin = AsyncEndpoint(AsyncEndpoints(self._aws, lambda: self._async), name)
+            twin = AsyncEndpoints(self._aws, lambda: self._async).handle(name)
             return self._runner.run(
                 self._acall(twin if "endpoint" in self.kind else self._async, method, arguments, options)
             )
-        subject = Endpoint(Endpoints(self._aws, lambda: self._sync), name) if "endpoint" in self.kind else self._sync
+        subject = Endpoints(self._aws, lambda: self._sync).handle(name) if "endpoint" in self.kind else self._sync
         made = getattr(subject, method)(*arguments, **options)
         if method == "invoke_many":
             return list(made)
