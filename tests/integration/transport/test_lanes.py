@@ -53,15 +53,6 @@ def lean(request: pytest.FixtureRequest, server: LoopbackServer) -> Iterator[Dri
     made.close()
 
 
-def wait_until(condition: Any) -> None:
-    done = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        done.wait(0.01)
-    raise AssertionError("it did not come to that")
-
-
 def route_to(server: LoopbackServer, **changes: Any) -> Route:
     keys = Keys(ACCESS, SECRET, TOKEN)
     known = Route(
@@ -111,7 +102,7 @@ def test_a_connection_that_ends_is_not_kept(lean: Driver, server: LoopbackServer
 def test_a_connection_closed_while_idle_is_seen_before_sending(lean: Driver, server: LoopbackServer) -> None:
     for number in range(3):
         assert lean.send(to("closes-later")).body == b"bye"
-        wait_until(lambda: server.open == 0)
+        server.until_open(0)
         assert len(server.seen) == number + 1
 
 
@@ -192,9 +183,9 @@ def test_old_connections_are_not_used_and_surplus_ones_are_closed(lane: str, ser
     clock.now += 11
     driver.send(REQUEST)
     assert server.connections == 2
-    wait_until(lambda: server.open == 1)
+    server.until_open(1)
     driver.close()
-    wait_until(lambda: server.open == 0)
+    server.until_open(0)
     driver = Built(lane, route_to(server), clock, Settings(max_idle=0))
     driver.send(REQUEST)
     driver.send(REQUEST)
@@ -336,7 +327,7 @@ def test_threads_get_their_own_answers(server: LoopbackServer) -> None:
         assert server.connections - before <= 16
         transport.close()
         aws.close()
-        wait_until(lambda: server.open == 0)
+        server.until_open(0)
     assert all(seen.fault is None for seen in server.seen)
 
 

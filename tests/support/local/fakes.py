@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from mme_sdk.local.contracts import (
     Deployment,
@@ -27,18 +27,24 @@ class FakeHosting:
         self.context = context
         self.running: dict[str, Deployment] = {}
         self.log: list[tuple] = []
-        self._go_on = threading.Event()
-        self._go_on.set()
+        self._changing = threading.Lock()
+        self._is_held = False
+        self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
         self._silent = False
 
     @contextmanager
     def held(self):
         """Deployments and scaling do not end before this block does."""
-        self._go_on.clear()
+        self._is_held = True
         try:
             yield
         finally:
-            self._go_on.set()
+            with self._changing:
+                self._is_held = False
+                waiting, self._waiting = self._waiting, []
+            for loop, released in waiting:
+                with suppress(RuntimeError):  # the host was closed
+                    loop.call_soon_threadsafe(released.set)
 
     @contextmanager
     def silent(self):
@@ -50,8 +56,12 @@ class FakeHosting:
             self._silent = False
 
     async def _wait(self) -> None:
-        while not self._go_on.is_set():
-            await asyncio.sleep(0.005)
+        released = asyncio.Event()
+        with self._changing:
+            if not self._is_held:
+                return
+            self._waiting.append((asyncio.get_running_loop(), released))
+        await released.wait()
 
     async def deploy(self, deployment: Deployment, *, gate: Gate | None = None) -> None:
         self.log.append(("deploy", deployment.endpoint, deployment.config_name))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-import threading
 
 MULTIPLY = (
     "import json\n"
@@ -55,14 +54,12 @@ def make_endpoint(sm, name: str, **container) -> dict:
 
 def settle(sm, name: str, until=TERMINAL) -> list[dict]:
     """Descriptions seen until the endpoint rests; each status once."""
-    pause = threading.Event()
     seen: list[dict] = []
-    for _ in range(1000):
+    for _ in range(20_000):
         now = sm.describe_endpoint(EndpointName=name)
         if not seen or seen[-1]["EndpointStatus"] != now["EndpointStatus"]:
             seen.append(now)
         if now["EndpointStatus"] in until:
             seen[-1] = now
             return seen
-        pause.wait(0.01)
     raise AssertionError(f"{name} stays {seen[-1]['EndpointStatus']}")
