@@ -10,7 +10,7 @@ from pathlib import Path
 
 __all__ = ["PASS_GATE", "Gate"]
 
-LIMIT = 60.0  # seconds; only a wait for something that never comes takes that long
+LIMIT = 300.0  # seconds; only a wait for something that never comes takes that long
 
 # What a model script does at a gate. It reports its arrival, then reads until the test closes its end of the pipe.
 PASS_GATE = """

@@ -9,7 +9,7 @@ import pytest
 
 __all__ = ["wait_for_log"]
 
-LIMIT = 60.0  # seconds; only a text that is never logged takes that long
+LIMIT = 300.0  # seconds; only a text that is never logged takes that long
 
 
 class _Watch(logging.Handler):

@@ -12,7 +12,7 @@ import psutil
 
 __all__ = ["in_sessions", "wait_for_exit"]
 
-LIMIT = 60.0  # seconds; only a process that never ends takes that long
+LIMIT = 300.0  # seconds; only a process that never ends takes that long
 
 
 def in_sessions(sessions: Collection[int]) -> list[int]:

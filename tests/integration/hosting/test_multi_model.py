@@ -171,7 +171,7 @@ def test_a_slow_load_is_429_within_the_limit_and_goes_on(hosted: Hosted) -> None
         counters = bench.hosting.variant("e", "AllTraffic").fleet.snapshot().counters
         assert counters.s3_loads == 1
 
-    hosted(scenario, answer_limit=0.3)
+    hosted(scenario, answer_limit=0.3, isolate=False)
 
 
 def test_a_load_beyond_the_limit_fails_and_may_be_tried_again(hosted: Hosted) -> None:
@@ -185,7 +185,7 @@ def test_a_load_beyond_the_limit_fails_and_may_be_tried_again(hosted: Hosted) ->
         gate.open()
         assert (await bench.invoke("slow.tar.gz")).status == 200
 
-    hosted(scenario, load_limit=0.4)
+    hosted(scenario, load_limit=0.4, isolate=False)
 
 
 def test_an_s3_that_does_not_answer_is_told_from_a_model_that_loads(hosted: Hosted) -> None:

@@ -63,7 +63,7 @@ def test_chunks_come_as_they_are_made_and_the_instance_is_busy_until_the_end(hos
         assert instance.outstanding == 0
         assert (await bench.invoke(None, "x")).body == b"first,second"
 
-    hosted(scenario)
+    hosted(scenario, isolate=False)
 
 
 def test_a_stream_that_stands_still_is_given_up(hosted: Hosted) -> None:
@@ -77,7 +77,7 @@ def test_a_stream_that_stands_still_is_given_up(hosted: Hosted) -> None:
             assert [chunk async for chunk in answer.chunks]
         gate.open()
 
-    hosted(scenario, stream_limit=0.2)
+    hosted(scenario, stream_limit=0.2, isolate=False)
 
 
 def test_a_multi_model_endpoint_does_not_stream(hosted: Hosted) -> None:

@@ -49,7 +49,7 @@ def test_a_killed_container_costs_its_own_requests_and_comes_back(hosted: Hosted
         picture = variant.fleet.snapshot().instances["i-0001"]
         assert picture.outstanding == picture.loads_running == picture.loads_queued == 0
 
-    hosted(scenario)
+    hosted(scenario, isolate=False)
 
 
 def test_a_request_that_reached_no_container_is_served_once_there_is_one(hosted: Hosted) -> None:
@@ -131,7 +131,7 @@ def test_a_lost_instance_passes_waiting_requests_to_another(hosted: Hosted) -> N
         await variant.remove_instance(variant.instances[other])
         assert error(await bench.invoke("slow.tar.gz"))[:2] == (503, "ServiceUnavailable")
 
-    hosted(scenario)
+    hosted(scenario, isolate=False)
 
 
 @contextlib.contextmanager
@@ -205,7 +205,7 @@ def test_an_invocation_that_takes_too_long_is_a_model_error_without_status(hoste
         )
         gate.open()
 
-    hosted(scenario, invocation_limit=0.3)
+    hosted(scenario, invocation_limit=0.3, isolate=False)
 
 
 HOST = """

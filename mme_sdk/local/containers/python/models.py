@@ -185,10 +185,10 @@ class Models:
         """
         served = self._get(name)
         frames: asyncio.Queue[tuple[dict[str, Any], bytes] | ErrorResponse] = asyncio.Queue(maxsize=16)
-        gone = asyncio.Event()
+        abandoned = asyncio.Event()
         request = pack({"content_type": content_type, "accept": accept, "headers": headers}, body)
         # A separate task: the response must be read to its end even if the client closes the connection.
-        task = asyncio.create_task(self._exchange(served, request, frames, gone))
+        task = asyncio.create_task(self._exchange(served, request, frames, abandoned))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
@@ -200,7 +200,7 @@ class Models:
                 if frame[0]["last"]:
                     return
         finally:
-            gone.set()
+            abandoned.set()
             while not frames.empty():
                 frames.get_nowait()
 
@@ -209,7 +209,7 @@ class Models:
         served: LoadedModel,
         request: bytes,
         frames: asyncio.Queue[tuple[dict[str, Any], bytes] | ErrorResponse],
-        gone: asyncio.Event,
+        abandoned: asyncio.Event,
     ) -> None:
         async with served.lock:
             try:
@@ -218,15 +218,15 @@ class Models:
                 process = served.process
                 if process is None or process.ended.is_set():
                     process = served.process = await self._start(served)
-                await self._relay(process, request, frames, gone)
+                await self._relay(process, request, frames, abandoned)
             except ErrorResponse as error:
-                if not gone.is_set():
+                if not abandoned.is_set():
                     await frames.put(error)
             except Exception as error:  # noqa: BLE001 - a model process can send any bytes
                 if served.process is not None:
                     await self._kill(served.process)
                 message = f"The model process sent an invalid response ({type(error).__name__}: {error})."
-                if not gone.is_set():
+                if not abandoned.is_set():
                     await frames.put(ErrorResponse(status=500, type="InternalServerException", message=message))
 
     async def _relay(
@@ -234,7 +234,7 @@ class Models:
         process: _ModelProcess,
         request: bytes,
         frames: asyncio.Queue[tuple[dict[str, Any], bytes] | ErrorResponse],
-        gone: asyncio.Event,
+        abandoned: asyncio.Event,
     ) -> None:
         try:
             process.writer.write(request)
@@ -242,7 +242,7 @@ class Models:
                 async with asyncio.timeout(self._invocation_timeout):
                     await process.writer.drain()
                     head, body = await read_async(process.reader)
-                if not gone.is_set():
+                if not abandoned.is_set():
                     await frames.put((head, body))
                 if head["last"]:
                     return

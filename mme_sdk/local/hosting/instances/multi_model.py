@@ -289,9 +289,9 @@ class MultiModelVariant(Variant):
                         self._run_in_container(self.instances[name], self._restarts[name], model, work, failed)
                     )
                 case Unload(name, model):
-                    gone, lost = self._unload, self._unload_failed
+                    work, failed = self._unload, self._unload_failed
                     self.shared.spawn(
-                        self._run_in_container(self.instances[name], self._restarts[name], model, gone, lost)
+                        self._run_in_container(self.instances[name], self._restarts[name], model, work, failed)
                     )
                 case Discard():
                     self.shared.spawn(self._discard(self.instances[command.instance], command.model))
