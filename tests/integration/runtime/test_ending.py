@@ -23,6 +23,7 @@ from mme_sdk.local import HostingSettings, LocalSageMaker
 from tests.support.gates import PASS_GATE, Gate
 from tests.support.paths import SUPPORT
 from tests.support.runtime.world import IMAGE, ROLE
+from tests.support.selection import pairs
 
 PROGRAM = SUPPORT / "runtime" / "ending.py"
 HANGS = 60.0  # seconds; only what waits for something that never comes takes that long
@@ -197,8 +198,7 @@ def check_nothing_left(case: Case, report: dict[str, Any]) -> None:
     assert case.process.process.returncode == 0
 
 
-@pytest.mark.parametrize("transport", ["fast", "core", "botocore"])
-@pytest.mark.parametrize("read", [60.0, 0.3], ids=["in flight", "waiting"])
+@pytest.mark.parametrize(("transport", "read"), pairs(["fast", "core", "botocore"], [60.0, 0.3]))  # in flight, waiting
 def test_ctrl_c_ends_invoke_many_at_once(gated: Gated, tmp_path: Path, transport: str, read: float) -> None:
     checkpoint = tmp_path / "done.txt"
     config = {"verb": "invoke_many", "transport": transport, "read": read, "checkpoint": str(checkpoint)}
@@ -310,8 +310,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_caller_s_own_code(gated: Gated, tmp
     assert case.process.process.returncode == 0
 
 
-@pytest.mark.parametrize("transport", ["core", "botocore"])
-@pytest.mark.parametrize("verb", ["invoke", "invoke_many", "warm"])
+@pytest.mark.parametrize(("verb", "transport"), pairs(["invoke", "invoke_many", "warm"], ["core", "botocore"]))
 def test_cancelling_the_task_ends_the_awaited_verbs(gated: Gated, tmp_path: Path, transport: str, verb: str) -> None:
     with Case(gated, tmp_path, {"verb": verb, "transport": transport, "async": True}) as case:
         case.until_blocked()

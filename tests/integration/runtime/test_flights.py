@@ -122,8 +122,8 @@ class SlotMachine(RuleBasedStateMachine):
             assert len(granted) >= self.slots.limit, "somebody waits for a slot that is free"
 
 
-FlightMachine.TestCase.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
-SlotMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+FlightMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+SlotMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 TestFlights = FlightMachine.TestCase
 TestSlots = SlotMachine.TestCase
 
