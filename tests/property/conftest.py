@@ -1,4 +1,4 @@
-"""Property tests start no process and bind no socket."""
+"""Property tests of pure code start no process and bind no socket; those of endpoints and the registry need a host."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import pytest
 
 from tests.support.purity import fail_if_impure, one_process
 
-FOLDER = Path(__file__).parent
+FOLDERS = tuple(Path(__file__).parent / name for name in ("fleet", "runtime"))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    """Guard the tests of this folder; pytest calls the hook for those of other folders too."""
-    if not item.path.is_relative_to(FOLDER):
+    """Guard the tests of these folders; pytest calls the hook for those of other folders too."""
+    if item.path.parent not in FOLDERS:
         return (yield)
     with one_process():
         return (yield)
