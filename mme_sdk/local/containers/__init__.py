@@ -1,4 +1,4 @@
-"""Programs that serve models the way a SageMaker container does."""
+"""Container programs: they serve models over the HTTP contract of a SageMaker container."""
 
 from mme_sdk.local.containers.command import PYTHON, Command, command_for
 from mme_sdk.local.containers.recipes import multi_model_server, triton

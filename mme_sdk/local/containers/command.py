@@ -1,4 +1,4 @@
-"""An image as a program."""
+"""`Command`: the program that runs in place of a container image."""
 
 from __future__ import annotations
 
@@ -15,30 +15,38 @@ __all__ = ["PYTHON", "Command", "command_for"]
 
 def _words(value: Sequence[str]) -> tuple[str, ...]:
     if isinstance(value, str) or not value or not all(isinstance(one, str) for one in value):
-        raise InvalidInputError(f"a Command is a list of words, such as ['serve', '--port', '{{port}}'], not {value!r}")
+        raise InvalidInputError(
+            f"a Command takes a list of strings, such as ['serve', '--port', '{{port}}'], not {value!r}"
+        )
     return tuple(value)
 
 
 @attrs.frozen
 class Command:
-    """A program that serves models as a SageMaker container does: any that speaks the contract on 127.0.0.1.
+    """The program that runs in place of a container image. It implements the HTTP contract of a SageMaker container.
 
-    In its words and environment `{port}` stands for the TCP port to listen on, `{memory}` for the bytes of memory that
-    models may take, `{directory}` for a folder of its own, and, in `single`, `{model}` for the extracted archive.
+    Arguments and environment values can contain placeholders. `{port}` is the TCP port on 127.0.0.1 to listen on,
+    `{memory}` the memory for models in bytes, `{directory}` the working directory of the container, and, in `single`,
+    `{model}` the folder of the extracted archive.
 
-    A program that can listen on a unix socket uses `{socket}`, a path in a folder that only its user can enter, and
-    no port. One that listens on the port serves every process of this machine, unless it checks the key: the first line
-    of its standard input, which every request of the host carries in the header `X-Mme-Sdk-Key`.
+    A program that can listen on a unix socket uses `{socket}` instead of `{port}`. The socket is in a folder that only
+    the user of the host can enter. Every process of this machine can reach a TCP port. Such a program should check the
+    key: the host writes it as the first line of standard input, and sends it in the header `X-Mme-Sdk-Key` of every
+    request.
 
     Attributes:
         argv: Program and arguments of a multi-model container.
-        single: Program and arguments of a single-model container; as `argv` where None.
-        environment: Variables beside those of the model.
-        multi_model: Whether the image carries the label `com.amazonaws.sagemaker.capabilities.multi-models=true`.
-        target_is_id: Whether it finds models by the header X-Amzn-SageMaker-Target-Model in the place of the URL: then
-            the header carries the model's opaque id.
-        isolated: Whether the program may be kept from all files but the system's, its interpreter's, its models' and
-            its temporary ones, where the platform can and `HostingSettings.isolate` is on.
+        single: Program and arguments of a single-model container. Default None: `argv`.
+        environment: Environment variables in addition to those of the model. Default none.
+        multi_model: Whether the image has the label `com.amazonaws.sagemaker.capabilities.multi-models=true`. Without
+            it, CreateEndpoint fails for models with Mode=MultiModel. Default True.
+        target_is_id: Whether the program reads the id of the model from the header X-Amzn-SageMaker-Target-Model
+            instead of the URL. Default False.
+        isolated: Whether the program runs without access to files other than the system, its interpreter, its models
+            and its temporary files. Requires Linux with Landlock, and `HostingSettings.isolate`. Default False.
+
+    Raises:
+        InvalidInputError: `argv` or `single` is empty or is not a list of strings.
 
     Example:
         >>> Command(["my-server", "--port", "{port}"]).multi_model
@@ -53,16 +61,16 @@ class Command:
     isolated: bool = attrs.field(default=False, kw_only=True)
 
     @property
-    def on_socket(self) -> bool:
-        """Whether it listens on a unix socket."""
+    def uses_socket(self) -> bool:
+        """Whether the program listens on a unix socket: `{socket}` occurs in its arguments or environment."""
         return any("{socket}" in word for word in (*self.argv, *(self.single or ()), *self.environment.values()))
 
     def words(self, *, single: bool, values: Mapping[str, str]) -> tuple[str, ...]:
-        """The command line.
+        """Return the command line with placeholders replaced.
 
         Args:
-            single: For a single-model container.
-            values: What the placeholders stand for.
+            single: Whether the container serves a single model.
+            values: Value by placeholder name.
 
         Returns:
             Program and arguments.
@@ -71,12 +79,19 @@ class Command:
         return tuple(_filled(word, values) for word in chosen)
 
     def variables(self, values: Mapping[str, str]) -> dict[str, str]:
-        """The environment, with what the placeholders stand for."""
+        """Return the environment variables with placeholders replaced.
+
+        Args:
+            values: Value by placeholder name.
+
+        Returns:
+            Value by variable name.
+        """
         return {name: _filled(value, values) for name, value in self.environment.items()}
 
 
 def _filled(word: str, values: Mapping[str, str]) -> str:
-    # Not str.format: braces are common in the arguments of servers.
+    # str.format would fail on other braces, which are common in the arguments of servers.
     for name, value in values.items():
         word = word.replace(f"{{{name}}}", value)
     return word
@@ -86,18 +101,18 @@ _MODULE = "mme_sdk.local.containers.python"
 _SERVE = (sys.executable, "-m", _MODULE, "--port", "{port}", "--exit-with-stdin", "--key-from-stdin")
 
 PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"], isolated=True)
-"""The default container."""
+"""The Python container, which runs for images that `images=` does not name."""
 
 
 def command_for(image: str, images: Mapping[str, Command]) -> Command:
-    """The program that stands for an image.
+    """Return the program that runs in place of an image.
 
     Args:
-        image: As given to CreateModel.
-        images: Programs by image name; `*` in a name stands for anything.
+        image: Image name as in CreateModel.
+        images: Program by image name or pattern; `*` matches any text.
 
     Returns:
-        That of the exact name, else of the first pattern that fits, else the Python container.
+        The program of the exact name, else of the first pattern that matches, else the Python container.
     """
     if image in images:
         return images[image]

@@ -1,4 +1,4 @@
-"""Ends the processes that models start, also those that have left their session and their parent; Linux only."""
+"""Kill the processes that models start, even if they have changed their session or parent. Linux only."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import sys
 from collections.abc import Container
 from pathlib import Path
 
-__all__ = ["adopt", "end_all", "kill_others"]
+__all__ = ["adopt", "kill_and_reap_children", "kill_children_except"]
 
 _SET_CHILD_SUBREAPER = 36
 
 
 def adopt() -> None:
-    """Become the parent of every process below this one whose own parent ends; nothing happens elsewhere than Linux."""
+    """Make this process the subreaper: it becomes the parent of orphaned descendants. Does nothing except on Linux."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def kill_others(own: Container[int]) -> None:
-    """Kill the children of this process but its own; their children become children of this process in turn.
+def kill_children_except(own: Container[int]) -> None:
+    """Kill the children of this process except `own`. Their children become children of this process.
 
     Args:
-        own: Process ids of the children that live on.
+        own: Ids of the processes to spare.
     """
     for pid in _children():
         if pid not in own:
@@ -33,20 +33,20 @@ def kill_others(own: Container[int]) -> None:
                 os.kill(pid, signal.SIGKILL)
 
 
-def end_all(own: Container[int] = ()) -> None:
-    """Kill the children of this process but its own, with all below them, and wait until no child is left.
+def kill_and_reap_children(own: Container[int] = ()) -> None:
+    """Kill all descendants of this process except `own`, and wait until every child has ended.
 
     Args:
-        own: Process ids of the children that end by themselves.
+        own: Ids of child processes that end without being killed.
     """
     with contextlib.suppress(ChildProcessError):
         while True:
-            kill_others(own)
+            kill_children_except(own)
             os.waitpid(-1, 0)
 
 
 def _children() -> list[int]:
-    """The children of this process, which has one thread."""
+    """Return the ids of the child processes of this single-threaded process."""
     with contextlib.suppress(OSError):
         return [int(one) for one in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
     return []

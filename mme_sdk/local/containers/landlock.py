@@ -1,6 +1,6 @@
-"""Restricts this process and all that it starts with Linux's Landlock, which needs no privilege.
+"""Restrict the file access of this process and its descendants with Landlock of Linux, which needs no privileges.
 
-The file imports nothing of this package: it also runs as a script that restricts itself and becomes another program,
+This file imports nothing of the package: it also runs as a script that restricts itself and executes a program:
 `python -I -S landlock.py POLICY.json PROGRAM ARGUMENT…`.
 """
 
@@ -35,7 +35,7 @@ _ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
 
 
 def version() -> int:
-    """The version of Landlock that the kernel offers; 0 where it offers none."""
+    """Return the Landlock version of the kernel; 0 without Landlock."""
     if sys.platform != "linux":
         return 0
     try:
@@ -45,18 +45,18 @@ def version() -> int:
 
 
 def restrict(*, read: Iterable[str], listed: Iterable[str] = (), write: Iterable[str] = ()) -> None:
-    """Give up every access to files but the named ones, and the privileges of root, for good.
+    """Permanently drop the access to all files except the named ones, and the capabilities of root.
 
-    From version 6 on also given up are signals to processes outside, and connections to their abstract unix sockets.
-    Processes outside cannot be traced, nor their memory and environment be read, with any version.
+    The process can no longer trace unrestricted processes or read their memory and environment. From version 6 of
+    Landlock on it can also not send them signals or connect to their abstract unix sockets.
 
     Args:
-        read: Files and directories to read and execute, with all below them.
-        listed: Directories whose names may be listed, with all below them.
-        write: Files and directories to read and change, with all below them.
+        read: Files and directory trees to read and execute.
+        listed: Directory trees in which directories can be listed.
+        write: Files and directory trees to read and write.
 
     Raises:
-        OSError: The kernel refuses.
+        OSError: A system call failed.
     """
     offered = version()
     handled = _CHANGES
@@ -77,14 +77,14 @@ def restrict(*, read: Iterable[str], listed: Iterable[str] = (), write: Iterable
 
 
 def apply(policy: Mapping[str, Any], *, write: Iterable[str] = ()) -> str | None:
-    """Restrict this process as far as the platform can.
+    """Restrict this process if the platform supports it.
 
     Args:
-        policy: `read`, `listed` and `write` of `restrict`.
-        write: More to write to.
+        policy: Arguments of `restrict`.
+        write: More files and directory trees to read and write.
 
     Returns:
-        Why the process is not restricted; None if it is.
+        None if the process is restricted, else the reason why it is not.
     """
     if sys.platform != "linux":
         return f"{sys.platform} has no Landlock"
@@ -93,14 +93,14 @@ def apply(policy: Mapping[str, Any], *, write: Iterable[str] = ()) -> str | None
     try:
         restrict(read=policy["read"], listed=policy["listed"], write=[*policy["write"], *write])
     except OSError as error:
-        return f"Landlock refused: {error.strerror}"
+        return f"Landlock failed: {error.strerror}"
     return None
 
 
 def _drop_capabilities() -> None:
-    """Of what root may do beyond other users, keep the access to other users' files alone.
+    """Drop all capabilities of root except CAP_DAC_OVERRIDE.
 
-    With CAP_PERFMON a process reads the environment of others whatever Landlock says.
+    With CAP_PERFMON a process could read the environment of other processes in spite of Landlock.
     """
     assert _libc is not None
     header = struct.pack("=Ii", _CAPABILITIES_VERSION, 0)
@@ -111,7 +111,7 @@ def _drop_capabilities() -> None:
         return
     for number in range(64):
         if number != _CAP_DAC_OVERRIDE:
-            _libc.prctl(_DROP_FROM_BOUNDING_SET, number, 0, 0, 0)  # fails for numbers that the kernel does not know
+            _libc.prctl(_DROP_FROM_BOUNDING_SET, number, 0, 0, 0)  # fails for numbers unknown to the kernel
     kept = 1 << _CAP_DAC_OVERRIDE
     _checked(_libc.capset(header, struct.pack("=6I", effective & kept, permitted & kept, 0, 0, 0, 0)))
 
@@ -120,7 +120,7 @@ def _allow(ruleset: int, path: str, rights: int) -> None:
     try:
         descriptor = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError:
-        return  # what is not there need not be allowed
+        return  # the path does not exist
     try:
         if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
             rights &= _OF_FILES

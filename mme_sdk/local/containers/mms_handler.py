@@ -1,6 +1,6 @@
-"""What AWS Multi Model Server runs for each model: `code/inference.py` as SageMaker's toolkits define it.
+"""The handler of AWS Multi Model Server: runs `code/inference.py` as SageMaker's toolkits do.
 
-This file is run by the interpreter that Multi Model Server is installed for, and imports nothing of this package.
+The interpreter of Multi Model Server runs this file, so that it imports nothing of this package.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _LOADED: dict[str, Any] = {}
 
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any] | None:
-    """Serve one request; the first call of a process loads the model."""
+    """Serve one request. The first call in a process loads the model."""
     if "script" not in _LOADED:
-        # Function-style handlers alone turn a MemoryError into 507; class-style ones swallow it.
+        # Multi Model Server answers 507 to a MemoryError of a handler function; with a handler class it does not.
         _LOADED["script"], _LOADED["model"] = _load(context.system_properties["model_dir"], context)
     if data is None:
         return None
@@ -52,7 +52,7 @@ def _load(directory: str, context: Any) -> tuple[Any, Any]:
     sys.path.insert(0, str(folder))
     spec = importlib.util.spec_from_file_location("inference", folder / "inference.py")
     if spec is None or spec.loader is None:
-        raise ImportError(f"{folder} holds no inference.py")
+        raise ImportError(f"there is no inference.py in {folder}")
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     return script, _call(script.model_fn, (directory,), context)

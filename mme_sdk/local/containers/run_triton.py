@@ -1,7 +1,7 @@
-"""NVIDIA Triton's SageMaker front end as a container, started by the recipe `triton`.
+"""Run NVIDIA Triton with its SageMaker front end as a container; the recipe `triton` starts this program.
 
-The interpreter given must have `nvidia-pytriton` (which carries the server) and numpy below 2 installed; Linux on
-x86-64 with glibc 2.35 or newer, and a C compiler once. Models are archives in Triton's layout, of its Python backend.
+The environment of the given interpreter contains `nvidia-pytriton`, which includes the server, and `numpy<2`. Requires
+Linux on x86-64, glibc 2.35 or newer and a C compiler. Model archives have the layout of Triton's Python backend.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mme_sdk.local.containers.supervisor import tethered
+from mme_sdk.local.containers.supervisor import supervise
 
-# The front end cannot be told an address, and would listen to the whole network.
+# The front end has no option for its address and listens on all interfaces. This library binds it to loopback.
 _SHIM = r"""
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -42,19 +42,19 @@ _WHERE = (
 
 
 def main() -> int:
-    """Run the server until told to stop; its exit status."""
+    """Run the server until SIGTERM or end of standard input; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--python", required=True, help="interpreter that nvidia-pytriton is installed for")
+    parser.add_argument("--python", required=True, help="interpreter of the environment with nvidia-pytriton")
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--directory", type=Path, required=True, help="a folder of its own")
+    parser.add_argument("--directory", type=Path, required=True, help="working directory of the container")
     given = parser.parse_args()
-    asked = subprocess.run([given.python, "-c", _WHERE], capture_output=True, text=True, check=False)
-    if asked.returncode:
+    found = subprocess.run([given.python, "-c", _WHERE], capture_output=True, text=True, check=False)
+    if found.returncode:
         sys.exit(
-            f"{given.python} has no nvidia-pytriton: {asked.stderr.strip()}\n"
+            f"nvidia-pytriton is not installed for {given.python}: {found.stderr.strip()}\n"
             f"  {given.python} -m pip install nvidia-pytriton==0.7.0 'numpy<2'"
         )
-    package, packages, version = json.loads(asked.stdout)
+    package, packages, version = json.loads(found.stdout)
     server, folder = Path(package) / "tritonserver", given.directory
     backends = folder / "backends" / "python"
     (folder / "empty").mkdir(parents=True, exist_ok=True)
@@ -69,7 +69,7 @@ def main() -> int:
         check=False,
     )
     if compiled.returncode:
-        sys.exit(f"cannot keep Triton to loopback without a C compiler: {compiled.stderr.strip()}")
+        sys.exit(f"a C compiler is needed to bind Triton to the loopback interface: {compiled.stderr.strip()}")
     environment = {
         **os.environ,
         "LD_LIBRARY_PATH": f"{packages}/nvidia_pytriton.libs",
@@ -90,7 +90,7 @@ def main() -> int:
         "backend-directory": folder / "backends",
     }
     words = [f"--{name}={value}" for name, value in options.items()]
-    return tethered([str(server / "bin" / "tritonserver"), "--disable-auto-complete-config", *words], environment)
+    return supervise([str(server / "bin" / "tritonserver"), "--disable-auto-complete-config", *words], environment)
 
 
 if __name__ == "__main__":

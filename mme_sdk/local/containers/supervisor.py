@@ -1,4 +1,4 @@
-"""Runs a server that knows nothing of its host, and takes it along when the host goes."""
+"""Run a server as a child process, and end it when the host ends."""
 
 from __future__ import annotations
 
@@ -11,58 +11,58 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-from mme_sdk.local import processes as children
-from mme_sdk.local.containers import descendants as offspring
+from mme_sdk.local import processes
+from mme_sdk.local.containers import descendants
 
-__all__ = ["tethered"]
+__all__ = ["supervise"]
 
-_GRACE = 3.0  # seconds from SIGTERM to SIGKILL, less than the host itself gives
+_GRACE = 3.0  # seconds from SIGTERM to SIGKILL; less than HostingSettings.stop_seconds
 
 
-def tethered(argv: Sequence[str], environment: Mapping[str, str], *, scratch: str | None = None) -> int:
-    """Run a program until it ends, SIGTERM comes or standard input ends; then end it with all that it started.
+def supervise(argv: Sequence[str], environment: Mapping[str, str], *, scratch: str | None = None) -> int:
+    """Run a program until it ends, SIGTERM arrives or standard input ends. Then kill it and its descendants.
 
-    The caller must be the leader of its process group, as containers of the host are.
+    The calling process must be the leader of its process group, as containers of the host are.
 
     Args:
         argv: Program and arguments.
-        environment: Its environment.
-        scratch: A folder to delete at the end.
+        environment: Environment of the program.
+        scratch: Folder to delete at the end.
 
     Returns:
-        Its exit status; 0 where it was told to end.
+        Exit status of the program; 0 if it was stopped.
     """
-    offspring.adopt()
+    descendants.adopt()
     held, guard = _guard(scratch)
     read, write = os.pipe()
     os.set_blocking(write, False)
     signal.set_wakeup_fd(write, warn_on_full_buffer=False)
-    told: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    stops: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
     signal.signal(signal.SIGCHLD, lambda *_: None)
-    process = subprocess.Popen(children.die_with_parent(argv), env=dict(environment), stdin=subprocess.DEVNULL)
+    process = subprocess.Popen(processes.die_with_parent(argv), env=dict(environment), stdin=subprocess.DEVNULL)
     watched = [read, sys.stdin.fileno()]
     try:
-        while process.poll() is None and not told:
+        while process.poll() is None and not stops:
             ready, _, _ = select.select(watched, [], [])
             if read in ready:
                 os.read(read, 512)
             if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), 512):
-                told.append(0)
+                stops.append(0)
         ended = process.poll()
-        children.stop_process(process, grace=_GRACE)
+        processes.stop_process(process, grace=_GRACE)
         return 0 if ended is None else ended
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.close(held)
-        offspring.end_all({guard})
+        descendants.kill_and_reap_children({guard})
 
 
 def _guard(scratch: str | None) -> tuple[int, int]:
-    """Start a process that ends this one's group once this one is gone, be it by SIGKILL.
+    """Start a process that kills the process group of this process once this process has ended, even by SIGKILL.
 
     Returns:
-        A descriptor, held open as long as the group may live, and the guard's process id.
+        A file descriptor whose end closes when this process ends, and the id of the guard process.
     """
     watched, held = os.pipe()
     group = os.getpid()

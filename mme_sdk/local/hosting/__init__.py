@@ -1,4 +1,4 @@
-"""The data plane of the embedded SageMaker: fleets of container processes, driven by the pure fleet model."""
+"""The data plane of the embedded SageMaker: container processes whose placement the fleet model decides."""
 
 from mme_sdk.local.hosting.local_hosting import LocalHosting
 from mme_sdk.local.hosting.settings import HostingSettings

@@ -1,10 +1,9 @@
-"""One container: a process of an instance, and the HTTP contract that it speaks."""
+"""One container: its process, and the HTTP requests to it."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 import os
 import random
@@ -18,38 +17,37 @@ import aiohttp
 import attrs
 
 from mme_sdk.artifacts.temporary import TemporaryFolder
-from mme_sdk.local import processes as children
+from mme_sdk.local import processes
 from mme_sdk.local.containers import Command
 from mme_sdk.local.hosting import isolation
 from mme_sdk.local.hosting_interface import HostingError
 from mme_sdk.local.storage import disk
 from mme_sdk.protocols import AsyncClock
 
-__all__ = ["Container", "ContainerAway", "ContainerGone", "ContainerSpec", "Said"]
+__all__ = ["Container", "ContainerConnectionError", "ContainerResponse", "ContainerSpec", "ContainerUnreachableError"]
 
 SOCKET = "mme-sdk-socket-"
-SOCKETS = Path("/tmp")  # noqa: S108 - the path of a unix socket may not be long, as that of TMPDIR can be
-_TRIES = 3  # for a port that somebody else took between finding and binding it
-_LARGE = 1 << 20  # bytes from which aiohttp warns that a body blocks the event loop
+SOCKETS = Path("/tmp")  # noqa: S108 - the path of a unix socket is limited to about 100 bytes; TMPDIR can be longer
+_TRIES = 3  # another process can take the port between the moment it is found free and the moment it is bound
 
 
-class ContainerGone(Exception):
-    """The container gave no whole answer: its process died or hung up."""
+class ContainerConnectionError(Exception):
+    """The container did not send a complete response: its process ended or closed the connection."""
 
 
-class ContainerAway(ContainerGone):
-    """Nobody listens at the container's port: nothing was sent."""
+class ContainerUnreachableError(ContainerConnectionError):
+    """The connection to the container was refused; the request was not sent."""
 
 
 @attrs.frozen
-class Said:
-    """A container's answer.
+class ContainerResponse:
+    """An HTTP response of a container.
 
     Attributes:
         status: HTTP status.
-        headers: By lower-case name.
-        body: All of it; for a stream, empty.
-        chunks: The stream.
+        headers: Response headers by lower-case name.
+        body: The whole body; empty for a streamed response.
+        chunks: The body of a streamed response; None otherwise.
     """
 
     status: int
@@ -59,7 +57,7 @@ class Said:
 
     @property
     def text(self) -> str:
-        """The body for a message: the `message` of a JSON error, else the start of it."""
+        """The error text: `message` or `error` of a JSON body, else the first 2048 bytes of the body."""
         try:
             parsed = json.loads(self.body)
         except (ValueError, RecursionError):
@@ -73,24 +71,24 @@ class Said:
 
 @attrs.frozen(kw_only=True)
 class ContainerSpec:
-    """How to run one container.
+    """The parameters of one container.
 
     Attributes:
         command: The program.
-        environment: Of the model.
-        model_dir: Extracted archive of a single-model container; None for a multi-model one.
-        work_dir: A folder of its own.
-        scratch: Its folder for temporary files.
-        models: Folder that its models lie in.
-        hidden: Folder of the host's data, closed to it.
-        isolate: Whether it gets no more of this machine than it needs.
-        readable: Paths that it may read all the same.
-        code_dir: Extracted archive of SAGEMAKER_SUBMIT_DIRECTORY, which its models read too; None where there is none.
-        log: File for what it prints.
-        memory_bytes: For its models.
-        title: For messages, such as `The primary container for production variant AllTraffic`.
-        startup_limit: Seconds until it must be healthy.
-        stop_seconds: From SIGTERM to SIGKILL.
+        environment: Environment variables of the model.
+        model_dir: Extracted archive of a single-model container; None for a multi-model container.
+        work_dir: Working directory of the process.
+        scratch: Folder for temporary files.
+        models: Folder that contains the model folders.
+        hidden: Folder of the host's data; the container cannot read it.
+        isolate: Whether the process runs isolated: see `HostingSettings.isolate`.
+        readable: More paths that an isolated process can read.
+        code_dir: Extracted archive of SAGEMAKER_SUBMIT_DIRECTORY, which the models read too; None without one.
+        log: File for the output of the process.
+        memory_bytes: Memory for models, in bytes.
+        title: Name in messages, such as `The primary container for production variant AllTraffic`.
+        startup_limit: Seconds within which the container must become healthy.
+        stop_seconds: Seconds from SIGTERM to SIGKILL.
     """
 
     command: Command
@@ -111,12 +109,12 @@ class ContainerSpec:
 
 
 class Container:
-    """A container's process and its HTTP side.
+    """One container process and the HTTP client for it.
 
     Args:
-        spec: How to run it.
+        spec: The parameters of the container.
         session: The HTTP client.
-        clock: Time and sleep.
+        clock: Clock for time limits and pauses.
     """
 
     def __init__(self, spec: ContainerSpec, session: aiohttp.ClientSession, clock: AsyncClock) -> None:
@@ -132,14 +130,14 @@ class Container:
 
     @property
     def pid(self) -> int | None:
-        """Its process id while it runs."""
+        """The process id; None while the process does not run."""
         return None if self._process is None else self._process.pid
 
     async def start(self) -> None:
-        """Start it and wait until it is healthy.
+        """Start the process and wait until the container is healthy.
 
         Raises:
-            HostingError: It ended, or was not healthy in time; nothing is left running.
+            HostingError: The process ended, or was not healthy within `startup_limit`. It does not run any more.
         """
         deadline = self._clock.monotonic() + self._spec.startup_limit
         for last in (False,) * (_TRIES - 1) + (True,):
@@ -156,14 +154,14 @@ class Container:
                 break
         raise HostingError(
             f"{self._spec.title} did not pass the ping health check. "
-            f"Please check CloudWatch logs for this endpoint. ({self._log_tail(300) or 'it printed nothing'})"
+            f"Please check CloudWatch logs for this endpoint. ({self._log_tail(300) or 'The log is empty.'})"
         )
 
     async def _spawn(self) -> None:
         spec = self._spec
         port = _free_port(self._ports)
         self.address = f"http://127.0.0.1:{port}"
-        if spec.command.on_socket:
+        if spec.command.uses_socket:
             self._socket_dir = TemporaryFolder(SOCKET, SOCKETS)
             self._local = aiohttp.ClientSession(
                 connector=aiohttp.UnixConnector(str(self._socket_dir.path / "s"), limit=0),
@@ -180,21 +178,21 @@ class Container:
         disk.make_folder(spec.work_dir)
         disk.make_folder(spec.log.parent)
         words: Sequence[str] = spec.command.words(single=spec.model_dir is not None, values=values)
-        own, words, notes = await asyncio.to_thread(self._isolated, words)
+        inherited, words, isolation_variables = await asyncio.to_thread(self._isolated, words)
         environment = {
-            **own,
+            **inherited,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SAGEMAKER_SAFE_PORT_RANGE": "25000-25999",
             **({"SAGEMAKER_MULTI_MODEL": "true"} if spec.model_dir is None else {}),
             **spec.command.variables(values),
             **spec.environment,
-            **notes,
+            **isolation_variables,
         }
         with disk.open_private(spec.log, append=True) as log:
             try:
                 self._process = await asyncio.create_subprocess_exec(
-                    *children.die_with_parent(words),
-                    stdin=asyncio.subprocess.PIPE,  # its end tells the container that the host is gone
+                    *processes.die_with_parent(words),
+                    stdin=asyncio.subprocess.PIPE,  # end of file tells the container that the host has ended
                     stdout=log,
                     stderr=log,
                     cwd=spec.work_dir,
@@ -209,15 +207,15 @@ class Container:
             self._process.stdin.write(f"{self._key}\n".encode())
 
     def _isolated(self, words: Sequence[str]) -> tuple[dict[str, str], Sequence[str], dict[str, str]]:
-        """The host's part of the environment, the command line, and variables about the isolation."""
+        """Return the inherited environment, the command line, and the variables that configure isolation."""
         spec = self._spec
         if not spec.isolate:
             return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}, words, {}
         environment = isolation.environment(os.environ, spec.scratch)
-        own = [spec.work_dir, spec.scratch, spec.models]
+        writable = [spec.work_dir, spec.scratch, spec.models]
         if self._socket_dir is not None:
-            own.append(self._socket_dir.path)
-        rules = isolation.policy(words, hidden=spec.hidden, own=own, readable=spec.readable)
+            writable.append(self._socket_dir.path)
+        rules = isolation.policy(words, hidden=spec.hidden, writable=writable, readable=spec.readable)
         if spec.code_dir is not None:
             for rights in rules.values():
                 rights["read"].append(str(spec.code_dir))
@@ -230,7 +228,7 @@ class Container:
         return environment, words, {isolation.VARIABLE: str(file)}
 
     async def _healthy(self, deadline: float) -> bool:
-        """Poll /ping, and /models of a multi-model container, as SageMaker does."""
+        """Poll /ping, and /models of a multi-model container, as SageMaker does. Return whether all answered 200."""
         paths = ["/ping"] if self._spec.model_dir is not None else ["/ping", "/models"]
         pause = 0.01
         while paths:
@@ -238,13 +236,13 @@ class Container:
                 return False
             try:
                 async with asyncio.timeout(2.0):
-                    said = await self.ask("GET", paths[0])
-                if said.status == 200:
+                    response = await self.request("GET", paths[0])
+                if response.status == 200:
                     del paths[0]
                     continue
-                if paths[0] == "/models" and said.status == 404:
+                if paths[0] == "/models" and response.status == 404:
                     return False
-            except (ContainerGone, TimeoutError):
+            except (ContainerConnectionError, TimeoutError):
                 pass
             if self._clock.monotonic() >= deadline:
                 return False
@@ -252,23 +250,23 @@ class Container:
             pause = min(0.25, pause * 1.5)
         return True
 
-    async def ended(self) -> int:
-        """Wait until the process ends; its exit status."""
+    async def wait_for_exit(self) -> int:
+        """Wait until the process ends; return its exit status."""
         assert self._process is not None
         return await self._process.wait()
 
     async def stop(self) -> None:
-        """SIGTERM, then SIGKILL; returns when it is gone."""
+        """Send SIGTERM, and SIGKILL after `stop_seconds`; return when the process has ended."""
         process, self._process = self._process, None
         if process is not None:
-            await self._end(process)
+            await self._terminate(process)
         if self._local is not None:
             await self._local.close()
         if self._socket_dir is not None:
             self._socket_dir.close()
         self._local = self._socket_dir = None
 
-    async def _end(self, process: asyncio.subprocess.Process) -> None:
+    async def _terminate(self, process: asyncio.subprocess.Process) -> None:
         if process.stdin is not None:
             process.stdin.close()
         if process.returncode is None:
@@ -283,20 +281,20 @@ class Container:
         await process.wait()
 
     def kill(self) -> None:
-        """SIGKILL, as a crash."""
+        """Send SIGKILL, which simulates a crash."""
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
-    async def load(self, model_id: str, directory: Path) -> Said:
-        """POST /models."""
-        order = json.dumps({"model_name": model_id, "url": str(directory)}).encode()
-        return await self.ask("POST", "/models", order, {"Content-Type": "application/json"})
+    async def load(self, model_id: str, directory: Path) -> ContainerResponse:
+        """Send `POST /models`: load a model."""
+        payload = json.dumps({"model_name": model_id, "url": str(directory)}).encode()
+        return await self.request("POST", "/models", payload, {"Content-Type": "application/json"})
 
-    async def unload(self, model_id: str) -> Said:
-        """DELETE /models/{id}."""
-        return await self.ask("DELETE", f"/models/{quote(model_id, safe='')}")
+    async def unload(self, model_id: str) -> ContainerResponse:
+        """Send `DELETE /models/{id}`: unload a model."""
+        return await self.request("DELETE", f"/models/{quote(model_id, safe='')}")
 
-    async def ask(
+    async def request(
         self,
         method: str,
         path: str,
@@ -304,39 +302,36 @@ class Container:
         headers: Mapping[str, str] | None = None,
         *,
         stream: bool = False,
-    ) -> Said:
-        """One request.
+    ) -> ContainerResponse:
+        """Send one HTTP request.
 
         Args:
             method: HTTP method.
-            path: Path.
-            body: Payload.
-            headers: Headers.
-            stream: Hand out the body of a good answer as it comes; the stream must be read or closed.
+            path: Path of the URL.
+            body: Request body.
+            headers: Request headers.
+            stream: Whether to stream the body of a successful response. The caller reads or closes the stream.
 
         Returns:
-            The answer.
+            The response.
 
         Raises:
-            ContainerAway: Nothing was sent.
-            ContainerGone: No whole answer.
+            ContainerUnreachableError: The request was not sent.
+            ContainerConnectionError: The response is missing or incomplete.
         """
         try:
-            answer = await (self._local or self._session).request(
-                method,
-                self.address + path,
-                data=_payload(body),
-                headers={**(headers or {}), "X-Mme-Sdk-Key": self._key},
+            response = await (self._local or self._session).request(
+                method, self.address + path, data=body, headers={**(headers or {}), "X-Mme-Sdk-Key": self._key}
             )
-            said_headers = {name.lower(): value for name, value in answer.headers.items()}
-            if stream and answer.status < 300:
-                return Said(answer.status, said_headers, b"", _chunks(answer))
-            async with answer:
-                return Said(answer.status, said_headers, await answer.read())
+            received = {name.lower(): value for name, value in response.headers.items()}
+            if stream and response.status < 300:
+                return ContainerResponse(response.status, received, b"", _chunks(response))
+            async with response:
+                return ContainerResponse(response.status, received, await response.read())
         except aiohttp.ClientConnectorError as error:
-            raise ContainerAway(str(error)) from error
+            raise ContainerUnreachableError(str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise ContainerGone(str(error) or type(error).__name__) from error
+            raise ContainerConnectionError(str(error) or type(error).__name__) from error
 
     def _log_tail(self, size: int = 2000) -> str:
         try:
@@ -347,25 +342,17 @@ class Container:
             return ""
 
 
-def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
-    """Return a body as aiohttp sends it without blocking the event loop: a large one as a file."""
-    return io.BytesIO(body) if body is not None and len(body) > _LARGE else body
-
-
-async def _chunks(answer: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
+async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
     try:
-        async with answer:
-            async for chunk in answer.content.iter_any():
+        async with response:
+            async for chunk in response.content.iter_any():
                 yield chunk
     except (aiohttp.ClientError, OSError) as error:
-        raise ContainerGone(str(error) or type(error).__name__) from error
+        raise ContainerConnectionError(str(error) or type(error).__name__) from error
 
 
 def _free_port(rng: random.Random) -> int:
-    """A free port below the range from which the system takes ports for outgoing connections.
-
-    Multi Model Server takes no port above 32767 either.
-    """
+    """Return a free port below the ephemeral port range, and below 32768, the limit of Multi Model Server."""
     while True:
         port = rng.randrange(15000, 32000)
         with socket.socket() as sock:

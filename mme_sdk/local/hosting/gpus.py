@@ -1,4 +1,4 @@
-"""The CUDA devices of this machine, and which instance gets which."""
+"""The CUDA devices of this machine, and their assignment to instances."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ __all__ = ["cuda_devices", "environment"]
 
 
 def cuda_devices() -> list[str]:
-    """Ids of the CUDA devices that may be used: those of the driver, narrowed by CUDA_VISIBLE_DEVICES."""
+    """Return the ids of the CUDA devices of the driver that CUDA_VISIBLE_DEVICES allows."""
     found = sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     return found if allowed is None else [one for one in allowed.split(",") if one in found]
 
 
 def environment(number: int, instance_type: str) -> dict[str, str]:
-    """What containers of a GPU instance are told; instances take the devices in turn.
+    """Return the environment variables that assign a CUDA device to an instance, in round-robin order.
 
     Args:
-        number: The instance's number.
-        instance_type: For the message.
+        number: Number of the instance.
+        instance_type: Name of the instance type, for the error text.
 
     Returns:
-        Environment variables.
+        Environment variables for the containers of the instance.
 
     Raises:
         HostingError: This machine has no CUDA device.
@@ -33,8 +33,8 @@ def environment(number: int, instance_type: str) -> dict[str, str]:
     devices = cuda_devices()
     if not devices:
         raise HostingError(
-            f"Instance type {instance_type} has GPUs, and this machine has no CUDA device: choose a CPU instance type, "
-            "or let models run on the CPU with HostingSettings(gpu_types_on_cpu=True)."
+            f"Instance type {instance_type} has GPUs, and this machine has no CUDA device. Choose a CPU instance type, "
+            "or run the models on the CPU with HostingSettings(gpu_types_on_cpu=True)."
         )
-    # Within the container the one visible device is number 0.
+    # The container sees one device, which therefore has number 0.
     return {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)], "MME_GPU_ID": "0"}

@@ -1,4 +1,4 @@
-"""What the processes of one container may see: environment variables, and paths of this machine."""
+"""Isolation of a container: its environment variables, and the paths that it can read and write."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mme_sdk.local.containers import landlock
 
 __all__ = ["VARIABLE", "environment", "policy", "restricted"]
 
-VARIABLE = "MME_ISOLATION"  # names the policy file for containers that restrict each model further
+VARIABLE = "MME_ISOLATION"  # path of the policy file, for containers that isolate each model too
 _VARIABLES, _PROXIES, _PREFIXES, _SYSTEM, _LINKS, _DEVICES, _SECRETS = (
     tuple(line.split())
     for line in (
-        # Variables that a container gets from the host, proxies without a password, and beginnings of names.
+        # Variables that a container inherits; proxy variables, inherited unless they hold a password; name prefixes.
         (
             "CONDA_PREFIX CURL_CA_BUNDLE JAVA_HOME LANG LANGUAGE LOGNAME NO_PROXY PATH REQUESTS_CA_BUNDLE TERM "
             "TOKENIZERS_PARALLELISM TZ USER VIRTUAL_ENV no_proxy"
@@ -29,20 +29,20 @@ _VARIABLES, _PROXIES, _PREFIXES, _SYSTEM, _LINKS, _DEVICES, _SECRETS = (
             "BLIS_ COVERAGE_ CUDA DYLD_ HIP_ HSA_ JE_ KMP_ LC_ LD_ MALLOC_ MKL_ NUMBA_ NUMEXPR_ NVIDIA_ OMP_ OPENBLAS_ "
             "PYTHON ROCR_ SSL_CERT_ TF_ VECLIB_ XLA_"
         ),
-        # What it may read: the system, and files of /etc that often are links to elsewhere.
+        # Readable paths: the system, and files of /etc that are often symbolic links.
         (
             "/bin /etc /gnu /home/linuxbrew/.linuxbrew /lib /lib32 /lib64 /libx32 /nix /opt /proc "
             "/run/nvidia-persistenced /run/opengl-driver /run/resolvconf /run/systemd/resolve /sbin /snap /sys /usr "
             "/var/cache/fontconfig /var/lib/ca-certificates"
         ),
         "/etc/hosts /etc/localtime /etc/resolv.conf /etc/timezone",
-        # What it may write: devices without content of their own, and shared memory.
+        # Writable paths: devices without stored data, and shared memory.
         "/dev/dri /dev/full /dev/kfd /dev/null /dev/ptmx /dev/pts /dev/random /dev/shm /dev/tty /dev/urandom /dev/zero",
-        # What stays closed in a home directory.
+        # Paths below the home directory that stay closed.
         ".aws .azure .bash_history .config/gcloud .docker .git-credentials .gnupg .kube .netrc .pypirc .ssh",
     )
 )
-_SHARED = {"/", "/home", "/root", "/tmp", "/var", "/mnt", "/media", "/Users"}  # noqa: S108 - of more than one program
+_SHARED = {"/", "/home", "/root", "/tmp", "/var", "/mnt", "/media", "/Users"}  # noqa: S108 - shared by several programs
 _IMPORTS = (
     "import json, site, sys; maps = [getattr(one, 'MAPPING', {}) for name, one in list(sys.modules.items()) "
     "if name.startswith('__editable__')]; "
@@ -51,11 +51,11 @@ _IMPORTS = (
 
 
 def environment(own: Mapping[str, str], scratch: Path) -> dict[str, str]:
-    """The part of the host's environment that a container gets: how to run programs, and no credentials.
+    """Return the variables that a container inherits from the host. Credentials are not among them.
 
     Args:
-        own: The host's environment.
-        scratch: The container's folder for temporary files, and its home.
+        own: The environment of the host.
+        scratch: Folder for temporary files, which is also the home directory of the container.
 
     Returns:
         The variables.
@@ -69,18 +69,18 @@ def environment(own: Mapping[str, str], scratch: Path) -> dict[str, str]:
 
 
 def policy(
-    words: Sequence[str], *, hidden: Path, own: Iterable[Path], readable: Iterable[str | os.PathLike[str]] = ()
+    words: Sequence[str], *, hidden: Path, writable: Iterable[Path], readable: Iterable[str | os.PathLike[str]] = ()
 ) -> dict[str, dict[str, list[str]]]:
-    """What a container and each of its models may read and write.
+    """Return the paths that a container, and each of its models, can read and write.
 
     Args:
-        words: The container's command line.
-        hidden: A folder that stays closed even where a folder above it is open: the host's data.
-        own: What belongs to the container: its models, work folder, temporary files.
-        readable: More to read.
+        words: Command line of the container.
+        hidden: Folder of the host's data. It stays closed even if a folder above it is open.
+        writable: Folders of the container: models, working directory, temporary files.
+        readable: More readable paths.
 
     Returns:
-        For `container` and `model` the arguments of `landlock.restrict`. A model's process adds its own folders.
+        The arguments of `landlock.restrict` for `container` and `model`. The process of a model adds its own folders.
     """
     home, data = Path.home(), str(hidden.resolve())
     secrets = [str((home / name).resolve()) for name in _SECRETS]
@@ -89,55 +89,55 @@ def policy(
     read: set[str] = set()
     listed: set[str] = set()
     for path in map(os.path.realpath, wanted):
-        # An interpreter may be installed inside the data directory; nothing of the host's is opened with it.
+        # An interpreter can be installed inside the data directory; the host's own folders there stay closed.
         inside = path.startswith(f"{data}/")
         closed = [f"{data}/hosting", f"{data}/s3", *secrets] if inside else [data, *secrets]
         _open(path, closed, read, listed)
     for project in projects:
-        # Packages are imported from it; files such as .env and .git are not needed.
+        # Packages are imported from the project; hidden files such as .env and .git stay closed.
         listed.add(os.path.realpath(project))
-        for child in _children(project):
+        for child in _entries(project):
             if not os.path.basename(child).startswith("."):  # noqa: PTH119
                 _open(child, [data, *secrets], read, listed)
     devices = [*_DEVICES, *(str(one) for one in Path("/dev").glob("nvidia*"))]
-    # Fewer rules make a model's start quicker.
+    # Each rule slows the start of a model: drop paths below other readable paths.
     read = {one for one in read if os.path.exists(one) and not any(os.fspath(up) in read for up in Path(one).parents)}  # noqa: PTH110
     model = {"read": sorted(read), "listed": sorted(listed), "write": devices}
-    # Servers look at the names in folders above those that they may read.
-    container = {**model, "listed": [*model["listed"], "/"], "write": [*devices, *(str(one) for one in own)]}
+    # Servers list the folders above the ones that they read.
+    container = {**model, "listed": [*model["listed"], "/"], "write": [*devices, *(str(one) for one in writable)]}
     return {"container": container, "model": model}
 
 
 def restricted(words: Sequence[str], file: Path) -> list[str]:
-    """The command line that runs a program under a policy, as far as the platform can.
+    """Return the command line that runs a program under a policy, or `words` where Landlock is not available.
 
     Args:
         words: Program and arguments.
-        file: JSON of what `policy` returned.
+        file: JSON file with the return value of `policy`.
 
     Returns:
         The command line.
     """
     if not landlock.version():
-        return list(words)  # the container says why each of its models is not isolated
+        return list(words)  # the container logs why its models are not isolated
     return [sys.executable, "-I", "-S", str(landlock.__file__), str(file), *words]
 
 
 def _open(path: str, closed: Sequence[str], read: set[str], listed: set[str]) -> None:
-    """Open a path with all below it but what is closed."""
+    """Add a path to `read`, or the open parts of it if something below it is closed."""
     if any(path == one or path.startswith(f"{one}/") for one in closed):
         return
     below = path if path.endswith("/") else f"{path}/"
     if not any(one.startswith(below) for one in closed):
         read.add(path)
         return
-    # Names below it can be listed then, those in what is closed included; Landlock cannot take a right back.
+    # Landlock cannot revoke a right: all names below `path` can be listed, those of closed paths too.
     listed.add(path)
-    for child in _children(path):
+    for child in _entries(path):
         _open(child, closed, read, listed)
 
 
-def _children(folder: str) -> list[str]:
+def _entries(folder: str) -> list[str]:
     try:
         with os.scandir(os.path.realpath(folder)) as found:
             return [child.path for child in found if not child.is_symlink()]
@@ -147,7 +147,7 @@ def _children(folder: str) -> list[str]:
 
 @functools.cache
 def _imports() -> tuple[list[str], list[str], str]:
-    """Where this interpreter finds modules when it is started anew, editable packages, and where users install."""
+    """Return the module search path of a new interpreter, the paths of editable packages, and the user base."""
     done = subprocess.run(
         [sys.executable, "-P", "-c", _IMPORTS], capture_output=True, text=True, check=True, cwd="/", timeout=60
     )
@@ -156,7 +156,7 @@ def _imports() -> tuple[list[str], list[str], str]:
 
 
 def _interpreter() -> tuple[list[str], list[str]]:
-    """Folders of projects that packages are imported from in place, and of everything else that Python needs."""
+    """Return the project folders on the module search path, and the other folders that Python needs."""
     path, editable, _ = _imports()
     projects: list[str] = []
     packages = [sys.prefix, sys.base_prefix, *editable, str(Path(__file__).resolve().parents[3] / "mme_sdk")]
@@ -169,7 +169,7 @@ def _interpreter() -> tuple[list[str], list[str]]:
 
 
 def _of_command(words: Sequence[str]) -> list[str]:
-    """The programs and folders that a command line names, with the environments that they belong to."""
+    """Return the programs and folders that a command line names, and the environments that contain them."""
     program = shutil.which(words[0])
     found: list[str] = []
     for word in (*([program] if program else []), *words):

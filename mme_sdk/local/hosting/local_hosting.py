@@ -1,4 +1,4 @@
-"""`LocalHosting`: endpoints that come, answer, change and go."""
+"""`LocalHosting`: deploys, updates, invokes and removes endpoints."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import attrs
 from mme_sdk.artifacts.temporary import remove_abandoned, remove_tree
 from mme_sdk.aws.session import AsyncSystemClock
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
-from mme_sdk.local.hosting.container import SOCKET, SOCKETS, Said
+from mme_sdk.local.hosting.container import SOCKET, SOCKETS, ContainerResponse
 from mme_sdk.local.hosting.instances.multi_model import MultiModelVariant
 from mme_sdk.local.hosting.instances.shared import SCRATCH, Shared
 from mme_sdk.local.hosting.instances.single_model import SingleModelVariant
 from mme_sdk.local.hosting.instances.variant import Variant
+from mme_sdk.local.hosting.invoke_errors import InvokeError, model_error, validation_error
 from mme_sdk.local.hosting.monitor import Monitor
 from mme_sdk.local.hosting.settings import HostingSettings
 from mme_sdk.local.hosting.trace import Trace
@@ -38,25 +38,29 @@ from mme_sdk.protocols import AsyncClock
 __all__ = ["LocalHosting"]
 
 _TARGET = re.compile(r"\S[\x20-\x7e]*")
-_PASSED_ON = ("content-type", "accept")
+_FORWARDED_HEADERS = ("content-type", "accept")
 _PREFIX = "x-amzn-sagemaker-"
+_UNSUPPORTED_HEADERS = {
+    "inference-component": "inference components and does not support InferenceComponentName",
+    "enable-explanations": "explainer configuration and does not support EnableExplanations",
+}
 
 
 @attrs.define(eq=False)
 class _Endpoint:
     name: str
     variants: dict[str, Variant]
-    coming: dict[str, Variant] = attrs.field(factory=dict)  # the fleet that an update shifts traffic to
-    share: float = 0.0  # of the traffic, to the coming fleet
+    incoming: dict[str, Variant] = attrs.field(factory=dict)  # the fleet that an update shifts traffic to
+    share: float = 0.0  # share of the traffic that the incoming fleet gets
 
 
 class LocalHosting:
-    """Runs endpoints as processes of this machine; everything happens on the event loop that first uses it.
+    """The data plane: runs endpoints as processes of this machine. All calls run on one event loop.
 
     Args:
-        context: Where S3 is, where to keep things, what stands for which image.
-        clock: Time and sleep for everything that is simulated.
-        rng: Randomness of routing and variants; seeded by the settings where None.
+        context: Address of S3, data directory, images and settings.
+        clock: Clock for simulated delays and pauses; the system clock if None.
+        rng: Random number generator for routing; seeded by `HostingSettings.seed` if None.
 
     Example:
         >>> hosting = LocalHosting(context)  # doctest: +SKIP
@@ -74,35 +78,35 @@ class LocalHosting:
         self._clock = clock or AsyncSystemClock()
         self._rng = rng or random.Random(settings.seed)
         self._endpoints: dict[str, _Endpoint] = {}
-        self._leaving: dict[asyncio.Task[None], _Endpoint] = {}
+        self._draining: dict[asyncio.Task[None], _Endpoint] = {}
         self._numbers = itertools.count(1)
-        self._made: Shared | None = None
-        # Volumes of a host that was killed are of no use: a new fleet starts cold.
+        self._shared_services: Shared | None = None
+        # Delete what a killed host left behind: a new fleet starts without models.
         remove_tree(context.data_dir / "volumes")
         remove_abandoned(SCRATCH)
         remove_abandoned(SOCKET, SOCKETS)
 
     @property
     def max_payload(self) -> int:
-        """The largest body of an invocation that is not asynchronous, bytes."""
+        """The largest body of a synchronous invocation, in bytes."""
         return self.settings.max_payload
 
     @property
     def _shared(self) -> Shared:
-        if self._made is None:
-            self._made = Shared(self._context, self.settings, self._clock, self._rng)
-            self._made.spawn(Monitor(self._made, self._serving).run())
-        return self._made
+        if self._shared_services is None:
+            self._shared_services = Shared(self._context, self.settings, self._clock, self._rng)
+            self._shared_services.spawn(Monitor(self._shared_services, self._serving).run())
+        return self._shared_services
 
     async def deploy(self, deployment: Deployment, *, shift_traffic: TrafficShift | None = None) -> None:
-        """Bring a fleet up beside the one that serves, then switch to it; returns when it is healthy.
+        """Start a fleet beside the serving one, and switch to it when it is healthy.
 
         Args:
-            deployment: What to run.
-            shift_traffic: Awaited between the two, to shift the traffic step by step, where a fleet serves already.
+            deployment: The variants to run.
+            shift_traffic: Awaited before the switch, to shift the traffic step by step. Not called for a new endpoint.
 
         Raises:
-            HostingError: It did not come up; whatever served before still serves.
+            HostingError: The new fleet did not become healthy. The old fleet continues to serve.
         """
         variants = {plan.name: self._variant(deployment.endpoint, plan) for plan in deployment.variants}
         try:
@@ -119,29 +123,29 @@ class LocalHosting:
         self._endpoints[deployment.endpoint] = _Endpoint(deployment.endpoint, variants)
         if before is not None:
             task = asyncio.create_task(self._stop(before, drain=True))
-            self._leaving[task] = before
-            task.add_done_callback(self._leaving.pop)
+            self._draining[task] = before
+            task.add_done_callback(self._draining.pop)
 
     @staticmethod
-    async def _shift(endpoint: _Endpoint, coming: dict[str, Variant], shift_traffic: TrafficShift) -> None:
+    async def _shift(endpoint: _Endpoint, incoming: dict[str, Variant], shift_traffic: TrafficShift) -> None:
         def share(part: float) -> None:
             endpoint.share = part
 
-        endpoint.coming = coming
+        endpoint.incoming = incoming
         try:
             await shift_traffic(share)
         finally:
-            endpoint.coming, endpoint.share = {}, 0.0
+            endpoint.incoming, endpoint.share = {}, 0.0
 
     def inspect(self) -> Sequence[VariantStatus]:
-        """What runs now."""
+        """Return the state of all running variants."""
         return [variant.view() for variant in self._serving()]
 
     def _serving(self) -> list[Variant]:
         return [
             variant
             for endpoint in self._endpoints.values()
-            for variant in (*endpoint.variants.values(), *endpoint.coming.values())
+            for variant in (*endpoint.variants.values(), *endpoint.incoming.values())
         ]
 
     def _variant(self, endpoint: str, plan: VariantPlan) -> Variant:
@@ -168,37 +172,50 @@ class LocalHosting:
     async def scale(self, endpoint: str, variant: str, instance_count: int) -> None:
         """Add or remove instances of a variant.
 
+        Args:
+            endpoint: EndpointName.
+            variant: VariantName.
+            instance_count: The new number of instances.
+
         Raises:
-            HostingError: No such endpoint or variant, or a new instance did not come up.
+            HostingError: The endpoint or variant does not exist, or a new instance did not become healthy.
         """
-        await self._found(endpoint, variant).scale(instance_count)
+        await self._find_variant(endpoint, variant).scale(instance_count)
 
     async def reweigh(self, endpoint: str, weights: Mapping[str, float]) -> None:
-        """Change the variants' shares of the traffic.
+        """Change the weights of variants.
+
+        Args:
+            endpoint: EndpointName.
+            weights: New weight by VariantName.
 
         Raises:
-            HostingError: No such endpoint or variant.
+            HostingError: The endpoint or a variant does not exist.
         """
-        found = [(self._found(endpoint, name), weight) for name, weight in weights.items()]
+        found = [(self._find_variant(endpoint, name), weight) for name, weight in weights.items()]
         for variant, weight in found:
             variant.weight = weight
 
     def variant(self, endpoint: str, variant: str) -> Variant:
-        """A variant that serves, to look at.
+        """Return a serving variant.
+
+        Args:
+            endpoint: EndpointName.
+            variant: VariantName.
 
         Raises:
-            HostingError: No such endpoint or variant.
+            HostingError: The endpoint or variant does not exist.
         """
-        return self._found(endpoint, variant)
+        return self._find_variant(endpoint, variant)
 
-    def _found(self, endpoint: str, variant: str) -> Variant:
+    def _find_variant(self, endpoint: str, variant: str) -> Variant:
         found = self._endpoints.get(endpoint)
         if found is None or variant not in found.variants:
-            raise HostingError(f"Endpoint {endpoint} runs no variant {variant}.")
+            raise HostingError(f"Endpoint {endpoint} has no running variant {variant}.")
         return found.variants[variant]
 
     async def remove(self, endpoint: str) -> None:
-        """Stop everything of an endpoint; absent is fine."""
+        """Stop all instances of an endpoint. Do nothing if it does not exist."""
         found = self._endpoints.pop(endpoint, None)
         if found is not None:
             await self._stop(found)
@@ -207,27 +224,27 @@ class LocalHosting:
         await asyncio.gather(*(variant.stop(drain=drain) for variant in endpoint.variants.values()))
 
     async def invoke(self, invocation: Invocation) -> InvocationResponse:
-        """Answer one invocation, or say in AWS's shape why not.
+        """Serve one invocation.
 
         Args:
             invocation: The request.
 
         Returns:
-            The answer.
+            The response; an error response of AWS if the request fails.
         """
         try:
             variant = self._route(invocation)
-        except Refusal as refusal:
-            return refusal.answer(invocation.request_id)
+        except InvokeError as error:
+            return error.response(invocation.request_id)
         trace = Trace()
         began = self._clock.monotonic()
         try:
             headers = {
                 name: value
                 for name, value in invocation.headers.items()
-                if name in _PASSED_ON or name.startswith(_PREFIX)
+                if name in _FORWARDED_HEADERS or name.startswith(_PREFIX)
             }
-            said = await variant.ask(
+            response = await variant.invoke(
                 invocation.headers.get(f"{_PREFIX}target-model"),
                 invocation.body,
                 headers,
@@ -236,23 +253,23 @@ class LocalHosting:
                 session=invocation.headers.get(f"{_PREFIX}session-id"),
                 stream=invocation.stream,
             )
-            if said.status >= 300:
-                raise model_error(said.status, said.text, log_stream=variant.log_stream)
-            status: int | None = said.status
-            answer = _answer(said, variant, invocation.request_id)
+            if response.status >= 300:
+                raise model_error(response.status, response.text, log_stream=variant.log_stream)
+            status: int | None = response.status
+            answer = _response(response, variant, invocation.request_id)
             if variant.plan.capture is not None and answer.chunks is None:
                 self._shared.capture.capture(variant.plan.capture, variant.plan.name, invocation, answer)
-        except Refusal as refusal:
-            answer = refusal.answer(invocation.request_id)
-            status = refusal.extra.get("OriginalStatusCode")
+        except InvokeError as error:
+            answer = error.response(invocation.request_id)
+            status = error.extra.get("OriginalStatusCode")
         _measure(variant, trace, self._clock.monotonic() - began, status)
         return answer
 
     def _route(self, invocation: Invocation) -> Variant:
-        """The variant for a request that makes sense.
+        """Check a request and return the variant that serves it.
 
         Raises:
-            Refusal: It makes none.
+            InvokeError: The request is not valid.
         """
         endpoint = self._endpoints.get(invocation.endpoint)
         if endpoint is None:
@@ -260,24 +277,27 @@ class LocalHosting:
             raise validation_error(f"Endpoint {invocation.endpoint} of account {account} not found.")
         limit = self.settings.max_payload if invocation.max_payload is None else invocation.max_payload
         if len(invocation.body) > limit:
-            raise Refusal(
+            raise InvokeError(
                 code="ValidationError",
                 status=413,
                 message=f"Request body of {len(invocation.body)} bytes is larger than the limit of {limit} bytes.",
             )
-        variant = self._choose(endpoint, invocation.headers.get(f"{_PREFIX}target-variant"))
+        variant = self._choose_variant(endpoint, invocation.headers.get(f"{_PREFIX}target-variant"))
+        for header, feature in _UNSUPPORTED_HEADERS.items():
+            if f"{_PREFIX}{header}" in invocation.headers:
+                raise validation_error(f"Endpoint {endpoint.name} has no {feature}.")
         target = invocation.headers.get(f"{_PREFIX}target-model")
         if isinstance(variant, MultiModelVariant):
             if invocation.stream:
                 raise validation_error(
                     f"Endpoint {endpoint.name} is a multi-model endpoint and does not support response streaming."
                 )
-            _check_target(target, invocation.request_id)
+            _check_target_model(target, invocation.request_id)
         elif target is not None:
             raise validation_error(
                 f"Endpoint {endpoint.name} is not a multi-model endpoint and does not support target model header."
             )
-        _check_container(endpoint.name, variant, invocation.headers.get(f"{_PREFIX}target-container-hostname"))
+        _check_target_container(endpoint.name, variant, invocation.headers.get(f"{_PREFIX}target-container-hostname"))
         if f"{_PREFIX}session-id" in invocation.headers and isinstance(variant, MultiModelVariant):
             raise validation_error(
                 f"Endpoint {endpoint.name} is a multi-model endpoint: the embedded SageMaker has no stateful sessions "
@@ -285,10 +305,10 @@ class LocalHosting:
             )
         return variant
 
-    def _choose(self, endpoint: _Endpoint, wanted: str | None) -> Variant:
+    def _choose_variant(self, endpoint: _Endpoint, wanted: str | None) -> Variant:
         fleet = endpoint.variants
-        if endpoint.coming and self._rng.random() < endpoint.share:
-            fleet = endpoint.coming
+        if endpoint.incoming and self._rng.random() < endpoint.share:
+            fleet = endpoint.incoming
         variants = list(fleet.values())
         if wanted is not None:
             if wanted not in fleet:
@@ -302,19 +322,19 @@ class LocalHosting:
         return self._rng.choices(variants, weights)[0]
 
     async def close(self) -> None:
-        """Stop every process."""
+        """Stop all processes."""
         endpoints, self._endpoints = list(self._endpoints.values()), {}
-        leaving = dict(self._leaving)
-        for endpoint in leaving.values():
+        draining = dict(self._draining)
+        for endpoint in draining.values():
             for variant in endpoint.variants.values():
-                variant.hurry = True
-        await asyncio.gather(*(self._stop(one) for one in endpoints), *leaving)
-        if self._made is not None:
-            await self._made.close()
-            self._made = None
+                variant.skip_drain = True
+        await asyncio.gather(*(self._stop(one) for one in endpoints), *draining)
+        if self._shared_services is not None:
+            await self._shared_services.close()
+            self._shared_services = None
 
 
-def _check_container(endpoint: str, variant: Variant, hostname: str | None) -> None:
+def _check_target_container(endpoint: str, variant: Variant, hostname: str | None) -> None:
     # https://docs.aws.amazon.com/sagemaker/latest/dg/multi-container-direct.html
     if not variant.plan.direct:
         if hostname is not None:
@@ -330,7 +350,7 @@ def _check_container(endpoint: str, variant: Variant, hostname: str | None) -> N
         raise validation_error(f"Endpoint {endpoint} has no container with TargetContainerHostname {hostname}.")
 
 
-def _check_target(target: str | None, request_id: str) -> None:
+def _check_target_model(target: str | None, request_id: str) -> None:
     if target is None:
         raise validation_error(
             f"Request {request_id} is missing a target model header, which is required for multi-model endpoints."
@@ -344,24 +364,24 @@ def _check_target(target: str | None, request_id: str) -> None:
         )
 
 
-def _answer(said: Said, variant: Variant, request_id: str) -> InvocationResponse:
+def _response(response: ContainerResponse, variant: Variant, request_id: str) -> InvocationResponse:
     headers: dict[str, Any] = {
-        "Content-Type": said.headers.get("content-type", "application/octet-stream"),
+        "Content-Type": response.headers.get("content-type", "application/octet-stream"),
         "x-Amzn-Invoked-Production-Variant": variant.plan.name,
         "x-amzn-RequestId": request_id,
     }
-    headers |= {name: value for name, value in said.headers.items() if name.startswith(_PREFIX)}
-    return InvocationResponse(status=200, headers=headers, body=said.body, chunks=said.chunks)
+    headers |= {name: value for name, value in response.headers.items() if name.startswith(_PREFIX)}
+    return InvocationResponse(status=200, headers=headers, body=response.body, chunks=response.chunks)
 
 
 def _measure(variant: Variant, trace: Trace, took: float, status: int | None) -> None:
-    """The metrics of one invocation.
+    """Record the CloudWatch metrics of one invocation.
 
     Args:
-        variant: Who served it.
-        trace: How it went.
-        took: Seconds in all.
-        status: What the container answered; 0 where it was too late, None where it was not asked.
+        variant: The variant that served it.
+        trace: Measurements of the invocation.
+        took: Total time, in seconds.
+        status: HTTP status of the container; 0 if it did not respond in time, None if it got no request.
     """
     measure = variant.measure
     measure("Invocations", 1)

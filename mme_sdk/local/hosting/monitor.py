@@ -1,4 +1,4 @@
-"""What instances use: CPU, memory and volume, once a period, as CloudWatch shows it."""
+"""Periodic measurement of the CPU, memory and volume use of instances, for CloudWatch."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ class _Usage:
 
 
 class Monitor:
-    """Measures every instance once a period.
+    """A loop that measures every instance once per `HostingSettings.metrics_seconds`.
 
     Args:
         shared: Clock, settings and threads.
-        variants: What runs now.
+        variants: Returns the running variants.
     """
 
     def __init__(self, shared: Shared, variants: Callable[[], Iterable[Variant]]) -> None:
@@ -35,21 +35,21 @@ class Monitor:
         self._before: dict[tuple[Variant, str], tuple[float, float]] = {}
 
     async def run(self) -> None:
-        """Measure for ever."""
+        """Measure until cancelled."""
         while True:
             await self._shared.clock.sleep(self._shared.settings.metrics_seconds)
             for variant in list(self._variants()):
                 await self._measure(variant)
 
     async def _measure(self, variant: Variant) -> None:
-        picture = variant.picture()
+        snapshot = variant.snapshot()
         for name, instance in list(variant.instances.items()):
-            if sys.platform == "linux":  # elsewhere nobody tells without more packages
+            if sys.platform == "linux":  # other platforms have no /proc
                 await self._measure_processes(variant, name, set(instance.pids))
-            shown = None if picture is None else picture.instances.get(name)
+            shown = None if snapshot is None else snapshot.instances.get(name)
             if shown is not None:
                 variant.measure("LoadedModelCount", len(shown.loaded))
-                variant.measure("DiskUtilization", 100 * shown.volume_used / variant.sizes.volume_bytes)
+                variant.measure("DiskUtilization", 100 * shown.volume_used / variant.capacity.volume_bytes)
         living = {(variant, name) for variant in self._variants() for name in variant.instances}
         self._before = {key: value for key, value in self._before.items() if key in living}
 
@@ -59,13 +59,13 @@ class Monitor:
         then, cpu = self._before.get((variant, name), (now, used.cpu_seconds))
         self._before[variant, name] = (now, used.cpu_seconds)
         if now > then:
-            # 100 for each vCPU in full use; processes that ended take their time along.
+            # 100 for each fully used vCPU. The total shrinks when a process ends, hence the lower bound.
             variant.measure("CPUUtilization", 100 * max(0.0, used.cpu_seconds - cpu) / (now - then))
-        variant.measure("MemoryUtilization", min(100.0, 100 * used.memory / variant.sizes.memory_bytes))
+        variant.measure("MemoryUtilization", min(100.0, 100 * used.memory / variant.capacity.memory_bytes))
 
 
 def _usage(sessions: set[int]) -> _Usage:
-    """CPU time and memory of all processes of some sessions; each container is a session of its own."""
+    """Return CPU time and memory of all processes of `sessions`. Each container is a session."""
     cpu, memory = 0.0, 0
     tick = os.sysconf("SC_CLK_TCK")
     for folder in Path("/proc").glob("[0-9]*"):
@@ -73,9 +73,9 @@ def _usage(sessions: set[int]) -> _Usage:
             fields = (folder / "stat").read_text().rpartition(")")[2].split()
             if int(fields[3]) not in sessions:
                 continue
-            cpu += sum(map(int, fields[11:15])) / tick  # its own and that of its ended children
+            cpu += sum(map(int, fields[11:15])) / tick  # user and system time of the process and of its ended children
             rollup = (folder / "smaps_rollup").read_text()
             memory += next(1024 * int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
         except (OSError, StopIteration):
-            continue  # it ended meanwhile
+            continue  # the process has ended
     return _Usage(cpu, memory)

@@ -1,29 +1,16 @@
-"""How hosting behaves: limits that AWS documents, what it leaves open, and delays to simulate."""
+"""Settings of hosting: limits of AWS, limits of this machine, and simulated delays."""
 
 from __future__ import annotations
 
-import math
 import os
 from typing import Any
 
 import attrs
 
+from mme_sdk._validation import number, optional
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["HostingSettings"]
-
-
-def _at_least_zero(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    if value is None and attribute.default is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value) or value < 0:
-        raise InvalidInputError(f"HostingSettings.{attribute.name} must be a number of at least 0, not {value!r}")
-
-
-def _more_than_zero(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
-    _at_least_zero(_, attribute, value)
-    if value is not None and value == 0:
-        raise InvalidInputError(f"HostingSettings.{attribute.name} must be more than 0")
 
 
 def _paths(value: Any) -> tuple[str, ...]:
@@ -37,12 +24,13 @@ def _paths(value: Any) -> tuple[str, ...]:
     return paths
 
 
-def _zero(default: float) -> Any:
-    return attrs.field(default=default, validator=_at_least_zero)
-
-
 def _positive(default: Any) -> Any:
-    return attrs.field(default=default, validator=_more_than_zero)
+    inner = number(over=0, infinite=True)
+    return attrs.field(default=default, validator=optional(inner) if default is None else inner)
+
+
+def _at_least_zero(default: float) -> Any:
+    return attrs.field(default=default, validator=number(at_least=0, infinite=True))
 
 
 @attrs.frozen(kw_only=True)
@@ -50,32 +38,40 @@ class HostingSettings:
     """Settings of the embedded SageMaker's data plane.
 
     Attributes:
-        answer_limit: Seconds after which a request for a model that is still loading is answered 429.
-        load_limit: Seconds that a download with its load may take.
-        invocation_limit: Seconds that a container may take to answer.
-        stream_limit: Seconds that a container may take between two chunks of a streamed answer.
-        max_payload: Largest request body, bytes.
-        memory_bytes: Memory for models on an instance; that of the instance type where None.
-        volume_bytes: Room for models on an instance's volume; VolumeSizeInGB, or 30 GB, where None.
-        loader_slots: Models that an instance loads at a time; with ModelCacheSetting=Disabled its vCPUs, if more.
-        spill_outstanding: Requests of one model on one instance from which on another is tried.
-        memory_per_byte: Bytes of memory expected for each byte of an extracted archive.
-        memory_per_model: Bytes of memory expected for each model, whatever its size.
-        serve_deleted: Whether a model that is cached is served after its archive was deleted from S3.
-        startup_limit: Seconds for a container to become healthy, where the variant does not say.
-        download_limit: Seconds for the archive of a single-model endpoint, where the variant does not say.
-        download_bandwidth: Simulated: bytes per second from S3; None for as fast as it goes.
-        load_seconds: Simulated: added to each load.
-        load_seconds_per_gb: Simulated: added to each load for each 10⁹ bytes extracted.
-        restart_seconds: Between two attempts to restart a container that ended.
-        gpu_types_on_cpu: Whether instance types with GPUs run on the CPU of a machine that has no CUDA device.
-        metrics_seconds: Between two measurements of what instances use.
-        stop_seconds: From SIGTERM to SIGKILL.
-        isolate: Whether containers and models get no more of this machine than they need: an environment without the
-            host's credentials, temporary folders of their own, and, on Linux, no access to other files.
-        readable: Files and directories that containers and models may read beside the system's and Python's, where
-            `isolate` is on; absolute paths.
-        seed: Of all random choices.
+        answer_limit: Seconds that a request waits for a model that is being loaded; then it is answered 429.
+            Default 60.
+        load_limit: Seconds for the download and the load of a model. Default 360.
+        invocation_limit: Seconds for the response of a container. Default 60.
+        stream_limit: Seconds between two chunks of a streamed response. Default 60.
+        max_payload: Largest request body, in bytes. Default 25 MiB.
+        memory_bytes: Memory for models on an instance, in bytes. Default None: that of the instance type.
+        volume_bytes: Volume space for models on an instance, in bytes. Default None: VolumeSizeInGB, or 30 GB.
+        loader_slots: Number of models that an instance loads at the same time. With ModelCacheSetting=Disabled, the
+            number of vCPUs if that is larger. Default 2.
+        spill_outstanding: Number of outstanding requests for a model on one instance from which the fleet uses a
+            further instance for that model. Default 8.
+        memory_per_byte: Expected memory of a model per byte of its extracted archive, in bytes. Default 1.
+        memory_per_model: Expected memory of a model in addition to `memory_per_byte`, in bytes. Default 4 MiB.
+        serve_deleted: Whether a cached model is still served after its archive was deleted from S3. Default True.
+        startup_limit: Seconds for a container to become healthy, unless the variant sets a limit. Default 300.
+        download_limit: Seconds for the download of a single-model endpoint's archive, unless the variant sets a
+            limit. Default 600.
+        download_bandwidth: Simulated bandwidth of S3, in bytes per second. Default None: not limited.
+        load_seconds: Simulated time added to each load, in seconds. Default 0.
+        load_seconds_per_gb: Simulated time added to each load per 10⁹ extracted bytes, in seconds. Default 0.
+        restart_seconds: Seconds between two attempts to restart a container that ended. Default 0.5.
+        gpu_types_on_cpu: Whether instance types with GPUs run on the CPU if this machine has no CUDA device. Otherwise
+            such an endpoint fails. Default False.
+        metrics_seconds: Seconds between two measurements of the CPU, memory and volume use of instances. Default 60.
+        stop_seconds: Seconds from SIGTERM to SIGKILL when a container is stopped. Default 5.
+        isolate: Whether containers and models run isolated: with an environment without the host's credentials,
+            with their own temporary folders and, on Linux, without access to other files. Default True.
+        readable: Absolute paths of more files and directories that isolated containers and models can read. The system
+            and Python are always readable. Default none.
+        seed: Seed of the random number generator. Default 0.
+
+    Raises:
+        InvalidInputError: A value has the wrong type or is out of range.
 
     Example:
         >>> HostingSettings(download_bandwidth=100e6).answer_limit
@@ -91,18 +87,18 @@ class HostingSettings:
     volume_bytes: int | None = _positive(None)
     loader_slots: int = _positive(2)
     spill_outstanding: int = _positive(8)
-    memory_per_byte: float = _zero(1.0)
-    memory_per_model: int = _zero(4 * 1024 * 1024)
+    memory_per_byte: float = _at_least_zero(1.0)
+    memory_per_model: int = _at_least_zero(4 * 1024 * 1024)
     serve_deleted: bool = True
     startup_limit: float = _positive(300.0)
     download_limit: float = _positive(600.0)
     download_bandwidth: float | None = _positive(None)
-    load_seconds: float = _zero(0.0)
-    load_seconds_per_gb: float = _zero(0.0)
-    restart_seconds: float = _zero(0.5)
+    load_seconds: float = _at_least_zero(0.0)
+    load_seconds_per_gb: float = _at_least_zero(0.0)
+    restart_seconds: float = _at_least_zero(0.5)
     gpu_types_on_cpu: bool = False
     metrics_seconds: float = _positive(60.0)
-    stop_seconds: float = _zero(5.0)
+    stop_seconds: float = _at_least_zero(5.0)
     isolate: bool = True
     readable: tuple[str, ...] = attrs.field(default=(), converter=_paths)
     seed: int = 0

@@ -1,4 +1,4 @@
-"""What is remembered of one invocation while it passes through, for its metrics."""
+"""Measurements of one invocation, for its metrics."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["Trace"]
 
 @attrs.define
 class Trace:
-    """One invocation.
+    """Measurements of one invocation.
 
     Attributes:
-        model_seconds: Time in containers.
-        waited_seconds: Time until the model was loaded; None where nothing was waited for.
-        hit: Whether the model was in memory; None of single-model variants, and of requests that never got there.
+        model_seconds: Seconds spent in containers.
+        waited_seconds: Seconds spent waiting for the model to be loaded; None if the model was in memory.
+        hit: Whether the model was in memory; None for single-model variants and for rejected requests.
     """
 
     model_seconds: float = 0.0

@@ -199,7 +199,7 @@ def test_an_ordinary_script_works(attacker: Attacker, what: str) -> None:
 
 STARTS = """
 import os, subprocess, sys
-sleep = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); time.sleep(3600)"]
+sleep = [sys.executable, "-c", "import signal; signal.signal(15, signal.SIG_IGN); signal.pause()"]
 read, write = os.pipe()
 for detached in (False, True):
     child = subprocess.Popen(sleep, start_new_session=detached)

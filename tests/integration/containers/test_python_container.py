@@ -129,7 +129,7 @@ def test_a_model_that_ends_slowly_is_reported_with_its_own_exit_status(
     container.load("slow", script(tmp_path / "slow", source))
     status, body, _ = container.invoke("slow", [1])
     assert status == 500
-    assert json.loads(body)["message"] == "Worker died (exit status 3)."
+    assert json.loads(body)["message"] == "The model process ended (exit status 3)."
     assert container.ask("DELETE", "/models/slow")[0] == 200
 
 
@@ -145,7 +145,7 @@ def predict_fn(data, model):
     container.load("deaf", script(tmp_path / "deaf", source))
     status, body, _ = container.invoke("deaf", [1])
     assert status == 500
-    assert json.loads(body)["message"] == "Worker died (it hung up and was killed)."
+    assert json.loads(body)["message"] == "The model process ended (it closed its connection and was killed)."
     assert container.ask("DELETE", "/models/deaf")[0] == 200
 
 
@@ -315,7 +315,10 @@ ANSWER = (
         ({"SAGEMAKER_PROGRAM": "deep.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code/nested/"}, "deep"),
         ({"SAGEMAKER_SUBMIT_DIRECTORY": "https://b/c"}, "SAGEMAKER_SUBMIT_DIRECTORY=https://b/c: there is no such"),
         ({"SAGEMAKER_PROGRAM": "nowhere.py"}, "SAGEMAKER_PROGRAM=nowhere.py: there is no such file"),
-        ({"SAGEMAKER_SUBMIT_DIRECTORY": "/no/such"}, "SAGEMAKER_SUBMIT_DIRECTORY=/no/such: there is no such directory"),
+        (
+            {"SAGEMAKER_SUBMIT_DIRECTORY": "/no/such"},
+            "SAGEMAKER_SUBMIT_DIRECTORY=/no/such: the directory does not exist",
+        ),
         ({"SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/no"}, "SAGEMAKER_SUBMIT_DIRECTORY=/opt/ml/model/no"),
     ],
 )

@@ -14,6 +14,7 @@ from mme_sdk.endpoints.operations import orphans
 from mme_sdk.errors import ConflictError, EndpointNotFoundError, MMEError
 from tests.support.endpoints.helpers import NOTHING, NoInvoker, multi, resources
 from tests.support.endpoints.interleaving import Client, shuffled
+from tests.support.selection import pairs
 
 AUTOSCALED = {"autoscaling": Autoscaling(min=2, max=4)}
 
@@ -226,8 +227,7 @@ def play(aws: Aws, name: str, scene: str, seed: int) -> None:
         raise AssertionError(told) from error
 
 
-@pytest.mark.parametrize("scene", SCENES)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("scene", "seed"), pairs(SCENES, range(3)))
 def test_any_order_of_two_clients_calls(aws, name, scene, seed):
     play(aws, name, scene, seed)
 

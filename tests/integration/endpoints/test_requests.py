@@ -28,7 +28,7 @@ DEPLOYMENTS = [
 ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(specs())
 def test_every_request_passes_on_this_botocore(spec):
     for service, operation, params in spec.to_requests().calls:

@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from mme_sdk.local.hosting_interface import Deployment
+from tests.support.gates import Gate
 from tests.support.hosting.harness import Bench, error
 
 Hosted = Callable[..., None]
@@ -178,17 +179,18 @@ def test_a_serverless_variant_serves_no_more_requests_at_once_than_it_says(hoste
     async def scenario(bench: Bench) -> None:
         from tests.support.hosting.harness import ECHO
 
-        flag = tmp_path / "flag"
-        flag.write_text("")
+        gate = Gate(tmp_path / "gate")
         await deploy(bench, ECHO, max_concurrency=2, memory_bytes=2 << 30)
         assert bench.hosting.inspect()[0].memory_bytes == 2 << 30
-        held = [asyncio.create_task(bench.invoke(None, f"wait:{flag}")) for _ in range(2)]
-        while sum(one.outstanding for one in bench.hosting.variant("e", "AllTraffic").instances.values()) < 2:
+        held = [asyncio.create_task(bench.invoke(None, f"wait:{gate}")) for _ in range(2)]
+        for _ in range(1000):
+            if sum(one.outstanding for one in bench.hosting.variant("e", "AllTraffic").instances.values()) == 2:
+                break
             await asyncio.sleep(0)
         status, code, message = error(await bench.invoke(None, "now"))
         assert (status, code) == (400, "ThrottlingException")
         assert "MaxConcurrency" in message
-        flag.unlink()
+        gate.open()
         assert [one.status for one in await asyncio.gather(*held)] == [200, 200]
         assert (await bench.invoke(None, "now")).status == 200
 

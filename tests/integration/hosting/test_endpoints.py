@@ -14,7 +14,9 @@ import pytest
 
 from mme_sdk.local.containers import Command
 from mme_sdk.local.hosting_interface import ContainerPlan, Deployment, HostingError
+from tests.support.gates import Gate
 from tests.support.hosting.harness import BARE, ECHO, Bench, error
+from tests.support.hosting.waiting import WatchedClock
 
 Hosted = Callable[..., None]
 
@@ -89,21 +91,21 @@ def test_a_failed_update_leaves_what_serves_and_a_good_one_starts_cold(hosted: H
 
 def test_what_runs_when_an_update_comes_is_answered_by_the_old_fleet(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
-        gate = bench.folder / "gate"
-        gate.touch()
+        gate = Gate(bench.folder / "gate")
         await bench.upload("models/a.tar.gz")
         await bench.deploy()
         running = asyncio.create_task(bench.invoke("a.tar.gz", f"wait:{gate}"))
         fleet = bench.hosting.variant("e", "AllTraffic").fleet
-        while not (models := fleet.snapshot().instances["i-0001"].models) or not models["a.tar.gz"].running:
-            await asyncio.sleep(0.01)
+        await gate.until_arrived()
+        assert fleet.snapshot().instances["i-0001"].models["a.tar.gz"].running
         await bench.deploy()
-        await asyncio.sleep(0.6)  # longer than a container that is stopped lets a request go on
+        await clock.until(0.05, times=3)  # the old fleet waits for its requests
         assert not running.done()
-        gate.unlink()
+        gate.open()
         assert (await running).status == 200
 
-    hosted(scenario)
+    clock = WatchedClock()
+    hosted(scenario, clock=clock, isolate=False)  # the gate is outside of the folders of the model
 
 
 def test_variants_share_traffic_by_weight_and_may_be_named(hosted: Hosted) -> None:
@@ -123,7 +125,7 @@ def test_variants_share_traffic_by_weight_and_may_be_named(hosted: Hosted) -> No
         assert await seen(20) == {"B": 20}
         answer = await bench.invoke("a.tar.gz", x_amzn_sagemaker_target_variant="A")
         assert answer.headers["x-Amzn-Invoked-Production-Variant"] == "A"
-        with pytest.raises(HostingError, match="runs no variant C"):
+        with pytest.raises(HostingError, match="has no running variant C"):
             await bench.hosting.reweigh("e", {"A": 1.0, "C": 1.0})
 
     hosted(scenario)
@@ -250,7 +252,7 @@ def test_gpu_instances_need_a_cuda_device_or_a_word(hosted: Hosted, monkeypatch:
         ([], on_cpu, {"gpu_types_on_cpu": True}),
         (["0", "3"], placed, {}),
     ):
-        for module in ("gpus", "variant"):
+        for module in ("gpus", "instances.variant"):
             monkeypatch.setattr(f"mme_sdk.local.hosting.{module}.cuda_devices", lambda devices=devices: devices)
         hosted(scenario, **settings)
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 from collections import defaultdict
 from collections.abc import Callable
 
@@ -13,6 +11,7 @@ import pytest
 from mme_sdk.local.faults import Fault, Faults
 from mme_sdk.local.hosting_interface import HostingError
 from tests.support.hosting.harness import Bench, error
+from tests.support.hosting.waiting import Progress, WatchedClock, until
 
 Hosted = Callable[..., None]
 
@@ -44,8 +43,7 @@ def test_each_fault_strikes_what_it_names_and_the_host_goes_on(hosted: Hosted) -
         faults.add(Fault(kind="instance_lost", times=1))
         assert error(await bench.invoke("a.tar.gz"))[:2] == (500, "InternalFailure")
         assert (await bench.invoke("a.tar.gz")).status == 200
-        while len(variant.instances) < 2:
-            await asyncio.sleep(0.01)
+        await until(variant, lambda: len(variant.instances) == 2)
         assert len(before - set(variant.instances)) == 1
         assert all(rule["triggered"] == 1 for rule in faults.list().values())
 
@@ -59,18 +57,18 @@ def test_each_fault_strikes_what_it_names_and_the_host_goes_on(hosted: Hosted) -
 
 def test_slowness_is_simulated_by_size_and_by_fault(hosted: Hosted) -> None:
     faults = Faults()
-    clock = FakeClock()
+    clock = WatchedClock(long=5.0)
 
     async def scenario(bench: Bench) -> None:
         await bench.upload("models/a.tar.gz", pad=100_000)
         await bench.upload("models/b.tar.gz", pad=100_000)
         await bench.deploy()
         assert (await bench.invoke("a.tar.gz")).status == 200
-        assert clock.slept(90.0, 110.0) == 1  # 100 kB at 1 kB/s
-        assert clock.slept(70.0, 72.0) == 1  # 20 s, and 500 s/MB for 100 kB
+        assert clock.count(90.0, 110.0) == 1  # 100 kB at 1 kB/s
+        assert clock.count(70.0, 72.0) == 1  # 20 s, and 500 s/MB for 100 kB
         faults.add(Fault(kind="slow_load", model="b.tar.gz", seconds=1000))
         assert (await bench.invoke("b.tar.gz")).status == 200
-        assert clock.slept(1070.0, 1072.0) == 1
+        assert clock.count(1070.0, 1072.0) == 1
 
     hosted(
         scenario,
@@ -82,34 +80,15 @@ def test_slowness_is_simulated_by_size_and_by_fault(hosted: Hosted) -> None:
     )
 
 
-class FakeClock:
-    """Long sleeps are noted and over at once; short ones are real."""
-
-    monotonic = staticmethod(time.monotonic)
-    time = staticmethod(time.time)
-
-    def __init__(self) -> None:
-        self.long: list[float] = []
-
-    async def sleep(self, seconds: float, /) -> None:
-        if seconds > 5:
-            self.long.append(seconds)
-            seconds = 0
-        await asyncio.sleep(seconds)
-
-    def slept(self, low: float, high: float) -> int:
-        return sum(low <= seconds <= high for seconds in self.long)
-
-
 def test_a_disabled_cache_keeps_nothing(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
         await bench.upload("models/a.tar.gz")
         await bench.deploy(model_cache=False)
-        fleet = bench.hosting.variant("e", "AllTraffic").fleet
+        variant = bench.hosting.variant("e", "AllTraffic")
+        fleet = variant.fleet
         for count in (1, 2):
             assert (await bench.invoke("a.tar.gz")).status == 200
-            while fleet.snapshot().instances["i-0001"].models:
-                await asyncio.sleep(0.01)
+            await until(variant, lambda: not fleet.snapshot().instances["i-0001"].models)
             assert not list((bench.folder / "hosting" / "volumes").rglob("inference.py"))
             assert fleet.snapshot().counters.s3_loads == count
 
@@ -170,10 +149,12 @@ def test_traffic_shifts_step_by_step_and_back_when_the_gate_raises(hosted: Hoste
 
 def test_what_cloudwatch_is_told(hosted: Hosted) -> None:
     told: dict[str, list[float]] = defaultdict(list)
+    progress = Progress()
 
     def measure(metric: str, endpoint: str, variant: str, value: float) -> None:
         assert (endpoint, variant) == ("e", "AllTraffic")
         told[metric].append(value)
+        progress.happened()
 
     async def scenario(bench: Bench) -> None:
         for name in "ab":
@@ -201,8 +182,7 @@ def test_what_cloudwatch_is_told(hosted: Hosted) -> None:
             assert len(told[metric]) == count, metric
             assert all(0 < value < 30e6 for value in told[metric]), metric
         assert told["OverheadLatency"][0] > told["ModelLoadingWaitTime"][0]
-        while not told["LoadedModelCount"]:
-            await asyncio.sleep(0.01)
+        await progress.until(lambda: told["LoadedModelCount"])
         await bench.hosting.close()
         assert set(told["LoadedModelCount"]) <= {0.0, 1.0}
         assert told["MemoryUtilization"][-1] == 100  # of a memory smaller than the container itself

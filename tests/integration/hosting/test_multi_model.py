@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable
 
 from mme_sdk.local.hosting_interface import Invocation
+from tests.support.gates import Gate
 from tests.support.hosting.harness import ECHO, UNLIMITED, Bench, error
 
 Hosted = Callable[..., None]
@@ -158,35 +159,33 @@ def test_archives_that_are_broken_or_unsafe_are_refused_and_the_host_goes_on(hos
 
 def test_a_slow_load_is_429_within_the_limit_and_goes_on(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
-        gate = bench.folder / "gate"
-        gate.touch()
+        gate = Gate(bench.folder / "gate")
         await bench.upload("models/slow.tar.gz", wait=str(gate))
         await bench.deploy()
         answers = await asyncio.gather(*(bench.invoke("slow.tar.gz") for _ in range(3)))
         assert {error(answer)[:2] for answer in answers} == {(429, "ModelNotReadyException")}
-        gate.unlink()
+        gate.open()
         while (answer := await bench.invoke("slow.tar.gz")).status == 429:
             pass
         assert answer.body == b"slow:hi"
         counters = bench.hosting.variant("e", "AllTraffic").fleet.snapshot().counters
         assert counters.s3_loads == 1
 
-    hosted(scenario, answer_limit=0.3)
+    hosted(scenario, answer_limit=0.3, isolate=False)
 
 
 def test_a_load_beyond_the_limit_fails_and_may_be_tried_again(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
-        gate = bench.folder / "gate"
-        gate.touch()
+        gate = Gate(bench.folder / "gate")
         await bench.upload("models/slow.tar.gz", wait=str(gate))
         await bench.deploy()
         answer = await bench.invoke("slow.tar.gz")
         assert error(answer)[:2] == (424, "ModelError")
         assert "Loading the model took more than 0.4 seconds" in json.loads(answer.body)["OriginalMessage"]
-        gate.unlink()
+        gate.open()
         assert (await bench.invoke("slow.tar.gz")).status == 200
 
-    hosted(scenario, load_limit=0.4)
+    hosted(scenario, load_limit=0.4, isolate=False)
 
 
 def test_an_s3_that_does_not_answer_is_told_from_a_model_that_loads(hosted: Hosted) -> None:

@@ -8,21 +8,25 @@ import attrs
 import pytest
 
 from mme_sdk.local.hosting_interface import HostingError, Invocation, InvocationResponse
+from tests.support.gates import PASS_GATE, Gate
 from tests.support.hosting.harness import Bench, error
 
 Hosted = Callable[..., None]
-STREAM = """
-import os, time
+STREAM = (
+    PASS_GATE
+    + """
+import os
 def model_fn(d): return None
 def input_fn(data, content_type): return data.decode()
 def predict_fn(data, model):
     yield "first,"
-    while data.startswith("wait:") and os.path.exists(data[5:]):
-        time.sleep(0.01)
+    if data.startswith("wait:"):
+        pass_gate(data[5:])
     if data == "die":
         os.kill(os.getpid(), 9)
     yield "second"
 """
+)
 
 
 async def _stream(bench: Bench, body: str) -> InvocationResponse:
@@ -33,8 +37,7 @@ async def _stream(bench: Bench, body: str) -> InvocationResponse:
 
 def test_chunks_come_as_they_are_made_and_the_instance_is_busy_until_the_end(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
-        gate = bench.folder / "gate"
-        gate.touch()
+        gate = Gate(bench.folder / "gate")
         await bench.upload("one.tar.gz", script=STREAM)
         await bench.deploy(mode="SingleModel", model_data_url=f"s3://{bench.bucket}/one.tar.gz")
         answer = await _stream(bench, f"wait:{gate}")
@@ -44,7 +47,7 @@ def test_chunks_come_as_they_are_made_and_the_instance_is_busy_until_the_end(hos
         assert await anext(answer.chunks) == b"first,"
         (instance,) = bench.hosting.variant("e", "AllTraffic").instances.values()
         assert instance.outstanding == 1
-        gate.unlink()
+        gate.open()
         assert [chunk async for chunk in answer.chunks] == [b"second"]
         assert instance.outstanding == 0
         # Who gives up half-way frees the instance too.
@@ -55,27 +58,26 @@ def test_chunks_come_as_they_are_made_and_the_instance_is_busy_until_the_end(hos
         assert instance.outstanding == 0
         answer = await _stream(bench, "die")
         assert answer.chunks is not None
-        with pytest.raises(HostingError, match="broke off"):
+        with pytest.raises(HostingError, match="was interrupted"):
             assert [chunk async for chunk in answer.chunks]
         assert instance.outstanding == 0
         assert (await bench.invoke(None, "x")).body == b"first,second"
 
-    hosted(scenario)
+    hosted(scenario, isolate=False)
 
 
 def test_a_stream_that_stands_still_is_given_up(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
-        gate = bench.folder / "gate"
-        gate.touch()
+        gate = Gate(bench.folder / "gate")
         await bench.upload("one.tar.gz", script=STREAM)
         await bench.deploy(mode="SingleModel", model_data_url=f"s3://{bench.bucket}/one.tar.gz")
         answer = await _stream(bench, f"wait:{gate}")
         assert answer.chunks is not None
-        with pytest.raises(HostingError, match="stood still"):
+        with pytest.raises(HostingError, match="sent no chunk for"):
             assert [chunk async for chunk in answer.chunks]
-        gate.unlink()
+        gate.open()
 
-    hosted(scenario, stream_limit=0.2)
+    hosted(scenario, stream_limit=0.2, isolate=False)
 
 
 def test_a_multi_model_endpoint_does_not_stream(hosted: Hosted) -> None:

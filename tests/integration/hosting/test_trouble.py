@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import os
 import resource
-import select
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+from tests.support.gates import Gate
 from tests.support.hosting.harness import ECHO, Bench, error
+from tests.support.hosting.waiting import Progress, until
+from tests.support.processes import in_sessions, wait_for_exit
 
 Hosted = Callable[..., None]
 TYPED = {(424, "ModelError"), (429, "ModelNotReadyException"), (500, "InternalFailure"), (503, "ServiceUnavailable")}
@@ -23,8 +26,7 @@ def test_a_killed_container_costs_its_own_requests_and_comes_back(hosted: Hosted
     async def scenario(bench: Bench) -> None:
         for name in "abc":
             await bench.upload(f"models/{name}.tar.gz")
-        gate = bench.folder / "gate"
-        gate.touch()
+        gate = Gate(bench.folder / "gate")
         await bench.upload("models/slow.tar.gz", wait=str(gate))
         await bench.deploy()
         variant = bench.hosting.variant("e", "AllTraffic")
@@ -33,14 +35,13 @@ def test_a_killed_container_costs_its_own_requests_and_comes_back(hosted: Hosted
         (before,) = instance.pids
         running = asyncio.create_task(bench.invoke("a.tar.gz", f"wait:{gate}"))
         loading = [asyncio.create_task(bench.invoke("slow.tar.gz")) for _ in range(3)]
-        while variant.fleet.snapshot().instances["i-0001"].loads_running == 0:
-            await asyncio.sleep(0.01)
-        await asyncio.sleep(0.2)
+        await gate.until_arrived(2)  # one in an invocation, one in a load
+        await until(variant, lambda: variant.fleet.snapshot().instances["i-0001"].outstanding == 4)
         os.kill(before, signal.SIGKILL)
         during = [asyncio.create_task(bench.invoke(f"{name}.tar.gz")) for name in "abc"]
         for answer in await asyncio.gather(running, *loading):
             assert error(answer)[:2] == (424, "ModelError")
-        gate.unlink()
+        gate.open()
         assert {answer.status for answer in await asyncio.gather(*during)} <= {200, 424}
         assert instance.pids not in ([], [before])
         for name in (*"abc", "slow"):
@@ -48,7 +49,7 @@ def test_a_killed_container_costs_its_own_requests_and_comes_back(hosted: Hosted
         picture = variant.fleet.snapshot().instances["i-0001"]
         assert picture.outstanding == picture.loads_running == picture.loads_queued == 0
 
-    hosted(scenario)
+    hosted(scenario, isolate=False)
 
 
 def test_a_request_that_reached_no_container_is_served_once_there_is_one(hosted: Hosted) -> None:
@@ -59,8 +60,10 @@ def test_a_request_that_reached_no_container_is_served_once_there_is_one(hosted:
         assert (await bench.invoke("a.tar.gz")).status == 200
         container = variant.instances["i-0001"].multi_model()
         listening, container.address = container.address, "http://127.0.0.1:1"
+        fleet = variant.fleet
+        before = fleet.snapshot().counters.arrivals
         asked = asyncio.create_task(bench.invoke("a.tar.gz"))
-        await asyncio.sleep(0.2)
+        await until(variant, lambda: fleet.snapshot().counters.arrivals >= before + 3)  # it is tried again and again
         assert not asked.done()
         container.address = listening
         assert (await asked).status == 200
@@ -76,15 +79,17 @@ def test_containers_killed_again_and_again_under_load(hosted: Hosted) -> None:
             await bench.upload(f"models/{name}.tar.gz", pad=200_000)
         await bench.deploy(instances=2)
         variant = bench.hosting.variant("e", "AllTraffic")
-        answers = []
+        answers: list[Any] = []
+        progress = Progress()
 
         async def caller(start: int) -> None:
             for turn in range(25):
                 answers.append(await bench.invoke(f"{names[(start * 3 + turn) % len(names)]}.tar.gz"))
+                progress.happened()
 
         callers = [asyncio.create_task(caller(start)) for start in range(6)]
-        for _ in range(4):
-            await asyncio.sleep(0.15)
+        for kill in range(1, 5):
+            await progress.until(lambda kill=kill: len(answers) >= 25 * kill)  # type: ignore[misc]
             instance = variant.shared.rng.choice(list(variant.instances.values()))
             for pid in instance.pids:
                 with contextlib.suppress(ProcessLookupError):
@@ -111,24 +116,22 @@ def _unlimited() -> dict[str, object]:
 
 def test_a_lost_instance_passes_waiting_requests_to_another(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
-        gate = bench.folder / "gate"
-        gate.touch()
+        gate = Gate(bench.folder / "gate")
         await bench.upload("models/slow.tar.gz", wait=str(gate))
         await bench.deploy(instances=2)
         variant = bench.hosting.variant("e", "AllTraffic")
         waiting = asyncio.create_task(bench.invoke("slow.tar.gz"))
-        while not any(one.models for one in variant.fleet.snapshot().instances.values()):
-            await asyncio.sleep(0.01)
+        await gate.until_arrived()
         (holder,) = (name for name, one in variant.fleet.snapshot().instances.items() if one.models)
-        await variant.lose(variant.instances[holder])
-        gate.unlink()
+        await variant.remove_instance(variant.instances[holder])
+        gate.open()
         assert (await waiting).status == 200
         (other,) = variant.instances
         assert other != holder
-        await variant.lose(variant.instances[other])
+        await variant.remove_instance(variant.instances[other])
         assert error(await bench.invoke("slow.tar.gz"))[:2] == (503, "ServiceUnavailable")
 
-    hosted(scenario)
+    hosted(scenario, isolate=False)
 
 
 @contextlib.contextmanager
@@ -190,8 +193,7 @@ def test_a_container_that_has_less_memory_than_expected_gets_others_unloaded(hos
 
 def test_an_invocation_that_takes_too_long_is_a_model_error_without_status(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
-        gate = bench.folder / "gate"
-        gate.touch()
+        gate = Gate(bench.folder / "gate")
         await bench.upload("models/a.tar.gz")
         await bench.deploy()
         assert (await bench.invoke("a.tar.gz")).status == 200
@@ -201,14 +203,15 @@ def test_an_invocation_that_takes_too_long_is_a_model_error_without_status(hoste
             'Received server error (0) from model with message "Your invocation timed out while waiting for a response '
             "from container model."
         )
-        gate.unlink()
+        gate.open()
 
-    hosted(scenario, invocation_limit=0.3)
+    hosted(scenario, invocation_limit=0.3, isolate=False)
 
 
 HOST = """
 import asyncio, sys
 from pathlib import Path
+from typing import Any
 from mme_sdk.local.containers import PYTHON, Command
 from mme_sdk.local.hosting_interface import ContainerPlan, Deployment, HostContext, VariantPlan
 from mme_sdk.local.hosting import LocalHosting
@@ -221,25 +224,24 @@ async def main():
     variant = VariantPlan(name="v", model_name="m", containers=(plan,), instance_type="ml.m5.large", instance_count=2)
     await hosting.deploy(Deployment(endpoint="e", config_name="c", variants=(variant,)))
     print(*(pid for view in hosting.inspect() for pids in view.instances.values() for pid in pids), flush=True)
-    await asyncio.sleep(60)
+    await asyncio.to_thread(sys.stdin.read)
 asyncio.run(main())
 """
 
 
 def test_a_killed_host_leaves_no_process_and_the_next_one_no_volume(tmp_path: Path) -> None:
     for _ in range(2):
-        host = subprocess.Popen([sys.executable, "-c", HOST, tmp_path], stdout=subprocess.PIPE, text=True)
+        host = subprocess.Popen(
+            [sys.executable, "-c", HOST, tmp_path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         assert host.stdout is not None
         pids = {int(pid) for pid in host.stdout.readline().split()}
         assert len(pids) == 2
         # What a killed predecessor left on the volumes is gone.
         assert len(list((tmp_path / "volumes").iterdir())) == 1
+        processes = in_sessions(pids)
+        assert pids <= set(processes)
         host.kill()
         host.communicate()
-        for _ in range(500):
-            listed = subprocess.run(["ps", "-A", "-o", "sid="], capture_output=True, text=True, check=True).stdout
-            if not pids & {int(sid) for sid in listed.split()}:
-                break
-            select.select([], [], [], 0.02)
-        else:
-            raise AssertionError("processes of its containers are left")
+        wait_for_exit(processes)
+        assert not in_sessions(pids)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 
 from mme_sdk.artifacts import pack
 from mme_sdk.local import ControlSettings, LocalSageMaker
@@ -45,11 +44,10 @@ def test_what_an_endpoint_was_asked_is_captured(tmp_path) -> None:
         answer = runtime.invoke_endpoint(EndpointName="e", Body=b"1,2", ContentType="text/csv", InferenceId="id-1")
         assert answer["Body"].read() == b"1,2"
         found: list = []
-        for _ in range(1200):
+        for _ in range(20_000):
             found = s3.list_objects_v2(Bucket="models", Prefix="captured/e/v/").get("Contents", [])
             if found:
                 break
-            threading.Event().wait(0.05)
         record = s3.get_object(Bucket="models", Key=found[0]["Key"])
         assert record["ServerSideEncryption"] == "aws:kms"
         line = json.loads(record["Body"].read())

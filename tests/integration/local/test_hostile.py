@@ -11,7 +11,7 @@ from tests.support.local.fakes import FakeHosting
 from tests.support.local.hostile import broken, call, claimed, expect_no_crash, expect_sense, request_of, set_the_stage
 from tests.support.local.raw import signed
 
-SHORT = settings(max_examples=150, suppress_health_check=list(HealthCheck))
+SHORT = settings(max_examples=40, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from mme_sdk.local import ControlSettings, LocalSageMaker
-from mme_sdk.local.control.autoscaling.service import DIMENSION
 from tests.support.local.helpers import archive, make_endpoint
 
 WHO = {
@@ -15,6 +14,8 @@ WHO = {
     "ResourceId": "endpoint/busy/variant/AllTraffic",
     "ScalableDimension": DIMENSION,
 }
+
+DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 @pytest.fixture

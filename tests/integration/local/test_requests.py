@@ -518,11 +518,12 @@ def test_headers_that_do_not_end_end_the_connection(plane, monkeypatch):
         assert link.answer()[0] == 200
         link.send(b"POST")
         assert hung_up(link)
-    with Link(plane) as link, Link(plane) as later:  # an idle connection stays open
+    with Link(plane) as link, Link(plane):  # an idle connection stays open
         link.send(signed(plane, b"{}", target="ListModels"))
         assert link.answer()[0] == 200
-        later.send(b"POST")
-        assert hung_up(later)
+        with Link(plane) as other:  # whose time is over later
+            other.send(b"POST")
+            assert hung_up(other)
         link.send(signed(plane, b"{}", target="ListModels"))
         assert link.answer()[0] == 200
 
@@ -531,18 +532,19 @@ def test_an_answer_that_is_not_read_ends_the_connection(plane, monkeypatch, name
     sm = plane.boto("sagemaker")
     make_endpoint(sm, name)
     sm.close()
-    monkeypatch.setattr(connections, "READ_TIMEOUT", 0.2)
-    aborted, abort = threading.Event(), connections._Connection._abort
+    monkeypatch.setattr(connections, "STALLED_SECONDS", 0.2)
+    ended = threading.Event()
 
-    def abort_and_tell(connection) -> None:
+    def aborted(connection):
         abort(connection)
-        aborted.set()
+        ended.set()
 
-    monkeypatch.setattr(connections._Connection, "_abort", abort_and_tell)
+    abort = connections._Connection._abort
+    monkeypatch.setattr(connections._Connection, "_abort", aborted)
     request = signed(plane, bytes(20 * MB), path=f"/endpoints/{name}/invocations")
     with Link(plane) as link:
         link.send(request)
-        assert aborted.wait(60)
+        assert ended.wait(60)
         received = 0
         try:
             while chunk := link.socket.recv(MB):

@@ -10,13 +10,12 @@ from botocore.exceptions import ClientError
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.autoscaling.scaler import Scaler, step_count, tracked_count
 from mme_sdk.local.control.autoscaling.schedules import Schedule
-from mme_sdk.local.control.autoscaling.service import DIMENSION, AutoScaling
+from mme_sdk.local.control.autoscaling.service import AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
 from mme_sdk.local.control.metrics import Metrics, Point
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.wire.errors import ApiError
 from tests.support.local.helpers import make_config, make_endpoint, settle
-from tests.support.local.waiting import wait_until
 
 WHO = {
     "ServiceNamespace": "sagemaker",
@@ -29,6 +28,8 @@ TRACKING = {
     "ScaleOutCooldown": 60,
     "ScaleInCooldown": 60,
 }
+
+DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 class World:
@@ -262,10 +263,11 @@ def test_a_real_client_scales_a_real_endpoint(plane, sm, name):
     assert len(answer["Alarms"]) == 2
     described = scaling.describe_scaling_policies(ServiceNamespace="sagemaker", ResourceId=who["ResourceId"])
     assert described["ScalingPolicies"][0]["TargetTrackingScalingPolicyConfiguration"] == TRACKING
-    wait_until(
-        lambda: settle(sm, name)[-1]["ProductionVariants"][0]["CurrentInstanceCount"] == 2,
-        "the increase to MinCapacity",
-    )
+    for _ in range(20_000):
+        variant = settle(sm, name)[-1]["ProductionVariants"][0]
+        if variant["CurrentInstanceCount"] == 2:
+            break
+    assert variant["CurrentInstanceCount"] == 2
     assert ("scale", name, "AllTraffic", 2) in plane.hosting.log
     make_config(sm, f"{name}-2", model=name, InstanceType="ml.c5.large")
     with pytest.raises(ClientError, match="must be deregistered as scalable targets"):
@@ -290,9 +292,9 @@ def test_an_alarm_that_rings_turns_a_canary_back(plane, sm, name):
         ComparisonOperator="GreaterThanThreshold",
         TreatMissingData="breaching",
     )
-    wait_until(
-        lambda: cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"] == "ALARM", "the alarm"
-    )
+    for _ in range(20_000):
+        if cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"][0]["StateValue"] == "ALARM":
+            break
     make_config(sm, f"{name}-2", model=name)
     sm.update_endpoint(
         EndpointName=name,

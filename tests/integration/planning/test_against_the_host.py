@@ -150,4 +150,4 @@ def test_hit_ratio_and_p95_are_those_of_the_host(case, tmp_path):
 
 def test_hit_ratio_in_short(tmp_path):
     load = Workload.zipf(12, exponent=0.9, rate=10.0)
-    check(Case(load, fit=7, instances=1, seconds=10.0, loading=0.01, one_by_one=True), tmp_path)
+    check(Case(load, fit=7, instances=1, seconds=5.0, loading=0.01, one_by_one=True), tmp_path)

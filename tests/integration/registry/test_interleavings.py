@@ -121,7 +121,7 @@ _checked = settings(
 )
 
 
-@settings(_checked, max_examples=25)
+@settings(_checked, max_examples=8)
 @given(data=st.data(), same=st.booleans(), version=st.sampled_from([None, "v1"]))
 def test_two_writers_and_a_reader(
     data: Any, same: bool, version: str | None, models: ModelRegistry, s3: Any, tmp_path: Path

@@ -1,4 +1,4 @@
-"""Races that failed in earlier versions. tests/integration/attack/test_registry_races.py has all pairs."""
+"""Races that the registry once lost; `tests/integration/attack/test_registry_races.py` has all pairs."""
 
 from __future__ import annotations
 

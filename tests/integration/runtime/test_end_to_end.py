@@ -28,7 +28,8 @@ from mme_sdk.errors import (
     UndecodableReplyError,
 )
 from mme_sdk.local import Fault
-from mme_sdk.runtime.batch.batch import BatchSettings
+from mme_sdk.runtime import BatchSettings
+from tests.support.gates import Gate
 from tests.support.runtime.world import World
 
 
@@ -73,16 +74,19 @@ def test_a_herd_of_threads_causes_one_load(world: World) -> None:
     assert world.loads("herd") == 1
 
 
-def test_a_herd_of_tasks_causes_one_load_and_survives_cancellations(world: World) -> None:
-    model = world.make("tasks", 1.0)
+def test_a_herd_of_tasks_causes_one_load_and_survives_cancellations(world: World, tmp_path: Path) -> None:
+    gate = Gate(tmp_path / "gate")
+    model = world.make("tasks", 0.0, gate)
 
     async def main() -> None:
         async with world.host.async_client() as client:
             endpoint = client.endpoint("scoring")
             calls = [asyncio.create_task(endpoint.invoke([number], model=model, deadline=30)) for number in range(12)]
-            await asyncio.sleep(0.1)
+            await gate.until_arrived()
             for cancelled in calls[:3]:  # the leader is among them
                 cancelled.cancel()
+            await asyncio.wait(calls[:3])
+            gate.open()
             done = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(each) for each in done[:3]] == [asyncio.CancelledError] * 3
             assert [each.json()["data"][0] for each in done[3:]] == list(range(3, 12))  # type: ignore[union-attr]

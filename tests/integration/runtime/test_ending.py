@@ -1,6 +1,6 @@
 """Ctrl-C and other early ends: at once, with what is done kept, and nothing left. Real processes, real signals.
 
-A model's load is blocked by a file. A process that ended before the file is there did not wait for the load.
+A model's load is blocked by a gate. A process that ended before the gate is open did not wait for the load.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,20 +20,22 @@ import pytest
 
 from mme_sdk import EndpointSpec
 from mme_sdk.local import HostingSettings, LocalSageMaker
+from tests.support.gates import PASS_GATE, Gate
 from tests.support.paths import SUPPORT
 from tests.support.runtime.world import IMAGE, ROLE
+from tests.support.selection import pairs
 
 PROGRAM = SUPPORT / "runtime" / "ending.py"
 HANGS = 60.0  # seconds; only what waits for something that never comes takes that long
-CODE = """
-import json, os, time
+CODE = (
+    PASS_GATE
+    + """
+import json, os
 
 def model_fn(directory):
     facts = json.load(open(os.path.join(directory, "facts.json")))
-    with open(facts["log"], "a") as log:
-        log.write(facts["name"] + "\\n")
-    while facts["gate"] and not os.path.exists(facts["gate"]):
-        time.sleep(0.02)
+    if facts["gate"]:
+        pass_gate(facts["gate"])
     return facts
 
 def input_fn(body, content_type):
@@ -43,13 +44,14 @@ def input_fn(body, content_type):
 def predict_fn(data, model):
     return [data]
 """
+)
 
 
 class Gated:
-    """A host with models whose loads are blocked until a file is there."""
+    """A host with models whose loads are blocked by gates."""
 
     def __init__(self, host: LocalSageMaker, folder: Path) -> None:
-        self.host, self.folder, self.log = host, folder, folder / "loads.log"
+        self.host, self.folder = host, folder
         self.client = host.client()
         s3 = host.boto("s3")
         s3.create_bucket(Bucket="gated")
@@ -61,16 +63,13 @@ class Gated:
         )
         self.client.endpoints.create(spec).wait(timeout=HANGS)
 
-    def make(self, name: str, gate: Path | None) -> str:
+    def make(self, name: str, gate: Gate | None) -> str:
         source = self.folder / name
         (source / "code").mkdir(parents=True)
         (source / "code" / "inference.py").write_text(CODE)
-        facts = {"name": name, "gate": str(gate or ""), "log": str(self.log)}
+        facts = {"name": name, "gate": str(gate or "")}
         (source / "facts.json").write_text(json.dumps(facts))
         return self.models.register(name, source, version="v1").target_model
-
-    def begun(self, name: str) -> bool:
-        return self.log.exists() and name in self.log.read_text().split()
 
 
 class Process:
@@ -119,7 +118,7 @@ class Process:
             except queue.Empty:
                 self.process.send_signal(signal.SIGABRT)  # faulthandler tells where it hangs
                 self.process.wait()
-                time.sleep(0.5)
+                self._readers[1].join(HANGS)
                 raise AssertionError(f"it hangs: {self.said[-3:]} {self.errors[-6000:]}") from None
             assert one is not None, f"it ended: {self.said[-3:]} {self.errors[-3000:]}"
             self.said.append(one)
@@ -145,7 +144,7 @@ class Process:
 
 @pytest.fixture(scope="module")
 def gated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gated]:
-    # The models write a log and look for a gate outside of their folders.
+    # The gates are outside of the folders of the models.
     with LocalSageMaker(settings=HostingSettings(isolate=False)) as host:
         made = Gated(host, tmp_path_factory.mktemp("gated"))
         yield made
@@ -160,7 +159,7 @@ class Case:
     ) -> None:
         self.gated = gated
         self.name = f"slow-{uuid.uuid4().hex[:8]}"
-        self.gate = folder / "gate"
+        self.gate = Gate(folder / "gate")
         self.quick, self.slow = gated.quick, gated.make(self.name, self.gate)
         keys = gated.host.session().get_credentials()
         base = {
@@ -176,10 +175,7 @@ class Case:
 
     def until_blocked(self) -> None:
         """Wait until the model's load has begun."""
-        ends = time.monotonic() + HANGS
-        while not self.gated.begun(self.name):
-            assert time.monotonic() < ends, (self.process.said, self.process.errors)
-            time.sleep(0.01)
+        self.gate.arrived()
 
     def signal(self, number: signal.Signals = signal.SIGINT) -> None:
         self.process.process.send_signal(number)
@@ -188,7 +184,7 @@ class Case:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.gate.touch()
+        self.gate.open()
         self.process.close()
 
 
@@ -196,14 +192,13 @@ NOTHING = {"threads": [], "sockets": 0, "permits": 0, "flights": 0, "leases": 0}
 
 
 def check_nothing_left(case: Case, report: dict[str, Any]) -> None:
-    assert not case.gate.exists()  # the load is still blocked
+    assert case.gate.path.exists()  # the load is still blocked
     assert {name: report[name] for name in NOTHING} == NOTHING
     assert case.process.errors == ""
     assert case.process.process.returncode == 0
 
 
-@pytest.mark.parametrize("transport", ["fast", "core", "botocore"])
-@pytest.mark.parametrize("read", [60.0, 0.3], ids=["in flight", "waiting"])
+@pytest.mark.parametrize(("transport", "read"), pairs(["fast", "core", "botocore"], [60.0, 0.3]))  # in flight, waiting
 def test_ctrl_c_ends_invoke_many_at_once(gated: Gated, tmp_path: Path, transport: str, read: float) -> None:
     checkpoint = tmp_path / "done.txt"
     config = {"verb": "invoke_many", "transport": transport, "read": read, "checkpoint": str(checkpoint)}
@@ -315,8 +310,7 @@ def test_a_second_ctrl_c_does_not_wait_for_a_caller_s_own_code(gated: Gated, tmp
     assert case.process.process.returncode == 0
 
 
-@pytest.mark.parametrize("transport", ["core", "botocore"])
-@pytest.mark.parametrize("verb", ["invoke", "invoke_many", "warm"])
+@pytest.mark.parametrize(("verb", "transport"), pairs(["invoke", "invoke_many", "warm"], ["core", "botocore"]))
 def test_cancelling_the_task_ends_the_awaited_verbs(gated: Gated, tmp_path: Path, transport: str, verb: str) -> None:
     with Case(gated, tmp_path, {"verb": verb, "transport": transport, "async": True}) as case:
         case.until_blocked()

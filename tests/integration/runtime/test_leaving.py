@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.runtime.recorder import Recorder
+from tests.support.selection import pairs
 
 HANGS = 120.0  # seconds
 START = """
@@ -101,8 +102,7 @@ def said(ended: subprocess.CompletedProcess[str]) -> list[str]:
     return [line for line in ended.stderr.splitlines() if not line.startswith("Executing <")]
 
 
-@pytest.mark.parametrize("transport", ["core", "botocore"])
-@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize(("end", "transport"), pairs(ENDS, ["core", "botocore"]))
 def test_an_exit_without_close_prints_nothing(recorder: Recorder, transport: str, end: str) -> None:
     ended = run(START + ENDS[end], recorder.url, transport)
     assert (ended.returncode, said(ended)) == (0, [])

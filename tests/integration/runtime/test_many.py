@@ -159,10 +159,10 @@ def test_a_slow_source_does_not_hold_results_back() -> None:
 
 def test_a_cancelled_run_leaves_no_task() -> None:
     async def main() -> None:
-        running = asyncio.Event()
+        started = asyncio.Event()
 
         async def stuck(item: Any, model: Any) -> Reply[Any]:
-            running.set()
+            started.set()
             await asyncio.Event().wait()
             raise AssertionError
 
@@ -171,7 +171,7 @@ def test_a_cancelled_run_leaves_no_task() -> None:
                 pass
 
         task = asyncio.create_task(consume())
-        await running.wait()
+        await started.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

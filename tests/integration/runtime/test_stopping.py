@@ -19,6 +19,7 @@ from tests.integration.runtime.test_ending import HANGS, Process
 from tests.support.paths import SUPPORT
 from tests.support.runtime.gateway import Gateway, Holds
 from tests.support.runtime.world import IMAGE, ROLE
+from tests.support.selection import pairs
 
 SCRIPT = SUPPORT / "runtime" / "stopping.py"
 NOTHING = {"threads": [], "sockets": 0, "files": 0}
@@ -117,8 +118,7 @@ HOWS = {how: {"async": how == "cancel", "close": how == "close"} for how in BY}
 ENDS = [pytest.param(how, marks=pytest.mark.slow) if how == "SIGTERM" else how for how in BY]
 
 
-@pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("verb", ["register", "register_many", "sync"])
+@pytest.mark.parametrize(("verb", "how"), pairs(["register", "register_many", "sync"], BY))
 def test_an_upload_in_parts_that_is_ended_is_aborted(world: World, verb: str, how: str) -> None:
     prefix = f"parts-{verb}-{how}/"
     source = world.sources(prefix, [LARGE, LARGE])
@@ -199,8 +199,7 @@ VERBS: dict[str, tuple[Holds, Holds]] = {
 }
 
 
-@pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize(("verb", "how"), pairs(VERBS, BY))
 def test_the_other_verbs_of_the_registry_end_at_once(world: World, verb: str, how: str) -> None:
     uri = _filled(world, "filled/", versions=2, size=300_000)
     config = {"verb": verb, "prefix": uri, "to": f"s3://gated/copied-{how}/", "model": "m1"}
@@ -232,8 +231,7 @@ def test_a_stream_that_is_read_ends_at_once(world: World, how: str) -> None:
         assert stopped.ended()["by"] == BY[how]
 
 
-@pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("verb", ["create", "apply"])
+@pytest.mark.parametrize(("verb", "how"), pairs(["create", "apply"], BY))
 def test_a_creation_that_is_ended_leaves_nothing(world: World, verb: str, how: str) -> None:
     name = f"half-{verb}-{how}".lower()
     config = {"verb": verb, "name": name}
@@ -249,8 +247,7 @@ def test_a_creation_that_is_ended_leaves_nothing(world: World, verb: str, how: s
     sagemaker.close()
 
 
-@pytest.mark.parametrize("how", ENDS)
-@pytest.mark.parametrize("verb", ["wait", "delete", "apply"])
+@pytest.mark.parametrize(("verb", "how"), pairs(["wait", "delete", "apply"], BY))
 def test_a_look_at_an_endpoint_ends_at_once(world: World, verb: str, how: str) -> None:
     config = {"verb": verb, "name": "looked-at"}
     with Stopped(world, config | HOWS[how], lambda what: what.endswith(".DescribeEndpoint"), never) as stopped:

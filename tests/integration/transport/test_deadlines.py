@@ -28,6 +28,7 @@ from mme_sdk.runtime import AsyncRuntimeInvoker, InvokeOptions, RuntimeInvoker
 from mme_sdk.runtime.transport import make_async_transport, make_transport
 from tests.integration.transport.test_behaviour import REQUEST, to
 from tests.integration.transport.test_pools import POOLS, Built, route_to
+from tests.support.gates import Gate
 from tests.support.transport.answers import CHUNKED, OK
 from tests.support.transport.behaviours import BIG
 from tests.support.transport.fixtures import TRANSPORTS, Driver, aws_at, runner_of
@@ -234,7 +235,8 @@ def test_a_name_look_up_that_hangs(kind: str, monkeypatch: pytest.MonkeyPatch, p
 
 def test_a_first_call_with_a_slow_credential_provider(kind: str, monkeypatch: Any, tmp_path: Any) -> None:
     config = tmp_path / "config"
-    helper = f"{sys.executable} -c 'import time; time.sleep({SOON * 2})'"
+    gate = Gate(tmp_path / "gate")
+    helper = f"{sys.executable} -c 'open(\"{gate}\").read()'"
     config.write_text(f"[default]\nregion = {REGION}\ncredential_process = {helper}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
@@ -242,6 +244,7 @@ def test_a_first_call_with_a_slow_credential_provider(kind: str, monkeypatch: An
         monkeypatch.delenv(name, raising=False)
     with ends_soon(), pytest.raises(NotSentError):
         invoke(kind, "", deadline=0.5, aws=Aws(endpoint_url="http://127.0.0.1:1"))
+    gate.open()
 
 
 @pytest.mark.parametrize("kind", POOLS)

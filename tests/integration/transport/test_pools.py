@@ -53,15 +53,6 @@ def pool(request: pytest.FixtureRequest, server: LoopbackServer) -> Iterator[Dri
     made.close()
 
 
-def wait_until(condition: Any) -> None:
-    done = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        done.wait(0.01)
-    raise AssertionError("it did not come to that")
-
-
 def route_to(server: LoopbackServer, **changes: Any) -> Route:
     keys = Keys(ACCESS, SECRET, TOKEN)
     known = Route(
@@ -113,7 +104,7 @@ def test_a_connection_that_ends_is_not_kept(pool: Driver, server: LoopbackServer
 def test_a_connection_that_was_closed_while_idle_is_not_used(pool: Driver, server: LoopbackServer) -> None:
     for number in range(3):
         assert pool.send(to("closes-later")).body == b"bye"
-        wait_until(lambda: server.open == 0)
+        server.until_open(0)
         assert len(server.seen) == number + 1
 
 
@@ -194,9 +185,9 @@ def test_old_connections_are_not_used_and_surplus_ones_are_closed(kind: str, ser
     clock.now += 11
     driver.send(REQUEST)
     assert server.connections == 2
-    wait_until(lambda: server.open == 1)
+    server.until_open(1)
     driver.close()
-    wait_until(lambda: server.open == 0)
+    server.until_open(0)
     driver = Built(kind, route_to(server), clock, PoolSettings(max_idle=0))
     driver.send(REQUEST)
     driver.send(REQUEST)
@@ -204,7 +195,8 @@ def test_old_connections_are_not_used_and_surplus_ones_are_closed(kind: str, ser
     driver.close()
 
 
-def test_slow_and_endless_responses_end_at_the_time_out(pool: Driver, server: LoopbackServer) -> None:
+def test_a_server_that_drips_or_pours_does_not_outlive_the_time_out(lean: Driver, server: LoopbackServer) -> None:
+    lean.ready()
     for endpoint in ("drips", "pours"):
         with pytest.raises(OutcomeUnknownError, match="timed out"):
             pool.send(to(endpoint), read_timeout=0.2)
@@ -328,16 +320,18 @@ def test_threads_get_their_own_responses(server: LoopbackServer) -> None:
             if answer.body != body:
                 wrong.append((number, turn))
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
-    assert server.connections <= 16
-    transport.close()
-    aws.close()
-    wait_until(lambda: server.open == 0)
+        before = server.connections
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert wrong == []
+        assert server.connections - before <= 16
+        transport.close()
+        aws.close()
+        server.until_open(0)
+
     assert all(seen.fault is None for seen in server.seen)
 
 

@@ -244,7 +244,7 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(
-    max_examples=300, stateful_step_count=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
+    max_examples=40, stateful_step_count=80, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
 )
 
 

@@ -213,7 +213,7 @@ def test_any_frame_as_csv(frame: pd.DataFrame) -> None:
         assert matrix.dtype.names is None
         assert_same(frame, matrix.reshape(frame.shape))
     else:
-        with pytest.raises(payloads.Refused, match="the body is not text/csv"):
+        with pytest.raises(payloads.PayloadError, match="the body is not text/csv"):
             by_container(body, CSV)
 
 

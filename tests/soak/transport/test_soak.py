@@ -105,11 +105,7 @@ def check(server: LoopbackServer, choice: str, calls: int) -> None:
         assert all(seen.fault is None for seen in server.seen)
         server.seen.clear()
     # The server's side of a connection ends a moment later.
-    pause = threading.Event()
-    for _ in range(300):
-        if open_files() <= before:
-            break
-        pause.wait(0.01)
+    server.until_open(0)
     assert open_files() <= before
 
 

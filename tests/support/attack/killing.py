@@ -7,7 +7,6 @@ left.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import json
 import os
@@ -120,19 +119,23 @@ def _child(order: dict[str, Any]) -> NoReturn:
 def left_of(limit: float) -> list[str]:
     """What lives on below this process when the time is over; each is killed."""
     end = time.monotonic() + limit
-    with contextlib.suppress(ChildProcessError):
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+    try:
         while True:
             pid, _ = os.waitpid(-1, os.WNOHANG)
-            if not pid and time.monotonic() >= end:
+            if not pid and (
+                time.monotonic() >= end or not signal.sigtimedwait([signal.SIGCHLD], max(0.0, end - time.monotonic()))
+            ):
                 break
-            if not pid:
-                time.sleep(0.005)
         left = psutil.Process().children(recursive=True)
         said = [f"{one.pid} {one.status()} {' '.join(one.cmdline())}" for one in left]
         for one in left:
             one.kill()
         return said
-    return []
+    except ChildProcessError:
+        return []
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
 def main() -> None:

@@ -103,7 +103,7 @@ class Peer:
     def __init__(self, command: Command, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = random.randrange(15000, 32000)  # Multi Model Server takes none above 32767
-        self.socket = Path(tempfile.mkdtemp(dir="/tmp"), "s") if command.on_socket else None
+        self.socket = Path(tempfile.mkdtemp(dir="/tmp"), "s") if command.uses_socket else None
         values = {
             "port": str(self.port),
             "socket": str(self.socket),

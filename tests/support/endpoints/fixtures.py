@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -14,23 +16,63 @@ from mme_sdk.aws import Aws
 from mme_sdk.config import RetryPolicy
 from mme_sdk.endpoints import AsyncEndpoints, Endpoints
 from mme_sdk.local import ControlSettings, LocalSageMaker
+from mme_sdk.local.control import ControlPlane
 from tests.support.endpoints.helpers import Awaited, NoInvoker
 from tests.support.endpoints.hosting import QuietHosting
 
 
+class PlaneTime:
+    """The time that the plane's transitions take: one that runs is over when a client sleeps.
+
+    So a client sees each status, however slow the machine. Nobody sleeps: it is over after a second.
+    """
+
+    def __init__(self) -> None:
+        self._changing = threading.Lock()
+        self._running: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
+
+    async def sleep(self, seconds: float) -> None:
+        """What the plane waits with."""
+        over = asyncio.Event()
+        with self._changing:
+            self._running.append((asyncio.get_running_loop(), over))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(over.wait(), 1.0 if seconds else 0.0)
+
+    def advance(self) -> None:
+        """End the transitions that run."""
+        with self._changing:
+            running, self._running = self._running, []
+        for loop, over in running:
+            with contextlib.suppress(RuntimeError):  # the host was closed
+                loop.call_soon_threadsafe(over.set)
+
+
+PLANE_TIME = PlaneTime()
+
+
+class SteppedPlane(ControlPlane):
+    """A control plane in `PLANE_TIME`."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self.endpoints._sleep = PLANE_TIME.sleep
+
+
 class Hasty:
-    """A clock whose sleeps take a fiftieth of their time; the plane below is that quick too."""
+    """A clock whose sleeps are over at once, as are the plane's transitions then."""
 
     monotonic = staticmethod(time.monotonic)
     time = staticmethod(time.time)
 
     def sleep(self, seconds: float, /) -> None:
-        time.sleep(seconds / 50)
+        PLANE_TIME.advance()
 
 
 class AsyncHasty(Hasty):
     async def sleep(self, seconds: float, /) -> None:
-        await asyncio.sleep(seconds / 50)
+        PLANE_TIME.advance()
+        await asyncio.sleep(0)
 
 
 QUICK = RetryPolicy(throttle_base=0.01, throttle_cap=0.02, fault_base=0.01, fault_cap=0.02)
@@ -39,8 +81,10 @@ QUICK = RetryPolicy(throttle_base=0.01, throttle_cap=0.02, fault_base=0.01, faul
 @pytest.fixture(scope="session")
 def plane() -> Iterator[LocalSageMaker]:
     control = ControlSettings(provisioning=0.05, scaling=0.02, deletion=0.02, wait_scale=0.001)
-    with LocalSageMaker(control=control, hosting=QuietHosting) as host:
-        yield host
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mme_sdk.local.control.ControlPlane", SteppedPlane)
+        with LocalSageMaker(control=control, hosting=QuietHosting) as host:
+            yield host
 
 
 @functools.cache

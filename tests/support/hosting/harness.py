@@ -27,6 +27,7 @@ from mme_sdk.local.hosting_interface import (
 )
 from mme_sdk.local.storage.s3 import S3Server
 from mme_sdk.protocols import AsyncClock
+from tests.support.gates import PASS_GATE
 
 BARE = Command(
     [*PYTHON.argv, "--preload", ""], [*(PYTHON.single or ()), "--preload", ""]
@@ -35,14 +36,16 @@ BARE = Command(
 # The fleet's own accounts are looked at, without 507s of a container that counts what processes really take.
 UNLIMITED = Command([word for word in BARE.argv if word not in ("--memory-budget", "{memory}")])
 
-ECHO = """
-import os, time
+ECHO = (
+    PASS_GATE
+    + """
+import os
 def model_fn(model_dir):
     if os.path.exists(os.path.join(model_dir, "fail")):
         raise RuntimeError("no weights")
     wait = os.path.join(model_dir, "wait")
-    while os.path.exists(wait) and os.path.exists(open(wait).read()):
-        time.sleep(0.01)
+    if os.path.exists(wait):
+        pass_gate(open(wait).read())
     return open(os.path.join(model_dir, "name")).read()
 def input_fn(data, content_type):
     return data.decode()
@@ -51,12 +54,13 @@ def predict_fn(data, model):
         os.kill(os.getppid(), 9)
     if data == "fault":
         raise ValueError("bad row")
-    while data.startswith("wait:") and os.path.exists(data[5:]):
-        time.sleep(0.01)
+    if data.startswith("wait:"):
+        pass_gate(data[5:])
     return model + ":" + data
 def output_fn(prediction, accept):
     return prediction, "text/plain"
 """
+)
 
 
 class Bench:

@@ -175,11 +175,11 @@ async def amain() -> tuple[Any, dict[str, Any]]:
         await task
     except BaseException as error:  # noqa: BLE001 - reported
         stop = error
-    for _ in range(200):
+    for _ in range(200_000):
         # A thread of botocore ends when its connection is shut down; the pool's idle threads stay until close.
         if not busy(mme):
             break
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0)
     await mme.close()
     facts = {"by": type(stop).__name__, "done": done, "partial": None if stop is None else partial_of(stop)}
     return mme, facts | {"busy": busy(mme)}

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
-from mme_sdk.local.wire.event_stream import payload_part
+from mme_sdk.local.wire.event_stream import encode_payload_part
 
 Holds = Callable[[str], bool]
 
@@ -55,7 +55,7 @@ class Gateway:
                     self.send_response(200)
                     self.send_header("transfer-encoding", "chunked")
                     self.end_headers()
-                    part = payload_part(b"first")
+                    part = encode_payload_part(b"first")
                     self.wfile.write(b"%x\r\n%b\r\n" % (len(part), part))
                     gateway.hold(what)
                     self.close_connection = True

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.wire.event_stream import payload_part
+from mme_sdk.local.wire.event_stream import encode_payload_part
 
 
 @attrs.frozen
@@ -62,7 +62,7 @@ class Recorder:
                     self.answer(202, b'{"InferenceId": "i-1"}', where)
                 elif self.path.endswith("-response-stream"):
                     kind = {"Content-Type": "application/vnd.amazon.eventstream"}
-                    self.answer(200, payload_part(b"[1.0]"), kind | recorder.said)
+                    self.answer(200, encode_payload_part(b"[1.0]"), kind | recorder.said)
                 else:
                     self.answer(200, b"[1.0]", {"Content-Type": "application/json"} | recorder.said)
 

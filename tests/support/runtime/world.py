@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from mme_sdk import EndpointSpec
 from mme_sdk.local import LocalSageMaker
+from tests.support.gates import PASS_GATE, Gate
 
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/python:1"
 ROLE = "arn:aws:iam::123456789012:role/sagemaker"
-CODE = """
+CODE = (
+    PASS_GATE
+    + """
 import json, os, time
 
 def model_fn(directory):
     facts = json.load(open(os.path.join(directory, "facts.json")))
     with open(facts["log"], "a") as log:
         log.write(facts["name"] + "\\n")
+    if facts["gate"]:
+        pass_gate(facts["gate"])
     time.sleep(facts["load"])
     return facts
 
@@ -35,6 +41,7 @@ def predict_fn(data, model):
 def output_fn(prediction, accept):
     return json.dumps(prediction), "application/json"
 """
+)
 
 
 class World:
@@ -58,13 +65,13 @@ class World:
         )
         self.client.endpoints.create(spec, timeout=60)
 
-    def make(self, name: str, load: float) -> str:
-        """Register a model that takes so long to load."""
+    def make(self, name: str, load: float, gate: Gate | None = None) -> str:
+        """Register a model whose load waits for a gate, then takes so many seconds."""
         source = self.folder / name
         (source / "code").mkdir(parents=True)
         (source / "code" / "inference.py").write_text(CODE)
-        facts = f'{{"name": "{name}", "load": {load}, "log": "{self.log}"}}'
-        (source / "facts.json").write_text(facts)
+        facts = {"name": name, "load": load, "gate": str(gate or ""), "log": str(self.log)}
+        (source / "facts.json").write_text(json.dumps(facts))
         return self.models.register(name, source, version="v1").target_model
 
     def loads(self, name: str) -> int:

@@ -21,15 +21,14 @@ def _writes(*pieces: bytes, keep: bool = False) -> Callable[..., Any]:
         for piece in pieces:
             writer.write(piece)
             await writer.drain()
-            await asyncio.sleep(0.002)
+            await asyncio.sleep(0)
         return keep
 
     return behave
 
 
 async def _silent(seen: Seen, writer: Writer) -> bool:
-    while not seen.gone():
-        await asyncio.sleep(0.01)
+    await seen.until_gone()
     return False
 
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import ssl
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import attrs
@@ -31,7 +31,7 @@ class Seen:
     body: bytes
     connection: int
     fault: str | None
-    gone: Callable[[], bool]
+    until_gone: Callable[[], Awaitable[object]]
 
 
 def signature_fault(method: str, url: str, headers: dict[str, str], body: bytes, secret: str = SECRET) -> str | None:
@@ -69,6 +69,7 @@ class LoopbackServer:
         self.seen: list[Seen] = []
         self.connections = 0
         self.open = 0
+        self._open_changed = threading.Condition()
         self._behaviours, self._tls, self._host = behaviours, tls, host
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -98,12 +99,22 @@ class LoopbackServer:
     def _do(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
 
+    def _count(self, change: int) -> None:
+        with self._open_changed:
+            self.open += change
+            self._open_changed.notify_all()
+
+    def until_open(self, count: int) -> None:
+        """Block until so many connections are open."""
+        with self._open_changed:
+            assert self._open_changed.wait_for(lambda: self.open == count, 60.0), self.open
+
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         self.connections += 1
-        self.open += 1
+        self._count(1)
         number = self.connections
         try:
             while await self._request(reader, writer, number):
@@ -115,7 +126,7 @@ class LoopbackServer:
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
             self._tasks.discard(task)
-            self.open -= 1
+            self._count(-1)
 
     async def _request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> bool:
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
@@ -150,7 +161,7 @@ class LoopbackServer:
             body=bytes(body),
             connection=number,
             fault=fault,
-            gone=lambda: reader.at_eof() or reader.exception() is not None,
+            until_gone=reader.read,
         )
         self.seen.append(seen)
         if fault is not None:

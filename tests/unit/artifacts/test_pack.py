@@ -61,9 +61,7 @@ def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return str(request.param)
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(tree=st.dictionaries(_part, _trees, min_size=1, max_size=4))
 def test_any_tree_packs_inspects_and_extracts_to_itself(
     tree: dict[str, Any], tmp_path_factory: pytest.TempPathFactory

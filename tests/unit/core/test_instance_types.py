@@ -8,7 +8,7 @@ import pytest
 from mme_sdk import instance_types
 from mme_sdk.endpoints.spec.components import Autoscaling, check_metric
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.local.hosting.instances.variant import sizes_of
+from mme_sdk.local.hosting.instances.variant import capacity_of
 from mme_sdk.planning import Catalogue, Workload, plan
 from mme_sdk.planning import instance_types as planned
 from mme_sdk.planning.advice.demand import fleet_config
@@ -23,7 +23,7 @@ def hosting():
 def local_sizes(name):
     settings = SimpleNamespace(memory_bytes=None, volume_bytes=None)
     variant = SimpleNamespace(instance_type=name, memory_bytes=None, volume_gb=None)
-    return sizes_of(variant, SimpleNamespace(settings=settings))
+    return capacity_of(variant, SimpleNamespace(settings=settings))
 
 
 def test_hosting_is_what_the_service_model_lists():

@@ -34,7 +34,7 @@ multi_model:
 """
 
 
-@settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 @given(specs())
 def test_there_and_back(spec):
     assert EndpointSpec.from_dict(spec.to_dict()) == spec

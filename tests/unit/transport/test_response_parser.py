@@ -51,7 +51,7 @@ def read(parser: ResponseParser, wire: bytes, cuts: list[int]) -> InvokeAnswer:
     return parser.answer()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 @given(sent=st.lists(st.tuples(answers(), st.lists(st.integers(0, 1 << 20), max_size=5)), min_size=1, max_size=3))
 def test_responses_split_at_any_place(sent: list[tuple[tuple[bytes, int, bytes], list[int]]]) -> None:
     parser = ResponseParser()

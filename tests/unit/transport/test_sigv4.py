@@ -83,7 +83,7 @@ addresses = st.sampled_from(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(deadline=None)
 @given(
     calls=st.lists(st.tuples(requests, st.floats(min_value=0, max_value=4e9, allow_nan=False)), min_size=1, max_size=4),
     keys=keys_,

@@ -1,1 +1,1 @@
-"""The default container: Python models, one process each, forked from one that has the libraries imported."""
+"""The Python container: one process per model, forked from a process that has imported the libraries."""

@@ -1,4 +1,4 @@
-"""Model files by type: what they need imported, how they load, how they predict."""
+"""Model file formats: how files are recognized and loaded, and how the models predict."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.containers.python.payloads import Refused
+from mme_sdk.local.containers.python.payloads import PayloadError
 
-__all__ = ["FORMATS", "Format", "Unservable", "find", "gpu", "predict"]
+__all__ = ["FORMATS", "Format", "UnsupportedModelError", "find", "gpu", "predict"]
 
 
-class Unservable(Exception):
-    """A model directory that this container cannot serve; the text says why and what to do."""
+class UnsupportedModelError(Exception):
+    """The container cannot serve the model directory; the message says why and what to do."""
 
 
 @attrs.frozen
 class Format:
-    """One kind of model file.
+    """One format of model files.
 
     Attributes:
-        name: Its name in messages.
-        modules: What is worth importing before models are forked; none that starts threads.
-        extra: The extra of mme-sdk that installs them.
-        matches: Whether a file is of this kind.
-        load: Makes a model of a file.
+        name: Name of the format in messages.
+        modules: Modules that the fork server imports before it forks a model; they must not start threads.
+        extra: The extra of mme-sdk that installs the modules.
+        matches: Returns whether a file has this format.
+        load: Loads a model from a file.
     """
 
     name: str
@@ -66,15 +66,15 @@ _SKOPS_LIBRARIES = frozenset({"lightgbm", "numpy", "scipy", "sklearn", "xgboost"
 def _load_skops(path: Path) -> Any:
     from skops import io
 
-    # skops leaves out even scikit-learn's own trees; types of the libraries that are served here are trusted, anything
-    # else must be named by who runs the container.
+    # By default skops does not trust all types of scikit-learn, such as trees. Types of the supported libraries are
+    # trusted here; other types must be listed in MME_SKOPS_TRUSTED.
     named = {one for one in os.environ.get("MME_SKOPS_TRUSTED", "").split(",") if one}
     asked = set(io.get_untrusted_types(file=path))
     unknown = sorted(one for one in asked - named if one.partition(".")[0] not in _SKOPS_LIBRARIES)
     if unknown:
-        raise Unservable(
-            f"{path.name} holds types that skops does not trust: {', '.join(unknown)}; "
-            f"if you do, set the container's environment MME_SKOPS_TRUSTED={','.join(unknown)}"
+        raise UnsupportedModelError(
+            f"{path.name} contains types that skops does not trust: {', '.join(unknown)}; "
+            f"if you trust them, set MME_SKOPS_TRUSTED={','.join(unknown)} in the environment of the container"
         )
     return io.load(path, trusted=sorted(asked))
 
@@ -109,11 +109,11 @@ def _load_lightgbm(path: Path) -> Any:
 
 
 def _load_onnx(path: Path) -> Any:
-    # onnxruntime notes an id in the user's cache folder when it is imported; here it goes with the model's files.
+    # onnxruntime writes an id into the cache folder when it is imported; the folder of the model is writable.
     os.environ["XDG_CACHE_HOME"] = str(path.parent / ".cache")
     import onnxruntime
 
-    onnxruntime.disable_telemetry_events()  # nothing leaves this machine
+    onnxruntime.disable_telemetry_events()  # telemetry would send data over the network
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "1"))
     providers: list[Any] = ["CPUExecutionProvider"]
@@ -123,7 +123,7 @@ def _load_onnx(path: Path) -> Any:
 
 
 def gpu() -> int | None:
-    """The CUDA device that the host gave to this container; None without one."""
+    """Return the number of the CUDA device that the host assigned to this container; None without one."""
     given = os.environ.get("MME_GPU_ID", "")
     return int(given) if given else None
 
@@ -138,13 +138,13 @@ _ESTIMATORS = (
     "sklearn.pipeline",
     "sklearn.preprocessing",
     "sklearn.svm",
-)  # shared by all models, where each would import what its pickle names
+)  # imported once by the fork server, instead of by each model process
 
 FORMATS: tuple[Format, ...] = (
     Format("skops", (*_ESTIMATORS, "skops.io"), "sklearn", _suffix(".skops"), _load_skops),
     Format("joblib", (*_ESTIMATORS, "joblib"), "sklearn", _suffix(".joblib"), _load_joblib),
     Format("pickle", _ESTIMATORS, "sklearn", _suffix(".pkl", ".pickle"), _load_pickle),
-    # onnxruntime starts a thread when it is imported: each model's own process imports it.
+    # onnxruntime starts a thread when it is imported, so that only model processes import it.
     Format("onnx", ("numpy",), "onnx", _suffix(".onnx"), _load_onnx),
     Format("xgboost", ("numpy", "scipy.sparse", "xgboost"), "xgboost", _is_xgboost, _load_xgboost),
     Format("lightgbm", ("numpy", "lightgbm"), "lightgbm", _is_lightgbm, _load_lightgbm),
@@ -152,16 +152,16 @@ FORMATS: tuple[Format, ...] = (
 
 
 def find(directory: Path) -> tuple[Format, Path] | None:
-    """The model file of an extracted archive.
+    """Find the model file of an extracted archive.
 
     Args:
-        directory: Where the archive was extracted.
+        directory: Folder of the extracted archive.
 
     Returns:
-        Its format and path; None where no file of a known type is there.
+        Format and path of the file; None if there is no file of a known format.
 
     Raises:
-        Unservable: Several are, and none is called `model`.
+        UnsupportedModelError: There are several such files, and none is named `model.*`.
     """
     found = [
         (form, path) for path in sorted(directory.iterdir()) if path.is_file() for form in FORMATS if form.matches(path)
@@ -174,15 +174,17 @@ def find(directory: Path) -> tuple[Format, Path] | None:
             return one
         case several:
             names = ", ".join(path.name for _, path in several)
-            raise Unservable(f"several model files ({names}): call one of them model.*, or add code/inference.py")
+            raise UnsupportedModelError(
+                f"several model files ({names}): name one of them model.*, or add code/inference.py"
+            )
 
 
 def predict(data: Any, model: Any) -> Any:
-    """What SageMaker's toolkits call the default predict_fn, for every library of `FORMATS`.
+    """Predict with a model of any library of `FORMATS`: the default `predict_fn`.
 
     Args:
         data: The decoded input.
-        model: What `Format.load` returned.
+        model: The return value of `Format.load`.
 
     Returns:
         The prediction.
@@ -199,8 +201,8 @@ def predict(data: Any, model: Any) -> Any:
         return model.predict(data)
     if callable(model):
         return model(data)
-    raise Unservable(
-        f"a {type(model).__name__} neither predicts nor can be called: add predict_fn to code/inference.py"
+    raise UnsupportedModelError(
+        f"a {type(model).__name__} has no predict method and is not callable: add predict_fn to code/inference.py"
     )
 
 
@@ -213,17 +215,19 @@ def _table(data: Any) -> Any:
 def _run_xgboost(data: Any, booster: Any) -> Any:
     import xgboost
 
-    # Rows without names go by their place, also where the model was trained on a frame, as AWS's container does.
+    # Like AWS's container, accept rows without column names even if the model was trained on a data frame.
     if isinstance(data, xgboost.DMatrix):
         return booster.predict(data, validate_features=False)
     table = _table(_by_name(data, booster.feature_names))
-    if table.shape[1] != booster.num_features():  # XGBoost takes a missing column for missing values
-        raise Refused(400, f"the rows have {table.shape[1]} columns; the model has {booster.num_features()} features")
+    if table.shape[1] != booster.num_features():  # XGBoost would fill missing columns with NaN
+        raise PayloadError(
+            400, f"the rows have {table.shape[1]} columns; the model has {booster.num_features()} features"
+        )
     return booster.predict(xgboost.DMatrix(table), validate_features=False)
 
 
 def _frame(data: Any) -> Any:
-    """A list of records becomes a data frame, which is what estimators with named columns want."""
+    """Convert a list of records to a data frame, which estimators with named columns require."""
     if isinstance(data, list) and data and isinstance(data[0], dict):
         import pandas as pd
 
@@ -232,12 +236,12 @@ def _frame(data: Any) -> Any:
 
 
 def _by_name(data: Any, names: list[str] | None) -> Any:
-    """A frame's columns in the order that the model was trained with; data or a model without names as it is."""
+    """Order the columns of a data frame as in training. Return data unchanged if it or the model has no names."""
     given = [str(name) for name in getattr(data, "columns", ())]
     if not given or not names or given == names or all(re.fullmatch(r"Column_\d+", name) for name in names):
         return data
     if sorted(given) != sorted(names):
-        raise Refused(
+        raise PayloadError(
             400, f"the columns are {', '.join(given[:20])}; the model was trained with {', '.join(names[:20])}"
         )
     return data.iloc[:, [given.index(name) for name in names]]
@@ -263,7 +267,7 @@ def _run_onnx(data: Any, session: Any) -> Any:
         data = {str(name): data[[name]].to_numpy() for name in data.columns}
     named = data if isinstance(data, dict) else {names[0]: data}
     if set(named) != set(names):
-        raise Refused(400, f"the inputs are {', '.join(sorted(named))}; the model has {', '.join(names)}")
+        raise PayloadError(400, f"the inputs are {', '.join(sorted(named))}; the model has {', '.join(names)}")
     outputs = session.run(None, {one.name: _tensor(named[one.name], one) for one in wanted})
     return (
         outputs[0]
@@ -273,7 +277,11 @@ def _run_onnx(data: Any, session: Any) -> Any:
 
 
 def _tensor(value: Any, wanted: Any) -> Any:
-    """The input in the model's own type, where that changes no integer, truth value or text."""
+    """Convert an input to the type of the model.
+
+    Raises:
+        PayloadError: The conversion would change an integer, a boolean or a string.
+    """
     import numpy as np
 
     given, kind = np.asarray(value), _ONNX_TYPES.get(wanted.type)
@@ -287,5 +295,7 @@ def _tensor(value: Any, wanted: Any) -> Any:
     except (ValueError, TypeError, OverflowError):
         changed = True
     if changed:
-        raise Refused(400, f"input {wanted.name!r} is {wanted.type}, and the request has values that it cannot hold")
+        raise PayloadError(
+            400, f"input {wanted.name!r} has type {wanted.type}, which cannot represent values of the request"
+        )
     return tensor

@@ -1,4 +1,4 @@
-"""What a server and a model's process say to each other: a JSON head and a binary body, both with their length."""
+"""The frames between server and model process: the lengths, a JSON head and a binary body."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _LENGTHS = struct.Struct("!IQ")
 
 
 def pack(head: dict[str, Any], body: bytes | memoryview = b"") -> bytes:
-    """One frame.
+    """Encode one frame.
 
     Args:
-        head: Anything JSON can say.
-        body: Bytes that follow it.
+        head: Values that JSON can represent.
+        body: The binary body.
 
     Returns:
         The bytes to send.
@@ -31,14 +31,14 @@ async def read_async(reader: asyncio.StreamReader) -> tuple[dict[str, Any], byte
     """Read one frame on the event loop.
 
     Raises:
-        asyncio.IncompleteReadError: The other side is gone.
+        asyncio.IncompleteReadError: The peer closed the connection.
     """
     head, body = _LENGTHS.unpack(await reader.readexactly(_LENGTHS.size))
     return json.loads(await reader.readexactly(head)), await reader.readexactly(body)
 
 
 def read_blocking(sock: socket.socket) -> tuple[dict[str, Any], bytes] | None:
-    """Read one frame in a process that has nothing else to do; None when the other side is gone."""
+    """Read one frame from a blocking socket; return None if the peer closed the connection."""
     lengths = _exactly(sock, _LENGTHS.size)
     if lengths is None:
         return None

@@ -1,4 +1,4 @@
-"""Keeps the process of one model to its own folders."""
+"""Isolation of a model process: it can access only its own folders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["enter", "leave", "policy"]
 
 
 def policy() -> dict[str, Any] | None:
-    """What models may read and write, as the host said it; None where models are not to be isolated."""
+    """Return the file access of models, which the host configures; None if models are not isolated."""
     file = os.environ.pop("MME_ISOLATION", None)
     if file is None:
         return None
@@ -23,43 +23,43 @@ def policy() -> dict[str, Any] | None:
     return rules
 
 
-def enter(rules: dict[str, Any], directory: str, ticket: int) -> None:
-    """Restrict this process to the folder of its model and a temporary one, which is its home and current folder too.
+def enter(rules: dict[str, Any], directory: str, number: int) -> None:
+    """Restrict this process to the folder of its model and a temporary folder, and change to the latter.
 
     Args:
-        rules: What `policy` returned.
-        directory: The model's folder.
-        ticket: The number of this process, a child of the one that calls `leave`.
+        rules: The return value of `policy`.
+        directory: Folder of the model.
+        number: Number of this process, a child of the process that calls `leave`.
     """
-    scratch = _scratch(os.getppid(), ticket)
+    scratch = _scratch(os.getppid(), number)
     scratch.mkdir(mode=0o700)
     os.environ["TMPDIR"] = os.environ["HOME"] = str(scratch)
-    tempfile.tempdir = None  # found out anew
+    tempfile.tempdir = None  # computed again from TMPDIR
     os.chdir(scratch)
     nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)  # the host speaks to the container through it
+    os.dup2(nothing, 0)  # standard input belongs to the container
     os.close(nothing)
     reason = landlock.apply(rules, write=[directory, str(scratch)])
     if reason is not None:
         print(f"the model is not isolated: {reason}", file=sys.stderr, flush=True)  # noqa: T201
 
 
-def leave(ticket: int) -> int | None:
-    """Remove the temporary folder of a model's process that has ended; returns before it is gone.
+def leave(number: int) -> int | None:
+    """Start to remove the temporary folder of a model process that has ended.
 
     Args:
-        ticket: The number of the model's process.
+        number: Number of the model process.
 
     Returns:
-        Process id of the child that removes it; None where there is nothing to remove.
+        Id of the child process that removes the folder; None if there is no folder.
     """
-    scratch = _scratch(os.getpid(), ticket)
+    scratch = _scratch(os.getpid(), number)
     if not scratch.exists():
         return None
-    # A program of its own: what the model wrote may be so large that other models would wait.
+    # A separate process: removing a large folder here would delay other models.
     return os.posix_spawnp("rm", ["rm", "-rf", "--", str(scratch)], os.environ)
 
 
-def _scratch(parent: int, ticket: int) -> Path:
-    # A container that is started again counts from one again, where what the first one left may still lie.
-    return Path(tempfile.gettempdir(), f"{parent}-{ticket}")
+def _scratch(parent: int, number: int) -> Path:
+    # A restarted container starts again with number 1, while folders of its predecessor can still exist.
+    return Path(tempfile.gettempdir(), f"{parent}-{number}")

@@ -1,4 +1,4 @@
-"""The models of one container: a process each, started by the zygote, watched, replaced when they die."""
+"""The models of one container. Each runs in a process, which is replaced when it ends."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.containers.python.formats import Unservable, find
+from mme_sdk.local.containers.python.formats import UnsupportedModelError, find
 from mme_sdk.local.containers.python.ipc import pack, read_async
 from mme_sdk.local.containers.python.worker import private_bytes
 
-__all__ = ["Failure", "Models", "Served", "first_of"]
+__all__ = ["ErrorResponse", "LoadedModel", "Models", "first_of"]
 
 _MEASURED_PER_LOAD = 4
-_DYING = 2.0  # seconds from a model's process hanging up to its end
+_EXIT_WAIT = 2.0  # seconds from the closed connection of a model process to its exit
 
 
 @attrs.frozen(kw_only=True)
-class Failure(Exception):
-    """An answer other than 200.
+class ErrorResponse(Exception):
+    """An error response.
 
     Attributes:
         status: HTTP status.
-        type: Kind of error.
-        message: What happened.
+        type: Type of the error.
+        message: Text of the error.
     """
 
     status: int
@@ -40,25 +40,25 @@ class Failure(Exception):
 
 
 @attrs.define(eq=False)
-class Served:
-    """One model that is loaded, or was until its process died.
+class LoadedModel:
+    """A loaded model. Its process can have ended; then the next request starts a new one.
 
     Attributes:
-        name: The id that the host gave it.
+        name: Id of the model, from the host.
         url: Directory of the extracted archive.
-        lock: Held while it answers: a model's process does one thing at a time.
-        process: Its process while it lives.
+        lock: Held during a request: a model process serves one request at a time.
+        process: The model process.
     """
 
     name: str
     url: str
     lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
-    process: _Process | None = None
+    process: _ModelProcess | None = None
 
 
 @attrs.define(eq=False)
-class _Process:
-    ticket: int
+class _ModelProcess:
+    number: int
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     pid: int = 0
@@ -68,35 +68,35 @@ class _Process:
 
 
 class Models:
-    """Loads, unloads and asks models.
+    """The models of a container: loads, unloads and invokes them.
 
     Args:
-        orders: Socket for orders to the zygote.
-        events: Socket that the zygote's events come from.
-        memory_budget: Bytes that all models together may hold; None for no limit.
-        invocation_timeout: Seconds for one answer; the model's process is killed after it.
+        requests: Socket for requests to the fork server.
+        events: Socket for events of the fork server.
+        memory_budget: Memory for all models, in bytes; None for no limit.
+        invocation_timeout: Seconds for one response; after that the model process is killed.
         load_timeout: Seconds for one load.
     """
 
     def __init__(
         self,
-        orders: socket.socket,
+        requests: socket.socket,
         events: socket.socket,
         *,
         memory_budget: int | None = None,
         invocation_timeout: float = 60.0,
         load_timeout: float = 360.0,
     ) -> None:
-        self.by_name: dict[str, Served] = {}
+        self.by_name: dict[str, LoadedModel] = {}
         self.ready = asyncio.Event()
-        self.lost = asyncio.Event()
-        self._orders = orders
+        self.fork_server_ended = asyncio.Event()
+        self._requests = requests
         self._events = events
         self._budget = memory_budget
         self._invocation_timeout = invocation_timeout
         self._load_timeout = load_timeout
-        self._processes: dict[int, _Process] = {}
-        self._tickets = 0
+        self._processes: dict[int, _ModelProcess] = {}
+        self._last_number = 0
         self._forking = asyncio.Lock()
         self._loading: dict[str, asyncio.Event] = {}
         self._forked: asyncio.Future[None] | None = None
@@ -104,14 +104,14 @@ class Models:
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
-        """Listen to the zygote and wait until it has its libraries."""
+        """Connect to the fork server and wait until it has imported the libraries."""
         reader, self._event_writer = await asyncio.open_connection(sock=self._events)
         self._listener = asyncio.create_task(self._listen(reader))
-        await first_of(self.ready, self.lost)
+        await first_of(self.ready, self.fork_server_ended)
 
     async def close(self) -> None:
-        """End the zygote, and with it every model."""
-        self._orders.close()
+        """End the fork server, which ends every model process."""
+        self._requests.close()
         if self._listener is not None:
             await self._listener
             self._event_writer.close()
@@ -123,24 +123,26 @@ class Models:
         """Load a model.
 
         Args:
-            name: The id to serve it under.
+            name: Id of the model.
             url: Directory of the extracted archive.
 
         Returns:
-            Bytes of memory that it took.
+            Memory of the model, in bytes.
 
         Raises:
-            Failure: 409 loaded already, 404 no such directory, 507 no memory, 500 anything else.
+            ErrorResponse: 409 if it is loaded, 404 if the directory does not exist, 507 if memory is full, else 500.
         """
-        while name in self._loading:  # perhaps for somebody who has hung up: what counts is how it ends
+        while name in self._loading:  # another request loads the model: wait for the outcome
             await self._loading[name].wait()
         if name in self.by_name:
-            raise Failure(status=409, type="ConflictStatusException", message=f"Model {name} is already registered.")
+            raise ErrorResponse(
+                status=409, type="ConflictStatusException", message=f"Model {name} is already registered."
+            )
         if not Path(url).is_dir():
-            raise Failure(status=404, type="ModelNotFoundException", message=f"Model not found at: {url}")
+            raise ErrorResponse(status=404, type="ModelNotFoundException", message=f"Model not found at: {url}")
         over = self._loading[name] = asyncio.Event()
         try:
-            served = Served(name, url)
+            served = LoadedModel(name, url)
             served.process = await self._start(served)
             self.by_name[name] = served
             return served.process.memory
@@ -149,10 +151,10 @@ class Models:
             over.set()
 
     async def unload(self, name: str) -> None:
-        """Unload a model; returns when its memory is free.
+        """Unload a model; return when its memory is free.
 
         Raises:
-            Failure: 404 not loaded.
+            ErrorResponse: 404 if the model is not loaded.
         """
         served = self._get(name)
         async with served.lock:
@@ -160,54 +162,54 @@ class Models:
                 raise self._absent(name)
             del self.by_name[name]
             if served.process is not None:
-                await self._end(served.process)
+                await self._kill(served.process)
                 served.process = None
 
-    async def ask(
+    async def invoke(
         self, name: str, body: bytes, content_type: str, accept: str, headers: dict[str, str]
     ) -> AsyncIterator[tuple[dict[str, Any], bytes]]:
-        """Ask a model; the frames of its answer come as they are made.
+        """Send a request to a model, and yield the frames of its response as they arrive.
 
         Args:
-            name: The model.
-            body: The payload.
-            content_type: Its media type.
-            accept: The wanted media type.
+            name: Id of the model.
+            body: Request body.
+            content_type: Media type of the request.
+            accept: Accepted media types.
             headers: Request headers by lower-case name.
 
         Returns:
-            (head, body) pairs; the first head carries status, content type and headers.
+            (head, body) pairs; the first head contains status, content type and headers.
 
         Raises:
-            Failure: 404 not loaded, 500 its process died or took too long.
+            ErrorResponse: 404 if the model is not loaded, 500 if its process ended or exceeded the time limit.
         """
         served = self._get(name)
-        frames: asyncio.Queue[tuple[dict[str, Any], bytes] | Failure] = asyncio.Queue(maxsize=16)
-        gone = asyncio.Event()
-        order = pack({"content_type": content_type, "accept": accept, "headers": headers}, body)
-        # A task of its own: whoever asked may hang up, but the model's answer must be read to its end.
-        task = asyncio.create_task(self._exchange(served, order, frames, gone))
+        frames: asyncio.Queue[tuple[dict[str, Any], bytes] | ErrorResponse] = asyncio.Queue(maxsize=16)
+        abandoned = asyncio.Event()
+        request = pack({"content_type": content_type, "accept": accept, "headers": headers}, body)
+        # A separate task: the response must be read to its end even if the client closes the connection.
+        task = asyncio.create_task(self._exchange(served, request, frames, abandoned))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         try:
             while True:
                 frame = await frames.get()
-                if isinstance(frame, Failure):
+                if isinstance(frame, ErrorResponse):
                     raise frame
                 yield frame
                 if frame[0]["last"]:
                     return
         finally:
-            gone.set()
+            abandoned.set()
             while not frames.empty():
                 frames.get_nowait()
 
     async def _exchange(
         self,
-        served: Served,
-        order: bytes,
-        frames: asyncio.Queue[tuple[dict[str, Any], bytes] | Failure],
-        gone: asyncio.Event,
+        served: LoadedModel,
+        request: bytes,
+        frames: asyncio.Queue[tuple[dict[str, Any], bytes] | ErrorResponse],
+        abandoned: asyncio.Event,
     ) -> None:
         async with served.lock:
             try:
@@ -216,138 +218,144 @@ class Models:
                 process = served.process
                 if process is None or process.ended.is_set():
                     process = served.process = await self._start(served)
-                await self._relay(process, order, frames, gone)
-            except Failure as failure:
-                if not gone.is_set():
-                    await frames.put(failure)
-            except Exception as error:  # noqa: BLE001 - a model's process may send anything
+                await self._relay(process, request, frames, abandoned)
+            except ErrorResponse as error:
+                if not abandoned.is_set():
+                    await frames.put(error)
+            except Exception as error:  # noqa: BLE001 - a model process can send any bytes
                 if served.process is not None:
-                    await self._end(served.process)
-                message = f"The model's process sent a malformed answer ({type(error).__name__}: {error})."
-                if not gone.is_set():
-                    await frames.put(Failure(status=500, type="InternalServerException", message=message))
+                    await self._kill(served.process)
+                message = f"The model process sent an invalid response ({type(error).__name__}: {error})."
+                if not abandoned.is_set():
+                    await frames.put(ErrorResponse(status=500, type="InternalServerException", message=message))
 
     async def _relay(
         self,
-        process: _Process,
-        order: bytes,
-        frames: asyncio.Queue[tuple[dict[str, Any], bytes] | Failure],
-        gone: asyncio.Event,
+        process: _ModelProcess,
+        request: bytes,
+        frames: asyncio.Queue[tuple[dict[str, Any], bytes] | ErrorResponse],
+        abandoned: asyncio.Event,
     ) -> None:
         try:
-            process.writer.write(order)
+            process.writer.write(request)
             while True:
                 async with asyncio.timeout(self._invocation_timeout):
                     await process.writer.drain()
                     head, body = await read_async(process.reader)
-                if not gone.is_set():
+                if not abandoned.is_set():
                     await frames.put((head, body))
                 if head["last"]:
                     return
         except TimeoutError:
-            await self._end(process)
-            raise Failure(
+            await self._kill(process)
+            raise ErrorResponse(
                 status=500,
                 type="InternalServerException",
-                message=f"Prediction timed out after {self._invocation_timeout:g} s; the worker was killed.",
+                message=f"Prediction timed out after {self._invocation_timeout:g} s; the model process was killed.",
             ) from None
         except (asyncio.IncompleteReadError, ConnectionError):
-            how = await self._how_it_ended(process)
-            raise Failure(status=500, type="InternalServerException", message=f"Worker died ({how}).") from None
+            how = await self._exit_reason(process)
+            raise ErrorResponse(
+                status=500, type="InternalServerException", message=f"The model process ended ({how})."
+            ) from None
 
-    async def _start(self, served: Served) -> _Process:
+    async def _start(self, served: LoadedModel) -> _ModelProcess:
         left = None
         if self._budget is not None:
             left = self._budget - self._used()
             if left <= 0:
-                raise Failure(status=507, type="MemoryError", message="No memory left for another model.")
+                raise ErrorResponse(
+                    status=507, type="MemoryError", message="There is no memory left for another model."
+                )
         process = await self._fork(served.url, left)
         try:
             async with asyncio.timeout(self._load_timeout):
                 head, _ = await read_async(process.reader)
         except TimeoutError:
-            await self._end(process)
-            raise Failure(
+            await self._kill(process)
+            raise ErrorResponse(
                 status=500, type="ModelLoadError", message=f"Loading took more than {self._load_timeout:g} s."
             ) from None
         except (asyncio.IncompleteReadError, ConnectionError):
-            how = await self._how_it_ended(process)
-            raise Failure(status=500, type="ModelLoadError", message=f"Worker died while loading ({how}).") from None
+            how = await self._exit_reason(process)
+            raise ErrorResponse(
+                status=500, type="ModelLoadError", message=f"The model process ended during the load ({how})."
+            ) from None
         except Exception as error:
-            await self._end(process)
-            raise Failure(
+            await self._kill(process)
+            raise ErrorResponse(
                 status=500,
                 type="ModelLoadError",
-                message=f"The model's process sent a malformed answer ({type(error).__name__}: {error}).",
+                message=f"The model process sent an invalid response ({type(error).__name__}: {error}).",
             ) from error
         except BaseException:
-            await asyncio.shield(self._end(process))
+            await asyncio.shield(self._kill(process))
             raise
         if head.get("status") != 200 or not isinstance(head.get("memory"), int):
-            await self._end(process)
-            raise Failure(
+            await self._kill(process)
+            raise ErrorResponse(
                 status=head["status"] if head.get("status") in (400, 507) else 500,
                 type=str(head.get("type", "ModelLoadError")),
-                message=str(head.get("message", "The model's process sent a malformed answer.")),
+                message=str(head.get("message", "The model process sent an invalid response.")),
             )
         process.memory = head["memory"]
         if self._budget is not None and self._used() > self._budget:
-            await self._end(process)
-            raise Failure(status=507, type="MemoryError", message="The model takes more memory than is left.")
+            await self._kill(process)
+            raise ErrorResponse(status=507, type="MemoryError", message="The model uses more memory than is left.")
         return process
 
-    async def _fork(self, url: str, memory: int | None) -> _Process:
+    async def _fork(self, url: str, memory: int | None) -> _ModelProcess:
         try:
             found = find(Path(url))
-        except Unservable:
-            found = None  # the model's own process says it better
+        except UnsupportedModelError:
+            found = None  # the model process reports the error
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
             reader, writer = await asyncio.open_connection(sock=ours, limit=2**20)
             async with self._forking:
-                self._tickets += 1
-                process = self._processes[self._tickets] = _Process(self._tickets, reader, writer)
+                self._last_number += 1
+                process = self._processes[self._last_number] = _ModelProcess(self._last_number, reader, writer)
                 self._forked = asyncio.get_running_loop().create_future()
-                order = {
+                request = {
                     "op": "fork",
-                    "ticket": process.ticket,
+                    "number": process.number,
                     "modules": found[0].modules if found else (),
                     "directory": url,
                     "memory": memory,
                 }
                 try:
-                    socket.send_fds(self._orders, [json.dumps(order).encode() + b"\n"], [theirs.fileno()])
+                    socket.send_fds(self._requests, [json.dumps(request).encode() + b"\n"], [theirs.fileno()])
                     await asyncio.shield(self._forked)
                 except OSError:
-                    process.ended.set()  # the zygote is gone, and the container is about to end
+                    process.ended.set()  # the fork server has ended; so does the container
         return process
 
-    async def _how_it_ended(self, process: _Process) -> str:
-        """Of a process that hung up: killed at once, it would be reported as killed."""
+    async def _exit_reason(self, process: _ModelProcess) -> str:
+        """Return how a process ended that closed its connection; kill it if it does not end soon."""
         try:
-            async with asyncio.timeout(_DYING):
+            async with asyncio.timeout(_EXIT_WAIT):
                 await process.ended.wait()
         except TimeoutError:
-            return "it hung up and was killed"
+            return "it closed its connection and was killed"
         else:
             return _exit_text(process.exit)
         finally:
-            await asyncio.shield(self._end(process))
+            await asyncio.shield(self._kill(process))
 
-    async def _end(self, process: _Process) -> None:
+    async def _kill(self, process: _ModelProcess) -> None:
         process.writer.close()
         if not process.ended.is_set():
-            self._orders.sendall(json.dumps({"op": "kill", "ticket": process.ticket}).encode() + b"\n")
+            self._requests.sendall(json.dumps({"op": "kill", "number": process.number}).encode() + b"\n")
             await process.ended.wait()
-        self._processes.pop(process.ticket, None)
+        self._processes.pop(process.number, None)
 
     def _used(self) -> int:
-        # Measuring a process takes up to a millisecond, so a few are measured anew at each load, in turn.
+        # Measuring a process takes up to a millisecond, so that each load measures only a few of them, in turn.
         living = [one for one in self._processes.values() if one.pid and not one.ended.is_set()]
         for process in living[:_MEASURED_PER_LOAD]:
             process.memory = private_bytes(process.pid)
-            self._processes[process.ticket] = self._processes.pop(process.ticket)
+            self._processes[process.number] = self._processes.pop(process.number)
         return sum(one.memory for one in living)
 
     async def _listen(self, reader: asyncio.StreamReader) -> None:
@@ -356,7 +364,7 @@ class Models:
             if "ready" in event:
                 self.ready.set()
                 continue
-            process = self._processes.get(event["ticket"])
+            process = self._processes.get(event["number"])
             if "pid" in event:
                 if process is not None:
                     process.pid = event["pid"]
@@ -365,21 +373,21 @@ class Models:
             elif process is not None:
                 process.exit = event["exit"]
                 process.ended.set()
-        self.lost.set()
+        self.fork_server_ended.set()
         for process in self._processes.values():
             process.ended.set()
         if self._forked is not None and not self._forked.done():
             self._forked.set_result(None)
 
-    def _get(self, name: str) -> Served:
+    def _get(self, name: str) -> LoadedModel:
         try:
             return self.by_name[name]
         except KeyError:
             raise self._absent(name) from None
 
     @staticmethod
-    def _absent(name: str) -> Failure:
-        return Failure(status=404, type="ModelNotFoundException", message=f"Model not found: {name}")
+    def _absent(name: str) -> ErrorResponse:
+        return ErrorResponse(status=404, type="ModelNotFoundException", message=f"Model not found: {name}")
 
 
 async def first_of(*events: asyncio.Event) -> None:
@@ -394,5 +402,5 @@ async def first_of(*events: asyncio.Event) -> None:
 
 def _exit_text(code: int | None) -> str:
     if code is None:
-        return "its process is gone"
+        return "its process ended"
     return f"killed by signal {-code}" if code < 0 else f"exit status {code}"

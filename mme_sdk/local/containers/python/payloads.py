@@ -1,7 +1,7 @@
-"""Request bodies into arrays and predictions into response bodies, by Content-Type and Accept.
+"""Decode request bodies by Content-Type, and encode predictions by Accept.
 
-Requests are JSON, CSV, NPY or Parquet, answers JSON, CSV or NPY. CSV has no header row, in and out, unless the media
-type says `header=present`. An empty field of a CSV and a null among numbers in JSON are NaN.
+Requests are JSON, CSV, NPY or Parquet; responses are JSON, CSV or NPY. CSV has no header row in requests and responses,
+unless the media type has the parameter `header=present`. An empty CSV field and a JSON null among numbers are NaN.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import attrs
 
 from mme_sdk.types.matrix import from_csv, from_json, has_header, media_type
 
-__all__ = ["CSV", "JSON", "NPY", "PARQUET", "Refused", "Rows", "decode", "encode"]
+__all__ = ["CSV", "JSON", "NPY", "PARQUET", "PayloadError", "Rows", "decode", "encode"]
 
 JSON, CSV, NPY, PARQUET = "application/json", "text/csv", "application/x-npy", "application/x-parquet"
 
 
 @attrs.frozen
-class Refused(Exception):
-    """A request that the model never saw.
+class PayloadError(Exception):
+    """The request cannot be decoded, or its response cannot be encoded.
 
     Attributes:
-        status: 400 where it makes no sense, 415 or 406 where its media type is not spoken.
-        message: Why.
+        status: HTTP status: 400 for an invalid body, 415 for its media type, 406 for the accepted media types.
+        message: The reason.
     """
 
     status: int
@@ -35,11 +35,11 @@ class Refused(Exception):
 
 @attrs.frozen(eq=False)
 class Rows:
-    """Decoded input, with the shape of the answer it asks for.
+    """Decoded input, and the key of the response.
 
     Attributes:
-        value: The array, list or mapping for the model.
-        key: Key that JSON answers go under; None for a bare value.
+        value: Array, list or mapping for the model.
+        key: Key of the prediction in a JSON response; None for a response without a key.
     """
 
     value: Any
@@ -50,44 +50,44 @@ def decode(body: bytes, content_type: str | None) -> Rows:
     """Decode a request.
 
     Args:
-        body: The payload.
-        content_type: Its media type; JSON where it is missing or says nothing.
+        body: Request body.
+        content_type: Media type of the body; JSON if missing.
 
     Returns:
         The input for the model.
 
     Raises:
-        Refused: The body does not parse (400), or its media type is not supported (415).
+        PayloadError: The body is invalid (400), or its media type is not supported (415).
     """
     media = media_type(content_type or "")
     reader = _READERS.get(media)
     if reader is None:
-        raise Refused(
-            415, f"content type {media!r} is not spoken; send one of {', '.join(sorted(set(_READERS) - {''}))}"
+        raise PayloadError(
+            415, f"content type {media!r} is not supported; send one of {', '.join(sorted(set(_READERS) - {''}))}"
         )
     try:
         return reader(body, content_type or "")
     except ImportError as error:
-        raise Refused(
+        raise PayloadError(
             415, f"{media} needs pandas: pip install 'mme-sdk[pandas]' where the container runs ({error})"
         ) from error
     except (ValueError, TypeError, OSError, EOFError) as error:
-        raise Refused(400, f"the body is not {media or JSON}: {error}") from error
+        raise PayloadError(400, f"the body is not {media or JSON}: {error}") from error
 
 
 def encode(prediction: Any, accept: str | None, *, key: str | None = None) -> tuple[bytes, str]:
     """Encode a prediction.
 
     Args:
-        prediction: What the model returned; bytes and text go out as they are.
-        accept: The wanted media types in order; JSON where it is missing or says `*/*`.
-        key: Key that JSON answers go under.
+        prediction: Return value of the model; bytes and strings are sent unchanged.
+        accept: Accepted media types in order of preference; JSON if missing or `*/*`.
+        key: Key of the prediction in a JSON response.
 
     Returns:
         The body and its media type.
 
     Raises:
-        Refused: No wanted media type is spoken (406).
+        PayloadError: None of the accepted media types is supported (406).
     """
     ranges = (accept or "*/*").split(",")
     wanted = [media_type(one) for one in ranges]
@@ -102,7 +102,7 @@ def encode(prediction: Any, accept: str | None, *, key: str | None = None) -> tu
         writer = _WRITERS.get(media)
         if writer is not None:
             return writer(prediction, whole), f"{media}; header=present" if _wants_header(whole) else media
-    raise Refused(406, f"none of {accept!r} is spoken; accept one of {JSON}, {CSV}, {NPY}")
+    raise PayloadError(406, f"none of {accept!r} is supported; accept one of {JSON}, {CSV}, {NPY}")
 
 
 def _plain(value: Any) -> Any:
@@ -111,7 +111,7 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "to_dict"):
         return value.to_dict(orient="records")
     raise TypeError(
-        f"a prediction of type {type(value).__name__} has no JSON form; add an output_fn to code/inference.py"
+        f"a prediction of type {type(value).__name__} cannot be encoded as JSON; add an output_fn to code/inference.py"
     )
 
 
@@ -154,13 +154,13 @@ def _read_table(body: bytes, content_type: str) -> Rows:
 
 
 def _first(prediction: Any) -> Any:
-    """The array that CSV and NPY can carry: of several named outputs, the first."""
+    """Return the prediction as an array for CSV or NPY; of several named outputs, the first one."""
     import numpy as np
 
     value = next(iter(prediction.values())) if isinstance(prediction, dict) and prediction else prediction
     array = np.asarray(value)
     if array.dtype == object:
-        raise Refused(406, "the prediction is no plain array; accept application/json")
+        raise PayloadError(406, "the prediction is not an array of numbers or strings; accept application/json")
     return array
 
 
@@ -168,7 +168,7 @@ def _wants_header(media: str) -> bool:
     try:
         return media_type(media) == CSV and has_header(media)
     except ValueError as error:
-        raise Refused(406, str(error)) from error
+        raise PayloadError(406, str(error)) from error
 
 
 def _write_csv(prediction: Any, media: str) -> bytes:
@@ -178,13 +178,15 @@ def _write_csv(prediction: Any, media: str) -> bytes:
 
     array = np.atleast_1d(_first(prediction))
     if array.ndim > 2:
-        raise Refused(406, f"a prediction of {array.ndim} dimensions is no table; accept application/json")
+        raise PayloadError(
+            406, f"CSV cannot represent a prediction of {array.ndim} dimensions; accept application/json"
+        )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     if _wants_header(media):
         names = getattr(prediction, "columns", None)
         if names is None:
-            raise Refused(406, "the prediction has no column names for a header; accept text/csv")
+            raise PayloadError(406, "the prediction has no column names for a header; accept text/csv")
         writer.writerow(names)
     writer.writerows(array.reshape(len(array), -1).tolist() if array.size else [])
     return text.getvalue().encode()

@@ -1,4 +1,4 @@
-"""`code/inference.py` as SageMaker's toolkits define it: model_fn, input_fn, predict_fn, output_fn, or transform_fn."""
+"""Run `code/inference.py`: model_fn, input_fn, predict_fn, output_fn or transform_fn of SageMaker's toolkits."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.containers.python.formats import Unservable, find, gpu, predict
+from mme_sdk.local.containers.python.formats import UnsupportedModelError, find, gpu, predict
 from mme_sdk.local.containers.python.payloads import decode, encode
 
-__all__ = ["Answer", "Context", "Model", "open_model"]
+__all__ = ["Context", "Model", "ModelResponse", "load_model"]
 
 
 class Context:
-    """What toolkits hand to functions that take one more argument.
+    """The context argument of script functions, with the interface of SageMaker's toolkits.
 
     Args:
-        model_dir: Where the archive was extracted.
-        headers: The request's headers.
+        model_dir: Folder of the extracted archive.
+        headers: Request headers by lower-case name.
     """
 
     def __init__(self, model_dir: str, headers: dict[str, str]) -> None:
@@ -33,30 +33,30 @@ class Context:
         self._headers = headers
 
     def get_request_header(self, _idx: int, key: str) -> str | None:
-        """A header of the request."""
+        """Return a header of the request."""
         return self._headers.get(key.lower())
 
     def get_all_request_header(self, _idx: int) -> dict[str, str]:
-        """All headers of the request."""
+        """Return all headers of the request."""
         return dict(self._headers)
 
     def set_response_content_type(self, _idx: int, value: str) -> None:
-        """The answer's media type."""
+        """Set the media type of the response."""
         self.response_content_type = value
 
     def set_response_header(self, _idx: int, key: str, value: str) -> None:
-        """A header of the answer, such as X-Amzn-SageMaker-Custom-Attributes."""
+        """Set a header of the response, such as X-Amzn-SageMaker-Custom-Attributes."""
         self.response_headers[key] = value
 
 
 @attrs.frozen(kw_only=True)
-class Answer:
-    """What a model answered.
+class ModelResponse:
+    """The response of a model.
 
     Attributes:
         body: Bytes, or an iterator of chunks to stream.
-        content_type: Media type.
-        headers: Other headers.
+        content_type: Media type of the body.
+        headers: Other response headers.
     """
 
     body: bytes | Iterator[bytes]
@@ -65,11 +65,11 @@ class Answer:
 
 
 class Model:
-    """A loaded model with the functions that serve it.
+    """A loaded model and the functions that serve it.
 
     Args:
-        directory: Where the archive was extracted.
-        functions: What the script defines, by name.
+        directory: Folder of the extracted archive.
+        functions: Functions of the script by name.
     """
 
     def __init__(self, directory: Path, functions: dict[str, Callable[..., Any]]) -> None:
@@ -81,17 +81,17 @@ class Model:
         else:
             self._model = _load_by_type(directory)
 
-    def answer(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> Answer:
+    def respond(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> ModelResponse:
         """Serve one request.
 
         Args:
-            body: The payload.
-            content_type: Its media type.
-            accept: The wanted media type.
-            headers: The request's headers by lower-case name.
+            body: Request body.
+            content_type: Media type of the body.
+            accept: Accepted media types.
+            headers: Request headers by lower-case name.
 
         Returns:
-            The answer.
+            The response.
         """
         context = Context(self._directory, headers)
         given = self._functions
@@ -114,8 +114,8 @@ class Model:
         return _shaped(result, accept, context)
 
 
-def _shaped(result: Any, accept: str, context: Context) -> Answer:
-    # Toolkits take the body alone or (body, content type).
+def _shaped(result: Any, accept: str, context: Context) -> ModelResponse:
+    # Functions return the body, or a tuple of body and content type.
     body, media = result if isinstance(result, tuple) else (result, None)
     if isinstance(body, Iterator):
         chunks: bytes | Iterator[bytes] = (one.encode() if isinstance(one, str) else bytes(one) for one in body)
@@ -123,7 +123,7 @@ def _shaped(result: Any, accept: str, context: Context) -> Answer:
     else:
         chunks, guessed = encode(body, media or accept)
         media = media or guessed
-    return Answer(
+    return ModelResponse(
         body=chunks, content_type=context.response_content_type or media, headers=dict(context.response_headers)
     )
 
@@ -131,7 +131,7 @@ def _shaped(result: Any, accept: str, context: Context) -> Answer:
 def _call(function: Callable[..., Any], arguments: tuple[Any, ...], context: Context, *, required: int) -> Any:
     try:
         takes = len(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # a builtin that does not say
+    except (TypeError, ValueError):  # a builtin function without a signature
         takes = required
     return function(*arguments, context) if takes > required else function(*arguments)
 
@@ -139,32 +139,32 @@ def _call(function: Callable[..., Any], arguments: tuple[Any, ...], context: Con
 def _load_by_type(directory: Path) -> Any:
     found = find(directory)
     if found is None:
-        raise Unservable(
-            "no model file of a known type at the top of the archive, and no code/inference.py with a model_fn; "
-            f"it holds: {', '.join(sorted(path.name for path in directory.iterdir())[:20]) or 'nothing'}"
+        raise UnsupportedModelError(
+            "the archive has no model file of a known format at the top, and no code/inference.py with a model_fn; "
+            f"it contains: {', '.join(sorted(path.name for path in directory.iterdir())[:20]) or 'nothing'}"
         )
     form, path = found
     try:
         return form.load(path)
     except ModuleNotFoundError as error:
-        raise Unservable(
+        raise UnsupportedModelError(
             f"{path.name} needs the package {error.name!r}: pip install 'mme-sdk[{form.extra}]' "
-            "in the environment that the container runs in"
+            "in the environment of the container"
         ) from error
 
 
-def open_model(directory: Path) -> Model:
-    """Load a model with its script, if it has one.
+def load_model(directory: Path) -> Model:
+    """Load a model, with its script if there is one.
 
     Args:
-        directory: Where the archive was extracted.
+        directory: Folder of the extracted archive.
 
     Returns:
-        The model, ready to answer.
+        The loaded model.
 
     Raises:
-        Unservable: The directory holds nothing that this container serves, or the script that the environment names
-            does not exist.
+        UnsupportedModelError: The container cannot serve the directory, or the script that an environment variable
+            names does not exist.
     """
     program = os.environ.get("SAGEMAKER_PROGRAM", "")
     folders = _script_folders(directory)
@@ -172,12 +172,12 @@ def open_model(directory: Path) -> Model:
     if script is None:
         if program:
             looked = ", ".join(str(folder) for folder in folders)
-            raise Unservable(f"SAGEMAKER_PROGRAM={program}: there is no such file in {looked}")
+            raise UnsupportedModelError(f"SAGEMAKER_PROGRAM={program}: the file does not exist in {looked}")
         return Model(directory, {})
     sys.path.insert(0, str(script.parent))
     spec = importlib.util.spec_from_file_location(script.stem, script)
     if spec is None or spec.loader is None:
-        raise Unservable(f"{script.name} is not a Python file")
+        raise UnsupportedModelError(f"{script.name} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[script.stem] = module
     spec.loader.exec_module(module)
@@ -186,9 +186,9 @@ def open_model(directory: Path) -> Model:
 
 
 def _script_folders(directory: Path) -> list[Path]:
-    """Folders that may hold the script: SAGEMAKER_SUBMIT_DIRECTORY, then code/ and the top of the archive.
+    """Return the folders to search for the script: SAGEMAKER_SUBMIT_DIRECTORY, code/, the top of the archive.
 
-    Containers of AWS see a model at /opt/ml/model; that path stands for the archive's directory here.
+    In containers of AWS the archive is at /opt/ml/model; that path is replaced by `directory`.
     """
     folders = [directory / "code", directory]
     given = os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", "")
@@ -197,7 +197,7 @@ def _script_folders(directory: Path) -> list[Path]:
         top = PurePosixPath("/opt/ml/model")
         folder = directory / inside.relative_to(top) if inside.is_relative_to(top) else Path(inside)
         if not folder.is_dir():
-            raise Unservable(f"SAGEMAKER_SUBMIT_DIRECTORY={given}: there is no such directory")
+            raise UnsupportedModelError(f"SAGEMAKER_SUBMIT_DIRECTORY={given}: the directory does not exist")
         folders.insert(0, folder)
     return folders
 

@@ -1,4 +1,4 @@
-"""The HTTP side of the container: the multi-model contract, or `/invocations` for one model."""
+"""The HTTP server of the container: the multi-model contract, or `/invocations` for a single model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 from aiohttp import web
 
-from mme_sdk.local.containers.python.models import Failure, Models, first_of
+from mme_sdk.local.containers.python.models import ErrorResponse, Models, first_of
 
 __all__ = ["Options", "serve"]
 
@@ -27,17 +27,17 @@ _PASSED_BACK = {"connection", "content-length", "content-type", "date", "server"
 
 @attrs.frozen(kw_only=True)
 class Options:
-    """How the container runs.
+    """Options of the container.
 
     Attributes:
-        port: TCP port on 127.0.0.1; any free one where 0.
-        model: Directory of the one model to serve under `/invocations`; None for a multi-model container.
-        memory_budget: Bytes that all models together may hold.
-        invocation_timeout: Seconds for one answer.
+        port: TCP port on 127.0.0.1; 0 selects a free port.
+        model: Directory of the single model to serve under `/invocations`; None for a multi-model container.
+        memory_budget: Memory for all models, in bytes; None for no limit.
+        invocation_timeout: Seconds for one response.
         load_timeout: Seconds for one load.
-        max_payload: Bytes of one request body.
-        exit_with_stdin: End when standard input does, so that no killed host leaves a container behind.
-        key: What the header X-Mme-Sdk-Key of every request must carry; None lets everybody in.
+        max_payload: Largest request body, in bytes.
+        exit_with_stdin: Whether to exit at the end of standard input, which is when the host ends.
+        key: Required value of the header X-Mme-Sdk-Key; None accepts all requests.
     """
 
     port: int
@@ -50,20 +50,20 @@ class Options:
     key: bytes | None = attrs.field(default=None, repr=False)
 
 
-async def serve(options: Options, orders: socket.socket, events: socket.socket) -> int:
-    """Serve until SIGTERM, the end of standard input, or the loss of the zygote.
+async def serve(options: Options, requests: socket.socket, events: socket.socket) -> int:
+    """Serve until SIGTERM, the end of standard input, or the end of the fork server.
 
     Args:
-        options: How to run.
-        orders: Socket for orders to the zygote.
-        events: Socket that the zygote's events come from.
+        options: Options of the container.
+        requests: Socket for requests to the fork server.
+        events: Socket for events of the fork server.
 
     Returns:
         The exit status.
     """
     loop = asyncio.get_running_loop()
     models = Models(
-        orders,
+        requests,
         events,
         memory_budget=options.memory_budget,
         invocation_timeout=options.invocation_timeout,
@@ -86,15 +86,15 @@ async def serve(options: Options, orders: socket.socket, events: socket.socket) 
         site = web.TCPSite(runner, "127.0.0.1", options.port, backlog=1024)
         await site.start()
         port = runner.addresses[0][1]
-        print(f"listening on 127.0.0.1:{port}", flush=True)  # noqa: T201 - how the host learns a port that was 0
+        print(f"listening on 127.0.0.1:{port}", flush=True)  # noqa: T201 - reports the port if `port` is 0
         await models.start()
-        if options.model is not None and not models.lost.is_set():
+        if options.model is not None and not models.fork_server_ended.is_set():
             try:
                 await models.load(_SINGLE, options.model)
-            except Failure as failure:
-                print(f"cannot load the model: {failure.message}", file=sys.stderr, flush=True)  # noqa: T201
+            except ErrorResponse as error:
+                print(f"cannot load the model: {error.message}", file=sys.stderr, flush=True)  # noqa: T201
                 return 1
-        await first_of(stop, models.lost)
+        await first_of(stop, models.fork_server_ended)
         return 0 if stop.is_set() else 1
     finally:
         await runner.cleanup()
@@ -107,7 +107,7 @@ def _at_end_of_input(stop: asyncio.Event) -> None:
 
 
 def _application(models: Models, options: Options) -> web.Application:
-    middlewares = [_typed_errors] if options.key is None else [_keyed(options.key), _typed_errors]
+    middlewares = [_typed_errors] if options.key is None else [_require_key(options.key), _typed_errors]
     app = web.Application(client_max_size=options.max_payload, middlewares=middlewares)
     routes = _Routes(models, single=options.model is not None)
     app.router.add_get("/ping", routes.ping)
@@ -122,12 +122,16 @@ def _application(models: Models, options: Options) -> web.Application:
     return app
 
 
-def _keyed(key: bytes) -> Any:
+def _require_key(key: bytes) -> Any:
     @web.middleware
     async def check(request: web.Request, handler: Any) -> web.StreamResponse:
         given = request.headers.get(_KEY, "").encode(errors="surrogateescape")
         if not hmac.compare_digest(given, key):
-            return _error(403, "AccessDeniedException", "this container answers the host that started it alone")
+            return _error(
+                403,
+                "AccessDeniedException",
+                "the X-Mme-Sdk-Key header is missing or wrong: only the host that started the container can use it",
+            )
         response: web.StreamResponse = await handler(request)
         return response
 
@@ -138,8 +142,8 @@ def _keyed(key: bytes) -> Any:
 async def _typed_errors(request: web.Request, handler: Any) -> web.StreamResponse:
     try:
         response: web.StreamResponse = await handler(request)
-    except Failure as failure:
-        return _error(failure.status, failure.type, failure.message)
+    except ErrorResponse as error:
+        return _error(error.status, error.type, error.message)
     except web.HTTPException as error:
         return _error(error.status, f"{type(error).__name__.removeprefix('HTTP')}Exception", error.text or error.reason)
     return response
@@ -156,7 +160,7 @@ class _Routes:
 
     async def ping(self, _request: web.Request) -> web.Response:
         models = self._models
-        healthy = models.ready.is_set() and not models.lost.is_set()
+        healthy = models.ready.is_set() and not models.fork_server_ended.is_set()
         if self._single:
             healthy = healthy and _SINGLE in models.by_name
         return web.json_response({"status": "Healthy" if healthy else "Starting"}, status=200 if healthy else 503)
@@ -168,7 +172,7 @@ class _Routes:
             if not isinstance(name, str) or not isinstance(url, str) or not name or "/" in name:
                 raise TypeError
         except (ValueError, KeyError, TypeError):
-            raise Failure(
+            raise ErrorResponse(
                 status=400,
                 type="BadRequestException",
                 message='the body must be JSON with two strings: {"model_name": …, "url": …}',
@@ -181,8 +185,8 @@ class _Routes:
             start = int(request.query.get("next_page_token", "0"))
             limit = int(request.query.get("limit", str(_PAGE)))
         except ValueError:
-            raise Failure(
-                status=400, type="BadRequestException", message="limit and next_page_token are numbers"
+            raise ErrorResponse(
+                status=400, type="BadRequestException", message="limit and next_page_token must be numbers"
             ) from None
         served = list(self._models.by_name.values())
         page = {"models": [{"modelName": one.name, "modelUrl": one.url} for one in served[start : start + limit]]}
@@ -193,14 +197,14 @@ class _Routes:
     async def describe(self, request: web.Request) -> web.Response:
         served = self._models.by_name.get(request.match_info["name"])
         if served is None:
-            raise Failure(
+            raise ErrorResponse(
                 status=404, type="ModelNotFoundException", message=f"Model not found: {request.match_info['name']}"
             )
         return web.json_response({"modelName": served.name, "modelUrl": served.url})
 
     async def unload(self, request: web.Request) -> web.Response:
         name = request.match_info["name"]
-        # Once begun it is finished, whoever asked may hang up.
+        # Finish unloading even if the client closes the connection.
         await asyncio.shield(asyncio.ensure_future(self._models.unload(name)))
         return web.json_response({"status": f'Model "{name}" unregistered'})
 
@@ -212,8 +216,8 @@ class _Routes:
 
     async def _invoke(self, request: web.Request, name: str) -> web.StreamResponse:
         headers = {key.lower(): value for key, value in request.headers.items()}
-        headers.pop(_KEY, None)  # the model's code has no use for it
-        frames = self._models.ask(
+        headers.pop(_KEY, None)  # the model must not see the key
+        frames = self._models.invoke(
             name,
             await request.read(),
             headers.get("content-type", ""),
@@ -238,12 +242,12 @@ class _Routes:
         try:
             async for head, chunk in frames:
                 if "message" in head:
-                    raise Failure(status=head["status"], type=head["type"], message=head["message"])
+                    raise ErrorResponse(status=head["status"], type=head["type"], message=head["message"])
                 if chunk:
                     await response.write(chunk)
-        except Failure as failure:
-            # The status line is out; breaking the connection is the only honest end left.
-            print(f"a stream broke off: {failure}", file=sys.stderr, flush=True)  # noqa: T201
+        except ErrorResponse as error:
+            # The status line has been sent; closing the connection is the only way to report the error.
+            print(f"a response stream was interrupted: {error}", file=sys.stderr, flush=True)  # noqa: T201
             if request.transport is not None:
                 request.transport.abort()
         return response

@@ -1,4 +1,4 @@
-"""The process of one model: loads it, then answers requests one at a time until the server hangs up."""
+"""The model process: loads one model, then serves one request at a time until the server closes the connection."""
 
 from __future__ import annotations
 
@@ -9,76 +9,76 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from mme_sdk.local.containers.python.formats import Unservable
+from mme_sdk.local.containers.python.formats import UnsupportedModelError
 from mme_sdk.local.containers.python.ipc import pack, read_blocking
-from mme_sdk.local.containers.python.payloads import Refused
-from mme_sdk.local.containers.python.script import Model, open_model
+from mme_sdk.local.containers.python.payloads import PayloadError
+from mme_sdk.local.containers.python.script import Model, load_model
 
 __all__ = ["limit_memory", "private_bytes", "run"]
 
 
 def run(channel: socket.socket, directory: str, memory_left: int | None) -> None:
-    """Serve one model; returns when the server closes its end.
+    """Serve one model; return when the server closes the connection.
 
     Args:
         channel: Connection to the server.
-        directory: Where the archive was extracted.
-        memory_left: Bytes that the model may take; None for no limit.
+        directory: Folder of the extracted archive.
+        memory_left: Memory for the model, in bytes; None for no limit.
     """
     try:
         if memory_left is not None:
             limit_memory(memory_left)
-        model = open_model(Path(directory))
-    except BaseException as error:  # noqa: BLE001 - a script may do anything, SystemExit included
+        model = load_model(Path(directory))
+    except BaseException as error:  # noqa: BLE001 - a script can raise anything, SystemExit too
         channel.sendall(pack(_failure(error)))
         return
     channel.sendall(pack({"status": 200, "memory": private_bytes(os.getpid())}))
     while (frame := read_blocking(channel)) is not None:
         head, body = frame
         try:
-            _answer(channel, model, head, body)
-        except Exception as error:  # noqa: BLE001 - the model stays loaded; what is no Exception ends the process
+            _serve(channel, model, head, body)
+        except Exception as error:  # noqa: BLE001 - the model stays loaded; other exceptions end the process
             channel.sendall(pack({**_failure(error), "last": True}))
 
 
-def _answer(channel: socket.socket, model: Model, head: dict[str, Any], body: bytes) -> None:
-    answer = model.answer(body, head["content_type"], head["accept"], head["headers"])
-    said = {"status": 200, "content_type": answer.content_type, "headers": answer.headers}
-    if isinstance(answer.body, bytes):
-        channel.sendall(pack({**said, "last": True}, answer.body))
+def _serve(channel: socket.socket, model: Model, head: dict[str, Any], body: bytes) -> None:
+    response = model.respond(body, head["content_type"], head["accept"], head["headers"])
+    first_head = {"status": 200, "content_type": response.content_type, "headers": response.headers}
+    if isinstance(response.body, bytes):
+        channel.sendall(pack({**first_head, "last": True}, response.body))
         return
     first = True
-    for chunk in answer.body:
-        channel.sendall(pack({**(said if first else {}), "last": False}, chunk))
+    for chunk in response.body:
+        channel.sendall(pack({**(first_head if first else {}), "last": False}, chunk))
         first = False
-    channel.sendall(pack({**(said if first else {}), "last": True}))
+    channel.sendall(pack({**(first_head if first else {}), "last": True}))
 
 
 def _failure(error: BaseException) -> dict[str, Any]:
     match error:
-        case Refused():
+        case PayloadError():
             return {"status": error.status, "type": "BadRequestException", "message": error.message}
-        case Unservable():
+        case UnsupportedModelError():
             return {"status": 500, "type": "ModelLoadError", "message": str(error)}
         case MemoryError():
             status, kind = 507, "MemoryError"
         case Exception() if "out of memory" in str(error).lower():
-            status, kind = 507, type(error).__name__  # as CUDA's libraries say it
+            status, kind = 507, type(error).__name__  # the text of CUDA libraries
         case _:
             status, kind = 500, type(error).__name__
-    # The whole story belongs in the container's log, the last line of it in the answer.
+    # The log gets the traceback, the response its last line.
     traceback.print_exception(error, file=sys.stderr)
     return {"status": status, "type": kind, "message": f"{kind}: {error}" if str(error) else kind}
 
 
 def private_bytes(pid: int) -> int:
-    """Memory that only this process holds, bytes: what unloading it gives back.
+    """Return the private memory of a process, which is freed when the process ends.
 
     Args:
-        pid: The process.
+        pid: Id of the process.
 
     Returns:
-        Bytes; 0 where the system does not tell or the process is gone.
+        Bytes; 0 except on Linux, or if the process has ended.
     """
     try:
         text = Path(f"/proc/{pid}/smaps_rollup").read_text()
@@ -89,13 +89,13 @@ def private_bytes(pid: int) -> int:
 
 
 def limit_memory(more: int) -> None:
-    """Let this process allocate so many more bytes; beyond them Python raises MemoryError.
+    """Limit the memory that this process can allocate in addition; beyond it Python raises MemoryError.
 
     Args:
-        more: Bytes.
+        more: Additional memory, in bytes.
     """
     if sys.platform != "linux":
-        return  # the server's own count after the load is the only limit there
+        return  # elsewhere the server checks the memory after the load
     import resource
 
     status = Path("/proc/self/status").read_text()

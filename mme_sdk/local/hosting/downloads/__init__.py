@@ -1,1 +1,1 @@
-"""Model archives: downloaded from S3 and unpacked."""
+"""Download and extraction of model archives."""

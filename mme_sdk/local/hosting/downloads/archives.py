@@ -1,4 +1,4 @@
-"""From an archive in S3 to a directory on an instance's volume, with what AWS says when that fails."""
+"""Download a model archive from S3 and extract it on the volume of an instance."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import attrs
 from mme_sdk.artifacts import Extracted, extract
 from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.errors import InvalidInputError, LayoutError, MMEError, StorageError
-from mme_sdk.local.hosting.downloads.objects import Absent, StoreTrouble, split
+from mme_sdk.local.hosting.downloads.objects import ObjectNotFoundError, S3Error, split
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.storage.disk import free_space, make_folder, make_private, write_error
 
-__all__ = ["ArchiveTrouble", "fetch"]
+__all__ = ["ArchiveError", "fetch"]
 
 
 @attrs.frozen
-class ArchiveTrouble(Exception):
-    """An archive that did not come.
+class ArchiveError(Exception):
+    """The download or extraction of an archive failed.
 
     Attributes:
-        kind: `absent`, `denied` (any refusal of S3), `archive` (not sound or unsafe), `volume` (no room), `internal`
-            (anything else).
-        message: What happened.
+        kind: `absent` (the object does not exist), `denied` (S3 rejected the request or failed), `archive` (the archive
+            is invalid or unsafe), `volume` (the volume is full or cannot be written), `internal` (anything else).
+        message: The reason.
     """
 
     kind: str
@@ -43,105 +43,105 @@ async def fetch(
     """Download and extract an archive.
 
     Args:
-        shared: Settings, S3 and threads.
+        shared: Settings, S3 client and threads.
         uri: `s3://bucket/key` of the archive.
-        directory: Where to; must not exist.
-        max_bytes: Room on the volume.
-        endpoint: For which endpoint.
-        model: For which TargetModel.
+        directory: Folder to extract into; must not exist.
+        max_bytes: Largest extracted size, in bytes.
+        endpoint: EndpointName, for fault injection.
+        model: TargetModel, for fault injection.
 
     Returns:
-        Bytes extracted.
+        Number of extracted bytes.
 
     Raises:
-        ArchiveTrouble: Why it did not come; nothing is left on the volume.
+        ArchiveError: The download or extraction failed. The files are removed.
     """
     bucket, key = split(uri)
     archive = directory.with_name("archive.tar.gz")
     began = shared.clock.monotonic()
-    given_up = threading.Event()
+    cancelled = threading.Event()
     unpacking: asyncio.Task[Extracted] | None = None
     try:
         if shared.context.faults.trigger("s3_denied", endpoint=endpoint, model=model) is not None:
-            raise StoreTrouble("S3 answered 403 Forbidden")
+            raise S3Error("S3 answered 403 Forbidden")
         make_folder(archive.parent)
         size = await shared.store.download(bucket, key, archive)
         if shared.settings.download_bandwidth is not None:
             took = shared.clock.monotonic() - began
             await shared.clock.sleep(max(0.0, size / shared.settings.download_bandwidth - took))
         unpacking = asyncio.ensure_future(
-            shared.offload(lambda: _unpack(archive, directory, max_bytes=max_bytes, given_up=given_up))
+            shared.offload(lambda: _unpack(archive, directory, max_bytes=max_bytes, cancelled=cancelled))
         )
         extracted = await asyncio.shield(unpacking)
     except BaseException as error:
-        given_up.set()
+        cancelled.set()
         await asyncio.shield(asyncio.ensure_future(_clean(shared, archive.parent, unpacking)))
-        trouble = _trouble(error, archive)
-        if trouble is None:
+        failure = _archive_error(error, archive)
+        if failure is None:
             raise
-        if trouble.kind == "internal":
-            shared.note(f"{uri}: unexpected {trouble.message}", error)
-        raise trouble from error
+        if failure.kind == "internal":
+            shared.note(f"{uri}: unexpected {failure.message}", error)
+        raise failure from error
     archive.unlink(missing_ok=True)
     return extracted.size
 
 
-def _trouble(error: BaseException, archive: Path) -> ArchiveTrouble | None:
-    """What to raise for an error; None for cancellation and the end of the process, which pass as they are."""
+def _archive_error(error: BaseException, archive: Path) -> ArchiveError | None:
+    """Return the error to raise instead of `error`; None for cancellation and process exit, which are re-raised."""
     match error:
-        case Absent():
-            return ArchiveTrouble("absent", "the object does not exist")
-        case StoreTrouble():
-            return ArchiveTrouble("denied", str(error))
+        case ObjectNotFoundError():
+            return ArchiveError("absent", "the object does not exist")
+        case S3Error():
+            return ArchiveError("denied", str(error))
         case LayoutError() | InvalidInputError():
-            return ArchiveTrouble("archive", error.message)
+            return ArchiveError("archive", error.message)
         case StorageError():
-            return ArchiveTrouble("volume", f"{error.message}; {free_space(archive)} there")
+            return ArchiveError("volume", f"{error.message}; {free_space(archive)} there")
         case OSError():
-            return ArchiveTrouble("volume", write_error(archive, error).message)
+            return ArchiveError("volume", write_error(archive, error).message)
         case MMEError():
-            return ArchiveTrouble("volume", str(error))
+            return ArchiveError("volume", str(error))
         case Exception():
-            return ArchiveTrouble("internal", f"{type(error).__name__}: {error}")
+            return ArchiveError("internal", f"{type(error).__name__}: {error}")
     return None
 
 
-def _unpack(archive: Path, directory: Path, *, max_bytes: int, given_up: threading.Event) -> Extracted:
+def _unpack(archive: Path, directory: Path, *, max_bytes: int, cancelled: threading.Event) -> Extracted:
     with archive.open("rb") as file:
-        extracted = extract(cast(IO[bytes], _Interruptible(file, given_up)), directory, max_bytes=max_bytes)
+        extracted = extract(cast(IO[bytes], _Interruptible(file, cancelled)), directory, max_bytes=max_bytes)
     make_private(directory)
     return extracted
 
 
 async def _clean(shared: Shared, folder: Path, unpacking: asyncio.Task[Extracted] | None) -> None:
-    """Wait until nothing writes there any more, then remove it."""
+    """Wait until the extraction has ended, then remove the folder."""
     if unpacking is not None:
         await asyncio.gather(unpacking, return_exceptions=True)
     await shared.offload(lambda: remove_tree(folder))
 
 
-class _GivenUpError(Exception):
-    """Nobody waits for the archive any more."""
+class _ExtractionCancelledError(Exception):
+    """The extraction was cancelled."""
 
 
 class _Interruptible(io.RawIOBase):
-    """A file whose next read fails once nobody waits for it.
+    """A file that fails to read once an event is set, which ends the extraction in its thread.
 
     Args:
         file: The file.
-        given_up: Set when nobody waits.
+        cancelled: The event.
     """
 
     name = "the archive"
 
-    def __init__(self, file: Any, given_up: threading.Event) -> None:
+    def __init__(self, file: Any, cancelled: threading.Event) -> None:
         super().__init__()
         self._file = file
-        self._given_up = given_up
+        self._given_up = cancelled
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next bytes."""
+        """Return the next bytes."""
         if self._given_up.is_set():
-            raise _GivenUpError
+            raise _ExtractionCancelledError
         data: bytes = self._file.read(size)
         return data

@@ -1,4 +1,4 @@
-"""Archives in S3, read over signed HTTP without a thread per download."""
+"""An asynchronous S3 client that reads archives."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import aiohttp
 from mme_sdk.local.hosting_interface import HostContext
 from mme_sdk.local.storage import disk
 
-__all__ = ["Absent", "ObjectStore", "StoreTrouble", "split"]
+__all__ = ["ObjectNotFoundError", "ObjectStore", "S3Error", "split"]
 
 _CHUNK = 1 << 18
 
 
-class Absent(Exception):
-    """No such object or bucket."""
+class ObjectNotFoundError(Exception):
+    """The object or bucket does not exist."""
 
 
-class StoreTrouble(Exception):
-    """S3 refused, or gave no whole answer; the text says why."""
+class S3Error(Exception):
+    """S3 rejected the request, or its response is missing or incomplete."""
 
 
 def split(uri: str) -> tuple[str, str]:
-    """Bucket and key of `s3://bucket/key`."""
+    """Return bucket and key of `s3://bucket/key`."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     return bucket, key
 
 
 class ObjectStore:
-    """Reads objects.
+    """An S3 client that reads objects.
 
     Args:
-        context: Where S3 is and how to sign.
+        context: Address, region and credentials of S3.
         session: The HTTP client.
     """
 
@@ -45,33 +45,33 @@ class ObjectStore:
         self._session = session
 
     async def size(self, bucket: str, key: str) -> int:
-        """Bytes of an object.
+        """Return the size of an object, in bytes.
 
         Raises:
-            Absent: It does not exist.
-            StoreTrouble: S3 refused.
+            ObjectNotFoundError: The object does not exist.
+            S3Error: S3 rejected the request or did not respond.
         """
         try:
             async with self._request("HEAD", bucket, key) as answer:
                 _check(answer)
                 return int(answer.headers.get("Content-Length", "0"))
         except (aiohttp.ClientError, OSError) as error:
-            raise StoreTrouble(f"S3 gave no answer: {error}") from error
+            raise S3Error(f"S3 did not respond: {error}") from error
 
     async def download(self, bucket: str, key: str, path: Path) -> int:
         """Copy an object into a file.
 
         Args:
-            bucket: Its bucket.
-            key: Its key.
-            path: The file; replaced if it exists.
+            bucket: Bucket of the object.
+            key: Key of the object.
+            path: The file; an existing file is replaced.
 
         Returns:
-            Bytes written.
+            Number of bytes written.
 
         Raises:
-            Absent: It does not exist.
-            StoreTrouble: S3 refused, or the answer broke off.
+            ObjectNotFoundError: The object does not exist.
+            S3Error: S3 rejected the request, or its response is incomplete.
             OSError: The file cannot be written.
         """
         size = 0
@@ -83,7 +83,7 @@ class ObjectStore:
                     while (chunk := await anext(chunks, None)) is not None:
                         size += file.write(chunk)
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise StoreTrouble(f"the download broke off: {error}") from error
+            raise S3Error(f"the download was interrupted: {error}") from error
         return size
 
     def _request(self, method: str, bucket: str, key: str) -> Any:
@@ -102,6 +102,6 @@ class ObjectStore:
 
 def _check(answer: aiohttp.ClientResponse) -> None:
     if answer.status == 404:
-        raise Absent
+        raise ObjectNotFoundError
     if answer.status >= 300:
-        raise StoreTrouble(f"S3 answered {answer.status} {answer.reason or ''}".strip())
+        raise S3Error(f"S3 answered {answer.status} {answer.reason or ''}".strip())

@@ -1,4 +1,4 @@
-"""One instance: its containers, its folder, and how a request passes through it."""
+"""One instance: its containers, its folder, and the requests to it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pathlib import Path
 import attrs
 
 from mme_sdk.artifacts.temporary import remove_tree
-from mme_sdk.local.hosting.answers import model_error
-from mme_sdk.local.hosting.container import Container, ContainerGone, ContainerSpec, Said
+from mme_sdk.local.hosting.container import Container, ContainerConnectionError, ContainerResponse, ContainerSpec
 from mme_sdk.local.hosting.instances.shared import Shared
+from mme_sdk.local.hosting.invoke_errors import model_error
 from mme_sdk.local.hosting_interface import ContainerPlan, HostingError, VariantPlan
 from mme_sdk.local.storage.disk import make_folder
 
-__all__ = ["Instance", "Sizes"]
+__all__ = ["Instance", "InstanceCapacity"]
 
-_DYING = 1.0  # seconds
-_CODE = "SAGEMAKER_SUBMIT_DIRECTORY"  # where the model's script is: an archive in S3, or a directory
+_EXIT_WAIT = 1.0  # seconds from a broken connection to the exit of the container
+_CODE = "SAGEMAKER_SUBMIT_DIRECTORY"  # an archive in S3, or a directory, that contains the model's script
 TIMED_OUT = (
     "Your invocation timed out while waiting for a response from container {name}. Review the latency metrics for each "
     "container in Amazon CloudWatch, resolve the issue, and try again."
@@ -27,14 +27,14 @@ TIMED_OUT = (
 
 
 @attrs.frozen(kw_only=True)
-class Sizes:
-    """What one instance of a variant has.
+class InstanceCapacity:
+    """The capacity of each instance of a variant.
 
     Attributes:
-        memory_bytes: Memory for models.
-        volume_bytes: Room for models on the volume.
-        vcpus: vCPUs.
-        gpu: Whether it has GPUs.
+        memory_bytes: Memory for models, in bytes.
+        volume_bytes: Volume space for models, in bytes.
+        vcpus: Number of vCPUs.
+        gpu: Whether the instance has GPUs.
     """
 
     memory_bytes: int
@@ -47,21 +47,21 @@ class Instance:
     """One instance of a variant.
 
     Args:
-        name: Its id.
+        name: Id of the instance.
         plan: The variant.
-        sizes: What it has.
-        folder: Where its volume is; removed when it stops.
-        log: File for what its containers print.
-        log_stream: ARN of its log group, for error bodies.
-        shared: What all of hosting shares.
-        fetch: Brings a single-model container's archive to a directory.
+        capacity: Memory, volume and processors of the instance.
+        folder: Folder of the volume; removed when the instance stops.
+        log: File for the output of the containers.
+        log_stream: ARN of the log group, for error responses.
+        shared: Services that all variants share.
+        fetch: Downloads the archive of a single-model container into a directory.
     """
 
     def __init__(
         self,
         name: str,
         plan: VariantPlan,
-        sizes: Sizes,
+        capacity: InstanceCapacity,
         folder: Path,
         log: Path,
         log_stream: str,
@@ -72,34 +72,34 @@ class Instance:
         self.folder = folder
         self.outstanding = 0
         self._plan = plan
-        self._sizes = sizes
+        self._capacity = capacity
         self._log = log
         self.log_stream = log_stream
         self._shared = shared
         self._fetch = fetch
         self._containers: list[Container] = []
         self._scratches: list[Path] = []
-        self._up = asyncio.Event()
-        self._watch: asyncio.Task[None] | None = None
+        self._serving = asyncio.Event()
+        self._restarter: asyncio.Task[None] | None = None
 
     @property
     def models(self) -> Path:
-        """Where models of a multi-model container lie."""
+        """Folder that contains the models of a multi-model container."""
         return self.folder / "models"
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of its containers."""
+        """Process ids of the containers."""
         return [pid for one in self._containers if (pid := one.pid) is not None]
 
     async def start(self, on_crash: Callable[[], None]) -> None:
-        """Bring it up.
+        """Start the containers, and restart them whenever one ends.
 
         Args:
-            on_crash: Called when a container ended by itself, before it is restarted.
+            on_crash: Called when a container has ended, before the containers are restarted.
 
         Raises:
-            HostingError: A container did not come up; nothing is left.
+            HostingError: A container did not become healthy. Processes and files are removed.
         """
         try:
             make_folder(self.models)
@@ -109,8 +109,8 @@ class Instance:
         except BaseException:
             await asyncio.shield(self.stop())
             raise
-        self._up.set()
-        self._watch = self._shared.spawn(self._keep_up(on_crash))
+        self._serving.set()
+        self._restarter = self._shared.spawn(self._restart_when_ended(on_crash))
 
     async def _container(self, number: int, plan: ContainerPlan) -> Container:
         single = plan.mode == "SingleModel"
@@ -141,7 +141,7 @@ class Instance:
             isolate=settings.isolate,
             readable=settings.readable,
             log=self._log,
-            memory_bytes=self._sizes.memory_bytes,
+            memory_bytes=self._capacity.memory_bytes,
             title=f"The {role} for production variant {self._plan.name}",
             startup_limit=self._plan.startup_timeout or settings.startup_limit,
             stop_seconds=settings.stop_seconds,
@@ -149,19 +149,19 @@ class Instance:
         )
         return Container(spec, self._shared.session, self._shared.clock)
 
-    async def _keep_up(self, on_crash: Callable[[], None]) -> None:
-        """Restart the containers whenever one of them ends."""
+    async def _restart_when_ended(self, on_crash: Callable[[], None]) -> None:
+        """Restart all containers whenever one of them ends."""
         shared = self._shared
         while True:
-            ends = [asyncio.create_task(one.ended()) for one in self._containers]
+            ends = [asyncio.create_task(one.wait_for_exit()) for one in self._containers]
             try:
                 await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for end in ends:
                     end.cancel()
-            self._up.clear()
+            self._serving.clear()
             on_crash()
-            while not self._up.is_set():
+            while not self._serving.is_set():
                 await asyncio.gather(*(one.stop() for one in self._containers))
                 try:
                     await asyncio.gather(*(one.start() for one in self._containers))
@@ -169,31 +169,31 @@ class Instance:
                     shared.note(f"{self.name}: {error}")
                     await shared.clock.sleep(shared.settings.restart_seconds)
                 else:
-                    self._up.set()
+                    self._serving.set()
 
-    async def up(self) -> None:
-        """Wait until its containers serve."""
-        await self._up.wait()
+    async def wait_until_serving(self) -> None:
+        """Wait until the containers are healthy, or the instance is stopped."""
+        await self._serving.wait()
 
-    async def ended_soon(self) -> None:
-        """After a broken connection: give a container that is dying a moment to be noticed as ended."""
+    async def wait_for_crash(self) -> None:
+        """After a broken connection, wait up to a second until the exit of the container is noticed."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_DYING):
-                while self._up.is_set() and self._containers:
+            async with asyncio.timeout(_EXIT_WAIT):
+                while self._serving.is_set() and self._containers:
                     await self._shared.clock.sleep(0.01)
 
     def multi_model(self) -> Container:
-        """The container that models are loaded into.
+        """Return the multi-model container.
 
         Raises:
-            ContainerGone: The instance was stopped meanwhile.
+            ContainerConnectionError: The instance is stopped.
         """
         if not self._containers:
-            raise ContainerGone("the instance was stopped")
+            raise ContainerConnectionError("the instance was stopped")
         number = next(i for i, plan in enumerate(self._plan.containers) if plan.mode == "MultiModel")
         return self._containers[number]
 
-    async def run(
+    async def invoke(
         self,
         body: bytes,
         headers: Mapping[str, str],
@@ -201,68 +201,68 @@ class Instance:
         model_id: str | None = None,
         container: str | None = None,
         stream: bool = False,
-    ) -> Said:
-        """Pass a request through the containers, each one's answer being the next one's input.
+    ) -> ContainerResponse:
+        """Send a request through the containers; the response of each one is the request of the next one.
 
         Args:
-            body: The payload.
-            headers: Headers for the first container.
-            model_id: The model to ask in the multi-model container.
-            container: Ask this one alone, by its host name.
-            stream: Hand out the last answer as it comes.
+            body: Request body.
+            headers: Request headers for the first container.
+            model_id: Id of the model in the multi-model container.
+            container: ContainerHostname of the only container to invoke; None for the whole pipeline.
+            stream: Whether to stream the last response.
 
         Returns:
-            The last answer; the first that is no success, if any.
+            The first error response; the last response if all succeed.
 
         Raises:
-            Refusal: No answer in time.
-            ContainerGone: A container ended.
+            InvokeError: A container did not respond in time.
+            ContainerConnectionError: A container ended.
         """
-        chosen = self._chosen(container)
-        said: Said | None = None
-        for place, (plan, one) in enumerate(chosen):
-            last = place == len(chosen) - 1
-            if said is not None:
-                body = said.body
-                headers = {**headers, "Content-Type": said.headers.get("content-type", "application/octet-stream")}
+        selected = self._selected_containers(container)
+        response: ContainerResponse | None = None
+        for index, (plan, one) in enumerate(selected):
+            last = index == len(selected) - 1
+            if response is not None:
+                body = response.body
+                headers = {**headers, "Content-Type": response.headers.get("content-type", "application/octet-stream")}
             path = f"/models/{model_id}/invoke" if plan.mode == "MultiModel" else "/invocations"
             if plan.mode == "MultiModel" and self._shared.command(plan.image).target_is_id:
                 headers = {**headers, "x-amzn-sagemaker-target-model": model_id or ""}
             try:
                 async with asyncio.timeout(self._shared.settings.invocation_limit):
-                    await self._up.wait()
-                    said = await one.ask("POST", path, body, headers, stream=stream and last)
+                    await self._serving.wait()
+                    response = await one.request("POST", path, body, headers, stream=stream and last)
             except TimeoutError:
                 name = plan.hostname or "model"
                 raise model_error(0, TIMED_OUT.format(name=name), log_stream=self.log_stream) from None
-            if said.status >= 300:
+            if response.status >= 300:
                 break
-        assert said is not None
-        return said
+        assert response is not None
+        return response
 
-    def _chosen(self, hostname: str | None) -> Sequence[tuple[ContainerPlan, Container]]:
+    def _selected_containers(self, hostname: str | None) -> Sequence[tuple[ContainerPlan, Container]]:
         pairs = list(zip(self._plan.containers, self._containers, strict=True))
         return pairs if hostname is None else [pair for pair in pairs if pair[0].hostname == hostname]
 
     def crash(self) -> None:
-        """Kill its containers, as a fault."""
+        """Kill the containers, which simulates a crash."""
         for one in self._containers:
             one.kill()
 
     async def stop(self) -> None:
-        """Stop its containers and delete its volume."""
-        watch, self._watch = self._watch, None
-        if watch is not None:
-            watch.cancel()
-            await asyncio.gather(watch, return_exceptions=True)
-        self._up.clear()
+        """Stop the containers and delete the volume."""
+        restarter, self._restarter = self._restarter, None
+        if restarter is not None:
+            restarter.cancel()
+            await asyncio.gather(restarter, return_exceptions=True)
+        self._serving.clear()
         containers, self._containers = self._containers, []
         await asyncio.gather(*(one.stop() for one in containers))
         for folder in (self.folder, *self._scratches):
             await self._shared.offload(lambda folder=folder: remove_tree(folder))  # type: ignore[misc]
-        self._up.set()  # whoever waits for it finds that it is gone
+        self._serving.set()  # wake the requests that wait for the instance; they find it stopped
 
 
-def container_gone(error: ContainerGone) -> str:
-    """What a crash in the middle of an invocation is answered with."""
-    return f"The container ended while it was answering: {error}"
+def connection_error_message(error: ContainerConnectionError) -> str:
+    """Return the error text for a container that ended during an invocation."""
+    return f"The container ended during the invocation: {error}"

@@ -1,4 +1,4 @@
-"""A multi-model variant: a pure fleet decides, this module does what it says and reports how that ended."""
+"""A multi-model variant: executes the commands of a `Fleet` and reports their outcomes to it."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ from mme_sdk.fleet import (
     Run,
     Unload,
 )
-from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
-from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
-from mme_sdk.local.hosting.downloads.archives import ArchiveTrouble, fetch
-from mme_sdk.local.hosting.downloads.objects import Absent, StoreTrouble, split
-from mme_sdk.local.hosting.instances.instance import Instance, container_gone
+from mme_sdk.local.hosting.container import ContainerConnectionError, ContainerResponse, ContainerUnreachableError
+from mme_sdk.local.hosting.downloads.archives import ArchiveError, fetch
+from mme_sdk.local.hosting.downloads.objects import ObjectNotFoundError, S3Error, split
+from mme_sdk.local.hosting.instances.instance import Instance, connection_error_message
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.instances.variant import Variant
+from mme_sdk.local.hosting.invoke_errors import InvokeError, model_error, validation_error
 from mme_sdk.local.hosting.trace import Trace
 from mme_sdk.local.hosting_interface import VariantPlan
 
-__all__ = ["MultiModelVariant", "described", "model_id"]
+__all__ = ["MultiModelVariant", "describe_error", "model_id"]
 
 
-def described(error: BaseException) -> str:
-    """An unexpected error in a message: its type and text."""
+def describe_error(error: BaseException) -> str:
+    """Return the type and text of an unexpected error, for a message."""
     if isinstance(error, asyncio.CancelledError):
         return "it was cancelled"
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
 def model_id(target: str) -> str:
-    """The opaque id under which a container gets a model."""
+    """Return the id of a model in its container."""
     return hashlib.sha256(target.encode()).hexdigest()[:32]
 
 
 class MultiModelVariant(Variant):
-    """Drives a `Fleet` in real time; no decision about caches or routing is made here.
+    """A variant whose `Fleet` decides about caching and routing; this class executes its commands.
 
     Args:
         endpoint: EndpointName.
-        plan: What to run.
-        folder: Where its instances' volumes go.
-        logs: Where its instances' logs go.
-        shared: What all of hosting shares.
+        plan: The containers and the instances to run.
+        folder: Folder for the volumes of instances.
+        logs: Folder for the logs of instances.
+        shared: Services that all variants share.
     """
 
     def __init__(self, endpoint: str, plan: VariantPlan, folder: Path, logs: Path, shared: Shared) -> None:
@@ -68,11 +68,11 @@ class MultiModelVariant(Variant):
         self._prefix = prefix if not prefix or prefix.endswith("/") else f"{prefix}/"
         self.fleet = Fleet(
             FleetPolicy(
-                memory_bytes=self.sizes.memory_bytes,
-                volume_bytes=self.sizes.volume_bytes,
+                memory_bytes=self.capacity.memory_bytes,
+                volume_bytes=self.capacity.volume_bytes,
                 loader_slots=settings.loader_slots
                 if container.model_cache
-                else max(settings.loader_slots, self.sizes.vcpus),
+                else max(settings.loader_slots, self.capacity.vcpus),
                 spill_outstanding=settings.spill_outstanding,
                 cache_enabled=container.model_cache,
             ),
@@ -81,48 +81,48 @@ class MultiModelVariant(Variant):
         self._requests = 0
         self._waiting: dict[str, asyncio.Future[tuple[Run | Fail, int]]] = {}
         self._footprints: dict[str, Footprint] = {}
-        self._holders: dict[str, set[str]] = {}  # model -> instances that have its files, or are about to
-        self._epochs: dict[str, int] = {}  # instance -> how often its container ended
+        self._instances_by_model: dict[str, set[str]] = {}  # instances that have the files of a model, or download them
+        self._restarts: dict[str, int] = {}  # instance -> how often its containers have ended
 
     # -- instances ------------------------------------------------------------------------------------------------
 
-    def joined(self, instance: Instance) -> None:
-        """An instance came into service, empty."""
-        self._epochs[instance.name] = 0
+    def instance_added(self, instance: Instance) -> None:
+        """Add an instance without models to the fleet."""
+        self._restarts[instance.name] = 0
         self._perform(self.fleet.add_instance(instance.name, self._now()))
 
-    def picture(self) -> FleetSnapshot:
-        """What is loaded where."""
+    def snapshot(self) -> FleetSnapshot:
+        """Return which models are loaded on which instance."""
         return self.fleet.snapshot(self._now())
 
     def drain(self, instance: Instance) -> None:
-        """Send an instance no new requests."""
+        """Stop sending new requests to an instance."""
         self._perform(self.fleet.drain(instance.name))
 
     def busy(self, instance: Instance) -> bool:
-        """Whether requests wait for an instance or run on it."""
+        """Return whether requests wait for an instance or run on it."""
         return self.fleet.snapshot().instances[instance.name].outstanding > 0
 
-    def left(self, instance: Instance) -> None:
-        """An instance is gone, with everything on it."""
-        for model in [model for model, holders in self._holders.items() if instance.name in holders]:
-            self._forget_files(instance.name, model)
+    def instance_removed(self, instance: Instance) -> None:
+        """Remove an instance, and the models on it, from the fleet."""
+        for model in [model for model, holders in self._instances_by_model.items() if instance.name in holders]:
+            self._remove_holder(instance.name, model)
         self._perform(self.fleet.remove_instance(instance.name, self._now()))
 
-    def crashed(self, instance: Instance) -> None:
-        """A container ended: memory is empty, the volume stays."""
+    def instance_crashed(self, instance: Instance) -> None:
+        """Report to the fleet that no model is loaded any more; the files on the volume remain."""
         if self.instances.get(instance.name) is instance:
-            self._epochs[instance.name] += 1
+            self._restarts[instance.name] += 1
             self._perform(self.fleet.crashed(instance.name))
 
     # -- requests -------------------------------------------------------------------------------------------------
 
-    async def ask(
+    async def invoke(
         self, target: str | None, /, body: bytes, headers: Mapping[str, str], trace: Trace, **options: Any
-    ) -> Said:
+    ) -> ContainerResponse:
         """Serve one request for a model."""
         assert target is not None
-        options.pop("session", None)  # refused where the request was routed
+        options.pop("session", None)  # requests with a session are rejected before routing
         self._requests += 1
         request = f"r-{self._requests}"
         deadline = asyncio.get_running_loop().time() + self.shared.settings.answer_limit
@@ -142,9 +142,9 @@ class MultiModelVariant(Variant):
                     continue
                 try:
                     return await self._run(run, target, body, headers, deadline, trace, options)
-                except ContainerAway as error:
+                except ContainerUnreachableError as error:
                     if asyncio.get_running_loop().time() > deadline:
-                        raise model_error(500, container_gone(error), log_stream=self.log_stream) from error
+                        raise model_error(500, connection_error_message(error), log_stream=self.log_stream) from error
                     self._perform(self.fleet.finished(request, self._now()))
         finally:
             self._perform(self.fleet.cancel(request))
@@ -159,26 +159,43 @@ class MultiModelVariant(Variant):
         deadline: float,
         trace: Trace,
         options: Mapping[str, Any],
-    ) -> Said:
+    ) -> ContainerResponse:
         while True:
             instance = self.instances[run.instance]
-            said = await self.run(instance, target, body, headers, trace, model_id=model_id(target), **options)
-            if said.status != 507:
-                return said
+            response = await self.invoke_instance(
+                instance, target, body, headers, trace, model_id=model_id(target), **options
+            )
+            if response.status != 507:
+                return response
             again = await self._outcome(
-                run.request_id, target, self.fleet.ran_out_of_memory(run.request_id), deadline, said
+                run.request_id, target, self.fleet.ran_out_of_memory(run.request_id), deadline, response
             )
             if again is None:
-                return said
+                return response
             run = again
 
     async def _outcome(
-        self, request: str, target: str, commands: Sequence[Command], deadline: float, said: Said | None = None
+        self,
+        request: str,
+        target: str,
+        commands: Sequence[Command],
+        deadline: float,
+        response: ContainerResponse | None = None,
     ) -> Run | None:
-        """What becomes of a request: a `Run`, or None where it should arrive once more.
+        """Execute commands and wait until the fleet decides about the request.
+
+        Args:
+            request: Id of the request.
+            target: TargetModel.
+            commands: Commands of the fleet.
+            deadline: Time at which the wait ends, on the clock of the event loop.
+            response: The out-of-memory response of the container, if the request has run before.
+
+        Returns:
+            Where to run the request; None if it must be sent to the fleet again, or if `response` is final.
 
         Raises:
-            Refusal: It cannot be served, or not in time.
+            InvokeError: The request cannot be served, or not in time.
         """
         waiting = self._waiting[request] = asyncio.get_running_loop().create_future()
         try:
@@ -186,23 +203,23 @@ class MultiModelVariant(Variant):
             if not waiting.done():
                 async with asyncio.timeout_at(deadline):
                     await waiting
-            outcome, epoch = waiting.result()
+            outcome, restarts = waiting.result()
         except TimeoutError:
-            raise Refusal(
+            raise InvokeError(
                 code="ModelNotReadyException",
                 message=f"Model {target} is not ready to serve: it is still being downloaded or loaded. Try again.",
             ) from None
         finally:
             del self._waiting[request]
         if isinstance(outcome, Run):
-            # Between the command and this line the container may have ended, and the model with it.
+            # The container can have ended since the command was issued.
             instance = self.instances.get(outcome.instance)
-            return None if instance is None or self._is_over(instance, epoch) else outcome
-        if said is not None or (outcome.reason == "instance_lost" and not outcome.ran):
+            return None if instance is None or self._is_stale(instance, restarts) else outcome
+        if response is not None or (outcome.reason == "instance_lost" and not outcome.ran):
             return None
-        raise self._refusal(outcome)
+        raise self._invoke_error(outcome)
 
-    def _refusal(self, fail: Fail) -> Refusal:
+    def _invoke_error(self, fail: Fail) -> InvokeError:
         match fail.reason:
             case "download_failed":
                 return validation_error(fail.detail)
@@ -217,35 +234,36 @@ class MultiModelVariant(Variant):
             case "crashed":
                 return model_error(500, f"Model {fail.model}: {fail.detail}", log_stream=self.log_stream)
             case "instance_lost":
-                return Refusal(code="InternalFailure", message=f"The instance was lost while it ran {fail.model}.")
+                return InvokeError(code="InternalFailure", message=f"The instance was lost while it ran {fail.model}.")
             case "no_instances":
-                return Refusal(
+                return InvokeError(
                     code="ServiceUnavailable", message=f"Variant {self.plan.name} has no instance in service."
                 )
 
     async def _footprint(self, target: str, deadline: float) -> Footprint:
-        """What a model takes as far as is known; of one that no instance holds, S3 must have the archive."""
+        """Return the footprint of a model. Check that its archive exists unless an instance holds its files."""
         known = self._footprints.get(target)
-        held = target in self._holders
+        held = target in self._instances_by_model
         if known is not None and held and self.shared.settings.serve_deleted:
             return known
         try:
             async with asyncio.timeout_at(deadline):
                 size = max(1, await self.shared.store.size(self._bucket, self._prefix + target))
         except TimeoutError:
-            raise Refusal(
-                code="InternalDependencyException", message=f"S3 gave no answer about {self._prefix}{target} in time."
+            raise InvokeError(
+                code="InternalDependencyException",
+                message=f"S3 did not respond to the request for {self._prefix}{target} in time.",
             ) from None
-        except (Absent, StoreTrouble) as error:
-            raise validation_error(self._no_download(target, str(error) or "no such object")) from error
-        # Of an archive that nobody has opened its own size is all there is to go by.
+        except (ObjectNotFoundError, S3Error) as error:
+            raise validation_error(self._download_error(target, str(error) or "the object does not exist")) from error
+        # Before the first extraction only the size of the archive is known.
         return known or Footprint(disk_bytes=size, memory_bytes=self._memory(size))
 
     def _memory(self, extracted: int) -> int:
         settings = self.shared.settings
         return max(1, int(extracted * settings.memory_per_byte) + settings.memory_per_model)
 
-    def _no_download(self, target: str, why: str) -> str:
+    def _download_error(self, target: str, why: str) -> str:
         return (
             f"Failed to download model data (bucket: {self._bucket}, key: {self._prefix}{target}). Please ensure that "
             "there is an object located at the URL and that the role passed to CreateModel has permissions to download "
@@ -260,24 +278,28 @@ class MultiModelVariant(Variant):
                 case Run() | Fail():
                     waiting = self._waiting.get(command.request_id)
                     if waiting is not None and not waiting.done():
-                        epoch = self._epochs[command.instance] if isinstance(command, Run) else 0
-                        waiting.set_result((command, epoch))
+                        restarts = self._restarts[command.instance] if isinstance(command, Run) else 0
+                        waiting.set_result((command, restarts))
                 case Download():
-                    self._holders.setdefault(command.model, set()).add(command.instance)
+                    self._instances_by_model.setdefault(command.model, set()).add(command.instance)
                     self.shared.spawn(self._download(self.instances[command.instance], command.model))
                 case Load(name, model):
                     work, failed = self._load, self._load_failed
-                    self.shared.spawn(self._in_container(self.instances[name], self._epochs[name], model, work, failed))
+                    self.shared.spawn(
+                        self._run_in_container(self.instances[name], self._restarts[name], model, work, failed)
+                    )
                 case Unload(name, model):
-                    gone, lost = self._unload, self._unload_failed
-                    self.shared.spawn(self._in_container(self.instances[name], self._epochs[name], model, gone, lost))
+                    work, failed = self._unload, self._unload_failed
+                    self.shared.spawn(
+                        self._run_in_container(self.instances[name], self._restarts[name], model, work, failed)
+                    )
                 case Discard():
                     self.shared.spawn(self._discard(self.instances[command.instance], command.model))
 
     async def _download(self, instance: Instance, model: str) -> None:
         directory = self._directory(instance, model)
         uri = f"s3://{self._bucket}/{self._prefix}{model}"
-        trouble: str | None = None
+        failure: str | None = None
         size = 0
         began = self._now()
         try:
@@ -286,62 +308,64 @@ class MultiModelVariant(Variant):
                     self.shared,
                     uri,
                     directory,
-                    max_bytes=self.sizes.volume_bytes,
+                    max_bytes=self.capacity.volume_bytes,
                     endpoint=self.endpoint,
                     model=model,
                 )
         except TimeoutError:
-            trouble = self._no_download(model, f"it took more than {self.shared.settings.load_limit:g} seconds")
-        except ArchiveTrouble as error:
+            failure = self._download_error(model, f"it took more than {self.shared.settings.load_limit:g} seconds")
+        except ArchiveError as error:
             if error.kind == "archive":
-                trouble = (
+                failure = (
                     f'Failed to extract model data archive for container from URL "{uri}". Please ensure that the '
                     f"object located at the URL is a valid tar.gz archive. ({error.message})"
                 )
             else:
-                trouble = self._no_download(model, error.message)
+                failure = self._download_error(model, error.message)
         except BaseException as error:
-            # The fleet waits for a word about each download: without one, every later request burns its deadline.
-            self._failed_download(instance, model, self._no_download(model, described(error)))
+            # Report every outcome: otherwise the fleet waits for ever, and later requests run into their deadline.
+            self._report_failed_download(instance, model, self._download_error(model, describe_error(error)))
             raise
         took = self._now() - began
-        if trouble is not None:
-            self._failed_download(instance, model, trouble)
+        if failure is not None:
+            self._report_failed_download(instance, model, failure)
         elif self.instances.get(instance.name) is instance:
             footprint = self._footprints[model] = Footprint(disk_bytes=max(1, size), memory_bytes=self._memory(size))
             self._perform(self.fleet.downloaded(instance.name, model, footprint, self._now()))
         self.measure("ModelDownloadingTime", 1e6 * took)
 
-    def _failed_download(self, instance: Instance, model: str, trouble: str) -> None:
+    def _report_failed_download(self, instance: Instance, model: str, failure: str) -> None:
         if self.instances.get(instance.name) is instance:
-            self._forget_files(instance.name, model)
-            self._perform(self.fleet.download_failed(instance.name, model, trouble))
+            self._remove_holder(instance.name, model)
+            self._perform(self.fleet.download_failed(instance.name, model, failure))
 
-    async def _in_container(self, instance: Instance, epoch: int, model: str, work: Any, failed: Any) -> None:
-        """Do something in a container; if it has ended since the command came, `crashed` has answered for it.
+    async def _run_in_container(self, instance: Instance, restarts: int, model: str, work: Any, failed: Any) -> None:
+        """Run an operation in a container and report its outcome to the fleet.
+
+        Nothing is reported if the container has ended meanwhile: `instance_crashed` has done that.
 
         Args:
-            instance: Whose container.
-            epoch: How often it had ended when the command came.
+            instance: The instance.
+            restarts: How often its containers had ended when the command was issued.
             model: The model.
-            work: What to do; returns what to report to the fleet.
-            failed: Makes the report for an error that `work` lets out.
+            work: The operation; returns the function that reports its outcome.
+            failed: Returns the function that reports an exception of `work`.
         """
         event: Any = None
         metric = "ModelLoadingTime" if work == self._load else "ModelUnloadingTime"
         began = self._now()
         try:
-            await instance.up()
-            if self._is_over(instance, epoch):
+            await instance.wait_until_serving()
+            if self._is_stale(instance, restarts):
                 return
             began = self._now()
             event = await work(instance, model)
         except BaseException as error:
-            event = failed(instance.name, model, described(error))
+            event = failed(instance.name, model, describe_error(error))
             raise
         finally:
-            # In any case: the fleet waits for a word, and without one every later request burns its deadline.
-            if event is not None and not self._is_over(instance, epoch):
+            # Report every outcome: otherwise the fleet waits for ever, and later requests run into their deadline.
+            if event is not None and not self._is_stale(instance, restarts):
                 self._perform(event())
         self.measure(metric, 1e6 * (self._now() - began))
 
@@ -349,38 +373,38 @@ class MultiModelVariant(Variant):
         return lambda: self.fleet.load_failed(instance, model, json.dumps([500, why]))
 
     def _unload_failed(self, instance: str, model: str, why: str) -> Any:
-        self.shared.note(f"{instance}: {model} is taken for unloaded: {why}")
+        self.shared.note(f"{instance}: {model} counts as unloaded although unloading it failed: {why}")
         return lambda: self.fleet.unloaded(instance, model)
 
-    def _is_over(self, instance: Instance, epoch: int) -> bool:
-        return self.instances.get(instance.name) is not instance or self._epochs[instance.name] != epoch
+    def _is_stale(self, instance: Instance, restarts: int) -> bool:
+        return self.instances.get(instance.name) is not instance or self._restarts[instance.name] != restarts
 
     async def _load(self, instance: Instance, model: str) -> Any:
         settings, fleet, name = self.shared.settings, self.fleet, instance.name
         footprint = self._footprints[model]
         pause = settings.load_seconds + settings.load_seconds_per_gb * footprint.disk_bytes / 1e9
-        struck = self.shared.context.faults.trigger("slow_load", "failed_load", endpoint=self.endpoint, model=model)
-        if struck is not None and struck.kind == "failed_load":
-            failed = json.dumps([500, struck.message or "An injected fault."])
+        fault = self.shared.context.faults.trigger("slow_load", "failed_load", endpoint=self.endpoint, model=model)
+        if fault is not None and fault.kind == "failed_load":
+            failed = json.dumps([500, fault.message or "An injected fault."])
             return lambda: fleet.load_failed(name, model, failed)
-        if struck is not None:
-            pause += struck.seconds
+        if fault is not None:
+            pause += fault.seconds
         try:
             async with asyncio.timeout(settings.load_limit):
                 if pause:
                     await self.shared.clock.sleep(pause)
-                said = await instance.multi_model().load(model_id(model), self._directory(instance, model))
+                response = await instance.multi_model().load(model_id(model), self._directory(instance, model))
         except TimeoutError:
             failed = json.dumps([0, f"Loading the model took more than {settings.load_limit:g} seconds."])
-        except ContainerGone as error:
-            await instance.ended_soon()  # then `crashed` answers; a container that merely hung up has failed to load
-            failed = json.dumps([500, container_gone(error)])
+        except ContainerConnectionError as error:
+            await instance.wait_for_crash()  # if it ended, `instance_crashed` reports it; otherwise the load failed
+            failed = json.dumps([500, connection_error_message(error)])
         else:
-            if said.status in (200, 409):
+            if response.status in (200, 409):
                 return lambda: fleet.loaded(name, model, self._now())
-            failed = json.dumps([said.status, said.text])
-            if said.status == 507:
-                # Some servers keep a model listed after they had no memory for it.
+            failed = json.dumps([response.status, response.text])
+            if response.status == 507:
+                # Some servers keep a model listed that did not fit into memory.
                 await self._unload(instance, model)
                 return lambda: fleet.out_of_memory(name, model)
             return lambda: fleet.load_failed(name, model, failed)
@@ -388,10 +412,10 @@ class MultiModelVariant(Variant):
         return lambda: fleet.load_failed(name, model, failed)
 
     async def _unload(self, instance: Instance, model: str) -> Any:
-        with contextlib.suppress(ContainerGone):  # then it is unloaded indeed
-            said = await instance.multi_model().unload(model_id(model))
-            if said.status not in (200, 404):
-                self.shared.note(f"{instance.name}: unloading {model} was answered {said.status} {said.text}")
+        with contextlib.suppress(ContainerConnectionError):  # the container has ended, so that the model is unloaded
+            response = await instance.multi_model().unload(model_id(model))
+            if response.status not in (200, 404):
+                self.shared.note(f"{instance.name}: unloading {model} failed with {response.status} {response.text}")
         return lambda: self.fleet.unloaded(instance.name, model)
 
     async def _discard(self, instance: Instance, model: str) -> None:
@@ -400,14 +424,14 @@ class MultiModelVariant(Variant):
             await self.shared.offload(lambda: remove_tree(folder))
         finally:
             if self.instances.get(instance.name) is instance:
-                self._forget_files(instance.name, model)
+                self._remove_holder(instance.name, model)
                 self._perform(self.fleet.discarded(instance.name, model))
 
-    def _forget_files(self, instance: str, model: str) -> None:
-        holders = self._holders[model]
+    def _remove_holder(self, instance: str, model: str) -> None:
+        holders = self._instances_by_model[model]
         holders.discard(instance)
         if not holders:
-            del self._holders[model]
+            del self._instances_by_model[model]
             self._footprints.pop(model, None)
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""What every part of hosting needs: settings, clients, clocks, threads for blocking work."""
+"""Services that all variants share: settings, clients, clock, and threads for blocking work."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ __all__ = ["Shared"]
 T = TypeVar("T")
 _LOG = logging.getLogger("mme_sdk.local")
 SCRATCH = "mme-sdk-scratch-"
-_THREADS = 4  # extraction and deletion; more would only wait for the disk
+_THREADS = 4  # for extraction and deletion, which the disk limits
 
 
 class Shared:
-    """Shared by all endpoints of one host; made on its event loop.
+    """Services that all endpoints of one host share. Created on the event loop of the host.
 
     Args:
-        context: What the host said.
-        settings: How to behave.
-        clock: Time and sleep.
-        rng: Randomness.
+        context: Addresses, folders, images and fault injection of the host.
+        settings: Settings of hosting.
+        clock: Clock for simulated delays and pauses.
+        rng: Random number generator for routing.
     """
 
     def __init__(self, context: HostContext, settings: HostingSettings, clock: AsyncClock, rng: random.Random) -> None:
@@ -55,7 +55,7 @@ class Shared:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def _s3(self) -> Any:
-        """A boto3 client of the host's S3."""
+        """Return a boto3 client for the S3 of the host."""
         import boto3
 
         return boto3.Session(
@@ -65,11 +65,11 @@ class Shared:
         ).client("s3", endpoint_url=self.context.s3_endpoint_url)
 
     def command(self, image: str) -> Command:
-        """The program that stands for an image."""
+        """Return the program that runs in place of an image."""
         return command_for(image, self.context.images)
 
     def scratch(self) -> Path:
-        """A new folder for a container's temporary files; its path is short, since unix sockets go there too."""
+        """Create a folder for the temporary files of a container, with a path short enough for unix sockets."""
         if self._scratch is None:
             self._scratch = TemporaryFolder(SCRATCH)
         folder = self._scratch.path / str(next(self._scratch_numbers))
@@ -77,11 +77,11 @@ class Shared:
         return folder
 
     async def offload(self, function: Callable[[], T]) -> T:
-        """Run blocking work off the loop."""
+        """Run a blocking function in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function)
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Run in the background; ends with `close` at the latest."""
+        """Run a coroutine in the background until it ends or `close` cancels it."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._done)
@@ -94,11 +94,11 @@ class Shared:
 
     @staticmethod
     def note(text: str, error: BaseException | None = None) -> None:
-        """Write a warning to the log, with the traceback of an error where there is one."""
+        """Log a warning, with the traceback of `error` if given."""
         _LOG.warning("%s", text, exc_info=error)
 
     async def close(self) -> None:
-        """End all background work."""
+        """Cancel the background tasks and close clients, threads and folders."""
         while self._tasks:
             tasks = list(self._tasks)
             for task in tasks:

@@ -1,4 +1,4 @@
-"""A variant whose containers each serve one model."""
+"""A variant of single-model containers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.hosting.answers import Refusal, model_error, validation_error
-from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
-from mme_sdk.local.hosting.instances.instance import Instance, container_gone
+from mme_sdk.local.hosting.container import ContainerConnectionError, ContainerResponse, ContainerUnreachableError
+from mme_sdk.local.hosting.instances.instance import Instance, connection_error_message
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.instances.variant import Variant
+from mme_sdk.local.hosting.invoke_errors import InvokeError, model_error, validation_error
 from mme_sdk.local.hosting.trace import Trace
 from mme_sdk.local.hosting_interface import HostingError, VariantPlan
 
@@ -22,48 +22,48 @@ __all__ = ["SingleModelVariant"]
 
 
 _NEW_SESSION = "NEW_SESSION"
-_SESSIONS = 10_000  # that are remembered; the oldest go
+_SESSIONS = 10_000  # remembered sessions; the oldest are dropped
 
 
 class SingleModelVariant(Variant):
-    """Requests go to the instance of their session, else to the least busy or a random one, as the plan says."""
+    """A variant that sends a request to the instance of its session, else to one with the fewest requests."""
 
     def __init__(self, endpoint: str, plan: VariantPlan, folder: Path, logs: Path, shared: Shared) -> None:
         super().__init__(endpoint, plan, folder, logs, shared)
         self._sessions: dict[str, str] = {}  # session -> instance
 
-    def joined(self, instance: Instance) -> None:
-        """Nothing is cached here."""
+    def instance_added(self, instance: Instance) -> None:
+        """Do nothing: the variant has no model cache."""
 
-    def left(self, instance: Instance) -> None:
-        """Nothing was cached here."""
+    def instance_removed(self, instance: Instance) -> None:
+        """Do nothing: the variant has no model cache."""
 
-    def crashed(self, instance: Instance) -> None:
-        """Requests that run find out by themselves."""
+    def instance_crashed(self, instance: Instance) -> None:
+        """Do nothing: running requests fail with a broken connection."""
 
-    def picture(self) -> None:
-        """Nothing is cached here."""
+    def snapshot(self) -> None:
+        """Return None: the variant has no model cache."""
 
     def drain(self, instance: Instance) -> None:
-        """`draining` says it already."""
+        """Do nothing: requests are not sent to instances in `draining`."""
 
     def busy(self, instance: Instance) -> bool:
-        """Whether requests run on an instance."""
+        """Return whether requests run on an instance."""
         return instance.outstanding > 0
 
-    async def ask(
+    async def invoke(
         self, target: str | None, /, body: bytes, headers: Mapping[str, str], trace: Trace, **options: Any
-    ) -> Said:
+    ) -> ContainerResponse:
         """Serve one request."""
         deadline = asyncio.get_running_loop().time() + self.shared.settings.answer_limit
         while True:
             try:
-                return await self._ask_one(target, body, headers, trace, **options)
-            except ContainerAway as error:
+                return await self._invoke_once(target, body, headers, trace, **options)
+            except ContainerUnreachableError as error:
                 if asyncio.get_running_loop().time() > deadline:
-                    raise model_error(500, container_gone(error), log_stream=self.log_stream) from error
+                    raise model_error(500, connection_error_message(error), log_stream=self.log_stream) from error
 
-    async def _ask_one(
+    async def _invoke_once(
         self,
         target: str | None,
         body: bytes,
@@ -72,10 +72,10 @@ class SingleModelVariant(Variant):
         *,
         session: str | None = None,
         **options: Any,
-    ) -> Said:
+    ) -> ContainerResponse:
         limit = self.plan.max_concurrency
         if limit is not None and sum(one.outstanding for one in self.instances.values()) >= limit:
-            raise Refusal(
+            raise InvokeError(
                 code="ThrottlingException",
                 message=f"Rate exceeded: variant {self.plan.name} serves {limit} requests at once (MaxConcurrency).",
             )
@@ -83,12 +83,12 @@ class SingleModelVariant(Variant):
         instance.outstanding += 1
         streaming = False
         try:
-            said = await self.run(instance, target, body, headers, trace, **options)
-            self._remember(instance, said)
-            if said.chunks is not None:
+            response = await self.invoke_instance(instance, target, body, headers, trace, **options)
+            self._record_session(instance, response)
+            if response.chunks is not None:
                 streaming = True
-                return attrs.evolve(said, chunks=self._stream(instance, said.chunks))
-            return said
+                return attrs.evolve(response, chunks=self._stream(instance, response.chunks))
+            return response
         finally:
             if not streaming:
                 instance.outstanding -= 1
@@ -96,7 +96,9 @@ class SingleModelVariant(Variant):
     def _instance(self, session: str | None) -> Instance:
         serving = {one.name: one for one in self.instances.values() if one.name not in self.draining}
         if not serving:
-            raise Refusal(code="ServiceUnavailable", message=f"Variant {self.plan.name} has no instance in service.")
+            raise InvokeError(
+                code="ServiceUnavailable", message=f"Variant {self.plan.name} has no instance in service."
+            )
         if session is not None and session != _NEW_SESSION:
             name = self._sessions.get(session)
             if name not in serving:
@@ -106,16 +108,16 @@ class SingleModelVariant(Variant):
         chosen: Instance = self.shared.rng.choice([one for one in serving.values() if one.outstanding == least])
         return chosen
 
-    def _remember(self, instance: Instance, said: Said) -> None:
-        opened = said.headers.get("x-amzn-sagemaker-new-session-id")
+    def _record_session(self, instance: Instance, response: ContainerResponse) -> None:
+        opened = response.headers.get("x-amzn-sagemaker-new-session-id")
         if opened is not None:
             self._sessions[opened.partition(";")[0].strip()] = instance.name
             while len(self._sessions) > _SESSIONS:
                 del self._sessions[next(iter(self._sessions))]
-        self._sessions.pop(said.headers.get("x-amzn-sagemaker-closed-session-id", ""), None)
+        self._sessions.pop(response.headers.get("x-amzn-sagemaker-closed-session-id", ""), None)
 
     async def _stream(self, instance: Instance, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """The instance is busy until its answer has come to its end."""
+        """Pass chunks on; the request counts as outstanding until the stream ends."""
         try:
             async with contextlib.aclosing(chunks):
                 while True:
@@ -125,8 +127,8 @@ class SingleModelVariant(Variant):
                         return
                     yield chunk
         except TimeoutError:
-            raise HostingError("The model's stream stood still for too long.") from None
-        except ContainerGone as error:
-            raise HostingError(f"The model's stream broke off: {error}") from error
+            raise HostingError(f"The model sent no chunk for {self.shared.settings.stream_limit:g} seconds.") from None
+        except ContainerConnectionError as error:
+            raise HostingError(f"The model's response stream was interrupted: {error}") from error
         finally:
             instance.outstanding -= 1

@@ -1,4 +1,4 @@
-"""What both kinds of variant share: instances that come and go."""
+"""The base class of variants: adds, drains and removes instances."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ import attrs
 from mme_sdk import instance_types
 from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.fleet import FleetSnapshot
-from mme_sdk.local.hosting.answers import Refusal, model_error
-from mme_sdk.local.hosting.container import ContainerAway, ContainerGone, Said
-from mme_sdk.local.hosting.downloads.archives import ArchiveTrouble, fetch
+from mme_sdk.local.hosting.container import ContainerConnectionError, ContainerResponse, ContainerUnreachableError
+from mme_sdk.local.hosting.downloads.archives import ArchiveError, fetch
 from mme_sdk.local.hosting.gpus import cuda_devices, environment
-from mme_sdk.local.hosting.instances.instance import Instance, Sizes, container_gone
+from mme_sdk.local.hosting.instances.instance import Instance, InstanceCapacity, connection_error_message
 from mme_sdk.local.hosting.instances.shared import Shared
+from mme_sdk.local.hosting.invoke_errors import InvokeError, model_error
 from mme_sdk.local.hosting.trace import Trace
 from mme_sdk.local.hosting_interface import ContainerPlan, HostingError, VariantPlan, VariantStatus
 
-__all__ = ["Variant", "sizes_of"]
+__all__ = ["Variant", "capacity_of"]
 
 
-def sizes_of(plan: VariantPlan, shared: Shared) -> Sizes:
-    """Return what each instance of a variant has; 2 vCPUs and 8 GiB for an unknown instance type."""
+def capacity_of(plan: VariantPlan, shared: Shared) -> InstanceCapacity:
+    """Return the capacity of each instance of a variant."""
     kind = instance_types.find(plan.instance_type)
     settings = shared.settings
-    return Sizes(
+    return InstanceCapacity(
         memory_bytes=settings.memory_bytes or plan.memory_bytes or int((kind.memory_gib if kind else 8) * 2**30),
         volume_bytes=settings.volume_bytes or (plan.volume_gb or 30) * 10**9,
         vcpus=kind.vcpus if kind else 2,
@@ -42,10 +42,10 @@ class Variant(abc.ABC):
 
     Args:
         endpoint: EndpointName.
-        plan: What to run.
-        folder: Where its instances' volumes go.
-        logs: Where its instances' logs go.
-        shared: What all of hosting shares.
+        plan: The containers and the instances to run.
+        folder: Folder for the volumes of instances.
+        logs: Folder for the logs of instances.
+        shared: Services that all variants share.
     """
 
     def __init__(self, endpoint: str, plan: VariantPlan, folder: Path, logs: Path, shared: Shared) -> None:
@@ -53,12 +53,12 @@ class Variant(abc.ABC):
         self.plan = plan
         self.shared = shared
         self.weight = plan.weight
-        self.sizes = sizes_of(plan, shared)
+        self.capacity = capacity_of(plan, shared)
         self.instances: dict[str, Instance] = {}
         self.draining: set[str] = set()
         self.wanted = 0
         self.stopped = False
-        self.hurry = False  # no time to let requests come to their end
+        self.skip_drain = False  # set when the host closes: instances are stopped without waiting for their requests
         self._folder = folder
         self._logs = logs
         self._numbers = 0
@@ -68,38 +68,38 @@ class Variant(abc.ABC):
         )
 
     @abc.abstractmethod
-    def joined(self, instance: Instance) -> None:
-        """An instance came into service."""
+    def instance_added(self, instance: Instance) -> None:
+        """Called when an instance has started to serve."""
 
     @abc.abstractmethod
-    def left(self, instance: Instance) -> None:
-        """An instance is gone."""
+    def instance_removed(self, instance: Instance) -> None:
+        """Called when an instance is removed."""
 
     @abc.abstractmethod
-    def crashed(self, instance: Instance) -> None:
-        """A container of an instance ended by itself."""
+    def instance_crashed(self, instance: Instance) -> None:
+        """Called when a container of an instance has ended unexpectedly."""
 
     @abc.abstractmethod
-    async def ask(
+    async def invoke(
         self, target: str | None, /, body: bytes, headers: Mapping[str, str], trace: Trace, **options: Any
-    ) -> Said:
+    ) -> ContainerResponse:
         """Serve one request.
 
         Args:
             target: TargetModel.
-            body: The payload.
-            headers: Headers for the container.
-            trace: Takes down how it went.
-            options: For `Instance.run`.
+            body: Request body.
+            headers: Request headers for the container.
+            trace: Receives the measurements of the invocation.
+            options: Keywords of `Instance.invoke`, and `session`.
 
         Returns:
-            The container's answer.
+            The response of the container.
 
         Raises:
-            Refusal: In AWS's words, why there is none.
+            InvokeError: The request cannot be served.
         """
 
-    async def run(
+    async def invoke_instance(
         self,
         instance: Instance,
         target: str | None,
@@ -107,59 +107,59 @@ class Variant(abc.ABC):
         headers: Mapping[str, str],
         trace: Trace,
         **options: Any,
-    ) -> Said:
-        """Pass a request to the containers of an instance, or let a fault strike.
+    ) -> ContainerResponse:
+        """Send a request to the containers of an instance, or inject a fault.
 
         Raises:
-            Refusal: They gave no answer.
-            ContainerAway: Nothing was sent: the request may be served once more.
+            InvokeError: The containers did not respond.
+            ContainerUnreachableError: The request was not sent and can be retried.
         """
         faults = self.shared.context.faults
-        struck = faults.trigger("container_crash", "instance_lost", endpoint=self.endpoint, model=target)
-        if struck is not None and struck.kind == "instance_lost":
-            await self.lose(instance)
+        fault = faults.trigger("container_crash", "instance_lost", endpoint=self.endpoint, model=target)
+        if fault is not None and fault.kind == "instance_lost":
+            await self.remove_instance(instance)
             self.shared.spawn(self._replace())
-            raise Refusal(
+            raise InvokeError(
                 code="InternalFailure", message=f"The instance was lost while it ran {target or 'the model'}."
             )
-        if struck is not None:
+        if fault is not None:
             instance.crash()
         began = self.shared.clock.monotonic()
         try:
-            return await instance.run(body, headers, **options)
-        except ContainerGone as error:
-            await instance.ended_soon()  # so that whoever comes next does not meet the same dying process
-            if isinstance(error, ContainerAway):
+            return await instance.invoke(body, headers, **options)
+        except ContainerConnectionError as error:
+            await instance.wait_for_crash()  # the next request must not reach the same ending process
+            if isinstance(error, ContainerUnreachableError):
                 raise
-            raise model_error(500, container_gone(error), log_stream=self.log_stream) from error
+            raise model_error(500, connection_error_message(error), log_stream=self.log_stream) from error
         finally:
             trace.model_seconds += self.shared.clock.monotonic() - began
 
     @abc.abstractmethod
-    def picture(self) -> FleetSnapshot | None:
-        """What is loaded where; None of a single-model variant."""
+    def snapshot(self) -> FleetSnapshot | None:
+        """Return the state of the model cache; None for a single-model variant."""
 
     def view(self) -> VariantStatus:
-        """What runs, to look at."""
+        """Return the state of the variant."""
         return VariantStatus(
             endpoint=self.endpoint,
             variant=self.plan.name,
             instance_type=self.plan.instance_type,
             instances={name: one.pids for name, one in self.instances.items()},
-            memory_bytes=self.sizes.memory_bytes,
-            volume_bytes=self.sizes.volume_bytes,
-            fleet=self.picture(),
+            memory_bytes=self.capacity.memory_bytes,
+            volume_bytes=self.capacity.volume_bytes,
+            fleet=self.snapshot(),
         )
 
     def measure(self, metric: str, value: float) -> None:
-        """Report a CloudWatch value of this variant."""
+        """Record a CloudWatch metric of this variant."""
         self.shared.context.measure(metric, self.endpoint, self.plan.name, value)
 
     async def start(self) -> None:
-        """Bring all instances up.
+        """Start all instances.
 
         Raises:
-            HostingError: One did not come up; none is left running.
+            HostingError: An instance did not start. No instance is left running.
         """
         await self.scale(self.plan.instance_count)
 
@@ -167,7 +167,7 @@ class Variant(abc.ABC):
         """Add or remove instances.
 
         Raises:
-            HostingError: A new one did not come up; those that served before serve on.
+            HostingError: A new instance did not start. The old instances continue to serve.
         """
         serving = self._serving()
         if count > len(serving):
@@ -175,36 +175,38 @@ class Variant(abc.ABC):
             results = await asyncio.gather(*(self._add() for _ in range(count - len(serving))), return_exceptions=True)
             failures = [result for result in results if isinstance(result, BaseException)]
             if failures:
-                await asyncio.gather(*(self.lose(one) for name, one in self.instances.items() if name not in before))
+                await asyncio.gather(
+                    *(self.remove_instance(one) for name, one in self.instances.items() if name not in before)
+                )
                 raise failures[0]
         self.wanted = count
-        # The newest go: the oldest have the warmest caches.
-        await asyncio.gather(*(self._retire(self.instances[name]) for name in serving[count:]))
+        # Remove the newest instances: the oldest have the most models loaded.
+        await asyncio.gather(*(self._drain_and_remove(self.instances[name]) for name in serving[count:]))
 
     async def _add(self) -> None:
         self._numbers += 1
         name = f"i-{self._numbers:04d}"
         plan = self.plan
-        if self.sizes.gpu and (cuda_devices() or not self.shared.settings.gpu_types_on_cpu):
+        if self.capacity.gpu and (cuda_devices() or not self.shared.settings.gpu_types_on_cpu):
             given = environment(self._numbers, plan.instance_type)
             containers = tuple(attrs.evolve(one, environment={**given, **one.environment}) for one in plan.containers)
             plan = attrs.evolve(plan, containers=containers)
         instance = Instance(
             name,
             plan,
-            self.sizes,
+            self.capacity,
             self._folder / name,
             self._logs / f"{name}.log",
             self.log_stream,
             self.shared,
             self._fetch,
         )
-        await instance.start(lambda: self.crashed(instance))
+        await instance.start(lambda: self.instance_crashed(instance))
         self.instances[name] = instance
-        self.joined(instance)
+        self.instance_added(instance)
 
     async def _replace(self) -> None:
-        """Bring up what is missing since an instance was lost, however often it takes."""
+        """Start instances until the wanted number serves again; retry after failures."""
         while not self.stopped and len(self._serving()) < self.wanted:
             try:
                 await self._add()
@@ -212,68 +214,68 @@ class Variant(abc.ABC):
                 self.shared.note(f"{self.endpoint}/{self.plan.name}: a lost instance is not replaced yet: {error}")
                 await self.shared.clock.sleep(self.shared.settings.restart_seconds)
         if self.stopped:
-            await self.stop()  # one may have come up after the others were stopped
+            await self.stop()  # an instance can have started after the others were stopped
 
     def _serving(self) -> list[str]:
         return [name for name in self.instances if name not in self.draining]
 
-    async def _retire(self, instance: Instance) -> None:
+    async def _drain_and_remove(self, instance: Instance) -> None:
         self.draining.add(instance.name)
         self.drain(instance)
         deadline = self.shared.clock.monotonic() + self.shared.settings.invocation_limit
-        while self.busy(instance) and not self.hurry and self.shared.clock.monotonic() < deadline:
+        while self.busy(instance) and not self.skip_drain and self.shared.clock.monotonic() < deadline:
             await self.shared.clock.sleep(0.05)
-        await self.lose(instance)
+        await self.remove_instance(instance)
 
     @abc.abstractmethod
     def drain(self, instance: Instance) -> None:
-        """Send an instance no new requests."""
+        """Stop sending new requests to an instance."""
 
     @abc.abstractmethod
     def busy(self, instance: Instance) -> bool:
-        """Whether requests wait for an instance or run on it."""
+        """Return whether requests wait for an instance or run on it."""
 
-    async def lose(self, instance: Instance) -> None:
-        """An instance goes, whatever runs on it."""
+    async def remove_instance(self, instance: Instance) -> None:
+        """Remove an instance at once. Its running requests fail."""
         if self.instances.pop(instance.name, None) is None:
             return
         self.draining.discard(instance.name)
-        self.left(instance)
+        self.instance_removed(instance)
         await instance.stop()
 
     async def stop(self, *, drain: bool = False) -> None:
         """Stop all instances.
 
         Args:
-            drain: Let what runs come to its end first.
+            drain: Whether to let running requests end first.
         """
         self.stopped = True
         instances = list(self.instances.values())
-        end = self._retire if drain else self.lose
+        end = self._drain_and_remove if drain else self.remove_instance
         await asyncio.gather(*(end(one) for one in instances))
         await self.shared.offload(lambda: remove_tree(self._folder))
 
     async def _fetch(self, plan: ContainerPlan, number: int, directory: Path) -> None:
-        """A single-model container's archive, as CreateEndpoint brings it."""
+        """Download and extract the archive of a single-model container, with the error texts of CreateEndpoint."""
         uri = plan.model_data_url or ""
         limit = self.plan.download_timeout or self.shared.settings.download_limit
         try:
             async with asyncio.timeout(limit):
-                await fetch(self.shared, uri, directory, max_bytes=self.sizes.volume_bytes, endpoint=self.endpoint)
+                await fetch(self.shared, uri, directory, max_bytes=self.capacity.volume_bytes, endpoint=self.endpoint)
         except TimeoutError:
             raise HostingError(
                 f'Failed to download model data for container "{plan.hostname or f"container_{number + 1}"}" '
                 f'from URL: "{uri}" within {limit:g} seconds.'
             ) from None
-        except ArchiveTrouble as trouble:
-            if trouble.kind in ("archive", "volume"):
+        except ArchiveError as failure:
+            if failure.kind in ("archive", "volume"):
                 raise HostingError(
                     f'Failed to extract model data archive from URL "{uri}" for container '
                     f'"{plan.hostname or f"container_{number + 1}"}". Please ensure that the object located at the URL '
-                    f"is a valid tar.gz archive. ({trouble.message})"
-                ) from trouble
+                    f"is a valid tar.gz archive. ({failure.message})"
+                ) from failure
             raise HostingError(
                 f'Failed to download model data for container "{plan.hostname or f"container_{number + 1}"}" '
                 f'from URL: "{uri}". Please ensure that there is an object located at the URL and that the role passed '
-                f"to CreateModel has permissions to download the object. ({trouble.message})"
-            ) from trouble
+                f"to CreateModel has permissions to download the object. ({failure.message})"
+            ) from failure

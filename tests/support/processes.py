@@ -1,0 +1,47 @@
+"""Processes that are not children of the test: which there are, and waiting for their end without polling."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+from collections.abc import Collection, Iterable
+
+import psutil
+
+__all__ = ["in_sessions", "wait_for_exit"]
+
+LIMIT = 300.0  # seconds; only a process that never ends takes that long
+
+
+def in_sessions(sessions: Collection[int]) -> list[int]:
+    """The process ids of all that runs in some sessions; zombies do not run."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(process.pid) in sessions and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+    return found
+
+
+def wait_for_exit(pids: Iterable[int], limit: float = LIMIT) -> None:
+    """Block until processes have ended.
+
+    Raises:
+        AssertionError: One still runs after `limit` seconds.
+    """
+    end = time.monotonic() + limit
+    for pid in pids:
+        try:
+            if hasattr(os, "pidfd_open"):
+                descriptor = os.pidfd_open(pid)
+                try:
+                    ended, _, _ = select.select([descriptor], [], [], max(0.0, end - time.monotonic()))
+                finally:
+                    os.close(descriptor)
+            else:
+                ended = psutil.wait_procs([psutil.Process(pid)], max(0.0, end - time.monotonic()))[0]
+        except (ProcessLookupError, psutil.NoSuchProcess):
+            continue
+        assert ended, f"process {pid} still runs"
