@@ -120,7 +120,7 @@ def test_a_derived_client_of_a_subclass_keeps_its_state() -> None:
 
 def test_closing_a_derived_client_leaves_the_shared_parts_open(recorder: Recorder) -> None:
     client = client_of(recorder)
-    derived = client.with_options(timeouts=Timeouts(deadline=5))
+    derived = client.with_options(timeouts=Timeouts(deadline=300))
     handle = derived.endpoint("scoring")
     assert handle.invoke(b"1").value == [1.0]
     assert client.endpoint("scoring").invoke(b"1").value == [1.0]
@@ -139,7 +139,7 @@ def test_closing_a_derived_client_leaves_the_shared_parts_open(recorder: Recorde
 
 def test_closing_a_client_closes_what_it_shares_and_nothing_else(recorder: Recorder) -> None:
     client = client_of(recorder)
-    derived = client.with_options(timeouts=Timeouts(deadline=5))
+    derived = client.with_options(timeouts=Timeouts(deadline=300))
     apart = client.with_options(endpoint_url={"*": recorder.url})
     for each in (client, derived, apart):
         assert each.endpoint("scoring").invoke(b"1").value == [1.0]
@@ -156,7 +156,7 @@ def test_closing_a_client_closes_what_it_shares_and_nothing_else(recorder: Recor
 def test_closing_asynchronous_clients(recorder: Recorder) -> None:
     async def main() -> None:
         async with client_of(recorder, AsyncMMEClient) as client:
-            async with client.with_options(timeouts=Timeouts(deadline=5)) as derived:
+            async with client.with_options(timeouts=Timeouts(deadline=300)) as derived:
                 assert (await derived.endpoint("scoring").invoke(b"1")).value == [1.0]
             with pytest.raises(ClosedError):
                 await derived.endpoint("scoring").invoke(b"1")
@@ -173,7 +173,7 @@ def test_threads_that_derive_clients_use_one_transport_and_one_memory(recorder: 
     seen: list[tuple[int, ...]] = []
 
     def work(number: int) -> None:
-        with client.with_options(timeouts=Timeouts(deadline=30 + number)) as derived:
+        with client.with_options(timeouts=Timeouts(deadline=300 + number)) as derived:
             derived.endpoint("scoring").invoke(b"1")
             parts = (derived.transport, derived.memory, derived.models(PREFIX), derived._aws)
             seen.append(tuple(id(part) for part in parts))
