@@ -191,7 +191,8 @@ class Interpreter:
                 cleanup.stop()
             stop = None  # its traceback refers to this frame
 
-    def _together(self, effect: Together, *, cleanup: CleanUp) -> list[Any]:
+    def _together(self, effect: Effect, *, cleanup: CleanUp) -> list[Any]:
+        assert isinstance(effect, Together)
         if not effect.flows:
             return []
         calls = [partial(self.run, flow, cleanup=cleanup) for flow in effect.flows]
