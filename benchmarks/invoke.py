@@ -5,7 +5,7 @@ The clients take turns within a round. A figure is the median over the rounds. A
 boto3 with default settings in the same round.
 
     python benchmarks/invoke.py --out docs/benchmarks                    # all cases, some minutes
-    python benchmarks/invoke.py --quick                                  # the headline cases
+    python benchmarks/invoke.py --quick                                  # the four main cases
     python benchmarks/invoke.py --python aiobotocore=/venv/bin/python --python sagemaker-predictor=/venv2/bin/python
 """
 

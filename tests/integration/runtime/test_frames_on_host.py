@@ -181,7 +181,7 @@ def test_a_model_that_answers_too_little_is_caught(world: World) -> None:
     target = world.models.register("mean", world.folder / "mean", version="v1").target_model
     endpoint, rows = world.client.endpoint("scoring"), np.array([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
     for data in (rows, pd.DataFrame(rows)):
-        with pytest.raises(RowCountError, match="answered 3 rows with 2"):
+        with pytest.raises(RowCountError, match="2 results for 3 rows"):
             endpoint.invoke(data, model=target)
     assert endpoint.invoke(rows, model=target, response_type=bytes).value == b"[3.0, 4.0]"
     with pytest.raises(RowCountError):

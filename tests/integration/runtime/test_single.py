@@ -127,7 +127,7 @@ def test_answers_of_an_asynchronous_inference_are_counted(world: World, single: 
     assert queued.submission.rows == 2
     assert queued.result(timeout=30).value == [{"x": 1}, {"x": 2}]
     one_less = attrs.evolve(queued, submission=attrs.evolve(queued.submission, rows=3))
-    with pytest.raises(RowCountError, match="answered 3 rows with 2"):
+    with pytest.raises(RowCountError, match="2 results for 3 rows"):
         one_less.result(timeout=30)
 
     async def main() -> None:

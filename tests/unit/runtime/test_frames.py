@@ -262,7 +262,7 @@ def test_only_frames_and_single_columns_will_do() -> None:
     ("form", "rows", "answers"), [("short", 2, 1), ("short object", 2, 1), ("hidden header", 2, 3)]
 )
 def test_another_number_of_answers_is_an_error(form: str, rows: int, answers: int, twin: str) -> None:
-    with pytest.raises(RowCountError, match=f"answered {rows} rows with {answers}") as caught:
+    with pytest.raises(RowCountError, match=f"{answers} results? for {rows} rows") as caught:
         invoke(twin, form, model_of="tenant", rows_per_call=2)
     assert (caught.value.rows, caught.value.answers) == (rows, answers)
 

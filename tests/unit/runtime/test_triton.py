@@ -88,21 +88,21 @@ def test_what_is_none_is_refused(body: bytes) -> None:
 
 
 def test_what_triton_has_no_type_for_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="Triton has no type"):
+    with pytest.raises(InvalidInputError, match="Triton does not support"):
         CODECS.encode({"x": np.zeros(1, dtype=complex)})
 
 
 @pytest.mark.parametrize(
     ("data", "text"),
     [
-        ({"x": np.array(["a", None], dtype=object)}, "x: BYTES"),
-        ({"x": np.array([1, 2], dtype=object)}, "x: BYTES"),
-        ({"x": np.ma.masked_equal([1, 2], 2)}, "x: a masked array"),
-        ({0: np.zeros(1)}, "0: the name"),
-        (pd.DataFrame({"n": pd.array([1, None], dtype="Int64")}), "n: integers and bools"),
-        (pd.DataFrame({"n": pd.array([True, None], dtype="boolean")}), "n: integers and bools"),
-        (pd.DataFrame({"d": pd.to_datetime(["2024"])}), "d: Triton has no type"),
-        (pd.DataFrame([[1]]), "0: the name"),
+        ({"x": np.array(["a", None], dtype=object)}, "input x: an array of objects"),
+        ({"x": np.array([1, 2], dtype=object)}, "input x: an array of objects"),
+        ({"x": np.ma.masked_equal([1, 2], 2)}, "input x: Triton does not support masked arrays"),
+        ({0: np.zeros(1)}, "name of an input must be text, not 0"),
+        (pd.DataFrame({"n": pd.array([1, None], dtype="Int64")}), "input n: Triton does not support missing"),
+        (pd.DataFrame({"n": pd.array([True, None], dtype="boolean")}), "input n: Triton does not support missing"),
+        (pd.DataFrame({"d": pd.to_datetime(["2024"])}), "input d: Triton does not support"),
+        (pd.DataFrame([[1]]), "name of an input must be text, not 0"),
     ],
 )
 def test_values_that_would_become_other_text_are_refused(data: Any, text: str) -> None:
