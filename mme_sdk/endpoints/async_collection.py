@@ -117,7 +117,7 @@ class AsyncEndpoints:
     async def temporary(
         self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressCallback | bool = False
     ) -> AsyncIterator[AsyncEndpoint]:
-        """Create an endpoint for an `async with` block and delete it at the end, also after an exception or Ctrl-C.
+        """Create an endpoint and delete it at the end of the `async with` block, also after an exception or Ctrl-C.
 
         Args:
             spec: The endpoint to create.

@@ -116,7 +116,7 @@ class Endpoints:
     def temporary(
         self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressCallback | bool = False
     ) -> Iterator[Endpoint]:
-        """Create an endpoint for an `with` block and delete it at the end, also after an exception or Ctrl-C.
+        """Create an endpoint and delete it at the end of the `with` block, also after an exception or Ctrl-C.
 
         Args:
             spec: The endpoint to create.

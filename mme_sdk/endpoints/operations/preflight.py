@@ -161,7 +161,7 @@ def _models(container: Container, region: str) -> Flow[Finding]:
     archives = sum(key.endswith(_ARCHIVES) for key in keys)
     if not archives:
         return say("ok", "the prefix has no archive yet; models can be added at any time")
-    return say("ok", f"{archives}{'+' if listing.get('IsTruncated') else ''} archives exist")
+    return say("ok", f"archives found: {archives}{'+' if listing.get('IsTruncated') else ''}")
 
 
 def _image(image: str, mode: str, region: str) -> Flow[Finding]:

@@ -258,7 +258,7 @@ def test_preflight_of_what_would_come_up(telling, name, stored):
     collection, _ = telling
     report = collection.preflight(multi(name, models=f"s3://{stored}/single/"))
     assert verdicts(report) == dict.fromkeys(("name", "role", "models", "image", "quota"), "ok")
-    assert "1 archives are there" in repr(report)
+    assert "archives found: 1" in repr(report)
     report.check()
     assert collection.preflight(
         single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", instance_type="ml.m5.xlarge")

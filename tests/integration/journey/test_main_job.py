@@ -73,7 +73,7 @@ def test_the_async_twin_does_the_same_job(local, bucket, spec, tree):
         async with local.async_client() as client:
             models = client.models(f"s3://{bucket}/prod/")
             iris = await models.register("iris", tree, version="v1")
-            endpoint = await (await client.endpoints.create(spec)).wait(timeout=60)
+            endpoint = await client.endpoints.create(spec, timeout=60)
             replies = await asyncio.gather(*(endpoint.invoke(SETOSA, model=iris) for _ in range(16)))
             listed = [str(one) async for one in models.list()]
             await endpoint.delete()
