@@ -141,7 +141,7 @@ def test_a_taken_port_is_refused_with_the_fix(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        refused(start(tmp_path, "--port", str(taken.getsockname()[1])), "choose another one")
+        refused(start(tmp_path, "--port", str(taken.getsockname()[1])), "choose another port")
 
 
 def refused(host: subprocess.Popen, said: str) -> None:
