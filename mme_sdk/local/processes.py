@@ -106,5 +106,11 @@ def remove_record(path: Path) -> None:
 
 
 def _is_running(pid: int, mark: str) -> bool:
+    if Path("/proc/self/cmdline").exists():  # on Linux, where slim container images have no `ps`
+        try:
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            return False
+        return mark in command.replace(b"\0", b" ").decode(errors="replace")  # a zombie has an empty command line
     listed = subprocess.run(["ps", "-o", "command=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return mark in listed.stdout and "<defunct>" not in listed.stdout

@@ -8,7 +8,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import boto3
@@ -23,6 +25,17 @@ from tests.support.local.waiting import wait_until
 def start(folder: Path, *options: str) -> subprocess.Popen:
     command = [sys.executable, "-m", "mme_sdk.local", "--port", "0", "--data-dir", str(folder), *options]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@contextmanager
+def started(folder: Path, *options: str) -> Iterator[subprocess.Popen]:
+    """Start a host, and kill it if the test fails."""
+    with start(folder, *options) as host:
+        try:
+            yield host
+        except BaseException:
+            host.kill()
+            raise
 
 
 def printed(host: subprocess.Popen) -> dict[str, str]:
@@ -83,7 +96,7 @@ def under_load(environment: dict[str, str], kill) -> None:
             if turn == 5:
                 under_way.wait(60)
             try:
-                assert endpoint.invoke([1, 2], model="double.tar.gz", deadline=3).json() == [2, 4]
+                assert endpoint.invoke([1, 2], model="double.tar.gz", deadline=15).json() == [2, 4]
             except MMEError as error:
                 return error
         raise AssertionError("the host was not killed")
@@ -97,7 +110,7 @@ def under_load(environment: dict[str, str], kill) -> None:
 
 
 def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_restart(tmp_path):
-    with start(tmp_path, "--set", "provisioning=0.2") as host:
+    with started(tmp_path, "--set", "provisioning=0.2") as host:
         environment = printed(host)
         sm, runtime, s3 = clients(environment)
         s3.create_bucket(Bucket="kept")
@@ -113,7 +126,7 @@ def test_a_killed_host_takes_all_its_processes_along_and_serves_again_after_a_re
             client.close()
     assert (tmp_path / "credentials.json").stat().st_mode & 0o777 == 0o600
     wait_until(lambda: not running(pids), f"the end of the processes {pids}")
-    with start(tmp_path) as host:
+    with started(tmp_path) as host:
         again = printed(host)
         assert again["AWS_SECRET_ACCESS_KEY"] == environment["AWS_SECRET_ACCESS_KEY"]
         sm, runtime, s3 = clients(again)
@@ -141,7 +154,7 @@ def test_a_taken_port_is_refused_with_the_fix(tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        refused(start(tmp_path, "--port", str(taken.getsockname()[1])), "choose another one")
+        refused(start(tmp_path, "--port", str(taken.getsockname()[1])), "choose another port")
 
 
 def refused(host: subprocess.Popen, said: str) -> None:
