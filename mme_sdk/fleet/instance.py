@@ -348,7 +348,7 @@ class Instance:
 
         Args:
             copy: The copy.
-            reason: Description of the failure.
+            detail: Description of the failure.
             commands: List to which the commands are added.
         """
         self.volume_used -= copy.disk
