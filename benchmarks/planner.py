@@ -100,7 +100,8 @@ def latencies(requests: int, replicas: int = 8) -> None:
         f"\nLatency quantiles in eight stable layouts: formula, mean of {replicas} simulations, error, "
         "± half the mean's 95 % interval"
     )
-    types, prices = instance_types(), dict(load_prices())
+    known, prices = instance_types(), dict(load_prices())
+    types = {name: known[name] for name in prices}
     for name, load, profile, kind, count in STABLE:
         demand = Demand(load, Catalogue.uniform(**({"service_ms": 30, "load_seconds": 1.5} | profile)))
         layout = HostingLayout(mode="shared", instance_type=kind, count=count)
@@ -169,7 +170,8 @@ def scan() -> None:
     print("\nEstimates of 1,000 layouts of 500 models, then a plan with simulations")
     load = Workload.zipf(500, exponent=0.9, rate=15)
     demand = Demand(load, Catalogue.uniform(memory_mb=150, service_ms=30, load_seconds=1.5))
-    types, prices = instance_types(), dict(load_prices())
+    known, prices = instance_types(), dict(load_prices())
+    types = {name: known[name] for name in prices}
     layouts = [
         HostingLayout(mode="shared", instance_type=kind, count=count) for kind in types for count in range(1, 41)
     ]

@@ -1,6 +1,7 @@
 """The formulas of the planner: residency in caches, waiting times, latency and cost, on arrays."""
 
 from mme_sdk.planning.analysis.cost import HOURS_PER_MONTH, dedicated_instances, monthly
+from mme_sdk.planning.analysis.gaps import Empirical, Gamma, Poisson, Residency
 from mme_sdk.planning.analysis.latency import LatencyMix, routing_bounds
 from mme_sdk.planning.analysis.loaders import LoaderQueue, placement_imbalance
 from mme_sdk.planning.analysis.queueing import (
@@ -12,17 +13,7 @@ from mme_sdk.planning.analysis.queueing import (
     mean_wait,
     steadiness,
 )
-from mme_sdk.planning.analysis.residency import (
-    Empirical,
-    Gamma,
-    Poisson,
-    Residency,
-    Tabulated,
-    characteristic_time,
-    che,
-    renewal_che,
-    two_levels,
-)
+from mme_sdk.planning.analysis.residency import Tabulated, characteristic_time, che, renewal_che, two_levels
 from mme_sdk.planning.analysis.stack import aet_miss_ratio, miss_ratio_at, stack_distances
 
 __all__ = [

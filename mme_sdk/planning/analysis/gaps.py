@@ -1,0 +1,274 @@
+"""Kinds of traffic, described by the gaps between the requests for the same model: Poisson, Gamma, or those of a trace.
+
+Each kind is a `Residency`: it tells how often a model is in a cache that evicts models after a given age.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import attrs
+import numpy as np
+
+from mme_sdk.planning.simulation.inputs import Floats, Ints
+
+__all__ = ["Empirical", "Gamma", "Poisson", "Residency"]
+
+
+class Residency(Protocol):
+    """A kind of traffic; each method returns one element for each model."""
+
+    def followers(self, seconds: float, /) -> Floats:
+        """Return the mean number of requests within a time (seconds) after a request.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
+        """
+        ...
+
+    def hits(self, age: float, /) -> Floats:
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
+        ...
+
+    def present(self, age: float, /) -> Floats:
+        """Return the share of the time in which the last request is at most `age` seconds ago.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
+        ...
+
+    @property
+    def horizon(self) -> float:
+        """An age above which no value changes, seconds."""
+        ...
+
+
+@attrs.frozen(eq=False)
+class Poisson:
+    """Poisson traffic: gaps have the distribution F(t) = 1 - exp(-λt). For bursty traffic it gives far too many misses.
+
+    Attributes:
+        rates: Requests per second of each model.
+    """
+
+    rates: Floats
+
+    def followers(self, seconds: float, /) -> Floats:
+        """Return the mean number of requests within a time (seconds) after a request: λt.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
+        """
+        return self.rates * seconds
+
+    def hits(self, age: float, /) -> Floats:
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
+        return np.asarray(-np.expm1(-self.rates * age))
+
+    def present(self, age: float, /) -> Floats:
+        """Return the share of the time with a request in the last `age` seconds; it equals `hits` (PASTA).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
+        return self.hits(age)
+
+    @property
+    def horizon(self) -> float:
+        """An age above which no value changes, seconds."""
+        positive = self.rates[self.rates > 0]
+        return float(50.0 / positive.min()) if len(positive) else 1.0
+
+
+@attrs.frozen(eq=False)
+class Gamma:
+    """Renewal traffic with Gamma-distributed gaps; their coefficient of variation is a measure of bursts.
+
+    The share of the time with a request in the last T is λ∫₀ᵀ(1-F) = λ·[T(1-P(a, T/θ)) + aθ·P(a+1, T/θ)], with P the
+    regularised lower incomplete gamma function, a = 1/cv² and θ = 1/(λa).
+
+    Attributes:
+        rates: Requests per second of each model.
+        cv: Coefficient of variation of the gaps; 1 is Poisson traffic.
+    """
+
+    rates: Floats
+    cv: float
+
+    def followers(self, seconds: float, /) -> Floats:
+        """Return the mean number of requests within a time (seconds): the renewal function Σₖ P(ka, λat).
+
+        It depends on λt only, and approaches λt + (cv² - 1)/2 for large λt.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
+        """
+        from scipy.special import gammainc
+
+        shape = 1.0 / self.cv**2
+        ladder = np.geomspace(1e-6, 60.0, 160)
+        terms = np.arange(1, int((60.0 + 8.0 * self.cv**2) * 4) + 8)
+        counted = np.concatenate([[0.0], gammainc(terms[:, None] * shape, ladder * shape).sum(axis=0)])
+        x = self.rates * seconds
+        near = np.interp(np.minimum(x, 60.0), np.concatenate([[0.0], ladder]), counted)
+        return np.where(x < 60.0, near, x + (self.cv**2 - 1.0) / 2.0)
+
+    def hits(self, age: float, /) -> Floats:
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
+        from scipy.special import gammainc
+
+        shape = 1.0 / self.cv**2
+        return np.asarray(gammainc(shape, self.rates * shape * age))
+
+    def present(self, age: float, /) -> Floats:
+        """Return the share of the time with a request in the last `age` seconds.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
+        from scipy.special import gammainc
+
+        shape = 1.0 / self.cv**2
+        x = self.rates * shape * age
+        return np.asarray(self.rates * age * (1.0 - gammainc(shape, x)) + gammainc(shape + 1.0, x))
+
+    @property
+    def horizon(self) -> float:
+        """An age above which no value changes, seconds."""
+        positive = self.rates[self.rates > 0]
+        return float(50.0 * max(1.0, self.cv**2) / positive.min()) if len(positive) else 1.0
+
+
+@attrs.frozen(eq=False)
+class Empirical:
+    """The gaps of a trace, without an assumed distribution; similar to AET (Hu et al., USENIX ATC 2016).
+
+    The share of the time with a request in the last T is Σ min(gap, T) / duration over a model's gaps, as if the trace
+    repeated itself. First requests are misses.
+
+    Attributes:
+        gaps: Gaps between requests of the same model, seconds, model after model.
+        owner: Model of each gap.
+        counts: Number of requests of each model.
+        tails: Time from each model's last request to its first request in the next repetition, seconds.
+        duration: Length of the trace, seconds.
+        moments: Arrival times, seconds, model after model.
+        requested: Model of each arrival time.
+    """
+
+    gaps: Floats
+    owner: Ints
+    counts: Ints
+    tails: Floats
+    duration: float
+    moments: Floats
+    requested: Ints
+
+    @classmethod
+    def of(cls, times: Floats, index: Ints, models: int, duration: float) -> Empirical:
+        """Compute the gaps of a trace.
+
+        Args:
+            times: Arrival times in ascending order from 0, seconds.
+            index: Model of each request.
+            models: Number of models.
+            duration: Length of the trace, seconds.
+
+        Returns:
+            The gaps.
+        """
+        order = np.argsort(index, kind="stable")
+        sorted_times, sorted_index = times[order], index[order]
+        same = np.diff(sorted_index) == 0
+        gaps, owner = np.diff(sorted_times)[same], sorted_index[1:][same]
+        counts = np.bincount(index, minlength=models)
+        first, last = np.full(models, np.inf), np.full(models, -np.inf)
+        np.minimum.at(first, index, times)
+        np.maximum.at(last, index, times)
+        tails = np.where(counts > 0, duration - np.where(counts > 0, last - first, 0.0), 0.0)
+        return cls(gaps, owner, counts, tails, duration, sorted_times, sorted_index)
+
+    def followers(self, seconds: float, /) -> Floats:
+        """Return the mean number of requests within a time (seconds) after a request, counted in the trace.
+
+        Args:
+            seconds: Time, seconds.
+
+        Returns:
+            One number for each model.
+        """
+        apart = self.requested * (2.0 * self.duration + seconds) + self.moments  # keeps the models apart
+        until = np.searchsorted(apart, apart + seconds, side="right")
+        after = until - np.arange(len(apart)) - 1
+        return np.asarray(
+            np.bincount(self.requested, weights=after, minlength=len(self.counts)) / np.maximum(self.counts, 1)
+        )
+
+    def hits(self, age: float, /) -> Floats:
+        """Return the share of requests that follow the previous one within a time (seconds).
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
+        within = np.bincount(self.owner[self.gaps <= age], minlength=len(self.counts))
+        return np.asarray(within / np.maximum(self.counts, 1))
+
+    def present(self, age: float, /) -> Floats:
+        """Return the share of the time with a request in the last `age` seconds.
+
+        Args:
+            age: Time, seconds.
+
+        Returns:
+            One share for each model, 0 to 1.
+        """
+        held = np.bincount(self.owner, weights=np.minimum(self.gaps, age), minlength=len(self.counts))
+        return np.asarray((held + np.minimum(self.tails, age)) / self.duration)
+
+    @property
+    def horizon(self) -> float:
+        """An age above which no value changes, seconds."""
+        return self.duration
