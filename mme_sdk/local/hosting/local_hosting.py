@@ -40,10 +40,6 @@ __all__ = ["LocalHosting"]
 _TARGET = re.compile(r"\S[\x20-\x7e]*")
 _FORWARDED_HEADERS = ("content-type", "accept")
 _PREFIX = "x-amzn-sagemaker-"
-_UNSUPPORTED_HEADERS = {
-    "inference-component": "inference components and does not support InferenceComponentName",
-    "enable-explanations": "explainer configuration and does not support EnableExplanations",
-}
 
 
 @attrs.define(eq=False)
@@ -283,9 +279,6 @@ class LocalHosting:
                 message=f"Request body of {len(invocation.body)} bytes is larger than the limit of {limit} bytes.",
             )
         variant = self._choose_variant(endpoint, invocation.headers.get(f"{_PREFIX}target-variant"))
-        for header, feature in _UNSUPPORTED_HEADERS.items():
-            if f"{_PREFIX}{header}" in invocation.headers:
-                raise validation_error(f"Endpoint {endpoint.name} has no {feature}.")
         target = invocation.headers.get(f"{_PREFIX}target-model")
         if isinstance(variant, MultiModelVariant):
             if invocation.stream:

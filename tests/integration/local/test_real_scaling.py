@@ -12,10 +12,8 @@ from tests.support.local.helpers import archive, make_endpoint
 WHO = {
     "ServiceNamespace": "sagemaker",
     "ResourceId": "endpoint/busy/variant/AllTraffic",
-    "ScalableDimension": DIMENSION,
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
 }
-
-DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 @pytest.fixture

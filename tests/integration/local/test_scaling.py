@@ -20,7 +20,7 @@ from tests.support.local.helpers import make_config, make_endpoint, settle
 WHO = {
     "ServiceNamespace": "sagemaker",
     "ResourceId": "endpoint/e/variant/AllTraffic",
-    "ScalableDimension": DIMENSION,
+    "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
 }
 TRACKING = {
     "TargetValue": 100.0,
@@ -28,8 +28,6 @@ TRACKING = {
     "ScaleOutCooldown": 60,
     "ScaleInCooldown": 60,
 }
-
-DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 class World:
