@@ -100,18 +100,18 @@ def test_a_model_file_answers_as_its_library_does(
     assert status == 200
     assert isinstance(json.loads(body), type(said))
     assert container.ask("DELETE", f"/models/{name}")[0] == 200
-    assert _threads_of_zygote(container) == 1  # a library with threads of its own would not survive the next fork
+    assert _threads_of_fork_server(container) == 1  # a library with threads of its own would not survive the next fork
 
 
-def _threads_of_zygote(container: Container) -> int:
+def _threads_of_fork_server(container: Container) -> int:
     if sys.platform != "linux":
         return 1
-    (zygote,) = (
+    (fork_server,) = (
         stat.parent.name
         for stat in Path("/proc").glob("[0-9]*/stat")
         if stat.read_text().rpartition(")")[2].split()[1] == str(container.process.pid)
     )
-    status = Path(f"/proc/{zygote}/status").read_text()
+    status = Path(f"/proc/{fork_server}/status").read_text()
     return int(next(line for line in status.splitlines() if line.startswith("Threads:")).split()[1])
 
 

@@ -265,25 +265,25 @@ def test_a_single_model_that_does_not_load_ends_the_container(tmp_path: Path) ->
     assert "cannot load the model: ZeroDivisionError" in errors
 
 
-@pytest.mark.parametrize("how", ["SIGTERM", "end of stdin", "lost zygote", "SIGKILL"])
+@pytest.mark.parametrize("how", ["SIGTERM", "end of stdin", "lost fork server", "SIGKILL"])
 def test_nothing_survives_the_container(tmp_path: Path, how: str) -> None:
     container = Container("--preload", "")
     container.load("echo", script(tmp_path / "echo", ECHO))
     worker = int(container.invoke("echo", b"pid")[1])
     if sys.platform == "linux":
-        zygote = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
-        assert zygote != container.process.pid
-    elif how == "lost zygote":
+        fork_server = int(Path(f"/proc/{worker}/stat").read_text().rpartition(")")[2].split()[1])
+        assert fork_server != container.process.pid
+    elif how == "lost fork server":
         pytest.skip("reads /proc")
     if how == "SIGTERM":
         container.process.terminate()
     elif how == "SIGKILL":
         container.process.kill()
-    elif how == "lost zygote":
-        os.kill(zygote, signal.SIGKILL)
+    elif how == "lost fork server":
+        os.kill(fork_server, signal.SIGKILL)
         container.process.wait(20)
     container.process.communicate(timeout=20)  # closes stdin
-    assert container.process.returncode == {"lost zygote": 1, "SIGKILL": -9}.get(how, 0)
+    assert container.process.returncode == {"lost fork server": 1, "SIGKILL": -9}.get(how, 0)
     for _ in range(500):
         try:
             os.kill(worker, 0)

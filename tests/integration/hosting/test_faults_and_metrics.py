@@ -1,4 +1,4 @@
-"""Trouble on demand, simulated slowness, caches that do not keep, and what CloudWatch is told."""
+"""Fault injection, simulated delays, disabled caches, and the metrics for CloudWatch."""
 
 from __future__ import annotations
 

@@ -96,6 +96,7 @@ def test_an_incomplete_response_is_an_unknown_outcome(driver: Driver, server: Lo
 
 @pytest.mark.parametrize("endpoint", ["silent", "slow-body"])
 def test_a_read_time_out_is_an_unknown_outcome(driver: Driver, server: LoopbackServer, endpoint: str) -> None:
+    driver.ready()
     with pytest.raises(OutcomeUnknownError):
         driver.send(to(endpoint), read_timeout=0.2)
     assert driver.send(REQUEST, read_timeout=5.0).status == 200
