@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mme_sdk.runtime.transport.response_parser import ResponseParser
 from tests.support.transport.oracle import mutations, verdict
-from tests.unit.transport.test_parsing import answers
+from tests.unit.transport.test_response_parser import answers
 
 pytestmark = pytest.mark.slow
 SEEDS = range(10)
