@@ -128,7 +128,7 @@ def test_autoscaling_that_cannot_come_back_is_said_to_be_gone(collection, aws, n
     collection.handle(name).autoscale(Autoscaling(min=1, max=4), variant="B")
     collection.handle(name).rollback(timeout=60)  # to what a person made, where nothing can be written down
     assert target_of(aws, name, "A") == 120
-    assert "autoscaling of B goes with configuration" in caplog.text
+    assert "autoscaling of B is removed with configuration" in caplog.text
 
 
 def test_the_first_rollback_of_an_adopted_endpoint_leads_to_what_it_was(collection, aws, name):

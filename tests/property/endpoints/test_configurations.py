@@ -266,7 +266,7 @@ def of_person(aws: InMemory, names: dict[str, set[str]]) -> Any:
 def attached(aws: InMemory) -> Any:
     """Autoscaling, without what the requests say each time."""
     return {
-        key: Attached(variant=key, target=one["target"], policies=tuple(one["policies"].values())).essence()
+        key: Attached(variant=key, target=one["target"], policies=tuple(one["policies"].values())).settings()
         for key, one in aws.scaling.items()
     }
 
