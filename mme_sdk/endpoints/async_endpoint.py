@@ -29,6 +29,12 @@ class AsyncEndpoint(AsyncInvocationMixin):
 
     `AsyncMMEClient.endpoint` and the methods of `AsyncEndpoints` return handles.
 
+    Args:
+        context: AWS session and invoker of the collection that made the handle.
+        name: EndpointName.
+        seen: Last description of the endpoint. None if it has not been described.
+        creation: Creation that `wait` completes. None if the handle has not created the endpoint.
+
     Attributes:
         name: EndpointName.
 

@@ -1,7 +1,7 @@
 """Ownership of configurations and models: which ones this SDK made for an endpoint, and which of them others use.
 
 This SDK has made a resource if a tag names the endpoint and the resource's name is the digest of its content. The name
-alone is no evidence, because people and other tools can choose the same names.
+alone proves nothing, because people and other tools can choose the same names.
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ def test_parts_are_as_large_as_asked(twin: str) -> None:
         ({}, {"rows_per_call": True}, "rows_per_call"),
         ({"tenant": ["a", None, "a", "a", "a", "a"]}, {"model_of": "tenant"}, "row 1 .*no target model"),
         ({"tenant": [1, 2, 3, 4, 5, 6]}, {"model_of": "tenant"}, "row 0 .*no target model"),
-        ({"tenant": ["a", "../b", "a", "a", "a", "a"]}, {"model_of": "tenant"}, "leave the endpoint's S3 prefix"),
+        ({"tenant": ["a", "../b", "a", "a", "a", "a"]}, {"model_of": "tenant"}, "outside the endpoint's S3 prefix"),
         ({}, {"model_of": lambda row: 7}, "row 0 .*model_of returned 7"),
         ({"x": pd.date_range("2024", periods=6)}, {"model_of": "tenant"}, "column 'x'"),
     ],

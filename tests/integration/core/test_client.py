@@ -199,7 +199,7 @@ def test_models_returns_one_registry_for_each_set_of_settings(kind: type[Any]) -
     assert plain._resolver is first._resolver  # one cache of aliases
     fresher = client.models(PREFIX, staleness=1)
     assert fresher is client.models(PREFIX, staleness=1.0)
-    assert fresher._verbs.store.options == encrypted
+    assert fresher._operations.store.options == encrypted
     assert client.models("s3://ml-models/test/") is not first
 
 
