@@ -124,7 +124,7 @@ def test_cancelling_reaches_the_flow():
             cleaned.append(True)
 
     async def main():
-        interpreter = AsyncInterpreter({Sleep: lambda _: asyncio.sleep(0)})
+        interpreter = AsyncInterpreter({Sleep: lambda _: asyncio.Event().wait()})
         task = asyncio.ensure_future(interpreter.run(flow()))
         await asyncio.sleep(0)
         task.cancel()
