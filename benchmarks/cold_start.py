@@ -30,7 +30,7 @@ import attrs
 sys.path.insert(0, str(Path(__file__).parent))
 from simulated_endpoint import MB, AnyWhileCold, Outcome, SharedLeases, SimulatedEndpoint, Simulation, Times, call
 
-from mme_sdk._effects import Flow, Sleep
+from mme_sdk._flows.effects import Flow, Sleep
 from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
 from mme_sdk.errors import ModelNotReadyError, OutcomeUnknownError
 from mme_sdk.fleet import FleetPolicy, Sticky

@@ -13,7 +13,7 @@ from mme_sdk.aws import Aws
 from mme_sdk.runtime.cold_start.load_times import LoadTimes
 from mme_sdk.runtime.cold_start.probe_schedule import probe_delay
 from mme_sdk.runtime.invoker import RuntimeInvoker
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 CALLS, ROUNDS = 3000, 15
 
@@ -22,13 +22,13 @@ class Instant:
     """A transport that answers at once."""
 
     name = "instant"
-    answer = InvokeAnswer(
+    answer = InvokeResponse(
         status=200,
         headers={"content-type": "application/json", "x-amzn-requestid": "r", "x-amzn-invoked-production-variant": "v"},
         body=b"{}",
     )
 
-    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:  # noqa: ARG002
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:  # noqa: ARG002
         return self.answer
 
     def close(self) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._effects import Effect, Flow, Interpreter, Sleep
+from mme_sdk._flows.effects import Effect, Flow, Interpreter, Sleep
 from mme_sdk.errors import OutcomeUnknownError
 from mme_sdk.fleet import Command, Discard, Download, Fail, Fleet, FleetPolicy, Footprint, Load, Run, Unload
 from mme_sdk.fleet.instance import Copy, Instance
 from mme_sdk.protocols import Rng
 from mme_sdk.runtime.effects import RunFlow, Send, Wait
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 MB = 1_000_000
 
@@ -85,7 +85,7 @@ class SimulatedEndpoint:
         self.fleet = Fleet(policy, rng)
         self._rng = rng
         self._ids = itertools.count()
-        self._replies: dict[str, Callable[[InvokeAnswer], None]] = {}
+        self._replies: dict[str, Callable[[InvokeResponse], None]] = {}
         self._running: set[str] = set()
         self.footprint = Footprint(disk_bytes=100 * MB, memory_bytes=100 * MB)
         for number in range(instances):
@@ -97,7 +97,7 @@ class SimulatedEndpoint:
         counters = self.fleet.snapshot(self.simulation.now).counters
         return counters.s3_loads + counters.disk_loads
 
-    def send(self, request: InvokeRequest, reply: Callable[[InvokeAnswer], None]) -> None:
+    def send(self, request: InvokeRequest, reply: Callable[[InvokeResponse], None]) -> None:
         name = str(next(self._ids))
         self._replies[name] = reply
         self._perform(self.fleet.arrive(name, request.target_model or "", self.footprint, self.simulation.now))
@@ -114,7 +114,7 @@ class SimulatedEndpoint:
         if reply is None:
             return
         headers = {"content-type": "application/json"} | ({"x-amzn-errortype": code} if code else {})
-        reply(InvokeAnswer(status=status, headers=headers, body=json.dumps({"message": message}).encode()))
+        reply(InvokeResponse(status=status, headers=headers, body=json.dumps({"message": message}).encode()))
 
     def _perform(self, commands: list[Command]) -> None:
         sim, fleet, times = self.simulation, self.fleet, self.times

@@ -5,7 +5,7 @@ results. `Aws.run` runs a flow in a thread, `Aws.arun` runs the same flow on an 
 asynchronous clients behave the same.
 """
 
-from mme_sdk._effects import Call, Do, Effect, Flow, Sleep, Together, cleaned
+from mme_sdk._flows.effects import Call, Do, Effect, Flow, Sleep, Together, cleaned
 from mme_sdk.aws.session import Aws
 
 __all__ = ["Aws", "Call", "Do", "Effect", "Flow", "Sleep", "Together", "cleaned"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._cancellation import botocore_call
+from mme_sdk._flows.cancellation import botocore_call
 from mme_sdk.aws.session import Aws
 from mme_sdk.errors import MMEError, NotSentError, OutcomeUnknownError
 

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import tenacity
 
-from mme_sdk import _cancellation as cancellation
-from mme_sdk._cancellation import Cancelled, CancelScope, CleanUp, current_scope
-from mme_sdk._effects import CLEANUP, AsyncInterpreter, Call, Do, Flow, Interpreter, Sleep
+from mme_sdk._flows import cancellation
+from mme_sdk._flows.cancellation import Cancelled, CancelScope, CleanUp, current_scope
+from mme_sdk._flows.effects import CLEANUP, AsyncInterpreter, Call, Do, Flow, Interpreter, Sleep
+from mme_sdk._flows.workers import Workers
 from mme_sdk._version import __version__
-from mme_sdk._workers import Workers
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import (
     ClosedError,

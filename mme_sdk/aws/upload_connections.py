@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from mme_sdk._cancellation import hold
+from mme_sdk._flows.cancellation import hold
 
 __all__ = ["UploadConnections", "install"]
 

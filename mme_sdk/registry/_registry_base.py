@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-from mme_sdk._cancellation import reading
+from mme_sdk._flows.cancellation import reading
 from mme_sdk.aws import Aws, Do, Flow
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.registry.names import KeyLayout

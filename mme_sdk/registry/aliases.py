@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mme_sdk._effects import Flow
+from mme_sdk._flows.effects import Flow
 from mme_sdk._validation import check_number
 from mme_sdk.errors import ConflictError, InvalidInputError, MMEError, ModelNotFoundError, ServiceError
 from mme_sdk.registry.names import RESERVED, check_alias, check_name

@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._effects import Flow
+from mme_sdk._flows.effects import Flow
 from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError, MMEError, ModelNotFoundError
 from mme_sdk.registry.aliases import Alias, Aliases, choose_version, record_name

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mme_sdk._effects import Call, Do, Flow, Sleep, Together
+from mme_sdk._flows.effects import Call, Do, Flow, Sleep, Together
 from mme_sdk._version import __version__
 from mme_sdk.artifacts import Archive
 from mme_sdk.errors import (

@@ -23,7 +23,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._effects import Flow
+from mme_sdk._flows.effects import Flow
 from mme_sdk.errors import ConflictError
 from mme_sdk.registry.store import NOT_READ, Record, Store
 

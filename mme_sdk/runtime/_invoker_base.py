@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
-from mme_sdk._effects import Flow
+from mme_sdk._flows.effects import Flow
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
@@ -21,7 +21,7 @@ from mme_sdk.runtime.payloads.requests import build_request
 from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
 from mme_sdk.runtime.telemetry.hooks import CallCompleted, CallFailed, Hook, emit
-from mme_sdk.runtime.transport_interface import InvokeAnswer
+from mme_sdk.runtime.transport_interface import InvokeResponse
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
 
@@ -171,7 +171,7 @@ class Invocations:
             self._stores.pop(str(prefix), None)
 
     def _reply(
-        self, answer: InvokeAnswer, attempts: Attempts, response_type: Any, rows: int | None = None
+        self, answer: InvokeResponse, attempts: Attempts, response_type: Any, rows: int | None = None
     ) -> Reply[Any]:
         headers = answer.headers
         content_type = headers.get("content-type", "application/octet-stream")

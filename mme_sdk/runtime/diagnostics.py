@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from mme_sdk._effects import Call, Flow
+from mme_sdk._flows.effects import Call, Flow
 from mme_sdk.errors import MMEError, NotFoundError
 from mme_sdk.types.s3uri import S3Uri
 

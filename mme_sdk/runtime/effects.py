@@ -1,4 +1,4 @@
-"""Effects of an invocation, in addition to those of `mme_sdk._effects`.
+"""Effects of an invocation, in addition to those of `mme_sdk._flows.effects`.
 
 An invocation is a flow of these effects. Threads, event loops and the simulator of the benchmarks run the same flows,
 so all of them decide alike.
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from mme_sdk._effects import Effect, Flow
+from mme_sdk._flows.effects import Effect, Flow
 from mme_sdk.protocols import AsyncModelStore, ModelStore
 from mme_sdk.runtime.transport_interface import InvokeRequest
 

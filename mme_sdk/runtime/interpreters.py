@@ -7,13 +7,13 @@ import threading
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mme_sdk._cancellation import current_scope, pause
-from mme_sdk._effects import AsyncInterpreter, Interpreter, Sleep
+from mme_sdk._flows.cancellation import current_scope, pause
+from mme_sdk._flows.effects import AsyncInterpreter, Interpreter, Sleep
 from mme_sdk.aws.session import Aws
 from mme_sdk.protocols import AsyncClock, Clock
 from mme_sdk.runtime.effects import Hedge, Resolve, RunFlow, Send, Wait, Waitable
 from mme_sdk.runtime.retry.hedging import send_twice, send_twice_async
-from mme_sdk.runtime.transport_interface import AsyncTransport, InvokeAnswer, Transport
+from mme_sdk.runtime.transport_interface import AsyncTransport, InvokeResponse, Transport
 
 __all__ = ["async_interpreter", "interpreter", "wait_in_thread", "wait_on_loop"]
 
@@ -79,7 +79,7 @@ def interpreter(
         The interpreter; threads may share it.
     """
 
-    def send(effect: Send) -> InvokeAnswer:
+    def send(effect: Send) -> InvokeResponse:
         return transport.send(effect.request, connect_timeout=effect.connect_timeout, read_timeout=effect.read_timeout)
 
     return Interpreter(
@@ -113,7 +113,7 @@ def async_interpreter(
         The interpreter; tasks may share it.
     """
 
-    def send(effect: Send) -> Awaitable[InvokeAnswer]:
+    def send(effect: Send) -> Awaitable[InvokeResponse]:
         return transport.send(effect.request, connect_timeout=effect.connect_timeout, read_timeout=effect.read_timeout)
 
     async def resolve(effect: Resolve) -> Any:

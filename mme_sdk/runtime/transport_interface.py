@@ -7,7 +7,7 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["AsyncTransport", "InvokeAnswer", "InvokeRequest", "Transport"]
+__all__ = ["AsyncTransport", "InvokeRequest", "InvokeResponse", "Transport"]
 
 
 @attrs.frozen(kw_only=True, slots=False)  # attrs sets this many fields twice as fast without slots
@@ -48,7 +48,7 @@ class InvokeRequest:
 
 
 @attrs.frozen(kw_only=True, slots=False)
-class InvokeAnswer:
+class InvokeResponse:
     """An HTTP response of any status.
 
     Attributes:
@@ -71,7 +71,7 @@ class Transport(Protocol):
 
     name: str
 
-    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         """Send a request and return its response.
 
         Args:
@@ -105,7 +105,7 @@ class AsyncTransport(Protocol):
 
     name: str
 
-    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         """Send a request and return its response; see `Transport.send`."""
         ...
 

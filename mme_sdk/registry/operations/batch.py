@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._cancellation import attach_partial
-from mme_sdk._effects import Do, Flow, Together
+from mme_sdk._flows.cancellation import attach_partial
+from mme_sdk._flows.effects import Do, Flow, Together
 from mme_sdk.artifacts import fingerprint, inspect, is_archive
 from mme_sdk.errors import BatchError, InvalidInputError, MissingExtraError, MMEError, StorageError
 from mme_sdk.registry.names import check_alias, check_name

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mme_sdk._cancellation import attach_partial
-from mme_sdk._effects import Flow, Together, cleaned
+from mme_sdk._flows.cancellation import attach_partial
+from mme_sdk._flows.effects import Flow, Together, cleaned
 from mme_sdk.errors import BatchError, ConflictError, MMEError, ModelNotFoundError
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.operations.register import Batch, RegistryOperations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime
 
-from mme_sdk._effects import Flow, Sleep
+from mme_sdk._flows.effects import Flow, Sleep
 from mme_sdk._validation import check_number
 from mme_sdk.errors import (
     AccessDeniedError,

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import attrs
 
-from mme_sdk._effects import Do, Flow, Sleep
+from mme_sdk._flows.effects import Do, Flow, Sleep
 from mme_sdk.artifacts import Archive, inspect
 from mme_sdk.errors import (
     ConflictError,

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._effects import Do, Flow, Sleep, cleaned
+from mme_sdk._flows.effects import Do, Flow, Sleep, cleaned
 from mme_sdk.artifacts import Archive
 from mme_sdk.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from mme_sdk.registry.store import Store, StoredObject, all_or_raise, ignore_errors

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-from mme_sdk._cancellation import Cancelled, attach_partial
+from mme_sdk._flows.cancellation import Cancelled, attach_partial
 from mme_sdk.errors import MMEError, OutcomeUnknownError
 from mme_sdk.runtime.batch.batch import Batch, BatchSettings, Checkpoint, ItemResult, Model
 from mme_sdk.types.reply import Reply

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, wait
 from functools import partial
 from typing import Any, TypeVar
 
-from mme_sdk._workers import Workers
+from mme_sdk._flows.workers import Workers
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model
 from mme_sdk.runtime.batch.batch_run import BatchRun, item_result, keep_partial
 from mme_sdk.types.reply import Reply

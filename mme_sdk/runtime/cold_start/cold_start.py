@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mme_sdk._effects import Flow
+from mme_sdk._flows.effects import Flow
 from mme_sdk.protocols import AsyncClock, Clock, Rng
 from mme_sdk.runtime.cold_start.load_limiter import Permit
 from mme_sdk.runtime.cold_start.load_times import LoadTime, LoadTimes

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from mme_sdk._effects import Do, Flow
+from mme_sdk._flows.effects import Do, Flow
 from mme_sdk.errors import ConfigurationError
 
 __all__ = ["FileLeases", "Leases"]

@@ -31,7 +31,7 @@ from mme_sdk.errors import (
     ServiceError,
     ThrottledError,
 )
-from mme_sdk.runtime.transport_interface import InvokeAnswer
+from mme_sdk.runtime.transport_interface import InvokeResponse
 
 __all__ = ["ErrorFields", "ErrorKind", "classify", "error_fields", "error_of", "failed_to_load"]
 
@@ -84,7 +84,7 @@ class ErrorFields:
     body: dict[str, Any] = attrs.field(factory=dict, repr=False)
 
 
-def error_fields(answer: InvokeAnswer) -> ErrorFields:
+def error_fields(answer: InvokeResponse) -> ErrorFields:
     """Return the fields of an error answer.
 
     Args:

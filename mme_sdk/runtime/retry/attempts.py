@@ -8,7 +8,7 @@ from typing import Literal
 import attrs
 
 from mme_sdk._attempt import Attempt
-from mme_sdk._effects import Flow, Sleep
+from mme_sdk._flows.effects import Flow, Sleep
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import (
     MMEError,
@@ -25,7 +25,7 @@ from mme_sdk.runtime.effects import Hedge, Send
 from mme_sdk.runtime.retry.answers import ErrorFields, ErrorKind, classify, error_fields, error_of, failed_to_load
 from mme_sdk.runtime.retry.budgets import FAULT_COST, THROTTLE_COST, SlowAnswers
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, Hook, RetryPlanned, emit
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 __all__ = ["Attempts", "Settings"]
 
@@ -106,7 +106,7 @@ class Attempts:
         """Whether the call met a loading model, as far as can be observed."""
         return self._cold_start is not None and self._cold_start.met_loading_model
 
-    def run(self) -> Flow[InvokeAnswer]:
+    def run(self) -> Flow[InvokeResponse]:
         """Send until there is a successful answer, a permanent error, or no time left.
 
         Returns:
@@ -140,7 +140,7 @@ class Attempts:
                 loaded = warm or (self._cold_start is not None and self._cold_start.released)
                 try:
                     send = Send(self.request, min(timeouts.connect, left), read_timeout)
-                    answer: InvokeAnswer = yield self._hedged(send) if settings.retry.hedge and warm else send
+                    answer: InvokeResponse = yield self._hedged(send) if settings.retry.hedge and warm else send
                 except TransportError as error:
                     now = clock.monotonic()
                     self._record(at, now, None, type(error).__name__)
@@ -298,7 +298,7 @@ class Attempts:
             error.hint = "the model may have run; pass idempotent=True if it may run twice"
         return ErrorKind.FINAL
 
-    def _check_coding(self, answer: InvokeAnswer) -> None:
+    def _check_coding(self, answer: InvokeResponse) -> None:
         coding = answer.headers["content-encoding"]
         if coding.lower() not in ("", "identity"):
             raise UndecodableReplyError(

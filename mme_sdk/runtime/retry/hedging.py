@@ -13,16 +13,16 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from mme_sdk._cancellation import Cancelled, CancelScope, current_scope
+from mme_sdk._flows.cancellation import Cancelled, CancelScope, current_scope
 from mme_sdk.runtime.effects import Hedge
-from mme_sdk.runtime.transport_interface import AsyncTransport, InvokeAnswer, Transport
+from mme_sdk.runtime.transport_interface import AsyncTransport, InvokeResponse, Transport
 
 __all__ = ["send_twice", "send_twice_async"]
 
 _GRACE = 1.0  # seconds for a thread to end after its connection was shut down
 
 
-def send_twice(transport: Transport, hedge: Hedge) -> InvokeAnswer:
+def send_twice(transport: Transport, hedge: Hedge) -> InvokeResponse:
     """Send a request in a thread, and once more if the answer is late and the budget allows it.
 
     Args:
@@ -55,7 +55,7 @@ def send_twice(transport: Transport, hedge: Hedge) -> InvokeAnswer:
         threads.append(thread)
         thread.start()
 
-    def first_success() -> InvokeAnswer:
+    def first_success() -> InvokeResponse:
         start(0)
         pending = 1
         first: Any = None
@@ -90,7 +90,7 @@ def send_twice(transport: Transport, hedge: Hedge) -> InvokeAnswer:
         raise
 
 
-async def send_twice_async(transport: AsyncTransport, hedge: Hedge) -> InvokeAnswer:
+async def send_twice_async(transport: AsyncTransport, hedge: Hedge) -> InvokeResponse:
     """Send a request in a task, and once more if the answer is late and the budget allows it.
 
     Args:
@@ -105,7 +105,7 @@ async def send_twice_async(transport: AsyncTransport, hedge: Hedge) -> InvokeAns
     """
     send = hedge.send
 
-    def start(number: int) -> asyncio.Future[InvokeAnswer]:
+    def start(number: int) -> asyncio.Future[InvokeResponse]:
         left = send.read_timeout - number * hedge.after
         sending = transport.send(send.request, connect_timeout=send.connect_timeout, read_timeout=left)
         return asyncio.ensure_future(sending)
@@ -129,4 +129,4 @@ async def send_twice_async(transport: AsyncTransport, hedge: Hedge) -> InvokeAns
 
 
 def _succeeded(outcome: Any) -> bool:
-    return isinstance(outcome, InvokeAnswer) and 200 <= outcome.status < 300
+    return isinstance(outcome, InvokeResponse) and 200 <= outcome.status < 300

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._effects import Call, Flow, Sleep
+from mme_sdk._flows.effects import Call, Flow, Sleep
 from mme_sdk.errors import (
     AccessDeniedError,
     InvalidInputError,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from mme_sdk._cancellation import reading, shut_body
-from mme_sdk._effects import Call, Flow
+from mme_sdk._flows.cancellation import reading, shut_body
+from mme_sdk._flows.effects import Call, Flow
 from mme_sdk.aws.session import Aws
 from mme_sdk.errors import (
     InvalidInputError,

@@ -37,7 +37,7 @@ from mme_sdk.runtime.transport.pool_base import (
 from mme_sdk.runtime.transport.request_signer import CLOCK_ERROR_STATUSES, RequestSigner
 from mme_sdk.runtime.transport.response_parser import InvalidResponseError, ResponseParser
 from mme_sdk.runtime.transport.selection_base import PoolSettings
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 __all__ = ["AsyncConnectionPool"]
 
@@ -57,7 +57,7 @@ class _Connection(asyncio.Protocol):
         self._loop = loop
         self._parser = parser
         self._options = options
-        self._answer: asyncio.Future[InvokeAnswer] | None = None
+        self._answer: asyncio.Future[InvokeResponse] | None = None
         self._expires_at = 0.0
         self._timeout = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -72,7 +72,7 @@ class _Connection(asyncio.Protocol):
         """Whether the connection can be used for another request."""
         return self._parser.keep_alive and not self.transport.is_closing()
 
-    def exchange(self, head: bytes, body: bytes, seconds: float, timeout: float) -> asyncio.Future[InvokeAnswer]:
+    def exchange(self, head: bytes, body: bytes, seconds: float, timeout: float) -> asyncio.Future[InvokeResponse]:
         """Send a request.
 
         Args:
@@ -233,7 +233,7 @@ class AsyncConnectionPool:
         idle = sum(len(pool.idle) for pool in self._pools.values())
         return f"<{type(self).__name__} {self.name} to {self._route.url}, {idle} idle>"
 
-    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         """Send a request and return its response; see `AsyncTransport.send`."""
         if self._closed:
             raise transport_closed(request)
@@ -245,7 +245,7 @@ class AsyncConnectionPool:
 
     async def _send(
         self, request: InvokeRequest, expires_at: float, connect_timeout: float, read_timeout: float
-    ) -> InvokeAnswer:
+    ) -> InvokeResponse:
         loop = asyncio.get_running_loop()
         signer, body = self._signer, request.body
         pool = self._pools.get(loop)
@@ -282,7 +282,7 @@ class AsyncConnectionPool:
 
     async def _exchange(
         self, pool: _LoopState, connection: _Connection, head: bytes, body: bytes, expires_at: float, timeout: float
-    ) -> InvokeAnswer:
+    ) -> InvokeResponse:
         try:
             answer = await connection.exchange(head, body, expires_at - monotonic(), timeout)
         except BaseException:

@@ -11,13 +11,13 @@ from typing import Any, Protocol
 
 import attrs
 
-from mme_sdk._cancellation import CancelScope, current_scope
+from mme_sdk._flows.cancellation import CancelScope, current_scope
 from mme_sdk.errors import ErrorFacts, NotSentError, OutcomeUnknownError
 from mme_sdk.runtime.transport.daemon_threads import async_result_of, result_of, start_in_thread
 from mme_sdk.runtime.transport.pool_base import transport_closed
 from mme_sdk.runtime.transport.request_headers import check_headers
 from mme_sdk.runtime.transport.response_parser import framing_fault
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 __all__ = ["AsyncBotocoreTransport", "BotocoreTransport", "Sender"]
 
@@ -108,7 +108,7 @@ class BotocoreTransport:
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{f', since {self.reason}' if self.reason else ''}>"
 
-    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:  # noqa: ARG002
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:  # noqa: ARG002
         """Send a request and return its response; see `Transport.send`."""
         started = self.start(request, read_timeout)
         scope = current_scope()
@@ -151,7 +151,7 @@ class BotocoreTransport:
         future = start_in_thread(lambda: scope.run(lambda: self._sender.send(params, call)))
         return _StartedCall(request, monotonic() + seconds, seconds, call, future, scope)
 
-    def finish(self, request: InvokeRequest, raw: Any) -> InvokeAnswer:
+    def finish(self, request: InvokeRequest, raw: Any) -> InvokeResponse:
         """Check a response that `http.client` accepted, and return it.
 
         Raises:
@@ -159,7 +159,7 @@ class BotocoreTransport:
         """
         fault = _fault(raw)
         if fault is None:
-            return InvokeAnswer(status=raw.status, headers=raw.headers, body=raw.body)
+            return InvokeResponse(status=raw.status, headers=raw.headers, body=raw.body)
         self._sender.discard_connections()
         unknown = OutcomeUnknownError(
             f"{request.endpoint}: the request was sent, but no complete response arrived ({fault})",
@@ -218,7 +218,7 @@ class AsyncBotocoreTransport:
     def __repr__(self) -> str:
         return f"<{type(self).__name__}{f', since {self.reason}' if self.reason else ''}>"
 
-    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:  # noqa: ARG002
+    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:  # noqa: ARG002
         """Send a request and return its response; see `Transport.send`."""
         started = self._inner.start(request, read_timeout)
         try:

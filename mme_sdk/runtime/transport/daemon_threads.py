@@ -21,7 +21,7 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from mme_sdk._cancellation import current_scope
+from mme_sdk._flows.cancellation import current_scope
 from mme_sdk.errors import MMEError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 

@@ -19,7 +19,7 @@ from contextlib import nullcontext
 from time import monotonic
 from typing import Any
 
-from mme_sdk._cancellation import current_scope
+from mme_sdk._flows.cancellation import current_scope
 from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.protocols import Clock
 from mme_sdk.runtime.transport.daemon_threads import result_of, start_in_thread
@@ -43,7 +43,7 @@ from mme_sdk.runtime.transport.pool_base import (
 from mme_sdk.runtime.transport.request_signer import CLOCK_ERROR_STATUSES, RequestSigner
 from mme_sdk.runtime.transport.response_parser import InvalidResponseError, ResponseParser
 from mme_sdk.runtime.transport.selection_base import PoolSettings, not_set_up
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 __all__ = ["ConnectionPool"]
 
@@ -69,7 +69,7 @@ class _Connection:
         """Return whether the idle connection is open and received no data."""
         return not self._arrivals()
 
-    def exchange(self, head: bytes, body: bytes, expires_at: float, timeout: float) -> InvokeAnswer:
+    def exchange(self, head: bytes, body: bytes, expires_at: float, timeout: float) -> InvokeResponse:
         """Send a request and read its response.
 
         Args:
@@ -192,13 +192,13 @@ class ConnectionPool:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} to {self._route.url}, {len(self._idle)} idle>"
 
-    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         """Send a request and return its response; see `Transport.send`."""
         return self.send_until(request, monotonic() + read_timeout, connect_timeout, read_timeout)
 
     def send_until(
         self, request: InvokeRequest, expires_at: float, connect_timeout: float, read_timeout: float
-    ) -> InvokeAnswer:
+    ) -> InvokeResponse:
         """Send a request and return its response.
 
         Args:
@@ -245,7 +245,7 @@ class ConnectionPool:
 
     def _send(
         self, request: InvokeRequest, expires_at: float, connect_timeout: float, read_timeout: float
-    ) -> InvokeAnswer:
+    ) -> InvokeResponse:
         signer, body = self._signer, request.body
         head = signer.head(request, signer.cached_keys() or self._keys(request, expires_at, read_timeout))
         connection = self._take()
@@ -268,7 +268,7 @@ class ConnectionPool:
 
     def _exchange(
         self, connection: _Connection, head: bytes, body: bytes, expires_at: float, timeout: float
-    ) -> InvokeAnswer:
+    ) -> InvokeResponse:
         scope = current_scope()
         try:
             expires_at = min(expires_at, monotonic() + timeout)

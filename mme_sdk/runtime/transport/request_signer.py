@@ -13,7 +13,7 @@ from mme_sdk.protocols import Clock
 from mme_sdk.runtime.retry.answers import error_fields
 from mme_sdk.runtime.transport.daemon_threads import SharedCall
 from mme_sdk.runtime.transport.sigv4 import SigV4
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 __all__ = ["CLOCK_ERROR_STATUSES", "RequestSigner"]
 
@@ -80,7 +80,7 @@ class RequestSigner:
         head = self._sigv4.head(request, keys, self._clock.time() + self._clock_correction)
         return _with_trace(head) if self._in_lambda else head
 
-    def correct_clock(self, answer: InvokeAnswer) -> bool:
+    def correct_clock(self, answer: InvokeResponse) -> bool:
         """Correct the clock if the service rejected a request because of its time.
 
         Returns:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from mme_sdk.runtime.transport_interface import InvokeAnswer
+from mme_sdk.runtime.transport_interface import InvokeResponse
 
 __all__ = ["InvalidResponseError", "ResponseParser", "framing_fault"]
 
@@ -140,10 +140,10 @@ class ResponseParser:
         self._buffer += data
         return self._parse_buffer(self._buffer)
 
-    def answer(self) -> InvokeAnswer:
+    def answer(self) -> InvokeResponse:
         """Return the complete response."""
         pieces = self._pieces
-        return InvokeAnswer(
+        return InvokeResponse(
             status=self._status, headers=self._headers, body=pieces[0] if len(pieces) == 1 else b"".join(pieces)
         )
 

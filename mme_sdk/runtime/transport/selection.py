@@ -13,7 +13,7 @@ from mme_sdk.errors import ClosedError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 from mme_sdk.runtime.transport.daemon_threads import SharedCall, result_of
 from mme_sdk.runtime.transport.selection_base import PoolSettings, check_choice, find_route, not_set_up, route_of
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 if TYPE_CHECKING:
     from mme_sdk.runtime.transport.botocore_transport import BotocoreTransport
@@ -69,7 +69,7 @@ class SelectedTransport:
             selected.close()
         return self._inner
 
-    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         """Send a request and return its response; see `Transport.send`."""
         inner = self._inner
         if inner is None:

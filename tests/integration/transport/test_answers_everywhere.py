@@ -12,7 +12,7 @@ from botocore.config import Config
 
 from mme_sdk.errors import OutcomeUnknownError
 from mme_sdk.runtime.transport.accelerate import accelerate
-from mme_sdk.runtime.transport_interface import InvokeAnswer
+from mme_sdk.runtime.transport_interface import InvokeResponse
 from tests.integration.transport.test_behaviour import REQUEST
 from tests.support.transport.answers import ACCEPTED, CHUNKED, OK, REFUSED, UNFINISHED
 from tests.support.transport.fixtures import TRANSPORTS, Driver, aws_at
@@ -68,7 +68,7 @@ def test_invalid_responses_are_unknown_outcomes_at_once(raw_driver: Driver, raw:
     assert [one[0] for one in wrong] == [], wrong
 
 
-def _next(driver: Driver, plain: bool) -> InvokeAnswer:
+def _next(driver: Driver, plain: bool) -> InvokeResponse:
     """The next answer. botocore may send on a connection that has just been closed, and then there is none."""
     try:
         return driver.send(REQUEST, **LONG)
@@ -83,7 +83,7 @@ def test_valid_responses_are_equal_on_every_transport(raw_driver: Driver, raw: R
         if name == "hints" and raw_driver.kind.startswith("botocore"):
             continue  # http.client takes 103 for the answer: test_behaviour has it
         raw.wire = wire
-        answer: InvokeAnswer = raw_driver.send(REQUEST, **LONG)
+        answer: InvokeResponse = raw_driver.send(REQUEST, **LONG)
         assert (answer.status, answer.body) == (status, body), name
 
 

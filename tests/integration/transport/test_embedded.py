@@ -13,7 +13,7 @@ from mme_sdk.aws import Aws
 from mme_sdk.local import LocalSageMaker
 from mme_sdk.runtime.retry.answers import error_fields
 from mme_sdk.runtime.transport import make_async_transport, make_transport
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from tests.support.transport.fixtures import TRANSPORTS
 
 REQUEST = InvokeRequest(
@@ -29,7 +29,7 @@ REQUEST = InvokeRequest(
 TIMES = {"connect_timeout": 5.0, "read_timeout": 20.0}
 
 
-def send(kind: str, aws: Aws, request: InvokeRequest) -> InvokeAnswer:
+def send(kind: str, aws: Aws, request: InvokeRequest) -> InvokeResponse:
     choice, _, twin = kind.partition("-")
     if not twin:
         transport = make_transport(aws, choice)
@@ -38,7 +38,7 @@ def send(kind: str, aws: Aws, request: InvokeRequest) -> InvokeAnswer:
         finally:
             transport.close()
 
-    async def once() -> InvokeAnswer:
+    async def once() -> InvokeResponse:
         other = make_async_transport(aws, choice)
         try:
             return await other.send(request, **TIMES)

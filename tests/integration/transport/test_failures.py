@@ -22,7 +22,7 @@ from mme_sdk.errors import AccessDeniedError, ConfigurationError, MMEError, NotS
 from mme_sdk.runtime import InvokeOptions, RuntimeInvoker
 from mme_sdk.runtime.retry.answers import error_fields, error_of
 from mme_sdk.runtime.transport import make_transport
-from mme_sdk.runtime.transport_interface import InvokeAnswer
+from mme_sdk.runtime.transport_interface import InvokeResponse
 from tests.integration.transport.test_behaviour import REQUEST
 from tests.integration.transport.test_pools import Clock
 from tests.support.transport.answers import OK
@@ -175,7 +175,7 @@ def test_every_transport_explains_a_rejected_signature_in_the_same_way(
 ) -> None:
     monkeypatch.setattr("mme_sdk.aws.error_translation.time.time", lambda: NOW)
     headers = {"x-amzn-errortype": code} | ({"date": date} if date else {})
-    answer = InvokeAnswer(status=403, headers=headers, body=json.dumps({"message": said}).encode())
+    answer = InvokeResponse(status=403, headers=headers, body=json.dumps({"message": said}).encode())
     lean = error_of(error_fields(answer), endpoint="scoring", model=None, now=NOW)
     response = {
         "Error": {"Code": code, "Message": said},

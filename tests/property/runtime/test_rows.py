@@ -18,7 +18,7 @@ from mme_sdk.errors import RowCountError, UndecodableReplyError
 from mme_sdk.runtime import AsyncRuntimeInvoker, Codecs, RuntimeInvoker, TritonCodec
 from mme_sdk.runtime.batch.batch import BatchSettings
 from mme_sdk.runtime.payloads.codecs import CSV, JSON, NPY, PARQUET
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from tests.support.runtime.keywords import gathered
 
 TRITON = TritonCodec.media_type
@@ -30,11 +30,11 @@ class Says:
     name = "says"
 
     def __init__(self, body: bytes, content_type: str) -> None:
-        self._answer = InvokeAnswer(
+        self._answer = InvokeResponse(
             status=200, headers={"content-type": content_type, "x-amzn-requestid": "r1"}, body=body
         )
 
-    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         return self._answer
 
     def close(self) -> None:
@@ -42,7 +42,7 @@ class Says:
 
 
 class AsyncSays(Says):
-    async def send(self, request: InvokeRequest, **times: float) -> InvokeAnswer:  # type: ignore[override]
+    async def send(self, request: InvokeRequest, **times: float) -> InvokeResponse:  # type: ignore[override]
         return self._answer
 
     async def close(self) -> None:  # type: ignore[override]

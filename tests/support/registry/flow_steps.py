@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import Any
 
-from mme_sdk._effects import Effect
+from mme_sdk._flows.effects import Effect
 from mme_sdk.aws import Aws, Call, Do, Flow, Sleep, Together
 
 

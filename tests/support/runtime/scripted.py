@@ -8,7 +8,7 @@ from typing import Any
 
 from mme_sdk.errors import NotSentError, OutcomeUnknownError
 from mme_sdk.runtime.effects import Waitable
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 
 class FakeClock:
@@ -56,7 +56,7 @@ class Middle:
         return (a + b) / 2
 
 
-def answer(said: dict[str, Any]) -> InvokeAnswer:
+def answer(said: dict[str, Any]) -> InvokeResponse:
     """An answer as SageMaker would shape it, from a row of the table."""
     status = said.get("status", 200)
     headers = {"x-amzn-requestid": "req-1", "content-type": said.get("content_type", "application/json")}
@@ -64,11 +64,11 @@ def answer(said: dict[str, Any]) -> InvokeAnswer:
         headers["retry-after"] = str(said["retry_after"])
     if status == 200:
         headers["x-amzn-invoked-production-variant"] = "AllTraffic"
-        return InvokeAnswer(status=200, headers=headers, body=said.get("body", '{"ok": true}').encode())
+        return InvokeResponse(status=200, headers=headers, body=said.get("body", '{"ok": true}').encode())
     if "code" in said:
         headers["x-amzn-errortype"] = said["code"]
     if "raw" in said:
-        return InvokeAnswer(status=status, headers=headers, body=said["raw"].encode())
+        return InvokeResponse(status=status, headers=headers, body=said["raw"].encode())
     fields = {"message": said.get("message", "")}
     for ours, theirs in (
         ("original_status", "OriginalStatusCode"),
@@ -77,7 +77,7 @@ def answer(said: dict[str, Any]) -> InvokeAnswer:
     ):
         if ours in said:
             fields[theirs] = said[ours]
-    return InvokeAnswer(status=status, headers=headers, body=json.dumps(fields).encode())
+    return InvokeResponse(status=status, headers=headers, body=json.dumps(fields).encode())
 
 
 class Script:
@@ -91,7 +91,7 @@ class Script:
         self.sent: list[InvokeRequest] = []
         self.closed = False
 
-    def step(self, request: InvokeRequest, read_timeout: float) -> InvokeAnswer:
+    def step(self, request: InvokeRequest, read_timeout: float) -> InvokeResponse:
         self.sent.append(request)
         assert self.rows, "more requests than the script has answers"
         row = self.rows[0] if self.rows[0].get("forever") else self.rows.pop(0)
@@ -108,7 +108,7 @@ class Script:
 
 
 class SyncScript(Script):
-    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         return self.step(request, read_timeout)
 
     def close(self) -> None:
@@ -116,11 +116,11 @@ class SyncScript(Script):
 
 
 class AsyncScript(Script):
-    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         return self.step(request, read_timeout)
 
     async def close(self) -> None:
         self.closed = True
 
 
-Respond = Callable[[InvokeRequest], InvokeAnswer]
+Respond = Callable[[InvokeRequest], InvokeResponse]

@@ -13,7 +13,7 @@ import uvloop
 
 from mme_sdk.aws import Aws
 from mme_sdk.runtime.transport import make_async_transport, make_transport
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from tests.support.transport.behaviours import BEHAVIOURS
 from tests.support.transport.server import ACCESS, REGION, SECRET, TOKEN, LoopbackServer
 
@@ -81,7 +81,7 @@ class Driver:
         self.aws, self.runner = aws, runner_of(kind)
         self.transport: Any = make_async_transport(aws, choice) if twin else make_transport(aws, choice)
 
-    def send(self, request: InvokeRequest, connect_timeout: float = 5.0, read_timeout: float = 10.0) -> InvokeAnswer:
+    def send(self, request: InvokeRequest, connect_timeout: float = 5.0, read_timeout: float = 10.0) -> InvokeResponse:
         sending = self.transport.send(request, connect_timeout=connect_timeout, read_timeout=read_timeout)
         return self.runner.run(sending) if self.runner else sending
 

@@ -6,8 +6,8 @@ import threading
 import attrs
 import pytest
 
-from mme_sdk._cancellation import Cancelled, CancelScope, CleanUp
-from mme_sdk._effects import AsyncInterpreter, Call, Do, Effect, Interpreter, Sleep, Together
+from mme_sdk._flows.cancellation import Cancelled, CancelScope, CleanUp
+from mme_sdk._flows.effects import AsyncInterpreter, Call, Do, Effect, Interpreter, Sleep, Together
 
 
 class Sync:

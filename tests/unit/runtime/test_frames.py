@@ -15,7 +15,7 @@ from mme_sdk.aws import Aws
 from mme_sdk.errors import InvalidInputError, ModelInputError, RowCountError, UndecodableReplyError
 from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
 from mme_sdk.runtime.batch.batch import BatchSettings
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from tests.support.runtime.keywords import gathered
 
 FRAME = pd.DataFrame(
@@ -46,12 +46,14 @@ class Doubler:
         self.refuse = refuse
         self.sent: list[InvokeRequest] = []
 
-    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         self.sent.append(request)
         status = self.refuse or (400 if request.target_model == "bad" else None)
         if status is not None:
             body = {"message": "?", "OriginalStatusCode": status, "OriginalMessage": "no such feature"}
-            return InvokeAnswer(status=424, headers={"x-amzn-errortype": "ModelError"}, body=json.dumps(body).encode())
+            return InvokeResponse(
+                status=424, headers={"x-amzn-errortype": "ModelError"}, body=json.dumps(body).encode()
+            )
         rows = [int(line) for line in request.body.split()]
         values = [2 * row for row in rows]
         kind, body = {
@@ -82,7 +84,7 @@ class Doubler:
             "number": ("application/json", "1"),
             "text": ("text/plain", "fine"),
         }[self.form]
-        return InvokeAnswer(
+        return InvokeResponse(
             status=200, headers={"content-type": kind}, body=body if isinstance(body, bytes) else body.encode()
         )
 
@@ -91,7 +93,7 @@ class Doubler:
 
 
 class AsyncDoubler(Doubler):
-    async def send(self, request: InvokeRequest, **times: float) -> InvokeAnswer:  # type: ignore[override]
+    async def send(self, request: InvokeRequest, **times: float) -> InvokeResponse:  # type: ignore[override]
         return Doubler.send(self, request, **times)
 
     async def close(self) -> None:  # type: ignore[override]

@@ -20,7 +20,7 @@ from mme_sdk.runtime.retry.attempts import Attempts, Settings
 from mme_sdk.runtime.retry.budgets import HedgeBudget, SlowAnswers
 from mme_sdk.runtime.retry.hedging import send_twice, send_twice_async
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, RetryPlanned
-from mme_sdk.runtime.transport_interface import InvokeAnswer, InvokeRequest
+from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from tests.support.runtime.scripted import FakeClock, Middle, answer
 
 REQUEST = InvokeRequest(endpoint="scoring", body=b"{}", target_model="m")
@@ -43,7 +43,7 @@ class Racing:
         self.timeouts: list[float] = []
         self.lock = threading.Lock()
 
-    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         with self.lock:
             self.timeouts.append(read_timeout)
         place = 0 if read_timeout == int(read_timeout) else 1  # either thread may send first
@@ -57,7 +57,7 @@ class Racing:
         met = self.meets[place]
         if isinstance(met, Exception):
             raise met
-        assert isinstance(met, InvokeAnswer)
+        assert isinstance(met, InvokeResponse)
         return met
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class AsyncRacing:
         self.sent = 0
         self.cancelled = 0
 
-    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeAnswer:
+    async def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
         self.sent += 1
         try:
             if self.sent == 1 or self.second is None:
@@ -82,7 +82,7 @@ class AsyncRacing:
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
-        assert isinstance(self.second, InvokeAnswer)
+        assert isinstance(self.second, InvokeResponse)
         return self.second
 
     async def close(self) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mme_sdk.runtime.transport.response_parser import InvalidResponseError, ResponseParser
-from mme_sdk.runtime.transport_interface import InvokeAnswer
+from mme_sdk.runtime.transport_interface import InvokeResponse
 from tests.support.transport.answers import ACCEPTED, REFUSED, UNFINISHED
 from tests.support.transport.oracle import mutations, valid_answers, verdict
 
@@ -42,7 +42,7 @@ def answers(draw: st.DrawFn) -> tuple[bytes, int, bytes]:
     return interim + head + wire, status, body
 
 
-def read(parser: ResponseParser, wire: bytes, cuts: list[int]) -> InvokeAnswer:
+def read(parser: ResponseParser, wire: bytes, cuts: list[int]) -> InvokeResponse:
     parser.begin()
     edges = [*sorted({cut % len(wire) for cut in cuts} | {0}), len(wire)]
     pieces = [wire[a:b] for a, b in pairwise(edges)]

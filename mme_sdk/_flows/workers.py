@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from mme_sdk._cancellation import Cancelled, CancelScope, CleanUp, add_notes, current_scope
+from mme_sdk._flows.cancellation import Cancelled, CancelScope, CleanUp, add_notes, current_scope
 
 __all__ = ["Workers", "run_concurrently"]
 

@@ -16,8 +16,8 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from mme_sdk._cancellation import Cancelled, CleanUp, add_notes, check
-from mme_sdk._workers import run_concurrently
+from mme_sdk._flows.cancellation import Cancelled, CleanUp, add_notes, check
+from mme_sdk._flows.workers import run_concurrently
 from mme_sdk.errors import MMEError
 
 __all__ = [

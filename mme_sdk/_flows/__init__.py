@@ -1,0 +1,1 @@
+"""Flows: generators of effects, their interpreters, cancellation, and worker threads."""
