@@ -103,10 +103,9 @@ class Account:
         return self._aws.client("cloudwatch")
 
     @cached_property
-    def ClientError(self) -> type[Any]:  # noqa: N802 - botocore's name
-        """Botocore's ClientError."""
-        error: type[Any] = self.sagemaker.exceptions.ClientError
-        return error
+    def ClientError(self) -> Any:  # noqa: N802 - botocore's name
+        """The exception class of botocore for refused calls."""
+        return self.sagemaker.exceptions.ClientError
 
     def name(self, what: str) -> str:
         """Return a new name of this run."""
