@@ -57,7 +57,7 @@ def check_number(
     if (
         isinstance(value, kind)
         and not isinstance(value, bool)
-        and (isinstance(value, numbers.Integral) or math.isfinite(value) or (infinite and value == math.inf))
+        and (_is_finite(value) or (infinite and value == math.inf))
         and (over is None or value > over)
         and (at_least is None or value >= at_least)
         and (below is None or value < below)
@@ -70,8 +70,23 @@ def check_number(
         if bound is not None
     ]
     what = "a whole number" if integer else "a number" if infinite else "a finite number"
-    shown = repr(value) if isinstance(value, str) else str(value)  # numpy's repr names its type
-    raise InvalidInputError(f"{name} must be {' '.join([what, ' and '.join(bounds)]).rstrip()}, not {shown[:80]}")
+    raise InvalidInputError(f"{name} must be {' '.join([what, ' and '.join(bounds)]).rstrip()}, not {_shown(value)}")
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer that no float holds
+        return True
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, str):
+        return repr(value)[:80]
+    try:
+        return str(value)[:80]  # numpy's repr names its type
+    except ValueError:  # Python writes no integer of more than 4,300 digits
+        return f"an integer of {value.bit_length()} bits"
 
 
 def check_instance(name: str, value: Any, *kinds: type[Any]) -> None:
