@@ -201,7 +201,7 @@ class Workload:
         fitted: with the measured number of loaded models, all of equal size, the formula gives the measured hit ratio.
 
         Args:
-            metrics: The metrics, from `mme_sdk.metrics.read_metrics`.
+            metrics: The metrics, from `endpoint.metrics()`.
             models: Number of models under the prefix, or their names, most popular first.
             instances: Number of instances of the endpoint at that time. Default 1.
             exponent: Exponent of Zipf's law; None (the default) fits it.

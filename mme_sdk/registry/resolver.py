@@ -65,7 +65,7 @@ class Resolver:
 
     Args:
         aliases: The aliases and tombstones of the prefix.
-        staleness: Maximum age of a cached record in seconds.
+        staleness: Maximum age of a cached record in seconds. A registry passes 5 unless its user chooses another value.
         monotonic: Monotonic clock, in seconds.
         random: Returns a uniform random number from [0, 1), for weighted aliases without a key.
     """
