@@ -113,7 +113,7 @@ class Account:
         return f"{self.run}-{what}-{next(self._numbers)}"
 
     def keep(self, label: str, remove: Callable[[], Any]) -> None:
-        """Note a resource that `close` removes; before it is created, so that an interruption leaves nothing behind."""
+        """Register a resource that `close` removes. Call it before the creation, so that an interruption leaves nothing."""
         self._created[label] = remove
 
     @cached_property

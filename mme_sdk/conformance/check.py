@@ -123,7 +123,7 @@ def expect_refusal(
         call: Makes the call.
         code: Error code.
         status: HTTP status.
-        words: Parts of the message.
+        words: Texts that the error message must contain.
 
     Returns:
         The code, status and message.

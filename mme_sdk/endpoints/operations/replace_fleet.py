@@ -44,9 +44,9 @@ class DetachedScaling:
     """Autoscaling that an update detached.
 
     Attributes:
-        taken: What was attached before the update.
-        tags: The keys of the endpoint's tags that hold it.
-        back: What is to be attached after the update, converted to the new instance types.
+        taken: The autoscaling that was attached before the update.
+        tags: The keys of the endpoint's tags that store it meanwhile.
+        back: The autoscaling to attach after the update, converted to the new instance types.
     """
 
     taken: tuple[Attached, ...] = ()

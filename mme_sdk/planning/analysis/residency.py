@@ -69,10 +69,10 @@ class Tabulated:
         )
 
     def faster(self, factor: float) -> Tabulated:
-        """Return the tables for faster traffic.
+        """Return the tables for traffic with higher rates.
 
         Args:
-            factor: Factor on the speed.
+            factor: Factor on the rates of all models.
 
         Returns:
             The tables.

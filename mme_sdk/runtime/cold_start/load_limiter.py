@@ -55,8 +55,8 @@ class Permit:
         """Return the permit. Idempotent.
 
         Args:
-            load: Shortest and longest possible duration of the load, in a unit that makes models comparable; None if
-                nothing was loaded.
+            load: Shortest and longest possible duration of the load, divided by the duration that the model's size lets
+                expect, so that models can be compared; None if nothing was loaded.
         """
         self._limiter.release(self, load)
 

@@ -84,7 +84,7 @@ def submit(
         A flow that returns the submission.
 
     Raises:
-        InvalidInputError: There is no place for the payload, or an option has a value that AWS would reject.
+        InvalidInputError: The payload needs `upload_to` and it is missing, or an option has a value that AWS would reject.
     """
     check_endpoint(endpoint)
     check_unsupported("invoke_async", options, _UNSUPPORTED)
