@@ -113,7 +113,7 @@ class Account:
         return f"{self.run}-{what}-{next(self._numbers)}"
 
     def keep(self, label: str, remove: Callable[[], Any]) -> None:
-        """Register a resource that `close` removes. Call it before the creation, so that an interruption leaves nothing."""
+        """Register a resource that `close` removes. Call this before the creation, in case of an interruption."""
         self._created[label] = remove
 
     @cached_property
@@ -292,7 +292,7 @@ class Account:
 
     @contextmanager
     def closing(self, left: dict[str, str]) -> Iterator[Account]:
-        """Close at the end of a block, Ctrl-C included, and write into `left` what stays behind."""
+        """Close at the end of a `with` block, also after Ctrl-C; add the resources that were not removed to `left`."""
         try:
             yield self
         finally:

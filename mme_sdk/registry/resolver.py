@@ -19,7 +19,7 @@ from mme_sdk.types.model import ModelVersion, is_invokable
 
 __all__ = ["Resolution", "Resolver"]
 
-_CAPACITY = 10_000  # cached records; a larger number means that references are generated
+_CAPACITY = 10_000  # cached records; a program exceeds it only if it generates references
 _REREADS = 4  # of an alias that other clients change while they delete its versions
 _TOMBSTONES = ""  # cache name of the tombstones; no alias has it
 

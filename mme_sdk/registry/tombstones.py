@@ -9,10 +9,10 @@ deletion that committed last; it distinguishes two tombstones of one version. Th
 - `"deleting": {id: time}`: the deletion is committed, and its request to S3 may be in flight. The key cannot be used.
 - neither: the deletion is complete. The same content can be registered under the key again.
 
-S3 cannot distinguish the object to delete from an object with the same bytes that is written later. So `"deleting"` must last until no
-request of the deletion can arrive. A deletion that was killed leaves `"deleting"` behind; it expires `LEASE` seconds
-after the commit. A deletion sends its requests within `SEND_LIMIT` seconds, S3 rejects a request that was signed more
-than 15 minutes ago, and the clocks of two clients that S3 accepts differ by at most 30 minutes.
+S3 cannot distinguish the object to delete from an object with the same bytes that is written later. So `"deleting"`
+must last until no request of the deletion can arrive. A deletion that was killed leaves `"deleting"` behind; it expires
+`LEASE` seconds after the commit. A deletion sends its requests within `SEND_LIMIT` seconds, S3 rejects a request that
+was signed more than 15 minutes ago, and the clocks of two clients that S3 accepts differ by at most 30 minutes.
 """
 
 from __future__ import annotations
@@ -242,7 +242,7 @@ class Tombstones:
 
 
 def _may_commit(now: Tombstone, seen: Tombstone | None, deletion: str) -> bool:
-    """Return whether a deletion announced this tombstone, or found a completed one that is unchanged."""
+    """Return whether a deletion added itself to this tombstone, or found it complete and it is unchanged."""
     if deletion in now.get("pending", ()) or deletion in now.get("deleting", ()):
         return True
     return seen is not None and not is_pending(seen) and now == seen
