@@ -249,5 +249,5 @@ def _may_commit(now: Tombstone, seen: Tombstone | None, deletion: str) -> bool:
 
 
 def _was_registered(now: Tombstone, deletion: str) -> bool:
-    """Return whether the version was registered again and another deletion announced a new tombstone."""
+    """Return whether the version was registered again and another deletion wrote a new tombstone."""
     return is_pending(now) and deletion not in now["pending"]
