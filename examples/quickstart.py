@@ -61,7 +61,7 @@ def tour(client: MMEClient, bucket: str, work: Path) -> None:
     spec = EndpointSpec.multi_model(
         name="scoring", models=models.uri, image=IMAGE, role=ROLE, instance_type="ml.m5.large", instance_count=2
     )
-    endpoint = client.endpoints.create(spec).wait(timeout=60)
+    endpoint = client.endpoints.create(spec, timeout=60)
     print(f"{endpoint!r}\n")
 
     print(f"{'tenant':<10}  {'target model':<22}  {'cold ms':>8}  {'warm ms':>8}  {'accuracy':>8}")
@@ -92,7 +92,7 @@ def tour(client: MMEClient, bucket: str, work: Path) -> None:
     single = EndpointSpec.single_model(
         name="hot", artifact=replaced.uri, image=IMAGE, role=ROLE, instance_type="ml.c6i.large"
     )
-    hot = client.endpoints.create(single).wait(timeout=60)
+    hot = client.endpoints.create(single, timeout=60)
     _, took, accuracy = ask(hot, None, changed)
     print(f"Single   {hot.name}: the same model on an endpoint of its own, {took:.1f} ms, accuracy {accuracy:.2f}")
 

@@ -72,7 +72,7 @@ class Lazy(Generic[T]):
 
     @property
     def made(self) -> T | None:
-        """The value, or None if it is not made yet."""
+        """The value, or None if it has not been created."""
         return self._made.get("value")
 
     def get(self) -> T:

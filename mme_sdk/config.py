@@ -92,8 +92,8 @@ class ColdStart:
             model of known load time is found loaded a tenth of that time late, in the median.
         warm_for: Seconds after an answer for which a model is assumed to be loaded. It is adapted to observations.
             Default 300.
-        concurrent_loads: First limit of the models of one endpoint that are loaded at the same time. It is adapted to
-            observations. Default 4.
+        concurrent_loads: Initial limit of the number of models of one endpoint that are loaded at the same time. It is
+            adapted to observations. Default 4.
         max_concurrent_loads: Largest value of that limit. Default 64.
         failed_loads: Number of consecutive failures of a model that never answered after which calls to it fail at
             once. Default 3.

@@ -58,7 +58,7 @@ def check() -> None:
 
 
 class CancelScope:
-    """Work that another thread can cancel; `run` does a part of it in the calling thread.
+    """Work that another thread can cancel. `run` runs a function of this work in the calling thread.
 
     Attributes:
         cancelled: Whether `cancel` was called.

@@ -75,8 +75,8 @@ class Workers(Generic[R]):
         """Cancel running calls, shut down their sockets, and wait for the threads to end. Idempotent.
 
         Args:
-            cleanup: The clean-up of the calls, which is waited for; none by default.
-            grace: Seconds to wait for the threads otherwise; 2 by default.
+            cleanup: The clean-up of the calls; `close` waits until it ends. None by default.
+            grace: Seconds to wait for the threads after the clean-up has ended; 2 by default.
         """
         if self._end.detach() is not None:
             _end(self._scope, self._jobs, self._threads)

@@ -92,7 +92,7 @@ class Route:
 
     @property
     def url(self) -> str:
-        """URL of scheme, authority and prefix."""
+        """The URL: scheme, authority and path prefix."""
         return f"{self.scheme}://{self.authority}{self.prefix}"
 
 

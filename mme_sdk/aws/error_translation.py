@@ -146,7 +146,7 @@ def translate(
 
 
 def never_sent(error: Exception) -> bool:
-    """Return whether botocore cannot have begun to send, although its exception is one of sending."""
+    """Return whether an exception that botocore raises while sending shows that nothing was sent."""
     from urllib3.exceptions import LocationValueError
 
     inner = error.kwargs.get("error") if isinstance(error, bc.HTTPClientError) else error

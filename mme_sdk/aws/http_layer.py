@@ -65,7 +65,7 @@ class Sender(Protocol):
 
 
 class _FirstAttempt(threading.local):
-    """First attempt of this thread's call, made before botocore was called."""
+    """The first attempt of a call in this thread. `accelerate` sends it itself, before it calls botocore."""
 
     def __init__(self) -> None:
         self.invocation_id: str | None = None

@@ -112,7 +112,7 @@ class Account:
         return f"{self.run}-{what}-{next(self._numbers)}"
 
     def keep(self, label: str, remove: Callable[[], Any]) -> None:
-        """Note a resource that `close` removes; before it is created, so that an interruption leaves nothing behind."""
+        """Register a resource that `close` removes. Call this before the creation, in case of an interruption."""
         self._created[label] = remove
 
     @cached_property
@@ -291,7 +291,7 @@ class Account:
 
     @contextmanager
     def closing(self, left: dict[str, str]) -> Iterator[Account]:
-        """Close at the end of a block, Ctrl-C included, and write into `left` what stays behind."""
+        """Close at the end of a `with` block, also after Ctrl-C; add the resources that were not removed to `left`."""
         try:
             yield self
         finally:

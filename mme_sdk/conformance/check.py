@@ -35,7 +35,7 @@ class Check:
         expected: What the contract says, as one sentence.
         needs: Endpoint that has to exist; it is created for the first check that needs it.
         minutes: Minutes that the check takes at most, without the creation of the endpoint.
-        known: Whether the contract states the behaviour. What it leaves open is observed only.
+        known: Whether the contract states the behaviour. If False, the check only records what happens.
         function: Makes the calls; returns what was seen.
     """
 
@@ -123,7 +123,7 @@ def expect_refusal(
         call: Makes the call.
         code: Error code.
         status: HTTP status.
-        words: Parts of the message.
+        words: Texts that the error message must contain.
 
     Returns:
         The code, status and message.

@@ -15,7 +15,7 @@ from mme_sdk.protocols import Clock
 __all__ = ["ENDPOINT_MINUTES", "Report", "minutes_at_most", "run_checks"]
 
 ENDPOINT_MINUTES = 8.0
-"""Minutes that the creation of an endpoint takes at most: the value that the budget reckons with."""
+"""Longest time of the creation of an endpoint, in minutes, that the budget allows for."""
 
 
 @attrs.frozen(kw_only=True)

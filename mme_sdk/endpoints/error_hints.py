@@ -45,6 +45,6 @@ def hint_for(message: str) -> str | None:
 
 
 def add_hint(error: BaseException) -> None:
-    """Set the hint of an error that has none, from its message."""
+    """If an error has no hint, set the one for its message."""
     if isinstance(error, MMEError) and error.hint is None:
         error.hint = hint_for(f"{error.code} {error.message}")

@@ -13,7 +13,7 @@ __all__ = ["gap_cv", "numbers", "seconds"]
 
 
 def _shown(value: Any) -> str:
-    return repr(value) if isinstance(value, str) else str(value)  # numpy's repr names its type
+    return repr(value) if isinstance(value, str) else str(value)  # repr of a numpy number includes its type
 
 
 def numbers(column: Any, name: str) -> Floats:

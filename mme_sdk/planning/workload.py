@@ -201,7 +201,7 @@ class Workload:
         fitted: with the measured number of loaded models, all of equal size, the formula gives the measured hit ratio.
 
         Args:
-            metrics: The metrics, from `mme_sdk.metrics.read_metrics`.
+            metrics: The metrics, from `endpoint.metrics()`.
             models: Number of models under the prefix, or their names, most popular first.
             instances: Number of instances of the endpoint at that time. Default 1.
             exponent: Exponent of Zipf's law; None (the default) fits it.
@@ -348,7 +348,7 @@ class Workload:
         rates = np.tile(self.rates, copies) * traffic / copies
         if self.times is None or self.index is None:
             return attrs.evolve(self, models=names, rates=rates)
-        # Each copy holds 1/copies of the traffic: the trace runs slower by as much.
+        # Each copy gets 1/copies of the traffic, so the trace is stretched by the same factor.
         stretch = copies / traffic
         duration = self.duration * stretch
         times = np.concatenate([(self.times * stretch + copy * duration / copies) % duration for copy in range(copies)])

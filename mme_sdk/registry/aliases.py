@@ -302,7 +302,7 @@ class Aliases:
                 return old
             other = None if content is None else content.body.get("pending", {}).get("id")
             if other not in (None, change_id, waited_for):
-                waited_for = other  # let the pending change of another client go first, once: it may have been killed
+                waited_for = other  # wait once for another client's pending change; that client may have been killed
                 yield self.store.backoff(attempt)
                 continue
             change["id"] = change_id

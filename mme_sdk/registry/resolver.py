@@ -19,7 +19,7 @@ from mme_sdk.types.model import ModelVersion, is_invokable
 
 __all__ = ["Resolution", "Resolver"]
 
-_CAPACITY = 10_000  # cached records; a larger number means that references are generated
+_CAPACITY = 10_000  # cached records; a program exceeds it only if it generates references
 _REREADS = 4  # of an alias that other clients change while they delete its versions
 _TOMBSTONES = ""  # cache name of the tombstones; no alias has it
 
@@ -65,7 +65,7 @@ class Resolver:
 
     Args:
         aliases: The aliases and tombstones of the prefix.
-        staleness: Maximum age of a cached record in seconds.
+        staleness: Maximum age of a cached record in seconds. A registry passes 5 unless its user chooses another value.
         monotonic: Monotonic clock, in seconds.
         random: Returns a uniform random number from [0, 1), for weighted aliases without a key.
     """

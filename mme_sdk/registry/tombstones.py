@@ -9,10 +9,10 @@ deletion that committed last; it distinguishes two tombstones of one version. Th
 - `"deleting": {id: time}`: the deletion is committed, and its request to S3 may be in flight. The key cannot be used.
 - neither: the deletion is complete. The same content can be registered under the key again.
 
-S3 cannot tell the bytes that a deletion means from the same bytes written later. So `"deleting"` must last until no
-request of the deletion can arrive. A deletion that was killed leaves `"deleting"` behind; it expires `LEASE` seconds
-after the commit. A deletion sends its requests within `SEND_LIMIT` seconds, S3 rejects a request that was signed more
-than 15 minutes ago, and the clocks of two clients that S3 accepts differ by at most 30 minutes.
+S3 cannot distinguish the object to delete from an object with the same bytes that is written later. So `"deleting"`
+must last until no request of the deletion can arrive. A deletion that was killed leaves `"deleting"` behind; it expires
+`LEASE` seconds after the commit. A deletion sends its requests within `SEND_LIMIT` seconds, S3 rejects a request that
+was signed more than 15 minutes ago, and the clocks of two clients that S3 accepts differ by at most 30 minutes.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Tombstones:
     store: Store
 
     def record(self, known: Record | None = None) -> Flow[Record | None]:
-        """Read the record of all tombstones. It is `known` itself if it is unchanged."""
+        """Read the record of all tombstones. Return `known` itself if the record is unchanged."""
         return (yield from self.store.get_record(_KIND, _NAME, known))
 
     def read(self) -> Flow[Mapping[str, Tombstone]]:
@@ -133,7 +133,7 @@ class Tombstones:
         """Cancel a deletion whose requests were not sent, or were refused by S3.
 
         Args:
-            before: The tombstones at the time of the announcement, by target model.
+            before: The tombstones before the deletion was added to them, by target model.
             deletion: Id of the deletion.
         """
 
@@ -242,12 +242,12 @@ class Tombstones:
 
 
 def _may_commit(now: Tombstone, seen: Tombstone | None, deletion: str) -> bool:
-    """Return whether a deletion announced this tombstone, or found a completed one that is unchanged."""
+    """Return whether a deletion added itself to this tombstone, or found it complete and it is unchanged."""
     if deletion in now.get("pending", ()) or deletion in now.get("deleting", ()):
         return True
     return seen is not None and not is_pending(seen) and now == seen
 
 
 def _was_registered(now: Tombstone, deletion: str) -> bool:
-    """Return whether the version was registered again and another deletion announced a new tombstone."""
+    """Return whether the version was registered again and another deletion wrote a new tombstone."""
     return is_pending(now) and deletion not in now["pending"]

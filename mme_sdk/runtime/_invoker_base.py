@@ -167,7 +167,7 @@ class Invocations:
             error.endpoint = endpoint
             raise
         except MMEError:
-            # A caller that may invoke may lack access to S3. The registry is not asked again.
+            # A caller that may invoke may lack access to S3. Later calls of this invoker do not ask the registry.
             self._stores.pop(str(prefix), None)
 
     def _reply(

@@ -93,7 +93,10 @@ def is_pending_tag(key: str) -> bool:
 
 
 def remove(endpoint: str, arn: str, keys: Sequence[str]) -> Flow[None]:
-    """Delete tags of this module. A failure is logged: a tag that stays is ignored once autoscaling is attached."""
+    """Delete tags that this module wrote to an endpoint.
+
+    A failure is logged. A tag that was not deleted is ignored once autoscaling is attached.
+    """
     if not keys:
         return
     try:

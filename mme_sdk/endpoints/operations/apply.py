@@ -53,7 +53,7 @@ class EndpointPlan:
         action: `create`; `create again` (delete a failed endpoint first); `update` (a new fleet); `change in place`; or
             `nothing`.
         changes: The differences between the endpoint and the spec. Default: none.
-        live: The endpoint that was compared. Default: None, it does not exist.
+        live: The endpoint that was compared; None if it does not exist. Default: None.
     """
 
     spec: EndpointSpec

@@ -83,7 +83,7 @@ def settle(
         now: The monotonic clock.
         progress: Called after each DescribeEndpoint.
         just_created: Whether DescribeEndpoint may not find the endpoint yet.
-        own: Whether this client made the endpoint; its tags are not read then.
+        own: Whether this client made the endpoint. If True, the endpoint's tags are not checked.
 
     Returns:
         The endpoint in service.
@@ -111,7 +111,7 @@ def remove_failed(name: str, error: MMEError, *, now: Now, own: bool = False) ->
         name: EndpointName.
         error: The failure. It gets a note if something could not be removed.
         now: The monotonic clock.
-        own: Whether this client made the endpoint; its tags are not read then.
+        own: Whether this client made the endpoint. If True, the endpoint's tags are not checked.
 
     Returns:
         Whether the endpoint was removed. False if its tags do not say that its creation is incomplete.

@@ -130,7 +130,8 @@ def _check_same(spec: EndpointSpec, seen: EndpointDescription, now: Now) -> Flow
     changes = [
         change
         for change in diff(live, spec)
-        # Missing autoscaling is attached later. Counts and weights may differ from an equal configuration.
+        # Missing autoscaling is attached later. If the configuration is the one of the spec, only instance counts and
+        # weights can differ, because they change without a new configuration.
         if (change.old is not None if ".autoscaling" in change.field else not same)
     ]
     if changes:

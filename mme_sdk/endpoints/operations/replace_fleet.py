@@ -44,9 +44,9 @@ class DetachedScaling:
     """Autoscaling that an update detached.
 
     Attributes:
-        taken: What was attached before the update.
-        tags: The keys of the endpoint's tags that hold it.
-        back: What is to be attached after the update, converted to the new instance types.
+        taken: The autoscaling that was attached before the update.
+        tags: The keys of the endpoint's tags that store it meanwhile.
+        back: The autoscaling to attach after the update, converted to the new instance types.
     """
 
     taken: tuple[Attached, ...] = ()
@@ -58,7 +58,7 @@ def check_not_busy(seen: EndpointDescription) -> None:
     """Raise ConflictError while an endpoint is being created, changed or deleted."""
     if seen.status in _BUSY:
         raise ConflictError(
-            f"endpoint {seen.name} is {seen.status}; it can be changed after that",
+            f"endpoint {seen.name} is {seen.status} and cannot be changed until that has ended",
             hint=f"endpoints.wait({seen.name!r}) waits for it",
             endpoint=seen.name,
         )
@@ -88,7 +88,7 @@ def replace_fleet(
     """Update an endpoint to another configuration and wait until it is in service.
 
     Autoscaling that would make SageMaker refuse the update is detached. The caller attaches it again, with
-    `attach_again`. If the update fails, this function does so.
+    `attach_again`. If the update fails, this function attaches it again.
 
     Args:
         live: The endpoint before the update.

@@ -156,7 +156,7 @@ def _resize(
     now: Now,
     progress: ProgressCallback | None,
 ) -> Flow[EndpointDescription]:
-    """Set counts and weights, and wait until they are in effect. A new FailureReason means that this failed."""
+    """Set counts and weights, and wait until they are in effect. A new FailureReason means that the change failed."""
     yield sagemaker_call(
         "update_endpoint_weights_and_capacities",
         seen.name,

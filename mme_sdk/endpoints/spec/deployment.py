@@ -151,12 +151,12 @@ def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: End
         raise InvalidInputError("deployment: not available with serverless")
     if old is not None and {one.name for one in old.variants} != {one.name for one in new.variants}:
         raise InvalidInputError(
-            "deployment: BlueGreen and Rolling need unchanged variant names", hint="leave deployment out to change them"
+            "deployment: BlueGreen and Rolling need unchanged variant names", hint="omit deployment to change the names"
         )
 
 
 def pick(old: EndpointSpec | None, new: EndpointSpec | None) -> Deployment | None:
-    """Return the deployment for an update without one; None is SageMaker's default, all at once.
+    """Return the deployment of an update for which the caller chose none. None means SageMaker's default, all at once.
 
     There is often no capacity for a second GPU fleet, so its instances are replaced batch by batch. If the hosting mode
     changes, a rolling deployment would fail half of the requests, because each mode refuses requests for the other one.

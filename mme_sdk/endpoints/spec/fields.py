@@ -114,7 +114,7 @@ class SpecFields:
 
     @property
     def model_data(self) -> str | None:
-        """S3 prefix of a multi-model endpoint, or archive of a single-model one, of the first variant; None if none."""
+        """S3 address of the first variant's models: a prefix if it is multi-model, else an archive; or None."""
         containers = [one for variant in self.variants for one in variant.containers]
         first = next((one for one in containers if one.mode == self.mode and one.model_data), None)
         return None if first is None else first.model_data

@@ -260,7 +260,8 @@ class EndpointSpec(SpecFields):
 
         Args:
             name: EndpointName.
-            artifact: S3 address of the archive, or a registered model version. Default: None, the image needs none.
+            artifact: S3 address of the archive, or a registered model version. Default: None, for an image
+                that contains its model.
             image: Image URI.
             role: ARN of the execution role.
             instance_type: Instance type. Default: None, for `serverless`.

@@ -25,7 +25,7 @@ def kill_children_except(own: Container[int]) -> None:
     """Kill the children of this process except `own`. Their children become children of this process.
 
     Args:
-        own: Ids of the processes to spare.
+        own: Ids of the processes that are not killed.
     """
     for pid in _children():
         if pid not in own:
@@ -37,7 +37,7 @@ def kill_and_reap_children(own: Container[int] = ()) -> None:
     """Kill all descendants of this process except `own`, and wait until every child has ended.
 
     Args:
-        own: Ids of child processes that end without being killed.
+        own: Ids of child processes that are not killed. The function waits until they end.
     """
     with contextlib.suppress(ChildProcessError):
         while True:

@@ -174,7 +174,7 @@ def _check_link(path: Path) -> None:
 
 
 def _restrict(path: Path) -> bool:
-    """Remove the permissions of others from a file or folder. Return whether they had any."""
+    """Remove the permissions of other users from a file or folder. Return whether there were any."""
     found = path.stat()
     if found.st_uid != os.geteuid():
         raise _other_owner(path, found.st_uid, "a folder" if stat.S_ISDIR(found.st_mode) else "a file")

@@ -54,7 +54,7 @@ def decode_json(body: bytes) -> Any:
         return json.loads(
             body.decode() or "{}", object_pairs_hook=_object_without_duplicates, parse_constant=_refuse_constant
         )
-    except ValueError as error:  # a UnicodeDecodeError is one
+    except ValueError as error:  # also a UnicodeDecodeError
         raise ApiError("SerializationException", f"The request body is not valid JSON: {error}") from error
     except RecursionError as error:
         raise ApiError("SerializationException", "The request body is nested too deeply.") from error

@@ -355,7 +355,7 @@ class HostingPlan:
 
 
 def _spread(demand: Demand, models: float) -> Catalogue:
-    """Return the catalogue, with the profiles of the known models for their copies."""
+    """Return a catalogue in which each added model has the profile of the known model that it copies."""
     if models <= 1.0:
         return demand.catalogue
     copies = max(1, round(models))

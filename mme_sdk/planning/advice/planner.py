@@ -184,7 +184,7 @@ def _named(name: str, prices: Prices) -> InstanceType:
 
 
 def _refuse_too_large(search: LayoutSearch) -> None:
-    """Raise InvalidInputError that names what no layout can provide."""
+    """Raise InvalidInputError. Its message says why no layout is possible, for example a model that is too large."""
     demand = search.demand
     configs = {name: fleet_config(kind, 1, search.assumptions) for name, kind in search.types.items()}
     largest = max(configs, key=lambda name: configs[name].memory_bytes)

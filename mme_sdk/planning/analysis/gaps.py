@@ -237,7 +237,9 @@ class Empirical:
         Returns:
             One number for each model.
         """
-        apart = self.requested * (2.0 * self.duration + seconds) + self.moments  # keeps the models apart
+        apart = (
+            self.requested * (2.0 * self.duration + seconds) + self.moments
+        )  # so that the search finds only requests of the same model
         until = np.searchsorted(apart, apart + seconds, side="right")
         after = until - np.arange(len(apart)) - 1
         return np.asarray(

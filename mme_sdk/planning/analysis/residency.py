@@ -69,10 +69,10 @@ class Tabulated:
         )
 
     def faster(self, factor: float) -> Tabulated:
-        """Return the tables for faster traffic.
+        """Return the tables for traffic with higher rates.
 
         Args:
-            factor: Factor on the speed.
+            factor: Factor on the rates of all models.
 
         Returns:
             The tables.
@@ -182,8 +182,8 @@ def characteristic_time(
         residency: The traffic.
         sizes: Size of each model, in the unit of the capacity.
         capacity: Size of the cache.
-        extra: Function of the age that returns, for each model, the share of the time in which it uses the cache
-            without a request in that time; None (the default) for none.
+        extra: Function of the characteristic time. It returns, for each model, the share of the time in which the
+            model is in the cache for another reason than a request; None (the default) for none.
 
     Returns:
         The characteristic time, seconds.

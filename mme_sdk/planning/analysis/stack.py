@@ -111,7 +111,7 @@ def aet_miss_ratio(index: Ints, capacities: Floats) -> Floats:
     same = np.diff(index[order]) == 0
     reuse = np.diff(order)[same]
     histogram = np.bincount(reuse, minlength=count + 1)[: count + 1]
-    longer = (count - np.cumsum(histogram)) / count  # P(t); a first request counts as never reused
+    longer = (count - np.cumsum(histogram)) / count  # P(t); a model's first request counts for every t
     filled = np.concatenate([[0.0], np.cumsum(longer)])
     age = np.interp(np.asarray(capacities, dtype=float), filled[:-1], np.arange(count + 1), right=count)
     return np.asarray(np.interp(age, np.arange(count + 1), longer))

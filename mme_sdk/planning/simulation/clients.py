@@ -57,7 +57,7 @@ class ClientPolicy(Protocol):
         ...
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Return new callers without history.
+        """Return simulated callers that have made no call yet.
 
         Args:
             rng: Source of randomness, for the jitter.
@@ -103,7 +103,7 @@ class WaitForAnswer:
     answer_limit: float = attrs.field(default=float("inf"), init=False)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Return new callers without history.
+        """Return simulated callers that have made no call yet.
 
         Args:
             rng: Source of randomness, for the jitter.
@@ -125,7 +125,7 @@ class NoRetries:
     answer_limit: float = attrs.field(default=60.0, validator=_limit)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Return new callers without history.
+        """Return simulated callers that have made no call yet.
 
         Args:
             rng: Source of randomness, for the jitter.
@@ -153,7 +153,7 @@ class Backoff:
     answer_limit: float = attrs.field(default=60.0, validator=_limit)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Return new callers without history.
+        """Return simulated callers that have made no call yet.
 
         Args:
             rng: Source of randomness, for the jitter.
@@ -188,7 +188,7 @@ class SingleFlight:
     answer_limit: float = attrs.field(default=60.0, validator=_limit)
 
     def clients(self, rng: Rng, /) -> Clients:
-        """Return new callers without history.
+        """Return simulated callers that have made no call yet.
 
         Args:
             rng: Source of randomness, for the jitter.

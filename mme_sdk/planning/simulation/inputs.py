@@ -158,7 +158,7 @@ class Traffic:
             ("memory", self.memory, config.memory_bytes),
             ("volume", self.disk, config.volume_bytes),
         ):
-            large = np.flatnonzero(sizes > limit)  # usually empty, which saves the search in the requests
+            large = np.flatnonzero(sizes > limit)  # usually empty, so that the next line has nothing to search
             large = large[np.isin(large, self.models)]
             if len(large):
                 raise InvalidInputError(

@@ -232,7 +232,9 @@ def abort_uploads(store: Store, *, older_than: float, dry_run: bool) -> Flow[Abo
     """Abort multipart uploads that began at least `older_than` seconds ago, and delete their records."""
     check_number("older_than", older_than, at_least=0)
     limit = store.now() - older_than
-    names = yield from store.record_names("uploads")  # before the uploads: records of newer uploads are kept
+    names = yield from store.record_names(
+        "uploads"
+    )  # read before the uploads, so that records of newer uploads are kept
     unfinished = yield from store.uploads()
     old = [(key, upload) for key, upload, begun in unfinished if begun.timestamp() <= limit]
     if not dry_run:

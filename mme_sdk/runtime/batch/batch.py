@@ -87,8 +87,8 @@ def check_batch(items: object, model_of: object, data_of: object, settings: obje
 
     Args:
         items: An iterable of items, neither one payload nor a frame.
-        model_of: A function of an item.
-        data_of: A function of an item, or None.
+        model_of: Function that returns the model of an item.
+        data_of: Function that returns the payload of an item, or None if the item is the payload.
         settings: BatchSettings or None.
         progress: A function, or None.
 

@@ -128,7 +128,7 @@ class FrameJoin:
         self._index = frame.index
         self._parts = parts
         self._rejected = 0
-        self._accepted = False  # whether errors are no longer taken as a sign that every request would fail
+        self._accepted = False  # if True, an error no longer means that every request would fail
         self._predictions: list[Any] = [None] * len(frame)
         self._errors: list[Any] = [None] * len(frame)
         self._named: dict[str, list[Any]] = {}
@@ -204,7 +204,7 @@ class FrameJoin:
         if isinstance(error, InvalidInputError) and not self._rejected:
             raise error
         if not isinstance(error, ModelInputError):
-            self._accepted = True  # only this model or this moment may be affected
+            self._accepted = True  # the cause may be this one model, or temporary
             return
         self._rejected += 1
         if error.original_status in (406, 415) or self._rejected in (_MAX_REJECTED, self._parts):

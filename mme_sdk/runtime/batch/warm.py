@@ -100,7 +100,7 @@ def warm_order(
     Args:
         models: The models.
         endpoint: Name of the endpoint.
-        memory: Knows the load times.
+        memory: Holds the learned load times.
         expected: Calls per second by model name or target model. None means that all are equal. A model that is not
             in it comes after those that are.
         capacity: Bytes of models that the endpoint holds in memory. None means no limit.
@@ -156,7 +156,7 @@ def warm_settings(at_a_time: int | None, memory: Memory, endpoint: str) -> Batch
 
     Args:
         at_a_time: Models that are called at the same time. None means the learned limit of the endpoint.
-        memory: Knows that limit.
+        memory: Holds that limit.
         endpoint: Name of the endpoint.
 
     Raises:

@@ -213,7 +213,7 @@ class ColdStartWait:
         self._waiter.leave()
         leases = self._memory.leases
         if leases is not None and flight.leased and flight.ended:
-            # The lease ends with the flight. Earlier, other processes would send together with the released callers.
+            # Keep the lease until the flight ends. Otherwise other processes send together with the released callers.
             flight.leased = False
             yield RunFlow(leases.release(self._endpoint.name, self._target))
 

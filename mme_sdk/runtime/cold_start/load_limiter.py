@@ -5,8 +5,8 @@ wait for, and does not recover. AWS does not publish how many loads an endpoint 
 grows by one when a load went well while the limit was reached. It halves when a load took more than twice as long as an
 undisturbed load (additive increase, multiplicative decrease, as in TCP).
 
-The duration of an undisturbed load follows the fastest loads and rises only slowly. A mean would rise with the overload
-that it must reveal.
+The duration of an undisturbed load follows the fastest loads and rises only slowly. A mean of all
+loads would rise during an overload, and so hide it.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Permit:
         """Return the permit. Idempotent.
 
         Args:
-            load: Shortest and longest possible duration of the load, in a unit that makes models comparable; None if
-                nothing was loaded.
+            load: Shortest and longest possible duration of the load, divided by the duration expected from the model's
+                size, so that models can be compared; None if nothing was loaded.
         """
         self._limiter.release(self, load)
 

@@ -261,7 +261,7 @@ class LoadTimes:
 
 
 def _bucket(size: int | None) -> int | None:
-    """Return the number of a group of sizes, each a factor of two wide, from one megabyte."""
+    """Return the number of the group of sizes: 0 below 1 MB, 1 from 1 MB, 2 from 2 MB, 3 from 4 MB, and so on."""
     return None if size is None else max(0, (size // 1_000_000).bit_length())
 
 

@@ -124,7 +124,7 @@ class EndpointMemory:
             target: The target model; an empty text on a single-model endpoint.
 
         Returns:
-            The record. A new one may replace that of a model that was not called for long.
+            The record. If there are too many records, that of a model that was not called for a long time is dropped.
         """
         found = self._models.get(target)
         if found is not None:

@@ -119,7 +119,7 @@ def frame_to_json(data: pd.DataFrame | pd.Series) -> bytes:
     rows = _json_matrix(frame)
     if rows is None:
         columns = [_column(series, label_of(name)) for name, series in frame.items()]
-        # A reader makes one array of lists, and one column for each member of objects.
+        # A reader converts rows that are lists to one array of one type, and rows that are objects to typed columns.
         together = names is None and not all(map(_fits_int64, columns))
         parts = [_json_values(column, together or column.kind == "float" or column.gaps) for column in columns]
         rows = zip(*parts, strict=True)

@@ -253,7 +253,7 @@ class Attempts:
 
     def _record(self, at: float, now: float, status: int | None, code: str | None) -> None:
         if self._hedged_at is not None:
-            # The interpreter does not report which of the two requests was answered. The second is recorded first.
+            # The interpreter does not report which of the two requests was answered. The hedged one is recorded first.
             hedged_at, self._hedged_at = self._hedged_at, None
             self._record(hedged_at, now, None, "Hedged")
         attempt = Attempt(at=at - self.began, took=now - at, status=status, code=code)

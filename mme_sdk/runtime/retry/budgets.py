@@ -133,7 +133,7 @@ class HedgeBudget:
         self._tokens = min(_MAX_HEDGES, self._tokens + share)
 
     def pay(self) -> bool:
-        """Take one token. Return whether there was one."""
+        """Take one token. Return False if there is none."""
         if self._tokens < 1.0:
             return False
         self._tokens -= 1.0

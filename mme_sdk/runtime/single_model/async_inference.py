@@ -84,7 +84,8 @@ def submit(
         A flow that returns the submission.
 
     Raises:
-        InvalidInputError: There is no place for the payload, or an option has a value that AWS would reject.
+        InvalidInputError: The payload is not in S3 and `upload_to` is missing, or AWS would reject the value of an
+            option.
     """
     check_endpoint(endpoint)
     check_unsupported("invoke_async", options, _UNSUPPORTED)

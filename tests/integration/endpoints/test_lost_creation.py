@@ -108,7 +108,7 @@ def test_an_apply_of_another_spec_does_not_wait_for_a_creation(plane, aws, name)
 
     Endpoints(aws, NoInvoker).create(multi(name), timeout=20)
     way = bound(plane, Young)
-    with pytest.raises(ConflictError, match="is Creating; it can be changed after that"):
+    with pytest.raises(ConflictError, match="is Creating and cannot be changed until that has ended"):
         Endpoints(way, NoInvoker).apply(multi(name, environment={"A": "1"}), timeout=20)
     way.close()
 

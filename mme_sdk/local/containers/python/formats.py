@@ -144,7 +144,7 @@ FORMATS: tuple[Format, ...] = (
     Format("skops", (*_ESTIMATORS, "skops.io"), "sklearn", _suffix(".skops"), _load_skops),
     Format("joblib", (*_ESTIMATORS, "joblib"), "sklearn", _suffix(".joblib"), _load_joblib),
     Format("pickle", _ESTIMATORS, "sklearn", _suffix(".pkl", ".pickle"), _load_pickle),
-    # onnxruntime starts a thread when it is imported, so that only model processes import it.
+    # onnxruntime starts a thread when it is imported, so only model processes import it.
     Format("onnx", ("numpy",), "onnx", _suffix(".onnx"), _load_onnx),
     Format("xgboost", ("numpy", "scipy.sparse", "xgboost"), "xgboost", _is_xgboost, _load_xgboost),
     Format("lightgbm", ("numpy", "lightgbm"), "lightgbm", _is_lightgbm, _load_lightgbm),

@@ -34,7 +34,7 @@ def enter(rules: dict[str, Any], directory: str, number: int) -> None:
     scratch = _scratch(os.getppid(), number)
     scratch.mkdir(mode=0o700)
     os.environ["TMPDIR"] = os.environ["HOME"] = str(scratch)
-    tempfile.tempdir = None  # computed again from TMPDIR
+    tempfile.tempdir = None  # so that tempfile reads TMPDIR again
     os.chdir(scratch)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)  # standard input belongs to the container

@@ -63,7 +63,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
         case MemoryError():
             status, kind = 507, "MemoryError"
         case Exception() if "out of memory" in str(error).lower():
-            status, kind = 507, type(error).__name__  # the text of CUDA libraries
+            status, kind = 507, type(error).__name__  # CUDA libraries report full GPU memory with this text
         case _:
             status, kind = 500, type(error).__name__
     # The log gets the traceback, the response its last line.

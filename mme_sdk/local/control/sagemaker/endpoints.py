@@ -54,7 +54,8 @@ class Endpoints:
     """The endpoints of a host: a document for each endpoint, and a task for each operation in progress.
 
     A document has two internal members. `Serving` is a copy of the configuration, models and sizes that run. `Target`
-    is the same for a creation or an update in progress. They are copies because the originals can be deleted.
+    is a copy of those that a creation or an update in progress will run. They are copies because the originals can
+    be deleted.
 
     Args:
         resources: Models, endpoint configurations, tags and the store.

@@ -342,7 +342,7 @@ class MultiModelVariant(Variant):
     async def _run_in_container(self, instance: Instance, restarts: int, model: str, work: Any, failed: Any) -> None:
         """Run an operation in a container and report its outcome to the fleet.
 
-        Nothing is reported if the container has ended meanwhile: `instance_crashed` has done that.
+        Nothing is reported if the container has ended in the meantime: `instance_crashed` has reported that.
 
         Args:
             instance: The instance.
@@ -397,7 +397,9 @@ class MultiModelVariant(Variant):
         except TimeoutError:
             failed = json.dumps([0, f"Loading the model took more than {settings.load_limit:g} seconds."])
         except ContainerConnectionError as error:
-            await instance.wait_for_crash()  # if it ended, `instance_crashed` reports it; otherwise the load failed
+            await (
+                instance.wait_for_crash()
+            )  # if the container ended, `instance_crashed` reports that; otherwise only the load failed
             failed = json.dumps([500, connection_error_message(error)])
         else:
             if response.status in (200, 409):

@@ -159,7 +159,7 @@ class Variant(abc.ABC):
         """Start all instances.
 
         Raises:
-            HostingError: An instance did not start. No instance is left running.
+            HostingError: An instance did not start. All started instances are stopped.
         """
         await self.scale(self.plan.instance_count)
 
