@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import random
@@ -29,6 +30,7 @@ __all__ = ["Container", "ContainerConnectionError", "ContainerResponse", "Contai
 SOCKET = "mme-sdk-socket-"
 SOCKETS = Path("/tmp")  # noqa: S108 - the path of a unix socket is limited to about 100 bytes; TMPDIR can be longer
 _TRIES = 3  # another process can take the port between the moment it is found free and the moment it is bound
+_LARGE = 1 << 20  # bytes from which aiohttp warns that a body blocks the event loop
 
 
 class ContainerConnectionError(Exception):
@@ -320,9 +322,9 @@ class Container:
             ContainerConnectionError: The response is missing or incomplete.
         """
         try:
-            response = await (self._local or self._session).request(
-                method, self.address + path, data=body, headers={**(headers or {}), "X-Mme-Sdk-Key": self._key}
-            )
+            keyed = {**(headers or {}), "X-Mme-Sdk-Key": self._key}
+            session = self._local or self._session
+            response = await session.request(method, self.address + path, data=_payload(body), headers=keyed)
             received = {name.lower(): value for name, value in response.headers.items()}
             if stream and response.status < 300:
                 return ContainerResponse(response.status, received, b"", _chunks(response))
@@ -340,6 +342,11 @@ class Container:
                 return file.read().decode(errors="replace").strip()
         except OSError:
             return ""
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """Return a body as aiohttp sends it without blocking the event loop: a large one as a file."""
+    return io.BytesIO(body) if body is not None and len(body) > _LARGE else body
 
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:

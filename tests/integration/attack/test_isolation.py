@@ -268,7 +268,7 @@ def test_a_data_directory_inside_the_project_stays_closed(tmp_path: Path) -> Non
     rules = isolation.policy(
         [sys.executable],
         hidden=project / "data",
-        own=(),
+        writable=(),
         readable=(project, project / "data/.venv", project / "data/s3"),
     )
     here = {one for one in rules["model"]["read"] if one.startswith(str(project))}
@@ -282,7 +282,7 @@ def test_of_a_project_on_the_path_dot_files_stay_closed(tmp_path: Path, monkeypa
         (project / name).mkdir(parents=True)
     (project / ".env").write_text("KEY=sekret")
     monkeypatch.setattr(isolation, "_imports", lambda: ([str(project)], [], ""))
-    rules = isolation.policy([sys.executable], hidden=project / ".mme", own=())
+    rules = isolation.policy([sys.executable], hidden=project / ".mme", writable=())
     assert [one for one in rules["model"]["read"] if one.startswith(str(project))] == [str(project / "package")]
 
 

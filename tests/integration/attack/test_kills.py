@@ -254,7 +254,7 @@ class Case:
             self.answers()
         if self.dice.random() < 0.6:
             self.world.client.endpoints.create(spec(self.name), timeout=120)
-            self.finish_batch(0)
+            self.settled(0)
         self.nothing_left()
 
     def after_apply(self, forked: Any) -> None:
@@ -263,7 +263,7 @@ class Case:
             self.applied(1)
             if self.dice.random() < 0.5:
                 self.world.client.endpoint(self.name).rollback()
-                self.finish_batch(0)
+                self.settled(0)
         self.nothing_left()
 
     def after_rollback(self, forked: Any) -> None:

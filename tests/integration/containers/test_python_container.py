@@ -313,8 +313,11 @@ ANSWER = (
         ({"SAGEMAKER_PROGRAM": "top.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model"}, "top"),
         ({"SAGEMAKER_PROGRAM": "serve.py", "SAGEMAKER_SUBMIT_DIRECTORY": "file:///opt/ml/model/other"}, "other"),
         ({"SAGEMAKER_PROGRAM": "deep.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code/nested/"}, "deep"),
-        ({"SAGEMAKER_SUBMIT_DIRECTORY": "https://b/c"}, "SAGEMAKER_SUBMIT_DIRECTORY=https://b/c: there is no such"),
-        ({"SAGEMAKER_PROGRAM": "nowhere.py"}, "SAGEMAKER_PROGRAM=nowhere.py: there is no such file"),
+        ({"SAGEMAKER_SUBMIT_DIRECTORY": "https://b/c"}, "DIRECTORY=https://b/c: the directory does not exist"),
+            {"SAGEMAKER_SUBMIT_DIRECTORY": "https://b/c"},
+            "SAGEMAKER_SUBMIT_DIRECTORY=https://b/c: the directory does not exist",
+        ),
+        ({"SAGEMAKER_PROGRAM": "nowhere.py"}, "SAGEMAKER_PROGRAM=nowhere.py: the file does not exist"),
         (
             {"SAGEMAKER_SUBMIT_DIRECTORY": "/no/such"},
             "SAGEMAKER_SUBMIT_DIRECTORY=/no/such: the directory does not exist",

@@ -32,7 +32,7 @@ SHOWN = {
         The endpoint has stayed in service: 21 becomes 42
         Release 3: Endpoint(name='scoring', status='InService'""",
     "multi_tenant_iam": """
-        name shared: free
+        name shared: the name is free
         "team_a/*"
         team_a → team_a/score/v1.tar.gz: 20
         team_a → team_b/score/v1.tar.gz: IAM refuses

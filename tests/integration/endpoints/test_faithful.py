@@ -225,7 +225,7 @@ def test_a_model_package_needs_no_image_and_pools_need_no_type():
     assert "Image" not in requests.models[0]["PrimaryContainer"]
     assert "ExecutionRoleArn" not in requests.models[0]
     assert "InstanceType" not in requests.config["ProductionVariants"][0]
-    with pytest.raises(InvalidInputError, match="vCPUs of instance pools are unknown"):
+    with pytest.raises(InvalidInputError, match="vCPUs of instance pools are not known"):
         attrs.evolve(variant, autoscaling=Autoscaling(min=1, max=2))
 
 

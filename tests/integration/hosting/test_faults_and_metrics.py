@@ -134,14 +134,14 @@ def test_traffic_shifts_step_by_step_and_back_when_the_gate_raises(hosted: Hoste
         plan = {"endpoint": "e", "config_name": "c", "variants": (bench.variant(),)}
         fail = True
         with pytest.raises(HostingError, match="alarm"):
-            await bench.hosting.deploy(bench.deployment(**plan), gate=gate)
+            await bench.hosting.deploy(bench.deployment(**plan), shift_traffic=gate)
         assert seen[0] == 40
         assert 5 < seen[1] < 35
         assert seen[2] == 0
         assert bench.hosting.variant("e", "AllTraffic").fleet is old
         assert len(bench.hosting.inspect()) == 1
         fail = False
-        await bench.hosting.deploy(bench.deployment(**plan), gate=gate)
+        await bench.hosting.deploy(bench.deployment(**plan), shift_traffic=gate)
         assert bench.hosting.variant("e", "AllTraffic").fleet is not old
 
     hosted(scenario)

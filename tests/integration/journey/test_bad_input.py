@@ -135,7 +135,7 @@ def test_nobody_at_the_address():
     session = boto3.Session("key", "secret", region_name="us-east-1")
     with MMEClient(session=session, endpoint_url=f"http://127.0.0.1:{port}") as client:
         with pytest.raises(errors.NotSentError) as caught:
-            client.endpoint("scoring").invoke(SETOSA, model="iris/v1.tar.gz", deadline=1)
+            client.endpoint("scoring").invoke(SETOSA, model="iris/v1.tar.gz", deadline=20)
         check(caught.value, fault="environment", words=[str(port)])
 
 

@@ -240,7 +240,7 @@ def test_a_host_names_a_full_disk_at_start_and_at_every_write(small: Path, caplo
         fill(small / "data", left=0)
         with pytest.raises(ClientError, match=r"state.sqlite.*bytes are free"):
             until_full(lambda number: make_model(sagemaker, f"m{number}", Environment={"A": "x" * 1000}))
-        wait_for_log(caplog, "S3 takes no more objects")
+        wait_for_log(caplog, "S3 refuses writes")
         assert f"the disk of {folder}/s3" in caplog.text
         (small / "filling").unlink()
         (small / "data" / "filling").unlink()
@@ -260,8 +260,8 @@ def test_an_endpoint_whose_new_state_cannot_be_written_is_named_and_resumed(
         fill(small)
         with pytest.raises(ClientError, match=r"state.sqlite.*bytes are free"):
             until_full(lambda number: make_model(sagemaker, f"m{number}", Environment={"A": "x" * 1000}))
-        wait_for_log(caplog, "endpoint e stays as it is")
-        assert f"{folder}/state.sqlite" in caplog.text.partition("endpoint e stays as it is")[2]
+        wait_for_log(caplog, "the operation on endpoint e stopped")
+        assert f"{folder}/state.sqlite" in caplog.text.partition("the operation on endpoint e stopped")[2]
         sagemaker.close()
     (small / "filling").unlink()
     with LocalSageMaker(folder, hosting=FakeHosting, control=ControlSettings(provisioning=0.0)) as host:

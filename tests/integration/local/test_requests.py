@@ -532,7 +532,7 @@ def test_an_answer_that_is_not_read_ends_the_connection(plane, monkeypatch, name
     sm = plane.boto("sagemaker")
     make_endpoint(sm, name)
     sm.close()
-    monkeypatch.setattr(connections, "STALLED_SECONDS", 0.2)
+    monkeypatch.setattr(connections, "READ_TIMEOUT", 0.2)
     ended = threading.Event()
 
     def aborted(connection):

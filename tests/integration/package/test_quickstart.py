@@ -64,7 +64,7 @@ def test_the_fleet_is_changed_while_it_serves(demo):
     output = demo[0].stdout
     assert "Added    tenant-13/v1.tar.gz: answered" in output
     assert "Replaced tenant-01/v1.tar.gz by tenant-01/v2.tar.gz" in output
-    assert re.search(r"Deleted  tenant-12/v1\.tar\.gz; asking for it says:\n +.*was deleted", output)
+    assert re.search(r"Deleted  tenant-12/v1\.tar\.gz; an invocation of it raises:\n +.*was deleted", output)
     assert "Single   hot: the same model on an endpoint of its own" in output
     assert "Removed  everything: 0 endpoints, 0 models left" in output
 

@@ -90,7 +90,7 @@ def test_a_herd_of_tasks_causes_one_load_and_survives_cancellations(world: World
             done = await asyncio.gather(*calls, return_exceptions=True)
             assert [type(each) for each in done[:3]] == [asyncio.CancelledError] * 3
             assert [each.json()["data"][0] for each in done[3:]] == list(range(3, 12))  # type: ignore[union-attr]
-            assert len(client._invoker.memory.single_flight) == 0
+            assert len(client.memory.single_flight) == 0
 
     asyncio.run(main())
     assert world.loads("tasks") == 1
@@ -115,7 +115,7 @@ def test_absent_things_are_named(world: World) -> None:
     assert "fraud-eu/v1.tar.gz" in (caught.value.hint or "")
     with pytest.raises(ModelNotFoundError) as unlike:
         endpoint.invoke({}, model="0123456789.tar.gz")
-    assert "is near" in (unlike.value.hint or "")
+    assert "is similar" in (unlike.value.hint or "")
     with pytest.raises(EndpointNotFoundError):
         world.client.endpoint("absent").invoke({}, model="first/v1.tar.gz")
     with pytest.raises(InvalidInputError, match="target model") as missing:

@@ -155,7 +155,7 @@ def test_a_model_of_named_columns_gets_them_by_name(world: World) -> None:
     for content_type in (JSON, HEADER, PARQUET):
         reply = endpoint.invoke(frame[["n", "t"]], model=target, content_type=content_type, response_type=np.ndarray)
         np.testing.assert_array_equal(reply.value, wanted)
-    with pytest.raises(ModelInputError, match="CSV has no header row"):
+    with pytest.raises(ModelInputError, match="Remove the header row"):
         endpoint.invoke(frame, model=target)
     with pytest.raises(ModelInputError, match="content_type="):
         endpoint.invoke_frame(frame, model_of=lambda _: target)
@@ -164,7 +164,7 @@ def test_a_model_of_named_columns_gets_them_by_name(world: World) -> None:
 def test_a_header_that_nobody_announced_is_refused(world: World) -> None:
     model = LinearRegression().fit([[0.0, 0.0], [1.0, 1.0], [2.0, 0.0]], [0.0, 1.0, 2.0])
     target, endpoint = dumped(world, "line", model), world.client.endpoint("scoring")
-    with pytest.raises(ModelInputError, match="CSV has no header row"):
+    with pytest.raises(ModelInputError, match="Remove the header row"):
         endpoint.invoke(b"a,b\n1,2\n", model=target, content_type=CSV)
     named = b"a,b\n1,2\n"
     assert endpoint.invoke(named, model=target, content_type=HEADER).value == pytest.approx([1.0])

@@ -155,7 +155,7 @@ def test_a_retry_that_succeeds_is_counted(server: LoopbackServer) -> None:
     waited: list[float] = []
     accelerated = client_of(server)
     with accelerate(accelerated) as undo:
-        undo._bridge._sleep = waited.append
+        undo._http_layer._sleep = waited.append
         reply = accelerated.invoke_endpoint(EndpointName="second-time", Body=b"")
     del server._behaviours["second-time"]
     assert (reply["ResponseMetadata"]["RetryAttempts"], len(waited)) == (1, 1)

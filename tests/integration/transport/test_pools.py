@@ -195,8 +195,8 @@ def test_old_connections_are_not_used_and_surplus_ones_are_closed(kind: str, ser
     driver.close()
 
 
-def test_a_server_that_drips_or_pours_does_not_outlive_the_time_out(lean: Driver, server: LoopbackServer) -> None:
-    lean.ready()
+def test_a_server_that_drips_or_pours_does_not_outlive_the_time_out(pool: Driver, server: LoopbackServer) -> None:
+    pool.ready()
     for endpoint in ("drips", "pours"):
         with pytest.raises(OutcomeUnknownError, match="timed out"):
             pool.send(to(endpoint), read_timeout=0.2)

@@ -69,7 +69,7 @@ def soak(world: World, calls: int) -> Counter[str]:
             assert ran[name] <= 1
         else:
             assert ran[name] == 0, f"{name} failed with {outcome} and ran"
-    memory = world.client._invoker.memory
+    memory = world.client.memory
     assert len(memory.single_flight) == 0
     assert memory.endpoint("scoring").load_limiter.used == 0
     gc.collect()
