@@ -314,9 +314,6 @@ ANSWER = (
         ({"SAGEMAKER_PROGRAM": "serve.py", "SAGEMAKER_SUBMIT_DIRECTORY": "file:///opt/ml/model/other"}, "other"),
         ({"SAGEMAKER_PROGRAM": "deep.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code/nested/"}, "deep"),
         ({"SAGEMAKER_SUBMIT_DIRECTORY": "https://b/c"}, "DIRECTORY=https://b/c: the directory does not exist"),
-            {"SAGEMAKER_SUBMIT_DIRECTORY": "https://b/c"},
-            "SAGEMAKER_SUBMIT_DIRECTORY=https://b/c: the directory does not exist",
-        ),
         ({"SAGEMAKER_PROGRAM": "nowhere.py"}, "SAGEMAKER_PROGRAM=nowhere.py: the file does not exist"),
         (
             {"SAGEMAKER_SUBMIT_DIRECTORY": "/no/such"},
