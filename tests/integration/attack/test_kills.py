@@ -283,7 +283,7 @@ class Case:
         with contextlib.suppress(Exception):
             endpoints.wait(self.name, timeout=120)  # what the dead client had begun goes on
         endpoints.apply(spec(self.name, change), timeout=120)
-        self.finish_batch(change)
+        self.settled(change)
 
     def settled(self, change: int) -> None:
         plan = self.world.client.endpoints.plan(spec(self.name, change))
