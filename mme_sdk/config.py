@@ -8,6 +8,9 @@ from mme_sdk._validation import number
 
 __all__ = ["ColdStart", "RetryPolicy", "Timeouts"]
 
+TRANSPORTS = ("auto", "fast", "core", "botocore")
+"""Accepted values of the client's `transport` setting; see `mme_sdk.runtime.transport.TransportChoice`."""
+
 _positive = number(over=0)
 _count = number(at_least=1, integer=True)
 

@@ -61,7 +61,7 @@ class RegistryBase:
         # A change through one registry of a client empties the caches of all of its registries over the prefix: after
         # a deletion, the others refuse the version at once. Registries with equal settings share one cache.
         self._resolvers: dict[Any, Resolver] = aws.shared.setdefault((Resolver, self.uri), {})
-        self._resolver = self._resolvers.setdefault((key, staleness), resolver)
+        self._resolver: Resolver = self._resolvers.setdefault((key, staleness), resolver)
 
     @property
     def uri(self) -> str:

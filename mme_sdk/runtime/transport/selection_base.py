@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from mme_sdk.config import TRANSPORTS
 from mme_sdk.errors import ConfigurationError, NotSentError
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
@@ -48,8 +49,8 @@ class PoolSettings:
 
 def check_choice(choice: str) -> None:
     """Raise ConfigurationError unless `choice` is a `TransportChoice`."""
-    if choice not in get_args(TransportChoice):
-        raise ConfigurationError(f"{choice!r} is not a transport", hint=f"use one of {get_args(TransportChoice)}")
+    if choice not in TRANSPORTS:
+        raise ConfigurationError(f"transport must be one of {TRANSPORTS}, not {choice!r}")
 
 
 def find_route(aws: Aws, choice: str) -> tuple[Route | None, str | None]:
