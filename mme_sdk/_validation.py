@@ -57,7 +57,7 @@ def check_number(
     if (
         isinstance(value, kind)
         and not isinstance(value, bool)
-        and (isinstance(value, numbers.Integral) or math.isfinite(value) or (infinite and value == math.inf))
+        and (_is_finite(value) or (infinite and value == math.inf))
         and (over is None or value > over)
         and (at_least is None or value >= at_least)
         and (below is None or value < below)
@@ -70,8 +70,22 @@ def check_number(
         if bound is not None
     ]
     what = "a whole number" if integer else "a number" if infinite else "a finite number"
-    shown = repr(value) if isinstance(value, str) else str(value)  # numpy's repr names its type
-    raise InvalidInputError(f"{name} must be {' '.join([what, ' and '.join(bounds)]).rstrip()}, not {shown[:80]}")
+    raise InvalidInputError(f"{name} must be {' '.join([what, ' and '.join(bounds)]).rstrip()}, not {_shown(value)}")
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether a number is finite as a float. An integer of 400 digits is not."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, numbers.Integral) and not _is_finite(value):
+        return f"{'a negative' if value < 0 else 'an'} integer that exceeds every float"
+    # numpy's repr names the type of a number, and a Decimal's str does not tell that it is a Decimal.
+    return (str(value) if isinstance(value, numbers.Real) else repr(value))[:80]
 
 
 def check_instance(name: str, value: Any, *kinds: type[Any]) -> None:
