@@ -17,9 +17,11 @@ from mme_sdk._validation import check_number
 from mme_sdk.endpoints import Autoscaling, BlueGreen, DataCapture, EndpointSpec, Rolling
 from mme_sdk.endpoints.operations.complete_creation import scaling_of
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.local import HostingSettings
 from mme_sdk.runtime import InvokeOptions
 from mme_sdk.runtime.batch.warm import keep_warm_advice
 from mme_sdk.runtime.options import check_options
+from mme_sdk.runtime.transport import PoolSettings
 
 HUGE = 10**400  # larger than every float
 
@@ -102,6 +104,19 @@ def test_a_spec_of_numpys_numbers_becomes_requests_and_yaml() -> None:
     json.dumps(attrs.asdict(DataCapture(destination="s3://ml-models/captured/", percent=np.int64(50))))
     json.dumps([attrs.asdict(BlueGreen(canary=np.int64(20))), attrs.asdict(Rolling(batch=np.int64(20)))])
     assert all("np." not in str(one) for one in scaling_of(spec))
+
+
+@pytest.mark.parametrize("value", [math.nan, "5", True, -1, HUGE, 1j, [1]])
+@pytest.mark.parametrize("field", [field.name for field in attrs.fields(PoolSettings)])
+def test_a_setting_of_the_connection_pool_that_is_not_a_number_is_refused_by_name(field: str, value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=f"PoolSettings.{field} must be a .*number at least 0, not "):
+        PoolSettings(**{field: value})
+
+
+@pytest.mark.parametrize("value", [math.nan, "5", True, 1.5, [1]])
+def test_a_seed_that_is_not_a_whole_number_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match=r"HostingSettings\.seed must be a whole number, not "):
+        HostingSettings(seed=value)
 
 
 def test_keeping_models_warm_needs_numbers() -> None:
