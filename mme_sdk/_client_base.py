@@ -86,10 +86,13 @@ class Lazy(Generic[T]):
 
     Args:
         make: Makes the value. It may be called more than once; one value is kept.
+        check: Called after the value is made, and whenever it is asked for. It raises if the value may not be used.
+            None means that it always may.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    def __init__(self, make: Callable[[], T], check: Callable[[], None] | None = None) -> None:
         self._make = make
+        self._check = check
         self._made: dict[str, T] = {}
 
     @property
@@ -100,7 +103,11 @@ class Lazy(Generic[T]):
     def get(self) -> T:
         """Return the value."""
         found = self._made.get("value")
-        return self._made.setdefault("value", self._make()) if found is None else found
+        if found is None:
+            found = self._made.setdefault("value", self._make())
+        if self._check is not None:
+            self._check()
+        return found
 
 
 @attrs.frozen
@@ -241,7 +248,8 @@ class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
         if parent is None or memory is not None or not (kept.account and kept.learning):
             self._memory = Lazy(lambda: memory or self._make_memory())
         self._endpoints = Lazy(self._make_endpoints)
-        self._invoker = Lazy(self._make_invoker)
+        # `close` in another thread closes the invoker that it finds; one that is made later is refused here.
+        self._invoker = Lazy(self._make_invoker, self._check_open)
 
     @abstractmethod
     def _make_transport(self) -> TransportT: ...

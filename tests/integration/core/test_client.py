@@ -181,6 +181,27 @@ def test_closing_a_client_closes_what_it_shares_and_nothing_else(recorder: Recor
         apart.endpoint("scoring").invoke(b"1")
 
 
+class ClosedMeanwhile(MMEClient):
+    """Another thread closes this client while its invoker is made."""
+
+    def _make_invoker(self) -> Any:
+        made = super()._make_invoker()
+        MMEClient.close(self)
+        return made
+
+
+def test_a_derived_client_that_is_closed_while_its_invoker_is_made_makes_no_call(recorder: Recorder) -> None:
+    client = client_of(recorder, ClosedMeanwhile)
+    derived = client.with_options(timeouts=Timeouts(deadline=300))
+    recorder.reset()
+    handle = derived.endpoint("scoring")
+    for each in (handle, handle, derived.endpoint("scoring")):
+        with pytest.raises(ClosedError):
+            each.invoke(b"1")
+    assert recorder.requests == []
+    client.close()
+
+
 def test_closing_asynchronous_clients(recorder: Recorder) -> None:
     async def main() -> None:
         async with client_of(recorder, AsyncMMEClient) as client:
