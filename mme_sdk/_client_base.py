@@ -6,15 +6,15 @@ import copy
 import enum
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import attrs
 
 from mme_sdk._validation import check_instance, check_number
 from mme_sdk.aws import Aws
-from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
-from mme_sdk.errors import ClosedError, InvalidInputError
+from mme_sdk.config import TRANSPORTS, ColdStart, RetryPolicy, Timeouts
+from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 from mme_sdk.types import S3Uri
 
@@ -58,16 +58,41 @@ class ClientSettings:
     hooks: tuple[Hook, ...]
     codecs: Codecs | None
 
+    def __attrs_post_init__(self) -> None:
+        if self.region is not None and not (isinstance(self.region, str) and self.region):
+            raise InvalidInputError(f"region must be the name of an AWS region, or None, not {self.region!r}")
+        if self.session is not None and not callable(getattr(self.session, "client", None)):
+            raise InvalidInputError(f"session must be a boto3 session, or None, not {str(self.session)[:80]!r}")
+        url = self.endpoint_url
+        if url is not None:
+            pairs = url.items() if isinstance(url, Mapping) else [("*", url)]
+            if not all(isinstance(part, str) and part for pair in pairs for part in pair):
+                raise InvalidInputError(
+                    f"endpoint_url must be an address, or an address for each service name, not {str(url)[:80]!r}"
+                )
+        check_instance("timeouts", self.timeouts, Timeouts)
+        check_instance("retry", self.retry, RetryPolicy)
+        check_instance("cold_start", self.cold_start, ColdStart)
+        if not isinstance(self.transport, str) or self.transport not in TRANSPORTS:
+            raise ConfigurationError(f"transport must be one of {TRANSPORTS}, not {str(self.transport)[:80]!r}")
+        if self.codecs is not None:
+            from mme_sdk.runtime.payloads.codecs import Codecs
+
+            check_instance("codecs", self.codecs, Codecs)
+
 
 class Lazy(Generic[T]):
     """Value that is made on first use. Threads that race for it get the same value.
 
     Args:
         make: Makes the value. It may be called more than once; one value is kept.
+        check: Called after the value is made, and whenever it is asked for. It raises if the value may not be used.
+            None means that it always may.
     """
 
-    def __init__(self, make: Callable[[], T]) -> None:
+    def __init__(self, make: Callable[[], T], check: Callable[[], None] | None = None) -> None:
         self._make = make
+        self._check = check
         self._made: dict[str, T] = {}
 
     @property
@@ -78,7 +103,11 @@ class Lazy(Generic[T]):
     def get(self) -> T:
         """Return the value."""
         found = self._made.get("value")
-        return self._made.setdefault("value", self._make()) if found is None else found
+        if found is None:
+            found = self._made.setdefault("value", self._make())
+        if self._check is not None:
+            self._check()
+        return found
 
 
 @attrs.frozen
@@ -182,17 +211,16 @@ class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
         hooks: Sequence[Hook] = (),
         codecs: Codecs | None = None,
     ) -> None:
-        if memory is not None and cold_start is not None:
-            raise InvalidInputError("memory and cold_start exclude each other: a Memory has its own ColdStart")
+        _check_memory(memory, cold_start)
         self._settings = ClientSettings(
             region=region,
             session=session,
             endpoint_url=endpoint_url,
-            timeouts=timeouts or Timeouts(),
-            retry=retry or RetryPolicy(),
-            cold_start=memory.cold if memory is not None else cold_start or ColdStart(),
+            timeouts=Timeouts() if timeouts is None else timeouts,
+            retry=RetryPolicy() if retry is None else retry,
+            cold_start=_cold_start(memory, cold_start),
             transport=transport,
-            hooks=tuple(hooks),
+            hooks=_hooks(hooks),
             codecs=codecs,
         )
         self._set_up(None, memory)
@@ -220,7 +248,8 @@ class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
         if parent is None or memory is not None or not (kept.account and kept.learning):
             self._memory = Lazy(lambda: memory or self._make_memory())
         self._endpoints = Lazy(self._make_endpoints)
-        self._invoker = Lazy(self._make_invoker)
+        # `close` in another thread closes the invoker that it finds; one that is made later is refused here.
+        self._invoker = Lazy(self._make_invoker, self._check_open)
 
     @abstractmethod
     def _make_transport(self) -> TransportT: ...
@@ -311,19 +340,19 @@ class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
             ```
         """
         own_memory = None if isinstance(memory, Unchanged) else memory
-        if own_memory is not None and not isinstance(cold_start, Unchanged | None):
-            raise InvalidInputError("memory and cold_start exclude each other: a Memory has its own ColdStart")
+        _check_memory(own_memory, None if isinstance(cold_start, Unchanged) else cold_start)
         before = self._settings
+        new_timeouts, new_retry = _kept(timeouts, before.timeouts), _kept(retry, before.retry)
         child = copy.copy(self)
         child._settings = ClientSettings(
             region=_kept(region, before.region),
             session=_kept(session, before.session),
             endpoint_url=_kept(endpoint_url, before.endpoint_url),
-            timeouts=_kept(timeouts, before.timeouts) or Timeouts(),
-            retry=_kept(retry, before.retry) or RetryPolicy(),
-            cold_start=own_memory.cold if own_memory else _kept(cold_start, before.cold_start) or ColdStart(),
+            timeouts=Timeouts() if new_timeouts is None else new_timeouts,
+            retry=RetryPolicy() if new_retry is None else new_retry,
+            cold_start=_cold_start(own_memory, _kept(cold_start, before.cold_start)),
             transport=_kept(transport, before.transport),
-            hooks=tuple(_kept(hooks, before.hooks)),
+            hooks=_hooks(_kept(hooks, before.hooks)),
             codecs=_kept(codecs, before.codecs),
         )
         child._set_up(self, child._make_memory() if memory is None else own_memory)
@@ -361,6 +390,29 @@ class _Kept:
             and (old.budget, old.breaker_faults, old.breaker_rest)
             == (new.budget, new.breaker_faults, new.breaker_rest),
         )
+
+
+def _check_memory(memory: Memory | None, cold_start: ColdStart | None) -> None:
+    if memory is None:
+        return
+    from mme_sdk.runtime.cold_start.memory import Memory
+
+    check_instance("memory", memory, Memory)
+    if cold_start is not None:
+        raise InvalidInputError("memory and cold_start exclude each other: a Memory has its own ColdStart")
+
+
+def _cold_start(memory: Memory | None, cold_start: ColdStart | None) -> ColdStart:
+    if memory is not None:
+        return memory.cold
+    return ColdStart() if cold_start is None else cold_start
+
+
+def _hooks(given: Any) -> tuple[Hook, ...]:
+    hooks = tuple(given) if isinstance(given, Iterable) else None
+    if hooks is None or not all(map(callable, hooks)):
+        raise InvalidInputError(f"hooks must be a sequence of functions, not {str(given)[:80]!r}")
+    return hooks
 
 
 def _kept(given: T | Unchanged, before: T) -> T:

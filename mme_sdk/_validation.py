@@ -15,6 +15,8 @@ from mme_sdk.errors import InvalidInputError
 __all__ = [
     "RESOURCE_NAME",
     "Validator",
+    "as_float",
+    "as_int",
     "check_instance",
     "check_number",
     "check_resource_name",
@@ -22,6 +24,8 @@ __all__ = [
     "number",
     "one_of",
     "optional",
+    "optional_float",
+    "optional_int",
 ]
 
 Validator: TypeAlias = Callable[[Any, "attrs.Attribute[Any]", Any], None]
@@ -74,19 +78,45 @@ def check_number(
 
 
 def _is_finite(value: Any) -> bool:
+    """Return whether a number is finite as a float. An integer of 400 digits is not."""
     try:
         return math.isfinite(value)
-    except OverflowError:  # an integer that no float holds
-        return True
+    except OverflowError:
+        return False
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, str):
-        return repr(value)[:80]
+    if isinstance(value, numbers.Integral) and not _is_finite(value):
+        return f"{'a negative' if value < 0 else 'an'} integer that exceeds every float"
+    # numpy's repr names the type of a number, and a Decimal's str does not tell that it is a Decimal.
+    return (str(value) if isinstance(value, numbers.Real) else repr(value))[:80]
+
+
+def as_float(value: float) -> float:
+    """Return a number of another library, such as numpy's, as a float; other values unchanged."""
+    other: Any = value
+    if type(other) in (float, int, bool) or not isinstance(other, numbers.Real):
+        return value
     try:
-        return str(value)[:80]  # numpy's repr names its type
-    except ValueError:  # Python writes no integer of more than 4,300 digits
-        return f"an integer of {value.bit_length()} bits"
+        return float(other)
+    except OverflowError:
+        return value
+
+
+def as_int(value: int) -> int:
+    """Return a whole number of another library, such as numpy's, as an int; other values unchanged."""
+    other: Any = value
+    return int(other) if type(other) is not bool and isinstance(other, numbers.Integral) else value
+
+
+def optional_float(value: float | None) -> float | None:
+    """Return None, or what `as_float` returns."""
+    return None if value is None else as_float(value)
+
+
+def optional_int(value: int | None) -> int | None:
+    """Return None, or what `as_int` returns."""
+    return None if value is None else as_int(value)
 
 
 def check_instance(name: str, value: Any, *kinds: type[Any]) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import attrs
 
-from mme_sdk._validation import number
+from mme_sdk._validation import as_float, as_int, number
 
 __all__ = ["ColdStart", "RetryPolicy", "Timeouts"]
+
+TRANSPORTS = ("auto", "fast", "core", "botocore")
+"""Accepted values of the client's `transport` setting; see `mme_sdk.runtime.transport.TransportChoice`."""
 
 _positive = number(over=0)
 _count = number(at_least=1, integer=True)
@@ -31,9 +34,9 @@ class Timeouts:
         70.0
     """
 
-    connect: float = attrs.field(default=5.0, validator=_positive)
-    read: float = attrs.field(default=70.0, validator=_positive)
-    deadline: float = attrs.field(default=360.0, validator=_positive)
+    connect: float = attrs.field(default=5.0, converter=as_float, validator=_positive)
+    read: float = attrs.field(default=70.0, converter=as_float, validator=_positive)
+    deadline: float = attrs.field(default=360.0, converter=as_float, validator=_positive)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,15 +70,15 @@ class RetryPolicy:
         20.0
     """
 
-    throttle_base: float = attrs.field(default=1.0, validator=_positive)
-    throttle_cap: float = attrs.field(default=20.0, validator=_positive)
-    fault_base: float = attrs.field(default=0.05, validator=_positive)
-    fault_cap: float = attrs.field(default=5.0, validator=_positive)
-    fault_attempts: int = attrs.field(default=4, validator=_count)
-    budget: int = attrs.field(default=500, validator=_count)
-    breaker_faults: int = attrs.field(default=20, validator=_count)
-    breaker_rest: float = attrs.field(default=5.0, validator=_positive)
-    hedge: float = attrs.field(default=0.0, validator=number(at_least=0, below=1))
+    throttle_base: float = attrs.field(default=1.0, converter=as_float, validator=_positive)
+    throttle_cap: float = attrs.field(default=20.0, converter=as_float, validator=_positive)
+    fault_base: float = attrs.field(default=0.05, converter=as_float, validator=_positive)
+    fault_cap: float = attrs.field(default=5.0, converter=as_float, validator=_positive)
+    fault_attempts: int = attrs.field(default=4, converter=as_int, validator=_count)
+    budget: int = attrs.field(default=500, converter=as_int, validator=_count)
+    breaker_faults: int = attrs.field(default=20, converter=as_int, validator=_count)
+    breaker_rest: float = attrs.field(default=5.0, converter=as_float, validator=_positive)
+    hedge: float = attrs.field(default=0.0, converter=as_float, validator=number(at_least=0, below=1))
 
 
 @attrs.frozen(kw_only=True)
@@ -107,12 +110,12 @@ class ColdStart:
         4
     """
 
-    expected: float = attrs.field(default=4.0, validator=_positive)
-    bandwidth: float = attrs.field(default=100e6, validator=_positive)
-    overhead: float = attrs.field(default=2.0, validator=_positive)
-    probe_cost: float = attrs.field(default=0.07, validator=_positive)
-    warm_for: float = attrs.field(default=300.0, validator=_positive)
-    concurrent_loads: int = attrs.field(default=4, validator=_count)
-    max_concurrent_loads: int = attrs.field(default=64, validator=_count)
-    failed_loads: int = attrs.field(default=3, validator=_count)
-    failed_rest: float = attrs.field(default=30.0, validator=_positive)
+    expected: float = attrs.field(default=4.0, converter=as_float, validator=_positive)
+    bandwidth: float = attrs.field(default=100e6, converter=as_float, validator=_positive)
+    overhead: float = attrs.field(default=2.0, converter=as_float, validator=_positive)
+    probe_cost: float = attrs.field(default=0.07, converter=as_float, validator=_positive)
+    warm_for: float = attrs.field(default=300.0, converter=as_float, validator=_positive)
+    concurrent_loads: int = attrs.field(default=4, converter=as_int, validator=_count)
+    max_concurrent_loads: int = attrs.field(default=64, converter=as_int, validator=_count)
+    failed_loads: int = attrs.field(default=3, converter=as_int, validator=_count)
+    failed_rest: float = attrs.field(default=30.0, converter=as_float, validator=_positive)

@@ -61,7 +61,7 @@ NAMES = {
 WORDS = [
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
-    (r"\bAsynchronous (client|invoker|registry|model registry)\b", r"Synchronous \1"),
+    (r"\bAsynchronous (client|collection|handle|invoker|registry|model registry)\b", r"Synchronous \1"),
     (r"\b([Aa]|another) task\b", r"\1 thread"),
     (r"\bis safe to share\b", "is safe to share between threads"),
     (r", or asynchronous iterable\b", ""),

@@ -1,5 +1,5 @@
 # Generated from async_collection.py by scripts/unasync.py. Change that file, then run `make facades`.
-"""Asynchronous collection of endpoints: create, find, change and delete them."""
+"""Synchronous collection of endpoints: create, find, change and delete them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ __all__ = ["Endpoints"]
 
 
 class Endpoints:
-    """Asynchronous collection of the endpoints of an account and region.
+    """Synchronous collection of the endpoints of an account and region.
 
     Args:
         aws: Access to AWS.

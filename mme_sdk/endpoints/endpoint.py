@@ -1,5 +1,5 @@
 # Generated from async_endpoint.py by scripts/unasync.py. Change that file, then run `make facades`.
-"""Asynchronous handle of one endpoint."""
+"""Synchronous handle of one endpoint."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["Endpoint"]
 
 
 class Endpoint(InvocationMixin):
-    """Asynchronous handle of one endpoint. Making, copying and sharing one makes no call.
+    """Synchronous handle of one endpoint. Making, copying and sharing one makes no call.
 
     `MMEClient.endpoint` and the methods of `Endpoints` return handles.
 

@@ -217,6 +217,7 @@ def to_single_model(
 ) -> Flow[EndpointDescription]:
     """Serve one archive of a multi-model endpoint alone."""
     check_resource_name("name", name)
+    check_number("timeout", timeout, over=0, infinite=True)
     spec = yield from migrate.to_single_model(name, model, instance_type=instance_type)
     return (yield from apply(spec, deployment=deployment, timeout=timeout, now=now, progress=progress))
 

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from pydantic import BaseModel, ValidationError
 
-from mme_sdk._validation import check_number
+from mme_sdk._validation import as_float, as_int, check_number
 from mme_sdk.aws import Call, Flow
 from mme_sdk.errors import InvalidInputError, ServiceError
 from mme_sdk.metrics.series import EndpointMetrics, Series
@@ -91,6 +91,7 @@ def read_metrics(
     if period % 60:
         raise InvalidInputError(f"period must be a multiple of 60 seconds, not {period!r}", endpoint=endpoint)
     check_number("hours", hours, over=0, at_most=24 * 455)
+    hours, period = as_float(hours), as_int(period)
     if now.tzinfo is None:
         raise InvalidInputError("now must have a time zone", hint="use datetime.now(UTC)", endpoint=endpoint)
     if hours * 3600 / period * len(_METRICS) > _MAX_POINTS:

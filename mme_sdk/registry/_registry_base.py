@@ -58,9 +58,10 @@ class RegistryBase:
         resolver = Resolver(
             self._operations.aliases, staleness=staleness, monotonic=aws.clock.monotonic, random=aws.rng.random
         )
-        # All registries of a client over one prefix share a cache: after a deletion through one of them, the others
-        # refuse the version at once.
-        self._resolver: Resolver = aws.shared.setdefault((Resolver, self.uri, key, staleness), resolver)
+        # A change through one registry of a client empties the caches of all of its registries over the prefix: after
+        # a deletion, the others refuse the version at once. Registries with equal settings share one cache.
+        self._resolvers: dict[Any, Resolver] = aws.shared.setdefault((Resolver, self.uri), {})
+        self._resolver: Resolver = self._resolvers.setdefault((key, staleness), resolver)
 
     @property
     def uri(self) -> str:
@@ -69,6 +70,10 @@ class RegistryBase:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.uri}>"
+
+    def _invalidate(self) -> None:
+        for resolver in list(self._resolvers.values()):
+            resolver.invalidate()
 
     def _refresh(self, names: tuple[str, ...]) -> None:
         """Read cached records again, in a background thread."""

@@ -474,4 +474,4 @@ class AsyncModelRegistry(RegistryBase):
         try:
             return await self._aws.arun(flow)
         finally:
-            self._resolver.invalidate()
+            self._invalidate()

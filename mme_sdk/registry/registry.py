@@ -473,4 +473,4 @@ class ModelRegistry(RegistryBase):
         try:
             return self._aws.run(flow)
         finally:
-            self._resolver.invalidate()
+            self._invalidate()

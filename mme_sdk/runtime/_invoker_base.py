@@ -8,6 +8,7 @@ from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 from mme_sdk._flows.effects import Flow
+from mme_sdk._validation import as_float
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
@@ -109,7 +110,7 @@ class Invocations:
             self._settings,
             request,
             began=began,
-            deadline=self._settings.timeouts.deadline if options.deadline is None else options.deadline,
+            deadline=self._settings.timeouts.deadline if options.deadline is None else as_float(options.deadline),
             idempotent=options.idempotent,
         )
         if size is not None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError
 
 __all__ = [
@@ -142,10 +143,8 @@ def check_options(options: InvokeOptions) -> None:
     if options.accept is not None:
         check_field("accept", options.accept)
     deadline = options.deadline
-    if deadline is not None and not (
-        isinstance(deadline, (int, float)) and deadline is not True and math.isfinite(deadline) and deadline > 0
-    ):
-        raise InvalidInputError(f"deadline must be a positive number of seconds, not {deadline!r}")
+    if deadline is not None and not (type(deadline) is float and 0 < deadline < math.inf):  # the quick way
+        check_number("deadline", deadline, over=0)
     if options.idempotent is not False and options.idempotent is not True:
         raise InvalidInputError(f"idempotent must be True or False, not {options.idempotent!r}")
     if options.sticky is not None and not (isinstance(options.sticky, str) and options.sticky):

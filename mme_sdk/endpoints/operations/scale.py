@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from mme_sdk._validation import check_number
+from mme_sdk._validation import as_int, check_number
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.operations.calls import Now, autoscaling_call, describe_endpoint, sagemaker_call
@@ -43,7 +43,7 @@ def scale(
                 hint="change it with endpoint.autoscale(…), or detach it with endpoint.autoscale(None)",
                 endpoint=name,
             )
-    sizes = {chosen: {"DesiredInstanceCount": count}}
+    sizes = {chosen: {"DesiredInstanceCount": as_int(count)}}
     return (yield from _resize(live.description, sizes, timeout=timeout, now=now, progress=progress))
 
 

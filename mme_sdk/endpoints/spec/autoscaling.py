@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from mme_sdk import instance_types
-from mme_sdk._validation import check_instance, check_number, number, optional
+from mme_sdk._validation import as_int, check_instance, check_number, number, optional, optional_float, optional_int
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.errors import InvalidInputError
 
@@ -29,8 +29,12 @@ class Schedule:
 
     name: str = attrs.field(validator=validators.text(256, r"[^\s:/|](?:[^:/|]*[^\s:/|])?", "free of ':', '/' and '|'"))
     when: str = attrs.field(validator=validators.text(1600, r"(?:cron|rate|at)\(.+\)", "cron(…), rate(…) or at(…)"))
-    min: int | None = attrs.field(default=None, validator=optional(number(at_least=0, at_most=10_000, integer=True)))
-    max: int | None = attrs.field(default=None, validator=optional(number(at_least=1, at_most=10_000, integer=True)))
+    min: int | None = attrs.field(
+        default=None, converter=optional_int, validator=optional(number(at_least=0, at_most=10_000, integer=True))
+    )
+    max: int | None = attrs.field(
+        default=None, converter=optional_int, validator=optional(number(at_least=1, at_most=10_000, integer=True))
+    )
     timezone: str | None = attrs.field(
         default=None, validator=optional(validators.text(1600, r"[\w+\-/]+", "a time zone's name"))
     )
@@ -63,14 +67,18 @@ class Autoscaling:
         ('cpu', 600.0)
     """
 
-    min: int = attrs.field(validator=number(at_least=1, at_most=10_000, integer=True))
-    max: int = attrs.field(validator=number(at_least=1, at_most=10_000, integer=True))
-    target: float | None = attrs.field(default=None, validator=optional(number(over=0)))
+    min: int = attrs.field(converter=as_int, validator=number(at_least=1, at_most=10_000, integer=True))
+    max: int = attrs.field(converter=as_int, validator=number(at_least=1, at_most=10_000, integer=True))
+    target: float | None = attrs.field(default=None, converter=optional_float, validator=optional(number(over=0)))
     metric: str | Mapping[str, Any] = attrs.field(
         default=attrs.Factory(lambda self: "cpu" if self.target is None else "invocations", takes_self=True), hash=False
     )
-    scale_in_cooldown: int = attrs.field(default=300, validator=number(at_least=0, at_most=86_400, integer=True))
-    scale_out_cooldown: int = attrs.field(default=300, validator=number(at_least=0, at_most=86_400, integer=True))
+    scale_in_cooldown: int = attrs.field(
+        default=300, converter=as_int, validator=number(at_least=0, at_most=86_400, integer=True)
+    )
+    scale_out_cooldown: int = attrs.field(
+        default=300, converter=as_int, validator=number(at_least=0, at_most=86_400, integer=True)
+    )
     scale_in: bool = True
     schedule: tuple[Schedule, ...] = attrs.field(default=(), converter=validators.sequence)
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from mme_sdk import instance_types
-from mme_sdk._validation import check_instance, instance, number, one_of, optional
+from mme_sdk._validation import as_int, check_instance, instance, number, one_of, optional, optional_int
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric
 from mme_sdk.errors import InvalidInputError
@@ -92,10 +92,12 @@ class Serverless:
         provisioned_concurrency: Concurrency that is kept ready, at most `max_concurrency`. Default: None.
     """
 
-    memory_mb: int = attrs.field(default=2048, validator=one_of(1024, 2048, 3072, 4096, 5120, 6144))
-    max_concurrency: int = attrs.field(default=5, validator=number(at_least=1, at_most=200, integer=True))
+    memory_mb: int = attrs.field(default=2048, converter=as_int, validator=one_of(1024, 2048, 3072, 4096, 5120, 6144))
+    max_concurrency: int = attrs.field(
+        default=5, converter=as_int, validator=number(at_least=1, at_most=200, integer=True)
+    )
     provisioned_concurrency: int | None = attrs.field(
-        default=None, validator=optional(number(at_least=1, at_most=200, integer=True))
+        default=None, converter=optional_int, validator=optional(number(at_least=1, at_most=200, integer=True))
     )
 
     def __attrs_post_init__(self) -> None:
@@ -134,7 +136,7 @@ class DataCapture:
     """
 
     destination: str
-    percent: int = attrs.field(default=100, validator=number(at_least=0, at_most=100, integer=True))
+    percent: int = attrs.field(default=100, converter=as_int, validator=number(at_least=0, at_most=100, integer=True))
     capture: tuple[str, ...] = attrs.field(default=("Input", "Output"), converter=validators.sequence)
     kms_key: str | None = attrs.field(default=None, validator=optional(validators.kms))
     csv_types: tuple[str, ...] = attrs.field(
@@ -171,7 +173,7 @@ class AsyncInference:
     output: str
     failure: str | None = None
     max_concurrent: int | None = attrs.field(
-        default=None, validator=optional(number(at_least=1, at_most=1000, integer=True))
+        default=None, converter=optional_int, validator=optional(number(at_least=1, at_most=1000, integer=True))
     )
     success_topic: str | None = attrs.field(default=None, validator=optional(validators.arn("sns")))
     error_topic: str | None = attrs.field(default=None, validator=optional(validators.arn("sns")))
@@ -216,17 +218,19 @@ class Variant:
     containers: tuple[Container, ...] = attrs.field(converter=validators.sequence)
     instance_type: str | None = None
     instance_count: int | None = attrs.field(
-        default=1, validator=optional(number(at_least=1, at_most=10_000, integer=True))
+        default=1, converter=optional_int, validator=optional(number(at_least=1, at_most=10_000, integer=True))
     )
     weight: float = attrs.field(default=1.0, converter=validators.as_float, validator=number(at_least=0))
     autoscaling: Autoscaling | None = attrs.field(default=None, validator=optional(instance(Autoscaling)))
     serverless: Serverless | None = attrs.field(default=None, validator=optional(instance(Serverless)))
-    volume_gb: int | None = attrs.field(default=None, validator=optional(number(at_least=1, at_most=512, integer=True)))
+    volume_gb: int | None = attrs.field(
+        default=None, converter=optional_int, validator=optional(number(at_least=1, at_most=512, integer=True))
+    )
     download_timeout: int | None = attrs.field(
-        default=None, validator=optional(number(at_least=60, at_most=3600, integer=True))
+        default=None, converter=optional_int, validator=optional(number(at_least=60, at_most=3600, integer=True))
     )
     startup_timeout: int | None = attrs.field(
-        default=None, validator=optional(number(at_least=60, at_most=3600, integer=True))
+        default=None, converter=optional_int, validator=optional(number(at_least=60, at_most=3600, integer=True))
     )
     extra: Mapping[str, Any] = attrs.field(
         factory=dict,

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from mme_sdk import instance_types
-from mme_sdk._validation import number, optional
+from mme_sdk._validation import as_int, number, optional, optional_int
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.errors import InvalidInputError
@@ -47,11 +47,15 @@ class BlueGreen:
         10
     """
 
-    canary: int | None = attrs.field(default=None, validator=optional(number(at_least=1, at_most=50, integer=True)))
-    step: int | None = attrs.field(default=None, validator=optional(number(at_least=10, at_most=50, integer=True)))
-    wait: int = attrs.field(default=0, validator=_wait)
-    termination_wait: int = attrs.field(default=0, validator=_wait)
-    limit: int | None = attrs.field(default=None, validator=_limit)
+    canary: int | None = attrs.field(
+        default=None, converter=optional_int, validator=optional(number(at_least=1, at_most=50, integer=True))
+    )
+    step: int | None = attrs.field(
+        default=None, converter=optional_int, validator=optional(number(at_least=10, at_most=50, integer=True))
+    )
+    wait: int = attrs.field(default=0, converter=as_int, validator=_wait)
+    termination_wait: int = attrs.field(default=0, converter=as_int, validator=_wait)
+    limit: int | None = attrs.field(default=None, converter=optional_int, validator=_limit)
     alarms: tuple[str, ...] = attrs.field(default=(), converter=validators.sequence, validator=_alarms)
 
     def __attrs_post_init__(self) -> None:
@@ -73,12 +77,12 @@ class Rolling:
         alarms: Names of CloudWatch alarms; one in ALARM state rolls the deployment back. Default: none.
     """
 
-    batch: int = attrs.field(default=50, validator=number(at_least=5, at_most=50, integer=True))
-    wait: int = attrs.field(default=0, validator=_wait)
+    batch: int = attrs.field(default=50, converter=as_int, validator=number(at_least=5, at_most=50, integer=True))
+    wait: int = attrs.field(default=0, converter=as_int, validator=_wait)
     rollback_batch: int | None = attrs.field(
-        default=None, validator=optional(number(at_least=5, at_most=100, integer=True))
+        default=None, converter=optional_int, validator=optional(number(at_least=5, at_most=100, integer=True))
     )
-    limit: int | None = attrs.field(default=None, validator=_limit)
+    limit: int | None = attrs.field(default=None, converter=optional_int, validator=_limit)
     alarms: tuple[str, ...] = attrs.field(default=(), converter=validators.sequence, validator=_alarms)
 
     def __attrs_post_init__(self) -> None:

@@ -7,6 +7,7 @@ of them, and SageMaker does so only after the first resources exist. Validators 
 
 from __future__ import annotations
 
+import numbers
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
@@ -312,5 +313,8 @@ def unique(field: str, names: Collection[str]) -> None:
 
 
 def as_float(value: Any) -> Any:
-    """Return a whole number as a float. Another type is returned unchanged, for the validator."""
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    """Return a number as a float. Another type is returned unchanged, for the validator."""
+    try:
+        return float(value) if type(value) is not bool and isinstance(value, numbers.Real) else value
+    except OverflowError:
+        return value

@@ -101,4 +101,4 @@ class HostingSettings:
     stop_seconds: float = _at_least_zero(5.0)
     isolate: bool = True
     readable: tuple[str, ...] = attrs.field(default=(), converter=_paths)
-    seed: int = 0
+    seed: int = attrs.field(default=0, validator=number(integer=True))

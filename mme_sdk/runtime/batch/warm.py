@@ -14,7 +14,7 @@ from typing import Literal
 
 import attrs
 
-from mme_sdk._validation import check_number
+from mme_sdk._validation import as_float, as_int, check_number
 from mme_sdk.errors import InvalidInputError, MMEError, ModelInputError
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult
 from mme_sdk.runtime.cold_start.memory import Memory
@@ -236,8 +236,12 @@ def keep_warm_advice(
         False
     """
     for model in (*keep, *rates):
-        if not (rates.get(model, -1.0) >= 0 and sizes.get(model, 0) > 0):
-            raise InvalidInputError(f"{model!r} needs a rate of 0 or more and a size above 0", model=model)
+        if model not in rates or model not in sizes:
+            raise InvalidInputError(f"{model!r} needs a rate and a size", model=model)
+        check_number(f"the rate of {model}", rates[model], at_least=0)
+        check_number(f"the size of {model}", sizes[model], over=0)
+    rates = {model: as_float(rate) for model, rate in rates.items()}
+    sizes = {model: as_int(size) for model, size in sizes.items()}
     kept = sum(sizes[model] for model in set(keep))
     if kept > capacity:
         raise InvalidInputError(f"keeping {len(keep)} models warm takes {kept:,} bytes of {capacity:,}")

@@ -51,7 +51,7 @@ class Codec(Protocol):
             def encode(self, data): return msgpack.packb(data), self.media_type
             def decode(self, body, content_type): return msgpack.unpackb(body)
 
-        client = MMEClient(codecs=[MsgPack()])
+        client = MMEClient(codecs=Codecs([MsgPack()]))
         ```
     """
 

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from mme_sdk._flows.effects import Call, Flow, Sleep
+from mme_sdk._validation import check_number, optional_int
 from mme_sdk.errors import (
     AccessDeniedError,
     InvalidInputError,
@@ -94,11 +95,8 @@ def submit(
         if (text := getattr(queue_options, name)) is not None:
             check_field(name, text)
     for name, least, most in (("time_to_live", 60, 21600), ("invocation_timeout", 1, 3600)):
-        seconds = getattr(queue_options, name)
-        if seconds is not None and (type(seconds) is not int or not least <= seconds <= most):
-            raise InvalidInputError(
-                f"{name} must be a whole number of seconds from {least} to {most}, not {seconds!r}", endpoint=endpoint
-            )
+        if (seconds := getattr(queue_options, name)) is not None:
+            check_number(name, seconds, at_least=least, at_most=most, integer=True)
     content_type, upload_to = options.content_type, queue_options.upload_to
     rows: int | None = None
     in_s3 = isinstance(data, S3Uri) or (isinstance(data, str) and data.startswith("s3://"))
@@ -129,8 +127,8 @@ def submit(
         "Accept": options.accept,
         "InferenceId": options.inference_id,
         "CustomAttributes": options.custom_attributes,
-        "RequestTTLSeconds": queue_options.time_to_live,
-        "InvocationTimeoutSeconds": queue_options.invocation_timeout,
+        "RequestTTLSeconds": optional_int(queue_options.time_to_live),
+        "InvocationTimeoutSeconds": optional_int(queue_options.invocation_timeout),
         "Filename": queue_options.filename,
         "S3OutputPathExtension": queue_options.output_path_extension,
     }

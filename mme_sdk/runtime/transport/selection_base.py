@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 
+from mme_sdk._validation import as_float, as_int, number
+from mme_sdk.config import TRANSPORTS
 from mme_sdk.errors import ConfigurationError, NotSentError
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
@@ -25,6 +27,9 @@ TransportChoice = Literal["auto", "fast", "core", "botocore"]
 """
 
 
+_seconds = number(at_least=0, infinite=True)
+
+
 @attrs.frozen(kw_only=True)
 class PoolSettings:
     """Settings of a connection pool.
@@ -38,18 +43,21 @@ class PoolSettings:
         idle_for: Seconds after which an idle connection is closed instead of used. 50 by default.
         stale_after: Seconds that the connection must have been idle before a second send is allowed. 1 by default.
         stale_within: Seconds after the send within which the connection must have been closed. 1 by default.
+
+    Raises:
+        InvalidInputError: A value is not a number of at least 0.
     """
 
-    max_idle: int = 256
-    idle_for: float = 50.0
-    stale_after: float = 1.0
-    stale_within: float = 1.0
+    max_idle: int = attrs.field(default=256, converter=as_int, validator=number(at_least=0, integer=True))
+    idle_for: float = attrs.field(default=50.0, converter=as_float, validator=_seconds)
+    stale_after: float = attrs.field(default=1.0, converter=as_float, validator=_seconds)
+    stale_within: float = attrs.field(default=1.0, converter=as_float, validator=_seconds)
 
 
 def check_choice(choice: str) -> None:
     """Raise ConfigurationError unless `choice` is a `TransportChoice`."""
-    if choice not in get_args(TransportChoice):
-        raise ConfigurationError(f"{choice!r} is not a transport", hint=f"use one of {get_args(TransportChoice)}")
+    if choice not in TRANSPORTS:
+        raise ConfigurationError(f"transport must be one of {TRANSPORTS}, not {choice!r}")
 
 
 def find_route(aws: Aws, choice: str) -> tuple[Route | None, str | None]:

@@ -8,15 +8,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, get_args
 
 import boto3
 import pytest
 
 from mme_sdk import AsyncMMEClient, ColdStart, MMEClient, RetryPolicy, Timeouts
-from mme_sdk.errors import ClosedError, InvalidInputError
+from mme_sdk.config import TRANSPORTS
+from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError
 from mme_sdk.registry.store import ObjectOptions
 from mme_sdk.runtime import Codecs, Memory
+from mme_sdk.runtime.transport import TransportChoice
 from tests.support.runtime.recorder import Recorder
 
 PREFIX = "s3://ml-models/prod/"
@@ -105,6 +107,32 @@ def test_memory_and_cold_start_exclude_each_other() -> None:
             make(memory=Memory(), cold_start=ColdStart())
 
 
+IMPOSSIBLE: dict[str, list[Any]] = {
+    "region": [5, "", True, b"eu-west-1"],
+    "session": ["default", 5, False],
+    "endpoint_url": [5, "", ["http://a"], {"s3": 5}, {5: "http://a"}, {"s3": ""}],
+    "timeouts": [5, 0, False, {}, RetryPolicy()],
+    "retry": [3, 0, False, {}, Timeouts()],
+    "cold_start": [5, 0, False, {}],
+    "transport": ["fats", "", None, 5, ["auto"]],
+    "memory": [0, False, {}, "shared", ColdStart()],
+    "hooks": [5, None, print, "abc", [5]],
+    "codecs": [0, False, {}, [], object()],
+}
+
+
+@pytest.mark.parametrize("kind", CLIENTS)
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in IMPOSSIBLE.items() for value in values])
+def test_a_setting_that_cannot_be_used_is_refused_by_name(kind: type[Any], name: str, value: Any) -> None:
+    for make in (kind, kind(region="eu-west-1").with_options):
+        with pytest.raises((InvalidInputError, ConfigurationError), match=rf"^{name} must be "):
+            make(**{name: value})
+
+
+def test_the_names_of_the_transports_are_those_of_the_type() -> None:
+    assert get_args(TransportChoice) == TRANSPORTS
+
+
 class Tuned(MMEClient):
     """A subclass with state of its own."""
 
@@ -151,6 +179,27 @@ def test_closing_a_client_closes_what_it_shares_and_nothing_else(recorder: Recor
     apart.close()
     with pytest.raises(ClosedError):
         apart.endpoint("scoring").invoke(b"1")
+
+
+class ClosedMeanwhile(MMEClient):
+    """Another thread closes this client while its invoker is made."""
+
+    def _make_invoker(self) -> Any:
+        made = super()._make_invoker()
+        MMEClient.close(self)
+        return made
+
+
+def test_a_derived_client_that_is_closed_while_its_invoker_is_made_makes_no_call(recorder: Recorder) -> None:
+    client = client_of(recorder, ClosedMeanwhile)
+    derived = client.with_options(timeouts=Timeouts(deadline=300))
+    recorder.reset()
+    handle = derived.endpoint("scoring")
+    for each in (handle, handle, derived.endpoint("scoring")):
+        with pytest.raises(ClosedError):
+            each.invoke(b"1")
+    assert recorder.requests == []
+    client.close()
 
 
 def test_closing_asynchronous_clients(recorder: Recorder) -> None:

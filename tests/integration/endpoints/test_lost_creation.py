@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from mme_sdk.aws import Aws, Call
-from mme_sdk.endpoints import Autoscaling, Endpoints, flows
+from mme_sdk.endpoints import AsyncInference, Autoscaling, Endpoints, Serverless, flows
 from mme_sdk.endpoints.operations.create import begin
-from mme_sdk.errors import AccessDeniedError, ConflictError, EndpointFailedError
+from mme_sdk.errors import AccessDeniedError, ConflictError, EndpointFailedError, EndpointNotFoundError
 from mme_sdk.local import Fault
 from tests.support.endpoints.fixtures import bound
-from tests.support.endpoints.helpers import NOTHING, NoInvoker, multi, resources
+from tests.support.endpoints.helpers import NOTHING, NoInvoker, multi, resources, single
 from tests.support.endpoints.hosting import PING
 from tests.support.endpoints.interleaving import Client, shuffled
 
@@ -285,3 +285,52 @@ def test_a_client_that_stops_at_any_call_leaves_no_orphan(aws, name, image, call
     while resources(aws)["endpoints"]:
         aws.clock.sleep(1)
     assert (resources(aws), limits(aws, name)) == (NOTHING, [])
+
+
+KINDS: dict[str, Any] = {
+    "multi-model": lambda name, image: multi(name, image=image, **AUTOSCALED),
+    "single-model": lambda name, image: single(name, image=image),
+    "serverless": lambda name, image: single(name, image=image, instance_type=None, serverless=Serverless()),
+    "asynchronous": lambda name, image: single(
+        name,
+        image=image,
+        async_inference=AsyncInference(output="s3://ml-models/answers/"),
+        autoscaling=Autoscaling(min=1, max=3),
+    ),
+}
+
+
+def create_then_wait(aws: Aws, spec: Any) -> Any:
+    now = aws.clock.monotonic
+    _, creation = yield from flows.create(spec, wait=False, timeout=60, now=now, progress=False)
+    yield from flows.wait(spec.name, creation, timeout=60, now=now, progress=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["create", "apply", "get and wait"])
+@pytest.mark.parametrize("image", ["works:1", "broken:1"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_client_that_stops_between_create_and_wait_leaves_nothing_behind(aws, name, kind, image, how):
+    collection = Endpoints(aws, NoInvoker)
+    steps, over = 0, False
+    while not over:
+        each = f"{name}-{steps}"
+        spec = KINDS[kind](each, image)
+        stopped = Client(aws, create_then_wait(aws, spec))
+        for _ in range(steps):
+            if not stopped.done:
+                stopped.step()
+        over, steps = stopped.done, steps + 1
+        way = WAYS[how if each in resources(aws)["endpoints"] else "create"]
+        if image == "works:1":
+            way(collection, spec)
+            assert tags_of(aws, each) == spec.tags, stopped.next
+            assert collection.plan(spec).action == "nothing", stopped.next
+            collection.delete(each, timeout=60)
+        else:
+            # ConflictError: the client was stopped while the failed endpoint was being deleted.
+            with pytest.raises((EndpointFailedError, EndpointNotFoundError, ConflictError)):
+                way(collection, spec)
+        while resources(aws)["endpoints"]:
+            aws.clock.sleep(1)
+        assert resources(aws) == NOTHING, stopped.next

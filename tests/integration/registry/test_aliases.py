@@ -125,6 +125,31 @@ def test_moving_and_rolling_back(three: ModelRegistry) -> None:
         three.resolve("fraud@live")
 
 
+@pytest.mark.parametrize("kind", [ModelRegistry, AsyncModelRegistry])
+def test_a_change_is_seen_at_once_through_every_registry_of_the_client(
+    counting: CountingAws, three: ModelRegistry, kind: Any
+) -> None:
+    quick = kind(counting, three.uri, staleness=1)
+    slow = kind(counting, three.uri, staleness=3600)
+
+    async def call(function: Any, *args: Any) -> Any:
+        answer = function(*args)
+        return await answer if asyncio.iscoroutine(answer) else answer
+
+    async def main() -> None:
+        for one, other in ((quick, slow), (slow, quick)):
+            await call(one.alias, "fraud", "live", "v1")
+            assert (await call(other.resolve, "fraud@live")).version == "v1"
+            await call(one.alias, "fraud", "live", "v2")
+            assert (await call(other.resolve, "fraud@live")).version == "v2"
+        await call(other.resolve, "fraud/v3.tar.gz")
+        await call(one.delete, "fraud", "v3")
+        with pytest.raises(ModelNotFoundError, match="was deleted"):
+            await call(other.resolve, "fraud/v3.tar.gz")
+
+    asyncio.run(main())
+
+
 def test_expectations(three: ModelRegistry) -> None:
     three.alias("fraud", "live", "v1", expected=None)
     with pytest.raises(ConflictError, match="refers to v1, not to nothing"):

@@ -9,7 +9,11 @@ from pathlib import Path
 from tests.support.paths import ROOT
 
 # Also in strings: scripts of models and programs that a test runs.
-_SLEEP = re.compile(r"\b(?:time|asyncio)\.sleep\((?!0\))(?P<seconds>.*)|\bEvent\(\)\.wait\((?P<wait>[0-9].*)")
+_SLEEP = re.compile(
+    r"\b(?:time|asyncio)\.sleep\((?!0\))(?P<seconds>.*)"
+    r"|\bEvent\(\)\.wait\((?P<wait>(?:timeout=)?[0-9].*)"
+    r"|\bfrom (?:time|asyncio) import .*\bsleep\b"
+)
 
 # Programs that must be slow, since their slowness is what is tried. Each with the number of its sleeps.
 ALLOWED = {
@@ -44,6 +48,8 @@ def test_sleeps_are_found() -> None:
             "await asyncio.sleep(seconds)": 1,
             "threading.Event().wait(0.5)": 1,
             "asyncio.Event().wait()": 0,
+            "threading.Event().wait(timeout=3)": 1,
+            "from time import monotonic, sleep": 1,
         }
     )
     assert {text: sleeps(text) for text in texts} == texts

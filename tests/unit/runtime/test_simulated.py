@@ -129,7 +129,7 @@ def test_processes_that_share_leases_share_a_load(bench: Any) -> None:
     assert len(shared.took) == shared.calls
 
 
-@settings(deadline=None)
+@settings(max_examples=100, deadline=None)
 @example(  # two more models push out the one that the caller at 7 s believes to be loaded
     [
         (0.0, 5.0, 0, False),

@@ -51,7 +51,7 @@ def read(parser: ResponseParser, wire: bytes, cuts: list[int]) -> InvokeResponse
     return parser.answer()
 
 
-@settings(deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(sent=st.lists(st.tuples(answers(), st.lists(st.integers(0, 1 << 20), max_size=5)), min_size=1, max_size=3))
 def test_responses_split_at_any_place(sent: list[tuple[tuple[bytes, int, bytes], list[int]]]) -> None:
     parser = ResponseParser()
