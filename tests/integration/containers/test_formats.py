@@ -127,8 +127,8 @@ def _npy(array: np.ndarray[Any, Any]) -> bytes:
         (b"{", "application/json", "*/*", 400, "not application/json"),
         (b"[[1, 2], [3]]", "application/json", "*/*", 400, "inhomogeneous"),
         (b"a,b", "text/csv", "*/*", 400, "not text/csv"),
-        (b"a,b", "text/csv", "*/*", 400, "CSV has no header row"),
-        (b"id,2\n1,2", "text/csv", "*/*", 400, "CSV has no header row"),
+        (b"a,b", "text/csv", "*/*", 400, "Remove the header row"),
+        (b"id,2\n1,2", "text/csv", "*/*", 400, "Remove the header row"),
         (b"1,2\n3,x\n", "text/csv", "*/*", 400, "'x'"),
         (b"1,2\n\n3,4\n", "text/csv", "*/*", 400, "line 2 is empty"),
         (b"1,2\n3\n", "text/csv", "*/*", 400, "number of columns"),
@@ -240,10 +240,10 @@ def test_an_onnx_model_gets_each_input_in_its_own_type(container: Container, tmp
     assert status == 200, said
     np.testing.assert_allclose(np.ravel(json.loads(said)), model.predict(frame), rtol=1e-4)
     for body, text in (
-        (b'[{"a": 1.5, "n": 1.5}]', "'n' is tensor(int64)"),
-        (b'[{"a": 1.5, "n": null}]', "'n' is tensor(int64)"),
-        (b'[{"a": "x", "n": 1}]', "'a' is tensor(float)"),
-        (b'[{"a": "1.5", "n": 1}]', "'a' is tensor(float)"),
+        (b'[{"a": 1.5, "n": 1.5}]', "'n' has type tensor(int64)"),
+        (b'[{"a": 1.5, "n": null}]', "'n' has type tensor(int64)"),
+        (b'[{"a": "x", "n": 1}]', "'a' has type tensor(float)"),
+        (b'[{"a": "1.5", "n": 1}]', "'a' has type tensor(float)"),
         (b'[{"a": 1.5}]', "the inputs are a; the model has a, n"),
         (b'[{"a": 1.5, "n": 1, "x": 1}]', "the inputs are a, n, x"),
     ):

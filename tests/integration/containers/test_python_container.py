@@ -18,7 +18,7 @@ import os
 def model_fn(model_dir):
     return os.path.basename(model_dir)
 def input_fn(data, content_type):
-    return data.decode()
+    return str(data, 'utf-8') if isinstance(data, bytes) else data
 def predict_fn(data, model):
     if data == "crash":
         os.kill(os.getpid(), 11)
@@ -203,8 +203,8 @@ def model_fn(model_dir, context):
 def transform_fn(model, data, content_type, accept, context):
     sent = context.get_request_header(0, "X-Amzn-SageMaker-Custom-Attributes")
     context.set_response_header(0, "X-Amzn-SageMaker-Custom-Attributes", sent.upper())
-    context.set_response_content_type(0, "application/x-own")
-    return data
+    context.set_response_content_type(0, "application/x-replaced")
+    return data, "application/x-own"
 """
     directory = script(tmp_path / "context", source)
     container.load("context", directory)
@@ -313,8 +313,11 @@ ANSWER = (
         ({"SAGEMAKER_PROGRAM": "top.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model"}, "top"),
         ({"SAGEMAKER_PROGRAM": "serve.py", "SAGEMAKER_SUBMIT_DIRECTORY": "file:///opt/ml/model/other"}, "other"),
         ({"SAGEMAKER_PROGRAM": "deep.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code/nested/"}, "deep"),
-        ({"SAGEMAKER_SUBMIT_DIRECTORY": "https://b/c"}, "SAGEMAKER_SUBMIT_DIRECTORY=https://b/c: there is no such"),
-        ({"SAGEMAKER_PROGRAM": "nowhere.py"}, "SAGEMAKER_PROGRAM=nowhere.py: there is no such file"),
+        (
+            {"SAGEMAKER_SUBMIT_DIRECTORY": "https://b/c"},
+            "SAGEMAKER_SUBMIT_DIRECTORY=https://b/c: the directory does not exist",
+        ),
+        ({"SAGEMAKER_PROGRAM": "nowhere.py"}, "SAGEMAKER_PROGRAM=nowhere.py: the file does not exist"),
         (
             {"SAGEMAKER_SUBMIT_DIRECTORY": "/no/such"},
             "SAGEMAKER_SUBMIT_DIRECTORY=/no/such: the directory does not exist",
@@ -337,4 +340,4 @@ def test_the_environment_names_the_script_or_the_load_fails_by_name(
             assert container.models() == []
         else:
             assert status == 200, said
-            assert container.invoke("m", [1], accept="text/plain")[1].decode().strip('"') == answer
+            assert json.loads(container.invoke("m", [1])[1]) == answer
