@@ -16,6 +16,8 @@ import attrs
 from mme_sdk.local.containers.python import toolkits
 from mme_sdk.local.containers.python.context import Context
 from mme_sdk.local.containers.python.formats import UnsupportedModelError, find, predict
+from mme_sdk.local.containers.python.images import xgboost
+from mme_sdk.local.containers.python.images.profile import current, is_multi_model
 from mme_sdk.local.containers.python.payloads import CSV, JSON, decode, encode
 
 __all__ = ["Model", "ModelResponse", "load_model"]
@@ -55,6 +57,7 @@ class Model:
     def __init__(self, directory: Path, functions: dict[str, Callable[..., Any]]) -> None:
         self._directory = str(directory)
         self._functions = functions
+        self._profile = current()
         if "transform_fn" in functions and functions.keys() & {"input_fn", "predict_fn", "output_fn"}:
             raise ValueError(
                 "Cannot use transform_fn implementation in conjunction with input_fn, predict_fn, and/or output_fn "
@@ -77,7 +80,7 @@ class Model:
             body: Request body.
             content_type: Media type of the body; empty without one.
             accept: Accepted media types. Without them, and for `*/*`, SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT applies,
-                else `application/json`.
+                else the default of the image.
             headers: Request headers by lower-case name.
 
         Returns:
@@ -85,7 +88,7 @@ class Model:
         """
         context = Context(self._directory, headers)
         if accept in ("", "*/*"):
-            accept = os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", JSON)
+            accept = self._profile.default_accept()
         given = self._functions
         if "transform_fn" in given:
             data: Any = _script_input(body, content_type)
@@ -96,7 +99,7 @@ class Model:
             data = _call(given["input_fn"], (_script_input(body, content_type), content_type or None), context)
         else:
             rows = decode(body, content_type)
-            data, key = rows.value, rows.key
+            data, key = self._profile_rows(rows.value), rows.key
         prediction = _call(given.get("predict_fn", predict), (data, self._model), context)
         if "output_fn" in given:
             result = _call(given["output_fn"], (prediction, accept), context)
@@ -105,6 +108,11 @@ class Model:
         else:
             result = encode(prediction, accept, key=key)
         return _response(result, accept, context)
+
+    def _profile_rows(self, data: Any) -> Any:
+        if self._profile.one_row_multi_model and is_multi_model() and getattr(data, "ndim", 2) == 1:
+            return data.reshape(1, -1)
+        return data
 
 
 def _script_input(body: bytes, content_type: str) -> str | bytes:
@@ -186,7 +194,7 @@ def load_model(directory: Path) -> Model:
         if program:
             looked = ", ".join(str(folder) for folder in folders)
             raise UnsupportedModelError(f"SAGEMAKER_PROGRAM={program}: the file does not exist in {looked}")
-        return Model(directory, {})
+        return Model(directory, xgboost.functions() if current().algorithm == "xgboost" else {})
     # The script's own folder comes first; helper modules can be in code/, code/lib/ and at the top too.
     helpers = [script.parent, directory / "code", directory / "code" / "lib", directory]
     sys.path[:0] = list(dict.fromkeys(str(folder) for folder in helpers if folder.is_dir()))
@@ -197,7 +205,10 @@ def load_model(directory: Path) -> Model:
     module = importlib.util.module_from_spec(spec)
     sys.modules[script.stem] = module
     spec.loader.exec_module(module)
-    return Model(directory, {one: getattr(module, one) for one in _FUNCTIONS if hasattr(module, one)})
+    functions = {one: getattr(module, one) for one in _FUNCTIONS if hasattr(module, one)}
+    if current().algorithm == "xgboost" and "transform_fn" not in functions:
+        functions.setdefault("input_fn", xgboost.script_input_fn)
+    return Model(directory, functions)
 
 
 def _script_folders(directory: Path) -> list[Path]:
