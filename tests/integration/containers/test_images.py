@@ -153,6 +153,8 @@ def test_a_script_on_the_xgboost_image_gets_a_dmatrix(booster: Any, tmp_path: Pa
             status, body, _ = container.ask("POST", "/invocations", b"0,1\n1,\n,3", headers)
             assert status == 200, body
             np.testing.assert_allclose(json.loads(body), predicted(booster), rtol=1e-6)
+            status, body, given = container.ask("POST", "/invocations", b"0,1\n1,\n,3", {"Content-Type": CSV})
+            assert (status, given["content-type"]) == (200, JSON)  # CSV is the default of the algorithm mode only
             if not more:
                 status, body, _ = container.ask("POST", "/invocations", b"0:1", {**headers, "Content-Type": LIBSVM})
                 assert status == 200

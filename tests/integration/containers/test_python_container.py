@@ -73,7 +73,8 @@ def test_pages_of_models(container: Container, tmp_path: Path) -> None:
         query = f"limit=2&next_page_token={page['nextPageToken']}"
     assert names <= set(seen)
     assert len(seen) == len(set(seen))
-    assert container.ask("GET", "/models?next_page_token=x")[0] == 400
+    for wrong in ("next_page_token=x", "next_page_token=-1", "limit=0", "limit=-1", "limit=x"):
+        assert container.ask("GET", f"/models?{wrong}")[0] == 400
     for name in names:
         container.ask("DELETE", f"/models/{name}")
 

@@ -49,15 +49,19 @@ class Model:
     Args:
         directory: Folder of the extracted archive.
         functions: Functions of the script by name.
+        algorithm: Whether the functions are the algorithm mode of the image instead of a script.
 
     Raises:
         ValueError: The script defines `transform_fn` and a function that it replaces.
     """
 
-    def __init__(self, directory: Path, functions: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, directory: Path, functions: dict[str, Callable[..., Any]], *, algorithm: bool = False) -> None:
         self._directory = str(directory)
         self._functions = functions
         self._profile = current()
+        self._default_accept = os.environ.get(
+            "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", self._profile.algorithm_accept() if algorithm else JSON
+        )
         if "transform_fn" in functions and functions.keys() & {"input_fn", "predict_fn", "output_fn"}:
             raise ValueError(
                 "Cannot use transform_fn implementation in conjunction with input_fn, predict_fn, and/or output_fn "
@@ -80,7 +84,7 @@ class Model:
             body: Request body.
             content_type: Media type of the body; empty without one.
             accept: Accepted media types. Without them, and for `*/*`, SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT applies,
-                else the default of the image.
+                else the default of the image's algorithm mode, else `application/json`.
             headers: Request headers by lower-case name.
 
         Returns:
@@ -88,7 +92,7 @@ class Model:
         """
         context = Context(self._directory, headers)
         if accept in ("", "*/*"):
-            accept = self._profile.default_accept()
+            accept = self._default_accept
         given = self._functions
         if "transform_fn" in given:
             data: Any = _script_input(body, content_type)
@@ -194,7 +198,9 @@ def load_model(directory: Path) -> Model:
         if program:
             looked = ", ".join(str(folder) for folder in folders)
             raise UnsupportedModelError(f"SAGEMAKER_PROGRAM={program}: the file does not exist in {looked}")
-        return Model(directory, xgboost.functions() if current().algorithm == "xgboost" else {})
+        if current().algorithm == "xgboost":
+            return Model(directory, xgboost.functions(), algorithm=True)
+        return Model(directory, {})
     # The script's own folder comes first; helper modules can be in code/, code/lib/ and at the top too.
     helpers = [script.parent, directory / "code", directory / "code" / "lib", directory]
     sys.path[:0] = list(dict.fromkeys(str(folder) for folder in helpers if folder.is_dir()))

@@ -184,9 +184,13 @@ class _Routes:
         try:
             start = int(request.query.get("next_page_token", "0"))
             limit = int(request.query.get("limit", str(_PAGE)))
+            if start < 0 or limit < 1:
+                raise ValueError
         except ValueError:
             raise ErrorResponse(
-                status=400, type="BadRequestException", message="limit and next_page_token must be numbers"
+                status=400,
+                type="BadRequestException",
+                message="limit must be a positive number, and next_page_token the token of a page",
             ) from None
         served = list(self._models.by_name.values())
         page = {"models": [{"modelName": one.name, "modelUrl": one.url} for one in served[start : start + limit]]}

@@ -22,7 +22,7 @@ class Profile:
     Attributes:
         name: Name of the profile.
         images: Patterns of image names; `*` matches any text.
-        answers: Media type of the response if the request accepts all types.
+        answers: Media type that the algorithm mode answers if the request accepts all types.
         answers_multi_model: The same on a multi-model endpoint; `answers` if empty.
         one_row_multi_model: Whether a flat array is one row on a multi-model endpoint.
         modules: Modules that the fork server imports before it forks a model.
@@ -37,10 +37,9 @@ class Profile:
     modules: tuple[str, ...] = attrs.field(default=(), converter=tuple)
     algorithm: str = ""
 
-    def default_accept(self) -> str:
-        """Return the media type that replaces a missing Accept header, and `*/*`."""
-        own = (self.answers_multi_model if is_multi_model() else "") or self.answers
-        return os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", own)
+    def algorithm_accept(self) -> str:
+        """Return the media type that the algorithm mode answers if the request accepts all types."""
+        return (self.answers_multi_model if is_multi_model() else "") or self.answers
 
 
 def is_multi_model() -> bool:

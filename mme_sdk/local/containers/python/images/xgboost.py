@@ -78,7 +78,7 @@ def _load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             return pickle.load(file)  # noqa: S301 - the model's own isolated process
-    except Exception as not_pickled:  # noqa: BLE001 - bytes that are no pickle raise any exception
+    except Exception as not_pickled:  # noqa: BLE001 - other bytes can raise any exception
         booster = xgboost.Booster()
         try:
             booster.load_model(path)
