@@ -109,6 +109,19 @@ def _script(files: Sequence[str]) -> str | None:
     return None
 
 
+def _several(files: Sequence[str]) -> str | None:
+    """Return what is wrong if the container finds several model files and no script selects one."""
+    if any(path.endswith(".py") for path in files):
+        return None
+    found = [path for path in files if not path.startswith(".") and _LOADED.fullmatch(path)]
+    if len(found) < 2 or [path.rpartition(".")[0] for path in found].count("model") == 1:
+        return None
+    return (
+        f"there are several model files ({', '.join(found)}) and no script: "
+        "name one of them model.*, or add code/inference.py"
+    )
+
+
 def _one_file(pattern: str, what: str) -> Callable[[Sequence[str]], str | None]:
     wanted = re.compile(pattern)
 
@@ -120,7 +133,7 @@ def _one_file(pattern: str, what: str) -> Callable[[Sequence[str]], str | None]:
             return f"all files are inside {top}/, so the container finds none at the root" if top else None
         return f"{what} is missing"
 
-    return lambda files: _script(files) or problem(files)
+    return lambda files: _script(files) or problem(files) or _several(files)
 
 
 def _triton(files: Sequence[str]) -> str | None:
@@ -138,8 +151,8 @@ def _triton(files: Sequence[str]) -> str | None:
 
 
 def _tensorflow(files: Sequence[str]) -> str | None:
-    if "code/inference.py" in files or any(re.fullmatch(r"([^/]+/)?\d+/saved_model\.pb(txt)?", path) for path in files):
-        return None
+    if "code/inference.py" in files or any(re.fullmatch(r"(.*/)?\d+/saved_model\.pb(txt)?", path) for path in files):
+        return None  # a single-model container looks at any depth
     return "saved_model.pb is not inside a directory named by a version number"
 
 
@@ -151,6 +164,10 @@ _ONE_FILE = {
     "onnx": (r"[^/]+\.onnx", "model.onnx", "an ONNX model"),
     "pytorch": (r"[^/]+\.(pth?|safetensors)", "model.pth", "a PyTorch model"),
 }
+# Files at the top that a container loads without a script; it can load only one.
+_LOADED = re.compile(
+    "|".join([*(pattern for name, (pattern, _, _) in _ONE_FILE.items() if name != "pytorch"), r"[^/]+\.(pkl|pickle)"])
+)
 _KNOWN = (
     _Framework(
         "triton",

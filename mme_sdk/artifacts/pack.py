@@ -20,6 +20,12 @@ __all__ = ["fingerprint", "is_archive", "pack"]
 
 _CHUNK = 1 << 18
 _BLOCK = 512
+# Files that programs leave behind, and that no container reads. They would change the version of a model.
+_LITTER = frozenset(
+    {".DS_Store", ".git", ".hg", ".ipynb_checkpoints", ".svn", "Thumbs.db", "__MACOSX", "__pycache__", "desktop.ini"}
+)
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_POINTER_SIZE = 1024  # bytes that a Git LFS pointer has at most
 
 
 def is_archive(path: Path) -> bool:
@@ -38,7 +44,8 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
     """Pack a directory or one file. The same files always give the same bytes, on every machine.
 
     The archive does not contain owners, times and permissions, except for the executable bit. Links are followed. The
-    model is read in chunks of 256 KiB.
+    model is read in chunks of 256 KiB. Left out are `.DS_Store` and `._*` of macOS, `Thumbs.db` and `desktop.ini` of
+    Windows, `__pycache__`, `.ipynb_checkpoints`, and the directories of Git, Mercurial and Subversion.
 
     Args:
         source: A directory, whose content becomes the root of the archive, or one file.
@@ -52,8 +59,8 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
     Raises:
         InvalidInputError: `source` does not exist, contains something other than files and directories, or changed
             while it was packed.
-        LayoutError: No container would load the model, or `extract` would reject a name, the depth or the number of
-            files.
+        LayoutError: No container would load the model, a file is a pointer of Git LFS, or `extract` would reject a
+            name, the depth or the number of files.
         StorageError: A file cannot be read or written, for example because the disk is full.
 
     Example:
@@ -63,7 +70,9 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
     root = Path(source)
     entries = _entries(root)
     paths = [entry.path for entry in entries]
-    framework = check(paths, framework) if check_layout else framework
+    if check_layout:
+        framework = check(paths, framework)
+        _check_pointers(root, entries)
     squeeze = compressor()
     content, archive, size = hashlib.sha256(), hashlib.sha256(), 0
 
@@ -150,7 +159,7 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...], tree: T
         if identity in above:
             raise InvalidInputError(f"{folder} is a link to a directory above it", hint="remove the link")
         with os.scandir(folder) as scan:
-            children = list(scan)
+            children = [one for one in scan if one.name not in _LITTER and not one.name.startswith("._")]
         if not children and prefix:
             yield Entry(prefix, 0)
         for child in children:
@@ -168,6 +177,24 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...], tree: T
         ) from error
     except OSError as error:
         raise StorageError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
+
+
+def _check_pointers(root: Path, entries: tuple[Entry, ...]) -> None:
+    """Raise LayoutError if a file is a pointer of Git LFS, which stands for a file that was not downloaded."""
+    for entry in entries:
+        if entry.path.endswith("/") or entry.size > _POINTER_SIZE:
+            continue
+        path = root / entry.path if root.is_dir() else root
+        try:
+            with path.open("rb") as file:
+                found = file.read(len(_POINTER)) == _POINTER
+        except OSError as error:
+            raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+        if found:
+            raise LayoutError(
+                f"{entry.path} is a pointer of Git LFS of {entry.size} bytes, not the file itself",
+                hint="download the file with 'git lfs pull'",
+            )
 
 
 def _entry(path: str, info: os.stat_result) -> Entry:

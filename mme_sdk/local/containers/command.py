@@ -116,4 +116,6 @@ def command_for(image: str, images: Mapping[str, Command]) -> Command:
     """
     if image in images:
         return images[image]
-    return next((command for name, command in images.items() if fnmatch.fnmatchcase(image, name)), PYTHON)
+    found = next((command for name, command in images.items() if fnmatch.fnmatchcase(image, name)), None)
+    # The Python container behaves as the image does.
+    return found or attrs.evolve(PYTHON, environment={"MME_IMAGE": image})

@@ -19,7 +19,7 @@ from tests.support.attack.rawtar import archive, extended, member, pax
 
 SCRIPT = b"""
 def model_fn(folder): return "good"
-def input_fn(data, kind): return data.decode()
+def input_fn(data, kind): return str(data, 'utf-8') if isinstance(data, bytes) else data
 def predict_fn(data, model): return model + ":" + data
 def output_fn(said, kind): return said, "text/plain"
 """

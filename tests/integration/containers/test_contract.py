@@ -27,7 +27,7 @@ def model_fn(model_dir):
     {load}
     return "echo"
 def input_fn(data, content_type):
-    return data.decode()
+    return str(data, 'utf-8') if isinstance(data, bytes) else data
 def predict_fn(data, model):
     if data == "fault":
         raise ValueError("bad row")

@@ -283,6 +283,15 @@ def predict_fn(data, model): return ANSWERS[int(data)]
     assert container.ask("DELETE", "/models/answers")[0] == 200
 
 
+def test_files_with_a_leading_dot_are_ignored(container: Container, tmp_path: Path) -> None:
+    joblib.dump(LogisticRegression().fit([[0.0], [1.0]], [0, 1]), tmp_path / "fraud.joblib")
+    (tmp_path / "._fraud.joblib").write_bytes(b"\0\5\x16\7")
+    (tmp_path / ".model.pkl").write_bytes(b"")
+    status, said = container.load("shadowed", tmp_path)
+    assert status == 200, said
+    assert container.ask("DELETE", "/models/shadowed")[0] == 200
+
+
 def test_directories_that_cannot_be_served_say_why(container: Container, tmp_path: Path) -> None:
     (tmp_path / "readme.md").write_text("nothing here")
     status, said = container.load("nothing", tmp_path)

@@ -18,7 +18,7 @@ import os
 def model_fn(model_dir):
     return os.path.basename(model_dir)
 def input_fn(data, content_type):
-    return data.decode()
+    return str(data, 'utf-8') if isinstance(data, bytes) else data
 def predict_fn(data, model):
     if data == "crash":
         os.kill(os.getpid(), 11)
@@ -73,7 +73,8 @@ def test_pages_of_models(container: Container, tmp_path: Path) -> None:
         query = f"limit=2&next_page_token={page['nextPageToken']}"
     assert names <= set(seen)
     assert len(seen) == len(set(seen))
-    assert container.ask("GET", "/models?next_page_token=x")[0] == 400
+    for wrong in ("next_page_token=x", "next_page_token=-1", "limit=0", "limit=-1", "limit=x"):
+        assert container.ask("GET", f"/models?{wrong}")[0] == 400
     for name in names:
         container.ask("DELETE", f"/models/{name}")
 
@@ -203,8 +204,8 @@ def model_fn(model_dir, context):
 def transform_fn(model, data, content_type, accept, context):
     sent = context.get_request_header(0, "X-Amzn-SageMaker-Custom-Attributes")
     context.set_response_header(0, "X-Amzn-SageMaker-Custom-Attributes", sent.upper())
-    context.set_response_content_type(0, "application/x-own")
-    return data
+    context.set_response_content_type(0, "application/x-replaced")
+    return data, "application/x-own"
 """
     directory = script(tmp_path / "context", source)
     container.load("context", directory)
@@ -313,7 +314,10 @@ ANSWER = (
         ({"SAGEMAKER_PROGRAM": "top.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model"}, "top"),
         ({"SAGEMAKER_PROGRAM": "serve.py", "SAGEMAKER_SUBMIT_DIRECTORY": "file:///opt/ml/model/other"}, "other"),
         ({"SAGEMAKER_PROGRAM": "deep.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code/nested/"}, "deep"),
-        ({"SAGEMAKER_SUBMIT_DIRECTORY": "https://b/c"}, "DIRECTORY=https://b/c: the directory does not exist"),
+        (
+            {"SAGEMAKER_SUBMIT_DIRECTORY": "https://b/c"},
+            "SAGEMAKER_SUBMIT_DIRECTORY=https://b/c: the directory does not exist",
+        ),
         ({"SAGEMAKER_PROGRAM": "nowhere.py"}, "SAGEMAKER_PROGRAM=nowhere.py: the file does not exist"),
         (
             {"SAGEMAKER_SUBMIT_DIRECTORY": "/no/such"},
@@ -337,4 +341,4 @@ def test_the_environment_names_the_script_or_the_load_fails_by_name(
             assert container.models() == []
         else:
             assert status == 200, said
-            assert container.invoke("m", [1], accept="text/plain")[1].decode().strip('"') == answer
+            assert json.loads(container.invoke("m", [1])[1]) == answer

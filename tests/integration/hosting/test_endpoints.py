@@ -172,7 +172,7 @@ def test_scaling_out_that_fails_leaves_what_served(hosted: Hosted) -> None:
 def test_a_serial_pipeline_passes_each_answer_on(hosted: Hosted) -> None:
     async def scenario(bench: Bench) -> None:
         upper = "def model_fn(d): pass\ndef transform_fn(m, data, ct, accept): return data.upper(), 'text/x-upper'"
-        tell = ECHO.replace("return data.decode()", "return content_type + '|' + data.decode()")
+        tell = ECHO.replace("return str", "return content_type + '|' + str")
         await bench.upload("upper.tar.gz", script=upper)
         await bench.upload("models/tell.tar.gz", script=tell)
         containers = (

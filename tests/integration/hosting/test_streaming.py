@@ -17,7 +17,7 @@ STREAM = (
     + """
 import os
 def model_fn(d): return None
-def input_fn(data, content_type): return data.decode()
+def input_fn(data, content_type): return str(data, 'utf-8') if isinstance(data, bytes) else data
 def predict_fn(data, model):
     yield "first,"
     if data.startswith("wait:"):

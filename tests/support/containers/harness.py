@@ -21,15 +21,20 @@ from mme_sdk.local.containers import Command
 class Container:
     """A Python container on loopback, asked over plain HTTP."""
 
-    def __init__(self, *arguments: str, env: dict[str, str] | None = None, key: str | None = None) -> None:
+    def __init__(
+        self, *arguments: str, env: dict[str, str] | None = None, key: str | None = None, log: Path | None = None
+    ) -> None:
+        errors = subprocess.PIPE if log is None else os.open(log, os.O_WRONLY | os.O_CREAT, 0o600)
         self.process = subprocess.Popen(
             [sys.executable, "-m", "mme_sdk.local.containers.python", "--port", "0", "--exit-with-stdin", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=errors,
             env=env,
             text=True,
         )
+        if log is not None:
+            os.close(errors)
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         if key is not None:
@@ -80,8 +85,10 @@ class Container:
 
 
 @contextmanager
-def running(*arguments: str, env: dict[str, str] | None = None, key: str | None = None) -> Iterator[Container]:
-    container = Container(*arguments, env=env, key=key)
+def running(
+    *arguments: str, env: dict[str, str] | None = None, key: str | None = None, log: Path | None = None
+) -> Iterator[Container]:
+    container = Container(*arguments, env=env, key=key, log=log)
     try:
         yield container
     finally:

@@ -22,7 +22,7 @@ from mme_sdk.artifacts import reading as reading_module
 from mme_sdk.errors import InvalidInputError, LayoutError, StorageError
 
 _part = st.text(st.characters(exclude_characters="/\0\\", exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
-    lambda part: part not in (".", "..") and part[1:2] != ":" and len(os.fsencode(part)) < 200
+    lambda part: part[:2] not in (".", "..", "._") and part[1:2] != ":" and len(os.fsencode(part)) < 200
 )
 _trees = st.recursive(
     st.binary(max_size=3000) | st.sampled_from([b"x" * 512, b"y" * 300_000]),
@@ -177,3 +177,39 @@ def test_memory_does_not_grow_with_the_model(tmp_path: Path) -> None:
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_litter_is_not_packed(tmp_path: Path) -> None:
+    write(tmp_path / "in", {"w.bin": b"x", ".config": b"kept", "code": {"inference.py": b"pass"}})
+    before = packed(tmp_path / "in")[0]
+    litter: dict[str, Any] = {
+        "._w.bin": b"\0\5\x16\7",
+        ".DS_Store": b"",
+        "Thumbs.db": b"",
+        "__pycache__": {"a.pyc": b""},
+        ".ipynb_checkpoints": {"a.py": b""},
+        ".git": {"HEAD": b""},
+        "__MACOSX": {"._w.bin": b""},
+    }
+    for folder in ("in", "in/code"):
+        for name, below in litter.items():
+            if isinstance(below, dict):
+                write(tmp_path / folder / name, below)
+            else:
+                (tmp_path / folder / name).write_bytes(below)
+    data, archive = packed(tmp_path / "in")
+    assert data == before
+    assert archive.paths == (".config", "code/inference.py", "w.bin")
+    write(tmp_path / "only", {".DS_Store": b""})
+    with pytest.raises(InvalidInputError, match="is an empty directory"):
+        packed(tmp_path / "only")
+
+
+def test_a_pointer_of_git_lfs_is_refused(tmp_path: Path) -> None:
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n"
+    write(tmp_path / "in", {"code": {"inference.py": b"pass"}, "weights": {"model.safetensors": pointer}})
+    for place in (".", "weights", "weights/model.safetensors"):
+        with pytest.raises(LayoutError, match=r"model\.safetensors is a pointer of Git LFS of 70 bytes") as refused:
+            pack(tmp_path / "in" / place, io.BytesIO())
+        assert "git lfs pull" in str(refused.value)
+    pack(tmp_path / "in", io.BytesIO(), check_layout=False)

@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     os.environ.setdefault(
         "JE_ARROW_MALLOC_CONF", "background_thread:false"
     )  # for pyarrow, which scikit-learn can import
+    if given.model is None:
+        os.environ["SAGEMAKER_MULTI_MODEL"] = "true"
     requests, requests_end = socket.socketpair()
     events, events_end = socket.socketpair()
     pid = os.fork()  # before the event loop and its libraries exist

@@ -164,7 +164,11 @@ def find(directory: Path) -> tuple[Format, Path] | None:
         UnsupportedModelError: There are several such files, and none is named `model.*`.
     """
     found = [
-        (form, path) for path in sorted(directory.iterdir()) if path.is_file() for form in FORMATS if form.matches(path)
+        (form, path)
+        for path in sorted(directory.iterdir())
+        if path.is_file() and not path.name.startswith(".")  # such as ._model.joblib, which macOS writes
+        for form in FORMATS
+        if form.matches(path)
     ]
     preferred = [one for one in found if one[1].stem == "model"]
     match preferred or found:

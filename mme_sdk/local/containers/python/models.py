@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.local.containers.python.formats import UnsupportedModelError, find
+from mme_sdk.local.containers.python.images.profile import current
 from mme_sdk.local.containers.python.ipc import pack, read_async
 from mme_sdk.local.containers.python.worker import private_bytes
 
@@ -320,7 +321,7 @@ class Models:
                 request = {
                     "op": "fork",
                     "number": process.number,
-                    "modules": found[0].modules if found else (),
+                    "modules": current().modules or (found[0].modules if found else ()),
                     "directory": url,
                     "memory": memory,
                 }

@@ -79,7 +79,7 @@ def encode(prediction: Any, accept: str | None, *, key: str | None = None) -> tu
     """Encode a prediction.
 
     Args:
-        prediction: Return value of the model; bytes and strings are sent unchanged.
+        prediction: Return value of the model.
         accept: Accepted media types in order of preference; JSON if missing or `*/*`.
         key: Key of the prediction in a JSON response.
 
@@ -91,10 +91,6 @@ def encode(prediction: Any, accept: str | None, *, key: str | None = None) -> tu
     """
     ranges = (accept or "*/*").split(",")
     wanted = [media_type(one) for one in ranges]
-    if isinstance(prediction, bytes | bytearray):
-        return bytes(prediction), wanted[0] if "*" not in wanted[0] else "application/octet-stream"
-    if isinstance(prediction, str):
-        return prediction.encode(), wanted[0] if "*" not in wanted[0] else "text/plain"
     for media, whole in zip(wanted, ranges, strict=True):
         if media in ("", "*/*", "application/*", JSON):
             value = prediction if key is None else {key: prediction}
@@ -174,10 +170,8 @@ def _wants_header(media: str) -> bool:
 def _write_csv(prediction: Any, media: str) -> bytes:
     import csv
 
-    import numpy as np
-
-    array = np.atleast_1d(_first(prediction))
-    if array.ndim > 2:
+    array = _first(prediction)
+    if array.ndim not in (1, 2):
         raise PayloadError(
             406, f"CSV cannot represent a prediction of {array.ndim} dimensions; accept application/json"
         )

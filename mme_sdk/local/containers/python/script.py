@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -12,41 +13,17 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.containers.python.formats import UnsupportedModelError, find, gpu, predict
-from mme_sdk.local.containers.python.payloads import decode, encode
+from mme_sdk.local.containers.python import toolkits
+from mme_sdk.local.containers.python.context import Context
+from mme_sdk.local.containers.python.formats import UnsupportedModelError, find, predict
+from mme_sdk.local.containers.python.images import xgboost
+from mme_sdk.local.containers.python.images.profile import current, is_multi_model
+from mme_sdk.local.containers.python.payloads import CSV, JSON, decode, encode
 
-__all__ = ["Context", "Model", "ModelResponse", "load_model"]
+__all__ = ["Model", "ModelResponse", "load_model"]
 
-
-class Context:
-    """The context argument of script functions, with the interface of SageMaker's toolkits.
-
-    Args:
-        model_dir: Folder of the extracted archive.
-        headers: Request headers by lower-case name.
-    """
-
-    def __init__(self, model_dir: str, headers: dict[str, str]) -> None:
-        self.system_properties = {"model_dir": model_dir, "gpu_id": gpu()}
-        self.response_headers: dict[str, str] = {}
-        self.response_content_type: str | None = None
-        self._headers = headers
-
-    def get_request_header(self, _idx: int, key: str) -> str | None:
-        """Return a header of the request."""
-        return self._headers.get(key.lower())
-
-    def get_all_request_header(self, _idx: int) -> dict[str, str]:
-        """Return all headers of the request."""
-        return dict(self._headers)
-
-    def set_response_content_type(self, _idx: int, value: str) -> None:
-        """Set the media type of the response."""
-        self.response_content_type = value
-
-    def set_response_header(self, _idx: int, key: str, value: str) -> None:
-        """Set a header of the response, such as X-Amzn-SageMaker-Custom-Attributes."""
-        self.response_headers[key] = value
+_FUNCTIONS = ("pre_model_fn", "model_fn", "model_warmup_fn", "input_fn", "predict_fn", "output_fn", "transform_fn")
+_BODY_HEADERS = frozenset({"content-type", "content-length"})
 
 
 @attrs.frozen(kw_only=True)
@@ -57,11 +34,13 @@ class ModelResponse:
         body: Bytes, or an iterator of chunks to stream.
         content_type: Media type of the body.
         headers: Other response headers.
+        status: HTTP status. Default 200.
     """
 
     body: bytes | Iterator[bytes]
     content_type: str
     headers: dict[str, str]
+    status: int = 200
 
 
 class Model:
@@ -70,70 +49,116 @@ class Model:
     Args:
         directory: Folder of the extracted archive.
         functions: Functions of the script by name.
+        algorithm: Whether the functions are the algorithm mode of the image instead of a script.
+
+    Raises:
+        ValueError: The script defines `transform_fn` and a function that it replaces.
     """
 
-    def __init__(self, directory: Path, functions: dict[str, Callable[..., Any]]) -> None:
+    def __init__(self, directory: Path, functions: dict[str, Callable[..., Any]], *, algorithm: bool = False) -> None:
         self._directory = str(directory)
         self._functions = functions
-        load = functions.get("model_fn")
-        if load is not None:
-            self._model = _call(load, (self._directory,), Context(self._directory, {}), required=1)
+        self._profile = current()
+        self._default_accept = os.environ.get(
+            "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", self._profile.algorithm_accept() if algorithm else JSON
+        )
+        if "transform_fn" in functions and functions.keys() & {"input_fn", "predict_fn", "output_fn"}:
+            raise ValueError(
+                "Cannot use transform_fn implementation in conjunction with input_fn, predict_fn, and/or output_fn "
+                "implementation"
+            )
+        context = Context(self._directory, {})
+        if "pre_model_fn" in functions:
+            _call(functions["pre_model_fn"], (self._directory,), context)
+        if "model_fn" in functions:
+            self._model = _call(functions["model_fn"], (self._directory,), context)
         else:
             self._model = _load_by_type(directory)
+        if "model_warmup_fn" in functions:
+            _call(functions["model_warmup_fn"], (self._directory, self._model), context)
 
     def respond(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> ModelResponse:
         """Serve one request.
 
         Args:
             body: Request body.
-            content_type: Media type of the body.
-            accept: Accepted media types.
+            content_type: Media type of the body; empty without one.
+            accept: Accepted media types. Without them, and for `*/*`, SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT applies,
+                else the default of the image's algorithm mode, else `application/json`.
             headers: Request headers by lower-case name.
 
         Returns:
             The response.
         """
         context = Context(self._directory, headers)
+        if accept in ("", "*/*"):
+            accept = self._default_accept
         given = self._functions
-        key: str | None = None
         if "transform_fn" in given:
-            result = _call(given["transform_fn"], (self._model, body, content_type, accept), context, required=4)
+            data: Any = _script_input(body, content_type)
+            result = _call(given["transform_fn"], (self._model, data, content_type or None, accept), context)
+            return _response(result, accept, context)
+        key: str | None = None
+        if "input_fn" in given:
+            data = _call(given["input_fn"], (_script_input(body, content_type), content_type or None), context)
         else:
-            if "input_fn" in given:
-                data = _call(given["input_fn"], (body, content_type), context, required=2)
-            else:
-                rows = decode(body, content_type)
-                data, key = rows.value, rows.key
-            prediction = _call(given.get("predict_fn", predict), (data, self._model), context, required=2)
-            if "output_fn" in given:
-                result = _call(given["output_fn"], (prediction, accept), context, required=2)
-            elif isinstance(prediction, Iterator):
-                result = prediction
-            else:
-                result = encode(prediction, accept, key=key)
-        return _shaped(result, accept, context)
+            rows = decode(body, content_type)
+            data, key = self._profile_rows(rows.value), rows.key
+        prediction = _call(given.get("predict_fn", predict), (data, self._model), context)
+        if "output_fn" in given:
+            result = _call(given["output_fn"], (prediction, accept), context)
+        elif isinstance(prediction, Iterator):
+            result = prediction
+        else:
+            result = encode(prediction, accept, key=key)
+        return _response(result, accept, context)
+
+    def _profile_rows(self, data: Any) -> Any:
+        if self._profile.one_row_multi_model and is_multi_model() and getattr(data, "ndim", 2) == 1:
+            return data.reshape(1, -1)
+        return data
 
 
-def _shaped(result: Any, accept: str, context: Context) -> ModelResponse:
-    # Functions return the body, or a tuple of body and content type.
-    body, media = result if isinstance(result, tuple) else (result, None)
+def _script_input(body: bytes, content_type: str) -> str | bytes:
+    # AWS's toolkits compare the whole header: "text/csv; charset=utf-8" gives bytes.
+    return body.decode() if content_type in (JSON, CSV) else body
+
+
+def _response(result: Any, accept: str, context: Context) -> ModelResponse:
+    """Convert the return value of a script: a body, a pair of body and content type, or a response object of flask."""
+    body, media = (result[0], result[1]) if isinstance(result, tuple) else (result, accept)
+    status, _ = context.get_response_status(0)
+    headers = context.get_response_headers()
+    if hasattr(body, "get_data") and hasattr(body, "mimetype"):
+        media, status = body.mimetype or media, body.status_code
+        headers = {**{key: value for key, value in body.headers.items() if key.lower() not in _BODY_HEADERS}, **headers}
+        body = body.get_data()
     if isinstance(body, Iterator):
         chunks: bytes | Iterator[bytes] = (one.encode() if isinstance(one, str) else bytes(one) for one in body)
-        media = media or (accept if "*" not in accept else "application/octet-stream")
+    elif isinstance(body, bytes | bytearray | memoryview):
+        chunks = bytes(body)
+    elif isinstance(body, str):
+        chunks = body.encode()
     else:
-        chunks, guessed = encode(body, media or accept)
-        media = media or guessed
-    return ModelResponse(
-        body=chunks, content_type=context.response_content_type or media, headers=dict(context.response_headers)
-    )
+        chunks = _as_json(body)
+    return ModelResponse(body=chunks, content_type=media or accept, headers=headers, status=status)
 
 
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...], context: Context, *, required: int) -> Any:
+def _as_json(body: Any) -> bytes:
+    # Multi Model Server writes other return values as JSON.
     try:
-        takes = len(inspect.signature(function).parameters)
-    except (TypeError, ValueError):  # a builtin function without a signature
-        takes = required
-    return function(*arguments, context) if takes > required else function(*arguments)
+        return json.dumps(body).encode()
+    except TypeError as error:
+        raise TypeError(
+            f"the script returned a {type(body).__name__}, which is not a response body ({error}); return str or bytes"
+        ) from error
+
+
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...], context: Context) -> Any:
+    takes = len(inspect.signature(function).parameters)
+    if takes not in (len(arguments), len(arguments) + 1):
+        raise TypeError(f"{function.__name__} takes {takes} arguments but {len(arguments)} were given.")
+    return function(*arguments, context) if takes > len(arguments) else function(*arguments)
 
 
 def _load_by_type(directory: Path) -> Any:
@@ -173,16 +198,23 @@ def load_model(directory: Path) -> Model:
         if program:
             looked = ", ".join(str(folder) for folder in folders)
             raise UnsupportedModelError(f"SAGEMAKER_PROGRAM={program}: the file does not exist in {looked}")
+        if current().algorithm == "xgboost":
+            return Model(directory, xgboost.functions(), algorithm=True)
         return Model(directory, {})
-    sys.path.insert(0, str(script.parent))
+    # The script's own folder comes first; helper modules can be in code/, code/lib/ and at the top too.
+    helpers = [script.parent, directory / "code", directory / "code" / "lib", directory]
+    sys.path[:0] = list(dict.fromkeys(str(folder) for folder in helpers if folder.is_dir()))
+    toolkits.install()
     spec = importlib.util.spec_from_file_location(script.stem, script)
     if spec is None or spec.loader is None:
         raise UnsupportedModelError(f"{script.name} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[script.stem] = module
     spec.loader.exec_module(module)
-    wanted = ("model_fn", "input_fn", "predict_fn", "output_fn", "transform_fn")
-    return Model(directory, {one: getattr(module, one) for one in wanted if hasattr(module, one)})
+    functions = {one: getattr(module, one) for one in _FUNCTIONS if hasattr(module, one)}
+    if current().algorithm == "xgboost" and "transform_fn" not in functions:
+        functions.setdefault("input_fn", xgboost.script_input_fn)
+    return Model(directory, functions)
 
 
 def _script_folders(directory: Path) -> list[Path]:

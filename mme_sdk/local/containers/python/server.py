@@ -184,9 +184,13 @@ class _Routes:
         try:
             start = int(request.query.get("next_page_token", "0"))
             limit = int(request.query.get("limit", str(_PAGE)))
+            if start < 0 or limit < 1:
+                raise ValueError
         except ValueError:
             raise ErrorResponse(
-                status=400, type="BadRequestException", message="limit and next_page_token must be numbers"
+                status=400,
+                type="BadRequestException",
+                message="limit must be a positive number, and next_page_token the token of a page",
             ) from None
         served = list(self._models.by_name.values())
         page = {"models": [{"modelName": one.name, "modelUrl": one.url} for one in served[start : start + limit]]}
@@ -221,7 +225,7 @@ class _Routes:
             name,
             await request.read(),
             headers.get("content-type", ""),
-            headers.get("accept", "*/*"),
+            headers.get("accept", ""),
             headers,
         )
         async with contextlib.aclosing(frames):  # type: ignore[type-var]
@@ -231,12 +235,14 @@ class _Routes:
             extra = {key: value for key, value in head["headers"].items() if key.lower() not in _PASSED_BACK}
             extra["Content-Type"] = head["content_type"]
             if head["last"]:
-                return web.Response(body=body, headers=extra)
-            return await self._stream(request, frames, body, extra)
+                return web.Response(status=head["status"], body=body, headers=extra)
+            return await self._stream(request, frames, body, head["status"], extra)
 
     @staticmethod
-    async def _stream(request: web.Request, frames: Any, first: bytes, headers: dict[str, str]) -> web.StreamResponse:
-        response = web.StreamResponse(headers=headers)
+    async def _stream(
+        request: web.Request, frames: Any, first: bytes, status: int, headers: dict[str, str]
+    ) -> web.StreamResponse:
+        response = web.StreamResponse(status=status, headers=headers)
         await response.prepare(request)
         await response.write(first)
         try:

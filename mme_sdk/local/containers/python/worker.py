@@ -43,7 +43,7 @@ def run(channel: socket.socket, directory: str, memory_left: int | None) -> None
 
 def _serve(channel: socket.socket, model: Model, head: dict[str, Any], body: bytes) -> None:
     response = model.respond(body, head["content_type"], head["accept"], head["headers"])
-    first_head = {"status": 200, "content_type": response.content_type, "headers": response.headers}
+    first_head = {"status": response.status, "content_type": response.content_type, "headers": response.headers}
     if isinstance(response.body, bytes):
         channel.sendall(pack({**first_head, "last": True}, response.body))
         return
@@ -58,6 +58,11 @@ def _failure(error: BaseException) -> dict[str, Any]:
     match error:
         case PayloadError():
             return {"status": error.status, "type": "BadRequestException", "message": error.message}
+        case Exception() if isinstance(getattr(error, "status_code", None), int) and hasattr(error, "phrase"):
+            # BaseInferenceToolkitError of sagemaker_inference, which a script can raise to select the status.
+            traceback.print_exception(error, file=sys.stderr)
+            message = str(getattr(error, "message", error))
+            return {"status": getattr(error, "status_code", 500), "type": type(error).__name__, "message": message}
         case UnsupportedModelError():
             return {"status": 500, "type": "ModelLoadError", "message": str(error)}
         case MemoryError():

@@ -1,0 +1,1 @@
+"""What the images of AWS do differently from each other, selected by the name of the image."""
