@@ -74,7 +74,7 @@ class Kms:
         name = key_id if key_id.startswith("alias/") else key_id.rpartition(":")[2].removeprefix("key/")
         if len(name) > 128:
             raise ApiError("NotFoundException", f"Invalid keyId {key_id!r}.")
-        return f"arn:aws:kms:{self._account.region}:{self._account.account_id}:key/{name}"
+        return self._account.arn_of("kms", f"key/{name}")
 
     def _cipher(self, arn: str) -> Any:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mme_sdk.local.control.account import Account
+from mme_sdk.local.control.alarms import Alarms
 from mme_sdk.local.control.autoscaling.scaler import Scaler
 from mme_sdk.local.control.autoscaling.service import AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
@@ -95,14 +96,14 @@ class ControlPlane:
     ) -> None:
         resources = Resources(store, account, now, multi_model)
         self.endpoints = Endpoints(resources, hosting, settings, faults, sleep)
-        cloudwatch = CloudWatch(metrics, store, account, now, settings.minute)
-        autoscaling = AutoScaling(store, account, cloudwatch, now, self.endpoints.instance_count)
-        self.endpoints.alarms_in_alarm_state = cloudwatch.alarms_in_alarm_state
+        alarms = Alarms(metrics, store, account, now, settings.minute)
+        autoscaling = AutoScaling(store, account, alarms, now, self.endpoints.instance_count)
+        self.endpoints.alarms_in_alarm_state = alarms.in_alarm_state
         self.endpoints.scaled_variants = autoscaling.scaled_variants
         self._scaler = Scaler(
             store,
             autoscaling,
-            cloudwatch,
+            alarms,
             now,
             settings.minute,
             self.endpoints.instance_count,
@@ -110,7 +111,7 @@ class ControlPlane:
         )
         self.services: tuple[Service, ...] = (
             _SageMaker(resources, self.endpoints),
-            cloudwatch,
+            CloudWatch(metrics, alarms, now),
             autoscaling,
             Kms(store, account),
             Sts(account),
