@@ -47,8 +47,8 @@ class LocalSageMaker:
     Args:
         data_dir: Folder that keeps objects, resources and credentials for the next start. The default None uses a
             temporary folder, which `stop` removes.
-        port: TCP port of SageMaker, SageMaker Runtime, CloudWatch, Application Auto Scaling, KMS and STS. The default
-            0 takes a free port.
+        port: TCP port of SageMaker, SageMaker Runtime, CloudWatch, CloudWatch Logs, Application Auto Scaling, IAM, KMS
+            and STS. The default 0 takes a free port.
         s3_port: TCP port of S3. The default 0 takes a free port.
         region: AWS region of the host, default `us-east-1`. Requests must be signed for it.
         account_id: AWS account id of the host, twelve digits, default `123456789012`.

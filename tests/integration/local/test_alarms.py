@@ -160,17 +160,11 @@ def test_the_reason_of_a_state_has_its_data_points(tmp_path):
         reasons.append((alarm["StateValue"], alarm["StateReason"]))
     assert json.loads(alarm["StateReasonData"])["threshold"] == 5.0
     store.close()
-    at = "01/01/30 00"
+    at, crossed = "01/01/30 00", "Threshold Crossed: 2 out of the last 2 datapoints"
+    high = f"{crossed} [9.0 ({at}:00:00), 9.0 ({at}:01:00)] were greater than the threshold (5.0)"
+    low = f"{crossed} [9.0 ({at}:01:00), 1.0 ({at}:02:00)] were not greater than the threshold (5.0)"
     assert reasons == [
-        (
-            "ALARM",
-            f"Threshold Crossed: 2 out of the last 2 datapoints [9.0 ({at}:00:00), 9.0 ({at}:01:00)] were greater than "
-            + "the threshold (5.0) (minimum 2 datapoints for OK -> ALARM transition).",
-        ),
-        (
-            "OK",
-            f"Threshold Crossed: 2 out of the last 2 datapoints [9.0 ({at}:01:00), 1.0 ({at}:02:00)] were not greater "
-            + "than the threshold (5.0) (minimum 2 datapoints for ALARM -> OK transition).",
-        ),
+        ("ALARM", f"{high} (minimum 2 datapoints for OK -> ALARM transition)."),
+        ("OK", f"{low} (minimum 2 datapoints for ALARM -> OK transition)."),
         ("INSUFFICIENT_DATA", "Insufficient Data: 2 datapoints were unknown."),
     ]
