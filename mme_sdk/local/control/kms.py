@@ -53,7 +53,9 @@ class Kms:
     def _decrypt(self, params: dict[str, Any]) -> dict[str, Any]:
         from cryptography.exceptions import InvalidTag
 
-        blob = params["CiphertextBlob"]
+        blob = params.get("CiphertextBlob")
+        if not blob:  # the service model requires it only without DryRunModifiers, which this host refuses
+            raise ApiError("ValidationException", "CiphertextBlob is required.")
         start = 1 + blob[0]
         arn, nonce, sealed = (
             blob[1:start].decode(errors="replace"),
