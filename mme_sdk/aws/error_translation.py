@@ -214,7 +214,7 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
         return ConflictError(text, **facts)
     if code == "NoSuchBucket":
         return BucketNotFoundError(text, **facts)
-    if message.startswith('Could not find endpoint "'):
+    if message.startswith(('Could not find endpoint "', "Could not find endpoint '")):  # moto uses single quotes
         return EndpointNotFoundError(text, **facts)
     if code in ("NoSuchKey", "404") and "Key" in params:
         return ModelNotFoundError(text, **facts)

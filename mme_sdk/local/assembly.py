@@ -147,7 +147,9 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
             return command_for(image, options.images).multi_model
 
         account = Account(account_id=options.account_id, region=options.region)
-        plane = ControlPlane(store, account, hosting, metrics, options.control, options.faults, utc_now, multi_model)
+        plane = ControlPlane(
+            store, account, hosting, metrics, options.control, options.faults, utc_now, multi_model, logs=context.logs
+        )
         started.push_async_callback(plane.close)
         await plane.start()
 

@@ -47,8 +47,8 @@ class LocalSageMaker:
     Args:
         data_dir: Folder that keeps objects, resources and credentials for the next start. The default None uses a
             temporary folder, which `stop` removes.
-        port: TCP port of SageMaker, SageMaker Runtime, CloudWatch, Application Auto Scaling, KMS and STS. The default
-            0 takes a free port.
+        port: TCP port of SageMaker, SageMaker Runtime, CloudWatch, CloudWatch Logs, Application Auto Scaling, IAM, KMS
+            and STS. The default 0 takes a free port.
         s3_port: TCP port of S3. The default 0 takes a free port.
         region: AWS region of the host, default `us-east-1`. Requests must be signed for it.
         account_id: AWS account id of the host, twelve digits, default `123456789012`.
@@ -160,8 +160,8 @@ class LocalSageMaker:
         """Return the environment variables that make an AWS client use this host.
 
         Returns:
-            `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and
-            `AWS_DEFAULT_REGION`.
+            `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_S3`, `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+            `AWS_DEFAULT_REGION` and `AWS_REGION`. Some AWS SDKs, such as that for JavaScript, read only `AWS_REGION`.
 
         Raises:
             ClosedError: The host is not running.
@@ -175,6 +175,7 @@ class LocalSageMaker:
             "AWS_ACCESS_KEY_ID": self.credentials.access_key,
             "AWS_SECRET_ACCESS_KEY": self.credentials.secret_key,
             "AWS_DEFAULT_REGION": self.region,
+            "AWS_REGION": self.region,
         }
 
     def session(self) -> boto3.Session:

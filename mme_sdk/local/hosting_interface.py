@@ -67,6 +67,14 @@ class HostContext:
     measure: Callable[[str, str, str, float], None] = lambda _metric, _endpoint, _variant, _value: None
     faults: Faults = attrs.field(factory=Faults)
 
+    @property
+    def logs(self) -> Path:
+        """Folder for the output of the containers, in files `<endpoint>/<variant>/<instance>.log`.
+
+        CloudWatch Logs returns them as log streams.
+        """
+        return self.data_dir / "logs"
+
 
 @attrs.frozen(kw_only=True)
 class ContainerPlan:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import attrs
 
+from mme_sdk.local.wire.service_model import partition_of
+
 __all__ = ["Account"]
 
 
@@ -26,4 +28,15 @@ class Account:
             kind: `endpoint`, `endpoint-config` or `model`.
             name: The resource's name.
         """
-        return f"arn:aws:sagemaker:{self.region}:{self.account_id}:{kind}/{name.lower()}"
+        return self.arn_of("sagemaker", f"{kind}/{name.lower()}")
+
+    def arn_of(self, service: str, resource: str, *, regional: bool = True) -> str:
+        """Return the ARN of a resource of any service, in the partition of the region.
+
+        Args:
+            service: Service prefix, such as `logs`.
+            resource: Resource type and name.
+            regional: Whether the ARN has a region. Those of IAM do not.
+        """
+        region = self.region if regional else ""
+        return f"arn:{partition_of(self.region)}:{service}:{region}:{self.account_id}:{resource}"

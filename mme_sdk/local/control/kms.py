@@ -53,7 +53,9 @@ class Kms:
     def _decrypt(self, params: dict[str, Any]) -> dict[str, Any]:
         from cryptography.exceptions import InvalidTag
 
-        blob = params["CiphertextBlob"]
+        blob = params.get("CiphertextBlob")
+        if not blob:  # the service model requires it only without DryRunModifiers, which this host refuses
+            raise ApiError("ValidationException", "CiphertextBlob is required.")
         start = 1 + blob[0]
         arn, nonce, sealed = (
             blob[1:start].decode(errors="replace"),
@@ -74,7 +76,7 @@ class Kms:
         name = key_id if key_id.startswith("alias/") else key_id.rpartition(":")[2].removeprefix("key/")
         if len(name) > 128:
             raise ApiError("NotFoundException", f"Invalid keyId {key_id!r}.")
-        return f"arn:aws:kms:{self._account.region}:{self._account.account_id}:key/{name}"
+        return self._account.arn_of("kms", f"key/{name}")
 
     def _cipher(self, arn: str) -> Any:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TypeAlias
 
 import attrs
 
-__all__ = ["Dimensions", "Metrics", "Point", "dimensions_of"]
+__all__ = ["STATISTICS", "Dimensions", "Metrics", "Point", "dimensions_of", "is_percentile"]
 
 Dimensions: TypeAlias = tuple[tuple[str, str], ...]
 """Sorted pairs of name and value that identify a metric, together with namespace and name."""
 
+STATISTICS = ("SampleCount", "Sum", "Average", "Minimum", "Maximum")
+"""The statistics that are not percentiles."""
+
+_PERCENTILE = re.compile(r"p(?:100(?:\.0{1,10})?|[0-9]{1,2}(?:\.[0-9]{1,10})?)")
 _MAX_POINTS = 15 * 24 * 60  # CloudWatch keeps one-minute points for 15 days
 _MICROSECONDS = ("Latency", "LoadingWaitTime", "UnloadingTime", "DownloadingTime", "LoadingTime")
 
@@ -44,6 +49,15 @@ class Point:
         rounded = float(f"{value:.3g}")
         self.values[rounded] = self.values.get(rounded, 0.0) + count
 
+    def add_statistics(self, count: float, total: float, low: float, high: float) -> None:
+        """Add values of which only number, sum, minimum and maximum are known."""
+        self.count += count
+        self.total += total
+        self.low = min(self.low, low)
+        self.high = max(self.high, high)
+        average = float(f"{min(max(total / count, low), high):.3g}")
+        self.values[average] = self.values.get(average, 0.0) + count
+
     def merge(self, other: Point) -> None:
         """Add the values of another point."""
         self.count += other.count
@@ -70,12 +84,9 @@ class Point:
                 return self.low
             case "Maximum":
                 return self.high
-        if not name.startswith("p"):
+        if not is_percentile(name):
             return None
-        try:
-            rank = float(name[1:]) / 100 * self.count
-        except ValueError:
-            return None
+        rank = float(name[1:]) / 100 * self.count
         seen = 0.0
         for value in sorted(self.values):
             seen += self.values[value]
@@ -193,3 +204,8 @@ def _namespace_and_unit(name: str) -> tuple[str, str]:
 def dimensions_of(given: Iterable[Mapping[str, str]]) -> Dimensions:
     """Return the sorted dimensions of an API request."""
     return tuple(sorted((one["Name"], one["Value"]) for one in given))
+
+
+def is_percentile(name: str) -> bool:
+    """Return whether a statistic is a percentile from `p0` to `p100`."""
+    return _PERCENTILE.fullmatch(name) is not None

@@ -6,13 +6,18 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 from mme_sdk.local.control.account import Account
+from mme_sdk.local.control.alarms import Alarms
 from mme_sdk.local.control.autoscaling.scaler import Scaler
 from mme_sdk.local.control.autoscaling.service import AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
+from mme_sdk.local.control.iam import Iam
 from mme_sdk.local.control.kms import Kms
+from mme_sdk.local.control.logs.service import Logs
+from mme_sdk.local.control.logs.streams import LogStreams
 from mme_sdk.local.control.metrics import Metrics
 from mme_sdk.local.control.sagemaker.endpoints import Endpoints
 from mme_sdk.local.control.sagemaker.resources import Resources
@@ -25,6 +30,7 @@ from mme_sdk.local.hosting_interface import Hosting
 __all__ = ["ControlPlane", "Service"]
 
 _log = logging.getLogger(__name__)
+_LOG_SECONDS = 1.0  # precision of the times of log events
 
 
 class Service(Protocol):
@@ -67,7 +73,7 @@ class _SageMaker:
 
 
 class ControlPlane:
-    """SageMaker, CloudWatch, Application Auto Scaling, KMS and STS over one store.
+    """SageMaker, CloudWatch and its logs, Application Auto Scaling, IAM, KMS and STS over one store.
 
     Args:
         store: Holds the documents.
@@ -79,6 +85,7 @@ class ControlPlane:
         now: Function that returns the current time.
         multi_model: Function that returns whether an image has the label of multi-model containers.
         sleep: Function that waits for a number of seconds.
+        logs: Folder with the output of the containers. Default None: there are no logs.
     """
 
     def __init__(
@@ -92,49 +99,57 @@ class ControlPlane:
         now: Callable[[], datetime],
         multi_model: Callable[[str], bool] = lambda _image: True,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        logs: Path | None = None,
     ) -> None:
         resources = Resources(store, account, now, multi_model)
         self.endpoints = Endpoints(resources, hosting, settings, faults, sleep)
-        cloudwatch = CloudWatch(metrics, store, account, now, settings.minute)
-        autoscaling = AutoScaling(store, account, cloudwatch, now, self.endpoints.instance_count)
-        self.endpoints.alarms_in_alarm_state = cloudwatch.alarms_in_alarm_state
+        alarms = Alarms(metrics, store, account, now, settings.minute)
+        autoscaling = AutoScaling(store, account, alarms, now, self.endpoints.instance_count)
+        self.endpoints.alarms_in_alarm_state = alarms.in_alarm_state
         self.endpoints.scaled_variants = autoscaling.scaled_variants
         self._scaler = Scaler(
             store,
             autoscaling,
-            cloudwatch,
+            alarms,
             now,
             settings.minute,
             self.endpoints.instance_count,
             self.endpoints.set_instance_count,
         )
+        self._log_streams = LogStreams(logs, now)
         self.services: tuple[Service, ...] = (
             _SageMaker(resources, self.endpoints),
-            cloudwatch,
+            CloudWatch(metrics, alarms, now),
             autoscaling,
+            Iam(account),
             Kms(store, account),
+            Logs(self._log_streams, account),
             Sts(account),
         )
         self._minute = settings.minute
         self._sleep = sleep
-        self._autoscaling: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Resume the endpoints of an earlier host, and start to evaluate alarms and schedules once a minute."""
+        """Resume the endpoints of an earlier host, and start to evaluate alarms and schedules and to observe logs."""
         await self.endpoints.resume()
-        self._autoscaling = asyncio.get_running_loop().create_task(self._run_autoscaling(), name="autoscaling")
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(self._repeat(self._scaler.run_once, self._minute), name="autoscaling"),
+            loop.create_task(self._repeat(self._log_streams.observe, _LOG_SECONDS), name="logs"),
+        ]
 
     async def close(self) -> None:
         """Stop every task."""
-        if self._autoscaling is not None:
-            self._autoscaling.cancel()
-            await asyncio.gather(self._autoscaling, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.endpoints.close()
 
-    async def _run_autoscaling(self) -> None:
+    async def _repeat(self, run: Callable[[], object], seconds: float) -> None:
         while True:
-            await self._sleep(self._minute)
+            await self._sleep(seconds)
             try:
-                self._scaler.run_once()
-            except Exception:  # noqa: BLE001 - an unexpected error must not stop autoscaling; it is logged
-                _log.exception("autoscaling failed")
+                run()
+            except Exception:  # noqa: BLE001 - an unexpected error must not end the task; it is logged
+                _log.exception("a periodic task failed")

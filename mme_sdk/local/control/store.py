@@ -49,6 +49,10 @@ class Store:
         rows = self._run("SELECT body FROM documents WHERE kind = ? AND name = ?", kind, name)
         return _load(rows[0][0]) if rows else None
 
+    def has_ignoring_case(self, kind: str, name: str) -> bool:
+        """Return whether a document exists whose name differs at most in the case of ASCII letters."""
+        return bool(self._run("SELECT 1 FROM documents WHERE kind = ? AND name = ? COLLATE NOCASE", kind, name))
+
     def put(self, kind: str, name: str, document: dict[str, Any]) -> None:
         """Write a document, and replace one of the same kind and name."""
         self._run(

@@ -27,4 +27,5 @@ class Sts:
 
     def _get_caller_identity(self, _params: dict[str, Any]) -> dict[str, Any]:
         account_id = self._account.account_id
-        return {"UserId": account_id, "Account": account_id, "Arn": f"arn:aws:iam::{account_id}:root"}
+        arn = self._account.arn_of("iam", "root", regional=False)
+        return {"UserId": account_id, "Account": account_id, "Arn": arn}

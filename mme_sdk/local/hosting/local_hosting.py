@@ -161,7 +161,7 @@ class LocalHosting:
             endpoint,
             plan,
             data / "volumes" / f"{endpoint}-{number}-{plan.name}",
-            data / "logs" / endpoint / plan.name,
+            self._context.logs / endpoint / plan.name,
             self._shared,
         )
 

@@ -24,7 +24,7 @@ from mme_sdk.local.http.dataplane import ConnectionDropped, DataPlane
 from mme_sdk.local.http.request_bodies import BodyReader
 from mme_sdk.local.http.request_headers import read_headers
 from mme_sdk.local.http.request_log import RequestLog
-from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.errors import ApiError, service_code
 from mme_sdk.local.wire.fields import check_supported
 from mme_sdk.local.wire.protocols import WireProtocol, detect_protocol
 from mme_sdk.local.wire.service_model import load_service_model
@@ -112,7 +112,7 @@ class Server:
             return response
         except ApiError as error:
             status, code = error.status, error.code
-            return _error_response(error, headers, request_id, request)
+            return self._error_response(error, headers, request_id, request)
         except ConnectionDropped:
             status, code = 0, "dropped"
             if request.transport is not None:
@@ -123,16 +123,29 @@ class Server:
             return web.Response()
         except StorageError as error:
             _log.error("%s %s failed: %s", request.method, request.raw_path, error)
-            return _error_response(ApiError("InternalFailure", str(error), status=500), headers, request_id, request)
+            internal = ApiError("InternalFailure", str(error), status=500)
+            return self._error_response(internal, headers, request_id, request)
         except Exception:  # noqa: BLE001 - an unexpected error must not stop the server; it is logged
             _log.exception("%s %s failed", request.method, request.raw_path)
             internal = ApiError("InternalFailure", "The embedded SageMaker failed; see its log.", status=500)
-            return _error_response(internal, headers, request_id, request)
+            return self._error_response(internal, headers, request_id, request)
         finally:
             if logged:
                 self._request_log.add(
                     operation[:_MAX_LOGGED_NAME], endpoint, headers, status, code, monotonic() - started, request_id
                 )
+
+    def _error_response(
+        self, error: ApiError, headers: Mapping[str, str], request_id: str, request: web.BaseRequest
+    ) -> web.Response:
+        protocol = detect_protocol(headers, request.path, b"")  # an empty body, because the body may be what is invalid
+        service = self._by_target.get(protocol.target[0])
+        model = None if service is None else load_service_model(service.service)
+        body, sent = protocol.serialize_error(error, request_id, model)
+        response = web.Response(status=error.status, body=body, headers={"x-amzn-RequestId": request_id, **sent})
+        if not request.content.at_eof():  # the next bytes on this connection may be the rest of the body
+            response.force_close()
+        return response
 
     async def _invoke(
         self, request: web.BaseRequest, operation: str, endpoint: str, headers: Mapping[str, str], request_id: str
@@ -194,8 +207,11 @@ class Server:
                 else f"The operation {name!r} does not exist.",
             )
         operation = model.operation_model(name)
-        params = protocol.parse(operation)
-        check_supported(service.service, operation.input_shape, params)
+        try:
+            params = protocol.parse(operation)
+            check_supported(service.service, operation.input_shape, params)
+        except ApiError as error:
+            raise ApiError(service_code(model, operation, error.code), error.message, status=error.status) from error
         return _Call(protocol=protocol, name=name, operation=operation, run=run, params=params)
 
     def _inject_fault_before(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
@@ -245,14 +261,3 @@ def decompress(body: bytes, headers: Mapping[str, str]) -> bytes:
             status=413,
         )
     return content
-
-
-def _error_response(
-    error: ApiError, headers: Mapping[str, str], request_id: str, request: web.BaseRequest
-) -> web.Response:
-    # An empty body, because the body may be what is invalid.
-    body, sent = detect_protocol(headers, "", b"").serialize_error(error, request_id)
-    response = web.Response(status=error.status, body=body, headers={"x-amzn-RequestId": request_id, **sent})
-    if not request.content.at_eof():  # the next bytes on this connection may be the rest of the body
-        response.force_close()
-    return response

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Protocol
 
 from mme_sdk.local.wire import cbor
-from mme_sdk.local.wire.errors import ApiError
+from mme_sdk.local.wire.errors import ApiError, shape_and_headers
 from mme_sdk.local.wire.parameters import decode_json, parse_parameters
 from mme_sdk.local.wire.query import decode_form, parse_form_parameters, serialize_xml, serialize_xml_error
 from mme_sdk.local.wire.responses import check_response, serialize_json
@@ -41,8 +41,8 @@ class WireProtocol(Protocol):
         """Return body and headers of a response."""
         ...
 
-    def serialize_error(self, error: ApiError, request_id: str, /) -> tuple[bytes, dict[str, str]]:
-        """Return body and headers of an error."""
+    def serialize_error(self, error: ApiError, request_id: str, model: Any, /) -> tuple[bytes, dict[str, str]]:
+        """Return body and headers of an error. `model` is that of the service, or None if it is not known."""
         ...
 
 
@@ -82,9 +82,10 @@ class _Json:
     ) -> tuple[bytes, dict[str, str]]:
         return serialize_json(operation, result), {"Content-Type": self._content_type}
 
-    def serialize_error(self, error: ApiError, _request_id: str) -> tuple[bytes, dict[str, str]]:
-        body = json.dumps({"__type": error.code, "message": error.message, "Message": error.message}).encode()
-        return body, {"Content-Type": self._content_type, "x-amzn-ErrorType": error.code}
+    def serialize_error(self, error: ApiError, _request_id: str, model: Any) -> tuple[bytes, dict[str, str]]:
+        shape, headers = shape_and_headers(model, error)
+        body = json.dumps({"__type": shape, "message": error.message, "Message": error.message}).encode()
+        return body, {"Content-Type": self._content_type, "x-amzn-ErrorType": shape, **headers}
 
 
 class _Query:
@@ -103,7 +104,7 @@ class _Query:
     ) -> tuple[bytes, dict[str, str]]:
         return serialize_xml(operation, result, request_id), self._content_type
 
-    def serialize_error(self, error: ApiError, request_id: str) -> tuple[bytes, dict[str, str]]:
+    def serialize_error(self, error: ApiError, request_id: str, _model: Any) -> tuple[bytes, dict[str, str]]:
         return serialize_xml_error(error.code, error.message, error.status, request_id), self._content_type
 
 
@@ -128,5 +129,6 @@ class _Cbor:
     ) -> tuple[bytes, dict[str, str]]:
         return cbor.dumps(check_response(operation, result)), self._content_type
 
-    def serialize_error(self, error: ApiError, _request_id: str) -> tuple[bytes, dict[str, str]]:
-        return cbor.dumps({"__type": error.code, "message": error.message}), self._content_type
+    def serialize_error(self, error: ApiError, _request_id: str, model: Any) -> tuple[bytes, dict[str, str]]:
+        shape, headers = shape_and_headers(model, error)
+        return cbor.dumps({"__type": shape, "message": error.message}), {**self._content_type, **headers}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-__all__ = ["load_service_model"]
+__all__ = ["load_service_model", "partition_of"]
 
 
 @cache
@@ -14,3 +14,16 @@ def load_service_model(service: str) -> Any:
     from botocore.session import Session
 
     return Session().get_service_model(service)
+
+
+@cache
+def partition_of(region: str) -> str:
+    """Return the partition of a region, such as `aws-cn` of `cn-north-1`; `aws` for an unknown region."""
+    from botocore.exceptions import UnknownRegionError
+    from botocore.session import Session
+
+    try:
+        name: str = Session().get_partition_for_region(region)
+    except UnknownRegionError:
+        return "aws"
+    return name

@@ -155,6 +155,101 @@ def test_an_alarm_is_kept_set_and_deleted(cloudwatch, name):
     assert caught.value.response["Error"]["Code"] == "ResourceNotFound"
 
 
+@pytest.mark.parametrize(
+    ("wrong", "code"),
+    [
+        ({}, "MissingParameter"),
+        ({"Value": 2.0**361}, "InvalidParameterValue"),
+        ({"Value": -(2.0**361)}, "InvalidParameterValue"),
+        ({"Value": float("nan")}, "InvalidParameterValue"),
+        ({"Value": float("inf")}, "InvalidParameterValue"),
+        ({"Value": float("-inf")}, "InvalidParameterValue"),
+        ({"Values": [1.0, float("nan")]}, "InvalidParameterValue"),
+        ({"Values": [1.0] * 151}, "InvalidParameterValue"),
+        ({"Values": [1.0, 2.0], "Counts": [1.0]}, "InvalidParameterValue"),
+        ({"Values": [1.0], "Counts": [0.0]}, "InvalidParameterValue"),
+        ({"Value": 1.0, "Values": [1.0]}, "InvalidParameterCombination"),
+        (
+            {"Value": 1.0, "StatisticValues": {"SampleCount": 1, "Sum": 1, "Minimum": 1, "Maximum": 1}},
+            "InvalidParameterCombination",
+        ),
+        ({"StatisticValues": {"SampleCount": 0, "Sum": 1, "Minimum": 1, "Maximum": 1}}, "InvalidParameterValue"),
+        ({"StatisticValues": {"SampleCount": 1, "Sum": 1, "Minimum": 2, "Maximum": 1}}, "InvalidParameterValue"),
+        ({"Value": 1.0, "Timestamp": NOW - timedelta(days=15)}, "InvalidParameterValue"),
+        ({"Value": 1.0, "Timestamp": NOW + timedelta(hours=3)}, "InvalidParameterValue"),
+        ({"Value": 1.0, "Unit": "Parsecs"}, "InvalidParameterValue"),
+    ],
+)
+def test_data_that_aws_refuses_is_refused_with_its_code(cloudwatch, name, wrong, code):
+    with pytest.raises(ClientError) as caught:
+        put(cloudwatch, name, **wrong)
+    assert caught.value.response["Error"]["Code"] == code
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert cloudwatch.list_metrics(Namespace=name)["Metrics"] == []
+
+
+def test_values_of_different_units_are_not_merged(cloudwatch, name):
+    for unit, value in (("Seconds", 1.0), ("Count", 10.0), (None, 100.0)):
+        put(cloudwatch, name, Value=value, **({} if unit is None else {"Unit": unit}))
+    metric = {"Namespace": name, "MetricName": "M", "Dimensions": [{"Name": "D", "Value": "1"}]}
+    found = cloudwatch.get_metric_statistics(**metric, **window(), Period=60, Statistics=["Sum"])["Datapoints"]
+    assert {(one["Unit"], one["Sum"]) for one in found} == {("Seconds", 1.0), ("Count", 10.0), ("None", 100.0)}
+    only = cloudwatch.get_metric_statistics(**metric, **window(), Period=60, Statistics=["Sum"], Unit="Seconds")
+    assert [one["Sum"] for one in only["Datapoints"]] == [1.0]
+
+
+def test_a_label_says_what_differs(cloudwatch, name):
+    def labels(*stats: tuple[str, int], **more) -> list[str]:
+        queries = [
+            {
+                "Id": f"q{number}",
+                "MetricStat": {"Metric": {"Namespace": name, "MetricName": "metric1"}, "Stat": stat, "Period": period},
+                **more,
+            }
+            for number, (stat, period) in enumerate(stats)
+        ]
+        found = cloudwatch.get_metric_data(MetricDataQueries=queries, **window())
+        assert found["Messages"] == []
+        return [one["Label"] for one in found["MetricDataResults"]]
+
+    assert labels(("Sum", 60), ("Sum", 60)) == ["metric1", "metric1"]
+    assert labels(("Sum", 60), ("Average", 60)) == ["metric1 Sum", "metric1 Average"]
+    assert labels(("Sum", 60), ("Sum", 300)) == ["metric1 60", "metric1 300"]
+    assert labels(("Sum", 60), ("Average", 60), Label="mine") == ["mine", "mine"]
+
+
+def test_a_query_that_aws_refuses_is_refused_with_its_code(cloudwatch, name):
+    metric = {"Namespace": name, "MetricName": "M"}
+    query = {"Id": "q", "MetricStat": {"Metric": metric, "Period": 60, "Stat": "Sum"}}
+    for queries, more in (
+        ([], {}),
+        ([query, query], {}),
+        ([query | {"Id": "Upper"}], {}),
+        ([query | {"Id": "a-b"}], {}),
+        ([query | {"ReturnData": False}], {}),
+        ([{"Id": "q"}], {}),
+        ([{"Id": "q", "MetricStat": {"Metric": metric, "Period": 7, "Stat": "Sum"}}], {}),
+        ([query], {"StartTime": NOW, "EndTime": NOW}),
+        ([query], {"MaxDatapoints": 0}),
+        ([query], {"MaxDatapoints": 100_801}),
+    ):
+        with pytest.raises(ClientError) as caught:
+            cloudwatch.get_metric_data(MetricDataQueries=queries, **window() | more)
+        assert caught.value.response["Error"]["Code"] == "ValidationError", queries
+    with pytest.raises(ClientError) as caught:
+        cloudwatch.get_metric_data(MetricDataQueries=[query], **window(), NextToken="wrong!")
+    assert caught.value.response["Error"]["Code"] == "InvalidNextToken"
+    for wrong, code in (
+        ({"EndTime": NOW - timedelta(hours=1)}, "InvalidParameterCombination"),
+        ({"StartTime": NOW - timedelta(days=2)}, "InvalidParameterCombination"),
+        ({"Period": 61}, "InvalidParameterValue"),
+        ({"ExtendedStatistics": ["p101"]}, "InvalidParameterValue"),
+    ):
+        with pytest.raises(ClientError) as caught:
+            cloudwatch.get_metric_statistics(**metric | {"Period": 60, "Statistics": ["Sum"]} | window() | wrong)
+        assert caught.value.response["Error"]["Code"] == code, wrong
+
+
 def test_who_am_i_and_a_wrong_key_in_the_words_of_sts(plane):
     sts = plane.boto("sts")
     assert sts.get_caller_identity()["Account"] == "123456789012"

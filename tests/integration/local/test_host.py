@@ -24,6 +24,7 @@ def test_nothing_is_left_after_stop(tmp_path):
     with host:
         pid, port = host._s3.pid, host.port
         assert set(host.environ()) >= {"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_DEFAULT_REGION"}
+        assert host.environ()["AWS_REGION"] == host.region
     host.stop()
     assert not Path(f"/proc/{pid}").exists()
     assert {thread.name for thread in threading.enumerate()} == before

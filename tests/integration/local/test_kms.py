@@ -33,6 +33,8 @@ def test_a_data_key_comes_back_under_the_same_key_and_context_only(kms):
     ):
         with pytest.raises(ClientError, match="InvalidCiphertextException"):
             kms.decrypt(**wrong)
+    with pytest.raises(ClientError, match="CiphertextBlob is required"):
+        kms.decrypt(KeyId=made["KeyId"])
     with pytest.raises(ClientError, match="IncorrectKeyException"):
         kms.decrypt(CiphertextBlob=blob, EncryptionContext=context, KeyId="another")
 

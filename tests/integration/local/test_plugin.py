@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -56,7 +57,7 @@ def mme_local(plane):
 
 
 def test_the_fixtures(request, mme_client, mme_environment, plane):
-    assert mme_client.region == mme_environment["AWS_DEFAULT_REGION"]
+    assert mme_client.region == mme_environment["AWS_DEFAULT_REGION"] == os.environ["AWS_REGION"]
     faults = request.getfixturevalue("mme_faults")
     faults.add(Fault(kind="throttle", operation="ListModels"))
     assert plane.faults.list()

@@ -243,8 +243,9 @@ def test_floats_beyond_the_type_are_400(plane):
 def test_a_statistic_of_no_samples_is_400(plane, statistics):
     datum = {"MetricName": "m", "StatisticValues": statistics}
     body = json.dumps({"Namespace": "none", "MetricData": [datum]}).encode()
-    status, _, said = ask(plane, signed(plane, body, service="monitoring", target="PutMetricData"))
-    assert (status, said["__type"]) == (400, "InvalidParameterValue")
+    status, headers, said = ask(plane, signed(plane, body, service="monitoring", target="PutMetricData"))
+    assert (status, said["__type"]) == (400, "InvalidParameterValueException")
+    assert headers["x-amzn-query-error"] == "InvalidParameterValue;Sender"
     datum = {"MetricName": "m", "Values": [1.0], "Counts": [0.0]}
     body = json.dumps({"Namespace": "none", "MetricData": [datum]}).encode()
     assert ask(plane, signed(plane, body, service="monitoring", target="PutMetricData"))[0] == 400

@@ -9,6 +9,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from mme_sdk.local import Command, LocalSageMaker
+from mme_sdk.local.control.account import Account
 from tests.support.local.fakes import FakeHosting
 from tests.support.local.helpers import ROLE, make_config, make_endpoint, make_model, settle
 
@@ -246,3 +247,31 @@ def test_what_is_not_there_says_so_by_name(plane, sm):
         "UnsupportedOperation",
         "ListTrainingJobs is not supported by the embedded SageMaker.",
     )
+
+
+@pytest.mark.parametrize("sizes", [{"MemorySizeInMB": 1111}, {"MemorySizeInMB": 1024, "ProvisionedConcurrency": 6}])
+def test_the_sizes_of_a_serverless_variant_are_those_of_aws(sm, name, sizes):
+    make_model(sm, name, Mode="SingleModel")
+    variant = {"VariantName": "v", "ModelName": name, "ServerlessConfig": sizes | {"MaxConcurrency": 5}}
+    with pytest.raises(ClientError, match=r"MemorySizeInMB must be|must not be greater than MaxConcurrency"):
+        sm.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+
+
+def test_names_that_differ_in_case_only_are_the_same_name_at_creation(sm, name):
+    make_endpoint(sm, name)
+    sm.add_tags(ResourceArn=sm.describe_endpoint(EndpointName=name)["EndpointArn"], Tags=[{"Key": "a", "Value": "b"}])
+    with pytest.raises(ClientError, match="Cannot create already existing endpoint"):
+        sm.create_endpoint(EndpointName=name.upper(), EndpointConfigName=name)
+    with pytest.raises(ClientError, match="Cannot create already existing endpoint configuration"):
+        make_config(sm, name.upper(), model=name)
+    with pytest.raises(ClientError, match="Cannot create already existing model"):
+        make_model(sm, name.upper())
+    with pytest.raises(ClientError, match="Could not find endpoint"):
+        sm.describe_endpoint(EndpointName=name.upper())
+
+
+def test_arns_are_those_of_the_partition():
+    for region, partition in (("cn-north-1", "aws-cn"), ("us-gov-west-1", "aws-us-gov"), ("xx-new-9", "aws")):
+        account = Account(region=region)
+        assert account.arn("model", "M") == f"arn:{partition}:sagemaker:{region}:123456789012:model/m"
+        assert account.arn_of("iam", "root", regional=False) == f"arn:{partition}:iam::123456789012:root"

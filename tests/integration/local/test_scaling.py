@@ -8,10 +8,10 @@ import pytest
 from botocore.exceptions import ClientError
 
 from mme_sdk.local.control.account import Account
+from mme_sdk.local.control.alarms import Alarms
 from mme_sdk.local.control.autoscaling.scaler import Scaler, step_count, tracked_count
 from mme_sdk.local.control.autoscaling.schedules import Schedule
 from mme_sdk.local.control.autoscaling.service import AutoScaling
-from mme_sdk.local.control.cloudwatch import CloudWatch
 from mme_sdk.local.control.metrics import Metrics, Point
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.wire.errors import ApiError
@@ -39,10 +39,10 @@ class World:
         self.store = Store(path / "state.sqlite")
         self.metrics = Metrics()
         account = Account()
-        self.cloudwatch = CloudWatch(self.metrics, self.store, account, self.now)
-        self.autoscaling = AutoScaling(self.store, account, self.cloudwatch, self.now, self.size)
+        self.alarms = Alarms(self.metrics, self.store, account, self.now)
+        self.autoscaling = AutoScaling(self.store, account, self.alarms, self.now, self.size)
         self.scaler = Scaler(
-            self.store, self.autoscaling, self.cloudwatch, self.now, 60.0, self.size, lambda *to: self.resize(*to)
+            self.store, self.autoscaling, self.alarms, self.now, 60.0, self.size, lambda *to: self.resize(*to)
         )
         self.do("RegisterScalableTarget", MinCapacity=1, MaxCapacity=6)
 
@@ -142,6 +142,99 @@ def test_a_customized_metric_is_tracked_too(world):
     assert world.count == 5
 
 
+STEP = {"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({}, "AdjustmentType is required"),
+        ({"AdjustmentType": "ChangeInCapacity"}, "At least one StepAdjustment"),
+        ({"StepAdjustments": [STEP | {"MetricIntervalUpperBound": 0.0}]}, "must be less than"),
+        ({"StepAdjustments": [STEP, STEP | {"MetricIntervalLowerBound": 5.0}]}, "gaps or overlaps"),
+        (
+            {
+                "StepAdjustments": [
+                    STEP | {"MetricIntervalUpperBound": 5.0},
+                    STEP | {"MetricIntervalLowerBound": 6.0},
+                ]
+            },
+            "gaps or overlaps",
+        ),
+        ({"StepAdjustments": [STEP], "MinAdjustmentMagnitude": 2}, "valid only for the AdjustmentType Percent"),
+        ({"StepAdjustments": [STEP], "Cooldown": -1}, "Cooldown must not be negative"),
+        (
+            {"AdjustmentType": "ExactCapacity", "StepAdjustments": [STEP | {"ScalingAdjustment": -1}]},
+            "must not be negative",
+        ),
+    ],
+)
+def test_a_step_policy_that_aws_refuses_is_refused(world, config, text):
+    given = ({"AdjustmentType": "ChangeInCapacity"} if "StepAdjustments" in config else {}) | config
+    with pytest.raises(ApiError, match=text):
+        world.do("PutScalingPolicy", PolicyName="p", PolicyType="StepScaling", StepScalingPolicyConfiguration=given)
+    assert world.do("DescribeScalingPolicies")["ScalingPolicies"] == []
+
+
+def test_more_than_twenty_steps_exceed_the_limit(world):
+    steps = [
+        {"MetricIntervalLowerBound": float(n), "MetricIntervalUpperBound": n + 1.0, "ScalingAdjustment": 1}
+        for n in range(21)
+    ]
+    config = {"AdjustmentType": "ChangeInCapacity", "StepAdjustments": steps}
+    with pytest.raises(ApiError) as caught:
+        world.do("PutScalingPolicy", PolicyName="p", PolicyType="StepScaling", StepScalingPolicyConfiguration=config)
+    assert caught.value.code == "LimitExceededException"
+
+
+def test_one_policy_tracks_one_metric_and_keeps_its_type(world):
+    custom = {"Namespace": "own", "MetricName": "Depth", "Statistic": "Average"}
+    put = {"PolicyName": "p", "PolicyType": "TargetTrackingScaling"}
+    for both in ({"TargetValue": 1.0}, TRACKING | {"CustomizedMetricSpecification": custom}):
+        with pytest.raises(ApiError, match="Exactly one of"):
+            world.do("PutScalingPolicy", **put, TargetTrackingScalingPolicyConfiguration=both)
+    world.do("PutScalingPolicy", **put, TargetTrackingScalingPolicyConfiguration=TRACKING)
+    alarms = world.do("DescribeScalingPolicies")["ScalingPolicies"][0]["Alarms"]
+    step = {"AdjustmentType": "ChangeInCapacity", "StepAdjustments": [STEP]}
+    with pytest.raises(ApiError, match="cannot be changed to StepScaling"):
+        world.do("PutScalingPolicy", PolicyName="p", PolicyType="StepScaling", StepScalingPolicyConfiguration=step)
+    assert world.do("DescribeScalingPolicies")["ScalingPolicies"][0]["Alarms"] == alarms  # untouched by the refusal
+    assert len(world.alarms.operations["DescribeAlarms"]({})["MetricAlarms"]) == 2
+
+
+def test_a_schedule_that_aws_refuses_is_refused(world):
+    action = {"ScheduledActionName": "a", "Schedule": "rate(1 hour)"}
+    for wrong, text in (
+        ({"StartTime": world.now(), "EndTime": world.now()}, "StartTime must be before EndTime"),
+        ({"ScalableTargetAction": {"MinCapacity": 3, "MaxCapacity": 2}}, "at most MaxCapacity"),
+        ({"ScalableTargetAction": {"MinCapacity": -1}}, "must not be negative"),
+    ):
+        with pytest.raises(ApiError, match=text):
+            world.do("PutScheduledAction", **action | wrong)
+    assert world.do("DescribeScheduledActions")["ScheduledActions"] == []
+
+
+def test_targets_and_policies_of_another_namespace_are_not_shown(world):
+    found = world.autoscaling.operations["DescribeScalableTargets"]({"ServiceNamespace": "ecs"})
+    assert found["ScalableTargets"] == []
+    assert len(world.do("DescribeScalableTargets")["ScalableTargets"]) == 1
+
+
+def test_the_tags_of_a_target_are_kept_until_it_is_deregistered(world):
+    arn = world.do("DescribeScalableTargets")["ScalableTargets"][0]["ScalableTargetARN"]
+    run = world.autoscaling.operations
+    run["TagResource"]({"ResourceARN": arn, "Tags": {"team": "fraud", "stage": "test"}})
+    run["UntagResource"]({"ResourceARN": arn, "TagKeys": ["stage"]})
+    assert run["ListTagsForResource"]({"ResourceARN": arn}) == {"Tags": {"team": "fraud"}}
+    with pytest.raises(ApiError) as caught:
+        run["TagResource"]({"ResourceARN": arn, "Tags": {str(n): "" for n in range(50)}})
+    assert caught.value.code == "TooManyTagsException"
+    world.do("DeregisterScalableTarget")
+    with pytest.raises(ApiError) as caught:
+        run["ListTagsForResource"]({"ResourceARN": arn})
+    assert caught.value.code == "ResourceNotFoundException"
+
+
 @pytest.mark.parametrize(
     ("operation", "params", "text"),
     [
@@ -165,7 +258,7 @@ def test_a_step_policy_acts_on_the_alarm_that_names_it(world):
         {"MetricIntervalLowerBound": 0.0, "MetricIntervalUpperBound": 50.0, "ScalingAdjustment": 1},
         {"MetricIntervalLowerBound": 50.0, "ScalingAdjustment": 3}]}  # fmt: skip
     arn = world.do("PutScalingPolicy", PolicyName="s", PolicyType="StepScaling", StepScalingPolicyConfiguration=steps)
-    world.cloudwatch.put_alarm(
+    world.alarms.put_alarm(
         AlarmName="busy", Namespace="AWS/SageMaker", MetricName="InvocationsPerInstance", Statistic="Sum", Period=60,
         Dimensions=[{"Name": "EndpointName", "Value": "e"}, {"Name": "VariantName", "Value": "AllTraffic"}],
         EvaluationPeriods=1, Threshold=100.0, ComparisonOperator="GreaterThanThreshold",
@@ -176,7 +269,7 @@ def test_a_step_policy_acts_on_the_alarm_that_names_it(world):
     assert world.count == 3  # the default cooldown is five minutes
     world.minutes(5, per_instance=190.0)
     assert world.count == 6
-    world.cloudwatch.put_alarm(**world.store.get("alarm", "busy") | {"ActionsEnabled": False})
+    world.alarms.put_alarm(**world.store.get("alarm", "busy") | {"ActionsEnabled": False})
     world.minutes(6, per_instance=190.0)
     assert world.count == 6
 
@@ -195,11 +288,11 @@ def test_deregistering_takes_policies_alarms_and_schedules_along(world):
     world.do("PutScalingPolicy", PolicyName="p", PolicyType="TargetTrackingScaling",
              TargetTrackingScalingPolicyConfiguration=TRACKING)  # fmt: skip
     world.do("PutScheduledAction", ScheduledActionName="a", Schedule="rate(1 hour)")
-    assert len(world.cloudwatch.operations["DescribeAlarms"]({})["MetricAlarms"]) == 2
+    assert len(world.alarms.operations["DescribeAlarms"]({})["MetricAlarms"]) == 2
     world.do("DeregisterScalableTarget")
     for operation, member in (("DescribeScalingPolicies", "ScalingPolicies"), ("DescribeScheduledActions", "ScheduledActions")):  # fmt: skip # noqa: E501
         assert world.do(operation)[member] == []
-    assert world.cloudwatch.operations["DescribeAlarms"]({})["MetricAlarms"] == []
+    assert world.alarms.operations["DescribeAlarms"]({})["MetricAlarms"] == []
     with pytest.raises(ApiError, match="No scalable target registered"):
         world.do("DeregisterScalableTarget")
 

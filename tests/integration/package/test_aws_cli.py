@@ -75,6 +75,7 @@ def test_the_printed_variables_are_those_of_every_aws_client(host):
         "AWS_ACCESS_KEY_ID",
         "AWS_SECRET_ACCESS_KEY",
         "AWS_DEFAULT_REGION",
+        "AWS_REGION",
     }
 
 

@@ -18,9 +18,9 @@ ROLE = "arn:aws:iam::123456789012:role/SageMaker"
 TERMINAL = ("InService", "Failed", "UpdateRollbackFailed")
 
 
-def archive(factor: int, *, padding: bytes = b"") -> bytes:
-    """Return a model archive whose model multiplies a JSON list of numbers."""
-    files = {"code/inference.py": MULTIPLY.format(factor=factor).encode(), "padding": padding}
+def archive(factor: int, *, padding: bytes = b"", files: dict[str, bytes] | None = None) -> bytes:
+    """Return a model archive whose model multiplies a JSON list of numbers, or one with other files."""
+    files = files or {"code/inference.py": MULTIPLY.format(factor=factor).encode(), "padding": padding}
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as tar:
         for name, content in files.items():

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from mme_sdk.local.control.alarms import Alarms
 from mme_sdk.local.control.autoscaling.schedules import Schedule
 from mme_sdk.local.control.autoscaling.service import AutoScaling, variant_of
-from mme_sdk.local.control.cloudwatch import CloudWatch
 from mme_sdk.local.control.store import Store
 
 __all__ = ["Scaler", "step_count", "tracked_count"]
@@ -68,7 +68,7 @@ class Scaler:
     Args:
         store: Holds targets, policies and scheduled actions.
         autoscaling: Records the scaling activities.
-        cloudwatch: Evaluates the alarms.
+        alarms: Evaluates the alarms.
         now: Function that returns the current time.
         minute: Seconds that a minute of a cooldown lasts.
         instance_count: Function that returns the desired number of instances of a variant, or None if it does not run.
@@ -79,7 +79,7 @@ class Scaler:
         self,
         store: Store,
         autoscaling: AutoScaling,
-        cloudwatch: CloudWatch,
+        alarms: Alarms,
         now: Callable[[], datetime],
         minute: float,
         instance_count: Callable[[str, str], int | None],
@@ -87,7 +87,7 @@ class Scaler:
     ) -> None:
         self._store = store
         self._autoscaling = autoscaling
-        self._cloudwatch = cloudwatch
+        self._alarms = alarms
         self._now = now
         self._minute = minute
         self._instance_count = instance_count
@@ -97,7 +97,7 @@ class Scaler:
 
     def run_once(self) -> None:
         """Evaluate the alarms, then apply the scheduled actions and policies that are due."""
-        self._cloudwatch.evaluate()
+        self._alarms.evaluate()
         before, self._last_run = self._last_run, self._now()
         for _, action in list(self._store.all("scheduled-action")):
             schedule = Schedule.parse(action["Schedule"], action.get("Timezone"))
@@ -132,7 +132,7 @@ class Scaler:
             has_action = alarm["ActionsEnabled"] and policy["PolicyARN"] in alarm.get("AlarmActions", [])
             if not has_action or alarm["StateValue"] != "ALARM":
                 continue
-            value = self._cloudwatch.latest_value(alarm)
+            value = self._alarms.latest_value(alarm)
             if value is None:
                 continue
             if policy["PolicyType"] == "TargetTrackingScaling":

@@ -9,8 +9,9 @@ from datetime import datetime
 from typing import Any
 
 from mme_sdk.local.control.account import Account
+from mme_sdk.local.control.alarms import Alarms
+from mme_sdk.local.control.autoscaling.rules import check_action, check_policy, check_tags
 from mme_sdk.local.control.autoscaling.schedules import Schedule
-from mme_sdk.local.control.cloudwatch import CloudWatch
 from mme_sdk.local.control.sagemaker.resources import paginate
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.wire.errors import ApiError
@@ -19,10 +20,12 @@ __all__ = ["AutoScaling", "variant_of"]
 
 _DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _IDENTITY = ("ServiceNamespace", "ResourceId", "ScalableDimension")
+_SERVICE_ROLE = (
+    "role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/"
+    "AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint"
+)
 _MAX_ACTIVITIES = 500
 _INVOCATIONS = "SageMakerVariantInvocationsPerInstance"
-# https://docs.aws.amazon.com/autoscaling/application/APIReference/API_TargetTrackingScalingPolicyConfiguration.html
-_TARGET_VALUES = (8.515920e-109, 1.174271e108)
 
 
 class AutoScaling:
@@ -31,7 +34,7 @@ class AutoScaling:
     Args:
         store: Holds targets, policies, scheduled actions and activities.
         account: The account of the targets.
-        cloudwatch: Holds the alarms of policies.
+        alarms: Holds the alarms of policies.
         now: Function that returns the current time.
         instance_count: Function that returns the desired number of instances of a variant, or None if it does not run.
     """
@@ -42,13 +45,13 @@ class AutoScaling:
         self,
         store: Store,
         account: Account,
-        cloudwatch: CloudWatch,
+        alarms: Alarms,
         now: Callable[[], datetime],
         instance_count: Callable[[str, str], int | None],
     ) -> None:
         self._store = store
         self._account = account
-        self._cloudwatch = cloudwatch
+        self._alarms = alarms
         self._now = now
         self._instance_count = instance_count
         self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -63,6 +66,8 @@ class AutoScaling:
             "PutScalingPolicy": self._put_policy,
             "PutScheduledAction": self._put_action,
             "RegisterScalableTarget": self._register,
+            "TagResource": self._tag,
+            "UntagResource": self._untag,
         }
 
     def scaled_variants(self, endpoint: str) -> set[str]:
@@ -106,11 +111,13 @@ class AutoScaling:
         }
         new = {
             "CreationTime": self._now(),
-            "ScalableTargetARN": self._arn("application-autoscaling", f"scalable-target/{uuid.uuid4().hex}"),
-            "RoleARN": f"arn:aws:iam::{self._account.account_id}:role/aws-service-role/"
-            "sagemaker.application-autoscaling.amazonaws.com/AWSServiceRoleForApplicationAutoScaling_SageMakerEndpoint",
+            "ScalableTargetARN": self._account.arn_of("application-autoscaling", f"scalable-target/{uuid.uuid4().hex}"),
+            "RoleARN": self._account.arn_of("iam", _SERVICE_ROLE, regional=False),
         }
         tags = params.pop("Tags", None)
+        if tags and kept is not None:
+            raise ApiError("ValidationException", "Tags can be given only when a scalable target is created.")
+        check_tags(tags or {})
         target: dict[str, Any] = (kept or new) | params
         target["SuspendedState"] = suspended | target.get("SuspendedState", {})
         if not 1 <= target["MinCapacity"] <= target["MaxCapacity"]:
@@ -126,18 +133,18 @@ class AutoScaling:
         found = [
             target
             for _, target in self._store.all("scalable-target")
-            if (wanted is None or target["ResourceId"] in wanted)
-            and params.get("ScalableDimension") in (None, target["ScalableDimension"])
+            if _matches(target, params) and (not wanted or target["ResourceId"] in wanted)
         ]
-        return paginate(found, params, "ScalableTargets", default=50)
+        return paginate(found, params, "ScalableTargets", default=50, code="InvalidNextTokenException")
 
     def _deregister(self, params: dict[str, Any]) -> dict[str, Any]:
-        self._target(params)
+        target = self._target(params)
         for kind in ("scaling-policy", "scheduled-action"):
             for name, document in list(self._store.all(kind)):
                 if _key(document) == _key(params):
                     self._delete_with_alarms(kind, name, document)
         self._store.delete("scalable-target", _key(params))
+        self._store.delete("tags", target["ScalableTargetARN"])
         return {}
 
     def _put_policy(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -147,40 +154,33 @@ class AutoScaling:
         params.setdefault("PolicyType", kept["PolicyType"] if kept else "StepScaling")
         policy_id = str(uuid.uuid4())
         where = f"resource/sagemaker/{params['ResourceId']}:policyName/{params['PolicyName']}"
-        arn = self._arn("autoscaling", f"scalingPolicy:{policy_id}:{where}")
+        arn = self._account.arn_of("autoscaling", f"scalingPolicy:{policy_id}:{where}")
         policy = (kept or {"PolicyARN": arn, "CreationTime": self._now()}) | params
+        check_policy(policy, kept)
+        tracking = policy["PolicyType"] == "TargetTrackingScaling"
+        metric = _tracked(target, policy["TargetTrackingScalingPolicyConfiguration"]) if tracking else {}
         if kept is not None:
             self._delete_alarms(kept)
-        policy["Alarms"] = []
-        match policy["PolicyType"]:
-            case "TargetTrackingScaling":
-                policy["Alarms"] = self._tracking_alarms(target, policy)
-            case "StepScaling" if policy.get("StepScalingPolicyConfiguration"):
-                pass  # the caller creates the alarms, with the ARN of the policy as action
-            case kind:
-                raise ApiError("ValidationException", f"A {kind} policy has no configuration or is not supported.")
+        # The caller creates the alarms of step scaling, with the ARN of the policy as action.
+        policy["Alarms"] = self._tracking_alarms(target, policy, metric) if tracking else []
         self._store.put("scaling-policy", name, policy)
         return {"PolicyARN": policy["PolicyARN"], "Alarms": policy["Alarms"]}
 
-    def _tracking_alarms(self, target: Mapping[str, Any], policy: Mapping[str, Any]) -> list[dict[str, str]]:
+    def _tracking_alarms(
+        self, target: Mapping[str, Any], policy: Mapping[str, Any], metric: Mapping[str, Any]
+    ) -> list[dict[str, str]]:
         """Create the alarms of target tracking: above the target for 3 minutes, and 10 % below it for 15 minutes.
 
         Source: https://docs.aws.amazon.com/autoscaling/application/userguide/target-tracking-scaling-policy-overview.html
         """
-        config = policy.get("TargetTrackingScalingPolicyConfiguration")
-        if config is None:
-            raise ApiError("ValidationException", "TargetTrackingScalingPolicyConfiguration is missing.")
-        low, high = _TARGET_VALUES
-        if not low <= config["TargetValue"] <= high:
-            raise ApiError("ValidationException", f"TargetValue must be from {low} to {high}.")
-        metric = _tracked(target, config)
+        config = policy["TargetTrackingScalingPolicyConfiguration"]
         alarms = []
         sides = [("AlarmHigh", "GreaterThanThreshold", 3, 1.0)]
         if not config.get("DisableScaleIn"):
             sides.append(("AlarmLow", "LessThanThreshold", 15, 0.9))
         for side, operator, periods, factor in sides:
             name = f"TargetTracking-{target['ResourceId']}-{side}-{uuid.uuid4()}"
-            arn = self._cloudwatch.put_alarm(
+            arn = self._alarms.put_alarm(
                 AlarmName=name,
                 ComparisonOperator=operator,
                 EvaluationPeriods=periods,
@@ -202,7 +202,7 @@ class AutoScaling:
             for _, policy in self._store.all("scaling-policy")
             if _matches(policy, params) and (names is None or policy["PolicyName"] in names)
         ]
-        return paginate(found, params, "ScalingPolicies", default=50)
+        return paginate(found, params, "ScalingPolicies", default=50, code="InvalidNextTokenException")
 
     def _delete_policy(self, params: dict[str, Any]) -> dict[str, Any]:
         return self._delete("scaling-policy", f"{_key(params)}/{params['PolicyName']}")
@@ -214,9 +214,10 @@ class AutoScaling:
         if kept is None and "Schedule" not in params:
             raise ApiError("ValidationException", "Schedule is required for a new scheduled action.")
         where = f"resource/sagemaker/{params['ResourceId']}:scheduledActionName/{params['ScheduledActionName']}"
-        arn = self._arn("autoscaling", f"scheduledAction:{uuid.uuid4()}:{where}")
+        arn = self._account.arn_of("autoscaling", f"scheduledAction:{uuid.uuid4()}:{where}")
         action = (kept or {"ScheduledActionARN": arn, "CreationTime": self._now()}) | params
         Schedule.parse(action["Schedule"], action.get("Timezone"))
+        check_action(action)
         self._store.put("scheduled-action", name, action)
         return {}
 
@@ -227,17 +228,34 @@ class AutoScaling:
             for _, action in self._store.all("scheduled-action")
             if _matches(action, params) and (names is None or action["ScheduledActionName"] in names)
         ]
-        return paginate(found, params, "ScheduledActions", default=50)
+        return paginate(found, params, "ScheduledActions", default=50, code="InvalidNextTokenException")
 
     def _delete_action(self, params: dict[str, Any]) -> dict[str, Any]:
         return self._delete("scheduled-action", f"{_key(params)}/{params['ScheduledActionName']}")
 
     def _describe_activities(self, params: dict[str, Any]) -> dict[str, Any]:
         found = [one for _, one in self._store.all("scaling-activity") if _matches(one, params)]
-        return paginate(found[::-1], params, "ScalingActivities", default=50)
+        return paginate(found[::-1], params, "ScalingActivities", default=50, code="InvalidNextTokenException")
 
     def _list_tags(self, params: dict[str, Any]) -> dict[str, Any]:
-        return {"Tags": self._store.get("tags", params["ResourceARN"]) or {}}
+        return {"Tags": self._tags_of(params["ResourceARN"])}
+
+    def _tag(self, params: dict[str, Any]) -> dict[str, Any]:
+        tags = self._tags_of(params["ResourceARN"]) | params["Tags"]
+        check_tags(tags)
+        self._store.put("tags", params["ResourceARN"], tags)
+        return {}
+
+    def _untag(self, params: dict[str, Any]) -> dict[str, Any]:
+        tags = self._tags_of(params["ResourceARN"])
+        kept = {key: value for key, value in tags.items() if key not in params["TagKeys"]}
+        self._store.put("tags", params["ResourceARN"], kept)
+        return {}
+
+    def _tags_of(self, arn: str) -> dict[str, Any]:
+        if all(target["ScalableTargetARN"] != arn for _, target in self._store.all("scalable-target")):
+            raise ApiError("ResourceNotFoundException", f"No scalable target found for ARN: {arn}")
+        return self._store.get("tags", arn) or {}
 
     def _target(self, params: Mapping[str, Any]) -> dict[str, Any]:
         target = self._store.get("scalable-target", _key(params))
@@ -262,10 +280,7 @@ class AutoScaling:
 
     def _delete_alarms(self, policy: Mapping[str, Any]) -> None:
         for alarm in policy.get("Alarms", []):
-            self._cloudwatch.delete_alarm(alarm["AlarmName"])
-
-    def _arn(self, service: str, rest: str) -> str:
-        return f"arn:aws:{service}:{self._account.region}:{self._account.account_id}:{rest}"
+            self._alarms.delete_alarm(alarm["AlarmName"])
 
 
 def variant_of(resource_id: str) -> tuple[str, str]:

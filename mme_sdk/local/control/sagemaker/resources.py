@@ -52,8 +52,8 @@ class Resources:
         return document
 
     def check_name_is_free(self, kind: str, name: str) -> None:
-        """Raise ApiError if a resource with this name exists."""
-        if self.store.get(kind, name) is not None:
+        """Raise ApiError if a resource exists whose name differs at most in case."""
+        if self.store.has_ignoring_case(kind, name):  # their ARNs, and so their tags, would be the same
             arn = self.account.arn(kind, name)
             raise ApiError("ValidationException", f'Cannot create already existing {KINDS[kind]} "{arn}".')
 
@@ -203,7 +203,14 @@ def filter_and_sort(documents: Iterable[dict[str, Any]], params: Mapping[str, An
     return kept
 
 
-def paginate(items: Sequence[Any], params: Mapping[str, Any], member: str, *, default: int = 10) -> dict[str, Any]:
+def paginate(
+    items: Sequence[Any],
+    params: Mapping[str, Any],
+    member: str,
+    *,
+    default: int = 10,
+    code: str = "ValidationException",
+) -> dict[str, Any]:
     """Return a page of a list, with the token of the next page.
 
     Args:
@@ -211,14 +218,17 @@ def paginate(items: Sequence[Any], params: Mapping[str, Any], member: str, *, de
         params: Parameters MaxResults and NextToken.
         member: The member of the response that holds the list.
         default: Page size without MaxResults.
+        code: Error code of the service for an invalid token.
 
     Raises:
         ApiError: The token is invalid.
     """
     try:
         start = int(base64.urlsafe_b64decode(params["NextToken"])) if "NextToken" in params else 0
-    except ValueError as error:
-        raise ApiError("ValidationException", "Invalid pagination token.") from error
+    except ValueError:
+        start = -1
+    if start < 0:
+        raise ApiError(code, "Invalid pagination token.")
     end = start + params.get("MaxResults", default)
     answer: dict[str, Any] = {member: list(items[start:end])}
     if end < len(items):

@@ -102,6 +102,8 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
         if serverless and variant.keys() & {"InstanceType", "InstancePools", "InitialInstanceCount"}:
             text = "ServerlessConfig cannot be combined with InstanceType, InstancePools or InitialInstanceCount"
             _refuse(f"{text} for {where}.")
+        if serverless:
+            _check_serverless(variant["ServerlessConfig"], where)
         if multi and serverless:
             _refuse(f"Multi-model mode is not supported with serverless inference ({where}).")
         if multi and "AsyncInferenceConfig" in params:
@@ -119,6 +121,14 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
             S3Uri.parse(params["DataCaptureConfig"]["DestinationS3Uri"])
         except InvalidInputError as error:
             _refuse(f"DestinationS3Uri of DataCaptureConfig: {error.message}.")
+
+
+def _check_serverless(config: Mapping[str, Any], where: str) -> None:
+    # https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_ProductionVariantServerlessConfig.html
+    if config["MemorySizeInMB"] % 1024:
+        _refuse(f"MemorySizeInMB must be 1024, 2048, 3072, 4096, 5120 or 6144 for {where}.")
+    if config.get("ProvisionedConcurrency", 0) > config["MaxConcurrency"]:
+        _refuse(f"ProvisionedConcurrency must not be greater than MaxConcurrency for {where}.")
 
 
 def check_rollout(config: Mapping[str, Any], instances: int) -> None:

@@ -21,6 +21,7 @@ from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.invoke_errors import InvokeError, model_error
 from mme_sdk.local.hosting.trace import Trace
 from mme_sdk.local.hosting_interface import ContainerPlan, HostingError, VariantPlan, VariantStatus
+from mme_sdk.local.wire.service_model import partition_of
 
 __all__ = ["Variant", "capacity_of"]
 
@@ -63,9 +64,8 @@ class Variant(abc.ABC):
         self._logs = logs
         self._numbers = 0
         context = shared.context
-        self.log_stream = (
-            f"arn:aws:logs:{context.region}:{context.account_id}:log-group:/aws/sagemaker/Endpoints/{endpoint}"
-        )
+        where = f"arn:{partition_of(context.region)}:logs:{context.region}:{context.account_id}"
+        self.log_stream = f"{where}:log-group:/aws/sagemaker/Endpoints/{endpoint}"
 
     @abc.abstractmethod
     def instance_added(self, instance: Instance) -> None:

@@ -1,0 +1,1 @@
+"""CloudWatch Logs over the output of the containers."""
