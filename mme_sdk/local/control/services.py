@@ -96,7 +96,9 @@ class ControlPlane:
         resources = Resources(store, account, now, multi_model)
         self.endpoints = Endpoints(resources, hosting, settings, faults, sleep)
         cloudwatch = CloudWatch(metrics, store, account, now, settings.minute)
-        autoscaling = AutoScaling(store, account, cloudwatch, now, self.endpoints.instance_count)
+        autoscaling = AutoScaling(
+            store, account, cloudwatch, now, self.endpoints.instance_count, self.endpoints.min_instance_count
+        )
         self.endpoints.alarms_in_alarm_state = cloudwatch.alarms_in_alarm_state
         self.endpoints.scaled_variants = autoscaling.scaled_variants
         self._scaler = Scaler(

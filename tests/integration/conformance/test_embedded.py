@@ -16,7 +16,7 @@ from mme_sdk.conformance.__main__ import main
 from mme_sdk.local import ControlSettings, HostingSettings, LocalSageMaker
 
 # The embedded SageMaker does not do these yet.
-KNOWN = {"a-synchronous-call", "an-answer-in-s3", "text-for-json"}
+KNOWN = {"text-for-json"}
 
 
 @pytest.fixture
