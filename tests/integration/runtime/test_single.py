@@ -120,6 +120,35 @@ def test_an_asynchronous_inference_comes_in_its_time(world: World, single: str) 
     assert asyncio.run(main()) == {"x": 2}
 
 
+def test_a_small_payload_is_sent_in_the_request(world: World, single: str) -> None:
+    endpoint = world.client.endpoint("queues")
+    queued = endpoint.invoke_async({"x": 3})
+    assert queued.submission.input is None
+    assert queued.result(timeout=30).value == {"x": 3}
+    largest = "x" * (128_000 - 2)  # and two quotes
+    quoted = f'"{largest}"'
+    assert endpoint.invoke_async(quoted, content_type="application/json").result(timeout=30).value == largest
+    with pytest.raises(ModelServerError, match="no such feature") as failed:
+        endpoint.invoke_async('"bad"', content_type="application/json").result(timeout=30)
+    assert "the payload is" not in str(failed.value)
+    with pytest.raises(InvalidInputError, match=r"128001 bytes.*at most 128000.*\n.*upload_to"):
+        endpoint.invoke_async(b"x" * 128_001)
+    with pytest.raises(InvalidInputError, match=r"empty.*\n.*upload_to"):
+        endpoint.invoke_async(b"")
+
+    async def main() -> object:
+        async with world.host.async_client() as client:
+            return (await (await client.endpoint("queues").invoke_async({"x": 4})).result(timeout=30)).value
+
+    assert asyncio.run(main()) == {"x": 4}
+
+
+def test_an_asynchronous_endpoint_takes_no_other_invocation(world: World, single: str) -> None:
+    for invoke in (world.client.endpoint("queues").invoke, world.client.endpoint("queues").invoke_stream):
+        with pytest.raises(InvalidInputError, match="can only be invoked with InvokeEndpointAsync"):
+            invoke({"x": 1})
+
+
 def test_answers_of_an_asynchronous_inference_are_counted(world: World, single: str) -> None:
     client, frame = world.client, pd.DataFrame({"x": [1, 2]})
     place = "s3://models/inputs/"
@@ -146,8 +175,6 @@ def test_an_asynchronous_failure_says_why(world: World, single: str) -> None:
     )
     with pytest.raises(ModelServerError, match="no such feature"):
         queued.result(timeout=30)
-    with pytest.raises(InvalidInputError, match="upload_to"):
-        client.endpoint("queues").invoke_async({"x": 1})
     with pytest.raises(MMEError):
         client.endpoint("streams").invoke_async({"x": 1}, upload_to="s3://models/inputs/")
 
