@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import random
@@ -28,6 +29,7 @@ __all__ = ["Container", "ContainerConnectionError", "ContainerResponse", "Contai
 
 SOCKET = "mme-sdk-socket-"
 SOCKETS = Path("/tmp")  # noqa: S108 - the path of a unix socket is limited to about 100 bytes; TMPDIR can be longer
+_LARGE_BODY = 1 << 20  # bytes
 _TRIES = 3  # another process can take the port between the moment it is found free and the moment it is bound
 
 
@@ -319,9 +321,11 @@ class Container:
             ContainerUnreachableError: The request was not sent.
             ContainerConnectionError: The response is missing or incomplete.
         """
+        # aiohttp writes a file object in parts, so that a large body does not block the event loop.
+        data = body if body is None or len(body) <= _LARGE_BODY else io.BytesIO(body)
         try:
             response = await (self._local or self._session).request(
-                method, self.address + path, data=body, headers={**(headers or {}), "X-Mme-Sdk-Key": self._key}
+                method, self.address + path, data=data, headers={**(headers or {}), "X-Mme-Sdk-Key": self._key}
             )
             received = {name.lower(): value for name, value in response.headers.items()}
             if stream and response.status < 300:
