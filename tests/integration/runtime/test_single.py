@@ -18,6 +18,8 @@ from mme_sdk.errors import (
     UndecodableReplyError,
     WaitTimeoutError,
 )
+from mme_sdk.runtime.single_model.async_stream import AsyncReplyStream
+from mme_sdk.runtime.single_model.events import ServerSentEvent
 from mme_sdk.runtime.single_model.stream import ReplyStream
 from tests.support.runtime.world import IMAGE, ROLE, World
 
@@ -207,6 +209,42 @@ def test_json_lines_reads_server_sent_events_however_they_are_cut(cut: int) -> N
     answer = {"ContentType": "text/event-stream; charset=utf-8", "Body": body}
     stream = ReplyStream("chat", answer, Aws(region="us-east-1"))
     assert list(stream.json_lines()) == [{"t": 1}, {"t": 2}, 3, 4]
+
+
+EVENTS = (
+    b"\xef\xbb\xbf: a comment\r\nevent: token\r\nid: 7\r\nretry: 100\r\ndata: gr\xc3\xbc\xc3\x9fe\r\n\r\n"
+    b"data:first\rdata\rdata:  third\r\r"
+    b"event: ping\n\n"  # without data: no event
+    b"retry: soon\nid: 8\x00\ndata: [DONE]\n\n"
+    b"data: incomplete"
+)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 5, 1000])
+def test_server_sent_events_are_read_as_the_standard_says_however_they_are_cut(cut: int) -> None:
+    body = _Body({"PayloadPart": {"Bytes": EVENTS[at : at + cut]}} for at in range(0, len(EVENTS), cut))
+    stream = ReplyStream("chat", {"ContentType": "text/event-stream", "Body": body}, Aws(region="us-east-1"))
+    assert list(stream.events()) == [
+        ServerSentEvent(data="grüße", event="token", id="7", retry=100),
+        ServerSentEvent(data="first\n\n third", id="7"),
+        ServerSentEvent(data="[DONE]", id="7"),
+    ]
+
+
+def test_events_need_a_stream_of_events() -> None:
+    stream = ReplyStream("chat", {"ContentType": "application/json", "Body": _Body()}, Aws(region="us-east-1"))
+    with pytest.raises(UndecodableReplyError, match="text/event-stream, not application/json"):
+        list(stream.events())
+
+
+def test_the_twin_reads_events_alike() -> None:
+    async def main() -> list[str]:
+        body = _Body({"PayloadPart": {"Bytes": EVENTS[at : at + 3]}} for at in range(0, len(EVENTS), 3))
+        answer = {"ContentType": "text/event-stream", "Body": body}
+        stream = AsyncReplyStream("chat", answer, Aws(region="us-east-1"))
+        return [event.data async for event in stream.events()]
+
+    assert asyncio.run(main()) == ["grüße", "first\n\n third", "[DONE]"]
 
 
 def test_a_line_too_deep_for_json_is_undecodable() -> None:
