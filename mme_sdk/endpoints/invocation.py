@@ -570,8 +570,10 @@ class InvocationMixin(Handle):
 
         Args:
             data: The payload, at most 1 GB, or the `s3://` address of a payload that is in S3 already.
-            upload_to: S3 prefix that the payload is uploaded to. None if the payload is in S3 already.
-            content_type: Media type of the payload. None chooses it by the payload's type.
+            upload_to: S3 prefix that the payload is uploaded to. None sends a payload of at most 128,000 bytes in the
+                request. Default None.
+            content_type: Media type of the payload. None chooses it by the payload's type; for a payload that is in S3
+                already, the Content-Type of the object counts.
             accept: Media type of the answer. None lets the container choose.
             inference_id: Id that SageMaker records with captured data. Default None.
             custom_attributes: Text that is passed to the container unchanged, at most 1024 characters. Default None.
@@ -585,7 +587,8 @@ class InvocationMixin(Handle):
             The submitted request. Its `result()` waits for the answer.
 
         Raises:
-            InvalidInputError: An argument or an option is invalid, or `upload_to` is missing.
+            InvalidInputError: An argument or an option is invalid, or the payload is too large for the request and
+                `upload_to` is missing.
 
         Example:
             ```python

@@ -125,7 +125,7 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
         store = started.enter_context(contextlib.closing(Store(data_dir / _STATE)))
         metrics = Metrics(min(options.control.minute, 60.0))
 
-        def measure(name: str, endpoint: str, variant: str, value: float) -> None:
+        def measure(name: str, endpoint: str, variant: str | None, value: float) -> None:
             metrics.measure(name, endpoint, variant, value, at=time.time())
 
         context = HostContext(
@@ -159,8 +159,17 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
             described, variants = endpoints.describe_all(), hosting.inspect()
             return status_report(described, variants, events, options.requests, options.faults, utc_now())
 
-        async_inference = AsyncInference(hosting, plane.endpoints.async_inference, options.make_s3_client)
+        async_inference = AsyncInference(
+            hosting,
+            plane.endpoints.async_endpoint,
+            plane.endpoints.async_endpoints,
+            options.make_s3_client,
+            measure,
+            options.control.minute,
+        )
         started.push_async_callback(async_inference.close)
+        plane.endpoints.on_change = async_inference.dispatch
+        started.push_async_callback(_cancel, asyncio.create_task(async_inference.run(), name="async inference"))
         server = Server(
             DataPlane(hosting, async_inference),
             plane.services,

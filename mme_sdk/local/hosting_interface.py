@@ -12,6 +12,7 @@ from mme_sdk.fleet import FleetSnapshot
 from mme_sdk.local.faults import Faults
 
 __all__ = [
+    "AsyncEndpoint",
     "ContainerPlan",
     "Deployment",
     "HostContext",
@@ -47,11 +48,13 @@ class HostContext:
         images: Program by image name, as given to `LocalSageMaker(images=…)`.
         settings: Settings as given to `LocalSageMaker(settings=…)`; None for the defaults.
         measure: Function that records a CloudWatch value: `measure(metric, endpoint, variant, value)`. Call it on the
-            event loop. Metrics and units are those of AWS. For each invocation: Invocations (1), InvocationsPerInstance
-            (1 / number of instances), Invocation4XXErrors, Invocation5XXErrors, InvocationModelErrors (0 or 1),
-            ModelLatency, OverheadLatency (µs), ModelCacheHit (0 or 1). For each load or unload: ModelLoadingWaitTime,
-            ModelDownloadingTime, ModelLoadingTime, ModelUnloadingTime (µs). For each instance once a minute:
-            LoadedModelCount, CPUUtilization, MemoryUtilization, DiskUtilization (%).
+            event loop. A metric of the whole endpoint has the variant None. Metrics and units are those of AWS. For
+            each invocation: Invocations (1), InvocationsPerInstance (1 / number of instances), Invocation4XXErrors,
+            Invocation5XXErrors, InvocationModelErrors (0 or 1), ModelLatency, OverheadLatency (µs), ModelCacheHit (0 or
+            1). For each invocation of an asynchronous endpoint: Invocation4XXErrors, Invocation5XXErrors and
+            ModelLatency only. For each load or unload: ModelLoadingWaitTime, ModelDownloadingTime, ModelLoadingTime,
+            ModelUnloadingTime (µs). For each instance once a minute: LoadedModelCount, CPUUtilization,
+            MemoryUtilization, DiskUtilization (%).
         faults: Active faults. Hosting calls `faults.trigger("slow_load", endpoint=…, model=…)` where slow_load,
             failed_load, container_crash, instance_lost and s3_denied can occur. The other kinds occur outside hosting.
     """
@@ -64,7 +67,7 @@ class HostContext:
     account_id: str
     images: Mapping[str, Any] = attrs.field(factory=dict)
     settings: Any = None
-    measure: Callable[[str, str, str, float], None] = lambda _metric, _endpoint, _variant, _value: None
+    measure: Callable[[str, str, str | None, float], None] = lambda _metric, _endpoint, _variant, _value: None
     faults: Faults = attrs.field(factory=Faults)
 
     @property
@@ -145,11 +148,33 @@ class Deployment:
         endpoint: EndpointName.
         config_name: EndpointConfigName.
         variants: The production variants.
+        asynchronous: Whether the endpoint takes asynchronous requests only (AsyncInferenceConfig).
     """
 
     endpoint: str
     config_name: str
     variants: tuple[VariantPlan, ...]
+    asynchronous: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class AsyncEndpoint:
+    """An endpoint with an AsyncInferenceConfig.
+
+    Attributes:
+        config: AsyncInferenceConfig.
+        variant: VariantName of its only variant.
+        instances: Number of instances that take requests, 0 or more.
+    """
+
+    config: Mapping[str, Any]
+    variant: str
+    instances: int
+
+    @property
+    def max_concurrency(self) -> int:
+        """MaxConcurrentInvocationsPerInstance; 4 if the configuration has none."""
+        return int(self.config.get("ClientConfig", {}).get("MaxConcurrentInvocationsPerInstance", 4))
 
 
 @attrs.frozen(kw_only=True)
@@ -163,6 +188,7 @@ class Invocation:
         request_id: The id that the response or error contains.
         stream: Whether the operation is InvokeEndpointWithResponseStream. A successful response then has `chunks`.
         max_payload: Largest body in bytes; None for `Hosting.max_payload`. An asynchronous request may be larger.
+        asynchronous: Whether the request was in the queue of InvokeEndpointAsync.
     """
 
     endpoint: str
@@ -171,6 +197,7 @@ class Invocation:
     request_id: str
     stream: bool = False
     max_payload: int | None = None
+    asynchronous: bool = False
 
 
 @attrs.frozen(kw_only=True)

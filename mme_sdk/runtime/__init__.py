@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mme_sdk.runtime.single_model.async_inference import Submission
     from mme_sdk.runtime.single_model.async_queued_invocation import AsyncQueuedInvocation
     from mme_sdk.runtime.single_model.async_stream import AsyncReplyStream
+    from mme_sdk.runtime.single_model.events import ServerSentEvent
     from mme_sdk.runtime.single_model.queued_invocation import QueuedInvocation
     from mme_sdk.runtime.single_model.stream import ReplyStream
     from mme_sdk.runtime.telemetry.exporters import otel_hook, prometheus_hook
@@ -61,6 +62,7 @@ __all__ = [
     "ReplyStream",
     "RetryPlanned",
     "RuntimeInvoker",
+    "ServerSentEvent",
     "Submission",
     "TritonCodec",
     "WarmOutcome",
@@ -97,6 +99,7 @@ _MODULES = {
     "ReplyStream": "single_model.stream",
     "RetryPlanned": "telemetry.hooks",
     "RuntimeInvoker": "invoker",
+    "ServerSentEvent": "single_model.events",
     "Submission": "single_model.async_inference",
     "TritonCodec": "payloads.triton",
     "WarmOutcome": "batch.warm",

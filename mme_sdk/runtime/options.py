@@ -101,7 +101,7 @@ class AsyncInferenceOptions(NamedTuple):
     """The options that only an asynchronous inference has. Immutable.
 
     Attributes:
-        upload_to: S3 prefix that the payload is uploaded to. None if the payload is already in S3.
+        upload_to: S3 prefix that the payload is uploaded to. None sends the payload in the request, or it is in S3.
         time_to_live: Seconds that the request may wait in SageMaker's queue, 60 to 21600. None means SageMaker's 21600.
         invocation_timeout: Seconds that the model may take, 1 to 3600. None means SageMaker's 900.
         filename: Name of the answer's object below the endpoint's output path. None lets SageMaker choose.

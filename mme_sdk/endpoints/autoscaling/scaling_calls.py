@@ -12,7 +12,7 @@ from mme_sdk import instance_types
 from mme_sdk.aws import Flow
 from mme_sdk.endpoints.operations.calls import autoscaling_call, describe_if_exists, gather, paginate
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling, Schedule
-from mme_sdk.endpoints.spec.requests import DIMENSION, scaling_requests, scaling_target
+from mme_sdk.endpoints.spec.requests import DIMENSION, backlog_metric, scaling_requests, scaling_target
 from mme_sdk.endpoints.state.description import ScalingDescription
 from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInputError, MMEError, NotFoundError
 
@@ -255,6 +255,8 @@ def read_back(endpoint: str, instance_type: str | None, attached: Attached) -> A
         name = custom.get("MetricName", "") if custom.get("Namespace") == "/aws/sagemaker/Endpoints" else ""
         known = _KNOWN_METRICS.get(name) if instance_type is not None else None
         metric = custom if known is None else known
+        if custom == backlog_metric(endpoint):
+            metric = "backlog"
         if known is not None and instance_type is not None:
             target = target / (instance_types.units(instance_type, known) or 1)
     try:

@@ -11,7 +11,7 @@ from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.operations.calls import Now, autoscaling_call, describe_endpoint, sagemaker_call
 from mme_sdk.endpoints.operations.wait import ProgressCallback, until_settled
 from mme_sdk.endpoints.spec import validators
-from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric, check_scales
 from mme_sdk.endpoints.spec.requests import scaling_requests, scaling_target
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state.describe import Live, read_live
@@ -30,8 +30,10 @@ def scale(
     Raises:
         InvalidInputError: There is no such variant, it is serverless, or the count is outside autoscaling's limits.
     """
-    check_number("instance_count", count, at_least=1, at_most=10_000, integer=True)
+    check_number("instance_count", count, at_least=0, at_most=10_000, integer=True)
     live = yield from read_live(name)
+    if count == 0 and "AsyncInferenceConfig" not in live.config:
+        raise InvalidInputError("instance_count: only asynchronous endpoints can have 0 instances", endpoint=name)
     chosen = _choose(live, variant)
     _instances_of(live, chosen)
     attached = (live.attached or {}).get(chosen)
@@ -70,7 +72,7 @@ def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> 
     """Attach autoscaling to a variant in place of what is attached; None detaches it.
 
     Raises:
-        InvalidInputError: There is no such variant, or it has no instances.
+        InvalidInputError: There is no such variant, it has no instances, or the policy would never scale it.
     """
     if wanted is not None and not isinstance(wanted, Autoscaling):
         raise InvalidInputError(f"autoscaling must be Autoscaling(…) or None, not {wanted!r}", endpoint=name)
@@ -81,6 +83,7 @@ def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> 
     else:
         kind = _instances_of(live, chosen)
         check_metric(wanted, kind)
+        check_scales(wanted, asynchronous="AsyncInferenceConfig" in live.config)
         yield from _replace(live, name, chosen, kind, wanted)
     # This replaces autoscaling that an update has detached, or that a creation has not attached yet.
     mine = [key for key in live.own_tags if backup.is_backup_tag(key, chosen)]

@@ -12,7 +12,12 @@ from mme_sdk._validation import as_int, check_instance, check_number, number, op
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["Autoscaling", "Schedule", "check_metric"]
+__all__ = ["Autoscaling", "Schedule", "check_metric", "check_scales", "reason_against"]
+
+_METRICS = ("invocations", "cpu", "gpu", "backlog")
+# https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html
+_SYNCHRONOUS_ONLY = ("Invocations", "InvocationsPerInstance", "OverheadLatency")
+_ASYNCHRONOUS_ONLY = ("ApproximateBacklogSize", "ApproximateBacklogSizePerInstance", "HasBacklogWithoutCapacity")
 
 
 @attrs.frozen(kw_only=True)
@@ -51,12 +56,14 @@ class Autoscaling:
     """Target tracking of a variant's instance count.
 
     Attributes:
-        min: Minimum number of instances, 1 or more.
+        min: Minimum number of instances, 1 or more. An asynchronous endpoint that tracks `backlog` can have 0; then its
+            first instance starts when more than `target` requests wait.
         max: Maximum number of instances.
-        target: Target value. `invocations`: invocations per instance and minute. `cpu` and `gpu`: percent of the whole
-            instance, 0 to 100. Other metrics: in their own unit. Default: None, 60 for `cpu` and `gpu`.
-        metric: `invocations`, `cpu`, `gpu`, or a CustomizedMetricSpecification as Application Auto Scaling names its
-            members. Default: `invocations` if `target` is given, else `cpu`.
+        target: Target value. `invocations`: invocations per instance and minute. `backlog`: requests per instance that
+            wait or run. `cpu` and `gpu`: percent of the whole instance, 0 to 100. Other metrics: in their own unit.
+            Default: None, 60 for `cpu` and `gpu`.
+        metric: `invocations`, `cpu`, `gpu`, `backlog` (asynchronous endpoints), or a CustomizedMetricSpecification as
+            Application Auto Scaling names its members. Default: `invocations` if `target` is given, else `cpu`.
         scale_in_cooldown: Seconds between two reductions. Default: 300.
         scale_out_cooldown: Seconds between two increases. Default: 300.
         scale_in: False never removes instances. Default: True.
@@ -67,7 +74,7 @@ class Autoscaling:
         ('cpu', 600.0)
     """
 
-    min: int = attrs.field(converter=as_int, validator=number(at_least=1, at_most=10_000, integer=True))
+    min: int = attrs.field(converter=as_int, validator=number(at_least=0, at_most=10_000, integer=True))
     max: int = attrs.field(converter=as_int, validator=number(at_least=1, at_most=10_000, integer=True))
     target: float | None = attrs.field(default=None, converter=optional_float, validator=optional(number(over=0)))
     metric: str | Mapping[str, Any] = attrs.field(
@@ -89,12 +96,12 @@ class Autoscaling:
         validators.each("schedule", self.schedule, Schedule)
         validators.unique("schedule", [one.name for one in self.schedule])
         if isinstance(self.metric, str):
-            if self.metric not in ("invocations", "cpu", "gpu"):
+            if self.metric not in _METRICS:
                 raise InvalidInputError(
-                    f"metric: {self.metric!r} is not one of 'invocations', 'cpu', 'gpu'",
+                    f"metric: {self.metric!r} is not one of {', '.join(map(repr, _METRICS))}",
                     hint="give a CustomizedMetricSpecification mapping for any other metric",
                 )
-            if self.metric != "invocations":
+            if self.metric in ("cpu", "gpu"):
                 object.__setattr__(self, "target", 60.0 if self.target is None else self.target)
                 if self.target is not None and self.target > 100:
                     raise InvalidInputError(f"target: {self.target:g} is over 100 percent of {self.metric}")
@@ -162,3 +169,43 @@ def check_metric(scaling: Autoscaling, kind: str | None) -> None:
         raise InvalidInputError(
             f"autoscaling: the {units} of {kind or 'instance pools'} are not known; track another metric"
         )
+
+
+def check_scales(scaling: Autoscaling, *, asynchronous: bool) -> None:
+    """Raise InvalidInputError if autoscaling does not suit an asynchronous or a synchronous endpoint.
+
+    Args:
+        scaling: The settings.
+        asynchronous: Whether the endpoint is asynchronous.
+
+    Raises:
+        InvalidInputError: The policy would never scale, or SageMaker would reject the minimum.
+    """
+    reason = reason_against(scaling, asynchronous=asynchronous)
+    if reason is not None:
+        raise InvalidInputError(
+            f"autoscaling: {reason}", hint="use metric='backlog'" if asynchronous else "use another metric, and min=1"
+        )
+
+
+def reason_against(scaling: Autoscaling, *, asynchronous: bool) -> str | None:
+    """Return why autoscaling does not suit an asynchronous or a synchronous endpoint; None if it does."""
+    tracked = _tracked(scaling)
+    if asynchronous and tracked in _SYNCHRONOUS_ONLY:
+        return f"asynchronous endpoints do not publish {tracked}, so that the policy would never scale"
+    if not asynchronous and tracked in _ASYNCHRONOUS_ONLY:
+        return f"only asynchronous endpoints publish {tracked}; the policy would never scale"
+    if min(scaling.min, *(one.min for one in scaling.schedule if one.min is not None), 1) > 0:
+        return None
+    if not asynchronous:
+        return "only asynchronous endpoints can have min 0"
+    if scaling.metric in ("cpu", "gpu"):
+        return f"{scaling.metric} has no value without an instance, so that the policy would never leave 0 instances"
+    return None
+
+
+def _tracked(scaling: Autoscaling) -> str | None:
+    """Return the name of the tracked metric if it is in the namespace AWS/SageMaker."""
+    if isinstance(scaling.metric, Mapping):
+        return scaling.metric.get("MetricName") if scaling.metric.get("Namespace") == "AWS/SageMaker" else None
+    return {"invocations": "InvocationsPerInstance", "backlog": "ApproximateBacklogSizePerInstance"}.get(scaling.metric)

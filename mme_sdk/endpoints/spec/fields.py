@@ -10,6 +10,7 @@ import attrs
 from mme_sdk import instance_types
 from mme_sdk._validation import check_instance, instance, optional
 from mme_sdk.endpoints.spec import validators
+from mme_sdk.endpoints.spec.autoscaling import check_scales
 from mme_sdk.endpoints.spec.components import AsyncInference, DataCapture, Mode, Variant, Vpc
 from mme_sdk.errors import InvalidInputError
 
@@ -96,6 +97,9 @@ class SpecFields:
                 off = isinstance(setting, Mapping) and setting.get("EnableCapture") is False
                 if member in more and not off:
                     raise InvalidInputError(f"extra: {member} is not available with multi-model endpoints")
+        for variant in self.variants:
+            if variant.autoscaling is not None:
+                check_scales(variant.autoscaling, asynchronous=self._is_asynchronous)
         if self.async_inference is not None and len(self.variants) > 1:
             raise InvalidInputError("async_inference: available with one variant only")
         if any(one.serverless is not None for one in self.variants):
@@ -106,6 +110,10 @@ class SpecFields:
                     raise InvalidInputError(f"{field}: not available with serverless")
             if self.network_isolation:
                 raise InvalidInputError("network_isolation: not available with serverless")
+
+    @property
+    def _is_asynchronous(self) -> bool:
+        return self.async_inference is not None or "AsyncInferenceConfig" in self.extra.get("CreateEndpointConfig", {})
 
     @property
     def mode(self) -> Mode:

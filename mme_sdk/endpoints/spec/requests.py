@@ -291,6 +291,16 @@ def scaling_requests(
     return tuple(requests)
 
 
+def backlog_metric(endpoint: str) -> dict[str, Any]:
+    """Return the CustomizedMetricSpecification of the metric `backlog`."""
+    return {
+        "MetricName": "ApproximateBacklogSizePerInstance",
+        "Namespace": "AWS/SageMaker",
+        "Dimensions": [{"Name": "EndpointName", "Value": endpoint}],
+        "Statistic": "Average",
+    }
+
+
 def _target_value(instance_type: str | None, scaling: Autoscaling) -> float:
     value = float(scaling.target or 0.0)
     if isinstance(scaling.metric, str) and instance_type is not None:
@@ -305,6 +315,8 @@ def _metric(endpoint: str, variant: str, scaling: Autoscaling) -> dict[str, Any]
         }
     if isinstance(scaling.metric, Mapping):
         return {"CustomizedMetricSpecification": dict(scaling.metric)}
+    if scaling.metric == "backlog":
+        return {"CustomizedMetricSpecification": backlog_metric(endpoint)}
     return {
         "CustomizedMetricSpecification": {
             "MetricName": "CPUUtilization" if scaling.metric == "cpu" else "GPUUtilization",

@@ -11,6 +11,7 @@ from mme_sdk.aws import Flow
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.endpoints.operations.calls import describe_endpoint, gather, paginate, sagemaker_call
+from mme_sdk.endpoints.spec.autoscaling import reason_against
 from mme_sdk.endpoints.spec.components import Variant
 from mme_sdk.endpoints.spec.requests import TAG_PREFIX
 from mme_sdk.endpoints.spec.spec import EndpointSpec
@@ -71,7 +72,7 @@ class Live:
     def spec(self) -> EndpointSpec:
         """Return the spec of this endpoint, with its current counts, weights and autoscaling.
 
-        Autoscaling that `Autoscaling` cannot express is left out; `description` contains it.
+        Autoscaling that `Autoscaling` cannot express, or that never scales, is left out; `description` contains it.
 
         Raises:
             InvalidInputError: A spec cannot describe the endpoint, for example because its configuration is deleted.
@@ -104,7 +105,8 @@ class Live:
             changes["instance_count"] = count = seen.desired_count
         if attached is not None and variant.has_instances:
             scaling = scaling_calls.read_back(self.description.name, variant.runs_on, attached)
-            if scaling is not None:
+            asynchronous = "AsyncInferenceConfig" in self.config
+            if scaling is not None and reason_against(scaling, asynchronous=asynchronous) is None:
                 changes["autoscaling"] = scaling
                 if count is not None:  # a spec's count must be within the limits of autoscaling
                     changes["instance_count"] = min(max(count, scaling.min), scaling.max)

@@ -20,6 +20,19 @@ STATISTICS = ("SampleCount", "Sum", "Average", "Minimum", "Maximum")
 _PERCENTILE = re.compile(r"p(?:100(?:\.0{1,10})?|[0-9]{1,2}(?:\.[0-9]{1,10})?)")
 _MAX_POINTS = 15 * 24 * 60  # CloudWatch keeps one-minute points for 15 days
 _MICROSECONDS = ("Latency", "LoadingWaitTime", "UnloadingTime", "DownloadingTime", "LoadingTime")
+_ASYNC_UNITS = {  # https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html
+    "ApproximateAgeOfOldestRequest": "Seconds",
+    "ApproximateBacklogSize": "Count",
+    "ApproximateBacklogSizePerInstance": "Count",
+    "ExpiredRequests": "Count",
+    "HasBacklogWithoutCapacity": "Count",
+    "InvocationFailures": "Count",
+    "InvocationsProcessed": "Count",
+    "RequestDownloadFailures": "Count",
+    "ResponseUploadFailures": "Count",
+    "TimeInBacklog": "Milliseconds",
+    "TotalProcessingTime": "Milliseconds",
+}
 
 
 @attrs.define
@@ -171,20 +184,23 @@ class Metrics:
         """Return namespace, name and dimensions of every metric."""
         return sorted(self._series)
 
-    def measure(self, name: str, endpoint: str, variant: str, value: float, *, at: float) -> None:
-        """Add a value of a variant, with the namespace and unit that AWS uses for the metric.
+    def measure(self, name: str, endpoint: str, variant: str | None, value: float, *, at: float) -> None:
+        """Add a value of a variant or endpoint, with the namespace and unit that AWS uses for the metric.
 
         Args:
             name: MetricName, such as `ModelLatency`.
             endpoint: EndpointName.
-            variant: VariantName.
+            variant: VariantName; None for a metric of the endpoint.
             value: Value in the unit of AWS.
             at: Seconds since the epoch.
         """
         namespace, unit = _namespace_and_unit(name)
         point = Point()
         point.add(value)
-        self.put(namespace, name, (("EndpointName", endpoint), ("VariantName", variant)), at, point, unit)
+        dimensions: Dimensions = (("EndpointName", endpoint),)
+        if variant is not None:
+            dimensions += (("VariantName", variant),)
+        self.put(namespace, name, dimensions, at, point, unit)
 
 
 def _period_of(at: float, length: float) -> int:
@@ -198,6 +214,8 @@ def _namespace_and_unit(name: str) -> tuple[str, str]:
         return "/aws/sagemaker/Endpoints", "Percent"
     if name == "LoadedModelCount":
         return "/aws/sagemaker/Endpoints", "None"
+    if name in _ASYNC_UNITS:
+        return "AWS/SageMaker", _ASYNC_UNITS[name]
     return "AWS/SageMaker", "Microseconds" if name.endswith(_MICROSECONDS) else "None"
 
 

@@ -104,7 +104,9 @@ class ControlPlane:
         resources = Resources(store, account, now, multi_model)
         self.endpoints = Endpoints(resources, hosting, settings, faults, sleep)
         alarms = Alarms(metrics, store, account, now, settings.minute)
-        autoscaling = AutoScaling(store, account, alarms, now, self.endpoints.instance_count)
+        autoscaling = AutoScaling(
+            store, account, alarms, now, self.endpoints.instance_count, self.endpoints.min_instance_count
+        )
         self.endpoints.alarms_in_alarm_state = alarms.in_alarm_state
         self.endpoints.scaled_variants = autoscaling.scaled_variants
         self._scaler = Scaler(

@@ -48,6 +48,7 @@ class _Endpoint:
     variants: dict[str, Variant]
     incoming: dict[str, Variant] = attrs.field(factory=dict)  # the fleet that an update shifts traffic to
     share: float = 0.0  # share of the traffic that the incoming fleet gets
+    asynchronous: bool = False
 
 
 class LocalHosting:
@@ -116,7 +117,9 @@ class LocalHosting:
         except BaseException:
             await asyncio.shield(asyncio.gather(*(one.stop() for one in variants.values())))
             raise
-        self._endpoints[deployment.endpoint] = _Endpoint(deployment.endpoint, variants)
+        self._endpoints[deployment.endpoint] = _Endpoint(
+            deployment.endpoint, variants, asynchronous=deployment.asynchronous
+        )
         if before is not None:
             task = asyncio.create_task(self._stop(before, drain=True))
             self._draining[task] = before
@@ -258,7 +261,10 @@ class LocalHosting:
         except InvokeError as error:
             answer = error.response(invocation.request_id)
             status = error.extra.get("OriginalStatusCode")
-        _measure(variant, trace, self._clock.monotonic() - began, status)
+        if invocation.asynchronous:
+            _measure_asynchronous(variant, trace, status)
+        else:
+            _measure(variant, trace, self._clock.monotonic() - began, status)
         return answer
 
     def _route(self, invocation: Invocation) -> Variant:
@@ -271,6 +277,11 @@ class LocalHosting:
         if endpoint is None:
             account = self._context.account_id
             raise validation_error(f"Endpoint {invocation.endpoint} of account {account} not found.")
+        if endpoint.asynchronous and not invocation.asynchronous:
+            raise validation_error(
+                f"Endpoint {endpoint.name} is an asynchronous inference endpoint: it can only be invoked with "
+                "InvokeEndpointAsync."
+            )
         limit = self.settings.max_payload if invocation.max_payload is None else invocation.max_payload
         if len(invocation.body) > limit:
             raise InvokeError(
@@ -379,8 +390,7 @@ def _measure(variant: Variant, trace: Trace, took: float, status: int | None) ->
     measure = variant.measure
     measure("Invocations", 1)
     measure("InvocationsPerInstance", 1 / max(1, len(variant.instances)))
-    measure("Invocation4XXErrors", int(status is not None and 400 <= status < 500))
-    measure("Invocation5XXErrors", int(status is not None and status >= 500))
+    _measure_errors(variant, status)
     measure("InvocationModelErrors", int(status is not None and not 200 <= status < 300))
     if trace.hit is not None:
         measure("ModelCacheHit", int(trace.hit))
@@ -389,3 +399,18 @@ def _measure(variant: Variant, trace: Trace, took: float, status: int | None) ->
     if status is not None:
         measure("ModelLatency", 1e6 * trace.model_seconds)
         measure("OverheadLatency", 1e6 * max(0.0, took - trace.model_seconds))
+
+
+def _measure_errors(variant: Variant, status: int | None) -> None:
+    variant.measure("Invocation4XXErrors", int(status is not None and 400 <= status < 500))
+    variant.measure("Invocation5XXErrors", int(status is not None and status >= 500))
+
+
+def _measure_asynchronous(variant: Variant, trace: Trace, status: int | None) -> None:
+    """Record the only metrics of an invocation that AWS publishes for asynchronous endpoints.
+
+    Source: https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-monitor.html
+    """
+    _measure_errors(variant, status)
+    if status is not None:
+        variant.measure("ModelLatency", 1e6 * trace.model_seconds)

@@ -1,4 +1,4 @@
-"""Asynchronous inference of single-model endpoints: upload the payload, submit it, and wait for the answer."""
+"""Asynchronous inference of single-model endpoints: send or upload the payload, and wait for the answer."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ from mme_sdk.types.s3uri import S3Uri
 __all__ = ["Submission", "result_of", "submit"]
 
 _FIRST_POLL, _LAST_POLL, _GROWTH = 0.2, 10.0, 1.5  # seconds, seconds, factor
+_MAX_BODY = 128_000  # bytes of a payload in the request, a limit of SageMaker
 _UNSUPPORTED = (
     "deadline",
     "response_type",
@@ -55,7 +56,7 @@ class Submission:
     Attributes:
         endpoint: Name of the endpoint.
         inference_id: Id of the request: the caller's, or the one that SageMaker made.
-        input: S3 address of the payload.
+        input: S3 address of the payload. None if the payload was sent in the request.
         output: S3 address where SageMaker writes the answer.
         failure: S3 address where SageMaker writes an error. None if the endpoint has no failure path.
         rows: Number of rows of the payload, to check the answer. None if the payload is not a table.
@@ -63,7 +64,7 @@ class Submission:
 
     endpoint: str
     inference_id: str
-    input: str
+    input: str | None
     output: str
     failure: str | None = None
     rows: int | None = None
@@ -72,7 +73,7 @@ class Submission:
 def submit(
     codecs: Codecs, endpoint: str, data: Any, options: InvokeOptions, queue_options: AsyncInferenceOptions
 ) -> Flow[Submission]:
-    """Upload a payload and submit an asynchronous inference.
+    """Submit an asynchronous inference, with the payload in the request or in S3.
 
     Args:
         codecs: Encodes the payload.
@@ -85,8 +86,8 @@ def submit(
         A flow that returns the submission.
 
     Raises:
-        InvalidInputError: The payload is not in S3 and `upload_to` is missing, or AWS would reject the value of an
-            option.
+        InvalidInputError: The payload is empty or too large for the request and `upload_to` is not given, or an option
+            has a value that AWS would reject.
     """
     check_endpoint(endpoint)
     check_unsupported("invoke_async", options, _UNSUPPORTED)
@@ -106,23 +107,27 @@ def submit(
             hint="leave upload_to out; to send the address itself as the payload, pass it as bytes",
             endpoint=endpoint,
         )
+    body: bytes | None = None
+    source: S3Uri | None = None
     if in_s3:
         source = S3Uri.parse(str(data))
-    elif upload_to is None:
-        raise InvalidInputError(
-            f"{endpoint}: asynchronous inference reads its payload from S3", hint="pass upload_to='s3://bucket/prefix/'"
-        )
     else:
         body, content_type = codecs.encode(data, content_type)
         rows = rows_of(data, content_type)
-        source = S3Uri.parse(upload_to).join(uuid.uuid4().hex)
+    if body is not None and upload_to is None:
+        _check_body(endpoint, body)
+    elif body is not None:
+        source = S3Uri.parse(str(upload_to)).join(uuid.uuid4().hex)
         yield Call(
             service="s3",
             operation="put_object",
             params={"Bucket": source.bucket, "Key": source.key, "Body": body, "ContentType": content_type},
             endpoint=endpoint,
         )
+    location = None if source is None else str(source)
     optional = {
+        "InputLocation": location,
+        "Body": body if location is None else None,
         "ContentType": content_type,
         "Accept": options.accept,
         "InferenceId": options.inference_id,
@@ -135,15 +140,14 @@ def submit(
     answer = yield Call(
         service="sagemaker-runtime",
         operation="invoke_endpoint_async",
-        params={"EndpointName": endpoint, "InputLocation": str(source)}
-        | {name: value for name, value in optional.items() if value is not None},
+        params={"EndpointName": endpoint} | {name: value for name, value in optional.items() if value is not None},
         endpoint=endpoint,
         replay=False,
     )
     return Submission(
         endpoint=endpoint,
         inference_id=answer["InferenceId"],
-        input=str(source),
+        input=location,
         output=answer["OutputLocation"],
         failure=answer.get("FailureLocation"),
         rows=rows,
@@ -189,7 +193,7 @@ def result_of(
                     f"{submission.endpoint}: asynchronous inference failed: {body[:1000].decode(errors='replace')}",
                     endpoint=submission.endpoint,
                     original_message=body.decode(errors="replace"),
-                    hint=f"the payload is {submission.input}",
+                    hint=None if submission.input is None else f"the payload is {submission.input}",
                 )
             decoded = {} if response_type is None else {"value": codecs.decode(body, content_type, response_type)}
             if submission.rows is not None:
@@ -205,6 +209,18 @@ def result_of(
             )
         yield Sleep(min(pause, left))
         pause = min(_LAST_POLL, pause * _GROWTH)
+
+
+def _check_body(endpoint: str, body: bytes) -> None:
+    """Raise InvalidInputError if a payload cannot be sent in the request."""
+    if body and len(body) <= _MAX_BODY:
+        return
+    problem = "is empty" if not body else f"has {len(body)} bytes, and a request takes at most {_MAX_BODY}"
+    raise InvalidInputError(
+        f"{endpoint}: the payload {problem}",
+        hint="pass upload_to='s3://bucket/prefix/' to send it through S3",
+        endpoint=endpoint,
+    )
 
 
 def _read(address: str) -> Flow[tuple[bytes, str]]:

@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any, Self
 
-from mme_sdk.runtime.single_model.stream_base import END, ReplyStreamBase
+from mme_sdk.runtime.single_model.events import EventParser, ServerSentEvent
+from mme_sdk.runtime.single_model.stream_base import DONE, END, ReplyStreamBase
 
 __all__ = ["AsyncReplyStream"]
 
@@ -46,7 +47,7 @@ class AsyncReplyStream(ReplyStreamBase):
         async for chunk in self:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
-                yield line
+                yield line.removesuffix(b"\r")
         if rest:
             yield rest
 
@@ -58,12 +59,39 @@ class AsyncReplyStream(ReplyStreamBase):
         Raises:
             UndecodableReplyError: A line is not JSON.
         """
-        event: list[bytes] = []
+        if self._has_events:
+            async for event in self._parsed_events(incomplete=True):
+                if event.data not in ("", DONE):
+                    yield self._json_value(event.data.encode())
+            return
         async for line in self.lines():
-            for text in self._json_texts(line, event):
-                yield self._json_value(text)
-        for text in self._json_texts(b"", event):
-            yield self._json_value(text)
+            if line.strip():
+                yield self._json_value(line)
+
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """Yield the server-sent events of an answer of type `text/event-stream`, `[DONE]` included.
+
+        Raises:
+            UndecodableReplyError: The answer has another media type.
+
+        Example:
+            ```python
+            async with await endpoint.invoke_stream({"prompt": "Hi"}) as stream:
+                async for event in stream.events():
+                    print(event.event, event.data)
+            ```
+        """
+        self._check_events()
+        async for event in self._parsed_events(incomplete=False):
+            yield event
+
+    async def _parsed_events(self, *, incomplete: bool) -> AsyncIterator[ServerSentEvent]:
+        parser = EventParser()
+        async for chunk in self:
+            for event in parser.feed(chunk):
+                yield event
+        for event in parser.close(incomplete=incomplete):
+            yield event
 
     async def close(self) -> None:
         """Close the connection, whether or not the answer was read to its end.

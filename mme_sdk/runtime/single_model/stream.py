@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Self
 
-from mme_sdk.runtime.single_model.stream_base import END, ReplyStreamBase
+from mme_sdk.runtime.single_model.events import EventParser, ServerSentEvent
+from mme_sdk.runtime.single_model.stream_base import DONE, END, ReplyStreamBase
 
 __all__ = ["ReplyStream"]
 
@@ -46,7 +47,8 @@ class ReplyStream(ReplyStreamBase):
         rest = b""
         for chunk in self:
             *lines, rest = (rest + chunk).split(b"\n")
-            yield from lines
+            for line in lines:
+                yield line.removesuffix(b"\r")
         if rest:
             yield rest
 
@@ -58,12 +60,38 @@ class ReplyStream(ReplyStreamBase):
         Raises:
             UndecodableReplyError: A line is not JSON.
         """
-        event: list[bytes] = []
+        if self._has_events:
+            for event in self._parsed_events(incomplete=True):
+                if event.data not in ("", DONE):
+                    yield self._json_value(event.data.encode())
+            return
         for line in self.lines():
-            for text in self._json_texts(line, event):
-                yield self._json_value(text)
-        for text in self._json_texts(b"", event):
-            yield self._json_value(text)
+            if line.strip():
+                yield self._json_value(line)
+
+    def events(self) -> Iterator[ServerSentEvent]:
+        """Yield the server-sent events of an answer of type `text/event-stream`, `[DONE]` included.
+
+        Raises:
+            UndecodableReplyError: The answer has another media type.
+
+        Example:
+            ```python
+            with endpoint.invoke_stream({"prompt": "Hi"}) as stream:
+                for event in stream.events():
+                    print(event.event, event.data)
+            ```
+        """
+        self._check_events()
+        yield from self._parsed_events(incomplete=False)
+
+    def _parsed_events(self, *, incomplete: bool) -> Iterator[ServerSentEvent]:
+        parser = EventParser()
+        for chunk in self:
+            for event in parser.feed(chunk):
+                yield event
+        for event in parser.close(incomplete=incomplete):
+            yield event
 
     def close(self) -> None:
         """Close the connection, whether or not the answer was read to its end.

@@ -21,10 +21,10 @@ from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.payloads.requests import build_request
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
-__all__ = ["END", "ReplyStreamBase", "open_stream", "stream_call", "stream_request"]
+__all__ = ["DONE", "END", "ReplyStreamBase", "open_stream", "stream_call", "stream_request"]
 
 END = object()  # returned by `_pull` after the last chunk
-_DONE = b"[DONE]"
+DONE = "[DONE]"  # data of the event with which chat models end
 # Fields of InvokeRequest, and parameters of InvokeEndpointWithResponseStream.
 _PARAMETERS = {
     "accept": "Accept",
@@ -139,18 +139,18 @@ class ReplyStreamBase:
             return ServiceError(f"{self.endpoint}: SageMaker failed during the answer: {error.message}", **fields)
         return error
 
-    def _json_texts(self, line: bytes, event: list[bytes]) -> list[bytes]:
-        """Return the JSON texts that a line completes. `event` collects the data lines of a server-sent event."""
-        if self.content_type.partition(";")[0].strip().lower() != "text/event-stream":
-            return [line] if line.strip() else []
-        line = line.rstrip(b"\r")
-        if line.startswith(b"data:"):
-            event.append(line[5:].removeprefix(b" "))
-        if line:
-            return []
-        data = b"\n".join(event)
-        event.clear()
-        return [data] if data and data != _DONE else []
+    @property
+    def _has_events(self) -> bool:
+        return self.content_type.partition(";")[0].strip().lower() == "text/event-stream"
+
+    def _check_events(self) -> None:
+        if not self._has_events:
+            raise UndecodableReplyError(
+                f"{self.endpoint}: events() reads answers of type text/event-stream, not {self.content_type}",
+                body=b"",
+                content_type=self.content_type,
+                endpoint=self.endpoint,
+            )
 
     def _json_value(self, text: bytes) -> Any:
         try:

@@ -15,8 +15,8 @@ from mme_sdk.conformance import all_checks
 from mme_sdk.conformance.__main__ import main
 from mme_sdk.local import ControlSettings, HostingSettings, LocalSageMaker
 
-# The embedded SageMaker does not do these yet.
-KNOWN = {"a-synchronous-call", "an-answer-in-s3"}
+# Checks in which the embedded SageMaker differs.
+KNOWN: set[str] = set()
 
 
 @pytest.fixture

@@ -423,3 +423,55 @@ ALLOWED = {
 @pytest.mark.parametrize("case", ALLOWED)
 def test_what_botocore_allows_and_sagemaker_takes_is_not_refused(case):
     ALLOWED[case]()
+
+
+def test_an_asynchronous_endpoint_scales_from_zero(collection, aws, name):
+    scaling = Autoscaling(min=0, max=3, target=2, metric="backlog")
+    queue = AsyncInference(output="s3://ml-models/answers")
+    spec = single(name, async_inference=queue, autoscaling=scaling)
+    collection.create(spec, timeout=60)
+    policy = collection.describe(name).variants[0].autoscaling.policies[0]
+    tracking = policy["TargetTrackingScalingPolicyConfiguration"]
+    assert tracking["CustomizedMetricSpecification"] == {
+        "MetricName": "ApproximateBacklogSizePerInstance",
+        "Namespace": "AWS/SageMaker",
+        "Dimensions": [{"Name": "EndpointName", "Value": name}],
+        "Statistic": "Average",
+    }
+    assert collection.from_endpoint(name).variants[0].autoscaling == scaling
+    collection.handle(name).scale(0, timeout=60)
+    assert collection.describe(name).variants[0].desired_count == 0
+    assert collection.plan(spec).changes == ()
+    assert collection.from_endpoint(name).variants[0].autoscaling == scaling
+    with pytest.raises(InvalidInputError, match="do not publish InvocationsPerInstance"):
+        collection.handle(name).autoscale(Autoscaling(min=1, max=2, target=60))
+
+
+def test_autoscaling_that_never_scales_is_left_out_of_the_spec(collection, aws, name):
+    collection.create(single(name, async_inference=AsyncInference(output="s3://ml-models/answers")), timeout=60)
+    where = {
+        "ServiceNamespace": "sagemaker",
+        "ResourceId": f"endpoint/{name}/variant/AllTraffic",
+        "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
+    }
+    scaling = aws.client("application-autoscaling")
+    scaling.register_scalable_target(**where, MinCapacity=1, MaxCapacity=2)
+    scaling.put_scaling_policy(
+        **where,
+        PolicyName="p",
+        PolicyType="TargetTrackingScaling",
+        TargetTrackingScalingPolicyConfiguration={
+            "TargetValue": 5.0,
+            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
+        },
+    )
+    assert collection.from_endpoint(name).variants[0].autoscaling is None
+    assert len(collection.describe(name).variants[0].autoscaling.policies) == 1
+
+
+def test_a_synchronous_endpoint_keeps_an_instance(collection, name):
+    collection.create(single(name), timeout=60)
+    with pytest.raises(InvalidInputError, match="only asynchronous endpoints can have 0 instances"):
+        collection.handle(name).scale(0)
+    with pytest.raises(InvalidInputError, match="only asynchronous endpoints can have min 0"):
+        collection.handle(name).autoscale(Autoscaling(min=0, max=2))

@@ -241,6 +241,13 @@ def test_the_tags_of_a_target_are_kept_until_it_is_deregistered(world):
         ("RegisterScalableTarget", {"ResourceId": "table/x"}, "Unsupported resource ID"),
         ("RegisterScalableTarget", {"ScalableDimension": "dynamodb:table:ReadCapacityUnits"}, "Only sagemaker:variant"),
         ("RegisterScalableTarget", {"MinCapacity": 7}, "at most MaxCapacity"),
+        ("RegisterScalableTarget", {"MinCapacity": 0}, "only variants of asynchronous endpoints can scale to 0"),
+        ("RegisterScalableTarget", {"MinCapacity": 0, "MaxCapacity": 0}, "at least 1"),
+        (
+            "PutScheduledAction",
+            {"ScheduledActionName": "a", "Schedule": "rate(1 day)", "ScalableTargetAction": {"MinCapacity": 0}},
+            "only variants of asynchronous endpoints can scale to 0",
+        ),
         ("PutScalingPolicy", {"PolicyName": "p", "PolicyType": "PredictiveScaling"}, "PredictiveScaling"),
         ("PutScalingPolicy", {"PolicyName": "p", "PolicyType": "TargetTrackingScaling"}, "is missing"),
         ("PutScheduledAction", {"ScheduledActionName": "a"}, "Schedule is required"),
@@ -329,6 +336,8 @@ def test_counts():
     assert tracked_count(2, 150, 100, scale_in=False) == 3
     assert tracked_count(4, 10, 100, scale_in=True) == 1
     assert tracked_count(4, 110, 100, scale_in=True) == 4
+    assert tracked_count(4, 0, 100, scale_in=True) == 0
+    assert tracked_count(0, 7, 5, scale_in=False) == 2
     percent = {"AdjustmentType": "PercentChangeInCapacity", "MinAdjustmentMagnitude": 2}
     assert step_count(10, 1, percent | {"StepAdjustments": [{"ScalingAdjustment": 50}]}) == 15
     assert step_count(2, 1, percent | {"StepAdjustments": [{"ScalingAdjustment": 10}]}) == 4
@@ -419,4 +428,4 @@ def test_a_schedule_that_can_never_be_due_is_refused(text):
 def test_any_metric_leads_to_a_number_of_instances(value):
     for target in (8.6e-109, 1.0, 1.1e108):
         for scale_in in (True, False):
-            assert 1 <= tracked_count(3, value, target, scale_in=scale_in) < 2**31
+            assert 0 <= tracked_count(3, value, target, scale_in=scale_in) < 2**31

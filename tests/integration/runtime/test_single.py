@@ -18,6 +18,8 @@ from mme_sdk.errors import (
     UndecodableReplyError,
     WaitTimeoutError,
 )
+from mme_sdk.runtime.single_model.async_stream import AsyncReplyStream
+from mme_sdk.runtime.single_model.events import ServerSentEvent
 from mme_sdk.runtime.single_model.stream import ReplyStream
 from tests.support.runtime.world import IMAGE, ROLE, World
 
@@ -120,6 +122,35 @@ def test_an_asynchronous_inference_comes_in_its_time(world: World, single: str) 
     assert asyncio.run(main()) == {"x": 2}
 
 
+def test_a_small_payload_is_sent_in_the_request(world: World, single: str) -> None:
+    endpoint = world.client.endpoint("queues")
+    queued = endpoint.invoke_async({"x": 3})
+    assert queued.submission.input is None
+    assert queued.result(timeout=30).value == {"x": 3}
+    largest = "x" * (128_000 - 2)  # and two quotes
+    quoted = f'"{largest}"'
+    assert endpoint.invoke_async(quoted, content_type="application/json").result(timeout=30).value == largest
+    with pytest.raises(ModelServerError, match="no such feature") as failed:
+        endpoint.invoke_async('"bad"', content_type="application/json").result(timeout=30)
+    assert "the payload is" not in str(failed.value)
+    with pytest.raises(InvalidInputError, match=r"128001 bytes.*at most 128000.*\n.*upload_to"):
+        endpoint.invoke_async(b"x" * 128_001)
+    with pytest.raises(InvalidInputError, match=r"empty.*\n.*upload_to"):
+        endpoint.invoke_async(b"")
+
+    async def main() -> object:
+        async with world.host.async_client() as client:
+            return (await (await client.endpoint("queues").invoke_async({"x": 4})).result(timeout=30)).value
+
+    assert asyncio.run(main()) == {"x": 4}
+
+
+def test_an_asynchronous_endpoint_takes_no_other_invocation(world: World, single: str) -> None:
+    for invoke in (world.client.endpoint("queues").invoke, world.client.endpoint("queues").invoke_stream):
+        with pytest.raises(InvalidInputError, match="can only be invoked with InvokeEndpointAsync"):
+            invoke({"x": 1})
+
+
 def test_answers_of_an_asynchronous_inference_are_counted(world: World, single: str) -> None:
     client, frame = world.client, pd.DataFrame({"x": [1, 2]})
     place = "s3://models/inputs/"
@@ -146,8 +177,6 @@ def test_an_asynchronous_failure_says_why(world: World, single: str) -> None:
     )
     with pytest.raises(ModelServerError, match="no such feature"):
         queued.result(timeout=30)
-    with pytest.raises(InvalidInputError, match="upload_to"):
-        client.endpoint("queues").invoke_async({"x": 1})
     with pytest.raises(MMEError):
         client.endpoint("streams").invoke_async({"x": 1}, upload_to="s3://models/inputs/")
 
@@ -180,6 +209,42 @@ def test_json_lines_reads_server_sent_events_however_they_are_cut(cut: int) -> N
     answer = {"ContentType": "text/event-stream; charset=utf-8", "Body": body}
     stream = ReplyStream("chat", answer, Aws(region="us-east-1"))
     assert list(stream.json_lines()) == [{"t": 1}, {"t": 2}, 3, 4]
+
+
+EVENTS = (
+    b"\xef\xbb\xbf: a comment\r\nevent: token\r\nid: 7\r\nretry: 100\r\ndata: gr\xc3\xbc\xc3\x9fe\r\n\r\n"
+    b"data:first\rdata\rdata:  third\r\r"
+    b"event: ping\n\n"  # without data: no event
+    b"retry: soon\nid: 8\x00\ndata: [DONE]\n\n"
+    b"data: incomplete"
+)
+
+
+@pytest.mark.parametrize("cut", [1, 2, 3, 5, 1000])
+def test_server_sent_events_are_read_as_the_standard_says_however_they_are_cut(cut: int) -> None:
+    body = _Body({"PayloadPart": {"Bytes": EVENTS[at : at + cut]}} for at in range(0, len(EVENTS), cut))
+    stream = ReplyStream("chat", {"ContentType": "text/event-stream", "Body": body}, Aws(region="us-east-1"))
+    assert list(stream.events()) == [
+        ServerSentEvent(data="grüße", event="token", id="7", retry=100),
+        ServerSentEvent(data="first\n\n third", id="7"),
+        ServerSentEvent(data="[DONE]", id="7"),
+    ]
+
+
+def test_events_need_a_stream_of_events() -> None:
+    stream = ReplyStream("chat", {"ContentType": "application/json", "Body": _Body()}, Aws(region="us-east-1"))
+    with pytest.raises(UndecodableReplyError, match="text/event-stream, not application/json"):
+        list(stream.events())
+
+
+def test_the_twin_reads_events_alike() -> None:
+    async def main() -> list[str]:
+        body = _Body({"PayloadPart": {"Bytes": EVENTS[at : at + 3]}} for at in range(0, len(EVENTS), 3))
+        answer = {"ContentType": "text/event-stream", "Body": body}
+        stream = AsyncReplyStream("chat", answer, Aws(region="us-east-1"))
+        return [event.data async for event in stream.events()]
+
+    assert asyncio.run(main()) == ["grüße", "first\n\n third", "[DONE]"]
 
 
 def test_a_line_too_deep_for_json_is_undecodable() -> None:

@@ -41,7 +41,7 @@ def schedules(draw: Any) -> tuple[Schedule, ...]:
         Schedule(
             name=name,
             when=draw(st.sampled_from(["cron(0 8 ? * MON-FRI *)", "rate(1 day)", "at(2030-01-01T00:00:00)"])),
-            min=draw(st.integers(0, 3)),
+            min=draw(st.integers(1, 3)),
             max=draw(st.integers(3, 9)),
             timezone=draw(st.none() | st.just("Europe/Berlin")),
         )
@@ -50,9 +50,9 @@ def schedules(draw: Any) -> tuple[Schedule, ...]:
 
 
 @st.composite
-def scalings(draw: Any, count: int) -> Autoscaling:
+def scalings(draw: Any, count: int, *, asynchronous: bool = False) -> Autoscaling:
     custom = {"MetricName": "Mine", "Namespace": "Mine", "Statistic": "Average"}
-    metric = draw(st.sampled_from(["invocations", "cpu", custom]))
+    metric = draw(st.sampled_from(["backlog" if asynchronous else "invocations", "cpu", custom]))
     return Autoscaling(
         min=draw(st.integers(1, count)),
         max=draw(st.integers(count, 50)),
@@ -79,7 +79,7 @@ def containers(draw: Any, mode: str, hostname: str | None = None) -> Container:
 
 
 @st.composite
-def variants(draw: Any, name: str, mode: str) -> Variant:
+def variants(draw: Any, name: str, mode: str, *, asynchronous: bool = False) -> Variant:
     hosts = draw(st.lists(NAMES, max_size=2, unique=True))
     pipeline = [draw(containers("SingleModel", host)) for host in hosts]
     host = "the-main-one" if pipeline else None  # all containers of a pipeline have a hostname, or none has
@@ -93,7 +93,7 @@ def variants(draw: Any, name: str, mode: str) -> Variant:
         instance_type=kind,
         instance_count=count,
         weight=draw(st.floats(0.5, 100)),
-        autoscaling=draw(st.none() | scalings(count)),
+        autoscaling=draw(st.none() | scalings(count, asynchronous=asynchronous)),
         volume_gb=draw(st.none() | st.integers(1, 512)) if plain else None,
         download_timeout=draw(SECONDS),
         startup_timeout=draw(SECONDS),
@@ -116,7 +116,7 @@ def specs(draw: Any) -> EndpointSpec:
         return EndpointSpec(variants=(only,), **shared)
     mode = "MultiModel" if kind == "multi" else "SingleModel"
     names = draw(st.lists(NAMES, min_size=1, max_size=1 if kind == "async" else 3, unique=True))
-    parts = tuple(draw(variants(name, mode)) for name in names)
+    parts = tuple(draw(variants(name, mode, asynchronous=kind == "async")) for name in names)
     local = any(str(one.instance_type).startswith("ml.g") for one in parts)
     capture = async_inference = explainer = None
     if kind == "single":

@@ -156,11 +156,38 @@ REFUSED = {
     ),
     # scaling
     "autoscaling: min 3 is greater than max 2": lambda: Autoscaling(min=3, max=2),
-    "Autoscaling.min must be a whole number at least 1 and at most 10000, not 0": lambda: Autoscaling(min=0, max=2),
+    "Autoscaling.min must be a whole number at least 0 and at most 10000, not -1": lambda: Autoscaling(min=-1, max=2),
+    "autoscaling: only asynchronous endpoints can have min 0": lambda: single(
+        "a", autoscaling=Autoscaling(min=0, max=2, target=60)
+    ),
+    "autoscaling: only asynchronous endpoints can have min": lambda: multi(
+        "a",
+        instance_count=1,
+        autoscaling=Autoscaling(min=1, max=2, schedule=[Schedule(name="x", when="rate(1 day)", min=0)]),
+    ),
+    "autoscaling: only asynchronous endpoints publish ApproximateBacklogSizePerInstance": lambda: single(
+        "a", autoscaling=Autoscaling(min=1, max=2, target=5, metric="backlog")
+    ),
+    "autoscaling: asynchronous endpoints do not publish InvocationsPerInstance, so that the policy would": lambda: (
+        single("a", async_inference=AsyncInference(output=PREFIX), autoscaling=Autoscaling(min=1, max=2, target=60))
+    ),
+    "autoscaling: asynchronous endpoints do not publish Invocations, so that the policy would never": lambda: single(
+        "a",
+        async_inference=AsyncInference(output=PREFIX),
+        autoscaling=Autoscaling(
+            min=1, max=2, target=60, metric={"Namespace": "AWS/SageMaker", "MetricName": "Invocations"}
+        ),
+    ),
+    "autoscaling: cpu has no value without an instance": lambda: single(
+        "a", async_inference=AsyncInference(output=PREFIX), autoscaling=Autoscaling(min=0, max=2)
+    ),
+    "target: required for this": lambda: Autoscaling(min=0, max=2, metric="backlog"),
     "Autoscaling.target must be a finite number over 0, not -1": lambda: Autoscaling(min=1, max=2, target=-1),
     "target: 101 is over 100 percent of cpu": lambda: Autoscaling(min=1, max=2, target=101, metric="cpu"),
     "target: required for this metric": lambda: Autoscaling(min=1, max=2, metric={"MetricName": "x"}),
-    "metric: 'ram' is not one of 'invocations', 'cpu', 'gpu'": lambda: Autoscaling(min=1, max=2, metric="ram"),
+    "metric: 'ram' is not one of 'invocations', 'cpu', 'gpu', 'backlog'": lambda: Autoscaling(
+        min=1, max=2, metric="ram"
+    ),
     "instance_count: 2 is outside autoscaling's 3 to 4": lambda: multi("a", autoscaling=Autoscaling(min=3, max=4)),
     "autoscaling: ml.m5.xlarge has no GPU to track": lambda: multi(
         "a", autoscaling=Autoscaling(min=1, max=4, metric="gpu")

@@ -29,9 +29,10 @@ def tracked_count(count: int, value: float, target: float, *, scale_in: bool) ->
             otherwise not below it.
 
     Returns:
-        The number of instances, at least one.
+        The number of instances, 0 or more. MinCapacity limits it.
     """
-    wanted = math.ceil(max(1.0, min(count * value / target, _MAX_INSTANCES)))
+    # Without an instance, the metrics of a queue are those of one instance.
+    wanted = math.ceil(max(0.0, min(max(1, count) * value / target, _MAX_INSTANCES)))
     return min(wanted, count) if scale_in else max(wanted, count)
 
 

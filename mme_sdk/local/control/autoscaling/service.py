@@ -37,6 +37,8 @@ class AutoScaling:
         alarms: Holds the alarms of policies.
         now: Function that returns the current time.
         instance_count: Function that returns the desired number of instances of a variant, or None if it does not run.
+        min_instance_count: Function that returns the smallest number of instances that a variant of an endpoint can
+            have.
     """
 
     service = "application-autoscaling"
@@ -48,12 +50,14 @@ class AutoScaling:
         alarms: Alarms,
         now: Callable[[], datetime],
         instance_count: Callable[[str, str], int | None],
+        min_instance_count: Callable[[str], int] = lambda _endpoint: 1,
     ) -> None:
         self._store = store
         self._account = account
         self._alarms = alarms
         self._now = now
         self._instance_count = instance_count
+        self._min_instance_count = min_instance_count
         self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "DeleteScalingPolicy": self._delete_policy,
             "DeleteScheduledAction": self._delete_action,
@@ -120,13 +124,24 @@ class AutoScaling:
         check_tags(tags or {})
         target: dict[str, Any] = (kept or new) | params
         target["SuspendedState"] = suspended | target.get("SuspendedState", {})
-        if not 1 <= target["MinCapacity"] <= target["MaxCapacity"]:
-            text = f"MinCapacity must be at least 1 and at most MaxCapacity ({target['MaxCapacity']})."
-            raise ApiError("ValidationException", text)
+        self._check_capacity(params["ResourceId"], target)
         self._store.put("scalable-target", key, target)
         if tags:
             self._store.put("tags", target["ScalableTargetARN"], tags)
         return {"ScalableTargetARN": target["ScalableTargetARN"]}
+
+    def _check_capacity(self, resource_id: str, limits: Mapping[str, Any]) -> None:
+        least = self._min_instance_count(variant_of(resource_id)[0])
+        low, high = limits.get("MinCapacity"), limits.get("MaxCapacity")
+        if low is not None and low < least:
+            text = f"MinCapacity must be at least {least}"
+            if low == 0:
+                text += ": only variants of asynchronous endpoints can scale to 0 instances"
+            raise ApiError("ValidationException", f"{text}.")
+        if high is not None and high < 1:
+            raise ApiError("ValidationException", f"MaxCapacity must be at least 1, not {high}.")
+        if low is not None and high is not None and low > high:
+            raise ApiError("ValidationException", f"MinCapacity ({low}) must be at most MaxCapacity ({high}).")
 
     def _describe_targets(self, params: dict[str, Any]) -> dict[str, Any]:
         wanted = params.get("ResourceIds")
@@ -216,6 +231,7 @@ class AutoScaling:
         where = f"resource/sagemaker/{params['ResourceId']}:scheduledActionName/{params['ScheduledActionName']}"
         arn = self._account.arn_of("autoscaling", f"scheduledAction:{uuid.uuid4()}:{where}")
         action = (kept or {"ScheduledActionARN": arn, "CreationTime": self._now()}) | params
+        self._check_capacity(params["ResourceId"], action.get("ScalableTargetAction", {}))
         Schedule.parse(action["Schedule"], action.get("Timezone"))
         check_action(action)
         self._store.put("scheduled-action", name, action)

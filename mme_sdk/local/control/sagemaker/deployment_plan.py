@@ -28,6 +28,7 @@ def make_deployment(
     return Deployment(
         endpoint=endpoint,
         config_name=config["EndpointConfigName"],
+        asynchronous="AsyncInferenceConfig" in config,
         variants=tuple(
             VariantPlan(
                 name=variant["VariantName"],

@@ -12,12 +12,13 @@ from typing import Any
 import attrs
 
 from mme_sdk.local.control.sagemaker.deployment_plan import make_deployment
+from mme_sdk.local.control.sagemaker.endpoint_description import capture_summary, variant_summaries
 from mme_sdk.local.control.sagemaker.resources import Resources, filter_and_sort, paginate
 from mme_sdk.local.control.sagemaker.rollout import make_traffic_shift
-from mme_sdk.local.control.sagemaker.rules import captures_data, check_rollout, containers_of
+from mme_sdk.local.control.sagemaker.rules import check_rollout
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.faults import Faults
-from mme_sdk.local.hosting_interface import Hosting, HostingError
+from mme_sdk.local.hosting_interface import AsyncEndpoint, Hosting, HostingError
 from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["EndpointEvent", "Endpoints"]
@@ -84,6 +85,8 @@ class Endpoints:
         # ControlPlane sets these: the names of those alarms that are in ALARM, and the variants with a scalable target.
         self.alarms_in_alarm_state: Callable[[Sequence[str]], list[str]] = lambda _: []
         self.scaled_variants: Callable[[str], set[str]] = lambda _: set()
+        # The host sets this: called when the instances of an endpoint have changed, or when it no longer exists.
+        self.on_change: Callable[[str], None] = lambda _: None
 
     async def resume(self) -> None:
         """Resume the endpoints of an earlier host. Return when those that were in service are in service again."""
@@ -147,14 +150,14 @@ class Endpoints:
         answer = {key: value for key, value in document.items() if key not in _INTERNAL_MEMBERS}
         answer["EndpointConfigName"] = shown["Config"]["EndpointConfigName"]
         if "Serving" in document:
-            answer["ProductionVariants"] = _summaries(shown)
+            answer["ProductionVariants"] = variant_summaries(shown)
             answer["AsyncInferenceConfig"] = shown["Config"].get("AsyncInferenceConfig")
-            answer["DataCaptureConfig"] = _capture_summary(shown["Config"])
+            answer["DataCaptureConfig"] = capture_summary(shown["Config"])
         if "Target" in document and document["EndpointStatus"] in ("Creating", "Updating"):
             target = document["Target"]
             answer["PendingDeploymentSummary"] = {
                 "EndpointConfigName": target["Config"]["EndpointConfigName"],
-                "ProductionVariants": _summaries(target),
+                "ProductionVariants": variant_summaries(target),
                 "StartTime": document["LastModifiedTime"],
             }
         return answer
@@ -205,7 +208,7 @@ class Endpoints:
             if variant not in sizes:
                 text = f'Could not find variant "{variant}" of endpoint "{document["EndpointArn"]}".'
                 raise ApiError("ValidationException", text)
-            if wanted.get("DesiredInstanceCount", 1) < 1:
+            if wanted.get("DesiredInstanceCount", 1) < self.min_instance_count(name):
                 raise ApiError("ValidationException", f"DesiredInstanceCount of variant {variant} must be at least 1.")
             sizes[variant] |= {key: wanted[key] for key in ("DesiredInstanceCount", "DesiredWeight") if key in wanted}
         self._update_document(name, EndpointStatus="Updating", FailureReason=None, Serving=document["Serving"])
@@ -226,13 +229,26 @@ class Endpoints:
         size = document.get("Serving", {}).get("Sizes", {}).get(variant)
         return None if size is None else int(size["DesiredInstanceCount"])
 
-    def async_inference(self, name: str) -> tuple[dict[str, Any], int] | None:
-        """Return AsyncInferenceConfig and number of instances of an endpoint; None if it is not asynchronous."""
+    def min_instance_count(self, name: str) -> int:
+        """Return the smallest number of instances that a variant can have: 0 if its endpoint is asynchronous, else 1.
+
+        Source: https://docs.aws.amazon.com/sagemaker/latest/dg/async-inference-autoscale.html
+        """
+        return 1 if self.async_endpoint(name) is None else 0
+
+    def async_endpoint(self, name: str) -> AsyncEndpoint | None:
+        """Return an asynchronous endpoint; None if it does not exist, does not serve yet or is not asynchronous."""
         serving = (self._store.get("endpoint", name) or {}).get("Serving", {})
         config = serving.get("Config", {}).get("AsyncInferenceConfig")
         if config is None:
             return None
-        return config, _total_instances(serving)
+        variant, size = next(iter(serving["Sizes"].items()))
+        instances = min(size["DesiredInstanceCount"], size["CurrentInstanceCount"])
+        return AsyncEndpoint(config=config, variant=variant, instances=instances)
+
+    def async_endpoints(self) -> list[str]:
+        """Return the names of the asynchronous endpoints."""
+        return [name for name, _ in self._store.all("endpoint") if self.async_endpoint(name) is not None]
 
     def set_instance_count(self, name: str, variant: str, count: int) -> bool:
         """Set the desired number of instances of a variant. Return False if the endpoint is busy."""
@@ -300,6 +316,7 @@ class Endpoints:
         for size in serving["Sizes"].values():
             size |= {"CurrentInstanceCount": size["DesiredInstanceCount"], "CurrentWeight": size["DesiredWeight"]}
         self._update_document(name, EndpointStatus="InService", Serving=serving, Target=None, FailureReason=reason)
+        self.on_change(name)
 
     def _start_task(self, name: str, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work, name=f"endpoint {name}")
@@ -389,44 +406,9 @@ class Endpoints:
         self._store.delete("endpoint", name)
         self._store.delete("tags", arn)
         self._record_event(name, "Deleted")
+        self.on_change(name)
 
 
 def _total_instances(target: dict[str, Any]) -> int:
-    return sum(size["DesiredInstanceCount"] for size in target["Sizes"].values())
-
-
-def _capture_summary(config: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the DataCaptureConfig of DescribeEndpoint; None if the configuration has none."""
-    given = config.get("DataCaptureConfig")
-    if given is None:
-        return None
-    enabled = captures_data(config)
-    return {
-        "EnableCapture": enabled,
-        "CaptureStatus": "Started" if enabled else "Stopped",
-        "CurrentSamplingPercentage": given["InitialSamplingPercentage"],
-        "DestinationS3Uri": given["DestinationS3Uri"],
-        "KmsKeyId": given.get("KmsKeyId", ""),
-    }
-
-
-def _summaries(shown: dict[str, Any]) -> list[dict[str, Any]]:
-    return [_summary(variant, shown) for variant in shown["Config"]["ProductionVariants"]]
-
-
-def _summary(variant: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
-    size = shown["Sizes"][variant["VariantName"]]
-    if "ServerlessConfig" in variant:  # it runs as one instance, which AWS does not return
-        config = variant["ServerlessConfig"]
-        weights = {key: size[key] for key in ("CurrentWeight", "DesiredWeight") if key in size}
-        size = weights | {
-            "CurrentInstanceCount": 0,
-            "CurrentServerlessConfig": config,
-            "DesiredServerlessConfig": config,
-        }
-    images = [one["Image"] for one in containers_of(shown["Models"][variant["ModelName"]]) if "Image" in one]
-    return {
-        "VariantName": variant["VariantName"],
-        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image} for image in images],
-        **size,
-    }
+    """Return the number of instances for the sizes of a DeploymentConfig, at least 1."""
+    return max(1, sum(int(size["DesiredInstanceCount"]) for size in target["Sizes"].values()))

@@ -86,6 +86,8 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
         ApiError: ValidationException.
     """
     variants = params["ProductionVariants"]
+    if "AsyncInferenceConfig" in params and len(variants) > 1:
+        _refuse("Asynchronous inference is supported with one production variant only.")
     names = [variant["VariantName"] for variant in variants]
     if len(set(names)) != len(names):
         _refuse("Production variant names must be unique within an endpoint configuration.")
@@ -106,6 +108,8 @@ def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, An
             _check_serverless(variant["ServerlessConfig"], where)
         if multi and serverless:
             _refuse(f"Multi-model mode is not supported with serverless inference ({where}).")
+        if serverless and "AsyncInferenceConfig" in params:
+            _refuse(f"Serverless inference is not supported with asynchronous inference ({where}).")
         if multi and "AsyncInferenceConfig" in params:
             _refuse("Multi-model mode is not supported with asynchronous inference.")
         if multi and captures_data(params):
