@@ -278,7 +278,7 @@ def test_the_script_comes_from_an_archive_in_s3_where_the_environment_says_so(ho
         await bench.put("code.tar.gz", archive({"serve.py": code}))
         where = {"SAGEMAKER_PROGRAM": "serve.py", "SAGEMAKER_SUBMIT_DIRECTORY": f"s3://{bench.bucket}/code.tar.gz"}
         await bench.deploy(**_single(bench, "weights.tar.gz"), environment=where)
-        assert json.loads((await bench.invoke(None, "[1]", content_type="application/json")).body) == 3
+        assert json.loads((await bench.invoke(None, "[1]", content_type="application/json")).body) == "3"
         absent = where | {"SAGEMAKER_SUBMIT_DIRECTORY": f"s3://{bench.bucket}/absent.tar.gz"}
         with pytest.raises(HostingError, match=r'from URL: "s3://[^"]+/absent\.tar\.gz"'):
             await bench.deploy(**_single(bench, "weights.tar.gz"), environment=absent)
