@@ -193,7 +193,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
         """Set a variant's instance count, and wait until the instances run.
 
         Args:
-            count: Number of instances, 1 or more; 0 or more for an asynchronous endpoint.
+            count: Number of instances, 1 or more; 0 or more with asynchronous inference.
             variant: VariantName. Default: None, the only variant.
             timeout: Longest time to wait, in seconds. Default: 1800.
             progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
