@@ -33,9 +33,11 @@ def one_process() -> Iterator[None]:
     """Forbid processes and sockets while a test runs, its fixtures included."""
     global _events, _hooked
     if not _hooked:
-        # joblib starts programs to count the cores; urllib3 binds a socket at its import to find out about IPv6.
+        # joblib starts programs to count the cores; urllib3 binds a socket at its import to find out about IPv6;
+        # matplotlib lists the machine's fonts with a program at its first import.
         os.environ.setdefault("LOKY_MAX_CPU_COUNT", "1")
         importlib.import_module("urllib3.util.connection")
+        importlib.import_module("matplotlib.font_manager")
         sys.addaudithook(_audit)  # an audit hook cannot be removed; it does nothing while no guarded test runs
         _hooked = True
     _events = []

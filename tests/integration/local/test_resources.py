@@ -235,8 +235,8 @@ def test_a_bug_of_the_host_is_a_500_and_the_host_goes_on(plane, sm, name, monkey
 
 def test_what_is_not_there_says_so_by_name(plane, sm):
     for service, call, text in (
-        ("iam", "list_roles", "ListRoles of iam"),
-        ("logs", "describe_log_groups", "DescribeLogGroups of Logs_20140328"),
+        ("iam", "list_roles", "ListRoles"),
+        ("events", "list_rules", "ListRules of AWSEvents"),
         ("lambda", "list_functions", "GET /2015-03-31/functions"),
     ):
         client = plane.boto(service)

@@ -207,7 +207,7 @@ def test_a_schedule_that_aws_refuses_is_refused(world):
     for wrong, text in (
         ({"StartTime": world.now(), "EndTime": world.now()}, "StartTime must be before EndTime"),
         ({"ScalableTargetAction": {"MinCapacity": 3, "MaxCapacity": 2}}, "at most MaxCapacity"),
-        ({"ScalableTargetAction": {"MinCapacity": -1}}, "must not be negative"),
+        ({"ScalableTargetAction": {"MinCapacity": -1}}, "MinCapacity must be at least 1"),
     ):
         with pytest.raises(ApiError, match=text):
             world.do("PutScheduledAction", **action | wrong)

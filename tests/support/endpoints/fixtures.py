@@ -54,8 +54,8 @@ PLANE_TIME = PlaneTime()
 class SteppedPlane(ControlPlane):
     """A control plane in `PLANE_TIME`."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
         self.endpoints._sleep = PLANE_TIME.sleep
 
 
