@@ -29,8 +29,8 @@ import trustme
 HERE = Path(__file__).parent
 BASE = "boto3"
 RIVALS = (BASE, "boto3-tuned", "aiobotocore", "sagemaker-predictor", "boto3-accelerated", "mme", "mme-async",
-          "mme-async-uvloop", "floor")  # fmt: skip
-OURS = ("boto3-accelerated", "mme", "mme-async", "mme-async-uvloop")
+          "mme-async-uvloop", "mme-transport", "mme-transport-async-uvloop", "floor")  # fmt: skip
+OURS = ("boto3-accelerated", "mme", "mme-async", "mme-async-uvloop", "mme-transport", "mme-transport-async-uvloop")
 ELSEWHERE = (
     "aiobotocore",
     "sagemaker-predictor",
@@ -198,6 +198,9 @@ def write(found: dict[Case, dict[str, list[Sample]]], out: Path, rounds: int) ->
         f"Written by `benchmarks/invoke.py` on {machine}, {rounds} rounds. The figures are medians of the time of one",
         "call. × is the ratio to boto3 with default settings in the same round. The server is a process on the same",
         "machine; wall times include its work.",
+        "",
+        "`mme` is `endpoint.invoke`, the call that users make: with its policy, and with the answer as a `Reply`.",
+        "`mme-transport` is the transport alone, beneath it.",
         "",
         "![CPU per call](invoke.png)",
         "",

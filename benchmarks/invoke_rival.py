@@ -87,6 +87,15 @@ def requests() -> Callable[[bytes], object]:
 
 
 def mme() -> Callable[[], Call]:
+    """Call `endpoint.invoke`, which users call, and read the decoded answer."""
+    from mme_sdk import MMEClient
+
+    endpoint = MMEClient(endpoint_url=sys.argv[2], transport="fast").endpoint(ENDPOINT)
+    return lambda: lambda body: endpoint.invoke(body, model=MODEL, content_type=TYPE).body
+
+
+def mme_transport() -> Callable[[], Call]:
+    """Send prepared requests with the transport alone, without the policy of `endpoint.invoke`."""
     from mme_sdk.aws import Aws
     from mme_sdk.runtime.transport import make_transport
 
@@ -116,6 +125,13 @@ def floor() -> Callable[[], Call]:
 
 
 async def mme_async() -> Callable[[bytes], object]:
+    from mme_sdk import AsyncMMEClient
+
+    endpoint = AsyncMMEClient(endpoint_url=sys.argv[2], transport="fast").endpoint(ENDPOINT)
+    return lambda body: endpoint.invoke(body, model=MODEL, content_type=TYPE)
+
+
+async def mme_transport_async() -> Callable[[bytes], object]:
     from mme_sdk.aws import Aws
     from mme_sdk.runtime.transport import make_async_transport
 
@@ -144,12 +160,14 @@ THREADED = {
     "boto3-accelerated": boto3_accelerated,
     "sagemaker-predictor": predictor,
     "mme": mme,
+    "mme-transport": mme_transport,
     "floor": floor,
 }
 ASYNC = {
     "aiobotocore": aiobotocore_,
     "mme-async": mme_async,
     "mme-async-uvloop": mme_async,
+    "mme-transport-async-uvloop": mme_transport_async,
 }
 
 

@@ -1,7 +1,7 @@
 """The connection pool of asynchronous clients: one asyncio protocol per connection, without a task or stream per call.
 
-It is used instead of aiobotocore because a warm call of 200 bytes over TLS takes about a ninth of the CPU time with
-uvloop, and a fifth with asyncio's own loop (docs/benchmarks/invoke.md, rows `mme-async…` and `aiobotocore`).
+It is used instead of aiobotocore because a warm call of 200 bytes over TLS takes an eighth to a tenth of the CPU time
+with uvloop (docs/benchmarks/invoke.md, rows `mme-transport-async-uvloop` and `aiobotocore`).
 """
 
 from __future__ import annotations

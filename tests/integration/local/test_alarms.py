@@ -93,6 +93,8 @@ def test_an_alarm_that_aws_refuses_is_refused(cloudwatch, name, wrong):
 def test_an_alarm_of_seven_days_of_hours_is_accepted(cloudwatch, name):
     for period, periods in ((60, 1440), (3600, 168), (10, 8640)):
         cloudwatch.put_metric_alarm(AlarmName=name, **ALARM | {"Period": period, "EvaluationPeriods": periods})
+        (alarm,) = cloudwatch.describe_alarms(AlarmNames=[name])["MetricAlarms"]
+        assert (alarm["Period"], alarm["EvaluationPeriods"]) == (period, periods)
     cloudwatch.delete_alarms(AlarmNames=[name])
 
 

@@ -11,7 +11,7 @@ from tests.support.paths import ROOT
 
 
 def test_smoke(tmp_path: Path) -> None:
-    rivals = ["boto3", "mme", "mme-async", "mme-async-uvloop", "floor"]
+    rivals = ["boto3", "mme", "mme-async", "mme-async-uvloop", "mme-transport", "mme-transport-async-uvloop", "floor"]
     command = [sys.executable, "benchmarks/invoke.py", "--smoke", "--out", str(tmp_path), "--rivals", *rivals]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
