@@ -20,6 +20,7 @@ __all__ = ["SCRIPT", "Account"]
 
 _ABSENT = re.compile(r"Could not find|NoSuchBucket")  # removed by a check, or never created
 _POLL = 5.0  # seconds between two DescribeEndpoint calls on AWS
+_DELETION = 900.0  # seconds that an endpoint may take to be deleted
 SCRIPT = '''"""Answers as the request says, so that one container shows every behaviour."""
 import json, os, time
 
@@ -275,7 +276,7 @@ class Account:
         return self.runtime.invoke_endpoint(EndpointName=endpoint, Body=body, **more)
 
     def close(self) -> dict[str, str]:
-        """Remove everything that this run has created, last first.
+        """Remove everything that this run has created, last first, and wait until the endpoints are gone.
 
         Returns:
             What could not be removed, with the reason.
@@ -287,7 +288,18 @@ class Account:
             except Exception as error:  # noqa: BLE001 - the rest has to go too; the report names this one
                 if _ABSENT.search(str(error)) is None:
                     left[label] = f"{type(error).__name__}: {error}"
+        if any(label.startswith("endpoint ") for label in self._created):
+            try:
+                self.until(lambda: not self._deleting(), timeout=_DELETION)
+                for name in self._deleting():
+                    left[f"endpoint {name}"] = f"it is still being deleted after {_DELETION:g} s"
+            except self.ClientError as error:
+                left["endpoints"] = f"their deletion was requested and cannot be followed: {error}"
         return left
+
+    def _deleting(self) -> list[str]:
+        pages = self.sagemaker.get_paginator("list_endpoints").paginate(NameContains=self.run, StatusEquals="Deleting")
+        return [one["EndpointName"] for page in pages for one in page["Endpoints"]]
 
     @contextmanager
     def closing(self, left: dict[str, str]) -> Iterator[Account]:

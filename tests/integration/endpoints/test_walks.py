@@ -148,7 +148,9 @@ def walk(plane, aws, name, seed, steps):
             assert error is None, said
         # Only autoscaling may be left for the next apply, and then the error says so.
         notes = [
-            one for one in getattr(error, "__notes__", []) if not one.startswith("autoscaling of AllTraffic is off")
+            one
+            for one in getattr(error, "__notes__", [])
+            if not one.startswith("autoscaling of AllTraffic is detached")
         ]
         assert notes == [], said
         there = found(collection, aws)

@@ -120,12 +120,18 @@ def aws(plane: LocalSageMaker, way: Aws) -> Iterator[Aws]:
     plane.faults.clear()
     collection = Endpoints(way, NoInvoker)
     client = way.client("sagemaker")
-    for one in client.list_endpoints()["Endpoints"]:
+    for one in listed(client, "endpoints"):
         collection.delete(one["EndpointName"], timeout=20)
-    for one in client.list_endpoint_configs()["EndpointConfigs"]:
+    for one in listed(client, "endpoint_configs"):
         client.delete_endpoint_config(EndpointConfigName=one["EndpointConfigName"])
-    for one in client.list_models()["Models"]:
+    for one in listed(client, "models"):
         client.delete_model(ModelName=one["ModelName"])
+
+
+def listed(client: Any, kind: str) -> list[dict[str, Any]]:
+    """Return every resource of a kind, read page by page before anything is deleted."""
+    pages = client.get_paginator(f"list_{kind}").paginate()
+    return [one for page in pages for key, found in page.items() if isinstance(found, list) for one in found]
 
 
 @pytest.fixture(params=["sync", "async"])
