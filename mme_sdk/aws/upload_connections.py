@@ -11,6 +11,7 @@ import os
 import ssl
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
@@ -21,6 +22,7 @@ from mme_sdk._flows.cancellation import hold
 __all__ = ["UploadConnections", "install"]
 
 _BLOCK = 1 << 20  # bytes in one write
+_Idle = tuple[float, tuple[str, str], http.client.HTTPConnection]  # idle since, scheme and host, connection
 _IDLE = 4.0  # seconds; an older idle connection is not reused, because S3 may have closed it
 
 
@@ -38,7 +40,11 @@ class UploadConnections:
         self._session = session
         self._context = context
         self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
-        self._idle: deque[tuple[float, tuple[str, str], http.client.HTTPConnection]] = deque()
+        self._start()
+
+    def _start(self) -> None:
+        self._idle: deque[_Idle] = deque()
+        weakref.finalize(self, _close_all, self._idle)  # also if the process ends without close()
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -143,11 +149,11 @@ class UploadConnections:
     def _take(self, place: tuple[str, str]) -> http.client.HTTPConnection | None:
         if self._pid != os.getpid():
             # After a fork, the parent still uses these sockets.
-            self._idle, self._lock, self._pid = deque(), threading.Lock(), os.getpid()
+            self._start()
         old = []
         found = None
         with self._lock:
-            kept: deque[tuple[float, tuple[str, str], http.client.HTTPConnection]] = deque()
+            kept: deque[_Idle] = deque()
             while self._idle:
                 since, where, connection = self._idle.pop()
                 if time.monotonic() - since > _IDLE:
@@ -156,7 +162,7 @@ class UploadConnections:
                     found = connection
                 else:
                     kept.appendleft((since, where, connection))
-            self._idle = kept
+            self._idle.extend(kept)
         for connection in old:
             connection.close()
         return found
@@ -164,14 +170,23 @@ class UploadConnections:
     def close_idle(self) -> None:
         """Close the idle connections."""
         with self._lock:
-            idle, self._idle = self._idle, deque()
-        for _, _, connection in idle:
-            connection.close()
+            idle = deque(self._idle)
+            self._idle.clear()
+        _close_all(idle)
 
     def close(self) -> None:
         """Close all connections, including those of the session."""
         self.close_idle()
         self._session.close()
+
+
+def _close_all(idle: deque[_Idle]) -> None:
+    while True:
+        try:
+            _, _, connection = idle.pop()
+        except IndexError:
+            return
+        connection.close()
 
 
 class _Body:

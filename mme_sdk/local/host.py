@@ -382,6 +382,10 @@ class LocalSageMaker:
         thread.join()
         self._boto_session = None  # a new temporary data directory has new keys
 
+    def close(self) -> None:
+        """Do what `stop` does, under the name that clients have."""
+        self.stop()
+
     def __enter__(self) -> LocalSageMaker:
         return self.start()
 

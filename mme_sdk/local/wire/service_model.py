@@ -11,9 +11,19 @@ __all__ = ["load_service_model", "partition_of"]
 @cache
 def load_service_model(service: str) -> Any:
     """Return botocore's model of a service, such as `sagemaker`."""
-    from botocore.session import Session
+    from botocore.model import ServiceModel
 
-    return Session().get_service_model(service)
+    loader = _loader()
+    # Loader.load_service_model would read the names of all services first.
+    version = loader.determine_latest_version(service, "service-2")
+    return ServiceModel(loader.load_data(f"{service}/{version}/service-2"), service_name=service)
+
+
+@cache
+def _loader() -> Any:
+    from botocore.loaders import create_loader
+
+    return create_loader()
 
 
 @cache

@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.support.local.helpers import MULTIPLY
 from tests.support.runtime.recorder import Recorder
 from tests.support.selection import pairs
 
@@ -80,7 +82,15 @@ host = LocalSageMaker()
 host.start() if sys.argv[1] == "start" else host.__enter__()
 client = host.client()
 host.boto("s3").create_bucket(Bucket="left")
-assert list(client.models("s3://left/models/").list()) == []
+models = client.models("s3://left/models/")
+assert list(models.list()) == []
+if sys.argv[2:]:
+    from mme_sdk import EndpointSpec
+    model = models.register("double", sys.argv[2])
+    spec = EndpointSpec.multi_model(
+        name="left", models=models.uri, image="any", instance_type="ml.m5.large", role="arn:aws:iam::123456789012:role/r"
+    )
+    assert client.endpoints.create(spec).invoke([1], model=model).value == [2]
 """
 
 
@@ -110,4 +120,11 @@ def test_an_exit_without_close_prints_nothing(recorder: Recorder, transport: str
 
 def test_an_exit_without_stop_prints_no_traceback_and_leaves_no_process() -> None:
     ended = run(HOST, "start")
+    assert (ended.returncode, said(ended)) == (0, [])
+
+
+def test_an_exit_with_an_endpoint_in_service_prints_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "inference.py").write_text(MULTIPLY.format(factor=2))
+    ended = run(HOST, "start", str(tmp_path))
     assert (ended.returncode, said(ended)) == (0, [])

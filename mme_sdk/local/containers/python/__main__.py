@@ -27,9 +27,7 @@ def main(argv: list[str] | None = None) -> int:
         "--invocation-timeout", type=float, default=float(os.environ.get("SAGEMAKER_MODEL_SERVER_TIMEOUT", "60"))
     )
     parser.add_argument("--load-timeout", type=float, default=360.0)
-    parser.add_argument(
-        "--preload", default="numpy,sklearn", help="modules to import at the start, separated by commas"
-    )
+    parser.add_argument("--preload", default="numpy", help="modules to import at the start, separated by commas")
     parser.add_argument("--exit-with-stdin", action="store_true", help="end when standard input ends")
     parser.add_argument(
         "--key-from-stdin",

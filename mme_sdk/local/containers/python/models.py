@@ -14,6 +14,7 @@ import attrs
 from mme_sdk.local.containers.python.formats import UnsupportedModelError, find
 from mme_sdk.local.containers.python.images.profile import current
 from mme_sdk.local.containers.python.ipc import pack, read_async
+from mme_sdk.local.containers.python.script_imports import script_imports
 from mme_sdk.local.containers.python.worker import private_bytes
 
 __all__ = ["ErrorResponse", "LoadedModel", "Models", "first_of"]
@@ -321,7 +322,7 @@ class Models:
                 request = {
                     "op": "fork",
                     "number": process.number,
-                    "modules": current().modules or (found[0].modules if found else ()),
+                    "modules": current().modules or [*(found[0].modules if found else ()), *script_imports(Path(url))],
                     "directory": url,
                     "memory": memory,
                 }

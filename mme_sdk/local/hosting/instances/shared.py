@@ -77,8 +77,12 @@ class Shared:
         return folder
 
     async def offload(self, function: Callable[[], T]) -> T:
-        """Run a blocking function in a thread."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, function)
+        """Run a blocking function in a thread; in this thread if the interpreter is ending, which starts no more."""
+        try:
+            running = asyncio.get_running_loop().run_in_executor(self._threads, function)
+        except RuntimeError:
+            return function()
+        return await running
 
     def spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Run a coroutine in the background until it ends or `close` cancels it."""
