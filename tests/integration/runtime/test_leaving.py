@@ -87,8 +87,9 @@ assert list(models.list()) == []
 if sys.argv[2:]:
     from mme_sdk import EndpointSpec
     model = models.register("double", sys.argv[2])
+    role = "arn:aws:iam::123456789012:role/sagemaker"
     spec = EndpointSpec.multi_model(
-        name="left", models=models.uri, image="any", instance_type="ml.m5.large", role="arn:aws:iam::123456789012:role/r"
+        name="left", models=models.uri, image="any", instance_type="ml.m5.large", role=role
     )
     assert client.endpoints.create(spec).invoke([1], model=model).value == [2]
 """
