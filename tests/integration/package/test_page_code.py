@@ -1,0 +1,96 @@
+"""The Python of the pages runs as it is printed, block after block, against the embedded SageMaker."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mme_sdk import EndpointSpec, MMEClient
+from mme_sdk.endpoints import AsyncInference
+from mme_sdk.local import ControlSettings, HostingSettings, LocalSageMaker
+from tests.support.paths import ROOT
+
+ROLE = "arn:aws:iam::123456789012:role/sagemaker"
+SCRIPT = """
+import json
+
+def model_fn(model_dir):
+    return 1
+
+def input_fn(body, content_type):
+    return json.loads(body) if content_type == "application/json" else body.splitlines()
+
+def predict_fn(data, model):
+    return [{"fraud": False} for _ in data] if isinstance(data, list) else {"fraud": False}
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction), "application/json"
+"""
+# docs/registry.md, docs/endpoints.md and docs/local.md have tests of their own, with a state that they need.
+PAGES = ["architecture", "containers", "fleet", "invoke", "planning", "transport"]
+
+
+def blocks(page: str) -> list[str]:
+    """Return the Python blocks of a page."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"), re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The exports of a host in eu-west-1 with what the pages name: models fraud and spam, three endpoints."""
+    folder = tmp_path_factory.mktemp("fraud")
+    (folder / "code").mkdir()
+    (folder / "code" / "inference.py").write_text(SCRIPT)
+    control = ControlSettings(provisioning=0.05, scaling=0.02, deletion=0.02, wait_scale=0.001)
+    with (
+        LocalSageMaker(region="eu-west-1", control=control, settings=HostingSettings(metrics_seconds=0.2)) as host,
+        host.client() as client,
+    ):
+        with contextlib.closing(host.boto("s3")) as s3:
+            s3.create_bucket(Bucket="ml-models", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+        models = client.models("s3://ml-models/prod/")
+        fraud = models.register("fraud", folder, "v3")
+        models.register("spam", folder, "v1")
+        models.alias("fraud", "live", "v3")
+        common: dict[str, Any] = {"image": "own:1", "instance_type": "ml.m5.large", "role": ROLE}
+        for spec in (
+            EndpointSpec.multi_model(name="scoring", models=models.uri, **common),
+            EndpointSpec.single_model(name="chat", artifact=fraud, **common),
+            EndpointSpec.single_model(
+                name="batch", artifact=fraud, async_inference=AsyncInference(output="s3://ml-models/answers/"), **common
+            ),
+        ):
+            client.endpoints.create(spec)
+        scoring = client.endpoint("scoring")
+        scoring.invoke({"amount": 1.0}, model=fraud)
+        while not scoring.metrics(hours=1).loaded_models.values:  # the instance publishes it
+            scoring.invoke({"amount": 1.0}, model=fraud)
+        yield host.environ()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_code_of_a_page_runs(
+    account: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in account.items():
+        monkeypatch.setenv(name, value)
+    found = blocks(page)
+    assert found
+    names: dict[str, Any] = {}
+    for block in found:
+        exec(compile(block, f"docs/{page}.md", "exec"), names)
+    for one in names.values():
+        if isinstance(one, MMEClient | LocalSageMaker):
+            one.close()
+
+
+def test_every_page_with_code_is_run() -> None:
+    others = {"registry", "endpoints", "local"}
+    assert {path.stem for path in (ROOT / "docs").glob("*.md") if blocks(path.stem)} == {*PAGES, *others}
