@@ -1,25 +1,28 @@
 """What the README shows is run as it stands."""
 
 import re
-
-from sklearn.linear_model import LogisticRegression
-from skops.io import dump
+import tomllib
 
 from tests.support.paths import ROOT
 
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_ten_lines_answer(tmp_path, monkeypatch, capsys):
-    (tmp_path / "build" / "fraud").mkdir(parents=True)
-    dump(
-        LogisticRegression().fit([[0.0, 1.0], [1.0, 90.0], [0.0, 12.0], [1.0, 70.0]], [0, 1, 0, 1]),
-        tmp_path / "build" / "fraud" / "model.skops",
-    )
-    monkeypatch.chdir(tmp_path)
+def test_the_first_snippet_prints_what_is_shown(capsys):
     (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    (shown,) = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})
-    assert re.fullmatch(r"\[0\] (True|False) \d+\.\d{3} s\n", capsys.readouterr().out)
+    assert capsys.readouterr().out == shown
+
+
+def test_its_links_work_on_a_package_index():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["metadata"]["hooks"]
+    text = README
+    for one in settings["fancy-pypi-readme"]["substitutions"]:
+        text = re.sub(one["pattern"], one["replacement"], text)
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 10
+    assert [link for link in links if not link.startswith("https://")] == []
 
 
 def test_the_commands_it_names_exist():
