@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-__all__ = ["Profile", "known", "profile_of"]
+__all__ = ["Profile", "known", "profile_named", "profile_of"]
 
 
 def _alternatives(value: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], ...]:
@@ -43,12 +43,12 @@ class Profile:
         functions: Alternatives of the functions that a script must define. A script is required if `loads` is empty.
         loader: The function of a script that replaces the loading of `loads`; empty if none does.
         accepts: Content types that the image's own functions accept; empty for all that the container knows.
-        accepts_multi_model: The same on a multi-model endpoint; `accepts` if empty.
         answers: Media types that the image's own functions answer; empty for all that the container knows.
         answer: Media type of the answer if the request accepts all types.
         answer_multi_model: The same on a multi-model endpoint; `answer` if empty.
         lenient: Whether the Python container serves more than the image: other files, other types, no script.
         one_row_multi_model: Whether a flat array is one row on a multi-model endpoint.
+        pairs: Whether a function can return a pair of body and media type; elsewhere a pair becomes JSON.
         error_status: HTTP status of an exception in a function of a script.
         defaults: Name of the image's own functions in the Python container; empty for the common ones.
         modules: Modules that the fork server imports before it forks a model.
@@ -67,12 +67,12 @@ class Profile:
     functions: tuple[tuple[str, ...], ...] = attrs.field(default=(), converter=_alternatives)
     loader: str = ""
     accepts: tuple[str, ...] = _field()
-    accepts_multi_model: tuple[str, ...] = _field()
     answers: tuple[str, ...] = _field()
     answer: str = "application/json"
     answer_multi_model: str = ""
     lenient: bool = False
     one_row_multi_model: bool = False
+    pairs: bool = True
     error_status: int = 500
     defaults: str = ""
     modules: tuple[str, ...] = _field()
@@ -98,10 +98,6 @@ class Profile:
                 return found
         return []
 
-    def accepted(self, *, multi_model: bool) -> tuple[str, ...]:
-        """Return the content types that the image's own functions accept; empty for all."""
-        return (self.accepts_multi_model if multi_model else ()) or self.accepts
-
     def default_answer(self, *, multi_model: bool) -> str:
         """Return the media type of the answer if the request accepts all types."""
         return (self.answer_multi_model if multi_model else "") or self.answer
@@ -121,6 +117,11 @@ def profile_of(image: str) -> Profile:
         'sklearn'
     """
     return next(one for one in known() if any(fnmatch.fnmatchcase(image, pattern) for pattern in one.images))
+
+
+def profile_named(name: str) -> Profile:
+    """Return the profile with a name, such as `sklearn`."""
+    return next(one for one in known() if one.name == name)
 
 
 @cache

@@ -16,18 +16,30 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LinearRegression
 
+from mme_sdk.artifacts.profiles import profile_of
 from mme_sdk.local.containers import command_for
-from mme_sdk.local.containers.python.images.profile import profile_of
 from tests.support.containers.harness import Container, running, script
 
 XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 SKLEARN = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
+DLC = "763104351884.dkr.ecr.us-east-1.amazonaws.com"
 CSV, JSON, LIBSVM = "text/csv", "application/json", "text/libsvm"
 ROWS = np.array([[0.0, 1.0], [1.0, np.nan], [np.nan, 3.0]])
 
 
 @pytest.mark.parametrize(
-    ("image", "name"), [(XGBOOST, "xgboost"), (SKLEARN, "sklearn"), ("own/server:1", "any"), ("", "any")]
+    ("image", "name"),
+    [
+        (XGBOOST, "xgboost"),
+        (SKLEARN, "sklearn"),
+        (f"{DLC}/pytorch-inference:2.6.0-cpu-py312-ubuntu22.04-sagemaker", "pytorch"),
+        (f"{DLC}/tensorflow-inference:2.19.0-cpu-py312", "tensorflow"),
+        (f"{DLC}/huggingface-pytorch-inference:2.6.0-transformers4.49.0-cpu-py312", "huggingface"),
+        (f"{DLC}/huggingface-tensorflow-inference:2.11.1-transformers4.26.0-cpu-py39", "huggingface"),
+        ("785573368785.dkr.ecr.us-east-1.amazonaws.com/sagemaker-tritonserver:24.09-py3", "triton"),
+        ("own/server:1", "any"),
+        ("", "any"),
+    ],
 )
 def test_the_name_of_an_image_selects_its_profile(image: str, name: str) -> None:
     assert profile_of(image).name == name
@@ -120,11 +132,32 @@ def test_the_algorithm_mode_of_a_single_model_endpoint(booster: Any, tmp_path: P
         assert container.ask("POST", "/invocations", b"0,1", headers)[0] == 406
 
 
+@pytest.mark.parametrize("objective", ["reg:squarederror", "multi:softmax"])
+def test_several_boosters_predict_together(many: Container, tmp_path: Path, objective: str) -> None:
+    xgboost = pytest.importorskip("xgboost")
+    rows, labels = np.arange(12.0).reshape(6, 2), [[0, 0, 1, 1, 2, 2], [0, 1, 1, 2, 2, 0], [0, 0, 0, 1, 2, 2]]
+    settings = {"nthread": 1, "min_child_weight": 0, "objective": objective}
+    settings |= {"num_class": 3} if objective == "multi:softmax" else {}
+    trained = [xgboost.train(settings, xgboost.DMatrix(rows, one), 4) for one in labels]
+    for number, booster in enumerate(trained):
+        (tmp_path / f"xgboost-model-{number}").write_bytes(bytes(booster.save_raw("ubj")))
+    name = objective.replace(":", "-")
+    assert many.load(name, tmp_path)[0] == 200
+    body = "\n".join(",".join(map(str, row)) for row in rows).encode()
+    predicted = np.array([booster.predict(xgboost.DMatrix(rows)) for booster in trained])
+    if objective == "multi:softmax":
+        wanted = [float(np.bincount(column.astype(int)).argmax()) for column in predicted.T]
+    else:
+        wanted = predicted.mean(axis=0).tolist()
+    np.testing.assert_allclose(json.loads(many.invoke(name, body, CSV, JSON)[1]), wanted, rtol=1e-6)
+    many.ask("DELETE", f"/models/{name}")
+
+
 def test_what_the_algorithm_mode_does_not_load(many: Container, booster: Any, tmp_path: Path) -> None:
     import xgboost
 
     for name, files, text in (
-        ("several", {"a.ubj": b"", "b.ubj": b""}, "loads one file at the top of the archive; found: a.ubj, b.ubj"),
+        ("several", {"a.ubj": bytes(booster.save_raw("ubj")), "README.md": b"#"}, "README.md is neither a pickle"),
         ("none", {".hidden": b""}, "found: none"),
         ("neither", {"weights.bin": b"text"}, "Unable to load model: weights.bin is neither a pickle"),
         ("wrapped", {"model": pickle.dumps(xgboost.XGBRegressor())}, "save get_booster() of the estimator"),

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from mme_sdk.local.containers.python import toolkits
-from mme_sdk.local.containers.python.formats import UnsupportedModelError, predict
+from mme_sdk.local.containers.python.formats import UnsupportedModelError, load
 from mme_sdk.local.containers.python.images.profile import is_multi_model
 from mme_sdk.local.containers.python.payloads import CSV, JSON, PayloadError
+from mme_sdk.local.containers.python.prediction import predict
 from mme_sdk.types.matrix import from_csv, media_type
 
 __all__ = ["functions", "script_input_fn"]
@@ -45,24 +46,23 @@ def script_input_fn(body: str | bytes, content_type: str | None) -> Any:
     return xgboost.DMatrix(matrix)
 
 
-def _model_fn(model_dir: str) -> Any:
+def _model_fn(model_dir: str) -> list[Any]:
+    """Load every file at the top as a Booster. Several ones, such as those of k-fold training, predict together."""
     folder = Path(model_dir)
     files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    named = [path for path in files if path.name == "xgboost-model"]
-    if len(named or files) != 1:
+    together = os.environ.get("SAGEMAKER_INFERENCE_ENSEMBLE", "true") == "true"
+    if not files or (len(files) > 1 and not together):
         found = ", ".join(path.name for path in files) or "none"
         raise UnsupportedModelError(
             f"the XGBoost image loads one file at the top of the archive; found: {found}. Keep only the model's file"
         )
-    (path,) = named or files
-    try:
-        import xgboost
-    except ModuleNotFoundError as error:
-        raise UnsupportedModelError(
-            f"{path.name} needs the package {error.name!r}: pip install 'mme-sdk[xgboost]' "
-            "in the environment of the container"
-        ) from error
-    booster = _load(path)
+    return [_booster(path) for path in files]
+
+
+def _booster(path: Path) -> Any:
+    booster = load(path, _load)
+    import xgboost
+
     if not isinstance(booster, xgboost.Booster):
         raise UnsupportedModelError(
             f"{path.name} contains a {type(booster).__name__}; the XGBoost image loads a Booster: "
@@ -78,12 +78,14 @@ def _load(path: Path) -> Any:
     try:
         with path.open("rb") as file:
             return pickle.load(file)  # noqa: S301 - the model's own isolated process
+    except ModuleNotFoundError:
+        raise
     except Exception as not_pickled:  # noqa: BLE001 - other bytes can raise any exception
         booster = xgboost.Booster()
         try:
             booster.load_model(path)
         except Exception as not_native:
-            reason = str(not_native).strip().splitlines()[-1]
+            reason = str(not_native).strip().splitlines()[0]
             raise UnsupportedModelError(
                 f"Unable to load model: {path.name} is neither a pickle ({not_pickled}) "
                 f"nor a model of XGBoost ({reason})"
@@ -113,7 +115,24 @@ def _with_commas(text: str) -> str:
     return text.replace(delimiter, ",")
 
 
-def _predict_fn(data: tuple[Any, str], booster: Any) -> Any:
+def _predict_fn(data: tuple[Any, str], boosters: list[Any]) -> Any:
+    import numpy as np
+
+    predictions = [_predict(data, booster) for booster in boosters]
+    if len(predictions) == 1:
+        return predictions[0]
+    if objective(boosters[0]) not in ("multi:softmax", "binary:hinge"):
+        return np.mean(predictions, axis=0)
+    return np.array([max(sorted(set(votes)), key=votes.count) for votes in np.transpose(predictions).tolist()])
+
+
+def objective(booster: Any) -> str:
+    """Return the name of the objective function that a Booster was trained with."""
+    name: str = json.loads(booster.save_config())["learner"]["objective"]["name"]
+    return name
+
+
+def _predict(data: tuple[Any, str], booster: Any) -> Any:
     import xgboost
     from scipy.sparse import csr_matrix
 
