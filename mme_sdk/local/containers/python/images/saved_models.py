@@ -76,7 +76,7 @@ class SavedModels:
     def __init__(self, directory: Path, files: list[str]) -> None:
         if not files:
             raise UnsupportedModelError(
-                "the TensorFlow image finds no SavedModel; save it as <version>/saved_model.pb, such as 1/saved_model.pb"
+                "the TensorFlow image finds no SavedModel; save it in a folder with a number, as 1/saved_model.pb"
             )
         self._models: dict[str, dict[int, Any]] = {}
         for file in files:
