@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import os
 import pickle
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,10 @@ from tests.support.containers.harness import Container, running, script
 XGBOOST = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-xgboost:1.7-1"
 SKLEARN = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
 DLC = "763104351884.dkr.ecr.us-east-1.amazonaws.com"
+PYTORCH = f"{DLC}/pytorch-inference:2.6.0-cpu-py312"
+HUGGINGFACE = f"{DLC}/huggingface-pytorch-inference:2.6.0-transformers4.49.0-cpu-py312"
+TRITON = "785573368785.dkr.ecr.us-east-1.amazonaws.com/sagemaker-tritonserver:24.09-py3"
+BERT = {"config.json": b'{"architectures": ["BertForSequenceClassification"]}', "model.safetensors": b""}
 CSV, JSON, LIBSVM = "text/csv", "application/json", "text/libsvm"
 ROWS = np.array([[0.0, 1.0], [1.0, np.nan], [np.nan, 3.0]])
 
@@ -56,6 +62,19 @@ def booster() -> Any:
 def many() -> Iterator[Container]:
     with running("--preload", "", env={**os.environ, "MME_IMAGE": XGBOOST}) as container:
         yield container.healthy()
+
+
+@pytest.fixture(scope="module")
+def loaders() -> Iterator[Any]:
+    """Multi-model containers by image, each started when it is asked for."""
+    with ExitStack() as stack:
+
+        @cache
+        def container(image: str) -> Container:
+            environment = {**os.environ, "MME_IMAGE": image}
+            return stack.enter_context(running("--preload", "", env=environment)).healthy()
+
+        yield container
 
 
 @contextmanager
@@ -209,3 +228,91 @@ def test_a_flat_array_is_one_row_on_a_multi_model_endpoint_of_the_sklearn_image(
     with one(tmp_path, SKLEARN) as container:
         headers = {"Content-Type": "application/x-npy"}
         assert container.ask("POST", "/invocations", flat.getvalue(), headers)[0] == 500
+
+
+@pytest.mark.parametrize(
+    ("image", "files", "text"),
+    [
+        ("own", {"model.cbm": b"CBM1"}, "needs the package 'catboost': pip install 'mme-sdk[catboost]'"),
+        ("own", {"net.pt": b"PK"}, "needs the package 'torch': pip install 'mme-sdk[torch]'"),
+        (PYTORCH, {"net.pth": b"PK"}, "needs the package 'torch': pip install 'mme-sdk[torch]'"),
+        ("own", {"1/saved_model.pb": b""}, "needs the package 'tensorflow': pip install 'mme-sdk[tensorflow]'"),
+        ("own", BERT, "needs the package 'transformers': pip install 'mme-sdk[huggingface]'"),
+        (HUGGINGFACE, BERT, "needs the package 'transformers': pip install 'mme-sdk[huggingface]'"),
+        (HUGGINGFACE, {"config.json": b'{"architectures": ["Own"]}'}, "the task of a Own is not known: set HF_TASK"),
+        (HUGGINGFACE, {"model.safetensors": b""}, "needs config.json at the top of the archive, the variable HF_TASK"),
+        (HUGGINGFACE, {"model_index.json": b'{"_class_name": "P"}'}, "a model of the library diffusers"),
+        (PYTORCH, {"a.pt": b"", "b.pt": b""}, "the only .pt or .pth file at the top of the archive; found: a.pt, b.pt"),
+        (PYTORCH, {"model.joblib": b""}, "the only .pt or .pth file at the top of the archive; found: model.joblib"),
+        (TRITON, {"net/config.pbtxt": b"", "net/1/model.onnx": b""}, "run Triton in place of its image"),
+        ("own", {"model.pkl": b"cgone.place\nKind\n."}, "needs the package 'gone': install it"),
+    ],
+)
+def test_a_model_that_cannot_be_loaded_says_what_is_missing(
+    tmp_path: Path, loaders: Any, image: str, files: dict[str, bytes], text: str
+) -> None:
+    for package in ("catboost", "torch", "tensorflow", "transformers"):
+        if f"'{package}'" in text and importlib.util.find_spec(package):
+            pytest.skip(f"{package} is installed")
+    for name, data in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+    status, said = loaders(image).load("m", tmp_path)
+    assert (status, text in said["message"]) == (500, True), said
+
+
+PIPELINE = """
+def model_fn(model_dir):
+    def pipeline(inputs, **parameters):
+        if inputs == "raise":
+            raise KeyError("no such row")
+        return [{"label": str(inputs), "score": 0.5, **parameters}]
+    return pipeline
+"""
+
+
+def test_the_hugging_face_image_answers_bare(tmp_path: Path, loaders: Any) -> None:
+    container = loaders(HUGGINGFACE)
+    assert container.load("pipe", script(tmp_path / "pipe", PIPELINE))[0] == 200
+    png = io.BytesIO()
+    pytest.importorskip("PIL.Image").new("RGB", (1, 2)).save(png, "PNG")
+    for sent, content_type, label in (
+        (b'{"inputs": "\xc3\xa9"}', JSON, "é"),
+        (b'{"question": "a", "context": "b"}', JSON, "{'question': 'a', 'context': 'b'}"),
+        (b"inputs\none\ntwo\n", CSV, "['one', 'two']"),
+        (b"question,context\na,b\n", CSV, "[{'question': 'a', 'context': 'b'}]"),
+        (b"RIFF", "audio/wave", "b'RIFF'"),
+    ):
+        status, said, headers = container.invoke("pipe", sent, content_type)
+        assert (status, headers["content-type"], json.loads(said)) == (200, JSON, [{"label": label, "score": 0.5}])
+    assert "size=1x2" in container.invoke("pipe", png.getvalue(), "image/png")[1].decode()
+    status, said, _ = container.invoke("pipe", b'{"inputs": "a", "parameters": {"top_k": 2}}', JSON)
+    assert said == b'[{"label":"a","score":0.5,"top_k":2}]'
+    assert container.invoke("pipe", b'{"inputs": "a"}', JSON, CSV)[1].split() == [b"label,score", b"a,0.5"]
+    for sent, content_type, accept, text in (
+        (b'{"inputs": "raise"}', JSON, JSON, "no such row"),
+        (b"[1]", JSON, JSON, "must be an object"),
+        (b"{", JSON, JSON, "is not application/json"),
+        (b"1,2", CSV, JSON, "has no header row"),
+        (b"x", "text/plain", JSON, "not supported by the Hugging Face image"),
+        (b'{"inputs": "a"}', JSON, "text/html", "Accept 'text/html' is not supported"),
+    ):
+        status, said, _ = container.invoke("pipe", sent, content_type, accept)
+        assert (status, text in json.loads(said)["message"]) == (400, True), said
+    source = PIPELINE + "from sagemaker_huggingface_inference_toolkit import decoder_encoder as de\n"
+    source += "def input_fn(b, c): return de.decode(b, c)\n"
+    own = source + "def output_fn(p, a): return de.encode(p, a)\n"
+    pair = source + "def output_fn(p, a): return 'text', a\n"  # the image does not take pairs: they become JSON
+    for name, text, wanted in (
+        ("own", own, [{"label": "a", "score": 0.5}]),
+        ("pair", pair, ["text", JSON]),
+    ):
+        assert container.load(name, script(tmp_path / name, text))[0] == 200
+        assert json.loads(container.invoke(name, b'{"inputs": "a"}', JSON)[1]) == wanted
+
+
+def test_an_image_has_only_its_own_libraries(tmp_path: Path, loaders: Any) -> None:
+    directory = script(tmp_path / "m", "import sagemaker_xgboost_container\ndef model_fn(d): return 1\n")
+    assert loaders("own").load("libraries", directory)[0] == 200
+    status, said = loaders(HUGGINGFACE).load("libraries", directory)
+    assert (status, "sagemaker_xgboost_container" in said["message"]) == (500, True)

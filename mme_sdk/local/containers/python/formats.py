@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-__all__ = ["FORMATS", "Format", "UnsupportedModelError", "find", "gpu", "is_pipeline", "load", "torchscript"]
+__all__ = ["FORMATS", "Format", "UnsupportedModelError", "find", "gpu", "load", "named_extra", "torchscript"]
 
 
 class UnsupportedModelError(Exception):
@@ -159,8 +160,7 @@ def torchscript(path: Path) -> Any:
     return model.eval()
 
 
-def is_pipeline(path: Path) -> bool:
-    """Return whether a file is the configuration of a model of Hugging Face."""
+def _is_pipeline(path: Path) -> bool:
     if path.name not in ("config.json", "model_index.json"):
         return False
     try:
@@ -203,7 +203,7 @@ FORMATS: tuple[Format, ...] = (
     Format("torchscript", ("numpy",), _suffix(".pt", ".pth"), torchscript, "pytorch"),
 )
 # Models that are folders; their own functions load them.
-_PIPELINE = Format("pipeline", ("numpy",), is_pipeline, Path, "huggingface")
+_PIPELINE = Format("pipeline", ("numpy",), _is_pipeline, Path, "huggingface")
 _SAVED_MODEL = Format("savedmodel", ("numpy",), lambda path: path.parent.name.isdigit(), Path, "tensorflow")
 _EXTRAS = {
     "catboost": "catboost",
@@ -232,14 +232,28 @@ def load(path: Path, how: Callable[[Path], Any]) -> Any:
     Raises:
         UnsupportedModelError: A package is not installed; the message names the extra of mme-sdk that installs it.
     """
-    try:
+    with named_extra(path.name):
         return how(path)
+
+
+@contextmanager
+def named_extra(what: str) -> Iterator[None]:
+    """Replace the error of a package that is not installed by one that names the extra of mme-sdk.
+
+    Args:
+        what: What needs the package, for the message.
+
+    Raises:
+        UnsupportedModelError: A package is not installed.
+    """
+    try:
+        yield
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         extra = _EXTRAS.get(package)
-        what = f"'mme-sdk[{extra}]'" if extra else f"the package that has the module {error.name!r}"
+        installs = f"pip install 'mme-sdk[{extra}]'" if extra else "install it"
         raise UnsupportedModelError(
-            f"{path.name} needs the package {package!r}: pip install {what} in the environment of the container"
+            f"{what} needs the package {package!r}: {installs} in the environment of the container"
         ) from error
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mme_sdk.artifacts.profiles import profile_named
-from mme_sdk.local.containers.python.formats import UnsupportedModelError, gpu, load, torchscript
+from mme_sdk.local.containers.python.formats import UnsupportedModelError, gpu, load, named_extra, torchscript
 from mme_sdk.local.containers.python.payloads import CSV, JSON, PayloadError, decode, encode
 from mme_sdk.types.matrix import media_type
 
@@ -35,8 +35,9 @@ def _model_fn(model_dir: str) -> Any:
 
 def _input_fn(body: str | bytes, content_type: str | None) -> Any:
     import numpy as np
-    import torch
 
+    with named_extra("the PyTorch image"):
+        import torch
     media = media_type(content_type or "")
     if media not in _PROFILE.accepts:
         raise PayloadError(
@@ -57,8 +58,8 @@ def _input_fn(body: str | bytes, content_type: str | None) -> Any:
 
 
 def _predict_fn(data: Any, model: Any) -> Any:
-    import torch
-
+    with named_extra("the PyTorch image"):
+        import torch
     with torch.no_grad():
         return model.eval()(data) if hasattr(model, "eval") else model(data)
 
