@@ -143,12 +143,36 @@ def test_the_algorithm_mode_of_a_single_model_endpoint(booster: Any, tmp_path: P
             status, body, given = container.ask("POST", "/invocations", b"0,1\n1,\n,3", headers)
             assert (status, given["content-type"]) == (200, content_type)
             if content_type == CSV:
-                values = [float(value) for value in body.decode().split(",")]
+                values = [float(value) for value in body.decode().splitlines()]
             else:
                 values = [value["score"] for value in json.loads(body)["predictions"]]
             np.testing.assert_allclose(values, expected, rtol=1e-6)
         headers = {"Content-Type": CSV, "Accept": "application/x-npy"}
         assert container.ask("POST", "/invocations", b"0,1", headers)[0] == 406
+
+
+def test_selectable_inference(tmp_path: Path) -> None:
+    xgboost = pytest.importorskip("xgboost")
+    labels, settings = [0, 1, 2], {"nthread": 1, "min_child_weight": 0, "objective": "multi:softprob", "num_class": 3}
+    booster = xgboost.train(settings, xgboost.DMatrix(ROWS, labels), 3)
+    (tmp_path / "xgboost-model").write_bytes(bytes(booster.save_raw("ubj")))
+    wanted = "predicted_label, labels,probabilities,predicted_score"
+    environment = {**os.environ, "MME_IMAGE": XGBOOST, "SAGEMAKER_INFERENCE_OUTPUT": wanted}
+    expected = booster.predict(xgboost.DMatrix(ROWS))
+    with running("--model", str(tmp_path), "--preload", "", env=environment) as container:
+        container.healthy()
+        for accept in (JSON, "application/jsonlines"):
+            headers = {"Content-Type": CSV, "Accept": accept}
+            status, body, given = container.ask("POST", "/invocations", b"0,1\n1,\n,3", headers)
+            assert (status, given["content-type"]) == (200, accept)
+            lines = json.loads(body)["predictions"] if accept == JSON else map(json.loads, body.splitlines())
+            for row, values, label in zip(lines, expected, labels, strict=True):
+                assert (row["predicted_label"], row["labels"]) == (label, [0, 1, 2])
+                np.testing.assert_allclose(row["probabilities"], values, rtol=1e-6)
+                assert np.isnan(row["predicted_score"])
+        _, body, _ = container.ask("POST", "/invocations", b"0,1", {"Content-Type": CSV})
+        assert body.decode().startswith('0,"[0, 1, 2]","[')
+        assert body.decode().endswith(']",nan')
 
 
 @pytest.mark.parametrize("objective", ["reg:squarederror", "multi:softmax"])

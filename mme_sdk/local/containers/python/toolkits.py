@@ -19,7 +19,15 @@ from typing import Any
 from mme_sdk.local.containers.python.images import huggingface
 from mme_sdk.local.containers.python.payloads import CSV, JSON, NPY, PayloadError
 
-__all__ = ["GenericInferenceToolkitError", "Response", "UnsupportedFormatError", "install", "libsvm", "modules"]
+__all__ = [
+    "GenericInferenceToolkitError",
+    "Response",
+    "UnsupportedFormatError",
+    "array_to_csv",
+    "install",
+    "libsvm",
+    "modules",
+]
 
 _NPZ = "application/x-npz"
 
@@ -156,7 +164,8 @@ def _to_list(value: Any) -> Any:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-def _array_to_csv(array_like: Any) -> str:
+def array_to_csv(array_like: Any) -> str:
+    """Encode an array as CSV: a line for each row, and for each value of one dimension."""
     import numpy as np
 
     out = io.StringIO()
@@ -178,7 +187,7 @@ _DECODERS: dict[str | None, Callable[..., Any]] = {
     NPY: _npy_to_numpy,
     _NPZ: _npz_to_sparse,
 }
-_ENCODERS: dict[str | None, Callable[[Any], Any]] = {JSON: _array_to_json, CSV: _array_to_csv, NPY: _array_to_npy}
+_ENCODERS: dict[str | None, Callable[[Any], Any]] = {JSON: _array_to_json, CSV: array_to_csv, NPY: _array_to_npy}
 
 
 def _decode(obj: Any, content_type: str | None) -> Any:
@@ -293,7 +302,7 @@ _ENCODER_FUNCTIONS = {
     "npy_to_numpy": _npy_to_numpy,
     "array_to_json": _array_to_json,
     "json_to_numpy": _json_to_numpy,
-    "array_to_csv": _array_to_csv,
+    "array_to_csv": array_to_csv,
     "csv_to_numpy": _csv_to_numpy,
 }
 _MODULES: dict[str, dict[str, Any]] = {
