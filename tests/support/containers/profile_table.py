@@ -79,7 +79,8 @@ def _model(directory: Path, profile: Profile) -> Path:
         case "pytorch":
             script(directory, "def model_fn(model_dir):\n    return lambda rows: rows\n")
         case "huggingface":
-            script(directory, "def model_fn(model_dir):\n    return lambda inputs: [{'score': 0.5}]\n")
+            source = "def model_fn(model_dir): pass\ndef predict_fn(data, model): return [{'score': 0.5}]\n"
+            script(directory, source)  # a pipeline does not take arrays
         case _:
             directory.mkdir()
             joblib.dump(LinearRegression().fit([[0.0, 0.0], [1.0, 1.0]], [0.0, 1.0]), directory / "model.joblib")
