@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mme_sdk.artifacts import save
+from mme_sdk.errors import InvalidInputError
 from tests.support.containers.harness import Container, running, script
 
 pytestmark = pytest.mark.slow
@@ -39,7 +41,9 @@ def test_catboost(any_image: Container, tmp_path: Path, kind: str) -> None:
     catboost = pytest.importorskip("catboost")
     labels = ["no", "yes", "yes", "no"] if kind == "CatBoostClassifier" else [0.5, 1.0, 2.5, 3.0]
     model = getattr(catboost, kind)(iterations=5, verbose=False, allow_writing_files=False).fit(ROWS, labels)
-    model.save_model(str(tmp_path / "model.cbm"))
+    assert save(model, tmp_path) == tmp_path / "model.cbm"
+    with pytest.raises(InvalidInputError, match="not fitted"):
+        save(getattr(catboost, kind)(), tmp_path)
     status, said = any_image.load(kind, tmp_path)
     assert status == 200, said
     answer = json.loads(any_image.invoke(kind, ROWS.tolist())[1])
@@ -76,6 +80,15 @@ def test_torchscript(tmp_path: Path) -> None:
         assert container.invoke("plain", b"x", "text/plain")[0] == 415
         assert container.load("script", with_script)[0] == 200
         np.testing.assert_allclose(json.loads(container.invoke("script", ROWS.tolist())[1]), expected + 1, rtol=1e-5)
+        # CSV has the dimensions that AWS's own decoder gives it.
+        decoder = pytest.importorskip("sagemaker_inference.decoder")
+        shapes = script(
+            tmp_path / "shapes", "def model_fn(d): pass\ndef predict_fn(data, model): return list(data.shape)\n"
+        )
+        assert container.load("shapes", shapes)[0] == 200
+        for body in ("1,2", "1\n2\n3", "1,2\n3,4", "1"):
+            shape = decoder.decode(body, CSV).shape
+            assert json.loads(container.invoke("shapes", body.encode(), CSV)[1]) == list(shape)
         status, answer = container.load("state", state)
         assert (status, "model.pt is not TorchScript" in answer["message"]) == (500, True), answer
 
