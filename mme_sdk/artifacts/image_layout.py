@@ -49,12 +49,11 @@ def _problem(
             return f"{script} is not valid Python: {error.msg} in line {error.lineno}"
     elif any(re.fullmatch(r"(code/)?[^/]+\.py", path) for path in files):
         defined = None  # SAGEMAKER_PROGRAM can name any of them
-    if profile.functions and defined is not None:
-        wanted = " or ".join(" and ".join(names) for names in profile.functions)
-        if script and not any(defined.issuperset(names) for names in profile.functions):
-            return f"the {profile.title} image requires that {script} defines {wanted}"
-        if not script and not profile.loads:
-            return f"the {profile.title} image loads no model without a script that defines {wanted}"
+    wanted = "" if defined is None else profile.lacks(defined)
+    if wanted and script:
+        return f"the {profile.title} image requires that {script} defines {wanted}"
+    if wanted and not profile.loads:
+        return f"the {profile.title} image loads no model without a script that defines {wanted}"
     if not profile.loads or (profile.loader and (defined is None or profile.loader in defined)):
         return None
     return _files_problem(files, profile, multi_model=multi_model)

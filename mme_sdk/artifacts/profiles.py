@@ -8,7 +8,7 @@ from __future__ import annotations
 import fnmatch
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -33,7 +33,7 @@ class Profile:
     Attributes:
         name: Name of the profile.
         title: Name of the image in messages.
-        images: Patterns of image names; `*` matches any text.
+        images: Patterns of the last part of image names, without tag and digest; `*` matches any text.
         loads: Regular expressions of the paths that the image loads. The first one with a match counts.
         loads_multi_model: The same on a multi-model endpoint; `loads` if empty.
         several: Whether the image loads several files that match.
@@ -82,6 +82,12 @@ class Profile:
         """Return whether the image runs a script of the archive."""
         return self.script and (self.script_multi_model or not multi_model)
 
+    def lacks(self, names: Collection[str]) -> str:
+        """Return which functions a script must define, such as `model_fn`; empty if `names` has one alternative."""
+        if not self.functions or any(set(one) <= set(names) for one in self.functions):
+            return ""
+        return " or ".join(" and ".join(one) for one in self.functions)
+
     def files(self, paths: Sequence[str], *, multi_model: bool) -> list[str]:
         """Return the files that the image loads without a script.
 
@@ -116,7 +122,8 @@ def profile_of(image: str) -> Profile:
         >>> profile_of("123.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3").name
         'sklearn'
     """
-    return next(one for one in known() if any(fnmatch.fnmatchcase(image, pattern) for pattern in one.images))
+    name = image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+    return next(one for one in known() if any(fnmatch.fnmatchcase(name, pattern) for pattern in one.images))
 
 
 def profile_named(name: str) -> Profile:

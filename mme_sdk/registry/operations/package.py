@@ -63,8 +63,8 @@ def prepare(source: Any, layout: LayoutCheck) -> Package:
     if not isinstance(source, (str, Path)):
         raise InvalidInputError(
             f"a {type(source).__name__} cannot be registered as a model",
-            hint="give a directory, a file, a tar.gz archive, or a fitted estimator of scikit-learn, XGBoost, LightGBM, "
-            "CatBoost or ONNX",
+            hint="give a directory, a file, a tar.gz archive, or a fitted estimator of scikit-learn, XGBoost, "
+            "LightGBM, CatBoost or ONNX",
         )
     if source == "":
         raise InvalidInputError("the path of the model is empty", hint="use '.' for the current directory")

@@ -28,6 +28,7 @@ DLC = "763104351884.dkr.ecr.us-east-1.amazonaws.com"
 PYTORCH = f"{DLC}/pytorch-inference:2.6.0-cpu-py312"
 HUGGINGFACE = f"{DLC}/huggingface-pytorch-inference:2.6.0-transformers4.49.0-cpu-py312"
 TRITON = "785573368785.dkr.ecr.us-east-1.amazonaws.com/sagemaker-tritonserver:24.09-py3"
+NO_MODEL_FN = {"code/inference.py": b"def predict_fn(data, model): return 1", "xgboost-model": b""}
 BERT = {"config.json": b'{"architectures": ["BertForSequenceClassification"]}', "model.safetensors": b""}
 CSV, JSON, LIBSVM = "text/csv", "application/json", "text/libsvm"
 ROWS = np.array([[0.0, 1.0], [1.0, np.nan], [np.nan, 3.0]])
@@ -269,6 +270,8 @@ def test_a_flat_array_is_one_row_on_a_multi_model_endpoint_of_the_sklearn_image(
         (PYTORCH, {"a.pt": b"", "b.pt": b""}, "the only .pt or .pth file at the top of the archive; found: a.pt, b.pt"),
         (PYTORCH, {"model.joblib": b""}, "the only .pt or .pth file at the top of the archive; found: model.joblib"),
         (TRITON, {"net/config.pbtxt": b"", "net/1/model.onnx": b""}, "run Triton in place of its image"),
+        (SKLEARN, NO_MODEL_FN, "the scikit-learn image requires that inference.py defines model_fn"),
+        (XGBOOST, NO_MODEL_FN, "the XGBoost image requires that inference.py defines model_fn"),
         ("own", {"model.pkl": b"cgone.place\nKind\n."}, "needs the package 'gone': install it"),
     ],
 )

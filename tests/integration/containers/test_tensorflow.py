@@ -170,7 +170,11 @@ def test_a_multi_model_endpoint(tmp_path: Path, environment: dict[str, str]) -> 
 @pytest.mark.parametrize(
     ("source", "models", "text"),
     [
-        ("def input_handler(data, context): pass", {"1": "2"}, "defines neither handler nor input_handler and"),
+        (
+            "def input_handler(data, context): pass",
+            {"1": "2"},
+            "requires that inference.py defines handler or input_handler and",
+        ),
         (PAIR, {}, "the TensorFlow image finds no SavedModel"),
         (PAIR, {"last": "2"}, "the TensorFlow image finds no SavedModel"),
     ],

@@ -141,7 +141,11 @@ PAIR = {"code/inference.py": "def input_handler(d, c): pass\ndef output_handler(
         (HUGGINGFACE, ["model.safetensors"], {}, "finds no model to load", "finds no model to load"),
         (HUGGINGFACE, ["weights.bin"], LOADS, None, None),
         (TRITON, ["net/config.pbtxt", "net/1/model.onnx"], {}, None, None),
-        (TRITON, ["config.pbtxt", "1/model.onnx"], {}, "finds no model to load", "finds no model to load"),
+        (TRITON, ["config.pbtxt", "1/model.onnx"], {}, None, "no model to load on a single-model endpoint"),
+        (SKLEARN.replace(":1", "@sha256:0a1b"), ["model.joblib"], {}, "loads no model", "loads no model"),
+        ("sagemaker-scikit-learn", ["model.joblib"], {}, "loads no model", "loads no model"),
+        ("pytorch-inference:2.6.0", ["weights.bin"], {}, "finds no model", "finds no model"),
+        ("mine/pytorch-inference-mine/server:1", ["weights.bin"], {}, None, None),
         ("own/server:1", ["weights.bin"], {}, None, None),
     ],
 )

@@ -187,13 +187,17 @@ def load_model(directory: Path) -> Served:
     if script is not None and not profile.runs_script(multi_model=is_multi_model()):
         print(f"the {profile.title} image does not run {script.name} here", file=sys.stderr, flush=True)  # noqa: T201
         script = None
-    given = {} if script is None else _imported(script, directory)
-    if profile.defaults == "tensorflow" or (profile.lenient and given.keys().isdisjoint(_FUNCTIONS)):
-        handle = tensorflow.handlers(given)
-        if handle is None and script is not None and profile.defaults == "tensorflow":
-            raise NotImplementedError(f"{script.name} defines neither handler nor input_handler and output_handler")
-        if handle is not None or profile.defaults == "tensorflow":
-            return _handlers(directory, handle)
+    given: dict[str, Any] = {}
+    if script is not None:
+        given = _imported(script, directory)
+        if wanted := profile.lacks(given):
+            raise NotImplementedError(f"the {profile.title} image requires that {script.name} defines {wanted}")
+    handle = tensorflow.handlers(given)
+    # A script for an image that is not known can be one for TensorFlow's.
+    if profile.defaults == "tensorflow" or (
+        handle is not None and profile.name == "any" and given.keys().isdisjoint(_FUNCTIONS)
+    ):
+        return _handlers(directory, handle)
     functions = {name: given[name] for name in _FUNCTIONS if name in given}
     name = profile.defaults
     if profile.lenient and "model_fn" not in functions:
