@@ -40,7 +40,7 @@ def make_models(folder: Path, count: int, size: int) -> None:
     for number in range(count):
         model = folder / f"model-{number:03}"
         model.mkdir(parents=True)
-        with (model / "model.bin").open("wb") as file:
+        with (model / "model.ubj").open("wb") as file:
             file.write(number.to_bytes(8, "big"))
             for start in range(0, size, len(block)):
                 file.write(block[: min(len(block), size - start)])

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import attrs
 
+from mme_sdk.artifacts.image_layout import SCRIPTS
 from mme_sdk.artifacts.layout import detect
 from mme_sdk.artifacts.reading import ArchiveSource, opened
 from mme_sdk.artifacts.tree import MAX_BYTES, MAX_ENTRIES
 
-__all__ = ["Archive", "Entry", "inspect"]
+__all__ = ["POINTER", "POINTER_SIZE", "Archive", "Entry", "inspect", "inspect_with_texts"]
+
+POINTER = b"version https://git-lfs.github.com/spec/"
+"""First bytes of a pointer of Git LFS, which stands for a file that was not downloaded."""
+POINTER_SIZE = 1024
+"""Number of bytes that such a pointer has at most."""
+_TEXT_SIZE = 1 << 20  # bytes of a script that is checked
 
 
 @attrs.frozen(order=True)
@@ -78,10 +85,27 @@ def inspect(source: ArchiveSource, *, max_bytes: int | None = MAX_BYTES, max_ent
         >>> inspect("fraud.tar.gz").framework  # doctest: +SKIP
         'sklearn'
     """
+    return inspect_with_texts(source, max_bytes=max_bytes, max_entries=max_entries)[0]
+
+
+def inspect_with_texts(
+    source: ArchiveSource, *, max_bytes: int | None = MAX_BYTES, max_entries: int = MAX_ENTRIES
+) -> tuple[Archive, dict[str, bytes]]:
+    """Read an archive and describe it. Return the content of its scripts and of its pointers of Git LFS too.
+
+    Args:
+        source: As in `inspect`.
+        max_bytes: As in `inspect`.
+        max_entries: As in `inspect`.
+
+    Returns:
+        The description, and the content of these files by path.
+    """
     found: dict[str, Entry] = {}
+    texts: dict[str, bytes] = {}
     with opened(source, max_bytes=max_bytes, max_entries=max_entries) as archive:
         archive.digest()
-        for member, _ in archive.members():
+        for member, content in archive.members():
             parent = member.path.rpartition("/")[0]
             if parent:
                 found.pop(f"{parent}/", None)  # the directory is not empty
@@ -89,15 +113,22 @@ def inspect(source: ArchiveSource, *, max_bytes: int | None = MAX_BYTES, max_ent
                 found.pop(f"{folder.rpartition('/')[0]}/", None)
             if not member.is_folder:
                 found[member.path] = Entry(member.path, member.size, member.executable)
+                texts.pop(member.path, None)  # the last of several files with one path counts
+                limit = _TEXT_SIZE if member.path in SCRIPTS else POINTER_SIZE
+                if member.size <= limit:
+                    text = b"".join(content)
+                    if member.path in SCRIPTS or text.startswith(POINTER):
+                        texts[member.path] = text
             elif member.new_folders:
                 found[f"{member.path}/"] = Entry(f"{member.path}/", 0)
-        sha256, content = archive.digests
+        sha256, digest = archive.digests
         size = archive.size
     entries = tuple(found[path] for path in sorted(found))
-    return Archive(
+    described = Archive(
         size=size,
         sha256=sha256,
-        content=content,
+        content=digest,
         entries=entries,
         framework=detect([entry.path for entry in entries]),
     )
+    return described, texts

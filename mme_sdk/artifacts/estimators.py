@@ -23,7 +23,7 @@ def is_estimator(source: Any) -> bool:
         source: Any object.
 
     Returns:
-        True for estimators and boosters of scikit-learn, XGBoost and LightGBM, and for ONNX models.
+        True for estimators and boosters of scikit-learn, XGBoost, LightGBM and CatBoost, and for ONNX models.
     """
     return _saver(source) is not None
 
@@ -35,7 +35,7 @@ def save(estimator: Any, directory: str | Path) -> Path:
     saved with joblib.
 
     Args:
-        estimator: A model of scikit-learn, XGBoost, LightGBM or ONNX.
+        estimator: A model of scikit-learn, XGBoost, LightGBM, CatBoost or ONNX.
         directory: An existing directory.
 
     Returns:
@@ -53,7 +53,8 @@ def save(estimator: Any, directory: str | Path) -> Path:
     saver = _saver(estimator)
     if saver is None:
         raise InvalidInputError(
-            f"cannot save a {type(estimator).__name__}: it is not a model of scikit-learn, XGBoost, LightGBM or ONNX",
+            f"cannot save a {type(estimator).__name__}: it is not a model of scikit-learn, XGBoost, LightGBM, CatBoost "
+            "or ONNX",
             hint="save it into a directory with its own library, and register the directory",
         )
     try:
@@ -90,6 +91,14 @@ def _lightgbm(model: Any, directory: Path) -> Path:
     booster = _fitted(lambda: model.booster_) if hasattr(type(model), "booster_") else model
     path = directory / "model.lgb"
     booster.save_model(str(path))
+    return path
+
+
+def _catboost(model: Any, directory: Path) -> Path:
+    if not model.is_fitted():
+        raise InvalidInputError("the model is not fitted", hint="call fit() first")
+    path = directory / "model.cbm"
+    model.save_model(str(path))
     return path
 
 
@@ -173,6 +182,7 @@ def _fitted(read: Callable[[], Any]) -> Any:
 
 
 _SAVERS: dict[str, Callable[[Any, Path], Path]] = {
+    "catboost": _catboost,
     "xgboost": _xgboost,
     "lightgbm": _lightgbm,
     "onnx": _onnx,

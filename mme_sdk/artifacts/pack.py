@@ -6,17 +6,17 @@ import hashlib
 import os
 import stat
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
-from mme_sdk.artifacts.archive import Archive, Entry
+from mme_sdk.artifacts.archive import POINTER, POINTER_SIZE, Archive, Entry
 from mme_sdk.artifacts.compression import compressor
 from mme_sdk.artifacts.layout import check
 from mme_sdk.artifacts.tree import MAX_BYTES, MAX_ENTRIES, Tree
 from mme_sdk.errors import InvalidInputError, LayoutError, StorageError
 
-__all__ = ["fingerprint", "is_archive", "pack"]
+__all__ = ["check_pointers", "fingerprint", "is_archive", "pack"]
 
 _CHUNK = 1 << 18
 _BLOCK = 512
@@ -24,8 +24,7 @@ _BLOCK = 512
 _LITTER = frozenset(
     {".DS_Store", ".git", ".hg", ".ipynb_checkpoints", ".svn", "Thumbs.db", "__MACOSX", "__pycache__", "desktop.ini"}
 )
-_POINTER = b"version https://git-lfs.github.com/spec/"
-_POINTER_SIZE = 1024  # bytes that a Git LFS pointer has at most
+_SCRIPT_SIZE = 1 << 20  # bytes of a script that is checked
 
 
 def is_archive(path: Path) -> bool:
@@ -40,7 +39,15 @@ def is_archive(path: Path) -> bool:
     return path.name.endswith((".tar.gz", ".tgz"))
 
 
-def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None, check_layout: bool = True) -> Archive:
+def pack(
+    source: str | Path,
+    target: IO[bytes],
+    *,
+    framework: str | None = None,
+    image: str | None = None,
+    multi_model: bool = True,
+    check_layout: bool = True,
+) -> Archive:
     """Pack a directory or one file. The same files always give the same bytes, on every machine.
 
     The archive does not contain owners, times and permissions, except for the executable bit. Links are followed. The
@@ -51,6 +58,8 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
         source: A directory, whose content becomes the root of the archive, or one file.
         target: Binary stream to which the tar.gz is written, at its current position.
         framework: Framework whose layout is checked. If None, it is detected from the names.
+        image: Name of the image that will load the archive, whose requirements are checked. If None, it is not known.
+        multi_model: Whether a multi-model endpoint will load it. True by default. It counts with an image only.
         check_layout: Whether to check the layout. True by default.
 
     Returns:
@@ -71,8 +80,14 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
     entries = _entries(root)
     paths = [entry.path for entry in entries]
     if check_layout:
-        framework = check(paths, framework)
-        _check_pointers(root, entries)
+        check_pointers((entry for entry in entries if entry.size <= POINTER_SIZE), lambda path: _read(root, path))
+        framework = check(
+            paths,
+            framework,
+            image=image,
+            multi_model=multi_model,
+            read=lambda path: _read(root, path, _SCRIPT_SIZE),
+        )
     squeeze = compressor()
     content, archive, size = hashlib.sha256(), hashlib.sha256(), 0
 
@@ -179,22 +194,32 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...], tree: T
         raise StorageError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
 
 
-def _check_pointers(root: Path, entries: tuple[Entry, ...]) -> None:
-    """Raise LayoutError if a file is a pointer of Git LFS, which stands for a file that was not downloaded."""
+def check_pointers(entries: Iterable[Entry], read: Callable[[str], bytes | None]) -> None:
+    """Raise LayoutError if a file is a pointer of Git LFS, which stands for a file that was not downloaded.
+
+    Args:
+        entries: The files that can be pointers.
+        read: Returns the content of a file.
+
+    Raises:
+        LayoutError: A file is a pointer.
+    """
     for entry in entries:
-        if entry.path.endswith("/") or entry.size > _POINTER_SIZE:
-            continue
-        path = root / entry.path if root.is_dir() else root
-        try:
-            with path.open("rb") as file:
-                found = file.read(len(_POINTER)) == _POINTER
-        except OSError as error:
-            raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
-        if found:
+        if not entry.path.endswith("/") and (read(entry.path) or b"").startswith(POINTER):
             raise LayoutError(
                 f"{entry.path} is a pointer of Git LFS of {entry.size} bytes, not the file itself",
                 hint="download the file with 'git lfs pull'",
             )
+
+
+def _read(root: Path, name: str, limit: int = POINTER_SIZE) -> bytes | None:
+    path = root / name if root.is_dir() else root
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+    return data if len(data) <= limit else None
 
 
 def _entry(path: str, info: os.stat_result) -> Entry:

@@ -15,6 +15,7 @@ from mme_sdk.registry.names import check_name
 from mme_sdk.registry.operations import batch
 from mme_sdk.registry.operations import copy as copying
 from mme_sdk.registry.operations import delete as deleting
+from mme_sdk.registry.operations.package import LayoutCheck
 from mme_sdk.registry.results import (
     AbortedUploads,
     CopyReport,
@@ -66,6 +67,8 @@ class ModelRegistry(RegistryBase):
         *,
         framework: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        image: str | None = None,
+        multi_model: bool = True,
         check_layout: bool = True,
     ) -> ModelVersion:
         """Pack a model and upload it as a new version. Registering the same content again changes nothing.
@@ -80,7 +83,12 @@ class ModelRegistry(RegistryBase):
             version: The version. Default: derived from the content, so that the same files give the same version.
             framework: Framework whose layout is checked. Default: detected from the file names.
             metadata: Text to store with the archive, up to about 1.8 kB. Default: none.
-            check_layout: Whether to refuse a layout that the framework's container cannot load. Default: True.
+            image: Name of the image that will load the model, as in CreateModel. With it, the model is refused if this
+                image would not load it: for example, scikit-learn's image requires a script with a `model_fn`. Every
+                layout passes for an image that is not one of AWS. Default: not known; the model is refused if no image
+                of AWS and no container of the embedded SageMaker would load it.
+            multi_model: Whether a multi-model endpoint will load it. It counts with `image` only. Default: True.
+            check_layout: Whether to refuse a model that the container could not load. Default: True.
 
         Returns:
             The version.
@@ -100,7 +108,11 @@ class ModelRegistry(RegistryBase):
         """
         return self._change(
             self._operations.register(
-                name, source, version, framework=framework, metadata=metadata, check_layout=check_layout
+                name,
+                source,
+                version,
+                layout=LayoutCheck(framework, image, multi_model, check_layout),
+                metadata=metadata,
             )
         )
 
@@ -142,6 +154,8 @@ class ModelRegistry(RegistryBase):
         delete: bool = False,
         grace: float = 0.0,
         dry_run: bool = False,
+        image: str | None = None,
+        multi_model: bool = True,
         progress: Callable[[RegisterProgress], None] | bool = False,
     ) -> SyncReport:
         """Register each entry of a directory whose content is not registered yet.
@@ -156,6 +170,8 @@ class ModelRegistry(RegistryBase):
             delete: Whether to delete the models whose name is not in the directory. Default: False.
             grace: Seconds between tombstone and deletion, as in `delete`. Default: 0.
             dry_run: Whether only to report what would be done. Default: False.
+            image: Name of the image that will load the models, as in `register`. Default: not known.
+            multi_model: Whether a multi-model endpoint will load them, as in `register`. Default: True.
             progress: As in `register_many`. Default: False.
 
         Returns:
@@ -176,6 +192,8 @@ class ModelRegistry(RegistryBase):
                     delete=delete,
                     grace=grace,
                     dry_run=dry_run,
+                    image=image,
+                    multi_model=multi_model,
                     callback=callback,
                 )
             )

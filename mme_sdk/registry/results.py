@@ -31,6 +31,8 @@ class Registration:
         version: The version. None (the default) derives it from the content.
         framework: Framework whose layout is checked. None (the default) detects it from the file names.
         metadata: Text to store with the archive, up to about 1.8 kB. Default: none.
+        image: Name of the image that will load the model, as in `register`. None (the default): not known.
+        multi_model: Whether a multi-model endpoint will load it, as in `register`. Default: True.
     """
 
     name: str
@@ -38,6 +40,8 @@ class Registration:
     version: str | None = None
     framework: str | None = None
     metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    image: str | None = None
+    multi_model: bool = True
 
 
 @attrs.frozen(kw_only=True)

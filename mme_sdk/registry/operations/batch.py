@@ -17,6 +17,7 @@ from mme_sdk.artifacts import fingerprint, inspect, is_archive
 from mme_sdk.errors import BatchError, InvalidInputError, MissingExtraError, MMEError, StorageError
 from mme_sdk.registry.names import check_alias, check_name
 from mme_sdk.registry.operations.delete import delete_versions
+from mme_sdk.registry.operations.package import LayoutCheck
 from mme_sdk.registry.operations.register import DIGEST, Batch, RegistryOperations
 from mme_sdk.registry.operations.upload import PART
 from mme_sdk.registry.results import ProgressCallback, RegisterProgress, Registration, SyncReport
@@ -118,7 +119,13 @@ def _register(
 
 
 def _arguments(model: Registration) -> dict[str, Any]:
-    return attrs.asdict(model, recurse=False)
+    return {
+        "name": model.name,
+        "source": model.source,
+        "version": model.version,
+        "layout": LayoutCheck(model.framework, model.image, model.multi_model),
+        "metadata": model.metadata,
+    }
 
 
 def _registrations(models: Mapping[str, Any] | Iterable[Registration]) -> list[Registration]:
@@ -191,6 +198,8 @@ def sync(
     delete: bool,
     grace: float,
     dry_run: bool,
+    image: str | None,
+    multi_model: bool,
     callback: ProgressCallback | None,
 ) -> Flow[SyncReport]:
     """Register the entries of a directory, move aliases, and delete other models."""
@@ -212,7 +221,8 @@ def sync(
     surplus = [one for one in listed if one.version and one.name not in sources] if delete else []
     if not dry_run:
         # Take the version from what was packed: the directory may have changed since it was read.
-        registered = yield from register_many(operations, [Registration(one.name, one.source) for one in new], callback)
+        wanted = [Registration(one.name, one.source, image=image, multi_model=multi_model) for one in new]
+        registered = yield from register_many(operations, wanted, callback)
         new = [attrs.evolve(one, version=done.version) for one, done in zip(new, registered, strict=True)]
         entries = [*new, *(one for one in entries if one.name in unchanged)]
         if alias is not None:

@@ -10,28 +10,46 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.artifacts import check, inspect, is_archive, is_estimator, pack, save
+from mme_sdk.artifacts import check, is_archive, is_estimator, pack, save
+from mme_sdk.artifacts.archive import inspect_with_texts
+from mme_sdk.artifacts.pack import check_pointers
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.errors import InvalidInputError, StorageError
 from mme_sdk.registry.operations.upload import Package, stamp_of
 
-__all__ = ["prepare"]
+__all__ = ["LayoutCheck", "prepare"]
 
 
-def prepare(source: Any, *, framework: str | None, check_layout: bool) -> Package:
+@attrs.frozen
+class LayoutCheck:
+    """What the layout of a source must fit.
+
+    Attributes:
+        framework: Framework whose layout is checked; None for the one that the file names indicate.
+        image: Name of the image that will load the model; None if it is not known.
+        multi_model: Whether a multi-model endpoint will load it. Default: True.
+        enabled: Whether the layout is checked. Default: True.
+    """
+
+    framework: str | None = None
+    image: str | None = None
+    multi_model: bool = True
+    enabled: bool = True
+
+
+def prepare(source: Any, layout: LayoutCheck) -> Package:
     """Pack a source. An archive is used as it is.
 
     Args:
         source: Path of a directory, a file or a tar.gz archive; or a fitted estimator.
-        framework: Framework whose layout is checked.
-        check_layout: Whether the layout is checked.
+        layout: What the layout must fit.
 
     Returns:
         The archive. The caller closes it.
 
     Raises:
         InvalidInputError: The source does not exist, or cannot be packed.
-        LayoutError: The framework's container could not load the model.
+        LayoutError: The container could not load the model.
         StorageError: The disk is full, or a file cannot be read.
     """
     if is_estimator(source):
@@ -41,19 +59,19 @@ def prepare(source: Any, *, framework: str | None, check_layout: bool) -> Packag
             raise _temporary_file_error(error) from error
         with scratch as folder:
             save(source, folder)
-            return _pack(folder, framework, check_layout)
+            return _pack(folder, layout)
     if not isinstance(source, (str, Path)):
         raise InvalidInputError(
             f"a {type(source).__name__} cannot be registered as a model",
-            hint="give a directory, a file, a tar.gz archive, or a fitted estimator of scikit-learn, XGBoost, LightGBM "
-            "or ONNX",
+            hint="give a directory, a file, a tar.gz archive, or a fitted estimator of scikit-learn, XGBoost, "
+            "LightGBM, CatBoost or ONNX",
         )
     if source == "":
         raise InvalidInputError("the path of the model is empty", hint="use '.' for the current directory")
     path = Path(source)
     if is_archive(path) and (path.is_file() or not path.exists()):
-        return _open_archive(path, framework, check_layout)
-    return _pack(path, framework, check_layout)
+        return _open_archive(path, layout)
+    return _pack(path, layout)
 
 
 def _temporary_file_error(error: OSError) -> StorageError:
@@ -63,14 +81,21 @@ def _temporary_file_error(error: OSError) -> StorageError:
     )
 
 
-def _pack(path: Path, framework: str | None, check_layout: bool) -> Package:
+def _pack(path: Path, layout: LayoutCheck) -> Package:
     try:
         # An unnamed file: nothing remains on disk if this process is killed.
         file = tempfile.TemporaryFile(prefix="mme-")  # noqa: SIM115 - the package closes it
     except OSError as error:
         raise _temporary_file_error(error) from error
     try:
-        archive = pack(path, file, framework=framework, check_layout=check_layout)
+        archive = pack(
+            path,
+            file,
+            framework=layout.framework,
+            image=layout.image,
+            multi_model=layout.multi_model,
+            check_layout=layout.enabled,
+        )
         try:
             file.flush()
         except OSError as error:
@@ -83,7 +108,7 @@ def _pack(path: Path, framework: str | None, check_layout: bool) -> Package:
         raise
 
 
-def _open_archive(path: Path, framework: str | None, check_layout: bool) -> Package:
+def _open_archive(path: Path, layout: LayoutCheck) -> Package:
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
@@ -92,9 +117,13 @@ def _open_archive(path: Path, framework: str | None, check_layout: bool) -> Pack
         raise StorageError(f"cannot read {path}: {error}") from error
     try:
         stamp = stamp_of(file.fileno())
-        archive = inspect(file)
-        if check_layout:
-            framework = check(archive.paths, framework)
+        archive, texts = inspect_with_texts(file)
+        framework = layout.framework
+        if layout.enabled:
+            check_pointers((one for one in archive.entries if one.path in texts), texts.get)
+            framework = check(
+                archive.paths, framework, image=layout.image, multi_model=layout.multi_model, read=texts.get
+            )
         if stamp != stamp_of(file.fileno()) or os.fstat(file.fileno()).st_size != archive.size:
             raise InvalidInputError(
                 f"{path} changed while it was read", hint="register it when no program writes to it"

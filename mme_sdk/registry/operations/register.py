@@ -20,7 +20,7 @@ from mme_sdk.errors import (
 )
 from mme_sdk.registry.aliases import Aliases
 from mme_sdk.registry.operations import upload
-from mme_sdk.registry.operations.package import prepare
+from mme_sdk.registry.operations.package import LayoutCheck, prepare
 from mme_sdk.registry.store import NOT_READ, Record, Store, StoredObject
 from mme_sdk.registry.tombstones import SEND_LIMIT, Tombstone, Tombstones, is_pending, new_id, tombstones_of
 from mme_sdk.types.model import ModelVersion
@@ -30,6 +30,7 @@ __all__ = ["DIGEST", "Batch", "RegistryOperations"]
 T = TypeVar("T")
 DIGEST = 16
 """Number of hex digits in a version that is derived from the content."""
+_DEFAULT = LayoutCheck()
 _ATTEMPTS = 6  # the waits for a deletion of another client add up to 3 s
 
 
@@ -71,9 +72,8 @@ class RegistryOperations:
         source: Any,
         version: str | None,
         *,
-        framework: str | None = None,
+        layout: LayoutCheck = _DEFAULT,
         metadata: Mapping[str, str] | None = None,
-        check_layout: bool = True,
         batch: Batch | None = None,
         progress: Callable[[int], None] = lambda _: None,
         concurrent: int = 1,
@@ -84,9 +84,8 @@ class RegistryOperations:
             name: Name of the model.
             source: Directory, file, archive or estimator.
             version: The version; None derives it from the content.
-            framework: Framework whose layout is checked.
+            layout: What the layout must fit.
             metadata: Metadata that the caller gave.
-            check_layout: Whether the layout is checked.
             batch: The batch that the model belongs to. Its caller calls `finish_batch` at the end.
             progress: Called with the number of bytes that were uploaded.
             concurrent: Number of large models that are registered at the same time.
@@ -97,7 +96,7 @@ class RegistryOperations:
         if version == "":
             raise InvalidInputError("the version is empty", hint="leave it out to derive it from the content")
         self.keys.target(name, "0" * DIGEST if version is None else version)  # check the name before packing
-        package: upload.Package = yield Do(lambda: prepare(source, framework=framework, check_layout=check_layout))
+        package: upload.Package = yield Do(lambda: prepare(source, layout))
         try:
             archive = package.archive
             headers = self.store.metadata(archive, metadata or {})

@@ -39,7 +39,7 @@ import os, signal
 from sklearn.dummy import DummyClassifier
 from mme_sdk.registry.operations import package
 package.save = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
-package.prepare(DummyClassifier(), framework=None, check_layout=False)
+package.prepare(DummyClassifier(), package.LayoutCheck(enabled=False))
 """
 EXTRACTING = """
 import os, signal, sys

@@ -15,7 +15,7 @@ def test_the_page_runs_as_it_stands(models: ModelRegistry, tmp_path: Path, monke
     page = (ROOT / "docs/registry.md").read_text()
     for name in ("fraud", "fraud-new", "churn", "scores"):
         (tmp_path / "build" / name).mkdir(parents=True)
-        (tmp_path / "build" / name / "model.bin").write_text(name)
+        (tmp_path / "build" / name / "model.ubj").write_text(name)
     monkeypatch.chdir(tmp_path)
 
     class Client:

@@ -19,6 +19,7 @@ from mme_sdk.errors import ConflictError
 from mme_sdk.registry import ModelRegistry
 from mme_sdk.registry.names import KeyLayout
 from mme_sdk.registry.operations import upload
+from mme_sdk.registry.operations.package import LayoutCheck
 from mme_sdk.types import S3Uri
 from mme_sdk.types.model import is_invokable
 from tests.support.registry.flow_steps import steps
@@ -92,7 +93,7 @@ def check_interleaving(data: Any, models: ModelRegistry, s3: Any, sources: list[
     registries.append(ModelRegistry(models._aws, registries[0].uri))
     seen: dict[str, str] = {}
     actors = {
-        number: steps(one._operations.register("fraud", source, version, check_layout=False), one._aws)
+        number: steps(one._operations.register("fraud", source, version, layout=LayoutCheck(enabled=False)), one._aws)
         for number, (one, source) in enumerate(zip(registries, sources, strict=True))
     }
     actors[2] = reading(registries[0], s3, seen)

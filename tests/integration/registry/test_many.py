@@ -40,10 +40,10 @@ def build(tmp_path: Path) -> Path:
     """A directory of three models: a tree, a file and an archive."""
     folder = tmp_path / "build"
     (folder / "a").mkdir(parents=True)
-    (folder / "a/model.bin").write_bytes(b"a")
-    (folder / "b.bin").write_bytes(b"b")
+    (folder / "a/model.ubj").write_bytes(b"a")
+    (folder / "b.ubj").write_bytes(b"b")
     (tmp_path / "c").mkdir()
-    (tmp_path / "c/model.bin").write_bytes(b"c")
+    (tmp_path / "c/model.ubj").write_bytes(b"c")
     with (folder / "c.tar.gz").open("wb") as file:
         pack(tmp_path / "c", file)
     (folder / ".DS_Store").write_bytes(b"")
@@ -110,27 +110,27 @@ def test_a_callback_that_fails_stops_it(models: ModelRegistry, model: Model) -> 
 
 def test_syncing(models: ModelRegistry, build: Path) -> None:
     plan = models.sync(build, dry_run=True)
-    assert (sorted(plan.registered), plan.unchanged, plan.dry_run) == (["a", "b.bin", "c"], {}, True)
+    assert (sorted(plan.registered), plan.unchanged, plan.dry_run) == (["a", "b.ubj", "c"], {}, True)
     assert targets(models) == []
     done = models.sync(build, alias="live")
     assert done.registered == plan.registered
     assert models.resolve("c@live").version == plan.registered["c"]
     again = models.sync(build, alias="live")
     assert (again.registered, again.unchanged) == ({}, plan.registered)
-    (build / "a/model.bin").write_bytes(b"changed")
-    (build / "b.bin").unlink()
+    (build / "a/model.ubj").write_bytes(b"changed")
+    (build / "b.ubj").unlink()
     changed = models.sync(build, alias="live")
     assert sorted(changed.registered) == ["a"]
     assert models.resolve("a@live").version == changed.registered["a"] != plan.registered["a"]
     assert len(targets(models)) == 4
-    with pytest.raises(ConflictError, match=r"b\.bin@live"):
+    with pytest.raises(ConflictError, match=r"b\.ubj@live"):
         models.sync(build, delete=True)
-    models.unalias("b.bin", "live")
-    assert [one.name for one in models.sync(build, delete=True, dry_run=True).deleted] == ["b.bin"]
+    models.unalias("b.ubj", "live")
+    assert [one.name for one in models.sync(build, delete=True, dry_run=True).deleted] == ["b.ubj"]
     models.sync(build, delete=True)
     assert len(targets(models)) == 3
-    (build / "b.bin").write_bytes(b"b")  # the old content again: the same bytes, so the same key is safe
-    assert sorted(models.sync(build).registered) == ["b.bin"]
+    (build / "b.ubj").write_bytes(b"b")  # the old content again: the same bytes, so the same key is safe
+    assert sorted(models.sync(build).registered) == ["b.ubj"]
 
 
 def test_errors_of_versions_of_one_name_do_not_hide_each_other(models: ModelRegistry, tmp_path: Path) -> None:
@@ -146,7 +146,7 @@ def test_a_directory_that_changes_after_it_was_looked_at(models: ModelRegistry, 
     def then_changed(source: Path) -> Any:
         digest = yield from planned(source)
         if source.name == "a":
-            (source / "model.bin").write_bytes(b"changed meanwhile")
+            (source / "model.ubj").write_bytes(b"changed meanwhile")
         return digest
 
     monkeypatch.setattr(many, "_digest", then_changed)
@@ -297,7 +297,7 @@ def test_parts_in_flight_are_bounded_over_all_models(
         monkeypatch.setattr(module, "PART", 5 << 20)  # the smallest part that S3 allows
     for number in range(count):
         (tmp_path / f"large-{number}").mkdir()
-        (tmp_path / f"large-{number}" / "model.bin").write_bytes(os.urandom(6_000_000))
+        (tmp_path / f"large-{number}" / "model.ubj").write_bytes(os.urandom(6_000_000))
     done = models.register_many({path.name: path for path in sorted(tmp_path.iterdir())})
     assert len(done) == count
     assert widths == [width] * count
@@ -308,7 +308,7 @@ def test_awaited(s3_aws: Aws, s3: Any, bucket_name: str, build: Path) -> None:
         models = AsyncModelRegistry(s3_aws, f"s3://{bucket_name}/prod/")
         told: list[RegisterProgress] = []
         done = await models.sync(build, alias="live", progress=told.append)
-        assert (sorted(done.registered), told[-1].done) == (["a", "b.bin", "c"], 3)
+        assert (sorted(done.registered), told[-1].done) == (["a", "b.ubj", "c"], 3)
         assert len(await models.register_many({"a": build / "a", "d": build / "a"})) == 2
         assert (await models.verify("a", done.registered["a"])).name == "a"
         there = AsyncModelRegistry(s3_aws, f"s3://{bucket_name}/there/")

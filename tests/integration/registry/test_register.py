@@ -96,9 +96,9 @@ def test_what_the_caller_calls_an_archive_is_written_down(models: ModelRegistry,
 
 
 def test_one_file_will_do(models: ModelRegistry, model: Model, s3: Any, bucket_name: str, tmp_path: Path) -> None:
-    one = models.register("fraud", str(model() / "model.bin"), "v1")
+    one = models.register("fraud", str(model() / "model.ubj"), "v1")
     extract(io.BytesIO(stored(s3, bucket_name, f"prod/{one.target_model}")), tmp_path / "out")
-    assert (tmp_path / "out/model.bin").read_bytes() == b"weights"
+    assert (tmp_path / "out/model.ubj").read_bytes() == b"weights"
 
 
 def test_large_models_go_in_parts(models: ModelRegistry, model: Model, s3: Any, bucket_name: str) -> None:
@@ -153,7 +153,7 @@ def test_bad_sources(models: ModelRegistry, model: Model, tmp_path: Path) -> Non
     with pytest.raises(LayoutError, match="not a valid"):
         models.register("fraud", tmp_path / "broken.tar.gz")
     with tarfile.open(tmp_path / "link.tar.gz", "w:gz") as tar:
-        link = tarfile.TarInfo("model.bin")
+        link = tarfile.TarInfo("model.ubj")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link)
     with pytest.raises(LayoutError, match="symbolic link"):

@@ -39,7 +39,7 @@ class World:
         folder = self.folder / name
         for number, size in enumerate(sizes):
             (folder / f"m{number}").mkdir(parents=True, exist_ok=True)
-            (folder / f"m{number}" / "model.bin").write_bytes(os.urandom(size))
+            (folder / f"m{number}" / "model.ubj").write_bytes(os.urandom(size))
         return folder
 
     def uploads(self, prefix: str) -> list[Any]:

@@ -46,7 +46,7 @@ def model(tmp_path: Path) -> Callable[..., Path]:
     def make(content: bytes = b"weights", name: str = "model") -> Path:
         folder = tmp_path / name
         folder.mkdir(exist_ok=True)
-        (folder / "model.bin").write_bytes(content)
+        (folder / "model.ubj").write_bytes(content)
         return folder
 
     return make

@@ -18,7 +18,7 @@ from mme_sdk.registry.operations import batch as many
 from mme_sdk.registry.operations import copy as copying
 from mme_sdk.registry.operations import delete as deleting
 from mme_sdk.registry.operations import register as operations
-from mme_sdk.registry.operations.package import prepare
+from mme_sdk.registry.operations.package import LayoutCheck, prepare
 from tests.support.registry.interleave import Checker, Explainer, Make, check
 from tests.support.registry.s3_model import S3Model
 
@@ -33,12 +33,12 @@ def sources() -> Iterator[None]:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, source)
             path.write_bytes(source.encode())
-            package = prepare(path, framework=None, check_layout=False)
+            package = prepare(path, LayoutCheck(enabled=False))
         packages.append(package)
         return attrs.evolve(package, close=lambda: None)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(operations, "prepare", lambda source, **_: packed(str(source)))
+        patch.setattr(operations, "prepare", lambda source, _: packed(str(source)))
         yield
     for package in packages:
         package.close()

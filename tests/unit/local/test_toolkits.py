@@ -80,7 +80,7 @@ def test_data_for_xgboost() -> None:
 
 def test_installed_libraries_are_not_replaced() -> None:
     inference = pytest.importorskip("sagemaker_inference")
-    toolkits.install()
+    toolkits.install(["sagemaker_inference"])
     import sagemaker_inference
 
     assert sagemaker_inference is inference

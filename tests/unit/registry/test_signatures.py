@@ -35,6 +35,8 @@ def test_register_completes_all_its_options() -> None:
         "version",
         "framework",
         "metadata",
+        "image",
+        "multi_model",
         "check_layout",
     ]
 

@@ -1,18 +1,17 @@
-"""Model file formats: how files are recognized and loaded, and how the models predict."""
+"""Model file formats: how files are recognized and loaded."""
 
 from __future__ import annotations
 
+import json
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from mme_sdk.local.containers.python.payloads import PayloadError
-
-__all__ = ["FORMATS", "Format", "UnsupportedModelError", "find", "gpu", "predict"]
+__all__ = ["FORMATS", "Format", "UnsupportedModelError", "find", "gpu", "load", "named_extra", "torchscript"]
 
 
 class UnsupportedModelError(Exception):
@@ -26,16 +25,16 @@ class Format:
     Attributes:
         name: Name of the format in messages.
         modules: Modules that the fork server imports before it forks a model; they must not start threads.
-        extra: The extra of mme-sdk that installs the modules.
         matches: Returns whether a file has this format.
         load: Loads a model from a file.
+        defaults: Name of the image whose own functions serve the model; empty for the common ones.
     """
 
     name: str
     modules: tuple[str, ...]
-    extra: str
     matches: Callable[[Path], bool]
     load: Callable[[Path], Any]
+    defaults: str = ""
 
 
 def _suffix(*suffixes: str) -> Callable[[Path], bool]:
@@ -86,10 +85,14 @@ def _load_joblib(path: Path) -> Any:
 
 
 def _load_pickle(path: Path) -> Any:
-    import pickle
+    try:
+        import joblib
+    except ModuleNotFoundError:
+        import pickle
 
-    with path.open("rb") as file:
-        return pickle.load(file)  # noqa: S301 - the model's own isolated process
+        with path.open("rb") as file:
+            return pickle.load(file)  # noqa: S301 - the model's own isolated process
+    return joblib.load(path)  # plain pickles too; files of joblib are often called .pkl
 
 
 def _load_xgboost(path: Path) -> Any:
@@ -122,6 +125,51 @@ def _load_onnx(path: Path) -> Any:
     return onnxruntime.InferenceSession(path, sess_options=options, providers=providers)
 
 
+def _load_catboost(path: Path) -> Any:
+    import catboost
+
+    model = catboost.CatBoost().load_model(str(path))
+    loss = str(model.get_all_params().get("loss_function", "")).partition(":")[0]
+    kind = catboost.CatBoostClassifier if loss in _CLASSIFIES else catboost.CatBoostRegressor
+    return kind().load_model(str(path))
+
+
+def torchscript(path: Path) -> Any:
+    """Load a TorchScript model.
+
+    Args:
+        path: Path of the file.
+
+    Returns:
+        The module, ready to predict, on the device of the container.
+
+    Raises:
+        UnsupportedModelError: The file is not TorchScript.
+    """
+    import torch
+
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
+    try:
+        model = torch.jit.load(path, map_location="cpu" if gpu() is None else f"cuda:{gpu()}")
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UnsupportedModelError(
+            f"{path.name} is not TorchScript ({reason}); save it with torch.jit.save, or add code/inference.py "
+            "with a model_fn"
+        ) from error
+    return model.eval()
+
+
+def _is_pipeline(path: Path) -> bool:
+    if path.name not in ("config.json", "model_index.json"):
+        return False
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and not found.keys().isdisjoint(("_class_name", "architectures", "model_type"))
+
+
 def gpu() -> int | None:
     """Return the number of the CUDA device that the host assigned to this container; None without one."""
     given = os.environ.get("MME_GPU_ID", "")
@@ -140,29 +188,90 @@ _ESTIMATORS = (
     "sklearn.svm",
 )  # imported once by the fork server, instead of by each model process
 
+# loss functions of CatBoost whose models predict classes
+_CLASSIFIES = frozenset({"CrossEntropy", "Logloss", "MultiClass", "MultiClassOneVsAll"})
+
 FORMATS: tuple[Format, ...] = (
-    Format("skops", (*_ESTIMATORS, "skops.io"), "sklearn", _suffix(".skops"), _load_skops),
-    Format("joblib", (*_ESTIMATORS, "joblib"), "sklearn", _suffix(".joblib"), _load_joblib),
-    Format("pickle", _ESTIMATORS, "sklearn", _suffix(".pkl", ".pickle"), _load_pickle),
-    # onnxruntime starts a thread when it is imported, so only model processes import it.
-    Format("onnx", ("numpy",), "onnx", _suffix(".onnx"), _load_onnx),
-    Format("xgboost", ("numpy", "scipy.sparse", "xgboost"), "xgboost", _is_xgboost, _load_xgboost),
-    Format("lightgbm", ("numpy", "lightgbm"), "lightgbm", _is_lightgbm, _load_lightgbm),
+    Format("skops", (*_ESTIMATORS, "skops.io"), _suffix(".skops"), _load_skops),
+    Format("joblib", (*_ESTIMATORS, "joblib"), _suffix(".joblib"), _load_joblib),
+    Format("pickle", _ESTIMATORS, _suffix(".pkl", ".pickle"), _load_pickle),
+    # Only model processes import libraries that start threads: onnxruntime, torch, tensorflow.
+    Format("onnx", ("numpy",), _suffix(".onnx"), _load_onnx),
+    Format("xgboost", ("numpy", "scipy.sparse", "xgboost"), _is_xgboost, _load_xgboost),
+    Format("lightgbm", ("numpy", "lightgbm"), _is_lightgbm, _load_lightgbm),
+    Format("catboost", ("numpy",), _suffix(".cbm"), _load_catboost),
+    Format("torchscript", ("numpy",), _suffix(".pt", ".pth"), torchscript, "pytorch"),
 )
+# Models that are folders; their own functions load them.
+_PIPELINE = Format("pipeline", ("numpy",), _is_pipeline, Path, "huggingface")
+_SAVED_MODEL = Format("savedmodel", ("numpy",), lambda path: path.parent.name.isdigit(), Path, "tensorflow")
+_EXTRAS = {
+    "catboost": "catboost",
+    "joblib": "sklearn",
+    "lightgbm": "lightgbm",
+    "onnxruntime": "onnx",
+    "sklearn": "sklearn",
+    "skops": "sklearn",
+    "tensorflow": "tensorflow",
+    "torch": "torch",
+    "transformers": "huggingface",
+    "xgboost": "xgboost",
+}
+
+
+def load(path: Path, how: Callable[[Path], Any]) -> Any:
+    """Load a model.
+
+    Args:
+        path: Path of its file or folder.
+        how: Loads it.
+
+    Returns:
+        The model.
+
+    Raises:
+        UnsupportedModelError: A package is not installed; the message names the extra of mme-sdk that installs it.
+    """
+    with named_extra(path.name):
+        return how(path)
+
+
+@contextmanager
+def named_extra(what: str) -> Iterator[None]:
+    """Replace the error of a package that is not installed by one that names the extra of mme-sdk.
+
+    Args:
+        what: What needs the package, for the message.
+
+    Raises:
+        UnsupportedModelError: A package is not installed.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        extra = _EXTRAS.get(package)
+        installs = f"pip install 'mme-sdk[{extra}]'" if extra else "install it"
+        raise UnsupportedModelError(
+            f"{what} needs the package {package!r}: {installs} in the environment of the container"
+        ) from error
 
 
 def find(directory: Path) -> tuple[Format, Path] | None:
-    """Find the model file of an extracted archive.
+    """Find the model of an extracted archive.
 
     Args:
         directory: Folder of the extracted archive.
 
     Returns:
-        Format and path of the file; None if there is no file of a known format.
+        Format and path of the model's file, or of `directory` for a model that is a folder; None if there is no model
+        of a known format.
 
     Raises:
         UnsupportedModelError: There are several such files, and none is named `model.*`.
     """
+    if any(_PIPELINE.matches(path) for path in directory.glob("*.json")):
+        return _PIPELINE, directory
     found = [
         (form, path)
         for path in sorted(directory.iterdir())
@@ -173,7 +282,8 @@ def find(directory: Path) -> tuple[Format, Path] | None:
     preferred = [one for one in found if one[1].stem == "model"]
     match preferred or found:
         case []:
-            return None
+            saved = any(_SAVED_MODEL.matches(path) for path in directory.glob("**/saved_model.pb"))
+            return (_SAVED_MODEL, directory) if saved else None
         case [one]:
             return one
         case several:
@@ -181,125 +291,3 @@ def find(directory: Path) -> tuple[Format, Path] | None:
             raise UnsupportedModelError(
                 f"several model files ({names}): name one of them model.*, or add code/inference.py"
             )
-
-
-def predict(data: Any, model: Any) -> Any:
-    """Predict with a model of any library of `FORMATS`: the default `predict_fn`.
-
-    Args:
-        data: The decoded input.
-        model: The return value of `Format.load`.
-
-    Returns:
-        The prediction.
-    """
-    kind = f"{type(model).__module__.partition('.')[0]}.{type(model).__name__}"
-    data = _frame(data)
-    if kind == "xgboost.Booster":
-        return _run_xgboost(data, model)
-    if kind == "onnxruntime.InferenceSession":
-        return _run_onnx(data, model)
-    if kind == "lightgbm.Booster":
-        return model.predict(_by_name(data, model.feature_name()))
-    if hasattr(model, "predict"):
-        return model.predict(data)
-    if callable(model):
-        return model(data)
-    raise UnsupportedModelError(
-        f"a {type(model).__name__} has no predict method and is not callable: add predict_fn to code/inference.py"
-    )
-
-
-def _table(data: Any) -> Any:
-    import numpy as np
-
-    return np.atleast_2d(np.asarray(data, dtype=float))
-
-
-def _run_xgboost(data: Any, booster: Any) -> Any:
-    import xgboost
-
-    # Like AWS's container, accept rows without column names even if the model was trained on a data frame.
-    if isinstance(data, xgboost.DMatrix):
-        return booster.predict(data, validate_features=False)
-    table = _table(_by_name(data, booster.feature_names))
-    if table.shape[1] != booster.num_features():  # XGBoost would fill missing columns with NaN
-        raise PayloadError(
-            400, f"the rows have {table.shape[1]} columns; the model has {booster.num_features()} features"
-        )
-    return booster.predict(xgboost.DMatrix(table), validate_features=False)
-
-
-def _frame(data: Any) -> Any:
-    """Convert a list of records to a data frame, which estimators with named columns require."""
-    if isinstance(data, list) and data and isinstance(data[0], dict):
-        import pandas as pd
-
-        return pd.DataFrame(data)
-    return data
-
-
-def _by_name(data: Any, names: list[str] | None) -> Any:
-    """Order the columns of a data frame as in training. Return data unchanged if it or the model has no names."""
-    given = [str(name) for name in getattr(data, "columns", ())]
-    if not given or not names or given == names or all(re.fullmatch(r"Column_\d+", name) for name in names):
-        return data
-    if sorted(given) != sorted(names):
-        raise PayloadError(
-            400, f"the columns are {', '.join(given[:20])}; the model was trained with {', '.join(names[:20])}"
-        )
-    return data.iloc[:, [given.index(name) for name in names]]
-
-
-_ONNX_TYPES = {
-    "tensor(float)": "float32",
-    "tensor(double)": "float64",
-    "tensor(float16)": "float16",
-    "tensor(int64)": "int64",
-    "tensor(int32)": "int32",
-    "tensor(int8)": "int8",
-    "tensor(uint8)": "uint8",
-    "tensor(bool)": "bool",
-    "tensor(string)": "str",
-}
-
-
-def _run_onnx(data: Any, session: Any) -> Any:
-    wanted = session.get_inputs()
-    names = [one.name for one in wanted]
-    if hasattr(data, "columns") and len(wanted) > 1:
-        data = {str(name): data[[name]].to_numpy() for name in data.columns}
-    named = data if isinstance(data, dict) else {names[0]: data}
-    if set(named) != set(names):
-        raise PayloadError(400, f"the inputs are {', '.join(sorted(named))}; the model has {', '.join(names)}")
-    outputs = session.run(None, {one.name: _tensor(named[one.name], one) for one in wanted})
-    return (
-        outputs[0]
-        if len(outputs) == 1
-        else dict(zip((one.name for one in session.get_outputs()), outputs, strict=True))
-    )
-
-
-def _tensor(value: Any, wanted: Any) -> Any:
-    """Convert an input to the type of the model.
-
-    Raises:
-        PayloadError: The conversion would change an integer, a boolean or a string.
-    """
-    import numpy as np
-
-    given, kind = np.asarray(value), _ONNX_TYPES.get(wanted.type)
-    tensor: Any = None
-    try:
-        tensor = np.asarray(given, dtype=kind)
-        texts = {isinstance(one, str) for one in given.ravel()} if given.dtype.kind in "OU" else set()
-        changed = (tensor.dtype.kind != "U") in texts or (
-            tensor.dtype.kind != "f" and not np.array_equal(tensor.astype(object), given.astype(object))
-        )
-    except (ValueError, TypeError, OverflowError):
-        changed = True
-    if changed:
-        raise PayloadError(
-            400, f"input {wanted.name!r} has type {wanted.type}, which cannot represent values of the request"
-        )
-    return tensor

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import attrs
 
 from mme_sdk.types.matrix import from_csv, from_json, has_header, media_type
 
-__all__ = ["CSV", "JSON", "NPY", "PARQUET", "PayloadError", "Rows", "decode", "encode"]
+__all__ = ["CSV", "JSON", "NPY", "PARQUET", "ModelResponse", "PayloadError", "Rows", "decode", "encode"]
 
 JSON, CSV, NPY, PARQUET = "application/json", "text/csv", "application/x-npy", "application/x-parquet"
 
@@ -31,6 +31,23 @@ class PayloadError(Exception):
 
     status: int
     message: str
+
+
+@attrs.frozen(kw_only=True)
+class ModelResponse:
+    """The response of a model.
+
+    Attributes:
+        body: Bytes, or an iterator of chunks to stream.
+        content_type: Media type of the body.
+        headers: Other response headers.
+        status: HTTP status. Default 200.
+    """
+
+    body: bytes | Iterator[bytes]
+    content_type: str
+    headers: dict[str, str]
+    status: int = 200
 
 
 @attrs.frozen(eq=False)

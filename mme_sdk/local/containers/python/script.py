@@ -1,4 +1,4 @@
-"""Run `code/inference.py`: model_fn, input_fn, predict_fn, output_fn or transform_fn of SageMaker's toolkits."""
+"""Run `code/inference.py` as the image does: the functions of SageMaker's toolkits, or TensorFlow's handlers."""
 
 from __future__ import annotations
 
@@ -9,38 +9,22 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeAlias
 
-import attrs
-
+from mme_sdk.artifacts.profiles import profile_named
 from mme_sdk.local.containers.python import toolkits
 from mme_sdk.local.containers.python.context import Context
-from mme_sdk.local.containers.python.formats import UnsupportedModelError, find, predict
-from mme_sdk.local.containers.python.images import xgboost
+from mme_sdk.local.containers.python.formats import UnsupportedModelError, find, load
+from mme_sdk.local.containers.python.images import huggingface, pytorch, tensorflow, xgboost
 from mme_sdk.local.containers.python.images.profile import current, is_multi_model
-from mme_sdk.local.containers.python.payloads import CSV, JSON, decode, encode
+from mme_sdk.local.containers.python.images.saved_models import SavedModels
+from mme_sdk.local.containers.python.payloads import CSV, JSON, ModelResponse, decode, encode
+from mme_sdk.local.containers.python.prediction import predict
 
-__all__ = ["Model", "ModelResponse", "load_model"]
+__all__ = ["Model", "Served", "load_model"]
 
 _FUNCTIONS = ("pre_model_fn", "model_fn", "model_warmup_fn", "input_fn", "predict_fn", "output_fn", "transform_fn")
 _BODY_HEADERS = frozenset({"content-type", "content-length"})
-
-
-@attrs.frozen(kw_only=True)
-class ModelResponse:
-    """The response of a model.
-
-    Attributes:
-        body: Bytes, or an iterator of chunks to stream.
-        content_type: Media type of the body.
-        headers: Other response headers.
-        status: HTTP status. Default 200.
-    """
-
-    body: bytes | Iterator[bytes]
-    content_type: str
-    headers: dict[str, str]
-    status: int = 200
 
 
 class Model:
@@ -48,19 +32,20 @@ class Model:
 
     Args:
         directory: Folder of the extracted archive.
-        functions: Functions of the script by name.
-        algorithm: Whether the functions are the algorithm mode of the image instead of a script.
+        functions: Functions of the script by name, and the image's own ones for those that it does not define.
+        script: Whether there is a script.
 
     Raises:
         ValueError: The script defines `transform_fn` and a function that it replaces.
     """
 
-    def __init__(self, directory: Path, functions: dict[str, Callable[..., Any]], *, algorithm: bool = False) -> None:
+    def __init__(self, directory: Path, functions: dict[str, Callable[..., Any]], *, script: bool) -> None:
         self._directory = str(directory)
         self._functions = functions
         self._profile = current()
         self._default_accept = os.environ.get(
-            "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", self._profile.algorithm_accept() if algorithm else JSON
+            "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT",
+            JSON if script else self._profile.default_answer(multi_model=is_multi_model()),
         )
         if "transform_fn" in functions and functions.keys() & {"input_fn", "predict_fn", "output_fn"}:
             raise ValueError(
@@ -97,7 +82,7 @@ class Model:
         if "transform_fn" in given:
             data: Any = _script_input(body, content_type)
             result = _call(given["transform_fn"], (self._model, data, content_type or None, accept), context)
-            return _response(result, accept, context)
+            return self._response(result, accept, context)
         key: str | None = None
         if "input_fn" in given:
             data = _call(given["input_fn"], (_script_input(body, content_type), content_type or None), context)
@@ -111,7 +96,10 @@ class Model:
             result = prediction
         else:
             result = encode(prediction, accept, key=key)
-        return _response(result, accept, context)
+        return self._response(result, accept, context)
+
+    def _response(self, result: Any, accept: str, context: Context) -> ModelResponse:
+        return _response(result if self._profile.pairs or not isinstance(result, tuple) else [*result], accept, context)
 
     def _profile_rows(self, data: Any) -> Any:
         if self._profile.one_row_multi_model and is_multi_model() and getattr(data, "ndim", 2) == 1:
@@ -169,16 +157,14 @@ def _load_by_type(directory: Path) -> Any:
             f"it contains: {', '.join(sorted(path.name for path in directory.iterdir())[:20]) or 'nothing'}"
         )
     form, path = found
-    try:
-        return form.load(path)
-    except ModuleNotFoundError as error:
-        raise UnsupportedModelError(
-            f"{path.name} needs the package {error.name!r}: pip install 'mme-sdk[{form.extra}]' "
-            "in the environment of the container"
-        ) from error
+    return load(path, form.load)
 
 
-def load_model(directory: Path) -> Model:
+Served: TypeAlias = Model | tensorflow.Handlers
+"""What serves the requests of one model."""
+
+
+def load_model(directory: Path) -> Served:
     """Load a model, with its script if there is one.
 
     Args:
@@ -191,30 +177,76 @@ def load_model(directory: Path) -> Model:
         UnsupportedModelError: The container cannot serve the directory, or the script that an environment variable
             names does not exist.
     """
+    profile = current()
     program = os.environ.get("SAGEMAKER_PROGRAM", "")
     folders = _script_folders(directory)
     script = next((path for folder in folders if (path := _script(folder, program)) is not None), None)
-    if script is None:
-        if program:
-            looked = ", ".join(str(folder) for folder in folders)
-            raise UnsupportedModelError(f"SAGEMAKER_PROGRAM={program}: the file does not exist in {looked}")
-        if current().algorithm == "xgboost":
-            return Model(directory, xgboost.functions(), algorithm=True)
-        return Model(directory, {})
+    if script is None and program:
+        looked = ", ".join(str(folder) for folder in folders)
+        raise UnsupportedModelError(f"SAGEMAKER_PROGRAM={program}: the file does not exist in {looked}")
+    if script is not None and not profile.runs_script(multi_model=is_multi_model()):
+        print(f"the {profile.title} image does not run {script.name} here", file=sys.stderr, flush=True)  # noqa: T201
+        script = None
+    given: dict[str, Any] = {}
+    if script is not None:
+        given = _imported(script, directory)
+        if wanted := profile.lacks(given):
+            raise NotImplementedError(f"the {profile.title} image requires that {script.name} defines {wanted}")
+    handle = tensorflow.handlers(given)
+    # A script for an image that is not known can be one for TensorFlow's.
+    if profile.defaults == "tensorflow" or (
+        handle is not None and profile.name == "any" and given.keys().isdisjoint(_FUNCTIONS)
+    ):
+        return _handlers(directory, handle)
+    functions = {name: given[name] for name in _FUNCTIONS if name in given}
+    name = profile.defaults
+    if profile.lenient and "model_fn" not in functions:
+        found = find(directory)
+        name = "" if found is None else found[0].defaults
+        if name == "tensorflow":
+            return _handlers(directory, None)
+    own = _own_functions(name, script=script is not None)
+    if "transform_fn" in functions:
+        own = {name: function for name, function in own.items() if name == "model_fn"}
+    return Model(directory, {**own, **functions}, script=script is not None)
+
+
+def _imported(script: Path, directory: Path) -> dict[str, Any]:
     # The script's own folder comes first; helper modules can be in code/, code/lib/ and at the top too.
     helpers = [script.parent, directory / "code", directory / "code" / "lib", directory]
     sys.path[:0] = list(dict.fromkeys(str(folder) for folder in helpers if folder.is_dir()))
-    toolkits.install()
+    toolkits.install(current().libraries)
     spec = importlib.util.spec_from_file_location(script.stem, script)
     if spec is None or spec.loader is None:
         raise UnsupportedModelError(f"{script.name} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[script.stem] = module
     spec.loader.exec_module(module)
-    functions = {one: getattr(module, one) for one in _FUNCTIONS if hasattr(module, one)}
-    if current().algorithm == "xgboost" and "transform_fn" not in functions:
-        functions.setdefault("input_fn", xgboost.script_input_fn)
-    return Model(directory, functions)
+    return vars(module)
+
+
+def _handlers(directory: Path, handle: Callable[..., Any] | None) -> tensorflow.Handlers:
+    names = [path.relative_to(directory).as_posix() for path in directory.glob("**/saved_model.pb")]
+    files = profile_named("tensorflow").files(names, multi_model=is_multi_model() and not current().lenient)
+    models = SavedModels(directory, files)
+    return tensorflow.Handlers(models, handle or tensorflow.default_handler, listen=handle is not None)
+
+
+def _own_functions(name: str, *, script: bool) -> dict[str, Callable[..., Any]]:
+    """Return the functions of an image for those that a script does not define."""
+    match name:
+        case "xgboost":
+            return {"input_fn": xgboost.script_input_fn} if script else xgboost.functions()
+        case "pytorch":
+            return pytorch.functions()
+        case "huggingface":
+            return huggingface.functions()
+        case "triton":
+            raise UnsupportedModelError(
+                "the Python container does not serve models of Triton: run Triton in place of its image, with "
+                "images={…: triton(…)} (docs/containers.md)"
+            )
+    return {}
 
 
 def _script_folders(directory: Path) -> list[Path]:

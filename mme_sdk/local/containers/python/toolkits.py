@@ -11,13 +11,23 @@ import importlib.util
 import io
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
+from mme_sdk.local.containers.python.images import huggingface
 from mme_sdk.local.containers.python.payloads import CSV, JSON, NPY, PayloadError
 
-__all__ = ["GenericInferenceToolkitError", "Response", "UnsupportedFormatError", "install", "libsvm", "modules"]
+__all__ = [
+    "GenericInferenceToolkitError",
+    "Response",
+    "UnsupportedFormatError",
+    "array_to_csv",
+    "install",
+    "libsvm",
+    "modules",
+]
 
 _NPZ = "application/x-npz"
 
@@ -95,11 +105,15 @@ class Response:
         return b"".join(self.response)
 
 
-def install() -> None:
-    """Make the modules importable in this process, where the libraries themselves are not installed."""
-    installed = {name: importlib.util.find_spec(name) is not None for name in _LIBRARIES}
+def install(libraries: Iterable[str]) -> None:
+    """Make modules importable in this process, where the libraries themselves are not installed.
+
+    Args:
+        libraries: Names of the libraries.
+    """
+    wanted = [name for name in libraries if importlib.util.find_spec(name) is None]
     for name, module in modules().items():
-        if not installed[name.partition(".")[0]]:
+        if name.partition(".")[0] in wanted:
             sys.modules.setdefault(name, module)
 
 
@@ -150,7 +164,8 @@ def _to_list(value: Any) -> Any:
     raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
 
 
-def _array_to_csv(array_like: Any) -> str:
+def array_to_csv(array_like: Any) -> str:
+    """Encode an array as CSV: a line for each row, and for each value of one dimension."""
     import numpy as np
 
     out = io.StringIO()
@@ -172,7 +187,7 @@ _DECODERS: dict[str | None, Callable[..., Any]] = {
     NPY: _npy_to_numpy,
     _NPZ: _npz_to_sparse,
 }
-_ENCODERS: dict[str | None, Callable[[Any], Any]] = {JSON: _array_to_json, CSV: _array_to_csv, NPY: _array_to_npy}
+_ENCODERS: dict[str | None, Callable[[Any], Any]] = {JSON: _array_to_json, CSV: array_to_csv, NPY: _array_to_npy}
 
 
 def _decode(obj: Any, content_type: str | None) -> Any:
@@ -263,6 +278,14 @@ def _decode_dmatrix(obj: str | bytes, content_type: str) -> Any:
     raise UnsupportedFormatError(content_type)
 
 
+def _decode_inputs(content: Any, content_type: str = JSON) -> Any:
+    return huggingface.decode(content, content_type)
+
+
+def _encode_outputs(content: Any, accept_type: str = JSON) -> Any:
+    return huggingface.encode(content, accept_type)
+
+
 _CONTENT_TYPES = {
     "JSON": JSON,
     "CSV": CSV,
@@ -279,7 +302,7 @@ _ENCODER_FUNCTIONS = {
     "npy_to_numpy": _npy_to_numpy,
     "array_to_json": _array_to_json,
     "json_to_numpy": _json_to_numpy,
-    "array_to_csv": _array_to_csv,
+    "array_to_csv": array_to_csv,
     "csv_to_numpy": _csv_to_numpy,
 }
 _MODULES: dict[str, dict[str, Any]] = {
@@ -301,6 +324,16 @@ _MODULES: dict[str, dict[str, Any]] = {
         "UnsupportedFormatError": UnsupportedFormatError,
     },
     "sagemaker_inference.utils": {"parse_accept": _parse_accept},
+    "sagemaker_huggingface_inference_toolkit": {},
+    "sagemaker_huggingface_inference_toolkit.content_types": _CONTENT_TYPES,
+    "sagemaker_huggingface_inference_toolkit.decoder_encoder": {
+        "decode": _decode_inputs,
+        "decode_csv": partial(_decode_inputs, content_type=CSV),
+        "decode_json": json.loads,
+        "encode": _encode_outputs,
+        "encode_csv": partial(_encode_outputs, accept_type=CSV),
+        "encode_json": partial(_encode_outputs, accept_type=JSON),
+    },
     "sagemaker_xgboost_container": {},
     "sagemaker_xgboost_container.encoder": {
         "csv_to_dmatrix": _csv_to_dmatrix,
@@ -308,4 +341,3 @@ _MODULES: dict[str, dict[str, Any]] = {
         "libsvm_to_dmatrix": _libsvm_to_dmatrix,
     },
 }
-_LIBRARIES = ("sagemaker_containers", "sagemaker_inference", "sagemaker_xgboost_container")

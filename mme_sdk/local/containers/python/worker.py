@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mme_sdk.local.containers.python.formats import UnsupportedModelError
+from mme_sdk.local.containers.python.images.profile import current
 from mme_sdk.local.containers.python.ipc import pack, read_blocking
 from mme_sdk.local.containers.python.payloads import PayloadError
-from mme_sdk.local.containers.python.script import Model, load_model
+from mme_sdk.local.containers.python.script import Served, load_model
 
 __all__ = ["limit_memory", "private_bytes", "run"]
 
@@ -38,10 +39,10 @@ def run(channel: socket.socket, directory: str, memory_left: int | None) -> None
         try:
             _serve(channel, model, head, body)
         except Exception as error:  # noqa: BLE001 - the model stays loaded; other exceptions end the process
-            channel.sendall(pack({**_failure(error), "last": True}))
+            channel.sendall(pack({**_failure(error, current().error_status), "last": True}))
 
 
-def _serve(channel: socket.socket, model: Model, head: dict[str, Any], body: bytes) -> None:
+def _serve(channel: socket.socket, model: Served, head: dict[str, Any], body: bytes) -> None:
     response = model.respond(body, head["content_type"], head["accept"], head["headers"])
     first_head = {"status": response.status, "content_type": response.content_type, "headers": response.headers}
     if isinstance(response.body, bytes):
@@ -54,7 +55,7 @@ def _serve(channel: socket.socket, model: Model, head: dict[str, Any], body: byt
     channel.sendall(pack({**(first_head if first else {}), "last": True}))
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
+def _failure(error: BaseException, other: int = 500) -> dict[str, Any]:
     match error:
         case PayloadError():
             return {"status": error.status, "type": "BadRequestException", "message": error.message}
@@ -70,7 +71,7 @@ def _failure(error: BaseException) -> dict[str, Any]:
         case Exception() if "out of memory" in str(error).lower():
             status, kind = 507, type(error).__name__  # CUDA libraries report full GPU memory with this text
         case _:
-            status, kind = 500, type(error).__name__
+            status, kind = other, type(error).__name__
     # The log gets the traceback, the response its last line.
     traceback.print_exception(error, file=sys.stderr)
     return {"status": status, "type": kind, "message": f"{kind}: {error}" if str(error) else kind}
