@@ -42,6 +42,9 @@ class Command:
             it, CreateEndpoint fails for models with Mode=MultiModel. Default True.
         target_is_id: Whether the program reads the id of the model from the header X-Amzn-SageMaker-Target-Model
             instead of the URL. Default False.
+        model_repository: Whether the program loads model repositories of Triton, which hold a folder for each model.
+            An archive with `config.pbtxt` at the top is then loaded as the folder `model` of a repository, as on
+            SageMaker. Default False.
         isolated: Whether the program runs without access to files other than the system, its interpreter, its models
             and its temporary files. Requires Linux with Landlock, and `HostingSettings.isolate`. Default False.
 
@@ -58,6 +61,7 @@ class Command:
     environment: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     multi_model: bool = attrs.field(default=True, kw_only=True)
     target_is_id: bool = attrs.field(default=False, kw_only=True)
+    model_repository: bool = attrs.field(default=False, kw_only=True)
     isolated: bool = attrs.field(default=False, kw_only=True)
 
     @property

@@ -10,7 +10,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -25,9 +25,17 @@ from mme_sdk.local.hosting_interface import HostingError
 from mme_sdk.local.storage import disk
 from mme_sdk.protocols import AsyncClock
 
-__all__ = ["Container", "ContainerConnectionError", "ContainerResponse", "ContainerSpec", "ContainerUnreachableError"]
+__all__ = [
+    "Container",
+    "ContainerConnectionError",
+    "ContainerResponse",
+    "ContainerSpec",
+    "ContainerUnreachableError",
+    "terminate",
+]
 
 SOCKET = "mme-sdk-socket-"
+SHORT_GRACE = 5.0  # seconds from SIGTERM to SIGKILL for a container that serves nobody any more
 SOCKETS = Path("/tmp")  # noqa: S108 - the path of a unix socket is limited to about 100 bytes; TMPDIR can be longer
 _TRIES = 3  # another process can take the port between the moment it is found free and the moment it is bound
 _LARGE = 1 << 20  # bytes from which aiohttp warns that a body blocks the event loop
@@ -90,7 +98,6 @@ class ContainerSpec:
         memory_bytes: Memory for models, in bytes.
         title: Name in messages, such as `The primary container for production variant AllTraffic`.
         startup_limit: Seconds within which the container must become healthy.
-        stop_seconds: Seconds from SIGTERM to SIGKILL.
     """
 
     command: Command
@@ -106,7 +113,6 @@ class ContainerSpec:
     memory_bytes: int
     title: str
     startup_limit: float
-    stop_seconds: float
     code_dir: Path | None = None
 
 
@@ -129,6 +135,11 @@ class Container:
         self._key = secrets.token_urlsafe(32)
         self._socket_dir: TemporaryFolder | None = None
         self._local: aiohttp.ClientSession | None = None  # for a container on a unix socket
+
+    @property
+    def command(self) -> Command:
+        """The program."""
+        return self._spec.command
 
     @property
     def pid(self) -> int | None:
@@ -257,30 +268,20 @@ class Container:
         assert self._process is not None
         return await self._process.wait()
 
-    async def stop(self) -> None:
-        """Send SIGTERM, and SIGKILL after `stop_seconds`; return when the process has ended."""
+    async def stop(self, grace: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Send SIGTERM and return when the process has ended.
+
+        Args:
+            grace: Waits until it is time for SIGKILL. Default: 5 seconds.
+        """
         process, self._process = self._process, None
         if process is not None:
-            await self._terminate(process)
+            await terminate(process, grace() if grace is not None else self._clock.sleep(SHORT_GRACE))
         if self._local is not None:
             await self._local.close()
         if self._socket_dir is not None:
             self._socket_dir.close()
         self._local = self._socket_dir = None
-
-    async def _terminate(self, process: asyncio.subprocess.Process) -> None:
-        if process.stdin is not None:
-            process.stdin.close()
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                async with asyncio.timeout(self._spec.stop_seconds):
-                    await process.wait()
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-        await process.wait()
 
     def kill(self) -> None:
         """Send SIGKILL, which simulates a crash."""
@@ -342,6 +343,31 @@ class Container:
                 return file.read().decode(errors="replace").strip()
         except OSError:
             return ""
+
+
+async def terminate(process: asyncio.subprocess.Process, grace: Awaitable[None]) -> None:
+    """Send SIGTERM to a process, and SIGKILL if it still runs when `grace` ends. Return when the process has ended.
+
+    Args:
+        process: The process.
+        grace: Ends when it is time for SIGKILL.
+    """
+    limit = asyncio.ensure_future(grace)
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await asyncio.wait({ended, limit}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+        await ended
+    finally:
+        limit.cancel()
+        ended.cancel()
+        if process.stdin is not None:
+            process.stdin.close()  # the end of standard input would end the containers of this package at once
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:

@@ -329,6 +329,8 @@ class LocalHosting:
         """Stop all processes."""
         endpoints, self._endpoints = list(self._endpoints.values()), {}
         draining = dict(self._draining)
+        if self._shared_services is not None:
+            self._shared_services.closing.set()
         for endpoint in draining.values():
             for variant in endpoint.variants.values():
                 variant.skip_drain = True

@@ -63,7 +63,8 @@ class HostingSettings:
         gpu_types_on_cpu: Whether instance types with GPUs run on the CPU if this machine has no CUDA device. Otherwise
             such an endpoint fails. Default False.
         metrics_seconds: Seconds between two measurements of the CPU, memory and volume use of instances. Default 60.
-        stop_seconds: Seconds from SIGTERM to SIGKILL when a container is stopped. Default 5.
+        stop_seconds: Seconds from SIGTERM to SIGKILL when a container is stopped, for example after a drain. When the
+            host closes, it waits 5 seconds at most. Default 30, as on SageMaker.
         isolate: Whether containers and models run isolated: with an environment without the host's credentials,
             with their own temporary folders and, on Linux, without access to other files. Default True.
         readable: Absolute paths of more files and directories that isolated containers and models can read. The system
@@ -98,7 +99,7 @@ class HostingSettings:
     restart_seconds: float = _at_least_zero(0.5)
     gpu_types_on_cpu: bool = False
     metrics_seconds: float = _positive(60.0)
-    stop_seconds: float = _at_least_zero(5.0)
+    stop_seconds: float = _at_least_zero(30.0)
     isolate: bool = True
     readable: tuple[str, ...] = attrs.field(default=(), converter=_paths)
     seed: int = attrs.field(default=0, validator=number(integer=True))

@@ -144,7 +144,6 @@ class Instance:
             memory_bytes=self._capacity.memory_bytes,
             title=f"The {role} for production variant {self._plan.name}",
             startup_limit=self._plan.startup_timeout or settings.startup_limit,
-            stop_seconds=settings.stop_seconds,
             code_dir=code_dir,
         )
         return Container(spec, self._shared.session, self._shared.clock)
@@ -192,6 +191,21 @@ class Instance:
             raise ContainerConnectionError("the instance was stopped")
         number = next(i for i, plan in enumerate(self._plan.containers) if plan.mode == "MultiModel")
         return self._containers[number]
+
+    async def load(self, model_id: str, directory: Path) -> ContainerResponse:
+        """Load a model into the multi-model container.
+
+        Args:
+            model_id: Id of the model in the container.
+            directory: The extracted archive, the only folder in the folder above it.
+
+        Raises:
+            ContainerConnectionError: The instance is stopped, or the container ended.
+        """
+        container = self.multi_model()
+        if container.command.model_repository and (directory / "config.pbtxt").exists():
+            directory = directory.parent  # Triton's image does the same for the paths of SageMaker
+        return await container.load(model_id, directory)
 
     async def invoke(
         self,
@@ -257,7 +271,7 @@ class Instance:
             await asyncio.gather(restarter, return_exceptions=True)
         self._serving.clear()
         containers, self._containers = self._containers, []
-        await asyncio.gather(*(one.stop() for one in containers))
+        await asyncio.gather(*(one.stop(self._shared.grace) for one in containers))
         for folder in (self.folder, *self._scratches):
             await self._shared.offload(lambda folder=folder: remove_tree(folder))  # type: ignore[misc]
         self._serving.set()  # wake the requests that wait for the instance; they find it stopped
