@@ -1,4 +1,4 @@
-"""The default handler of the recipe `multi_model_server`: the handler service of AWS's `sagemaker-inference`.
+"""The handler of models on multi-model endpoints: the handler service of AWS's package `sagemaker-inference`.
 
 The interpreter of Multi Model Server runs this file, so that it imports nothing of this package.
 """

@@ -16,9 +16,11 @@ from pathlib import Path
 
 from mme_sdk.local.containers.supervisor import supervise
 
-__all__ = ["DEFAULT_HANDLER", "properties"]
+__all__ = ["properties"]
 
-DEFAULT_HANDLER = f"{Path(__file__).with_name('mms_handler.py')}:handle"
+_HANDLER = f"{Path(__file__).with_name('mms_handler.py')}:handle"
+# With AWS's own service, a single model that does not load answers each request 500 with the reason, as on SageMaker.
+_SINGLE_HANDLER = "sagemaker_inference.default_handler_service"
 _MIB = 1 << 20
 _MAX_PAYLOAD_MIB = 25  # the limit of InvokeEndpoint
 # Prints the folder of Java, and the folder of the settings that AWS's toolkit gives to the server.
@@ -77,7 +79,7 @@ def main() -> int:
         )
     java, settings = json.loads(found.stdout)
     if given.handler is None:
-        handler = os.environ.get("SAGEMAKER_HANDLER") or DEFAULT_HANDLER
+        handler = os.environ.get("SAGEMAKER_HANDLER") or (_HANDLER if given.model is None else _SINGLE_HANDLER)
     else:
         handler = given.handler if given.function is None else f"{given.handler}:{given.function}"
     temporary = str(given.socket.parent)  # the workers create their unix sockets there too
@@ -96,9 +98,8 @@ def main() -> int:
         kind = "default-mms.properties"
         server += ["--models", f"model={given.model}"]
         environment["SAGEMAKER_BASE_DIR"] = str(given.model.parent)  # the toolkit looks for the folder `model` there
-        environment["PYTHONPATH"] = os.pathsep.join(
-            [str(given.model / "code"), *filter(None, [os.environ.get("PYTHONPATH")])]
-        )
+        folders = [os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY"), f"{given.model}/code", os.environ.get("PYTHONPATH")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
     file = given.directory / "mms.properties"
     file.write_text(properties(Path(settings, kind).read_text(), given.socket, handler, environment))
     return supervise([*server, "--mms-config", str(file)], environment, scratch=temporary)
