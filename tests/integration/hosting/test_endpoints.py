@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable
@@ -269,6 +270,33 @@ def test_removing_an_endpoint_ends_its_processes(hosted: Hosted) -> None:
         assert json.loads((await bench.invoke("a")).body)["Message"].endswith("not found.")
 
     hosted(scenario)
+
+
+STUBBORN = """
+import http.server, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Healthy).serve_forever()
+"""
+
+
+def test_a_stopped_container_has_30_seconds_to_end_and_5_when_the_host_closes(hosted: Hosted) -> None:
+    clock = WatchedClock(long=4.0)
+
+    async def scenario(bench: Bench) -> None:
+        for name in ("removed", "left"):
+            await bench.deploy(name, image="stubborn")
+        assert clock.count(4.0, 100.0) == 0
+        await bench.hosting.remove("removed")
+        assert clock.count(4.0, 100.0) == clock.count(30.0, 30.0) == 1
+
+    images = {"stubborn": Command([sys.executable, "-c", STUBBORN, "{port}"])}
+    hosted(scenario, images=images, clock=clock, metrics_seconds=3.9)  # shorter than the sleeps that are counted
+    assert clock.count(5.0, 5.0) == 1
 
 
 def test_the_script_comes_from_an_archive_in_s3_where_the_environment_says_so(hosted: Hosted) -> None:
