@@ -45,6 +45,11 @@ class Command:
         model_repository: Whether the program loads model repositories of Triton, which hold a folder for each model.
             An archive with `config.pbtxt` at the top is then loaded as the folder `model` of a repository, as on
             SageMaker. Default False.
+        opt_ml: Whether a single-model container finds the folder of its model at `/opt/ml/model`, as on SageMaker. The
+            host mounts it there for the program only. This requires Linux and the permission to create a mount
+            namespace: where the kernel refuses it, the creation of the endpoint fails. None: the folder is mounted
+            where the kernel permits it, without a failure elsewhere. Default False. In each case `{model}` and the
+            variable SM_MODEL_DIR hold the path.
         isolated: Whether the program runs without access to files other than the system, its interpreter, its models
             and its temporary files. Requires Linux with Landlock, and `HostingSettings.isolate`. Default False.
 
@@ -62,6 +67,7 @@ class Command:
     multi_model: bool = attrs.field(default=True, kw_only=True)
     target_is_id: bool = attrs.field(default=False, kw_only=True)
     model_repository: bool = attrs.field(default=False, kw_only=True)
+    opt_ml: bool | None = attrs.field(default=False, kw_only=True)
     isolated: bool = attrs.field(default=False, kw_only=True)
 
     @property
@@ -104,7 +110,7 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
 _MODULE = "mme_sdk.local.containers.python"
 _SERVE = (sys.executable, "-m", _MODULE, "--port", "{port}", "--exit-with-stdin", "--key-from-stdin")
 
-PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"], isolated=True)
+PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"], isolated=True, opt_ml=None)
 """The Python container, which runs for images that `images=` does not name."""
 
 

@@ -19,7 +19,7 @@ import attrs
 
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.local import processes
-from mme_sdk.local.containers import Command
+from mme_sdk.local.containers import Command, opt_ml
 from mme_sdk.local.hosting import isolation
 from mme_sdk.local.hosting_interface import HostingError
 from mme_sdk.local.storage import disk
@@ -192,11 +192,12 @@ class Container:
         disk.make_folder(spec.log.parent)
         words: Sequence[str] = spec.command.words(single=spec.model_dir is not None, values=values)
         inherited, words, isolation_variables = await asyncio.to_thread(self._isolated, words)
+        words, model_dir = await asyncio.to_thread(self._mounted, words)
         environment = {
             **inherited,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SAGEMAKER_SAFE_PORT_RANGE": "25000-25999",
-            **({"SAGEMAKER_MULTI_MODEL": "true"} if spec.model_dir is None else {}),
+            **({"SAGEMAKER_MULTI_MODEL": "true"} if model_dir is None else {"SM_MODEL_DIR": model_dir}),
             **spec.command.variables(values),
             **spec.environment,
             **isolation_variables,
@@ -226,6 +227,8 @@ class Container:
             return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}, words, {}
         environment = isolation.environment(os.environ, spec.scratch)
         writable = [spec.work_dir, spec.scratch, spec.models]
+        if spec.model_dir is not None:
+            writable.append(spec.model_dir)  # a rule for the folder above it does not hold below /opt/ml/model
         if self._socket_dir is not None:
             writable.append(self._socket_dir.path)
         rules = isolation.policy(words, hidden=spec.hidden, writable=writable, readable=spec.readable)
@@ -239,6 +242,26 @@ class Container:
         else:
             environment["HOME"] = os.environ.get("HOME", environment["HOME"])
         return environment, words, {isolation.VARIABLE: str(file)}
+
+    def _mounted(self, words: Sequence[str]) -> tuple[Sequence[str], str | None]:
+        """Return the command line that mounts the model at /opt/ml/model if it should, and the path of the model."""
+        spec = self._spec
+        if spec.model_dir is None:
+            return words, None
+        if spec.command.opt_ml is False:
+            return words, str(spec.model_dir)
+        obstacle = opt_ml.obstacle()
+        if obstacle is None:
+            return opt_ml.mounted(words, spec.model_dir), opt_ml.MODEL
+        if spec.command.opt_ml:
+            raise HostingError(
+                f"{spec.title} cannot be started: its program expects the model at {opt_ml.MODEL}, and this machine "
+                f"cannot mount it there ({obstacle}). Let the program read the path from the variable SM_MODEL_DIR or "
+                "from an argument {model} of Command, and set opt_ml=False."
+            )
+        with disk.open_private(spec.log, append=True) as log:
+            log.write(f"The model is not mounted at {opt_ml.MODEL}: {obstacle}\n".encode())
+        return words, str(spec.model_dir)
 
     async def _healthy(self, deadline: float) -> bool:
         """Poll /ping, and /models of a multi-model container, as SageMaker does. Return whether all answered 200."""

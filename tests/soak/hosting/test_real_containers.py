@@ -181,7 +181,7 @@ def test_triton_serves_a_single_model(hosted: Hosted) -> None:
             answer = await bench.invoke(None, _tensor("row"), endpoint=endpoint, content_type="application/json")
             assert answer.status == 200, answer.body
             assert json.loads(answer.body)["outputs"][0]["data"] == [f"{name}:row"]
-        with pytest.raises(HostingError, match="config.pbtxt is at the top"):
+        with pytest.raises(HostingError, match=r"config\.pbtxt is at the top"):
             await bench.deploy("bad", **plan("top"))
         with pytest.raises(HostingError, match="SAGEMAKER_TRITON_DEFAULT_MODEL_NAME"):
             await bench.deploy("bad", **plan("two"))
