@@ -50,6 +50,10 @@ class Command:
             namespace: where the kernel refuses it, the creation of the endpoint fails. None: the folder is mounted
             where the kernel permits it, without a failure elsewhere. Default False. In each case `{model}` and the
             variable SM_MODEL_DIR hold the path.
+        requirements_for: The Python interpreter that runs the models of this program. With
+            `HostingSettings(install_requirements=True)`, the packages of a model's `requirements.txt` are installed for
+            it; the program finds them in the virtual environment `environment` beside the folder of the model.
+            Default None: the program does not use them.
         isolated: Whether the program runs without access to files other than the system, its interpreter, its models
             and its temporary files. Requires Linux with Landlock, and `HostingSettings.isolate`. Default False.
 
@@ -68,6 +72,7 @@ class Command:
     target_is_id: bool = attrs.field(default=False, kw_only=True)
     model_repository: bool = attrs.field(default=False, kw_only=True)
     opt_ml: bool | None = attrs.field(default=False, kw_only=True)
+    requirements_for: str | None = attrs.field(default=None, kw_only=True)
     isolated: bool = attrs.field(default=False, kw_only=True)
 
     @property
@@ -110,7 +115,13 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
 _MODULE = "mme_sdk.local.containers.python"
 _SERVE = (sys.executable, "-m", _MODULE, "--port", "{port}", "--exit-with-stdin", "--key-from-stdin")
 
-PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"], isolated=True, opt_ml=None)
+PYTHON = Command(
+    [*_SERVE, "--memory-budget", "{memory}"],
+    [*_SERVE, "--model", "{model}"],
+    isolated=True,
+    opt_ml=None,
+    requirements_for=sys.executable,
+)
 """The Python container, which runs for images that `images=` does not name."""
 
 

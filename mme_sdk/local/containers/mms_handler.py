@@ -29,9 +29,10 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any] | None:
 
 
 def _load(context: Any) -> Any:
-    # The handlers of AWS's images make code/ importable on multi-model endpoints too.
-    folders = [os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", ""), f"{context.system_properties['model_dir']}/code"]
-    for folder in folders:
+    model = Path(context.system_properties["model_dir"])
+    # The packages that the host has installed for the model, and code/, as in the handlers of AWS's images.
+    packages = model.parent.glob("environment/lib/python*/site-packages")
+    for folder in (*map(str, packages), os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY", ""), str(model / "code")):
         if folder and Path(folder).is_dir():
             sys.path.insert(0, folder)
     service = importlib.import_module("sagemaker_inference.default_handler_service").DefaultHandlerService()

@@ -37,7 +37,8 @@ def multi_model_server(
         >>> images = {"*/pytorch-inference:*": multi_model_server("/opt/mms/bin/python")}
     """
     words = [*_launch("multi_model_server", python), "--socket", "{socket}", *_handler(handler)]
-    return Command(words, [*words, "--model", "{model}"], isolated=True)
+    models = str(Path(python).absolute())
+    return Command(words, [*words, "--model", "{model}"], isolated=True, requirements_for=models)
 
 
 def _handler(handler: str | os.PathLike[str] | None) -> list[str]:

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from mme_sdk.local.containers import requirements
 from mme_sdk.local.containers.supervisor import supervise
 
 __all__ = ["properties"]
@@ -98,7 +99,12 @@ def main() -> int:
         kind = "default-mms.properties"
         server += ["--models", f"model={given.model}"]
         environment["SAGEMAKER_BASE_DIR"] = str(given.model.parent)  # the toolkit looks for the folder `model` there
-        folders = [os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY"), f"{given.model}/code", os.environ.get("PYTHONPATH")]
+        folders = [
+            f"{given.model}/code",
+            os.environ.get("SAGEMAKER_SUBMIT_DIRECTORY"),
+            *requirements.site_packages(given.model),
+            os.environ.get("PYTHONPATH"),
+        ]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
     file = given.directory / "mms.properties"
     file.write_text(properties(Path(settings, kind).read_text(), given.socket, handler, environment))

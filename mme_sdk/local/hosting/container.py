@@ -93,6 +93,7 @@ class ContainerSpec:
         hidden: Folder of the host's data; the container cannot read it.
         isolate: Whether the process runs isolated: see `HostingSettings.isolate`.
         readable: More paths that an isolated process can read.
+        environments: Folder of the virtual environments of models; None if no packages are installed.
         code_dir: Extracted archive of SAGEMAKER_SUBMIT_DIRECTORY, which the models read too; None without one.
         log: File for the output of the process.
         memory_bytes: Memory for models, in bytes.
@@ -114,6 +115,7 @@ class ContainerSpec:
     title: str
     startup_limit: float
     code_dir: Path | None = None
+    environments: Path | None = None
 
 
 class Container:
@@ -235,6 +237,9 @@ class Container:
         if spec.code_dir is not None:
             for rights in rules.values():
                 rights["read"].append(str(spec.code_dir))
+        if spec.environments is not None:
+            disk.make_folder(spec.environments)  # rules hold for folders that exist
+            rules["container"]["read"].append(str(spec.environments))  # a model reads only its own
         file = spec.work_dir / "isolation.json"
         disk.write_atomically(file, json.dumps(rules).encode())
         if spec.command.isolated:

@@ -65,6 +65,10 @@ class HostingSettings:
         metrics_seconds: Seconds between two measurements of the CPU, memory and volume use of instances. Default 60.
         stop_seconds: Seconds from SIGTERM to SIGKILL when a container is stopped, for example after a drain. When the
             host closes, it waits 5 seconds at most. Default 30, as on SageMaker.
+        install_requirements: Whether pip installs the packages of a model's `code/requirements.txt` before the load,
+            into a virtual environment that models with the same file share. It is kept in the cache folder of the user.
+            This applies to the Python container and to `multi_model_server`. Default False: models use the packages in
+            the environment of the host.
         isolate: Whether containers and models run isolated: with an environment without the host's credentials,
             with their own temporary folders and, on Linux, without access to other files. Default True.
         readable: Absolute paths of more files and directories that isolated containers and models can read. The system
@@ -100,6 +104,7 @@ class HostingSettings:
     gpu_types_on_cpu: bool = False
     metrics_seconds: float = _positive(60.0)
     stop_seconds: float = _at_least_zero(30.0)
+    install_requirements: bool = False
     isolate: bool = True
     readable: tuple[str, ...] = attrs.field(default=(), converter=_paths)
     seed: int = attrs.field(default=0, validator=number(integer=True))

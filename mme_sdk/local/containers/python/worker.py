@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from mme_sdk.local.containers import requirements
 from mme_sdk.local.containers.python.formats import UnsupportedModelError
 from mme_sdk.local.containers.python.ipc import pack, read_blocking
 from mme_sdk.local.containers.python.payloads import PayloadError
 from mme_sdk.local.containers.python.script import Model, load_model
 
-__all__ = ["limit_memory", "private_bytes", "run"]
+__all__ = ["execute", "limit_memory", "private_bytes", "run"]
 
 
 def run(channel: socket.socket, directory: str, memory_left: int | None) -> None:
@@ -30,7 +32,7 @@ def run(channel: socket.socket, directory: str, memory_left: int | None) -> None
             limit_memory(memory_left)
         model = load_model(Path(directory))
     except BaseException as error:  # noqa: BLE001 - a script can raise anything, SystemExit too
-        channel.sendall(pack(_failure(error)))
+        channel.sendall(pack(_failure(error, directory)))
         return
     channel.sendall(pack({"status": 200, "memory": private_bytes(os.getpid())}))
     while (frame := read_blocking(channel)) is not None:
@@ -38,7 +40,7 @@ def run(channel: socket.socket, directory: str, memory_left: int | None) -> None
         try:
             _serve(channel, model, head, body)
         except Exception as error:  # noqa: BLE001 - the model stays loaded; other exceptions end the process
-            channel.sendall(pack({**_failure(error), "last": True}))
+            channel.sendall(pack({**_failure(error, directory), "last": True}))
 
 
 def _serve(channel: socket.socket, model: Model, head: dict[str, Any], body: bytes) -> None:
@@ -54,7 +56,33 @@ def _serve(channel: socket.socket, model: Model, head: dict[str, Any], body: byt
     channel.sendall(pack({**(first_head if first else {}), "last": True}))
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
+def execute(environment: Path, channel: socket.socket, directory: str, memory_left: int | None) -> NoReturn:
+    """Replace this process by one that serves the model with the packages of a virtual environment.
+
+    The fork server has imported packages of the host, which can have other versions.
+
+    Args:
+        environment: The environment.
+        channel: Connection to the server.
+        directory: Folder of the extracted archive.
+        memory_left: Memory for the model, in bytes; None for no limit.
+    """
+    channel.set_inheritable(True)
+    python = str(environment / "bin" / "python")
+    words = [
+        python,
+        "-P",
+        "-m",
+        __name__,
+        str(channel.fileno()),
+        directory,
+        *([] if memory_left is None else [str(memory_left)]),
+    ]
+    path = os.pathsep.join([str(environment / "bin"), os.environ.get("PATH", "")])
+    os.execve(python, words, {**os.environ, "VIRTUAL_ENV": str(environment), "PATH": path})  # noqa: S606
+
+
+def _failure(error: BaseException, directory: str) -> dict[str, Any]:
     match error:
         case PayloadError():
             return {"status": error.status, "type": "BadRequestException", "message": error.message}
@@ -73,7 +101,8 @@ def _failure(error: BaseException) -> dict[str, Any]:
             status, kind = 500, type(error).__name__
     # The log gets the traceback, the response its last line.
     traceback.print_exception(error, file=sys.stderr)
-    return {"status": status, "type": kind, "message": f"{kind}: {error}" if str(error) else kind}
+    message = f"{kind}: {error}" if str(error) else kind
+    return {"status": status, "type": kind, "message": message + requirements.hint(error, Path(directory))}
 
 
 def private_bytes(pid: int) -> int:
@@ -108,3 +137,8 @@ def limit_memory(more: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = now + more
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(ConnectionError):  # the server has unloaded the model or has ended
+        run(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)

@@ -27,6 +27,7 @@ from mme_sdk.fleet import (
 from mme_sdk.local.hosting.container import ContainerConnectionError, ContainerResponse, ContainerUnreachableError
 from mme_sdk.local.hosting.downloads.archives import ArchiveError, fetch
 from mme_sdk.local.hosting.downloads.objects import ObjectNotFoundError, S3Error, split
+from mme_sdk.local.hosting.environments import RequirementsError
 from mme_sdk.local.hosting.instances.instance import Instance, connection_error_message
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.instances.variant import Variant
@@ -401,6 +402,8 @@ class MultiModelVariant(Variant):
                 instance.wait_for_crash()
             )  # if the container ended, `instance_crashed` reports that; otherwise only the load failed
             failed = json.dumps([500, connection_error_message(error)])
+        except RequirementsError as error:
+            failed = json.dumps([500, str(error)])
         else:
             if response.status in (200, 409):
                 return lambda: fleet.loaded(name, model, self._now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import random
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from mme_sdk.local.containers import Command, command_for
 from mme_sdk.local.data_capture import DataCapture
 from mme_sdk.local.hosting.container import SHORT_GRACE
 from mme_sdk.local.hosting.downloads.objects import ObjectStore
+from mme_sdk.local.hosting.environments import Environments, cache_folder
 from mme_sdk.local.hosting.settings import HostingSettings
 from mme_sdk.local.hosting_interface import HostContext
 from mme_sdk.protocols import AsyncClock
@@ -49,6 +51,12 @@ class Shared:
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
         )
         self.store = ObjectStore(context, self.session)
+        self.environments = Environments(
+            cache_folder(os.environ),
+            hidden=context.data_dir.parent,
+            isolate=settings.isolate,
+            readable=settings.readable,
+        )
         self.capture = DataCapture(self._s3, rng)
         self.closing = asyncio.Event()  # set when the host closes: containers then get little time to end
         self._scratch: TemporaryFolder | None = None
