@@ -255,7 +255,9 @@ def _distributions(file: Path) -> list[str]:
     """Return the distributions in the local folders that `--find-links` of a requirements file names."""
     found = [_FIND_LINKS.match(line) for line in file.read_text(errors="replace").splitlines()]
     folders = [Path(one[1]) for one in found if one is not None]
-    return [str(one) for folder in folders if folder.is_dir() for one in folder.iterdir() if _ARCHIVE.fullmatch(one.name)]
+    return [
+        str(one) for folder in folders if folder.is_dir() for one in folder.iterdir() if _ARCHIVE.fullmatch(one.name)
+    ]
 
 
 def _move_scripts(folder: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ import attrs
 
 from mme_sdk._validation import number, optional
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.local.hosting.gpus import Gpu
 
 __all__ = ["HostingSettings"]
 
@@ -22,6 +23,12 @@ def _paths(value: Any) -> tuple[str, ...]:
         if not os.path.isabs(path):  # noqa: PTH117
             raise InvalidInputError(f"HostingSettings.readable must hold absolute paths, not {path!r}")
     return paths
+
+
+def _gpus(value: Any) -> tuple[Gpu, ...]:
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, Gpu) for one in value):
+        raise InvalidInputError(f"HostingSettings.gpus must be a list of Gpu objects, not {value!r}")
+    return tuple(value)
 
 
 def _positive(default: Any) -> Any:
@@ -60,6 +67,8 @@ class HostingSettings:
         load_seconds: Simulated time added to each load, in seconds. Default 0.
         load_seconds_per_gb: Simulated time added to each load per 10⁹ extracted bytes, in seconds. Default 0.
         restart_seconds: Seconds between two attempts to restart a container that ended. Default 0.5.
+        gpus: The GPUs that instances of types with GPUs use, in turn. If a model does not fit into the memory of its
+            GPU, the least recently used models are evicted. Default None: the CUDA devices of this machine.
         gpu_types_on_cpu: Whether instance types with GPUs run on the CPU if this machine has no CUDA device. Otherwise
             such an endpoint fails. Default False.
         metrics_seconds: Seconds between two measurements of the CPU, memory and volume use of instances. Default 60.
@@ -101,6 +110,7 @@ class HostingSettings:
     load_seconds: float = _at_least_zero(0.0)
     load_seconds_per_gb: float = _at_least_zero(0.0)
     restart_seconds: float = _at_least_zero(0.5)
+    gpus: tuple[Gpu, ...] | None = attrs.field(default=None, converter=attrs.converters.optional(_gpus))
     gpu_types_on_cpu: bool = False
     metrics_seconds: float = _positive(60.0)
     stop_seconds: float = _at_least_zero(30.0)

@@ -253,8 +253,7 @@ def test_gpu_instances_need_a_cuda_device_or_a_word(hosted: Hosted, monkeypatch:
         ([], on_cpu, {"gpu_types_on_cpu": True}),
         (["0", "3"], placed, {}),
     ):
-        for module in ("gpus", "instances.variant"):
-            monkeypatch.setattr(f"mme_sdk.local.hosting.{module}.cuda_devices", lambda devices=devices: devices)
+        monkeypatch.setattr("mme_sdk.local.hosting.gpus.cuda_devices", lambda devices=devices: devices)
         hosted(scenario, **settings)
 
 

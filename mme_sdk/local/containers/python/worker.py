@@ -10,7 +10,7 @@ import traceback
 from pathlib import Path
 from typing import Any, NoReturn
 
-from mme_sdk.local.containers import requirements
+from mme_sdk.local.containers import gpu, requirements
 from mme_sdk.local.containers.python.formats import UnsupportedModelError
 from mme_sdk.local.containers.python.ipc import pack, read_blocking
 from mme_sdk.local.containers.python.payloads import PayloadError
@@ -34,7 +34,8 @@ def run(channel: socket.socket, directory: str, memory_left: int | None) -> None
     except BaseException as error:  # noqa: BLE001 - a script can raise anything, SystemExit too
         channel.sendall(pack(_failure(error, directory)))
         return
-    channel.sendall(pack({"status": 200, "memory": private_bytes(os.getpid())}))
+    on_gpu = gpu.estimated_bytes(model.loaded, Path(directory))
+    channel.sendall(pack({"status": 200, "memory": private_bytes(os.getpid()), "gpu_memory": on_gpu}))
     while (frame := read_blocking(channel)) is not None:
         head, body = frame
         try:
