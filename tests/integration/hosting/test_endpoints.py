@@ -9,6 +9,7 @@ import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 import pytest
@@ -269,6 +270,40 @@ def test_removing_an_endpoint_ends_its_processes(hosted: Hosted) -> None:
         assert json.loads((await bench.invoke("a")).body)["Message"].endswith("not found.")
 
     hosted(scenario)
+
+
+URLS = """
+import http.server, json, sys
+class Server(http.server.BaseHTTPRequestHandler):
+    urls = []
+    def do_GET(self):
+        self.answer(b"{}")
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/models":
+            self.urls.append(json.loads(body)["url"])
+        self.answer(self.urls[-1].encode())
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Server).serve_forever()
+"""
+
+
+def test_a_model_repository_can_have_its_configuration_at_the_top(hosted: Hosted) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.put("models/inside.tar.gz", archive({"net/config.pbtxt": b"", "net/1/model.py": b""}))
+        await bench.put("models/top.tar.gz", archive({"config.pbtxt": b"", "1/model.py": b""}))
+        for image, top in (("repository", "model"), ("other", "config.pbtxt")):
+            await bench.deploy(image, image=image)
+            for name, found in (("inside", "net"), ("top", top)):
+                url = (await bench.invoke(f"{name}.tar.gz", endpoint=image)).body.decode()
+                assert found in [one.name for one in Path(url).iterdir()]
+
+    command = Command([sys.executable, "-c", URLS, "{port}"])
+    hosted(scenario, images={"repository": attrs.evolve(command, model_repository=True), "other": command})
 
 
 STUBBORN = """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import sys
+import shutil
+import subprocess
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -75,4 +76,17 @@ def test_models_of_libraries_that_use_a_gpu_count(tmp_path: Path, monkeypatch: p
     assert gpu.estimated_bytes(_of("onnxruntime", ["CPUExecutionProvider"]), tmp_path) == 0
     both = ["CUDAExecutionProvider", "CPUExecutionProvider"]
     assert gpu.estimated_bytes(_of("onnxruntime", both), tmp_path) == 100
-    assert gpu.measured_bytes(1) is None or sys.platform == "linux"
+
+
+def test_the_driver_measures_the_memory_of_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = "17, 300\n18, 5\n17, 12\n19, [N/A]\n"
+    done = subprocess.CompletedProcess([], 0, listed, "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    monkeypatch.setattr(shutil, "which", lambda _: "/usr/bin/nvidia-smi")
+    monkeypatch.delenv("MME_GPU_ID", raising=False)
+    assert gpu.measured_bytes(17) is None  # the models run on the CPU
+    monkeypatch.setenv("MME_GPU_ID", "0")
+    assert gpu.measured_bytes(17) == 312 * 2**20
+    assert gpu.measured_bytes(19) is gpu.measured_bytes(20) is None
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    assert gpu.measured_bytes(17) is None
