@@ -14,6 +14,7 @@ from mme_sdk.artifacts import pack
 from mme_sdk.local.containers import multi_model_server, triton
 from mme_sdk.local.hosting_interface import HostingError
 from tests.support.hosting.harness import Bench, error
+from tests.support.wheels import wheel
 
 Hosted = Callable[..., None]
 OUTSIDE = Path(os.environ.get("MME_CONTAINERS_PYTHON", ".venv-containers/bin/python")).absolute()
@@ -118,6 +119,30 @@ def test_multi_model_server_takes_a_handler_service(hosted: Hosted, single: bool
 
     handler = f"{tmp_path}/service/handler.py:handle"
     hosted(scenario, images={"python": multi_model_server(OUTSIDE, handler=handler)})
+
+
+@pytest.mark.parametrize("single", [False, True], ids=["multi-model", "single-model"])
+def test_multi_model_server_uses_the_packages_of_a_model(
+    hosted: Hosted, single: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wheel(tmp_path / "wheels", "tiny", "1.0", "answer = 'tiny'\n")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "wheels"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    script = "import tiny\ndef model_fn(d): return tiny.answer\ndef transform_fn(m, b, c, a): return m\n"
+
+    async def scenario(bench: Bench) -> None:
+        folder = bench.folder / "packing" / "models_a.tar.gz" / "code"
+        folder.mkdir(parents=True)
+        (folder / "requirements.txt").write_text("tiny\n")
+        await bench.upload("models/a.tar.gz", script=script)
+        await bench.deploy(
+            **({"mode": "SingleModel", "model_data_url": f"s3://{bench.bucket}/models/a.tar.gz"} if single else {})
+        )
+        answer = await bench.invoke(None if single else "a.tar.gz", "row")
+        assert (answer.status, answer.body) == (200, b"tiny")
+
+    hosted(scenario, images={"python": multi_model_server(OUTSIDE)}, install_requirements=True)
 
 
 def test_a_single_model_that_multi_model_server_cannot_load_answers_the_reason(hosted: Hosted) -> None:
