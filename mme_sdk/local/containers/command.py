@@ -42,6 +42,18 @@ class Command:
             it, CreateEndpoint fails for models with Mode=MultiModel. Default True.
         target_is_id: Whether the program reads the id of the model from the header X-Amzn-SageMaker-Target-Model
             instead of the URL. Default False.
+        model_repository: Whether the program loads model repositories of Triton, which hold a folder for each model.
+            An archive with `config.pbtxt` at the top is then loaded as the folder `model` of a repository, as on
+            SageMaker. Default False.
+        opt_ml: Whether a single-model container finds the folder of its model at `/opt/ml/model`, as on SageMaker. The
+            host mounts it there for the program only. This requires Linux and the permission to create a mount
+            namespace: where the kernel refuses it, the creation of the endpoint fails. None: the folder is mounted
+            where the kernel permits it, without a failure elsewhere. Default False. In each case `{model}` and the
+            variable SM_MODEL_DIR hold the path.
+        requirements_for: The Python interpreter that runs the models of this program. With
+            `HostingSettings(install_requirements=True)`, the packages of a model's `requirements.txt` are installed for
+            it; the program finds them in the virtual environment `environment` beside the folder of the model.
+            Default None: the program does not use them.
         isolated: Whether the program runs without access to files other than the system, its interpreter, its models
             and its temporary files. Requires Linux with Landlock, and `HostingSettings.isolate`. Default False.
 
@@ -58,6 +70,9 @@ class Command:
     environment: Mapping[str, str] = attrs.field(factory=dict, kw_only=True)
     multi_model: bool = attrs.field(default=True, kw_only=True)
     target_is_id: bool = attrs.field(default=False, kw_only=True)
+    model_repository: bool = attrs.field(default=False, kw_only=True)
+    opt_ml: bool | None = attrs.field(default=False, kw_only=True)
+    requirements_for: str | None = attrs.field(default=None, kw_only=True)
     isolated: bool = attrs.field(default=False, kw_only=True)
 
     @property
@@ -100,7 +115,13 @@ def _filled(word: str, values: Mapping[str, str]) -> str:
 _MODULE = "mme_sdk.local.containers.python"
 _SERVE = (sys.executable, "-m", _MODULE, "--port", "{port}", "--exit-with-stdin", "--key-from-stdin")
 
-PYTHON = Command([*_SERVE, "--memory-budget", "{memory}"], [*_SERVE, "--model", "{model}"], isolated=True)
+PYTHON = Command(
+    [*_SERVE, "--memory-budget", "{memory}"],
+    [*_SERVE, "--model", "{model}"],
+    isolated=True,
+    opt_ml=None,
+    requirements_for=sys.executable,
+)
 """The Python container, which runs for images that `images=` does not name."""
 
 

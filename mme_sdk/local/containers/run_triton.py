@@ -16,6 +16,8 @@ from pathlib import Path
 
 from mme_sdk.local.containers.supervisor import supervise
 
+__all__ = ["single_model"]
+
 # The front end has no option for its address and listens on all interfaces. This library binds it to loopback.
 _SHIM = r"""
 #define _GNU_SOURCE
@@ -41,12 +43,46 @@ _WHERE = (
 )
 
 
+def single_model(repository: Path, name: str | None) -> str:
+    """Return the name of the model that a single-model endpoint serves, as the program `serve` of the image does.
+
+    Args:
+        repository: Folder of the extracted archive.
+        name: Value of SAGEMAKER_TRITON_DEFAULT_MODEL_NAME; None without it.
+
+    Returns:
+        Name of a folder in the repository.
+
+    Raises:
+        SystemExit: The image does not start with this archive.
+    """
+    if (repository / "config.pbtxt").exists():
+        sys.exit(
+            "Incorrect directory structure: config.pbtxt is at the top of the archive. Triton's image serves such an "
+            "archive on multi-model endpoints only; put the files into a folder with the name of the model."
+        )
+    folders = sorted(one.name for one in repository.iterdir() if one.is_dir())
+    if name is not None:
+        if name not in folders:
+            sys.exit(f"SAGEMAKER_TRITON_DEFAULT_MODEL_NAME is {name}, and the archive has no folder of that name.")
+        return name
+    if len(folders) != 1:
+        sys.exit(
+            f"The archive has {len(folders)} model folders ({', '.join(folders)}). Set "
+            "SAGEMAKER_TRITON_DEFAULT_MODEL_NAME to the name of the model to serve."
+            if folders
+            else "The archive has no model folder."
+        )
+    return folders[0]
+
+
 def main() -> int:
     """Run the server until SIGTERM or end of standard input; return its exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--python", required=True, help="interpreter of the environment with nvidia-pytriton")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--directory", type=Path, required=True, help="working directory of the container")
+    parser.add_argument("--model", type=Path, help="extracted archive of a single-model endpoint")
     given = parser.parse_args()
     found = subprocess.run([given.python, "-c", _WHERE], capture_output=True, text=True, check=False)
     if found.returncode:
@@ -76,19 +112,23 @@ def main() -> int:
         "LD_PRELOAD": str(shim),
         "PATH": os.pathsep.join([str(Path(given.python).parent), os.environ.get("PATH", "")]),
         "PYTHONPATH": packages,
-        "SAGEMAKER_TRITON_PING_MODE": "live",
+        "SAGEMAKER_TRITON_PING_MODE": os.environ.get("SAGEMAKER_TRITON_OVERRIDE_PING_MODE", "live"),
     }
-    options = {
+    options: dict[str, object] = {
         "allow-sagemaker": "true",
         "sagemaker-port": given.port,
         "allow-http": "false",
         "allow-grpc": "false",
         "allow-metrics": "false",
         "model-control-mode": "explicit",
-        "model-repository": folder / "empty",
+        "model-repository": given.model or folder / "empty",
         "model-namespacing": "true",
         "backend-directory": folder / "backends",
     }
+    if given.model is not None:
+        name = single_model(given.model, os.environ.get("SAGEMAKER_TRITON_DEFAULT_MODEL_NAME"))
+        environment["SAGEMAKER_TRITON_DEFAULT_MODEL_NAME"] = options["load-model"] = name
+        environment["SAGEMAKER_TRITON_PING_MODE"] = os.environ.get("SAGEMAKER_TRITON_OVERRIDE_PING_MODE", "ready")
     words = [f"--{name}={value}" for name, value in options.items()]
     return supervise([str(server / "bin" / "tritonserver"), "--disable-auto-complete-config", *words], environment)
 

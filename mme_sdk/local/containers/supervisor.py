@@ -16,11 +16,14 @@ from mme_sdk.local.containers import descendants
 
 __all__ = ["supervise"]
 
-_GRACE = 3.0  # seconds from SIGTERM to SIGKILL; less than HostingSettings.stop_seconds
+_GRACE = 3.0  # seconds from SIGTERM to SIGKILL after the host has ended
 
 
 def supervise(argv: Sequence[str], environment: Mapping[str, str], *, scratch: str | None = None) -> int:
-    """Run a program until it ends, SIGTERM arrives or standard input ends. Then kill it and its descendants.
+    """Run a program until it ends, SIGTERM arrives or standard input ends. Then kill its descendants.
+
+    SIGTERM is passed on to the program, which then ends by itself, or with this process when the host kills this one.
+    After the end of standard input the program has 3 seconds to end.
 
     The calling process must be the leader of its process group, as containers of the host are.
 
@@ -43,15 +46,20 @@ def supervise(argv: Sequence[str], environment: Mapping[str, str], *, scratch: s
     process = subprocess.Popen(processes.die_with_parent(argv), env=dict(environment), stdin=subprocess.DEVNULL)
     watched = [read, sys.stdin.fileno()]
     try:
-        while process.poll() is None and not stops:
+        told = False
+        while process.poll() is None:
+            if stops and not told:
+                process.terminate()
+                told = True
             ready, _, _ = select.select(watched, [], [])
             if read in ready:
                 os.read(read, 512)
             if sys.stdin.fileno() in ready and not os.read(sys.stdin.fileno(), 512):
                 stops.append(0)
+                break
         ended = process.poll()
         processes.stop_process(process, grace=_GRACE)
-        return 0 if ended is None else ended
+        return 0 if ended is None or stops else ended
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.close(held)

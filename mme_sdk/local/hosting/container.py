@@ -10,7 +10,7 @@ import os
 import random
 import secrets
 import socket
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -19,15 +19,23 @@ import attrs
 
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.local import processes
-from mme_sdk.local.containers import Command
+from mme_sdk.local.containers import Command, opt_ml
 from mme_sdk.local.hosting import isolation
 from mme_sdk.local.hosting_interface import HostingError
 from mme_sdk.local.storage import disk
 from mme_sdk.protocols import AsyncClock
 
-__all__ = ["Container", "ContainerConnectionError", "ContainerResponse", "ContainerSpec", "ContainerUnreachableError"]
+__all__ = [
+    "Container",
+    "ContainerConnectionError",
+    "ContainerResponse",
+    "ContainerSpec",
+    "ContainerUnreachableError",
+    "terminate",
+]
 
 SOCKET = "mme-sdk-socket-"
+SHORT_GRACE = 5.0  # seconds from SIGTERM to SIGKILL for a container that serves nobody any more
 SOCKETS = Path("/tmp")  # noqa: S108 - the path of a unix socket is limited to about 100 bytes; TMPDIR can be longer
 _TRIES = 3  # another process can take the port between the moment it is found free and the moment it is bound
 _LARGE = 1 << 20  # bytes from which aiohttp warns that a body blocks the event loop
@@ -85,12 +93,12 @@ class ContainerSpec:
         hidden: Folder of the host's data; the container cannot read it.
         isolate: Whether the process runs isolated: see `HostingSettings.isolate`.
         readable: More paths that an isolated process can read.
+        environments: Folder of the virtual environments of models; None if no packages are installed.
         code_dir: Extracted archive of SAGEMAKER_SUBMIT_DIRECTORY, which the models read too; None without one.
         log: File for the output of the process.
         memory_bytes: Memory for models, in bytes.
         title: Name in messages, such as `The primary container for production variant AllTraffic`.
         startup_limit: Seconds within which the container must become healthy.
-        stop_seconds: Seconds from SIGTERM to SIGKILL.
     """
 
     command: Command
@@ -106,8 +114,8 @@ class ContainerSpec:
     memory_bytes: int
     title: str
     startup_limit: float
-    stop_seconds: float
     code_dir: Path | None = None
+    environments: Path | None = None
 
 
 class Container:
@@ -129,6 +137,11 @@ class Container:
         self._key = secrets.token_urlsafe(32)
         self._socket_dir: TemporaryFolder | None = None
         self._local: aiohttp.ClientSession | None = None  # for a container on a unix socket
+
+    @property
+    def command(self) -> Command:
+        """The program."""
+        return self._spec.command
 
     @property
     def pid(self) -> int | None:
@@ -181,11 +194,12 @@ class Container:
         disk.make_folder(spec.log.parent)
         words: Sequence[str] = spec.command.words(single=spec.model_dir is not None, values=values)
         inherited, words, isolation_variables = await asyncio.to_thread(self._isolated, words)
+        words, model_dir = await asyncio.to_thread(self._mounted, words)
         environment = {
             **inherited,
             "SAGEMAKER_BIND_TO_PORT": str(port),
             "SAGEMAKER_SAFE_PORT_RANGE": "25000-25999",
-            **({"SAGEMAKER_MULTI_MODEL": "true"} if spec.model_dir is None else {}),
+            **({"SAGEMAKER_MULTI_MODEL": "true"} if model_dir is None else {"SM_MODEL_DIR": model_dir}),
             **spec.command.variables(values),
             **spec.environment,
             **isolation_variables,
@@ -215,12 +229,17 @@ class Container:
             return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}, words, {}
         environment = isolation.environment(os.environ, spec.scratch)
         writable = [spec.work_dir, spec.scratch, spec.models]
+        if spec.model_dir is not None:
+            writable.append(spec.model_dir)  # a rule for the folder above it does not hold below /opt/ml/model
         if self._socket_dir is not None:
             writable.append(self._socket_dir.path)
         rules = isolation.policy(words, hidden=spec.hidden, writable=writable, readable=spec.readable)
         if spec.code_dir is not None:
             for rights in rules.values():
                 rights["read"].append(str(spec.code_dir))
+        if spec.environments is not None:
+            disk.make_folder(spec.environments)  # rules hold for folders that exist
+            rules["container"]["read"].append(str(spec.environments))  # a model reads only its own
         file = spec.work_dir / "isolation.json"
         disk.write_atomically(file, json.dumps(rules).encode())
         if spec.command.isolated:
@@ -228,6 +247,26 @@ class Container:
         else:
             environment["HOME"] = os.environ.get("HOME", environment["HOME"])
         return environment, words, {isolation.VARIABLE: str(file)}
+
+    def _mounted(self, words: Sequence[str]) -> tuple[Sequence[str], str | None]:
+        """Return the command line that mounts the model at /opt/ml/model if it should, and the path of the model."""
+        spec = self._spec
+        if spec.model_dir is None:
+            return words, None
+        if spec.command.opt_ml is False:
+            return words, str(spec.model_dir)
+        obstacle = opt_ml.obstacle()
+        if obstacle is None:
+            return opt_ml.mounted(words, spec.model_dir), opt_ml.MODEL
+        if spec.command.opt_ml:
+            raise HostingError(
+                f"{spec.title} cannot be started: its program expects the model at {opt_ml.MODEL}, and this machine "
+                f"cannot mount it there ({obstacle}). Let the program read the path from the variable SM_MODEL_DIR or "
+                "from an argument {model} of Command, and set opt_ml=False."
+            )
+        with disk.open_private(spec.log, append=True) as log:
+            log.write(f"The model is not mounted at {opt_ml.MODEL}: {obstacle}\n".encode())
+        return words, str(spec.model_dir)
 
     async def _healthy(self, deadline: float) -> bool:
         """Poll /ping, and /models of a multi-model container, as SageMaker does. Return whether all answered 200."""
@@ -257,30 +296,20 @@ class Container:
         assert self._process is not None
         return await self._process.wait()
 
-    async def stop(self) -> None:
-        """Send SIGTERM, and SIGKILL after `stop_seconds`; return when the process has ended."""
+    async def stop(self, grace: Callable[[], Awaitable[None]] | None = None) -> None:
+        """Send SIGTERM and return when the process has ended.
+
+        Args:
+            grace: Waits until it is time for SIGKILL. Default: 5 seconds.
+        """
         process, self._process = self._process, None
         if process is not None:
-            await self._terminate(process)
+            await terminate(process, grace() if grace is not None else self._clock.sleep(SHORT_GRACE))
         if self._local is not None:
             await self._local.close()
         if self._socket_dir is not None:
             self._socket_dir.close()
         self._local = self._socket_dir = None
-
-    async def _terminate(self, process: asyncio.subprocess.Process) -> None:
-        if process.stdin is not None:
-            process.stdin.close()
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                async with asyncio.timeout(self._spec.stop_seconds):
-                    await process.wait()
-            except TimeoutError:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-        await process.wait()
 
     def kill(self) -> None:
         """Send SIGKILL, which simulates a crash."""
@@ -342,6 +371,31 @@ class Container:
                 return file.read().decode(errors="replace").strip()
         except OSError:
             return ""
+
+
+async def terminate(process: asyncio.subprocess.Process, grace: Awaitable[None]) -> None:
+    """Send SIGTERM to a process, and SIGKILL if it still runs when `grace` ends. Return when the process has ended.
+
+    Args:
+        process: The process.
+        grace: Ends when it is time for SIGKILL.
+    """
+    limit = asyncio.ensure_future(grace)
+    ended = asyncio.ensure_future(process.wait())
+    try:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            await asyncio.wait({ended, limit}, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+        await ended
+    finally:
+        limit.cancel()
+        ended.cancel()
+        if process.stdin is not None:
+            process.stdin.close()  # the end of standard input would end the containers of this package at once
 
 
 def _payload(body: bytes | None) -> bytes | io.BytesIO | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 import re
 from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ __all__ = ["LocalHosting"]
 _TARGET = re.compile(r"\S[\x20-\x7e]*")
 _FORWARDED_HEADERS = ("content-type", "accept")
 _PREFIX = "x-amzn-sagemaker-"
+_ASYNC_PAYLOAD = 1 << 30  # the largest body of an asynchronous request, in bytes
 
 
 @attrs.define(eq=False)
@@ -105,7 +107,7 @@ class LocalHosting:
         Raises:
             HostingError: The new fleet did not become healthy. The old fleet continues to serve.
         """
-        variants = {plan.name: self._variant(deployment.endpoint, plan) for plan in deployment.variants}
+        variants = {plan.name: self._variant(deployment, plan) for plan in deployment.variants}
         try:
             results = await asyncio.gather(*(one.start() for one in variants.values()), return_exceptions=True)
             for result in results:
@@ -147,7 +149,8 @@ class LocalHosting:
             for variant in (*endpoint.variants.values(), *endpoint.incoming.values())
         ]
 
-    def _variant(self, endpoint: str, plan: VariantPlan) -> Variant:
+    def _variant(self, deployment: Deployment, plan: VariantPlan) -> Variant:
+        endpoint = deployment.endpoint
         modes = [container.mode for container in plan.containers]
         if modes.count("MultiModel") > 1:
             raise HostingError(f"Variant {plan.name} has more than one multi-model container.")
@@ -157,6 +160,11 @@ class LocalHosting:
                     f"Your Ecr Image {container.image} does not contain required "
                     "com.amazonaws.sagemaker.capabilities.multi-models=true Docker label(s)."
                 )
+        # SageMaker tells the container how large a body can be; the servers of AWS's toolkits read it.
+        limit = _ASYNC_PAYLOAD if deployment.asynchronous else min(self.settings.max_payload, _ASYNC_PAYLOAD)
+        given = {"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(math.ceil(limit / 2**20))}
+        containers = tuple(attrs.evolve(one, environment={**given, **one.environment}) for one in plan.containers)
+        plan = attrs.evolve(plan, containers=containers)
         kind = MultiModelVariant if "MultiModel" in modes else SingleModelVariant
         data = self._context.data_dir
         number = next(self._numbers)
@@ -329,6 +337,8 @@ class LocalHosting:
         """Stop all processes."""
         endpoints, self._endpoints = list(self._endpoints.values()), {}
         draining = dict(self._draining)
+        if self._shared_services is not None:
+            self._shared_services.closing.set()
         for endpoint in draining.values():
             for variant in endpoint.variants.values():
                 variant.skip_drain = True

@@ -9,6 +9,7 @@ import attrs
 
 from mme_sdk._validation import number, optional
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.local.hosting.gpus import Gpu
 
 __all__ = ["HostingSettings"]
 
@@ -22,6 +23,12 @@ def _paths(value: Any) -> tuple[str, ...]:
         if not os.path.isabs(path):  # noqa: PTH117
             raise InvalidInputError(f"HostingSettings.readable must hold absolute paths, not {path!r}")
     return paths
+
+
+def _gpus(value: Any) -> tuple[Gpu, ...]:
+    if not isinstance(value, list | tuple) or not value or not all(isinstance(one, Gpu) for one in value):
+        raise InvalidInputError(f"HostingSettings.gpus must be a list of Gpu objects, not {value!r}")
+    return tuple(value)
 
 
 def _positive(default: Any) -> Any:
@@ -60,10 +67,17 @@ class HostingSettings:
         load_seconds: Simulated time added to each load, in seconds. Default 0.
         load_seconds_per_gb: Simulated time added to each load per 10⁹ extracted bytes, in seconds. Default 0.
         restart_seconds: Seconds between two attempts to restart a container that ended. Default 0.5.
+        gpus: The GPUs that instances of types with GPUs use, in turn. If a model does not fit into the memory of its
+            GPU, the least recently used models are evicted. Default None: the CUDA devices of this machine.
         gpu_types_on_cpu: Whether instance types with GPUs run on the CPU if this machine has no CUDA device. Otherwise
             such an endpoint fails. Default False.
         metrics_seconds: Seconds between two measurements of the CPU, memory and volume use of instances. Default 60.
-        stop_seconds: Seconds from SIGTERM to SIGKILL when a container is stopped. Default 5.
+        stop_seconds: Seconds from SIGTERM to SIGKILL when a container is stopped, for example after a drain. When the
+            host closes, it waits 5 seconds at most. Default 30, as on SageMaker.
+        install_requirements: Whether pip installs the packages of a model's `code/requirements.txt` before the load,
+            into a virtual environment that models with the same file share. It is kept in the cache folder of the user.
+            This applies to the Python container and to `multi_model_server`. Default False: models use the packages in
+            the environment of the host.
         isolate: Whether containers and models run isolated: with an environment without the host's credentials,
             with their own temporary folders and, on Linux, without access to other files. Default True.
         readable: Absolute paths of more files and directories that isolated containers and models can read. The system
@@ -96,9 +110,11 @@ class HostingSettings:
     load_seconds: float = _at_least_zero(0.0)
     load_seconds_per_gb: float = _at_least_zero(0.0)
     restart_seconds: float = _at_least_zero(0.5)
+    gpus: tuple[Gpu, ...] | None = attrs.field(default=None, converter=attrs.converters.optional(_gpus))
     gpu_types_on_cpu: bool = False
     metrics_seconds: float = _positive(60.0)
-    stop_seconds: float = _at_least_zero(5.0)
+    stop_seconds: float = _at_least_zero(30.0)
+    install_requirements: bool = False
     isolate: bool = True
     readable: tuple[str, ...] = attrs.field(default=(), converter=_paths)
     seed: int = attrs.field(default=0, validator=number(integer=True))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sys
 import tarfile
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import attrs
 import pytest
@@ -252,8 +254,7 @@ def test_gpu_instances_need_a_cuda_device_or_a_word(hosted: Hosted, monkeypatch:
         ([], on_cpu, {"gpu_types_on_cpu": True}),
         (["0", "3"], placed, {}),
     ):
-        for module in ("gpus", "instances.variant"):
-            monkeypatch.setattr(f"mme_sdk.local.hosting.{module}.cuda_devices", lambda devices=devices: devices)
+        monkeypatch.setattr("mme_sdk.local.hosting.gpus.cuda_devices", lambda devices=devices: devices)
         hosted(scenario, **settings)
 
 
@@ -269,6 +270,67 @@ def test_removing_an_endpoint_ends_its_processes(hosted: Hosted) -> None:
         assert json.loads((await bench.invoke("a")).body)["Message"].endswith("not found.")
 
     hosted(scenario)
+
+
+URLS = """
+import http.server, json, sys
+class Server(http.server.BaseHTTPRequestHandler):
+    urls = []
+    def do_GET(self):
+        self.answer(b"{}")
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if self.path == "/models":
+            self.urls.append(json.loads(body)["url"])
+        self.answer(self.urls[-1].encode())
+    def answer(self, body):
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Server).serve_forever()
+"""
+
+
+def test_a_model_repository_can_have_its_configuration_at_the_top(hosted: Hosted) -> None:
+    async def scenario(bench: Bench) -> None:
+        await bench.put("models/inside.tar.gz", archive({"net/config.pbtxt": b"", "net/1/model.py": b""}))
+        await bench.put("models/top.tar.gz", archive({"config.pbtxt": b"", "1/model.py": b""}))
+        for image, top in (("repository", "model"), ("other", "config.pbtxt")):
+            await bench.deploy(image, image=image)
+            for name, found in (("inside", "net"), ("top", top)):
+                url = (await bench.invoke(f"{name}.tar.gz", endpoint=image)).body.decode()
+                assert found in [one.name for one in Path(url).iterdir()]
+
+    command = Command([sys.executable, "-c", URLS, "{port}"])
+    hosted(scenario, images={"repository": attrs.evolve(command, model_repository=True), "other": command})
+
+
+STUBBORN = """
+import http.server, signal, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+class Healthy(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Healthy).serve_forever()
+"""
+
+
+def test_a_stopped_container_has_30_seconds_to_end_and_5_when_the_host_closes(hosted: Hosted) -> None:
+    clock = WatchedClock(long=4.0)
+
+    async def scenario(bench: Bench) -> None:
+        for name in ("removed", "left"):
+            await bench.deploy(name, image="stubborn")
+        assert clock.count(4.0, 100.0) == 0
+        await bench.hosting.remove("removed")
+        assert clock.count(4.0, 100.0) == clock.count(30.0, 30.0) == 1
+
+    images = {"stubborn": Command([sys.executable, "-c", STUBBORN, "{port}"])}
+    hosted(scenario, images=images, clock=clock, metrics_seconds=3.9)  # shorter than the sleeps that are counted
+    assert clock.count(5.0, 5.0) == 1
 
 
 def test_the_script_comes_from_an_archive_in_s3_where_the_environment_says_so(hosted: Hosted) -> None:

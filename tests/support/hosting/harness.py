@@ -48,7 +48,7 @@ def model_fn(model_dir):
         pass_gate(open(wait).read())
     return open(os.path.join(model_dir, "name")).read()
 def input_fn(data, content_type):
-    return str(data, 'utf-8') if isinstance(data, bytes) else data
+    return str(data, 'utf-8') if not isinstance(data, str) else data
 def predict_fn(data, model):
     if data == "crash":
         os.kill(os.getppid(), 9)

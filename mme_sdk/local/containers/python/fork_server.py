@@ -17,7 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from mme_sdk.local.containers import descendants
+from mme_sdk.local.containers import descendants, requirements
 from mme_sdk.local.containers.python import isolation, worker
 
 __all__ = ["run"]
@@ -97,7 +97,9 @@ def _fork(
     children: dict[int, int],
     policy: dict[str, Any] | None,
 ) -> None:
-    _import(request["modules"])
+    environment = requirements.environment(Path(request["directory"]))
+    if environment is None:
+        _import(request["modules"])
     pid = os.fork()
     if pid:
         os.close(channel)
@@ -115,7 +117,10 @@ def _fork(
         # The socket stays open until the process exits, so that its exit status is known once the socket closes.
         connection = socket.socket(fileno=channel)
         if policy is not None:
-            isolation.enter(policy, request["directory"], request["number"])
+            packages = [] if environment is None else [str(environment)]
+            isolation.enter({**policy, "read": [*policy["read"], *packages]}, request["directory"], request["number"])
+        if environment is not None:
+            worker.execute(environment, connection, request["directory"], request["memory"])
         worker.run(connection, request["directory"], request["memory"])
         code = 0
     except ConnectionError:

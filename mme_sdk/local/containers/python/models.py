@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from mme_sdk.local.containers import gpu
 from mme_sdk.local.containers.python.formats import UnsupportedModelError, find
 from mme_sdk.local.containers.python.images.profile import current
 from mme_sdk.local.containers.python.ipc import pack, read_async
@@ -65,6 +66,7 @@ class _ModelProcess:
     writer: asyncio.StreamWriter
     pid: int = 0
     memory: int = 0
+    gpu_memory: int = 0
     ended: asyncio.Event = attrs.field(factory=asyncio.Event)
     exit: int | None = None
 
@@ -301,10 +303,27 @@ class Models:
                 message=str(head.get("message", "The model process sent an invalid response.")),
             )
         process.memory = head["memory"]
+        await self._check_gpu(process, head)
         if self._budget is not None and self._used() > self._budget:
             await self._kill(process)
             raise ErrorResponse(status=507, type="MemoryError", message="The model uses more memory than is left.")
         return process
+
+    async def _check_gpu(self, process: _ModelProcess, head: Mapping[str, Any]) -> None:
+        """Kill a process that has loaded a model which does not fit into the memory of the GPU."""
+        budget = gpu.memory_budget()
+        if budget is None or not head.get("gpu_memory"):
+            return
+        measured = await asyncio.to_thread(gpu.measured_bytes, process.pid)
+        process.gpu_memory = int(head["gpu_memory"]) if measured is None else measured
+        used = sum(one.gpu_memory for one in self._processes.values() if not one.ended.is_set())
+        if used > budget:
+            await self._kill(process)
+            raise ErrorResponse(
+                status=507,
+                type="MemoryError",
+                message=f"The GPU is out of memory: {used} of {budget} bytes would be in use.",
+            )
 
     async def _fork(self, url: str, memory: int | None) -> _ModelProcess:
         try:

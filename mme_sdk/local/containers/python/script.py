@@ -62,6 +62,11 @@ class Model:
         if "model_warmup_fn" in functions:
             _call(functions["model_warmup_fn"], (self._directory, self._model), context)
 
+    @property
+    def loaded(self) -> Any:
+        """The return value of `model_fn`, or what the file of the model contains."""
+        return self._model
+
     def respond(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> ModelResponse:
         """Serve one request.
 

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
+from mme_sdk.local.containers import gpu, requirements
 from mme_sdk.local.containers.python.formats import UnsupportedModelError
 from mme_sdk.local.containers.python.images.profile import current
 from mme_sdk.local.containers.python.ipc import pack, read_blocking
 from mme_sdk.local.containers.python.payloads import PayloadError
 from mme_sdk.local.containers.python.script import Served, load_model
 
-__all__ = ["limit_memory", "private_bytes", "run"]
+__all__ = ["execute", "limit_memory", "private_bytes", "run"]
 
 
 def run(channel: socket.socket, directory: str, memory_left: int | None) -> None:
@@ -31,15 +33,16 @@ def run(channel: socket.socket, directory: str, memory_left: int | None) -> None
             limit_memory(memory_left)
         model = load_model(Path(directory))
     except BaseException as error:  # noqa: BLE001 - a script can raise anything, SystemExit too
-        channel.sendall(pack(_failure(error)))
+        channel.sendall(pack(_failure(error, directory)))
         return
-    channel.sendall(pack({"status": 200, "memory": private_bytes(os.getpid())}))
+    on_gpu = gpu.estimated_bytes(model.loaded, Path(directory))
+    channel.sendall(pack({"status": 200, "memory": private_bytes(os.getpid()), "gpu_memory": on_gpu}))
     while (frame := read_blocking(channel)) is not None:
         head, body = frame
         try:
             _serve(channel, model, head, body)
         except Exception as error:  # noqa: BLE001 - the model stays loaded; other exceptions end the process
-            channel.sendall(pack({**_failure(error, current().error_status), "last": True}))
+            channel.sendall(pack({**_failure(error, directory, current().error_status), "last": True}))
 
 
 def _serve(channel: socket.socket, model: Served, head: dict[str, Any], body: bytes) -> None:
@@ -55,7 +58,33 @@ def _serve(channel: socket.socket, model: Served, head: dict[str, Any], body: by
     channel.sendall(pack({**(first_head if first else {}), "last": True}))
 
 
-def _failure(error: BaseException, other: int = 500) -> dict[str, Any]:
+def execute(environment: Path, channel: socket.socket, directory: str, memory_left: int | None) -> NoReturn:
+    """Replace this process by one that serves the model with the packages of a virtual environment.
+
+    The fork server has imported packages of the host, which can have other versions.
+
+    Args:
+        environment: The environment.
+        channel: Connection to the server.
+        directory: Folder of the extracted archive.
+        memory_left: Memory for the model, in bytes; None for no limit.
+    """
+    channel.set_inheritable(True)
+    python = str(environment / "bin" / "python")
+    words = [
+        python,
+        "-P",
+        "-m",
+        __name__,
+        str(channel.fileno()),
+        directory,
+        *([] if memory_left is None else [str(memory_left)]),
+    ]
+    path = os.pathsep.join([str(environment / "bin"), os.environ.get("PATH", "")])
+    os.execve(python, words, {**os.environ, "VIRTUAL_ENV": str(environment), "PATH": path})  # noqa: S606
+
+
+def _failure(error: BaseException, directory: str, other: int = 500) -> dict[str, Any]:
     match error:
         case PayloadError():
             return {"status": error.status, "type": "BadRequestException", "message": error.message}
@@ -74,7 +103,8 @@ def _failure(error: BaseException, other: int = 500) -> dict[str, Any]:
             status, kind = other, type(error).__name__
     # The log gets the traceback, the response its last line.
     traceback.print_exception(error, file=sys.stderr)
-    return {"status": status, "type": kind, "message": f"{kind}: {error}" if str(error) else kind}
+    message = f"{kind}: {error}" if str(error) else kind
+    return {"status": status, "type": kind, "message": message + requirements.hint(error, Path(directory))}
 
 
 def private_bytes(pid: int) -> int:
@@ -109,3 +139,8 @@ def limit_memory(more: int) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     limit = now + more
     resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(ConnectionError):  # the server has unloaded the model or has ended
+        run(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)

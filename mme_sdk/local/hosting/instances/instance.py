@@ -10,7 +10,9 @@ from pathlib import Path
 import attrs
 
 from mme_sdk.artifacts.temporary import remove_tree
+from mme_sdk.local.containers import Command
 from mme_sdk.local.hosting.container import Container, ContainerConnectionError, ContainerResponse, ContainerSpec
+from mme_sdk.local.hosting.environments import RequirementsError
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.invoke_errors import model_error
 from mme_sdk.local.hosting_interface import ContainerPlan, HostingError, VariantPlan
@@ -127,6 +129,12 @@ class Instance:
             environment[_CODE] = str(code_dir)
         command = self._shared.command(plan.image)
         role = "primary container" if len(self._plan.containers) == 1 else f"container {plan.hostname or number + 1}"
+        title = f"The {role} for production variant {self._plan.name}"
+        if single:
+            try:
+                await self._install(command, model_dir)
+            except RequirementsError as error:
+                raise HostingError(f"{title} cannot be started: {error}") from error
         settings = self._shared.settings
         scratch = self._shared.scratch()
         self._scratches.append(scratch)
@@ -142,10 +150,10 @@ class Instance:
             readable=settings.readable,
             log=self._log,
             memory_bytes=self._capacity.memory_bytes,
-            title=f"The {role} for production variant {self._plan.name}",
+            title=title,
             startup_limit=self._plan.startup_timeout or settings.startup_limit,
-            stop_seconds=settings.stop_seconds,
             code_dir=code_dir,
+            environments=self._shared.environments.folder if settings.install_requirements else None,
         )
         return Container(spec, self._shared.session, self._shared.clock)
 
@@ -192,6 +200,28 @@ class Instance:
             raise ContainerConnectionError("the instance was stopped")
         number = next(i for i, plan in enumerate(self._plan.containers) if plan.mode == "MultiModel")
         return self._containers[number]
+
+    async def load(self, model_id: str, directory: Path) -> ContainerResponse:
+        """Load a model into the multi-model container.
+
+        Args:
+            model_id: Id of the model in the container.
+            directory: The extracted archive, the only folder in the folder above it.
+
+        Raises:
+            ContainerConnectionError: The instance is stopped, or the container ended.
+            RequirementsError: The packages of the model cannot be installed.
+        """
+        container = self.multi_model()
+        await self._install(container.command, directory)
+        if container.command.model_repository and (directory / "config.pbtxt").exists():
+            directory = directory.parent  # Triton's image does the same for the paths of SageMaker
+        return await container.load(model_id, directory)
+
+    async def _install(self, command: Command, directory: Path) -> None:
+        """Install the packages of a model if the settings say so."""
+        if self._shared.settings.install_requirements and command.requirements_for is not None:
+            await self._shared.environments.prepare(directory, command.requirements_for, self._log)
 
     async def invoke(
         self,
@@ -257,7 +287,7 @@ class Instance:
             await asyncio.gather(restarter, return_exceptions=True)
         self._serving.clear()
         containers, self._containers = self._containers, []
-        await asyncio.gather(*(one.stop() for one in containers))
+        await asyncio.gather(*(one.stop(self._shared.grace) for one in containers))
         for folder in (self.folder, *self._scratches):
             await self._shared.offload(lambda folder=folder: remove_tree(folder))  # type: ignore[misc]
         self._serving.set()  # wake the requests that wait for the instance; they find it stopped

@@ -27,6 +27,7 @@ from mme_sdk.fleet import (
 from mme_sdk.local.hosting.container import ContainerConnectionError, ContainerResponse, ContainerUnreachableError
 from mme_sdk.local.hosting.downloads.archives import ArchiveError, fetch
 from mme_sdk.local.hosting.downloads.objects import ObjectNotFoundError, S3Error, split
+from mme_sdk.local.hosting.environments import RequirementsError
 from mme_sdk.local.hosting.instances.instance import Instance, connection_error_message
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.instances.variant import Variant
@@ -393,7 +394,7 @@ class MultiModelVariant(Variant):
             async with asyncio.timeout(settings.load_limit):
                 if pause:
                     await self.shared.clock.sleep(pause)
-                response = await instance.multi_model().load(model_id(model), self._directory(instance, model))
+                response = await instance.load(model_id(model), self._directory(instance, model))
         except TimeoutError:
             failed = json.dumps([0, f"Loading the model took more than {settings.load_limit:g} seconds."])
         except ContainerConnectionError as error:
@@ -401,6 +402,8 @@ class MultiModelVariant(Variant):
                 instance.wait_for_crash()
             )  # if the container ended, `instance_crashed` reports that; otherwise only the load failed
             failed = json.dumps([500, connection_error_message(error)])
+        except RequirementsError as error:
+            failed = json.dumps([500, str(error)])
         else:
             if response.status in (200, 409):
                 return lambda: fleet.loaded(name, model, self._now())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import random
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +17,9 @@ import aiohttp
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.local.containers import Command, command_for
 from mme_sdk.local.data_capture import DataCapture
+from mme_sdk.local.hosting.container import SHORT_GRACE
 from mme_sdk.local.hosting.downloads.objects import ObjectStore
+from mme_sdk.local.hosting.environments import Environments, cache_folder
 from mme_sdk.local.hosting.settings import HostingSettings
 from mme_sdk.local.hosting_interface import HostContext
 from mme_sdk.protocols import AsyncClock
@@ -48,7 +51,14 @@ class Shared:
             connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None), auto_decompress=False
         )
         self.store = ObjectStore(context, self.session)
+        self.environments = Environments(
+            cache_folder(os.environ),
+            hidden=context.data_dir.parent,
+            isolate=settings.isolate,
+            readable=settings.readable,
+        )
         self.capture = DataCapture(self._s3, rng)
+        self.closing = asyncio.Event()  # set when the host closes: containers then get little time to end
         self._scratch: TemporaryFolder | None = None
         self._scratch_numbers = itertools.count(1)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="mme-hosting")
@@ -67,6 +77,19 @@ class Shared:
     def command(self, image: str) -> Command:
         """Return the program that runs in place of an image."""
         return command_for(image, self.context.images)
+
+    async def grace(self) -> None:
+        """Wait from SIGTERM to SIGKILL: `stop_seconds`, and 5 seconds at most once the host closes."""
+        waits = [asyncio.ensure_future(one) for one in (self.clock.sleep(self.settings.stop_seconds), self._hurry())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for one in waits:
+                one.cancel()
+
+    async def _hurry(self) -> None:
+        await self.closing.wait()
+        await self.clock.sleep(SHORT_GRACE)
 
     def scratch(self) -> Path:
         """Create a folder for the temporary files of a container, with a path short enough for unix sockets."""

@@ -15,7 +15,7 @@ from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.fleet import FleetSnapshot
 from mme_sdk.local.hosting.container import ContainerConnectionError, ContainerResponse, ContainerUnreachableError
 from mme_sdk.local.hosting.downloads.archives import ArchiveError, fetch
-from mme_sdk.local.hosting.gpus import cuda_devices, environment
+from mme_sdk.local.hosting.gpus import environment
 from mme_sdk.local.hosting.instances.instance import Instance, InstanceCapacity, connection_error_message
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.hosting.invoke_errors import InvokeError, model_error
@@ -187,8 +187,9 @@ class Variant(abc.ABC):
         self._numbers += 1
         name = f"i-{self._numbers:04d}"
         plan = self.plan
-        if self.capacity.gpu and (cuda_devices() or not self.shared.settings.gpu_types_on_cpu):
-            given = environment(self._numbers, plan.instance_type)
+        if self.capacity.gpu:
+            settings = self.shared.settings
+            given = environment(self._numbers, plan.instance_type, settings.gpus, on_cpu=settings.gpu_types_on_cpu)
             containers = tuple(attrs.evolve(one, environment={**given, **one.environment}) for one in plan.containers)
             plan = attrs.evolve(plan, containers=containers)
         instance = Instance(
