@@ -21,7 +21,16 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.operations.wait import WaitProgress
     from mme_sdk.endpoints.spec import images
     from mme_sdk.endpoints.spec.autoscaling import Autoscaling, Schedule
-    from mme_sdk.endpoints.spec.components import AsyncInference, Container, DataCapture, Serverless, Variant, Vpc
+    from mme_sdk.endpoints.spec.components import (
+        AsyncInference,
+        Container,
+        DataCapture,
+        InstancePool,
+        MetricsSettings,
+        Serverless,
+        Variant,
+        Vpc,
+    )
     from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
     from mme_sdk.endpoints.spec.spec import EndpointSpec
     from mme_sdk.endpoints.state.description import EndpointDescription, ScalingDescription, VariantDescription
@@ -43,6 +52,8 @@ __all__ = [
     "EndpointSpec",
     "Endpoints",
     "Finding",
+    "InstancePool",
+    "MetricsSettings",
     "Orphan",
     "Preflight",
     "Rolling",
@@ -73,6 +84,8 @@ _MODULES = {
     "EndpointSpec": "spec.spec",
     "Endpoints": "collection",
     "Finding": "operations.preflight",
+    "InstancePool": "spec.components",
+    "MetricsSettings": "spec.components",
     "Orphan": "operations.orphans",
     "Preflight": "operations.preflight",
     "Rolling": "spec.deployment",

@@ -11,7 +11,7 @@ from mme_sdk import instance_types
 from mme_sdk._validation import check_instance, instance, optional
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import check_scales
-from mme_sdk.endpoints.spec.components import AsyncInference, DataCapture, Mode, Variant, Vpc
+from mme_sdk.endpoints.spec.components import AsyncInference, DataCapture, MetricsSettings, Mode, Variant, Vpc
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["SpecFields"]
@@ -50,6 +50,7 @@ class SpecFields:
     config_tags: Mapping[str, str] | None = attrs.field(
         default=None, converter=validators.strings, hash=False, validator=optional(validators.tags)
     )
+    metrics: MetricsSettings | None = attrs.field(default=None, validator=optional(instance(MetricsSettings)))
 
     def __attrs_post_init__(self) -> None:
         check_instance("network_isolation", self.network_isolation, bool)
@@ -79,11 +80,11 @@ class SpecFields:
             validators.service(f"extra.{operation}", f"{operation}Input", more)
         validators.service("explainer", "ExplainerConfig", self.explainer or {}, partial=False)
         for variant in self.variants:
-            kind = variant.runs_on
-            if self.kms_key is not None and kind is not None and instance_types.has_local_storage(kind):
-                raise InvalidInputError(
-                    f"kms_key: not available with {kind}, because the hardware encrypts its local storage"
-                )
+            for kind in (variant.runs_on, *(one.instance_type for one in variant.instance_pools)):
+                if self.kms_key is not None and kind is not None and instance_types.has_local_storage(kind):
+                    raise InvalidInputError(
+                        f"kms_key: not available with {kind}, because the hardware encrypts its local storage"
+                    )
 
     def _check_modes(self) -> None:
         if self.mode == "MultiModel":

@@ -12,7 +12,7 @@ import attrs
 
 from mme_sdk import instance_types
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling
-from mme_sdk.endpoints.spec.components import Container, DataCapture, Variant
+from mme_sdk.endpoints.spec.components import Container, DataCapture, MetricsSettings, Variant
 from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.endpoints.state import content
 
@@ -22,11 +22,13 @@ __all__ = [
     "TAG_PREFIX",
     "VARIANT_TAG",
     "Requests",
+    "container_request",
     "derived_name",
     "is_derived_name",
     "requests_of",
     "scaling_requests",
     "stem",
+    "uncompressed_source",
     "variant_request",
 ]
 
@@ -124,6 +126,7 @@ def requests_of(spec: SpecFields) -> Requests:
         DataCaptureConfig=_data_capture(spec.data_capture),
         AsyncInferenceConfig=_async_inference(spec),
         ExplainerConfig=dict(spec.explainer) if spec.explainer else None,
+        MetricsConfig=_metrics(spec.metrics),
     ) | dict(spec.extra.get("CreateEndpointConfig", {}))
     name = derived_name(spec.name, content.of_config(config))
     tags = spec.tags if spec.config_tags is None else spec.config_tags
@@ -157,7 +160,7 @@ def _some(**members: Any) -> dict[str, Any]:
 
 
 def _model(spec: SpecFields, variant: Variant) -> dict[str, Any]:
-    containers = [_container(one) for one in variant.containers]
+    containers = [container_request(one) for one in variant.containers]
     body = (
         _some(ExecutionRoleArn=spec.role)
         | ({"PrimaryContainer": containers[0]} if len(containers) == 1 else {"Containers": containers})
@@ -173,16 +176,32 @@ def _model(spec: SpecFields, variant: Variant) -> dict[str, Any]:
     return {key: value for key, value in body.items() if value is not None}
 
 
-def _container(container: Container) -> dict[str, Any]:
+def container_request(container: Container) -> dict[str, Any]:
+    """Return a container as a member of CreateModel."""
     multi = container.mode == "MultiModel"
     return _some(
         Image=container.image,
         Mode=container.mode,
-        ModelDataUrl=container.model_data,
+        ModelDataUrl=container.model_data if container.compressed else None,
+        ModelDataSource=None if container.compressed else uncompressed_source(str(container.model_data)),
         Environment=dict(container.environment),
         ContainerHostname=container.hostname,
         MultiModelConfig={"ModelCacheSetting": "Enabled" if container.model_cache else "Disabled"} if multi else None,
+        ImageConfig=_image_config(container),
     ) | dict(container.extra)
+
+
+def uncompressed_source(address: str) -> dict[str, Any]:
+    """Return the ModelDataSource of a prefix that ends with `/`, or of an object that is no archive."""
+    kind = "S3Prefix" if address.endswith("/") else "S3Object"
+    return {"S3DataSource": {"S3Uri": address, "S3DataType": kind, "CompressionType": "None"}}
+
+
+def _image_config(container: Container) -> dict[str, Any] | None:
+    if not container.vpc_registry:
+        return None
+    auth = _some(RepositoryCredentialsProviderArn=container.registry_credentials)
+    return {"RepositoryAccessMode": "Vpc"} | _some(RepositoryAuthConfig=auth)
 
 
 def variant_request(variant: Variant, model_name: str) -> dict[str, Any]:
@@ -195,6 +214,7 @@ def variant_request(variant: Variant, model_name: str) -> dict[str, Any]:
             ProvisionedConcurrency=variant.serverless.provisioned_concurrency,
         )
         return base | {"ServerlessConfig": serverless} | dict(variant.extra)
+    pools = variant.instance_pools
     return (
         base
         | _some(
@@ -203,9 +223,25 @@ def variant_request(variant: Variant, model_name: str) -> dict[str, Any]:
             VolumeSizeInGB=variant.volume_gb,
             ModelDataDownloadTimeoutInSeconds=variant.download_timeout,
             ContainerStartupHealthCheckTimeoutInSeconds=variant.startup_timeout,
+            InstancePools=[{"InstanceType": one.instance_type, "Priority": one.priority} for one in pools],
+            RoutingConfig=_some(RoutingStrategy=variant.routing),
+            InferenceAmiVersion=variant.ami_version,
+            CapacityReservationConfig=_reservation(variant.capacity_reservation),
         )
         | dict(variant.extra)
     )
+
+
+def _reservation(arn: str | None) -> dict[str, str] | None:
+    if arn is None:
+        return None
+    return {"CapacityReservationPreference": "capacity-reservations-only", "MlReservationArn": arn}
+
+
+def _metrics(settings: MetricsSettings | None) -> dict[str, Any] | None:
+    if settings is None:
+        return None
+    return {"EnableEnhancedMetrics": settings.enhanced, "MetricPublishFrequencyInSeconds": settings.frequency}
 
 
 def _data_capture(capture: DataCapture | None) -> dict[str, Any] | None:

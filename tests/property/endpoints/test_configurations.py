@@ -228,10 +228,10 @@ ONE_FIELD: dict[str, Any] = {
     "variants.A.download_timeout": lambda spec: first(
         spec, download_timeout=(spec.variants[0].download_timeout or 60) % 3000 + 61
     ),
-    "variants.A.extra.InferenceAmiVersion": lambda spec: (
+    "variants.A.ami_version": lambda spec: (
         None
-        if "InferenceAmiVersion" in spec.variants[0].extra
-        else first(spec, extra={**spec.variants[0].extra, "InferenceAmiVersion": "al2-ami-sagemaker-inference-gpu-2"})
+        if spec.variants[0].ami_version is not None
+        else first(spec, ami_version="al2-ami-sagemaker-inference-gpu-2")
     ),
     "kms_key": lambda spec: (
         None if spec.variants[0].has_instances is False else attrs.evolve(spec, kms_key="alias/mine")
