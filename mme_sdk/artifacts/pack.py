@@ -16,7 +16,7 @@ from mme_sdk.artifacts.layout import check
 from mme_sdk.artifacts.tree import MAX_BYTES, MAX_ENTRIES, Tree
 from mme_sdk.errors import InvalidInputError, LayoutError, StorageError
 
-__all__ = ["fingerprint", "is_archive", "pack"]
+__all__ = ["fingerprint", "is_archive", "pack", "scan"]
 
 _CHUNK = 1 << 18
 _BLOCK = 512
@@ -68,11 +68,7 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
         ...     pack("build/fraud/", file)
     """
     root = Path(source)
-    entries = _entries(root)
-    paths = [entry.path for entry in entries]
-    if check_layout:
-        framework = check(paths, framework)
-        _check_pointers(root, entries)
+    entries, framework = scan(root, framework=framework, check_layout=check_layout)
     squeeze = compressor()
     content, archive, size = hashlib.sha256(), hashlib.sha256(), 0
 
@@ -100,6 +96,17 @@ def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None,
         entries=entries,
         framework=framework,
     )
+
+
+def scan(
+    source: Path, *, framework: str | None = None, check_layout: bool = True
+) -> tuple[tuple[Entry, ...], str | None]:
+    """Return what `pack` would pack, and the framework. The arguments and errors are those of `pack`."""
+    entries = _entries(source)
+    if check_layout:
+        framework = check([entry.path for entry in entries], framework)
+        _check_pointers(source, entries)
+    return entries, framework
 
 
 def fingerprint(source: str | Path) -> str:
