@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.operations.preflight import Finding, Preflight
     from mme_sdk.endpoints.operations.wait import WaitProgress
     from mme_sdk.endpoints.spec import images
-    from mme_sdk.endpoints.spec.autoscaling import Autoscaling, Schedule
+    from mme_sdk.endpoints.spec.autoscaling import Autoscaling, FromZero, Schedule, Tracking
     from mme_sdk.endpoints.spec.components import (
         AsyncInference,
         Container,
@@ -52,6 +52,7 @@ __all__ = [
     "EndpointSpec",
     "Endpoints",
     "Finding",
+    "FromZero",
     "InstancePool",
     "MetricsSettings",
     "Orphan",
@@ -60,6 +61,7 @@ __all__ = [
     "ScalingDescription",
     "Schedule",
     "Serverless",
+    "Tracking",
     "Variant",
     "VariantDescription",
     "Vpc",
@@ -84,6 +86,7 @@ _MODULES = {
     "EndpointSpec": "spec.spec",
     "Endpoints": "collection",
     "Finding": "operations.preflight",
+    "FromZero": "spec.autoscaling",
     "InstancePool": "spec.components",
     "MetricsSettings": "spec.components",
     "Orphan": "operations.orphans",
@@ -92,6 +95,7 @@ _MODULES = {
     "ScalingDescription": "state.description",
     "Schedule": "spec.autoscaling",
     "Serverless": "spec.components",
+    "Tracking": "spec.autoscaling",
     "Variant": "spec.components",
     "VariantDescription": "state.description",
     "Vpc": "spec.components",

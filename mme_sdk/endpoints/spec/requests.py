@@ -10,10 +10,9 @@ from typing import Any
 
 import attrs
 
-from mme_sdk import instance_types
-from mme_sdk.endpoints.spec.autoscaling import Autoscaling
 from mme_sdk.endpoints.spec.components import Container, DataCapture, MetricsSettings, Variant
 from mme_sdk.endpoints.spec.fields import SpecFields
+from mme_sdk.endpoints.spec.scaling_requests import scaling_requests, service_of
 from mme_sdk.endpoints.state import content
 
 __all__ = [
@@ -26,7 +25,6 @@ __all__ = [
     "derived_name",
     "is_derived_name",
     "requests_of",
-    "scaling_requests",
     "stem",
     "uncompressed_source",
     "variant_request",
@@ -41,7 +39,6 @@ VARIANT_TAG = f"{TAG_PREFIX}variant"
 """Tag of a model with its variant, if the model of another variant has the same content and other tags."""
 MAX_TAGS = 50
 _DIGITS = 12
-DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 @attrs.frozen(kw_only=True)
@@ -53,7 +50,8 @@ class Requests:
             environment variables may hold secrets.
         config: The CreateEndpointConfig request.
         endpoint: The CreateEndpoint request.
-        autoscaling: (operation, request) pairs for Application Auto Scaling, sent when the endpoint is in service.
+        autoscaling: (operation, request) pairs for Application Auto Scaling, sent when the endpoint is in service. An
+            alarm of CloudWatch gets the ARN of the policy before it as AlarmActions.
     """
 
     models: tuple[dict[str, Any], ...] = attrs.field(repr=lambda models: str([one["ModelName"] for one in models]))
@@ -78,7 +76,7 @@ class Requests:
             *(("sagemaker", "create_model", model) for model in self.models),
             ("sagemaker", "create_endpoint_config", self.config),
             ("sagemaker", "create_endpoint", self.endpoint),
-            *(("application-autoscaling", operation, params) for operation, params in self.autoscaling),
+            *((service_of(operation), operation, params) for operation, params in self.autoscaling),
         )
 
 
@@ -276,89 +274,3 @@ def _async_inference(spec: SpecFields) -> dict[str, Any] | None:
             ),
         ),
     )
-
-
-def scaling_target(endpoint: str, variant: str) -> dict[str, str]:
-    """Return the parameters that identify a variant to Application Auto Scaling."""
-    return {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{endpoint}/variant/{variant}",
-        "ScalableDimension": DIMENSION,
-    }
-
-
-def scaling_requests(
-    endpoint: str, variant: str, instance_type: str | None, scaling: Autoscaling
-) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """Return the requests that attach autoscaling to a variant, as (operation, parameters)."""
-    target = scaling_target(endpoint, variant)
-    tracking = {
-        "TargetValue": _target_value(instance_type, scaling),
-        "ScaleInCooldown": scaling.scale_in_cooldown,
-        "ScaleOutCooldown": scaling.scale_out_cooldown,
-        "DisableScaleIn": not scaling.scale_in,
-        **_metric(endpoint, variant, scaling),
-    }
-    requests: list[tuple[str, dict[str, Any]]] = [
-        ("register_scalable_target", target | {"MinCapacity": scaling.min, "MaxCapacity": scaling.max}),
-        (
-            "put_scaling_policy",
-            target
-            | {
-                "PolicyName": f"{endpoint}-{variant}",
-                "PolicyType": "TargetTrackingScaling",
-                "TargetTrackingScalingPolicyConfiguration": tracking,
-            },
-        ),
-    ]
-    requests += [
-        (
-            "put_scheduled_action",
-            target
-            | _some(
-                ScheduledActionName=one.name,
-                Schedule=one.when,
-                Timezone=one.timezone,
-                ScalableTargetAction=_some(MinCapacity=one.min, MaxCapacity=one.max),
-            ),
-        )
-        for one in scaling.schedule
-    ]
-    return tuple(requests)
-
-
-def backlog_metric(endpoint: str) -> dict[str, Any]:
-    """Return the CustomizedMetricSpecification of the metric `backlog`."""
-    return {
-        "MetricName": "ApproximateBacklogSizePerInstance",
-        "Namespace": "AWS/SageMaker",
-        "Dimensions": [{"Name": "EndpointName", "Value": endpoint}],
-        "Statistic": "Average",
-    }
-
-
-def _target_value(instance_type: str | None, scaling: Autoscaling) -> float:
-    value = float(scaling.target or 0.0)
-    if isinstance(scaling.metric, str) and instance_type is not None:
-        return value * (instance_types.units(instance_type, scaling.metric) or 1)
-    return value
-
-
-def _metric(endpoint: str, variant: str, scaling: Autoscaling) -> dict[str, Any]:
-    if scaling.metric == "invocations":
-        return {
-            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
-        }
-    if isinstance(scaling.metric, Mapping):
-        return {"CustomizedMetricSpecification": dict(scaling.metric)}
-    if scaling.metric == "backlog":
-        return {"CustomizedMetricSpecification": backlog_metric(endpoint)}
-    return {
-        "CustomizedMetricSpecification": {
-            "MetricName": "CPUUtilization" if scaling.metric == "cpu" else "GPUUtilization",
-            "Namespace": "/aws/sagemaker/Endpoints",
-            "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
-            "Statistic": "Average",
-            "Unit": "Percent",
-        }
-    }

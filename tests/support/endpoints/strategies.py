@@ -12,10 +12,12 @@ from mme_sdk.endpoints import (
     Container,
     DataCapture,
     EndpointSpec,
+    FromZero,
     InstancePool,
     MetricsSettings,
     Schedule,
     Serverless,
+    Tracking,
     Variant,
     Vpc,
 )
@@ -56,9 +58,15 @@ def schedules(draw: Any) -> tuple[Schedule, ...]:
 @st.composite
 def scalings(draw: Any, count: int, *, asynchronous: bool = False) -> Autoscaling:
     custom = {"MetricName": "Mine", "Namespace": "Mine", "Statistic": "Average"}
-    metric = draw(st.sampled_from(["backlog" if asynchronous else "invocations", "cpu", custom]))
+    metrics: Any = ["backlog" if asynchronous else "invocations", "cpu", custom]
+    metric, *others = draw(st.permutations(metrics))
+    from_zero = draw(st.none() | st.builds(FromZero, instances=st.just(1), minutes=st.integers(1, 5)))
+    zero = asynchronous and from_zero is not None
+    tracking = [Tracking(metric=one, target=draw(st.integers(1, 100))) for one in others]
     return Autoscaling(
-        min=draw(st.integers(1, count)),
+        more=tracking[: draw(st.integers(0, 2))],
+        from_zero=from_zero if zero else None,
+        min=0 if zero else draw(st.integers(1, count)),
         max=draw(st.integers(count, 50)),
         target=draw(st.integers(1, 100)),
         metric=metric,
