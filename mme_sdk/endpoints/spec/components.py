@@ -41,7 +41,7 @@ class Container:
         mode: `SingleModel`: `model_data` is one archive. `MultiModel`: it is a prefix with archives. Default:
             `SingleModel`.
         model_data: S3 address of the archive or the prefix, as `s3://…` or `https://…`. Default: None.
-        compressed: False if `model_data` is no archive (single-model only): a prefix that ends with `/`, whose objects
+        compressed: False if `model_data` is not an archive (single-model only): a prefix that ends with `/`, whose objects
             are the files of the model, or one object that is copied as it is. Default: True.
         environment: Environment variables. The repr leaves them out, because they may hold secrets. Default: none.
         hostname: DNS name inside a pipeline. Either all of its containers have one, or none has. Default: None.

@@ -190,7 +190,7 @@ def container_request(container: Container) -> dict[str, Any]:
 
 
 def uncompressed_source(address: str) -> dict[str, Any]:
-    """Return the ModelDataSource of a prefix that ends with `/`, or of an object that is no archive."""
+    """Return the ModelDataSource of a prefix that ends with `/`, or of an object that is not an archive."""
     kind = "S3Prefix" if address.endswith("/") else "S3Object"
     return {"S3DataSource": {"S3Uri": address, "S3DataType": kind, "CompressionType": "None"}}
 

@@ -280,8 +280,8 @@ class EndpointSpec(SpecFields):
             name: EndpointName.
             artifact: S3 address of the archive, or a registered model version. Default: None, for an image
                 that contains its model.
-            compressed: False if `artifact` is no archive: a prefix that ends with `/`, whose objects are the files of
-                the model, or one object. Default: True, unless `artifact` is a version that was registered like that.
+            compressed: False if `artifact` is not an archive: a prefix that ends with `/`, whose objects are the files
+                of the model, or one object. Default: True, unless `artifact` is a version that was registered like that.
             image: Image URI.
             role: ARN of the execution role.
             instance_type: Instance type. Default: None, for `serverless`.

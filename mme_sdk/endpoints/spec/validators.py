@@ -108,7 +108,7 @@ def member(shape: str, name: str) -> Validator:
 
 
 def hosting_type(value: Any) -> None:
-    """Raise InvalidInputError for text that is no instance type for hosting."""
+    """Raise InvalidInputError for text that is not an instance type for hosting."""
     if not isinstance(value, str) or not instance_types.INSTANCE_TYPE.fullmatch(value):
         raise InvalidInputError(
             f"instance_type: {value!r} is not an instance type for hosting; these look like 'ml.m5.xlarge'"

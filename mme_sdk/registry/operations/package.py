@@ -49,10 +49,10 @@ def prepare(source: Any, *, framework: str | None, check_layout: bool) -> Packag
 
 
 def source_path(source: Any) -> Path:
-    """Return the path of a source that is no estimator.
+    """Return the path of a source that is not an estimator.
 
     Raises:
-        InvalidInputError: It is no path.
+        InvalidInputError: It is not a path.
     """
     if not isinstance(source, (str, Path)):
         raise InvalidInputError(

@@ -70,7 +70,7 @@ async def fetch_files(shared: Shared, uri: str, directory: Path, *, max_bytes: i
 
 
 def _check_names(paths: Sequence[str]) -> None:
-    """Raise LayoutError for keys that are no file names, and for a name of both a file and a folder."""
+    """Raise LayoutError for keys that are not file names, and for a name of both a file and a folder."""
     known = set(paths)
     for path in paths:
         *folders, name = path.split("/")
