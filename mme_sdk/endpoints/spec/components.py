@@ -41,8 +41,8 @@ class Container:
         mode: `SingleModel`: `model_data` is one archive. `MultiModel`: it is a prefix with archives. Default:
             `SingleModel`.
         model_data: S3 address of the archive or the prefix, as `s3://…` or `https://…`. Default: None.
-        compressed: False if `model_data` is not an archive (single-model only): a prefix that ends with `/`, whose objects
-            are the files of the model, or one object that is copied as it is. Default: True.
+        compressed: False if `model_data` is not an archive (single-model only): a prefix that ends with `/`, whose
+            objects are the files of the model, or one object that is copied as it is. Default: True.
         environment: Environment variables. The repr leaves them out, because they may hold secrets. Default: none.
         hostname: DNS name inside a pipeline. Either all of its containers have one, or none has. Default: None.
         model_cache: False unloads each model after its invocation, for models that are called once or very rarely

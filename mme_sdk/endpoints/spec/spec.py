@@ -281,7 +281,7 @@ class EndpointSpec(SpecFields):
             artifact: S3 address of the archive, or a registered model version. Default: None, for an image
                 that contains its model.
             compressed: False if `artifact` is not an archive: a prefix that ends with `/`, whose objects are the files
-                of the model, or one object. Default: True, unless `artifact` is a version that was registered like that.
+                of the model, or one object. Default: True, unless `artifact` is a version registered like that.
             image: Image URI.
             role: ARN of the execution role.
             instance_type: Instance type. Default: None, for `serverless`.
