@@ -86,6 +86,8 @@ class Container:
             raise InvalidInputError("image: give an image URI, or a ModelPackageName in `extra`")
         if self.model_data is not None:
             validators.model_data(self.model_data)
+        if self.mode == "SingleModel":
+            self._check_source()
         if self.mode == "MultiModel":
             if self.model_data is None:
                 raise InvalidInputError("model_data: a multi-model container needs the S3 prefix of its archives")
@@ -110,6 +112,15 @@ class Container:
             validators.uncompressed("model_data", self.model_data)
         elif self.model_data is not None:
             validators.archive("model_data", self.model_data)
+
+    def _check_source(self) -> None:
+        """Check that the model comes from one place, whether a field or an `extra` names it."""
+        url = "ModelDataUrl" in self.extra or (self.model_data is not None and self.compressed)
+        source = self.extra.get("ModelDataSource")
+        if url and (source is not None or not self.compressed):
+            raise InvalidInputError("extra: a container has either a ModelDataUrl or a ModelDataSource")
+        if source is not None and "S3DataSource" in source:
+            validators.data_source("extra.ModelDataSource", source["S3DataSource"])
 
 
 @attrs.frozen(kw_only=True)
@@ -406,8 +417,15 @@ class Variant:
 
     def _check_pools(self) -> None:
         pools = self.instance_pools
-        if pools and (self.instance_type is not None or {"InstanceType", "InstancePools"} & set(self.extra)):
-            raise InvalidInputError("instance_pools: give either instance_type or instance_pools")
+        ways = (
+            self.instance_type is not None or "InstanceType" in self.extra,
+            bool(pools) or "InstancePools" in self.extra,
+            "ServerlessConfig" in self.extra,
+        )
+        if sum(ways) > 1:
+            raise InvalidInputError("instance_pools: give either instance_type, instance_pools or serverless")
+        if ways[2] and (self.instance_count is not None or "InitialInstanceCount" in self.extra):
+            raise InvalidInputError("extra: ServerlessConfig needs instance_count=None", hint="give serverless=…")
         if len(pools) > 5:
             raise InvalidInputError(f"instance_pools: at most 5 pools, not {len(pools)}")
         validators.unique("instance_pools", [one.instance_type for one in pools])

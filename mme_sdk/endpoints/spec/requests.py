@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.endpoints.spec.components import Container, DataCapture, MetricsSettings, Variant
+from mme_sdk.endpoints.spec.deployment import to_request
 from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.endpoints.spec.scaling_requests import scaling_requests, service_of
 from mme_sdk.endpoints.state import content
@@ -132,7 +133,7 @@ def requests_of(spec: SpecFields) -> Requests:
         models=tuple(models.values()),
         config={"EndpointConfigName": name, **config, "Tags": _tags(tags, spec.name)},
         endpoint={"EndpointName": spec.name, "EndpointConfigName": name}
-        | _some(Tags=_tags(spec.tags))
+        | _some(Tags=_tags(spec.tags), DeploymentConfig=spec.deployment and to_request(spec.deployment))
         | dict(spec.extra.get("CreateEndpoint", {})),
         autoscaling=tuple(
             request

@@ -20,6 +20,7 @@ from mme_sdk.endpoints.spec.components import (
     Variant,
     Vpc,
 )
+from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
 from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.endpoints.spec.requests import Requests, requests_of
 from mme_sdk.errors import InvalidInputError
@@ -60,6 +61,8 @@ class EndpointSpec(SpecFields):
             override the fields above. Default: none.
         config_tags: Tags of the configuration. Default: None, `tags`. `Variant.model_tags` sets those of a model.
         metrics: Which metrics the endpoint publishes, and how often. Default: None, SageMaker's choice.
+        deployment: How updates move traffic: sent with CreateEndpoint, and used by each `apply` that gets no other one.
+            Default: None. `from_endpoint` does not read it, and a difference of it is not a change.
 
     Raises:
         InvalidInputError: A field breaks a rule; the message names the field and the rule.
@@ -168,6 +171,7 @@ class EndpointSpec(SpecFields):
         async_inference: AsyncInference | None = None,
         explainer: Mapping[str, Any] | None = None,
         metrics: MetricsSettings | None = None,
+        deployment: BlueGreen | Rolling | None = None,
         extra: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> EndpointSpec:
         """Make the spec of an endpoint with one multi-model variant.
@@ -198,6 +202,7 @@ class EndpointSpec(SpecFields):
             async_inference: Asynchronous inference; refused by SageMaker in this mode. Default: None.
             explainer: ExplainerConfig, as the API names its members. Default: None.
             metrics: Which metrics the endpoint publishes, and how often. Default: None, SageMaker's choice.
+            deployment: How updates move traffic. Default: None, chosen for each update.
             extra: Further members of `CreateModel`, `CreateEndpointConfig` and `CreateEndpoint`, by operation. They
                 override the fields above. Default: none.
 
@@ -239,6 +244,7 @@ class EndpointSpec(SpecFields):
             async_inference=async_inference,
             explainer=explainer,
             metrics=metrics,
+            deployment=deployment,
             extra=extra or {},
         )
 
@@ -272,6 +278,7 @@ class EndpointSpec(SpecFields):
         async_inference: AsyncInference | None = None,
         explainer: Mapping[str, Any] | None = None,
         metrics: MetricsSettings | None = None,
+        deployment: BlueGreen | Rolling | None = None,
         extra: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> EndpointSpec:
         """Make the spec of an endpoint with one single-model variant.
@@ -305,6 +312,7 @@ class EndpointSpec(SpecFields):
             async_inference: Asynchronous inference. Default: None.
             explainer: ExplainerConfig, as the API names its members. Default: None.
             metrics: Which metrics the endpoint publishes, and how often. Default: None, SageMaker's choice.
+            deployment: How updates move traffic. Default: None, chosen for each update.
             extra: Further members of `CreateModel`, `CreateEndpointConfig` and `CreateEndpoint`, by operation. They
                 override the fields above. Default: none.
 
@@ -346,6 +354,7 @@ class EndpointSpec(SpecFields):
             async_inference=async_inference,
             explainer=explainer,
             metrics=metrics,
+            deployment=deployment,
             extra=extra or {},
         )
 

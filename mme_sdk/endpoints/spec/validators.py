@@ -40,6 +40,7 @@ _USE_INSTEAD = {
     "PrimaryContainer": "use the variant's `containers`",
     "Containers": "use the variant's `containers`",
     "ProductionVariants": "use the spec's `variants`",
+    "DeploymentConfig": "the spec's `deployment` sets it",
 }
 
 
@@ -346,6 +347,16 @@ def uncompressed(field: str, value: str) -> None:
             f"{field}: {value!r} is an archive, which the container would get without extraction",
             hint="leave compressed=False out",
         )
+
+
+def data_source(field: str, source: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError for an S3DataSource whose members do not fit each other."""
+    address, prefix = str(source.get("S3Uri")), source.get("S3DataType") == "S3Prefix"
+    if prefix and source.get("CompressionType") != "None":
+        raise InvalidInputError(f"{field}: CompressionType must be None if S3DataType is S3Prefix")
+    if prefix != address.endswith("/"):
+        rule = "a prefix ends with '/'" if prefix else "an object does not end with '/'"
+        raise InvalidInputError(f"{field}: S3Uri {address!r} does not fit {source.get('S3DataType')}: {rule}")
 
 
 def each(field: str, values: Iterable[Any], kind: type[Any]) -> None:

@@ -8,7 +8,15 @@ from typing import Any
 import attrs
 import pytest
 
-from mme_sdk.endpoints import Container, Endpoints, EndpointSpec, InstancePool, MetricsSettings, Variant
+from mme_sdk.endpoints import (
+    BlueGreen,
+    Container,
+    Endpoints,
+    EndpointSpec,
+    InstancePool,
+    MetricsSettings,
+    Rolling,
+)
 from mme_sdk.errors import InvalidInputError
 from tests.support.endpoints.fake import InMemory
 from tests.support.endpoints.helpers import IMAGE, ROLE, NoInvoker, multi, single
@@ -117,8 +125,11 @@ def test_the_description_of_an_uncompressed_model_has_its_address():
         endpoints.to_multi_model("scoring", "s3://ml-models/prod/")
 
 
-def other(member: str, value: Any) -> Variant:
-    return attrs.evolve(single("a").variants[0], **{member: value})
+SERVERLESS = {"ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}}
+
+
+def source(kind: str, compression: str, address: str) -> dict[str, Any]:
+    return {"S3DataSource": {"S3Uri": address, "S3DataType": kind, "CompressionType": compression}}
 
 
 REFUSED = {
@@ -142,7 +153,7 @@ REFUSED = {
     "capacity_reservation: 'arn:aws:sagemaker:us-east-1:1:x/y' does not match": lambda: variant(
         capacity_reservation="arn:aws:sagemaker:us-east-1:1:x/y"
     ),
-    "instance_pools: give either instance_type or instance_pools": lambda: variant(instance_pools=POOLS),
+    "instance_pools: give either instance_type, instance_pools": lambda: variant(instance_pools=POOLS),
     "instance_pools: names must differ": lambda: variant(instance_type=None, instance_pools=(POOLS[0], POOLS[0])),
     "priorities of instance_pools: names must differ": lambda: variant(
         instance_type=None, instance_pools=(POOLS[0], attrs.evolve(POOLS[1], priority=1))
@@ -166,6 +177,36 @@ REFUSED = {
         variant(instance_type=None, instance_pools=(InstancePool(instance_type="ml.m5d.large", priority=1),)),
         kms_key="alias/mine",
     ),
+    # the same rules for what an `extra` sends
+    "extra: a container has either a ModelDataUrl or a ModelDataSource": lambda: container(
+        extra={"ModelDataSource": source("S3Prefix", "None", TREE)}
+    ),
+    "extra: a container has either a ModelDataUrl or a ModelDataSource ": lambda: container(
+        model_data=TREE, compressed=False, extra={"ModelDataUrl": "s3://b-b/a.tar.gz"}
+    ),
+    "extra.ModelDataSource: CompressionType must be None if S3DataType is S3Prefix": lambda: container(
+        model_data=None, extra={"ModelDataSource": source("S3Prefix", "Gzip", TREE)}
+    ),
+    "S3Uri 's3://b-b/x' does not fit S3Prefix: a prefix ends with '/'": lambda: container(
+        model_data=None, extra={"ModelDataSource": source("S3Prefix", "None", "s3://b-b/x")}
+    ),
+    "S3Uri 's3://b-b/x/' does not fit S3Object: an object does not end with '/'": lambda: container(
+        model_data=None, extra={"ModelDataSource": source("S3Object", "Gzip", "s3://b-b/x/")}
+    ),
+    "instance_pools: give either instance_type, instance_pools or serverless": lambda: variant(
+        extra={"InstancePools": [{"InstanceType": "ml.m5.large", "Priority": 1}]}
+    ),
+    "instance_pools: give either instance_type, instance_pools or serverless ": lambda: variant(extra=SERVERLESS),
+    "extra: ServerlessConfig needs instance_count=None": lambda: variant(instance_type=None, extra=SERVERLESS),
+    "hostname: each container needs one if InferenceExecutionConfig is Direct": lambda: attrs.evolve(
+        single("a"), extra={"CreateModel": {"InferenceExecutionConfig": {"Mode": "Direct"}}}
+    ),
+    "hostname: each container needs one if InferenceExecutionConfig is Direct ": lambda: attrs.evolve(
+        variant(model_extra={"InferenceExecutionConfig": {"Mode": "Direct"}})
+    ),
+    "frequency must be one of 10, 30, 60, 120": lambda: attrs.evolve(
+        single("a"), extra={"CreateEndpointConfig": {"MetricsConfig": {"MetricPublishFrequencyInSeconds": 11}}}
+    ),
     "frequency must be one of 10, 30, 60": lambda: MetricsSettings(frequency=20),
     "enhanced must be of type bool": lambda: MetricsSettings(enhanced="yes"),
     "metrics must be of type MetricsSettings": lambda: attrs.evolve(single("a"), metrics=60),
@@ -177,7 +218,7 @@ def test_what_does_not_fit_is_refused_by_name(reason):
     with pytest.raises(InvalidInputError) as caught:
         REFUSED[reason]()
     text = f"{caught.value.message} {caught.value.hint or ''}"
-    assert reason in text, text
+    assert reason.strip() in text, text
 
 
 @pytest.mark.parametrize("field", ["routing", "ami_version", "capacity_reservation", "instance_pools"])
@@ -187,3 +228,38 @@ def test_serverless_has_no_instances_to_set(field):
     values = {"routing": "RANDOM", "ami_version": AMI, "capacity_reservation": RESERVATION, "instance_pools": POOLS}
     with pytest.raises(InvalidInputError, match=f"{field}: not available with serverless"):
         variant(instance_type=None, serverless=Serverless(), **{field: values[field]})
+
+
+def test_the_deployment_of_a_spec_is_sent_at_creation_and_used_by_updates():
+    aws = InMemory()
+    sent: list[Any] = []
+    real = aws.send
+    aws.send = lambda call: (sent.append(call), real(call))[1]  # type: ignore[method-assign]
+    endpoints = Endpoints(aws, NoInvoker)
+    spec = attrs.evolve(single("scoring"), deployment=BlueGreen(canary=10, wait=60))
+    endpoints.create(spec)
+    assert EndpointSpec.from_dict(spec.to_dict()) == spec
+    assert endpoints.plan(single("scoring")).changes == ()  # an update cannot change it
+    endpoints.apply(attrs.evolve(variant(routing="KV_AWARE"), deployment=spec.deployment))
+    endpoints.apply(attrs.evolve(spec, tags={}), deployment=Rolling())
+    policies = [
+        next(iter(one.params["DeploymentConfig"]))
+        for one in sent
+        if one.operation in ("create_endpoint", "update_endpoint")
+    ]
+    assert policies == ["BlueGreenUpdatePolicy", "BlueGreenUpdatePolicy", "RollingUpdatePolicy"]
+
+
+def test_a_deployment_is_plain_data_with_its_kind():
+    spec = attrs.evolve(single("a"), deployment=Rolling(batch=20))
+    assert spec.to_dict()["endpoint"]["deployment"] == {"rolling": {"batch": 20}}
+    assert EndpointSpec.from_dict(spec.to_dict()) == spec
+    for bad in ({"batch": 20}, {"rolling": {}, "blue_green": {}}, {"rolling": 3}, {"rolling": {"canary": 3}}, 7):
+        data = spec.to_dict()
+        data["endpoint"]["deployment"] = bad
+        with pytest.raises(InvalidInputError, match="deployment"):
+            EndpointSpec.from_dict(data)
+    with pytest.raises(InvalidInputError, match="DeploymentConfig cannot be set here"):
+        attrs.evolve(spec, extra={"CreateEndpoint": {"DeploymentConfig": {}}})
+    with pytest.raises(InvalidInputError, match="Rolling is not available with several variants"):
+        attrs.evolve(spec, variants=(spec.variants[0], attrs.evolve(spec.variants[0], name="B")))

@@ -13,7 +13,7 @@ from mme_sdk.aws import Call, Sleep
 from mme_sdk.endpoints import Rolling
 from mme_sdk.endpoints.operations.wait import until_gone, until_settled
 from mme_sdk.endpoints.progress import callback
-from mme_sdk.endpoints.spec.deployment import pick
+from mme_sdk.endpoints.spec.deployment_choice import pick
 from mme_sdk.errors import (
     EndpointFailedError,
     EndpointNotFoundError,
