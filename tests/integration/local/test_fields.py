@@ -71,16 +71,16 @@ def test_no_mark_stands_for_nothing_or_twice(operations):
                 assert marks.members <= known[service, name], f"{service} {name}"
 
 
-def holding(shape, target, marks):
+def holding(shape, target, marks, above=()):
     """Yield the smallest requests that have a member, one for each path without a refused member."""
     if shape.type_name == "list":
-        yield from ([inner] for inner in holding(shape.member, target, marks))
-    elif shape.type_name == "structure":
+        yield from ([inner] for inner in holding(shape.member, target, marks, above))
+    elif shape.type_name == "structure" and shape.name not in above:  # a SearchExpression has SearchExpressions
         for name, member in shape.members.items():
             if (shape.name, name) == target:
                 yield {name: {}}
             elif name not in marks.get(shape.name, FieldMarks()).refused:
-                yield from ({name: inner} for inner in holding(member, target, marks))
+                yield from ({name: inner} for inner in holding(member, target, marks, (*above, shape.name)))
 
 
 def test_each_refused_member_is_refused_by_name_wherever_it_stands(operations):
