@@ -16,7 +16,7 @@ from mme_sdk.artifacts.layout import check
 from mme_sdk.artifacts.tree import MAX_BYTES, MAX_ENTRIES, Tree
 from mme_sdk.errors import InvalidInputError, LayoutError, StorageError
 
-__all__ = ["check_pointers", "fingerprint", "is_archive", "pack"]
+__all__ = ["check_pointers", "fingerprint", "is_archive", "pack", "scan"]
 
 _CHUNK = 1 << 18
 _BLOCK = 512
@@ -77,17 +77,9 @@ def pack(
         ...     pack("build/fraud/", file)
     """
     root = Path(source)
-    entries = _entries(root)
-    paths = [entry.path for entry in entries]
-    if check_layout:
-        check_pointers((entry for entry in entries if entry.size <= POINTER_SIZE), lambda path: _read(root, path))
-        framework = check(
-            paths,
-            framework,
-            image=image,
-            multi_model=multi_model,
-            read=lambda path: _read(root, path, _SCRIPT_SIZE),
-        )
+    entries, framework = scan(
+        root, framework=framework, image=image, multi_model=multi_model, check_layout=check_layout
+    )
     squeeze = compressor()
     content, archive, size = hashlib.sha256(), hashlib.sha256(), 0
 
@@ -115,6 +107,28 @@ def pack(
         entries=entries,
         framework=framework,
     )
+
+
+def scan(
+    source: Path,
+    *,
+    framework: str | None = None,
+    image: str | None = None,
+    multi_model: bool = True,
+    check_layout: bool = True,
+) -> tuple[tuple[Entry, ...], str | None]:
+    """Return what `pack` would pack, and the framework. The arguments and errors are those of `pack`."""
+    entries = _entries(source)
+    if check_layout:
+        check_pointers((entry for entry in entries if entry.size <= POINTER_SIZE), lambda path: _read(source, path))
+        framework = check(
+            [entry.path for entry in entries],
+            framework,
+            image=image,
+            multi_model=multi_model,
+            read=lambda path: _read(source, path, _SCRIPT_SIZE),
+        )
+    return entries, framework
 
 
 def fingerprint(source: str | Path) -> str:

@@ -20,8 +20,17 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.operations.preflight import Finding, Preflight
     from mme_sdk.endpoints.operations.wait import WaitProgress
     from mme_sdk.endpoints.spec import images
-    from mme_sdk.endpoints.spec.autoscaling import Autoscaling, Schedule
-    from mme_sdk.endpoints.spec.components import AsyncInference, Container, DataCapture, Serverless, Variant, Vpc
+    from mme_sdk.endpoints.spec.autoscaling import Autoscaling, FromZero, Schedule, Tracking
+    from mme_sdk.endpoints.spec.components import (
+        AsyncInference,
+        Container,
+        DataCapture,
+        InstancePool,
+        MetricsSettings,
+        Serverless,
+        Variant,
+        Vpc,
+    )
     from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
     from mme_sdk.endpoints.spec.spec import EndpointSpec
     from mme_sdk.endpoints.state.description import EndpointDescription, ScalingDescription, VariantDescription
@@ -43,12 +52,16 @@ __all__ = [
     "EndpointSpec",
     "Endpoints",
     "Finding",
+    "FromZero",
+    "InstancePool",
+    "MetricsSettings",
     "Orphan",
     "Preflight",
     "Rolling",
     "ScalingDescription",
     "Schedule",
     "Serverless",
+    "Tracking",
     "Variant",
     "VariantDescription",
     "Vpc",
@@ -73,12 +86,16 @@ _MODULES = {
     "EndpointSpec": "spec.spec",
     "Endpoints": "collection",
     "Finding": "operations.preflight",
+    "FromZero": "spec.autoscaling",
+    "InstancePool": "spec.components",
+    "MetricsSettings": "spec.components",
     "Orphan": "operations.orphans",
     "Preflight": "operations.preflight",
     "Rolling": "spec.deployment",
     "ScalingDescription": "state.description",
     "Schedule": "spec.autoscaling",
     "Serverless": "spec.components",
+    "Tracking": "spec.autoscaling",
     "Variant": "spec.components",
     "VariantDescription": "state.description",
     "Vpc": "spec.components",

@@ -41,6 +41,9 @@ def callback(progress: ProgressCallback | bool) -> Iterator[ProgressCallback | N
     with tqdm(total=1.0, bar_format="{desc} [{elapsed}]") as bar:
 
         def show(seen: WaitProgress) -> None:
-            bar.set_description_str(f"{seen.endpoint}: {seen.status} ({seen.elapsed:.0f} of {seen.timeout:.0f} s)")
+            stages = "".join(f", {variant} {stage}" for variant, stage in seen.stages.items())
+            bar.set_description_str(
+                f"{seen.endpoint}: {seen.status}{stages} ({seen.elapsed:.0f} of {seen.timeout:.0f} s)"
+            )
 
         yield show

@@ -88,6 +88,8 @@ class ContainerPlan:
         mode: `SingleModel` or `MultiModel`.
         model_data_url: S3 URI of the archive (SingleModel) or of the prefix (MultiModel); None for an image without
             model data.
+        uncompressed: Whether the URI of a SingleModel container names an object that is copied as it is, or a prefix
+            that ends with `/` and whose objects are copied.
         environment: Environment variables.
         model_cache: False if `ModelCacheSetting` is `Disabled`.
         hostname: ContainerHostname.
@@ -96,6 +98,7 @@ class ContainerPlan:
     image: str
     mode: Literal["SingleModel", "MultiModel"] = "SingleModel"
     model_data_url: str | None = None
+    uncompressed: bool = False
     environment: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     model_cache: bool = True
     hostname: str | None = None
@@ -120,8 +123,8 @@ class VariantPlan:
         download_timeout: ModelDataDownloadTimeoutInSeconds.
         startup_timeout: ContainerStartupHealthCheckTimeoutInSeconds.
         volume_gb: VolumeSizeInGB.
-        random_routing: Whether a single-model variant selects a random instance (routing strategy `RANDOM`). Otherwise
-            it selects the instance with the fewest outstanding requests.
+        random_routing: Whether a single-model variant selects a random instance (routing strategy `RANDOM`, the
+            default). Otherwise it selects the instance with the fewest outstanding requests.
     """
 
     name: str

@@ -16,6 +16,7 @@ from mme_sdk.registry.operations.copy import RunAtDestination
 from mme_sdk.registry.operations.register import RegistryOperations
 from mme_sdk.registry.resolver import Resolver
 from mme_sdk.registry.store import ObjectOptions, Store
+from mme_sdk.registry.tombstones import Tombstones
 from mme_sdk.types.s3uri import S3Uri
 
 __all__ = ["RegistryBase", "async_result", "result"]
@@ -70,6 +71,17 @@ class RegistryBase:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.uri}>"
+
+    @property
+    def _tombstones(self) -> Tombstones:
+        return self._operations.aliases.tombstones
+
+    @staticmethod
+    def _required(version: str | None) -> str:
+        """Return a version that must be given, because an uncompressed version has no target model."""
+        if version is None:
+            raise InvalidInputError("version: give the version of an uncompressed model", hint="list(compressed=False)")
+        return version
 
     def _invalidate(self) -> None:
         for resolver in list(self._resolvers.values()):

@@ -235,6 +235,8 @@ class Aliases:
         """
         if isinstance(wanted, ModelVersion) and wanted.name != name:
             raise InvalidInputError(f"{wanted.target_model} is not a version of the model {name!r}")
+        if isinstance(wanted, ModelVersion) and not wanted.compressed:
+            raise InvalidInputError(f"{wanted.uri} is uncompressed; an alias refers to archives")
         weights = weights_of(wanted)
         required = None if expected is None or expected is ANY else weights_of(expected)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,7 @@ from mme_sdk.errors import MMEError
 from mme_sdk.registry._registry_base import RegistryBase, async_result
 from mme_sdk.registry.aliases import ANY, Alias
 from mme_sdk.registry.names import check_name
-from mme_sdk.registry.operations import batch
+from mme_sdk.registry.operations import batch, uncompressed
 from mme_sdk.registry.operations import copy as copying
 from mme_sdk.registry.operations import delete as deleting
 from mme_sdk.registry.operations.package import LayoutCheck
@@ -69,6 +70,7 @@ class AsyncModelRegistry(RegistryBase):
         image: str | None = None,
         multi_model: bool = True,
         check_layout: bool = True,
+        compressed: bool = True,
     ) -> ModelVersion:
         """Pack a model and upload it as a new version. Registering the same content again changes nothing.
 
@@ -88,6 +90,10 @@ class AsyncModelRegistry(RegistryBase):
                 of AWS and no container of the embedded SageMaker would load it.
             multi_model: Whether a multi-model endpoint will load it. It counts with `image` only. Default: True.
             check_layout: Whether to refuse a model that the container could not load. Default: True.
+            compressed: False uploads the files as they are, for a single-model endpoint that downloads them without
+                extraction: `EndpointSpec.single_model(artifact=version)`. Multi-model endpoints, aliases, `copy` and
+                `prune` do not use such a version; it is independent of an archive with the same name and version.
+                Executable bits and empty directories are not kept. Default: True, one tar.gz archive.
 
         Returns:
             The version.
@@ -105,13 +111,14 @@ class AsyncModelRegistry(RegistryBase):
             fraud = await models.register("fraud", "build/fraud/", version="v3", metadata={"run": "17"})
             ```
         """
+        write = self._operations.register if compressed else partial(uncompressed.register, self._operations)
         return await self._change(
-            self._operations.register(
+            write(
                 name,
                 source,
                 version,
-                layout=LayoutCheck(framework, image, multi_model, check_layout),
-                metadata=metadata,
+                layout=LayoutCheck(framework, image, multi_model and compressed, check_layout),
+                metadata=metadata or {},
             )
         )
 
@@ -228,39 +235,49 @@ class AsyncModelRegistry(RegistryBase):
         other, run_there = self._destination(to, name, version)
         return await self._aws.arun(copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run))
 
-    async def get(self, name: str, version: str | None = None) -> ModelVersion:
+    async def get(self, name: str, version: str | None = None, *, compressed: bool = True) -> ModelVersion:
         """Return a version with size, digest, framework and metadata.
 
         Args:
             name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
             version: The version. Default: None, `name` is a target model.
+            compressed: False for a version that was registered with `compressed=False`. Default: True.
 
         Returns:
             The version.
 
         Raises:
             ModelNotFoundError: The version does not exist.
+            InvalidInputError: `compressed` is False and no version is given.
         """
+        if not compressed:
+            return await self._aws.arun(uncompressed.get(self._tombstones, name, self._required(version)))
         return await self._aws.arun(self._operations.get(name, version))
 
-    async def verify(self, name: str, version: str | None = None) -> ModelVersion:
-        """Read a whole archive from S3 and compare it with the digests that were stored when it was registered.
+    async def verify(self, name: str, version: str | None = None, *, compressed: bool = True) -> ModelVersion:
+        """Read a whole version from S3 and compare it with the digests that were stored when it was registered.
 
         Args:
             name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
             version: The version. Default: None, `name` is a target model.
+            compressed: False for a version that was registered with `compressed=False`. Default: True.
 
         Returns:
             The version.
 
         Raises:
             ModelNotFoundError: The version does not exist.
-            IntegrityError: The archive differs from what was registered, or cannot be read.
+            IntegrityError: The archive or a file differs from what was registered, or cannot be read.
+            InvalidInputError: `compressed` is False and no version is given.
         """
+        if not compressed:
+            return await self._aws.arun(uncompressed.verify(self._tombstones, name, self._required(version)))
         return await self._aws.arun(self._operations.verify(name, version))
 
-    def list(self, name: str | None = None) -> AsyncIterator[ModelVersion]:
-        """Iterate over the versions that can be invoked. Pages are read from S3 as they are needed.
+    def list(self, name: str | None = None, *, compressed: bool = True) -> AsyncIterator[ModelVersion]:
+        """Iterate over the versions that can be invoked, or over the uncompressed ones.
+
+        Pages are read from S3 as they are needed.
 
         Folder markers, directories whose name begins with a dot, neighbours of the prefix, and versions that are being
         deleted are left out. The listing is not a snapshot: it can contain a version that is deleted while you
@@ -268,6 +285,8 @@ class AsyncModelRegistry(RegistryBase):
 
         Args:
             name: Name of the model. Default: all models.
+            compressed: False for the versions that were registered with `compressed=False`. They have their metadata.
+                Default: True, the archives.
 
         Returns:
             An iterator over versions.
@@ -282,7 +301,11 @@ class AsyncModelRegistry(RegistryBase):
         """
         if name is not None:
             check_name(name)
-        return self._pages(name)
+        return self._pages(name) if compressed else self._uncompressed(name)
+
+    async def _uncompressed(self, name: str | None) -> AsyncIterator[ModelVersion]:
+        for version in await self._aws.arun(uncompressed.versions(self._tombstones, name)):
+            yield version
 
     async def _pages(self, name: str | None) -> AsyncIterator[ModelVersion]:
         token = None
@@ -303,6 +326,7 @@ class AsyncModelRegistry(RegistryBase):
         grace: float = 0.0,
         force: bool = False,
         dry_run: bool = False,
+        compressed: bool = True,
     ) -> ModelDeletion:
         """Delete one version, or all versions of a model.
 
@@ -320,6 +344,8 @@ class AsyncModelRegistry(RegistryBase):
                 version first. Default: 0.
             force: Whether to delete a version that an alias refers to. Default: False.
             dry_run: Whether only to report what would be deleted, and the aliases that would break. Default: False.
+            compressed: False deletes versions that were registered with `compressed=False`, to which no alias refers.
+                Default: True, the archives.
 
         Returns:
             What was deleted, or would be in a dry run.
@@ -336,7 +362,15 @@ class AsyncModelRegistry(RegistryBase):
             ```
         """
         return await self._change(
-            deleting.delete(self._operations.aliases, name, version, grace=grace, force=force, dry_run=dry_run)
+            deleting.delete(
+                self._operations.aliases,
+                name,
+                version,
+                grace=grace,
+                force=force,
+                dry_run=dry_run,
+                compressed=compressed,
+            )
         )
 
     async def prune(
@@ -363,6 +397,8 @@ class AsyncModelRegistry(RegistryBase):
 
     async def abort_uploads(self, *, older_than: float = 86_400.0, dry_run: bool = False) -> AbortedUploads:
         """Abort unfinished multipart uploads under the prefix. S3 bills for their parts until they are aborted.
+
+        Files that an unfinished registration with `compressed=False` left are deleted too.
 
         Args:
             older_than: Minimum age of an upload in seconds. Default: 86400 (one day).

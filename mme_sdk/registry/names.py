@@ -12,10 +12,14 @@ from mme_sdk.errors import InvalidInputError
 from mme_sdk.types.model import ModelVersion, is_invokable
 from mme_sdk.types.s3uri import S3Uri
 
-__all__ = ["RESERVED", "KeyLayout", "check_alias", "check_name"]
+__all__ = ["RESERVED", "UNCOMPRESSED", "KeyLayout", "check_alias", "check_name"]
 
 RESERVED = ".mme/"
-"""Directory of aliases, tombstones and upload records. Keys below it cannot be invoked and are not listed."""
+"""Directory of aliases, tombstones, upload records and uncompressed models. Keys below it cannot be invoked and are not
+listed."""
+UNCOMPRESSED = "uncompressed"
+"""Kind of the records of uncompressed versions."""
+_FOLDER = 16  # hex digits of the content in the name of a folder
 
 _LIMIT = 1024  # characters; of TargetModel and of an S3 key
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
@@ -118,6 +122,56 @@ class KeyLayout:
         if length > _LIMIT:
             raise InvalidInputError(f"the key of {target[:80]!r} has {length} characters; the maximum is {_LIMIT}")
         return target
+
+    def uncompressed(self, name: str, version: str) -> str:
+        """Return the key of the record of an uncompressed version, relative to the prefix.
+
+        Raises:
+            InvalidInputError: The name or the version is not valid, or the key would be too long.
+        """
+        check_name(name)
+        _check("version", version, parts=False)
+        target = f"{RESERVED}{UNCOMPRESSED}/{name}@{version}.json"
+        if len(self.prefix.key) + len(target) > _LIMIT:
+            raise InvalidInputError(f"the key of {target[:80]!r} has more than {_LIMIT} characters")
+        return target
+
+    @property
+    def files_root(self) -> str:
+        """The folder of the files of all uncompressed versions, relative to the prefix."""
+        return f"{RESERVED}files/"
+
+    def files(self, name: str, version: str, content: str) -> str:
+        """Return the folder of the files of an uncompressed version, relative to the prefix. It ends with `/`.
+
+        The content is a part of it: two clients that register other files as the same version write into two folders.
+        """
+        return f"{self.files_root}{name}@{version}/{content[:_FOLDER]}/"
+
+    def files_of(self, target: str) -> str | None:
+        """Return the key below which all files of an uncompressed version lie, relative to the prefix.
+
+        Returns:
+            The key; None if the target model is an archive.
+        """
+        start = f"{RESERVED}{UNCOMPRESSED}/"
+        if not target.startswith(start):
+            return None
+        return f"{self.files_root}{target.removeprefix(start).removesuffix('.json')}/"
+
+    def file(self, folder: str, path: str) -> str:
+        """Return the key of a file of an uncompressed version, relative to the prefix.
+
+        Raises:
+            InvalidInputError: SageMaker does not accept the path, or the key would be too long.
+        """
+        if not all(part.strip() for part in path.split("/")):
+            raise InvalidInputError(f"the name of {path!r} is blank: SageMaker refuses it in an uncompressed model")
+        if len(f"{self.prefix.key}{folder}{path}".encode()) > _LIMIT:
+            raise InvalidInputError(
+                f"the key of {path[:80]!r} has more than {_LIMIT} bytes", hint="use shorter names, or an archive"
+            )
+        return folder + path
 
     def parse(self, target: str) -> tuple[str, str]:
         """Return name and version of a target model.

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ from mme_sdk.errors import MMEError
 from mme_sdk.registry._registry_base import RegistryBase, result
 from mme_sdk.registry.aliases import ANY, Alias
 from mme_sdk.registry.names import check_name
-from mme_sdk.registry.operations import batch
+from mme_sdk.registry.operations import batch, uncompressed
 from mme_sdk.registry.operations import copy as copying
 from mme_sdk.registry.operations import delete as deleting
 from mme_sdk.registry.operations.package import LayoutCheck
@@ -70,6 +71,7 @@ class ModelRegistry(RegistryBase):
         image: str | None = None,
         multi_model: bool = True,
         check_layout: bool = True,
+        compressed: bool = True,
     ) -> ModelVersion:
         """Pack a model and upload it as a new version. Registering the same content again changes nothing.
 
@@ -89,6 +91,10 @@ class ModelRegistry(RegistryBase):
                 of AWS and no container of the embedded SageMaker would load it.
             multi_model: Whether a multi-model endpoint will load it. It counts with `image` only. Default: True.
             check_layout: Whether to refuse a model that the container could not load. Default: True.
+            compressed: False uploads the files as they are, for a single-model endpoint that downloads them without
+                extraction: `EndpointSpec.single_model(artifact=version)`. Multi-model endpoints, aliases, `copy` and
+                `prune` do not use such a version; it is independent of an archive with the same name and version.
+                Executable bits and empty directories are not kept. Default: True, one tar.gz archive.
 
         Returns:
             The version.
@@ -106,13 +112,14 @@ class ModelRegistry(RegistryBase):
             fraud = models.register("fraud", "build/fraud/", version="v3", metadata={"run": "17"})
             ```
         """
+        write = self._operations.register if compressed else partial(uncompressed.register, self._operations)
         return self._change(
-            self._operations.register(
+            write(
                 name,
                 source,
                 version,
-                layout=LayoutCheck(framework, image, multi_model, check_layout),
-                metadata=metadata,
+                layout=LayoutCheck(framework, image, multi_model and compressed, check_layout),
+                metadata=metadata or {},
             )
         )
 
@@ -229,39 +236,49 @@ class ModelRegistry(RegistryBase):
         other, run_there = self._destination(to, name, version)
         return self._aws.run(copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run))
 
-    def get(self, name: str, version: str | None = None) -> ModelVersion:
+    def get(self, name: str, version: str | None = None, *, compressed: bool = True) -> ModelVersion:
         """Return a version with size, digest, framework and metadata.
 
         Args:
             name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
             version: The version. Default: None, `name` is a target model.
+            compressed: False for a version that was registered with `compressed=False`. Default: True.
 
         Returns:
             The version.
 
         Raises:
             ModelNotFoundError: The version does not exist.
+            InvalidInputError: `compressed` is False and no version is given.
         """
+        if not compressed:
+            return self._aws.run(uncompressed.get(self._tombstones, name, self._required(version)))
         return self._aws.run(self._operations.get(name, version))
 
-    def verify(self, name: str, version: str | None = None) -> ModelVersion:
-        """Read a whole archive from S3 and compare it with the digests that were stored when it was registered.
+    def verify(self, name: str, version: str | None = None, *, compressed: bool = True) -> ModelVersion:
+        """Read a whole version from S3 and compare it with the digests that were stored when it was registered.
 
         Args:
             name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
             version: The version. Default: None, `name` is a target model.
+            compressed: False for a version that was registered with `compressed=False`. Default: True.
 
         Returns:
             The version.
 
         Raises:
             ModelNotFoundError: The version does not exist.
-            IntegrityError: The archive differs from what was registered, or cannot be read.
+            IntegrityError: The archive or a file differs from what was registered, or cannot be read.
+            InvalidInputError: `compressed` is False and no version is given.
         """
+        if not compressed:
+            return self._aws.run(uncompressed.verify(self._tombstones, name, self._required(version)))
         return self._aws.run(self._operations.verify(name, version))
 
-    def list(self, name: str | None = None) -> Iterator[ModelVersion]:
-        """Iterate over the versions that can be invoked. Pages are read from S3 as they are needed.
+    def list(self, name: str | None = None, *, compressed: bool = True) -> Iterator[ModelVersion]:
+        """Iterate over the versions that can be invoked, or over the uncompressed ones.
+
+        Pages are read from S3 as they are needed.
 
         Folder markers, directories whose name begins with a dot, neighbours of the prefix, and versions that are being
         deleted are left out. The listing is not a snapshot: it can contain a version that is deleted while you
@@ -269,6 +286,8 @@ class ModelRegistry(RegistryBase):
 
         Args:
             name: Name of the model. Default: all models.
+            compressed: False for the versions that were registered with `compressed=False`. They have their metadata.
+                Default: True, the archives.
 
         Returns:
             An iterator over versions.
@@ -283,7 +302,10 @@ class ModelRegistry(RegistryBase):
         """
         if name is not None:
             check_name(name)
-        return self._pages(name)
+        return self._pages(name) if compressed else self._uncompressed(name)
+
+    def _uncompressed(self, name: str | None) -> Iterator[ModelVersion]:
+        yield from self._aws.run(uncompressed.versions(self._tombstones, name))
 
     def _pages(self, name: str | None) -> Iterator[ModelVersion]:
         token = None
@@ -304,6 +326,7 @@ class ModelRegistry(RegistryBase):
         grace: float = 0.0,
         force: bool = False,
         dry_run: bool = False,
+        compressed: bool = True,
     ) -> ModelDeletion:
         """Delete one version, or all versions of a model.
 
@@ -321,6 +344,8 @@ class ModelRegistry(RegistryBase):
                 version first. Default: 0.
             force: Whether to delete a version that an alias refers to. Default: False.
             dry_run: Whether only to report what would be deleted, and the aliases that would break. Default: False.
+            compressed: False deletes versions that were registered with `compressed=False`, to which no alias refers.
+                Default: True, the archives.
 
         Returns:
             What was deleted, or would be in a dry run.
@@ -337,7 +362,15 @@ class ModelRegistry(RegistryBase):
             ```
         """
         return self._change(
-            deleting.delete(self._operations.aliases, name, version, grace=grace, force=force, dry_run=dry_run)
+            deleting.delete(
+                self._operations.aliases,
+                name,
+                version,
+                grace=grace,
+                force=force,
+                dry_run=dry_run,
+                compressed=compressed,
+            )
         )
 
     def prune(self, keep: int, name: str | None = None, *, grace: float = 0.0, dry_run: bool = False) -> ModelDeletion:
@@ -362,6 +395,8 @@ class ModelRegistry(RegistryBase):
 
     def abort_uploads(self, *, older_than: float = 86_400.0, dry_run: bool = False) -> AbortedUploads:
         """Abort unfinished multipart uploads under the prefix. S3 bills for their parts until they are aborted.
+
+        Files that an unfinished registration with `compressed=False` left are deleted too.
 
         Args:
             older_than: Minimum age of an upload in seconds. Default: 86400 (one day).

@@ -117,8 +117,11 @@ class AbortedUploads:
 
     Attributes:
         keys: S3 keys whose multipart uploads were aborted, or would be in a dry run.
+        files: S3 keys of files that registrations with `compressed=False` left and that were deleted, or would be in a
+            dry run.
         dry_run: Whether this was a dry run: nothing was aborted.
     """
 
     keys: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     dry_run: bool = False

@@ -355,13 +355,19 @@ class Store:
     def record_names(self, kind: str, prefix: str = "") -> Flow[list[str]]:
         """Return the names of all records of a kind that begin with `prefix`."""
         folder = self.keys.reserved(kind)
-        found: list[str] = []
+        found = yield from self.objects(folder.removeprefix(self.keys.prefix.key) + prefix)
+        names = [str(item["Key"])[len(folder) :] for item in found]
+        return [name for name in names if name and not name.endswith("/")]
+
+    def objects(self, folder: str) -> Flow[list[Mapping[str, Any]]]:
+        """Return the entries of ListObjectsV2 for all keys that begin with a key relative to the prefix."""
+        found: list[Mapping[str, Any]] = []
         more: dict[str, Any] = {}
         while True:
-            answer = yield self.call("list_objects_v2", Prefix=folder + prefix, **more)
-            found += [str(item["Key"])[len(folder) :] for item in answer.get("Contents", [])]
+            answer = yield self.call("list_objects_v2", Prefix=self.keys.key(folder), **more)
+            found += answer.get("Contents", [])
             if not answer.get("NextContinuationToken"):
-                return [name for name in found if name and not name.endswith("/")]
+                return found
             more = {"ContinuationToken": answer["NextContinuationToken"]}
 
     def uploads(self) -> Flow[list[tuple[str, str, datetime]]]:

@@ -34,7 +34,7 @@ def is_invokable(target: str) -> bool:
 
 @attrs.frozen(kw_only=True)
 class ModelVersion:
-    """One immutable archive under a multi-model endpoint's S3 prefix.
+    """One immutable version of a model under a registry's S3 prefix: an archive, or uncompressed files.
 
     Attributes:
         name: Name of the model, such as `fraud`.
@@ -47,6 +47,9 @@ class ModelVersion:
         created: Time at which S3 stored the archive, with a time zone. None if unknown.
         framework: Framework detected when the model was packed, such as `sklearn`. None if unknown.
         metadata: Metadata that the caller attached. Empty by default.
+        compressed: False for a version that was registered with `compressed=False`: its files are the objects below
+            `uri`, which ends with `/`, `size` is the size of all files, and `target_model` cannot be invoked. True by
+            default.
     """
 
     name: str
@@ -59,6 +62,7 @@ class ModelVersion:
     created: datetime | None = None
     framework: str | None = None
     metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False)
+    compressed: bool = True
 
     def __str__(self) -> str:
         return self.target_model

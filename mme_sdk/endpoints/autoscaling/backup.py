@@ -128,7 +128,8 @@ def is_missing(there: Attached | None, saved: Attached) -> bool:
 
 
 def _names(attached: Attached) -> set[str]:
-    return {one["PolicyName"] for one in attached.policies} | {one["ScheduledActionName"] for one in attached.actions}
+    names = {one["PolicyName"] for one in attached.policies} | {one["AlarmName"] for one in attached.alarms}
+    return names | {one["ScheduledActionName"] for one in attached.actions}
 
 
 def _tags(attached: Attached, prefix: str) -> dict[str, str]:

@@ -10,9 +10,25 @@ import attrs
 
 from mme_sdk import instance_types
 from mme_sdk.aws import Flow
-from mme_sdk.endpoints.operations.calls import autoscaling_call, describe_if_exists, gather, paginate
-from mme_sdk.endpoints.spec.autoscaling import Autoscaling, Schedule
-from mme_sdk.endpoints.spec.requests import DIMENSION, backlog_metric, scaling_requests, scaling_target
+from mme_sdk.endpoints.operations.calls import (
+    alarm_call,
+    autoscaling_call,
+    describe_if_exists,
+    gather,
+    none_if_missing,
+    paginate,
+)
+from mme_sdk.endpoints.spec.autoscaling import Autoscaling, FromZero, Schedule, Tracking
+from mme_sdk.endpoints.spec.scaling_requests import (
+    ALARM_PREFIX,
+    DIMENSION,
+    PUT_ALARM,
+    alarm_name,
+    backlog_metric,
+    from_zero_policy,
+    scaling_requests,
+    scaling_target,
+)
 from mme_sdk.endpoints.state.description import ScalingDescription
 from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInputError, MMEError, NotFoundError
 
@@ -20,6 +36,8 @@ __all__ = [
     "Attached",
     "attach",
     "attach_all",
+    "delete_alarms",
+    "delete_left_alarms",
     "detach",
     "from_requests",
     "matches",
@@ -41,6 +59,10 @@ _ACTION = ("ScheduledActionName", "Schedule", "Timezone", "StartTime", "EndTime"
 _KNOWN_METRICS = {"CPUUtilization": "cpu", "GPUUtilization": "gpu"}
 # GPUMemoryUtilization also reaches 100 percent for each GPU.
 _COUNTED = {**_KNOWN_METRICS, "GPUMemoryUtilization": "gpu"}
+_ALARM = (
+    *("AlarmName", "AlarmDescription", "MetricName", "Namespace", "Dimensions", "Statistic", "Period"),
+    *("EvaluationPeriods", "DatapointsToAlarm", "Threshold", "ComparisonOperator", "TreatMissingData"),
+)
 _TARGET = ("MinCapacity", "MaxCapacity", "SuspendedState")
 
 
@@ -53,6 +75,7 @@ class Attached:
         target: The scalable target, as described.
         policies: Its scaling policies.
         actions: Its scheduled actions.
+        alarms: The alarms that this SDK made for its policies.
         instance_type: Instance type that it was attached for; None if it is unknown.
     """
 
@@ -60,6 +83,7 @@ class Attached:
     target: Mapping[str, Any] = attrs.field(hash=False)
     policies: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
     actions: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
+    alarms: tuple[Mapping[str, Any], ...] = attrs.field(default=(), hash=False)
     instance_type: str | None = None
 
     def described(self) -> ScalingDescription:
@@ -77,6 +101,7 @@ class Attached:
             "target": _only(_TARGET, self.target),
             "policies": tuple(_only(_POLICY, one) for one in self.policies),
             "actions": tuple(_only(_ACTION, one) for one in self.actions),
+            "alarms": tuple(_only(_ALARM, one) for one in self.alarms),
         }
 
     def requests(self, endpoint: str) -> tuple[tuple[str, dict[str, Any]], ...]:
@@ -85,6 +110,7 @@ class Attached:
         return (
             ("register_scalable_target", target | own["target"]),
             *(("put_scaling_policy", target | one) for one in own["policies"]),
+            *((PUT_ALARM, one) for one in own["alarms"]),
             *(("put_scheduled_action", target | one) for one in own["actions"]),
         )
 
@@ -112,6 +138,7 @@ def from_requests(
         target=by_operation["register_scalable_target"][0],
         policies=tuple(by_operation.get("put_scaling_policy", ())),
         actions=tuple(by_operation.get("put_scheduled_action", ())),
+        alarms=tuple(by_operation.get(PUT_ALARM, ())),
         instance_type=instance_type,
     )
 
@@ -179,7 +206,19 @@ def _details(endpoint: str, variant: str, target: Mapping[str, Any]) -> Flow[Att
     where = scaling_target(endpoint, variant)
     policies = yield from paginate(autoscaling_call("describe_scaling_policies", endpoint, **where), "ScalingPolicies")
     actions = yield from paginate(autoscaling_call("describe_scheduled_actions", endpoint, **where), "ScheduledActions")
-    return Attached(variant=variant, target=target, policies=tuple(policies), actions=tuple(actions))
+    alarms = yield from _alarms(endpoint, variant, policies)
+    return Attached(variant=variant, target=target, policies=tuple(policies), actions=tuple(actions), alarms=alarms)
+
+
+def _alarms(endpoint: str, variant: str, policies: Sequence[Mapping[str, Any]]) -> Flow[tuple[Mapping[str, Any], ...]]:
+    """Return the alarm of the policy that starts the first instance, if it triggers this policy."""
+    name = from_zero_policy(endpoint, variant)
+    policy = next((one for one in policies if one.get("PolicyName") == name), None)
+    if policy is None:
+        return ()
+    answer = yield alarm_call("describe_alarms", endpoint, AlarmNames=[alarm_name(endpoint, variant)])
+    found = answer.get("MetricAlarms", [])
+    return tuple(one for one in found if policy.get("PolicyARN") in one.get("AlarmActions", ()))
 
 
 def attach(endpoint: str, variant: str, requests: Iterable[tuple[str, dict[str, Any]]]) -> Flow[None]:
@@ -189,15 +228,24 @@ def attach(endpoint: str, variant: str, requests: Iterable[tuple[str, dict[str, 
         EndpointNotFoundError: Another client has deleted the endpoint; the autoscaling is detached again.
     """
     failure: MMEError | None = None
+    arns: dict[str, str] = {}
+    alarms: list[Mapping[str, Any]] = []
     try:
         for operation, params in requests:
-            yield autoscaling_call(operation, endpoint, **params)
+            if operation == PUT_ALARM:
+                alarms.append(params)
+                actions = [arns[from_zero_policy(endpoint, variant)]]
+                yield alarm_call(operation, endpoint, **params, AlarmActions=actions)
+                continue
+            answer = yield autoscaling_call(operation, endpoint, **params)
+            if operation == "put_scaling_policy":
+                arns[params["PolicyName"]] = answer.get("PolicyARN", "")
     except MMEError as error:
         failure = error
     # A client that deletes the endpoint detaches autoscaling at the end. It cannot see what is attached after that.
     seen = yield from describe_if_exists(endpoint)
     if seen is None or seen.status == "Deleting":
-        yield from detach(endpoint, [variant])
+        yield from detach(endpoint, [Attached(variant=variant, target={}, alarms=tuple(alarms))])
         raise EndpointNotFoundError(
             f"endpoint {endpoint} was deleted by another client", endpoint=endpoint
         ) from failure
@@ -205,13 +253,32 @@ def attach(endpoint: str, variant: str, requests: Iterable[tuple[str, dict[str, 
         raise failure
 
 
-def detach(endpoint: str, variants: Iterable[str]) -> Flow[None]:
-    """Detach autoscaling. Deregistering the target also deletes its policies and scheduled actions."""
-    for variant in variants:
+def detach(endpoint: str, attached: Iterable[Attached]) -> Flow[None]:
+    """Detach autoscaling. Deregistering the target also deletes its policies and scheduled actions.
+
+    This SDK's alarms are deleted first: while the target is there, a further call finds what is left.
+    """
+    for one in attached:
+        yield from delete_alarms(endpoint, [alarm["AlarmName"] for alarm in one.alarms])
         try:
-            yield autoscaling_call("deregister_scalable_target", endpoint, **scaling_target(endpoint, variant))
+            yield autoscaling_call("deregister_scalable_target", endpoint, **scaling_target(endpoint, one.variant))
         except NotFoundError:
             continue
+
+
+def delete_alarms(endpoint: str, names: Sequence[str]) -> Flow[None]:
+    """Delete alarms. Those that do not exist are ignored."""
+    if names:
+        yield from none_if_missing(alarm_call("delete_alarms", endpoint, AlarmNames=list(names)))
+
+
+def delete_left_alarms(endpoint: str) -> Flow[None]:
+    """Delete the alarms that this SDK made for an endpoint which does not exist any more. Errors are logged."""
+    try:
+        answer = yield alarm_call("describe_alarms", endpoint, AlarmNamePrefix=f"{ALARM_PREFIX}{endpoint}/")
+        yield from delete_alarms(endpoint, [one["AlarmName"] for one in answer.get("MetricAlarms", [])])
+    except MMEError as error:
+        _log.info("alarms of endpoint %s could not be read or deleted: %s", endpoint, error.message)
 
 
 def attach_all(endpoint: str, attached: Iterable[Attached]) -> Flow[None]:
@@ -245,29 +312,20 @@ def _within(wanted: Any, described: Any) -> bool:
 
 def read_back(endpoint: str, instance_type: str | None, attached: Attached) -> Autoscaling | None:
     """Return the settings that attach exactly this autoscaling; None if there are none."""
-    if len(attached.policies) != 1:
+    by_name = {one.get("PolicyName"): one for one in attached.policies}
+    from_zero = by_name.pop(from_zero_policy(endpoint, attached.variant), None)
+    names = [f"{endpoint}-{attached.variant}", *(f"{endpoint}-{attached.variant}-{n}" for n in range(2, 11))]
+    policies = [by_name[name] for name in names if name in by_name]
+    if not policies:
         return None
-    policy = attached.policies[0].get("TargetTrackingScalingPolicyConfiguration") or {}
-    custom = policy.get("CustomizedMetricSpecification")
-    metric: str | Mapping[str, Any] = "invocations"
-    target = policy.get("TargetValue")
-    if custom is not None and target is not None:
-        name = custom.get("MetricName", "") if custom.get("Namespace") == "/aws/sagemaker/Endpoints" else ""
-        known = _KNOWN_METRICS.get(name) if instance_type is not None else None
-        metric = custom if known is None else known
-        if custom == backlog_metric(endpoint):
-            metric = "backlog"
-        if known is not None and instance_type is not None:
-            target = target / (instance_types.units(instance_type, known) or 1)
+    first, *more = policies
     try:
         found = Autoscaling(
             min=attached.target["MinCapacity"],
             max=attached.target["MaxCapacity"],
-            target=target,
-            metric=metric,
-            scale_in_cooldown=policy.get("ScaleInCooldown", 300),
-            scale_out_cooldown=policy.get("ScaleOutCooldown", 300),
-            scale_in=not policy.get("DisableScaleIn", False),
+            **_read_tracking(endpoint, instance_type, first),
+            more=tuple(Tracking(**_read_tracking(endpoint, instance_type, one)) for one in more),
+            from_zero=_read_from_zero(from_zero, attached.alarms),
             schedule=tuple(
                 Schedule(
                     name=one["ScheduledActionName"],
@@ -279,6 +337,40 @@ def read_back(endpoint: str, instance_type: str | None, attached: Attached) -> A
                 for one in attached.actions
             ),
         )
-    except (InvalidInputError, KeyError):
+    except (InvalidInputError, KeyError, IndexError):
         return None
     return found if matches(endpoint, attached.variant, instance_type, found, attached) else None
+
+
+def _read_from_zero(policy: Mapping[str, Any] | None, alarms: Sequence[Mapping[str, Any]]) -> FromZero | None:
+    if policy is None:
+        return None
+    steps = policy["StepScalingPolicyConfiguration"]
+    return FromZero(
+        instances=steps["StepAdjustments"][0]["ScalingAdjustment"],
+        minutes=alarms[0]["EvaluationPeriods"],
+        cooldown=steps["Cooldown"],
+    )
+
+
+def _read_tracking(endpoint: str, instance_type: str | None, described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a target tracking policy."""
+    policy = described.get("TargetTrackingScalingPolicyConfiguration") or {}
+    custom = policy.get("CustomizedMetricSpecification")
+    metric: str | Mapping[str, Any] = "invocations"
+    target = policy.get("TargetValue")
+    if custom is not None and target is not None:
+        name = custom.get("MetricName", "") if custom.get("Namespace") == "/aws/sagemaker/Endpoints" else ""
+        known = _KNOWN_METRICS.get(name) if instance_type is not None else None
+        metric = custom if known is None else known
+        if custom == backlog_metric(endpoint):
+            metric = "backlog"
+        if known is not None and instance_type is not None:
+            target = target / (instance_types.units(instance_type, known) or 1)
+    return {
+        "target": target,
+        "metric": metric,
+        "scale_in_cooldown": policy.get("ScaleInCooldown", 300),
+        "scale_out_cooldown": policy.get("ScaleOutCooldown", 300),
+        "scale_in": not policy.get("DisableScaleIn", False),
+    }

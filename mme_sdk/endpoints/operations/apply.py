@@ -28,7 +28,8 @@ from mme_sdk.endpoints.operations.replace_fleet import (
 from mme_sdk.endpoints.operations.rollback import earlier_config
 from mme_sdk.endpoints.operations.scale import change_in_place
 from mme_sdk.endpoints.operations.wait import ProgressCallback
-from mme_sdk.endpoints.spec.deployment import Deployment, check_deployment, check_fits, pick
+from mme_sdk.endpoints.spec.deployment import Deployment, check_deployment
+from mme_sdk.endpoints.spec.deployment_choice import check_fits, pick
 from mme_sdk.endpoints.spec.spec import EndpointSpec, check_spec
 from mme_sdk.endpoints.state import ownership
 from mme_sdk.endpoints.state.describe import Live, read_live
@@ -114,7 +115,7 @@ def apply(
 
     Args:
         wanted: The spec, or a plan. A plan is carried out only if the endpoint has not changed since.
-        deployment: How traffic moves; chosen by `pick` if None.
+        deployment: How traffic moves. If None, that of the spec; if that is None too, `pick` chooses it.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
         progress: Called after each DescribeEndpoint.
@@ -153,6 +154,7 @@ def apply(
     live, off = todo.live, DetachedScaling()
     if todo.action == "update":
         old = spec_or_none(spec.name, live.config, live.models)
+        deployment = deployment or spec.deployment
         check_fits(deployment, old, spec)
         requests = spec.to_requests()
         created = yield from create_resources(requests, spec.name)

@@ -13,6 +13,7 @@ from mme_sdk.errors import EndpointNotFoundError, NotFoundError
 __all__ = [
     "CONSISTENCY",
     "Now",
+    "alarm_call",
     "autoscaling_call",
     "describe_endpoint",
     "describe_if_exists",
@@ -40,6 +41,11 @@ def sagemaker_call(operation: str, endpoint: str | None = None, **params: Any) -
 def autoscaling_call(operation: str, endpoint: str | None = None, **params: Any) -> Call:
     """Return a call to Application Auto Scaling."""
     return Call(service="application-autoscaling", operation=operation, params=params, endpoint=endpoint)
+
+
+def alarm_call(operation: str, endpoint: str | None = None, **params: Any) -> Call:
+    """Return a call to CloudWatch."""
+    return Call(service="cloudwatch", operation=operation, params=params, endpoint=endpoint)
 
 
 def gather(flows: Sequence[Flow[Any]]) -> Flow[list[Any]]:

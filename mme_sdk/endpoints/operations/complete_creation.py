@@ -22,7 +22,8 @@ from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.endpoints.operations.calls import Now, describe_if_exists, none_if_missing
 from mme_sdk.endpoints.operations.delete import delete_endpoint
 from mme_sdk.endpoints.operations.wait import ProgressCallback, until_gone, until_settled
-from mme_sdk.endpoints.spec.requests import MAX_TAGS, scaling_requests
+from mme_sdk.endpoints.spec.requests import MAX_TAGS
+from mme_sdk.endpoints.spec.scaling_requests import scaling_requests
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state import content, ownership
 from mme_sdk.endpoints.state.describe import Live

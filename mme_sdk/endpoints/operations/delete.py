@@ -167,6 +167,7 @@ def _delete(
 ) -> Flow[EndpointDeletion]:
     start, endpoint = now(), plan.endpoint
     if seen is None:
+        yield from scaling_calls.delete_left_alarms(endpoint)
         return (yield from _remove_resources(plan))
     yield from delete_endpoint(seen, deadline=start + timeout, now=now, any_instance=instance is None)
     left = max(start + timeout - now(), 0.001)
@@ -175,7 +176,8 @@ def _delete(
         # What another client added since the survey is deleted too: it belonged to the deleted endpoint.
         attached, _ = yield from scaling_calls.read_if_allowed(endpoint, variants)
         detached = tuple(dict.fromkeys([*plan.detached, *attached]))
-        yield from scaling_calls.detach(endpoint, detached)
+        gone = [attached.get(one, scaling_calls.Attached(variant=one, target={})) for one in detached]
+        yield from scaling_calls.detach(endpoint, gone)
         plan = attrs.evolve(plan, detached=detached)
         if only is None:
             late, _ = yield from candidates(endpoint, None)

@@ -39,6 +39,12 @@ def to_multi_model(
         raise InvalidInputError(f"endpoint {name} is already a multi-model endpoint", endpoint=name)
     if container.model_data is None:
         raise InvalidInputError(f"endpoint {name} has no archive to copy", endpoint=name)
+    if not container.compressed:
+        raise InvalidInputError(
+            f"endpoint {name} serves an uncompressed model; a multi-model endpoint loads archives",
+            hint="register the model's files with client.models(…).register(…), and create a multi-model endpoint",
+            endpoint=name,
+        )
     if container.image and images.supports_multi_model(container.image) is False:
         raise InvalidInputError(
             f"endpoint {name}: its image {container.image} does not support multi-model endpoints", endpoint=name
@@ -77,6 +83,9 @@ def _rest(container: Container) -> dict[str, Any]:
     return {key: value for key, value in container.extra.items() if key != "ModelDataUrl"}
 
 
+_TYPES = ("InstanceType", "InstancePools")
+
+
 def _only_container(spec: EndpointSpec) -> Container:
     if len(spec.variants) != 1 or len(spec.variants[0].containers) != 1:
         raise InvalidInputError(
@@ -89,9 +98,13 @@ def _only_container(spec: EndpointSpec) -> Container:
 def _with_container(spec: EndpointSpec, container: Container, instance_type: str | None) -> EndpointSpec:
     before = spec.variants[0]
     # A member of `extra` would override the field.
-    less = {key: value for key, value in before.extra.items() if instance_type is None or key != "InstanceType"}
+    less = {key: value for key, value in before.extra.items() if instance_type is None or key not in _TYPES}
     variant = attrs.evolve(
-        before, containers=(container,), instance_type=instance_type or before.instance_type, extra=less
+        before,
+        containers=(container,),
+        instance_type=instance_type or before.instance_type,
+        instance_pools=() if instance_type else before.instance_pools,
+        extra=less,
     )
     return attrs.evolve(spec, variants=(variant,))
 

@@ -144,9 +144,9 @@ def _models(container: Container, region: str) -> Flow[Finding]:
         there = answer.get("BucketRegion") or headers.get("x-amz-bucket-region")
         if there and there != region:
             return say("failed", f"the bucket is in {there}, the endpoint would be in {region}")
-        if container.mode == "SingleModel":
+        if container.mode == "SingleModel" and not where.key.endswith("/") and where.key:
             yield Call(service="s3", operation="head_object", params={"Bucket": where.bucket, "Key": where.key})
-            return say("ok", "the archive exists")
+            return say("ok", "the archive exists" if container.compressed else "the object exists")
         listing = yield Call(
             service="s3",
             operation="list_objects_v2",
@@ -158,6 +158,8 @@ def _models(container: Container, region: str) -> Flow[Finding]:
         missing = error.status == 404
         return say("failed" if missing else "unknown", "it does not exist" if missing else error.message)
     keys = [one["Key"] for one in listing.get("Contents", [])]
+    if container.mode == "SingleModel":
+        return say("ok", "the prefix has files") if keys else say("failed", "the prefix has no files")
     archives = sum(key.endswith(_ARCHIVES) for key in keys)
     if not archives:
         return say("ok", "the prefix has no archive yet; models can be added at any time")

@@ -142,7 +142,7 @@ def replace_fleet(
     try:
         tags += yield from backup.write(name, seen.arn, in_the_way)
         yield from _write_replaced(name, to, live, lost, requests)
-        yield from scaling_calls.detach(name, [one.variant for one in in_the_way])
+        yield from scaling_calls.detach(name, in_the_way)
         yield from _begin(name, to, request, requests, created)
         begun = True
         yield from until_settled(

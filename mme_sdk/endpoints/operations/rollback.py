@@ -10,7 +10,8 @@ from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.endpoints.operations.calls import Now, describe_endpoint, none_if_missing, sagemaker_call
 from mme_sdk.endpoints.operations.replace_fleet import attach_again, check_not_busy, replace_fleet, spec_or_none
 from mme_sdk.endpoints.operations.wait import ProgressCallback
-from mme_sdk.endpoints.spec.deployment import Deployment, check_deployment, check_fits, pick
+from mme_sdk.endpoints.spec.deployment import Deployment, check_deployment
+from mme_sdk.endpoints.spec.deployment_choice import check_fits, pick
 from mme_sdk.endpoints.state import ownership
 from mme_sdk.endpoints.state.describe import Live, models_of, read_live
 from mme_sdk.endpoints.state.description import EndpointDescription
@@ -35,7 +36,7 @@ def rollback(
     Args:
         name: EndpointName.
         to: Name of another configuration to update to.
-        deployment: How traffic moves; chosen by `pick` if None.
+        deployment: How traffic moves. If None, that of the spec; if that is None too, `pick` chooses it.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
         progress: Called after each DescribeEndpoint.

@@ -12,7 +12,7 @@ from mme_sdk.endpoints.operations.calls import Now, autoscaling_call, describe_e
 from mme_sdk.endpoints.operations.wait import ProgressCallback, until_settled
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric, check_scales
-from mme_sdk.endpoints.spec.requests import scaling_requests, scaling_target
+from mme_sdk.endpoints.spec.scaling_requests import scaling_requests, scaling_target
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state.describe import Live, read_live
 from mme_sdk.endpoints.state.description import EndpointDescription
@@ -79,7 +79,8 @@ def autoscale(name: str, wanted: Autoscaling | None, *, variant: str | None) -> 
     live = yield from read_live(name)
     chosen = _choose(live, variant)
     if wanted is None:
-        yield from scaling_calls.detach(name, [chosen])
+        attached = (live.attached or {}).get(chosen, scaling_calls.Attached(variant=chosen, target={}))
+        yield from scaling_calls.detach(name, [attached])
     else:
         kind = _instances_of(live, chosen)
         check_metric(wanted, kind)
@@ -95,7 +96,12 @@ def _replace(live: Live, name: str, variant: str, instance_type: str | None, wan
     attached = (live.attached or {}).get(variant)
     if attached is not None:
         target = scaling_target(name, variant)
-        kept = {params.get("PolicyName") or params.get("ScheduledActionName") for _, params in requests}
+        kept = {
+            params.get("PolicyName") or params.get("ScheduledActionName") or params.get("AlarmName")
+            for _, params in requests
+        }
+        gone = [one["AlarmName"] for one in attached.alarms if one["AlarmName"] not in kept]
+        yield from scaling_calls.delete_alarms(name, gone)
         for one in attached.policies:
             if one["PolicyName"] not in kept:
                 yield autoscaling_call("delete_scaling_policy", name, **target, PolicyName=one["PolicyName"])

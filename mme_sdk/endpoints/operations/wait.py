@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -33,6 +33,7 @@ class WaitProgress:
         elapsed: Seconds since the wait began.
         timeout: Longest time to wait, in seconds.
         history: The statuses seen so far, as (seconds since the wait began, status).
+        stages: What SageMaker does with each variant, such as `Creating` or `Baking`, by variant. Default: none.
     """
 
     endpoint: str
@@ -40,6 +41,7 @@ class WaitProgress:
     elapsed: float
     timeout: float
     history: History
+    stages: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
 
 ProgressCallback = Callable[[WaitProgress], None]
@@ -65,19 +67,26 @@ class _Watch:
         self.progress = progress
         self.history: History = ()
         self._pauses = pauses()
+        self._stages: dict[str, str] = {}
 
     @property
     def elapsed(self) -> float:
         return self.now() - self.start
 
-    def saw(self, status: str) -> None:
-        elapsed = self.elapsed
+    def saw(self, seen: EndpointDescription) -> None:
+        elapsed, status = self.elapsed, seen.status
+        self._stages = seen.stages
         if not self.history or self.history[-1][1] != status:
             self.history += ((round(elapsed, 3), status),)
         if self.progress is not None:
             self.progress(
                 WaitProgress(
-                    endpoint=self.name, status=status, elapsed=elapsed, timeout=self.timeout, history=self.history
+                    endpoint=self.name,
+                    status=status,
+                    elapsed=elapsed,
+                    timeout=self.timeout,
+                    history=self.history,
+                    stages=self._stages,
                 )
             )
 
@@ -85,6 +94,8 @@ class _Watch:
         left = self.timeout - self.elapsed
         if left <= 0:
             seen = " → ".join(status for _, status in self.history)
+            stages = ", ".join(f"{variant} {stage}" for variant, stage in self._stages.items())
+            seen = f"{seen}; variants: {stages}" if stages else seen
             raise WaitTimeoutError(
                 f"endpoint {self.name} is not {wanted} after {self.timeout:g} s (seen: {seen})",
                 hint=hint,
@@ -137,7 +148,7 @@ def until_settled(
                 raise
             yield from watch.pause("InService", hint)
             continue
-        watch.saw(seen.status)
+        watch.saw(seen)
         if seen.status in _ENDED_BADLY:
             raise failure(seen, watch.history)
         if seen.status == "InService":
@@ -189,7 +200,7 @@ def until_gone(
             return watch.history
         if created is not None and seen.created is not None and seen.created != created:
             return watch.history
-        watch.saw(seen.status)
+        watch.saw(seen)
         yield from watch.pause("deleted", "delete() again continues")
 
 

@@ -13,9 +13,23 @@ from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["AsyncInference", "Container", "DataCapture", "Mode", "Serverless", "Variant", "Vpc"]
+__all__ = [
+    "AsyncInference",
+    "Container",
+    "DataCapture",
+    "InstancePool",
+    "MetricsSettings",
+    "Mode",
+    "Serverless",
+    "Variant",
+    "Vpc",
+]
 
 Mode = Literal["SingleModel", "MultiModel"]
+_NOT_SERVERLESS = (
+    *("instance_type", "instance_pools", "autoscaling", "volume_gb", "download_timeout", "startup_timeout"),
+    *("routing", "ami_version", "capacity_reservation"),
+)
 
 
 @attrs.frozen(kw_only=True)
@@ -27,10 +41,14 @@ class Container:
         mode: `SingleModel`: `model_data` is one archive. `MultiModel`: it is a prefix with archives. Default:
             `SingleModel`.
         model_data: S3 address of the archive or the prefix, as `s3://…` or `https://…`. Default: None.
+        compressed: False if `model_data` is not an archive (single-model only): a prefix that ends with `/`, whose
+            objects are the files of the model, or one object that is copied as it is. Default: True.
         environment: Environment variables. The repr leaves them out, because they may hold secrets. Default: none.
         hostname: DNS name inside a pipeline. Either all of its containers have one, or none has. Default: None.
         model_cache: False unloads each model after its invocation, for models that are called once or very rarely
             (multi-model only). Default: True.
+        vpc_registry: Whether the image is in a private Docker registry in the VPC, in place of ECR. Default: False.
+        registry_credentials: ARN of the Lambda function that returns the credentials for `vpc_registry`. Default: None.
         extra: Further members of ContainerDefinition, as the API names them. They override the fields above. Default:
             none.
     """
@@ -40,11 +58,14 @@ class Container:
     )
     mode: Mode = "SingleModel"
     model_data: str | None = None
+    compressed: bool = True
     environment: Mapping[str, str] = attrs.field(
         factory=dict, converter=validators.strings, repr=False, hash=False, validator=validators.environment
     )
     hostname: str | None = attrs.field(default=None, validator=optional(validators.resource_name))
     model_cache: bool = True
+    vpc_registry: bool = False
+    registry_credentials: str | None = attrs.field(default=None, validator=optional(validators.function_arn))
     extra: Mapping[str, Any] = attrs.field(
         factory=dict,
         converter=validators.copied,
@@ -56,12 +77,17 @@ class Container:
     def __attrs_post_init__(self) -> None:
         if self.mode not in ("SingleModel", "MultiModel"):
             raise InvalidInputError(f"mode: 'SingleModel' or 'MultiModel', not {self.mode!r}")
-        check_instance("model_cache", self.model_cache, bool)
+        for field in ("model_cache", "compressed", "vpc_registry"):
+            check_instance(field, getattr(self, field), bool)
+        if self.registry_credentials is not None and not self.vpc_registry:
+            raise InvalidInputError("registry_credentials: available with vpc_registry=True only")
         validators.service("extra", "ContainerDefinition", self.extra)
         if self.image is None and not {"Image", "ModelPackageName"} & set(self.extra):
             raise InvalidInputError("image: give an image URI, or a ModelPackageName in `extra`")
         if self.model_data is not None:
             validators.model_data(self.model_data)
+        if self.mode == "SingleModel":
+            self._check_source()
         if self.mode == "MultiModel":
             if self.model_data is None:
                 raise InvalidInputError("model_data: a multi-model container needs the S3 prefix of its archives")
@@ -71,6 +97,8 @@ class Container:
                     hint="use EndpointSpec.single_model(artifact=…), or give the prefix of the archive",
                 )
             validators.no_file("model_data", self.model_data)
+            if not self.compressed:
+                raise InvalidInputError("compressed: False is not available with multi-model containers")
             if "ModelDataSource" in self.extra:
                 raise InvalidInputError("extra: ModelDataSource is not available with multi-model containers")
             if not self.model_data.endswith("/"):
@@ -78,8 +106,21 @@ class Container:
                 object.__setattr__(self, "model_data", f"{self.model_data}/")
         elif not self.model_cache:
             raise InvalidInputError("model_cache: False is available with multi-model containers only")
+        elif not self.compressed:
+            if self.model_data is None:
+                raise InvalidInputError("compressed: False needs `model_data`, the prefix or the object of the model")
+            validators.uncompressed("model_data", self.model_data)
         elif self.model_data is not None:
             validators.archive("model_data", self.model_data)
+
+    def _check_source(self) -> None:
+        """Check that the model comes from one place, whether a field or an `extra` names it."""
+        url = "ModelDataUrl" in self.extra or (self.model_data is not None and self.compressed)
+        source = self.extra.get("ModelDataSource")
+        if url and (source is not None or not self.compressed):
+            raise InvalidInputError("extra: a container has either a ModelDataUrl or a ModelDataSource")
+        if source is not None and "S3DataSource" in source:
+            validators.data_source("extra.ModelDataSource", source["S3DataSource"])
 
 
 @attrs.frozen(kw_only=True)
@@ -191,6 +232,40 @@ class AsyncInference:
 
 
 @attrs.frozen(kw_only=True)
+class MetricsSettings:
+    """Which metrics the endpoint publishes, and how often.
+
+    Attributes:
+        enhanced: Whether CloudWatch gets metrics of each instance too. Default: True.
+        frequency: Seconds between two data points: 10, 30, 60, 120, 180, 240 or 300. Without `enhanced`, it concerns
+            utilization only. Default: 60.
+    """
+
+    enhanced: bool = True
+    frequency: int = attrs.field(default=60, converter=as_int, validator=one_of(10, 30, 60, 120, 180, 240, 300))
+
+    def __attrs_post_init__(self) -> None:
+        check_instance("enhanced", self.enhanced, bool)
+
+
+@attrs.frozen(kw_only=True)
+class InstancePool:
+    """An instance type that SageMaker may use for a variant.
+
+    Attributes:
+        instance_type: Instance type, such as `ml.m5.xlarge`.
+        priority: 1 to 5. SageMaker tries the lowest number first.
+    """
+
+    instance_type: str
+    priority: int = attrs.field(converter=as_int, validator=number(at_least=1, at_most=5, integer=True))
+
+    def __attrs_post_init__(self) -> None:
+        validators.hosting_type(self.instance_type)
+        validators.instance_type(self.instance_type)
+
+
+@attrs.frozen(kw_only=True)
 class Variant:
     """One production variant: a model on instances of one type, or serverless.
 
@@ -198,7 +273,7 @@ class Variant:
         name: VariantName, a dimension of every CloudWatch metric. Default: `AllTraffic`.
         containers: One container, or the 2 to 15 containers of a serial pipeline, in order.
         instance_type: Instance type, such as `ml.m5.xlarge`. A type that is newer than the installed botocore goes into
-            `extra` as InstanceType. Default: None, for `serverless` or InstancePools in `extra`.
+            `extra` as InstanceType. Default: None, for `serverless` or `instance_pools`.
         instance_count: Initial number of instances; None sends none. Default: 1.
         weight: Share of the traffic, relative to the other variants. Default: 1.
         autoscaling: Autoscaling, attached when the endpoint is in service. Default: None, which leaves existing
@@ -207,6 +282,13 @@ class Variant:
         volume_gb: Size of each instance's volume, 1 to 512 GB. Default: None, SageMaker's choice.
         download_timeout: Time to download model data at creation, 60 to 3600 seconds. Default: None, SageMaker's.
         startup_timeout: Time for the container to become healthy, 60 to 3600 seconds. Default: None, SageMaker's.
+        instance_pools: Instance types in place of `instance_type`, of which SageMaker uses the first one that is
+            available. Default: none.
+        routing: How requests reach the instances: `RANDOM`, `LEAST_OUTSTANDING_REQUESTS`, `PREFIX_AWARE` or `KV_AWARE`.
+            Default: None, SageMaker's choice, `RANDOM`.
+        ami_version: InferenceAmiVersion, the version of the operating system and the GPU drivers. Default: None,
+            SageMaker's choice.
+        capacity_reservation: ARN of the ML capacity reservation that provides all instances. Default: None.
         extra: Further members of ProductionVariant, as the API names them. They override the fields above. Default:
             none.
         model_extra: Further members of this variant's CreateModel, as the API names them. They override the spec's
@@ -232,6 +314,17 @@ class Variant:
     startup_timeout: int | None = attrs.field(
         default=None, converter=optional_int, validator=optional(number(at_least=60, at_most=3600, integer=True))
     )
+    instance_pools: tuple[InstancePool, ...] = attrs.field(default=(), converter=validators.sequence)
+    routing: str | None = attrs.field(
+        default=None, validator=optional(validators.member("ProductionVariantRoutingConfig", "RoutingStrategy"))
+    )
+    ami_version: str | None = attrs.field(
+        default=None, validator=optional(validators.member("ProductionVariant", "InferenceAmiVersion"))
+    )
+    capacity_reservation: str | None = attrs.field(
+        default=None,
+        validator=optional(validators.member("ProductionVariantCapacityReservationConfig", "MlReservationArn")),
+    )
     extra: Mapping[str, Any] = attrs.field(
         factory=dict,
         converter=validators.copied,
@@ -253,6 +346,7 @@ class Variant:
 
     def __attrs_post_init__(self) -> None:
         validators.each("containers", self.containers, Container)
+        validators.each("instance_pools", self.instance_pools, InstancePool)
         validators.service("extra", "ProductionVariant", self.extra, newer=frozenset({"InstanceType"}))
         given = {key: value for key, value in self.model_extra.items() if value is not None}
         validators.service("model_extra", "CreateModelInput", given)
@@ -291,8 +385,8 @@ class Variant:
         return self.serverless is None and "ServerlessConfig" not in self.extra
 
     def _check_serverless(self) -> None:
-        for field in ("instance_type", "autoscaling", "volume_gb", "download_timeout", "startup_timeout"):
-            if getattr(self, field) is not None:
+        for field in _NOT_SERVERLESS:
+            if getattr(self, field) not in (None, ()):
                 raise InvalidInputError(f"{field}: not available with serverless")
         if self.mode == "MultiModel":
             raise InvalidInputError("serverless: not available with multi-model containers")
@@ -301,15 +395,13 @@ class Variant:
 
     def _check_instances(self) -> None:
         kind = self.instance_type
+        self._check_pools()
         if kind is None:
-            if not {"InstanceType", "InstancePools", "ServerlessConfig"} & set(self.extra):
+            if not self.instance_pools and not {"InstanceType", "InstancePools", "ServerlessConfig"} & set(self.extra):
                 raise InvalidInputError("instance_type: give an instance type, such as 'ml.m5.xlarge', or serverless=…")
             self._check_scaling(self.runs_on)
             return
-        if not isinstance(kind, str) or not instance_types.INSTANCE_TYPE.fullmatch(kind):
-            raise InvalidInputError(
-                f"instance_type: {kind!r} is not an instance type for hosting; these look like 'ml.m5.xlarge'"
-            )
+        validators.hosting_type(kind)
         if "InstanceType" not in self.extra:
             validators.instance_type(kind)
         if self.instance_count is None and not {"InitialInstanceCount", "ManagedInstanceScaling"} & set(self.extra):
@@ -322,6 +414,30 @@ class Variant:
         if self.volume_gb is not None and instance_types.has_local_storage(kind):
             raise InvalidInputError(f"volume_gb: {kind} has local storage of a fixed size; leave volume_gb out")
         self._check_scaling(self.runs_on)
+
+    def _check_pools(self) -> None:
+        pools = self.instance_pools
+        ways = (
+            self.instance_type is not None or "InstanceType" in self.extra,
+            bool(pools) or "InstancePools" in self.extra,
+            "ServerlessConfig" in self.extra,
+        )
+        if sum(ways) > 1:
+            raise InvalidInputError("instance_pools: give either instance_type, instance_pools or serverless")
+        if ways[2] and (self.instance_count is not None or "InitialInstanceCount" in self.extra):
+            raise InvalidInputError("extra: ServerlessConfig needs instance_count=None", hint="give serverless=…")
+        if len(pools) > 5:
+            raise InvalidInputError(f"instance_pools: at most 5 pools, not {len(pools)}")
+        validators.unique("instance_pools", [one.instance_type for one in pools])
+        validators.unique("priorities of instance_pools", [str(one.priority) for one in pools])
+        for one in pools:
+            if self.mode == "MultiModel" and not instance_types.serves_multi_model(one.instance_type):
+                raise InvalidInputError(f"instance_pools: {one.instance_type} cannot host a multi-model endpoint")
+            if self.volume_gb is not None and instance_types.has_local_storage(one.instance_type):
+                raise InvalidInputError(
+                    f"volume_gb: {one.instance_type} of instance_pools has local storage of a fixed size; leave "
+                    "volume_gb out"
+                )
 
     def _check_scaling(self, kind: str | None) -> None:
         scaling, count = self.autoscaling, self.extra.get("InitialInstanceCount", self.instance_count)

@@ -10,13 +10,11 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from mme_sdk import instance_types
 from mme_sdk._validation import as_int, number, optional, optional_int
 from mme_sdk.endpoints.spec import validators
-from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["BlueGreen", "Deployment", "Rolling", "check_deployment", "check_fits", "pick", "to_request"]
+__all__ = ["BlueGreen", "Deployment", "Rolling", "check_deployment", "to_request"]
 
 
 def _alarms(_: Any, attribute: attrs.Attribute[Any], value: tuple[Any, ...]) -> None:
@@ -107,7 +105,7 @@ def _percent(value: int) -> dict[str, Any]:
 
 
 def to_request(deployment: Deployment) -> dict[str, Any]:
-    """Return the DeploymentConfig for UpdateEndpoint."""
+    """Return the DeploymentConfig for CreateEndpoint and UpdateEndpoint."""
     request: dict[str, Any]
     if isinstance(deployment, Rolling):
         policy: dict[str, Any] = {
@@ -140,35 +138,3 @@ def check_deployment(given: Any) -> None:
     """Raise InvalidInputError unless `given` is a deployment or None."""
     if given is not None and not isinstance(given, BlueGreen | Rolling):
         raise InvalidInputError(f"deployment must be BlueGreen(…) or Rolling(…), not {given!r}")
-
-
-def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: EndpointSpec | None) -> None:
-    """Raise InvalidInputError for a deployment that SageMaker would refuse or ignore for this update.
-
-    `old` or `new` is None if a spec cannot describe that configuration. SageMaker then checks the rest.
-    """
-    if deployment is None or new is None:
-        return
-    if isinstance(deployment, Rolling) and len(new.variants) > 1:
-        raise InvalidInputError("deployment: Rolling is not available with several variants", hint="use BlueGreen(…)")
-    if not all(one.has_instances for one in new.variants):
-        raise InvalidInputError("deployment: not available with serverless")
-    if old is not None and {one.name for one in old.variants} != {one.name for one in new.variants}:
-        raise InvalidInputError(
-            "deployment: BlueGreen and Rolling need unchanged variant names", hint="omit deployment to change the names"
-        )
-
-
-def pick(old: EndpointSpec | None, new: EndpointSpec | None) -> Deployment | None:
-    """Return the deployment of an update for which the caller chose none. None means SageMaker's default, all at once.
-
-    There is often no capacity for a second GPU fleet, so its instances are replaced batch by batch. If the hosting mode
-    changes, a rolling deployment would fail half of the requests, because each mode refuses requests for the other one.
-    """
-    if old is None or new is None or old.mode != new.mode or len(new.variants) != 1 or len(old.variants) != 1:
-        return None
-    before, after = old.variants[0], new.variants[0]
-    if before.name != after.name or before.runs_on is None or after.runs_on is None:
-        return None
-    scarce = instance_types.accelerator(after.runs_on) == "gpu"
-    return Rolling() if scarce and (before.instance_count or 1) > 1 else None

@@ -11,7 +11,8 @@ from mme_sdk import instance_types
 from mme_sdk._validation import check_instance, instance, optional
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import check_scales
-from mme_sdk.endpoints.spec.components import AsyncInference, DataCapture, Mode, Variant, Vpc
+from mme_sdk.endpoints.spec.components import AsyncInference, DataCapture, MetricsSettings, Mode, Variant, Vpc
+from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling, check_deployment
 from mme_sdk.errors import InvalidInputError
 
 __all__ = ["SpecFields"]
@@ -50,6 +51,8 @@ class SpecFields:
     config_tags: Mapping[str, str] | None = attrs.field(
         default=None, converter=validators.strings, hash=False, validator=optional(validators.tags)
     )
+    metrics: MetricsSettings | None = attrs.field(default=None, validator=optional(instance(MetricsSettings)))
+    deployment: BlueGreen | Rolling | None = None
 
     def __attrs_post_init__(self) -> None:
         check_instance("network_isolation", self.network_isolation, bool)
@@ -75,15 +78,31 @@ class SpecFields:
                     )
             validators.not_in(f"extra.{operation}", more, *_SET_BY_FIELDS)
         self._check_modes()
+        check_deployment(self.deployment)
+        if self.deployment is not None:
+            validators.not_in("extra.CreateEndpoint", self.extra.get("CreateEndpoint", {}), "DeploymentConfig")
+            self.check_deployment(self.deployment)
         for operation, more in self.extra.items():
             validators.service(f"extra.{operation}", f"{operation}Input", more)
         validators.service("explainer", "ExplainerConfig", self.explainer or {}, partial=False)
+        metrics = self.extra.get("CreateEndpointConfig", {}).get("MetricsConfig", {})
+        if "MetricPublishFrequencyInSeconds" in metrics:
+            MetricsSettings(frequency=metrics["MetricPublishFrequencyInSeconds"])  # check it
         for variant in self.variants:
-            kind = variant.runs_on
-            if self.kms_key is not None and kind is not None and instance_types.has_local_storage(kind):
-                raise InvalidInputError(
-                    f"kms_key: not available with {kind}, because the hardware encrypts its local storage"
-                )
+            self._check_direct(variant)
+            for kind in (variant.runs_on, *(one.instance_type for one in variant.instance_pools)):
+                if self.kms_key is not None and kind is not None and instance_types.has_local_storage(kind):
+                    raise InvalidInputError(
+                        f"kms_key: not available with {kind}, because the hardware encrypts its local storage"
+                    )
+
+    def _check_direct(self, variant: Variant) -> None:
+        """Check the hostnames of containers that requests name (InferenceExecutionConfig Direct)."""
+        more = {**self.extra.get("CreateModel", {}), **variant.model_extra}
+        if (more.get("InferenceExecutionConfig") or {}).get("Mode") != "Direct":
+            return
+        if not all(one.hostname or one.extra.get("ContainerHostname") for one in variant.containers):
+            raise InvalidInputError("hostname: each container needs one if InferenceExecutionConfig is Direct")
 
     def _check_modes(self) -> None:
         if self.mode == "MultiModel":
@@ -110,6 +129,15 @@ class SpecFields:
                     raise InvalidInputError(f"{field}: not available with serverless")
             if self.network_isolation:
                 raise InvalidInputError("network_isolation: not available with serverless")
+
+    def check_deployment(self, deployment: BlueGreen | Rolling) -> None:
+        """Raise InvalidInputError for a deployment that SageMaker would refuse for the variants."""
+        if isinstance(deployment, Rolling) and len(self.variants) > 1:
+            raise InvalidInputError(
+                "deployment: Rolling is not available with several variants", hint="use BlueGreen(…)"
+            )
+        if not all(one.has_instances for one in self.variants):
+            raise InvalidInputError("deployment: not available with serverless")
 
     @property
     def _is_asynchronous(self) -> bool:

@@ -10,10 +10,10 @@ from typing import Any
 
 import attrs
 
-from mme_sdk import instance_types
-from mme_sdk.endpoints.spec.autoscaling import Autoscaling
-from mme_sdk.endpoints.spec.components import Container, DataCapture, Variant
+from mme_sdk.endpoints.spec.components import Container, DataCapture, MetricsSettings, Variant
+from mme_sdk.endpoints.spec.deployment import to_request
 from mme_sdk.endpoints.spec.fields import SpecFields
+from mme_sdk.endpoints.spec.scaling_requests import scaling_requests, service_of
 from mme_sdk.endpoints.state import content
 
 __all__ = [
@@ -22,11 +22,12 @@ __all__ = [
     "TAG_PREFIX",
     "VARIANT_TAG",
     "Requests",
+    "container_request",
     "derived_name",
     "is_derived_name",
     "requests_of",
-    "scaling_requests",
     "stem",
+    "uncompressed_source",
     "variant_request",
 ]
 
@@ -39,7 +40,6 @@ VARIANT_TAG = f"{TAG_PREFIX}variant"
 """Tag of a model with its variant, if the model of another variant has the same content and other tags."""
 MAX_TAGS = 50
 _DIGITS = 12
-DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 
 
 @attrs.frozen(kw_only=True)
@@ -51,7 +51,8 @@ class Requests:
             environment variables may hold secrets.
         config: The CreateEndpointConfig request.
         endpoint: The CreateEndpoint request.
-        autoscaling: (operation, request) pairs for Application Auto Scaling, sent when the endpoint is in service.
+        autoscaling: (operation, request) pairs for Application Auto Scaling, sent when the endpoint is in service. An
+            alarm of CloudWatch gets the ARN of the policy before it as AlarmActions.
     """
 
     models: tuple[dict[str, Any], ...] = attrs.field(repr=lambda models: str([one["ModelName"] for one in models]))
@@ -76,7 +77,7 @@ class Requests:
             *(("sagemaker", "create_model", model) for model in self.models),
             ("sagemaker", "create_endpoint_config", self.config),
             ("sagemaker", "create_endpoint", self.endpoint),
-            *(("application-autoscaling", operation, params) for operation, params in self.autoscaling),
+            *((service_of(operation), operation, params) for operation, params in self.autoscaling),
         )
 
 
@@ -124,6 +125,7 @@ def requests_of(spec: SpecFields) -> Requests:
         DataCaptureConfig=_data_capture(spec.data_capture),
         AsyncInferenceConfig=_async_inference(spec),
         ExplainerConfig=dict(spec.explainer) if spec.explainer else None,
+        MetricsConfig=_metrics(spec.metrics),
     ) | dict(spec.extra.get("CreateEndpointConfig", {}))
     name = derived_name(spec.name, content.of_config(config))
     tags = spec.tags if spec.config_tags is None else spec.config_tags
@@ -131,7 +133,7 @@ def requests_of(spec: SpecFields) -> Requests:
         models=tuple(models.values()),
         config={"EndpointConfigName": name, **config, "Tags": _tags(tags, spec.name)},
         endpoint={"EndpointName": spec.name, "EndpointConfigName": name}
-        | _some(Tags=_tags(spec.tags))
+        | _some(Tags=_tags(spec.tags), DeploymentConfig=spec.deployment and to_request(spec.deployment))
         | dict(spec.extra.get("CreateEndpoint", {})),
         autoscaling=tuple(
             request
@@ -157,7 +159,7 @@ def _some(**members: Any) -> dict[str, Any]:
 
 
 def _model(spec: SpecFields, variant: Variant) -> dict[str, Any]:
-    containers = [_container(one) for one in variant.containers]
+    containers = [container_request(one) for one in variant.containers]
     body = (
         _some(ExecutionRoleArn=spec.role)
         | ({"PrimaryContainer": containers[0]} if len(containers) == 1 else {"Containers": containers})
@@ -173,16 +175,32 @@ def _model(spec: SpecFields, variant: Variant) -> dict[str, Any]:
     return {key: value for key, value in body.items() if value is not None}
 
 
-def _container(container: Container) -> dict[str, Any]:
+def container_request(container: Container) -> dict[str, Any]:
+    """Return a container as a member of CreateModel."""
     multi = container.mode == "MultiModel"
     return _some(
         Image=container.image,
         Mode=container.mode,
-        ModelDataUrl=container.model_data,
+        ModelDataUrl=container.model_data if container.compressed else None,
+        ModelDataSource=None if container.compressed else uncompressed_source(str(container.model_data)),
         Environment=dict(container.environment),
         ContainerHostname=container.hostname,
         MultiModelConfig={"ModelCacheSetting": "Enabled" if container.model_cache else "Disabled"} if multi else None,
+        ImageConfig=_image_config(container),
     ) | dict(container.extra)
+
+
+def uncompressed_source(address: str) -> dict[str, Any]:
+    """Return the ModelDataSource of a prefix that ends with `/`, or of an object that is not an archive."""
+    kind = "S3Prefix" if address.endswith("/") else "S3Object"
+    return {"S3DataSource": {"S3Uri": address, "S3DataType": kind, "CompressionType": "None"}}
+
+
+def _image_config(container: Container) -> dict[str, Any] | None:
+    if not container.vpc_registry:
+        return None
+    auth = _some(RepositoryCredentialsProviderArn=container.registry_credentials)
+    return {"RepositoryAccessMode": "Vpc"} | _some(RepositoryAuthConfig=auth)
 
 
 def variant_request(variant: Variant, model_name: str) -> dict[str, Any]:
@@ -195,6 +213,7 @@ def variant_request(variant: Variant, model_name: str) -> dict[str, Any]:
             ProvisionedConcurrency=variant.serverless.provisioned_concurrency,
         )
         return base | {"ServerlessConfig": serverless} | dict(variant.extra)
+    pools = variant.instance_pools
     return (
         base
         | _some(
@@ -203,9 +222,25 @@ def variant_request(variant: Variant, model_name: str) -> dict[str, Any]:
             VolumeSizeInGB=variant.volume_gb,
             ModelDataDownloadTimeoutInSeconds=variant.download_timeout,
             ContainerStartupHealthCheckTimeoutInSeconds=variant.startup_timeout,
+            InstancePools=[{"InstanceType": one.instance_type, "Priority": one.priority} for one in pools],
+            RoutingConfig=_some(RoutingStrategy=variant.routing),
+            InferenceAmiVersion=variant.ami_version,
+            CapacityReservationConfig=_reservation(variant.capacity_reservation),
         )
         | dict(variant.extra)
     )
+
+
+def _reservation(arn: str | None) -> dict[str, str] | None:
+    if arn is None:
+        return None
+    return {"CapacityReservationPreference": "capacity-reservations-only", "MlReservationArn": arn}
+
+
+def _metrics(settings: MetricsSettings | None) -> dict[str, Any] | None:
+    if settings is None:
+        return None
+    return {"EnableEnhancedMetrics": settings.enhanced, "MetricPublishFrequencyInSeconds": settings.frequency}
 
 
 def _data_capture(capture: DataCapture | None) -> dict[str, Any] | None:
@@ -240,89 +275,3 @@ def _async_inference(spec: SpecFields) -> dict[str, Any] | None:
             ),
         ),
     )
-
-
-def scaling_target(endpoint: str, variant: str) -> dict[str, str]:
-    """Return the parameters that identify a variant to Application Auto Scaling."""
-    return {
-        "ServiceNamespace": "sagemaker",
-        "ResourceId": f"endpoint/{endpoint}/variant/{variant}",
-        "ScalableDimension": DIMENSION,
-    }
-
-
-def scaling_requests(
-    endpoint: str, variant: str, instance_type: str | None, scaling: Autoscaling
-) -> tuple[tuple[str, dict[str, Any]], ...]:
-    """Return the requests that attach autoscaling to a variant, as (operation, parameters)."""
-    target = scaling_target(endpoint, variant)
-    tracking = {
-        "TargetValue": _target_value(instance_type, scaling),
-        "ScaleInCooldown": scaling.scale_in_cooldown,
-        "ScaleOutCooldown": scaling.scale_out_cooldown,
-        "DisableScaleIn": not scaling.scale_in,
-        **_metric(endpoint, variant, scaling),
-    }
-    requests: list[tuple[str, dict[str, Any]]] = [
-        ("register_scalable_target", target | {"MinCapacity": scaling.min, "MaxCapacity": scaling.max}),
-        (
-            "put_scaling_policy",
-            target
-            | {
-                "PolicyName": f"{endpoint}-{variant}",
-                "PolicyType": "TargetTrackingScaling",
-                "TargetTrackingScalingPolicyConfiguration": tracking,
-            },
-        ),
-    ]
-    requests += [
-        (
-            "put_scheduled_action",
-            target
-            | _some(
-                ScheduledActionName=one.name,
-                Schedule=one.when,
-                Timezone=one.timezone,
-                ScalableTargetAction=_some(MinCapacity=one.min, MaxCapacity=one.max),
-            ),
-        )
-        for one in scaling.schedule
-    ]
-    return tuple(requests)
-
-
-def backlog_metric(endpoint: str) -> dict[str, Any]:
-    """Return the CustomizedMetricSpecification of the metric `backlog`."""
-    return {
-        "MetricName": "ApproximateBacklogSizePerInstance",
-        "Namespace": "AWS/SageMaker",
-        "Dimensions": [{"Name": "EndpointName", "Value": endpoint}],
-        "Statistic": "Average",
-    }
-
-
-def _target_value(instance_type: str | None, scaling: Autoscaling) -> float:
-    value = float(scaling.target or 0.0)
-    if isinstance(scaling.metric, str) and instance_type is not None:
-        return value * (instance_types.units(instance_type, scaling.metric) or 1)
-    return value
-
-
-def _metric(endpoint: str, variant: str, scaling: Autoscaling) -> dict[str, Any]:
-    if scaling.metric == "invocations":
-        return {
-            "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"},
-        }
-    if isinstance(scaling.metric, Mapping):
-        return {"CustomizedMetricSpecification": dict(scaling.metric)}
-    if scaling.metric == "backlog":
-        return {"CustomizedMetricSpecification": backlog_metric(endpoint)}
-    return {
-        "CustomizedMetricSpecification": {
-            "MetricName": "CPUUtilization" if scaling.metric == "cpu" else "GPUUtilization",
-            "Namespace": "/aws/sagemaker/Endpoints",
-            "Dimensions": [{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
-            "Statistic": "Average",
-            "Unit": "Percent",
-        }
-    }

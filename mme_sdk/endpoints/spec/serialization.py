@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
 from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.errors import InvalidInputError, MissingExtraError
 
@@ -18,6 +19,7 @@ __all__ = ["from_dict", "from_yaml", "to_dict", "to_yaml"]
 
 _FACTORIES = ("multi_model", "single_model")
 _FULL = "endpoint"
+_DEPLOYMENTS: dict[str, type[Any]] = {"blue_green": BlueGreen, "rolling": Rolling}
 SpecT = TypeVar("SpecT", bound=SpecFields)
 
 
@@ -107,7 +109,8 @@ def _plain(value: Any) -> Any:
                 default = default.factory(value) if default.takes_self else default.factory()
             if item != default:
                 found[field.name] = _plain(item)
-        return found
+        kind = next((key for key, one in _DEPLOYMENTS.items() if isinstance(value, one)), None)
+        return found if kind is None else {kind: found}
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, tuple):
@@ -144,10 +147,21 @@ def _calling(make: Any, fields: dict[str, Any], where: str) -> Any:
         raise InvalidInputError(f"{where}: {str(error).partition(') ')[2] or error}") from error
 
 
+def _deployment(item: Mapping[str, Any], where: str) -> Any:
+    if len(item) != 1 or next(iter(item)) not in _DEPLOYMENTS:
+        raise InvalidInputError(f"{where} must have one key, one of {', '.join(_DEPLOYMENTS)}, not {_shown(item)}")
+    key, fields = next(iter(item.items()))
+    if not isinstance(fields, Mapping):
+        raise InvalidInputError(f"{where}.{key} must be a mapping of fields, not {fields!r}")
+    return _built(_DEPLOYMENTS[key], fields, f"{where}.{key}")
+
+
 def _value(hint: Any, item: Any, where: str) -> Any:
     """Convert data to the type of a field. Data of another form is returned unchanged, for the field's validator."""
     if typing.get_origin(hint) in (typing.Union, types.UnionType):
         parts = [one for one in typing.get_args(hint) if attrs.has(one)]
+        if len(parts) > 1 and isinstance(item, Mapping):
+            return _deployment(item, where)
         hint = parts[0] if parts and isinstance(item, Mapping) else hint
     part = next((one for one in typing.get_args(hint) if attrs.has(one)), None)
     if attrs.has(hint):

@@ -11,7 +11,16 @@ import attrs
 from mme_sdk._validation import check_resource_name
 from mme_sdk.endpoints.spec import serialization, validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling
-from mme_sdk.endpoints.spec.components import AsyncInference, Container, DataCapture, Serverless, Variant, Vpc
+from mme_sdk.endpoints.spec.components import (
+    AsyncInference,
+    Container,
+    DataCapture,
+    MetricsSettings,
+    Serverless,
+    Variant,
+    Vpc,
+)
+from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
 from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.endpoints.spec.requests import Requests, requests_of
 from mme_sdk.errors import InvalidInputError
@@ -51,6 +60,9 @@ class EndpointSpec(SpecFields):
         extra: Further members of `CreateModel`, `CreateEndpointConfig` and `CreateEndpoint`, by operation. They
             override the fields above. Default: none.
         config_tags: Tags of the configuration. Default: None, `tags`. `Variant.model_tags` sets those of a model.
+        metrics: Which metrics the endpoint publishes, and how often. Default: None, SageMaker's choice.
+        deployment: How updates move traffic: sent with CreateEndpoint, and used by each `apply` that gets no other one.
+            Default: None. `from_endpoint` does not read it, and a difference of it is not a change.
 
     Raises:
         InvalidInputError: A field breaks a rule; the message names the field and the rule.
@@ -146,6 +158,7 @@ class EndpointSpec(SpecFields):
         volume_gb: int | None = None,
         download_timeout: int | None = None,
         startup_timeout: int | None = None,
+        routing: str | None = None,
         variant: str = "AllTraffic",
         before: Iterable[Container] = (),
         after: Iterable[Container] = (),
@@ -157,6 +170,8 @@ class EndpointSpec(SpecFields):
         data_capture: DataCapture | None = None,
         async_inference: AsyncInference | None = None,
         explainer: Mapping[str, Any] | None = None,
+        metrics: MetricsSettings | None = None,
+        deployment: BlueGreen | Rolling | None = None,
         extra: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> EndpointSpec:
         """Make the spec of an endpoint with one multi-model variant.
@@ -174,6 +189,7 @@ class EndpointSpec(SpecFields):
             volume_gb: Size of each instance's volume, 1 to 512 GB. Default: None, SageMaker's choice.
             download_timeout: Time to download model data at creation, 60 to 3600 seconds. Default: None, SageMaker's.
             startup_timeout: Time for the container to become healthy, 60 to 3600 seconds. Default: None, SageMaker's.
+            routing: How requests reach the instances, as in `Variant`. Default: None, SageMaker's choice.
             variant: VariantName. Default: `AllTraffic`.
             before: Containers in front of it in a serial pipeline. Default: none.
             after: Containers behind it in a serial pipeline. Default: none.
@@ -185,6 +201,8 @@ class EndpointSpec(SpecFields):
             data_capture: Copies of requests and responses in S3; refused by SageMaker in this mode. Default: None.
             async_inference: Asynchronous inference; refused by SageMaker in this mode. Default: None.
             explainer: ExplainerConfig, as the API names its members. Default: None.
+            metrics: Which metrics the endpoint publishes, and how often. Default: None, SageMaker's choice.
+            deployment: How updates move traffic. Default: None, chosen for each update.
             extra: Further members of `CreateModel`, `CreateEndpointConfig` and `CreateEndpoint`, by operation. They
                 override the fields above. Default: none.
 
@@ -211,6 +229,7 @@ class EndpointSpec(SpecFields):
             volume_gb=volume_gb,
             download_timeout=download_timeout,
             startup_timeout=startup_timeout,
+            routing=routing,
         )
         return cls(
             name=name,
@@ -224,6 +243,8 @@ class EndpointSpec(SpecFields):
             data_capture=data_capture,
             async_inference=async_inference,
             explainer=explainer,
+            metrics=metrics,
+            deployment=deployment,
             extra=extra or {},
         )
 
@@ -233,6 +254,7 @@ class EndpointSpec(SpecFields):
         *,
         name: str,
         artifact: str | HasUri | None = None,
+        compressed: bool = True,
         image: str,
         role: str,
         instance_type: str | None = None,
@@ -243,6 +265,7 @@ class EndpointSpec(SpecFields):
         volume_gb: int | None = None,
         download_timeout: int | None = None,
         startup_timeout: int | None = None,
+        routing: str | None = None,
         variant: str = "AllTraffic",
         before: Iterable[Container] = (),
         after: Iterable[Container] = (),
@@ -254,6 +277,8 @@ class EndpointSpec(SpecFields):
         data_capture: DataCapture | None = None,
         async_inference: AsyncInference | None = None,
         explainer: Mapping[str, Any] | None = None,
+        metrics: MetricsSettings | None = None,
+        deployment: BlueGreen | Rolling | None = None,
         extra: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> EndpointSpec:
         """Make the spec of an endpoint with one single-model variant.
@@ -262,6 +287,8 @@ class EndpointSpec(SpecFields):
             name: EndpointName.
             artifact: S3 address of the archive, or a registered model version. Default: None, for an image
                 that contains its model.
+            compressed: False if `artifact` is not an archive: a prefix that ends with `/`, whose objects are the files
+                of the model, or one object. Default: True, unless `artifact` is a version registered like that.
             image: Image URI.
             role: ARN of the execution role.
             instance_type: Instance type. Default: None, for `serverless`.
@@ -272,6 +299,7 @@ class EndpointSpec(SpecFields):
             volume_gb: Size of each instance's volume, 1 to 512 GB. Default: None, SageMaker's choice.
             download_timeout: Time to download the archive, 60 to 3600 seconds. Default: None, SageMaker's.
             startup_timeout: Time for the container to become healthy, 60 to 3600 seconds. Default: None, SageMaker's.
+            routing: How requests reach the instances, as in `Variant`. Default: None, SageMaker's choice.
             variant: VariantName. Default: `AllTraffic`.
             before: Containers in front of it in a serial pipeline. Default: none.
             after: Containers behind it in a serial pipeline. Default: none.
@@ -283,6 +311,8 @@ class EndpointSpec(SpecFields):
             data_capture: Copies of requests and responses in S3. Default: None.
             async_inference: Asynchronous inference. Default: None.
             explainer: ExplainerConfig, as the API names its members. Default: None.
+            metrics: Which metrics the endpoint publishes, and how often. Default: None, SageMaker's choice.
+            deployment: How updates move traffic. Default: None, chosen for each update.
             extra: Further members of `CreateModel`, `CreateEndpointConfig` and `CreateEndpoint`, by operation. They
                 override the fields above. Default: none.
 
@@ -295,6 +325,7 @@ class EndpointSpec(SpecFields):
         container = Container(
             image=image,
             model_data=None if artifact is None else validators.address("artifact", artifact),
+            compressed=compressed and getattr(artifact, "compressed", True),
             environment=environment or {},
         )
         check_resource_name("variant", variant)
@@ -308,6 +339,7 @@ class EndpointSpec(SpecFields):
             volume_gb=volume_gb,
             download_timeout=download_timeout,
             startup_timeout=startup_timeout,
+            routing=routing,
         )
         return cls(
             name=name,
@@ -321,6 +353,8 @@ class EndpointSpec(SpecFields):
             data_capture=data_capture,
             async_inference=async_inference,
             explainer=explainer,
+            metrics=metrics,
+            deployment=deployment,
             extra=extra or {},
         )
 

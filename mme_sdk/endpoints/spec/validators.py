@@ -12,6 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from mme_sdk import instance_types
 from mme_sdk._validation import Validator, check_instance, check_resource_name
 from mme_sdk.aws.service_model import problems
 from mme_sdk.errors import InvalidInputError
@@ -39,6 +40,7 @@ _USE_INSTEAD = {
     "PrimaryContainer": "use the variant's `containers`",
     "Containers": "use the variant's `containers`",
     "ProductionVariants": "use the spec's `variants`",
+    "DeploymentConfig": "the spec's `deployment` sets it",
 }
 
 
@@ -80,6 +82,38 @@ def text(longest: int, pattern: str, rule: str) -> Validator:
 def arn(service: str) -> Validator:
     """Return a validator for ARNs of a service."""
     return text(2048, rf"arn:aws[a-z\-]*:{service}:[a-z0-9\-]*:\d{{12}}:[a-zA-Z0-9_.\-]+", f"an {service} ARN")
+
+
+_FUNCTION = re.compile(r"arn:aws[a-z\-]*:lambda:[a-z0-9\-]+:\d{12}:function:[a-zA-Z0-9_.\-]+(?::[a-zA-Z0-9_$\-]+)?")
+
+
+def function_arn(_: Any, attribute: Any, value: Any) -> None:
+    """Check the ARN of a Lambda function."""
+    if not isinstance(value, str) or not _FUNCTION.fullmatch(value):
+        raise InvalidInputError(f"{attribute.name}: must be the ARN of a Lambda function, not {value!r}")
+
+
+def member(shape: str, name: str) -> Validator:
+    """Return a validator for the value of a member of SageMaker's service model in the installed botocore."""
+
+    def validate(_: Any, attribute: Any, value: Any) -> None:
+        found = next(problems(shape, {name: value}, ""), None)
+        if found is not None:
+            newer = "is not one of" in found
+            raise InvalidInputError(
+                attribute.name + found.removeprefix(f".{name}"),
+                hint="newer values need a newer botocore" if newer else None,
+            )
+
+    return validate
+
+
+def hosting_type(value: Any) -> None:
+    """Raise InvalidInputError for text that is not an instance type for hosting."""
+    if not isinstance(value, str) or not instance_types.INSTANCE_TYPE.fullmatch(value):
+        raise InvalidInputError(
+            f"instance_type: {value!r} is not an instance type for hosting; these look like 'ml.m5.xlarge'"
+        )
 
 
 def mapping(_: Any, attribute: Any, value: Any) -> None:
@@ -291,13 +325,38 @@ def archive(field: str, value: str) -> None:
     if value.endswith("/"):
         raise InvalidInputError(
             f"{field}: {value!r} is a prefix; a single-model container needs one archive",
-            hint="use EndpointSpec.multi_model(models=…) to serve every archive under a prefix",
+            hint="use EndpointSpec.multi_model(models=…) to serve every archive under a prefix, or compressed=False to "
+            "serve the files under it as one model",
         )
     if _FILE.fullmatch(key.rpartition("/")[2]):
         raise InvalidInputError(
             f"{field}: {value!r} is not a .tar.gz archive, the only format that SageMaker extracts",
             hint="pack the files with mme_sdk.artifacts, or with tar -czf",
         )
+
+
+def uncompressed(field: str, value: str) -> None:
+    """Raise InvalidInputError unless an address can be that of an uncompressed model."""
+    key = in_s3(field, value, 1024).key
+    if not key and not value.endswith("/"):
+        raise InvalidInputError(
+            f"{field}: {value!r} names a bucket without a prefix or an object", hint="end a prefix with '/'"
+        )
+    if key.endswith((".tar.gz", ".tgz")):
+        raise InvalidInputError(
+            f"{field}: {value!r} is an archive, which the container would get without extraction",
+            hint="leave compressed=False out",
+        )
+
+
+def data_source(field: str, source: Mapping[str, Any]) -> None:
+    """Raise InvalidInputError for an S3DataSource whose members do not fit each other."""
+    address, prefix = str(source.get("S3Uri")), source.get("S3DataType") == "S3Prefix"
+    if prefix and source.get("CompressionType") != "None":
+        raise InvalidInputError(f"{field}: CompressionType must be None if S3DataType is S3Prefix")
+    if prefix != address.endswith("/"):
+        rule = "a prefix ends with '/'" if prefix else "an object does not end with '/'"
+        raise InvalidInputError(f"{field}: S3Uri {address!r} does not fit {source.get('S3DataType')}: {rule}")
 
 
 def each(field: str, values: Iterable[Any], kind: type[Any]) -> None:

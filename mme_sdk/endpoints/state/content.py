@@ -8,6 +8,7 @@ from typing import Any
 __all__ = [
     "containers_of",
     "instance_types",
+    "model_data_of",
     "model_names",
     "of_config",
     "of_container",
@@ -83,6 +84,12 @@ def of_container(raw: Mapping[str, Any]) -> dict[str, Any]:
     if "ModelDataUrl" in found and source.get("S3Uri") == found["ModelDataUrl"]:
         del found["ModelDataSource"]  # DescribeModel repeats ModelDataUrl in this form
     return found
+
+
+def model_data_of(container: Mapping[str, Any]) -> str | None:
+    """Return the S3 address of a container's model, in either member; None if it has none."""
+    source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
+    return container.get("ModelDataUrl") or source.get("S3Uri")
 
 
 def containers_of(model: Mapping[str, Any]) -> list[Mapping[str, Any]]:

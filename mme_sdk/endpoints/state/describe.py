@@ -199,7 +199,7 @@ def _enriched(live: Live, notes: tuple[str, ...]) -> EndpointDescription:
     configured = {one.get("VariantName"): one for one in live.config.get("ProductionVariants", [])}
     containers = [one for model in live.models.values() for one in content.containers_of(model)]
     multi = any(one.get("Mode") == "MultiModel" for one in containers)
-    data = [one["ModelDataUrl"] for one in containers if one.get("ModelDataUrl")]
+    data = [address for one in containers if (address := content.model_data_of(one))]
     prefixes = [one["ModelDataUrl"] for one in containers if one.get("Mode") == "MultiModel"]
     return attrs.evolve(
         live.description,

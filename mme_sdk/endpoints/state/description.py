@@ -45,6 +45,9 @@ class VariantDescription:
         model_name: ModelName. Default: None, not read.
         images: Image URIs with digests. Default: none.
         autoscaling: Attached autoscaling. Default: None, nothing is attached, or not read.
+        stage: What SageMaker does with the variant: `Creating`, `Updating`, `Deleting`, `ActivatingTraffic` or `Baking`
+            (the alarms are watched). Default: None, nothing.
+        stage_since: Time at which the stage began. Default: None, unknown.
     """
 
     name: str
@@ -56,6 +59,8 @@ class VariantDescription:
     model_name: str | None = None
     images: tuple[str, ...] = ()
     autoscaling: ScalingDescription | None = None
+    stage: str | None = None
+    stage_since: datetime | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -75,6 +80,7 @@ class EndpointDescription:
         created: CreationTime. Default: None, not read.
         modified: LastModifiedTime. Default: None, not read.
         pending_config: Name of the configuration that an update in progress sets. Default: None.
+        pending_variants: Variants that a creation or an update in progress makes. Default: none.
         notes: What could not be read, and why. Default: none.
         raw: SageMaker's complete answer. Default: empty.
     """
@@ -91,6 +97,7 @@ class EndpointDescription:
     created: datetime | None = None
     modified: datetime | None = None
     pending_config: str | None = None
+    pending_variants: tuple[VariantDescription, ...] = ()
     notes: tuple[str, ...] = ()
     raw: Mapping[str, Any] = attrs.field(factory=dict, repr=False, hash=False, eq=False)
 
@@ -99,6 +106,11 @@ class EndpointDescription:
         """AWS region, from the ARN; None without an ARN."""
         parts = self.arn.split(":")
         return parts[3] if len(parts) > 3 else None
+
+    @property
+    def stages(self) -> dict[str, str]:
+        """Stage by variant, of those that a creation, an update or a deletion changes."""
+        return {one.name: one.stage for one in (*self.variants, *self.pending_variants) if one.stage is not None}
 
     @property
     def log_group(self) -> str:
@@ -125,6 +137,11 @@ class _Image(BaseModel):
     ResolvedImage: str | None = None
 
 
+class _Stage(BaseModel):
+    Status: str
+    StartTime: datetime | None = None
+
+
 class _Variant(BaseModel):
     VariantName: str
     DeployedImages: list[_Image] = Field(default_factory=list)
@@ -132,10 +149,12 @@ class _Variant(BaseModel):
     DesiredWeight: float | None = None
     CurrentInstanceCount: int | None = None
     DesiredInstanceCount: int | None = None
+    VariantStatus: list[_Stage] = Field(default_factory=list)
 
 
 class _Pending(BaseModel):
     EndpointConfigName: str | None = None
+    ProductionVariants: list[_Variant] = Field(default_factory=list)
 
 
 class _Endpoint(BaseModel):
@@ -182,22 +201,27 @@ def parse_endpoint(answer: Mapping[str, Any]) -> EndpointDescription:
         created=wire.CreationTime,
         modified=wire.LastModifiedTime,
         pending_config=pending.EndpointConfigName if pending else None,
-        variants=tuple(
-            VariantDescription(
-                name=one.VariantName,
-                instance_count=one.CurrentInstanceCount,
-                desired_count=one.DesiredInstanceCount,
-                weight=one.CurrentWeight,
-                desired_weight=one.DesiredWeight,
-                images=tuple(
-                    image.ResolvedImage or image.SpecifiedImage or ""
-                    for image in one.DeployedImages
-                    if image.ResolvedImage or image.SpecifiedImage
-                ),
-            )
-            for one in wire.ProductionVariants
-        ),
+        pending_variants=tuple(_described(one) for one in pending.ProductionVariants) if pending else (),
+        variants=tuple(_described(one) for one in wire.ProductionVariants),
         raw={key: value for key, value in answer.items() if key != "ResponseMetadata"},
+    )
+
+
+def _described(one: _Variant) -> VariantDescription:
+    stage = one.VariantStatus[0] if one.VariantStatus else None
+    return VariantDescription(
+        name=one.VariantName,
+        instance_count=one.CurrentInstanceCount,
+        desired_count=one.DesiredInstanceCount,
+        weight=one.CurrentWeight,
+        desired_weight=one.DesiredWeight,
+        images=tuple(
+            image.ResolvedImage or image.SpecifiedImage or ""
+            for image in one.DeployedImages
+            if image.ResolvedImage or image.SpecifiedImage
+        ),
+        stage=stage.Status if stage else None,
+        stage_since=stage.StartTime if stage else None,
     )
 
 

@@ -10,6 +10,7 @@ import attrs
 from mme_sdk.endpoints.autoscaling import scaling_calls
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling
 from mme_sdk.endpoints.spec.components import Variant
+from mme_sdk.endpoints.spec.requests import uncompressed_source
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state import content, ownership
 from mme_sdk.endpoints.state.describe import Live, without_own_tags
@@ -20,6 +21,7 @@ __all__ = ["Change", "How", "TagChange", "diff", "tag_changes"]
 How = Literal["new fleet", "in place"]
 Members = Mapping[str, Any]
 
+_COMPRESSED = "compressed"  # stands for a ModelDataSource that is an uncompressed model
 # Fields of a spec, by the path of the member that they send. Other members are reported as part of an `extra`.
 _CONTAINER = {
     "Image": "image",
@@ -28,12 +30,19 @@ _CONTAINER = {
     "Environment": "environment",
     "ContainerHostname": "hostname",
     "MultiModelConfig.ModelCacheSetting": "model_cache",
+    _COMPRESSED: "compressed",
+    "ImageConfig.RepositoryAccessMode": "vpc_registry",
+    "ImageConfig.RepositoryAuthConfig.RepositoryCredentialsProviderArn": "registry_credentials",
 }
 _VARIANT = {
     "InstanceType": "instance_type",
     "VolumeSizeInGB": "volume_gb",
     "ModelDataDownloadTimeoutInSeconds": "download_timeout",
     "ContainerStartupHealthCheckTimeoutInSeconds": "startup_timeout",
+    "InstancePools": "instance_pools",
+    "RoutingConfig.RoutingStrategy": "routing",
+    "InferenceAmiVersion": "ami_version",
+    "CapacityReservationConfig.MlReservationArn": "capacity_reservation",
     "ServerlessConfig.MemorySizeInMB": "serverless.memory_mb",
     "ServerlessConfig.MaxConcurrency": "serverless.max_concurrency",
     "ServerlessConfig.ProvisionedConcurrency": "serverless.provisioned_concurrency",
@@ -47,6 +56,9 @@ _MODEL = {
 _CONFIG = {
     "KmsKeyId": "kms_key",
     "ExplainerConfig": "explainer",
+    "MetricsConfig": "metrics",
+    "MetricsConfig.EnableEnhancedMetrics": "metrics.enhanced",
+    "MetricsConfig.MetricPublishFrequencyInSeconds": "metrics.frequency",
     "DataCaptureConfig": "data_capture",
     "DataCaptureConfig.EnableCapture": "data_capture.enabled",
     "DataCaptureConfig.InitialSamplingPercentage": "data_capture.percent",
@@ -66,7 +78,15 @@ _CONFIG = {
         "async_inference.include_response_in"
     ),
 }
-_DEFAULTS = {"mode": "SingleModel", "network_isolation": False, "model_cache": "Enabled", "enabled": True}
+_DEFAULTS = {
+    "mode": "SingleModel",
+    "network_isolation": False,
+    "model_cache": "Enabled",
+    "compressed": True,
+    "vpc_registry": "Platform",
+    "enabled": True,
+    "routing": "RANDOM",
+}
 _PARTS = frozenset({"ProductionVariants", "Containers"})
 _IN_PLACE = frozenset({"VariantName", "ModelName", "InitialInstanceCount", "InitialVariantWeight"})
 
@@ -163,15 +183,27 @@ def _short(variant: Members | None) -> str | None:
 
 def _of_containers(old: list[Members], new: list[Members], where: str) -> Iterator[Change]:
     for position in range(max(len(old), len(new))):
-        before = old[position] if position < len(old) else {}
-        after = new[position] if position < len(new) else {}
+        before = _with_source(old[position]) if position < len(old) else {}
+        after = _with_source(new[position]) if position < len(new) else {}
         part = f"{where}.containers.{position}"
         for one in _compared(before, after, _CONTAINER, f"{part}.", f"{part}.extra"):
             if one.field.startswith(f"{part}.environment."):
                 one = attrs.evolve(one, old=_hidden(one.old), new=_hidden(one.new))  # noqa: PLW2901
             if one.field.endswith(".model_cache"):
                 one = attrs.evolve(one, old=one.old == "Enabled", new=one.new == "Enabled")  # noqa: PLW2901
+            if one.field.endswith(".vpc_registry"):
+                one = attrs.evolve(one, old=one.old == "Vpc", new=one.new == "Vpc")  # noqa: PLW2901
             yield one
+
+
+def _with_source(container: Members) -> Members:
+    """Return a container with `model_data` and `compressed` in place of the ModelDataSource that they become."""
+    source = container.get("ModelDataSource")
+    address = (source or {}).get("S3DataSource", {}).get("S3Uri")
+    if source is None or source != uncompressed_source(str(address)):
+        return container
+    rest = {key: value for key, value in container.items() if key != "ModelDataSource"}
+    return {**rest, "ModelDataUrl": address, _COMPRESSED: False}
 
 
 def _hidden(value: Any) -> str | None:

@@ -7,8 +7,17 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.endpoints.spec.components import AsyncInference, Container, DataCapture, Serverless, Variant, Vpc
-from mme_sdk.endpoints.spec.requests import variant_request
+from mme_sdk.endpoints.spec.components import (
+    AsyncInference,
+    Container,
+    DataCapture,
+    InstancePool,
+    MetricsSettings,
+    Serverless,
+    Variant,
+    Vpc,
+)
+from mme_sdk.endpoints.spec.requests import container_request, uncompressed_source, variant_request
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state import content
 from mme_sdk.errors import InvalidInputError, ServiceError
@@ -139,11 +148,28 @@ def _container(raw: Mapping[str, Any]) -> Container:
         if container.model_data != address:
             # A spec adds the final slash to the prefix. This endpoint has none, so that `extra` keeps the address.
             container = attrs.evolve(container, extra={**rest, "ModelDataUrl": address})
+        return _with_registry(container)
+    if address is not None:
+        container = Container(extra={**rest, "ModelDataUrl": address}, **fields)
+        return _with_registry(_evolved(container, model_data=address, extra=rest) or container)
+    container = Container(extra=rest, **fields)
+    source = rest.pop("ModelDataSource", None)
+    if source is not None:
+        address = source.get("S3DataSource", {}).get("S3Uri")
+        typed = _evolved(container, model_data=address, compressed=False, extra=rest)
+        if typed is not None and source == uncompressed_source(str(address)):
+            container = typed
+    return _with_registry(container)
+
+
+def _with_registry(container: Container) -> Container:
+    rest = dict(container.extra)
+    settings = rest.pop("ImageConfig", None)
+    if settings is None:
         return container
-    if address is None:
-        return Container(extra=rest, **fields)
-    container = Container(extra={**rest, "ModelDataUrl": address}, **fields)
-    return _evolved(container, model_data=address, extra=rest) or container
+    auth = settings.get("RepositoryAuthConfig", {}).get("RepositoryCredentialsProviderArn")
+    typed = _evolved(container, vpc_registry=True, registry_credentials=auth, extra=rest)
+    return typed if typed is not None and container_request(typed).get("ImageConfig") == settings else container
 
 
 def _variant(
@@ -207,6 +233,16 @@ def _async_inference(raw: Mapping[str, Any]) -> AsyncInference:
     )
 
 
+def _pools(raw: Sequence[Mapping[str, Any]]) -> tuple[InstancePool, ...]:
+    return tuple(InstancePool(instance_type=one["InstanceType"], priority=one["Priority"]) for one in raw)
+
+
+def _metrics(raw: Mapping[str, Any]) -> MetricsSettings:
+    return MetricsSettings(
+        enhanced=raw.get("EnableEnhancedMetrics", False), frequency=raw.get("MetricPublishFrequencyInSeconds", 60)
+    )
+
+
 def _same(value: Any) -> Any:
     return value
 
@@ -219,6 +255,7 @@ _SPEC_FIELDS: dict[str, tuple[str, Read]] = {
     "DataCaptureConfig": ("data_capture", _data_capture),
     "AsyncInferenceConfig": ("async_inference", _async_inference),
     "ExplainerConfig": ("explainer", _same),
+    "MetricsConfig": ("metrics", _metrics),
 }
 _VARIANT_FIELDS: dict[str, tuple[str, Read]] = {
     "ServerlessConfig": ("serverless", _serverless),
@@ -228,4 +265,8 @@ _VARIANT_FIELDS: dict[str, tuple[str, Read]] = {
     "VolumeSizeInGB": ("volume_gb", _same),
     "ModelDataDownloadTimeoutInSeconds": ("download_timeout", _same),
     "ContainerStartupHealthCheckTimeoutInSeconds": ("startup_timeout", _same),
+    "InstancePools": ("instance_pools", _pools),
+    "RoutingConfig": ("routing", lambda raw: raw["RoutingStrategy"]),
+    "InferenceAmiVersion": ("ami_version", _same),
+    "CapacityReservationConfig": ("capacity_reservation", lambda raw: raw["MlReservationArn"]),
 }

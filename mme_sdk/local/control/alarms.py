@@ -115,6 +115,14 @@ class Alarms:
         self._record(name, "ConfigurationUpdate", f'Alarm "{name}" {change.lower()}d', {"type": change})
         return arn
 
+    def triggering(self, action: str) -> list[dict[str, str]]:
+        """Return name and ARN of the alarms that have an action for the state ALARM."""
+        return [
+            {"AlarmName": name, "AlarmARN": alarm["AlarmArn"]}
+            for name, alarm in self._store.all("alarm")
+            if action in alarm.get("AlarmActions", [])
+        ]
+
     def delete_alarm(self, name: str) -> None:
         """Delete an alarm and its tags, if it exists."""
         if self._store.get("alarm", name) is not None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from mme_sdk.local.control.alarms import Alarms
+from mme_sdk.local.control.metric_math.queries import QueryValues
 from mme_sdk.local.control.metric_rules import check_data, check_queries, check_statistics
 from mme_sdk.local.control.metrics import Metrics, Point, dimensions_of
 from mme_sdk.local.control.sagemaker.resources import paginate
@@ -87,24 +88,17 @@ class CloudWatch:
         return {"Label": params["MetricName"], "Datapoints": points}
 
     def _get_metric_data(self, params: dict[str, Any]) -> dict[str, Any]:
-        queries = params["MetricDataQueries"]
         check_queries(params)
-        start, end = params["StartTime"].timestamp(), params["EndTime"].timestamp()
         results: list[dict[str, Any]] = []
-        rows: list[tuple[dict[str, Any], datetime, float | None]] = []
-        for query in queries:
-            if not query.get("ReturnData", True):
-                continue
-            stat = query["MetricStat"]
-            metric = stat["Metric"]
-            key = (metric["Namespace"], metric["MetricName"], dimensions_of(metric.get("Dimensions", [])))
-            points = list(self._metrics.query(*key, start, end, stat["Period"], stat.get("Unit")))
-            if params.get("ScanBy", "TimestampDescending") == "TimestampDescending":
-                points.reverse()
-            label = query.get("Label") or _label(stat, queries)
-            result = {"Id": query["Id"], "Label": label, "Timestamps": [], "Values": [], "StatusCode": "Complete"}
+        rows: list[tuple[dict[str, Any], datetime, float]] = []
+        descending = params.get("ScanBy", "TimestampDescending") == "TimestampDescending"
+        for query_id, label, points in QueryValues(self._metrics, params).returned():
+            result: dict[str, Any] = {"Id": query_id, "Label": label, "Timestamps": [], "Values": []}
+            result["StatusCode"] = "Complete"
             results.append(result)
-            rows += [(result, datetime.fromtimestamp(at, UTC), p.statistic(stat["Stat"])) for at, p, _ in points]
+            if descending:
+                points.reverse()
+            rows += [(result, datetime.fromtimestamp(at, UTC), value) for at, value in points]
         first = _offset(params.get("NextToken"))
         last = first + params.get("MaxDatapoints", _MAX_DATA_POINTS)
         for result, at, value in rows[first:last]:
@@ -116,16 +110,6 @@ class CloudWatch:
             for result, _, _ in rows[last:]:
                 result["StatusCode"] = "PartialData"
         return answer
-
-
-def _label(stat: Mapping[str, Any], queries: Sequence[Mapping[str, Any]]) -> str:
-    """Return the default label: the metric, and the statistic and the period if they differ between the queries."""
-    differing = [
-        str(stat[member])
-        for member in ("Stat", "Period")
-        if len({query["MetricStat"][member] for query in queries}) > 1
-    ]
-    return " ".join([stat["Metric"]["MetricName"], *differing])
 
 
 def _point_of(datum: Mapping[str, Any]) -> Point:

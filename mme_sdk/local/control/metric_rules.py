@@ -130,8 +130,10 @@ def check_queries(params: Mapping[str, Any]) -> None:
         if not _QUERY_ID.fullmatch(query["Id"]):
             text = "must start with a lower-case letter and contain only letters, digits and underscores"
             _refuse_query(f"The id {query['Id']!r} {text}.")
-        if "MetricStat" not in query:
-            _refuse_query("A metric data query needs a MetricStat.")
+        if ("MetricStat" in query) == ("Expression" in query):
+            _refuse_query("Within one MetricDataQuery, you must specify either Expression or MetricStat, but not both.")
+        if "Expression" in query:
+            continue
         stat = query["MetricStat"]
         for name in ("Namespace", "MetricName"):
             if name not in stat["Metric"]:

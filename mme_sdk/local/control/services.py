@@ -21,6 +21,7 @@ from mme_sdk.local.control.logs.streams import LogStreams
 from mme_sdk.local.control.metrics import Metrics
 from mme_sdk.local.control.sagemaker.endpoints import Endpoints
 from mme_sdk.local.control.sagemaker.resources import Resources
+from mme_sdk.local.control.sagemaker.search import Search
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.control.sts import Sts
@@ -67,6 +68,7 @@ class _SageMaker:
             "ListEndpoints": endpoints.list_endpoints,
             "ListModels": resources.list_models,
             "ListTags": resources.list_tags,
+            "Search": Search(resources, endpoints).search,
             "UpdateEndpoint": endpoints.update_endpoint,
             "UpdateEndpointWeightsAndCapacities": endpoints.update_weights_and_capacities,
         }

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._validation import number, optional
+from mme_sdk._validation import as_int, number, optional, optional_int
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.local.hosting.gpus import Gpu
 
@@ -34,6 +34,11 @@ def _gpus(value: Any) -> tuple[Gpu, ...]:
 def _positive(default: Any) -> Any:
     inner = number(over=0, infinite=True)
     return attrs.field(default=default, validator=optional(inner) if default is None else inner)
+
+
+def _whole(default: int | None) -> Any:
+    inner = number(over=0, integer=True)
+    return attrs.field(default=default, converter=optional_int, validator=optional(inner) if default is None else inner)
 
 
 def _at_least_zero(default: float) -> Any:
@@ -96,13 +101,15 @@ class HostingSettings:
     load_limit: float = _positive(360.0)
     invocation_limit: float = _positive(60.0)
     stream_limit: float = _positive(60.0)
-    max_payload: int = _positive(25 * 1024 * 1024)
-    memory_bytes: int | None = _positive(None)
-    volume_bytes: int | None = _positive(None)
-    loader_slots: int = _positive(2)
-    spill_outstanding: int = _positive(8)
+    max_payload: int = _whole(25 * 1024 * 1024)
+    memory_bytes: int | None = _whole(None)
+    volume_bytes: int | None = _whole(None)
+    loader_slots: int = _whole(2)
+    spill_outstanding: int = _whole(8)
     memory_per_byte: float = _at_least_zero(1.0)
-    memory_per_model: int = _at_least_zero(4 * 1024 * 1024)
+    memory_per_model: int = attrs.field(
+        default=4 * 1024 * 1024, converter=as_int, validator=number(at_least=0, integer=True)
+    )
     serve_deleted: bool = True
     startup_limit: float = _positive(300.0)
     download_limit: float = _positive(600.0)

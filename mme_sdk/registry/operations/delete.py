@@ -16,6 +16,7 @@ from mme_sdk.errors import (
 )
 from mme_sdk.registry.aliases import Alias, Aliases, previous_weights
 from mme_sdk.registry.names import check_name
+from mme_sdk.registry.operations import uncompressed
 from mme_sdk.registry.results import AbortedUploads, ModelDeletion
 from mme_sdk.registry.store import (
     DELETE_LIMIT,
@@ -36,12 +37,21 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def delete(
-    aliases: Aliases, name: str, version: str | None, *, grace: float, force: bool, dry_run: bool
+    aliases: Aliases,
+    name: str,
+    version: str | None,
+    *,
+    grace: float,
+    force: bool,
+    dry_run: bool,
+    compressed: bool = True,
 ) -> Flow[ModelDeletion]:
-    """Delete one version, or all versions of a name."""
+    """Delete one version, or all versions of a name: archives, or uncompressed versions."""
     check_number("grace", grace, at_least=0)
     store = aliases.store
-    if version is None:
+    if not compressed:
+        versions = yield from uncompressed.versions(aliases.tombstones, name, version, deleted=True)
+    elif version is None:
         check_name(name)
         versions = yield from store.all(name)
     else:
@@ -49,11 +59,13 @@ def delete(
         stored = yield from store.head(target)
         versions = [] if stored is None else [stored.version]
     what = str(store.keys.prefix.join(name if version is None else store.keys.target(name, version)))
+    what = what if compressed else f"the model {name!r} {version or ''}".rstrip() + " in uncompressed form"
     if not versions:
         raise ModelNotFoundError(
             f"nothing was deleted: {what} does not exist", model=name, hint="list() shows the versions"
         )
-    found = yield from delete_versions(aliases, versions, {name}, grace=grace, force=force, dry_run=dry_run)
+    used = current_versions if compressed else _not_used
+    found = yield from delete_versions(aliases, versions, {name}, grace=grace, force=force, dry_run=dry_run, used=used)
     if not found.versions:
         raise ModelNotFoundError(f"another client deleted {what} at the same time", model=name)
     return found
@@ -62,6 +74,11 @@ def delete(
 def current_versions(alias: Alias) -> Collection[str]:
     """Return the versions that an alias refers to."""
     return alias.weights
+
+
+def _not_used(_: Alias) -> Collection[str]:
+    """Return nothing: aliases refer to archives only."""
+    return ()
 
 
 def current_or_previous_versions(alias: Alias) -> Collection[str]:
@@ -124,7 +141,8 @@ def delete_versions(
         versions = [one for one in versions if one.target_model in seen]
         if grace:
             yield Sleep(grace)
-        remaining = yield from aliases.all_without_pending(only, {(one.name, one.version) for one in versions})
+        archived = {(one.name, one.version) for one in versions if store.keys.files_of(one.target_model) is None}
+        remaining = yield from aliases.all_without_pending(only, archived)
         _check_aliases(broken_by(remaining, versions), force)
         began = store.now()
         own = yield from tombstones.commit(seen, deletion, NOT_READ if grace else record)
@@ -171,8 +189,12 @@ def _delete_archives(
     while sent < len(own) and failed is None:
         batch = own[sent : sent + DELETE_LIMIT]
         try:
-            if store.now() - began > SEND_LIMIT:
-                raise ServiceError(f"the deletion was stopped after {SEND_LIMIT:.0f} seconds")
+            yield from _delete_files(store, batch, began)
+        except MMEError as error:
+            failed = error
+            break
+        try:
+            _check_time(store, began)
             kept |= yield from store.try_delete(store.keys.key(target) for target in batch)
         except AccessDeniedError as error:
             kept |= {store.keys.key(target): {"Code": "AccessDenied", "Message": error.message} for target in batch}
@@ -191,6 +213,27 @@ def _delete_archives(
         yield from _cancel(tombstones, refused, deletion, failed)
     if failed is not None:
         raise failed
+
+
+def _check_time(store: Store, began: float) -> None:
+    if store.now() - began > SEND_LIMIT:
+        raise ServiceError(f"the deletion was stopped after {SEND_LIMIT:.0f} seconds")
+
+
+def _delete_files(store: Store, targets: list[str], began: float) -> Flow[None]:
+    """Delete the files of uncompressed versions.
+
+    Raises:
+        ServiceError: S3 did not delete all of them. The versions keep their tombstones, because they are not complete.
+    """
+    for target in targets:
+        folder = store.keys.files_of(target)
+        if folder is None:
+            continue
+        keys = [str(one["Key"]) for one in (yield from store.objects(folder))]
+        for start in range(0, len(keys), DELETE_LIMIT):
+            _check_time(store, began)
+            yield from store.delete(keys[start : start + DELETE_LIMIT])
 
 
 def _check_aliases(broken: tuple[str, ...], force: bool) -> None:
@@ -229,7 +272,10 @@ def prune(aliases: Aliases, keep: int, name: str | None, *, grace: float, dry_ru
 
 
 def abort_uploads(store: Store, *, older_than: float, dry_run: bool) -> Flow[AbortedUploads]:
-    """Abort multipart uploads that began at least `older_than` seconds ago, and delete their records."""
+    """Abort multipart uploads that began at least `older_than` seconds ago, and delete their records.
+
+    Files that an uncompressed registration of that age left are deleted, too.
+    """
     check_number("older_than", older_than, at_least=0)
     limit = store.now() - older_than
     names = yield from store.record_names(
@@ -248,4 +294,7 @@ def abort_uploads(store: Store, *, older_than: float, dry_run: bool) -> Flow[Abo
             if record is not None and record.body.get("upload_id") not in alive
         ]
         yield from store.delete(orphaned)
-    return AbortedUploads(keys=tuple(key for key, _ in old), dry_run=dry_run)
+    files = yield from uncompressed.unused_files(store, limit)
+    if not dry_run:
+        yield from store.delete(files)
+    return AbortedUploads(keys=tuple(key for key, _ in old), files=tuple(files), dry_run=dry_run)

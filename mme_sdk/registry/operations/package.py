@@ -17,7 +17,7 @@ from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.errors import InvalidInputError, StorageError
 from mme_sdk.registry.operations.upload import Package, stamp_of
 
-__all__ = ["LayoutCheck", "prepare"]
+__all__ = ["LayoutCheck", "prepare", "source_path", "temporary_file_error"]
 
 
 @attrs.frozen
@@ -56,10 +56,22 @@ def prepare(source: Any, layout: LayoutCheck) -> Package:
         try:
             scratch = TemporaryFolder("mme-sdk-model-")
         except OSError as error:
-            raise _temporary_file_error(error) from error
+            raise temporary_file_error(error) from error
         with scratch as folder:
             save(source, folder)
             return _pack(folder, layout)
+    path = source_path(source)
+    if is_archive(path) and (path.is_file() or not path.exists()):
+        return _open_archive(path, layout)
+    return _pack(path, layout)
+
+
+def source_path(source: Any) -> Path:
+    """Return the path of a source that is not an estimator.
+
+    Raises:
+        InvalidInputError: It is not a path.
+    """
     if not isinstance(source, (str, Path)):
         raise InvalidInputError(
             f"a {type(source).__name__} cannot be registered as a model",
@@ -68,13 +80,11 @@ def prepare(source: Any, layout: LayoutCheck) -> Package:
         )
     if source == "":
         raise InvalidInputError("the path of the model is empty", hint="use '.' for the current directory")
-    path = Path(source)
-    if is_archive(path) and (path.is_file() or not path.exists()):
-        return _open_archive(path, layout)
-    return _pack(path, layout)
+    return Path(source)
 
 
-def _temporary_file_error(error: OSError) -> StorageError:
+def temporary_file_error(error: OSError) -> StorageError:
+    """Return the error for a temporary file or folder that cannot be created."""
     return StorageError(
         f"cannot create a temporary file: {error.strerror or error}",
         hint="free disk space, or set TMPDIR to another directory",
@@ -86,7 +96,7 @@ def _pack(path: Path, layout: LayoutCheck) -> Package:
         # An unnamed file: nothing remains on disk if this process is killed.
         file = tempfile.TemporaryFile(prefix="mme-")  # noqa: SIM115 - the package closes it
     except OSError as error:
-        raise _temporary_file_error(error) from error
+        raise temporary_file_error(error) from error
     try:
         archive = pack(
             path,

@@ -253,10 +253,11 @@ class RegistryOperations:
         target = self.keys.target(name, version or "")
         stored = yield from self.store.head(target)
         if stored is None:
+            hint = "list() shows the versions"
+            if version and (yield from self.store.head(self.keys.uncompressed(name, version))) is not None:
+                hint = "it exists in uncompressed form: get, list, verify and delete take compressed=False"
             raise ModelNotFoundError(
-                f"the version {self.keys.prefix.join(target)} does not exist",
-                model=target,
-                hint="list() shows the versions",
+                f"the version {self.keys.prefix.join(target)} does not exist", model=target, hint=hint
             )
         return stored
 

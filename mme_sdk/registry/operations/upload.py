@@ -37,12 +37,14 @@ class Package:
         archive: Digests, size and framework of the archive.
         close: Closes the file. A temporary file is removed.
         stamp: Size and modification time when the archive was inspected.
+        content_type: Content-Type of the object. Default: that of a tar.gz.
     """
 
     handle: int
     archive: Archive
     close: Callable[[], None]
     stamp: tuple[int, int]
+    content_type: str = "application/gzip"
 
     def check_unchanged(self) -> None:
         """Raise InvalidInputError if the file was written to since it was inspected."""
@@ -196,7 +198,7 @@ def _upload_whole(store: Store, target: str, package: Package, metadata: Mapping
         Key=store.keys.key(target),
         Body=package.slice(0, package.archive.size),
         Metadata=dict(metadata),
-        ContentType="application/gzip",
+        ContentType=package.content_type,
         ChecksumSHA256=base64.b64encode(bytes.fromhex(package.archive.sha256)).decode(),
         IfNoneMatch="*",
         model=target,
@@ -216,7 +218,12 @@ def _upload_parts(
     key, size = store.keys.key(target), package.archive.size
     part = max(PART, -(-size // _MAX_PARTS))
     options = store.write_parameters()
-    settings = {"Metadata": dict(metadata), "ContentType": "application/gzip", "ChecksumAlgorithm": "CRC32", **options}
+    settings = {
+        "Metadata": dict(metadata),
+        "ContentType": package.content_type,
+        "ChecksumAlgorithm": "CRC32",
+        **options,
+    }
     # An earlier upload is continued only if its bytes, metadata and settings are the same.
     identity = hashlib.sha256(repr((size, part, sorted(settings.items()))).encode()).hexdigest()
     record = f"{target}@{identity[:32]}.json"

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from mme_sdk.endpoints import Autoscaling, FromZero
 from mme_sdk.local import ControlSettings, LocalSageMaker
 from tests.support.local.helpers import make_model, settle
 from tests.support.local.waiting import wait_until
@@ -223,6 +224,25 @@ def test_a_request_waits_without_an_instance_until_a_policy_adds_one_and_the_las
     wait_until(lambda: instances(world, name) == 0, "no instance after 15 minutes without a request")
     again = world.runtime.invoke_endpoint_async(EndpointName=name, Body=b"12345")
     assert read(world, again["OutputLocation"]) == b'[5, "application/octet-stream"]'
+
+
+@pytest.mark.slow
+def test_autoscaling_of_the_sdk_starts_the_first_instance_and_leaves_no_alarm(world):
+    name = make_queue(world, "from-zero")
+    scaling = Autoscaling(min=0, max=2, target=5, metric="backlog", from_zero=FromZero())
+    with world.host.client() as client:
+        endpoint = client.endpoints.get(name)
+        endpoint.autoscale(scaling)
+        endpoint.scale(0)
+        assert instances(world, name) == 0
+        sent = world.runtime.invoke_endpoint_async(EndpointName=name, Body=b"1234")
+        assert read(world, sent["OutputLocation"]) == b'[4, "application/octet-stream"]'
+        causes = [one["Cause"] for one in world.scaling.describe_scaling_activities(
+            ServiceNamespace="sagemaker")["ScalingActivities"]]  # fmt: skip
+        assert any(f"mme_sdk/{name}/A/backlog-without-capacity" in cause for cause in causes)
+        assert client.endpoints.from_endpoint(name).variants[0].autoscaling == scaling
+        client.endpoints.delete(name)
+    assert world.cloudwatch.describe_alarms(AlarmNamePrefix="mme_sdk/")["MetricAlarms"] == []
 
 
 def test_an_endpoint_without_instances_is_updated_and_deleted(world):

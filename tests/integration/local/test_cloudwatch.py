@@ -126,7 +126,7 @@ def test_refusals_carry_their_code(cloudwatch, name):
     with pytest.raises(ClientError, match="'IQM' is not supported"):
         cloudwatch.get_metric_data(MetricDataQueries=[{"Id": "q", "MetricStat": metric}], **window())
     query = {"Id": "q", "Expression": "m1 + m2"}
-    with pytest.raises(ClientError, match="Expression: this host does not support metric math"):
+    with pytest.raises(ClientError, match="names 'm1', which is not the id of another query"):
         cloudwatch.get_metric_data(MetricDataQueries=[query], **window())
     with pytest.raises(ClientError, match="DescribeAnomalyDetectors is not supported"):
         cloudwatch.describe_anomaly_detectors()

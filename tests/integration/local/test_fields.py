@@ -71,16 +71,16 @@ def test_no_mark_stands_for_nothing_or_twice(operations):
                 assert marks.members <= known[service, name], f"{service} {name}"
 
 
-def holding(shape, target, marks):
+def holding(shape, target, marks, above=()):
     """Yield the smallest requests that have a member, one for each path without a refused member."""
     if shape.type_name == "list":
-        yield from ([inner] for inner in holding(shape.member, target, marks))
-    elif shape.type_name == "structure":
+        yield from ([inner] for inner in holding(shape.member, target, marks, above))
+    elif shape.type_name == "structure" and shape.name not in above:  # a SearchExpression has SearchExpressions
         for name, member in shape.members.items():
             if (shape.name, name) == target:
                 yield {name: {}}
             elif name not in marks.get(shape.name, FieldMarks()).refused:
-                yield from ({name: inner} for inner in holding(member, target, marks))
+                yield from ({name: inner} for inner in holding(member, target, marks, (*above, shape.name)))
 
 
 def test_each_refused_member_is_refused_by_name_wherever_it_stands(operations):
@@ -199,8 +199,7 @@ def test_what_would_change_answers_is_refused_before_anything_is_made(sm, name):
             sm.create_endpoint_config(EndpointConfigName=name, **asked)
     source = {"S3Uri": "s3://b/tree/", "S3DataType": "S3Prefix", "CompressionType": "None"}
     for container in (
-        {"ModelDataSource": {"S3DataSource": source}},
-        {"ModelDataSource": {"S3DataSource": source | {"S3DataType": "S3Object"}}},
+        {"ModelDataSource": {"S3DataSource": source | {"ManifestS3Uri": "s3://b/m.csv"}}},
         {"AdditionalModelDataSources": [{"ChannelName": "draft", "S3DataSource": source}]},
         {"ModelPackageName": "arn:aws:sagemaker:us-east-1:123456789012:model-package/p/1"},
     ):
@@ -248,6 +247,34 @@ def test_one_archive_may_be_named_as_a_data_source(sm, name):
     assert settle(sm, name)[-1]["EndpointStatus"] == "InService"
     with pytest.raises(ClientError, match="either a ModelDataUrl or a ModelDataSource"):
         make_model(sm, f"{name}-2", Mode="SingleModel", **{key: one[key] for key in ("ModelDataSource",)})
+
+
+@pytest.mark.parametrize(
+    ("members", "reason"),
+    [
+        ({"S3DataType": "S3Prefix", "CompressionType": "Gzip"}, "CompressionType of ModelDataSource must be None"),
+        ({"S3DataType": "S3Prefix", "S3Uri": "s3://b/tree"}, r"must end with a forward slash \(/\)"),
+        ({"S3DataType": "S3Object"}, "must be the address of an object"),
+        ({"S3DataType": "S3Object", "CompressionType": "Gzip"}, "must be the address of an object"),
+    ],
+)
+def test_the_members_of_a_data_source_fit_each_other(sm, name, members, reason):
+    source = {"S3Uri": "s3://b/tree/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    one = {"Image": "python", "ModelDataSource": {"S3DataSource": source | members}}
+    with pytest.raises(ClientError, match=reason):
+        sm.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=one)
+
+
+def test_an_uncompressed_model_is_passed_to_hosting_as_such(plane, sm, name):
+    source = {"S3Uri": "s3://b/tree/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+    one = {"Image": "python", "ModelDataSource": {"S3DataSource": source}}
+    sm.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=one)
+    make_config(sm, name)
+    sm.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    settle(sm, name)
+    (container,) = plane.hosting.running[name].variants[0].containers
+    assert (container.model_data_url, container.uncompressed) == ("s3://b/tree/", True)
+    assert sm.describe_model(ModelName=name)["PrimaryContainer"]["ModelDataSource"] == {"S3DataSource": source}
 
 
 def test_the_first_of_the_instance_pools_runs(plane, sm, name):

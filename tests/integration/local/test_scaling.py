@@ -281,6 +281,45 @@ def test_a_step_policy_acts_on_the_alarm_that_names_it(world):
     assert world.count == 6
 
 
+def test_of_several_policies_the_largest_wins_and_all_must_agree_to_scale_in(world):
+    cpu = {"MetricName": "Own", "Namespace": "Own", "Statistic": "Average"}
+    cooldowns = {"ScaleOutCooldown": 0, "ScaleInCooldown": 0, "TargetValue": 50.0}
+    for name, metric in (
+        ("requests", {"PredefinedMetricSpecification": TRACKING["PredefinedMetricSpecification"]}),
+        ("own", {"CustomizedMetricSpecification": cpu}),
+    ):
+        world.do("PutScalingPolicy", PolicyName=name, PolicyType="TargetTrackingScaling",
+                 TargetTrackingScalingPolicyConfiguration=cooldowns | metric)  # fmt: skip
+
+    def minutes(count: int, requests: float, own: float) -> int:
+        for _ in range(count):
+            point = Point()
+            point.add(own)
+            world.metrics.put("Own", "Own", (), world.time.timestamp(), point)
+            world.minutes(1, per_instance=requests)
+        return world.count
+
+    assert minutes(4, 75.0, 100.0) == 6  # 2 x 100 / 50, and once more
+    world.count = 4
+    assert minutes(20, 10.0, 50.0) == 4  # requests alone would remove instances
+    assert minutes(20, 10.0, 20.0) < 4
+    world.count = 4
+    own = {**cooldowns, "CustomizedMetricSpecification": cpu, "DisableScaleIn": True}
+    world.do("PutScalingPolicy", PolicyName="own", PolicyType="TargetTrackingScaling",
+             TargetTrackingScalingPolicyConfiguration=own)  # fmt: skip
+    assert minutes(20, 10.0, 50.0) < 4  # a policy that never removes instances does not hold the others
+
+
+def test_a_step_policy_shows_the_alarms_that_trigger_it(world):
+    steps = {"AdjustmentType": "ChangeInCapacity", "StepAdjustments": [
+        {"MetricIntervalLowerBound": 0.0, "ScalingAdjustment": 1}]}  # fmt: skip
+    arn = world.do("PutScalingPolicy", PolicyName="s", StepScalingPolicyConfiguration=steps)["PolicyARN"]
+    made = world.alarms.put_alarm(AlarmName="a", MetricName="m", Namespace="n", Statistic="Sum", Period=60,
+        EvaluationPeriods=1, Threshold=1.0, ComparisonOperator="GreaterThanThreshold", AlarmActions=[arn])  # fmt: skip
+    (policy,) = world.do("DescribeScalingPolicies")["ScalingPolicies"]
+    assert policy["Alarms"] == [{"AlarmName": "a", "AlarmARN": made}]
+
+
 def test_a_scheduled_action_moves_the_bounds_and_the_count_with_them(world):
     world.do("PutScheduledAction", ScheduledActionName="night", Schedule="cron(30 0 * * ? *)",
              ScalableTargetAction={"MinCapacity": 5, "MaxCapacity": 8})  # fmt: skip

@@ -34,6 +34,6 @@ def test_the_page_runs_as_it_stands(models: ModelRegistry, tmp_path: Path, monke
         exec(
             compile(block.replace("s3://ml-models/stage/", models.uri.replace("prod", "stage")), "page", "exec"), names
         )
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     assert names["models"].resolve("fraud@live").version == "v3"
     assert sorted(names["report"].registered) == ["fraud", "fraud-new"]

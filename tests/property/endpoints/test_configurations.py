@@ -30,6 +30,7 @@ FIXED: dict[str, Any] = {
     "ProductionVariantInstanceType": st.sampled_from(TYPES),
     "ContainerImage": st.sampled_from([IMAGE, f"{IMAGE}0"]),
     "RoleArn": st.just(ROLE),
+    "MetricPublishFrequencyInSeconds": st.sampled_from([10, 30, 60, 120, 180, 240, 300]),
     "EnvironmentMap": st.dictionaries(
         st.from_regex(r"[A-Z]{1,3}", fullmatch=True), st.text("ab é", max_size=3), max_size=2
     ),
@@ -101,6 +102,14 @@ def models(draw: Any, *, multi: bool) -> dict[str, Any]:
     parts = []
     for position in range(count):
         part = draw(structure("create_model", "PrimaryContainer"))
+        if "S3DataSource" in part.get("ModelDataSource", {}):
+            kinds = [("S3Prefix", "None", "tree/"), ("S3Object", "None", "m.bin"), ("S3Object", "Gzip", "m.tar.gz")]
+            kind, compression, key = draw(st.sampled_from(kinds))
+            part["ModelDataSource"]["S3DataSource"] |= {
+                "S3DataType": kind,
+                "CompressionType": compression,
+                "S3Uri": f"s3://ml-models/{key}",
+            }
         if draw(st.booleans()) or multi:
             part |= {"Image": draw(FIXED["ContainerImage"])}
         else:
@@ -228,10 +237,10 @@ ONE_FIELD: dict[str, Any] = {
     "variants.A.download_timeout": lambda spec: first(
         spec, download_timeout=(spec.variants[0].download_timeout or 60) % 3000 + 61
     ),
-    "variants.A.extra.InferenceAmiVersion": lambda spec: (
+    "variants.A.ami_version": lambda spec: (
         None
-        if "InferenceAmiVersion" in spec.variants[0].extra
-        else first(spec, extra={**spec.variants[0].extra, "InferenceAmiVersion": "al2-ami-sagemaker-inference-gpu-2"})
+        if spec.variants[0].ami_version is not None
+        else first(spec, ami_version="al2-ami-sagemaker-inference-gpu-2")
     ),
     "kms_key": lambda spec: (
         None if spec.variants[0].has_instances is False else attrs.evolve(spec, kms_key="alias/mine")

@@ -31,6 +31,7 @@ class InMemory(Aws):
         self.there: dict[str, dict[str, dict[str, Any]]] = {"model": {}, "endpoint_config": {}, "endpoint": {}}
         self.tags: dict[str, dict[str, str]] = {}
         self.scaling: dict[str, dict[str, Any]] = {}
+        self.alarms: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
         self._now = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -193,7 +194,28 @@ class InMemory(Aws):
         return {}
 
     def _put_scaling_policy(self, params: dict[str, Any]) -> Any:
-        self.scaling[params["ResourceId"]]["policies"][params["PolicyName"]] = params
+        policies = self.scaling[params["ResourceId"]]["policies"]
+        number = f"{self._now:%H%M%S}"
+        arn = policies.get(params["PolicyName"], {}).get("PolicyARN", f"arn:policy/{number}/{params['PolicyName']}")
+        policies[params["PolicyName"]] = params | {"PolicyARN": arn}
+        return {"PolicyARN": arn}
+
+    def _put_metric_alarm(self, params: dict[str, Any]) -> Any:
+        self.alarms[params["AlarmName"]] = params | {"ActionsEnabled": True, "OKActions": []}
+        return {}
+
+    def _describe_alarms(self, params: dict[str, Any]) -> Any:
+        prefix, names = params.get("AlarmNamePrefix", ""), params.get("AlarmNames", self.alarms)
+        found = [one for name, one in self.alarms.items() if name in names and name.startswith(prefix)]
+        return {"MetricAlarms": found}
+
+    def _delete_alarms(self, params: dict[str, Any]) -> Any:
+        for name in params["AlarmNames"]:
+            self.alarms.pop(name, None)
+        return {}
+
+    def _delete_scaling_policy(self, params: dict[str, Any]) -> Any:
+        del self.scaling[params["ResourceId"]]["policies"][params["PolicyName"]]
         return {}
 
     def _put_scheduled_action(self, params: dict[str, Any]) -> Any:

@@ -12,8 +12,12 @@ from mme_sdk.endpoints import (
     Container,
     DataCapture,
     EndpointSpec,
+    FromZero,
+    InstancePool,
+    MetricsSettings,
     Schedule,
     Serverless,
+    Tracking,
     Variant,
     Vpc,
 )
@@ -31,6 +35,8 @@ KEYS = st.from_regex(r"[a-zA-Z_][a-zA-Z0-9_]{0,9}", fullmatch=True)
 KMS = st.sampled_from(["1234abcd-12ab-34cd-56ef-1234567890ab", "alias/mine"])
 CPU = st.sampled_from(["ml.m5.large", "ml.m5.xlarge", "ml.c6i.4xlarge", "ml.t2.medium", "ml.r6g.2xlarge"])
 GPU = st.sampled_from(["ml.g4dn.xlarge", "ml.g5.2xlarge", "ml.p3.2xlarge"])
+CREDENTIALS = "arn:aws:lambda:eu-west-1:123456789012:function:credentials"
+RESERVATION = "arn:aws:sagemaker:eu-west-1:123456789012:training-plan/mine"
 SECONDS = st.none() | st.integers(60, 3600)
 
 
@@ -52,9 +58,15 @@ def schedules(draw: Any) -> tuple[Schedule, ...]:
 @st.composite
 def scalings(draw: Any, count: int, *, asynchronous: bool = False) -> Autoscaling:
     custom = {"MetricName": "Mine", "Namespace": "Mine", "Statistic": "Average"}
-    metric = draw(st.sampled_from(["backlog" if asynchronous else "invocations", "cpu", custom]))
+    metrics: Any = ["backlog" if asynchronous else "invocations", "cpu", custom]
+    metric, *others = draw(st.permutations(metrics))
+    from_zero = draw(st.none() | st.builds(FromZero, instances=st.just(1), minutes=st.integers(1, 5)))
+    zero = asynchronous and from_zero is not None
+    tracking = [Tracking(metric=one, target=draw(st.integers(1, 100))) for one in others]
     return Autoscaling(
-        min=draw(st.integers(1, count)),
+        more=tracking[: draw(st.integers(0, 2))],
+        from_zero=from_zero if zero else None,
+        min=0 if zero else draw(st.integers(1, count)),
         max=draw(st.integers(count, 50)),
         target=draw(st.integers(1, 100)),
         metric=metric,
@@ -68,10 +80,15 @@ def scalings(draw: Any, count: int, *, asynchronous: bool = False) -> Autoscalin
 @st.composite
 def containers(draw: Any, mode: str, hostname: str | None = None) -> Container:
     multi = mode == "MultiModel"
+    compressed = multi or draw(st.booleans())
+    registry = draw(st.booleans())
     return Container(
         image=draw(IMAGES),
         mode=mode,  # type: ignore[arg-type]
-        model_data=draw(PREFIXES if multi else st.none() | ARCHIVES),
+        model_data=draw(PREFIXES if multi or not compressed else st.none() | ARCHIVES),
+        compressed=compressed,
+        vpc_registry=registry,
+        registry_credentials=draw(st.none() | st.just(CREDENTIALS)) if registry else None,
         environment=draw(st.dictionaries(KEYS, TEXT, max_size=3)),
         hostname=hostname,
         model_cache=draw(st.booleans()) if multi else True,
@@ -87,13 +104,21 @@ def variants(draw: Any, name: str, mode: str, *, asynchronous: bool = False) -> 
     kind = draw(CPU | GPU)
     count = draw(st.integers(1, 20))
     plain = not kind.startswith("ml.g")
+    scaling = draw(st.none() | scalings(count, asynchronous=asynchronous))
+    pools: tuple[InstancePool, ...] = ()
+    if scaling is None and plain and draw(st.booleans()):
+        pools = (InstancePool(instance_type=kind, priority=1), InstancePool(instance_type="ml.c5.large", priority=2))
     return Variant(
         name=name,
         containers=tuple(pipeline),
-        instance_type=kind,
+        instance_type=None if pools else kind,
+        instance_pools=pools,
         instance_count=count,
         weight=draw(st.floats(0.5, 100)),
-        autoscaling=draw(st.none() | scalings(count, asynchronous=asynchronous)),
+        autoscaling=scaling,
+        routing=draw(st.none() | st.sampled_from(["LEAST_OUTSTANDING_REQUESTS", "KV_AWARE"])),
+        ami_version=draw(st.none() | st.just("al2-ami-sagemaker-inference-gpu-2")),
+        capacity_reservation=draw(st.none() | st.just(RESERVATION)),
         volume_gb=draw(st.none() | st.integers(1, 512)) if plain else None,
         download_timeout=draw(SECONDS),
         startup_timeout=draw(SECONDS),
@@ -147,6 +172,9 @@ def specs(draw: Any) -> EndpointSpec:
             )
         )
     return EndpointSpec(
+        metrics=draw(
+            st.none() | st.builds(MetricsSettings, enhanced=st.booleans(), frequency=st.sampled_from([10, 60, 300]))
+        ),
         variants=parts,
         network_isolation=draw(st.booleans()),
         vpc=draw(st.none() | st.just(Vpc(subnets=("subnet-1", "subnet-2"), security_groups="sg-1"))),

@@ -79,7 +79,14 @@ class S3Model:
 
     def list_objects_v2(self, Bucket: str, Prefix: str, MaxKeys: int = 0) -> Any:
         found = [key for key in sorted(self.objects) if key.startswith(f"{Bucket}/{Prefix}")]
-        return {"Contents": [{"Key": key.partition("/")[2], **self._answer(key)} for key in found]}
+        return {
+            "Contents": [
+                {"Key": key.partition("/")[2], "Size": len(self.objects[key][0]), **self._answer(key)} for key in found
+            ]
+        }
+
+    def list_multipart_uploads(self, Bucket: str, Prefix: str) -> Any:
+        return {}
 
     def delete_objects(self, Bucket: str, Delete: Any) -> Any:
         for one in Delete["Objects"]:

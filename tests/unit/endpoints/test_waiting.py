@@ -13,7 +13,7 @@ from mme_sdk.aws import Call, Sleep
 from mme_sdk.endpoints import Rolling
 from mme_sdk.endpoints.operations.wait import until_gone, until_settled
 from mme_sdk.endpoints.progress import callback
-from mme_sdk.endpoints.spec.deployment import pick
+from mme_sdk.endpoints.spec.deployment_choice import pick
 from mme_sdk.errors import (
     EndpointFailedError,
     EndpointNotFoundError,
@@ -211,3 +211,32 @@ def test_scarce_accelerators_are_replaced_batch_by_batch():
     assert pick(multi("a"), multi("a", environment={"A": "1"})) is None
     assert pick(single("a", instance_type="ml.g5.xlarge", instance_count=4), gpu(4)) is None
     assert pick(None, gpu(4)) is None
+
+
+def variant(name: str, status: str | None) -> dict[str, Any]:
+    since = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    return {"VariantName": name} | ({"VariantStatus": [{"Status": status, "StartTime": since}]} if status else {})
+
+
+def test_progress_says_what_happens_to_each_variant():
+    seen: list[dict[str, str]] = []
+    answers = [
+        described("Creating", PendingDeploymentSummary={"ProductionVariants": [variant("A", "Creating")]}),
+        described(
+            "Updating",
+            ProductionVariants=[variant("A", None), variant("B", "Deleting")],
+            PendingDeploymentSummary={"EndpointConfigName": "new", "ProductionVariants": [variant("A", "Baking")]},
+        ),
+        described("Updating", ProductionVariants=[variant("A", "AWS adds this")]),
+        described("InService", ProductionVariants=[variant("A", None)]),
+    ]
+    found, _ = settle(answers, progress=lambda one: seen.append(dict(one.stages)))
+    assert seen == [{"A": "Creating"}, {"B": "Deleting", "A": "Baking"}, {"A": "AWS adds this"}, {}]
+    assert found.stages == {}
+    assert found.variants[0].stage is None
+
+
+def test_a_wait_that_times_out_names_the_stages():
+    busy = described("Updating", PendingDeploymentSummary={"ProductionVariants": [variant("A", "Baking")]})
+    with pytest.raises(WaitTimeoutError, match=r"seen: Updating; variants: A Baking"):
+        settle([busy], timeout=1)

@@ -38,6 +38,7 @@ def test_register_completes_all_its_options() -> None:
         "image",
         "multi_model",
         "check_layout",
+        "compressed",
     ]
 
 

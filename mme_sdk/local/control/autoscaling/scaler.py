@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+import attrs
+
 from mme_sdk.local.control.alarms import Alarms
 from mme_sdk.local.control.autoscaling.schedules import Schedule
 from mme_sdk.local.control.autoscaling.service import AutoScaling, variant_of
@@ -63,6 +65,25 @@ def step_count(count: int, excess: float, config: Mapping[str, Any]) -> int:
     return count
 
 
+@attrs.frozen
+class _Proposal:
+    """The number of instances that a policy wants.
+
+    Attributes:
+        policy: The policy.
+        alarm: Name of the alarm that triggered it.
+        wanted: The number of instances.
+        cooldown: Seconds until the policy may act again.
+        scale_in: Whether target tracking wants to remove instances.
+    """
+
+    policy: Mapping[str, Any]
+    alarm: str
+    wanted: int
+    cooldown: float
+    scale_in: bool
+
+
 class Scaler:
     """Scales variants by the policies and scheduled actions of Application Auto Scaling.
 
@@ -104,8 +125,8 @@ class Scaler:
             schedule = Schedule.parse(action["Schedule"], action.get("Timezone"))
             if _active(action, self._last_run) and schedule.due(before, self._last_run, action["CreationTime"]):
                 self._apply_action(action)
-        for _, policy in list(self._store.all("scaling-policy")):
-            self._apply_policy(policy)
+        for key, target in list(self._store.all("scalable-target")):
+            self._apply_policies(key, target)
         for _, target in list(self._store.all("scalable-target")):
             self._apply_capacity_limits(target)
 
@@ -124,11 +145,42 @@ class Scaler:
         if count is not None:
             self._set(target, count, count, cause)
 
-    def _apply_policy(self, policy: Mapping[str, Any]) -> None:
-        _, target = self._target(policy)
-        count = None if target is None else self._instance_count(*variant_of(target["ResourceId"]))
-        if target is None or count is None:
+    def _apply_policies(self, key: str, target: Mapping[str, Any]) -> None:
+        """Set the number of instances that the policies of a target want together.
+
+        The largest number wins. Target tracking removes instances only if all of its policies want that, apart from
+        those with DisableScaleIn. Source:
+        https://docs.aws.amazon.com/autoscaling/application/userguide/target-tracking-scaling-policy-overview.html
+        """
+        count = self._instance_count(*variant_of(target["ResourceId"]))
+        if count is None:
             return
+        policies = [one for _, one in self._store.all("scaling-policy") if self._target(one)[0] == key]
+        proposals: list[_Proposal] = []
+        held = False
+        for policy in policies:
+            found = self._proposals(policy, count)
+            proposals += found
+            tracking = policy.get("TargetTrackingScalingPolicyConfiguration")
+            if tracking is not None and not tracking.get("DisableScaleIn"):
+                held = held or not any(one.scale_in for one in found)
+        able = [
+            one
+            for one in proposals
+            if one.wanted != count
+            and not (one.scale_in and held)
+            and self._cooldown_is_over(one.policy["PolicyARN"], one.cooldown)
+            and self._is_enabled(target, one.wanted - count)
+        ]
+        if able:
+            most = max(able, key=lambda one: one.wanted)
+            cause = f"monitor alarm {most.alarm} in state ALARM triggered policy {most.policy['PolicyName']}"
+            if self._set(target, count, most.wanted, cause):
+                self._scaled_at[most.policy["PolicyARN"]] = self._now()
+
+    def _proposals(self, policy: Mapping[str, Any], count: int) -> list[_Proposal]:
+        """Return the numbers of instances that the alarms of a policy want."""
+        found = []
         for name, alarm in self._store.all("alarm"):
             has_action = alarm["ActionsEnabled"] and policy["PolicyARN"] in alarm.get("AlarmActions", [])
             if not has_action or alarm["StateValue"] != "ALARM":
@@ -142,13 +194,12 @@ class Scaler:
                 wanted = tracked_count(count, value, config["TargetValue"], scale_in=scale_in)
                 cooldown = config.get("ScaleInCooldown" if scale_in else "ScaleOutCooldown", _DEFAULT_COOLDOWN)
             else:
+                scale_in = False  # steps do not wait for target tracking
                 config = policy["StepScalingPolicyConfiguration"]
                 wanted = step_count(count, value - alarm["Threshold"], config)
                 cooldown = config.get("Cooldown", _DEFAULT_COOLDOWN)
-            if self._cooldown_is_over(policy["PolicyARN"], cooldown) and self._is_enabled(target, wanted - count):
-                cause = f"monitor alarm {name} in state ALARM triggered policy {policy['PolicyName']}"
-                if self._set(target, count, wanted, cause):
-                    self._scaled_at[policy["PolicyARN"]] = self._now()
+            found.append(_Proposal(policy, name, wanted, cooldown, scale_in))
+        return found
 
     def _set(self, target: Mapping[str, Any], count: int, wanted: int, cause: str) -> bool:
         wanted = min(max(wanted, target["MinCapacity"]), target["MaxCapacity"])

@@ -213,7 +213,7 @@ class AutoScaling:
     def _describe_policies(self, params: dict[str, Any]) -> dict[str, Any]:
         names = params.get("PolicyNames")
         found = [
-            policy
+            policy if policy["Alarms"] else policy | {"Alarms": self._alarms.triggering(policy["PolicyARN"])}
             for _, policy in self._store.all("scaling-policy")
             if _matches(policy, params) and (names is None or policy["PolicyName"] in names)
         ]

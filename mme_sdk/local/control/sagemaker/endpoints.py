@@ -81,6 +81,7 @@ class Endpoints:
         self._faults = faults
         self._sleep = sleep
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stages: dict[str, tuple[str, datetime]] = {}  # VariantStatus of the fleet that an update has created
         self.events: deque[EndpointEvent] = deque(maxlen=200)
         # ControlPlane sets these: the names of those alarms that are in ALARM, and the variants with a scalable target.
         self.alarms_in_alarm_state: Callable[[Sequence[str]], list[str]] = lambda _: []
@@ -128,6 +129,7 @@ class Endpoints:
         arn = self._resources.account.arn("endpoint", name)
         now = self._resources.now()
         target = self._target(config)
+        check_rollout(params.get("DeploymentConfig") or {}, _total_instances(target))
         self._resources.set_tags(arn, params.get("Tags"))
         document = {
             "EndpointName": name,
@@ -149,16 +151,21 @@ class Endpoints:
         shown = document.get("Serving") or document["Target"]
         answer = {key: value for key, value in document.items() if key not in _INTERNAL_MEMBERS}
         answer["EndpointConfigName"] = shown["Config"]["EndpointConfigName"]
+        changed = document["LastModifiedTime"]
         if "Serving" in document:
-            answer["ProductionVariants"] = variant_summaries(shown)
+            resizing = "Target" not in document and document["EndpointStatus"] == "Updating"
+            status = "Deleting" if document["EndpointStatus"] == "Deleting" else "Updating" if resizing else None
+            answer["ProductionVariants"] = variant_summaries(shown, status, changed)
             answer["AsyncInferenceConfig"] = shown["Config"].get("AsyncInferenceConfig")
             answer["DataCaptureConfig"] = capture_summary(shown["Config"])
         if "Target" in document and document["EndpointStatus"] in ("Creating", "Updating"):
             target = document["Target"]
             answer["PendingDeploymentSummary"] = {
                 "EndpointConfigName": target["Config"]["EndpointConfigName"],
-                "ProductionVariants": variant_summaries(target),
-                "StartTime": document["LastModifiedTime"],
+                "ProductionVariants": variant_summaries(
+                    target, *self._stages.get(params["EndpointName"], ("Creating", changed))
+                ),
+                "StartTime": changed,
             }
         return answer
 
@@ -353,9 +360,13 @@ class Endpoints:
             scale=self._settings.wait_scale,
             alarms_in_alarm_state=self.alarms_in_alarm_state,
             sleep=self._sleep,
+            stage=lambda status: self._stages.update({name: (status, self._resources.now())}),
         )
         plan = make_deployment(name, target["Config"], target["Models"], target["Sizes"])
-        return await self._run_hosting(name, self._hosting.deploy(plan, shift_traffic=shift))
+        try:
+            return await self._run_hosting(name, self._hosting.deploy(plan, shift_traffic=shift))
+        finally:
+            self._stages.pop(name, None)
 
     async def _provision(self, name: str, operation: str, seconds: float) -> str | None:
         await self._sleep(seconds)

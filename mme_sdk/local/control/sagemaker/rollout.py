@@ -74,6 +74,7 @@ def make_traffic_shift(
     scale: float,
     alarms_in_alarm_state: Callable[[Sequence[str]], list[str]],
     sleep: Callable[[float], Awaitable[None]],
+    stage: Callable[[str], None],
 ) -> TrafficShift | None:
     """Return the function with which hosting moves the traffic from the old fleet to the new one.
 
@@ -83,6 +84,8 @@ def make_traffic_shift(
         scale: Factor on every wait.
         alarms_in_alarm_state: Function that returns the names of those alarms that are in the state ALARM.
         sleep: Function that waits for a number of seconds.
+        stage: Function that records the VariantStatus of the new fleet: `ActivatingTraffic` while a step moves traffic,
+            `Baking` while the alarms are watched after it.
 
     Returns:
         The function; None if all traffic moves at once without a wait.
@@ -101,7 +104,9 @@ def make_traffic_shift(
     async def shift(set_share: Callable[[float], None]) -> None:
         for step in plan:
             check()
+            stage("ActivatingTraffic")
             set_share(step.share)
+            stage("Baking")
             left = step.wait * scale
             while left > 0:
                 await sleep(min(left, 0.25))

@@ -59,6 +59,7 @@ def check_model(params: Mapping[str, Any], multi_model: Callable[[str], bool]) -
             _refuse("ModelDataUrl must be specified for a container in MultiModel mode.")
         if multi and "ModelDataSource" in container:
             _refuse("ModelDataSource is not supported for a container in MultiModel mode.")
+        _check_source(container.get("ModelDataSource", {}).get("S3DataSource"))
         if multi and not multi_model(container.get("Image", "")):
             _refuse(
                 f"Your Ecr Image {container.get('Image')} does not contain required "
@@ -73,6 +74,19 @@ def check_model(params: Mapping[str, Any], multi_model: Callable[[str], bool]) -
         _refuse("ContainerHostname must be unique if InferenceExecutionConfig is Direct.")
     if sum(container.get("Mode") == "MultiModel" for container in containers) > 1:
         _refuse("An inference pipeline can have only one container in MultiModel mode.")
+
+
+def _check_source(source: Mapping[str, Any] | None) -> None:
+    """Check S3DataType, CompressionType and S3Uri, which depend on each other (see S3ModelDataSource)."""
+    if source is None:
+        return
+    if source["S3DataType"] == "S3Prefix":
+        if source["CompressionType"] != "None":
+            _refuse("CompressionType of ModelDataSource must be None if S3DataType is S3Prefix.")
+        if not source["S3Uri"].endswith("/"):
+            _refuse("S3Uri of ModelDataSource must end with a forward slash (/) if S3DataType is S3Prefix.")
+    elif source["S3Uri"].endswith("/"):
+        _refuse("S3Uri of ModelDataSource must be the address of an object if S3DataType is S3Object.")
 
 
 def check_config(params: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]) -> None:

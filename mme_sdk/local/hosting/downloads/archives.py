@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -17,7 +19,7 @@ from mme_sdk.local.hosting.downloads.objects import ObjectNotFoundError, S3Error
 from mme_sdk.local.hosting.instances.shared import Shared
 from mme_sdk.local.storage.disk import free_space, make_folder, make_private, write_error
 
-__all__ = ["ArchiveError", "fetch"]
+__all__ = ["ArchiveError", "cleared", "deny_if_faulty", "fetch"]
 
 
 @attrs.frozen
@@ -61,10 +63,14 @@ async def fetch(
     began = shared.clock.monotonic()
     cancelled = threading.Event()
     unpacking: asyncio.Task[Extracted] | None = None
-    try:
-        if shared.context.faults.trigger("s3_denied", endpoint=endpoint, model=model) is not None:
-            raise S3Error("S3 answered 403 Forbidden")
-        make_folder(archive.parent)
+
+    async def end_unpacking() -> None:
+        cancelled.set()
+        if unpacking is not None:
+            await asyncio.gather(unpacking, return_exceptions=True)
+
+    async with cleared(shared, directory, uri, end_unpacking):
+        deny_if_faulty(shared, endpoint, model)
         size = await shared.store.download(bucket, key, archive)
         if shared.settings.download_bandwidth is not None:
             took = shared.clock.monotonic() - began
@@ -73,17 +79,48 @@ async def fetch(
             shared.offload(lambda: _unpack(archive, directory, max_bytes=max_bytes, cancelled=cancelled))
         )
         extracted = await asyncio.shield(unpacking)
+    archive.unlink(missing_ok=True)
+    return extracted.size
+
+
+def deny_if_faulty(shared: Shared, endpoint: str, model: str | None) -> None:
+    """Raise S3Error if the fault `s3_denied` is active."""
+    if shared.context.faults.trigger("s3_denied", endpoint=endpoint, model=model) is not None:
+        raise S3Error("S3 answered 403 Forbidden")
+
+
+async def _nothing() -> None:
+    return
+
+
+@contextlib.asynccontextmanager
+async def cleared(
+    shared: Shared, directory: Path, uri: str, stop: Callable[[], Awaitable[None]] = _nothing
+) -> AsyncIterator[None]:
+    """Create the parent of a folder for a download. Remove it with all its files if the download fails.
+
+    Args:
+        shared: Threads and the log of the host.
+        directory: The folder.
+        uri: What is downloaded, for the log.
+        stop: Ends what still writes into the folder.
+
+    Raises:
+        ArchiveError: The download failed.
+    """
+    try:
+        make_folder(directory.parent)
+        yield
     except BaseException as error:
-        cancelled.set()
-        await asyncio.shield(asyncio.ensure_future(_clean(shared, archive.parent, unpacking)))
-        failure = _archive_error(error, archive)
+        await asyncio.shield(asyncio.ensure_future(_clean(shared, directory.parent, stop)))
+        if isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        failure = _archive_error(error, directory)
         if failure is None:
             raise
         if failure.kind == "internal":
             shared.note(f"{uri}: unexpected {failure.message}", error)
         raise failure from error
-    archive.unlink(missing_ok=True)
-    return extracted.size
 
 
 def _archive_error(error: BaseException, archive: Path) -> ArchiveError | None:
@@ -113,10 +150,9 @@ def _unpack(archive: Path, directory: Path, *, max_bytes: int, cancelled: thread
     return extracted
 
 
-async def _clean(shared: Shared, folder: Path, unpacking: asyncio.Task[Extracted] | None) -> None:
-    """Wait until the extraction has ended, then remove the folder."""
-    if unpacking is not None:
-        await asyncio.gather(unpacking, return_exceptions=True)
+async def _clean(shared: Shared, folder: Path, stop: Callable[[], Awaitable[None]]) -> None:
+    """Wait until nothing writes into a folder, then remove it."""
+    await stop()
     await shared.offload(lambda: remove_tree(folder))
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote_plus, urlencode
+from xml.etree import ElementTree
 
 import aiohttp
+import attrs
 
 from mme_sdk.local.hosting_interface import HostContext
 from mme_sdk.local.storage import disk
 
-__all__ = ["ObjectNotFoundError", "ObjectStore", "S3Error", "split"]
+__all__ = ["ObjectNotFoundError", "ObjectStore", "S3Error", "StoredFile", "split"]
 
 _CHUNK = 1 << 18
 
@@ -22,6 +25,19 @@ class ObjectNotFoundError(Exception):
 
 class S3Error(Exception):
     """S3 rejected the request, or its response is missing or incomplete."""
+
+
+@attrs.frozen
+class StoredFile:
+    """An object in S3.
+
+    Attributes:
+        key: Its key.
+        size: Its size in bytes.
+    """
+
+    key: str
+    size: int
 
 
 def split(uri: str) -> tuple[str, str]:
@@ -58,6 +74,31 @@ class ObjectStore:
         except (aiohttp.ClientError, OSError) as error:
             raise S3Error(f"S3 did not respond: {error}") from error
 
+    async def list(self, bucket: str, prefix: str) -> list[StoredFile]:
+        """Return the objects whose key begins with a prefix.
+
+        Raises:
+            ObjectNotFoundError: The bucket does not exist.
+            S3Error: S3 rejected the request or did not respond.
+        """
+        found: list[StoredFile] = []
+        query = {"encoding-type": "url", "list-type": "2", "prefix": prefix}
+        try:
+            while True:
+                async with self._request("GET", bucket, "", query) as answer:
+                    _check(answer)
+                    # The answer comes from the S3 of this host.
+                    page = ElementTree.fromstring(await answer.read())  # noqa: S314
+                for item in page.iterfind("{*}Contents"):
+                    key = unquote_plus(item.findtext("{*}Key", ""))
+                    found.append(StoredFile(key, int(item.findtext("{*}Size", "0"))))
+                token = page.findtext("{*}NextContinuationToken")
+                if not token:
+                    return found
+                query["continuation-token"] = token
+        except (aiohttp.ClientError, OSError, ElementTree.ParseError) as error:
+            raise S3Error(f"S3 did not list the objects: {error}") from error
+
     async def download(self, bucket: str, key: str, path: Path) -> int:
         """Copy an object into a file.
 
@@ -86,13 +127,15 @@ class ObjectStore:
             raise S3Error(f"the download was interrupted: {error}") from error
         return size
 
-    def _request(self, method: str, bucket: str, key: str) -> Any:
+    def _request(self, method: str, bucket: str, key: str, query: Mapping[str, str] | None = None) -> Any:
         from botocore.auth import S3SigV4Auth
         from botocore.awsrequest import AWSRequest
         from botocore.credentials import Credentials
         from yarl import URL
 
         url = f"{self.address}/{bucket}/{quote(key, safe='/-_.~')}"
+        if query:
+            url = f"{url}?{urlencode(sorted(query.items()), quote_via=quote, safe='-_.~')}"
         request = AWSRequest(method=method, url=url)
         S3SigV4Auth(Credentials(*self._keys), "s3", self._region).add_auth(request)
         return self._session.request(

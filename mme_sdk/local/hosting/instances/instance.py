@@ -125,7 +125,7 @@ class Instance:
         code, code_dir = environment.get(_CODE, ""), None
         if code.startswith("s3://"):
             code_dir = self.folder / f"code-{number}" / "code"
-            await self._fetch(attrs.evolve(plan, model_data_url=code), number, code_dir)
+            await self._fetch(attrs.evolve(plan, model_data_url=code, uncompressed=False), number, code_dir)
             environment[_CODE] = str(code_dir)
         command = self._shared.command(plan.image)
         role = "primary container" if len(self._plan.containers) == 1 else f"container {plan.hostname or number + 1}"

@@ -26,7 +26,7 @@ _SESSIONS = 10_000  # remembered sessions; the oldest are dropped
 
 
 class SingleModelVariant(Variant):
-    """A variant that sends a request to the instance of its session, else to one with the fewest requests."""
+    """A variant that sends a request to the instance of its session, else to one by its routing strategy."""
 
     def __init__(self, endpoint: str, plan: VariantPlan, folder: Path, logs: Path, shared: Shared) -> None:
         super().__init__(endpoint, plan, folder, logs, shared)
@@ -104,9 +104,11 @@ class SingleModelVariant(Variant):
             if name not in serving:
                 raise validation_error(f"Session {session} (SessionId) does not exist on endpoint {self.endpoint}.")
             return serving[name]
-        least = min(one.outstanding for one in serving.values())
-        chosen: Instance = self.shared.rng.choice([one for one in serving.values() if one.outstanding == least])
-        return chosen
+        choices = list(serving.values())
+        if not self.plan.random_routing:
+            least = min(one.outstanding for one in choices)
+            choices = [one for one in choices if one.outstanding == least]
+        return self.shared.rng.choice(choices)
 
     def _record_session(self, instance: Instance, response: ContainerResponse) -> None:
         opened = response.headers.get("x-amzn-sagemaker-new-session-id")

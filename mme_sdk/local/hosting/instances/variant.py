@@ -15,6 +15,7 @@ from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.fleet import FleetSnapshot
 from mme_sdk.local.hosting.container import ContainerConnectionError, ContainerResponse, ContainerUnreachableError
 from mme_sdk.local.hosting.downloads.archives import ArchiveError, fetch
+from mme_sdk.local.hosting.downloads.files import fetch_files
 from mme_sdk.local.hosting.gpus import environment
 from mme_sdk.local.hosting.instances.instance import Instance, InstanceCapacity, connection_error_message
 from mme_sdk.local.hosting.instances.shared import Shared
@@ -257,18 +258,27 @@ class Variant(abc.ABC):
         await self.shared.offload(lambda: remove_tree(self._folder))
 
     async def _fetch(self, plan: ContainerPlan, number: int, directory: Path) -> None:
-        """Download and extract the archive of a single-model container, with the error texts of CreateEndpoint."""
+        """Download the model of a single-model container, with the error texts of CreateEndpoint."""
         uri = plan.model_data_url or ""
         limit = self.plan.download_timeout or self.shared.settings.download_limit
         try:
             async with asyncio.timeout(limit):
-                await fetch(self.shared, uri, directory, max_bytes=self.capacity.volume_bytes, endpoint=self.endpoint)
+                download = fetch_files if plan.uncompressed else fetch
+                await download(
+                    self.shared, uri, directory, max_bytes=self.capacity.volume_bytes, endpoint=self.endpoint
+                )
         except TimeoutError:
             raise HostingError(
                 f'Failed to download model data for container "{plan.hostname or f"container_{number + 1}"}" '
                 f'from URL: "{uri}" within {limit:g} seconds.'
             ) from None
         except ArchiveError as failure:
+            if failure.kind in ("archive", "volume") and plan.uncompressed:
+                raise HostingError(
+                    f'Failed to download model data for container "{plan.hostname or f"container_{number + 1}"}" '
+                    f'from URL: "{uri}". Please ensure that the objects located at the URL form a valid folder. '
+                    f"({failure.message})"
+                ) from failure
             if failure.kind in ("archive", "volume"):
                 raise HostingError(
                     f'Failed to extract model data archive from URL "{uri}" for container '

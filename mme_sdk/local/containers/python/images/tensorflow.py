@@ -141,6 +141,11 @@ class Handlers:
         self._handle = handle
         self._base = _listen(models) if listen else ""
 
+    @property
+    def loaded(self) -> Any:
+        """The SavedModels."""
+        return self._models
+
     def respond(self, body: bytes, content_type: str, accept: str, headers: dict[str, str]) -> ModelResponse:
         """Serve one request.
 
