@@ -53,6 +53,7 @@ class HostOptions:
     control: ControlSettings
     faults: Faults
     requests: RequestLog
+    iam: bool
     make_hosting: Callable[[HostContext], Hosting]
     make_s3_client: Callable[[], Any]
 
@@ -98,6 +99,8 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
     from mme_sdk.local.async_inference import AsyncInference
     from mme_sdk.local.containers import command_for
     from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
+    from mme_sdk.local.control.iam.authorizer import Authorizer
+    from mme_sdk.local.control.iam.identities import Identities
     from mme_sdk.local.control.store import Store
     from mme_sdk.local.http.admin_api import AdminApi
     from mme_sdk.local.http.dataplane import DataPlane
@@ -128,6 +131,9 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
         def measure(name: str, endpoint: str, variant: str | None, value: float) -> None:
             metrics.measure(name, endpoint, variant, value, at=time.time())
 
+        account = Account(account_id=options.account_id, region=options.region)
+        identities = Identities(store, account, keys, utc_now)
+        authorizer = Authorizer(identities, store, account, utc_now) if options.iam else None
         context = HostContext(
             data_dir=data_dir / "hosting",
             s3_endpoint_url=s3.endpoint_url,
@@ -139,6 +145,7 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
             settings=options.settings,
             measure=measure,
             faults=options.faults,
+            **({} if authorizer is None else {"role_allows": authorizer.role_allows}),
         )
         hosting = options.make_hosting(context)
         started.push_async_callback(hosting.close)
@@ -146,9 +153,17 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
         def multi_model(image: str) -> bool:
             return command_for(image, options.images).multi_model
 
-        account = Account(account_id=options.account_id, region=options.region)
         plane = ControlPlane(
-            store, account, hosting, metrics, options.control, options.faults, utc_now, multi_model, logs=context.logs
+            store,
+            account,
+            hosting,
+            metrics,
+            options.control,
+            options.faults,
+            utc_now,
+            multi_model,
+            logs=context.logs,
+            authorizer=authorizer,
         )
         started.push_async_callback(plane.close)
         await plane.start()
@@ -170,13 +185,16 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
         started.push_async_callback(async_inference.close)
         plane.endpoints.on_change = async_inference.dispatch
         started.push_async_callback(_cancel, asyncio.create_task(async_inference.run(), name="async inference"))
+        find_key = (lambda _access_key: None) if authorizer is None else identities.find_credentials
+        verifier = SignatureVerifier(keys.access_key, keys.secret_key, options.region, find_key)
         server = Server(
             DataPlane(hosting, async_inference),
             plane.services,
-            SignatureVerifier(keys.access_key, keys.secret_key, options.region),
+            verifier,
             options.faults,
             options.requests,
             AdminApi(options.faults, make_status),
+            authorizer,
         )
         runner = web.ServerRunner(server.for_aiohttp(), shutdown_timeout=2.0)
         await runner.setup()

@@ -55,6 +55,8 @@ class HostContext:
             ModelLatency only. For each load or unload: ModelLoadingWaitTime, ModelDownloadingTime, ModelLoadingTime,
             ModelUnloadingTime (µs). For each instance once a minute: LoadedModelCount, CPUUtilization,
             MemoryUtilization, DiskUtilization (%).
+        role_allows: Function that returns whether the policies of an execution role allow an action:
+            `role_allows(role_arn, action, resource_arn, condition_keys)`. Default: every action is allowed.
         faults: Active faults. Hosting calls `faults.trigger("slow_load", endpoint=…, model=…)` where slow_load,
             failed_load, container_crash, instance_lost and s3_denied can occur. The other kinds occur outside hosting.
     """
@@ -68,6 +70,9 @@ class HostContext:
     images: Mapping[str, Any] = attrs.field(factory=dict)
     settings: Any = None
     measure: Callable[[str, str, str | None, float], None] = lambda _metric, _endpoint, _variant, _value: None
+    role_allows: Callable[[str, str, str, Mapping[str, list[str]]], bool] = lambda _role, _action, _resource, _keys: (
+        True
+    )
     faults: Faults = attrs.field(factory=Faults)
 
     @property
@@ -108,6 +113,7 @@ class VariantPlan:
     Attributes:
         name: VariantName.
         model_name: The SageMaker model's name.
+        role: ARN of the execution role of the model; None if it is not known.
         containers: The containers of the model, in the order of a serial pipeline.
         direct: Whether each request names the container that answers it (InferenceExecutionConfig `Direct`). Otherwise
             the containers form a pipeline.
@@ -138,6 +144,7 @@ class VariantPlan:
     memory_bytes: int | None = None
     max_concurrency: int | None = None
     capture: Mapping[str, Any] | None = None
+    role: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -14,6 +14,7 @@ import attrs
 from botocore.auth import SigV4Auth
 from botocore.credentials import Credentials
 
+from mme_sdk.local.credentials import LocalCredentials
 from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["PendingVerification", "SignatureVerifier", "VerifiedSignature"]
@@ -120,20 +121,33 @@ class PendingVerification:
 
 
 class SignatureVerifier:
-    """Verifies that requests are signed with a pair of keys.
+    """Verifies that requests are signed with the keys of the host, or with those of a user or role.
 
     Args:
-        access_key: The access key id.
+        access_key: The access key id of the host.
         secret_key: Its secret.
         region: The region that signatures must be scoped to.
+        find_key: Function that returns another key by its access key id; None if it does not exist. Default: the host
+            has no other keys.
     """
 
-    def __init__(self, access_key: str, secret_key: str, region: str) -> None:
-        self._credentials = Credentials(access_key, secret_key)
+    def __init__(
+        self,
+        access_key: str,
+        secret_key: str,
+        region: str,
+        find_key: Callable[[str], LocalCredentials | None] = lambda _access_key: None,
+    ) -> None:
+        self._owner = LocalCredentials(access_key=access_key, secret_key=secret_key)
         self._region = region
+        self._find_key = find_key
 
     def __repr__(self) -> str:
-        return f"SignatureVerifier({self._credentials.access_key!r}, {self._region!r})"
+        return f"SignatureVerifier({self._owner.access_key!r}, {self._region!r})"
+
+    def is_owner(self, signature: VerifiedSignature) -> bool:
+        """Return whether a request is signed with the keys of the host, and not with those of a user or role."""
+        return signature.access_key == self._owner.access_key
 
     def verify_headers(
         self, method: str, raw_path: str, headers: Mapping[str, str], *, now: datetime | None = None
@@ -161,7 +175,9 @@ class SignatureVerifier:
         parsed = _HEADER.fullmatch(given)
         if parsed is None:
             raise _refused("IncompleteSignature", "The Authorization header is not a valid 'AWS4-HMAC-SHA256' header.")
-        if parsed["key"] != self._credentials.access_key:
+        key = self._owner if parsed["key"] == self._owner.access_key else self._find_key(parsed["key"])
+        token = headers.get("x-amz-security-token")  # a client may still have a token of AWS with the keys of the host
+        if key is None or (key is not self._owner and token != key.session_token):
             raise _refused("UnrecognizedClientException", "The security token included in the request is invalid.")
         if parsed["region"] != self._region:
             raise _refused(
@@ -181,7 +197,8 @@ class SignatureVerifier:
                 "InvalidSignatureException",
                 f"The x-amz-content-sha256 header is neither a SHA-256 in hexadecimal nor {_UNSIGNED}.",
             )
-        signer = _Signer(self._credentials, parsed["service"], self._region, {name: headers[name] for name in names})
+        credentials = Credentials(key.access_key, key.secret_key)
+        signer = _Signer(credentials, parsed["service"], self._region, {name: headers[name] for name in names})
 
         def expected_signature(digest: str) -> str:
             request = _Request(

@@ -38,7 +38,14 @@ class ArchiveError(Exception):
 
 
 async def fetch(
-    shared: Shared, uri: str, directory: Path, *, max_bytes: int, endpoint: str, model: str | None = None
+    shared: Shared,
+    uri: str,
+    directory: Path,
+    *,
+    max_bytes: int,
+    endpoint: str,
+    model: str | None = None,
+    role: str | None = None,
 ) -> int:
     """Download and extract an archive.
 
@@ -49,6 +56,7 @@ async def fetch(
         max_bytes: Largest extracted size, in bytes.
         endpoint: EndpointName, for fault injection.
         model: TargetModel, for fault injection.
+        role: ARN of the execution role that reads the archive.
 
     Returns:
         Number of extracted bytes.
@@ -65,7 +73,7 @@ async def fetch(
         if shared.context.faults.trigger("s3_denied", endpoint=endpoint, model=model) is not None:
             raise S3Error("S3 answered 403 Forbidden")
         make_folder(archive.parent)
-        size = await shared.store.download(bucket, key, archive)
+        size = await shared.store.download(bucket, key, archive, role=role)
         if shared.settings.download_bandwidth is not None:
             took = shared.clock.monotonic() - began
             await shared.clock.sleep(max(0.0, size / shared.settings.download_bandwidth - took))

@@ -261,7 +261,14 @@ class Variant(abc.ABC):
         limit = self.plan.download_timeout or self.shared.settings.download_limit
         try:
             async with asyncio.timeout(limit):
-                await fetch(self.shared, uri, directory, max_bytes=self.capacity.volume_bytes, endpoint=self.endpoint)
+                await fetch(
+                    self.shared,
+                    uri,
+                    directory,
+                    max_bytes=self.capacity.volume_bytes,
+                    endpoint=self.endpoint,
+                    role=self.plan.role,
+                )
         except TimeoutError:
             raise HostingError(
                 f'Failed to download model data for container "{plan.hostname or f"container_{number + 1}"}" '
