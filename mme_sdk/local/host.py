@@ -24,7 +24,7 @@ from mme_sdk.local.credentials import LocalCredentials
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.hosting_interface import HostContext, Hosting
 from mme_sdk.local.http.request_log import RequestLog
-from mme_sdk.local.storage.s3 import S3Server, add_disk_space_to_error, set_default_kms_key
+from mme_sdk.local.storage.s3 import S3Server, add_disk_space_to_error
 
 if TYPE_CHECKING:
     import boto3
@@ -100,7 +100,7 @@ class LocalSageMaker:
         self.region = region
         self.account_id = account_id
         self._wanted_port = port
-        self._s3_port = s3_port
+        self._s3_port = self._running_s3_port = s3_port
         self._images = dict(images or {})
         self._settings = settings
         self._control = ControlSettings() if control is None else control
@@ -141,7 +141,8 @@ class LocalSageMaker:
         Raises:
             ClosedError: The host is not running.
         """
-        return self._running().endpoint_url
+        self._running()
+        return f"http://127.0.0.1:{self._running_s3_port}"
 
     @property
     def endpoint_urls(self) -> dict[str, str]:
@@ -188,9 +189,8 @@ class LocalSageMaker:
     def session(self, credentials: LocalCredentials | None = None) -> boto3.Session:
         """Return a new boto3 session with keys and region for this host.
 
-        Pass `endpoint_url` to its clients; `endpoint_urls` has the URLs. The session changes its S3 clients:
-        A server error states the free disk space if the disk is almost full. A request for SSE-KMS without a key id
-        uses the key `alias/aws/s3`, because SeaweedFS refuses a request without a key id.
+        Pass `endpoint_url` to its clients; `endpoint_urls` has the URLs. A server error of its S3 clients states the
+        free disk space if the disk is almost full.
 
         Args:
             credentials: The keys, such as those of `host.iam.add_user`. Default: the host's own.
@@ -211,8 +211,6 @@ class LocalSageMaker:
             region_name=self.region,
         )
         session.events.register("after-call.s3", functools.partial(add_disk_space_to_error, self._running().data_dir))
-        for operation in ("PutObject", "CreateMultipartUpload", "CopyObject"):
-            session.events.register(f"before-parameter-build.s3.{operation}", set_default_kms_key)
         return session
 
     def boto(self, service: str, *, config: Config | None = None) -> Any:
@@ -440,7 +438,8 @@ class LocalSageMaker:
             make_s3_client=lambda: self.boto("s3"),
         )
         async with run_host(options) as running:
-            self.port, self._s3, self._credentials = running.port, running.s3, running.credentials
+            self.port, self._running_s3_port = running.port, running.s3_port
+            self._s3, self._credentials = running.s3, running.credentials
             self.hosting, self._make_status = running.hosting, running.make_status
             ready.set_result(None)
             await self._end.wait()

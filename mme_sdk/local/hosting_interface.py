@@ -41,6 +41,8 @@ class HostContext:
     Attributes:
         data_dir: Folder that only hosting uses. It is kept between runs.
         s3_endpoint_url: URL of the S3 that holds the model archives.
+        archives_url: URL of the same S3 for reading archives, without the checks of the S3 listener. Default:
+            `s3_endpoint_url`.
         access_key: Access key for S3.
         secret_key: Secret key for S3.
         region: AWS region of the host.
@@ -67,6 +69,7 @@ class HostContext:
     secret_key: str = attrs.field(repr=False)
     region: str
     account_id: str
+    archives_url: str = attrs.field(default=attrs.Factory(lambda self: self.s3_endpoint_url, takes_self=True))
     images: Mapping[str, Any] = attrs.field(factory=dict)
     settings: Any = None
     measure: Callable[[str, str, str | None, float], None] = lambda _metric, _endpoint, _variant, _value: None

@@ -15,7 +15,7 @@ from mme_sdk.local.control.iam.identities import Identities
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["CALLER", "Authorizer"]
+__all__ = ["CALLER", "Authorizer", "denied"]
 
 CALLER: ContextVar[Principal] = ContextVar("caller")
 """Who signed the request that is running."""
@@ -57,7 +57,7 @@ class Authorizer:
         for needed in checks_of(service, operation, params, self._account, self._find):
             decision = self.decide(principal, needed)
             if decision.kind != "allowed":
-                raise _denied(principal, needed, decision, service)
+                raise denied(principal, needed, decision, service)
         return principal
 
     def decide(self, principal: Principal, needed: Check) -> Decision:
@@ -120,7 +120,18 @@ class Authorizer:
         if all(one["arn"] != role_arn for one in self.identities.all("role")):
             return False
         role = self.identities.principal_of_arn("role", role_arn.rpartition("/")[2])
-        return self.decide(role, Check(action=action, resource=resource, context=context)).kind == "allowed"
+        return self.allows(role, action, resource, context)
+
+    def allows(self, principal: Principal, action: str, resource: str, context: Mapping[str, list[str]]) -> bool:
+        """Return whether the policies of a principal allow an action.
+
+        Args:
+            principal: The user or role.
+            action: Action, such as `s3:ListBucket`.
+            resource: ARN of the resource.
+            context: Values of the condition keys of the request, with lower-case keys.
+        """
+        return self.decide(principal, Check(action=action, resource=resource, context=context)).kind == "allowed"
 
     def _find(self, kind: str, name: str) -> dict[str, Any] | None:
         if kind == "scalable-target":
@@ -140,11 +151,20 @@ class Authorizer:
         return context
 
 
-def _denied(principal: Principal, needed: Check, decision: Decision, service: str) -> ApiError:
+def denied(principal: Principal, needed: Check, decision: Decision, service: str) -> ApiError:
+    """Return the error of a request that is not allowed.
+
+    Args:
+        principal: Who signed the request.
+        needed: The permission that is missing.
+        decision: The decision about it.
+        service: botocore's name of the service.
+    """
+    resource = f'"{needed.resource}"' if service == "s3" else needed.resource
     text = (
-        f"User: {principal.arn} is not authorized to perform: {needed.action} on resource: {needed.resource} "
+        f"User: {principal.arn} is not authorized to perform: {needed.action} on resource: {resource} "
         f"{decision.reason(needed.action)}"
     )
-    query = service in ("cloudwatch", "iam", "sts")
+    query = service in ("cloudwatch", "iam", "s3", "sts")
     status = 403 if query or service == "sagemaker-runtime" else 400
     return ApiError("AccessDenied" if query else "AccessDeniedException", text, status=status)

@@ -40,7 +40,7 @@ class ObjectStore:
     """
 
     def __init__(self, context: HostContext, session: aiohttp.ClientSession) -> None:
-        self.address = context.s3_endpoint_url.rstrip("/")
+        self.address = context.archives_url.rstrip("/")
         self._region = context.region
         self._keys = (context.access_key, context.secret_key)
         self._session = session
