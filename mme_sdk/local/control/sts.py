@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from mme_sdk.local.wire.errors import ApiError
 __all__ = ["Sts"]
 
 _SESSION_SECONDS = 3600
+_ROLE = re.compile(r"arn:[\w-]+:iam::[0-9]{12}:role/\S+")
 
 
 class Sts:
@@ -26,6 +28,7 @@ class Sts:
     """
 
     service = "sts"
+    hint = " Start it with LocalSageMaker(iam=True), or with --iam, for users, roles and policies."
 
     def __init__(self, account: Account, authorizer: Authorizer | None = None) -> None:
         self._account = account
@@ -47,6 +50,8 @@ class Sts:
     def _assume_role(self, params: dict[str, Any]) -> dict[str, Any]:
         assert self._authorizer is not None
         identities, caller, arn = self._authorizer.identities, CALLER.get(), params["RoleArn"]
+        if not _ROLE.fullmatch(arn):
+            raise ApiError("ValidationError", f"{arn} is invalid")
         tags = {one["Key"]: one["Value"] for one in params.get("Tags", [])}
         role = next((one for one in identities.all("role") if one["arn"] == arn), None)
         if role is None or not self._may_assume(caller, role["trust"], arn, params.get("ExternalId"), tags):

@@ -209,7 +209,7 @@ class Server:
             known = name in model.operation_names
             raise ApiError(
                 "UnsupportedOperation" if known else "UnknownOperationException",
-                f"{name} is not supported by the embedded SageMaker."
+                f"{name} is not supported by the embedded SageMaker.{getattr(service, 'hint', '')}"
                 if known
                 else f"The operation {name!r} does not exist.",
             )

@@ -39,6 +39,7 @@ class IamWithoutPolicies:
     """
 
     service = "iam"
+    hint = " Start it with LocalSageMaker(iam=True), or with --iam, for users, roles and policies."
 
     def __init__(self, account: Account) -> None:
         self._account = account
