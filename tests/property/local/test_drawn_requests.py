@@ -153,7 +153,7 @@ def check(client: Any, service: str, operation: str, params: dict[str, Any]) -> 
 
 def _drop_documents(answer: dict[str, Any]) -> None:
     if "PolicyDocument" in answer:
-        answer["PolicyDocument"] = ""
+        answer["PolicyDocument"] = "{}"
     for role in [answer.get("Role", {}), *answer.get("Roles", [])]:
         role.pop("AssumeRolePolicyDocument", None)
 
