@@ -108,7 +108,9 @@ class ObjectStore:
             resource = f"arn:{self._partition}:s3:::{bucket}"
             if role is None or self._role_allows(role, "s3:ListBucket", resource, {"s3:prefix": [key]}):
                 raise ObjectNotFoundError
-            text = f"the object does not exist, and no policy of {role} allows s3:ListBucket on {resource}"
+            text = (
+                f"no policy of {role} allows s3:ListBucket on {resource}, so S3 does not say whether the object exists"
+            )
             raise S3Error(f"S3 answered 403 Forbidden: {text}")
         if answer.status >= 300:
             raise S3Error(f"S3 answered {answer.status} {answer.reason or ''}".strip())

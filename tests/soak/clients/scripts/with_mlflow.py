@@ -1,4 +1,7 @@
-"""Deploy, invoke and delete a model with mlflow's SageMaker client. The argument is a folder with an inference script."""
+"""Deploy, invoke and delete a model with mlflow's SageMaker client.
+
+The argument is a folder with an inference script.
+"""
 
 import sys
 from pathlib import Path

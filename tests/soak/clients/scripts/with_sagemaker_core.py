@@ -1,4 +1,7 @@
-"""Create, invoke and delete an endpoint with the resources of `sagemaker-core`. The argument is the URI of an archive."""
+"""Create, invoke and delete an endpoint with the resources of `sagemaker-core`.
+
+The argument is the URI of an archive.
+"""
 
 import json
 import sys
