@@ -56,8 +56,7 @@ class LocalSageMaker:
         images: Program to run for an image name. Every other image runs in the Python container. Default none.
         settings: Settings of hosting, such as memory and download bandwidth. Default `HostingSettings()`.
         control: Durations of the control plane. Default `ControlSettings()`.
-        iam: Whether the host evaluates IAM policies: it then refuses the requests of users and roles that no policy
-            allows, and checks execution roles. `host.iam` creates users and roles. The default False allows everything.
+        iam: Whether the host evaluates the policies of IAM users and roles. The default False allows everything.
         seed: Seed of the random numbers that decide when a fault with a probability is triggered. Default 0.
         hosting: Factory of the object that runs the endpoints, for tests of the control plane alone. The default None
             runs containers on this machine.
@@ -189,8 +188,7 @@ class LocalSageMaker:
     def session(self, credentials: LocalCredentials | None = None) -> boto3.Session:
         """Return a new boto3 session with keys and region for this host.
 
-        Pass `endpoint_url` to its clients; `endpoint_urls` has the URLs. A server error of its S3 clients states the
-        free disk space if the disk is almost full.
+        Pass `endpoint_url` to its clients; `endpoint_urls` has the URLs. Its S3 clients report a disk that is almost full.
 
         Args:
             credentials: The keys, such as those of `host.iam.add_user`. Default: the host's own.
