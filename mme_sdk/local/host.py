@@ -188,7 +188,7 @@ class LocalSageMaker:
     def session(self, credentials: LocalCredentials | None = None) -> boto3.Session:
         """Return a new boto3 session with keys and region for this host.
 
-        Pass `endpoint_url` to its clients; `endpoint_urls` has the URLs. Its S3 clients report a disk that is almost full.
+        Pass `endpoint_url` to its clients; `endpoint_urls` has the URLs. Its S3 clients report a full disk.
 
         Args:
             credentials: The keys, such as those of `host.iam.add_user`. Default: the host's own.
