@@ -12,7 +12,7 @@ export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 export AWS_EC2_METADATA_DISABLED := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 bench format api clean
+.PHONY: help demo test lint types imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients bench format api clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -72,6 +72,12 @@ gpu: ## Models on an NVIDIA GPU: placement, a full device, eviction (under five 
 sagemaker2: .venv-sagemaker2/.done .venv/.dev ## The sagemaker 2 package's MultiDataModel against the embedded host
 	MME_SAGEMAKER2_PYTHON=.venv-sagemaker2/bin/python $(PYTEST) -m slow tests/soak/hosting/test_sagemaker_2.py
 
+CLIENTS := sagemaker3 sagemaker-core mlflow langchain javascript
+CLIENT_TESTS := tests/soak/clients tests/soak/hosting/test_sagemaker_2.py tests/integration/package/test_aws_cli.py
+
+clients: $(CLIENTS:%=.venv-clients/%/.done) .venv-sagemaker2/.done .venv/.dev ## Unmodified AWS clients against the embedded host, each in an environment of its own
+	$(PYTEST) -rs -m "slow or not slow" $(CLIENT_TESTS)
+
 bench: .venv/.dev ## The benchmarks, short; docs/ has the long runs
 	$(BIN)/python benchmarks/imports.py
 	$(BIN)/python benchmarks/invoke.py --quick
@@ -109,6 +115,15 @@ clean: ## Remove what the targets above made
 	$(PYTHON) -m venv .venv-sagemaker2
 	.venv-sagemaker2/bin/pip install --quiet 'sagemaker<3'
 	@touch $@
+
+# A client that cannot be installed does not stop the others: its test is skipped, and the skip names it.
+.venv-clients/javascript/.done: tests/soak/clients/requirements-javascript.txt
+	@mkdir -p $(@D)
+	npm install --silent --no-audit --no-fund --prefix $(@D) $$(cat $<) && touch $@ || rm -rf $(@D)
+
+.venv-clients/%/.done: tests/soak/clients/requirements-%.txt
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/pip install --quiet --requirement $< && touch $@ || rm -rf $(@D)
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mme-sdk needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }

@@ -1,4 +1,4 @@
-"""Minimal IAM policy documents for an endpoint's execution role and for callers of an endpoint.
+"""Minimal IAM policy documents: for an execution role, and for callers that deploy, invoke or register models.
 
 Sources: https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html,
 https://docs.aws.amazon.com/sagemaker/latest/dg/multi-model-endpoint-security.html and
@@ -15,7 +15,7 @@ from mme_sdk._validation import check_resource_name
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["Document", "execution_role", "invoker", "trust"]
+__all__ = ["Document", "deployer", "execution_role", "invoker", "registry", "trust"]
 
 Document = dict[str, Any]
 """An IAM policy document, ready for `json.dumps`."""
@@ -25,6 +25,14 @@ _ECR = re.compile(r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z.
 
 def _document(*statements: dict[str, Any] | None) -> Document:
     return {"Version": "2012-10-17", "Statement": [one for one in statements if one is not None]}
+
+
+_INVOKE = (
+    "sagemaker:InvokeEndpoint",
+    "sagemaker:InvokeEndpointAsync",
+    "sagemaker:InvokeEndpointWithResponseStream",
+)
+_KINDS = ("Model", "EndpointConfig", "Endpoint")
 
 
 def trust() -> Document:
@@ -158,7 +166,8 @@ def invoker(
         partition: AWS partition. Default: `aws`.
 
     Returns:
-        The policy document. `target_models` become a condition on `sagemaker:TargetModel`.
+        The policy document. `target_models` become a condition on `sagemaker:TargetModel`, and then the policy does not
+        allow streams and asynchronous requests, which have no target model.
 
     Raises:
         InvalidInputError: `endpoint` is not a valid name, or no target model can match one of the patterns.
@@ -171,7 +180,7 @@ def invoker(
     statement: dict[str, Any] = {
         "Sid": "Invoke",
         "Effect": "Allow",
-        "Action": "sagemaker:InvokeEndpoint",
+        "Action": list(_INVOKE) if target_models is None else _INVOKE[0],
         # SageMaker writes endpoint names in ARNs in lower case.
         "Resource": [
             f"arn:{partition}:sagemaker:{region}:{account_id}:endpoint/{one}"
@@ -192,3 +201,143 @@ def invoker(
                 )
         statement["Condition"] = {"StringLike": {"sagemaker:TargetModel": patterns}}
     return _document(statement)
+
+
+def deployer(
+    role: str,
+    *,
+    names: str = "*",
+    autoscaling: bool = False,
+    region: str = "*",
+    account_id: str = "*",
+    partition: str = "aws",
+) -> Document:
+    """Return the policy that lets a caller create, update, scale and delete endpoints.
+
+    Args:
+        role: ARN of the execution role that the caller may pass to SageMaker.
+        names: Names of the endpoints, with the wildcards `*` and `?`, such as `team-a-*`. The names of their models and
+            configurations begin with the name of the endpoint, so end the pattern with `*`. Default: `*`, all.
+        autoscaling: Whether the caller may also change autoscaling and its alarms. Default: False.
+        region: AWS region. Default: `*`, all regions.
+        account_id: AWS account id. Default: `*`.
+        partition: AWS partition. Default: `aws`.
+
+    Returns:
+        The policy document. It includes the metrics of endpoints, and the List permissions, which SageMaker does not
+        limit to names.
+
+    Raises:
+        InvalidInputError: `role` is not the ARN of a role, or no name can match `names`.
+
+    Example:
+        >>> document = deployer("arn:aws:iam::123456789012:role/sagemaker", names="team-a-*")
+        >>> [one["Sid"] for one in document["Statement"]]
+        ['Deploy', 'List', 'PassRole', 'ReadMetrics']
+    """
+    if not isinstance(role, str) or not re.fullmatch(r"arn:aws[a-z-]*:iam::\d{12}:role/\S+", role):
+        raise InvalidInputError(f"role must be the ARN of a role, not {role!r}")
+    if not isinstance(names, str) or not re.fullmatch(r"[A-Za-z0-9*?-]+", names):
+        raise InvalidInputError(f"names: no endpoint can have a name that matches {names!r}")
+    verbs = [f"sagemaker:{verb}{kind}" for verb in ("Create", "Describe", "Delete") for kind in _KINDS]
+    kinds = ("model", "endpoint-config", "endpoint")
+    where = f"arn:{partition}:sagemaker:{region}:{account_id}"
+    return _document(
+        {
+            "Sid": "Deploy",
+            "Effect": "Allow",
+            "Action": [
+                *verbs,
+                "sagemaker:UpdateEndpoint",
+                "sagemaker:UpdateEndpointWeightsAndCapacities",
+                "sagemaker:AddTags",
+                "sagemaker:ListTags",
+                "sagemaker:DeleteTags",
+            ],
+            # SageMaker writes names in ARNs in lower case.
+            "Resource": [f"{where}:{kind}/{one}" for kind in kinds for one in dict.fromkeys((names, names.lower()))],
+        },
+        {
+            "Sid": "List",
+            "Effect": "Allow",
+            "Action": [f"sagemaker:List{kind}s" for kind in _KINDS],
+            "Resource": "*",
+        },
+        {
+            "Sid": "PassRole",
+            "Effect": "Allow",
+            "Action": "iam:PassRole",
+            "Resource": role,
+            "Condition": {"StringEquals": {"iam:PassedToService": "sagemaker.amazonaws.com"}},
+        },
+        {
+            "Sid": "ReadMetrics",
+            "Effect": "Allow",
+            "Action": ["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"],
+            "Resource": "*",
+        },
+        *(_scaling(partition, region, account_id) if autoscaling else ()),
+    )
+
+
+def _scaling(partition: str, region: str, account_id: str) -> tuple[dict[str, Any], ...]:
+    return (
+        {
+            "Sid": "Scale",
+            "Effect": "Allow",
+            "Action": [
+                "application-autoscaling:RegisterScalableTarget",
+                "application-autoscaling:DeregisterScalableTarget",
+                "application-autoscaling:DescribeScalableTargets",
+                "application-autoscaling:PutScalingPolicy",
+                "application-autoscaling:DeleteScalingPolicy",
+                "application-autoscaling:DescribeScalingPolicies",
+                "application-autoscaling:PutScheduledAction",
+                "application-autoscaling:DeleteScheduledAction",
+                "application-autoscaling:DescribeScheduledActions",
+                "application-autoscaling:DescribeScalingActivities",
+                "application-autoscaling:TagResource",
+            ],
+            "Resource": "*",
+        },
+        {
+            "Sid": "Alarms",
+            "Effect": "Allow",
+            "Action": ["cloudwatch:PutMetricAlarm", "cloudwatch:DescribeAlarms", "cloudwatch:DeleteAlarms"],
+            "Resource": f"arn:{partition}:cloudwatch:{region}:{account_id}:alarm:*",
+        },
+    )
+
+
+def registry(prefix: str, *, write: bool = False, partition: str = "aws") -> Document:
+    """Return the policy that lets a caller read, or also change, the models below a prefix.
+
+    Args:
+        prefix: S3 prefix of the registry.
+        write: Whether the caller may also register, copy and delete models and move aliases. Default: False.
+        partition: AWS partition. Default: `aws`.
+
+    Returns:
+        The policy document.
+
+    Raises:
+        InvalidInputError: `prefix` is not an S3 address.
+
+    Example:
+        >>> [one["Sid"] for one in registry("s3://ml-models/prod/", write=True)["Statement"]]
+        ['ReadModels', 'ListModels', 'WriteModels', 'ListUploads']
+    """
+    where = validators.s3("prefix", prefix, 1024).as_prefix()
+    bucket = f"arn:{partition}:s3:::{where.bucket}"
+    objects = f"{bucket}/{where.key}*"
+    listing: dict[str, Any] = {"Sid": "ListModels", "Effect": "Allow", "Action": "s3:ListBucket", "Resource": bucket}
+    uploads = {**listing, "Sid": "ListUploads", "Action": "s3:ListBucketMultipartUploads"}
+    if where.key:
+        listing["Condition"] = uploads["Condition"] = {"StringLike": {"s3:prefix": [f"{where.key}*"]}}
+    change = ["s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
+    return _document(
+        {"Sid": "ReadModels", "Effect": "Allow", "Action": "s3:GetObject", "Resource": objects},
+        listing,
+        {"Sid": "WriteModels", "Effect": "Allow", "Action": change, "Resource": objects} if write else None,
+        uploads if write else None,
+    )

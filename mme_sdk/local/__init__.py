@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mme_sdk.local.access import LocalIam
     from mme_sdk.local.containers import Command
     from mme_sdk.local.control.settings import ControlSettings
     from mme_sdk.local.credentials import LocalCredentials
@@ -22,6 +23,7 @@ __all__ = [
     "Gpu",
     "HostingSettings",
     "LocalCredentials",
+    "LocalIam",
     "LocalSageMaker",
     "RequestLog",
     "RequestRecord",
@@ -36,6 +38,7 @@ _MODULES = {
     "Gpu": "mme_sdk.local.hosting",
     "HostingSettings": "mme_sdk.local.hosting",
     "LocalCredentials": "mme_sdk.local.credentials",
+    "LocalIam": "mme_sdk.local.access",
     "LocalSageMaker": "mme_sdk.local.host",
     "RequestLog": "mme_sdk.local.http.request_log",
     "RequestRecord": "mme_sdk.local.http.request_log",

@@ -35,6 +35,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data-dir", help="folder that keeps objects and resources (default: a temporary folder)")
     parser.add_argument("--region", default="us-east-1", help="AWS region of the host (default us-east-1)")
     parser.add_argument(
+        "--iam",
+        action="store_true",
+        help="evaluate the policies of IAM users and roles; the exported keys may do everything",
+    )
+    parser.add_argument(
         "--image",
         action="append",
         default=[],
@@ -62,6 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
             port=given.port,
             s3_port=given.s3_port,
             region=given.region,
+            iam=given.iam,
             images=_images(given.image),
             control=control,
             settings=settings,

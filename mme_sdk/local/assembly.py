@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import functools
 import logging
 import socket
 import time
@@ -53,6 +54,7 @@ class HostOptions:
     control: ControlSettings
     faults: Faults
     requests: RequestLog
+    iam: bool
     make_hosting: Callable[[HostContext], Hosting]
     make_s3_client: Callable[[], Any]
 
@@ -63,13 +65,15 @@ class RunningHost:
 
     Attributes:
         port: TCP port of every service except S3.
-        s3: The S3 server.
+        s3_port: TCP port of S3.
+        s3: SeaweedFS.
         credentials: The keys that requests must be signed with.
         hosting: The object that runs the endpoints.
         make_status: Returns the data of the status page; call it on the event loop.
     """
 
     port: int
+    s3_port: int
     s3: S3Server
     credentials: LocalCredentials
     hosting: Hosting
@@ -98,9 +102,13 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
     from mme_sdk.local.async_inference import AsyncInference
     from mme_sdk.local.containers import command_for
     from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
+    from mme_sdk.local.control.iam.authorizer import Authorizer
+    from mme_sdk.local.control.iam.identities import Identities
     from mme_sdk.local.control.store import Store
     from mme_sdk.local.http.admin_api import AdminApi
     from mme_sdk.local.http.dataplane import DataPlane
+    from mme_sdk.local.http.s3.bucket_settings import BucketSettings
+    from mme_sdk.local.http.s3.gateway import S3Gateway
     from mme_sdk.local.http.server import Server
     from mme_sdk.local.http.status import status_report
     from mme_sdk.local.wire.signing import SignatureVerifier
@@ -108,13 +116,13 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
     async with contextlib.AsyncExitStack() as started:
         data_dir = _open_data_dir(options.data_dir, started)
         listening = started.enter_context(_listen(options.port))
-        port = listening.getsockname()[1]
+        s3_listening = started.enter_context(_listen(options.s3_port))
+        port, s3_port = listening.getsockname()[1], s3_listening.getsockname()[1]
         keys = load_credentials(data_dir / CREDENTIALS)
         # Linux kills SeaweedFS when the thread that started it ends, so do not start it in a worker thread.
         s3 = started.enter_context(
             S3Server(
                 data_dir / "s3",
-                port=options.s3_port,
                 access_key=keys.access_key,
                 secret_key=keys.secret_key,
                 kms_url=f"http://127.0.0.1:{port}",
@@ -128,9 +136,13 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
         def measure(name: str, endpoint: str, variant: str | None, value: float) -> None:
             metrics.measure(name, endpoint, variant, value, at=time.time())
 
+        account = Account(account_id=options.account_id, region=options.region)
+        identities = Identities(store, account, keys, utc_now)
+        authorizer = Authorizer(identities, store, account, utc_now) if options.iam else None
         context = HostContext(
             data_dir=data_dir / "hosting",
-            s3_endpoint_url=s3.endpoint_url,
+            s3_endpoint_url=f"http://127.0.0.1:{s3_port}",
+            archives_url=s3.endpoint_url,
             access_key=keys.access_key,
             secret_key=keys.secret_key,
             region=options.region,
@@ -139,6 +151,7 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
             settings=options.settings,
             measure=measure,
             faults=options.faults,
+            **({} if authorizer is None else {"role_allows": authorizer.role_allows}),
         )
         hosting = options.make_hosting(context)
         started.push_async_callback(hosting.close)
@@ -146,9 +159,17 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
         def multi_model(image: str) -> bool:
             return command_for(image, options.images).multi_model
 
-        account = Account(account_id=options.account_id, region=options.region)
         plane = ControlPlane(
-            store, account, hosting, metrics, options.control, options.faults, utc_now, multi_model, logs=context.logs
+            store,
+            account,
+            hosting,
+            metrics,
+            options.control,
+            options.faults,
+            utc_now,
+            multi_model,
+            logs=context.logs,
+            authorizer=authorizer,
         )
         started.push_async_callback(plane.close)
         await plane.start()
@@ -170,21 +191,35 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
         started.push_async_callback(async_inference.close)
         plane.endpoints.on_change = async_inference.dispatch
         started.push_async_callback(_cancel, asyncio.create_task(async_inference.run(), name="async inference"))
+        find_key = (lambda _access_key: None) if authorizer is None else identities.find_credentials
+        verifier = SignatureVerifier(keys.access_key, keys.secret_key, options.region, find_key)
         server = Server(
             DataPlane(hosting, async_inference),
             plane.services,
-            SignatureVerifier(keys.access_key, keys.secret_key, options.region),
+            verifier,
             options.faults,
             options.requests,
             AdminApi(options.faults, make_status),
+            authorizer,
         )
         runner = web.ServerRunner(server.for_aiohttp(), shutdown_timeout=2.0)
         await runner.setup()
         started.push_async_callback(runner.cleanup)
         await web.SockSite(runner, listening, backlog=4096).start()
+        gateway = S3Gateway(
+            lambda: s3.port,
+            keys,
+            account,
+            verifier,
+            BucketSettings(store, _bucket_lister(options.make_s3_client)),
+            authorizer,
+        )
+        started.push_async_callback(gateway.close)
+        s3_server = await gateway.serve(s3_listening)
+        started.callback(s3_server.close)
         supervision = asyncio.create_task(_supervise_s3(s3), name="s3")
         started.push_async_callback(_cancel, supervision)
-        yield RunningHost(port=port, s3=s3, credentials=keys, hosting=hosting, make_status=make_status)
+        yield RunningHost(port=port, s3_port=s3_port, s3=s3, credentials=keys, hosting=hosting, make_status=make_status)
 
 
 async def _supervise_s3(s3: S3Server) -> None:
@@ -203,6 +238,12 @@ async def _supervise_s3(s3: S3Server) -> None:
                 await asyncio.to_thread(s3.wait_ready)
             except MMEError:
                 _log.exception("SeaweedFS could not be restarted; the host tries again")
+
+
+def _bucket_lister(make_client: Callable[[], Any]) -> Callable[[], dict[str, str]]:
+    """Return a function that returns the creation time of each bucket by name."""
+    client = functools.cache(make_client)
+    return lambda: {one["Name"]: str(one["CreationDate"]) for one in client().list_buckets()["Buckets"]}
 
 
 def _open_data_dir(given: Path | None, started: contextlib.AsyncExitStack) -> Path:

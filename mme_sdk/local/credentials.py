@@ -20,15 +20,17 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen(kw_only=True)
 class LocalCredentials:
-    """The pair of keys that an embedded SageMaker accepts.
+    """The keys of a caller of an embedded SageMaker.
 
     Attributes:
         access_key: Value for `AWS_ACCESS_KEY_ID`; required.
         secret_key: Value for `AWS_SECRET_ACCESS_KEY`; required. The repr does not show it.
+        session_token: Value for `AWS_SESSION_TOKEN`, default None. Only the keys of a role's session have it.
     """
 
     access_key: str
     secret_key: str = attrs.field(repr=False)
+    session_token: str | None = attrs.field(default=None, repr=False)
 
 
 def load_credentials(path: Path) -> LocalCredentials:
@@ -70,5 +72,5 @@ def load_credentials(path: Path) -> LocalCredentials:
             damaged.name,
         )
     keys = LocalCredentials(access_key=f"LOCAL{secrets.token_hex(8).upper()}", secret_key=secrets.token_urlsafe(30))
-    disk.write_atomically(path, json.dumps(attrs.asdict(keys)).encode())
+    disk.write_atomically(path, json.dumps({"access_key": keys.access_key, "secret_key": keys.secret_key}).encode())
     return keys

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from mme_sdk._validation import check_instance
 from mme_sdk.errors import ClosedError
+from mme_sdk.local.access import LocalIam
 from mme_sdk.local.assembly import HostOptions, run_host
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.credentials import LocalCredentials
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.hosting_interface import HostContext, Hosting
 from mme_sdk.local.http.request_log import RequestLog
-from mme_sdk.local.storage.s3 import S3Server, add_disk_space_to_error, set_default_kms_key
+from mme_sdk.local.storage.s3 import S3Server, add_disk_space_to_error
 
 if TYPE_CHECKING:
     import boto3
@@ -55,6 +56,7 @@ class LocalSageMaker:
         images: Program to run for an image name. Every other image runs in the Python container. Default none.
         settings: Settings of hosting, such as memory and download bandwidth. Default `HostingSettings()`.
         control: Durations of the control plane. Default `ControlSettings()`.
+        iam: Whether the host evaluates the policies of IAM users and roles. The default False allows everything.
         seed: Seed of the random numbers that decide when a fault with a probability is triggered. Default 0.
         hosting: Factory of the object that runs the endpoints, for tests of the control plane alone. The default None
             runs containers on this machine.
@@ -66,10 +68,11 @@ class LocalSageMaker:
         account_id: As given.
         faults: Fault injection: add, list and remove faults.
         requests: Log of the last requests.
+        iam: Creates users and roles, on a host with `iam=True`.
         hosting: The object that runs the endpoints, None before `start`. Use it on the host's event loop only.
 
     Raises:
-        InvalidInputError: `control` is not a ControlSettings.
+        InvalidInputError: `control` is not a ControlSettings, or `iam` is not a bool.
 
     Example:
         >>> with LocalSageMaker() as host:  # doctest: +SKIP
@@ -87,6 +90,7 @@ class LocalSageMaker:
         images: Mapping[str, Command] | None = None,
         settings: HostingSettings | None = None,
         control: ControlSettings | None = None,
+        iam: bool = False,
         seed: int = 0,
         hosting: Callable[[HostContext], Hosting] | None = None,
     ) -> None:
@@ -95,11 +99,13 @@ class LocalSageMaker:
         self.region = region
         self.account_id = account_id
         self._wanted_port = port
-        self._s3_port = s3_port
+        self._s3_port = self._running_s3_port = s3_port
         self._images = dict(images or {})
         self._settings = settings
         self._control = ControlSettings() if control is None else control
         check_instance("control", self._control, ControlSettings)
+        check_instance("iam", iam, bool)
+        self.iam = LocalIam(lambda: self.boto("iam"), enabled=iam)
         self._make_hosting = hosting or _local_hosting
         self.faults = Faults(seed)
         self.hosting: Hosting | None = None
@@ -134,7 +140,8 @@ class LocalSageMaker:
         Raises:
             ClosedError: The host is not running.
         """
-        return self._running().endpoint_url
+        self._running()
+        return f"http://127.0.0.1:{self._running_s3_port}"
 
     @property
     def endpoint_urls(self) -> dict[str, str]:
@@ -178,12 +185,13 @@ class LocalSageMaker:
             "AWS_REGION": self.region,
         }
 
-    def session(self) -> boto3.Session:
-        """Return a new boto3 session with this host's keys and region.
+    def session(self, credentials: LocalCredentials | None = None) -> boto3.Session:
+        """Return a new boto3 session with keys and region for this host.
 
-        Pass `endpoint_url` to its clients; `endpoint_urls` has the URLs. The session changes its S3 clients:
-        A server error states the free disk space if the disk is almost full. A request for SSE-KMS without a key id
-        uses the key `alias/aws/s3`, because SeaweedFS refuses a request without a key id.
+        Pass `endpoint_url` to its clients; `endpoint_urls` has the URLs. Its S3 clients report a full disk.
+
+        Args:
+            credentials: The keys, such as those of `host.iam.add_user`. Default: the host's own.
 
         Returns:
             The session.
@@ -193,14 +201,14 @@ class LocalSageMaker:
         """
         import boto3
 
+        keys = credentials or self.credentials
         session = boto3.Session(
-            aws_access_key_id=self.credentials.access_key,
-            aws_secret_access_key=self.credentials.secret_key,
+            aws_access_key_id=keys.access_key,
+            aws_secret_access_key=keys.secret_key,
+            aws_session_token=keys.session_token,
             region_name=self.region,
         )
         session.events.register("after-call.s3", functools.partial(add_disk_space_to_error, self._running().data_dir))
-        for operation in ("PutObject", "CreateMultipartUpload", "CopyObject"):
-            session.events.register(f"before-parameter-build.s3.{operation}", set_default_kms_key)
         return session
 
     def boto(self, service: str, *, config: Config | None = None) -> Any:
@@ -427,11 +435,13 @@ class LocalSageMaker:
             control=self._control,
             faults=self.faults,
             requests=self.requests,
+            iam=self.iam.enabled,
             make_hosting=self._make_hosting,
             make_s3_client=lambda: self.boto("s3"),
         )
         async with run_host(options) as running:
-            self.port, self._s3, self._credentials = running.port, running.s3, running.credentials
+            self.port, self._running_s3_port = running.port, running.s3_port
+            self._s3, self._credentials = running.s3, running.credentials
             self.hosting, self._make_status = running.hosting, running.make_status
             ready.set_result(None)
             await self._end.wait()

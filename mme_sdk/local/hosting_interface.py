@@ -41,6 +41,8 @@ class HostContext:
     Attributes:
         data_dir: Folder that only hosting uses. It is kept between runs.
         s3_endpoint_url: URL of the S3 that holds the model archives.
+        archives_url: URL of the same S3 for reading archives, without the checks of the S3 listener. Default:
+            `s3_endpoint_url`.
         access_key: Access key for S3.
         secret_key: Secret key for S3.
         region: AWS region of the host.
@@ -55,6 +57,8 @@ class HostContext:
             ModelLatency only. For each load or unload: ModelLoadingWaitTime, ModelDownloadingTime, ModelLoadingTime,
             ModelUnloadingTime (µs). For each instance once a minute: LoadedModelCount, CPUUtilization,
             MemoryUtilization, DiskUtilization (%).
+        role_allows: Function that returns whether the policies of an execution role allow an action:
+            `role_allows(role_arn, action, resource_arn, condition_keys)`. Default: every action is allowed.
         faults: Active faults. Hosting calls `faults.trigger("slow_load", endpoint=…, model=…)` where slow_load,
             failed_load, container_crash, instance_lost and s3_denied can occur. The other kinds occur outside hosting.
     """
@@ -65,9 +69,13 @@ class HostContext:
     secret_key: str = attrs.field(repr=False)
     region: str
     account_id: str
+    archives_url: str = attrs.field(default=attrs.Factory(lambda self: self.s3_endpoint_url, takes_self=True))
     images: Mapping[str, Any] = attrs.field(factory=dict)
     settings: Any = None
     measure: Callable[[str, str, str | None, float], None] = lambda _metric, _endpoint, _variant, _value: None
+    role_allows: Callable[[str, str, str, Mapping[str, list[str]]], bool] = lambda _role, _action, _resource, _keys: (
+        True
+    )
     faults: Faults = attrs.field(factory=Faults)
 
     @property
@@ -111,6 +119,7 @@ class VariantPlan:
     Attributes:
         name: VariantName.
         model_name: The SageMaker model's name.
+        role: ARN of the execution role of the model; None if it is not known.
         containers: The containers of the model, in the order of a serial pipeline.
         direct: Whether each request names the container that answers it (InferenceExecutionConfig `Direct`). Otherwise
             the containers form a pipeline.
@@ -141,6 +150,7 @@ class VariantPlan:
     memory_bytes: int | None = None
     max_concurrency: int | None = None
     capture: Mapping[str, Any] | None = None
+    role: str | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -1,4 +1,4 @@
-"""KMS: GenerateDataKey and Decrypt. SeaweedFS calls them for server-side encryption with KMS (SSE-KMS)."""
+"""KMS: GenerateDataKey and Decrypt. SeaweedFS calls them for objects that it encrypted for an earlier host."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.store import Store
 from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["Kms"]
+__all__ = ["Kms", "key_arn"]
 
 _NONCE = 12  # bytes of an AES-GCM nonce
 _SIZES = {"AES_128": 16, "AES_256": 32}
@@ -73,10 +73,7 @@ class Kms:
         return {"KeyId": arn, "Plaintext": plain, "EncryptionAlgorithm": "SYMMETRIC_DEFAULT"}
 
     def _arn(self, key_id: str) -> str:
-        name = key_id if key_id.startswith("alias/") else key_id.rpartition(":")[2].removeprefix("key/")
-        if len(name) > 128:
-            raise ApiError("NotFoundException", f"Invalid keyId {key_id!r}.")
-        return self._account.arn_of("kms", f"key/{name}")
+        return key_arn(self._account, key_id)
 
     def _cipher(self, arn: str) -> Any:
         from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -86,6 +83,18 @@ class Kms:
             kept = {"secret": base64.b64encode(secrets.token_bytes(32)).decode()}
             self._store.put("kms", "secret", kept)
         return AESGCM(hmac.digest(base64.b64decode(kept["secret"]), arn.encode(), hashlib.sha256))
+
+
+def key_arn(account: Account, key_id: str) -> str:
+    """Return the ARN of a key by its id, its ARN or an alias. Every key exists.
+
+    Raises:
+        ApiError: NotFoundException. The id is too long.
+    """
+    name = key_id if key_id.startswith("alias/") else key_id.rpartition(":")[2].removeprefix("key/")
+    if len(name) > 128:
+        raise ApiError("NotFoundException", f"Invalid keyId {key_id!r}.")
+    return account.arn_of("kms", f"key/{name}")
 
 
 def _context(params: Mapping[str, Any]) -> bytes:

@@ -14,7 +14,9 @@ from mme_sdk.local.control.alarms import Alarms
 from mme_sdk.local.control.autoscaling.scaler import Scaler
 from mme_sdk.local.control.autoscaling.service import AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
-from mme_sdk.local.control.iam import Iam
+from mme_sdk.local.control.iam.authorizer import Authorizer
+from mme_sdk.local.control.iam.service import Iam
+from mme_sdk.local.control.iam.without_policies import IamWithoutPolicies
 from mme_sdk.local.control.kms import Kms
 from mme_sdk.local.control.logs.service import Logs
 from mme_sdk.local.control.logs.streams import LogStreams
@@ -51,12 +53,17 @@ class Service(Protocol):
 class _SageMaker:
     service = "sagemaker"
 
-    def __init__(self, resources: Resources, endpoints: Endpoints) -> None:
+    def __init__(self, resources: Resources, endpoints: Endpoints, authorizer: Authorizer | None) -> None:
+        def create_model(params: dict[str, Any]) -> dict[str, Any]:
+            if authorizer is not None:
+                authorizer.check_can_be_assumed(params.get("ExecutionRoleArn", ""))
+            return resources.create_model(params)
+
         self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
             "AddTags": resources.add_tags,
             "CreateEndpoint": endpoints.create_endpoint,
             "CreateEndpointConfig": resources.create_endpoint_config,
-            "CreateModel": resources.create_model,
+            "CreateModel": create_model,
             "DeleteEndpoint": endpoints.delete_endpoint,
             "DeleteEndpointConfig": resources.delete_endpoint_config,
             "DeleteModel": resources.delete_model,
@@ -88,6 +95,7 @@ class ControlPlane:
         multi_model: Function that returns whether an image has the label of multi-model containers.
         sleep: Function that waits for a number of seconds.
         logs: Folder with the output of the containers. Default None: there are no logs.
+        authorizer: Evaluates policies. Default None: every action is allowed.
     """
 
     def __init__(
@@ -102,6 +110,7 @@ class ControlPlane:
         multi_model: Callable[[str], bool] = lambda _image: True,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         logs: Path | None = None,
+        authorizer: Authorizer | None = None,
     ) -> None:
         resources = Resources(store, account, now, multi_model)
         self.endpoints = Endpoints(resources, hosting, settings, faults, sleep)
@@ -122,13 +131,13 @@ class ControlPlane:
         )
         self._log_streams = LogStreams(logs, now)
         self.services: tuple[Service, ...] = (
-            _SageMaker(resources, self.endpoints),
+            _SageMaker(resources, self.endpoints, authorizer),
             CloudWatch(metrics, alarms, now),
             autoscaling,
-            Iam(account),
+            IamWithoutPolicies(account) if authorizer is None else Iam(authorizer, account),
             Kms(store, account),
             Logs(self._log_streams, account),
-            Sts(account),
+            Sts(account, authorizer),
         )
         self._minute = settings.minute
         self._sleep = sleep

@@ -112,7 +112,8 @@ class AdminApi:
     ) -> web.Response:
         pending = signatures.verify_headers(request.method, request.raw_path, headers)
         async with bodies.read(request, headers, _MAX_BODY) as body:
-            pending.verify_body(body.digest)
+            if not signatures.is_owner(pending.verify_body(body.digest)):
+                return _message(403, "only the keys of the host may change its faults")
             match request.method, parts:
                 case "POST", ["faults"]:
                     if request.content_type != "application/json":

@@ -16,7 +16,7 @@ from mme_sdk.local.wire.event_stream import encode_exception, encode_payload_par
 from mme_sdk.local.wire.fields import check_headers_supported
 from mme_sdk.local.wire.service_model import load_service_model
 
-__all__ = ["ConnectionDropped", "DataPlane"]
+__all__ = ["ConnectionDropped", "DataPlane", "invocation_params"]
 
 _PATH = re.compile(r"/endpoints/([^/?]+)/(invocations|invocations-response-stream|async-invocations)(?:\?.*)?")
 _OPERATIONS = {
@@ -102,6 +102,17 @@ class DataPlane:
             body=json.dumps({"InferenceId": accepted["InferenceId"]}).encode(),
             headers={"Content-Type": "application/json", "x-amzn-RequestId": request_id, **locations},
         )
+
+
+def invocation_params(endpoint: str, headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the parameters of an invocation that policies can name.
+
+    Args:
+        endpoint: EndpointName.
+        headers: Header values by lower-case name.
+    """
+    named = {"TargetModel": f"{_PREFIX}target-model", "TargetContainerHostname": f"{_PREFIX}target-container-hostname"}
+    return {"EndpointName": endpoint} | {name: headers[header] for name, header in named.items() if header in headers}
 
 
 async def _send_stream(

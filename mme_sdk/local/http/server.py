@@ -17,10 +17,11 @@ from aiohttp import web
 
 from mme_sdk.errors import StorageError
 from mme_sdk.local.control import Service
+from mme_sdk.local.control.iam.authorizer import CALLER, Authorizer
 from mme_sdk.local.faults import Fault, Faults
 from mme_sdk.local.http.admin_api import AdminApi
 from mme_sdk.local.http.connections import make_server
-from mme_sdk.local.http.dataplane import ConnectionDropped, DataPlane
+from mme_sdk.local.http.dataplane import ConnectionDropped, DataPlane, invocation_params
 from mme_sdk.local.http.request_bodies import BodyReader
 from mme_sdk.local.http.request_headers import read_headers
 from mme_sdk.local.http.request_log import RequestLog
@@ -46,6 +47,7 @@ class _Call:
     """A decoded request of the control plane."""
 
     protocol: WireProtocol
+    service: str
     name: str
     operation: Any
     run: Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]
@@ -62,6 +64,7 @@ class Server:
         faults: Active faults.
         request_log: Log of the requests.
         admin_api: The paths below `/_mme`.
+        authorizer: Evaluates the policies of the signer; None if the host evaluates no policies.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class Server:
         faults: Faults,
         request_log: RequestLog,
         admin_api: AdminApi,
+        authorizer: Authorizer | None = None,
     ) -> None:
         self._data_plane = data_plane
         self._signatures = signatures
         self._faults = faults
         self._request_log = request_log
         self._admin_api = admin_api
+        self._authorizer = authorizer
         self._bodies = BodyReader()
         self._decoding = asyncio.Lock()
         models = [(load_service_model(one.service), one) for one in services]
@@ -152,8 +157,9 @@ class Server:
     ) -> web.StreamResponse:
         pending = self._signatures.verify_headers(request.method, request.raw_path, headers)
         async with self._bodies.read(request, headers, self._data_plane.max_body(operation)) as body:
-            pending.verify_body(body.digest)
+            signature = pending.verify_body(body.digest)
             model = headers.get("x-amzn-sagemaker-target-model")
+            self._authorize(signature, "sagemaker-runtime", operation, invocation_params(endpoint, headers))
             self._inject_fault_before(operation, endpoint=endpoint, model=model)
             response = await self._data_plane.handle(request, operation, endpoint, headers, body.content, request_id)
             self._inject_fault_after(operation, endpoint=endpoint, model=model)
@@ -171,6 +177,7 @@ class Server:
                 # One at a time, because the decoded value may need many times the memory of the body.
                 async with self._decoding:
                     call = await asyncio.to_thread(self._parse, request, headers, body.content, signature)
+        self._authorize(signature, call.service, call.name, call.params)
         endpoint = call.params.get("EndpointName")
         self._inject_fault_before(call.name, endpoint=endpoint)
         returned = call.run(call.params)
@@ -202,7 +209,7 @@ class Server:
             known = name in model.operation_names
             raise ApiError(
                 "UnsupportedOperation" if known else "UnknownOperationException",
-                f"{name} is not supported by the embedded SageMaker."
+                f"{name} is not supported by the embedded SageMaker.{getattr(service, 'hint', '')}"
                 if known
                 else f"The operation {name!r} does not exist.",
             )
@@ -212,7 +219,11 @@ class Server:
             check_supported(service.service, operation.input_shape, params)
         except ApiError as error:
             raise ApiError(service_code(model, operation, error.code), error.message, status=error.status) from error
-        return _Call(protocol=protocol, name=name, operation=operation, run=run, params=params)
+        return _Call(protocol=protocol, service=service.service, name=name, operation=operation, run=run, params=params)
+
+    def _authorize(self, signature: VerifiedSignature, service: str, operation: str, params: Mapping[str, Any]) -> None:
+        if self._authorizer is not None:
+            CALLER.set(self._authorizer.check(signature.access_key, service, operation, params))
 
     def _inject_fault_before(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
         fault = self._faults.trigger(

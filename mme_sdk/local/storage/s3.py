@@ -20,7 +20,7 @@ from mme_sdk.local import processes
 from mme_sdk.local.storage import disk, tls
 from mme_sdk.protocols import Clock
 
-__all__ = ["RECORD", "S3Server", "add_disk_space_to_error", "disk_space_warning", "set_default_kms_key"]
+__all__ = ["RECORD", "S3Server", "add_disk_space_to_error", "disk_space_warning"]
 
 _PORT_TAKEN = ("address already in use", "Port allocation failed")
 _SERVERS = ("master", "volume", "filer")
@@ -309,16 +309,6 @@ def add_disk_space_to_error(data_dir: Path, http_response: Any, parsed: dict[str
     if free is not None:
         error = parsed.setdefault("Error", {})
         error["Message"] = f"S3 failed, and its disk is almost full: {free} on the file system of {data_dir}"
-
-
-def set_default_kms_key(params: dict[str, Any], **_: Any) -> None:
-    """Set the key id of a request for SSE-KMS without one to `alias/aws/s3`, which AWS uses and SeaweedFS does not.
-
-    Args:
-        params: Parameters of the request, from botocore's event `before-parameter-build`; changed in place.
-    """
-    if params.get("ServerSideEncryption") == "aws:kms":
-        params.setdefault("SSEKMSKeyId", "alias/aws/s3")
 
 
 def _configuration(access_key: str, secret_key: str, kms_url: str | None, region: str) -> bytes:

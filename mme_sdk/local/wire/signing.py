@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
@@ -14,9 +14,10 @@ import attrs
 from botocore.auth import SigV4Auth
 from botocore.credentials import Credentials
 
+from mme_sdk.local.credentials import LocalCredentials
 from mme_sdk.local.wire.errors import ApiError
 
-__all__ = ["PendingVerification", "SignatureVerifier", "VerifiedSignature"]
+__all__ = ["PendingVerification", "SignatureVerifier", "VerifiedSignature", "sign_again"]
 
 _HEADER = re.compile(
     r"AWS4-HMAC-SHA256\s+Credential=(?P<key>[^/\s,]+)/(?P<day>[0-9]{8})/(?P<region>[^/\s,]+)/(?P<service>[^/\s,]+)/aws4_request,"
@@ -26,6 +27,8 @@ _STAMP = "%Y%m%dT%H%M%SZ"
 _SKEW = timedelta(minutes=5)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _UNSIGNED = "UNSIGNED-PAYLOAD"
+_STREAMED = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+_S3 = "s3"
 _NOT_DECLARED = ""
 
 
@@ -37,11 +40,13 @@ class VerifiedSignature:
         access_key: Access key id of the signer.
         service: The service of the credential scope, such as `sagemaker`.
         region: The region of the credential scope.
+        headers: Names of the signed headers.
     """
 
     access_key: str
     service: str
     region: str
+    headers: tuple[str, ...] = ()
 
 
 @attrs.define(kw_only=True)
@@ -68,6 +73,10 @@ class _Signer(SigV4Auth):  # type: ignore[misc]
 
     def headers_to_sign(self, request: Any) -> Any:  # noqa: ARG002
         return self._signed
+
+    def _normalize_url_path(self, path: str) -> str:
+        # S3 signs the path as it is sent. Other services encode it a second time.
+        return path if self._service_name == _S3 else str(super()._normalize_url_path(path))
 
     def signature(self, string_to_sign: str, request: Any) -> str:
         key = _signing_key(
@@ -120,20 +129,33 @@ class PendingVerification:
 
 
 class SignatureVerifier:
-    """Verifies that requests are signed with a pair of keys.
+    """Verifies that requests are signed with the keys of the host, or with those of a user or role.
 
     Args:
-        access_key: The access key id.
+        access_key: The access key id of the host.
         secret_key: Its secret.
         region: The region that signatures must be scoped to.
+        find_key: Function that returns another key by its access key id; None if it does not exist. Default: the host
+            has no other keys.
     """
 
-    def __init__(self, access_key: str, secret_key: str, region: str) -> None:
-        self._credentials = Credentials(access_key, secret_key)
+    def __init__(
+        self,
+        access_key: str,
+        secret_key: str,
+        region: str,
+        find_key: Callable[[str], LocalCredentials | None] = lambda _access_key: None,
+    ) -> None:
+        self._owner = LocalCredentials(access_key=access_key, secret_key=secret_key)
         self._region = region
+        self._find_key = find_key
 
     def __repr__(self) -> str:
-        return f"SignatureVerifier({self._credentials.access_key!r}, {self._region!r})"
+        return f"SignatureVerifier({self._owner.access_key!r}, {self._region!r})"
+
+    def is_owner(self, signature: VerifiedSignature) -> bool:
+        """Return whether a request is signed with the keys of the host, and not with those of a user or role."""
+        return signature.access_key == self._owner.access_key
 
     def verify_headers(
         self, method: str, raw_path: str, headers: Mapping[str, str], *, now: datetime | None = None
@@ -161,7 +183,9 @@ class SignatureVerifier:
         parsed = _HEADER.fullmatch(given)
         if parsed is None:
             raise _refused("IncompleteSignature", "The Authorization header is not a valid 'AWS4-HMAC-SHA256' header.")
-        if parsed["key"] != self._credentials.access_key:
+        key = self._owner if parsed["key"] == self._owner.access_key else self._find_key(parsed["key"])
+        token = headers.get("x-amz-security-token")  # a client may still have a token of AWS with the keys of the host
+        if key is None or (key is not self._owner and token != key.session_token):
             raise _refused("UnrecognizedClientException", "The security token included in the request is invalid.")
         if parsed["region"] != self._region:
             raise _refused(
@@ -176,24 +200,20 @@ class SignatureVerifier:
         if missing or "host" not in names:
             raise _refused("InvalidSignatureException", f"Signed headers are missing: {', '.join(missing) or 'host'}")
         declared_digest = headers.get("x-amz-content-sha256", _NOT_DECLARED)
-        if declared_digest not in (_NOT_DECLARED, _UNSIGNED) and not _DIGEST.fullmatch(declared_digest):
+        accepted = (_NOT_DECLARED, _UNSIGNED, *([_STREAMED] if parsed["service"] == _S3 else []))
+        if declared_digest not in accepted and not _DIGEST.fullmatch(declared_digest):
             raise _refused(
                 "InvalidSignatureException",
                 f"The x-amz-content-sha256 header is neither a SHA-256 in hexadecimal nor {_UNSIGNED}.",
             )
-        signer = _Signer(self._credentials, parsed["service"], self._region, {name: headers[name] for name in names})
+        credentials = Credentials(key.access_key, key.secret_key)
+        signer = _Signer(credentials, parsed["service"], self._region, {name: headers[name] for name in names})
 
         def expected_signature(digest: str) -> str:
-            request = _Request(
-                method=method,
-                url=f"http://host{raw_path}",
-                context={"timestamp": stamp},
-                headers={"X-Amz-Content-SHA256": digest},
-            )
-            return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+            return _signature(signer, method, raw_path, stamp, digest)
 
         pending = PendingVerification(
-            scope=VerifiedSignature(parsed["key"], parsed["service"], parsed["region"]),
+            scope=VerifiedSignature(parsed["key"], parsed["service"], parsed["region"], tuple(names)),
             declared_digest=declared_digest,
             signature=parsed["signature"],
             expected_signature=expected_signature,
@@ -201,6 +221,38 @@ class SignatureVerifier:
         if declared_digest != _NOT_DECLARED:
             pending.verify_signature(declared_digest)
         return pending
+
+
+def sign_again(
+    keys: LocalCredentials, region: str, method: str, raw_path: str, headers: Mapping[str, str], names: Sequence[str]
+) -> str:
+    """Return the Authorization header of a request to S3 that is signed with other keys.
+
+    Args:
+        keys: The keys.
+        region: The region of the scope.
+        method: HTTP method.
+        raw_path: Path and query as the client sent them.
+        headers: Header values by lower-case name, with `x-amz-date` and `x-amz-content-sha256`.
+        names: Names of the headers to sign.
+    """
+    stamp, signed = headers["x-amz-date"], {name: headers[name] for name in names}
+    signer = _Signer(Credentials(keys.access_key, keys.secret_key), _S3, region, signed)
+    signature = _signature(signer, method, raw_path, stamp, headers["x-amz-content-sha256"])
+    return (
+        f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{stamp[:8]}/{region}/{_S3}/aws4_request, "
+        f"SignedHeaders={';'.join(sorted(signed))}, Signature={signature}"
+    )
+
+
+def _signature(signer: _Signer, method: str, raw_path: str, stamp: str, digest: str) -> str:
+    request = _Request(
+        method=method,
+        url=f"http://host{raw_path}",
+        context={"timestamp": stamp},
+        headers={"X-Amz-Content-SHA256": digest},
+    )
+    return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
 
 
 def _check_time(stamp: str, day: str, now: datetime) -> None:

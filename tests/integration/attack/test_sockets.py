@@ -92,8 +92,8 @@ def host(folder: Path) -> Iterator[Host]:
 def part(host: Host, listener: Listener) -> str:
     if listener.port == int(host.url.rpartition(":")[2]):
         return "host"
-    if listener.port == int(host.s3_url.rpartition(":")[2]):
-        return "s3"
+    if listener.port == int(host.s3_url.rpartition(":")[2]) or f"-s3.port={listener.port} " in f"{listener.command} ":
+        return "s3"  # the listener of the host, and that of SeaweedFS behind it
     return "container" if "mme_sdk.local.containers" in listener.command else "seaweedfs"
 
 

@@ -18,4 +18,4 @@ def test_snippet(snippet):
 
 
 def test_there_are_snippets():
-    assert len(SNIPPETS) == 3
+    assert len(SNIPPETS) == 4

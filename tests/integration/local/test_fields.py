@@ -18,9 +18,12 @@ from botocore.exceptions import ClientError
 from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.control import ControlPlane
 from mme_sdk.local.control.account import Account
+from mme_sdk.local.control.iam.authorizer import Authorizer
+from mme_sdk.local.control.iam.identities import Identities
 from mme_sdk.local.control.metrics import Metrics
 from mme_sdk.local.control.sagemaker.resources import utc_now
 from mme_sdk.local.control.store import Store
+from mme_sdk.local.credentials import LocalCredentials
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.wire.errors import ApiError
 from mme_sdk.local.wire.fields import FieldMarks, check_supported, load_marks, request_structures, unmarked_members
@@ -39,7 +42,11 @@ def operations(tmp_path) -> list[tuple[str, Any]]:
     """Return service and request shape of every operation of the host."""
     account = Account(account_id="123456789012", region="us-east-1")
     store = Store(tmp_path / "control.sqlite")
-    plane = ControlPlane(store, account, FakeHosting(None), Metrics(), ControlSettings(), Faults(), utc_now)
+    keys = LocalCredentials(access_key="a", secret_key="b")
+    authorizer = Authorizer(Identities(store, account, keys, utc_now), store, account, utc_now)
+    plane = ControlPlane(
+        store, account, FakeHosting(None), Metrics(), ControlSettings(), Faults(), utc_now, authorizer=authorizer
+    )
     store.close()
     found = []
     for service in plane.services:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import suppress
 from random import Random
@@ -16,7 +17,10 @@ from hypothesis import strategies as st
 
 from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
+from mme_sdk.local.control.iam.authorizer import Authorizer
+from mme_sdk.local.control.iam.identities import Identities
 from mme_sdk.local.control.store import Store
+from mme_sdk.local.credentials import LocalCredentials
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.wire.service_model import load_service_model
 from tests.support.local.drawn_requests import draw_request
@@ -29,7 +33,13 @@ VARIANT = {
     "ResourceId": "endpoint/known/variant/AllTraffic",
     "ScalableDimension": "sagemaker:variant:DesiredInstanceCount",
 }
+STATEMENT = {"Effect": "Allow", "Action": "s3:*"}
+POLICY = json.dumps({"Version": "2012-10-17", "Statement": [{**STATEMENT, "Resource": "*"}]})
+TRUST = json.dumps({"Statement": {"Effect": "Allow", "Principal": "*", "Action": "sts:*"}})
 KNOWN = {
+    "AssumeRolePolicyDocument": [TRUST],
+    "PolicyDocument": [POLICY, TRUST],
+    "PolicyArn": ["arn:aws:iam::123456789012:policy/known"],
     "Name": ["known", "KNOWN", "another"],
     "logGroup": ["/aws/sagemaker/Endpoints/known"],
     "logStreamName": ["AllTraffic/i-0001"],
@@ -54,15 +64,25 @@ KNOWN = {
 }
 COMMON = {
     "ValidationException", "ValidationError", "InvalidParameterException", "InvalidParameterValue", "MalformedInput",
-    "SerializationException", "InvalidInput",
+    "SerializationException", "InvalidInput", "AccessDenied",
 }  # fmt: skip
 """Codes that AWS documents as common to all operations, or that a service declares for most operations."""
 
 
 def operations() -> list[tuple[str, str]]:
     """Return service and name of every operation of the host, except the response stream."""
-    store = Store.__new__(Store)
-    plane = ControlPlane(store, Account(), FakeHosting(None), Metrics(), ControlSettings(), Faults(), utc_now)
+    store, account = Store.__new__(Store), Account()
+    identities = Identities(store, account, LocalCredentials(access_key="a", secret_key="b"), utc_now)
+    plane = ControlPlane(
+        store,
+        account,
+        FakeHosting(None),
+        Metrics(),
+        ControlSettings(),
+        Faults(),
+        utc_now,
+        authorizer=Authorizer(identities, store, account, utc_now),
+    )
     found = [(service.service, name) for service in plane.services for name in service.operations]
     return [*found, ("sagemaker-runtime", "InvokeEndpoint"), ("sagemaker-runtime", "InvokeEndpointAsync")]
 
@@ -71,7 +91,8 @@ def operations() -> list[tuple[str, str]]:
 def host(tmp_path_factory) -> Iterator[LocalSageMaker]:
     folder = tmp_path_factory.mktemp("host")
     control = ControlSettings(provisioning=0.001, scaling=0.001, deletion=0.001, wait_scale=0.0001, minute=600)
-    with LocalSageMaker(folder, control=control, hosting=FakeHosting) as host:
+    with LocalSageMaker(folder, control=control, hosting=FakeHosting, iam=True) as host:
+        host.iam.add_role("SageMaker")
         log = folder / "hosting" / "logs" / "known" / "AllTraffic" / "i-0001.log"
         log.parent.mkdir(parents=True)
         log.write_text("one\ntwo\n")
@@ -95,6 +116,12 @@ def client(clients, service) -> Any:
         make_endpoint(clients["sagemaker"], "known", Mode="SingleModel", ModelDataUrl="s3://bucket/key.tar.gz")
     with suppress(ClientError):
         clients["application-autoscaling"].register_scalable_target(**VARIANT, MinCapacity=1, MaxCapacity=2)
+    with suppress(ClientError):
+        clients["iam"].create_user(UserName="known")
+    with suppress(ClientError):
+        clients["iam"].create_role(RoleName="known", AssumeRolePolicyDocument=TRUST)
+    with suppress(ClientError):
+        clients["iam"].create_policy(PolicyName="known", PolicyDocument=POLICY)
     alarm = {"Namespace": "n", "MetricName": "m", "Statistic": "Sum", "Period": 60, "EvaluationPeriods": 1}
     clients["cloudwatch"].put_metric_alarm(
         AlarmName="known", **alarm, Threshold=1.0, ComparisonOperator="LessThanThreshold"
@@ -117,11 +144,18 @@ def check(client: Any, service: str, operation: str, params: dict[str, Any]) -> 
         return
     if "Body" in answer:
         answer["Body"] = answer["Body"].read()
-    if operation == "GetRole":
-        answer["Role"].pop("AssumeRolePolicyDocument")  # botocore decodes it
+    if service == "iam":
+        _drop_documents(answer)  # botocore decodes them
     if model.output_shape is not None:
         report = ParamValidator().validate(answer, model.output_shape)
         assert not report.has_errors(), (report.generate_report(), params)
+
+
+def _drop_documents(answer: dict[str, Any]) -> None:
+    if "PolicyDocument" in answer:
+        answer["PolicyDocument"] = "{}"
+    for role in [answer.get("Role", {}), *answer.get("Roles", [])]:
+        role.pop("AssumeRolePolicyDocument", None)
 
 
 def check_drawn(client: Any, service: str, operation: str, seed: int) -> None:

@@ -33,6 +33,7 @@ def make_deployment(
             VariantPlan(
                 name=variant["VariantName"],
                 model_name=variant["ModelName"],
+                role=models[variant["ModelName"]].get("ExecutionRoleArn"),
                 containers=tuple(_container(one) for one in containers_of(models[variant["ModelName"]])),
                 instance_type=_instance_type(variant),
                 instance_count=sizes[variant["VariantName"]]["DesiredInstanceCount"],

@@ -40,7 +40,14 @@ class ArchiveError(Exception):
 
 
 async def fetch(
-    shared: Shared, uri: str, directory: Path, *, max_bytes: int, endpoint: str, model: str | None = None
+    shared: Shared,
+    uri: str,
+    directory: Path,
+    *,
+    max_bytes: int,
+    endpoint: str,
+    model: str | None = None,
+    role: str | None = None,
 ) -> int:
     """Download and extract an archive.
 
@@ -51,6 +58,7 @@ async def fetch(
         max_bytes: Largest extracted size, in bytes.
         endpoint: EndpointName, for fault injection.
         model: TargetModel, for fault injection.
+        role: ARN of the execution role that reads the archive.
 
     Returns:
         Number of extracted bytes.
@@ -71,7 +79,7 @@ async def fetch(
 
     async with cleared(shared, directory, uri, end_unpacking):
         deny_if_faulty(shared, endpoint, model)
-        size = await shared.store.download(bucket, key, archive)
+        size = await shared.store.download(bucket, key, archive, role=role)
         if shared.settings.download_bandwidth is not None:
             took = shared.clock.monotonic() - began
             await shared.clock.sleep(max(0.0, size / shared.settings.download_bandwidth - took))

@@ -21,7 +21,9 @@ _WIDTH = 8  # files at a time
 _LONGEST = 255  # bytes of a file name
 
 
-async def fetch_files(shared: Shared, uri: str, directory: Path, *, max_bytes: int, endpoint: str) -> int:
+async def fetch_files(
+    shared: Shared, uri: str, directory: Path, *, max_bytes: int, endpoint: str, role: str | None = None
+) -> int:
     """Download an uncompressed model: every object below a prefix, or one object.
 
     Args:
@@ -30,6 +32,7 @@ async def fetch_files(shared: Shared, uri: str, directory: Path, *, max_bytes: i
         directory: Folder for the files; must not exist.
         max_bytes: Largest size of all files together, in bytes.
         endpoint: EndpointName, for fault injection.
+        role: ARN of the execution role that reads the files.
 
     Returns:
         Size of the files, in bytes.
@@ -42,10 +45,10 @@ async def fetch_files(shared: Shared, uri: str, directory: Path, *, max_bytes: i
     async with cleared(shared, directory, uri):
         deny_if_faulty(shared, endpoint, None)
         if key.endswith("/") or not key:
-            objects = await shared.store.list(bucket, key)
+            objects = await shared.store.list(bucket, key, role=role)
             files = {one.key[len(key) :]: one for one in objects}
         else:
-            files = {key.rpartition("/")[2]: StoredFile(key, await shared.store.size(bucket, key))}
+            files = {key.rpartition("/")[2]: StoredFile(key, await shared.store.size(bucket, key, role=role))}
         if not files:
             raise ObjectNotFoundError
         _check_names(list(files))
@@ -58,7 +61,7 @@ async def fetch_files(shared: Shared, uri: str, directory: Path, *, max_bytes: i
 
         async def download(path: str, one: StoredFile) -> None:
             async with limit:
-                await shared.store.download(bucket, one.key, directory / path)
+                await shared.store.download(bucket, one.key, directory / path, role=role)
 
         async with asyncio.TaskGroup() as group:
             for path, one in files.items():

@@ -249,7 +249,7 @@ class MultiModelVariant(Variant):
             return known
         try:
             async with asyncio.timeout_at(deadline):
-                size = max(1, await self.shared.store.size(self._bucket, self._prefix + target))
+                size = max(1, await self.shared.store.size(self._bucket, self._prefix + target, role=self.plan.role))
         except TimeoutError:
             raise InvokeError(
                 code="InternalDependencyException",
@@ -312,6 +312,7 @@ class MultiModelVariant(Variant):
                     max_bytes=self.capacity.volume_bytes,
                     endpoint=self.endpoint,
                     model=model,
+                    role=self.plan.role,
                 )
         except TimeoutError:
             failure = self._download_error(model, f"it took more than {self.shared.settings.load_limit:g} seconds")

@@ -265,7 +265,12 @@ class Variant(abc.ABC):
             async with asyncio.timeout(limit):
                 download = fetch_files if plan.uncompressed else fetch
                 await download(
-                    self.shared, uri, directory, max_bytes=self.capacity.volume_bytes, endpoint=self.endpoint
+                    self.shared,
+                    uri,
+                    directory,
+                    max_bytes=self.capacity.volume_bytes,
+                    endpoint=self.endpoint,
+                    role=self.plan.role,
                 )
         except TimeoutError:
             raise HostingError(

@@ -1,0 +1,1 @@
+"""Smoke tests with unmodified AWS clients, each in an environment of its own: `make clients`."""
