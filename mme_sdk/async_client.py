@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from mme_sdk._client_base import ClientBase, Registries
+from mme_sdk._client_base import ClientBase, Registries, read_metrics
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints
@@ -123,13 +123,10 @@ class AsyncMMEClient(
         return make_async_transport(self._aws, self._settings.transport)
 
     def _make_registries(self) -> Registries[AsyncModelRegistry]:
-        from mme_sdk.registry import AsyncModelRegistry
-
-        return Registries(AsyncModelRegistry)
+        return Registries(_registry_class)
 
     def _make_endpoints(self) -> AsyncEndpoints:
         from mme_sdk.endpoints import AsyncEndpoints
-        from mme_sdk.metrics import read_metrics
 
         return AsyncEndpoints(self._aws, self._invoker.get, read_metrics)
 
@@ -172,3 +169,9 @@ class AsyncMMEClient(
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+
+def _registry_class() -> type[AsyncModelRegistry]:
+    from mme_sdk.registry import AsyncModelRegistry
+
+    return AsyncModelRegistry

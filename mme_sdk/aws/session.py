@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import tenacity
-
 from mme_sdk._flows import cancellation
 from mme_sdk._flows.cancellation import Cancelled, CancelScope, CleanUp, current_scope
-from mme_sdk._flows.effects import CLEANUP, AsyncInterpreter, Call, Do, Flow, Interpreter, Sleep
-from mme_sdk._flows.workers import Workers
 from mme_sdk._version import __version__
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import (
@@ -32,8 +26,14 @@ from mme_sdk.errors import (
 from mme_sdk.protocols import AsyncClock, Clock, Rng
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import boto3
+    import tenacity
     from boto3 import Session as Session  # noqa: PLC0414 - the type, for modules that may not import boto3
+
+    from mme_sdk._flows.effects import Call, Flow
+    from mme_sdk._flows.workers import Workers
 
 __all__ = ["AsyncSystemClock", "Aws"]
 
@@ -52,6 +52,8 @@ class AsyncSystemClock:
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait without blocking other tasks."""
+        import asyncio
+
         await asyncio.sleep(seconds)
 
 
@@ -200,10 +202,14 @@ class Aws:
 
     def call(self, call: Call) -> Any:
         """Make an API call. Repeat it after throttling and server errors, according to the retry policy."""
+        import tenacity
+
         return tenacity.Retrying(**self._loop(call), sleep=self._pause)(self.send, call)
 
     async def acall(self, call: Call) -> Any:
         """Make an API call in a worker thread, without blocking the event loop."""
+        import tenacity
+
         retrying = tenacity.AsyncRetrying(**self._loop(call), sleep=self.async_clock.sleep)
         return await retrying(self._offloaded_send, call)
 
@@ -211,6 +217,8 @@ class Aws:
         return await self.offload(lambda: self.send(call))
 
     def _loop(self, call: Call) -> dict[str, Any]:
+        import tenacity
+
         policy = self.retry
 
         def is_retryable(error: BaseException) -> bool:
@@ -246,6 +254,8 @@ class Aws:
         Raises:
             ClosedError: The client was closed.
         """
+        from mme_sdk._flows.effects import CLEANUP, Call, Do, Interpreter, Sleep
+
         cleanup, thread = CleanUp(CLEANUP), threading.get_ident()
         interpreter = Interpreter(
             {
@@ -286,6 +296,8 @@ class Aws:
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow on the running event loop."""
+        from mme_sdk._flows.effects import AsyncInterpreter, Call, Do, Sleep
+
         interpreter = AsyncInterpreter(
             {
                 Call: self.acall,
@@ -301,6 +313,8 @@ class Aws:
         Raises:
             ClosedError: The client was closed.
         """
+        import asyncio
+
         scope = CancelScope()
 
         def work() -> T:
@@ -335,6 +349,8 @@ class Aws:
         self._check_usable()
         with self._lock:
             if self._workers is None:
+                from mme_sdk._flows.workers import Workers
+
                 self._workers = Workers(_POOL, "mme_sdk-aws")
             return self._workers
 

@@ -1,6 +1,7 @@
 """Encode payloads and decode responses, by their Python type and their media type.
 
-This module does not import numpy and pandas. If the caller has not imported them, no value is of their types.
+This module does not import numpy and pandas, and imports pydantic only to decode. If the caller has not imported them,
+no value is of their types.
 """
 
 from __future__ import annotations
@@ -9,9 +10,7 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
-
-from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mme_sdk.errors import InvalidInputError, UndecodableReplyError
 from mme_sdk.runtime.payloads.answer_tables import decode_frame
@@ -25,6 +24,9 @@ from mme_sdk.runtime.payloads.tables import (
     frame_to_npy,
 )
 from mme_sdk.types.matrix import array_of, charset_of, has_header, is_json, media_type, to_utf8
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = ["CSV", "JSON", "NPY", "PARQUET", "Codec", "Codecs"]
 
@@ -164,7 +166,7 @@ class Codecs:
             return _encode_frame(data, kind or CSV, content_type or CSV), content_type or CSV
         if kind is not None and not is_json(kind):
             raise TypeError(f"no codec encodes to {kind}")
-        if isinstance(data, BaseModel):
+        if _is_instance(data, "pydantic.main", "BaseModel"):
             body = data.model_dump_json().encode()
             if b"null" in body:  # pydantic writes NaN and infinity as null; _to_json rejects them
                 body = _to_json(data.model_dump(mode="json"))
@@ -200,6 +202,8 @@ class Codecs:
             return None
         if _is_codec(response_type):
             return str(response_type.media_type)
+        from pydantic import PydanticSchemaGenerationError, PydanticUserError
+
         try:
             _adapter(response_type)
         except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
@@ -241,19 +245,23 @@ class Codecs:
             if _is_class(response_type, "pandas", "DataFrame"):
                 return decode_frame(body, content_type)
             return _adapter(response_type).validate_json(to_utf8(body, content_type))
-        except (PydanticSchemaGenerationError, PydanticUserError) as error:
-            raise InvalidInputError(f"response_type={response_type!r} is not supported") from error
-        except (ValidationError, ValueError, EOFError, RecursionError) as error:
+        except (ValueError, EOFError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
             name = getattr(response_type, "__qualname__", None) or str(response_type)
             raise UndecodableReplyError(
                 f"the response ({content_type}) cannot be decoded to {name}: {error}; it starts with {body[:60]!r}",
                 body=body,
                 content_type=content_type,
             ) from error
+        except RuntimeError as error:
+            if _is_instance(error, "pydantic.errors", "PydanticUserError"):
+                raise InvalidInputError(f"response_type={response_type!r} is not supported") from error
+            raise
 
 
 @lru_cache(maxsize=256)
 def _adapter(response_type: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(response_type)
 
 
@@ -263,7 +271,8 @@ def _is_codec(response_type: Any) -> bool:
 
 def _is_instance(data: Any, module: str, name: str) -> bool:
     loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(data, getattr(loaded, name))
+    kind = getattr(loaded, name, None)  # another thread may be importing the module
+    return kind is not None and isinstance(data, kind)
 
 
 def _is_class(wanted: Any, module: str, name: str) -> bool:
@@ -277,7 +286,7 @@ def _to_json(data: Any) -> bytes:
 
 
 def _to_json_value(value: Any) -> Any:
-    if isinstance(value, BaseModel):
+    if _is_instance(value, "pydantic.main", "BaseModel"):
         return value.model_dump(mode="json")
     if _is_instance(value, "numpy", "ndarray") or _is_instance(value, "numpy", "generic"):
         return array_to_json(value)
