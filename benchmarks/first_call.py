@@ -153,7 +153,7 @@ def main() -> None:
         plain = {
             key: value
             for key, value in os.environ.items()
-            if not key.startswith("AWS_") and not key.lower().endswith("_proxy")
+            if not key.startswith(("AWS_", "REQUESTS_")) and not key.lower().endswith("_proxy")
         } | {"HOME": name, "PYTHONPATH": str(HERE.parent)}
         if "imports" in wanted:
             compare("Imports", "import boto3", IMPORTS, plain, options.rounds)

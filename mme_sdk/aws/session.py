@@ -129,6 +129,17 @@ class Aws:
             )
         return region
 
+    @property
+    def given_region(self) -> str | None:
+        """The region that was given; None if the session or the environment has it."""
+        return self._region
+
+    @property
+    def has_session(self) -> bool:
+        """Whether a boto3 session was given, or has been created."""
+        self._check_usable()
+        return self._given_session is not None or self._session is not None
+
     def endpoint_url(self, service: str) -> str | None:
         """Return the endpoint URL that was given for a service. None: boto3 chooses the URL."""
         if self._endpoint_url is None or isinstance(self._endpoint_url, str):

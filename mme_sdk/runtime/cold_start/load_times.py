@@ -12,7 +12,6 @@ import math
 import os
 from array import array
 from collections import OrderedDict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -192,6 +191,8 @@ class LoadTimes:
         Args:
             path: The file.
         """
+        from pathlib import Path
+
         from mme_sdk.artifacts.temporary import replace_file
         from mme_sdk.runtime.cold_start.load_times_file import File, Row
 
@@ -214,6 +215,8 @@ class LoadTimes:
         Raises:
             InvalidInputError: The file cannot be read, or was not written by `save`.
         """
+        from pathlib import Path
+
         from pydantic import ValidationError
 
         from mme_sdk.runtime.cold_start.load_times_file import File

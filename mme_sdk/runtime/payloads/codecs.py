@@ -13,16 +13,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mme_sdk.errors import InvalidInputError, UndecodableReplyError
-from mme_sdk.runtime.payloads.answer_tables import decode_frame
-from mme_sdk.runtime.payloads.parquet import frame_to_parquet
-from mme_sdk.runtime.payloads.tables import (
-    array_to_csv,
-    array_to_json,
-    array_to_npy,
-    frame_to_csv,
-    frame_to_json,
-    frame_to_npy,
-)
 from mme_sdk.types.matrix import array_of, charset_of, has_header, is_json, media_type, to_utf8
 
 if TYPE_CHECKING:
@@ -243,6 +233,8 @@ class Codecs:
             if _is_class(response_type, "numpy", "ndarray"):
                 return array_of(body, content_type)
             if _is_class(response_type, "pandas", "DataFrame"):
+                from mme_sdk.runtime.payloads.answer_tables import decode_frame
+
                 return decode_frame(body, content_type)
             return _adapter(response_type).validate_json(to_utf8(body, content_type))
         except (ValueError, EOFError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
@@ -289,6 +281,8 @@ def _to_json_value(value: Any) -> Any:
     if _is_instance(value, "pydantic.main", "BaseModel"):
         return value.model_dump(mode="json")
     if _is_instance(value, "numpy", "ndarray") or _is_instance(value, "numpy", "generic"):
+        from mme_sdk.runtime.payloads.tables import array_to_json
+
         return array_to_json(value)
     if isinstance(value, Mapping):
         return dict(value)
@@ -298,6 +292,8 @@ def _to_json_value(value: Any) -> Any:
 
 
 def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:
+    from mme_sdk.runtime.payloads.tables import array_to_csv, array_to_json, array_to_npy
+
     if kind is None or kind == NPY:
         return array_to_npy(array)
     if is_json(kind):
@@ -310,11 +306,15 @@ def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:
 
 
 def _encode_frame(frame: Any, kind: str, content_type: str) -> bytes:
+    from mme_sdk.runtime.payloads.tables import frame_to_csv, frame_to_json, frame_to_npy
+
     if kind == CSV:
         return frame_to_csv(frame, header=has_header(content_type))
     if is_json(kind):
         return frame_to_json(frame)
     if kind == PARQUET:
+        from mme_sdk.runtime.payloads.parquet import frame_to_parquet
+
         return frame_to_parquet(frame)
     if kind == NPY:
         return frame_to_npy(frame)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from mme_sdk.aws import Aws
+from mme_sdk.aws.session import Aws
 from mme_sdk.errors import ClosedError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 from mme_sdk.runtime.transport.daemon_threads import SharedCall, async_result_of

@@ -1,0 +1,221 @@
+"""Find where requests go and how they are signed without botocore, where its answer is known beforehand.
+
+The import of botocore and the creation of a client take more CPU than the rest of a first call. They find nothing new
+where the environment, the arguments and the files below `~/.aws` contain only what this module reads: permanent or
+session keys, a region of a well-known form, an endpoint URL without a path, and a CA bundle. In every other case, such
+as a variable, a key of a profile or an import hook that this module does not know, the answer is None, and botocore
+decides. A property test compares both answers.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+
+from mme_sdk._version import __version__
+from mme_sdk.aws.addressing import Keys, Route
+
+__all__ = ["find_direct_route"]
+
+# Variables that begin with AWS_ and that either this module reads or botocore does not read to find a route.
+_KNOWN = frozenset(
+    {
+        "AWS_ACCESS_KEY",  # AWS Lambda sets it; botocore does not read it
+        "AWS_ACCESS_KEY_ID",
+        "AWS_CA_BUNDLE",
+        "AWS_DEFAULT_OUTPUT",  # of the command line
+        "AWS_DEFAULT_REGION",
+        "AWS_EC2_METADATA_DISABLED",  # botocore reads it if there are no keys
+        "AWS_EXECUTION_ENV",
+        "AWS_PAGER",  # of the command line
+        "AWS_REGION",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_SESSION_TOKEN",
+    }
+)
+_KNOWN_PREFIXES = ("AWS_LAMBDA_", "AWS_XRAY_")
+# Variables of botocore and its libraries, and proxies, in lower case.
+_FOREIGN_PREFIXES = ("boto", "_jsii")
+_FOREIGN_SUFFIX = "_proxy"
+_PROFILE_KEYS = frozenset({"region", "output", "cli_pager"})
+_CREDENTIAL_KEYS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
+# Import hooks that change no code of botocore. Tracing libraries install hooks that do.
+_KNOWN_HOOKS = ("_frozen_importlib", "_distutils_hack", "_pytest", "_virtualenv", "__editable__", "six")
+_PARTITION_PREFIXES = frozenset({"us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"})
+_OTHER_PARTITIONS = frozenset({"gov", "iso", "isob", "isoe", "isof"})
+_PORTS = {"http": 80, "https": 443}
+_HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
+
+
+def find_direct_route(region: str | None, endpoint_url: str | None) -> Route | None:
+    """Return the route of a client that has no session of its own; None if only botocore knows it.
+
+    Args:
+        region: Region that the caller gave. None takes it from the environment or the default profile.
+        endpoint_url: Endpoint URL that the caller gave. None means AWS's address.
+
+    Returns:
+        The route that `addressing.describe` finds with botocore, except for the User-Agent, which names this SDK only.
+        None if botocore has to find it.
+    """
+    environment = os.environ
+    if sys.platform != "linux" or "botocore" in sys.modules or _has_unknown_hook():
+        return None  # elsewhere the system's settings may contain a proxy, and code may observe botocore's calls
+    if not all(map(_is_known, environment)):
+        return None
+    profile = _default_profile()
+    if profile is None:
+        return None
+    region = region or environment.get("AWS_DEFAULT_REGION", profile.get("region"))
+    domain = _domain(region)
+    if not region or domain is None or environment.get("AWS_REGION", region) != region:
+        return None
+    keys = _keys(environment, profile)
+    bundle = environment.get("AWS_CA_BUNDLE", environment.get("REQUESTS_CA_BUNDLE"))
+    address = _address(endpoint_url or f"https://runtime.sagemaker.{region}.{domain}")
+    if keys is None or address is None or (bundle is not None and not bundle.strip()):
+        return None
+    scheme, host, port = address
+    ca_file = bundle or _default_bundle()
+    if ca_file is None:
+        return None
+    return Route(
+        scheme=scheme,
+        host=host,
+        port=port,
+        authority=host if port == _PORTS[scheme] else f"{host}:{port}",
+        prefix="",
+        region=region,
+        service="sagemaker",
+        user_agent=_user_agent(environment.get("AWS_EXECUTION_ENV", "")),
+        verify=True,
+        ca_file=ca_file,
+        socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
+        keys=lambda: keys,
+        refreshes=False,
+    )
+
+
+def _has_unknown_hook() -> bool:
+    for hook in sys.meta_path:
+        module = getattr(hook, "__module__", None) or type(hook).__module__
+        if not module.startswith(_KNOWN_HOOKS):
+            return True
+    return False
+
+
+def _is_known(name: str) -> bool:
+    if name.startswith("AWS_"):
+        return name in _KNOWN or name.startswith(_KNOWN_PREFIXES)
+    lower = name.lower()
+    return not lower.startswith(_FOREIGN_PREFIXES) and not lower.endswith(_FOREIGN_SUFFIX)
+
+
+def _domain(region: str | None) -> str | None:
+    """Return the domain of AWS's hosts in a region; None if the region has another form than AWS's regions."""
+    parts = (region or "").split("-")
+    gov = parts[:2] == ["us", "gov"] and len(parts) == 4
+    if gov:
+        del parts[1]
+    if len(parts) != 3:
+        return None
+    area, place, number = parts
+    if not (place.isascii() and place.isalpha() and place.islower() and number.isascii() and number.isdigit()):
+        return None
+    if place in _OTHER_PARTITIONS:
+        return None
+    if area == "cn":
+        return "amazonaws.com.cn"
+    return "amazonaws.com" if area in _PARTITION_PREFIXES else None
+
+
+def _address(url: str) -> tuple[str, str, int] | None:
+    """Return scheme, host and port of an endpoint URL; None if it has more than these."""
+    scheme, mark, rest = url.partition("://")
+    if not mark or scheme not in _PORTS:
+        return None
+    host, colon, port = rest.partition(":")
+    if not host or not _HOST_CHARACTERS.issuperset(host) or not all(host.split(".")):
+        return None
+    if any(label.startswith("-") or label.endswith("-") or len(label) > 63 for label in host.split(".")):
+        return None
+    if not colon:
+        return scheme, host, _PORTS[scheme]
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536 and port == str(int(port))):
+        return None
+    return scheme, host, int(port)
+
+
+def _keys(environment: Mapping[str, str], profile: Mapping[str, str]) -> Keys | None:
+    access = environment.get("AWS_ACCESS_KEY_ID")
+    if access:
+        secret, token = environment.get("AWS_SECRET_ACCESS_KEY"), environment.get("AWS_SESSION_TOKEN")
+    else:
+        access, secret = profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")
+        token = profile.get("aws_session_token")
+    return Keys(access, secret, token or None) if access and secret else None
+
+
+def _default_profile() -> dict[str, str] | None:
+    """Return the default profile of the files below `~/.aws`; None if botocore could read more in them."""
+    folder = os.path.join(os.path.expanduser("~"), ".aws")
+    if not os.path.isdir(folder):
+        return {}
+    if os.path.exists(os.path.join(folder, "models")):
+        return None  # it may contain models of services and rules of endpoints
+    profile: dict[str, str] = {}
+    for name, accepted in (("config", _PROFILE_KEYS), ("credentials", _CREDENTIAL_KEYS)):
+        path = os.path.join(folder, name)
+        if not os.path.exists(path):
+            continue
+        found = _section(path, accepted)
+        if found is None:
+            return None
+        profile |= found
+    return profile
+
+
+def _section(path: str, accepted: frozenset[str]) -> dict[str, str] | None:
+    """Return the section `default` of a file; None if the file is unusual."""
+    import configparser
+
+    parser = configparser.RawConfigParser()
+    try:
+        parser.read([path])
+    except (configparser.Error, OSError, UnicodeError):
+        return None
+    if any(name != "default" and "default" in name for name in parser.sections()):
+        return None  # `[profile default]` is the default profile too
+    section = dict(parser.items("default")) if parser.has_section("default") else {}
+    if not accepted.issuperset(section) or not all(value and "\n" not in value for value in section.values()):
+        return None
+    return section
+
+
+def _default_bundle() -> str | None:
+    """Return the file of the authorities that botocore trusts: certifi's if it is installed, else its own."""
+    from importlib.util import find_spec
+
+    if find_spec("certifi") is not None:
+        import certifi
+
+        return str(certifi.where())
+    botocore = find_spec("botocore")
+    for folder in (botocore and botocore.submodule_search_locations) or ():
+        path = os.path.join(folder, "cacert.pem")
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+def _user_agent(execution: str) -> str:
+    """Return the User-Agent in the format of AWS's SDKs."""
+    system, python = os.uname(), ".".join(map(str, sys.version_info[:3]))
+    text = (
+        f"mme_sdk/{__version__} ua/2.1 os/linux#{system.release} md/arch#{system.machine} lang/python#{python}"
+        f" md/pyimpl#{sys.implementation.name}"
+    )
+    plain = "".join(one if one.isascii() and (one.isalnum() or one in "-._") else "-" for one in execution)
+    return f"{text} exec-env/{plain}" if plain else text
