@@ -79,11 +79,10 @@ IMPORTS = {
 
 @attrs.frozen
 class Sample:
-    """What one process used: CPU and wall seconds, and its largest memory in MB."""
+    """CPU and wall seconds of one process."""
 
     cpu: float
     wall: float
-    memory: float
 
 
 def run(code: str, environment: dict[str, str]) -> Sample:
@@ -94,19 +93,24 @@ def run(code: str, environment: dict[str, str]) -> Sample:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"a program ended with {process.returncode}:\n{code}")
-    return Sample(used.ru_utime + used.ru_stime, time.perf_counter() - began, used.ru_maxrss / 1024)
+    return Sample(used.ru_utime + used.ru_stime, time.perf_counter() - began)
 
 
-def modules(code: str, environment: dict[str, str]) -> int:
-    """Return how many modules a program has imported when it ends."""
-    code += "\nimport sys; print(len(sys.modules))"
+def look_into(code: str, environment: dict[str, str]) -> tuple[int, float]:
+    """Run a program, and return how many modules it has imported and its largest memory in MB.
+
+    It also writes the byte code that the measured runs read, as an installation does.
+    """
+    code += "\nimport sys; status = open('/proc/self/status').read()"
+    code += "\nprint(len(sys.modules), status.split('VmHWM:')[1].split()[0])"
     done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-    return int(done.stdout)
+    count, kilobytes = done.stdout.split()
+    return int(count), int(kilobytes) / 1024
 
 
 def compare(title: str, base: str, programs: dict[str, str], environment: dict[str, str], rounds: int) -> None:
     """Run the programs in turns, and print a table."""
-    counts = {name: modules(code, environment) for name, code in programs.items()}  # it also fills the disk caches
+    seen_inside = {name: look_into(code, environment) for name, code in programs.items()}
     seen: dict[str, list[Sample]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, code in programs.items():
@@ -119,7 +123,7 @@ def compare(title: str, base: str, programs: dict[str, str], environment: dict[s
         lines.append(
             f"| {name} | {statistics.median(cpu):.0f} | {cpu[0]:.0f}–{cpu[-1]:.0f} | {ratio:.2f}"
             f" | {1000 * statistics.median(one.wall for one in samples):.0f}"
-            f" | {statistics.median(one.memory for one in samples):.0f} | {counts[name]} |"
+            f" | {seen_inside[name][1]:.0f} | {seen_inside[name][0]} |"
         )
     print("\n".join([*lines, ""]), flush=True)
 
@@ -153,7 +157,7 @@ def main() -> None:
         plain = {
             key: value
             for key, value in os.environ.items()
-            if not key.startswith(("AWS_", "REQUESTS_")) and not key.lower().endswith("_proxy")
+            if not key.startswith(("AWS_", "REQUESTS_", "PYTHON")) and not key.lower().endswith("_proxy")
         } | {"HOME": name, "PYTHONPATH": str(HERE.parent)}
         if "imports" in wanted:
             compare("Imports", "import boto3", IMPORTS, plain, options.rounds)

@@ -186,7 +186,6 @@ class Registries(Generic[RegistryT]):
             return registry
 
 
-
 def _defaults(make: Callable[..., Any]) -> tuple[str, None, float]:
     parameters = inspect.signature(make).parameters
     return parameters["key"].default, None, parameters["staleness"].default

@@ -7,6 +7,8 @@ as a variable, a key of a profile or an import hook that this module does not kn
 decides. A property test compares both answers.
 """
 
+# The import of pathlib takes a twentieth of a first call.
+# ruff: noqa: PTH110, PTH111, PTH112, PTH113, PTH118
 from __future__ import annotations
 
 import os
@@ -61,8 +63,8 @@ def find_direct_route(region: str | None, endpoint_url: str | None) -> Route | N
         None if botocore has to find it.
     """
     environment = os.environ
-    if sys.platform != "linux" or "botocore" in sys.modules or _has_unknown_hook():
-        return None  # elsewhere the system's settings may contain a proxy, and code may observe botocore's calls
+    if sys.platform != "linux" or _may_be_observed():
+        return None  # the settings of other systems may contain a proxy
     if not all(map(_is_known, environment)):
         return None
     profile = _default_profile()
@@ -98,7 +100,10 @@ def find_direct_route(region: str | None, endpoint_url: str | None) -> Route | N
     )
 
 
-def _has_unknown_hook() -> bool:
+def _may_be_observed() -> bool:
+    """Return whether other code may observe botocore's calls: it has imported botocore, or watches imports."""
+    if "botocore" in sys.modules:
+        return True
     for hook in sys.meta_path:
         module = getattr(hook, "__module__", None) or type(hook).__module__
         if not module.startswith(_KNOWN_HOOKS):
@@ -199,9 +204,9 @@ def _default_bundle() -> str | None:
     from importlib.util import find_spec
 
     if find_spec("certifi") is not None:
-        import certifi
+        from importlib import import_module
 
-        return str(certifi.where())
+        return str(import_module("certifi").where())
     botocore = find_spec("botocore")
     for folder in (botocore and botocore.submodule_search_locations) or ():
         path = os.path.join(folder, "cacert.pem")

