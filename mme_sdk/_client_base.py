@@ -288,7 +288,7 @@ class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
 
     @property
     def memory(self) -> Memory:
-        """Load times and loaded models. `memory.estimates` can be saved and loaded."""
+        """Load times and loaded models. `memory.load_times` can be saved and loaded."""
         return self._memory.get()
 
     def with_options(
