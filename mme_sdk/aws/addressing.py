@@ -17,7 +17,7 @@ import attrs
 
 from mme_sdk.errors import ConfigurationError
 
-__all__ = ["Keys", "Route", "Unsupported", "describe"]
+__all__ = ["Keys", "Route", "Unsupported", "describe", "keys_of"]
 
 _EVENTS = (
     "provide-client-params",
@@ -157,7 +157,7 @@ def _described(client: Any, url: str) -> Route | Unsupported:
         return Unsupported("a client certificate is configured")
     if client.meta.config.retries and client.meta.config.retries.get("mode") == "adaptive":
         return Unsupported("botocore limits the request rate in the retry mode `adaptive`")
-    keys, refreshes = _keys_of(client._request_signer._credentials)
+    keys, refreshes = keys_of(client._request_signer._credentials)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = {"http": 80, "https": 443}[parts.scheme]
     port = parts.port or default
@@ -178,7 +178,8 @@ def _described(client: Any, url: str) -> Route | Unsupported:
     )
 
 
-def _keys_of(credentials: Any) -> tuple[Callable[[], Keys], bool]:
+def keys_of(credentials: Any) -> tuple[Callable[[], Keys], bool]:
+    """Return a function that reads botocore's credentials, and whether it may have to request new ones."""
     from botocore.credentials import RefreshableCredentials
 
     def keys() -> Keys:

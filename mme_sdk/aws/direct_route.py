@@ -1,23 +1,24 @@
-"""Find where requests go and how they are signed without botocore, where its answer is known beforehand.
+"""Find where requests go and how they are signed without a client of botocore, where its answer is known beforehand.
 
 The import of botocore and the creation of a client take more CPU than the rest of a first call. They find nothing new
-where the environment, the arguments and the files below `~/.aws` contain only what this module reads: permanent or
-session keys, a region of a well-known form, an endpoint URL without a path, and a CA bundle. In every other case, such
-as a variable, a key of a profile or an import hook that this module does not know, the answer is None, and botocore
-decides. A property test compares both answers.
+where the environment, the arguments and the files below `~/.aws` contain only what this module reads: keys, a region of
+a well-known form, an endpoint URL without a path, and a CA bundle. If the keys are not there, or if they expire,
+botocore provides them, without a client. In every other case, such as a variable, a key of a profile or an import hook
+that this module does not know, the answer is None, and botocore decides. A property test compares both answers.
 """
 
 # The import of pathlib takes a twentieth of a first call.
-# ruff: noqa: PTH110, PTH111, PTH112, PTH113, PTH118
+# ruff: noqa: PTH110, PTH111, PTH113, PTH118
 from __future__ import annotations
 
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from mme_sdk._version import __version__
-from mme_sdk.aws.addressing import Keys, Route
+from mme_sdk.aws.addressing import Keys, Route, keys_of
 
 __all__ = ["find_direct_route"]
 
@@ -29,7 +30,6 @@ _KNOWN = frozenset(
         "AWS_CA_BUNDLE",
         "AWS_DEFAULT_OUTPUT",  # of the command line
         "AWS_DEFAULT_REGION",
-        "AWS_EC2_METADATA_DISABLED",  # botocore reads it if there are no keys
         "AWS_EXECUTION_ENV",
         "AWS_PAGER",  # of the command line
         "AWS_REGION",
@@ -38,11 +38,47 @@ _KNOWN = frozenset(
     }
 )
 _KNOWN_PREFIXES = ("AWS_LAMBDA_", "AWS_XRAY_")
+# Variables that botocore reads only to find credentials. It reads the first two before the keys.
+_OF_KEYS = frozenset({"AWS_CREDENTIAL_EXPIRATION", "AWS_SECURITY_TOKEN"})
+_OF_CREDENTIALS = _OF_KEYS | {
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+    "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+    "AWS_EC2_METADATA_DISABLED",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+    "AWS_EC2_METADATA_V1_DISABLED",
+    "AWS_METADATA_SERVICE_NUM_ATTEMPTS",
+    "AWS_METADATA_SERVICE_TIMEOUT",
+    "AWS_PROFILE",
+    "AWS_ROLE_ARN",
+    "AWS_ROLE_SESSION_NAME",
+    "AWS_WEB_IDENTITY_TOKEN_FILE",
+}
 # Variables of botocore and its libraries, and proxies, in lower case.
 _FOREIGN_PREFIXES = ("boto", "_jsii")
 _FOREIGN_SUFFIX = "_proxy"
-_PROFILE_KEYS = frozenset({"region", "output", "cli_pager"})
-_CREDENTIAL_KEYS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
+_STATIC_KEYS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
+# Keys of a profile that botocore reads only to find credentials.
+_CREDENTIAL_KEYS = _STATIC_KEYS | {
+    "credential_process",
+    "credential_source",
+    "duration_seconds",
+    "external_id",
+    "mfa_serial",
+    "role_arn",
+    "role_session_name",
+    "source_profile",
+    "sso_account_id",
+    "sso_region",
+    "sso_role_name",
+    "sso_session",
+    "sso_start_url",
+    "web_identity_token_file",
+}
+_PROFILE_KEYS = _CREDENTIAL_KEYS | {"region", "output", "cli_pager"}
+_PROFILE_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.")
 # Import hooks that change no code of botocore. Tracing libraries install hooks that do.
 _KNOWN_HOOKS = ("_frozen_importlib", "_distutils_hack", "_pytest", "_virtualenv", "__editable__", "six")
 _PARTITION_PREFIXES = frozenset({"us", "eu", "ap", "sa", "ca", "me", "af", "il", "mx"})
@@ -51,38 +87,43 @@ _PORTS = {"http": 80, "https": 443}
 _HOST_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-.")
 
 
-def find_direct_route(region: str | None, endpoint_url: str | None) -> Route | None:
-    """Return the route of a client that has no session of its own; None if only botocore knows it.
+def find_direct_route(region: str | None, endpoint_url: str | None, credentials: Callable[[], Any]) -> Route | None:
+    """Return the route of a client that has no session of its own; None if only a client of botocore knows it.
 
     Args:
-        region: Region that the caller gave. None takes it from the environment or the default profile.
+        region: Region that the caller gave. None takes it from the environment or the profile.
         endpoint_url: Endpoint URL that the caller gave. None means AWS's address.
+        credentials: Returns botocore's credentials. It is called if the keys are neither in the environment nor in the
+            file of credentials, or if they expire.
 
     Returns:
         The route that `addressing.describe` finds with botocore, except for the User-Agent, which names this SDK only.
-        None if botocore has to find it.
+        None if a client of botocore has to find it.
+
+    Raises:
+        ConfigurationError: botocore finds no credentials.
     """
     environment = os.environ
     if sys.platform != "linux" or _may_be_observed():
         return None  # the settings of other systems may contain a proxy
     if not all(map(_is_known, environment)):
         return None
-    profile = _default_profile()
+    profile = _profile(environment.get("AWS_PROFILE"))
     if profile is None:
         return None
     region = region or environment.get("AWS_DEFAULT_REGION", profile.get("region"))
     domain = _domain(region)
     if not region or domain is None or environment.get("AWS_REGION", region) != region:
         return None
-    keys = _keys(environment, profile)
     bundle = environment.get("AWS_CA_BUNDLE", environment.get("REQUESTS_CA_BUNDLE"))
     address = _address(endpoint_url or f"https://runtime.sagemaker.{region}.{domain}")
-    if keys is None or address is None or (bundle is not None and not bundle.strip()):
+    if address is None or (bundle is not None and not bundle.strip()):
         return None
     scheme, host, port = address
     ca_file = bundle or _default_bundle()
     if ca_file is None:
         return None
+    keys, refreshes = _keys(environment, profile) or keys_of(credentials())
     return Route(
         scheme=scheme,
         host=host,
@@ -95,8 +136,8 @@ def find_direct_route(region: str | None, endpoint_url: str | None) -> Route | N
         verify=True,
         ca_file=ca_file,
         socket_options=((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),),
-        keys=lambda: keys,
-        refreshes=False,
+        keys=keys,
+        refreshes=refreshes,
     )
 
 
@@ -113,7 +154,7 @@ def _may_be_observed() -> bool:
 
 def _is_known(name: str) -> bool:
     if name.startswith("AWS_"):
-        return name in _KNOWN or name.startswith(_KNOWN_PREFIXES)
+        return name in _KNOWN or name in _OF_CREDENTIALS or name.startswith(_KNOWN_PREFIXES)
     lower = name.lower()
     return not lower.startswith(_FOREIGN_PREFIXES) and not lower.endswith(_FOREIGN_SUFFIX)
 
@@ -153,37 +194,48 @@ def _address(url: str) -> tuple[str, str, int] | None:
     return scheme, host, int(port)
 
 
-def _keys(environment: Mapping[str, str], profile: Mapping[str, str]) -> Keys | None:
+def _keys(environment: Mapping[str, str], profile: Mapping[str, str]) -> tuple[Callable[[], Keys], bool] | None:
+    """Return the keys of the environment or the profile, which do not expire; None if botocore has to provide them."""
     access = environment.get("AWS_ACCESS_KEY_ID")
     if access:
         secret, token = environment.get("AWS_SECRET_ACCESS_KEY"), environment.get("AWS_SESSION_TOKEN")
+        if not _OF_KEYS.isdisjoint(environment):
+            return None
     else:
         access, secret = profile.get("aws_access_key_id"), profile.get("aws_secret_access_key")
         token = profile.get("aws_session_token")
-    return Keys(access, secret, token or None) if access and secret else None
+        if not (_CREDENTIAL_KEYS - _STATIC_KEYS).isdisjoint(profile) or not _OF_CREDENTIALS.isdisjoint(environment):
+            return None
+    if not (access and secret):
+        return None
+    found = Keys(access, secret, token or None)
+    return lambda: found, False
 
 
-def _default_profile() -> dict[str, str] | None:
-    """Return the default profile of the files below `~/.aws`; None if botocore could read more in them."""
+def _profile(name: str | None) -> dict[str, str] | None:
+    """Return the profile of the files below `~/.aws`; None if they may contain more that botocore reads.
+
+    Args:
+        name: Name of the profile; None means the default profile, which need not exist.
+    """
+    wanted = "default" if name is None else name
+    if not wanted or not _PROFILE_NAME.issuperset(wanted):
+        return None
     folder = os.path.join(os.path.expanduser("~"), ".aws")
-    if not os.path.isdir(folder):
-        return {}
     if os.path.exists(os.path.join(folder, "models")):
         return None  # it may contain models of services and rules of endpoints
-    profile: dict[str, str] = {}
-    for name, accepted in (("config", _PROFILE_KEYS), ("credentials", _CREDENTIAL_KEYS)):
-        path = os.path.join(folder, name)
-        if not os.path.exists(path):
-            continue
-        found = _section(path, accepted)
-        if found is None:
-            return None
-        profile |= found
-    return profile
+    heading = wanted if wanted == "default" else f"profile {wanted}"
+    config = _section(os.path.join(folder, "config"), heading, wanted, _PROFILE_KEYS)
+    credentials = _section(os.path.join(folder, "credentials"), wanted, wanted, _STATIC_KEYS)
+    if config is None or credentials is None or not _STATIC_KEYS.isdisjoint(config):
+        return None
+    return None if name is not None and not config and not credentials else config | credentials
 
 
-def _section(path: str, accepted: frozenset[str]) -> dict[str, str] | None:
-    """Return the section `default` of a file; None if the file is unusual."""
+def _section(path: str, heading: str, name: str, accepted: frozenset[str]) -> dict[str, str] | None:
+    """Return the section of a profile in a file; empty if there is none; None if the file is unusual."""
+    if not os.path.exists(path):
+        return {}
     import configparser
 
     parser = configparser.RawConfigParser()
@@ -191,12 +243,15 @@ def _section(path: str, accepted: frozenset[str]) -> dict[str, str] | None:
         parser.read([path])
     except (configparser.Error, OSError, UnicodeError):
         return None
-    if any(name != "default" and "default" in name for name in parser.sections()):
-        return None  # `[profile default]` is the default profile too
-    section = dict(parser.items("default")) if parser.has_section("default") else {}
-    if not accepted.issuperset(section) or not all(value and "\n" not in value for value in section.values()):
+    for section in parser.sections():
+        # botocore reads `[profile "name"]` as a shell does.
+        plain = section.replace('"', "").replace("'", "")
+        if "\\" in section or (section != heading and name in plain.split()):
+            return None
+    found = dict(parser.items(heading)) if parser.has_section(heading) else {}
+    if not accepted.issuperset(found) or not all(value and "\n" not in value for value in found.values()):
         return None
-    return section
+    return found
 
 
 def _default_bundle() -> str | None:

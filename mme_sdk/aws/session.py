@@ -95,6 +95,7 @@ class Aws:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._session: boto3.Session | None = None
+        self._core: Any = None  # botocore's session
         self._clients: dict[str, Any] = {}
         self._workers: Workers[Any] | None = None
         self._scope = CancelScope()  # for all flows in the threads of callers; `close` cancels it
@@ -111,7 +112,9 @@ class Aws:
             if self._session is None:
                 import boto3
 
-                self._session = self._given_session or boto3.Session(region_name=self._region)
+                self._session = self._given_session or boto3.Session(
+                    region_name=self._region, botocore_session=self._core
+                )
             return self._session
 
     @property
@@ -139,6 +142,30 @@ class Aws:
         """Whether a boto3 session was given, or has been created."""
         self._check_usable()
         return self._given_session is not None or self._session is not None
+
+    def credentials(self) -> Any:
+        """Return botocore's credentials for `region`, which may expire. It creates no client of the runtime.
+
+        Raises:
+            ConfigurationError: There are none.
+        """
+        from mme_sdk.aws.error_translation import translating
+
+        self._check_usable()
+        with self._lock, translating(service="sagemaker-runtime", operation="client"):
+            if self._core is None:
+                import botocore.session
+
+                self._core = botocore.session.get_session()
+                if self._region is not None:
+                    self._core.set_config_variable("region", self._region)
+            found = self._core.get_credentials()
+        with translating(service="sagemaker-runtime", operation="invoke_endpoint"):
+            if found is None:
+                from botocore.exceptions import NoCredentialsError
+
+                raise NoCredentialsError
+        return found
 
     def endpoint_url(self, service: str) -> str | None:
         """Return the endpoint URL that was given for a service. None: boto3 chooses the URL."""
@@ -408,7 +435,7 @@ class Aws:
         if self._pid != os.getpid():
             # After a fork, the child must not use sockets and locks of the parent.
             self._lock = threading.RLock()
-            self._clients, self._workers, self._session = {}, None, None
+            self._clients, self._workers, self._session, self._core = {}, None, None, None
             self._scope, self._running = CancelScope(), {}
             self._pid = os.getpid()
 

@@ -16,6 +16,7 @@ import boto3
 import botocore.session
 import pytest
 from botocore.loaders import Loader
+from botocore.utils import ContainerMetadataFetcher, InstanceMetadataFetcher
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -33,10 +34,16 @@ ENVIRONMENT = {**KEYS, "AWS_DEFAULT_REGION": "eu-west-1"}
 @contextmanager
 def machine(environment: dict[str, str], files: dict[str, str] | None = None) -> Iterator[None]:
     """Set the whole environment and the files below `~/.aws`, as in a process that has not imported botocore."""
+    role = {"access_key": "ROLE", "secret_key": "s", "token": "t", "expiry_time": "2100-01-01T00:00:00Z"}
+    container = {"AccessKeyId": "BOX", "SecretAccessKey": "s", "Token": "t", "Expiration": "2100-01-01T00:00:00Z"}
     with (
         tempfile.TemporaryDirectory() as home,
         mock.patch.dict(os.environ, {**environment, "HOME": home}, clear=True),
         mock.patch.object(direct_route, "_may_be_observed", return_value=False),
+        mock.patch.object(
+            InstanceMetadataFetcher, "retrieve_iam_role_credentials", return_value={**role, "role_name": "r"}
+        ),
+        mock.patch.object(ContainerMetadataFetcher, "retrieve_full_uri", return_value=container),
     ):
         for name, text in (files or {}).items():
             path = Path(home, ".aws", name)
@@ -65,15 +72,25 @@ def facts(route: Route) -> dict[str, Any]:
     return known
 
 
-def check(region: str | None, url: str | None) -> bool:
-    """Compare both finders; return whether the direct one found a route."""
-    direct = find_direct_route(region, url)
-    if direct is None:
-        return False
-    expected = of_botocore(region, url)
-    assert isinstance(expected, Route), expected
-    assert facts(direct) == facts(expected)
-    return True
+def find(region: str | None, url: str | None) -> Route | None:
+    """Find a route as a client does that is made with these arguments."""
+    return find_direct_route(region, url, Aws(region=region).credentials)
+
+
+def check(region: str | None, url: str | None) -> Route | None:
+    """Compare both finders; return the route of the direct one."""
+    try:
+        direct = find(region, url)
+        known = None if direct is None else facts(direct)
+    except MMEError:
+        # There are no credentials, or they are not valid: then botocore's client has none either.
+        assert isinstance(of_botocore(region, url), str)
+        return None
+    if direct is not None:
+        expected = of_botocore(region, url)
+        assert isinstance(expected, Route), expected
+        assert known == facts(expected)
+    return direct
 
 
 REGIONS = st.sampled_from(
@@ -92,15 +109,19 @@ URLS = st.sampled_from(
 VALUES = st.sampled_from(["", "true", "false", "1", "auto", "adaptive", "http://127.0.0.1:3128", "default", "other"])
 VARIABLES = [
     "AWS_USE_FIPS_ENDPOINT", "AWS_USE_DUALSTACK_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_SAGEMAKER_RUNTIME",
-    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_PROFILE", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_DATA_PATH",
-    "AWS_SHARED_CREDENTIALS_FILE", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION", "AWS_RETRY_MODE",
-    "AWS_MAX_ATTEMPTS", "AWS_DEFAULTS_MODE", "AWS_SIGV4A_SIGNING_REGION_SET", "AWS_AUTH_SCHEME_PREFERENCE",
-    "AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ACCOUNT_ID", "AWS_BEARER_TOKEN_SAGEMAKER",
-    "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_SDK_UA_APP_ID", "BOTO_CONFIG", "BOTOCORE_TCP_KEEPALIVE",
+    "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "AWS_DEFAULT_PROFILE", "AWS_CONFIG_FILE", "AWS_DATA_PATH",
+    "AWS_SHARED_CREDENTIALS_FILE", "AWS_RETRY_MODE", "AWS_MAX_ATTEMPTS", "AWS_DEFAULTS_MODE",
+    "AWS_SIGV4A_SIGNING_REGION_SET", "AWS_AUTH_SCHEME_PREFERENCE", "AWS_ACCOUNT_ID", "AWS_BEARER_TOKEN_SAGEMAKER",
+    "AWS_LOGIN_CACHE_DIRECTORY", "AWS_SDK_UA_APP_ID", "BOTO_CONFIG", "BOTOCORE_TCP_KEEPALIVE",
     "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "NO_PROXY", "http_proxy",
 ]  # fmt: skip
+OF_CREDENTIALS = [
+    "AWS_PROFILE", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION", "AWS_ROLE_SESSION_NAME",
+    "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_EC2_METADATA_DISABLED",
+    "AWS_METADATA_SERVICE_TIMEOUT",
+]  # fmt: skip
 HARMLESS = [
-    "AWS_PAGER", "AWS_EXECUTION_ENV", "AWS_EC2_METADATA_DISABLED", "AWS_LAMBDA_FUNCTION_NAME", "AWS_ACCESS_KEY",
+    "AWS_PAGER", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME", "AWS_ACCESS_KEY",
     "AWS_XRAY_CONTEXT_MISSING", "AWS_DEFAULT_OUTPUT", "AWS_REGION", "AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE",
     "AWS_SESSION_TOKEN", "PATH", "LANG",
 ]  # fmt: skip
@@ -112,15 +133,16 @@ LINES = st.sampled_from(
      "aws_security_token = old", "role_arn = arn:aws:iam::1:role/r", "credential_process = /bin/false",
      "use_fips_endpoint = true", "endpoint_url = http://127.0.0.1:9", "services = mine", "ca_bundle = /tmp/ca.pem",
      "retry_mode = adaptive", "s3 =\n  addressing_style = path", "sso_session = mine", "tcp_keepalive = true",
-     "# a comment", "defaults_mode = auto", "region = us-west-2\n  eu-west-1", "no key"]
+     "# a comment", "credential_process = /bin/false", "login_session = arn",
+     """credential_process = /bin/echo '{"Version":1,"AccessKeyId":"P","SecretAccessKey":"p"}'""", "defaults_mode = auto", "region = us-west-2\n  eu-west-1", "no key"]
 )  # fmt: skip
 HEADS = st.sampled_from(
-    ["[default]", "[profile default]", '[profile "default"]', "[profile other]", "[DEFAULT]", "[services mine]",
+    ["[default]", "[profile default]", '[profile "default"]', "[profile other]", "[other]", "[DEFAULT]", "[services mine]",
      "[sso-session mine]", "[plugins]", "[other]", "", "[ default ]"]
 )  # fmt: skip
 SECTIONS = st.builds(lambda head, lines: "\n".join([head, *lines, ""]), HEADS, st.lists(LINES, max_size=4))
 ORDINARY_FILES = {
-    "config": "[default]\nregion = us-west-2\noutput = json\n[profile other]\nrole_arn = x\n",
+    "config": "[default]\nregion = us-west-2\noutput = json\n[profile other]\nregion = eu-west-3\n",
     "credentials": "[default]\naws_access_key_id = FILEKEY\naws_secret_access_key = filesecret\n",
 }
 FILES = st.one_of(
@@ -145,6 +167,8 @@ def environments(draw: st.DrawFn) -> dict[str, str]:
     found |= draw(st.dictionaries(st.sampled_from(HARMLESS), HARMLESS_VALUES, max_size=2))
     if draw(st.integers(0, 4)) == 0:
         found[draw(st.sampled_from(VARIABLES))] = draw(VALUES)
+    if draw(st.integers(0, 2)) == 0:
+        found[draw(st.sampled_from(OF_CREDENTIALS))] = draw(VALUES)
     return {name: value for name, value in found.items() if "\0" not in value}
 
 
@@ -164,6 +188,10 @@ _QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
 @settings(max_examples=120, deadline=None, suppress_health_check=_QUIET)
 @example(ENVIRONMENT, {"config": "[profile default]\nregion = us-west-2\nuse_fips_endpoint = true\n"}, None, None)
+@example({"AWS_PROFILE": "other"}, ORDINARY_FILES, None, None)
+@example({"AWS_PROFILE": "none"}, ORDINARY_FILES, None, None)
+@example({**ENVIRONMENT, "AWS_CREDENTIAL_EXPIRATION": "2100-01-01T00:00:00Z"}, {}, None, None)
+@example({**ENVIRONMENT, "AWS_SECURITY_TOKEN": "old", "AWS_SESSION_TOKEN": "new"}, {}, None, None)
 @example(ENVIRONMENT, {"models/endpoints.json": "{}"}, None, None)
 @example({**ENVIRONMENT, "REQUESTS_CA_BUNDLE": "/etc/a.pem", "AWS_CA_BUNDLE": "/etc/b.pem"}, {}, None, None)
 @given(*_CASES)
@@ -195,7 +223,7 @@ def test_every_region_of_botocore_has_the_host_that_botocore_finds() -> None:
     direct = []
     with machine(ENVIRONMENT):
         for region in _regions():
-            if check(region, None):
+            if check(region, None) is not None:
                 direct.append(region)
     assert {"eu-west-1", "us-east-1", "cn-north-1", "us-gov-west-1"} <= set(direct)
     assert not [region for region in direct if "iso" in region or "global" in region or "eusc" in region]
@@ -232,17 +260,58 @@ def test_the_ordinary_cases_are_found_without_botocore(
     environment: dict[str, str], files: dict[str, str], region: str | None, url: str | None
 ) -> None:
     with machine(environment, files):
-        assert check(region, url)
+        route = check(region, url)
+    assert route is not None
+    assert not route.refreshes
+
+
+@pytest.mark.parametrize(
+    ("environment", "files", "access", "refreshes"),
+    [
+        ({}, {}, "ROLE", True),
+        ({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://127.0.0.1/c"}, {}, "BOX", True),
+        (KEYS | {"AWS_CREDENTIAL_EXPIRATION": "2100-01-01T00:00:00Z"}, {}, "AKIDEXAMPLE", True),
+        (KEYS | {"AWS_SECURITY_TOKEN": "old"}, {}, "AKIDEXAMPLE", False),
+        (KEYS | {"AWS_PROFILE": "other"}, ORDINARY_FILES, "AKIDEXAMPLE", False),
+        (
+            {"AWS_PROFILE": "dev"},
+            {
+                "config": "[profile dev]\nregion = eu-west-1\ncredential_process = /bin/echo"
+                """ '{"Version":1,"AccessKeyId":"P","SecretAccessKey":"p"}'\n"""
+            },
+            "P",
+            False,
+        ),
+        ({"AWS_PROFILE": "dev"}, {"credentials": "[dev]\naws_access_key_id=F\naws_secret_access_key=f\n"}, "F", False),
+    ],
+)
+def test_botocore_provides_credentials_without_a_client(
+    environment: dict[str, str], files: dict[str, str], access: str, refreshes: bool
+) -> None:
+    with machine({"AWS_DEFAULT_REGION": "eu-west-1", **environment}, files):
+        route = check(None, None)
+        assert route is not None
+        assert (route.keys().access, route.refreshes) == (access, refreshes)
+
+
+def test_a_session_that_a_client_needs_later_shares_the_credentials() -> None:
+    with machine({"AWS_DEFAULT_REGION": "eu-west-1"}):
+        aws = Aws()
+        assert aws.credentials() is aws.session.get_credentials()
+        assert aws.region == "eu-west-1"
+        assert "Boto3/" in aws.client("sagemaker-runtime").meta.config.user_agent
+        assert Aws(region="us-east-2").credentials() is not aws.credentials()
 
 
 @pytest.mark.parametrize("name", VARIABLES)
 def test_a_variable_that_botocore_may_read_leaves_the_route_to_botocore(name: str) -> None:
     with machine(ENVIRONMENT | {name: "1"}):
-        assert find_direct_route(None, None) is None
+        assert find(None, None) is None
 
 
 @pytest.mark.parametrize(
-    "line", ["use_fips_endpoint = true", "role_arn = r", "services = s", "sso_session = s", "ca_bundle = b", "odd = 1"]
+    "line",
+    ["use_fips_endpoint = true", "services = s", "ca_bundle = b", "endpoint_url = u", "login_session = l", "odd = 1"],
 )
 def test_a_key_of_the_profile_that_botocore_may_read_leaves_the_route_to_botocore(line: str) -> None:
     for files in (
@@ -252,7 +321,7 @@ def test_a_key_of_the_profile_that_botocore_may_read_leaves_the_route_to_botocor
         {"config": f"[profile default]\n{line}\n"},
     ):
         with machine(ENVIRONMENT, files):
-            assert find_direct_route(None, None) is None
+            assert find(None, None) is None
 
 
 def test_the_variables_of_the_installed_botocore_are_known_or_left_to_botocore() -> None:
@@ -262,12 +331,13 @@ def test_the_variables_of_the_installed_botocore_are_known_or_left_to_botocore()
     read = set()
     for _, names, _, _ in BOTOCORE_DEFAUT_SESSION_VARIABLES.values():
         read.update([names] if isinstance(names, str) else names or [])
-    assert {name for name in read if direct_route._is_known(name)} == {"AWS_DEFAULT_REGION", "AWS_CA_BUNDLE"}
+    known = {name for name in read if direct_route._is_known(name)} - direct_route._OF_CREDENTIALS
+    assert known == {"AWS_DEFAULT_REGION", "AWS_CA_BUNDLE"}
 
 
 def test_secrets_are_in_no_repr() -> None:
     with machine(ENVIRONMENT | {"AWS_SESSION_TOKEN": "verysecrettoken"}):
-        route = find_direct_route(None, None)
+        route = find(None, None)
     assert route is not None
     for text in (repr(route), str(route), repr(route.keys())):
         assert KEYS["AWS_SECRET_ACCESS_KEY"] not in text
@@ -293,7 +363,7 @@ def test_code_that_watches_imports_leaves_the_route_to_botocore(monkeypatch: pyt
 
 def test_the_user_agent_names_the_sdk_and_holds_no_control_character() -> None:
     with machine(ENVIRONMENT | {"AWS_EXECUTION_ENV": "AWS_Lambda\r\nX-Evil: 1 é"}):
-        route = find_direct_route(None, None)
+        route = find(None, None)
     assert route is not None
     assert route.user_agent.startswith("mme_sdk/")
     assert route.user_agent.isascii()
