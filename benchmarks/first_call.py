@@ -28,6 +28,7 @@ from botocore.httpsession import get_cert_path
 HERE = Path(__file__).parent
 REGION = "eu-west-1"
 HOST = f"runtime.sagemaker.{REGION}.amazonaws.com"
+CASES = ("imports", "environment", "expiring", "profile")
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDBENCHMARK", "AWS_SECRET_ACCESS_KEY": "s" * 40}
 
 # Every name leads to the server on this machine; the port is in the environment.
@@ -149,9 +150,9 @@ def server(folder: Path) -> Iterator[tuple[int, Path]]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--only", choices=("imports", "environment", "profile"), nargs="+")
+    parser.add_argument("--only", choices=CASES, nargs="+")
     options = parser.parse_args()
-    wanted = options.only or ("imports", "environment", "profile")
+    wanted = options.only or CASES
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         plain = {
@@ -167,6 +168,10 @@ def main() -> None:
             if "environment" in wanted:
                 title = "First call, credentials and region in the environment, as in AWS Lambda"
                 keys = {**KEYS, "AWS_SESSION_TOKEN": "t" * 300, "AWS_DEFAULT_REGION": REGION}
+                compare(title, "boto3", programs, plain | keys, options.rounds)
+            if "expiring" in wanted:
+                title = "First call, keys that expire, which botocore renews"
+                keys = {**KEYS, "AWS_CREDENTIAL_EXPIRATION": "2100-01-01T00:00:00Z", "AWS_DEFAULT_REGION": REGION}
                 compare(title, "boto3", programs, plain | keys, options.rounds)
             if "profile" in wanted:
                 (folder / ".aws").mkdir()

@@ -134,11 +134,12 @@ LINES = st.sampled_from(
      "use_fips_endpoint = true", "endpoint_url = http://127.0.0.1:9", "services = mine", "ca_bundle = /tmp/ca.pem",
      "retry_mode = adaptive", "s3 =\n  addressing_style = path", "sso_session = mine", "tcp_keepalive = true",
      "# a comment", "credential_process = /bin/false", "login_session = arn",
-     """credential_process = /bin/echo '{"Version":1,"AccessKeyId":"P","SecretAccessKey":"p"}'""", "defaults_mode = auto", "region = us-west-2\n  eu-west-1", "no key"]
+     """credential_process = /bin/echo '{"Version":1,"AccessKeyId":"P","SecretAccessKey":"p"}'""",
+     "defaults_mode = auto", "region = us-west-2\n  eu-west-1", "no key"]
 )  # fmt: skip
 HEADS = st.sampled_from(
-    ["[default]", "[profile default]", '[profile "default"]', "[profile other]", "[other]", "[DEFAULT]", "[services mine]",
-     "[sso-session mine]", "[plugins]", "[other]", "", "[ default ]"]
+    ["[default]", "[profile default]", '[profile "default"]', "[profile other]", "[other]", "[DEFAULT]",
+     "[services mine]", "[sso-session mine]", "[plugins]", "[other]", "", "[ default ]"]
 )  # fmt: skip
 SECTIONS = st.builds(lambda head, lines: "\n".join([head, *lines, ""]), HEADS, st.lists(LINES, max_size=4))
 ORDINARY_FILES = {
