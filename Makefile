@@ -68,7 +68,7 @@ sagemaker2: .venv-sagemaker2/.done .venv/.dev ## The sagemaker 2 package's Multi
 	MME_SAGEMAKER2_PYTHON=.venv-sagemaker2/bin/python $(PYTEST) -m slow tests/soak/hosting/test_sagemaker_2.py
 
 bench: .venv/.dev ## The benchmarks, short; docs/ has the long runs
-	$(BIN)/python benchmarks/imports.py
+	$(BIN)/python benchmarks/first_call.py
 	$(BIN)/python benchmarks/invoke.py --quick
 	$(BIN)/python benchmarks/local_host.py
 	$(BIN)/python benchmarks/registry.py

@@ -4,14 +4,15 @@ Each rival runs in a fresh interpreter. The rivals take turns within a round. A 
 ratio is the median of the ratio to boto3 in the same round. The server is a process on the same machine, under the name
 of SageMaker's own host, so that each rival finds the address by the rules that it uses on AWS.
 
-    python benchmarks/first_call.py                  # all programs, about a minute
-    python benchmarks/first_call.py --rounds 3
+    python benchmarks/first_call.py                          # all programs, about two minutes
+    python benchmarks/first_call.py --out docs/benchmarks    # and write first-call.md there
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -109,8 +110,8 @@ def look_into(code: str, environment: dict[str, str]) -> tuple[int, float]:
     return int(count), int(kilobytes) / 1024
 
 
-def compare(title: str, base: str, programs: dict[str, str], environment: dict[str, str], rounds: int) -> None:
-    """Run the programs in turns, and print a table."""
+def compare(title: str, base: str, programs: dict[str, str], environment: dict[str, str], rounds: int) -> str:
+    """Run the programs in turns, and return a table; it is also printed."""
     seen_inside = {name: look_into(code, environment) for name, code in programs.items()}
     seen: dict[str, list[Sample]] = {name: [] for name in programs}
     for _ in range(rounds):
@@ -126,7 +127,32 @@ def compare(title: str, base: str, programs: dict[str, str], environment: dict[s
             f" | {1000 * statistics.median(one.wall for one in samples):.0f}"
             f" | {seen_inside[name][1]:.0f} | {seen_inside[name][0]} |"
         )
-    print("\n".join([*lines, ""]), flush=True)
+    text = "\n".join([*lines, ""])
+    print(text, flush=True)
+    return text
+
+
+def write(tables: list[str], out: Path, rounds: int) -> None:
+    """Write the page."""
+    import botocore
+
+    machine = (
+        f"{os.cpu_count()} cores (load average {os.getloadavg()[0]:.0f} at the end), "
+        f"{platform.python_implementation()} {platform.python_version()}, botocore {botocore.__version__}"
+    )
+    lines = [
+        "# What the first call costs",
+        "",
+        f"Written by `benchmarks/first_call.py` on {machine}, {rounds} rounds.",
+        "Each program runs in a fresh interpreter, with byte code. Figures are medians; a ratio is the median of the",
+        "ratio to boto3 in the same round. Compare the ratios: other programs on the machine change the times.",
+        "",
+        '`mme` is `MMEClient().endpoint(…).invoke(…)`, `mme-botocore` the same with `transport="botocore"`, `floor` a',
+        "raw TLS socket with an unsigned request. The server answers under SageMaker's own host name.",
+        "",
+        *tables,
+    ]
+    (out / "first-call.md").write_text("\n".join(lines), encoding="utf-8")
 
 
 @contextmanager
@@ -151,7 +177,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--only", choices=CASES, nargs="+")
+    parser.add_argument("--out", type=Path, help="folder for first-call.md")
     options = parser.parse_args()
+    tables: list[str] = []
     wanted = options.only or CASES
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -161,25 +189,27 @@ def main() -> None:
             if not key.startswith(("AWS_", "REQUESTS_", "PYTHON")) and not key.lower().endswith("_proxy")
         } | {"HOME": name, "PYTHONPATH": str(HERE.parent)}
         if "imports" in wanted:
-            compare("Imports", "import boto3", IMPORTS, plain, options.rounds)
+            tables.append(compare("Imports", "import boto3", IMPORTS, plain, options.rounds))
         with server(folder) as (port, bundle):
             programs = {rival: PRELUDE + code for rival, code in CALLS.items()}
             plain |= {"PORT": str(port), "AWS_CA_BUNDLE": str(bundle)}
             if "environment" in wanted:
                 title = "First call, credentials and region in the environment, as in AWS Lambda"
                 keys = {**KEYS, "AWS_SESSION_TOKEN": "t" * 300, "AWS_DEFAULT_REGION": REGION}
-                compare(title, "boto3", programs, plain | keys, options.rounds)
+                tables.append(compare(title, "boto3", programs, plain | keys, options.rounds))
             if "expiring" in wanted:
                 title = "First call, keys that expire, which botocore renews"
                 keys = {**KEYS, "AWS_CREDENTIAL_EXPIRATION": "2100-01-01T00:00:00Z", "AWS_DEFAULT_REGION": REGION}
-                compare(title, "boto3", programs, plain | keys, options.rounds)
+                tables.append(compare(title, "boto3", programs, plain | keys, options.rounds))
             if "profile" in wanted:
                 (folder / ".aws").mkdir()
                 lines = "".join(f"{key.lower()} = {value}\n" for key, value in KEYS.items())
                 (folder / ".aws/credentials").write_text(f"[default]\n{lines}", encoding="utf-8")
                 (folder / ".aws/config").write_text(f"[default]\nregion = {REGION}\n", encoding="utf-8")
                 title = "First call, credentials and region in the files below ~/.aws"
-                compare(title, "boto3", programs, plain, options.rounds)
+                tables.append(compare(title, "boto3", programs, plain, options.rounds))
+    if options.out is not None:
+        write(tables, options.out, options.rounds)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ class AsyncMMEClient(
 ):
     """Asynchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
-    Making a client makes no call and no connection; boto3 is imported at the first call. A client survives a fork,
-    and is safe to share.
+    Making a client makes no call and no connection; the first call that needs boto3 imports it. A client survives a
+    fork, and is safe to share.
 
     Args:
         region: AWS region. None means the region of the session or the environment.

@@ -20,8 +20,8 @@ __all__ = ["MMEClient"]
 class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "RuntimeInvoker"]):
     """Synchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
-    Making a client makes no call and no connection; boto3 is imported at the first call. A client survives a fork,
-    and is safe to share between threads.
+    Making a client makes no call and no connection; the first call that needs boto3 imports it. A client survives a
+    fork, and is safe to share between threads.
 
     Args:
         region: AWS region. None means the region of the session or the environment.
