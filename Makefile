@@ -79,7 +79,7 @@ clients: $(CLIENTS:%=.venv-clients/%/.done) .venv-sagemaker2/.done .venv/.dev ##
 	$(PYTEST) -rs -m "slow or not slow" $(CLIENT_TESTS)
 
 bench: .venv/.dev ## The benchmarks, short; docs/ has the long runs
-	$(BIN)/python benchmarks/imports.py
+	$(BIN)/python benchmarks/first_call.py
 	$(BIN)/python benchmarks/invoke.py --quick
 	$(BIN)/python benchmarks/local_host.py
 	$(BIN)/python benchmarks/registry.py

@@ -6,24 +6,25 @@ import copy
 import enum
 import inspect
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 import attrs
 
 from mme_sdk._validation import check_instance, check_number
-from mme_sdk.aws import Aws
+from mme_sdk.aws.session import Aws
 from mme_sdk.config import TRANSPORTS, ColdStart, RetryPolicy, Timeouts
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
-from mme_sdk.types import S3Uri
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from mme_sdk.aws.session import Session
     from mme_sdk.registry.store import ObjectOptions
     from mme_sdk.runtime import Codecs, Hook, Memory
 
-__all__ = ["UNCHANGED", "ClientBase", "ClientSettings", "Lazy", "Registries", "Unchanged"]
+__all__ = ["UNCHANGED", "ClientBase", "ClientSettings", "Lazy", "Registries", "Unchanged", "read_metrics"]
 
 T = TypeVar("T")
 TransportT = TypeVar("TransportT")
@@ -110,8 +111,7 @@ class Lazy(Generic[T]):
         return found
 
 
-@attrs.frozen
-class _Entry(Generic[RegistryT]):
+class _Entry(NamedTuple, Generic[RegistryT]):
     registry: RegistryT
     key: str
     options: ObjectOptions | None
@@ -128,12 +128,12 @@ class Registries(Generic[RegistryT]):
             staleness.
 
     Args:
-        make: The registry class.
+        load: Imports and returns the registry class.
     """
 
-    def __init__(self, make: Callable[..., RegistryT]) -> None:
+    def __init__(self, load: Callable[[], Callable[..., RegistryT]]) -> None:
         self.stores: dict[str, Any] = {}
-        self._make = make
+        self._load = load
         self._entries: dict[str, list[_Entry[RegistryT]]] = {}
         self._lock = ForkLock()
 
@@ -152,6 +152,8 @@ class Registries(Generic[RegistryT]):
         Raises:
             InvalidInputError: A setting is invalid, or the prefix has another layout of keys.
         """
+        from mme_sdk.types.s3uri import S3Uri
+
         prefix = str(S3Uri.parse(uri).as_prefix())
         if staleness is not None:
             check_number("staleness", staleness, at_least=0)
@@ -159,6 +161,7 @@ class Registries(Generic[RegistryT]):
             from mme_sdk.registry.store import ObjectOptions
 
             check_instance("options", options, ObjectOptions)
+        make = self._load()
         with self._lock:
             entries = self._entries.get(prefix, [])
             if entries and key is not None and key != entries[0].key:
@@ -167,7 +170,7 @@ class Registries(Generic[RegistryT]):
                     hint="pass key= to the first models() call of the prefix, or make another client for this layout",
                 )
             wanted_key, wanted_options, wanted_staleness = (
-                (entries[0].key, entries[0].options, entries[0].staleness) if entries else self._defaults()
+                (entries[0].key, entries[0].options, entries[0].staleness) if entries else _defaults(make)
             )
             wanted_key = wanted_key if key is None else key
             wanted_options = wanted_options if options is None else options
@@ -176,15 +179,16 @@ class Registries(Generic[RegistryT]):
                 if (entry.options, entry.staleness) == (wanted_options, wanted_staleness):
                     self.stores.setdefault(prefix, entry.registry)  # an invoker removes a store that it cannot read
                     return entry.registry
-            registry = self._make(aws, uri, key=wanted_key, options=wanted_options, staleness=wanted_staleness)
+            registry = make(aws, uri, key=wanted_key, options=wanted_options, staleness=wanted_staleness)
             if all(wanted_staleness < entry.staleness for entry in entries):
                 self.stores[prefix] = registry
             self._entries.setdefault(prefix, []).append(_Entry(registry, wanted_key, wanted_options, wanted_staleness))
             return registry
 
-    def _defaults(self) -> tuple[str, None, float]:
-        parameters = inspect.signature(self._make).parameters
-        return parameters["key"].default, None, parameters["staleness"].default
+
+def _defaults(make: Callable[..., Any]) -> tuple[str, None, float]:
+    parameters = inspect.signature(make).parameters
+    return parameters["key"].default, None, parameters["staleness"].default
 
 
 class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
@@ -284,7 +288,7 @@ class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
 
     @property
     def memory(self) -> Memory:
-        """Load times and loaded models. `memory.estimates` can be saved and loaded."""
+        """Load times and loaded models. `memory.load_times` can be saved and loaded."""
         return self._memory.get()
 
     def with_options(
@@ -367,8 +371,7 @@ class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
         return f"<{type(self).__name__} region={region}>"
 
 
-@attrs.frozen(kw_only=True)
-class _Kept:
+class _Kept(NamedTuple):
     """Which groups of settings are the same in a client and in the one that it is derived from."""
 
     account: bool = False
@@ -390,6 +393,15 @@ class _Kept:
             and (old.budget, old.breaker_faults, old.breaker_rest)
             == (new.budget, new.breaker_faults, new.breaker_rest),
         )
+
+
+def read_metrics(
+    endpoint: str, /, *, variant: str, hours: float, period: int, now: datetime
+) -> Generator[Any, Any, Any]:
+    """Read metrics with `mme_sdk.metrics.read_metrics`, which is imported here: it needs pydantic."""
+    from mme_sdk.metrics import read_metrics
+
+    return read_metrics(endpoint, variant=variant, hours=hours, period=period, now=now)
 
 
 def _check_memory(memory: Memory | None, cold_start: ColdStart | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from mme_sdk._client_base import ClientBase, Registries
+from mme_sdk._client_base import ClientBase, Registries, read_metrics
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints
@@ -21,8 +21,8 @@ class AsyncMMEClient(
 ):
     """Asynchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
-    Making a client makes no call and no connection; boto3 is imported at the first call. A client survives a fork,
-    and is safe to share.
+    Making a client makes no call and no connection; the first call that needs boto3 imports it. A client survives a
+    fork, and is safe to share.
 
     Args:
         region: AWS region. None means the region of the session or the environment.
@@ -123,13 +123,10 @@ class AsyncMMEClient(
         return make_async_transport(self._aws, self._settings.transport)
 
     def _make_registries(self) -> Registries[AsyncModelRegistry]:
-        from mme_sdk.registry import AsyncModelRegistry
-
-        return Registries(AsyncModelRegistry)
+        return Registries(_registry_class)
 
     def _make_endpoints(self) -> AsyncEndpoints:
         from mme_sdk.endpoints import AsyncEndpoints
-        from mme_sdk.metrics import read_metrics
 
         return AsyncEndpoints(self._aws, self._invoker.get, read_metrics)
 
@@ -172,3 +169,9 @@ class AsyncMMEClient(
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+
+def _registry_class() -> type[AsyncModelRegistry]:
+    from mme_sdk.registry import AsyncModelRegistry
+
+    return AsyncModelRegistry

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from mme_sdk._client_base import ClientBase, Registries
+from mme_sdk._client_base import ClientBase, Registries, read_metrics
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import Endpoint, Endpoints
@@ -20,8 +20,8 @@ __all__ = ["MMEClient"]
 class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "RuntimeInvoker"]):
     """Synchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 
-    Making a client makes no call and no connection; boto3 is imported at the first call. A client survives a fork,
-    and is safe to share between threads.
+    Making a client makes no call and no connection; the first call that needs boto3 imports it. A client survives a
+    fork, and is safe to share between threads.
 
     Args:
         region: AWS region. None means the region of the session or the environment.
@@ -122,13 +122,10 @@ class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "R
         return make_transport(self._aws, self._settings.transport)
 
     def _make_registries(self) -> Registries[ModelRegistry]:
-        from mme_sdk.registry import ModelRegistry
-
-        return Registries(ModelRegistry)
+        return Registries(_registry_class)
 
     def _make_endpoints(self) -> Endpoints:
         from mme_sdk.endpoints import Endpoints
-        from mme_sdk.metrics import read_metrics
 
         return Endpoints(self._aws, self._invoker.get, read_metrics)
 
@@ -171,3 +168,9 @@ class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "R
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _registry_class() -> type[ModelRegistry]:
+    from mme_sdk.registry import ModelRegistry
+
+    return ModelRegistry

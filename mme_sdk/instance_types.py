@@ -9,11 +9,9 @@ endpoints) and https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-type
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from functools import cache
-from importlib import resources
 from types import MappingProxyType
 from typing import Literal
 
@@ -73,6 +71,9 @@ class InstanceType:
 @cache
 def known() -> Mapping[str, InstanceType]:
     """Return the table, by name."""
+    import csv
+    from importlib import resources
+
     text = resources.files("mme_sdk").joinpath("instance_types.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return MappingProxyType({row["instance_type"]: _parsed(row) for row in rows})

@@ -6,10 +6,12 @@ The pairs differ in `async`; the asynchronous clients accept the `Async` one.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Generator
-from datetime import datetime
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from mme_sdk.types.model import ModelVersion
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from mme_sdk.types.model import ModelVersion
 
 __all__ = ["AsyncClock", "AsyncModelStore", "Clock", "ModelStore", "ReadMetrics", "Rng"]
 

@@ -7,12 +7,14 @@ next operation within the scope raises `Cancelled`. A thread without a scope onl
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    import socket
 
 __all__ = [
     "CancelScope",
@@ -246,6 +248,8 @@ def shut_body(body: Any) -> None:
         sock = body._raw_stream._original_response.fp.raw._sock
     except AttributeError:
         return  # it was read completely, or it is not a body of urllib3
+    import socket
+
     if isinstance(sock, socket.socket):
         _shut(sock)
 
@@ -304,6 +308,8 @@ def _clear_frames(error: BaseException | None) -> None:
 
 
 def _shut(sock: socket.socket) -> None:
+    import socket
+
     # Not `sock.shutdown`: `SSLSocket.shutdown` removes the TLS state that a reading thread still uses.
     with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)

@@ -9,7 +9,6 @@ Other modules define further effects as subclasses of `Effect`. They pass an int
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
@@ -17,7 +16,6 @@ from typing import Any, TypeAlias, TypeVar
 import attrs
 
 from mme_sdk._flows.cancellation import Cancelled, CleanUp, add_notes, check
-from mme_sdk._flows.workers import run_concurrently
 from mme_sdk.errors import MMEError
 
 __all__ = [
@@ -195,6 +193,8 @@ class Interpreter:
         assert isinstance(effect, Together)
         if not effect.flows:
             return []
+        from mme_sdk._flows.workers import run_concurrently
+
         calls = [partial(self.run, flow, cleanup=cleanup) for flow in effect.flows]
         return run_concurrently(calls, effect.width, cleanup)
 
@@ -222,6 +222,8 @@ class AsyncInterpreter:
         Returns:
             What the flow returned.
         """
+        import asyncio
+
         handlers = self._handlers
         value: Any = None
         error: BaseException | None = None
@@ -253,6 +255,8 @@ class AsyncInterpreter:
             error = None  # its traceback refers to this frame
 
     async def _together(self, effect: Together, cleanup: float) -> list[Any]:
+        import asyncio
+
         limit = asyncio.Semaphore(effect.width)
 
         async def run(flow: Flow[Any]) -> Any:
@@ -270,6 +274,8 @@ class AsyncInterpreter:
 
 
 async def _until(ends: float, performing: Awaitable[Any]) -> Any:
+    import asyncio
+
     timer = asyncio.timeout_at(ends)
     try:
         async with timer:

@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import functools
 import inspect
-import re
 from collections.abc import Callable
 from types import FunctionType
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import attrs
 
 from mme_sdk.errors import ConfigurationError
 
-__all__ = ["Keys", "Route", "Unsupported", "describe"]
+__all__ = ["Keys", "Route", "Unsupported", "describe", "keys_of"]
 
 _EVENTS = (
     "provide-client-params",
@@ -37,7 +35,7 @@ _EVENTS = (
     "after-call-error",
 )
 _OWN = ("botocore", "boto3", "mme_sdk.aws")
-_PLAIN_PREFIX = re.compile(r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*\Z")
+_PLAIN_PREFIX = r"(/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*"
 _PROBE = "/endpoints/mme-sdk-probe/invocations"
 
 
@@ -133,6 +131,9 @@ def describe(client: Any) -> Route | Unsupported:
 
 
 def _described(client: Any, url: str) -> Route | Unsupported:
+    import re
+    from urllib.parse import parse_qs, urlsplit
+
     parts = urlsplit(url)
     query = parse_qs(parts.query)
     algorithm = query.get("X-Amz-Algorithm", ["none"])[0]
@@ -140,7 +141,7 @@ def _described(client: Any, url: str) -> Route | Unsupported:
         return Unsupported(f"the client signs with {algorithm}")
     _, _, region, service, _ = query["X-Amz-Credential"][0].rsplit("/", 4)
     prefix = parts.path.removesuffix(_PROBE)
-    if prefix == parts.path or not _PLAIN_PREFIX.match(prefix):
+    if prefix == parts.path or not re.fullmatch(_PLAIN_PREFIX, prefix):
         return Unsupported(f"the path {parts.path!r} of the endpoint URL needs normalisation by botocore")
     if parts.username is not None or parts.hostname is None or not parts.hostname.isascii():
         return Unsupported("the endpoint URL contains a user name, no host, or a host that is not ASCII")
@@ -156,7 +157,7 @@ def _described(client: Any, url: str) -> Route | Unsupported:
         return Unsupported("a client certificate is configured")
     if client.meta.config.retries and client.meta.config.retries.get("mode") == "adaptive":
         return Unsupported("botocore limits the request rate in the retry mode `adaptive`")
-    keys, refreshes = _keys_of(client._request_signer._credentials)
+    keys, refreshes = keys_of(client._request_signer._credentials)
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = {"http": 80, "https": 443}[parts.scheme]
     port = parts.port or default
@@ -177,7 +178,8 @@ def _described(client: Any, url: str) -> Route | Unsupported:
     )
 
 
-def _keys_of(credentials: Any) -> tuple[Callable[[], Keys], bool]:
+def keys_of(credentials: Any) -> tuple[Callable[[], Keys], bool]:
+    """Return a function that reads botocore's credentials, and whether it may have to request new ones."""
     from botocore.credentials import RefreshableCredentials
 
     def keys() -> Keys:

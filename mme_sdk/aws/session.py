@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 import threading
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import tenacity
-
 from mme_sdk._flows import cancellation
 from mme_sdk._flows.cancellation import Cancelled, CancelScope, CleanUp, current_scope
-from mme_sdk._flows.effects import CLEANUP, AsyncInterpreter, Call, Do, Flow, Interpreter, Sleep
-from mme_sdk._flows.workers import Workers
 from mme_sdk._version import __version__
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import (
@@ -32,8 +26,14 @@ from mme_sdk.errors import (
 from mme_sdk.protocols import AsyncClock, Clock, Rng
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import boto3
+    import tenacity
     from boto3 import Session as Session  # noqa: PLC0414 - the type, for modules that may not import boto3
+
+    from mme_sdk._flows.effects import Call, Flow
+    from mme_sdk._flows.workers import Workers
 
 __all__ = ["AsyncSystemClock", "Aws"]
 
@@ -52,6 +52,8 @@ class AsyncSystemClock:
 
     async def sleep(self, seconds: float, /) -> None:
         """Wait without blocking other tasks."""
+        import asyncio
+
         await asyncio.sleep(seconds)
 
 
@@ -93,6 +95,7 @@ class Aws:
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._session: boto3.Session | None = None
+        self._core: Any = None  # botocore's session
         self._clients: dict[str, Any] = {}
         self._workers: Workers[Any] | None = None
         self._scope = CancelScope()  # for all flows in the threads of callers; `close` cancels it
@@ -109,7 +112,9 @@ class Aws:
             if self._session is None:
                 import boto3
 
-                self._session = self._given_session or boto3.Session(region_name=self._region)
+                self._session = self._given_session or boto3.Session(
+                    region_name=self._region, botocore_session=self._core
+                )
             return self._session
 
     @property
@@ -126,6 +131,41 @@ class Aws:
                 hint="pass region=…, set AWS_DEFAULT_REGION, or set a region in your AWS profile",
             )
         return region
+
+    @property
+    def given_region(self) -> str | None:
+        """The region that was given; None if the session or the environment has it."""
+        return self._region
+
+    @property
+    def has_session(self) -> bool:
+        """Whether a boto3 session was given, or has been created."""
+        self._check_usable()
+        return self._given_session is not None or self._session is not None
+
+    def credentials(self) -> Any:
+        """Return botocore's credentials for `region`, which may expire. It creates no client of the runtime.
+
+        Raises:
+            ConfigurationError: There are none.
+        """
+        from mme_sdk.aws.error_translation import translating
+
+        self._check_usable()
+        with self._lock, translating(service="sagemaker-runtime", operation="client"):
+            if self._core is None:
+                import botocore.session
+
+                self._core = botocore.session.get_session()
+                if self._region is not None:
+                    self._core.set_config_variable("region", self._region)
+            found = self._core.get_credentials()
+        with translating(service="sagemaker-runtime", operation="invoke_endpoint"):
+            if found is None:
+                from botocore.exceptions import NoCredentialsError
+
+                raise NoCredentialsError
+        return found
 
     def endpoint_url(self, service: str) -> str | None:
         """Return the endpoint URL that was given for a service. None: boto3 chooses the URL."""
@@ -200,10 +240,14 @@ class Aws:
 
     def call(self, call: Call) -> Any:
         """Make an API call. Repeat it after throttling and server errors, according to the retry policy."""
+        import tenacity
+
         return tenacity.Retrying(**self._loop(call), sleep=self._pause)(self.send, call)
 
     async def acall(self, call: Call) -> Any:
         """Make an API call in a worker thread, without blocking the event loop."""
+        import tenacity
+
         retrying = tenacity.AsyncRetrying(**self._loop(call), sleep=self.async_clock.sleep)
         return await retrying(self._offloaded_send, call)
 
@@ -211,6 +255,8 @@ class Aws:
         return await self.offload(lambda: self.send(call))
 
     def _loop(self, call: Call) -> dict[str, Any]:
+        import tenacity
+
         policy = self.retry
 
         def is_retryable(error: BaseException) -> bool:
@@ -246,6 +292,8 @@ class Aws:
         Raises:
             ClosedError: The client was closed.
         """
+        from mme_sdk._flows.effects import CLEANUP, Call, Do, Interpreter, Sleep
+
         cleanup, thread = CleanUp(CLEANUP), threading.get_ident()
         interpreter = Interpreter(
             {
@@ -286,6 +334,8 @@ class Aws:
 
     async def arun(self, flow: Flow[T]) -> T:
         """Run a flow on the running event loop."""
+        from mme_sdk._flows.effects import AsyncInterpreter, Call, Do, Sleep
+
         interpreter = AsyncInterpreter(
             {
                 Call: self.acall,
@@ -301,6 +351,8 @@ class Aws:
         Raises:
             ClosedError: The client was closed.
         """
+        import asyncio
+
         scope = CancelScope()
 
         def work() -> T:
@@ -335,6 +387,8 @@ class Aws:
         self._check_usable()
         with self._lock:
             if self._workers is None:
+                from mme_sdk._flows.workers import Workers
+
                 self._workers = Workers(_POOL, "mme_sdk-aws")
             return self._workers
 
@@ -381,7 +435,7 @@ class Aws:
         if self._pid != os.getpid():
             # After a fork, the child must not use sockets and locks of the parent.
             self._lock = threading.RLock()
-            self._clients, self._workers, self._session = {}, None, None
+            self._clients, self._workers, self._session, self._core = {}, None, None, None
             self._scope, self._running = CancelScope(), {}
             self._pid = os.getpid()
 

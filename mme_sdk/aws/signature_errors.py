@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 
 import attrs
 
@@ -95,6 +94,8 @@ def explain_refusal(code: str, message: str, *, date: str | None, now: float) ->
 
 def _seconds_ahead(message: str, date: str | None, now: float) -> float | None:
     """Return the seconds by which this machine's clock is ahead of the service's; None if the response has no time."""
+    from email.utils import parsedate_to_datetime
+
     try:
         service_time = parsedate_to_datetime(date).timestamp() if date else None
     except (ValueError, OverflowError, TypeError):

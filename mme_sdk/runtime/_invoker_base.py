@@ -14,7 +14,6 @@ from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
 from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.diagnostics import explain_absent, model_prefix
 from mme_sdk.runtime.effects import Resolve, RunFlow
 from mme_sdk.runtime.options import InvokeOptions, check_options
 from mme_sdk.runtime.payloads.codecs import Codecs
@@ -120,6 +119,8 @@ class Invocations:
             reply = self._reply(answer, attempts, response_type, rows)
         except MMEError as error:
             if isinstance(error, ModelNotFoundError):
+                from mme_sdk.runtime.diagnostics import explain_absent
+
                 yield RunFlow(explain_absent(attempts.describe(error), prefix))
             attempts.describe(error)
             if self._hooks:
@@ -142,6 +143,8 @@ class Invocations:
         if prefix is None:
             known = self.memory.endpoint(endpoint)
             if known.prefix is None:
+                from mme_sdk.runtime.diagnostics import model_prefix
+
                 known.prefix = yield RunFlow(model_prefix(endpoint))
             prefix = known.prefix
         if prefix is None:

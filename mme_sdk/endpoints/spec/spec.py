@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from mme_sdk._validation import check_resource_name
-from mme_sdk.endpoints.spec import serialization, validators
+from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling
 from mme_sdk.endpoints.spec.components import (
     AsyncInference,
@@ -22,8 +21,12 @@ from mme_sdk.endpoints.spec.components import (
 )
 from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
 from mme_sdk.endpoints.spec.fields import SpecFields
-from mme_sdk.endpoints.spec.requests import Requests, requests_of
 from mme_sdk.errors import InvalidInputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mme_sdk.endpoints.spec.requests import Requests
 
 __all__ = ["EndpointSpec", "HasUri", "check_spec"]
 
@@ -83,6 +86,8 @@ class EndpointSpec(SpecFields):
         Returns:
             The requests, as boto3 takes them.
         """
+        from mme_sdk.endpoints.spec.requests import requests_of
+
         return requests_of(self)
 
     def to_yaml(self, path: str | Path | None = None) -> str:
@@ -98,6 +103,8 @@ class EndpointSpec(SpecFields):
             InvalidInputError: An `extra` holds an object that YAML cannot represent, or the file cannot be written.
             MissingExtraError: PyYAML is not installed.
         """
+        from mme_sdk.endpoints.spec import serialization
+
         return serialization.to_yaml(self, path)
 
     @classmethod
@@ -117,6 +124,8 @@ class EndpointSpec(SpecFields):
             InvalidInputError: The file cannot be read, or its content is not a valid spec; the message says where.
             MissingExtraError: PyYAML is not installed.
         """
+        from mme_sdk.endpoints.spec import serialization
+
         return serialization.from_yaml(cls, source)
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,6 +134,8 @@ class EndpointSpec(SpecFields):
         Returns:
             A dict with the key `endpoint`. Fields with their default value are left out.
         """
+        from mme_sdk.endpoints.spec import serialization
+
         return serialization.to_dict(self)
 
     @classmethod
@@ -140,6 +151,8 @@ class EndpointSpec(SpecFields):
         Raises:
             InvalidInputError: A key is unknown or missing, or a value breaks a rule; the message says where.
         """
+        from mme_sdk.endpoints.spec import serialization
+
         return serialization.from_dict(cls, data)
 
     @classmethod

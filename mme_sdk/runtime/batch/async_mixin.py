@@ -8,26 +8,17 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Ma
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mme_sdk.runtime._invoker_base import Invocations
-from mme_sdk.runtime.batch.async_driver import async_collect, async_run_batch
-from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model, check_batch
-from mme_sdk.runtime.batch.frames import FrameJoin, split_frame
-from mme_sdk.runtime.batch.warm import (
-    WarmReport,
-    check_capacity,
-    keep_warm_advice,
-    refuse_loss,
-    report_of,
-    warm_order,
-    warm_settings,
-)
 from mme_sdk.runtime.options import DEFAULT_OPTIONS, InvokeOptions, check_options, check_unsupported
 from mme_sdk.runtime.payloads.codecs import CSV, JSON
 from mme_sdk.runtime.payloads.requests import check_endpoint
-from mme_sdk.types.model import ModelVersion
-from mme_sdk.types.reply import Reply
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model
+    from mme_sdk.runtime.batch.warm import WarmReport
+    from mme_sdk.types.model import ModelVersion
+    from mme_sdk.types.reply import Reply
 
 __all__ = ["AsyncBatchMixin"]
 
@@ -78,6 +69,9 @@ class AsyncBatchMixin(Invocations):
         Raises:
             InvalidInputError: An argument or an option is invalid.
         """
+        from mme_sdk.runtime.batch.async_driver import async_run_batch
+        from mme_sdk.runtime.batch.batch import BatchSettings, check_batch
+
         check_endpoint(endpoint)
         check_options(options)
         check_batch(items, model_of, data_of, settings, progress)
@@ -125,6 +119,9 @@ class AsyncBatchMixin(Invocations):
             InvalidInputError: An argument or an option is invalid.
             UndecodableReplyError: An answer is not one row for each row of its request.
         """
+        from mme_sdk.runtime.batch.async_driver import async_collect
+        from mme_sdk.runtime.batch.frames import FrameJoin, split_frame
+
         check_unsupported("invoke_frame", options, _NOT_FOR_FRAMES)
         if options.content_type is None:
             options = options._replace(content_type=CSV)
@@ -171,6 +168,9 @@ class AsyncBatchMixin(Invocations):
         Raises:
             InvalidInputError: An argument or an option is invalid.
         """
+        from mme_sdk.runtime.batch.async_driver import async_collect
+        from mme_sdk.runtime.batch.warm import report_of, warm_order, warm_settings
+
         check_unsupported("warm", options, _NOT_FOR_WARM)
         if options.content_type is None:
             options = options._replace(content_type=JSON)
@@ -223,6 +223,8 @@ class AsyncBatchMixin(Invocations):
         Raises:
             InvalidInputError: An argument or an option is invalid, or keeping the models warm is a net loss.
         """
+        from mme_sdk.runtime.batch.warm import check_capacity, keep_warm_advice, refuse_loss
+
         check_unsupported("keep_warm", options, _NOT_FOR_WARM)
         check_capacity(capacity)
         if not bound_by_slo:

@@ -9,26 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mme_sdk.runtime._invoker_base import Invocations
-from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model, check_batch
-from mme_sdk.runtime.batch.driver import collect, run_batch
-from mme_sdk.runtime.batch.frames import FrameJoin, split_frame
-from mme_sdk.runtime.batch.warm import (
-    WarmReport,
-    check_capacity,
-    keep_warm_advice,
-    refuse_loss,
-    report_of,
-    warm_order,
-    warm_settings,
-)
 from mme_sdk.runtime.options import DEFAULT_OPTIONS, InvokeOptions, check_options, check_unsupported
 from mme_sdk.runtime.payloads.codecs import CSV, JSON
 from mme_sdk.runtime.payloads.requests import check_endpoint
-from mme_sdk.types.model import ModelVersion
-from mme_sdk.types.reply import Reply
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model
+    from mme_sdk.runtime.batch.warm import WarmReport
+    from mme_sdk.types.model import ModelVersion
+    from mme_sdk.types.reply import Reply
 
 __all__ = ["BatchMixin"]
 
@@ -79,6 +70,9 @@ class BatchMixin(Invocations):
         Raises:
             InvalidInputError: An argument or an option is invalid.
         """
+        from mme_sdk.runtime.batch.batch import BatchSettings, check_batch
+        from mme_sdk.runtime.batch.driver import run_batch
+
         check_endpoint(endpoint)
         check_options(options)
         check_batch(items, model_of, data_of, settings, progress)
@@ -126,6 +120,9 @@ class BatchMixin(Invocations):
             InvalidInputError: An argument or an option is invalid.
             UndecodableReplyError: An answer is not one row for each row of its request.
         """
+        from mme_sdk.runtime.batch.driver import collect
+        from mme_sdk.runtime.batch.frames import FrameJoin, split_frame
+
         check_unsupported("invoke_frame", options, _NOT_FOR_FRAMES)
         if options.content_type is None:
             options = options._replace(content_type=CSV)
@@ -172,6 +169,9 @@ class BatchMixin(Invocations):
         Raises:
             InvalidInputError: An argument or an option is invalid.
         """
+        from mme_sdk.runtime.batch.driver import collect
+        from mme_sdk.runtime.batch.warm import report_of, warm_order, warm_settings
+
         check_unsupported("warm", options, _NOT_FOR_WARM)
         if options.content_type is None:
             options = options._replace(content_type=JSON)
@@ -224,6 +224,8 @@ class BatchMixin(Invocations):
         Raises:
             InvalidInputError: An argument or an option is invalid, or keeping the models warm is a net loss.
         """
+        from mme_sdk.runtime.batch.warm import check_capacity, keep_warm_advice, refuse_loss
+
         check_unsupported("keep_warm", options, _NOT_FOR_WARM)
         check_capacity(capacity)
         if not bound_by_slo:

@@ -12,16 +12,16 @@ import math
 import os
 from array import array
 from collections import OrderedDict
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import attrs
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from mme_sdk.artifacts.temporary import replace_file
 from mme_sdk.config import ColdStart
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
+
+if TYPE_CHECKING:
+    from mme_sdk.runtime.cold_start.load_times_file import Row
 
 __all__ = ["LoadTime", "LoadTimes"]
 
@@ -62,19 +62,6 @@ class LoadTime:
             The load time in seconds.
         """
         return self.median * math.exp(self.sigma * z)
-
-
-class _Row(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    endpoint: str = Field(min_length=1, max_length=63)
-    model: str = Field(min_length=1, max_length=1024)
-    curves: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=6, max_length=6)]
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="ignore")
-    version: Annotated[int, Field(ge=1, le=1)] = 1
-    models: list[_Row]
 
 
 class LoadTimes:
@@ -204,12 +191,17 @@ class LoadTimes:
         Args:
             path: The file.
         """
+        from pathlib import Path
+
+        from mme_sdk.artifacts.temporary import replace_file
+        from mme_sdk.runtime.cold_start.load_times_file import File, Row
+
         with self._lock:
             rows = [
-                _Row(endpoint=endpoint, model=model, curves=list(curves))
+                Row(endpoint=endpoint, model=model, curves=list(curves))
                 for (endpoint, model), curves in self._models.items()
             ]
-        replace_file(Path(path), _File(models=rows).model_dump_json().encode())
+        replace_file(Path(path), File(models=rows).model_dump_json().encode())
 
     def load(self, path: str | os.PathLike[str]) -> int:
         """Add what another process saved. For a model that both know, the one with more observations is kept.
@@ -223,8 +215,14 @@ class LoadTimes:
         Raises:
             InvalidInputError: The file cannot be read, or was not written by `save`.
         """
+        from pathlib import Path
+
+        from pydantic import ValidationError
+
+        from mme_sdk.runtime.cold_start.load_times_file import File
+
         try:
-            file = _File.model_validate_json(Path(path).read_bytes())
+            file = File.model_validate_json(Path(path).read_bytes())
         except (OSError, ValidationError) as error:
             raise InvalidInputError(
                 f"cannot read load times from {path}: {error}", hint="pass a file that LoadTimes.save wrote"
@@ -234,7 +232,7 @@ class LoadTimes:
                 self._merge(row)
         return len(file.models)
 
-    def _merge(self, row: _Row) -> None:
+    def _merge(self, row: Row) -> None:
         key = (row.endpoint, row.model)
         mine = self._models.setdefault(key, array("d", [0.0] * 6))
         for at in (0, 3):

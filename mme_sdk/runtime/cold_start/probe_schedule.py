@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import bisect
 import itertools
-import json
 import math
 from functools import lru_cache
-from importlib import resources
 from typing import Any
 
 __all__ = ["probe_delay"]
@@ -21,6 +19,9 @@ _MIN_DELAY = 0.02  # seconds; about the time of one answer
 
 @lru_cache(maxsize=1)
 def _table() -> dict[str, Any]:
+    import json
+    from importlib import resources
+
     loaded: dict[str, Any] = json.loads(
         resources.files("mme_sdk.runtime.cold_start").joinpath("inspection.json").read_text(encoding="utf-8")
     )

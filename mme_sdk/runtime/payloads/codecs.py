@@ -1,6 +1,7 @@
 """Encode payloads and decode responses, by their Python type and their media type.
 
-This module does not import numpy and pandas. If the caller has not imported them, no value is of their types.
+This module does not import numpy and pandas, and imports pydantic only to decode. If the caller has not imported them,
+no value is of their types.
 """
 
 from __future__ import annotations
@@ -9,22 +10,13 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
-
-from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any, Protocol
 
 from mme_sdk.errors import InvalidInputError, UndecodableReplyError
-from mme_sdk.runtime.payloads.answer_tables import decode_frame
-from mme_sdk.runtime.payloads.parquet import frame_to_parquet
-from mme_sdk.runtime.payloads.tables import (
-    array_to_csv,
-    array_to_json,
-    array_to_npy,
-    frame_to_csv,
-    frame_to_json,
-    frame_to_npy,
-)
 from mme_sdk.types.matrix import array_of, charset_of, has_header, is_json, media_type, to_utf8
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 __all__ = ["CSV", "JSON", "NPY", "PARQUET", "Codec", "Codecs"]
 
@@ -164,7 +156,7 @@ class Codecs:
             return _encode_frame(data, kind or CSV, content_type or CSV), content_type or CSV
         if kind is not None and not is_json(kind):
             raise TypeError(f"no codec encodes to {kind}")
-        if isinstance(data, BaseModel):
+        if _is_instance(data, "pydantic.main", "BaseModel"):
             body = data.model_dump_json().encode()
             if b"null" in body:  # pydantic writes NaN and infinity as null; _to_json rejects them
                 body = _to_json(data.model_dump(mode="json"))
@@ -200,6 +192,8 @@ class Codecs:
             return None
         if _is_codec(response_type):
             return str(response_type.media_type)
+        from pydantic import PydanticSchemaGenerationError, PydanticUserError
+
         try:
             _adapter(response_type)
         except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
@@ -239,21 +233,27 @@ class Codecs:
             if _is_class(response_type, "numpy", "ndarray"):
                 return array_of(body, content_type)
             if _is_class(response_type, "pandas", "DataFrame"):
+                from mme_sdk.runtime.payloads.answer_tables import decode_frame
+
                 return decode_frame(body, content_type)
             return _adapter(response_type).validate_json(to_utf8(body, content_type))
-        except (PydanticSchemaGenerationError, PydanticUserError) as error:
-            raise InvalidInputError(f"response_type={response_type!r} is not supported") from error
-        except (ValidationError, ValueError, EOFError, RecursionError) as error:
+        except (ValueError, EOFError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
             name = getattr(response_type, "__qualname__", None) or str(response_type)
             raise UndecodableReplyError(
                 f"the response ({content_type}) cannot be decoded to {name}: {error}; it starts with {body[:60]!r}",
                 body=body,
                 content_type=content_type,
             ) from error
+        except RuntimeError as error:
+            if _is_instance(error, "pydantic.errors", "PydanticUserError"):
+                raise InvalidInputError(f"response_type={response_type!r} is not supported") from error
+            raise
 
 
 @lru_cache(maxsize=256)
 def _adapter(response_type: Any) -> TypeAdapter[Any]:
+    from pydantic import TypeAdapter
+
     return TypeAdapter(response_type)
 
 
@@ -263,7 +263,8 @@ def _is_codec(response_type: Any) -> bool:
 
 def _is_instance(data: Any, module: str, name: str) -> bool:
     loaded = sys.modules.get(module)
-    return loaded is not None and isinstance(data, getattr(loaded, name))
+    kind = getattr(loaded, name, None)  # another thread may be importing the module
+    return kind is not None and isinstance(data, kind)
 
 
 def _is_class(wanted: Any, module: str, name: str) -> bool:
@@ -277,9 +278,11 @@ def _to_json(data: Any) -> bytes:
 
 
 def _to_json_value(value: Any) -> Any:
-    if isinstance(value, BaseModel):
+    if _is_instance(value, "pydantic.main", "BaseModel"):
         return value.model_dump(mode="json")
     if _is_instance(value, "numpy", "ndarray") or _is_instance(value, "numpy", "generic"):
+        from mme_sdk.runtime.payloads.tables import array_to_json
+
         return array_to_json(value)
     if isinstance(value, Mapping):
         return dict(value)
@@ -289,6 +292,8 @@ def _to_json_value(value: Any) -> Any:
 
 
 def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:
+    from mme_sdk.runtime.payloads.tables import array_to_csv, array_to_json, array_to_npy
+
     if kind is None or kind == NPY:
         return array_to_npy(array)
     if is_json(kind):
@@ -301,11 +306,15 @@ def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:
 
 
 def _encode_frame(frame: Any, kind: str, content_type: str) -> bytes:
+    from mme_sdk.runtime.payloads.tables import frame_to_csv, frame_to_json, frame_to_npy
+
     if kind == CSV:
         return frame_to_csv(frame, header=has_header(content_type))
     if is_json(kind):
         return frame_to_json(frame)
     if kind == PARQUET:
+        from mme_sdk.runtime.payloads.parquet import frame_to_parquet
+
         return frame_to_parquet(frame)
     if kind == NPY:
         return frame_to_npy(frame)

@@ -8,13 +8,11 @@ whole request and is not counted.
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from typing import Any
 
 from mme_sdk.errors import RowCountError
-from mme_sdk.runtime.payloads.answer_tables import csv_lines, is_parquet, is_split
 from mme_sdk.types.matrix import NPY_MAGIC, array_of, has_header, is_json, media_type, to_utf8
 
 __all__ = ["fit_rows", "rows_of"]
@@ -87,6 +85,8 @@ def fit_rows(rows: int, decoded: dict[str, Any], body: bytes, content_type: str,
 
 
 def _count_in(body: bytes, kind: str, content_type: str, decoded: dict[str, Any], rows: int) -> int | None:
+    from mme_sdk.runtime.payloads.answer_tables import csv_lines, is_parquet
+
     if is_json(kind):
         decoded["value"] = json.loads(to_utf8(body, content_type))
     elif body[:6] == NPY_MAGIC:
@@ -96,6 +96,8 @@ def _count_in(body: bytes, kind: str, content_type: str, decoded: dict[str, Any]
         results = len(lines) - has_header(content_type)
         return rows if results == 1 and len(lines[-1]) == rows else results
     elif is_parquet(body, content_type) and "pyarrow" in sys.modules:
+        import io
+
         from pyarrow import parquet
 
         return int(parquet.ParquetFile(io.BytesIO(body)).metadata.num_rows)
@@ -106,6 +108,8 @@ def _count(value: Any) -> int | None:
     if isinstance(value, (list, tuple)):
         return len(value)
     if isinstance(value, dict):
+        from mme_sdk.runtime.payloads.answer_tables import is_split
+
         # https://docs.aws.amazon.com/sagemaker/latest/dg/cdf-inference.html
         inner = value["predictions"] if len(value) == 1 and "predictions" in value else None
         if isinstance(inner, list):

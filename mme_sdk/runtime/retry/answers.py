@@ -14,7 +14,6 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws.error_codes import DENIED, THROTTLES
-from mme_sdk.aws.signature_errors import explain_refusal
 from mme_sdk.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -186,6 +185,8 @@ def error_of(fields: ErrorFields, *, endpoint: str, model: str | None, now: floa
         return _model_error(fields, subject, facts)
     if fields.status >= 500:
         return ServiceError(f"{subject}: SageMaker answered {fields.status}: {message}", **facts)
+    from mme_sdk.aws.signature_errors import explain_refusal
+
     refusal = explain_refusal(fields.code, message, date=fields.date, now=time.time() if now is None else now)
     if refusal is not None:
         error_type = ConfigurationError if refusal.local else AccessDeniedError

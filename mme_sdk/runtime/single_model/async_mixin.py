@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mme_sdk.aws.session import Aws
 from mme_sdk.runtime.options import (
     DEFAULT_ASYNC_INFERENCE_OPTIONS,
     DEFAULT_OPTIONS,
     AsyncInferenceOptions,
     InvokeOptions,
 )
-from mme_sdk.runtime.payloads.codecs import Codecs
-from mme_sdk.runtime.single_model.async_inference import submit
-from mme_sdk.runtime.single_model.async_queued_invocation import AsyncQueuedInvocation
-from mme_sdk.runtime.single_model.async_stream import AsyncReplyStream
-from mme_sdk.runtime.single_model.stream_base import open_stream, stream_request
+
+if TYPE_CHECKING:
+    from mme_sdk.aws.session import Aws
+    from mme_sdk.runtime.payloads.codecs import Codecs
+    from mme_sdk.runtime.single_model.async_queued_invocation import AsyncQueuedInvocation
+    from mme_sdk.runtime.single_model.async_stream import AsyncReplyStream
 
 __all__ = ["AsyncSingleModelMixin"]
 
@@ -46,6 +46,9 @@ class AsyncSingleModelMixin:
         Raises:
             InvalidInputError: An argument or an option is invalid, or the endpoint cannot stream.
         """
+        from mme_sdk.runtime.single_model.async_stream import AsyncReplyStream
+        from mme_sdk.runtime.single_model.stream_base import open_stream, stream_request
+
         request = stream_request(self._codecs, data, options, endpoint=endpoint, payload_limit=self._payload_limit)
         return AsyncReplyStream(endpoint, await self._aws.arun(open_stream(request)), self._aws)
 
@@ -70,5 +73,8 @@ class AsyncSingleModelMixin:
         Raises:
             InvalidInputError: An argument or an option is invalid.
         """
+        from mme_sdk.runtime.single_model.async_inference import submit
+        from mme_sdk.runtime.single_model.async_queued_invocation import AsyncQueuedInvocation
+
         submission = await self._aws.arun(submit(self._codecs, endpoint, data, options, queue_options))
         return AsyncQueuedInvocation(submission, self._aws, self._codecs)

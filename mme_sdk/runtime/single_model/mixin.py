@@ -3,20 +3,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mme_sdk.aws.session import Aws
 from mme_sdk.runtime.options import (
     DEFAULT_ASYNC_INFERENCE_OPTIONS,
     DEFAULT_OPTIONS,
     AsyncInferenceOptions,
     InvokeOptions,
 )
-from mme_sdk.runtime.payloads.codecs import Codecs
-from mme_sdk.runtime.single_model.async_inference import submit
-from mme_sdk.runtime.single_model.queued_invocation import QueuedInvocation
-from mme_sdk.runtime.single_model.stream import ReplyStream
-from mme_sdk.runtime.single_model.stream_base import open_stream, stream_request
+
+if TYPE_CHECKING:
+    from mme_sdk.aws.session import Aws
+    from mme_sdk.runtime.payloads.codecs import Codecs
+    from mme_sdk.runtime.single_model.queued_invocation import QueuedInvocation
+    from mme_sdk.runtime.single_model.stream import ReplyStream
 
 __all__ = ["SingleModelMixin"]
 
@@ -45,6 +45,9 @@ class SingleModelMixin:
         Raises:
             InvalidInputError: An argument or an option is invalid, or the endpoint cannot stream.
         """
+        from mme_sdk.runtime.single_model.stream import ReplyStream
+        from mme_sdk.runtime.single_model.stream_base import open_stream, stream_request
+
         request = stream_request(self._codecs, data, options, endpoint=endpoint, payload_limit=self._payload_limit)
         return ReplyStream(endpoint, self._aws.run(open_stream(request)), self._aws)
 
@@ -69,5 +72,8 @@ class SingleModelMixin:
         Raises:
             InvalidInputError: An argument or an option is invalid.
         """
+        from mme_sdk.runtime.single_model.async_inference import submit
+        from mme_sdk.runtime.single_model.queued_invocation import QueuedInvocation
+
         submission = self._aws.run(submit(self._codecs, endpoint, data, options, queue_options))
         return QueuedInvocation(submission, self._aws, self._codecs)

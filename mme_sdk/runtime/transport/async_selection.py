@@ -7,11 +7,11 @@ from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from mme_sdk.aws import Aws
+from mme_sdk.aws.session import Aws
 from mme_sdk.errors import ClosedError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 from mme_sdk.runtime.transport.daemon_threads import SharedCall, async_result_of
-from mme_sdk.runtime.transport.selection_base import PoolSettings, check_choice, find_route, not_set_up, route_of
+from mme_sdk.runtime.transport.selection_base import PoolSettings, check_choice, find_route, not_set_up, routes_from
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 if TYPE_CHECKING:
@@ -121,6 +121,6 @@ def make_async_transport(
             return AsyncBotocoreTransport(BotocoreInvoker(aws), reason=reason)
         from mme_sdk.runtime.transport.async_pool import AsyncConnectionPool
 
-        return AsyncConnectionPool(lambda: route_of(aws), clock=aws.clock, settings=settings)
+        return AsyncConnectionPool(routes_from(route, aws), clock=aws.clock, settings=settings)
 
     return AsyncSelectedTransport(select)

@@ -9,7 +9,6 @@ caller has stopped waiting. The threads are daemons because those of `concurrent
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import copy
 import os
@@ -129,6 +128,8 @@ def result_of(future: Future[T], expires_at: float) -> T:
 async def async_result_of(future: Future[T], expires_at: float) -> T:
     """Wait on the running event loop for the result of a future; see `result_of`."""
     if not future.done():
+        import asyncio
+
         waiting = asyncio.wrap_future(future)
         try:
             await asyncio.wait([waiting], timeout=_seconds_until(expires_at))

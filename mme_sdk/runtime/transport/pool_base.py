@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import select
 import socket
 import ssl
 import sys
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from mme_sdk.aws.addressing import Route
@@ -42,7 +41,7 @@ CLOSED_EARLY = "closed early"  # the server closed the connection before the fir
 INVALID_RESPONSE = "invalid response"  # the response is incomplete or malformed
 RESPONSE_TIMED_OUT = "response timed out"
 _SO_MEMINFO = 55  # Linux, asm-generic/socket.h; the first word is the memory that unread data takes
-_HAS_MEMINFO = sys.platform == "linux" and platform.machine() in ("x86_64", "aarch64")
+_HAS_MEMINFO = sys.platform == "linux" and os.uname().machine in ("x86_64", "aarch64")
 
 
 class ExchangeError(Exception):
@@ -195,7 +194,7 @@ def tls_context(route: Route) -> ssl.SSLContext | None:
         context.verify_mode = ssl.CERT_NONE
     elif route.ca_file is not None:
         try:
-            if Path(route.ca_file).is_dir():
+            if os.path.isdir(route.ca_file):  # noqa: PTH112 - the import of pathlib takes a twentieth of a first call
                 context.load_verify_locations(capath=route.ca_file)
             else:
                 context.load_verify_locations(cafile=route.ca_file)

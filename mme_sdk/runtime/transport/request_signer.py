@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 import os
 from concurrent.futures import Future
-from email.utils import parsedate_to_datetime
-from urllib.parse import quote
 
 from mme_sdk.aws.addressing import Keys, Route
 from mme_sdk.protocols import Clock
@@ -88,6 +86,8 @@ class RequestSigner:
         """
         if answer.status not in CLOCK_ERROR_STATUSES or error_fields(answer).code not in _CLOCK_ERRORS:
             return False
+        from email.utils import parsedate_to_datetime
+
         try:
             service_time = parsedate_to_datetime(answer.headers["date"]).timestamp()
         except (KeyError, ValueError, OverflowError):
@@ -104,4 +104,6 @@ def _with_trace(head: bytes) -> bytes:
     trace = os.environ.get("_X_AMZN_TRACE_ID")
     if not trace:
         return head
+    from urllib.parse import quote
+
     return head[:-2] + f"X-Amzn-Trace-Id: {quote(trace, safe=_TRACE_SAFE)}\r\n\r\n".encode()

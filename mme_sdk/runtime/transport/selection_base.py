@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from mme_sdk.aws import Aws
     from mme_sdk.aws.addressing import Route
 
-__all__ = ["PoolSettings", "TransportChoice", "check_choice", "find_route", "not_set_up", "route_of"]
+__all__ = ["PoolSettings", "TransportChoice", "check_choice", "find_route", "not_set_up", "route_of", "routes_from"]
 
 TransportChoice = Literal["auto", "fast", "core", "botocore"]
 """Accepted values of the client's `transport` setting.
@@ -74,6 +75,12 @@ def find_route(aws: Aws, choice: str) -> tuple[Route | None, str | None]:
     Raises:
         ConfigurationError: There is no region, or the caller chose a pool that does not support the configuration.
     """
+    if choice != "botocore" and not aws.has_session:
+        from mme_sdk.aws.direct_route import find_direct_route
+
+        route = find_direct_route(aws.given_region, aws.endpoint_url("sagemaker-runtime"), aws.credentials)
+        if route is not None:
+            return route, None
     client = aws.client("sagemaker-runtime")  # for botocore too, so that one time-out bounds the set-up of a first call
     if choice == "botocore":
         return None, None
@@ -102,6 +109,12 @@ def route_of(aws: Aws) -> Route:
             f"the AWS configuration changed while the transport was in use: {reason}", hint="create a new client"
         )
     return route
+
+
+def routes_from(route: Route, aws: Aws) -> Callable[[], Route]:
+    """Return a function for a pool that returns a route that was found already, and after a fork finds it again."""
+    found = [route]
+    return lambda: found.pop() if found else route_of(aws)
 
 
 def not_set_up(request: InvokeRequest, seconds: float) -> NotSentError:

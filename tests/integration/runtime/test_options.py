@@ -25,7 +25,7 @@ from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
 from mme_sdk.endpoints.invocation import InvocationMixin
 from mme_sdk.errors import InvalidInputError, MMEError, ModelNotReadyError, OutcomeUnknownError
 from mme_sdk.runtime import AsyncRuntimeInvoker, BatchSettings, RuntimeInvoker
-from mme_sdk.runtime.batch import async_mixin, mixin
+from mme_sdk.runtime.batch import async_driver, driver
 from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 from mme_sdk.runtime.transport import make_async_transport, make_transport
 from mme_sdk.runtime.transport.request_headers import HEADERS
@@ -365,7 +365,7 @@ def _at_a_time(subject: Subject, method: str, folder: Path, monkeypatch: pytest.
 
 def _given_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> list[BatchSettings]:
     given: list[BatchSettings] = []
-    for module, name in ((mixin, "run_batch"), (async_mixin, "async_run_batch")):
+    for module, name in ((driver, "run_batch"), (async_driver, "async_run_batch")):
         run = getattr(module, name)
 
         def recorded(*arguments: Any, run: Callable[..., Any] = run, **options: Any) -> Any:

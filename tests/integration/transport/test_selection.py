@@ -295,9 +295,9 @@ def test_credentials_that_cannot_be_renewed_are_a_typed_error(monkeypatch: pytes
     assert isinstance(found, Route)
     broken = mock.Mock(spec=RefreshableCredentials)
     broken.get_frozen_credentials.side_effect = CredentialRetrievalError(provider="sso", error_msg="log in")
-    from mme_sdk.aws.addressing import _keys_of
+    from mme_sdk.aws.addressing import keys_of
 
-    keys, refreshes = _keys_of(broken)
+    keys, refreshes = keys_of(broken)
     assert refreshes
     with pytest.raises(ConfigurationError, match="log in"):
         keys()
