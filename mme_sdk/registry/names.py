@@ -9,13 +9,10 @@ from typing import Any
 import attrs
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.types.model import ModelVersion, is_invokable
+from mme_sdk.types.model import RESERVED, ModelVersion, is_invokable
 from mme_sdk.types.s3uri import S3Uri
 
 __all__ = ["RESERVED", "KeyLayout", "check_alias", "check_name"]
-
-RESERVED = ".mme/"
-"""Directory of aliases, tombstones and upload records. Keys below it cannot be invoked and are not listed."""
 
 _LIMIT = 1024  # characters; of TargetModel and of an S3 key
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")

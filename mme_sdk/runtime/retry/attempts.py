@@ -101,6 +101,20 @@ class Attempts:
         self._faults = 0
         self._hedged_at: float | None = None
 
+    def of_model(self, target: str, size: int | None) -> Attempts:
+        """Return the attempts of the same call for another target model. The history continues.
+
+        Args:
+            target: The target model.
+            size: Bytes of its archive, if known.
+        """
+        request = attrs.evolve(self.request, target_model=target)
+        other = Attempts(self.settings, request, began=self.began, deadline=self.deadline, idempotent=self.idempotent)
+        other.history = self.history
+        if size is not None:
+            other.model.size = size
+        return other
+
     @property
     def cold(self) -> bool:
         """Whether the call met a loading model, as far as can be observed."""
