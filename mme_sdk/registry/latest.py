@@ -74,7 +74,6 @@ def _newest_first(aliases: Aliases, name: str) -> Flow[list[ModelVersion]]:
 
 
 def _advice(aliases: Aliases, name: str, alias: str) -> Flow[str]:
-    reference = f"{name}@{alias}"
     versions = yield from _newest_first(aliases, name)
     records = yield from aliases.store.record_names("aliases")
     existing = [record.removesuffix(".json") for record in records]
@@ -82,16 +81,20 @@ def _advice(aliases: Aliases, name: str, alias: str) -> Flow[str]:
     if named:
         return f"did you mean {named[0]}? A version is given as a target model; @ is for aliases"
     own = [one for one in existing if one.rpartition("@")[0] == name]
-    near = [one for one in near_names(alias if own else reference, own or existing, limit=_SHOWN) if one != reference]
-    if near:
-        return f"did you mean {' or '.join(near)}?"
     if own:
+        near = near_names(alias, [one.rpartition("@")[2] for one in own], limit=_SHOWN)
+        if near:
+            return f"did you mean {' or '.join(f'{name}@{one}' for one in near)}?"
         return f"the aliases of {name} are {', '.join(sorted(own)[:_SHOWN])}"
     if versions:
         return f"{name} has no alias; its versions are {_listed(versions)}; alias() creates an alias"
-    first, _ = yield from aliases.store.page(None, None)
-    similar = near_names(name, [one.target_model for one in first], limit=_SHOWN)
-    return f"did you mean {' or '.join(similar)}?" if similar else "register() stores a version, alias() names it"
+    others = near_names(name, existing, limit=_SHOWN)
+    same = [one for one in others if one.rpartition("@")[2] == alias]
+    if not others:
+        first, _ = yield from aliases.store.page(None, None)
+        others = near_names(name, [one.target_model for one in first], limit=_SHOWN)
+    near = same or others
+    return f"did you mean {' or '.join(near)}?" if near else "register() stores a version, alias() names it"
 
 
 def _listed(versions: list[ModelVersion]) -> str:

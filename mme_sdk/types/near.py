@@ -10,6 +10,7 @@ __all__ = ["near_names"]
 
 _CUTOFF = 0.6  # of SequenceMatcher.ratio
 _CONTAINED = 0.8  # score of a name that contains the other one
+_SPREAD = 0.25  # by which a name may be less similar than the most similar one
 _SHORTEST = 3  # characters that a contained name has at least
 _SUFFIX = re.compile(r"\.(?:tar\.gz|tgz|tar|gz|zip)\Z")
 _SEPARATORS = re.compile(r"[^a-z0-9.]+")
@@ -19,7 +20,7 @@ def near_names(wanted: str, names: Iterable[str], *, limit: int = 5) -> list[str
     """Return the names that are most similar to a name, the most similar first.
 
     Letter case, separators and the suffix of an archive do not count. A name is also near if only its folder or only
-    its last part is.
+    one of its parts is.
 
     Args:
         wanted: The name that was given.
@@ -39,7 +40,7 @@ def near_names(wanted: str, names: Iterable[str], *, limit: int = 5) -> list[str
     matcher.set_seq2(plain)
     scored = [(score, name) for name in dict.fromkeys(names) if (score := _score(matcher, plain, name)) >= _CUTOFF]
     scored.sort(key=lambda each: -each[0])  # the sort is stable
-    return [name for _, name in scored[:limit]]
+    return [name for score, name in scored[:limit] if score >= scored[0][0] - _SPREAD]
 
 
 def _plain(name: str) -> str:
@@ -48,9 +49,9 @@ def _plain(name: str) -> str:
 
 def _score(matcher: SequenceMatcher[str], wanted: str, name: str) -> float:
     whole = _SUFFIX.sub("", name.casefold())
-    folder, _, last = whole.rpartition("@" if "@" in whole else "/")
+    folder = whole.rpartition("@" if "@" in whole else "/")[0]
     best = 0.0
-    for weight, form in ((1.0, whole), (0.95, folder), (0.9, last)):
+    for weight, form in ((1.0, whole), (0.95, folder), *((0.9, part) for part in re.split("[/@]", whole))):
         plain = _plain(form)
         if not plain:
             continue
