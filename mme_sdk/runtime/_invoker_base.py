@@ -11,10 +11,17 @@ from mme_sdk._flows.effects import Flow
 from mme_sdk._validation import as_float
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
-from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
+from mme_sdk.errors import (
+    ClosedError,
+    ConfigurationError,
+    EndpointNotFoundError,
+    InvalidInputError,
+    MMEError,
+    ModelNotFoundError,
+)
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
 from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.diagnostics import model_prefix
+from mme_sdk.runtime.diagnostics import explain_endpoint, explain_payload, model_prefix
 from mme_sdk.runtime.effects import Resolve, RunFlow
 from mme_sdk.runtime.model_names import below_prefix, is_stored, recognise
 from mme_sdk.runtime.options import InvokeOptions, check_options
@@ -126,6 +133,12 @@ class Invocations:
                         target, size = yield from self._target(endpoint, found, options, alias=alias)
                         attempts = attempts.of_model(str(target), size)
                         continue
+                if isinstance(error, EndpointNotFoundError):
+                    explained = attempts.describe((yield RunFlow(explain_endpoint(error))))
+                    if self._hooks:
+                        self._emit_failure(explained, attempts)
+                    raise explained from error.__cause__
+                explain_payload(error, data, request.content_type)
                 if self._hooks:
                     self._emit_failure(error, attempts)
                 raise

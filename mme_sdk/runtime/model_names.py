@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mme_sdk._flows.effects import Call, Flow
+from mme_sdk.aws.s3_head import head_object
 from mme_sdk.errors import InvalidInputError, MMEError, NotFoundError
 from mme_sdk.protocols import AsyncModelStore, ModelStore
 from mme_sdk.runtime.diagnostics import model_prefix
@@ -101,7 +102,7 @@ def recognise(error: MMEError, prefix: str | None, store_of: StoreOf | None, *, 
 def is_stored(root: S3Uri, target: str) -> Flow[bool]:
     """Return whether the archive of a target model is in S3."""
     try:
-        yield Call(service="s3", operation="head_object", params={"Bucket": root.bucket, "Key": root.key + target})
+        yield from head_object({"Bucket": root.bucket, "Key": root.key + target})
     except NotFoundError:
         return False
     return True

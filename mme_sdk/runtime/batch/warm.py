@@ -80,9 +80,10 @@ class WarmReport:
         return tuple(each.model for each in self.outcomes if each.state == "left out")
 
     def __str__(self) -> str:
-        took = sum(each.took for each in self.outcomes)
+        took = sum(each.took for each in self.outcomes if each.state == "loaded")
+        loading = f" ({took:.1f} s of loading)" if took else ""
         return (
-            f"{len(self.loaded)} models are loaded ({took:.1f} s of loading), {len(self.left_out)} did not fit, "
+            f"{len(self.loaded)} models are loaded{loading}, {len(self.left_out)} did not fit, "
             f"{len(self.failed)} failed"
         )
 

@@ -76,7 +76,7 @@ class EndpointMemory:
         latency: Usual seconds of an answer from a loaded model; None before the first.
         warm_share: Share of the models first called by this process that were already loaded.
         prefix: S3 prefix of the models, if known.
-        names: What names that are no target models stand for: a target model or `name@latest`.
+        names: What a name stands for that is not a target model itself: a target model, or `name@latest`.
         release_limit: How many callers may be released at a time after a load.
         load_limiter: Limits concurrent loads.
         throttles: Budget for retries after throttling.

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws.error_codes import DENIED, THROTTLES
+from mme_sdk.aws.failure_hints import ABSENT_ENDPOINT, refusal_hint
 from mme_sdk.aws.signature_errors import explain_refusal
 from mme_sdk.errors import (
     AccessDeniedError,
@@ -35,7 +36,6 @@ from mme_sdk.runtime.transport_interface import InvokeResponse
 
 __all__ = ["ErrorFields", "ErrorKind", "classify", "error_fields", "error_of", "failed_to_load"]
 
-_ABSENT_ENDPOINT = re.compile(r"Endpoint \S+ of account \S+ not found")
 _LOADING = re.compile(r"\b(?:load|loads|loaded|loading|workers?|model_fn|initiali[sz]\w*)\b", re.IGNORECASE)
 _FAULTY = frozenset({500, 502, 503, 504, 530})
 
@@ -198,16 +198,12 @@ def error_of(fields: ErrorFields, *, endpoint: str, model: str | None, now: floa
         )
     if fields.status == 413:
         return PayloadTooLargeError(text, sent=True, hint="send less data per call, or refer to data in S3", **facts)
-    if _ABSENT_ENDPOINT.search(message):
+    if ABSENT_ENDPOINT.search(message):
         return EndpointNotFoundError(text, hint="check the name, the account and the region", **facts)
     if message.startswith("Failed to download model data"):
         return ModelNotFoundError(text, **facts)
-    if "is not a multi-model endpoint" in message:
-        return InvalidInputError(text, sent=True, hint="omit model=: this endpoint serves one model", **facts)
-    if "missing a target model header" in message:
-        return InvalidInputError(text, sent=True, hint="pass model=: this endpoint serves many models", **facts)
     if fields.status >= 400:
-        return InvalidInputError(text, sent=True, **facts)
+        return InvalidInputError(text, sent=True, hint=refusal_hint(message), **facts)
     return ServiceError(
         f"{subject}: HTTP status {fields.status} is not documented for InvokeEndpoint: {message}", **facts
     )
@@ -224,7 +220,7 @@ def _model_error(fields: ErrorFields, subject: str, facts: dict[str, Any]) -> Mo
         "original_status": status,
         "original_message": fields.original_message,
         "log_stream": fields.log_stream,
-        "hint": None if fields.log_stream is None else f"the container's log: {fields.log_stream}",
+        "hint": _log_hint(fields, facts["endpoint"], facts["model"]),
     }
     if status == 507:
         return ModelMemoryError(f"{subject}: the container has no memory for the model (507): {message}", **facts)
@@ -233,6 +229,15 @@ def _model_error(fields: ErrorFields, subject: str, facts: dict[str, Any]) -> Mo
     if status == 0:
         return ModelServerError(f"{subject}: the container did not answer in time: {message}", **facts)
     return ModelServerError(f"{subject}: the model failed ({status}): {message}", **facts)
+
+
+def _log_hint(fields: ErrorFields, endpoint: str, model: str | None) -> str | None:
+    """Say where the container's log is. The embedded SageMaker, which has it as files, names their folder."""
+    if fields.log_stream is None:
+        return None
+    call = f"client.endpoint({endpoint!r}).logs({'' if model is None else f'model={model!r}'})"
+    files = _text(fields.body.get("LogFiles"))
+    return f"{call} returns the end of its log, which is {f'in {files}' if files else fields.log_stream}"
 
 
 def _readable(message: str | None) -> str | None:

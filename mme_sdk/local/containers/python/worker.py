@@ -6,8 +6,9 @@ import os
 import socket
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 from mme_sdk.local.containers.python.formats import UnsupportedModelError
 from mme_sdk.local.containers.python.ipc import pack, read_blocking
@@ -17,14 +18,42 @@ from mme_sdk.local.containers.python.script import Model, load_model
 __all__ = ["limit_memory", "private_bytes", "run"]
 
 
-def run(channel: socket.socket, directory: str, memory_left: int | None) -> None:
+class _Labelled:
+    """A text stream that writes the name of the model before each line, because the models share a log."""
+
+    def __init__(self, stream: TextIO, label: str) -> None:
+        self._stream, self._label, self._line = stream, label, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = f"{self._line}{text}".split("\n")
+        if lines:
+            self._stream.write("".join(f"[{self._label}] {line}\n" for line in lines))
+            self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        if self._line:
+            self.write("\n")
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def run(channel: socket.socket, directory: str, memory_left: int | None, label: str | None) -> None:
     """Serve one model; return when the server closes the connection.
 
     Args:
         channel: Connection to the server.
         directory: Folder of the extracted archive.
         memory_left: Memory for the model, in bytes; None for no limit.
+        label: Name of the model, which precedes each line that it writes to the log; None for no label.
     """
+    if label is not None:
+        sys.stdout, sys.stderr = (cast("TextIO", _Labelled(each, label)) for each in (sys.stdout, sys.stderr))
     try:
         if memory_left is not None:
             limit_memory(memory_left)

@@ -393,7 +393,7 @@ class MultiModelVariant(Variant):
             async with asyncio.timeout(settings.load_limit):
                 if pause:
                     await self.shared.clock.sleep(pause)
-                response = await instance.multi_model().load(model_id(model), self._directory(instance, model))
+                response = await instance.multi_model().load(model_id(model), self._directory(instance, model), model)
         except TimeoutError:
             failed = json.dumps([0, f"Loading the model took more than {settings.load_limit:g} seconds."])
         except ContainerConnectionError as error:
