@@ -335,7 +335,7 @@ class AsyncInvocationMixin(Handle):
         expected: Mapping[str, float] | None = None,
         capacity: int | None = None,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         content_type: str = "application/json",
         accept: str | None = None,
         deadline: float | None = None,
@@ -359,8 +359,8 @@ class AsyncInvocationMixin(Handle):
                 no limit.
             at_a_time: Models that are loaded at the same time. None means the limit that this client has learned for
                 the endpoint.
-            payload: The payload that is sent to each model. A model that rejects it is loaded nevertheless. Default
-                `{}`.
+            payload: The payload that is sent to each model. A model that rejects it is loaded nevertheless. None sends
+                JSON that suits the framework of a `ModelVersion`, or else `{}`. Default None.
             content_type: Media type of the payload. Default `application/json`.
             accept: Media type of the answer. None lets the container choose.
             deadline: Seconds for each model with all its attempts. None means `Timeouts.deadline`, 360 by default.
@@ -417,7 +417,7 @@ class AsyncInvocationMixin(Handle):
         capacity: int,
         bound_by_slo: bool = False,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         content_type: str = "application/json",
         accept: str | None = None,
         deadline: float | None = None,
@@ -441,8 +441,8 @@ class AsyncInvocationMixin(Handle):
             bound_by_slo: Whether to call them even if that makes more calls of other models cold. Default False.
             at_a_time: Models that are called at the same time. None means the limit that this client has learned for
                 the endpoint.
-            payload: The payload that is sent to each model. A model that rejects it stays in memory nevertheless.
-                Default `{}`.
+            payload: The payload that is sent to each model. A model that rejects it stays in memory nevertheless. None
+                sends `{}`. Default None.
             content_type: Media type of the payload. Default `application/json`.
             accept: Media type of the answer. None lets the container choose.
             deadline: Seconds for each model with all its attempts. None means `Timeouts.deadline`, 360 by default.

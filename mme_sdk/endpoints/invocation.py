@@ -336,7 +336,7 @@ class InvocationMixin(Handle):
         expected: Mapping[str, float] | None = None,
         capacity: int | None = None,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         content_type: str = "application/json",
         accept: str | None = None,
         deadline: float | None = None,
@@ -360,8 +360,8 @@ class InvocationMixin(Handle):
                 no limit.
             at_a_time: Models that are loaded at the same time. None means the limit that this client has learned for
                 the endpoint.
-            payload: The payload that is sent to each model. A model that rejects it is loaded nevertheless. Default
-                `{}`.
+            payload: The payload that is sent to each model. A model that rejects it is loaded nevertheless. None sends
+                JSON that suits the framework of a `ModelVersion`, or else `{}`. Default None.
             content_type: Media type of the payload. Default `application/json`.
             accept: Media type of the answer. None lets the container choose.
             deadline: Seconds for each model with all its attempts. None means `Timeouts.deadline`, 360 by default.
@@ -418,7 +418,7 @@ class InvocationMixin(Handle):
         capacity: int,
         bound_by_slo: bool = False,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         content_type: str = "application/json",
         accept: str | None = None,
         deadline: float | None = None,
@@ -442,8 +442,8 @@ class InvocationMixin(Handle):
             bound_by_slo: Whether to call them even if that makes more calls of other models cold. Default False.
             at_a_time: Models that are called at the same time. None means the limit that this client has learned for
                 the endpoint.
-            payload: The payload that is sent to each model. A model that rejects it stays in memory nevertheless.
-                Default `{}`.
+            payload: The payload that is sent to each model. A model that rejects it stays in memory nevertheless. None
+                sends `{}`. Default None.
             content_type: Media type of the payload. Default `application/json`.
             accept: Media type of the answer. None lets the container choose.
             deadline: Seconds for each model with all its attempts. None means `Timeouts.deadline`, 360 by default.

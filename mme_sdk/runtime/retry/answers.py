@@ -34,7 +34,7 @@ from mme_sdk.errors import (
 )
 from mme_sdk.runtime.transport_interface import InvokeResponse
 
-__all__ = ["ErrorFields", "ErrorKind", "classify", "error_fields", "error_of", "failed_to_load"]
+__all__ = ["ErrorFields", "ErrorKind", "classify", "error_fields", "error_of", "failed_to_load", "is_load_failure"]
 
 _LOADING = re.compile(r"\b(?:load|loads|loaded|loading|workers?|model_fn|initiali[sz]\w*)\b", re.IGNORECASE)
 _FAULTY = frozenset({500, 502, 503, 504, 530})
@@ -148,9 +148,18 @@ def failed_to_load(fields: ErrorFields) -> bool:
     Returns:
         Whether the text or the status is that of a failed load.
     """
-    if not _from_container(fields) or (fields.original_status is not None and fields.original_status < 500):
-        return False
-    return fields.original_status == 507 or bool(_LOADING.search(f"{fields.message} {fields.original_message or ''}"))
+    return _from_container(fields) and _tells_of_load(fields.original_status, fields.message, fields.original_message)
+
+
+def is_load_failure(error: ModelError) -> bool:
+    """Return whether an error of a model is a failed load; see `failed_to_load`."""
+    return _tells_of_load(error.original_status, error.message, error.original_message)
+
+
+def _tells_of_load(status: int | None, message: str, original: str | None) -> bool:
+    if status is not None and 0 < status < 500:
+        return status == 404  # the container has no such model
+    return status == 507 or bool(_LOADING.search(f"{message} {original or ''}"))
 
 
 def error_of(fields: ErrorFields, *, endpoint: str, model: str | None, now: float | None = None) -> MMEError:

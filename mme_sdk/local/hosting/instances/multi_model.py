@@ -225,6 +225,8 @@ class MultiModelVariant(Variant):
                 return validation_error(fail.detail)
             case "load_failed":
                 status, message = json.loads(fail.detail)
+                if "load" not in message:  # the text of a script's error does not say when it occurred
+                    message = f"Failed to load the model: {message}"
                 return model_error(status, message, log_stream=self.log_stream)
             case "out_of_memory":
                 message = f"Model {fail.model}: {fail.detail}"
