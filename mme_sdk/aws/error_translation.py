@@ -214,7 +214,11 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
     if code in _CONFLICTS or re.match(r"Cannot (create already existing|update in-progress)", message):
         return ConflictError(text, **facts)
     if code == "NoSuchBucket":
-        return BucketNotFoundError(text, **facts)
+        return BucketNotFoundError(
+            f"the bucket {params.get('Bucket')} does not exist ({subject.partition(' ')[0]}: {message})",
+            hint="create the bucket, or check its name, the AWS account and the region",
+            **facts,
+        )
     if message.startswith(('Could not find endpoint "', "Could not find endpoint '")):  # moto uses single quotes
         return EndpointNotFoundError(text, hint="check the name, the account and the region", **facts)
     if ABSENT_ENDPOINT.search(message):

@@ -47,6 +47,7 @@ _KNOWN = (
 _REFUSALS = (
     ("is not a multi-model endpoint", "omit model=: this endpoint serves one model"),
     ("missing a target model header", "pass model=: this endpoint serves many models"),
+    (" not found for Endpoint ", "leave target_variant out, or name a variant of endpoint.describe()"),
     ("does not support response streaming", "call invoke(), which returns the whole answer"),
     ("is an asynchronous inference endpoint", "call invoke_async(): this endpoint answers through S3"),
     ("is not an asynchronous inference endpoint", "call invoke(), or create an endpoint with AsyncInference(output=…)"),

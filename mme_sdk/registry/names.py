@@ -169,7 +169,10 @@ def _pattern_of(template: str) -> re.Pattern[str]:
         InvalidInputError: The keys could not be invoked, or name and version could not be read back from them.
     """
     if template.count("{name}") != 1 or template.count("{version}") != 1:
-        raise InvalidInputError(f"the key template {template!r} must contain {{name}} and {{version}} once each")
+        raise InvalidInputError(
+            f"the key template {template!r} must contain {{name}} and {{version}} once each",
+            hint="use '{name}/{version}.tar.gz' or a similar key",
+        )
     sample = template.replace("{name}", "n").replace("{version}", "v")
     if not is_invokable(sample) or re.search(r"[{}@]", sample):
         raise InvalidInputError(

@@ -34,7 +34,10 @@ def model_prefix(endpoint: str) -> Flow[str | None]:
     Returns:
         A flow that returns the prefix; None for a single-model endpoint.
     """
-    described = yield Call(service="sagemaker", operation="describe_endpoint", params={"EndpointName": endpoint})
+    try:
+        described = yield Call(service="sagemaker", operation="describe_endpoint", params={"EndpointName": endpoint})
+    except EndpointNotFoundError as absent:
+        raise (yield from _does_not_exist(absent, absent, endpoint)) from absent.__cause__
     config = yield Call(
         service="sagemaker",
         operation="describe_endpoint_config",
@@ -72,11 +75,7 @@ def explain_endpoint(error: EndpointNotFoundError) -> Flow[MMEError]:
     try:
         seen = yield Call(service="sagemaker", operation="describe_endpoint", params={"EndpointName": name})
     except EndpointNotFoundError as absent:
-        region = _REGION.search(absent.message)
-        error.message = f"{name}: there is no endpoint of this name" + (f" in {region[1]}" if region else "")
-        error.args = (error.message,)
-        error.hint = yield from _other_endpoints(name)
-        return error
+        return (yield from _does_not_exist(error, absent, name))
     except MMEError:
         return error
     status, reason = str(seen["EndpointStatus"]), seen.get("FailureReason")
@@ -109,6 +108,14 @@ def explain_endpoint(error: EndpointNotFoundError) -> Flow[MMEError]:
         hint=f"{advice}; then delete it and create it again",
         **facts,
     )
+
+
+def _does_not_exist(error: MMEError, absent: EndpointNotFoundError, name: str) -> Flow[MMEError]:
+    region = _REGION.search(absent.message)
+    error.message = f"{name}: there is no endpoint of this name" + (f" in {region[1]}" if region else "")
+    error.args = (error.message,)
+    error.hint = yield from _other_endpoints(name)
+    return error
 
 
 def _other_endpoints(name: str) -> Flow[str]:

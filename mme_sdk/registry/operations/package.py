@@ -44,7 +44,7 @@ def prepare(source: Any, *, framework: str | None, check_layout: bool) -> Packag
             return _pack(folder, framework, check_layout)
     if not isinstance(source, (str, Path)):
         raise InvalidInputError(
-            f"a {type(source).__name__} cannot be registered as a model",
+            f"an object of the type {type(source).__name__} cannot be registered as a model",
             hint="give a directory, a file, a tar.gz archive, or a fitted estimator of scikit-learn, XGBoost, LightGBM "
             "or ONNX",
         )

@@ -257,7 +257,9 @@ class RegistryOperations:
             raise ModelNotFoundError(
                 f"the version {self.keys.prefix.join(target)} does not exist",
                 model=target,
-                hint="list() shows the versions",
+                hint=f"list() shows the versions; get({name!r}, version) returns one of them"
+                if version is None
+                else "list() shows the versions",
             )
         return stored
 

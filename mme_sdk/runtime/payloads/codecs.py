@@ -246,10 +246,21 @@ class Codecs:
         except (ValidationError, ValueError, EOFError, RecursionError) as error:
             name = getattr(response_type, "__qualname__", None) or str(response_type)
             raise UndecodableReplyError(
-                f"the response ({content_type}) cannot be decoded to {name}: {error}; it starts with {body[:60]!r}",
+                f"the response ({content_type}) cannot be decoded to {name}: {_reason(error)}",
+                hint=f"it starts with {body[:60]!r}; ask for another response_type, or correct the model's output",
                 body=body,
                 content_type=content_type,
             ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong with a response on one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first, *others = error.errors(include_url=False, include_input=False)
+    where = ".".join(map(str, first["loc"]))
+    more = f", and {len(others)} more" if others else ""
+    return (f"{where}: " if where else "") + first["msg"][:1].lower() + first["msg"][1:] + more
 
 
 @lru_cache(maxsize=256)

@@ -234,7 +234,7 @@ def _check_body(endpoint: str, body: bytes) -> None:
     problem = "is empty" if not body else f"has {len(body)} bytes, and a request takes at most {_MAX_BODY}"
     raise InvalidInputError(
         f"{endpoint}: the payload {problem}",
-        hint="pass upload_to='s3://bucket/prefix/' to send it through S3",
+        hint="pass upload_to='s3://bucket/prefix/' to send it through S3" + ("" if body else ", or pass a payload"),
         endpoint=endpoint,
     )
 
