@@ -110,7 +110,7 @@ class Invocations:
                 endpoint=endpoint,
                 model=target,
             )
-        if target is not None and self._stores:
+        if target is not None and self._stores and "@" not in target:
             yield from self._refuse_deleted(endpoint, target, _prefix_of(model) or prefix)
         deadline = self._settings.timeouts.deadline if options.deadline is None else as_float(options.deadline)
         attempts = Attempts(self._settings, request, began=began, deadline=deadline, idempotent=options.idempotent)

@@ -133,7 +133,7 @@ def _stands_for(root: S3Uri, target: str, prefix: str, store_of: StoreOf | None)
 
 
 def _names_near(root: S3Uri, target: str) -> Flow[tuple[list[str], int | None]]:
-    """List names that may be similar: target models, the newest first, and aliases.
+    """List names that may be similar: target models, the newest of each model first, and aliases.
 
     A prefix can hold a million keys. If one page does not hold all, keys with the same beginning are listed as well.
 
@@ -147,6 +147,7 @@ def _names_near(root: S3Uri, target: str) -> Flow[tuple[list[str], int | None]]:
         for beginning in dict.fromkeys(one for one in beginnings if one):
             items += (yield from _page(root, beginning))[0]
     items.sort(key=lambda item: item["LastModified"].timestamp() if "LastModified" in item else 0.0, reverse=True)
+    items.sort(key=lambda item: str(item["Key"]).rpartition("/")[0])  # stable: the newest of each model first
     keys = list(dict.fromkeys(str(item["Key"])[len(root.key) :] for item in items))
     targets = [key for key in keys if is_invokable(key)]
     aliases = [key[len(_ALIASES) :].removesuffix(".json") for key in keys if key.startswith(_ALIASES)]

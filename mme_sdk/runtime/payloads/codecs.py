@@ -296,7 +296,7 @@ def _to_json_value(value: Any) -> Any:
         return dict(value)
     if isinstance(value, (set, frozenset)):
         raise TypeError("a set has no order; send a list")
-    raise TypeError(f"it contains a {type(value).__qualname__}, which JSON does not support")
+    raise TypeError(f"it contains a value of the type {type(value).__qualname__}, which JSON does not support")
 
 
 def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:

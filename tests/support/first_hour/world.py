@@ -12,7 +12,7 @@ from mme_sdk.local import ControlSettings, HostingSettings, LocalSageMaker
 
 __all__ = ["IMAGE", "ROLE", "FirstHour"]
 
-IMAGE = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
+IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/python:1"
 ROLE = "arn:aws:iam::123456789012:role/sagemaker"
 SCRIPT = """
 import json, os, time
@@ -66,7 +66,7 @@ class FirstHour:
         self.models = self.client.models("s3://models/prod/")
         self.artifacts = self.client.models("s3://models/single/")
         self.models.register("fraud", self.source("fraud"), "v1")
-        self._later_than("fraud/v1.tar.gz")
+        self.later_than("fraud/v1.tar.gz")
         self.models.register("fraud", self.source("fraud", note="second"), "v2")
         self.models.alias("fraud", "live", "v1")
         self.models.register("team/churn", self.source("churn"), "v1")
@@ -85,7 +85,7 @@ class FirstHour:
         self.client.close()
         self.host.__exit__(None, None, None)
 
-    def _later_than(self, target: str) -> None:
+    def later_than(self, target: str) -> None:
         """Wait until S3, whose times are whole seconds, gives a later time to a new object than to this one."""
         s3, bucket = self.host.boto("s3"), {"Bucket": "models"}
         first = s3.head_object(**bucket, Key=f"prod/{target}")["LastModified"]
