@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.operations.calls import Now
     from mme_sdk.endpoints.operations.create import Creation
     from mme_sdk.endpoints.operations.delete import EndpointDeletion
-    from mme_sdk.endpoints.operations.logs import LogReader
     from mme_sdk.endpoints.operations.wait import ProgressCallback
     from mme_sdk.endpoints.spec.autoscaling import Autoscaling
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec
     from mme_sdk.endpoints.state.description import EndpointDescription
+    from mme_sdk.endpoints.state.logs import LogReader
     from mme_sdk.endpoints.state.metrics import MetricsResult
     from mme_sdk.runtime import AsyncRuntimeInvoker
     from mme_sdk.types import ModelVersion
@@ -129,7 +129,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
                 print(line)
             ```
         """
-        from mme_sdk.endpoints.operations.logs import LogReader
+        from mme_sdk.endpoints.state.logs import LogReader
 
         reader = LogReader(self.name, model, lines)
         last = await self._context.aws.arun(reader.last())

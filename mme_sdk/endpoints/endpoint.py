@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.operations.calls import Now
     from mme_sdk.endpoints.operations.create import Creation
     from mme_sdk.endpoints.operations.delete import EndpointDeletion
-    from mme_sdk.endpoints.operations.logs import LogReader
     from mme_sdk.endpoints.operations.wait import ProgressCallback
     from mme_sdk.endpoints.spec.autoscaling import Autoscaling
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec
     from mme_sdk.endpoints.state.description import EndpointDescription
+    from mme_sdk.endpoints.state.logs import LogReader
     from mme_sdk.endpoints.state.metrics import MetricsResult
     from mme_sdk.runtime import RuntimeInvoker
     from mme_sdk.types import ModelVersion
@@ -130,7 +130,7 @@ class Endpoint(InvocationMixin):
                 print(line)
             ```
         """
-        from mme_sdk.endpoints.operations.logs import LogReader
+        from mme_sdk.endpoints.state.logs import LogReader
 
         reader = LogReader(self.name, model, lines)
         last = self._context.aws.run(reader.last())
