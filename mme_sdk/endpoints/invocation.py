@@ -72,8 +72,9 @@ class InvocationMixin(Handle):
 
         Args:
             data: The payload: bytes, str, a JSON value, a numpy array, a pandas frame or a pydantic model.
-            model: Target model of a multi-model endpoint, such as `fraud/v3.tar.gz`, a `ModelVersion`, or `name@alias`.
-                None for a single-model endpoint.
+            model: Target model of a multi-model endpoint, such as `fraud/v3.tar.gz`, its `s3://` address, a
+                `ModelVersion`, `name@alias`, or `name` for the version that was stored last. None for a single-model
+                endpoint.
             response_type: What the answer is decoded to, in the reply's `value`: a pydantic model, any type that
                 pydantic reads from JSON, `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec. None decodes
                 by the answer's media type.
@@ -104,6 +105,9 @@ class InvocationMixin(Handle):
             InvalidInputError: An argument is invalid, or SageMaker rejected the request.
             ModelNotReadyError: The model was still loading at the deadline.
             ModelNotFoundError: The archive does not exist. The hint lists similar names.
+            EndpointNotFoundError: The endpoint does not exist, or is being deleted.
+            ConflictError: The endpoint is being created or updated, and cannot be invoked yet.
+            EndpointFailedError: The endpoint is out of service; with SageMaker's reason.
             ModelError: The container answered with an error.
             OutcomeUnknownError: The connection failed after the request was sent. The model may have run.
             ThrottledError: SageMaker throttled every attempt until the deadline.
