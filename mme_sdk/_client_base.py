@@ -63,7 +63,10 @@ class ClientSettings:
         if self.region is not None and not (isinstance(self.region, str) and self.region):
             raise InvalidInputError(f"region must be the name of an AWS region, or None, not {self.region!r}")
         if self.session is not None and not callable(getattr(self.session, "client", None)):
-            raise InvalidInputError(f"session must be a boto3 session, or None, not {str(self.session)[:80]!r}")
+            raise InvalidInputError(
+                f"session must be a boto3 session, or None, not {str(self.session)[:80]!r}",
+                hint="boto3.Session(profile_name=…) makes one of a profile",
+            )
         url = self.endpoint_url
         if url is not None:
             pairs = url.items() if isinstance(url, Mapping) else [("*", url)]

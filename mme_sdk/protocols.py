@@ -93,7 +93,8 @@ class ModelStore(Protocol):
         calls S3 only for a reference that it has not seen before.
 
         Args:
-            reference: `name@alias`, or a target model, which is returned unchanged.
+            reference: `name@alias`, `name@latest` for the newest version, or a target model, which is returned
+                unchanged.
             key: Key of a weighted alias: the same key always gets the same version. None draws a version.
 
         Returns:
@@ -114,7 +115,8 @@ class AsyncModelStore(Protocol):
         """Return the target model that a reference means; see `ModelStore.resolve`.
 
         Args:
-            reference: `name@alias`, or a target model, which is returned unchanged.
+            reference: `name@alias`, `name@latest` for the newest version, or a target model, which is returned
+                unchanged.
             key: Key of a weighted alias: the same key always gets the same version. None draws a version.
 
         Returns:

@@ -11,6 +11,7 @@ from typing import Any
 import botocore.exceptions as bc
 
 from mme_sdk.aws.error_codes import DENIED, QUOTAS, THROTTLES
+from mme_sdk.aws.failure_hints import ABSENT_ENDPOINT, refusal_hint
 from mme_sdk.aws.signature_errors import explain_refusal
 from mme_sdk.errors import (
     AccessDeniedError,
@@ -213,9 +214,15 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
     if code in _CONFLICTS or re.match(r"Cannot (create already existing|update in-progress)", message):
         return ConflictError(text, **facts)
     if code == "NoSuchBucket":
-        return BucketNotFoundError(text, **facts)
+        return BucketNotFoundError(
+            f"the bucket {params.get('Bucket')} does not exist ({subject.partition(' ')[0]}: {message})",
+            hint="create the bucket, or check its name, the AWS account and the region",
+            **facts,
+        )
     if message.startswith(('Could not find endpoint "', "Could not find endpoint '")):  # moto uses single quotes
-        return EndpointNotFoundError(text, **facts)
+        return EndpointNotFoundError(text, hint="check the name, the account and the region", **facts)
+    if ABSENT_ENDPOINT.search(message):
+        return EndpointNotFoundError(text, hint="check the name, the account and the region", **facts)
     if code in ("NoSuchKey", "404") and "Key" in params:
         return ModelNotFoundError(text, **facts)
     if code in (
@@ -223,12 +230,13 @@ def _from_answer(error: bc.ClientError, subject: str, params: Mapping[str, Any],
         "NoSuchUpload",
         "404",
         "ResourceNotFound",
+        "ResourceNotFoundException",
         "ObjectNotFoundException",
     ) or message.startswith("Could not find "):
         return NotFoundError(text, **facts)
     if status is not None and status >= 500:
         return ServiceError(text, retry_after=_seconds(headers.get("retry-after")), **facts)
-    return InvalidInputError(text, sent=True, **facts)
+    return InvalidInputError(text, sent=True, hint=refusal_hint(message), **facts)
 
 
 def _quota_error(text: str, message: str, facts: dict[str, Any]) -> QuotaExceededError:

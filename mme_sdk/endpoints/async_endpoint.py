@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Literal, overload
 
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
@@ -18,8 +18,10 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec
     from mme_sdk.endpoints.state.description import EndpointDescription
+    from mme_sdk.endpoints.state.logs import LogReader
     from mme_sdk.endpoints.state.metrics import MetricsResult
     from mme_sdk.runtime import AsyncRuntimeInvoker
+    from mme_sdk.types import ModelVersion
 
 __all__ = ["AsyncEndpoint"]
 
@@ -88,6 +90,57 @@ class AsyncEndpoint(AsyncInvocationMixin):
             )
         )
         return result
+
+    @overload
+    async def logs(
+        self, *, model: str | ModelVersion | None = None, lines: int = 100, follow: Literal[False] = False
+    ) -> list[str]: ...
+
+    @overload
+    async def logs(
+        self, *, model: str | ModelVersion | None = None, lines: int = 100, follow: Literal[True]
+    ) -> AsyncIterator[str]: ...
+
+    async def logs(
+        self, *, model: str | ModelVersion | None = None, lines: int = 100, follow: bool = False
+    ) -> list[str] | AsyncIterator[str]:
+        """Read the end of the containers' log: from CloudWatch Logs, or from the embedded SageMaker.
+
+        The caller needs logs:DescribeLogStreams and logs:GetLogEvents.
+
+        Args:
+            model: Only lines that contain this text, such as a target model. The embedded SageMaker writes the target
+                model before each line of a model; on AWS, the container decides what its lines contain. None returns
+                all lines. Default None.
+            lines: Largest number of lines, 1 to 10,000; of those that `follow` returns first. Default 100.
+            follow: Whether to return an iterator that continues with the lines as they are written, without end.
+                Default False.
+
+        Returns:
+            The lines, oldest first; with `follow`, an iterator over them.
+
+        Raises:
+            InvalidInputError: An argument is invalid.
+            NotFoundError: There is no log: no container of such an endpoint has written anything.
+
+        Example:
+            ```python
+            for line in await endpoint.logs(model="fraud/v3.tar.gz", lines=20):
+                print(line)
+            ```
+        """
+        from mme_sdk.endpoints.state.logs import LogReader
+
+        reader = LogReader(self.name, model, lines)
+        last = await self._context.aws.arun(reader.last())
+        return self._follow(reader, last) if follow else last
+
+    async def _follow(self, reader: LogReader, last: list[str]) -> AsyncIterator[str]:
+        for line in last:
+            yield line
+        while True:
+            for line in await self._context.aws.arun(reader.new()):
+                yield line
 
     async def describe(self) -> EndpointDescription:
         """Describe the endpoint, its configuration, models, autoscaling and tags.

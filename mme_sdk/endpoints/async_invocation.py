@@ -71,8 +71,9 @@ class AsyncInvocationMixin(Handle):
 
         Args:
             data: The payload: bytes, str, a JSON value, a numpy array, a pandas frame or a pydantic model.
-            model: Target model of a multi-model endpoint, such as `fraud/v3.tar.gz`, a `ModelVersion`, or `name@alias`.
-                None for a single-model endpoint.
+            model: Target model of a multi-model endpoint, such as `fraud/v3.tar.gz`, its `s3://` address, a
+                `ModelVersion`, `name@alias`, or `name` for the version that was stored last. None for a single-model
+                endpoint.
             response_type: What the answer is decoded to, in the reply's `value`: a pydantic model, any type that
                 pydantic reads from JSON, `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec. None decodes
                 by the answer's media type.
@@ -103,6 +104,9 @@ class AsyncInvocationMixin(Handle):
             InvalidInputError: An argument is invalid, or SageMaker rejected the request.
             ModelNotReadyError: The model was still loading at the deadline.
             ModelNotFoundError: The archive does not exist. The hint lists similar names.
+            EndpointNotFoundError: The endpoint does not exist, or is being deleted.
+            ConflictError: The endpoint is being created or updated, and cannot be invoked yet.
+            EndpointFailedError: The endpoint is out of service; with SageMaker's reason.
             ModelError: The container answered with an error.
             OutcomeUnknownError: The connection failed after the request was sent. The model may have run.
             ThrottledError: SageMaker throttled every attempt until the deadline.
@@ -335,7 +339,7 @@ class AsyncInvocationMixin(Handle):
         expected: Mapping[str, float] | None = None,
         capacity: int | None = None,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         content_type: str = "application/json",
         accept: str | None = None,
         deadline: float | None = None,
@@ -359,8 +363,8 @@ class AsyncInvocationMixin(Handle):
                 no limit.
             at_a_time: Models that are loaded at the same time. None means the limit that this client has learned for
                 the endpoint.
-            payload: The payload that is sent to each model. A model that rejects it is loaded nevertheless. Default
-                `{}`.
+            payload: The payload that is sent to each model. A model that rejects it is loaded nevertheless. None sends
+                JSON that suits the framework of a `ModelVersion`, or else `{}`. Default None.
             content_type: Media type of the payload. Default `application/json`.
             accept: Media type of the answer. None lets the container choose.
             deadline: Seconds for each model with all its attempts. None means `Timeouts.deadline`, 360 by default.
@@ -417,7 +421,7 @@ class AsyncInvocationMixin(Handle):
         capacity: int,
         bound_by_slo: bool = False,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         content_type: str = "application/json",
         accept: str | None = None,
         deadline: float | None = None,
@@ -441,8 +445,8 @@ class AsyncInvocationMixin(Handle):
             bound_by_slo: Whether to call them even if that makes more calls of other models cold. Default False.
             at_a_time: Models that are called at the same time. None means the limit that this client has learned for
                 the endpoint.
-            payload: The payload that is sent to each model. A model that rejects it stays in memory nevertheless.
-                Default `{}`.
+            payload: The payload that is sent to each model. A model that rejects it stays in memory nevertheless. None
+                sends `{}`. Default None.
             content_type: Media type of the payload. Default `application/json`.
             accept: Media type of the answer. None lets the container choose.
             deadline: Seconds for each model with all its attempts. None means `Timeouts.deadline`, 360 by default.

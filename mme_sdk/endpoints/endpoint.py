@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Literal, overload
 
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.invocation import InvocationMixin
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec
     from mme_sdk.endpoints.state.description import EndpointDescription
+    from mme_sdk.endpoints.state.logs import LogReader
     from mme_sdk.endpoints.state.metrics import MetricsResult
     from mme_sdk.runtime import RuntimeInvoker
+    from mme_sdk.types import ModelVersion
 
 __all__ = ["Endpoint"]
 
@@ -89,6 +91,57 @@ class Endpoint(InvocationMixin):
             )
         )
         return result
+
+    @overload
+    def logs(
+        self, *, model: str | ModelVersion | None = None, lines: int = 100, follow: Literal[False] = False
+    ) -> list[str]: ...
+
+    @overload
+    def logs(
+        self, *, model: str | ModelVersion | None = None, lines: int = 100, follow: Literal[True]
+    ) -> Iterator[str]: ...
+
+    def logs(
+        self, *, model: str | ModelVersion | None = None, lines: int = 100, follow: bool = False
+    ) -> list[str] | Iterator[str]:
+        """Read the end of the containers' log: from CloudWatch Logs, or from the embedded SageMaker.
+
+        The caller needs logs:DescribeLogStreams and logs:GetLogEvents.
+
+        Args:
+            model: Only lines that contain this text, such as a target model. The embedded SageMaker writes the target
+                model before each line of a model; on AWS, the container decides what its lines contain. None returns
+                all lines. Default None.
+            lines: Largest number of lines, 1 to 10,000; of those that `follow` returns first. Default 100.
+            follow: Whether to return an iterator that continues with the lines as they are written, without end.
+                Default False.
+
+        Returns:
+            The lines, oldest first; with `follow`, an iterator over them.
+
+        Raises:
+            InvalidInputError: An argument is invalid.
+            NotFoundError: There is no log: no container of such an endpoint has written anything.
+
+        Example:
+            ```python
+            for line in endpoint.logs(model="fraud/v3.tar.gz", lines=20):
+                print(line)
+            ```
+        """
+        from mme_sdk.endpoints.state.logs import LogReader
+
+        reader = LogReader(self.name, model, lines)
+        last = self._context.aws.run(reader.last())
+        return self._follow(reader, last) if follow else last
+
+    def _follow(self, reader: LogReader, last: list[str]) -> Iterator[str]:
+        for line in last:
+            yield line
+        while True:
+            for line in self._context.aws.run(reader.new()):
+                yield line
 
     def describe(self) -> EndpointDescription:
         """Describe the endpoint, its configuration, models, autoscaling and tags.

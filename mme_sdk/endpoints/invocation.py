@@ -72,8 +72,9 @@ class InvocationMixin(Handle):
 
         Args:
             data: The payload: bytes, str, a JSON value, a numpy array, a pandas frame or a pydantic model.
-            model: Target model of a multi-model endpoint, such as `fraud/v3.tar.gz`, a `ModelVersion`, or `name@alias`.
-                None for a single-model endpoint.
+            model: Target model of a multi-model endpoint, such as `fraud/v3.tar.gz`, its `s3://` address, a
+                `ModelVersion`, `name@alias`, or `name` for the version that was stored last. None for a single-model
+                endpoint.
             response_type: What the answer is decoded to, in the reply's `value`: a pydantic model, any type that
                 pydantic reads from JSON, `bytes`, `str`, `numpy.ndarray`, `pandas.DataFrame`, or a codec. None decodes
                 by the answer's media type.
@@ -104,6 +105,9 @@ class InvocationMixin(Handle):
             InvalidInputError: An argument is invalid, or SageMaker rejected the request.
             ModelNotReadyError: The model was still loading at the deadline.
             ModelNotFoundError: The archive does not exist. The hint lists similar names.
+            EndpointNotFoundError: The endpoint does not exist, or is being deleted.
+            ConflictError: The endpoint is being created or updated, and cannot be invoked yet.
+            EndpointFailedError: The endpoint is out of service; with SageMaker's reason.
             ModelError: The container answered with an error.
             OutcomeUnknownError: The connection failed after the request was sent. The model may have run.
             ThrottledError: SageMaker throttled every attempt until the deadline.
@@ -336,7 +340,7 @@ class InvocationMixin(Handle):
         expected: Mapping[str, float] | None = None,
         capacity: int | None = None,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         content_type: str = "application/json",
         accept: str | None = None,
         deadline: float | None = None,
@@ -360,8 +364,8 @@ class InvocationMixin(Handle):
                 no limit.
             at_a_time: Models that are loaded at the same time. None means the limit that this client has learned for
                 the endpoint.
-            payload: The payload that is sent to each model. A model that rejects it is loaded nevertheless. Default
-                `{}`.
+            payload: The payload that is sent to each model. A model that rejects it is loaded nevertheless. None sends
+                JSON that suits the framework of a `ModelVersion`, or else `{}`. Default None.
             content_type: Media type of the payload. Default `application/json`.
             accept: Media type of the answer. None lets the container choose.
             deadline: Seconds for each model with all its attempts. None means `Timeouts.deadline`, 360 by default.
@@ -418,7 +422,7 @@ class InvocationMixin(Handle):
         capacity: int,
         bound_by_slo: bool = False,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         content_type: str = "application/json",
         accept: str | None = None,
         deadline: float | None = None,
@@ -442,8 +446,8 @@ class InvocationMixin(Handle):
             bound_by_slo: Whether to call them even if that makes more calls of other models cold. Default False.
             at_a_time: Models that are called at the same time. None means the limit that this client has learned for
                 the endpoint.
-            payload: The payload that is sent to each model. A model that rejects it stays in memory nevertheless.
-                Default `{}`.
+            payload: The payload that is sent to each model. A model that rejects it stays in memory nevertheless. None
+                sends `{}`. Default None.
             content_type: Media type of the payload. Default `application/json`.
             accept: Media type of the answer. None lets the container choose.
             deadline: Seconds for each model with all its attempts. None means `Timeouts.deadline`, 360 by default.

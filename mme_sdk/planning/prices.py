@@ -108,7 +108,7 @@ def load_prices(given: PricesLike = None, *, region: str | None = None) -> Price
         return Prices(dict(given))
     path = Path(given)
     if not path.is_file():
-        raise InvalidInputError(f"the price file {path} does not exist")
+        raise InvalidInputError(f"the price file {path} does not exist", hint="pass the path of a CSV or JSON file")
     return _from_price_list(path, region) if path.suffix == ".json" else _from_csv(path)
 
 

@@ -47,7 +47,7 @@ def _read(path: Path) -> Any:
     import pandas as pd
 
     if not path.is_file():
-        raise InvalidInputError(f"the file {path} does not exist")
+        raise InvalidInputError(f"the file {path} does not exist", hint="pass the path of a CSV or Parquet file")
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)

@@ -116,7 +116,9 @@ class RegistryBase:
             to = RegistryBase(self._aws, to, key=self._keys.template, options=self._operations.store.options)
         other = to._aws
         if to.uri == self.uri:
-            raise InvalidInputError(f"copy: the destination {to.uri} is the prefix of this registry")
+            raise InvalidInputError(
+                f"copy: the destination {to.uri} is the prefix of this registry", hint="copy to another prefix"
+            )
 
         def run_there(flow: Flow[Any]) -> Flow[Any]:
             if other is self._aws:

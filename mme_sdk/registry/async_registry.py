@@ -492,7 +492,8 @@ class AsyncModelRegistry(RegistryBase):
         for S3.
 
         Args:
-            reference: `name@alias`, or a target model such as `fraud/v3.tar.gz`.
+            reference: `name@alias`, a target model such as `fraud/v3.tar.gz`, or `name@latest` for the version that
+                was stored last, unless an alias `latest` was created.
             key: Key that makes the choice of a weighted alias sticky: one key gets the same version until the weights
                 change. Default: None, a random choice by weight.
 

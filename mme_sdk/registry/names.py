@@ -9,18 +9,14 @@ from typing import Any
 import attrs
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.types.model import ModelVersion, is_invokable
+from mme_sdk.types.model import RESERVED, ModelVersion, is_invokable
 from mme_sdk.types.s3uri import S3Uri
 
 __all__ = ["RESERVED", "UNCOMPRESSED", "KeyLayout", "check_alias", "check_name"]
 
-RESERVED = ".mme/"
-"""Directory of aliases, tombstones, upload records and uncompressed models. Keys below it cannot be invoked and are not
-listed."""
 UNCOMPRESSED = "uncompressed"
 """Kind of the records of uncompressed versions."""
 _FOLDER = 16  # hex digits of the content in the name of a folder
-
 _LIMIT = 1024  # characters; of TargetModel and of an S3 key
 _PRINTABLE = re.compile(r"[\x20-\x7e]+")
 
@@ -226,7 +222,10 @@ def _pattern_of(template: str) -> re.Pattern[str]:
         InvalidInputError: The keys could not be invoked, or name and version could not be read back from them.
     """
     if template.count("{name}") != 1 or template.count("{version}") != 1:
-        raise InvalidInputError(f"the key template {template!r} must contain {{name}} and {{version}} once each")
+        raise InvalidInputError(
+            f"the key template {template!r} must contain {{name}} and {{version}} once each",
+            hint="use '{name}/{version}.tar.gz' or a similar key",
+        )
     sample = template.replace("{name}", "n").replace("{version}", "v")
     if not is_invokable(sample) or re.search(r"[{}@]", sample):
         raise InvalidInputError(

@@ -14,6 +14,7 @@ from mme_sdk._flows.effects import Flow
 from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError, MMEError, ModelNotFoundError
 from mme_sdk.registry.aliases import Alias, Aliases, choose_version, record_name
+from mme_sdk.registry.latest import Absent, without_record
 from mme_sdk.registry.store import Record
 from mme_sdk.types.model import ModelVersion, is_invokable
 
@@ -30,7 +31,7 @@ class _Cached:
 
     Attributes:
         record: The record; None if it does not exist.
-        value: The alias, or the tombstones, in the record.
+        value: The alias, or the tombstones, in the record. `Absent` if the reference stands for no version.
         at: When the read began, on the monotonic clock.
         failed: When the last refresh failed, on the monotonic clock; None if it succeeded.
     """
@@ -86,7 +87,7 @@ class Resolver:
         """Resolve a reference from the cache, without I/O and without waiting.
 
         Args:
-            reference: `name@alias`, or a target model.
+            reference: `name@alias`, a target model, or `name@latest` for the version that was stored last.
             key: Key for a sticky choice of a weighted alias.
 
         Returns:
@@ -136,15 +137,9 @@ class Resolver:
         keys = self._aliases.store.keys
         target = reference
         if len(names) == 2:
-            alias: Alias | None = cache[names[1]].value
-            if alias is None:
-                raise ModelNotFoundError(
-                    f"the alias {reference} does not exist under {keys.prefix}",
-                    model=reference,
-                    sent=False,
-                    hint="create it with alias(); target models with '@' in their name cannot be invoked through the "
-                    "registry",
-                )
+            alias: Alias | Absent = cache[names[1]].value
+            if isinstance(alias, Absent):
+                raise ModelNotFoundError(alias.reason, model=reference, sent=False, hint=alias.hint)
             target = keys.target(alias.name, choose_version(alias, key, self._random))
         if target in cache[_TOMBSTONES].value:
             raise ModelNotFoundError(
@@ -209,21 +204,26 @@ class Resolver:
             value: Any = {} if record is None else record.body
         else:
             record, value = yield from self._aliases.read(name, old)
+            if value is None:
+                model, _, alias = name.removesuffix(".json").rpartition("@")
+                value = yield from without_record(self._aliases, model, alias)
         if len(self._cache) >= _CAPACITY:
             self._cache = {}
         if generation == self._generation:  # otherwise it may be older than a change by this client
             self._cache[name] = _Cached(record, value, at)
-        return record is not old
+        return record is not old or (cached is not None and cached.value != value)
 
     def _is_deleted(self, names: tuple[str, ...]) -> bool:
         """Return whether an alias refers to a version that has a tombstone."""
         cache = self._cache
         if len(names) < 2 or not all(name in cache for name in names):
             return False
-        alias: Alias | None = cache[names[1]].value
+        alias: Alias | Absent = cache[names[1]].value
+        if isinstance(alias, Absent):
+            return False
         tombstones = cache[_TOMBSTONES].value
         keys = self._aliases.store.keys
-        return alias is not None and any(keys.target(alias.name, version) in tombstones for version in alias.weights)
+        return any(keys.target(alias.name, version) in tombstones for version in alias.weights)
 
     def release(self, names: tuple[str, ...]) -> None:
         """Give up claimed records without reading them."""

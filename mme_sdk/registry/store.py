@@ -13,6 +13,7 @@ import attrs
 from mme_sdk._flows.effects import Call, Do, Flow, Sleep, Together
 from mme_sdk._version import __version__
 from mme_sdk.artifacts import Archive
+from mme_sdk.aws.s3_head import head_object
 from mme_sdk.errors import (
     AccessDeniedError,
     BucketNotFoundError,
@@ -171,7 +172,8 @@ class Store:
     def head(self, target: str) -> Flow[StoredObject | None]:
         """Return the archive of a target model; None if it does not exist."""
         try:
-            answer = yield self.call("head_object", Key=self.keys.key(target), model=target)
+            request = self.call("head_object", Key=self.keys.key(target))
+            answer = yield from head_object(request.params, model=target)
         except NotFoundError:
             return None
         return self.stored(target, answer)

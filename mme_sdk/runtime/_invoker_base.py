@@ -11,10 +11,18 @@ from mme_sdk._flows.effects import Flow
 from mme_sdk._validation import as_float
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
-from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError, MMEError, ModelNotFoundError
+from mme_sdk.errors import (
+    ClosedError,
+    ConfigurationError,
+    EndpointNotFoundError,
+    InvalidInputError,
+    MMEError,
+    ModelNotFoundError,
+)
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
 from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.effects import Resolve, RunFlow
+from mme_sdk.runtime.model_names import below_prefix, is_stored, recognise
 from mme_sdk.runtime.options import InvokeOptions, check_options
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.payloads.requests import build_request
@@ -24,12 +32,14 @@ from mme_sdk.runtime.telemetry.hooks import CallCompleted, CallFailed, Hook, emi
 from mme_sdk.runtime.transport_interface import InvokeResponse
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
+from mme_sdk.types.s3uri import S3Uri
 
 __all__ = ["PAYLOAD_LIMIT", "Invocations"]
 
 # Bytes; https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_runtime_InvokeEndpoint.html
 PAYLOAD_LIMIT = 25 * 1024 * 1024
-_ALIAS = re.compile(r"[^/@\s]+@[^/@\s]+")
+_ALIAS = re.compile(r"[^@]*[^@/\s]@[^/@\s]+")
+_MAX_NAMES = 10_000  # remembered for an endpoint; a program exceeds it only if it generates names
 
 
 class Invocations:
@@ -75,18 +85,14 @@ class Invocations:
             raise ClosedError("this invoker is closed", hint="create a new one", endpoint=endpoint)
         began = self._settings.clock.monotonic()
         prefix, response_type = options.prefix, options.response_type
-        size: int | None = None
-        alias = False
-        if isinstance(model, ModelVersion):
-            target: str | None = model.target_model
-            size = model.size
-        elif isinstance(model, str) and _ALIAS.fullmatch(model) and not model.endswith(".gz"):
-            alias = True
-            check_options(options)
-            found = yield from self._resolve(endpoint, model, prefix, options.sticky)
-            target, size = (found, None) if isinstance(found, str) else (found.target_model, found.size)
-        else:
-            target = model
+        written, names, remembered = model, self.memory.endpoint(endpoint).names, False
+        if isinstance(model, str):
+            if names and model in names:
+                model, remembered = names[model], True
+            elif model[:5] == "s3://":
+                model = below_prefix(endpoint, model, (yield from self._prefix(endpoint, model, prefix)))
+        alias = isinstance(model, str) and not model.endswith(".gz") and _ALIAS.fullmatch(model) is not None
+        target, size = yield from self._target(endpoint, model, options, alias=alias)
         if response_type is not None:
             wanted = self._codecs.accept(response_type)
             if options.accept is None:
@@ -103,43 +109,63 @@ class Invocations:
                 endpoint=endpoint,
                 model=target,
             )
-        if target is not None and self._stores:
+        if target is not None and self._stores and "@" not in target:
             yield from self._refuse_deleted(endpoint, target, _prefix_of(model) or prefix)
-        attempts = Attempts(
-            self._settings,
-            request,
-            began=began,
-            deadline=self._settings.timeouts.deadline if options.deadline is None else as_float(options.deadline),
-            idempotent=options.idempotent,
-        )
+        deadline = self._settings.timeouts.deadline if options.deadline is None else as_float(options.deadline)
+        attempts = Attempts(self._settings, request, began=began, deadline=deadline, idempotent=options.idempotent)
         if size is not None:
             attempts.model.size = size
-        try:
-            answer = yield from attempts.run()
-            reply = self._reply(answer, attempts, response_type, rows)
-        except MMEError as error:
-            if isinstance(error, ModelNotFoundError):
-                from mme_sdk.runtime.diagnostics import explain_absent
+        while True:
+            try:
+                answer = yield from attempts.run()
+                reply = self._reply(answer, attempts, response_type, rows)
+            except MMEError as error:
+                attempts.describe(error)
+                if isinstance(error, ModelNotFoundError):
+                    first = isinstance(model, str) and not alias
+                    store_of = None if self._models is None else self._store
+                    found = yield from recognise(error, prefix, store_of, resolve=first and not remembered)
+                    if remembered:
+                        names.pop(str(written), None)  # what the name stood for is gone
+                    if found is not None:
+                        model, alias = found, "@" in found
+                        target, size = yield from self._target(endpoint, found, options, alias=alias)
+                        attempts = attempts.of_model(str(target), size)
+                        continue
+                from mme_sdk.runtime.diagnostics import explain_endpoint, explain_payload
 
-                yield RunFlow(explain_absent(attempts.describe(error), prefix))
-            attempts.describe(error)
-            if self._hooks:
-                self._emit_failure(error, attempts)
-            raise
+                if isinstance(error, EndpointNotFoundError):
+                    explained = attempts.describe((yield RunFlow(explain_endpoint(error))))
+                    if self._hooks:
+                        self._emit_failure(explained, attempts)
+                    raise explained from error.__cause__
+                explain_payload(error, data, request.content_type)
+                if self._hooks:
+                    self._emit_failure(error, attempts)
+                raise
+            break
+        if model is not written and isinstance(written, str) and isinstance(model, str):
+            if len(names) >= _MAX_NAMES:
+                names.clear()
+            names[written] = model
         if self._hooks:
             self._emit_success(reply)
         return reply
 
-    def _resolve(
-        self, endpoint: str, reference: str, prefix: str | None, sticky: str | None
-    ) -> Flow[ModelVersion | str]:
-        if self._models is None:
-            raise ConfigurationError(
-                f"{reference!r} is an alias, but this invoker has no registry that resolves aliases",
-                hint="invoke through MMEClient, or pass the target model",
-                endpoint=endpoint,
-                model=reference,
-            )
+    def _target(
+        self, endpoint: str, model: str | ModelVersion | None, options: InvokeOptions, *, alias: bool
+    ) -> Flow[tuple[str | None, int | None]]:
+        """Return the target model, and the size of its archive if it is known."""
+        if isinstance(model, ModelVersion):
+            return model.target_model, model.size
+        if not alias or model is None:
+            return model, None
+        check_options(options)
+        found = yield from self._resolve(endpoint, model, options.prefix, options.sticky)
+        return (found, None) if isinstance(found, str) else (found.target_model, found.size)
+
+    def _prefix(self, endpoint: str, reference: str, prefix: str | None) -> Flow[str]:
+        """Return the S3 prefix of a multi-model endpoint, which is read from SageMaker once."""
         if prefix is None:
             known = self.memory.endpoint(endpoint)
             if known.prefix is None:
@@ -154,10 +180,31 @@ class Invocations:
                 endpoint=endpoint,
                 model=reference,
             )
+        return prefix
+
+    def _store(self, prefix: str) -> ModelStore | AsyncModelStore:
+        assert self._models is not None
         store = self._stores.get(prefix)
-        if store is None:
-            store = self._stores.setdefault(prefix, self._models(prefix))  # it caches what it resolves
-        found: ModelVersion | str = yield Resolve(store, reference, sticky)
+        return self._stores.setdefault(prefix, self._models(prefix)) if store is None else store  # it has a cache
+
+    def _resolve(
+        self, endpoint: str, reference: str, prefix: str | None, sticky: str | None
+    ) -> Flow[ModelVersion | str]:
+        if self._models is None:
+            raise ConfigurationError(
+                f"{reference!r} is an alias, but this invoker has no registry that resolves aliases",
+                hint="invoke through MMEClient, or pass the target model",
+                endpoint=endpoint,
+                model=reference,
+            )
+        prefix = yield from self._prefix(endpoint, reference, prefix)
+        try:
+            found: ModelVersion | str = yield Resolve(self._store(prefix), reference, sticky)
+        except ModelNotFoundError as error:
+            error.endpoint = endpoint
+            if "/" in reference and (yield RunFlow(is_stored(S3Uri.parse(prefix).as_prefix(), reference))):
+                return reference  # a key that only looks like an alias
+            raise
         return found
 
     def _refuse_deleted(self, endpoint: str, target: str, prefix: str | None) -> Flow[None]:

@@ -1,17 +1,28 @@
-"""AWS calls that explain a missing model: the S3 prefix of an endpoint, and similar names below it."""
+"""AWS calls that explain an error of an invocation: the status of an endpoint, its S3 prefix, the form of a payload."""
 
 from __future__ import annotations
 
-import difflib
+import json
 import re
+from typing import Any, TypeVar
 
 from mme_sdk._flows.effects import Call, Flow
-from mme_sdk.errors import MMEError, NotFoundError
-from mme_sdk.types.s3uri import S3Uri
+from mme_sdk.aws.failure_hints import brief, hint_for
+from mme_sdk.errors import ConflictError, EndpointFailedError, EndpointNotFoundError, MMEError, ModelError
+from mme_sdk.types.matrix import is_json, media_type
+from mme_sdk.types.near import near_names
 
-__all__ = ["explain_absent", "model_prefix"]
+__all__ = ["explain_endpoint", "explain_payload", "model_prefix", "with_status"]
 
-_LOCATION = re.compile(r"bucket: ([^,\s]+), key: ([^)]+?)\)")
+T = TypeVar("T")
+_REGION = re.compile(r"arn:[\w-]+:sagemaker:([\w-]+):")
+_CHANGING = {
+    "Creating": "is being created",
+    "Updating": "is being updated",
+    "SystemUpdating": "is being updated by AWS",
+}
+_CHANGING["RollingBack"] = "is being rolled back"
+_NO_JSON = ("text/plain", "application/octet-stream", "text/csv")
 
 
 def model_prefix(endpoint: str) -> Flow[str | None]:
@@ -23,7 +34,10 @@ def model_prefix(endpoint: str) -> Flow[str | None]:
     Returns:
         A flow that returns the prefix; None for a single-model endpoint.
     """
-    described = yield Call(service="sagemaker", operation="describe_endpoint", params={"EndpointName": endpoint})
+    try:
+        described = yield Call(service="sagemaker", operation="describe_endpoint", params={"EndpointName": endpoint})
+    except EndpointNotFoundError as absent:
+        raise (yield from _does_not_exist(absent, absent, endpoint)) from absent.__cause__
     config = yield Call(
         service="sagemaker",
         operation="describe_endpoint_config",
@@ -40,73 +54,103 @@ def model_prefix(endpoint: str) -> Flow[str | None]:
     return None
 
 
-def explain_absent(error: MMEError, prefix: str | None) -> Flow[None]:
-    """Add to an error whether the model's archive is in S3, and similar names.
+def with_status(flow: Flow[T]) -> Flow[T]:
+    """Run a flow of AWS calls; if SageMaker does not know the endpoint, raise the error that its status explains."""
+    try:
+        return (yield from flow)
+    except EndpointNotFoundError as error:
+        raise (yield from explain_endpoint(error)) from error.__cause__
+
+
+def explain_endpoint(error: EndpointNotFoundError) -> Flow[MMEError]:
+    """Return the error that the status of an endpoint explains: the runtime does not know one that is not in service.
 
     Args:
-        error: The error of the invocation, with endpoint and model.
-        prefix: S3 prefix of the endpoint; None if unknown.
+        error: The error of the invocation, with the endpoint.
 
     Returns:
-        A flow that changes the error. If an AWS call fails, the hint says so, and the flow does not raise.
+        A flow that returns the error to raise. If DescribeEndpoint is not permitted or fails, it is the same error.
     """
-    endpoint, target = error.endpoint or "", error.model or ""
+    name = error.endpoint or ""
     try:
-        where = _stated_prefix(error, target) or prefix or (yield from model_prefix(endpoint))
-        if where is None:
-            return
-        root = S3Uri.parse(where).as_prefix()
-        key = root.key + target
-        if (yield from _exists(root.bucket, key)):
-            error.hint = (
-                f"s3://{root.bucket}/{key} exists; check that the endpoint's execution role has s3:GetObject, or try "
-                "again if it was uploaded a moment ago"
-            )
-            return
-        names = yield from _candidates(root, target)
-    except MMEError as failed:
-        error.hint = f"could not check whether the archive is in S3: {failed.message}"
-        return
-    error.message = f"{endpoint} ({target}): the archive s3://{root.bucket}/{key} does not exist"
-    error.args = (error.message,)
-    near = _similar(target, names)
-    error.hint = (
-        f"similar names: {', '.join(near)}" if near else f"none of the {len(names)} keys listed under {root} is similar"
+        seen = yield Call(service="sagemaker", operation="describe_endpoint", params={"EndpointName": name})
+    except EndpointNotFoundError as absent:
+        return (yield from _does_not_exist(error, absent, name))
+    except MMEError:
+        return error
+    status, reason = str(seen["EndpointStatus"]), seen.get("FailureReason")
+    facts: dict[str, Any] = {
+        "endpoint": name,
+        "model": error.model,
+        "code": error.code,
+        "status": error.status,
+        "request_id": error.request_id,
+    }
+    if status in _CHANGING:
+        return ConflictError(
+            f"{name}: the endpoint {_CHANGING[status]} (status {status}), and cannot be invoked yet",
+            hint=f"wait until it is in service: client.endpoint({name!r}).wait()",
+            **facts,
+        )
+    if status == "Deleting":
+        text = f"{name}: the endpoint is being deleted (status Deleting)"
+        return EndpointNotFoundError(text, hint="invoke another endpoint, or create it again afterwards", **facts)
+    if status == "InService":
+        error.hint = (
+            "DescribeEndpoint says that it is in service: it became so a moment ago, or endpoint_url sends invocations "
+            "to another region; repeat the call"
+        )
+        return error
+    advice = hint_for(reason or "") or f"client.endpoint({name!r}).logs() returns the end of the container's log"
+    return EndpointFailedError(
+        f"{name}: the endpoint has status {status}: {brief(reason) or 'SageMaker gives no reason'}",
+        reason=reason,
+        hint=f"{advice}; then delete it and create it again",
+        **facts,
     )
 
 
-def _stated_prefix(error: MMEError, target: str) -> str | None:
-    found = _LOCATION.search(error.message)
-    if found is None or not found.group(2).endswith(target):
-        return None
-    return f"s3://{found.group(1)}/{found.group(2).removesuffix(target)}"
+def _does_not_exist(error: MMEError, absent: EndpointNotFoundError, name: str) -> Flow[MMEError]:
+    region = _REGION.search(absent.message)
+    error.message = f"{name}: there is no endpoint of this name" + (f" in {region[1]}" if region else "")
+    error.args = (error.message,)
+    error.hint = yield from _other_endpoints(name)
+    return error
 
 
-def _exists(bucket: str, key: str) -> Flow[bool]:
+def _other_endpoints(name: str) -> Flow[str]:
     try:
-        yield Call(service="s3", operation="head_object", params={"Bucket": bucket, "Key": key})
-    except NotFoundError:
-        return False
-    return True
+        page = yield Call(service="sagemaker", operation="list_endpoints", params={"MaxResults": 100})
+    except MMEError:
+        return "check the name, the account and the region"
+    names = [str(each["EndpointName"]) for each in page.get("Endpoints", ())]
+    near = near_names(name, names, limit=3)
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    if not names:
+        return "this account has no endpoint in this region; check the account and the region, or create it"
+    more = ", …" if len(names) > 3 or "NextToken" in page else ""
+    return f"check the name, the account and the region; there are: {', '.join(names[:3])}{more}"
 
 
-def _candidates(root: S3Uri, target: str) -> Flow[list[str]]:
-    """List keys that may be similar. A prefix can hold a million keys, so keys with the same beginning come first."""
-    names: list[str] = []
-    for beginning in (target.rpartition("/")[0] or target[:3], target[:1], ""):
-        page = yield Call(
-            service="s3",
-            operation="list_objects_v2",
-            params={"Bucket": root.bucket, "Prefix": root.key + beginning, "MaxKeys": 1000},
-        )
-        names += [item["Key"][len(root.key) :] for item in page.get("Contents", ())]
-        if _similar(target, names):
-            break
-    return sorted(set(names))
+def explain_payload(error: MMEError, data: Any, content_type: str) -> None:
+    """Add to an error that the payload is JSON and was sent as another media type, if a model refused that type.
 
-
-def _similar(target: str, names: list[str]) -> list[str]:
-    """Return up to three similar names. The common suffix of archives is not compared."""
-    stems = {name.removesuffix(".tar.gz"): name for name in names}
-    found = difflib.get_close_matches(target.removesuffix(".tar.gz"), list(stems), n=3, cutoff=0.6)
-    return [stems[stem] for stem in found]
+    Args:
+        error: The error of the invocation.
+        data: The payload that the caller gave.
+        content_type: Media type that it was sent as.
+    """
+    kind = media_type(content_type)
+    if not isinstance(error, ModelError) or not isinstance(data, (str, bytes)) or is_json(kind) or kind not in _NO_JSON:
+        return
+    if error.original_status != 415 and kind not in (error.original_message or ""):
+        return
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    error.hint = (
+        f"the payload is {'text' if isinstance(data, str) else 'bytes'} with JSON in it, and was sent as {kind}: pass "
+        "content_type='application/json', or the Python value itself"
+    )

@@ -181,8 +181,14 @@ def check_field(name: str, value: Any) -> None:
     if not isinstance(value, str) or len(value) > limit or pattern.fullmatch(value) is None:
         raise InvalidInputError(
             f"{name} must be 1 to {limit} {_DESCRIPTIONS[pattern]}, not {str(value)[:40]!r}",
-            hint="encode the value, for example with base64 or urllib.parse.quote" if pattern is _PRINTABLE else None,
+            hint=_encoding_hint(name, pattern),
         )
+
+
+def _encoding_hint(name: str, pattern: re.Pattern[str]) -> str | None:
+    if name in ("content_type", "accept"):
+        return "pass a media type, such as application/json or text/csv"
+    return "encode the value, for example with base64 or urllib.parse.quote" if pattern is _PRINTABLE else None
 
 
 def check_route(inference_component: str, **others: str | None) -> None:

@@ -8,7 +8,11 @@ from datetime import datetime
 
 import attrs
 
-__all__ = ["ModelVersion", "is_invokable"]
+__all__ = ["RESERVED", "ModelVersion", "is_invokable"]
+
+RESERVED = ".mme/"
+"""Directory of aliases, tombstones, upload records and uncompressed models. Keys below it cannot be invoked and are not
+listed."""
 
 # TargetModel has 1 to 1024 printable characters and does not begin with a space: botocore's service model of
 # sagemaker-runtime. No part is empty or begins with a dot: ".." leaves the prefix, ".mme/" belongs to the registry.

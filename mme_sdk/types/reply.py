@@ -33,7 +33,8 @@ class Reply(Generic[T]):
         model: Target model. None on a single-model endpoint.
         endpoint: Name of the endpoint.
         history: The requests of the call, in order.
-        cold: Whether the model was not loaded when the call began.
+        cold: Whether the call met a model that was not loaded. None if this cannot be told: SageMaker does not say it
+            of a request that it held until the model was loaded.
         latency: Seconds from the call to the response, waits included.
         variant: Production variant that responded. None if unknown.
         request_id: AWS request id of the last request. None if unknown.
@@ -51,7 +52,7 @@ class Reply(Generic[T]):
     model: str | None = None
     endpoint: str = ""
     history: tuple[Attempt, ...] = attrs.field(default=(), repr=False)
-    cold: bool = False
+    cold: bool | None = None
     latency: float = 0.0
     variant: str | None = None
     request_id: str | None = None

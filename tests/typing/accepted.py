@@ -70,7 +70,7 @@ def invoke(endpoint: Endpoint, fraud: ModelVersion) -> None:
     reply = endpoint.invoke({"amount": 12.5}, model=fraud, deadline=30)
     assert_type(reply.body, bytes)
     assert_type(reply.attempts, int)
-    assert_type(reply.cold, bool)
+    assert_type(reply.cold, bool | None)
     assert_type(reply.latency, float)
     assert_type(reply.variant, str | None)
     endpoint.invoke(b"1,2", model="fraud/v3.tar.gz", content_type="text/csv")

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mme_sdk.aws import Call, Flow, Sleep
-from mme_sdk.endpoints.error_hints import add_hint
+from mme_sdk.aws.failure_hints import add_hint
 from mme_sdk.endpoints.operations.calls import (
     CONSISTENCY,
     describe_if_exists,

@@ -10,7 +10,7 @@ import attrs
 
 from mme_sdk._validation import check_number
 from mme_sdk.aws import Flow, Sleep
-from mme_sdk.endpoints.error_hints import hint_for
+from mme_sdk.aws.failure_hints import brief, hint_for
 from mme_sdk.endpoints.operations.calls import Now, describe_endpoint
 from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.errors import ConflictError, EndpointFailedError, EndpointNotFoundError, WaitTimeoutError
@@ -210,8 +210,9 @@ def failure(seen: EndpointDescription, history: History, *, rolled_back: bool = 
     reason = seen.failure_reason
     facts: dict[str, Any] = {"history": history, "endpoint": seen.name, "reason": reason}
     return EndpointFailedError(
-        f"endpoint {seen.name}: {what}: {reason or 'SageMaker gives no reason'}",
-        hint=f"{hint_for(reason or '') or 'read the logs of the containers'}; logs: {seen.logs_url or seen.log_group}",
+        f"endpoint {seen.name}: {what}: {brief(reason) or 'SageMaker gives no reason'}",
+        hint=f"{hint_for(reason or '') or 'read the logs of the containers'}; logs: "
+        f"client.endpoint({seen.name!r}).logs(), on AWS also {seen.logs_url or seen.log_group}",
         fault="caller" if "model data" in (reason or "") else "service",
         **facts,
     )

@@ -316,10 +316,11 @@ class Container:
         if self._process is not None and self._process.returncode is None:
             self._process.kill()
 
-    async def load(self, model_id: str, directory: Path) -> ContainerResponse:
-        """Send `POST /models`: load a model."""
+    async def load(self, model_id: str, directory: Path, target_model: str) -> ContainerResponse:
+        """Send `POST /models`: load a model. The header lets a container label the model's lines in the log."""
         payload = json.dumps({"model_name": model_id, "url": str(directory)}).encode()
-        return await self.request("POST", "/models", payload, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json", "X-Amzn-SageMaker-Target-Model": target_model}
+        return await self.request("POST", "/models", payload, headers)
 
     async def unload(self, model_id: str) -> ContainerResponse:
         """Send `DELETE /models/{id}`: unload a model."""
@@ -367,8 +368,10 @@ class Container:
     def _log_tail(self, size: int = 2000) -> str:
         try:
             with self._spec.log.open("rb") as file:
-                file.seek(max(0, self._spec.log.stat().st_size - size))
-                return file.read().decode(errors="replace").strip()
+                begin = max(0, self._spec.log.stat().st_size - size)
+                file.seek(begin)
+                text = file.read().decode(errors="replace").strip()
+                return text.partition("\n")[2] or text if begin else text  # whole lines
         except OSError:
             return ""
 

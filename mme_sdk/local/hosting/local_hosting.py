@@ -267,6 +267,8 @@ class LocalHosting:
             if variant.plan.capture is not None and answer.chunks is None:
                 self._shared.capture.capture(variant.plan.capture, variant.plan.name, invocation, answer)
         except InvokeError as error:
+            if error.code == "ModelError":
+                error.extra["LogFiles"] = str(self._context.logs / invocation.endpoint / variant.plan.name)
             answer = error.response(invocation.request_id)
             status = error.extra.get("OriginalStatusCode")
         if invocation.asynchronous:

@@ -24,6 +24,7 @@ from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.prices import Prices, PricesLike, load_prices
 from mme_sdk.planning.simulation import FAILED, HIT
 from mme_sdk.planning.workload import Workload
+from mme_sdk.types.near import near_names
 
 __all__ = ["plan"]
 
@@ -171,7 +172,9 @@ def _considered(names: Iterable[str] | None, prices: Prices) -> dict[str, Instan
 def _named(name: str, prices: Prices) -> InstanceType:
     kind = find(name)
     if name not in prices:
-        raise InvalidInputError(f"there is no price for {name}", hint="add it to prices=…")
+        near = near_names(str(name), prices, limit=1)
+        hint = f"did you mean {near[0]}? Otherwise add the price to prices=…" if near else "add it to prices=…"
+        raise InvalidInputError(f"there is no price for {name}", hint=hint)
     if kind is None:
         raise InvalidInputError(
             f"the size of instance type {name} is not known", hint="choose a type of instance_types()"

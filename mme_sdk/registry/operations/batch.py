@@ -245,7 +245,9 @@ def _sources(directory: Path) -> dict[str, Path]:
     try:
         children = sorted(directory.iterdir())
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InvalidInputError(f"{directory} is not a directory") from error
+        raise InvalidInputError(
+            f"{directory} is not a directory", hint="pass the directory whose entries are the models"
+        ) from error
     except OSError as error:
         raise StorageError(f"cannot read {directory}: {error.strerror or error}") from error
     found: dict[str, Path] = {}

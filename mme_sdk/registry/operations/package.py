@@ -74,7 +74,7 @@ def source_path(source: Any) -> Path:
     """
     if not isinstance(source, (str, Path)):
         raise InvalidInputError(
-            f"a {type(source).__name__} cannot be registered as a model",
+            f"an object of the type {type(source).__name__} cannot be registered as a model",
             hint="give a directory, a file, a tar.gz archive, or a fitted estimator of scikit-learn, XGBoost, "
             "LightGBM, CatBoost or ONNX",
         )

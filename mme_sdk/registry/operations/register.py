@@ -254,6 +254,8 @@ class RegistryOperations:
         stored = yield from self.store.head(target)
         if stored is None:
             hint = "list() shows the versions"
+            if version is None:
+                hint += f"; get({name!r}, version) returns one of them"
             if version and (yield from self.store.head(self.keys.uncompressed(name, version))) is not None:
                 hint = "it exists in uncompressed form: get, list, verify and delete take compressed=False"
             raise ModelNotFoundError(

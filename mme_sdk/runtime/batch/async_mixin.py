@@ -147,7 +147,7 @@ class AsyncBatchMixin(Invocations):
         expected: Mapping[str, float] | None = None,
         capacity: int | None = None,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> WarmReport:
         """Load models before they are called; see `AsyncEndpoint.warm`.
@@ -159,7 +159,7 @@ class AsyncBatchMixin(Invocations):
             expected: Calls per second by model name or target model. None means that all are equal.
             capacity: Bytes of models that the endpoint holds in memory. None means no limit.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
-            payload: The payload that is sent to each model.
+            payload: The payload that is sent to each model. None sends one that suits its framework, if known.
             progress: Called after each model with two counts: models done, and models failed.
 
         Returns:
@@ -169,7 +169,7 @@ class AsyncBatchMixin(Invocations):
             InvalidInputError: An argument or an option is invalid.
         """
         from mme_sdk.runtime.batch.async_driver import async_collect
-        from mme_sdk.runtime.batch.warm import report_of, warm_order, warm_settings
+        from mme_sdk.runtime.batch.warm import probe_of, report_of, warm_order, warm_settings
 
         check_unsupported("warm", options, _NOT_FOR_WARM)
         if options.content_type is None:
@@ -183,7 +183,7 @@ class AsyncBatchMixin(Invocations):
             chosen,
             options,
             model_of=lambda model: model,
-            data_of=lambda _: payload,
+            data_of=probe_of if payload is None else lambda _: payload,
             settings=settings,
             progress=progress,
         )
@@ -200,7 +200,7 @@ class AsyncBatchMixin(Invocations):
         capacity: int,
         bound_by_slo: bool = False,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> WarmReport:
         """Call models once so that they stay in memory; see `AsyncEndpoint.keep_warm`.
@@ -214,7 +214,7 @@ class AsyncBatchMixin(Invocations):
             capacity: Bytes of models that an instance holds in memory.
             bound_by_slo: Whether to call them even if that makes more calls of other models cold.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
-            payload: The payload that is sent to each model.
+            payload: The payload that is sent to each model. None sends one that suits its framework, if known.
             progress: Called after each model with two counts: models done, and models failed.
 
         Returns:

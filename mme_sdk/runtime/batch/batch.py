@@ -101,6 +101,8 @@ def check_batch(items: object, model_of: object, data_of: object, settings: obje
             f"items must be an iterable of payloads, and a {type(items).__name__} is one payload",
             hint="invoke_frame sends the rows of a frame" if frame else f"pass a list of one {type(items).__name__}",
         )
+    if not any(hasattr(items, name) for name in ("__iter__", "__aiter__", "__getitem__")):
+        raise InvalidInputError(f"items must be an iterable of payloads, not {items!r:.80}", hint="pass a list")
     for name, function in (("model_of", model_of), ("data_of", data_of)):
         if not callable(function) and not (function is None and name == "data_of"):
             raise InvalidInputError(

@@ -148,7 +148,7 @@ class BatchMixin(Invocations):
         expected: Mapping[str, float] | None = None,
         capacity: int | None = None,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> WarmReport:
         """Load models before they are called; see `Endpoint.warm`.
@@ -160,7 +160,7 @@ class BatchMixin(Invocations):
             expected: Calls per second by model name or target model. None means that all are equal.
             capacity: Bytes of models that the endpoint holds in memory. None means no limit.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
-            payload: The payload that is sent to each model.
+            payload: The payload that is sent to each model. None sends one that suits its framework, if known.
             progress: Called after each model with two counts: models done, and models failed.
 
         Returns:
@@ -170,7 +170,7 @@ class BatchMixin(Invocations):
             InvalidInputError: An argument or an option is invalid.
         """
         from mme_sdk.runtime.batch.driver import collect
-        from mme_sdk.runtime.batch.warm import report_of, warm_order, warm_settings
+        from mme_sdk.runtime.batch.warm import probe_of, report_of, warm_order, warm_settings
 
         check_unsupported("warm", options, _NOT_FOR_WARM)
         if options.content_type is None:
@@ -184,7 +184,7 @@ class BatchMixin(Invocations):
             chosen,
             options,
             model_of=lambda model: model,
-            data_of=lambda _: payload,
+            data_of=probe_of if payload is None else lambda _: payload,
             settings=settings,
             progress=progress,
         )
@@ -201,7 +201,7 @@ class BatchMixin(Invocations):
         capacity: int,
         bound_by_slo: bool = False,
         at_a_time: int | None = None,
-        payload: Any = b"{}",
+        payload: Any = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> WarmReport:
         """Call models once so that they stay in memory; see `Endpoint.keep_warm`.
@@ -215,7 +215,7 @@ class BatchMixin(Invocations):
             capacity: Bytes of models that an instance holds in memory.
             bound_by_slo: Whether to call them even if that makes more calls of other models cold.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
-            payload: The payload that is sent to each model.
+            payload: The payload that is sent to each model. None sends one that suits its framework, if known.
             progress: Called after each model with two counts: models done, and models failed.
 
         Returns:

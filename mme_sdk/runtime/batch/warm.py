@@ -15,9 +15,10 @@ from typing import Literal
 import attrs
 
 from mme_sdk._validation import as_float, as_int, check_number
-from mme_sdk.errors import InvalidInputError, MMEError, ModelInputError
+from mme_sdk.errors import InvalidInputError, MMEError, ModelError, UndecodableReplyError
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult
 from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.retry.answers import is_load_failure
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
 
@@ -28,12 +29,18 @@ __all__ = [
     "check_capacity",
     "keep_warm_advice",
     "outcome_of",
+    "probe_of",
     "refuse_loss",
     "report_of",
     "warm_order",
     "warm_settings",
 ]
 
+_PROBES = {  # by framework; JSON that the framework's container reads
+    "huggingface": b'{"inputs": ""}',
+    "sklearn": b"[[0]]",
+    "triton": b'{"inputs": []}',
+}
 _TYPICAL_SIZE = 100_000_000  # bytes; assumed for a model of unknown size
 
 
@@ -43,7 +50,8 @@ class WarmOutcome:
 
     Attributes:
         model: The target model.
-        state: `loaded` by this call, `warm` before it, `failed`, or `left out` because memory is full.
+        state: `loaded`: it is in memory now. `warm`: it is, and was before the call. `failed`. `left out` because
+            memory is full.
         took: Seconds until the model answered. Default 0.
         error: Why it failed. None if it did not.
     """
@@ -80,9 +88,10 @@ class WarmReport:
         return tuple(each.model for each in self.outcomes if each.state == "left out")
 
     def __str__(self) -> str:
-        took = sum(each.took for each in self.outcomes)
+        took = sum(each.took for each in self.outcomes if each.state == "loaded")
+        loading = f" ({took:.1f} s of loading)" if took else ""
         return (
-            f"{len(self.loaded)} models are loaded ({took:.1f} s of loading), {len(self.left_out)} did not fit, "
+            f"{len(self.loaded)} models are loaded{loading}, {len(self.left_out)} did not fit, "
             f"{len(self.failed)} failed"
         )
 
@@ -182,15 +191,31 @@ def refuse_loss(advice: KeepWarmAdvice) -> None:
 
 
 def outcome_of(model: str | ModelVersion, reply: Reply[object] | None, error: MMEError | None) -> WarmOutcome:
-    """Return the outcome of one model. A model that rejects the payload is loaded nevertheless."""
+    """Return the outcome of one model. A model is loaded if its code ran, whatever it made of the payload."""
     target = str(model)
     if reply is not None:
-        return WarmOutcome(model=target, state="loaded" if reply.cold else "warm", took=reply.latency)
+        return WarmOutcome(model=target, state="warm" if reply.cold is False else "loaded", took=reply.latency)
     history = () if error is None else error.attempt_history
     took = history[-1].at + history[-1].took if history else 0.0
-    if isinstance(error, ModelInputError):
-        return WarmOutcome(model=target, state="loaded" if len(history) > 1 else "warm", took=took)
+    if error is not None and _ran(error):
+        return WarmOutcome(model=target, state="loaded", took=took)
     return WarmOutcome(model=target, state="failed", took=took, error=error)
+
+
+def _ran(error: MMEError) -> bool:
+    """Return whether an error shows that the model's code ran on the payload."""
+    if isinstance(error, UndecodableReplyError):
+        return True
+    if not isinstance(error, ModelError) or error.sent is False:
+        return False
+    # Without a status, or with 503, the container was busy or out of reach. It did not answer in time with status 0.
+    return error.original_status not in (None, 0, 503) and not is_load_failure(error)
+
+
+def probe_of(model: str | ModelVersion) -> bytes:
+    """Return the JSON payload that loads a model with as little work and as few errors in its log as can be known."""
+    framework = model.framework if isinstance(model, ModelVersion) else None
+    return _PROBES.get(framework or "", b"{}")
 
 
 @attrs.frozen(kw_only=True)

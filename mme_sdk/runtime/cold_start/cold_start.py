@@ -217,10 +217,12 @@ class ColdStartWait:
             flight.leased = False
             yield RunFlow(leases.release(self._endpoint.name, self._target))
 
-    def ready_in(self) -> float:
-        """Return the estimated seconds until the model is loaded."""
+    def ready_in(self) -> float | None:
+        """Return the estimated seconds until the model is loaded; None if nothing is known of its load time."""
         since = self._waiter.flight.cold_since
         expected = self._expected()
+        if expected.source == "prior":
+            return None
         elapsed = 0.0 if since is None else self._clock.monotonic() - since
         if elapsed < expected.median:
             return expected.median - elapsed

@@ -76,6 +76,7 @@ class EndpointMemory:
         latency: Usual seconds of an answer from a loaded model; None before the first.
         warm_share: Share of the models first called by this process that were already loaded.
         prefix: S3 prefix of the models, if known.
+        names: What a name stands for that is not a target model itself: a target model, or `name@latest`.
         release_limit: How many callers may be released at a time after a load.
         load_limiter: Limits concurrent loads.
         throttles: Budget for retries after throttling.
@@ -94,6 +95,7 @@ class EndpointMemory:
         "latency",
         "load_limiter",
         "name",
+        "names",
         "prefix",
         "release_limit",
         "throttles",
@@ -107,6 +109,7 @@ class EndpointMemory:
         self.latency: float | None = None
         self.warm_share = 0.5
         self.prefix: str | None = None
+        self.names: dict[str, str] = {}
         self.release_limit = ReleaseLimit()
         self.load_limiter = LoadLimiter(cold.concurrent_loads, cold.max_concurrent_loads)
         self.throttles = Budget(retry.budget)

@@ -240,7 +240,8 @@ class Codecs:
         except (ValueError, EOFError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
             name = getattr(response_type, "__qualname__", None) or str(response_type)
             raise UndecodableReplyError(
-                f"the response ({content_type}) cannot be decoded to {name}: {error}; it starts with {body[:60]!r}",
+                f"the response ({content_type}) cannot be decoded to {name}: {_reason(error)}",
+                hint=f"it starts with {body[:60]!r}; ask for another response_type, or correct the model's output",
                 body=body,
                 content_type=content_type,
             ) from error
@@ -248,6 +249,18 @@ class Codecs:
             if _is_instance(error, "pydantic.errors", "PydanticUserError"):
                 raise InvalidInputError(f"response_type={response_type!r} is not supported") from error
             raise
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong with a response on one line."""
+    if not _is_instance(error, "pydantic_core", "ValidationError"):
+        return str(error)
+    details: Any = error
+    first, *others = details.errors(include_url=False, include_input=False)
+    where = ".".join(map(str, first["loc"]))
+    more = f", and {len(others)} more" if others else ""
+    text = str(first["msg"])
+    return (f"{where}: " if where else "") + text[:1].lower() + text[1:] + more
 
 
 @lru_cache(maxsize=256)
@@ -288,7 +301,7 @@ def _to_json_value(value: Any) -> Any:
         return dict(value)
     if isinstance(value, (set, frozenset)):
         raise TypeError("a set has no order; send a list")
-    raise TypeError(f"it contains a {type(value).__qualname__}, which JSON does not support")
+    raise TypeError(f"it contains a value of the type {type(value).__qualname__}, which JSON does not support")
 
 
 def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:

@@ -82,24 +82,36 @@ def check_target(target: str, endpoint: str | None = None) -> None:
     """
     if isinstance(target, str) and _is_target(target):
         return
-    if not isinstance(target, str) or not 1 <= len(target) <= 1024 or not _PRINTABLE.fullmatch(target):
+    if not isinstance(target, str):
         raise InvalidInputError(
-            f"{str(target)[:80]!r} is not a valid target model: it needs 1 to 1024 printable ASCII characters",
+            f"model must be text or a ModelVersion, not {type(target).__name__} ({str(target)[:80]!r})",
+            hint="pass the name of a model, name@alias, or the key of the archive, such as fraud/v3.tar.gz",
+            endpoint=endpoint,
+        )
+    if not 1 <= len(target) <= 1024 or not _PRINTABLE.fullmatch(target):
+        problem = "needs 1 to 1024 printable ASCII characters"
+        if target.strip() != target and target.strip():
+            problem = "begins or ends with white space"
+        raise InvalidInputError(
+            f"{target[:80]!r} is not a valid target model: it {problem}",
             hint="pass the key of the archive relative to the endpoint's S3 prefix, such as fraud/v3.tar.gz",
             endpoint=endpoint,
         )
-    raise InvalidInputError(
-        f"the target model {target!r} is outside the endpoint's S3 prefix",
-        hint="pass the key of the archive relative to the prefix, without a leading '/' and without '..'",
-        endpoint=endpoint,
-        model=target,
-    )
+    if ".." in target.split("/"):
+        problem, hint = "is outside the endpoint's S3 prefix", "pass the key relative to the prefix, without '..'"
+    elif not target.strip("/"):
+        problem, hint = "names no archive", "pass the key of an archive, such as fraud/v3.tar.gz"
+    elif target.startswith("/"):
+        problem, hint = "begins with '/'", f"did you mean {target.strip('/')!r}? Keys are relative to the S3 prefix"
+    else:
+        problem, hint = "is a folder", f"pass the name of the model, {target.strip('/')!r}, or the key of an archive"
+    raise InvalidInputError(f"the target model {target!r} {problem}", hint=hint, endpoint=endpoint, model=target)
 
 
 @lru_cache(maxsize=16384)
 def _is_target(target: str) -> bool:
     valid = len(target) <= 1024 and _PRINTABLE.fullmatch(target) is not None
-    return valid and target[0] != "/" and ".." not in target.split("/")
+    return valid and target[0] != "/" and target[-1] != "/" and ".." not in target.split("/")
 
 
 def _new_id() -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws.error_codes import DENIED, THROTTLES
+from mme_sdk.aws.failure_hints import ABSENT_ENDPOINT, refusal_hint
 from mme_sdk.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -32,9 +33,8 @@ from mme_sdk.errors import (
 )
 from mme_sdk.runtime.transport_interface import InvokeResponse
 
-__all__ = ["ErrorFields", "ErrorKind", "classify", "error_fields", "error_of", "failed_to_load"]
+__all__ = ["ErrorFields", "ErrorKind", "classify", "error_fields", "error_of", "failed_to_load", "is_load_failure"]
 
-_ABSENT_ENDPOINT = re.compile(r"Endpoint \S+ of account \S+ not found")
 _LOADING = re.compile(r"\b(?:load|loads|loaded|loading|workers?|model_fn|initiali[sz]\w*)\b", re.IGNORECASE)
 _FAULTY = frozenset({500, 502, 503, 504, 530})
 
@@ -147,9 +147,18 @@ def failed_to_load(fields: ErrorFields) -> bool:
     Returns:
         Whether the text or the status is that of a failed load.
     """
-    if not _from_container(fields) or (fields.original_status is not None and fields.original_status < 500):
-        return False
-    return fields.original_status == 507 or bool(_LOADING.search(f"{fields.message} {fields.original_message or ''}"))
+    return _from_container(fields) and _tells_of_load(fields.original_status, fields.message, fields.original_message)
+
+
+def is_load_failure(error: ModelError) -> bool:
+    """Return whether an error of a model is a failed load; see `failed_to_load`."""
+    return _tells_of_load(error.original_status, error.message, error.original_message)
+
+
+def _tells_of_load(status: int | None, message: str, original: str | None) -> bool:
+    if status is not None and 0 < status < 500:
+        return status == 404  # the container has no such model
+    return status == 507 or bool(_LOADING.search(f"{message} {original or ''}"))
 
 
 def error_of(fields: ErrorFields, *, endpoint: str, model: str | None, now: float | None = None) -> MMEError:
@@ -199,16 +208,12 @@ def error_of(fields: ErrorFields, *, endpoint: str, model: str | None, now: floa
         )
     if fields.status == 413:
         return PayloadTooLargeError(text, sent=True, hint="send less data per call, or refer to data in S3", **facts)
-    if _ABSENT_ENDPOINT.search(message):
+    if ABSENT_ENDPOINT.search(message):
         return EndpointNotFoundError(text, hint="check the name, the account and the region", **facts)
     if message.startswith("Failed to download model data"):
         return ModelNotFoundError(text, **facts)
-    if "is not a multi-model endpoint" in message:
-        return InvalidInputError(text, sent=True, hint="omit model=: this endpoint serves one model", **facts)
-    if "missing a target model header" in message:
-        return InvalidInputError(text, sent=True, hint="pass model=: this endpoint serves many models", **facts)
     if fields.status >= 400:
-        return InvalidInputError(text, sent=True, **facts)
+        return InvalidInputError(text, sent=True, hint=refusal_hint(message), **facts)
     return ServiceError(
         f"{subject}: HTTP status {fields.status} is not documented for InvokeEndpoint: {message}", **facts
     )
@@ -225,7 +230,7 @@ def _model_error(fields: ErrorFields, subject: str, facts: dict[str, Any]) -> Mo
         "original_status": status,
         "original_message": fields.original_message,
         "log_stream": fields.log_stream,
-        "hint": None if fields.log_stream is None else f"the container's log: {fields.log_stream}",
+        "hint": _log_hint(fields, facts["endpoint"], facts["model"]),
     }
     if status == 507:
         return ModelMemoryError(f"{subject}: the container has no memory for the model (507): {message}", **facts)
@@ -234,6 +239,15 @@ def _model_error(fields: ErrorFields, subject: str, facts: dict[str, Any]) -> Mo
     if status == 0:
         return ModelServerError(f"{subject}: the container did not answer in time: {message}", **facts)
     return ModelServerError(f"{subject}: the model failed ({status}): {message}", **facts)
+
+
+def _log_hint(fields: ErrorFields, endpoint: str, model: str | None) -> str | None:
+    """Say where the container's log is. The embedded SageMaker, which has it as files, names their folder."""
+    if fields.log_stream is None:
+        return None
+    call = f"client.endpoint({endpoint!r}).logs({'' if model is None else f'model={model!r}'})"
+    files = _text(fields.body.get("LogFiles"))
+    return f"{call} returns the end of its log, which is {f'in {files}' if files else fields.log_stream}"
 
 
 def _readable(message: str | None) -> str | None:

@@ -29,6 +29,9 @@ from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 __all__ = ["Attempts", "Settings"]
 
+_NO_LOAD = 0.01  # seconds; a download and a load take longer, whatever the model
+_NO_START = 0.1  # seconds; the start of a serverless container takes longer
+_NO_LOAD_SHARE = 1 / 40  # of the load time of the model; no load of it is that much shorter than the others
 _TIMED_OUT = 0.95  # share of the read time-out; an attempt that fails earlier lost its connection
 
 
@@ -68,10 +71,13 @@ class Attempts:
     """
 
     __slots__ = (
+        "_answered_at",
+        "_answered_before",
         "_cold_start",
         "_faults",
         "_hedged_at",
         "_throttles",
+        "_told_cold",
         "began",
         "deadline",
         "endpoint",
@@ -100,11 +106,46 @@ class Attempts:
         self._throttles = 0
         self._faults = 0
         self._hedged_at: float | None = None
+        self._told_cold = False
+        self._answered_at: float | None = None
+        self._answered_before = self.model.loaded
+
+    def of_model(self, target: str, size: int | None) -> Attempts:
+        """Return the attempts of the same call for another target model. The history continues.
+
+        Args:
+            target: The target model.
+            size: Bytes of its archive, if known.
+        """
+        request = attrs.evolve(self.request, target_model=target)
+        other = Attempts(self.settings, request, began=self.began, deadline=self.deadline, idempotent=self.idempotent)
+        other.history = self.history
+        if size is not None:
+            other.model.size = size
+        return other
 
     @property
-    def cold(self) -> bool:
-        """Whether the call met a loading model, as far as can be observed."""
-        return self._cold_start is not None and self._cold_start.met_loading_model
+    def cold(self) -> bool | None:
+        """Whether the call met a model that was not loaded; None if this cannot be told.
+
+        SageMaker says so only if it does not hold the request until the model is loaded. A model was loaded if it
+        answered before and the whole call took less time than a load. Anything else can be a load or a slow answer.
+        """
+        if self._told_cold:
+            return True
+        if self._answered_at is None:
+            return None
+        took = self._answered_at - self.began
+        if self.request.target_model is None:
+            return False if took < _NO_START else None
+        if not self._answered_before:
+            return None
+        if took < _NO_LOAD:
+            return False
+        known = self.settings.memory.load_times.expected(
+            self.request.endpoint, self.request.target_model, size=self.model.size, reload=True
+        )
+        return False if known.source == "model" and took < known.median * _NO_LOAD_SHARE else None
 
     def run(self) -> Flow[InvokeResponse]:
         """Send until there is a successful answer, a permanent error, or no time left.
@@ -160,6 +201,7 @@ class Attempts:
                         fields, endpoint=self.request.endpoint, model=self.request.target_model, now=clock.time()
                     )
                     kind = classify(fields)
+                    self._told_cold = self._told_cold or kind is ErrorKind.COLD
                     if kind is ErrorKind.FINAL:
                         self._learn_from(failure, fields, at, now)
                 if kind is ErrorKind.FINAL:
@@ -272,6 +314,7 @@ class Attempts:
 
     def _succeeded(self, at: float, now: float) -> None:
         model, endpoint, took = self.model, self.endpoint, now - at
+        self._answered_at = now
         if self._cold_start is None:
             model.last_answer = now
             if self.settings.retry.hedge:

@@ -17,6 +17,7 @@ from mme_sdk.errors import (
     WaitTimeoutError,
 )
 from mme_sdk.protocols import AsyncClock, Clock
+from mme_sdk.runtime.diagnostics import with_status
 from mme_sdk.runtime.options import (
     AsyncInferenceOptions,
     InvokeOptions,
@@ -137,13 +138,7 @@ def submit(
         "Filename": queue_options.filename,
         "S3OutputPathExtension": queue_options.output_path_extension,
     }
-    answer = yield Call(
-        service="sagemaker-runtime",
-        operation="invoke_endpoint_async",
-        params={"EndpointName": endpoint} | {name: value for name, value in optional.items() if value is not None},
-        endpoint=endpoint,
-        replay=False,
-    )
+    answer = yield from with_status(_send(endpoint, optional))
     return Submission(
         endpoint=endpoint,
         inference_id=answer["InferenceId"],
@@ -152,6 +147,17 @@ def submit(
         failure=answer.get("FailureLocation"),
         rows=rows,
     )
+
+
+def _send(endpoint: str, optional: dict[str, Any]) -> Flow[dict[str, Any]]:
+    answer: dict[str, Any] = yield Call(
+        service="sagemaker-runtime",
+        operation="invoke_endpoint_async",
+        params={"EndpointName": endpoint} | {name: value for name, value in optional.items() if value is not None},
+        endpoint=endpoint,
+        replay=False,
+    )
+    return answer
 
 
 def result_of(
@@ -205,10 +211,20 @@ def result_of(
             raise WaitTimeoutError(
                 f"{submission.endpoint}: no answer at {submission.output} after {timeout:g} s",
                 endpoint=submission.endpoint,
-                hint=denied.message if denied else "call result() again to wait longer",
+                hint=denied.message if denied else _waiting(submission),
             )
         yield Sleep(min(pause, left))
         pause = min(_LAST_POLL, pause * _GROWTH)
+
+
+def _waiting(submission: Submission) -> str:
+    advice = "call result() again to wait longer"
+    if submission.failure is not None:
+        return advice
+    return (
+        f"{advice}; if the model failed, no answer will come: the endpoint has no failure path, so failures are "
+        "written nowhere but in the log; AsyncInference(failure='s3://…') sets one"
+    )
 
 
 def _check_body(endpoint: str, body: bytes) -> None:
@@ -218,7 +234,7 @@ def _check_body(endpoint: str, body: bytes) -> None:
     problem = "is empty" if not body else f"has {len(body)} bytes, and a request takes at most {_MAX_BODY}"
     raise InvalidInputError(
         f"{endpoint}: the payload {problem}",
-        hint="pass upload_to='s3://bucket/prefix/' to send it through S3",
+        hint="pass upload_to='s3://bucket/prefix/' to send it through S3" + ("" if body else ", or pass a payload"),
         endpoint=endpoint,
     )
 

@@ -16,6 +16,7 @@ from mme_sdk.errors import (
     ServiceError,
     UndecodableReplyError,
 )
+from mme_sdk.runtime.diagnostics import with_status
 from mme_sdk.runtime.options import NEW_SESSION, InvokeOptions, check_unsupported
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.payloads.requests import build_request
@@ -80,6 +81,10 @@ def stream_call(request: InvokeRequest) -> Call:
 
 def open_stream(request: InvokeRequest) -> Flow[dict[str, Any]]:
     """Send the request of a streamed invocation and return the answer, whose `Body` is the event stream."""
+    return (yield from with_status(_open(request)))
+
+
+def _open(request: InvokeRequest) -> Flow[dict[str, Any]]:
     answer: dict[str, Any] = yield stream_call(request)
     return answer
 

@@ -142,7 +142,7 @@ def prometheus_hook(registry: CollectorRegistry | None = None) -> Hook:
                 retries.labels(endpoint, reason).inc()
             case CallCompleted(endpoint=endpoint, took=took, cold=was_cold):
                 calls.labels(endpoint, "ok").inc()
-                seconds.labels(endpoint, str(was_cold).lower()).observe(took)
+                seconds.labels(endpoint, "unknown" if was_cold is None else str(was_cold).lower()).observe(took)
             case CallFailed(endpoint=endpoint, error=error):
                 calls.labels(endpoint, type(error).__name__).inc()
 

@@ -111,7 +111,7 @@ class CallCompleted:
         endpoint: Name of the endpoint.
         model: The target model; None on a single-model endpoint.
         attempts: Number of requests.
-        cold: Whether the call met a loading model.
+        cold: Whether the call met a model that was not loaded; None if this cannot be told.
         took: Seconds since the call began.
         variant: Production variant that answered, if SageMaker named it.
         received_bytes: Size of the answer in bytes.
@@ -120,7 +120,7 @@ class CallCompleted:
     endpoint: str
     model: str | None
     attempts: int
-    cold: bool
+    cold: bool | None
     took: float
     variant: str | None
     received_bytes: int

@@ -32,7 +32,7 @@ def test_each_fault_strikes_what_it_names_and_the_host_goes_on(hosted: Hosted) -
         faults.add(Fault(kind="failed_load", times=1, message="no weights today"))
         answer = await bench.invoke("a.tar.gz")
         assert error(answer)[:2] == (424, "ModelError")
-        assert json.loads(answer.body)["OriginalMessage"] == "no weights today"
+        assert json.loads(answer.body)["OriginalMessage"] == "Failed to load the model: no weights today"
         assert (await bench.invoke("a.tar.gz")).status == 200
 
         faults.add(Fault(kind="container_crash", endpoint="e", times=1))

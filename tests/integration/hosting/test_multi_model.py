@@ -115,7 +115,7 @@ def test_errors_of_the_container_become_model_errors(hosted: Hosted) -> None:
         for _ in range(2):  # a failed load is tried again by the next request
             answer = await bench.invoke("bad.tar.gz")
             assert error(answer)[:2] == (424, "ModelError")
-            assert json.loads(answer.body)["OriginalMessage"] == "RuntimeError: no weights"
+            assert json.loads(answer.body)["OriginalMessage"] == "Failed to load the model: RuntimeError: no weights"
         assert (await bench.invoke("a.tar.gz")).status == 200
 
     hosted(scenario)

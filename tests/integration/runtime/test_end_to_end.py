@@ -57,7 +57,8 @@ def test_a_cold_start_only_takes_longer(world: World) -> None:
     assert reply.attempts >= 2
     assert {attempt.code for attempt in reply.history[:-1]} == {"ModelNotReadyException"}
     again = world.client.endpoint("scoring").invoke({"x": 1.0}, model=model)
-    assert (again.cold, again.attempts) == (False, 1)
+    assert again.cold is not True
+    assert again.attempts == 1
     assert world.loads("slow-once") == 1
 
 

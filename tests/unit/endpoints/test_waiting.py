@@ -97,6 +97,7 @@ def test_every_bad_end_ends_the_wait(status):
     assert caught.value.reason == "no collection"
     assert [seen for _, seen in caught.value.history] == ["Creating", status]
     assert "eu-west-1.console.aws.amazon.com" in caught.value.hint
+    assert "client.endpoint('scoring').logs()" in caught.value.hint
 
 
 def test_a_status_that_nobody_knows_yet_is_waited_through_and_told():

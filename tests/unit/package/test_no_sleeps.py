@@ -20,6 +20,7 @@ ALLOWED = {
     "tests/integration/containers/test_python_container.py": 2,  # models whose processes end slowly
     "tests/integration/planning/test_against_the_host.py": 2,  # a model that takes its time; a trace replayed (slow)
     "tests/support/attack/kill_help.py": 1,  # polls the report of a process that may be killed at any step (slow)
+    "tests/support/first_hour/world.py": 1,  # models that load slowly
     "tests/support/runtime/world.py": 2,  # models that load and answer slowly
     "tests/support/transport/behaviours.py": 1,  # a server that drips
 }

@@ -321,7 +321,7 @@ def test_while_one_call_meets_a_spill_others_of_the_warm_model_pass() -> None:
         if not waits:
             waits.append(timeout)
             other = setting.invoke()
-            assert (other.attempts, other.cold) == (1, False)
+            assert (other.attempts, other.cold) == (1, None)
         return FakeClock.wait(setting.clock, event, timeout)
 
     setting.replace(transport=Spill(setting.clock, []), wait=wait)

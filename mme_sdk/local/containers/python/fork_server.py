@@ -28,8 +28,8 @@ _CLEANING = 0
 def run(requests: socket.socket, events: socket.socket, preload: Iterable[str]) -> None:
     """Fork model processes on request of the server until it closes the connection; then kill them all.
 
-    A request is one line of JSON: `{"op": "fork", "number", "modules", "directory", "memory"}`, sent together with the
-    socket of the model process, or `{"op": "kill", "number"}`. An event is one line too: `{"ready"}`,
+    A request is one line of JSON: `{"op": "fork", "number", "modules", "directory", "memory", "label"}`, sent together
+    with the socket of the model process, or `{"op": "kill", "number"}`. An event is one line too: `{"ready"}`,
     `{"number", "pid"}`, `{"number", "exit"}`.
 
     Args:
@@ -120,8 +120,8 @@ def _fork(
             packages = [] if environment is None else [str(environment)]
             isolation.enter({**policy, "read": [*policy["read"], *packages]}, request["directory"], request["number"])
         if environment is not None:
-            worker.execute(environment, connection, request["directory"], request["memory"])
-        worker.run(connection, request["directory"], request["memory"])
+            worker.execute(environment, connection, request["directory"], request["memory"], request["label"])
+        worker.run(connection, request["directory"], request["memory"], request["label"])
         code = 0
     except ConnectionError:
         code = 0  # the server has unloaded the model or has ended

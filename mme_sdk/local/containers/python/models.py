@@ -49,12 +49,14 @@ class LoadedModel:
     Attributes:
         name: Id of the model, from the host.
         url: Directory of the extracted archive.
+        label: Name of the model in the log; None if its lines have no label.
         lock: Held during a request: a model process serves one request at a time.
         process: The model process.
     """
 
     name: str
     url: str
+    label: str | None = None
     lock: asyncio.Lock = attrs.field(factory=asyncio.Lock)
     process: _ModelProcess | None = None
 
@@ -123,12 +125,13 @@ class Models:
             process.writer.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def load(self, name: str, url: str) -> int:
+    async def load(self, name: str, url: str, label: str | None = None) -> int:
         """Load a model.
 
         Args:
             name: Id of the model.
             url: Directory of the extracted archive.
+            label: Name of the model in the log. None labels no line.
 
         Returns:
             Memory of the model, in bytes.
@@ -146,7 +149,7 @@ class Models:
             raise ErrorResponse(status=404, type="ModelNotFoundException", message=f"Model not found at: {url}")
         over = self._loading[name] = asyncio.Event()
         try:
-            served = LoadedModel(name, url)
+            served = LoadedModel(name, url, label)
             served.process = await self._start(served)
             self.by_name[name] = served
             return served.process.memory
@@ -271,7 +274,7 @@ class Models:
                 raise ErrorResponse(
                     status=507, type="MemoryError", message="There is no memory left for another model."
                 )
-        process = await self._fork(served.url, left)
+        process = await self._fork(served, left)
         try:
             async with asyncio.timeout(self._load_timeout):
                 head, _ = await read_async(process.reader)
@@ -325,11 +328,12 @@ class Models:
                 message=f"The GPU is out of memory: {used} of {budget} bytes would be in use.",
             )
 
-    async def _fork(self, url: str, memory: int | None) -> _ModelProcess:
+    async def _fork(self, served: LoadedModel, memory: int | None) -> _ModelProcess:
         try:
-            found = find(Path(url))
+            found = find(Path(served.url))
         except UnsupportedModelError:
             found = None  # the model process reports the error
+        modules = found[0].modules if found else ()
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         with theirs:
@@ -341,9 +345,10 @@ class Models:
                 request = {
                     "op": "fork",
                     "number": process.number,
-                    "modules": current().modules or [*(found[0].modules if found else ()), *script_imports(Path(url))],
-                    "directory": url,
+                    "modules": current().modules or [*modules, *script_imports(Path(served.url))],
+                    "directory": served.url,
                     "memory": memory,
+                    "label": served.label,
                 }
                 try:
                     socket.send_fds(self._requests, [json.dumps(request).encode() + b"\n"], [theirs.fileno()])

@@ -177,7 +177,7 @@ class _Routes:
                 type="BadRequestException",
                 message='the body must be JSON with two strings: {"model_name": …, "url": …}',
             ) from None
-        memory = await self._models.load(name, url)
+        memory = await self._models.load(name, url, request.headers.get("X-Amzn-SageMaker-Target-Model"))
         return web.json_response({"status": f'Model "{name}" registered', "memory": memory})
 
     async def list(self, request: web.Request) -> web.Response:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import socket
 import sys
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO, cast
 
 from mme_sdk.local.containers import gpu, requirements
 from mme_sdk.local.containers.python.formats import UnsupportedModelError
@@ -20,14 +22,42 @@ from mme_sdk.local.containers.python.script import Served, load_model
 __all__ = ["execute", "limit_memory", "private_bytes", "run"]
 
 
-def run(channel: socket.socket, directory: str, memory_left: int | None) -> None:
+class _Labelled:
+    """A text stream that writes the name of the model before each line, because the models share a log."""
+
+    def __init__(self, stream: TextIO, label: str) -> None:
+        self._stream, self._label, self._line = stream, label, ""
+
+    def write(self, text: str) -> int:
+        *lines, self._line = f"{self._line}{text}".split("\n")
+        if lines:
+            self._stream.write("".join(f"[{self._label}] {line}\n" for line in lines))
+            self._stream.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        if self._line:
+            self.write("\n")
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def run(channel: socket.socket, directory: str, memory_left: int | None, label: str | None) -> None:
     """Serve one model; return when the server closes the connection.
 
     Args:
         channel: Connection to the server.
         directory: Folder of the extracted archive.
         memory_left: Memory for the model, in bytes; None for no limit.
+        label: Name of the model, which precedes each line that it writes to the log; None for no label.
     """
+    if label is not None:
+        sys.stdout, sys.stderr = (cast("TextIO", _Labelled(each, label)) for each in (sys.stdout, sys.stderr))
     try:
         if memory_left is not None:
             limit_memory(memory_left)
@@ -58,7 +88,9 @@ def _serve(channel: socket.socket, model: Served, head: dict[str, Any], body: by
     channel.sendall(pack({**(first_head if first else {}), "last": True}))
 
 
-def execute(environment: Path, channel: socket.socket, directory: str, memory_left: int | None) -> NoReturn:
+def execute(
+    environment: Path, channel: socket.socket, directory: str, memory_left: int | None, label: str | None
+) -> NoReturn:
     """Replace this process by one that serves the model with the packages of a virtual environment.
 
     The fork server has imported packages of the host, which can have other versions.
@@ -68,6 +100,7 @@ def execute(environment: Path, channel: socket.socket, directory: str, memory_le
         channel: Connection to the server.
         directory: Folder of the extracted archive.
         memory_left: Memory for the model, in bytes; None for no limit.
+        label: Name of the model, which precedes each line that it writes to the log; None for no label.
     """
     channel.set_inheritable(True)
     python = str(environment / "bin" / "python")
@@ -76,9 +109,7 @@ def execute(environment: Path, channel: socket.socket, directory: str, memory_le
         "-P",
         "-m",
         __name__,
-        str(channel.fileno()),
-        directory,
-        *([] if memory_left is None else [str(memory_left)]),
+        json.dumps([channel.fileno(), directory, memory_left, label]),
     ]
     path = os.pathsep.join([str(environment / "bin"), os.environ.get("PATH", "")])
     os.execve(python, words, {**os.environ, "VIRTUAL_ENV": str(environment), "PATH": path})  # noqa: S606
@@ -143,4 +174,5 @@ def limit_memory(more: int) -> None:
 
 if __name__ == "__main__":
     with contextlib.suppress(ConnectionError):  # the server has unloaded the model or has ended
-        run(socket.socket(fileno=int(sys.argv[1])), sys.argv[2], int(sys.argv[3]) if len(sys.argv) > 3 else None)
+        descriptor, *arguments = json.loads(sys.argv[1])
+        run(socket.socket(fileno=descriptor), *arguments)

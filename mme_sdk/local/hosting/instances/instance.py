@@ -201,12 +201,13 @@ class Instance:
         number = next(i for i, plan in enumerate(self._plan.containers) if plan.mode == "MultiModel")
         return self._containers[number]
 
-    async def load(self, model_id: str, directory: Path) -> ContainerResponse:
+    async def load(self, model_id: str, directory: Path, target_model: str) -> ContainerResponse:
         """Load a model into the multi-model container.
 
         Args:
             model_id: Id of the model in the container.
             directory: The extracted archive, the only folder in the folder above it.
+            target_model: TargetModel of the request, for the log.
 
         Raises:
             ContainerConnectionError: The instance is stopped, or the container ended.
@@ -216,7 +217,7 @@ class Instance:
         await self._install(container.command, directory)
         if container.command.model_repository and (directory / "config.pbtxt").exists():
             directory = directory.parent  # Triton's image does the same for the paths of SageMaker
-        return await container.load(model_id, directory)
+        return await container.load(model_id, directory, target_model)
 
     async def _install(self, command: Command, directory: Path) -> None:
         """Install the packages of a model if the settings say so."""

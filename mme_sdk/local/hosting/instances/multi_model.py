@@ -226,6 +226,8 @@ class MultiModelVariant(Variant):
                 return validation_error(fail.detail)
             case "load_failed":
                 status, message = json.loads(fail.detail)
+                if "load" not in message:  # the text of a script's error does not say when it occurred
+                    message = f"Failed to load the model: {message}"
                 return model_error(status, message, log_stream=self.log_stream)
             case "out_of_memory":
                 message = f"Model {fail.model}: {fail.detail}"
@@ -395,7 +397,7 @@ class MultiModelVariant(Variant):
             async with asyncio.timeout(settings.load_limit):
                 if pause:
                     await self.shared.clock.sleep(pause)
-                response = await instance.load(model_id(model), self._directory(instance, model))
+                response = await instance.load(model_id(model), self._directory(instance, model), model)
         except TimeoutError:
             failed = json.dumps([0, f"Loading the model took more than {settings.load_limit:g} seconds."])
         except ContainerConnectionError as error:
