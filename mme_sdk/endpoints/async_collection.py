@@ -14,12 +14,12 @@ from mme_sdk.protocols import ReadMetrics
 from mme_sdk.types import ModelVersion
 
 if TYPE_CHECKING:
+    from mme_sdk.display.progress import ProgressOption
     from mme_sdk.endpoints.operations.apply import EndpointPlan
     from mme_sdk.endpoints.operations.calls import Now
     from mme_sdk.endpoints.operations.delete import EndpointDeletion
     from mme_sdk.endpoints.operations.orphans import Orphan
     from mme_sdk.endpoints.operations.preflight import Preflight
-    from mme_sdk.endpoints.operations.wait import ProgressCallback
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec, HasUri
     from mme_sdk.endpoints.state.description import EndpointDescription
@@ -79,7 +79,7 @@ class AsyncEndpoints:
         *,
         wait: bool = True,
         timeout: float = 1800,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Create an endpoint with its models, configuration and autoscaling, or create nothing.
 
@@ -92,7 +92,8 @@ class AsyncEndpoints:
                 everything that this call made is removed. False returns once SageMaker has accepted the endpoint;
                 `wait()` of any handle of the endpoint, `create` or `apply` then completes the creation. Default: True.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle.
@@ -115,14 +116,15 @@ class AsyncEndpoints:
 
     @asynccontextmanager
     async def temporary(
-        self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressCallback | bool = False
+        self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressOption = False
     ) -> AsyncIterator[AsyncEndpoint]:
         """Create an endpoint and delete it at the end of the `async with` block, also after an exception or Ctrl-C.
 
         Args:
             spec: The endpoint to create.
             timeout: Longest time to wait until it is in service, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Yields:
             The handle of the endpoint in service.
@@ -132,7 +134,7 @@ class AsyncEndpoints:
             EndpointFailedError: The creation failed; what it made is removed.
             WaitTimeoutError: The endpoint is not in service after `timeout` seconds; it is deleted.
         """
-        creation = await self.aws.arun(flows.create_temporary(spec, timeout=timeout, now=self._now))
+        creation = await self.aws.arun(flows.create_temporary(spec, timeout=timeout, now=self._now, progress=progress))
         handle = AsyncEndpoint(self._context, spec.name, creation=creation)
         try:
             yield await handle.wait(timeout, progress=progress)
@@ -194,15 +196,14 @@ class AsyncEndpoints:
         found = await self.aws.arun(flows.list_endpoints(name_contains))
         return [AsyncEndpoint(self._context, seen.name, seen=seen) for seen in found]
 
-    async def wait(
-        self, name: str, *, timeout: float = 1800, progress: ProgressCallback | bool = False
-    ) -> AsyncEndpoint:
+    async def wait(self, name: str, *, timeout: float = 1800, progress: ProgressOption = False) -> AsyncEndpoint:
         """Wait until an endpoint is in service; see `AsyncEndpoint.wait`.
 
         Args:
             name: EndpointName.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -234,7 +235,7 @@ class AsyncEndpoints:
         *,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Create or change an endpoint to match a spec, and wait until it does.
 
@@ -248,7 +249,8 @@ class AsyncEndpoints:
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, which replaces GPU fleets of several instances
                 batch by batch, and all others at once.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -274,7 +276,7 @@ class AsyncEndpoints:
         instance_type: str | None = None,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Turn a single-model endpoint into a multi-model endpoint: copy its archive under a prefix and serve that.
 
@@ -287,7 +289,8 @@ class AsyncEndpoints:
             instance_type: New instance type. Default: None, the present one.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -320,7 +323,7 @@ class AsyncEndpoints:
         instance_type: str | None = None,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Turn a multi-model endpoint into a single-model endpoint that serves one of its archives in place.
 
@@ -330,7 +333,8 @@ class AsyncEndpoints:
             instance_type: New instance type. Default: None, the present one.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -397,7 +401,7 @@ class AsyncEndpoints:
         *,
         dry_run: bool = False,
         timeout: float = 900,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> EndpointDeletion:
         """Delete an endpoint, its autoscaling, configurations and models, and wait until they are deleted.
 
@@ -408,7 +412,8 @@ class AsyncEndpoints:
             name: EndpointName.
             dry_run: True returns what would be deleted and deletes nothing. Default: False.
             timeout: Longest time to wait, in seconds. Default: 900.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             What was deleted and what was kept.

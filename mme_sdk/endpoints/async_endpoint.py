@@ -10,10 +10,10 @@ from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
 
 if TYPE_CHECKING:
     from mme_sdk.aws import Flow
+    from mme_sdk.display.progress import ProgressOption
     from mme_sdk.endpoints.operations.calls import Now
     from mme_sdk.endpoints.operations.create import Creation
     from mme_sdk.endpoints.operations.delete import EndpointDeletion
-    from mme_sdk.endpoints.operations.wait import ProgressCallback
     from mme_sdk.endpoints.spec.autoscaling import Autoscaling
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec
@@ -101,7 +101,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
         self._seen = await self._context.aws.arun(flows.describe(self.name))
         return self._seen
 
-    async def wait(self, timeout: float = 1800, *, progress: ProgressCallback | bool = False) -> AsyncEndpoint:
+    async def wait(self, timeout: float = 1800, *, progress: ProgressOption = False) -> AsyncEndpoint:
         """Wait until the endpoint is in service.
 
         Waiting changes nothing, with one exception: if the endpoint's tags say that a creation is not complete,
@@ -110,7 +110,8 @@ class AsyncEndpoint(AsyncInvocationMixin):
 
         Args:
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -129,7 +130,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
         *,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Change the endpoint to match a spec of the same name, and wait until it does; see `AsyncEndpoints.apply`.
 
@@ -137,7 +138,8 @@ class AsyncEndpoint(AsyncInvocationMixin):
             spec: The spec.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -151,7 +153,15 @@ class AsyncEndpoint(AsyncInvocationMixin):
         """
         self._check_same_endpoint(spec)
         return await self._run(
-            flows.apply(spec, deployment=deployment, timeout=timeout, now=self._now, progress=progress, must_exist=True)
+            flows.apply(
+                spec,
+                deployment=deployment,
+                timeout=timeout,
+                now=self._now,
+                progress=progress,
+                must_exist=True,
+                operation="update",
+            )
         )
 
     async def rollback(
@@ -160,7 +170,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
         *,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Update the endpoint to the configuration that its last update replaced. A second rollback undoes the first.
 
@@ -168,7 +178,8 @@ class AsyncEndpoint(AsyncInvocationMixin):
             to: Name of another endpoint configuration to update to. Default: None, the one that was replaced last.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -188,7 +199,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
         *,
         variant: str | None = None,
         timeout: float = 1800,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Set a variant's instance count, and wait until the instances run.
 
@@ -196,7 +207,8 @@ class AsyncEndpoint(AsyncInvocationMixin):
             count: Number of instances, 1 or more; 0 or more with asynchronous inference.
             variant: VariantName. Default: None, the only variant.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -212,14 +224,15 @@ class AsyncEndpoint(AsyncInvocationMixin):
         )
 
     async def weights(
-        self, weights: Mapping[str, float], *, timeout: float = 1800, progress: ProgressCallback | bool = False
+        self, weights: Mapping[str, float], *, timeout: float = 1800, progress: ProgressOption = False
     ) -> AsyncEndpoint:
         """Set the variants' shares of the traffic, and wait until they are in effect.
 
         Args:
             weights: Weight by VariantName. A variant's share is its weight divided by the sum of all weights.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -246,12 +259,16 @@ class AsyncEndpoint(AsyncInvocationMixin):
         """
         return await self._run(flows.autoscale(self.name, wanted, variant=variant))
 
-    async def delete(self, *, dry_run: bool = False, timeout: float = 900) -> EndpointDeletion:
+    async def delete(
+        self, *, dry_run: bool = False, timeout: float = 900, progress: ProgressOption = False
+    ) -> EndpointDeletion:
         """Delete the endpoint and what this SDK made for it; see `AsyncEndpoints.delete`.
 
         Args:
             dry_run: True returns what would be deleted and deletes nothing. Default: False.
             timeout: Longest time to wait, in seconds. Default: 900.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             What was deleted and what was kept.
@@ -260,7 +277,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
             WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
         """
         return await self._context.aws.arun(
-            flows.delete(self.name, timeout=timeout, now=self._now, dry_run=dry_run, progress=False)
+            flows.delete(self.name, timeout=timeout, now=self._now, dry_run=dry_run, progress=progress)
         )
 
     @property

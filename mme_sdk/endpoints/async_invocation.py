@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import TypeVar  # type checkers have it; `default` is in `typing` from Python 3.13
 
+    from mme_sdk.display.progress import ProgressOption
     from mme_sdk.runtime import (
         AsyncQueuedInvocation,
         AsyncReplyStream,
@@ -157,7 +158,7 @@ class AsyncInvocationMixin(Handle):
         sticky: str | None = None,
         settings: BatchSettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> AsyncIterator[ItemResult[Item]]:
         """Invoke once for each item of an iterable, and yield the results.
 
@@ -195,7 +196,7 @@ class AsyncInvocationMixin(Handle):
             settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
             checkpoint: Text file of the items that are done. A later run with the same file leaves these items out. An
                 item whose result was being processed when the process ended is sent again. None writes no file.
-            progress: Called after each result with two counts: results so far, and failures so far. None calls nothing.
+            progress: Called with an `mme_sdk.Progress` after each result; True shows a progress bar. Default: False.
 
         Returns:
             An iterator over one result for each item. A result has a `reply` or an `error`.
@@ -255,7 +256,7 @@ class AsyncInvocationMixin(Handle):
         idempotent: bool = False,
         sticky: str | None = None,
         settings: BatchSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> pd.DataFrame:
         """Invoke with the rows of a data frame and return a data frame of the answers.
 
@@ -286,8 +287,7 @@ class AsyncInvocationMixin(Handle):
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
             settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
-            progress: Called after each request with two counts: requests so far, and failures so far. None calls
-                nothing.
+            progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
 
         Returns:
             A frame with one row for each row, and the same index. Its columns are `prediction`, the columns of the
@@ -345,7 +345,7 @@ class AsyncInvocationMixin(Handle):
         custom_attributes: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Load models before they are called, in the order of the waiting time that each saves for its size.
 
@@ -372,7 +372,7 @@ class AsyncInvocationMixin(Handle):
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
-            progress: Called after each model with two counts: models so far, and failures so far. None calls nothing.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The models that are loaded, failed or were left out, and the load times.
@@ -427,7 +427,7 @@ class AsyncInvocationMixin(Handle):
         custom_attributes: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Call models once so that they stay in memory. Run it repeatedly, from a scheduler.
 
@@ -454,7 +454,7 @@ class AsyncInvocationMixin(Handle):
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
-            progress: Called after each model with two counts: models so far, and failures so far. None calls nothing.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The models that are loaded or failed, and the load times.

@@ -15,12 +15,12 @@ from mme_sdk.protocols import ReadMetrics
 from mme_sdk.types import ModelVersion
 
 if TYPE_CHECKING:
+    from mme_sdk.display.progress import ProgressOption
     from mme_sdk.endpoints.operations.apply import EndpointPlan
     from mme_sdk.endpoints.operations.calls import Now
     from mme_sdk.endpoints.operations.delete import EndpointDeletion
     from mme_sdk.endpoints.operations.orphans import Orphan
     from mme_sdk.endpoints.operations.preflight import Preflight
-    from mme_sdk.endpoints.operations.wait import ProgressCallback
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec, HasUri
     from mme_sdk.endpoints.state.description import EndpointDescription
@@ -80,7 +80,7 @@ class Endpoints:
         *,
         wait: bool = True,
         timeout: float = 1800,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> Endpoint:
         """Create an endpoint with its models, configuration and autoscaling, or create nothing.
 
@@ -93,7 +93,8 @@ class Endpoints:
                 everything that this call made is removed. False returns once SageMaker has accepted the endpoint;
                 `wait()` of any handle of the endpoint, `create` or `apply` then completes the creation. Default: True.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle.
@@ -114,14 +115,15 @@ class Endpoints:
 
     @contextmanager
     def temporary(
-        self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressCallback | bool = False
+        self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressOption = False
     ) -> Iterator[Endpoint]:
         """Create an endpoint and delete it at the end of the `with` block, also after an exception or Ctrl-C.
 
         Args:
             spec: The endpoint to create.
             timeout: Longest time to wait until it is in service, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Yields:
             The handle of the endpoint in service.
@@ -131,7 +133,7 @@ class Endpoints:
             EndpointFailedError: The creation failed; what it made is removed.
             WaitTimeoutError: The endpoint is not in service after `timeout` seconds; it is deleted.
         """
-        creation = self.aws.run(flows.create_temporary(spec, timeout=timeout, now=self._now))
+        creation = self.aws.run(flows.create_temporary(spec, timeout=timeout, now=self._now, progress=progress))
         handle = Endpoint(self._context, spec.name, creation=creation)
         try:
             yield handle.wait(timeout, progress=progress)
@@ -193,13 +195,14 @@ class Endpoints:
         found = self.aws.run(flows.list_endpoints(name_contains))
         return [Endpoint(self._context, seen.name, seen=seen) for seen in found]
 
-    def wait(self, name: str, *, timeout: float = 1800, progress: ProgressCallback | bool = False) -> Endpoint:
+    def wait(self, name: str, *, timeout: float = 1800, progress: ProgressOption = False) -> Endpoint:
         """Wait until an endpoint is in service; see `Endpoint.wait`.
 
         Args:
             name: EndpointName.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -231,7 +234,7 @@ class Endpoints:
         *,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> Endpoint:
         """Create or change an endpoint to match a spec, and wait until it does.
 
@@ -245,7 +248,8 @@ class Endpoints:
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, which replaces GPU fleets of several instances
                 batch by batch, and all others at once.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -271,7 +275,7 @@ class Endpoints:
         instance_type: str | None = None,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> Endpoint:
         """Turn a single-model endpoint into a multi-model endpoint: copy its archive under a prefix and serve that.
 
@@ -284,7 +288,8 @@ class Endpoints:
             instance_type: New instance type. Default: None, the present one.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -317,7 +322,7 @@ class Endpoints:
         instance_type: str | None = None,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> Endpoint:
         """Turn a multi-model endpoint into a single-model endpoint that serves one of its archives in place.
 
@@ -327,7 +332,8 @@ class Endpoints:
             instance_type: New instance type. Default: None, the present one.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -394,7 +400,7 @@ class Endpoints:
         *,
         dry_run: bool = False,
         timeout: float = 900,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> EndpointDeletion:
         """Delete an endpoint, its autoscaling, configurations and models, and wait until they are deleted.
 
@@ -405,7 +411,8 @@ class Endpoints:
             name: EndpointName.
             dry_run: True returns what would be deleted and deletes nothing. Default: False.
             timeout: Longest time to wait, in seconds. Default: 900.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             What was deleted and what was kept.

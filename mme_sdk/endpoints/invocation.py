@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import TypeVar  # type checkers have it; `default` is in `typing` from Python 3.13
 
+    from mme_sdk.display.progress import ProgressOption
     from mme_sdk.runtime import (
         BatchSettings,
         Codec,
@@ -158,7 +159,7 @@ class InvocationMixin(Handle):
         sticky: str | None = None,
         settings: BatchSettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> Iterator[ItemResult[Item]]:
         """Invoke once for each item of an iterable, and yield the results.
 
@@ -196,7 +197,7 @@ class InvocationMixin(Handle):
             settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
             checkpoint: Text file of the items that are done. A later run with the same file leaves these items out. An
                 item whose result was being processed when the process ended is sent again. None writes no file.
-            progress: Called after each result with two counts: results so far, and failures so far. None calls nothing.
+            progress: Called with an `mme_sdk.Progress` after each result; True shows a progress bar. Default: False.
 
         Returns:
             An iterator over one result for each item. A result has a `reply` or an `error`.
@@ -256,7 +257,7 @@ class InvocationMixin(Handle):
         idempotent: bool = False,
         sticky: str | None = None,
         settings: BatchSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> pd.DataFrame:
         """Invoke with the rows of a data frame and return a data frame of the answers.
 
@@ -287,8 +288,7 @@ class InvocationMixin(Handle):
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
             settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
-            progress: Called after each request with two counts: requests so far, and failures so far. None calls
-                nothing.
+            progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
 
         Returns:
             A frame with one row for each row, and the same index. Its columns are `prediction`, the columns of the
@@ -346,7 +346,7 @@ class InvocationMixin(Handle):
         custom_attributes: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Load models before they are called, in the order of the waiting time that each saves for its size.
 
@@ -373,7 +373,7 @@ class InvocationMixin(Handle):
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
-            progress: Called after each model with two counts: models so far, and failures so far. None calls nothing.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The models that are loaded, failed or were left out, and the load times.
@@ -428,7 +428,7 @@ class InvocationMixin(Handle):
         custom_attributes: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Call models once so that they stay in memory. Run it repeatedly, from a scheduler.
 
@@ -455,7 +455,7 @@ class InvocationMixin(Handle):
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
-            progress: Called after each model with two counts: models so far, and failures so far. None calls nothing.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The models that are loaded or failed, and the load times.

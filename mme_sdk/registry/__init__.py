@@ -7,7 +7,6 @@ from mme_sdk.registry.results import (
     AbortedUploads,
     CopyReport,
     ModelDeletion,
-    RegisterProgress,
     Registration,
     SyncReport,
 )
@@ -22,7 +21,6 @@ __all__ = [
     "ModelDeletion",
     "ModelRegistry",
     "ObjectOptions",
-    "RegisterProgress",
     "Registration",
     "SyncReport",
 ]

@@ -6,10 +6,12 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from mme_sdk._flows.cancellation import reading
 from mme_sdk.aws import Aws, Do, Flow
+from mme_sdk.display.progress import ProgressOption, Reporter, reporting
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.registry.names import KeyLayout
 from mme_sdk.registry.operations.copy import RunAtDestination
@@ -18,7 +20,7 @@ from mme_sdk.registry.resolver import Resolver
 from mme_sdk.registry.store import ObjectOptions, Store
 from mme_sdk.types.s3uri import S3Uri
 
-__all__ = ["RegistryBase", "async_result", "result"]
+__all__ = ["RegistryBase", "async_result", "result", "uploading"]
 
 T = TypeVar("T")
 _log = logging.getLogger("mme_sdk.registry")
@@ -71,6 +73,11 @@ class RegistryBase:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.uri}>"
 
+    def _reporting(
+        self, progress: ProgressOption, operation: str, subject: str, unit: str = ""
+    ) -> AbstractContextManager[Reporter | None]:
+        return reporting(progress, operation, subject, unit=unit, now=self._aws.clock.monotonic)
+
     def _invalidate(self) -> None:
         for resolver in list(self._resolvers.values()):
             resolver.invalidate()
@@ -112,6 +119,14 @@ class RegistryBase:
             return (yield Do(lambda: other.run(flow)))
 
         return to._operations, run_there
+
+
+def uploading(report: Reporter | None) -> Callable[[int, int], None]:
+    """Return a function that reports the uploaded bytes of one model."""
+    if report is None:
+        return lambda _sent, _total: None
+    report(doing="packing")
+    return lambda sent, total: report(size=sent, doing=f"uploading {total / 1e6:.1f} MB")
 
 
 def result(read: Future[None]) -> None:

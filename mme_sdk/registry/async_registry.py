@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import ProgressOption
 from mme_sdk.errors import MMEError
-from mme_sdk.registry._registry_base import RegistryBase, async_result
+from mme_sdk.registry._registry_base import RegistryBase, async_result, uploading
 from mme_sdk.registry.aliases import ANY, Alias
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.operations import batch
@@ -18,7 +19,6 @@ from mme_sdk.registry.results import (
     AbortedUploads,
     CopyReport,
     ModelDeletion,
-    RegisterProgress,
     Registration,
     SyncReport,
 )
@@ -66,6 +66,7 @@ class AsyncModelRegistry(RegistryBase):
         framework: str | None = None,
         metadata: Mapping[str, str] | None = None,
         check_layout: bool = True,
+        progress: ProgressOption = False,
     ) -> ModelVersion:
         """Pack a model and upload it as a new version. Registering the same content again changes nothing.
 
@@ -80,6 +81,7 @@ class AsyncModelRegistry(RegistryBase):
             framework: Framework whose layout is checked. Default: detected from the file names.
             metadata: Text to store with the archive, up to about 1.8 kB. Default: none.
             check_layout: Whether to refuse a layout that the framework's container cannot load. Default: True.
+            progress: Called with an `mme_sdk.Progress` after each upload; True shows a progress bar. Default: False.
 
         Returns:
             The version.
@@ -97,17 +99,24 @@ class AsyncModelRegistry(RegistryBase):
             fraud = await models.register("fraud", "build/fraud/", version="v3", metadata={"run": "17"})
             ```
         """
-        return await self._change(
-            self._operations.register(
-                name, source, version, framework=framework, metadata=metadata, check_layout=check_layout
+        with self._reporting(progress, "register", str(name)) as report:
+            return await self._change(
+                self._operations.register(
+                    name,
+                    source,
+                    version,
+                    framework=framework,
+                    metadata=metadata,
+                    check_layout=check_layout,
+                    progress=uploading(report),
+                )
             )
-        )
 
     async def register_many(
         self,
         models: Mapping[str, Any] | Iterable[Registration],
         *,
-        progress: Callable[[RegisterProgress], None] | bool = False,
+        progress: ProgressOption = False,
     ) -> list[ModelVersion]:
         """Register many models concurrently. A failure does not stop the others.
 
@@ -115,8 +124,8 @@ class AsyncModelRegistry(RegistryBase):
 
         Args:
             models: Sources by name, or `Registration` objects.
-            progress: A function that is called after each upload and each finished model, by one thread at a time;
-                True shows a progress bar with tqdm. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each upload and each finished model; True shows progress
+                bars. Default: False.
 
         Returns:
             The versions, in the order of `models`.
@@ -130,8 +139,8 @@ class AsyncModelRegistry(RegistryBase):
             await models.register_many({"churn": "build/churn/", "scores": "build/scores/"})
             ```
         """
-        with batch.progress_callback(progress) as callback:
-            return await self._change(batch.register_many(self._operations, models, callback))
+        with self._reporting(progress, "register_many", self.uri, "model") as report:
+            return await self._change(batch.register_many(self._operations, models, report))
 
     async def sync(
         self,
@@ -141,7 +150,7 @@ class AsyncModelRegistry(RegistryBase):
         delete: bool = False,
         grace: float = 0.0,
         dry_run: bool = False,
-        progress: Callable[[RegisterProgress], None] | bool = False,
+        progress: ProgressOption = False,
     ) -> SyncReport:
         """Register each entry of a directory whose content is not registered yet.
 
@@ -166,7 +175,7 @@ class AsyncModelRegistry(RegistryBase):
             InvalidInputError: The directory does not exist, is empty, or an entry is not a valid name.
             MissingExtraError: `progress` is True and tqdm is not installed.
         """
-        with batch.progress_callback(progress) as callback:
+        with self._reporting(progress, "sync", self.uri, "model") as report:
             return await self._change(
                 batch.sync(
                     self._operations,
@@ -175,7 +184,7 @@ class AsyncModelRegistry(RegistryBase):
                     delete=delete,
                     grace=grace,
                     dry_run=dry_run,
-                    callback=callback,
+                    report=report,
                 )
             )
 
@@ -186,6 +195,7 @@ class AsyncModelRegistry(RegistryBase):
         version: str | None = None,
         *,
         dry_run: bool = False,
+        progress: ProgressOption = False,
     ) -> CopyReport:
         """Copy versions to another prefix, bucket or region. S3 copies the bytes; they do not pass through here.
 
@@ -198,6 +208,7 @@ class AsyncModelRegistry(RegistryBase):
             name: Name of the model to copy. Default: all models.
             version: The version to copy. Default: all versions.
             dry_run: Whether only to report what would be copied. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each version; True shows a progress bar. Default: False.
 
         Returns:
             What was copied, or would be in a dry run.
@@ -208,7 +219,10 @@ class AsyncModelRegistry(RegistryBase):
             InvalidInputError: `version` is given without `name`, or the destination is this prefix.
         """
         other, run_there = self._destination(to, name, version)
-        return await self._aws.arun(copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run))
+        with self._reporting(progress, "copy", self.uri, "version") as report:
+            return await self._aws.arun(
+                copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run, report=report)
+            )
 
     async def get(self, name: str, version: str | None = None) -> ModelVersion:
         """Return a version with size, digest, framework and metadata.
@@ -225,12 +239,13 @@ class AsyncModelRegistry(RegistryBase):
         """
         return await self._aws.arun(self._operations.get(name, version))
 
-    async def verify(self, name: str, version: str | None = None) -> ModelVersion:
+    async def verify(self, name: str, version: str | None = None, *, progress: ProgressOption = False) -> ModelVersion:
         """Read a whole archive from S3 and compare it with the digests that were stored when it was registered.
 
         Args:
             name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
             version: The version. Default: None, `name` is a target model.
+            progress: Called with an `mme_sdk.Progress` after each read; True shows a progress bar. Default: False.
 
         Returns:
             The version.
@@ -239,7 +254,8 @@ class AsyncModelRegistry(RegistryBase):
             ModelNotFoundError: The version does not exist.
             IntegrityError: The archive differs from what was registered, or cannot be read.
         """
-        return await self._aws.arun(self._operations.verify(name, version))
+        with self._reporting(progress, "verify", str(name)) as report:
+            return await self._aws.arun(self._operations.verify(name, version, report))
 
     def list(self, name: str | None = None) -> AsyncIterator[ModelVersion]:
         """Iterate over the versions that can be invoked. Pages are read from S3 as they are needed.

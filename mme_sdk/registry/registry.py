@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import ProgressOption
 from mme_sdk.errors import MMEError
-from mme_sdk.registry._registry_base import RegistryBase, result
+from mme_sdk.registry._registry_base import RegistryBase, result, uploading
 from mme_sdk.registry.aliases import ANY, Alias
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.operations import batch
@@ -19,7 +20,6 @@ from mme_sdk.registry.results import (
     AbortedUploads,
     CopyReport,
     ModelDeletion,
-    RegisterProgress,
     Registration,
     SyncReport,
 )
@@ -67,6 +67,7 @@ class ModelRegistry(RegistryBase):
         framework: str | None = None,
         metadata: Mapping[str, str] | None = None,
         check_layout: bool = True,
+        progress: ProgressOption = False,
     ) -> ModelVersion:
         """Pack a model and upload it as a new version. Registering the same content again changes nothing.
 
@@ -81,6 +82,7 @@ class ModelRegistry(RegistryBase):
             framework: Framework whose layout is checked. Default: detected from the file names.
             metadata: Text to store with the archive, up to about 1.8 kB. Default: none.
             check_layout: Whether to refuse a layout that the framework's container cannot load. Default: True.
+            progress: Called with an `mme_sdk.Progress` after each upload; True shows a progress bar. Default: False.
 
         Returns:
             The version.
@@ -98,17 +100,24 @@ class ModelRegistry(RegistryBase):
             fraud = models.register("fraud", "build/fraud/", version="v3", metadata={"run": "17"})
             ```
         """
-        return self._change(
-            self._operations.register(
-                name, source, version, framework=framework, metadata=metadata, check_layout=check_layout
+        with self._reporting(progress, "register", str(name)) as report:
+            return self._change(
+                self._operations.register(
+                    name,
+                    source,
+                    version,
+                    framework=framework,
+                    metadata=metadata,
+                    check_layout=check_layout,
+                    progress=uploading(report),
+                )
             )
-        )
 
     def register_many(
         self,
         models: Mapping[str, Any] | Iterable[Registration],
         *,
-        progress: Callable[[RegisterProgress], None] | bool = False,
+        progress: ProgressOption = False,
     ) -> list[ModelVersion]:
         """Register many models concurrently. A failure does not stop the others.
 
@@ -116,8 +125,8 @@ class ModelRegistry(RegistryBase):
 
         Args:
             models: Sources by name, or `Registration` objects.
-            progress: A function that is called after each upload and each finished model, by one thread at a time;
-                True shows a progress bar with tqdm. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each upload and each finished model; True shows progress
+                bars. Default: False.
 
         Returns:
             The versions, in the order of `models`.
@@ -131,8 +140,8 @@ class ModelRegistry(RegistryBase):
             models.register_many({"churn": "build/churn/", "scores": "build/scores/"})
             ```
         """
-        with batch.progress_callback(progress) as callback:
-            return self._change(batch.register_many(self._operations, models, callback))
+        with self._reporting(progress, "register_many", self.uri, "model") as report:
+            return self._change(batch.register_many(self._operations, models, report))
 
     def sync(
         self,
@@ -142,7 +151,7 @@ class ModelRegistry(RegistryBase):
         delete: bool = False,
         grace: float = 0.0,
         dry_run: bool = False,
-        progress: Callable[[RegisterProgress], None] | bool = False,
+        progress: ProgressOption = False,
     ) -> SyncReport:
         """Register each entry of a directory whose content is not registered yet.
 
@@ -167,7 +176,7 @@ class ModelRegistry(RegistryBase):
             InvalidInputError: The directory does not exist, is empty, or an entry is not a valid name.
             MissingExtraError: `progress` is True and tqdm is not installed.
         """
-        with batch.progress_callback(progress) as callback:
+        with self._reporting(progress, "sync", self.uri, "model") as report:
             return self._change(
                 batch.sync(
                     self._operations,
@@ -176,7 +185,7 @@ class ModelRegistry(RegistryBase):
                     delete=delete,
                     grace=grace,
                     dry_run=dry_run,
-                    callback=callback,
+                    report=report,
                 )
             )
 
@@ -187,6 +196,7 @@ class ModelRegistry(RegistryBase):
         version: str | None = None,
         *,
         dry_run: bool = False,
+        progress: ProgressOption = False,
     ) -> CopyReport:
         """Copy versions to another prefix, bucket or region. S3 copies the bytes; they do not pass through here.
 
@@ -199,6 +209,7 @@ class ModelRegistry(RegistryBase):
             name: Name of the model to copy. Default: all models.
             version: The version to copy. Default: all versions.
             dry_run: Whether only to report what would be copied. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each version; True shows a progress bar. Default: False.
 
         Returns:
             What was copied, or would be in a dry run.
@@ -209,7 +220,10 @@ class ModelRegistry(RegistryBase):
             InvalidInputError: `version` is given without `name`, or the destination is this prefix.
         """
         other, run_there = self._destination(to, name, version)
-        return self._aws.run(copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run))
+        with self._reporting(progress, "copy", self.uri, "version") as report:
+            return self._aws.run(
+                copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run, report=report)
+            )
 
     def get(self, name: str, version: str | None = None) -> ModelVersion:
         """Return a version with size, digest, framework and metadata.
@@ -226,12 +240,13 @@ class ModelRegistry(RegistryBase):
         """
         return self._aws.run(self._operations.get(name, version))
 
-    def verify(self, name: str, version: str | None = None) -> ModelVersion:
+    def verify(self, name: str, version: str | None = None, *, progress: ProgressOption = False) -> ModelVersion:
         """Read a whole archive from S3 and compare it with the digests that were stored when it was registered.
 
         Args:
             name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
             version: The version. Default: None, `name` is a target model.
+            progress: Called with an `mme_sdk.Progress` after each read; True shows a progress bar. Default: False.
 
         Returns:
             The version.
@@ -240,7 +255,8 @@ class ModelRegistry(RegistryBase):
             ModelNotFoundError: The version does not exist.
             IntegrityError: The archive differs from what was registered, or cannot be read.
         """
-        return self._aws.run(self._operations.verify(name, version))
+        with self._reporting(progress, "verify", str(name)) as report:
+            return self._aws.run(self._operations.verify(name, version, report))
 
     def list(self, name: str | None = None) -> Iterator[ModelVersion]:
         """Iterate over the versions that can be invoked. Pages are read from S3 as they are needed.

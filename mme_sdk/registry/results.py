@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 
@@ -14,8 +14,6 @@ __all__ = [
     "AbortedUploads",
     "CopyReport",
     "ModelDeletion",
-    "ProgressCallback",
-    "RegisterProgress",
     "Registration",
     "SyncReport",
 ]
@@ -38,26 +36,6 @@ class Registration:
     version: str | None = None
     framework: str | None = None
     metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False)
-
-
-@attrs.frozen(kw_only=True)
-class RegisterProgress:
-    """Progress of `register_many` or `sync`.
-
-    Attributes:
-        model: Name of the model that this report is about.
-        done: Number of models that are finished, including those that failed.
-        total: Number of models to register.
-        size: Bytes uploaded so far, over all models.
-    """
-
-    model: str
-    done: int
-    total: int
-    size: int
-
-
-ProgressCallback: TypeAlias = Callable[[RegisterProgress], None]
 
 
 @attrs.frozen(kw_only=True)

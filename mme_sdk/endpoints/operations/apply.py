@@ -8,6 +8,7 @@ from typing import Literal
 import attrs
 
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.operations.calls import (
     Now,
     describe_endpoint,
@@ -27,7 +28,6 @@ from mme_sdk.endpoints.operations.replace_fleet import (
 )
 from mme_sdk.endpoints.operations.rollback import earlier_config
 from mme_sdk.endpoints.operations.scale import change_in_place
-from mme_sdk.endpoints.operations.wait import ProgressCallback
 from mme_sdk.endpoints.spec.deployment import Deployment, check_deployment, check_fits, pick
 from mme_sdk.endpoints.spec.spec import EndpointSpec, check_spec
 from mme_sdk.endpoints.state import ownership
@@ -105,7 +105,7 @@ def apply(
     deployment: Deployment | None,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None,
+    progress: Reporter | None,
     must_exist: bool = False,
 ) -> Flow[EndpointPlan]:
     """Create or change an endpoint to match a spec, and wait until it does.
@@ -117,7 +117,7 @@ def apply(
         deployment: How traffic moves; chosen by `pick` if None.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
-        progress: Called after each DescribeEndpoint.
+        progress: Reports each DescribeEndpoint.
         must_exist: Whether to raise EndpointNotFoundError instead of creating an endpoint.
 
     Returns:

@@ -2,47 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import attrs
-
 from mme_sdk._validation import check_number
 from mme_sdk.aws import Flow, Sleep
+from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.error_hints import hint_for
 from mme_sdk.endpoints.operations.calls import Now, describe_endpoint
 from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.errors import ConflictError, EndpointFailedError, EndpointNotFoundError, WaitTimeoutError
 
-__all__ = ["ProgressCallback", "WaitProgress", "failure", "until_gone", "until_settled"]
+__all__ = ["failure", "until_gone", "until_settled", "waiting_for"]
 
 History = tuple[tuple[float, str], ...]
 
 _ENDED_BADLY = frozenset({"Failed", "OutOfService", "UpdateRollbackFailed"})
+_DOING = {
+    "Creating": "provisioning",
+    "Updating": "updating",
+    "SystemUpdating": "patching",
+    "RollingBack": "rolling back",
+    "Deleting": "deleting",
+}
+# VariantStatus of the API, in the order in which it is shown.
+_STAGES = {"ActivatingTraffic": "activating traffic", "Baking": "baking: watching the alarms of the new fleet"}
 JUST_CREATED = 30.0  # seconds in which a new endpoint, or a new status, may not be visible
 
 
-@attrs.frozen(kw_only=True)
-class WaitProgress:
-    """Progress of a wait.
-
-    Attributes:
-        endpoint: EndpointName.
-        status: Current EndpointStatus.
-        elapsed: Seconds since the wait began.
-        timeout: Longest time to wait, in seconds.
-        history: The statuses seen so far, as (seconds since the wait began, status).
-    """
-
-    endpoint: str
-    status: str
-    elapsed: float
-    timeout: float
-    history: History
-
-
-ProgressCallback = Callable[[WaitProgress], None]
+def waiting_for(seen: EndpointDescription) -> str:
+    """Return what an endpoint is being waited for, such as `provisioning 1 of 2 instances`; its status at the end."""
+    doing = _DOING.get(seen.status)
+    if doing is None:
+        return seen.status
+    stages = {
+        str(stage["Status"]): str(stage.get("StatusMessage") or "")
+        for variant in seen.raw.get("ProductionVariants", ())
+        for stage in variant.get("VariantStatus", ())
+        if stage.get("Status")
+    }
+    for stage, text in _STAGES.items():
+        if stage in stages:
+            return text
+    wanted = sum(variant.desired_count or 0 for variant in seen.variants)
+    running = sum(variant.instance_count or 0 for variant in seen.variants)
+    return f"{doing} {running} of {wanted} instances" if wanted > running else doing
 
 
 def pauses() -> Iterator[float]:
@@ -56,7 +61,7 @@ def pauses() -> Iterator[float]:
 class _Watch:
     """The clock and the history of one wait."""
 
-    def __init__(self, name: str, timeout: float, now: Now, progress: ProgressCallback | None) -> None:
+    def __init__(self, name: str, timeout: float, now: Now, progress: Reporter | None) -> None:
         check_number("timeout", timeout, over=0, infinite=True)
         self.name = name
         self.timeout = float(timeout)
@@ -70,16 +75,11 @@ class _Watch:
     def elapsed(self) -> float:
         return self.now() - self.start
 
-    def saw(self, status: str) -> None:
-        elapsed = self.elapsed
-        if not self.history or self.history[-1][1] != status:
-            self.history += ((round(elapsed, 3), status),)
+    def saw(self, seen: EndpointDescription) -> None:
+        if not self.history or self.history[-1][1] != seen.status:
+            self.history += ((round(self.elapsed, 3), seen.status),)
         if self.progress is not None:
-            self.progress(
-                WaitProgress(
-                    endpoint=self.name, status=status, elapsed=elapsed, timeout=self.timeout, history=self.history
-                )
-            )
+            self.progress(status=seen.status, doing=waiting_for(seen))
 
     def pause(self, wanted: str, hint: str) -> Flow[None]:
         left = self.timeout - self.elapsed
@@ -100,7 +100,7 @@ def until_settled(
     *,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None = None,
+    progress: Reporter | None = None,
     just_created: bool = False,
     wanted_config: str | None = None,
     config_before: str | None = None,
@@ -112,7 +112,7 @@ def until_settled(
         name: EndpointName.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
-        progress: Called after each DescribeEndpoint.
+        progress: Reports each DescribeEndpoint.
         just_created: Whether DescribeEndpoint may not find the endpoint yet.
         wanted_config: Configuration that an update sets. If another one is in service at the end, the update failed.
         config_before: Configuration before the update; it is in service again after a rollback.
@@ -137,7 +137,7 @@ def until_settled(
                 raise
             yield from watch.pause("InService", hint)
             continue
-        watch.saw(seen.status)
+        watch.saw(seen)
         if seen.status in _ENDED_BADLY:
             raise failure(seen, watch.history)
         if seen.status == "InService":
@@ -163,7 +163,7 @@ def until_gone(
     *,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None = None,
+    progress: Reporter | None = None,
     created: datetime | None = None,
 ) -> Flow[History]:
     """Wait until an endpoint is deleted.
@@ -172,7 +172,7 @@ def until_gone(
         name: EndpointName.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
-        progress: Called after each DescribeEndpoint.
+        progress: Reports each DescribeEndpoint.
         created: CreationTime of the endpoint. An endpoint of this name with another CreationTime is a new one.
 
     Returns:
@@ -189,7 +189,7 @@ def until_gone(
             return watch.history
         if created is not None and seen.created is not None and seen.created != created:
             return watch.history
-        watch.saw(seen.status)
+        watch.saw(seen)
         yield from watch.pause("deleted", "delete() again continues")
 
 

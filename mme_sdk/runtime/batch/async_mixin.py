@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mme_sdk.display.progress import ProgressOption, reporting
 from mme_sdk.runtime._invoker_base import Invocations
 from mme_sdk.runtime.batch.async_driver import async_collect, async_run_batch
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model, check_batch
@@ -58,7 +59,7 @@ class AsyncBatchMixin(Invocations):
         data_of: Callable[[T], Any] | None = None,
         settings: BatchSettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> AsyncIterator[ItemResult[T]]:
         """Invoke once for each item; see `AsyncEndpoint.invoke_many`.
 
@@ -70,7 +71,7 @@ class AsyncBatchMixin(Invocations):
             data_of: Returns the payload of an item. None sends the item itself.
             settings: Concurrency, order and memory. None means `BatchSettings()`.
             checkpoint: File of the items that are done, or None.
-            progress: Called after each result with two counts: results so far, and failures so far.
+            progress: Called with an `mme_sdk.Progress` after each result; True shows a progress bar. Default: False.
 
         Returns:
             An iterator over one result for each item.
@@ -78,6 +79,31 @@ class AsyncBatchMixin(Invocations):
         Raises:
             InvalidInputError: An argument or an option is invalid.
         """
+        return self._run_many(
+            ("invoke_many", "item"),
+            endpoint,
+            items,
+            options,
+            model_of=model_of,
+            data_of=data_of,
+            settings=settings,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+
+    def _run_many(
+        self,
+        operation: tuple[str, str],  # the name of the method, and what it counts
+        endpoint: str,
+        items: Iterable[T] | AsyncIterable[T],
+        options: InvokeOptions,
+        *,
+        model_of: Callable[[T], Model],
+        data_of: Callable[[T], Any] | None,
+        settings: BatchSettings | None,
+        progress: ProgressOption,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> AsyncIterator[ItemResult[T]]:
         check_endpoint(endpoint)
         check_options(options)
         check_batch(items, model_of, data_of, settings, progress)
@@ -93,7 +119,14 @@ class AsyncBatchMixin(Invocations):
             model_of=model_of,
             settings=settings or BatchSettings(),
             checkpoint=checkpoint,
-            progress=progress,
+            reports=reporting(
+                progress,
+                operation[0],
+                endpoint,
+                unit=operation[1],
+                total=len(items) if isinstance(items, Sized) else None,
+                now=self._settings.clock.monotonic,
+            ),
         )
 
     async def invoke_frame(
@@ -105,7 +138,7 @@ class AsyncBatchMixin(Invocations):
         model_of: str | Callable[[Any], Model] | None = None,
         rows_per_call: int = 256,
         settings: BatchSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> pd.DataFrame:
         """Invoke with the rows of a data frame; see `AsyncEndpoint.invoke_frame`.
 
@@ -116,7 +149,7 @@ class AsyncBatchMixin(Invocations):
             model_of: Column with the target model, or a function of a row. None for a single-model endpoint.
             rows_per_call: Largest number of rows in one request.
             settings: Concurrency, order and memory. None means `BatchSettings()`.
-            progress: Called after each request with two counts: requests done, and requests failed.
+            progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
 
         Returns:
             A frame with one row for each row, and the same index.
@@ -130,7 +163,8 @@ class AsyncBatchMixin(Invocations):
             options = options._replace(content_type=CSV)
         parts = split_frame(frame, model_of, rows_per_call)
         join = FrameJoin(frame, len(parts))
-        results = self.invoke_many(
+        results = self._run_many(
+            ("invoke_frame", "request"),
             endpoint,
             parts,
             options,
@@ -151,7 +185,7 @@ class AsyncBatchMixin(Invocations):
         capacity: int | None = None,
         at_a_time: int | None = None,
         payload: Any = b"{}",
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Load models before they are called; see `AsyncEndpoint.warm`.
 
@@ -163,7 +197,7 @@ class AsyncBatchMixin(Invocations):
             capacity: Bytes of models that the endpoint holds in memory. None means no limit.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
             payload: The payload that is sent to each model.
-            progress: Called after each model with two counts: models done, and models failed.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The state of each model.
@@ -178,7 +212,8 @@ class AsyncBatchMixin(Invocations):
             models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity
         )
         settings = warm_settings(at_a_time, self.memory, endpoint)
-        results = self.invoke_many(
+        results = self._run_many(
+            ("warm", "model"),
             endpoint,
             chosen,
             options,
@@ -201,7 +236,7 @@ class AsyncBatchMixin(Invocations):
         bound_by_slo: bool = False,
         at_a_time: int | None = None,
         payload: Any = b"{}",
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Call models once so that they stay in memory; see `AsyncEndpoint.keep_warm`.
 
@@ -215,7 +250,7 @@ class AsyncBatchMixin(Invocations):
             bound_by_slo: Whether to call them even if that makes more calls of other models cold.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
             payload: The payload that is sent to each model.
-            progress: Called after each model with two counts: models done, and models failed.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The state of each model.

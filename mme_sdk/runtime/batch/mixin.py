@@ -5,9 +5,10 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mme_sdk.display.progress import ProgressOption, reporting
 from mme_sdk.runtime._invoker_base import Invocations
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model, check_batch
 from mme_sdk.runtime.batch.driver import collect, run_batch
@@ -59,7 +60,7 @@ class BatchMixin(Invocations):
         data_of: Callable[[T], Any] | None = None,
         settings: BatchSettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> Iterator[ItemResult[T]]:
         """Invoke once for each item; see `Endpoint.invoke_many`.
 
@@ -71,7 +72,7 @@ class BatchMixin(Invocations):
             data_of: Returns the payload of an item. None sends the item itself.
             settings: Concurrency, order and memory. None means `BatchSettings()`.
             checkpoint: File of the items that are done, or None.
-            progress: Called after each result with two counts: results so far, and failures so far.
+            progress: Called with an `mme_sdk.Progress` after each result; True shows a progress bar. Default: False.
 
         Returns:
             An iterator over one result for each item.
@@ -79,6 +80,31 @@ class BatchMixin(Invocations):
         Raises:
             InvalidInputError: An argument or an option is invalid.
         """
+        return self._run_many(
+            ("invoke_many", "item"),
+            endpoint,
+            items,
+            options,
+            model_of=model_of,
+            data_of=data_of,
+            settings=settings,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+
+    def _run_many(
+        self,
+        operation: tuple[str, str],  # the name of the method, and what it counts
+        endpoint: str,
+        items: Iterable[T],
+        options: InvokeOptions,
+        *,
+        model_of: Callable[[T], Model],
+        data_of: Callable[[T], Any] | None,
+        settings: BatchSettings | None,
+        progress: ProgressOption,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Iterator[ItemResult[T]]:
         check_endpoint(endpoint)
         check_options(options)
         check_batch(items, model_of, data_of, settings, progress)
@@ -94,7 +120,14 @@ class BatchMixin(Invocations):
             model_of=model_of,
             settings=settings or BatchSettings(),
             checkpoint=checkpoint,
-            progress=progress,
+            reports=reporting(
+                progress,
+                operation[0],
+                endpoint,
+                unit=operation[1],
+                total=len(items) if isinstance(items, Sized) else None,
+                now=self._settings.clock.monotonic,
+            ),
         )
 
     def invoke_frame(
@@ -106,7 +139,7 @@ class BatchMixin(Invocations):
         model_of: str | Callable[[Any], Model] | None = None,
         rows_per_call: int = 256,
         settings: BatchSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> pd.DataFrame:
         """Invoke with the rows of a data frame; see `Endpoint.invoke_frame`.
 
@@ -117,7 +150,7 @@ class BatchMixin(Invocations):
             model_of: Column with the target model, or a function of a row. None for a single-model endpoint.
             rows_per_call: Largest number of rows in one request.
             settings: Concurrency, order and memory. None means `BatchSettings()`.
-            progress: Called after each request with two counts: requests done, and requests failed.
+            progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
 
         Returns:
             A frame with one row for each row, and the same index.
@@ -131,7 +164,8 @@ class BatchMixin(Invocations):
             options = options._replace(content_type=CSV)
         parts = split_frame(frame, model_of, rows_per_call)
         join = FrameJoin(frame, len(parts))
-        results = self.invoke_many(
+        results = self._run_many(
+            ("invoke_frame", "request"),
             endpoint,
             parts,
             options,
@@ -152,7 +186,7 @@ class BatchMixin(Invocations):
         capacity: int | None = None,
         at_a_time: int | None = None,
         payload: Any = b"{}",
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Load models before they are called; see `Endpoint.warm`.
 
@@ -164,7 +198,7 @@ class BatchMixin(Invocations):
             capacity: Bytes of models that the endpoint holds in memory. None means no limit.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
             payload: The payload that is sent to each model.
-            progress: Called after each model with two counts: models done, and models failed.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The state of each model.
@@ -179,7 +213,8 @@ class BatchMixin(Invocations):
             models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity
         )
         settings = warm_settings(at_a_time, self.memory, endpoint)
-        results = self.invoke_many(
+        results = self._run_many(
+            ("warm", "model"),
             endpoint,
             chosen,
             options,
@@ -202,7 +237,7 @@ class BatchMixin(Invocations):
         bound_by_slo: bool = False,
         at_a_time: int | None = None,
         payload: Any = b"{}",
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Call models once so that they stay in memory; see `Endpoint.keep_warm`.
 
@@ -216,7 +251,7 @@ class BatchMixin(Invocations):
             bound_by_slo: Whether to call them even if that makes more calls of other models cold.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
             payload: The payload that is sent to each model.
-            progress: Called after each model with two counts: models done, and models failed.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The state of each model.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from mme_sdk.endpoints import Autoscaling, BlueGreen, Container, Rolling, Serverless, Variant, WaitProgress
+from mme_sdk import Progress
+from mme_sdk.endpoints import Autoscaling, BlueGreen, Container, Rolling, Serverless, Variant
 from mme_sdk.errors import (
     ConflictError,
     EndpointFailedError,
@@ -123,11 +124,11 @@ def test_a_failed_creation_says_why_and_leaves_nothing(collection, aws, name):
 
 def test_wait_is_bounded_and_tells_its_history(collection, plane, name):
     handle = collection.create(multi(name), wait=False)
-    told: list[WaitProgress] = []
+    told: list[Progress] = []
     with pytest.raises(WaitTimeoutError) as caught:
         handle.wait(0.001, progress=told.append)
     assert caught.value.history[0][1] == "Creating"
-    assert told[0].endpoint == name
+    assert (told[0].operation, told[0].subject, told[0].status, told[0].timeout) == ("wait", name, "Creating", 0.001)
     handle.wait(20)
 
 
