@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Self, TypeVar
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance, check_number
 from mme_sdk.aws import Aws
 from mme_sdk.config import TRANSPORTS, ColdStart, RetryPolicy, Timeouts
@@ -187,6 +188,7 @@ class Registries(Generic[RegistryT]):
         return parameters["key"].default, None, parameters["staleness"].default
 
 
+@short_tracebacks
 class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
     """Settings of a client, and the parts that it shares with the clients that `with_options` returns."""
 

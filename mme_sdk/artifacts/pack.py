@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.artifacts.archive import Archive, Entry
 from mme_sdk.artifacts.compression import compressor
 from mme_sdk.artifacts.layout import check
@@ -40,6 +41,7 @@ def is_archive(path: Path) -> bool:
     return path.name.endswith((".tar.gz", ".tgz"))
 
 
+@short_tracebacks
 def pack(source: str | Path, target: IO[bytes], *, framework: str | None = None, check_layout: bool = True) -> Archive:
     """Pack a directory or one file. The same files always give the same bytes, on every machine.
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Aws
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.async_endpoint import AsyncEndpoint
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncEndpoints"]
 
 
+@short_tracebacks
 class AsyncEndpoints:
     """Asynchronous collection of the endpoints of an account and region.
 

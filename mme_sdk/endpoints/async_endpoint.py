@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncEndpoint"]
 
 
+@short_tracebacks
 class AsyncEndpoint(AsyncInvocationMixin):
     """Asynchronous handle of one endpoint. Making, copying and sharing one makes no call.
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.endpoints._endpoint_base import Handle
 from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncInvocationMixin"]
 
 
+@short_tracebacks
 class AsyncInvocationMixin(Handle):
     """Methods of `AsyncEndpoint` that invoke models.
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Aws
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.endpoint import Endpoint
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Endpoints"]
 
 
+@short_tracebacks
 class Endpoints:
     """Synchronous collection of the endpoints of an account and region.
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.invocation import InvocationMixin
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint"]
 
 
+@short_tracebacks
 class Endpoint(InvocationMixin):
     """Synchronous handle of one endpoint. Making, copying and sharing one makes no call.
 

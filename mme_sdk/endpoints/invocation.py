@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.endpoints._endpoint_base import Handle
 from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["InvocationMixin"]
 
 
+@short_tracebacks
 class InvocationMixin(Handle):
     """Methods of `Endpoint` that invoke models.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance
 from mme_sdk.errors import ClosedError
 from mme_sdk.local.assembly import HostOptions, run_host
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["LocalSageMaker"]
 
 
+@short_tracebacks
 class LocalSageMaker:
     """An embedded SageMaker on 127.0.0.1 that any AWS client can use in place of AWS.
 

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from mme_sdk._flows.cancellation import reading
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Aws, Do, Flow
 from mme_sdk.display.progress import ProgressOption, Reporter, reporting
 from mme_sdk.errors import InvalidInputError, MMEError
@@ -26,6 +27,7 @@ T = TypeVar("T")
 _log = logging.getLogger("mme_sdk.registry")
 
 
+@short_tracebacks
 class RegistryBase:
     """Models under one S3 prefix.
 

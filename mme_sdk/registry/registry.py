@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Flow
 from mme_sdk.display.progress import ProgressOption
 from mme_sdk.errors import MMEError
@@ -30,6 +31,7 @@ __all__ = ["ModelRegistry"]
 T = TypeVar("T")
 
 
+@short_tracebacks
 class ModelRegistry(RegistryBase):
     """Models in S3 under one prefix, which a multi-model endpoint serves.
 

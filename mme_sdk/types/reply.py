@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 import attrs
 
 from mme_sdk._attempt import Attempt
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.errors import MissingExtraError, UndecodableReplyError
 from mme_sdk.types.matrix import array_of, is_json, media_type, to_utf8
 
@@ -23,6 +24,7 @@ _BY_CONTENT_TYPE: Final = object()
 _EXPIRES = re.compile(r";\s*Expires=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z?\s*\Z")
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True, slots=False)  # attrs sets this many fields twice as fast without slots
 class Reply(Generic[T]):
     """The response of a model to an invocation.

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Call, Flow
 from mme_sdk.endpoints.operations.calls import describe_if_exists, gather, paginate
 from mme_sdk.endpoints.spec import images, validators
@@ -43,6 +44,7 @@ class Finding:
         return f"{self.verdict:<8}{self.subject}: {self.detail}"
 
 
+@short_tracebacks
 @attrs.frozen(repr=False)
 class Preflight:
     """Results of the checks before a creation.

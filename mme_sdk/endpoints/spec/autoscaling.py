@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from mme_sdk import instance_types
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import as_int, check_instance, check_number, number, optional, optional_float, optional_int
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.errors import InvalidInputError
@@ -20,6 +21,7 @@ _SYNCHRONOUS_ONLY = ("Invocations", "InvocationsPerInstance", "OverheadLatency")
 _ASYNCHRONOUS_ONLY = ("ApproximateBacklogSize", "ApproximateBacklogSizePerInstance", "HasBacklogWithoutCapacity")
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Schedule:
     """A scheduled change of autoscaling's limits.
@@ -51,6 +53,7 @@ class Schedule:
             raise InvalidInputError(f"schedule: min {self.min} is greater than max {self.max}")
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Autoscaling:
     """Target tracking of a variant's instance count.

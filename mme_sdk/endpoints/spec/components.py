@@ -8,6 +8,7 @@ from typing import Any, Literal
 import attrs
 
 from mme_sdk import instance_types
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import as_int, check_instance, instance, number, one_of, optional, optional_int
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric
@@ -18,6 +19,7 @@ __all__ = ["AsyncInference", "Container", "DataCapture", "Mode", "Serverless", "
 Mode = Literal["SingleModel", "MultiModel"]
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Container:
     """One container of a model.
@@ -82,6 +84,7 @@ class Container:
             validators.archive("model_data", self.model_data)
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Serverless:
     """Settings of serverless inference (single-model only).
@@ -108,6 +111,7 @@ class Serverless:
             )
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Vpc:
     """Subnets and security groups of the containers.
@@ -121,6 +125,7 @@ class Vpc:
     security_groups: tuple[str, ...] = attrs.field(converter=validators.sequence, validator=validators.ids(1, 5, "sg"))
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class DataCapture:
     """Copies of requests and responses in S3 (single-model only).
@@ -154,6 +159,7 @@ class DataCapture:
             raise InvalidInputError(f"capture: items must be Input, Output or InputAndOutput, not {self.capture!r}")
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class AsyncInference:
     """Settings of asynchronous inference (single-model only).
@@ -190,6 +196,7 @@ class AsyncInference:
             validators.s3("failure", self.failure, 512)
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Variant:
     """One production variant: a model on instances of one type, or serverless.

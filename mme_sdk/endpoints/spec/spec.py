@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_resource_name
 from mme_sdk.endpoints.spec import serialization, validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling
@@ -28,6 +29,7 @@ class HasUri(Protocol):
         ...
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class EndpointSpec(SpecFields):
     """Declaration of an endpoint in either hosting mode. The constructor checks every rule.

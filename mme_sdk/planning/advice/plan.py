@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning import plots, report
 from mme_sdk.planning.advice import explain
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["HostingPlan", "simulate_layout"]
 
 
+@short_tracebacks
 @attrs.frozen(eq=False, slots=False, repr=False)
 class HostingPlan:
     """The advice of `plan`.

@@ -10,6 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance, check_number
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.instance_types import InstanceType, find, known, serves_multi_model
@@ -30,6 +31,7 @@ __all__ = ["plan"]
 _CONFIRM_TRIES = 16
 
 
+@short_tracebacks
 def plan(
     workload: Workload | Any,
     *,

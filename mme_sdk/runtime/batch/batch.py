@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import number, optional
 from mme_sdk.display.progress import check_progress
 from mme_sdk.errors import InvalidInputError, MMEError
@@ -27,6 +28,7 @@ Model: TypeAlias = str | ModelVersion | None
 _count = number(at_least=1, integer=True)
 
 
+@short_tracebacks
 @attrs.frozen
 class ItemResult(Generic[T]):
     """The result of one item of `invoke_many`.
@@ -55,6 +57,7 @@ class ItemResult(Generic[T]):
         return None if self.reply is None else self.reply.value
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class BatchSettings:
     """How `invoke_many` and `invoke_frame` work on many items.
