@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Aws
+from mme_sdk.display.shown import Listing, Shown, facts_of
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.async_endpoint import AsyncEndpoint
 from mme_sdk.protocols import ReadMetrics
@@ -30,7 +31,7 @@ __all__ = ["AsyncEndpoints"]
 
 
 @short_tracebacks
-class AsyncEndpoints:
+class AsyncEndpoints(Shown):
     """Asynchronous collection of the endpoints of an account and region.
 
     Args:
@@ -196,7 +197,8 @@ class AsyncEndpoints:
             The handles, with name, status and times.
         """
         found = await self.aws.arun(flows.list_endpoints(name_contains))
-        return [AsyncEndpoint(self._context, seen.name, seen=seen) for seen in found]
+        handles = [AsyncEndpoint(self._context, seen.name, seen=seen) for seen in found]
+        return Listing(handles, "endpoints", AsyncEndpoint._row, AsyncEndpoint._brief)
 
     async def wait(self, name: str, *, timeout: float = 1800, progress: ProgressOption = False) -> AsyncEndpoint:
         """Wait until an endpoint is in service; see `AsyncEndpoint.wait`.
@@ -380,7 +382,7 @@ class AsyncEndpoints:
         Returns:
             The orphans. `Orphan.made_for` tells which of them this SDK made.
         """
-        return await self.aws.arun(flows.orphans())
+        return Listing(await self.aws.arun(flows.orphans()), "orphans", facts_of, lambda one: f"{one.kind} {one.name}")
 
     async def remove_orphans(self, found: Iterable[Orphan] = (), *, names: Iterable[str] = ()) -> tuple[Orphan, ...]:
         """Delete configurations and models that no endpoint uses. Those that an endpoint uses by now are kept.
@@ -426,6 +428,9 @@ class AsyncEndpoints:
         return await self.aws.arun(
             flows.delete(name, timeout=timeout, now=self._now, dry_run=dry_run, progress=progress)
         )
+
+    def _facts(self) -> dict[str, object]:
+        return {"region": self.aws.known_region}
 
     @property
     def _now(self) -> Now:

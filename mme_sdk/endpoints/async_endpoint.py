@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
+from mme_sdk.endpoints.state import links
 
 if TYPE_CHECKING:
     from mme_sdk.aws import Flow
@@ -278,13 +279,31 @@ class AsyncEndpoint(AsyncInvocationMixin):
         Raises:
             WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
         """
-        return await self._context.aws.arun(
+        deletion = await self._context.aws.arun(
             flows.delete(self.name, timeout=timeout, now=self._now, dry_run=dry_run, progress=progress)
         )
+        if not dry_run:
+            self._forget("Deleted")
+        return deletion
+
+    @property
+    def console_url(self) -> str:
+        """URL of the endpoint's page in the AWS console; that of the status page where an embedded SageMaker serves it.
+
+        Raises:
+            ConfigurationError: No AWS region is set.
+        """
+        aws = self._context.aws
+        return links.console_url(self.name, aws.region, aws.address("sagemaker"))
+
+    def _links(self) -> dict[str, str]:
+        aws = self._context.aws
+        return links.pages(self.name, aws.known_region, aws.address("sagemaker"))
 
     @property
     def _now(self) -> Now:
         return self._context.aws.async_clock.monotonic
 
     async def _run(self, flow: Flow[EndpointDescription]) -> AsyncEndpoint:
-        return AsyncEndpoint(self._context, self.name, seen=await self._context.aws.arun(flow))
+        self._seen = await self._context.aws.arun(flow)
+        return AsyncEndpoint(self._context, self.name, seen=self._seen)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Aws
+from mme_sdk.display.shown import Listing, Shown, facts_of
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.endpoint import Endpoint
 from mme_sdk.protocols import ReadMetrics
@@ -31,7 +32,7 @@ __all__ = ["Endpoints"]
 
 
 @short_tracebacks
-class Endpoints:
+class Endpoints(Shown):
     """Synchronous collection of the endpoints of an account and region.
 
     Args:
@@ -195,7 +196,8 @@ class Endpoints:
             The handles, with name, status and times.
         """
         found = self.aws.run(flows.list_endpoints(name_contains))
-        return [Endpoint(self._context, seen.name, seen=seen) for seen in found]
+        handles = [Endpoint(self._context, seen.name, seen=seen) for seen in found]
+        return Listing(handles, "endpoints", Endpoint._row, Endpoint._brief)
 
     def wait(self, name: str, *, timeout: float = 1800, progress: ProgressOption = False) -> Endpoint:
         """Wait until an endpoint is in service; see `Endpoint.wait`.
@@ -379,7 +381,7 @@ class Endpoints:
         Returns:
             The orphans. `Orphan.made_for` tells which of them this SDK made.
         """
-        return self.aws.run(flows.orphans())
+        return Listing(self.aws.run(flows.orphans()), "orphans", facts_of, lambda one: f"{one.kind} {one.name}")
 
     def remove_orphans(self, found: Iterable[Orphan] = (), *, names: Iterable[str] = ()) -> tuple[Orphan, ...]:
         """Delete configurations and models that no endpoint uses. Those that an endpoint uses by now are kept.
@@ -423,6 +425,9 @@ class Endpoints:
             WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
         """
         return self.aws.run(flows.delete(name, timeout=timeout, now=self._now, dry_run=dry_run, progress=progress))
+
+    def _facts(self) -> dict[str, object]:
+        return {"region": self.aws.known_region}
 
     @property
     def _now(self) -> Now:

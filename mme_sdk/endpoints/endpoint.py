@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.invocation import InvocationMixin
+from mme_sdk.endpoints.state import links
 
 if TYPE_CHECKING:
     from mme_sdk.aws import Flow
@@ -279,13 +280,31 @@ class Endpoint(InvocationMixin):
         Raises:
             WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
         """
-        return self._context.aws.run(
+        deletion = self._context.aws.run(
             flows.delete(self.name, timeout=timeout, now=self._now, dry_run=dry_run, progress=progress)
         )
+        if not dry_run:
+            self._forget("Deleted")
+        return deletion
+
+    @property
+    def console_url(self) -> str:
+        """URL of the endpoint's page in the AWS console; that of the status page where an embedded SageMaker serves it.
+
+        Raises:
+            ConfigurationError: No AWS region is set.
+        """
+        aws = self._context.aws
+        return links.console_url(self.name, aws.region, aws.address("sagemaker"))
+
+    def _links(self) -> dict[str, str]:
+        aws = self._context.aws
+        return links.pages(self.name, aws.known_region, aws.address("sagemaker"))
 
     @property
     def _now(self) -> Now:
         return self._context.aws.clock.monotonic
 
     def _run(self, flow: Flow[EndpointDescription]) -> Endpoint:
-        return Endpoint(self._context, self.name, seen=self._context.aws.run(flow))
+        self._seen = self._context.aws.run(flow)
+        return Endpoint(self._context, self.name, seen=self._seen)

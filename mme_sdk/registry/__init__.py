@@ -11,16 +11,19 @@ from mme_sdk.registry.results import (
     SyncReport,
 )
 from mme_sdk.registry.store import ObjectOptions
+from mme_sdk.registry.versions import AsyncVersions, Versions
 
 __all__ = [
     "AbortedUploads",
     "Alias",
     "AliasChange",
     "AsyncModelRegistry",
+    "AsyncVersions",
     "CopyReport",
     "ModelDeletion",
     "ModelRegistry",
     "ObjectOptions",
     "Registration",
     "SyncReport",
+    "Versions",
 ]

@@ -13,6 +13,7 @@ from mme_sdk._flows.cancellation import reading
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Aws, Do, Flow
 from mme_sdk.display.progress import ProgressOption, Reporter, reporting
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.registry.names import KeyLayout
 from mme_sdk.registry.operations.copy import RunAtDestination
@@ -28,7 +29,7 @@ _log = logging.getLogger("mme_sdk.registry")
 
 
 @short_tracebacks
-class RegistryBase:
+class RegistryBase(Shown):
     """Models under one S3 prefix.
 
     Args:
@@ -72,7 +73,10 @@ class RegistryBase:
         """S3 address of the prefix. It is the ModelDataUrl of the multi-model endpoint."""
         return str(self._keys.prefix)
 
-    def __repr__(self) -> str:
+    def _facts(self) -> dict[str, object]:
+        return {"uri": self.uri, "key": self._keys.template}
+
+    def _text(self) -> str:
         return f"<{type(self).__name__} {self.uri}>"
 
     def _reporting(

@@ -23,6 +23,7 @@ from mme_sdk.registry.results import (
     Registration,
     SyncReport,
 )
+from mme_sdk.registry.versions import AsyncVersions, Page
 from mme_sdk.types.model import ModelVersion
 
 __all__ = ["AsyncModelRegistry"]
@@ -259,7 +260,7 @@ class AsyncModelRegistry(RegistryBase):
         with self._reporting(progress, "verify", str(name)) as report:
             return await self._aws.arun(self._operations.verify(name, version, report))
 
-    def list(self, name: str | None = None) -> AsyncIterator[ModelVersion]:
+    def list(self, name: str | None = None) -> AsyncVersions:
         """Iterate over the versions that can be invoked. Pages are read from S3 as they are needed.
 
         Folder markers, directories whose name begins with a dot, neighbours of the prefix, and versions that are being
@@ -270,7 +271,7 @@ class AsyncModelRegistry(RegistryBase):
             name: Name of the model. Default: all models.
 
         Returns:
-            An iterator over versions.
+            The versions, to iterate over. Those of the synchronous registry have `len` and an index too.
 
         Raises:
             BucketNotFoundError: The bucket does not exist.
@@ -282,16 +283,15 @@ class AsyncModelRegistry(RegistryBase):
         """
         if name is not None:
             check_name(name)
-        return self._pages(name)
+        title = f"under {self.uri}" if name is None else f"of {name} under {self.uri}"
+        return AsyncVersions(title, lambda: self._pages(name))
 
-    async def _pages(self, name: str | None) -> AsyncIterator[ModelVersion]:
+    async def _pages(self, name: str | None) -> AsyncIterator[Page]:
         token = None
         tombstones = await self._aws.arun(self._operations.aliases.tombstones.read())
         while True:
             versions, token = await self._aws.arun(self._operations.store.page(name, token))
-            for version in versions:
-                if version.target_model not in tombstones:
-                    yield version
+            yield [one for one in versions if one.target_model not in tombstones], token is not None
             if token is None:
                 return
 

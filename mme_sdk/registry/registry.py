@@ -24,6 +24,7 @@ from mme_sdk.registry.results import (
     Registration,
     SyncReport,
 )
+from mme_sdk.registry.versions import Page, Versions
 from mme_sdk.types.model import ModelVersion
 
 __all__ = ["ModelRegistry"]
@@ -260,7 +261,7 @@ class ModelRegistry(RegistryBase):
         with self._reporting(progress, "verify", str(name)) as report:
             return self._aws.run(self._operations.verify(name, version, report))
 
-    def list(self, name: str | None = None) -> Iterator[ModelVersion]:
+    def list(self, name: str | None = None) -> Versions:
         """Iterate over the versions that can be invoked. Pages are read from S3 as they are needed.
 
         Folder markers, directories whose name begins with a dot, neighbours of the prefix, and versions that are being
@@ -271,7 +272,7 @@ class ModelRegistry(RegistryBase):
             name: Name of the model. Default: all models.
 
         Returns:
-            An iterator over versions.
+            The versions, to iterate over. Those of the synchronous registry have `len` and an index too.
 
         Raises:
             BucketNotFoundError: The bucket does not exist.
@@ -283,16 +284,15 @@ class ModelRegistry(RegistryBase):
         """
         if name is not None:
             check_name(name)
-        return self._pages(name)
+        title = f"under {self.uri}" if name is None else f"of {name} under {self.uri}"
+        return Versions(title, lambda: self._pages(name))
 
-    def _pages(self, name: str | None) -> Iterator[ModelVersion]:
+    def _pages(self, name: str | None) -> Iterator[Page]:
         token = None
         tombstones = self._aws.run(self._operations.aliases.tombstones.read())
         while True:
             versions, token = self._aws.run(self._operations.store.page(name, token))
-            for version in versions:
-                if version.target_model not in tombstones:
-                    yield version
+            yield [one for one in versions if one.target_model not in tombstones], token is not None
             if token is None:
                 return
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import attrs
 
+from mme_sdk.display.shown import Shown
 from mme_sdk.types.model import ModelVersion
 
 __all__ = [
@@ -38,8 +39,8 @@ class Registration:
     metadata: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
 
-@attrs.frozen(kw_only=True)
-class ModelDeletion:
+@attrs.frozen(kw_only=True, repr=False)
+class ModelDeletion(Shown):
     """Result of `delete` or `prune`.
 
     Attributes:
@@ -53,8 +54,8 @@ class ModelDeletion:
     dry_run: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class SyncReport:
+@attrs.frozen(kw_only=True, repr=False)
+class SyncReport(Shown):
     """Result of `sync`.
 
     Attributes:
@@ -70,8 +71,8 @@ class SyncReport:
     dry_run: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class CopyReport:
+@attrs.frozen(kw_only=True, repr=False)
+class CopyReport(Shown):
     """Result of `copy`.
 
     Attributes:
@@ -85,8 +86,8 @@ class CopyReport:
     dry_run: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class AbortedUploads:
+@attrs.frozen(kw_only=True, repr=False)
+class AbortedUploads(Shown):
     """Result of `abort_uploads`.
 
     Attributes:

@@ -8,6 +8,9 @@ from datetime import datetime
 
 import attrs
 
+from mme_sdk.display import html
+from mme_sdk.display.shown import Shown, one_line
+
 __all__ = ["ModelVersion", "is_invokable"]
 
 # TargetModel has 1 to 1024 printable characters and does not begin with a space: botocore's service model of
@@ -32,8 +35,8 @@ def is_invokable(target: str) -> bool:
     return isinstance(target, str) and _TARGET.fullmatch(target) is not None
 
 
-@attrs.frozen(kw_only=True)
-class ModelVersion:
+@attrs.frozen(kw_only=True, repr=False)
+class ModelVersion(Shown):
     """One immutable archive under a multi-model endpoint's S3 prefix.
 
     Attributes:
@@ -62,3 +65,10 @@ class ModelVersion:
 
     def __str__(self) -> str:
         return self.target_model
+
+    def _text(self) -> str:
+        digest = None if self.sha256 is None else f"{self.sha256[:12]}…"
+        return one_line("ModelVersion", {**self._facts(), "target_model": None, "sha256": digest, "etag": None})
+
+    def _html(self) -> str:
+        return html.facts("ModelVersion", {**self._facts(), "size": html.size(self.size)})

@@ -11,6 +11,8 @@ import attrs
 
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Call, Flow
+from mme_sdk.display import html
+from mme_sdk.display.shown import Shown
 from mme_sdk.endpoints.operations.calls import describe_if_exists, gather, paginate
 from mme_sdk.endpoints.spec import images, validators
 from mme_sdk.endpoints.spec.components import Container, Variant
@@ -46,7 +48,7 @@ class Finding:
 
 @short_tracebacks
 @attrs.frozen(repr=False)
-class Preflight:
+class Preflight(Shown):
     """Results of the checks before a creation.
 
     Attributes:
@@ -79,8 +81,18 @@ class Preflight:
             )
         raise InvalidInputError(text)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return "\n".join(map(str, self.findings))
+
+    def _text(self) -> str:
+        failed = [f"{one.subject}: {one.detail}" for one in self.findings if one.verdict == "failed"]
+        unknown = sum(one.verdict == "unknown" for one in self.findings)
+        text = f"<Preflight of {len(self.findings)} checks: {len(failed)} failed, {unknown} unknown"
+        return f"{text}{': ' if failed else ''}{'; '.join(failed)[:300]}>"
+
+    def _html(self) -> str:
+        rows = [{"verdict": one.verdict, "subject": one.subject, "detail": one.detail} for one in self.findings]
+        return html.table("Preflight", rows)
 
 
 def preflight(spec: EndpointSpec, region: str) -> Flow[Preflight]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
@@ -14,7 +14,7 @@ from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["AsyncInference", "Container", "DataCapture", "Mode", "Serverless", "Variant", "Vpc"]
+__all__ = ["AsyncInference", "Container", "DataCapture", "Mode", "Serverless", "Variant", "Vpc", "instances_text"]
 
 Mode = Literal["SingleModel", "MultiModel"]
 
@@ -337,3 +337,13 @@ class Variant:
         check_metric(scaling, kind)
         if count is not None and not scaling.min <= count <= scaling.max:
             raise InvalidInputError(f"instance_count: {count} is outside autoscaling's {scaling.min} to {scaling.max}")
+
+
+def instances_text(variants: Iterable[Any]) -> str | None:
+    """Return the instances of variants as text, such as `2 x ml.m5.xlarge`; None if they are not known."""
+    listed = list(variants)
+    if not any(one.instance_type or getattr(one, "serverless", None) for one in listed):
+        return None
+    return ", ".join(
+        f"{one.instance_count or '?'} x {one.instance_type}" if one.instance_type else "serverless" for one in listed
+    )

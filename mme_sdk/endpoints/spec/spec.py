@@ -10,9 +10,18 @@ import attrs
 
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_resource_name
+from mme_sdk.display.shown import Shown
 from mme_sdk.endpoints.spec import serialization, validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling
-from mme_sdk.endpoints.spec.components import AsyncInference, Container, DataCapture, Serverless, Variant, Vpc
+from mme_sdk.endpoints.spec.components import (
+    AsyncInference,
+    Container,
+    DataCapture,
+    Serverless,
+    Variant,
+    Vpc,
+    instances_text,
+)
 from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.endpoints.spec.requests import Requests, requests_of
 from mme_sdk.errors import InvalidInputError
@@ -30,8 +39,8 @@ class HasUri(Protocol):
 
 
 @short_tracebacks
-@attrs.frozen(kw_only=True)
-class EndpointSpec(SpecFields):
+@attrs.frozen(kw_only=True, repr=False)
+class EndpointSpec(Shown, SpecFields):
     """Declaration of an endpoint in either hosting mode. The constructor checks every rule.
 
     `multi_model` and `single_model` make the spec of one variant with one container. The constructor takes several
@@ -66,6 +75,28 @@ class EndpointSpec(SpecFields):
         >>> [operation for _, operation, _ in spec.to_requests().calls]
         ['create_model', 'create_endpoint_config', 'create_endpoint']
     """
+
+    def _facts(self) -> dict[str, object]:
+        containers = [one for variant in self.variants for one in variant.containers]
+        return {
+            "name": self.name,
+            "mode": self.mode,
+            "models": self.model_data,
+            "instances": instances_text(self.variants),
+            "variants": [one.name for one in self.variants] if len(self.variants) > 1 else None,
+            "image": list(dict.fromkeys(one.image for one in containers if one.image)),
+            "role": self.role,
+            "autoscaling": [
+                f"{one.autoscaling.min} to {one.autoscaling.max} instances of {one.name}"
+                for one in self.variants
+                if one.autoscaling
+            ],
+            "vpc": self.vpc,
+            "kms_key": self.kms_key,
+            "data_capture": self.data_capture,
+            "async_inference": self.async_inference,
+            "tags": self.tags,
+        }
 
     def to_requests(self) -> Requests:
         """Return the requests that create this endpoint.

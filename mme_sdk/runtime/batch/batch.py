@@ -17,6 +17,7 @@ import attrs
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import number, optional
 from mme_sdk.display.progress import check_progress
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
@@ -29,8 +30,8 @@ _count = number(at_least=1, integer=True)
 
 
 @short_tracebacks
-@attrs.frozen
-class ItemResult(Generic[T]):
+@attrs.frozen(repr=False)
+class ItemResult(Shown, Generic[T]):
     """The result of one item of `invoke_many`.
 
     Attributes:
@@ -55,6 +56,14 @@ class ItemResult(Generic[T]):
         if self.error is not None:
             raise self.error
         return None if self.reply is None else self.reply.value
+
+    def _facts(self) -> dict[str, object]:
+        facts: dict[str, object] = {"index": self.index}
+        if self.error is not None:
+            facts["error"] = f"{type(self.error).__name__}: {self.error.message}"
+        if self.reply is not None:
+            facts |= self.reply._facts()
+        return facts
 
 
 @short_tracebacks

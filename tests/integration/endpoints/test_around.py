@@ -258,7 +258,7 @@ def test_preflight_of_what_would_come_up(telling, name, stored):
     collection, _ = telling
     report = collection.preflight(multi(name, models=f"s3://{stored}/single/"))
     assert verdicts(report) == dict.fromkeys(("name", "role", "models", "image", "quota"), "ok")
-    assert "archives found: 1" in repr(report)
+    assert "archives found: 1" in str(report)
     report.check()
     assert collection.preflight(
         single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", instance_type="ml.m5.xlarge")
@@ -295,7 +295,7 @@ def test_preflight_of_a_missing_archive_another_region_and_no_role(telling, name
     assert {key: verdicts(report)[key] for key in ("role", "models", "image")} == dict.fromkeys(
         ("role", "models", "image"), "failed"
     )
-    assert "it is in eu-west-1, the endpoint would be in us-east-1" in repr(report)
+    assert "it is in eu-west-1, the endpoint would be in us-east-1" in str(report)
 
 
 def test_preflight_does_not_fail_for_what_it_may_not_see(telling, name, stored):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 import pytest
 
@@ -30,8 +32,8 @@ def test_the_life_of_an_endpoint(collection, aws, name):
     assert [one.name for one in collection.list()] == [name]
     assert [one.name for one in collection.list("no-such")] == []
     assert repr(collection.get(name)) == repr(handle)
-    assert "<th style='text-align:left'>status</th><td>InService</td>" in handle._repr_html_()
-    assert repr(collection.handle(name)).startswith(f"Endpoint(name='{name}', status='?', mode='?'")
+    assert re.search("<th[^>]*>status</th><td[^>]*>InService</td>", handle._repr_html_())
+    assert repr(collection.handle(name)) == f"Endpoint(name='{name}')"
 
     would = handle.delete(dry_run=True)
     assert [one.kind for one in would.removed] == ["endpoint", "config", "model"]
@@ -206,7 +208,7 @@ def test_rollback_without_an_earlier_generation(collection, name):
 def test_a_plan_shows_its_changes_and_is_refused_once_it_is_stale(collection, name):
     collection.apply(multi(name), timeout=20)
     planned = collection.plan(multi(name, instance_count=3))
-    assert repr(planned) == (
+    assert str(planned) == (
         f"Plan for endpoint {name}: change in place\n  variants.AllTraffic.instance_count: 2 → 3 (in place)"
     )
     collection.handle(name).scale(4, timeout=20)

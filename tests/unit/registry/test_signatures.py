@@ -36,6 +36,7 @@ def test_register_completes_all_its_options() -> None:
         "framework",
         "metadata",
         "check_layout",
+        "progress",
     ]
 
 
