@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._validation import check_instance
 from mme_sdk.aws import Aws
 from mme_sdk.display.shown import Listing, Shown, facts_of
 from mme_sdk.endpoints._endpoint_base import Context, flows
@@ -81,6 +82,7 @@ class AsyncEndpoints(Shown):
         spec: EndpointSpec,
         *,
         wait: bool = True,
+        check: bool = True,
         timeout: float = 1800,
         progress: ProgressOption = False,
     ) -> AsyncEndpoint:
@@ -94,6 +96,9 @@ class AsyncEndpoints(Shown):
             wait: True waits until the endpoint is in service and its autoscaling is attached; if a step fails,
                 everything that this call made is removed. False returns once SageMaker has accepted the endpoint;
                 `wait()` of any handle of the endpoint, `create` or `apply` then completes the creation. Default: True.
+            check: Whether to check first that the role, the bucket, the archive and the image exist, for a second at
+                most. What the caller is not allowed to read is not checked. `preflight` checks the quotas too.
+                Default: True.
             timeout: Longest time to wait, in seconds. Default: 1800.
             progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
                 False.
@@ -102,6 +107,7 @@ class AsyncEndpoints(Shown):
             The handle.
 
         Raises:
+            InvalidInputError: A check failed. Nothing was created.
             ConflictError: An endpoint of this name exists and differs from the spec; the message lists the differences.
             EndpointFailedError: The creation failed, with SageMaker's reason; what it made is removed.
             MMEError: A step failed; everything that this call made is removed.
@@ -112,8 +118,16 @@ class AsyncEndpoints(Shown):
             endpoint = await async_client.endpoints.create(spec, timeout=900, progress=True)
             ```
         """
+        check_instance("check", check, bool)
         seen, creation = await self.aws.arun(
-            flows.create(spec, wait=wait, timeout=timeout, now=self._now, progress=progress)
+            flows.create(
+                spec,
+                wait=wait,
+                timeout=timeout,
+                now=self._now,
+                progress=progress,
+                region=self.aws.region if check else None,
+            )
         )
         return AsyncEndpoint(self._context, spec.name, seen=seen, creation=creation)
 

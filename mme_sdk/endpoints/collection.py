@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._validation import check_instance
 from mme_sdk.aws import Aws
 from mme_sdk.display.shown import Listing, Shown, facts_of
 from mme_sdk.endpoints._endpoint_base import Context, flows
@@ -82,6 +83,7 @@ class Endpoints(Shown):
         spec: EndpointSpec,
         *,
         wait: bool = True,
+        check: bool = True,
         timeout: float = 1800,
         progress: ProgressOption = False,
     ) -> Endpoint:
@@ -95,6 +97,9 @@ class Endpoints(Shown):
             wait: True waits until the endpoint is in service and its autoscaling is attached; if a step fails,
                 everything that this call made is removed. False returns once SageMaker has accepted the endpoint;
                 `wait()` of any handle of the endpoint, `create` or `apply` then completes the creation. Default: True.
+            check: Whether to check first that the role, the bucket, the archive and the image exist, for a second at
+                most. What the caller is not allowed to read is not checked. `preflight` checks the quotas too.
+                Default: True.
             timeout: Longest time to wait, in seconds. Default: 1800.
             progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
                 False.
@@ -103,6 +108,7 @@ class Endpoints(Shown):
             The handle.
 
         Raises:
+            InvalidInputError: A check failed. Nothing was created.
             ConflictError: An endpoint of this name exists and differs from the spec; the message lists the differences.
             EndpointFailedError: The creation failed, with SageMaker's reason; what it made is removed.
             MMEError: A step failed; everything that this call made is removed.
@@ -113,7 +119,17 @@ class Endpoints(Shown):
             endpoint = client.endpoints.create(spec, timeout=900, progress=True)
             ```
         """
-        seen, creation = self.aws.run(flows.create(spec, wait=wait, timeout=timeout, now=self._now, progress=progress))
+        check_instance("check", check, bool)
+        seen, creation = self.aws.run(
+            flows.create(
+                spec,
+                wait=wait,
+                timeout=timeout,
+                now=self._now,
+                progress=progress,
+                region=self.aws.region if check else None,
+            )
+        )
         return Endpoint(self._context, spec.name, seen=seen, creation=creation)
 
     @contextmanager

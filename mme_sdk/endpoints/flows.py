@@ -78,12 +78,25 @@ def preflight(spec: EndpointSpec, region: str) -> Flow[_preflight.Preflight]:
 
 
 def create(
-    spec: EndpointSpec, *, wait: bool, timeout: float, now: Now, progress: ProgressOption
+    spec: EndpointSpec,
+    *,
+    wait: bool,
+    timeout: float,
+    now: Now,
+    progress: ProgressOption,
+    region: str | None = None,
 ) -> Flow[tuple[EndpointDescription | None, Creation | None]]:
-    """Create an endpoint; return its description, or the creation if it is not waited for."""
+    """Create an endpoint; return its description, or the creation if it is not waited for.
+
+    What the spec refers to is checked first if the region is given.
+    """
     check_instance("wait", wait, bool)
     check_spec(spec)
     with _reported("create", spec.name, timeout, now, progress) as report:
+        if region is not None and (yield from describe_if_exists(spec.name)) is None:
+            if report is not None:
+                report(doing="checking the role, the models and the image")
+            yield from _preflight.check_references(spec, region)
         if wait:
             yield from _create.create(spec, timeout=timeout, now=now, progress=report)
             return (yield from describe(spec.name)), None

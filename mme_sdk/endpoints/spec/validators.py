@@ -7,11 +7,13 @@ of them, and SageMaker does so only after the first resources exist. Validators 
 
 from __future__ import annotations
 
+import difflib
 import numbers
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from mme_sdk import instance_types
 from mme_sdk._validation import Validator, check_instance, check_resource_name
 from mme_sdk.aws.service_model import problems
 from mme_sdk.errors import InvalidInputError
@@ -129,8 +131,15 @@ def instance_type(value: str) -> None:
     if next(problems("ProductionVariant", {"InstanceType": value}, "instance_type"), None) is not None:
         raise InvalidInputError(
             f"instance_type: {value!r} is not one of the hosting types that the installed botocore knows",
-            hint="upgrade botocore, or give a newer type as extra={'InstanceType': …} of the variant",
+            hint=f"{_similar_type(value)}upgrade botocore, or give a newer type as extra={{'InstanceType': …}} of the "
+            f"variant",
         )
+
+
+def _similar_type(value: str) -> str:
+    hosting = [name for name, kind in instance_types.known().items() if kind.hosting]
+    near = difflib.get_close_matches(value.lower(), hosting, 1, 0.7)
+    return f"did you mean {near[0]!r}? Otherwise " if near else ""
 
 
 def not_in(field: str, value: Mapping[str, Any], *names: str) -> None:

@@ -265,6 +265,27 @@ def test_preflight_of_what_would_come_up(telling, name, stored):
     ).ok
 
 
+def test_create_checks_first_what_the_spec_refers_to(telling, name, stored, caplog):
+    collection, answers = telling
+    spec = multi(name, models=f"s3://{stored}-absent/")
+    with pytest.raises(InvalidInputError, match=rf"would fail:\n  models s3://{stored}-absent/: ") as caught:
+        collection.create(spec, timeout=20)
+    assert caught.value.sent is False
+    answers["describe_images"] = MMEError("no such image", code="ImageNotFoundException")
+    with pytest.raises(InvalidInputError, match=r"image .*: no such image"):
+        collection.create(multi(name, models=f"s3://{stored}/single/"), timeout=20)
+    assert collection.list() == []
+    denied = AccessDeniedError("not for you")
+    answers |= {"get_role": denied, "describe_images": denied, "list_service_quotas": denied}
+    collection.create(multi(name, models=f"s3://{stored}/nothing/"), timeout=20)
+    assert "s3://" in caplog.text
+    assert "has no archive yet" in caplog.text
+    collection.create(multi(name, models=f"s3://{stored}/nothing/"), timeout=20)  # it exists: nothing is checked
+    collection.delete(name, timeout=20)
+    created = collection.create(spec, check=False, wait=False)
+    assert created.name == name
+
+
 def test_preflight_says_everything_that_is_wrong(telling, name, stored):
     collection, answers = telling
     collection.apply(multi(name), timeout=20)
