@@ -14,7 +14,6 @@ from mme_sdk.endpoints._endpoint_base import Handle
 from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 
 if TYPE_CHECKING:
-    import pandas as pd
     from typing_extensions import TypeVar  # type checkers have it; `default` is in `typing` from Python 3.13
 
     from mme_sdk.display.progress import ProgressOption
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", default=Any)
     Item = TypeVar("Item")
+    Frame = TypeVar("Frame")
 
 __all__ = ["AsyncInvocationMixin"]
 
@@ -73,7 +73,7 @@ class AsyncInvocationMixin(Handle):
         Waits while the model is loaded, and sends the request again after throttling and failures, until the deadline.
 
         Args:
-            data: The payload: bytes, str, a JSON value, a numpy array, a pandas frame or a pydantic model.
+            data: The payload: bytes, str, a JSON value, a numpy array, a data frame or a pydantic model.
             model: Target model of a multi-model endpoint, such as `fraud/v3.tar.gz`, a `ModelVersion`, or `name@alias`.
                 None for a single-model endpoint.
             response_type: What the answer is decoded to, in the reply's `value`: a pydantic model, any type that
@@ -241,7 +241,7 @@ class AsyncInvocationMixin(Handle):
 
     async def invoke_frame(
         self,
-        frame: pd.DataFrame,
+        frame: Frame,
         *,
         model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
         rows_per_call: int = 256,
@@ -259,7 +259,7 @@ class AsyncInvocationMixin(Handle):
         sticky: str | None = None,
         settings: BatchSettings | None = None,
         progress: ProgressOption = False,
-    ) -> pd.DataFrame:
+    ) -> Frame:
         """Invoke with the rows of a data frame and return a data frame of the answers.
 
         Rows are grouped by model and sent in batches. If Ctrl-C or an exception ends the call, running requests are
@@ -267,7 +267,7 @@ class AsyncInvocationMixin(Handle):
         have an `error`.
 
         Args:
-            frame: The rows.
+            frame: The rows: a frame of pandas or polars, or an Arrow table; the latter two need pyarrow.
             model_of: Column with the target model, which is not sent, or a function of a row. None for a single-model
                 endpoint.
             rows_per_call: Largest number of rows in one request. Default 256.
@@ -292,8 +292,8 @@ class AsyncInvocationMixin(Handle):
             progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
 
         Returns:
-            A frame with one row for each row, and the same index. Its columns are `prediction`, the columns of the
-            answers, and `error`, which is None where there is an answer.
+            A frame of the same library with one row for each row, and the same index. Its columns are `prediction`, the
+            columns of the answers, and `error`, which is None where there is an answer; text unless it is of pandas.
 
         Raises:
             InvalidInputError: The column does not exist, or another argument or an option is invalid.
@@ -511,7 +511,7 @@ class AsyncInvocationMixin(Handle):
         """Invoke a single-model endpoint and return its answer as a stream of chunks.
 
         Args:
-            data: The payload: bytes, str, a JSON value, a numpy array, a pandas frame or a pydantic model.
+            data: The payload: bytes, str, a JSON value, a numpy array, a data frame or a pydantic model.
             content_type: Media type of the payload. None chooses it by the payload's type.
             accept: Media type of the answer. None lets the container choose.
             target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.

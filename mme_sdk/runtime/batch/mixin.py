@@ -6,13 +6,13 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from mme_sdk.display.progress import ProgressOption, reporting
 from mme_sdk.runtime._invoker_base import Invocations
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model, check_batch
 from mme_sdk.runtime.batch.driver import collect, run_batch
-from mme_sdk.runtime.batch.frames import FrameJoin, split_frame
+from mme_sdk.runtime.batch.frames import FrameJoin, FramePart, split_frame
 from mme_sdk.runtime.batch.warm import (
     WarmReport,
     check_capacity,
@@ -23,17 +23,16 @@ from mme_sdk.runtime.batch.warm import (
     warm_settings,
 )
 from mme_sdk.runtime.options import DEFAULT_OPTIONS, InvokeOptions, check_options, check_unsupported
+from mme_sdk.runtime.payloads.arrow import is_table, like, to_pandas
 from mme_sdk.runtime.payloads.codecs import CSV, JSON
 from mme_sdk.runtime.payloads.requests import check_endpoint
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 __all__ = ["BatchMixin"]
 
 T = TypeVar("T")
+FrameT = TypeVar("FrameT")
 _NOT_FOR_FRAMES = ("response_type", "enable_explanations")
 _NOT_FOR_WARM = (*_NOT_FOR_FRAMES, "inference_component", "session_id", "prefix_aware_id")
 
@@ -133,19 +132,19 @@ class BatchMixin(Invocations):
     def invoke_frame(
         self,
         endpoint: str,
-        frame: pd.DataFrame,
+        frame: FrameT,
         options: InvokeOptions = DEFAULT_OPTIONS,
         *,
         model_of: str | Callable[[Any], Model] | None = None,
         rows_per_call: int = 256,
         settings: BatchSettings | None = None,
         progress: ProgressOption = False,
-    ) -> pd.DataFrame:
+    ) -> FrameT:
         """Invoke with the rows of a data frame; see `Endpoint.invoke_frame`.
 
         Args:
             endpoint: Name of the endpoint.
-            frame: The rows.
+            frame: The rows: a frame of pandas or polars, or an Arrow table.
             options: Options of each call. The default content type is `text/csv`.
             model_of: Column with the target model, or a function of a row. None for a single-model endpoint.
             rows_per_call: Largest number of rows in one request.
@@ -153,7 +152,7 @@ class BatchMixin(Invocations):
             progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
 
         Returns:
-            A frame with one row for each row, and the same index.
+            A frame of the same library with one row for each row, and the same index.
 
         Raises:
             InvalidInputError: An argument or an option is invalid.
@@ -162,8 +161,9 @@ class BatchMixin(Invocations):
         check_unsupported("invoke_frame", options, _NOT_FOR_FRAMES)
         if options.content_type is None:
             options = options._replace(content_type=CSV)
-        parts = split_frame(frame, model_of, rows_per_call)
-        join = FrameJoin(frame, len(parts))
+        rows: Any = to_pandas(frame) if is_table(frame) else frame
+        parts = split_frame(rows, model_of, rows_per_call)
+        join = FrameJoin(rows, len(parts))
         results = self._run_many(
             ("invoke_frame", "request"),
             endpoint,
@@ -174,7 +174,13 @@ class BatchMixin(Invocations):
             settings=settings,
             progress=progress,
         )
-        return collect(results, join.finish, lambda: parts, join.add)
+
+        def finish(done: Iterable[ItemResult[FramePart]]) -> Any:
+            whole = join.finish(done)
+            return like(whole, type(frame)) if rows is not frame else whole
+
+        joined: FrameT = collect(results, finish, lambda: parts, join.add)
+        return joined
 
     def warm(
         self,

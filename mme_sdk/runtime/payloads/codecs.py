@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from pydantic import BaseModel, PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from mme_sdk.errors import InvalidInputError, UndecodableReplyError
+from mme_sdk.runtime.payloads import arrow
 from mme_sdk.runtime.payloads.answer_tables import decode_frame
 from mme_sdk.runtime.payloads.parquet import frame_to_parquet
 from mme_sdk.runtime.payloads.tables import (
@@ -160,6 +161,8 @@ class Codecs:
             return data.encode(), content_type or "text/plain"
         if _is_instance(data, "numpy", "ndarray"):
             return _encode_array(data, kind, content_type or NPY), content_type or NPY
+        if arrow.is_table(data):
+            data = arrow.to_pandas(data)
         if _is_instance(data, "pandas", "DataFrame") or _is_instance(data, "pandas", "Series"):
             return _encode_frame(data, kind or CSV, content_type or CSV), content_type or CSV
         if kind is not None and not is_json(kind):
@@ -198,6 +201,8 @@ class Codecs:
             return None
         if _is_class(response_type, "numpy", "ndarray") or _is_class(response_type, "pandas", "DataFrame"):
             return None
+        if arrow.table_class(response_type):
+            return None
         if _is_codec(response_type):
             return str(response_type.media_type)
         try:
@@ -205,7 +210,7 @@ class Codecs:
         except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
             raise InvalidInputError(
                 f"response_type={response_type!r} is not supported",
-                hint="use bytes, str, numpy.ndarray, pandas.DataFrame, a codec, or a type that pydantic supports",
+                hint="use bytes, str, numpy.ndarray, a data frame, a codec, or a type that pydantic supports",
             ) from error
         return JSON
 
@@ -240,6 +245,8 @@ class Codecs:
                 return array_of(body, content_type)
             if _is_class(response_type, "pandas", "DataFrame"):
                 return decode_frame(body, content_type)
+            if arrow.table_class(response_type):
+                return arrow.like(decode_frame(body, content_type), response_type)
             return _adapter(response_type).validate_json(to_utf8(body, content_type))
         except (PydanticSchemaGenerationError, PydanticUserError) as error:
             raise InvalidInputError(f"response_type={response_type!r} is not supported") from error
