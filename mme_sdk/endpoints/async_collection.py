@@ -1,4 +1,7 @@
-"""Asynchronous collection of endpoints: create, find, change and delete them."""
+"""Asynchronous collection of endpoints: create, find, change and delete them.
+
+One file because it is one class, and most of its lines are documentation.
+"""
 
 from __future__ import annotations
 
@@ -387,23 +390,30 @@ class AsyncEndpoints(Shown):
         """
         return await self.aws.arun(flows.preflight(spec, self.aws.region))
 
-    async def orphans(self) -> builtins.list[Orphan]:
+    async def orphans(self, *, progress: ProgressOption = False) -> builtins.list[Orphan]:
         """List the configurations and models that no endpoint uses, oldest first; nothing is deleted.
 
         Those that other tools made are listed too. The configuration that an endpoint's last update replaced is not
         listed: `rollback` needs it.
 
+        Args:
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
+
         Returns:
             The orphans. `Orphan.made_for` tells which of them this SDK made.
         """
-        return Listing(await self.aws.arun(flows.orphans()), "orphans", facts_of, lambda one: f"{one.kind} {one.name}")
+        found = await self.aws.arun(flows.orphans(now=self._now, progress=progress))
+        return Listing(found, "orphans", facts_of, lambda one: f"{one.kind} {one.name}")
 
-    async def remove_orphans(self, found: Iterable[Orphan] = (), *, names: Iterable[str] = ()) -> tuple[Orphan, ...]:
+    async def remove_orphans(
+        self, found: Iterable[Orphan] = (), *, names: Iterable[str] = (), progress: ProgressOption = False
+    ) -> tuple[Orphan, ...]:
         """Delete configurations and models that no endpoint uses. Those that an endpoint uses by now are kept.
 
         Args:
             found: Orphans from `orphans()`. Only those that this SDK made are deleted (`Orphan.made_for` is not None).
             names: Names of orphans to delete, also if other tools made them.
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
 
         Returns:
             The orphans that were deleted.
@@ -411,7 +421,7 @@ class AsyncEndpoints(Shown):
         Raises:
             InvalidInputError: `found` contains anything but orphans, or `names` anything but names.
         """
-        return await self.aws.arun(flows.remove_orphans(found, names))
+        return await self.aws.arun(flows.remove_orphans(found, names, now=self._now, progress=progress))
 
     async def delete(
         self,

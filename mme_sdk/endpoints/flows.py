@@ -156,14 +156,18 @@ def delete(
         return (yield from _delete.delete(name, timeout=timeout, now=now, dry_run=dry_run, progress=report))
 
 
-def orphans() -> Flow[list[_orphans.Orphan]]:
+def orphans(*, now: Now, progress: ProgressOption) -> Flow[list[_orphans.Orphan]]:
     """List configurations and models that no endpoint uses."""
-    return (yield from _orphans.find())
+    with reporting(progress, "orphans", "of the account", now=now) as report:
+        return (yield from _orphans.find(report))
 
 
-def remove_orphans(found: Iterable[_orphans.Orphan], names: Iterable[str]) -> Flow[tuple[_orphans.Orphan, ...]]:
+def remove_orphans(
+    found: Iterable[_orphans.Orphan], names: Iterable[str], *, now: Now, progress: ProgressOption
+) -> Flow[tuple[_orphans.Orphan, ...]]:
     """Delete orphans."""
-    return (yield from _orphans.remove_all(found, names))
+    with reporting(progress, "remove_orphans", "of the account", unit="resource", now=now) as report:
+        return (yield from _orphans.remove_all(found, names, report))
 
 
 def plan(spec: EndpointSpec) -> Flow[_apply.EndpointPlan]:

@@ -303,6 +303,7 @@ class AsyncModelRegistry(RegistryBase):
         grace: float = 0.0,
         force: bool = False,
         dry_run: bool = False,
+        progress: ProgressOption = False,
     ) -> ModelDeletion:
         """Delete one version, or all versions of a model.
 
@@ -320,6 +321,7 @@ class AsyncModelRegistry(RegistryBase):
                 version first. Default: 0.
             force: Whether to delete a version that an alias refers to. Default: False.
             dry_run: Whether only to report what would be deleted, and the aliases that would break. Default: False.
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
 
         Returns:
             What was deleted, or would be in a dry run.
@@ -335,12 +337,21 @@ class AsyncModelRegistry(RegistryBase):
             print((await models.delete("fraud", "v3", dry_run=True)).broken_aliases)
             ```
         """
-        return await self._change(
-            deleting.delete(self._operations.aliases, name, version, grace=grace, force=force, dry_run=dry_run)
-        )
+        with self._reporting(progress, "delete", str(name), "version") as report:
+            return await self._change(
+                deleting.delete(
+                    self._operations.aliases, name, version, grace=grace, force=force, dry_run=dry_run, report=report
+                )
+            )
 
     async def prune(
-        self, keep: int, name: str | None = None, *, grace: float = 0.0, dry_run: bool = False
+        self,
+        keep: int,
+        name: str | None = None,
+        *,
+        grace: float = 0.0,
+        dry_run: bool = False,
+        progress: ProgressOption = False,
     ) -> ModelDeletion:
         """Delete all but the newest versions of each model. Versions that an alias or its rollback needs are kept.
 
@@ -351,6 +362,7 @@ class AsyncModelRegistry(RegistryBase):
             name: Name of the model. Default: all models.
             grace: Seconds between tombstone and deletion, as in `delete`. Default: 0.
             dry_run: Whether only to report what would be deleted. Default: False.
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
 
         Returns:
             What was deleted, or would be in a dry run.
@@ -359,7 +371,10 @@ class AsyncModelRegistry(RegistryBase):
             ConflictError: An alias was changed and needs one of the versions now. Nothing was deleted.
             InvalidInputError: `keep` is not a whole number of at least 1, or `grace` is negative.
         """
-        return await self._change(deleting.prune(self._operations.aliases, keep, name, grace=grace, dry_run=dry_run))
+        with self._reporting(progress, "prune", self.uri, "version") as report:
+            return await self._change(
+                deleting.prune(self._operations.aliases, keep, name, grace=grace, dry_run=dry_run, report=report)
+            )
 
     async def abort_uploads(self, *, older_than: float = 86_400.0, dry_run: bool = False) -> AbortedUploads:
         """Abort unfinished multipart uploads under the prefix. S3 bills for their parts until they are aborted.

@@ -304,6 +304,7 @@ class ModelRegistry(RegistryBase):
         grace: float = 0.0,
         force: bool = False,
         dry_run: bool = False,
+        progress: ProgressOption = False,
     ) -> ModelDeletion:
         """Delete one version, or all versions of a model.
 
@@ -321,6 +322,7 @@ class ModelRegistry(RegistryBase):
                 version first. Default: 0.
             force: Whether to delete a version that an alias refers to. Default: False.
             dry_run: Whether only to report what would be deleted, and the aliases that would break. Default: False.
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
 
         Returns:
             What was deleted, or would be in a dry run.
@@ -336,11 +338,22 @@ class ModelRegistry(RegistryBase):
             print((models.delete("fraud", "v3", dry_run=True)).broken_aliases)
             ```
         """
-        return self._change(
-            deleting.delete(self._operations.aliases, name, version, grace=grace, force=force, dry_run=dry_run)
-        )
+        with self._reporting(progress, "delete", str(name), "version") as report:
+            return self._change(
+                deleting.delete(
+                    self._operations.aliases, name, version, grace=grace, force=force, dry_run=dry_run, report=report
+                )
+            )
 
-    def prune(self, keep: int, name: str | None = None, *, grace: float = 0.0, dry_run: bool = False) -> ModelDeletion:
+    def prune(
+        self,
+        keep: int,
+        name: str | None = None,
+        *,
+        grace: float = 0.0,
+        dry_run: bool = False,
+        progress: ProgressOption = False,
+    ) -> ModelDeletion:
         """Delete all but the newest versions of each model. Versions that an alias or its rollback needs are kept.
 
         The newest versions are determined once. Aliases are checked again right before the deletion.
@@ -350,6 +363,7 @@ class ModelRegistry(RegistryBase):
             name: Name of the model. Default: all models.
             grace: Seconds between tombstone and deletion, as in `delete`. Default: 0.
             dry_run: Whether only to report what would be deleted. Default: False.
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
 
         Returns:
             What was deleted, or would be in a dry run.
@@ -358,7 +372,10 @@ class ModelRegistry(RegistryBase):
             ConflictError: An alias was changed and needs one of the versions now. Nothing was deleted.
             InvalidInputError: `keep` is not a whole number of at least 1, or `grace` is negative.
         """
-        return self._change(deleting.prune(self._operations.aliases, keep, name, grace=grace, dry_run=dry_run))
+        with self._reporting(progress, "prune", self.uri, "version") as report:
+            return self._change(
+                deleting.prune(self._operations.aliases, keep, name, grace=grace, dry_run=dry_run, report=report)
+            )
 
     def abort_uploads(self, *, older_than: float = 86_400.0, dry_run: bool = False) -> AbortedUploads:
         """Abort unfinished multipart uploads under the prefix. S3 bills for their parts until they are aborted.
