@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from mme_sdk.async_client import AsyncMMEClient
     from mme_sdk.client import MMEClient
     from mme_sdk.config import ColdStart, RetryPolicy, Timeouts
+    from mme_sdk.display.progress import Progress
     from mme_sdk.endpoints import (
         AsyncEndpoint,
         Autoscaling,
@@ -46,6 +47,7 @@ __all__ = [
     "MMEClient",
     "ModelRegistry",
     "ModelVersion",
+    "Progress",
     "Reply",
     "RetryPolicy",
     "Rolling",
@@ -73,6 +75,7 @@ _MODULES = {
     "MMEClient": "client",
     "ModelRegistry": "registry",
     "ModelVersion": "types",
+    "Progress": "display.progress",
     "Reply": "types",
     "RetryPolicy": "config",
     "Rolling": "endpoints",

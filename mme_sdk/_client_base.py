@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance, check_number
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import TRANSPORTS, ColdStart, RetryPolicy, Timeouts
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 
@@ -83,6 +85,14 @@ class ClientSettings:
             from mme_sdk.runtime.payloads.codecs import Codecs
 
             check_instance("codecs", self.codecs, Codecs)
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without user, password, query and fragment."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class Lazy(Generic[T]):
@@ -194,7 +204,8 @@ def _defaults(make: Callable[..., Any]) -> tuple[str, None, float]:
     return parameters["key"].default, None, parameters["staleness"].default
 
 
-class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
+@short_tracebacks
+class ClientBase(Shown, Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
     """Settings of a client, and the parts that it shares with the clients that `with_options` returns."""
 
     _aws: Aws
@@ -257,6 +268,19 @@ class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
         self._endpoints = Lazy(self._make_endpoints)
         # `close` in another thread closes the invoker that it finds; one that is made later is refused here.
         self._invoker = Lazy(self._make_invoker, self._check_open)
+
+    def _facts(self) -> dict[str, object]:
+        settings, transport = self._settings, self._transport.made
+        given = settings.endpoint_url
+        address: object = (
+            {name: without_secrets(url) for name, url in given.items()} if isinstance(given, Mapping) else given
+        )
+        return {
+            "region": self._aws.known_region,
+            "endpoint_url": without_secrets(given) if isinstance(given, str) else address,
+            "transport": settings.transport if transport is None else getattr(transport, "name", None),
+            "closed": self._closed or None,
+        }
 
     @abstractmethod
     def _make_transport(self) -> TransportT: ...
@@ -368,10 +392,6 @@ class ClientBase(Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
     def _check_open(self) -> None:
         if self._closed:
             raise ClosedError("this client was closed", hint="make a new one, or close it later")
-
-    def __repr__(self) -> str:
-        region = self._settings.region or "from the environment"
-        return f"<{type(self).__name__} region={region}>"
 
 
 class _Kept(NamedTuple):

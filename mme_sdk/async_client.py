@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from mme_sdk._client_base import ClientBase, Registries, read_metrics
+from mme_sdk._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncMMEClient"]
 
 
+@short_tracebacks
 class AsyncMMEClient(
     ClientBase["AsyncSelectedTransport", "AsyncModelRegistry", "AsyncEndpoints", "AsyncRuntimeInvoker"]
 ):

@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Self
 
 from mme_sdk._client_base import ClientBase, Registries, read_metrics
+from mme_sdk._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import Endpoint, Endpoints
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["MMEClient"]
 
 
+@short_tracebacks
 class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "RuntimeInvoker"]):
     """Synchronous client for Amazon SageMaker endpoints, multi-model and single-model, and for models in S3.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import as_float, as_int, number
 
 __all__ = ["ColdStart", "RetryPolicy", "Timeouts"]
@@ -15,6 +16,7 @@ _positive = number(over=0)
 _count = number(at_least=1, integer=True)
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Timeouts:
     """Time-outs of connections and answers, and the default deadline of a call.
@@ -39,6 +41,7 @@ class Timeouts:
     deadline: float = attrs.field(default=360.0, converter=as_float, validator=_positive)
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class RetryPolicy:
     """When a failed request is sent again, and after which wait.
@@ -81,6 +84,7 @@ class RetryPolicy:
     hedge: float = attrs.field(default=0.0, converter=as_float, validator=number(at_least=0, below=1))
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class ColdStart:
     """How calls wait for models that SageMaker loads.

@@ -12,8 +12,8 @@ from typing import Any
 import attrs
 from models import write
 
-from mme_sdk import EndpointSpec, MMEClient
-from mme_sdk.endpoints import BlueGreen, WaitProgress
+from mme_sdk import EndpointSpec, MMEClient, Progress
+from mme_sdk.endpoints import BlueGreen
 from mme_sdk.errors import EndpointFailedError
 from mme_sdk.local import ControlSettings, LocalSageMaker
 
@@ -52,7 +52,7 @@ def tour(client: MMEClient, cloudwatch: Any, work: Path) -> None:
     # The new fleet gets 10 percent of the traffic for five minutes, during which SageMaker watches the alarm.
     careful = BlueGreen(canary=10, wait=300, termination_wait=60, alarms=(ALARM,))
 
-    def set_off_alarm(seen: WaitProgress) -> None:
+    def set_off_alarm(seen: Progress) -> None:
         if seen.status == "Updating":
             cloudwatch.set_alarm_state(AlarmName=ALARM, StateValue="ALARM", StateReason="a test of the alarm")
 

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
 from mme_sdk._flows.cancellation import Cancelled, CleanUp, add_notes, check
 from mme_sdk.errors import MMEError
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = [
     "CLEANUP",
@@ -94,10 +97,13 @@ class Together(Effect):
     Attributes:
         flows: The flows.
         width: How many of them run at a time, at most; 8 by default.
+        within: Seconds after which those that have not ended are cancelled; their result is TimeoutError. None by
+            default, no limit.
     """
 
     flows: Sequence[Flow[Any]]
     width: int = 8
+    within: float | None = None
 
 
 class Interpreter:
@@ -196,7 +202,7 @@ class Interpreter:
         from mme_sdk._flows.workers import run_concurrently
 
         calls = [partial(self.run, flow, cleanup=cleanup) for flow in effect.flows]
-        return run_concurrently(calls, effect.width, cleanup)
+        return run_concurrently(calls, effect.width, cleanup, effect.within)
 
 
 class AsyncInterpreter:
@@ -265,12 +271,29 @@ class AsyncInterpreter:
 
         tasks = [asyncio.ensure_future(run(flow)) for flow in effect.flows]
         try:
-            return await asyncio.gather(*tasks, return_exceptions=True)
+            if effect.within is None or not tasks:
+                return await asyncio.gather(*tasks, return_exceptions=True)
+            _, late = await asyncio.wait(tasks, timeout=effect.within)
+            for task in late:
+                _LATE.add(task)
+                task.add_done_callback(_ended)
+                task.cancel()
+            return [TimeoutError() if task in late else task.exception() or task.result() for task in tasks]
         except BaseException as error:
             for task in tasks:
+                task.cancel()
                 if task.done() and not task.cancelled() and (ended := task.exception()) is not None:
                     add_notes(error, ended)
             raise
+
+
+_LATE: set[asyncio.Future[Any]] = set()  # cancelled flows that still end; the event loop keeps no reference to them
+
+
+def _ended(task: asyncio.Future[Any]) -> None:
+    _LATE.discard(task)
+    if not task.cancelled():
+        task.exception()  # it is of no interest any more
 
 
 async def _until(ends: float, performing: Awaitable[Any]) -> Any:

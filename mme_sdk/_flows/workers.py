@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import queue
 import threading
 import weakref
@@ -83,7 +84,9 @@ class Workers(Generic[R]):
         _join(self._scope, self._threads, cleanup, grace)
 
 
-def run_concurrently(calls: Sequence[Callable[[], Any]], width: int, cleanup: CleanUp) -> list[Any]:
+def run_concurrently(
+    calls: Sequence[Callable[[], Any]], width: int, cleanup: CleanUp, within: float | None = None
+) -> list[Any]:
     """Run calls in threads and wait for all of them.
 
     Ctrl-C, SystemExit and `Cancelled` end all calls. They clean up, and a second such exception ends the clean-up.
@@ -92,15 +95,16 @@ def run_concurrently(calls: Sequence[Callable[[], Any]], width: int, cleanup: Cl
         calls: The calls.
         width: Largest number of threads.
         cleanup: The clean-up of the calls.
+        within: Seconds after which the calls that have not ended are cancelled. None by default, no limit.
 
     Returns:
-        Results or exceptions, in order.
+        Results or exceptions, in order; TimeoutError for a call that was cancelled.
     """
     workers: Workers[Any] = Workers(min(width, len(calls)), "mme_sdk-flow")
     futures: list[Future[Any]] = []
     try:
         futures += [workers.submit(call) for call in calls]
-        _wait(futures)
+        _wait(futures, within)
     except BaseException as stop:
         last = stop
         try:
@@ -115,12 +119,14 @@ def run_concurrently(calls: Sequence[Callable[[], Any]], width: int, cleanup: Cl
                 if future.done() and (error := future.exception()) is not None:
                     add_notes(last, error)
         raise
-    workers.close()
-    return [future.exception() or future.result() for future in futures]
+    results = [future.exception() or future.result() if future.done() else TimeoutError() for future in futures]
+    workers.close(grace=_GRACE if within is None else 0.0)
+    return results
 
 
-def _wait(futures: Sequence[Future[Any]]) -> None:
+def _wait(futures: Sequence[Future[Any]], within: float | None) -> None:
     woken, left = threading.Event(), [len(futures)]
+    ends = math.inf if within is None else monotonic() + within
     lock, scope = threading.Lock(), current_scope()
 
     def count_down(_: Future[Any]) -> None:
@@ -132,7 +138,7 @@ def _wait(futures: Sequence[Future[Any]]) -> None:
     for future in futures:
         future.add_done_callback(count_down)
     with scope.waking(woken.set) if scope is not None else contextlib.nullcontext():
-        while not woken.wait(_POLL):
+        while not woken.wait(max(min(_POLL, ends - monotonic()), 0.0)) and monotonic() < ends:
             pass
     if scope is not None:
         scope.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.artifacts.image_layout import SCRIPTS
 from mme_sdk.artifacts.layout import detect
 from mme_sdk.artifacts.reading import ArchiveSource, opened
@@ -62,6 +63,7 @@ class Archive:
         return sum(entry.size for entry in self.entries)
 
 
+@short_tracebacks
 def inspect(source: ArchiveSource, *, max_bytes: int | None = MAX_BYTES, max_entries: int = MAX_ENTRIES) -> Archive:
     """Read an archive and describe it, without unpacking it.
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.artifacts.reading import ArchiveSource, OpenArchive, opened
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.artifacts.tree import MAX_BYTES, MAX_ENTRIES
@@ -28,6 +29,7 @@ class Extracted:
     size: int
 
 
+@short_tracebacks
 def extract(
     source: ArchiveSource, directory: str | Path, *, max_bytes: int = MAX_BYTES, max_entries: int = MAX_ENTRIES
 ) -> Extracted:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.artifacts.archive import POINTER, POINTER_SIZE, Archive, Entry
 from mme_sdk.artifacts.compression import compressor
 from mme_sdk.artifacts.layout import check
@@ -39,6 +40,7 @@ def is_archive(path: Path) -> bool:
     return path.name.endswith((".tar.gz", ".tgz"))
 
 
+@short_tracebacks
 def pack(
     source: str | Path,
     target: IO[bytes],

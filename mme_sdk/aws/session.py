@@ -167,6 +167,17 @@ class Aws:
                 raise NoCredentialsError
         return found
 
+    @property
+    def known_region(self) -> str | None:
+        """The AWS region, as far as it is known before a session is created."""
+        session = self._session or self._given_session
+        return self._region or (None if session is None else session.region_name)
+
+    def address(self, service: str) -> str | None:
+        """Return the URL that requests to a service go to, as far as it is known before a client is created."""
+        client = self._clients.get(service)
+        return self.endpoint_url(service) or (None if client is None else client.meta.endpoint_url)
+
     def endpoint_url(self, service: str) -> str | None:
         """Return the endpoint URL that was given for a service. None: boto3 chooses the URL."""
         if self._endpoint_url is None or isinstance(self._endpoint_url, str):

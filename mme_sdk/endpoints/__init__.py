@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.operations.delete import EndpointDeletion
     from mme_sdk.endpoints.operations.orphans import Orphan
     from mme_sdk.endpoints.operations.preflight import Finding, Preflight
-    from mme_sdk.endpoints.operations.wait import WaitProgress
     from mme_sdk.endpoints.spec import images
     from mme_sdk.endpoints.spec.autoscaling import Autoscaling, FromZero, Schedule, Tracking
     from mme_sdk.endpoints.spec.components import (
@@ -65,7 +64,6 @@ __all__ = [
     "Variant",
     "VariantDescription",
     "Vpc",
-    "WaitProgress",
     "images",
     "policies",
 ]
@@ -99,7 +97,6 @@ _MODULES = {
     "Variant": "spec.components",
     "VariantDescription": "state.description",
     "Vpc": "spec.components",
-    "WaitProgress": "operations.wait",
 }
 
 

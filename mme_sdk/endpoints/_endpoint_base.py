@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
-from html import escape
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from mme_sdk._validation import check_resource_name
+from mme_sdk.display import html
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Context(Generic[InvokerT]):
         return self._make_invoker()
 
 
-class Handle:
+class Handle(Shown):
     """An endpoint's name, and what is known of the endpoint without a call.
 
     Args:
@@ -83,37 +84,48 @@ class Handle:
 
         return s3_form(known.model_data)
 
-    def _facts(self) -> dict[str, str]:
-        """Return what the representations show, as far as it is known."""
+    def _facts(self) -> dict[str, object]:
+        """Return what the representations show, as far as it is known without a call."""
         seen, creation = self._seen, self._creation
-        facts = {"name": self.name, "status": "?", "mode": "?", "models": "?", "instances": "?", "config": "?"}
+        facts: dict[str, object] = {"name": self.name}
         if creation is not None:
             spec = creation.spec
             facts |= {
                 "status": "Creating",
                 "mode": spec.mode,
-                "models": spec.model_data or "none",
-                "instances": _instances(spec.variants),
+                "models": spec.model_data,
+                "instances": spec._facts()["instances"],
                 "config": spec.to_requests().config_name,
             }
         if seen is not None:
-            facts["status"] = seen.status
-            facts["config"] = seen.config_name or facts["config"]
-            facts["mode"] = seen.mode or facts["mode"]
-            facts["models"] = seen.model_data or facts["models"]
-            if any(variant.instance_type for variant in seen.variants):
-                facts["instances"] = _instances(seen.variants)
+            known = {name: value for name, value in seen._facts().items() if value}
+            facts |= {name: value for name, value in known.items() if name not in ("created", "modified", "tags")}
         return facts
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self._facts().items())})"
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th style='text-align:left'>{escape(key)}</th><td>{escape(value)}</td></tr>"
-            for key, value in self._facts().items()
+    def _row(self) -> dict[str, object]:
+        """Return the row of a table of endpoints."""
+        seen, links = self._seen, self._links()
+        row: dict[str, object] = {"name": html.link(self.name, next(iter(links.values()), None))}
+        return (
+            row if seen is None else {**row, "status": seen.status, "created": seen.created, "modified": seen.modified}
         )
-        return f"<table>{rows}</table>"
+
+    def _brief(self) -> str:
+        return self.name if self._seen is None else f"{self.name} ({self._seen.status})"
+
+    def _forget(self, status: str) -> None:
+        from mme_sdk.endpoints.state.description import EndpointDescription
+
+        self._seen, self._creation = EndpointDescription(name=self.name, status=status), None
+
+    def _links(self) -> dict[str, str]:
+        """Return the pages that the table links to, by name."""
+        return {}
+
+    def _html(self) -> str:
+        links = html.Html(" · ".join(html.link(name, url) for name, url in self._links().items()))
+        created = None if self._seen is None else self._seen.created
+        return html.facts(type(self).__name__, {**self._facts(), "created": created, "links": links})
 
     def _check_same_endpoint(self, spec: EndpointSpec) -> None:
         from mme_sdk.endpoints.spec.spec import check_spec
@@ -125,10 +137,3 @@ class Handle:
                 hint="endpoints.apply(spec) changes the endpoint that the spec names",
                 endpoint=self.name,
             )
-
-
-def _instances(variants: Any) -> str:
-    return ", ".join(
-        f"{variant.instance_count} x {variant.instance_type}" if variant.instance_type else "serverless"
-        for variant in variants
-    )

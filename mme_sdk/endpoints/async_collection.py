@@ -1,4 +1,7 @@
-"""Asynchronous collection of endpoints: create, find, change and delete them."""
+"""Asynchronous collection of endpoints: create, find, change and delete them.
+
+One file because it is one class, and most of its lines are documentation.
+"""
 
 from __future__ import annotations
 
@@ -7,19 +10,22 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._validation import check_instance
 from mme_sdk.aws import Aws
+from mme_sdk.display.shown import Listing, Shown, facts_of
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.async_endpoint import AsyncEndpoint
 from mme_sdk.protocols import ReadMetrics
 from mme_sdk.types import ModelVersion
 
 if TYPE_CHECKING:
+    from mme_sdk.display.progress import ProgressOption
     from mme_sdk.endpoints.operations.apply import EndpointPlan
     from mme_sdk.endpoints.operations.calls import Now
     from mme_sdk.endpoints.operations.delete import EndpointDeletion
     from mme_sdk.endpoints.operations.orphans import Orphan
     from mme_sdk.endpoints.operations.preflight import Preflight
-    from mme_sdk.endpoints.operations.wait import ProgressCallback
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec, HasUri
     from mme_sdk.endpoints.state.description import EndpointDescription
@@ -28,7 +34,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncEndpoints"]
 
 
-class AsyncEndpoints:
+@short_tracebacks
+class AsyncEndpoints(Shown):
     """Asynchronous collection of the endpoints of an account and region.
 
     Args:
@@ -78,8 +85,9 @@ class AsyncEndpoints:
         spec: EndpointSpec,
         *,
         wait: bool = True,
+        check: bool = True,
         timeout: float = 1800,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Create an endpoint with its models, configuration and autoscaling, or create nothing.
 
@@ -91,13 +99,18 @@ class AsyncEndpoints:
             wait: True waits until the endpoint is in service and its autoscaling is attached; if a step fails,
                 everything that this call made is removed. False returns once SageMaker has accepted the endpoint;
                 `wait()` of any handle of the endpoint, `create` or `apply` then completes the creation. Default: True.
+            check: Whether to check first that the role, the bucket, the archive and the image exist, for a second at
+                most. What the caller is not allowed to read is not checked. `preflight` checks the quotas too.
+                Default: True.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle.
 
         Raises:
+            InvalidInputError: A check failed. Nothing was created.
             ConflictError: An endpoint of this name exists and differs from the spec; the message lists the differences.
             EndpointFailedError: The creation failed, with SageMaker's reason; what it made is removed.
             MMEError: A step failed; everything that this call made is removed.
@@ -108,21 +121,30 @@ class AsyncEndpoints:
             endpoint = await async_client.endpoints.create(spec, timeout=900, progress=True)
             ```
         """
+        check_instance("check", check, bool)
         seen, creation = await self.aws.arun(
-            flows.create(spec, wait=wait, timeout=timeout, now=self._now, progress=progress)
+            flows.create(
+                spec,
+                wait=wait,
+                timeout=timeout,
+                now=self._now,
+                progress=progress,
+                region=self.aws.region if check else None,
+            )
         )
         return AsyncEndpoint(self._context, spec.name, seen=seen, creation=creation)
 
     @asynccontextmanager
     async def temporary(
-        self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressCallback | bool = False
+        self, spec: EndpointSpec, *, timeout: float = 1800, progress: ProgressOption = False
     ) -> AsyncIterator[AsyncEndpoint]:
         """Create an endpoint and delete it at the end of the `async with` block, also after an exception or Ctrl-C.
 
         Args:
             spec: The endpoint to create.
             timeout: Longest time to wait until it is in service, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Yields:
             The handle of the endpoint in service.
@@ -132,7 +154,7 @@ class AsyncEndpoints:
             EndpointFailedError: The creation failed; what it made is removed.
             WaitTimeoutError: The endpoint is not in service after `timeout` seconds; it is deleted.
         """
-        creation = await self.aws.arun(flows.create_temporary(spec, timeout=timeout, now=self._now))
+        creation = await self.aws.arun(flows.create_temporary(spec, timeout=timeout, now=self._now, progress=progress))
         handle = AsyncEndpoint(self._context, spec.name, creation=creation)
         try:
             yield await handle.wait(timeout, progress=progress)
@@ -192,17 +214,17 @@ class AsyncEndpoints:
             The handles, with name, status and times.
         """
         found = await self.aws.arun(flows.list_endpoints(name_contains))
-        return [AsyncEndpoint(self._context, seen.name, seen=seen) for seen in found]
+        handles = [AsyncEndpoint(self._context, seen.name, seen=seen) for seen in found]
+        return Listing(handles, "endpoints", AsyncEndpoint._row, AsyncEndpoint._brief)
 
-    async def wait(
-        self, name: str, *, timeout: float = 1800, progress: ProgressCallback | bool = False
-    ) -> AsyncEndpoint:
+    async def wait(self, name: str, *, timeout: float = 1800, progress: ProgressOption = False) -> AsyncEndpoint:
         """Wait until an endpoint is in service; see `AsyncEndpoint.wait`.
 
         Args:
             name: EndpointName.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -234,7 +256,7 @@ class AsyncEndpoints:
         *,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Create or change an endpoint to match a spec, and wait until it does.
 
@@ -248,7 +270,8 @@ class AsyncEndpoints:
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, which replaces GPU fleets of several instances
                 batch by batch, and all others at once.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -274,7 +297,7 @@ class AsyncEndpoints:
         instance_type: str | None = None,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Turn a single-model endpoint into a multi-model endpoint: copy its archive under a prefix and serve that.
 
@@ -287,7 +310,8 @@ class AsyncEndpoints:
             instance_type: New instance type. Default: None, the present one.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -320,7 +344,7 @@ class AsyncEndpoints:
         instance_type: str | None = None,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Turn a multi-model endpoint into a single-model endpoint that serves one of its archives in place.
 
@@ -330,7 +354,8 @@ class AsyncEndpoints:
             instance_type: New instance type. Default: None, the present one.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             The handle, with the description.
@@ -365,23 +390,30 @@ class AsyncEndpoints:
         """
         return await self.aws.arun(flows.preflight(spec, self.aws.region))
 
-    async def orphans(self) -> builtins.list[Orphan]:
+    async def orphans(self, *, progress: ProgressOption = False) -> builtins.list[Orphan]:
         """List the configurations and models that no endpoint uses, oldest first; nothing is deleted.
 
         Those that other tools made are listed too. The configuration that an endpoint's last update replaced is not
         listed: `rollback` needs it.
 
+        Args:
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
+
         Returns:
             The orphans. `Orphan.made_for` tells which of them this SDK made.
         """
-        return await self.aws.arun(flows.orphans())
+        found = await self.aws.arun(flows.orphans(now=self._now, progress=progress))
+        return Listing(found, "orphans", facts_of, lambda one: f"{one.kind} {one.name}")
 
-    async def remove_orphans(self, found: Iterable[Orphan] = (), *, names: Iterable[str] = ()) -> tuple[Orphan, ...]:
+    async def remove_orphans(
+        self, found: Iterable[Orphan] = (), *, names: Iterable[str] = (), progress: ProgressOption = False
+    ) -> tuple[Orphan, ...]:
         """Delete configurations and models that no endpoint uses. Those that an endpoint uses by now are kept.
 
         Args:
             found: Orphans from `orphans()`. Only those that this SDK made are deleted (`Orphan.made_for` is not None).
             names: Names of orphans to delete, also if other tools made them.
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
 
         Returns:
             The orphans that were deleted.
@@ -389,7 +421,7 @@ class AsyncEndpoints:
         Raises:
             InvalidInputError: `found` contains anything but orphans, or `names` anything but names.
         """
-        return await self.aws.arun(flows.remove_orphans(found, names))
+        return await self.aws.arun(flows.remove_orphans(found, names, now=self._now, progress=progress))
 
     async def delete(
         self,
@@ -397,7 +429,7 @@ class AsyncEndpoints:
         *,
         dry_run: bool = False,
         timeout: float = 900,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> EndpointDeletion:
         """Delete an endpoint, its autoscaling, configurations and models, and wait until they are deleted.
 
@@ -408,7 +440,8 @@ class AsyncEndpoints:
             name: EndpointName.
             dry_run: True returns what would be deleted and deletes nothing. Default: False.
             timeout: Longest time to wait, in seconds. Default: 900.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             What was deleted and what was kept.
@@ -419,6 +452,9 @@ class AsyncEndpoints:
         return await self.aws.arun(
             flows.delete(name, timeout=timeout, now=self._now, dry_run=dry_run, progress=progress)
         )
+
+    def _facts(self) -> dict[str, object]:
+        return {"region": self.aws.known_region}
 
     @property
     def _now(self) -> Now:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Literal, overload
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
+from mme_sdk.endpoints.state import links
 
 if TYPE_CHECKING:
     from mme_sdk.aws import Flow
+    from mme_sdk.display.progress import ProgressOption
     from mme_sdk.endpoints.operations.calls import Now
     from mme_sdk.endpoints.operations.create import Creation
     from mme_sdk.endpoints.operations.delete import EndpointDeletion
-    from mme_sdk.endpoints.operations.wait import ProgressCallback
     from mme_sdk.endpoints.spec.autoscaling import Autoscaling
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncEndpoint"]
 
 
+@short_tracebacks
 class AsyncEndpoint(AsyncInvocationMixin):
     """Asynchronous handle of one endpoint. Making, copying and sharing one makes no call.
 
@@ -154,7 +157,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
         self._seen = await self._context.aws.arun(flows.describe(self.name))
         return self._seen
 
-    async def wait(self, timeout: float = 1800, *, progress: ProgressCallback | bool = False) -> AsyncEndpoint:
+    async def wait(self, timeout: float = 1800, *, progress: ProgressOption = False) -> AsyncEndpoint:
         """Wait until the endpoint is in service.
 
         Waiting changes nothing, with one exception: if the endpoint's tags say that a creation is not complete,
@@ -163,7 +166,8 @@ class AsyncEndpoint(AsyncInvocationMixin):
 
         Args:
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -182,7 +186,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
         *,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Change the endpoint to match a spec of the same name, and wait until it does; see `AsyncEndpoints.apply`.
 
@@ -190,7 +194,8 @@ class AsyncEndpoint(AsyncInvocationMixin):
             spec: The spec.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -204,7 +209,15 @@ class AsyncEndpoint(AsyncInvocationMixin):
         """
         self._check_same_endpoint(spec)
         return await self._run(
-            flows.apply(spec, deployment=deployment, timeout=timeout, now=self._now, progress=progress, must_exist=True)
+            flows.apply(
+                spec,
+                deployment=deployment,
+                timeout=timeout,
+                now=self._now,
+                progress=progress,
+                must_exist=True,
+                operation="update",
+            )
         )
 
     async def rollback(
@@ -213,7 +226,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
         *,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Update the endpoint to the configuration that its last update replaced. A second rollback undoes the first.
 
@@ -221,7 +234,8 @@ class AsyncEndpoint(AsyncInvocationMixin):
             to: Name of another endpoint configuration to update to. Default: None, the one that was replaced last.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -241,7 +255,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
         *,
         variant: str | None = None,
         timeout: float = 1800,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> AsyncEndpoint:
         """Set a variant's instance count, and wait until the instances run.
 
@@ -249,7 +263,8 @@ class AsyncEndpoint(AsyncInvocationMixin):
             count: Number of instances, 1 or more; 0 or more with asynchronous inference.
             variant: VariantName. Default: None, the only variant.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -265,14 +280,15 @@ class AsyncEndpoint(AsyncInvocationMixin):
         )
 
     async def weights(
-        self, weights: Mapping[str, float], *, timeout: float = 1800, progress: ProgressCallback | bool = False
+        self, weights: Mapping[str, float], *, timeout: float = 1800, progress: ProgressOption = False
     ) -> AsyncEndpoint:
         """Set the variants' shares of the traffic, and wait until they are in effect.
 
         Args:
             weights: Weight by VariantName. A variant's share is its weight divided by the sum of all weights.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -299,12 +315,16 @@ class AsyncEndpoint(AsyncInvocationMixin):
         """
         return await self._run(flows.autoscale(self.name, wanted, variant=variant))
 
-    async def delete(self, *, dry_run: bool = False, timeout: float = 900) -> EndpointDeletion:
+    async def delete(
+        self, *, dry_run: bool = False, timeout: float = 900, progress: ProgressOption = False
+    ) -> EndpointDeletion:
         """Delete the endpoint and what this SDK made for it; see `AsyncEndpoints.delete`.
 
         Args:
             dry_run: True returns what would be deleted and deletes nothing. Default: False.
             timeout: Longest time to wait, in seconds. Default: 900.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             What was deleted and what was kept.
@@ -312,13 +332,31 @@ class AsyncEndpoint(AsyncInvocationMixin):
         Raises:
             WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
         """
-        return await self._context.aws.arun(
-            flows.delete(self.name, timeout=timeout, now=self._now, dry_run=dry_run, progress=False)
+        deletion = await self._context.aws.arun(
+            flows.delete(self.name, timeout=timeout, now=self._now, dry_run=dry_run, progress=progress)
         )
+        if not dry_run:
+            self._forget("Deleted")
+        return deletion
+
+    @property
+    def console_url(self) -> str:
+        """URL of the endpoint's page in the AWS console; that of the status page where an embedded SageMaker serves it.
+
+        Raises:
+            ConfigurationError: No AWS region is set.
+        """
+        aws = self._context.aws
+        return links.console_url(self.name, aws.region, aws.address("sagemaker"))
+
+    def _links(self) -> dict[str, str]:
+        aws = self._context.aws
+        return links.pages(self.name, aws.known_region, aws.address("sagemaker"))
 
     @property
     def _now(self) -> Now:
         return self._context.aws.async_clock.monotonic
 
     async def _run(self, flow: Flow[EndpointDescription]) -> AsyncEndpoint:
-        return AsyncEndpoint(self._context, self.name, seen=await self._context.aws.arun(flow))
+        self._seen = await self._context.aws.arun(flow)
+        return AsyncEndpoint(self._context, self.name, seen=self._seen)

@@ -6,15 +6,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal, overload
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.endpoints._endpoint_base import Context, flows
 from mme_sdk.endpoints.invocation import InvocationMixin
+from mme_sdk.endpoints.state import links
 
 if TYPE_CHECKING:
     from mme_sdk.aws import Flow
+    from mme_sdk.display.progress import ProgressOption
     from mme_sdk.endpoints.operations.calls import Now
     from mme_sdk.endpoints.operations.create import Creation
     from mme_sdk.endpoints.operations.delete import EndpointDeletion
-    from mme_sdk.endpoints.operations.wait import ProgressCallback
     from mme_sdk.endpoints.spec.autoscaling import Autoscaling
     from mme_sdk.endpoints.spec.deployment import Deployment
     from mme_sdk.endpoints.spec.spec import EndpointSpec
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint"]
 
 
+@short_tracebacks
 class Endpoint(InvocationMixin):
     """Synchronous handle of one endpoint. Making, copying and sharing one makes no call.
 
@@ -155,7 +158,7 @@ class Endpoint(InvocationMixin):
         self._seen = self._context.aws.run(flows.describe(self.name))
         return self._seen
 
-    def wait(self, timeout: float = 1800, *, progress: ProgressCallback | bool = False) -> Endpoint:
+    def wait(self, timeout: float = 1800, *, progress: ProgressOption = False) -> Endpoint:
         """Wait until the endpoint is in service.
 
         Waiting changes nothing, with one exception: if the endpoint's tags say that a creation is not complete,
@@ -164,7 +167,8 @@ class Endpoint(InvocationMixin):
 
         Args:
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -183,7 +187,7 @@ class Endpoint(InvocationMixin):
         *,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> Endpoint:
         """Change the endpoint to match a spec of the same name, and wait until it does; see `Endpoints.apply`.
 
@@ -191,7 +195,8 @@ class Endpoint(InvocationMixin):
             spec: The spec.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -205,7 +210,15 @@ class Endpoint(InvocationMixin):
         """
         self._check_same_endpoint(spec)
         return self._run(
-            flows.apply(spec, deployment=deployment, timeout=timeout, now=self._now, progress=progress, must_exist=True)
+            flows.apply(
+                spec,
+                deployment=deployment,
+                timeout=timeout,
+                now=self._now,
+                progress=progress,
+                must_exist=True,
+                operation="update",
+            )
         )
 
     def rollback(
@@ -214,7 +227,7 @@ class Endpoint(InvocationMixin):
         *,
         deployment: Deployment | None = None,
         timeout: float = 3600,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> Endpoint:
         """Update the endpoint to the configuration that its last update replaced. A second rollback undoes the first.
 
@@ -222,7 +235,8 @@ class Endpoint(InvocationMixin):
             to: Name of another endpoint configuration to update to. Default: None, the one that was replaced last.
             deployment: `BlueGreen(…)` or `Rolling(…)`. Default: None, chosen as for `apply`.
             timeout: Longest time to wait, in seconds. Default: 3600.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -242,7 +256,7 @@ class Endpoint(InvocationMixin):
         *,
         variant: str | None = None,
         timeout: float = 1800,
-        progress: ProgressCallback | bool = False,
+        progress: ProgressOption = False,
     ) -> Endpoint:
         """Set a variant's instance count, and wait until the instances run.
 
@@ -250,7 +264,8 @@ class Endpoint(InvocationMixin):
             count: Number of instances, 1 or more; 0 or more with asynchronous inference.
             variant: VariantName. Default: None, the only variant.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -266,14 +281,15 @@ class Endpoint(InvocationMixin):
         )
 
     def weights(
-        self, weights: Mapping[str, float], *, timeout: float = 1800, progress: ProgressCallback | bool = False
+        self, weights: Mapping[str, float], *, timeout: float = 1800, progress: ProgressOption = False
     ) -> Endpoint:
         """Set the variants' shares of the traffic, and wait until they are in effect.
 
         Args:
             weights: Weight by VariantName. A variant's share is its weight divided by the sum of all weights.
             timeout: Longest time to wait, in seconds. Default: 1800.
-            progress: Function that is called after each DescribeEndpoint, or True for a progress bar. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             A handle with the description.
@@ -300,12 +316,16 @@ class Endpoint(InvocationMixin):
         """
         return self._run(flows.autoscale(self.name, wanted, variant=variant))
 
-    def delete(self, *, dry_run: bool = False, timeout: float = 900) -> EndpointDeletion:
+    def delete(
+        self, *, dry_run: bool = False, timeout: float = 900, progress: ProgressOption = False
+    ) -> EndpointDeletion:
         """Delete the endpoint and what this SDK made for it; see `Endpoints.delete`.
 
         Args:
             dry_run: True returns what would be deleted and deletes nothing. Default: False.
             timeout: Longest time to wait, in seconds. Default: 900.
+            progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:
+                False.
 
         Returns:
             What was deleted and what was kept.
@@ -313,13 +333,31 @@ class Endpoint(InvocationMixin):
         Raises:
             WaitTimeoutError: The endpoint is not deleted after `timeout` seconds; a further call continues.
         """
-        return self._context.aws.run(
-            flows.delete(self.name, timeout=timeout, now=self._now, dry_run=dry_run, progress=False)
+        deletion = self._context.aws.run(
+            flows.delete(self.name, timeout=timeout, now=self._now, dry_run=dry_run, progress=progress)
         )
+        if not dry_run:
+            self._forget("Deleted")
+        return deletion
+
+    @property
+    def console_url(self) -> str:
+        """URL of the endpoint's page in the AWS console; that of the status page where an embedded SageMaker serves it.
+
+        Raises:
+            ConfigurationError: No AWS region is set.
+        """
+        aws = self._context.aws
+        return links.console_url(self.name, aws.region, aws.address("sagemaker"))
+
+    def _links(self) -> dict[str, str]:
+        aws = self._context.aws
+        return links.pages(self.name, aws.known_region, aws.address("sagemaker"))
 
     @property
     def _now(self) -> Now:
         return self._context.aws.clock.monotonic
 
     def _run(self, flow: Flow[EndpointDescription]) -> Endpoint:
-        return Endpoint(self._context, self.name, seen=self._context.aws.run(flow))
+        self._seen = self._context.aws.run(flow)
+        return Endpoint(self._context, self.name, seen=self._seen)

@@ -9,6 +9,7 @@ from typing import Any
 
 from mme_sdk._validation import check_instance, check_number, check_resource_name
 from mme_sdk.aws import Flow, cleaned
+from mme_sdk.display.progress import ProgressOption, Reporter, check_progress, reporting
 from mme_sdk.endpoints.operations import apply as _apply
 from mme_sdk.endpoints.operations import complete_creation, migrate
 from mme_sdk.endpoints.operations import create as _create
@@ -20,8 +21,7 @@ from mme_sdk.endpoints.operations import scale as _scale
 from mme_sdk.endpoints.operations.calls import Now, describe_if_exists
 from mme_sdk.endpoints.operations.create import Creation
 from mme_sdk.endpoints.operations.create_resources import recreate_missing
-from mme_sdk.endpoints.operations.wait import JUST_CREATED, ProgressCallback
-from mme_sdk.endpoints.progress import callback
+from mme_sdk.endpoints.operations.wait import JUST_CREATED
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling
 from mme_sdk.endpoints.spec.deployment import Deployment
@@ -34,14 +34,14 @@ from mme_sdk.types import ModelVersion
 
 __all__: list[str] = []
 
-ProgressOption = ProgressCallback | bool
-
 
 @contextmanager
-def _checked(timeout: float, progress: ProgressOption) -> Iterator[ProgressCallback | None]:
+def _reported(
+    operation: str, name: str, timeout: float, now: Now, progress: ProgressOption
+) -> Iterator[Reporter | None]:
     check_number("timeout", timeout, over=0, infinite=True)
-    with callback(progress) as call:
-        yield call
+    with reporting(progress, operation, name, timeout=timeout, now=now) as report:
+        yield report
 
 
 def describe(name: str) -> Flow[EndpointDescription]:
@@ -78,21 +78,36 @@ def preflight(spec: EndpointSpec, region: str) -> Flow[_preflight.Preflight]:
 
 
 def create(
-    spec: EndpointSpec, *, wait: bool, timeout: float, now: Now, progress: ProgressOption
+    spec: EndpointSpec,
+    *,
+    wait: bool,
+    timeout: float,
+    now: Now,
+    progress: ProgressOption,
+    region: str | None = None,
 ) -> Flow[tuple[EndpointDescription | None, Creation | None]]:
-    """Create an endpoint; return its description, or the creation if it is not waited for."""
+    """Create an endpoint; return its description, or the creation if it is not waited for.
+
+    What the spec refers to is checked first if the region is given.
+    """
     check_instance("wait", wait, bool)
-    with _checked(timeout, progress) as call:
+    check_spec(spec)
+    with _reported("create", spec.name, timeout, now, progress) as report:
+        if region is not None and (yield from describe_if_exists(spec.name)) is None:
+            if report is not None:
+                report(doing="checking the role, the models and the image")
+            yield from _preflight.check_references(spec, region)
         if wait:
-            yield from _create.create(spec, timeout=timeout, now=now, progress=call)
+            yield from _create.create(spec, timeout=timeout, now=now, progress=report)
             return (yield from describe(spec.name)), None
         creation = yield from _create.begin(spec, now=now)
         return creation.seen, creation
 
 
-def create_temporary(spec: EndpointSpec, *, timeout: float, now: Now) -> Flow[Creation]:
+def create_temporary(spec: EndpointSpec, *, timeout: float, now: Now, progress: ProgressOption) -> Flow[Creation]:
     """Begin the creation of an endpoint that is deleted later; raise ConflictError if it exists."""
     check_spec(spec)
+    check_progress(progress)  # that of the wait that follows
     check_number("timeout", timeout, over=0, infinite=True)
     exists = ConflictError(
         f"endpoint {spec.name} exists; temporary() would delete it at the end",
@@ -119,9 +134,9 @@ def wait(
     name: str, creation: Creation | None, *, timeout: float, now: Now, progress: ProgressOption
 ) -> Flow[EndpointDescription]:
     """Wait until an endpoint is in service; complete its creation if its tags say that it is not complete."""
-    with _checked(timeout, progress) as call:
+    with _reported("wait", name, timeout, now, progress) as report:
         just_created = creation is not None and creation.is_new and now() - creation.began < JUST_CREATED
-        yield from complete_creation.settle(name, timeout=timeout, now=now, progress=call, just_created=just_created)
+        yield from complete_creation.settle(name, timeout=timeout, now=now, progress=report, just_created=just_created)
     live = yield from read_live(name)
     if (yield from complete_creation.attach_pending(live)):
         if creation is not None:
@@ -137,18 +152,22 @@ def delete(
 ) -> Flow[_delete.EndpointDeletion]:
     """Delete an endpoint and what belongs to it."""
     check_resource_name("name", name)
-    with _checked(timeout, progress) as call:
-        return (yield from _delete.delete(name, timeout=timeout, now=now, dry_run=dry_run, progress=call))
+    with _reported("delete", name, timeout, now, progress) as report:
+        return (yield from _delete.delete(name, timeout=timeout, now=now, dry_run=dry_run, progress=report))
 
 
-def orphans() -> Flow[list[_orphans.Orphan]]:
+def orphans(*, now: Now, progress: ProgressOption) -> Flow[list[_orphans.Orphan]]:
     """List configurations and models that no endpoint uses."""
-    return (yield from _orphans.find())
+    with reporting(progress, "orphans", "of the account", now=now) as report:
+        return (yield from _orphans.find(report))
 
 
-def remove_orphans(found: Iterable[_orphans.Orphan], names: Iterable[str]) -> Flow[tuple[_orphans.Orphan, ...]]:
+def remove_orphans(
+    found: Iterable[_orphans.Orphan], names: Iterable[str], *, now: Now, progress: ProgressOption
+) -> Flow[tuple[_orphans.Orphan, ...]]:
     """Delete orphans."""
-    return (yield from _orphans.remove_all(found, names))
+    with reporting(progress, "remove_orphans", "of the account", unit="resource", now=now) as report:
+        return (yield from _orphans.remove_all(found, names, report))
 
 
 def plan(spec: EndpointSpec) -> Flow[_apply.EndpointPlan]:
@@ -164,11 +183,14 @@ def apply(
     now: Now,
     progress: ProgressOption,
     must_exist: bool = False,
+    operation: str = "apply",
 ) -> Flow[EndpointDescription]:
     """Create or change an endpoint to match a spec."""
-    with _checked(timeout, progress) as call:
+    spec = wanted.spec if isinstance(wanted, _apply.EndpointPlan) else wanted
+    check_spec(spec)
+    with _reported(operation, spec.name, timeout, now, progress) as report:
         done = yield from _apply.apply(
-            wanted, deployment=deployment, timeout=timeout, now=now, progress=call, must_exist=must_exist
+            wanted, deployment=deployment, timeout=timeout, now=now, progress=report, must_exist=must_exist
         )
     return (yield from describe(done.spec.name))
 
@@ -180,8 +202,8 @@ def rollback(
     check_resource_name("name", name)
     if to is not None:
         check_resource_name("to", to)
-    with _checked(timeout, progress) as call:
-        yield from _rollback.rollback(name, to=to, deployment=deployment, timeout=timeout, now=now, progress=call)
+    with _reported("rollback", name, timeout, now, progress) as report:
+        yield from _rollback.rollback(name, to=to, deployment=deployment, timeout=timeout, now=now, progress=report)
     return (yield from describe(name))
 
 
@@ -199,10 +221,15 @@ def to_multi_model(
     """Copy a single-model endpoint's archive under a prefix and serve it from there."""
     check_resource_name("name", name)
     check_number("timeout", timeout, over=0, infinite=True)
+    check_progress(progress)
     prefix = validators.address("models", models)
     validators.s3("models", prefix, 1024)
     spec = yield from migrate.to_multi_model(name, prefix, target_model, instance_type=instance_type)
-    return (yield from apply(spec, deployment=deployment, timeout=timeout, now=now, progress=progress))
+    return (
+        yield from apply(
+            spec, deployment=deployment, timeout=timeout, now=now, progress=progress, operation="to_multi_model"
+        )
+    )
 
 
 def to_single_model(
@@ -218,16 +245,21 @@ def to_single_model(
     """Serve one archive of a multi-model endpoint alone."""
     check_resource_name("name", name)
     check_number("timeout", timeout, over=0, infinite=True)
+    check_progress(progress)
     spec = yield from migrate.to_single_model(name, model, instance_type=instance_type)
-    return (yield from apply(spec, deployment=deployment, timeout=timeout, now=now, progress=progress))
+    return (
+        yield from apply(
+            spec, deployment=deployment, timeout=timeout, now=now, progress=progress, operation="to_single_model"
+        )
+    )
 
 
 def scale(
     name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: ProgressOption
 ) -> Flow[EndpointDescription]:
     """Set a variant's instance count."""
-    with _checked(timeout, progress) as call:
-        yield from _scale.scale(name, count, variant=variant, timeout=timeout, now=now, progress=call)
+    with _reported("scale", name, timeout, now, progress) as report:
+        yield from _scale.scale(name, count, variant=variant, timeout=timeout, now=now, progress=report)
     return (yield from describe(name))
 
 
@@ -235,8 +267,8 @@ def set_weights(
     name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: ProgressOption
 ) -> Flow[EndpointDescription]:
     """Set the variants' weights."""
-    with _checked(timeout, progress) as call:
-        yield from _scale.set_weights(name, weights, timeout=timeout, now=now, progress=call)
+    with _reported("weights", name, timeout, now, progress) as report:
+        yield from _scale.set_weights(name, weights, timeout=timeout, now=now, progress=report)
     return (yield from describe(name))
 
 

@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.endpoints._endpoint_base import Handle
 from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 
 if TYPE_CHECKING:
-    import pandas as pd
     from typing_extensions import TypeVar  # type checkers have it; `default` is in `typing` from Python 3.13
 
+    from mme_sdk.display.progress import ProgressOption
     from mme_sdk.runtime import (
         BatchSettings,
         Codec,
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", default=Any)
     Item = TypeVar("Item")
+    Frame = TypeVar("Frame")
 
 __all__ = ["InvocationMixin"]
 
 
+@short_tracebacks
 class InvocationMixin(Handle):
     """Methods of `Endpoint` that invoke models.
 
@@ -71,7 +74,7 @@ class InvocationMixin(Handle):
         Waits while the model is loaded, and sends the request again after throttling and failures, until the deadline.
 
         Args:
-            data: The payload: bytes, str, a JSON value, a numpy array, a pandas frame or a pydantic model.
+            data: The payload: bytes, str, a JSON value, a numpy array, a data frame or a pydantic model.
             model: Target model of a multi-model endpoint, such as `fraud/v3.tar.gz`, its `s3://` address, a
                 `ModelVersion`, `name@alias`, or `name` for the version that was stored last. None for a single-model
                 endpoint.
@@ -162,7 +165,7 @@ class InvocationMixin(Handle):
         sticky: str | None = None,
         settings: BatchSettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> Iterator[ItemResult[Item]]:
         """Invoke once for each item of an iterable, and yield the results.
 
@@ -200,7 +203,7 @@ class InvocationMixin(Handle):
             settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
             checkpoint: Text file of the items that are done. A later run with the same file leaves these items out. An
                 item whose result was being processed when the process ended is sent again. None writes no file.
-            progress: Called after each result with two counts: results so far, and failures so far. None calls nothing.
+            progress: Called with an `mme_sdk.Progress` after each result; True shows a progress bar. Default: False.
 
         Returns:
             An iterator over one result for each item. A result has a `reply` or an `error`.
@@ -243,7 +246,7 @@ class InvocationMixin(Handle):
 
     def invoke_frame(
         self,
-        frame: pd.DataFrame,
+        frame: Frame,
         *,
         model_of: str | Callable[[Any], str | ModelVersion | None] | None = None,
         rows_per_call: int = 256,
@@ -260,8 +263,8 @@ class InvocationMixin(Handle):
         idempotent: bool = False,
         sticky: str | None = None,
         settings: BatchSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> pd.DataFrame:
+        progress: ProgressOption = False,
+    ) -> Frame:
         """Invoke with the rows of a data frame and return a data frame of the answers.
 
         Rows are grouped by model and sent in batches. If Ctrl-C or an exception ends the call, running requests are
@@ -269,7 +272,7 @@ class InvocationMixin(Handle):
         have an `error`.
 
         Args:
-            frame: The rows.
+            frame: The rows: a frame of pandas or polars, or an Arrow table; the latter two need pyarrow.
             model_of: Column with the target model, which is not sent, or a function of a row. None for a single-model
                 endpoint.
             rows_per_call: Largest number of rows in one request. Default 256.
@@ -291,12 +294,11 @@ class InvocationMixin(Handle):
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
             settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
-            progress: Called after each request with two counts: requests so far, and failures so far. None calls
-                nothing.
+            progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
 
         Returns:
-            A frame with one row for each row, and the same index. Its columns are `prediction`, the columns of the
-            answers, and `error`, which is None where there is an answer.
+            A frame of the same library with one row for each row, and the same index. Its columns are `prediction`, the
+            columns of the answers, and `error`, which is None where there is an answer; text unless it is of pandas.
 
         Raises:
             InvalidInputError: The column does not exist, or another argument or an option is invalid.
@@ -350,7 +352,7 @@ class InvocationMixin(Handle):
         custom_attributes: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Load models before they are called, in the order of the waiting time that each saves for its size.
 
@@ -377,7 +379,7 @@ class InvocationMixin(Handle):
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
-            progress: Called after each model with two counts: models so far, and failures so far. None calls nothing.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The models that are loaded, failed or were left out, and the load times.
@@ -432,7 +434,7 @@ class InvocationMixin(Handle):
         custom_attributes: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Call models once so that they stay in memory. Run it repeatedly, from a scheduler.
 
@@ -459,7 +461,7 @@ class InvocationMixin(Handle):
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
-            progress: Called after each model with two counts: models so far, and failures so far. None calls nothing.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The models that are loaded or failed, and the load times.
@@ -514,7 +516,7 @@ class InvocationMixin(Handle):
         """Invoke a single-model endpoint and return its answer as a stream of chunks.
 
         Args:
-            data: The payload: bytes, str, a JSON value, a numpy array, a pandas frame or a pydantic model.
+            data: The payload: bytes, str, a JSON value, a numpy array, a data frame or a pydantic model.
             content_type: Media type of the payload. None chooses it by the payload's type.
             accept: Media type of the answer. None lets the container choose.
             target_variant: Production variant that answers. None lets SageMaker choose by the variants' weights.

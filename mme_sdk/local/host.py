@@ -15,7 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance
+from mme_sdk.display import html
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import ClosedError
 from mme_sdk.local.access import LocalIam
 from mme_sdk.local.assembly import HostOptions, run_host
@@ -40,7 +43,8 @@ if TYPE_CHECKING:
 __all__ = ["LocalSageMaker"]
 
 
-class LocalSageMaker:
+@short_tracebacks
+class LocalSageMaker(Shown):
     """An embedded SageMaker on 127.0.0.1 that any AWS client can use in place of AWS.
 
     Use it in a `with` block, or call `start` and `stop`.
@@ -119,9 +123,13 @@ class LocalSageMaker:
         self._boto_session: boto3.Session | None = None
         self._make_status: Callable[[], dict[str, Any]] = dict
 
-    def __repr__(self) -> str:
-        state = self.endpoint_url if self._thread is not None else "stopped"
-        return f"<LocalSageMaker {state} data_dir={str(self.data_dir)!r}>"
+    def _text(self) -> str:
+        where = "" if self.data_dir is None else f" data_dir={str(self.data_dir)!r}"
+        return f"<LocalSageMaker {self.endpoint_url if self._thread is not None else 'stopped'}{where}>"
+
+    def _html(self) -> str:
+        page = "stopped" if self._thread is None else html.link(self.endpoint_url, f"{self.endpoint_url}/")
+        return html.facts("LocalSageMaker", {"status page": page, "data_dir": self.data_dir, "region": self.region})
 
     @property
     def endpoint_url(self) -> str:

@@ -8,14 +8,19 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from mme_sdk.display import html
+from mme_sdk.display.shown import Shown
+
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["EndpointMetrics", "Series"]
 
+_UNITS = {"s": " s", "percent": "%", "count": ""}
 
-@attrs.frozen
-class Series:
+
+@attrs.frozen(repr=False)
+class Series(Shown):
     """Time series of one metric.
 
     Attributes:
@@ -27,6 +32,23 @@ class Series:
     times: tuple[datetime, ...] = attrs.field(repr=False)
     values: tuple[float, ...] = attrs.field(repr=False)
     unit: str = "count"
+
+    def _text(self) -> str:
+        return f"<Series of {len(self)} values: {self._range() or 'empty'}>"
+
+    def _html(self) -> str:
+        return html.facts("Series", {"values": len(self), "range": self._range(), "": html.lines(self.values)})
+
+    def _range(self) -> str:
+        if not self.values:
+            return ""
+        low, high = self._in_unit(min(self.values)), self._in_unit(max(self.values))
+        return low if low == high else f"{low} to {high}"
+
+    def _in_unit(self, value: float) -> str:
+        if self.unit == "share":
+            return f"{value:.1%}"
+        return f"{value:.3g}{_UNITS.get(self.unit, f' {self.unit}')}"
 
     def __len__(self) -> int:
         return len(self.values)
@@ -45,8 +67,8 @@ class Series:
         return self.total / len(self.values) if self.values else None
 
 
-@attrs.frozen(kw_only=True)
-class EndpointMetrics:
+@attrs.frozen(kw_only=True, repr=False)
+class EndpointMetrics(Shown):
     """CloudWatch metrics of a variant of an endpoint.
 
     Attributes:
@@ -96,6 +118,35 @@ class EndpointMetrics:
     errors_4xx: Series
     errors_5xx: Series
     model_errors: Series
+
+    def _series(self) -> dict[str, Series]:
+        found = {field.name: getattr(self, field.name) for field in attrs.fields(EndpointMetrics)}
+        return {name: value for name, value in found.items() if isinstance(value, Series)}
+
+    def _heading(self) -> str:
+        hours = (self.end - self.start).total_seconds() / 3600
+        return f"{self.endpoint}, variant {self.variant}, {hours:.3g} h until {html.plain(self.end)}"
+
+    def _text(self) -> str:
+        empty = [name for name, series in self._series().items() if not series]
+        hit = "no hit ratio" if self.hit_ratio is None else f"hit ratio {self.hit_ratio:.1%}"
+        text = f"<EndpointMetrics of {self._heading()}:\n {self.invocations.total:g} invocations, {hit}"
+        return f"{text}, {len(empty)} series without data>" if empty else f"{text}>"
+
+    def _html(self) -> str:
+        rows = [
+            {
+                "metric": name.replace("_", " "),
+                "last": series._in_unit(series.values[-1]),
+                "range": series._range(),
+                "": html.lines(series.values),
+            }
+            for name, series in self._series().items()
+            if series.values
+        ]
+        empty = [name.replace("_", " ") for name, series in self._series().items() if not series.values]
+        table = html.table(f"Metrics of {self._heading()}", rows)
+        return f"{table}<p>Without data: {html.escape(', '.join(empty))}</p>" if empty else table
 
     @property
     def hit_ratio(self) -> float | None:

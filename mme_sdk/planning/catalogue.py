@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_number, number, optional
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.types import ModelVersion
@@ -52,6 +53,7 @@ class ListsModels(Protocol):
         ...
 
 
+@short_tracebacks
 @attrs.frozen
 class Catalogue(Mapping[str, ModelProfile]):
     """Profiles by model name, with a default for names that are not listed.

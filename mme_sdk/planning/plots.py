@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-__all__ = ["overview", "timeline"]
+__all__ = ["overview", "png", "timeline"]
 
 _BLUE, _RED, _GREY, _GREEN = "#2f6fb0", "#c0392b", "#8a8f98", "#2e8b57"
 _OTHERS = (_BLUE, _GREEN, "#b07d2f", "#7b4ea3", _GREY)  # the best option is red
@@ -30,13 +32,31 @@ _MODES = {"shared": _BLUE, "hybrid": _GREEN, "dedicated": _GREY, "uncached": "#b
 
 
 def _figure(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, Any]:
+    figure = _figures()(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+@functools.cache
+def _figures() -> type[Figure]:
+    """Return a class of figures that a notebook displays without `%matplotlib inline`."""
     try:
         # Figure instead of pyplot: no global state, and nothing to close.
         from matplotlib.figure import Figure
     except ImportError as error:
         raise MissingExtraError("drawing needs matplotlib", hint="pip install 'mme-sdk[plot]'") from error
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
+
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            return png(self)
+
+    return Picture
+
+
+def png(figure: Figure) -> bytes:
+    """Return a figure as a PNG file."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=90)
+    return file.getvalue()
 
 
 def _in_words(axis: Axis, shown: Callable[[float], str], steps: Sequence[float]) -> None:

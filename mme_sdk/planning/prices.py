@@ -12,6 +12,7 @@ from typing import TypeAlias
 import attrs
 from pydantic import BaseModel, ValidationError
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError
 
@@ -76,6 +77,7 @@ class _PriceList(BaseModel):
     terms: dict[str, dict[str, dict[str, _Term]]]
 
 
+@short_tracebacks
 def load_prices(given: PricesLike = None, *, region: str | None = None) -> Prices:
     """Read prices from a mapping or a file.
 

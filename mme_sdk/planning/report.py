@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
-from html import escape
 from typing import TYPE_CHECKING
 
+from mme_sdk.display import html as render
 from mme_sdk.planning.advice.explain import seconds
 from mme_sdk.planning.advice.inputs import SLO
 from mme_sdk.planning.advice.option import HostingOption
@@ -115,24 +116,22 @@ def text(
     return "\n".join(lines)
 
 
-def html(options: Sequence[HostingOption]) -> str:
+def html(options: Sequence[HostingOption], picture: bytes | None = None) -> str:
     """Return the advice for a notebook.
 
     Args:
         options: The options, best first.
+        picture: The charts as a PNG file. None means no charts.
 
     Returns:
         An HTML fragment.
     """
     best = options[0]
-    head = "".join(f"<th style='text-align:left'>{escape(name)}</th>" for name in (*_HEAD[:-1], "meets the SLO"))
-    body = "".join(
-        "<tr>" + "".join(f"<td style='text-align:left'>{escape(cell)}</td>" for cell in _cells(option)) + "</tr>"
-        for option in options[:_SHOWN]
-    )
-    why = "".join(f"<li>{escape(reason)}</li>" for reason in best.why)
+    names = (*_HEAD[:-1], "meets the SLO")
+    table = render.table("", [dict(zip(names, _cells(option), strict=True)) for option in options[:_SHOWN]])
+    why = "".join(f"<li>{render.escape(reason)}</li>" for reason in best.why)
     title = "Advice" if best.meets else "Nearest"
-    return (
-        f"<div><p><b>{title}:</b> {escape(str(best))}</p><ul>{why}</ul>"
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    charts = ""
+    if picture is not None:
+        charts = f"<img alt='charts of the plan' width='800' src='data:image/png;base64,{b64encode(picture).decode()}'>"
+    return f"<div><p><b>{title}:</b> {render.escape(str(best))}</p><ul>{why}</ul>{table}{charts}</div>"

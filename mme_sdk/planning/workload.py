@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.metrics import EndpointMetrics
@@ -19,6 +20,7 @@ from mme_sdk.planning.traces import gap_cv, numbers, seconds
 __all__ = ["Workload"]
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True, eq=False)
 class Workload:
     """The traffic of a set of models.

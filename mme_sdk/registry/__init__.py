@@ -15,24 +15,25 @@ if TYPE_CHECKING:
         AbortedUploads,
         CopyReport,
         ModelDeletion,
-        RegisterProgress,
         Registration,
         SyncReport,
     )
     from mme_sdk.registry.store import ObjectOptions
+    from mme_sdk.registry.versions import AsyncVersions, Versions
 
 __all__ = [
     "AbortedUploads",
     "Alias",
     "AliasChange",
     "AsyncModelRegistry",
+    "AsyncVersions",
     "CopyReport",
     "ModelDeletion",
     "ModelRegistry",
     "ObjectOptions",
-    "RegisterProgress",
     "Registration",
     "SyncReport",
+    "Versions",
 ]
 
 _MODULES = {
@@ -41,6 +42,8 @@ _MODULES = {
     "AsyncModelRegistry": "async_registry",
     "ModelRegistry": "registry",
     "ObjectOptions": "store",
+    "AsyncVersions": "versions",
+    "Versions": "versions",
 }
 
 

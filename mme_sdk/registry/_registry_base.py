@@ -6,10 +6,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from typing import Any, TypeVar
 
 from mme_sdk._flows.cancellation import reading
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Aws, Do, Flow
+from mme_sdk.display.progress import ProgressOption, Reporter, reporting
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.registry.names import KeyLayout
 from mme_sdk.registry.operations.copy import RunAtDestination
@@ -19,13 +23,14 @@ from mme_sdk.registry.store import ObjectOptions, Store
 from mme_sdk.registry.tombstones import Tombstones
 from mme_sdk.types.s3uri import S3Uri
 
-__all__ = ["RegistryBase", "async_result", "result"]
+__all__ = ["RegistryBase", "async_result", "result", "uploading"]
 
 T = TypeVar("T")
 _log = logging.getLogger("mme_sdk.registry")
 
 
-class RegistryBase:
+@short_tracebacks
+class RegistryBase(Shown):
     """Models under one S3 prefix.
 
     Args:
@@ -69,7 +74,10 @@ class RegistryBase:
         """S3 address of the prefix. It is the ModelDataUrl of the multi-model endpoint."""
         return str(self._keys.prefix)
 
-    def __repr__(self) -> str:
+    def _facts(self) -> dict[str, object]:
+        return {"uri": self.uri, "key": self._keys.template}
+
+    def _text(self) -> str:
         return f"<{type(self).__name__} {self.uri}>"
 
     @property
@@ -82,6 +90,11 @@ class RegistryBase:
         if version is None:
             raise InvalidInputError("version: give the version of an uncompressed model", hint="list(compressed=False)")
         return version
+
+    def _reporting(
+        self, progress: ProgressOption, operation: str, subject: str, unit: str = ""
+    ) -> AbstractContextManager[Reporter | None]:
+        return reporting(progress, operation, subject, unit=unit, now=self._aws.clock.monotonic)
 
     def _invalidate(self) -> None:
         for resolver in list(self._resolvers.values()):
@@ -126,6 +139,14 @@ class RegistryBase:
             return (yield Do(lambda: other.run(flow)))
 
         return to._operations, run_there
+
+
+def uploading(report: Reporter | None) -> Callable[[int, int], None]:
+    """Return a function that reports the uploaded bytes of one model."""
+    if report is None:
+        return lambda _sent, _total: None
+    report(doing="packing")
+    return lambda sent, total: report(size=sent, doing=f"uploading {total / 1e6:.1f} MB")
 
 
 def result(read: Future[None]) -> None:

@@ -12,6 +12,7 @@ import attrs
 
 from mme_sdk._flows.effects import Flow
 from mme_sdk._validation import check_number
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import ConflictError, InvalidInputError, MMEError, ModelNotFoundError, ServiceError
 from mme_sdk.registry.names import RESERVED, check_alias, check_name
 from mme_sdk.registry.store import Record, Store, all_or_raise
@@ -50,8 +51,8 @@ class AliasChange:
     back: int = 0
 
 
-@attrs.frozen(kw_only=True)
-class Alias:
+@attrs.frozen(kw_only=True, repr=False)
+class Alias(Shown):
     """An alias of a model.
 
     Attributes:
@@ -62,12 +63,15 @@ class Alias:
 
     name: str
     alias: str
-    history: tuple[AliasChange, ...] = attrs.field(repr=lambda history: f"<{len(history)} changes>")
+    history: tuple[AliasChange, ...]
 
     @property
     def weights(self) -> Mapping[str, float]:
         """Current weight of each version."""
         return self.history[-1].weights
+
+    def _facts(self) -> dict[str, object]:
+        return {"name": self.name, "alias": self.alias, "weights": self.weights, "since": self.history[-1].at}
 
     @property
     def reference(self) -> str:
@@ -444,6 +448,4 @@ def previous_weights(alias: Alias) -> Mapping[str, float]:
 
 
 def _describe(weights: Mapping[str, float] | None) -> str:
-    if weights is None:
-        return "nothing"
-    return ", ".join(weights) if len(weights) == 1 else str(dict(weights))
+    return "nothing" if weights is None else next(iter(weights)) if len(weights) == 1 else str(dict(weights))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import ProgressOption
 from mme_sdk.errors import MMEError
-from mme_sdk.registry._registry_base import RegistryBase, async_result
+from mme_sdk.registry._registry_base import RegistryBase, async_result, uploading
 from mme_sdk.registry.aliases import ANY, Alias
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.operations import batch, uncompressed
@@ -20,10 +22,10 @@ from mme_sdk.registry.results import (
     AbortedUploads,
     CopyReport,
     ModelDeletion,
-    RegisterProgress,
     Registration,
     SyncReport,
 )
+from mme_sdk.registry.versions import AsyncVersions, Page
 from mme_sdk.types.model import ModelVersion
 
 __all__ = ["AsyncModelRegistry"]
@@ -31,6 +33,7 @@ __all__ = ["AsyncModelRegistry"]
 T = TypeVar("T")
 
 
+@short_tracebacks
 class AsyncModelRegistry(RegistryBase):
     """Models in S3 under one prefix, which a multi-model endpoint serves.
 
@@ -71,6 +74,7 @@ class AsyncModelRegistry(RegistryBase):
         multi_model: bool = True,
         check_layout: bool = True,
         compressed: bool = True,
+        progress: ProgressOption = False,
     ) -> ModelVersion:
         """Pack a model and upload it as a new version. Registering the same content again changes nothing.
 
@@ -94,6 +98,7 @@ class AsyncModelRegistry(RegistryBase):
                 extraction: `EndpointSpec.single_model(artifact=version)`. Multi-model endpoints, aliases, `copy` and
                 `prune` do not use such a version; it is independent of an archive with the same name and version.
                 Executable bits and empty directories are not kept. Default: True, one tar.gz archive.
+            progress: Called with an `mme_sdk.Progress` after each upload; True shows a progress bar. Default: False.
 
         Returns:
             The version.
@@ -112,21 +117,23 @@ class AsyncModelRegistry(RegistryBase):
             ```
         """
         write = self._operations.register if compressed else partial(uncompressed.register, self._operations)
-        return await self._change(
-            write(
-                name,
-                source,
-                version,
-                layout=LayoutCheck(framework, image, multi_model and compressed, check_layout),
-                metadata=metadata or {},
+        with self._reporting(progress, "register", str(name)) as report:
+            return await self._change(
+                write(
+                    name,
+                    source,
+                    version,
+                    layout=LayoutCheck(framework, image, multi_model and compressed, check_layout),
+                    metadata=metadata or {},
+                    progress=uploading(report),
+                )
             )
-        )
 
     async def register_many(
         self,
         models: Mapping[str, Any] | Iterable[Registration],
         *,
-        progress: Callable[[RegisterProgress], None] | bool = False,
+        progress: ProgressOption = False,
     ) -> list[ModelVersion]:
         """Register many models concurrently. A failure does not stop the others.
 
@@ -134,8 +141,8 @@ class AsyncModelRegistry(RegistryBase):
 
         Args:
             models: Sources by name, or `Registration` objects.
-            progress: A function that is called after each upload and each finished model, by one thread at a time;
-                True shows a progress bar with tqdm. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each upload and each finished model; True shows progress
+                bars. Default: False.
 
         Returns:
             The versions, in the order of `models`.
@@ -149,8 +156,8 @@ class AsyncModelRegistry(RegistryBase):
             await models.register_many({"churn": "build/churn/", "scores": "build/scores/"})
             ```
         """
-        with batch.progress_callback(progress) as callback:
-            return await self._change(batch.register_many(self._operations, models, callback))
+        with self._reporting(progress, "register_many", self.uri, "model") as report:
+            return await self._change(batch.register_many(self._operations, models, report))
 
     async def sync(
         self,
@@ -162,7 +169,7 @@ class AsyncModelRegistry(RegistryBase):
         dry_run: bool = False,
         image: str | None = None,
         multi_model: bool = True,
-        progress: Callable[[RegisterProgress], None] | bool = False,
+        progress: ProgressOption = False,
     ) -> SyncReport:
         """Register each entry of a directory whose content is not registered yet.
 
@@ -189,7 +196,7 @@ class AsyncModelRegistry(RegistryBase):
             InvalidInputError: The directory does not exist, is empty, or an entry is not a valid name.
             MissingExtraError: `progress` is True and tqdm is not installed.
         """
-        with batch.progress_callback(progress) as callback:
+        with self._reporting(progress, "sync", self.uri, "model") as report:
             return await self._change(
                 batch.sync(
                     self._operations,
@@ -200,7 +207,7 @@ class AsyncModelRegistry(RegistryBase):
                     dry_run=dry_run,
                     image=image,
                     multi_model=multi_model,
-                    callback=callback,
+                    report=report,
                 )
             )
 
@@ -211,6 +218,7 @@ class AsyncModelRegistry(RegistryBase):
         version: str | None = None,
         *,
         dry_run: bool = False,
+        progress: ProgressOption = False,
     ) -> CopyReport:
         """Copy versions to another prefix, bucket or region. S3 copies the bytes; they do not pass through here.
 
@@ -223,6 +231,7 @@ class AsyncModelRegistry(RegistryBase):
             name: Name of the model to copy. Default: all models.
             version: The version to copy. Default: all versions.
             dry_run: Whether only to report what would be copied. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each version; True shows a progress bar. Default: False.
 
         Returns:
             What was copied, or would be in a dry run.
@@ -233,7 +242,10 @@ class AsyncModelRegistry(RegistryBase):
             InvalidInputError: `version` is given without `name`, or the destination is this prefix.
         """
         other, run_there = self._destination(to, name, version)
-        return await self._aws.arun(copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run))
+        with self._reporting(progress, "copy", self.uri, "version") as report:
+            return await self._aws.arun(
+                copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run, report=report)
+            )
 
     async def get(self, name: str, version: str | None = None, *, compressed: bool = True) -> ModelVersion:
         """Return a version with size, digest, framework and metadata.
@@ -254,13 +266,16 @@ class AsyncModelRegistry(RegistryBase):
             return await self._aws.arun(uncompressed.get(self._tombstones, name, self._required(version)))
         return await self._aws.arun(self._operations.get(name, version))
 
-    async def verify(self, name: str, version: str | None = None, *, compressed: bool = True) -> ModelVersion:
+    async def verify(
+        self, name: str, version: str | None = None, *, compressed: bool = True, progress: ProgressOption = False
+    ) -> ModelVersion:
         """Read a whole version from S3 and compare it with the digests that were stored when it was registered.
 
         Args:
             name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
             version: The version. Default: None, `name` is a target model.
             compressed: False for a version that was registered with `compressed=False`. Default: True.
+            progress: Called with an `mme_sdk.Progress` after each read; True shows a progress bar. Default: False.
 
         Returns:
             The version.
@@ -270,11 +285,13 @@ class AsyncModelRegistry(RegistryBase):
             IntegrityError: The archive or a file differs from what was registered, or cannot be read.
             InvalidInputError: `compressed` is False and no version is given.
         """
-        if not compressed:
-            return await self._aws.arun(uncompressed.verify(self._tombstones, name, self._required(version)))
-        return await self._aws.arun(self._operations.verify(name, version))
+        with self._reporting(progress, "verify", str(name)) as report:
+            if not compressed:
+                flow = uncompressed.verify(self._tombstones, name, self._required(version), report)
+                return await self._aws.arun(flow)
+            return await self._aws.arun(self._operations.verify(name, version, report))
 
-    def list(self, name: str | None = None, *, compressed: bool = True) -> AsyncIterator[ModelVersion]:
+    def list(self, name: str | None = None, *, compressed: bool = True) -> AsyncVersions:
         """Iterate over the versions that can be invoked, or over the uncompressed ones.
 
         Pages are read from S3 as they are needed.
@@ -289,7 +306,7 @@ class AsyncModelRegistry(RegistryBase):
                 Default: True, the archives.
 
         Returns:
-            An iterator over versions.
+            The versions, to iterate over. Those of the synchronous registry have `len` and an index too.
 
         Raises:
             BucketNotFoundError: The bucket does not exist.
@@ -301,20 +318,18 @@ class AsyncModelRegistry(RegistryBase):
         """
         if name is not None:
             check_name(name)
-        return self._pages(name) if compressed else self._uncompressed(name)
+        title = f"under {self.uri}" if name is None else f"of {name} under {self.uri}"
+        return AsyncVersions(title, lambda: self._pages(name) if compressed else self._uncompressed(name))
 
-    async def _uncompressed(self, name: str | None) -> AsyncIterator[ModelVersion]:
-        for version in await self._aws.arun(uncompressed.versions(self._tombstones, name)):
-            yield version
+    async def _uncompressed(self, name: str | None) -> AsyncIterator[Page]:
+        yield await self._aws.arun(uncompressed.versions(self._tombstones, name)), False
 
-    async def _pages(self, name: str | None) -> AsyncIterator[ModelVersion]:
+    async def _pages(self, name: str | None) -> AsyncIterator[Page]:
         token = None
         tombstones = await self._aws.arun(self._operations.aliases.tombstones.read())
         while True:
             versions, token = await self._aws.arun(self._operations.store.page(name, token))
-            for version in versions:
-                if version.target_model not in tombstones:
-                    yield version
+            yield [one for one in versions if one.target_model not in tombstones], token is not None
             if token is None:
                 return
 
@@ -327,6 +342,7 @@ class AsyncModelRegistry(RegistryBase):
         force: bool = False,
         dry_run: bool = False,
         compressed: bool = True,
+        progress: ProgressOption = False,
     ) -> ModelDeletion:
         """Delete one version, or all versions of a model.
 
@@ -346,6 +362,7 @@ class AsyncModelRegistry(RegistryBase):
             dry_run: Whether only to report what would be deleted, and the aliases that would break. Default: False.
             compressed: False deletes versions that were registered with `compressed=False`, to which no alias refers.
                 Default: True, the archives.
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
 
         Returns:
             What was deleted, or would be in a dry run.
@@ -361,20 +378,28 @@ class AsyncModelRegistry(RegistryBase):
             print((await models.delete("fraud", "v3", dry_run=True)).broken_aliases)
             ```
         """
-        return await self._change(
-            deleting.delete(
-                self._operations.aliases,
-                name,
-                version,
-                grace=grace,
-                force=force,
-                dry_run=dry_run,
-                compressed=compressed,
+        with self._reporting(progress, "delete", str(name), "version") as report:
+            return await self._change(
+                deleting.delete(
+                    self._operations.aliases,
+                    name,
+                    version,
+                    grace=grace,
+                    force=force,
+                    dry_run=dry_run,
+                    compressed=compressed,
+                    report=report,
+                )
             )
-        )
 
     async def prune(
-        self, keep: int, name: str | None = None, *, grace: float = 0.0, dry_run: bool = False
+        self,
+        keep: int,
+        name: str | None = None,
+        *,
+        grace: float = 0.0,
+        dry_run: bool = False,
+        progress: ProgressOption = False,
     ) -> ModelDeletion:
         """Delete all but the newest versions of each model. Versions that an alias or its rollback needs are kept.
 
@@ -385,6 +410,7 @@ class AsyncModelRegistry(RegistryBase):
             name: Name of the model. Default: all models.
             grace: Seconds between tombstone and deletion, as in `delete`. Default: 0.
             dry_run: Whether only to report what would be deleted. Default: False.
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
 
         Returns:
             What was deleted, or would be in a dry run.
@@ -393,7 +419,10 @@ class AsyncModelRegistry(RegistryBase):
             ConflictError: An alias was changed and needs one of the versions now. Nothing was deleted.
             InvalidInputError: `keep` is not a whole number of at least 1, or `grace` is negative.
         """
-        return await self._change(deleting.prune(self._operations.aliases, keep, name, grace=grace, dry_run=dry_run))
+        with self._reporting(progress, "prune", self.uri, "version") as report:
+            return await self._change(
+                deleting.prune(self._operations.aliases, keep, name, grace=grace, dry_run=dry_run, report=report)
+            )
 
     async def abort_uploads(self, *, older_than: float = 86_400.0, dry_run: bool = False) -> AbortedUploads:
         """Abort unfinished multipart uploads under the prefix. S3 bills for their parts until they are aborted.

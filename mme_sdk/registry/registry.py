@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import ProgressOption
 from mme_sdk.errors import MMEError
-from mme_sdk.registry._registry_base import RegistryBase, result
+from mme_sdk.registry._registry_base import RegistryBase, result, uploading
 from mme_sdk.registry.aliases import ANY, Alias
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.operations import batch, uncompressed
@@ -21,10 +23,10 @@ from mme_sdk.registry.results import (
     AbortedUploads,
     CopyReport,
     ModelDeletion,
-    RegisterProgress,
     Registration,
     SyncReport,
 )
+from mme_sdk.registry.versions import Page, Versions
 from mme_sdk.types.model import ModelVersion
 
 __all__ = ["ModelRegistry"]
@@ -32,6 +34,7 @@ __all__ = ["ModelRegistry"]
 T = TypeVar("T")
 
 
+@short_tracebacks
 class ModelRegistry(RegistryBase):
     """Models in S3 under one prefix, which a multi-model endpoint serves.
 
@@ -72,6 +75,7 @@ class ModelRegistry(RegistryBase):
         multi_model: bool = True,
         check_layout: bool = True,
         compressed: bool = True,
+        progress: ProgressOption = False,
     ) -> ModelVersion:
         """Pack a model and upload it as a new version. Registering the same content again changes nothing.
 
@@ -95,6 +99,7 @@ class ModelRegistry(RegistryBase):
                 extraction: `EndpointSpec.single_model(artifact=version)`. Multi-model endpoints, aliases, `copy` and
                 `prune` do not use such a version; it is independent of an archive with the same name and version.
                 Executable bits and empty directories are not kept. Default: True, one tar.gz archive.
+            progress: Called with an `mme_sdk.Progress` after each upload; True shows a progress bar. Default: False.
 
         Returns:
             The version.
@@ -113,21 +118,23 @@ class ModelRegistry(RegistryBase):
             ```
         """
         write = self._operations.register if compressed else partial(uncompressed.register, self._operations)
-        return self._change(
-            write(
-                name,
-                source,
-                version,
-                layout=LayoutCheck(framework, image, multi_model and compressed, check_layout),
-                metadata=metadata or {},
+        with self._reporting(progress, "register", str(name)) as report:
+            return self._change(
+                write(
+                    name,
+                    source,
+                    version,
+                    layout=LayoutCheck(framework, image, multi_model and compressed, check_layout),
+                    metadata=metadata or {},
+                    progress=uploading(report),
+                )
             )
-        )
 
     def register_many(
         self,
         models: Mapping[str, Any] | Iterable[Registration],
         *,
-        progress: Callable[[RegisterProgress], None] | bool = False,
+        progress: ProgressOption = False,
     ) -> list[ModelVersion]:
         """Register many models concurrently. A failure does not stop the others.
 
@@ -135,8 +142,8 @@ class ModelRegistry(RegistryBase):
 
         Args:
             models: Sources by name, or `Registration` objects.
-            progress: A function that is called after each upload and each finished model, by one thread at a time;
-                True shows a progress bar with tqdm. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each upload and each finished model; True shows progress
+                bars. Default: False.
 
         Returns:
             The versions, in the order of `models`.
@@ -150,8 +157,8 @@ class ModelRegistry(RegistryBase):
             models.register_many({"churn": "build/churn/", "scores": "build/scores/"})
             ```
         """
-        with batch.progress_callback(progress) as callback:
-            return self._change(batch.register_many(self._operations, models, callback))
+        with self._reporting(progress, "register_many", self.uri, "model") as report:
+            return self._change(batch.register_many(self._operations, models, report))
 
     def sync(
         self,
@@ -163,7 +170,7 @@ class ModelRegistry(RegistryBase):
         dry_run: bool = False,
         image: str | None = None,
         multi_model: bool = True,
-        progress: Callable[[RegisterProgress], None] | bool = False,
+        progress: ProgressOption = False,
     ) -> SyncReport:
         """Register each entry of a directory whose content is not registered yet.
 
@@ -190,7 +197,7 @@ class ModelRegistry(RegistryBase):
             InvalidInputError: The directory does not exist, is empty, or an entry is not a valid name.
             MissingExtraError: `progress` is True and tqdm is not installed.
         """
-        with batch.progress_callback(progress) as callback:
+        with self._reporting(progress, "sync", self.uri, "model") as report:
             return self._change(
                 batch.sync(
                     self._operations,
@@ -201,7 +208,7 @@ class ModelRegistry(RegistryBase):
                     dry_run=dry_run,
                     image=image,
                     multi_model=multi_model,
-                    callback=callback,
+                    report=report,
                 )
             )
 
@@ -212,6 +219,7 @@ class ModelRegistry(RegistryBase):
         version: str | None = None,
         *,
         dry_run: bool = False,
+        progress: ProgressOption = False,
     ) -> CopyReport:
         """Copy versions to another prefix, bucket or region. S3 copies the bytes; they do not pass through here.
 
@@ -224,6 +232,7 @@ class ModelRegistry(RegistryBase):
             name: Name of the model to copy. Default: all models.
             version: The version to copy. Default: all versions.
             dry_run: Whether only to report what would be copied. Default: False.
+            progress: Called with an `mme_sdk.Progress` after each version; True shows a progress bar. Default: False.
 
         Returns:
             What was copied, or would be in a dry run.
@@ -234,7 +243,10 @@ class ModelRegistry(RegistryBase):
             InvalidInputError: `version` is given without `name`, or the destination is this prefix.
         """
         other, run_there = self._destination(to, name, version)
-        return self._aws.run(copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run))
+        with self._reporting(progress, "copy", self.uri, "version") as report:
+            return self._aws.run(
+                copying.copy(self._operations, other, run_there, name, version, dry_run=dry_run, report=report)
+            )
 
     def get(self, name: str, version: str | None = None, *, compressed: bool = True) -> ModelVersion:
         """Return a version with size, digest, framework and metadata.
@@ -255,13 +267,16 @@ class ModelRegistry(RegistryBase):
             return self._aws.run(uncompressed.get(self._tombstones, name, self._required(version)))
         return self._aws.run(self._operations.get(name, version))
 
-    def verify(self, name: str, version: str | None = None, *, compressed: bool = True) -> ModelVersion:
+    def verify(
+        self, name: str, version: str | None = None, *, compressed: bool = True, progress: ProgressOption = False
+    ) -> ModelVersion:
         """Read a whole version from S3 and compare it with the digests that were stored when it was registered.
 
         Args:
             name: Name of the model; or the target model (`fraud/v3.tar.gz`) if no version is given.
             version: The version. Default: None, `name` is a target model.
             compressed: False for a version that was registered with `compressed=False`. Default: True.
+            progress: Called with an `mme_sdk.Progress` after each read; True shows a progress bar. Default: False.
 
         Returns:
             The version.
@@ -271,11 +286,13 @@ class ModelRegistry(RegistryBase):
             IntegrityError: The archive or a file differs from what was registered, or cannot be read.
             InvalidInputError: `compressed` is False and no version is given.
         """
-        if not compressed:
-            return self._aws.run(uncompressed.verify(self._tombstones, name, self._required(version)))
-        return self._aws.run(self._operations.verify(name, version))
+        with self._reporting(progress, "verify", str(name)) as report:
+            if not compressed:
+                flow = uncompressed.verify(self._tombstones, name, self._required(version), report)
+                return self._aws.run(flow)
+            return self._aws.run(self._operations.verify(name, version, report))
 
-    def list(self, name: str | None = None, *, compressed: bool = True) -> Iterator[ModelVersion]:
+    def list(self, name: str | None = None, *, compressed: bool = True) -> Versions:
         """Iterate over the versions that can be invoked, or over the uncompressed ones.
 
         Pages are read from S3 as they are needed.
@@ -290,7 +307,7 @@ class ModelRegistry(RegistryBase):
                 Default: True, the archives.
 
         Returns:
-            An iterator over versions.
+            The versions, to iterate over. Those of the synchronous registry have `len` and an index too.
 
         Raises:
             BucketNotFoundError: The bucket does not exist.
@@ -302,19 +319,18 @@ class ModelRegistry(RegistryBase):
         """
         if name is not None:
             check_name(name)
-        return self._pages(name) if compressed else self._uncompressed(name)
+        title = f"under {self.uri}" if name is None else f"of {name} under {self.uri}"
+        return Versions(title, lambda: self._pages(name) if compressed else self._uncompressed(name))
 
-    def _uncompressed(self, name: str | None) -> Iterator[ModelVersion]:
-        yield from self._aws.run(uncompressed.versions(self._tombstones, name))
+    def _uncompressed(self, name: str | None) -> Iterator[Page]:
+        yield self._aws.run(uncompressed.versions(self._tombstones, name)), False
 
-    def _pages(self, name: str | None) -> Iterator[ModelVersion]:
+    def _pages(self, name: str | None) -> Iterator[Page]:
         token = None
         tombstones = self._aws.run(self._operations.aliases.tombstones.read())
         while True:
             versions, token = self._aws.run(self._operations.store.page(name, token))
-            for version in versions:
-                if version.target_model not in tombstones:
-                    yield version
+            yield [one for one in versions if one.target_model not in tombstones], token is not None
             if token is None:
                 return
 
@@ -327,6 +343,7 @@ class ModelRegistry(RegistryBase):
         force: bool = False,
         dry_run: bool = False,
         compressed: bool = True,
+        progress: ProgressOption = False,
     ) -> ModelDeletion:
         """Delete one version, or all versions of a model.
 
@@ -346,6 +363,7 @@ class ModelRegistry(RegistryBase):
             dry_run: Whether only to report what would be deleted, and the aliases that would break. Default: False.
             compressed: False deletes versions that were registered with `compressed=False`, to which no alias refers.
                 Default: True, the archives.
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
 
         Returns:
             What was deleted, or would be in a dry run.
@@ -361,19 +379,29 @@ class ModelRegistry(RegistryBase):
             print((models.delete("fraud", "v3", dry_run=True)).broken_aliases)
             ```
         """
-        return self._change(
-            deleting.delete(
-                self._operations.aliases,
-                name,
-                version,
-                grace=grace,
-                force=force,
-                dry_run=dry_run,
-                compressed=compressed,
+        with self._reporting(progress, "delete", str(name), "version") as report:
+            return self._change(
+                deleting.delete(
+                    self._operations.aliases,
+                    name,
+                    version,
+                    grace=grace,
+                    force=force,
+                    dry_run=dry_run,
+                    compressed=compressed,
+                    report=report,
+                )
             )
-        )
 
-    def prune(self, keep: int, name: str | None = None, *, grace: float = 0.0, dry_run: bool = False) -> ModelDeletion:
+    def prune(
+        self,
+        keep: int,
+        name: str | None = None,
+        *,
+        grace: float = 0.0,
+        dry_run: bool = False,
+        progress: ProgressOption = False,
+    ) -> ModelDeletion:
         """Delete all but the newest versions of each model. Versions that an alias or its rollback needs are kept.
 
         The newest versions are determined once. Aliases are checked again right before the deletion.
@@ -383,6 +411,7 @@ class ModelRegistry(RegistryBase):
             name: Name of the model. Default: all models.
             grace: Seconds between tombstone and deletion, as in `delete`. Default: 0.
             dry_run: Whether only to report what would be deleted. Default: False.
+            progress: Called with an `mme_sdk.Progress` at each step; True shows a progress bar. Default: False.
 
         Returns:
             What was deleted, or would be in a dry run.
@@ -391,7 +420,10 @@ class ModelRegistry(RegistryBase):
             ConflictError: An alias was changed and needs one of the versions now. Nothing was deleted.
             InvalidInputError: `keep` is not a whole number of at least 1, or `grace` is negative.
         """
-        return self._change(deleting.prune(self._operations.aliases, keep, name, grace=grace, dry_run=dry_run))
+        with self._reporting(progress, "prune", self.uri, "version") as report:
+            return self._change(
+                deleting.prune(self._operations.aliases, keep, name, grace=grace, dry_run=dry_run, report=report)
+            )
 
     def abort_uploads(self, *, older_than: float = 86_400.0, dry_run: bool = False) -> AbortedUploads:
         """Abort unfinished multipart uploads under the prefix. S3 bills for their parts until they are aborted.

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 
+from mme_sdk.display.shown import Shown
 from mme_sdk.types.model import ModelVersion
 
 __all__ = [
     "AbortedUploads",
     "CopyReport",
     "ModelDeletion",
-    "ProgressCallback",
-    "RegisterProgress",
     "Registration",
     "SyncReport",
 ]
@@ -44,28 +43,8 @@ class Registration:
     multi_model: bool = True
 
 
-@attrs.frozen(kw_only=True)
-class RegisterProgress:
-    """Progress of `register_many` or `sync`.
-
-    Attributes:
-        model: Name of the model that this report is about.
-        done: Number of models that are finished, including those that failed.
-        total: Number of models to register.
-        size: Bytes uploaded so far, over all models.
-    """
-
-    model: str
-    done: int
-    total: int
-    size: int
-
-
-ProgressCallback: TypeAlias = Callable[[RegisterProgress], None]
-
-
-@attrs.frozen(kw_only=True)
-class ModelDeletion:
+@attrs.frozen(kw_only=True, repr=False)
+class ModelDeletion(Shown):
     """Result of `delete` or `prune`.
 
     Attributes:
@@ -79,8 +58,8 @@ class ModelDeletion:
     dry_run: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class SyncReport:
+@attrs.frozen(kw_only=True, repr=False)
+class SyncReport(Shown):
     """Result of `sync`.
 
     Attributes:
@@ -96,8 +75,8 @@ class SyncReport:
     dry_run: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class CopyReport:
+@attrs.frozen(kw_only=True, repr=False)
+class CopyReport(Shown):
     """Result of `copy`.
 
     Attributes:
@@ -111,8 +90,8 @@ class CopyReport:
     dry_run: bool = False
 
 
-@attrs.frozen(kw_only=True)
-class AbortedUploads:
+@attrs.frozen(kw_only=True, repr=False)
+class AbortedUploads(Shown):
     """Result of `abort_uploads`.
 
     Attributes:

@@ -8,6 +8,8 @@ from datetime import datetime
 
 import attrs
 
+from mme_sdk.display.shown import Shown, one_line
+
 __all__ = ["RESERVED", "ModelVersion", "is_invokable"]
 
 RESERVED = ".mme/"
@@ -36,8 +38,8 @@ def is_invokable(target: str) -> bool:
     return isinstance(target, str) and _TARGET.fullmatch(target) is not None
 
 
-@attrs.frozen(kw_only=True)
-class ModelVersion:
+@attrs.frozen(kw_only=True, repr=False)
+class ModelVersion(Shown):
     """One immutable version of a model under a registry's S3 prefix: an archive, or uncompressed files.
 
     Attributes:
@@ -70,3 +72,12 @@ class ModelVersion:
 
     def __str__(self) -> str:
         return self.target_model
+
+    def _text(self) -> str:
+        digest = None if self.sha256 is None else f"{self.sha256[:12]}…"
+        return one_line("ModelVersion", {**self._facts(), "target_model": None, "sha256": digest, "etag": None})
+
+    def _html(self) -> str:
+        from mme_sdk.display import html
+
+        return html.facts("ModelVersion", {**self._facts(), "size": html.size(self.size)})

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 import attrs
 
 from mme_sdk._attempt import Attempt
+from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk.display import html
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import MissingExtraError, UndecodableReplyError
 from mme_sdk.types.matrix import array_of, is_json, media_type, to_utf8
 
@@ -20,11 +23,15 @@ __all__ = ["Reply"]
 
 T = TypeVar("T")
 _BY_CONTENT_TYPE: Final = object()
+_SHOWN = 100_000  # bytes of a body that a representation decodes
+_SMALL = 20  # elements of an array that a representation shows
+_ROWS = 10  # rows of a frame that a representation shows
 _EXPIRES = re.compile(r";\s*Expires=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z?\s*\Z")
 
 
-@attrs.frozen(kw_only=True, slots=False)  # attrs sets this many fields twice as fast without slots
-class Reply(Generic[T]):
+@short_tracebacks
+@attrs.frozen(kw_only=True, slots=False, repr=False)  # attrs sets this many fields twice as fast without slots
+class Reply(Shown, Generic[T]):
     """The response of a model to an invocation.
 
     Attributes:
@@ -46,18 +53,18 @@ class Reply(Generic[T]):
         {'score': 0.5}
     """
 
-    body: bytes = attrs.field(repr=lambda body: f"<{len(body)} bytes>")
+    body: bytes
     content_type: str = "application/octet-stream"
-    _value: Any = attrs.field(default=_BY_CONTENT_TYPE, repr=False)
+    _value: Any = attrs.field(default=_BY_CONTENT_TYPE)
     model: str | None = None
     endpoint: str = ""
-    history: tuple[Attempt, ...] = attrs.field(default=(), repr=False)
+    history: tuple[Attempt, ...] = ()
     cold: bool | None = None
     latency: float = 0.0
     variant: str | None = None
     request_id: str | None = None
     custom_attributes: str | None = None
-    _new_session: str | None = attrs.field(default=None, repr=False, alias="new_session")
+    _new_session: str | None = attrs.field(default=None, alias="new_session")
     closed_session_id: str | None = None
 
     @property
@@ -147,6 +154,43 @@ class Reply(Generic[T]):
             return array_of(self.body, self.content_type)
         except (ValueError, EOFError, RecursionError) as error:
             raise self._undecodable("a numpy array", error) from error
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "value": html.Html(html.escape(self._shown_value())),
+            "model": self.model,
+            "endpoint": self.endpoint,
+            "cold": self.cold,
+            "latency": float(self.latency),
+            "attempts": self.attempts if self.attempts > 1 else None,
+            "variant": self.variant,
+            "content_type": self.content_type,
+            "session_id": self.new_session_id,
+        }
+
+    def _shown_value(self, limit: int = 200) -> str:
+        """Return the value as one short line."""
+        if self._value is _BY_CONTENT_TYPE and len(self.body) > _SHOWN:
+            return f"<{html.size(len(self.body))} of {self.content_type}>"
+        try:
+            value: Any = self.value
+        except UndecodableReplyError:
+            return f"<{self.content_type} that cannot be decoded: {self.body[:40]!r}>"
+        shape = getattr(value, "shape", None)
+        if shape is not None and (getattr(value, "size", 0) > _SMALL or hasattr(value, "columns")):
+            return f"<{type(value).__name__} of shape {tuple(shape)}>"
+        text = " ".join(repr(value).split())
+        return text if len(text) <= limit else f"{text[:limit]}…"
+
+    def _html(self) -> str:
+        frame = self._value if hasattr(self._value, "to_html") and hasattr(self._value, "head") else None
+        value = (
+            frame.head(_ROWS).to_html(border=0)
+            if frame is not None
+            else f"<code>{html.escape(self._shown_value(2000))}</code>"
+        )
+        shown = {"value": html.Html(value), "latency": f"{self.latency:.3g} s", "request_id": self.request_id}
+        return html.facts("Reply", {**self._facts(), **shown})
 
     def _undecodable(self, target: str, error: Exception) -> UndecodableReplyError:
         return UndecodableReplyError(

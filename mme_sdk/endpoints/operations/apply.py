@@ -8,6 +8,9 @@ from typing import Literal
 import attrs
 
 from mme_sdk.aws import Flow
+from mme_sdk.display import html
+from mme_sdk.display.progress import Reporter
+from mme_sdk.display.shown import Shown
 from mme_sdk.endpoints.operations.calls import (
     Now,
     describe_endpoint,
@@ -27,7 +30,6 @@ from mme_sdk.endpoints.operations.replace_fleet import (
 )
 from mme_sdk.endpoints.operations.rollback import earlier_config
 from mme_sdk.endpoints.operations.scale import change_in_place
-from mme_sdk.endpoints.operations.wait import ProgressCallback
 from mme_sdk.endpoints.spec.deployment import Deployment, check_deployment
 from mme_sdk.endpoints.spec.deployment_choice import check_fits, pick
 from mme_sdk.endpoints.spec.spec import EndpointSpec, check_spec
@@ -46,7 +48,7 @@ Action = Literal["create", "create again", "update", "change in place", "nothing
 
 
 @attrs.frozen(kw_only=True, repr=False)
-class EndpointPlan:
+class EndpointPlan(Shown):
     """The changes that `apply` would make.
 
     Attributes:
@@ -62,7 +64,7 @@ class EndpointPlan:
     changes: tuple[Change, ...] = ()
     live: Live | None = None
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         lines = [f"Plan for endpoint {self.spec.name}: {self.action}"]
         if self.action.startswith("create"):
             requests = self.spec.to_requests()
@@ -70,6 +72,21 @@ class EndpointPlan:
             lines += [f"  + config {requests.config_name}", f"  + endpoint {self.spec.name} ({self.spec.mode})"]
         lines += [f"  {one}" for one in self.changes]
         return "\n".join(lines)
+
+    def _text(self) -> str:
+        shown = [str(change) for change in self.changes]
+        more = f", {len(shown) - 3} more" if len(shown) > 3 else ""
+        text = f"<EndpointPlan {self.spec.name}: {self.action}{': ' if shown else ''}{'; '.join(shown[:3])}{more}>"
+        return text if len(text) <= 300 else f"{text[:300]}…>"
+
+    def _html(self) -> str:
+        title = f"Plan for endpoint {self.spec.name}: {self.action}"
+        if self.changes:
+            return html.table(
+                title,
+                [{"field": one.field, "now": one.old, "planned": one.new, "how": one.how} for one in self.changes],
+            )
+        return html.facts(title, self.spec._facts() if self.action.startswith("create") else {"changes": "none"})
 
 
 def plan(spec: EndpointSpec) -> Flow[EndpointPlan]:
@@ -106,7 +123,7 @@ def apply(
     deployment: Deployment | None,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None,
+    progress: Reporter | None,
     must_exist: bool = False,
 ) -> Flow[EndpointPlan]:
     """Create or change an endpoint to match a spec, and wait until it does.
@@ -118,7 +135,7 @@ def apply(
         deployment: How traffic moves. If None, that of the spec; if that is None too, `pick` chooses it.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
-        progress: Called after each DescribeEndpoint.
+        progress: Reports each DescribeEndpoint.
         must_exist: Whether to raise EndpointNotFoundError instead of creating an endpoint.
 
     Returns:
@@ -139,13 +156,13 @@ def apply(
     todo = yield from _plan(spec, seen)
     if isinstance(wanted, EndpointPlan) and (todo.action, todo.changes) != (wanted.action, wanted.changes):
         raise ConflictError(
-            f"endpoint {spec.name} has changed since it was planned. The plan is now:\n{todo!r}",
+            f"endpoint {spec.name} has changed since it was planned. The plan is now:\n{todo}",
             hint="review the new plan, then apply it",
             endpoint=spec.name,
         )
     if must_exist:
         yield from describe_endpoint(spec.name)
-    _log.info("%r", todo)
+    _log.info("%s", todo)
     if todo.action == "create again":
         yield from delete(spec.name, timeout=timeout, now=now)
     if todo.live is None or todo.action == "create again":

@@ -17,11 +17,12 @@ import logging
 from collections.abc import Iterable
 
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.endpoints.operations.calls import Now, describe_if_exists, none_if_missing
 from mme_sdk.endpoints.operations.delete import delete_endpoint
-from mme_sdk.endpoints.operations.wait import ProgressCallback, until_gone, until_settled
+from mme_sdk.endpoints.operations.wait import until_gone, until_settled
 from mme_sdk.endpoints.spec.requests import MAX_TAGS
 from mme_sdk.endpoints.spec.scaling_requests import scaling_requests
 from mme_sdk.endpoints.spec.spec import EndpointSpec
@@ -72,7 +73,7 @@ def settle(
     *,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None = None,
+    progress: Reporter | None = None,
     just_created: bool = False,
     own: bool = False,
 ) -> Flow[EndpointDescription]:
@@ -82,7 +83,7 @@ def settle(
         name: EndpointName.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
-        progress: Called after each DescribeEndpoint.
+        progress: Reports each DescribeEndpoint.
         just_created: Whether DescribeEndpoint may not find the endpoint yet.
         own: Whether this client made the endpoint. If True, the endpoint's tags are not checked.
 

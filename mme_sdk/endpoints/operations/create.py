@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.operations import complete_creation
 from mme_sdk.endpoints.operations.calls import Now, describe_if_exists, sagemaker_call
@@ -17,7 +18,7 @@ from mme_sdk.endpoints.operations.create_resources import (
     remove_created,
 )
 from mme_sdk.endpoints.operations.delete import delete
-from mme_sdk.endpoints.operations.wait import ProgressCallback, failure
+from mme_sdk.endpoints.operations.wait import failure
 from mme_sdk.endpoints.spec.spec import EndpointSpec, check_spec
 from mme_sdk.endpoints.state.describe import read_live
 from mme_sdk.endpoints.state.description import EndpointDescription
@@ -51,7 +52,7 @@ class Creation:
 
 
 def create(
-    spec: EndpointSpec, *, timeout: float, now: Now, progress: ProgressCallback | None = None
+    spec: EndpointSpec, *, timeout: float, now: Now, progress: Reporter | None = None
 ) -> Flow[EndpointDescription]:
     """Create an endpoint, wait until it is in service and attach its autoscaling.
 
@@ -144,7 +145,7 @@ def _check_same(spec: EndpointSpec, seen: EndpointDescription, now: Now) -> Flow
 
 
 def finish(
-    creation: Creation, *, timeout: float, now: Now, progress: ProgressCallback | None = None
+    creation: Creation, *, timeout: float, now: Now, progress: Reporter | None = None
 ) -> Flow[EndpointDescription]:
     """Wait until a created endpoint is in service and attach its autoscaling.
 

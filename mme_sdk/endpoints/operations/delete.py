@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import attrs
 
 from mme_sdk.aws import Flow, Sleep
+from mme_sdk.display import html
+from mme_sdk.display.progress import Reporter
+from mme_sdk.display.shown import Shown
 from mme_sdk.endpoints.autoscaling import scaling_calls
 from mme_sdk.endpoints.operations.calls import Now, describe_if_exists, none_if_missing
-from mme_sdk.endpoints.operations.wait import ProgressCallback, until_gone
+from mme_sdk.endpoints.operations.wait import until_gone
 from mme_sdk.endpoints.spec.requests import is_derived_name
 from mme_sdk.endpoints.state import content, ownership
 from mme_sdk.endpoints.state.description import EndpointDescription
@@ -19,8 +22,8 @@ from mme_sdk.errors import AccessDeniedError, ConflictError, NotFoundError, Wait
 __all__ = ["EndpointDeletion", "delete", "delete_endpoint"]
 
 
-@attrs.frozen(kw_only=True)
-class EndpointDeletion:
+@attrs.frozen(kw_only=True, repr=False)
+class EndpointDeletion(Shown):
     """Result of deleting an endpoint.
 
     Attributes:
@@ -39,6 +42,16 @@ class EndpointDeletion:
     kept: tuple[Resource, ...] = ()
     notes: tuple[str, ...] = ()
     dry_run: bool = False
+
+    def _facts(self) -> dict[str, object]:
+        verb = "would remove" if self.dry_run else "removed"
+        facts = {verb: [*map(str, self.removed)], "autoscaling detached": self.detached, "kept": [*map(str, self.kept)]}
+        return {"endpoint": self.endpoint, **facts, "notes": self.notes}
+
+    def _text(self) -> str:
+        counts = f"{html.count(len(self.removed), 'resources')} {'would be removed' if self.dry_run else 'removed'}"
+        notes = f", {len(self.notes)} notes" if self.notes else ""
+        return f"<EndpointDeletion {self.endpoint}: {counts}, {len(self.kept)} kept{notes}>"
 
     def __str__(self) -> str:
         verb = "would remove" if self.dry_run else "removed"
@@ -115,7 +128,7 @@ def delete(
     dry_run: bool = False,
     only: Sequence[Resource] | None = None,
     instance: EndpointDescription | None = None,
-    progress: ProgressCallback | None = None,
+    progress: Reporter | None = None,
 ) -> Flow[EndpointDeletion]:
     """Delete an endpoint and what belongs to it, and wait until it is deleted. Resources that do not exist are skipped.
 
@@ -126,7 +139,7 @@ def delete(
         dry_run: Return the plan and delete nothing.
         only: Delete no other configurations and models than these.
         instance: Delete this endpoint alone, and not one that another client created with its name since.
-        progress: Called after each DescribeEndpoint.
+        progress: Reports each DescribeEndpoint.
 
     Returns:
         What was removed and what was kept.
@@ -163,7 +176,7 @@ def _delete(
     now: Now,
     only: Sequence[Resource] | None,
     instance: EndpointDescription | None,
-    progress: ProgressCallback | None,
+    progress: Reporter | None,
 ) -> Flow[EndpointDeletion]:
     start, endpoint = now(), plan.endpoint
     if seen is None:

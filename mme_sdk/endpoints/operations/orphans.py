@@ -10,6 +10,7 @@ import attrs
 
 from mme_sdk._validation import check_resource_name
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.operations.calls import describe_if_exists, gather, none_if_missing, paginate, sagemaker_call
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.state import content, ownership
@@ -38,12 +39,12 @@ class Orphan:
     made_for: str | None = None
 
 
-def find() -> Flow[list[Orphan]]:
+def find(report: Reporter | None = None) -> Flow[list[Orphan]]:
     """Return all configurations that no endpoint uses, and all models that only such configurations use; oldest first.
 
     The configuration that an endpoint's last update replaced is left out, because `rollback` needs it.
     """
-    found, _ = yield from _survey()
+    found, _ = yield from _survey(report)
     return [_orphan(one) for one in found]
 
 
@@ -54,8 +55,10 @@ def _orphan(found: DescribedResource) -> Orphan:
     )
 
 
-def _survey() -> Flow[tuple[list[DescribedResource], list[DescribedResource]]]:
+def _survey(report: Reporter | None) -> Flow[tuple[list[DescribedResource], list[DescribedResource]]]:
     """Return the orphans, and all configurations."""
+    if report is not None:
+        report(doing="listing endpoints, configurations and models")
     endpoints, listed, models = yield from gather(
         [
             paginate(sagemaker_call("list_endpoints"), "Endpoints"),
@@ -63,6 +66,8 @@ def _survey() -> Flow[tuple[list[DescribedResource], list[DescribedResource]]]:
             paginate(sagemaker_call("list_models"), "Models"),
         ]
     )
+    if report is not None:
+        report(doing=f"describing {len(endpoints)} endpoints, {len(listed)} configurations and {len(models)} models")
     names = [one["EndpointName"] for one in endpoints]
     live = yield from gather([describe_if_exists(one) for one in names])
     configs = yield from ownership.inspect(Resource("config", one["EndpointConfigName"]) for one in listed)
@@ -93,12 +98,15 @@ def _kept_for_rollback(endpoints: set[str], configs: list[DescribedResource], us
     return kept | {one.resource.name for one in newest.values()}
 
 
-def remove_all(orphans: Iterable[Orphan], names: Iterable[str] = ()) -> Flow[tuple[Orphan, ...]]:
+def remove_all(
+    orphans: Iterable[Orphan], names: Iterable[str] = (), report: Reporter | None = None
+) -> Flow[tuple[Orphan, ...]]:
     """Delete orphans, configurations first. Those that are in use by now are kept.
 
     Args:
         orphans: Orphans that `find` returned. Only those that this SDK made are deleted.
         names: Names of orphans that are deleted even if this SDK did not make them.
+        report: Reports the progress.
 
     Returns:
         The orphans that were deleted.
@@ -114,7 +122,7 @@ def remove_all(orphans: Iterable[Orphan], names: Iterable[str] = ()) -> Flow[tup
             )
     for name in named:
         check_resource_name("names", name)
-    still, configs = yield from _survey()
+    still, configs = yield from _survey(report)
     chosen = {(one.kind, one.name) for one in given}
     gone = [
         one
@@ -129,6 +137,10 @@ def remove_all(orphans: Iterable[Orphan], names: Iterable[str] = ()) -> Flow[tup
         for one in gone
         if one.resource.kind == "config" or one.resource.name not in needed or one.resource.name in named
     ]
+    if report is not None:
+        report(doing="deleting", total=len(gone))
     for one in sorted(gone, key=lambda one: one.resource.kind):
         yield from none_if_missing(delete_call(one.resource))
+        if report is not None:
+            report(done=1)
     return tuple(_orphan(one) for one in gone)

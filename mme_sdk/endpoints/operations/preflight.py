@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
 from typing import Literal
@@ -9,20 +10,27 @@ from urllib.parse import unquote
 
 import attrs
 
-from mme_sdk.aws import Call, Flow
+from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk.aws import Call, Flow, Together
+from mme_sdk.display import html
+from mme_sdk.display.shown import Shown
 from mme_sdk.endpoints.operations.calls import describe_if_exists, gather, paginate
 from mme_sdk.endpoints.spec import images, validators
 from mme_sdk.endpoints.spec.components import Container, Variant
 from mme_sdk.endpoints.spec.spec import EndpointSpec, check_spec
 from mme_sdk.errors import BucketNotFoundError, ConfigurationError, InvalidInputError, MMEError, QuotaExceededError
 
-__all__ = ["Finding", "Preflight", "preflight"]
+__all__ = ["QUICK", "Finding", "Preflight", "check_references", "preflight"]
 
 Verdict = Literal["ok", "failed", "unknown"]
 _ECR = re.compile(
     r"(?P<account>\d{12})\.dkr\.ecr\.(?P<region>[a-z0-9-]+)\.[a-z.]+/(?P<repository>[^:@]+)(?P<tag>[:@].+)?"
 )
 _ARCHIVES = (".tar.gz", ".tgz")
+_EMPTY = "the prefix has no archive yet; models can be added at any time"
+_log = logging.getLogger(__name__)
+QUICK = 1.0
+"""Seconds that `create` spends on checks before it creates anything."""
 
 
 @attrs.frozen(kw_only=True)
@@ -43,8 +51,9 @@ class Finding:
         return f"{self.verdict:<8}{self.subject}: {self.detail}"
 
 
+@short_tracebacks
 @attrs.frozen(repr=False)
-class Preflight:
+class Preflight(Shown):
     """Results of the checks before a creation.
 
     Attributes:
@@ -77,8 +86,18 @@ class Preflight:
             )
         raise InvalidInputError(text)
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return "\n".join(map(str, self.findings))
+
+    def _text(self) -> str:
+        failed = [f"{one.subject}: {one.detail}" for one in self.findings if one.verdict == "failed"]
+        unknown = sum(one.verdict == "unknown" for one in self.findings)
+        text = f"<Preflight of {len(self.findings)} checks: {len(failed)} failed, {unknown} unknown"
+        return f"{text}{': ' if failed else ''}{'; '.join(failed)[:300]}>"
+
+    def _html(self) -> str:
+        rows = [{"verdict": one.verdict, "subject": one.subject, "detail": one.detail} for one in self.findings]
+        return html.table("Preflight", rows)
 
 
 def preflight(spec: EndpointSpec, region: str) -> Flow[Preflight]:
@@ -92,15 +111,40 @@ def preflight(spec: EndpointSpec, region: str) -> Flow[Preflight]:
         The results. What the caller may not read is `unknown`.
     """
     check_spec(spec)
+    flows: list[Flow[Finding]] = [_name(spec), *_references(spec, region)]
+    flows += [_quota(one, one.runs_on) for one in spec.variants if one.runs_on]
+    return Preflight(tuple((yield from gather(flows))))
+
+
+def check_references(spec: EndpointSpec, region: str) -> Flow[None]:
+    """Raise an error if the role, an image, a bucket or an archive that a new endpoint needs does not exist.
+
+    The checks run concurrently, for a second at most. What is not known by then, or may not be read, is not an error.
+
+    Args:
+        spec: The spec.
+        region: AWS region of the endpoint.
+
+    Raises:
+        InvalidInputError: The creation would fail. Nothing was created.
+    """
+    results = yield Together(_references(spec, region), within=QUICK)
+    report = Preflight(tuple(one for one in results if isinstance(one, Finding)))
+    for one in report.findings:
+        if one.detail == _EMPTY:
+            _log.warning("endpoint %s: %s: %s", spec.name, one.subject, one.detail)
+    report.check()
+
+
+def _references(spec: EndpointSpec, region: str) -> list[Flow[Finding]]:
+    """Return the checks of what a spec refers to."""
     containers = dict.fromkeys(one for variant in spec.variants for one in variant.containers)
-    flows: list[Flow[Finding]] = [_name(spec)]
-    flows += [_role(spec.role)] if spec.role is not None else []
+    flows: list[Flow[Finding]] = [_role(spec.role)] if spec.role is not None else []
     flows += [_models(one, region) for one in containers if one.model_data]
     flows += [
         _image(one.image, one.mode, region) for one in {(c.image, c.mode): c for c in containers}.values() if one.image
     ]
-    flows += [_quota(one, one.runs_on) for one in spec.variants if one.runs_on]
-    return Preflight(tuple((yield from gather(flows))))
+    return flows
 
 
 def _finding(subject: str) -> Callable[[Verdict, str], Finding]:
@@ -162,7 +206,7 @@ def _models(container: Container, region: str) -> Flow[Finding]:
         return say("ok", "the prefix has files") if keys else say("failed", "the prefix has no files")
     archives = sum(key.endswith(_ARCHIVES) for key in keys)
     if not archives:
-        return say("ok", "the prefix has no archive yet; models can be added at any time")
+        return say("ok", _EMPTY)
     return say("ok", f"archives found: {archives}{'+' if listing.get('IsTruncated') else ''}")
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import attrs
 
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.endpoints.operations.calls import Now, describe_endpoint, retry_until_visible, sagemaker_call
 from mme_sdk.endpoints.operations.create_resources import call_with_config, recreate_missing, remove_created
-from mme_sdk.endpoints.operations.wait import ProgressCallback, until_settled
+from mme_sdk.endpoints.operations.wait import until_settled
 from mme_sdk.endpoints.spec.deployment import Deployment, to_request
 from mme_sdk.endpoints.spec.requests import Requests
 from mme_sdk.endpoints.spec.spec import EndpointSpec
@@ -82,7 +83,7 @@ def replace_fleet(
     capture_changes: bool,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None,
+    progress: Reporter | None,
     dropped: Sequence[Attached] = (),
 ) -> Flow[DetachedScaling]:
     """Update an endpoint to another configuration and wait until it is in service.
@@ -100,7 +101,7 @@ def replace_fleet(
         capture_changes: Whether data capture may differ.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
-        progress: Called after each DescribeEndpoint.
+        progress: Reports each DescribeEndpoint.
         dropped: Autoscaling of variants that an earlier update removed and this one brings back.
 
     Returns:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.autoscaling import backup
 from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.endpoints.operations.calls import Now, describe_endpoint, none_if_missing, sagemaker_call
 from mme_sdk.endpoints.operations.replace_fleet import attach_again, check_not_busy, replace_fleet, spec_or_none
-from mme_sdk.endpoints.operations.wait import ProgressCallback
 from mme_sdk.endpoints.spec.deployment import Deployment, check_deployment
 from mme_sdk.endpoints.spec.deployment_choice import check_fits, pick
 from mme_sdk.endpoints.state import ownership
@@ -29,7 +29,7 @@ def rollback(
     deployment: Deployment | None,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None,
+    progress: Reporter | None,
 ) -> Flow[EndpointDescription]:
     """Update an endpoint to the configuration that its last update replaced; a second rollback undoes the first.
 
@@ -39,7 +39,7 @@ def rollback(
         deployment: How traffic moves. If None, that of the spec; if that is None too, `pick` chooses it.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
-        progress: Called after each DescribeEndpoint.
+        progress: Reports each DescribeEndpoint.
 
     Returns:
         The endpoint after the update.

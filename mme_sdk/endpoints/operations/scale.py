@@ -7,9 +7,10 @@ from typing import Any
 
 from mme_sdk._validation import as_int, check_number
 from mme_sdk.aws import Flow
+from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.autoscaling import backup, scaling_calls
 from mme_sdk.endpoints.operations.calls import Now, autoscaling_call, describe_endpoint, sagemaker_call
-from mme_sdk.endpoints.operations.wait import ProgressCallback, until_settled
+from mme_sdk.endpoints.operations.wait import until_settled
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric, check_scales
 from mme_sdk.endpoints.spec.scaling_requests import scaling_requests, scaling_target
@@ -23,7 +24,7 @@ __all__ = ["autoscale", "change_in_place", "scale", "set_weights"]
 
 
 def scale(
-    name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: ProgressCallback | None
+    name: str, count: int, *, variant: str | None, timeout: float, now: Now, progress: Reporter | None
 ) -> Flow[EndpointDescription]:
     """Set a variant's instance count and wait until the instances run.
 
@@ -50,7 +51,7 @@ def scale(
 
 
 def set_weights(
-    name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: ProgressCallback | None
+    name: str, weights: Mapping[str, float], *, timeout: float, now: Now, progress: Reporter | None
 ) -> Flow[EndpointDescription]:
     """Set the variants' shares of the traffic and wait until they are in effect.
 
@@ -119,7 +120,7 @@ def change_in_place(
     *,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None,
+    progress: Reporter | None,
 ) -> Flow[None]:
     """Set the counts, weights, autoscaling and tags of a spec, as far as `changes` contains them."""
     name = spec.name
@@ -163,7 +164,7 @@ def _resize(
     *,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None,
+    progress: Reporter | None,
 ) -> Flow[EndpointDescription]:
     """Set counts and weights, and wait until they are in effect. A new FailureReason means that the change failed."""
     yield sagemaker_call(

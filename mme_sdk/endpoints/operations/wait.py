@@ -2,49 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
-
-import attrs
 
 from mme_sdk._validation import check_number
 from mme_sdk.aws import Flow, Sleep
 from mme_sdk.aws.failure_hints import brief, hint_for
+from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.operations.calls import Now, describe_endpoint
 from mme_sdk.endpoints.state.description import EndpointDescription
 from mme_sdk.errors import ConflictError, EndpointFailedError, EndpointNotFoundError, WaitTimeoutError
 
-__all__ = ["ProgressCallback", "WaitProgress", "failure", "until_gone", "until_settled"]
+__all__ = ["failure", "until_gone", "until_settled", "waiting_for"]
 
 History = tuple[tuple[float, str], ...]
 
 _ENDED_BADLY = frozenset({"Failed", "OutOfService", "UpdateRollbackFailed"})
+_DOING = {
+    "Creating": "provisioning",
+    "Updating": "updating",
+    "SystemUpdating": "patching",
+    "RollingBack": "rolling back",
+    "Deleting": "deleting",
+}
+# VariantStatus of the API, in the order in which it is shown.
+_STAGES = {"ActivatingTraffic": "activating traffic", "Baking": "baking: watching the alarms of the new fleet"}
 JUST_CREATED = 30.0  # seconds in which a new endpoint, or a new status, may not be visible
 
 
-@attrs.frozen(kw_only=True)
-class WaitProgress:
-    """Progress of a wait.
+def waiting_for(seen: EndpointDescription) -> str:
+    """Return what an endpoint is being waited for, such as `provisioning 1 of 2 instances`; its status at the end.
 
-    Attributes:
-        endpoint: EndpointName.
-        status: Current EndpointStatus.
-        elapsed: Seconds since the wait began.
-        timeout: Longest time to wait, in seconds.
-        history: The statuses seen so far, as (seconds since the wait began, status).
-        stages: What SageMaker does with each variant, such as `Creating` or `Baking`, by variant. Default: none.
+    The stage of each variant follows, if there are several, or if the stage says more than the status.
     """
+    stages = set(seen.stages.values())
+    doing = _DOING.get(seen.status)
+    if doing is None:
+        text = seen.status
+    elif stages & set(_STAGES):
+        text = next(text for stage, text in _STAGES.items() if stage in stages)
+    else:
+        wanted = sum(variant.desired_count or 0 for variant in seen.variants)
+        running = sum(variant.instance_count or 0 for variant in seen.variants)
+        text = f"{doing} {running} of {wanted} instances" if wanted > running else doing
+    if len(seen.stages) > 1 or not stages <= {seen.status, *_STAGES}:
+        text += f" ({stages_text(seen)})"
+    return text
 
-    endpoint: str
-    status: str
-    elapsed: float
-    timeout: float
-    history: History
-    stages: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
-
-ProgressCallback = Callable[[WaitProgress], None]
+def stages_text(seen: EndpointDescription) -> str:
+    """Return the stage of each variant, such as `A Baking, B Deleting`."""
+    return ", ".join(f"{variant} {stage}" for variant, stage in seen.stages.items())
 
 
 def pauses() -> Iterator[float]:
@@ -58,7 +67,7 @@ def pauses() -> Iterator[float]:
 class _Watch:
     """The clock and the history of one wait."""
 
-    def __init__(self, name: str, timeout: float, now: Now, progress: ProgressCallback | None) -> None:
+    def __init__(self, name: str, timeout: float, now: Now, progress: Reporter | None) -> None:
         check_number("timeout", timeout, over=0, infinite=True)
         self.name = name
         self.timeout = float(timeout)
@@ -67,35 +76,24 @@ class _Watch:
         self.progress = progress
         self.history: History = ()
         self._pauses = pauses()
-        self._stages: dict[str, str] = {}
+        self._stages = ""
 
     @property
     def elapsed(self) -> float:
         return self.now() - self.start
 
     def saw(self, seen: EndpointDescription) -> None:
-        elapsed, status = self.elapsed, seen.status
-        self._stages = seen.stages
-        if not self.history or self.history[-1][1] != status:
-            self.history += ((round(elapsed, 3), status),)
+        if not self.history or self.history[-1][1] != seen.status:
+            self.history += ((round(self.elapsed, 3), seen.status),)
+        self._stages = stages_text(seen)
         if self.progress is not None:
-            self.progress(
-                WaitProgress(
-                    endpoint=self.name,
-                    status=status,
-                    elapsed=elapsed,
-                    timeout=self.timeout,
-                    history=self.history,
-                    stages=self._stages,
-                )
-            )
+            self.progress(status=seen.status, doing=waiting_for(seen))
 
     def pause(self, wanted: str, hint: str) -> Flow[None]:
         left = self.timeout - self.elapsed
         if left <= 0:
             seen = " → ".join(status for _, status in self.history)
-            stages = ", ".join(f"{variant} {stage}" for variant, stage in self._stages.items())
-            seen = f"{seen}; variants: {stages}" if stages else seen
+            seen = f"{seen}; variants: {self._stages}" if self._stages else seen
             raise WaitTimeoutError(
                 f"endpoint {self.name} is not {wanted} after {self.timeout:g} s (seen: {seen})",
                 hint=hint,
@@ -111,7 +109,7 @@ def until_settled(
     *,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None = None,
+    progress: Reporter | None = None,
     just_created: bool = False,
     wanted_config: str | None = None,
     config_before: str | None = None,
@@ -123,7 +121,7 @@ def until_settled(
         name: EndpointName.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
-        progress: Called after each DescribeEndpoint.
+        progress: Reports each DescribeEndpoint.
         just_created: Whether DescribeEndpoint may not find the endpoint yet.
         wanted_config: Configuration that an update sets. If another one is in service at the end, the update failed.
         config_before: Configuration before the update; it is in service again after a rollback.
@@ -174,7 +172,7 @@ def until_gone(
     *,
     timeout: float,
     now: Now,
-    progress: ProgressCallback | None = None,
+    progress: Reporter | None = None,
     created: datetime | None = None,
 ) -> Flow[History]:
     """Wait until an endpoint is deleted.
@@ -183,7 +181,7 @@ def until_gone(
         name: EndpointName.
         timeout: Longest time to wait, in seconds.
         now: The monotonic clock.
-        progress: Called after each DescribeEndpoint.
+        progress: Reports each DescribeEndpoint.
         created: CreationTime of the endpoint. An endpoint of this name with another CreationTime is a new one.
 
     Returns:

@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from mme_sdk import instance_types
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import (
     as_int,
     check_instance,
@@ -29,6 +30,7 @@ _SYNCHRONOUS_ONLY = ("Invocations", "InvocationsPerInstance", "OverheadLatency")
 _ASYNCHRONOUS_ONLY = ("ApproximateBacklogSize", "ApproximateBacklogSizePerInstance", "HasBacklogWithoutCapacity")
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Schedule:
     """A scheduled change of autoscaling's limits.
@@ -88,6 +90,7 @@ def _check_target(policy: Any) -> None:
     object.__setattr__(policy, "target", float(target))
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Tracking:
     """A further target tracking policy of a variant.
@@ -113,6 +116,7 @@ class Tracking:
         _check_target(self)
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class FromZero:
     """The start of the first instances of an asynchronous endpoint that has none.
@@ -133,6 +137,7 @@ class FromZero:
     cooldown: int = attrs.field(default=300, converter=as_int, validator=_cooldown)
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Autoscaling:
     """Autoscaling of a variant's instance count by target tracking.

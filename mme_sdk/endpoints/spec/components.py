@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 import attrs
 
 from mme_sdk import instance_types
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import as_int, check_instance, instance, number, one_of, optional, optional_int
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric
@@ -23,6 +24,7 @@ __all__ = [
     "Serverless",
     "Variant",
     "Vpc",
+    "instances_text",
 ]
 
 Mode = Literal["SingleModel", "MultiModel"]
@@ -32,6 +34,7 @@ _NOT_SERVERLESS = (
 )
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Container:
     """One container of a model.
@@ -123,6 +126,7 @@ class Container:
             validators.data_source("extra.ModelDataSource", source["S3DataSource"])
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Serverless:
     """Settings of serverless inference (single-model only).
@@ -149,6 +153,7 @@ class Serverless:
             )
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Vpc:
     """Subnets and security groups of the containers.
@@ -162,6 +167,7 @@ class Vpc:
     security_groups: tuple[str, ...] = attrs.field(converter=validators.sequence, validator=validators.ids(1, 5, "sg"))
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class DataCapture:
     """Copies of requests and responses in S3 (single-model only).
@@ -195,6 +201,7 @@ class DataCapture:
             raise InvalidInputError(f"capture: items must be Input, Output or InputAndOutput, not {self.capture!r}")
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class AsyncInference:
     """Settings of asynchronous inference (single-model only).
@@ -231,6 +238,7 @@ class AsyncInference:
             validators.s3("failure", self.failure, 512)
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class MetricsSettings:
     """Which metrics the endpoint publishes, and how often.
@@ -446,3 +454,13 @@ class Variant:
         check_metric(scaling, kind)
         if count is not None and not scaling.min <= count <= scaling.max:
             raise InvalidInputError(f"instance_count: {count} is outside autoscaling's {scaling.min} to {scaling.max}")
+
+
+def instances_text(variants: Iterable[Any]) -> str | None:
+    """Return the instances of variants as text, such as `2 x ml.m5.xlarge`; None if they are not known."""
+    listed = list(variants)
+    if not any(one.instance_type or getattr(one, "serverless", None) for one in listed):
+        return None
+    return ", ".join(
+        f"{one.instance_count or '?'} x {one.instance_type}" if one.instance_type else "serverless" for one in listed
+    )

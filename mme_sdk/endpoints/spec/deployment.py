@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import as_int, number, optional, optional_int
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.errors import InvalidInputError
@@ -27,6 +28,7 @@ _LONGEST = 28_800
 _limit = optional(number(at_least=600, at_most=_LONGEST, integer=True))
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class BlueGreen:
     """Blue/green deployment: a complete new fleet takes over, at once, after a canary, or in steps.
@@ -63,6 +65,7 @@ class BlueGreen:
         _check_waits(self.wait * (steps - 1) + self.termination_wait, self.limit)
 
 
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class Rolling:
     """Rolling deployment: instances are replaced batch by batch. It needs less spare capacity than `BlueGreen`.

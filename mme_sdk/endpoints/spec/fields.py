@@ -131,7 +131,14 @@ class SpecFields:
                 raise InvalidInputError("network_isolation: not available with serverless")
 
     def check_deployment(self, deployment: BlueGreen | Rolling) -> None:
-        """Raise InvalidInputError for a deployment that SageMaker would refuse for the variants."""
+        """Raise InvalidInputError for a deployment that SageMaker would refuse for the variants.
+
+        Args:
+            deployment: How traffic moves.
+
+        Raises:
+            InvalidInputError: The deployment is not available with these variants.
+        """
         if isinstance(deployment, Rolling) and len(self.variants) > 1:
             raise InvalidInputError(
                 "deployment: Rolling is not available with several variants", hint="use BlueGreen(…)"

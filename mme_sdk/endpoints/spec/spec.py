@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_resource_name
+from mme_sdk.display.shown import Shown
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling
 from mme_sdk.endpoints.spec.components import (
@@ -18,6 +20,7 @@ from mme_sdk.endpoints.spec.components import (
     Serverless,
     Variant,
     Vpc,
+    instances_text,
 )
 from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
 from mme_sdk.endpoints.spec.fields import SpecFields
@@ -40,8 +43,9 @@ class HasUri(Protocol):
         ...
 
 
-@attrs.frozen(kw_only=True)
-class EndpointSpec(SpecFields):
+@short_tracebacks
+@attrs.frozen(kw_only=True, repr=False)
+class EndpointSpec(Shown, SpecFields):
     """Declaration of an endpoint in either hosting mode. The constructor checks every rule.
 
     `multi_model` and `single_model` make the spec of one variant with one container. The constructor takes several
@@ -79,6 +83,28 @@ class EndpointSpec(SpecFields):
         >>> [operation for _, operation, _ in spec.to_requests().calls]
         ['create_model', 'create_endpoint_config', 'create_endpoint']
     """
+
+    def _facts(self) -> dict[str, object]:
+        containers = [one for variant in self.variants for one in variant.containers]
+        return {
+            "name": self.name,
+            "mode": self.mode,
+            "models": self.model_data,
+            "instances": instances_text(self.variants),
+            "variants": [one.name for one in self.variants] if len(self.variants) > 1 else None,
+            "image": list(dict.fromkeys(one.image for one in containers if one.image)),
+            "role": self.role,
+            "autoscaling": [
+                f"{one.autoscaling.min} to {one.autoscaling.max} instances of {one.name}"
+                for one in self.variants
+                if one.autoscaling
+            ],
+            "vpc": self.vpc,
+            "kms_key": self.kms_key,
+            "data_capture": self.data_capture,
+            "async_inference": self.async_inference,
+            "tags": self.tags,
+        }
 
     def to_requests(self) -> Requests:
         """Return the requests that create this endpoint.

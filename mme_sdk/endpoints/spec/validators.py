@@ -16,7 +16,6 @@ from mme_sdk import instance_types
 from mme_sdk._validation import Validator, check_instance, check_resource_name
 from mme_sdk.aws.service_model import problems
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.instance_types import known
 from mme_sdk.types import S3Uri
 from mme_sdk.types.near import near_names
 
@@ -163,7 +162,8 @@ def service(
 def instance_type(value: str) -> None:
     """Raise InvalidInputError for an instance type that the installed botocore does not know."""
     if next(problems("ProductionVariant", {"InstanceType": value}, "instance_type"), None) is not None:
-        near = near_names(str(value), known(), limit=1)
+        hosting = [name for name, kind in instance_types.known().items() if kind.hosting]
+        near = near_names(str(value), hosting, limit=1)
         advice = "upgrade botocore, or give a newer type as extra={'InstanceType': …} of the variant"
         raise InvalidInputError(
             f"instance_type: {value!r} is not one of the hosting types that the installed botocore knows",

@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 import attrs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from mme_sdk.display.shown import Shown
+from mme_sdk.endpoints.spec.components import instances_text
+from mme_sdk.endpoints.state import links
 from mme_sdk.errors import ServiceError
 
 __all__ = ["EndpointDescription", "ScalingDescription", "VariantDescription", "parse_endpoint", "parse_summary"]
@@ -63,8 +66,8 @@ class VariantDescription:
     stage_since: datetime | None = None
 
 
-@attrs.frozen(kw_only=True)
-class EndpointDescription:
+@attrs.frozen(kw_only=True, repr=False)
+class EndpointDescription(Shown):
     """Description of an endpoint.
 
     Attributes:
@@ -115,21 +118,31 @@ class EndpointDescription:
     @property
     def log_group(self) -> str:
         """Name of the CloudWatch log group of the containers."""
-        return f"/aws/sagemaker/Endpoints/{self.name}"
+        return links.log_group(self.name)
 
     @property
     def logs_url(self) -> str | None:
         """URL of the log group in the AWS console; None without an ARN."""
-        if self.region is None:
-            return None
-        group = self.log_group.replace("/", "$252F")
-        console = _CONSOLES.get(self.arn.split(":")[1], "console.aws.amazon.com")
-        return (
-            f"https://{self.region}.{console}/cloudwatch/home?region={self.region}#logsV2:log-groups/log-group/{group}"
-        )
+        return None if self.region is None else links.logs_url(self.name, self.region, self.arn.split(":")[1])
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "name": self.name,
+            "status": self.status,
+            "reason": self.failure_reason,
+            "mode": self.mode,
+            "models": self.model_data,
+            "instances": instances_text(self.variants),
+            "config": self.config_name,
+            "updating to": self.pending_config,
+            "created": self.created,
+            "modified": self.modified,
+            "tags": self.tags,
+            "notes": self.notes,
+        }
 
 
-_CONSOLES = {"aws-cn": "console.amazonaws.cn", "aws-us-gov": "console.amazonaws-us-gov.com"}
+_TELLING = ("ActivatingTraffic", "Baking")  # stages that are shown before others of the same variant
 
 
 class _Image(BaseModel):
@@ -208,7 +221,8 @@ def parse_endpoint(answer: Mapping[str, Any]) -> EndpointDescription:
 
 
 def _described(one: _Variant) -> VariantDescription:
-    stage = one.VariantStatus[0] if one.VariantStatus else None
+    stages = one.VariantStatus
+    stage = next((each for each in stages if each.Status in _TELLING), stages[0] if stages else None)
     return VariantDescription(
         name=one.VariantName,
         instance_count=one.CurrentInstanceCount,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 
+from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning import plots, report
 from mme_sdk.planning.advice import explain
@@ -27,8 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["HostingPlan", "simulate_layout"]
 
 
+@short_tracebacks
 @attrs.frozen(eq=False, slots=False, repr=False)
-class HostingPlan:
+class HostingPlan(Shown):
     """The advice of `plan`.
 
     Attributes:
@@ -330,11 +334,22 @@ class HostingPlan:
             what_ifs=self.what_ifs(),
         )
 
-    def __repr__(self) -> str:
+    def _text(self) -> str:
         return f"<HostingPlan of {len(self.options)} options: {'best' if self.feasible else 'nearest'} is {self.best}>"
 
-    def _repr_html_(self) -> str:
-        return report.html(self.options)
+    def _html(self) -> str:
+        return report.html(self.options, self._picture)
+
+    def _repr_png_(self) -> bytes | None:
+        return self._picture
+
+    @cached_property
+    def _picture(self) -> bytes | None:
+        """The charts, drawn once; None without matplotlib, or if they cannot be drawn."""
+        try:
+            return plots.png(self.plot())
+        except Exception:  # noqa: BLE001 - a representation never raises
+            return None
 
     def plot(self) -> Figure:
         """Draw four charts: misses against memory, cost against instances, latencies, and the effect of assumptions.

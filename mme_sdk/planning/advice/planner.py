@@ -10,7 +10,9 @@ from typing import Any
 import attrs
 import numpy as np
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance, check_number
+from mme_sdk.display.progress import ProgressOption, Reporter, reporting
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.instance_types import InstanceType, find, known, serves_multi_model
 from mme_sdk.planning.advice import explain
@@ -31,6 +33,7 @@ __all__ = ["plan"]
 _CONFIRM_TRIES = 16
 
 
+@short_tracebacks
 def plan(
     workload: Workload | Any,
     *,
@@ -42,6 +45,7 @@ def plan(
     max_instances: int = 20,
     requests: int = 150_000,
     seed: int = 0,
+    progress: ProgressOption = False,
 ) -> HostingPlan:
     """Find the cheapest hosting that meets a service level objective.
 
@@ -62,6 +66,7 @@ def plan(
         max_instances: Largest number of instances of a shared endpoint. Default 20.
         requests: Approximate number of requests in each simulation, 1000 or more. Default 150,000.
         seed: Seed of all random draws, 0 or more. Default 0.
+        progress: Called with an `mme_sdk.Progress` after each layout; True shows a progress bar. Default: False.
 
     Returns:
         The plan. If no option meets the SLO, its best option is the one that exceeds the limits least.
@@ -96,10 +101,13 @@ def plan(
         assumptions=assumptions or Assumptions(),
         max_instances=max_instances,
     )
-    found = search.promising()
-    if not found or all(each.mix is None for _, each in found):
-        _refuse_too_large(search)
-    options = _confirmed(search, found, requests=requests, seed=seed)
+    with reporting(progress, "plan", f"{len(workload.models)} models", unit="layout") as report:
+        if report is not None:
+            report(doing="estimating")
+        found = search.promising(report)
+        if not found or all(each.mix is None for _, each in found):
+            _refuse_too_large(search)
+        options = _confirmed(search, found, requests=requests, seed=seed, report=report)
     taken = {str(each.layout) for each in options}
     others = [(layout, one) for layout, one in _contrast(found, search.slo) if str(layout) not in taken]
     options += [_option(search, layout, one) for layout, one in others]
@@ -123,7 +131,12 @@ def _option(search: LayoutSearch, layout: HostingLayout, found: HostingEstimate)
 
 
 def _confirmed(
-    search: LayoutSearch, found: list[tuple[HostingLayout, HostingEstimate]], *, requests: int, seed: int
+    search: LayoutSearch,
+    found: list[tuple[HostingLayout, HostingEstimate]],
+    *,
+    requests: int,
+    seed: int,
+    report: Reporter | None,
 ) -> list[HostingOption]:
     """Simulate the cheapest layouts; try one that fails the simulation again with more instances."""
     queue = [(one.cost, number, layout, one) for number, (layout, one) in enumerate(found) if not one.blockers]
@@ -134,6 +147,8 @@ def _confirmed(
         _, number, layout, one = heappop(queue)
         option = _option(search, layout, one)
         if option.meets:
+            if report is not None:
+                report(doing=f"simulating {layout}", done=1)
             option = attrs.evolve(option, simulated=_confirm(search, layout, one, requests=requests, seed=seed))
             options.append(option)
             if option.meets:

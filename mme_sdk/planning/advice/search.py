@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import attrs
 import numpy as np
 
+from mme_sdk.display.progress import Reporter
 from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.demand import Demand, fleet_config
 from mme_sdk.planning.advice.estimate import DedicatedEndpoint, HostingEstimate, HostingLayout, Mode, estimate
@@ -78,7 +79,7 @@ class LayoutSearch:
             for head in heads:
                 yield "hybrid", name, head
 
-    def promising(self) -> list[tuple[HostingLayout, HostingEstimate]]:
+    def promising(self, report: Reporter | None = None) -> list[tuple[HostingLayout, HostingEstimate]]:
         """Return the estimates of the layouts that could be the best.
 
         Bisection finds the smallest number of instances that meets the SLO, since more instances are never worse. A
@@ -99,6 +100,8 @@ class LayoutSearch:
             ) -> bool:
                 layout = HostingLayout(mode=mode, instance_type=name, count=count, dedicated=head)
                 found.append((layout, self.estimate(layout)))
+                if report is not None:
+                    report(done=1)
                 return not found[-1][1].blockers
 
             first = self.prices[name] * low + sum(self.prices[each.instance_type] * each.count for each in head)

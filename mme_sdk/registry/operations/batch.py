@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,50 +12,36 @@ import attrs
 from mme_sdk._flows.cancellation import attach_partial
 from mme_sdk._flows.effects import Do, Flow, Together
 from mme_sdk.artifacts import fingerprint, inspect, is_archive
-from mme_sdk.errors import BatchError, InvalidInputError, MissingExtraError, MMEError, StorageError
+from mme_sdk.display.progress import Reporter
+from mme_sdk.errors import BatchError, InvalidInputError, MMEError, StorageError
 from mme_sdk.registry.names import check_alias, check_name
 from mme_sdk.registry.operations.delete import delete_versions
 from mme_sdk.registry.operations.package import LayoutCheck
 from mme_sdk.registry.operations.register import DIGEST, Batch, RegistryOperations
 from mme_sdk.registry.operations.upload import PART
-from mme_sdk.registry.results import ProgressCallback, RegisterProgress, Registration, SyncReport
+from mme_sdk.registry.results import Registration, SyncReport
 from mme_sdk.types.model import ModelVersion
 
-__all__ = ["progress_callback", "register_many", "sync"]
+__all__ = ["register_many", "sync"]
 
 _WIDTH = 32  # small models at a time; most of the time they wait for S3
 _LARGE_WIDTH = 3  # large models at a time; each needs a temporary file of its size, and its parts go concurrently
 
 
-class _ProgressCounter:
-    """Adds up the progress of concurrent registrations, and calls the callback from one thread at a time."""
+def _uploaded(report: Reporter | None, model: str) -> Callable[[int, int], None]:
+    """Return a function that reports the uploaded bytes of one model."""
 
-    def __init__(self, callback: ProgressCallback | None, total: int) -> None:
-        self._callback, self._total = callback, total
-        self._done = self._size = 0
-        self._lock = threading.Lock()
+    def count(size: int, total: int) -> None:
+        if report is not None:
+            report(size=size, model=model, model_done=size, model_total=total)
 
-    def uploaded(self, model: str) -> Callable[[int], None]:
-        """Return a function that counts the uploaded bytes of one model."""
-        return lambda size: self._report(model, size, 0)
-
-    def finished(self, model: str) -> None:
-        """Count a model that succeeded or failed."""
-        self._report(model, 0, 1)
-
-    def _report(self, model: str, size: int, done: int) -> None:
-        if self._callback is None:
-            return
-        with self._lock:
-            self._size += size
-            self._done += done
-            self._callback(RegisterProgress(model=model, done=self._done, total=self._total, size=self._size))
+    return count
 
 
 def register_many(
     operations: RegistryOperations,
     models: Mapping[str, Any] | Iterable[Registration],
-    callback: ProgressCallback | None,
+    report: Reporter | None,
     *,
     width: int = _WIDTH,
 ) -> Flow[list[ModelVersion]]:
@@ -70,7 +54,7 @@ def register_many(
     if not wanted:
         return []
     try:
-        return (yield from _register(operations, wanted, callback, width, done))
+        return (yield from _register(operations, wanted, report, width, done))
     except (Exception, GeneratorExit):
         raise
     except BaseException as stop:
@@ -81,24 +65,29 @@ def register_many(
 def _register(
     operations: RegistryOperations,
     wanted: list[Registration],
-    callback: ProgressCallback | None,
+    report: Reporter | None,
     width: int,
     done: dict[int, ModelVersion],
 ) -> Flow[list[ModelVersion]]:
     yield from operations.check_bucket()
     batch = Batch((yield from operations.aliases.tombstones.record()))
-    counter = _ProgressCounter(callback, len(wanted))
+    if report is not None:
+        report(total=len(wanted))
 
     def one(at: int, concurrent: int = 1) -> Flow[ModelVersion]:
         model = wanted[at]
         try:
-            uploaded = counter.uploaded(model.name)
+            uploaded = _uploaded(report, model.name)
             done[at] = yield from operations.register(
                 **_arguments(model), batch=batch, progress=uploaded, concurrent=concurrent
             )
-            return done[at]
-        finally:
-            counter.finished(model.name)
+        except Exception:
+            if report is not None:
+                report(model=model.name, done=1, failed=1)
+            raise
+        if report is not None:
+            report(model=model.name, done=1)
+        return done[at]
 
     large = yield Do(lambda: [_is_large(model.source) for model in wanted])
     order = [at for at, is_large in enumerate(large) if not is_large]
@@ -200,13 +189,15 @@ def sync(
     dry_run: bool,
     image: str | None,
     multi_model: bool,
-    callback: ProgressCallback | None,
+    report: Reporter | None,
 ) -> Flow[SyncReport]:
     """Register the entries of a directory, move aliases, and delete other models."""
     if alias is not None:
         check_alias(alias)
     sources = yield Do(lambda: _sources(Path(directory)))
     yield from operations.check_bucket()
+    if report is not None:
+        report(doing="reading the models", total=len(sources))
     digests = yield Together([_digest(source) for source in sources.values()], os.cpu_count() or 4)
     entries = [
         _Entry(name, source, digest)
@@ -219,10 +210,12 @@ def sync(
     new = [one for one in entries if operations.keys.target(one.name, one.version) not in targets]
     unchanged = {one.name: one.version for one in entries if one not in new}
     surplus = [one for one in listed if one.version and one.name not in sources] if delete else []
+    if report is not None:
+        report(doing="", total=len(new))
     if not dry_run:
         # Take the version from what was packed: the directory may have changed since it was read.
         wanted = [Registration(one.name, one.source, image=image, multi_model=multi_model) for one in new]
-        registered = yield from register_many(operations, wanted, callback)
+        registered = yield from register_many(operations, wanted, report)
         new = [attrs.evolve(one, version=done.version) for one, done in zip(new, registered, strict=True)]
         entries = [*new, *(one for one in entries if one.name in unchanged)]
         if alias is not None:
@@ -270,28 +263,3 @@ def _digest(source: Path) -> Flow[str]:
         lambda: inspect(source).content if is_archive(source) and source.is_file() else fingerprint(source)
     )
     return content[:DIGEST]
-
-
-@contextmanager
-def progress_callback(progress: ProgressCallback | bool | None) -> Iterator[ProgressCallback | None]:
-    """Return the callback to use; True draws a progress bar, which is closed at the end.
-
-    Raises:
-        MissingExtraError: `progress` is True and tqdm is not installed.
-    """
-    if progress is not True:
-        yield None if isinstance(progress, bool) else progress
-        return
-    try:
-        from tqdm.auto import tqdm
-    except ImportError as error:
-        raise MissingExtraError("progress=True needs tqdm", hint="pip install 'mme-sdk[progress]'") from error
-    with tqdm(unit="model") as bar:
-
-        def draw(report: RegisterProgress) -> None:
-            bar.total = report.total
-            bar.n = report.done
-            bar.set_postfix_str(f"{report.size / 1e6:.1f} MB {report.model}", refresh=False)
-            bar.refresh()
-
-        yield draw

@@ -7,6 +7,7 @@ from typing import Any
 
 from mme_sdk._flows.cancellation import attach_partial
 from mme_sdk._flows.effects import Flow, Together, cleaned
+from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import BatchError, ConflictError, MMEError, ModelNotFoundError
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.operations.register import Batch, RegistryOperations
@@ -33,6 +34,7 @@ def copy(
     version: str | None,
     *,
     dry_run: bool,
+    report: Reporter | None = None,
 ) -> Flow[CopyReport]:
     """Copy versions. An exception that interrupts it carries the versions that are copied as `partial`."""
     if version is None:
@@ -57,11 +59,20 @@ def copy(
     done: list[ModelVersion] = []
 
     def copy_and_count(one: ModelVersion) -> Flow[tuple[bool, ModelVersion]]:
-        result = yield from _copy_version(source.store, to, run_there, one, batch, dry_run)
+        try:
+            result = yield from _copy_version(source.store, to, run_there, one, batch, dry_run)
+        except Exception:
+            if report is not None:
+                report(model=one.target_model, done=1, failed=1)
+            raise
+        if report is not None:
+            report(model=one.target_model, done=1, size=(one.size or 0) if result[0] else 0)
         if result[0] and not dry_run:
             done.append(result[1])
         return result
 
+    if report is not None:
+        report(total=len(wanted))
     try:
         results = yield Together([copy_and_count(one) for one in wanted], _WIDTH)
     except BaseException as stop:

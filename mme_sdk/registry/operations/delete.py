@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from mme_sdk._flows.effects import Flow, Sleep
 from mme_sdk._validation import check_number
+from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import (
     AccessDeniedError,
     ConflictError,
@@ -45,6 +46,7 @@ def delete(
     force: bool,
     dry_run: bool,
     compressed: bool = True,
+    report: Reporter | None = None,
 ) -> Flow[ModelDeletion]:
     """Delete one version, or all versions of a name: archives, or uncompressed versions."""
     check_number("grace", grace, at_least=0)
@@ -65,7 +67,9 @@ def delete(
             f"nothing was deleted: {what} does not exist", model=name, hint="list() shows the versions"
         )
     used = current_versions if compressed else _not_used
-    found = yield from delete_versions(aliases, versions, {name}, grace=grace, force=force, dry_run=dry_run, used=used)
+    found = yield from delete_versions(
+        aliases, versions, {name}, grace=grace, force=force, dry_run=dry_run, used=used, report=report
+    )
     if not found.versions:
         raise ModelNotFoundError(f"another client deleted {what} at the same time", model=name)
     return found
@@ -95,6 +99,7 @@ def delete_versions(
     force: bool,
     dry_run: bool,
     used: Callable[[Alias], Collection[str]] = current_versions,
+    report: Reporter | None = None,
 ) -> Flow[ModelDeletion]:
     """Write tombstones, wait for the grace period, check aliases, commit the deletion, and delete the archives.
 
@@ -106,6 +111,7 @@ def delete_versions(
         force: Whether to delete versions that an alias refers to.
         dry_run: Whether only to report what would be deleted.
         used: Returns the versions that an alias needs.
+        report: Reports the progress.
 
     Returns:
         What was deleted, without the versions that another client deleted at the same time.
@@ -139,6 +145,8 @@ def delete_versions(
         for target in (target for target, head in zip(deleted, heads, strict=True) if head is None):
             del seen[target]
         versions = [one for one in versions if one.target_model in seen]
+        if report is not None:
+            report(total=len(versions), doing=f"waiting for the grace period of {grace:g} s" if grace else "")
         if grace:
             yield Sleep(grace)
         archived = {(one.name, one.version) for one in versions if store.keys.files_of(one.target_model) is None}
@@ -152,6 +160,8 @@ def delete_versions(
         raise
     yield from _delete_archives(aliases, own, seen, deletion, began)
     versions = [one for one in versions if one.target_model in own]
+    if report is not None:
+        report(done=len(versions), doing="")
     return ModelDeletion(versions=tuple(versions), broken_aliases=broken_by(remaining, versions))
 
 
@@ -245,7 +255,9 @@ def _check_aliases(broken: tuple[str, ...], force: bool) -> None:
         )
 
 
-def prune(aliases: Aliases, keep: int, name: str | None, *, grace: float, dry_run: bool) -> Flow[ModelDeletion]:
+def prune(
+    aliases: Aliases, keep: int, name: str | None, *, grace: float, dry_run: bool, report: Reporter | None = None
+) -> Flow[ModelDeletion]:
     """Delete all but the newest versions of each name. Versions that an alias or its rollback needs are kept."""
     check_number("grace", grace, at_least=0)
     check_number("keep", keep, at_least=1, integer=True)
@@ -266,7 +278,14 @@ def prune(aliases: Aliases, keep: int, name: str | None, *, grace: float, dry_ru
     names = {one.name for one in surplus}
     return (
         yield from delete_versions(
-            aliases, surplus, names, grace=grace, force=False, dry_run=dry_run, used=current_or_previous_versions
+            aliases,
+            surplus,
+            names,
+            grace=grace,
+            force=False,
+            dry_run=dry_run,
+            used=current_or_previous_versions,
+            report=report,
         )
     )
 

@@ -10,6 +10,7 @@ import attrs
 
 from mme_sdk._flows.effects import Do, Flow, Sleep
 from mme_sdk.artifacts import Archive, inspect
+from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import (
     ConflictError,
     IntegrityError,
@@ -75,7 +76,7 @@ class RegistryOperations:
         layout: LayoutCheck = _DEFAULT,
         metadata: Mapping[str, str] | None = None,
         batch: Batch | None = None,
-        progress: Callable[[int], None] = lambda _: None,
+        progress: Callable[[int, int], None] = lambda _sent, _total: None,
         concurrent: int = 1,
     ) -> Flow[ModelVersion]:
         """Pack a model and create a version.
@@ -87,7 +88,7 @@ class RegistryOperations:
             layout: What the layout must fit.
             metadata: Metadata that the caller gave.
             batch: The batch that the model belongs to. Its caller calls `finish_batch` at the end.
-            progress: Called with the number of bytes that were uploaded.
+            progress: Called with the number of bytes that were uploaded, and the size of the archive.
             concurrent: Number of large models that are registered at the same time.
 
         Returns:
@@ -104,7 +105,10 @@ class RegistryOperations:
             target = self.keys.target(name, archive.content[:DIGEST] if version is None else version)
 
             def create() -> Flow[StoredObject]:
-                return upload.create(self.store, target, package, headers, progress, concurrent=concurrent)
+                def sent(size: int) -> None:
+                    progress(size, archive.size)
+
+                return upload.create(self.store, target, package, headers, sent, concurrent=concurrent)
 
             # A version that is derived from its content cannot have had other content: tombstones need not be read.
             known = None if version is None else NOT_READ
@@ -263,7 +267,7 @@ class RegistryOperations:
             )
         return stored
 
-    def verify(self, name: str, version: str | None) -> Flow[ModelVersion]:
+    def verify(self, name: str, version: str | None, report: Reporter | None = None) -> Flow[ModelVersion]:
         """Read a whole archive and compare it with what was registered."""
         stored = yield from self._stored(name, version)
         found = stored.version
@@ -273,7 +277,8 @@ class RegistryOperations:
         )
         body = answer["Body"]
         try:
-            archive: Archive = yield Do(lambda: self.store.read_stream(body, lambda: inspect(body)))
+            source: Any = body if report is None else _Counted(body, report, found.size)
+            archive: Archive = yield Do(lambda: self.store.read_stream(body, lambda: inspect(source)))
         except LayoutError as error:
             raise IntegrityError(
                 f"{found.uri} is not a valid archive: {error.message}", model=found.target_model
@@ -289,3 +294,16 @@ class RegistryOperations:
                     hint="delete it, and register the model again under another version",
                 )
         return found
+
+
+class _Counted:
+    """A stream whose reads are reported."""
+
+    def __init__(self, body: Any, report: Reporter, total: int | None) -> None:
+        self._body, self._report, self._total = body, report, total
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._body.read(size)
+        of = "" if self._total is None else f" of {self._total / 1e6:.1f} MB"
+        self._report(size=len(data), doing=f"reading{of}")
+        return data

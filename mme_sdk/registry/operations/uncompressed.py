@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 
 from mme_sdk._flows.effects import Do, Flow
 from mme_sdk.artifacts import Archive
+from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import ConflictError, IntegrityError, ModelNotFoundError, NotFoundError
 from mme_sdk.registry.names import UNCOMPRESSED, check_name
 from mme_sdk.registry.operations import upload
@@ -41,8 +42,22 @@ def register(
     *,
     layout: LayoutCheck,
     metadata: Mapping[str, str],
+    progress: Callable[[int, int], None] = lambda _sent, _total: None,
 ) -> Flow[ModelVersion]:
-    """Upload the files of a model, and write their record."""
+    """Upload the files of a model, and write their record.
+
+    Args:
+        operations: Operations on the prefix.
+        name: Name of the model.
+        source: Directory, file, archive or estimator.
+        version: The version; None derives it from the content.
+        layout: What the layout must fit.
+        metadata: Metadata that the caller gave.
+        progress: Called with the number of bytes that were uploaded, and the size of all files.
+
+    Returns:
+        The version.
+    """
     store, keys = operations.store, operations.keys
     keys.uncompressed(name, "0" * DIGEST if version is None else version)  # check the name before reading files
     found: SourceFiles = yield Do(lambda: prepare_files(source, layout))
@@ -56,7 +71,7 @@ def register(
         yield from operations.check_bucket()
 
         def create() -> Flow[StoredObject]:
-            return _create(store, target, folder, found, headers)
+            return _create(store, target, folder, found, headers, lambda sent: progress(sent, found.size))
 
         stored = yield from operations.write_until_stable(target, archive.content, create)
     finally:
@@ -65,7 +80,12 @@ def register(
 
 
 def _create(
-    store: Store, target: str, folder: str, found: SourceFiles, headers: Mapping[str, str]
+    store: Store,
+    target: str,
+    folder: str,
+    found: SourceFiles,
+    headers: Mapping[str, str],
+    progress: Callable[[int], None],
 ) -> Flow[StoredObject]:
     """Upload the files that are not there, then write the record, unless it exists with the same content."""
     content = found.archive.content
@@ -79,7 +99,7 @@ def _create(
         missing = [one for one in found.files if present.get(one.path) != one.size]
         if not missing:
             break
-        yield from all_or_raise([_upload(store, folder, one) for one in missing], _WIDTH)
+        yield from all_or_raise([_upload(store, folder, one, progress) for one in missing], _WIDTH)
     if there is not None:
         return there
     body = {"files": {one.path: {"size": one.size, "sha256": one.sha256} for one in found.files}}
@@ -112,19 +132,15 @@ def _other_content(store: Store, target: str) -> ConflictError:
     )
 
 
-def _upload(store: Store, folder: str, one: SourceFile) -> Flow[None]:
+def _upload(store: Store, folder: str, one: SourceFile, progress: Callable[[int], None]) -> Flow[None]:
     archive = Archive(size=one.size, sha256=one.sha256, content=one.sha256, entries=())
     package: upload.Package = yield Do(lambda: open_file(one.place, archive))
     try:
         yield from upload.create(
-            store, store.keys.file(folder, one.path), package, store.metadata(archive, {}), _ignore, concurrent=_WIDTH
+            store, store.keys.file(folder, one.path), package, store.metadata(archive, {}), progress, concurrent=_WIDTH
         )
     finally:
         package.close()
-
-
-def _ignore(_: int) -> None:
-    return
 
 
 def sizes(store: Store, folder: str) -> Flow[dict[str, int]]:
@@ -190,7 +206,7 @@ def versions(
     ]
 
 
-def verify(tombstones: Tombstones, name: str, version: str) -> Flow[ModelVersion]:
+def verify(tombstones: Tombstones, name: str, version: str, report: Reporter | None = None) -> Flow[ModelVersion]:
     """Read all files of an uncompressed version and compare them with the record."""
     store = tombstones.store
     found = yield from get(tombstones, name, version)
@@ -201,7 +217,9 @@ def verify(tombstones: Tombstones, name: str, version: str) -> Flow[ModelVersion
     present = yield from sizes(store, folder)
     if extra := sorted(set(present) - set(expected)):
         raise _damaged(found, f"has {extra[0]}, which was not registered")
-    yield from all_or_raise([_verify_file(store, found, folder, path, one) for path, one in expected.items()], _WIDTH)
+    yield from all_or_raise(
+        [_verify_file(store, found, folder, path, one, report) for path, one in expected.items()], _WIDTH
+    )
     return found
 
 
@@ -236,7 +254,14 @@ def unused_files(store: Store, newest: float) -> Flow[list[str]]:
     ]
 
 
-def _verify_file(store: Store, found: ModelVersion, folder: str, path: str, expected: Mapping[str, Any]) -> Flow[None]:
+def _verify_file(
+    store: Store,
+    found: ModelVersion,
+    folder: str,
+    path: str,
+    expected: Mapping[str, Any],
+    report: Reporter | None,
+) -> Flow[None]:
     try:
         answer = yield store.call("get_object", Key=store.keys.key(folder + path), model=found.target_model)
     except NotFoundError:
@@ -246,6 +271,10 @@ def _verify_file(store: Store, found: ModelVersion, folder: str, path: str, expe
     def read() -> None:
         while chunk := body.read(1 << 20):
             digest.update(chunk)
+            if report is not None:
+                report(
+                    size=len(chunk), doing=f"reading{'' if found.size is None else f' of {found.size / 1e6:.1f} MB'}"
+                )
 
     try:
         yield Do(lambda: store.read_stream(body, read))

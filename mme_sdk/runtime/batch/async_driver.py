@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar
 
+from mme_sdk.display.progress import Reporter
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model
 from mme_sdk.runtime.batch.batch_run import BatchRun, item_result, keep_partial
 from mme_sdk.types.reply import Reply
@@ -15,6 +17,7 @@ __all__ = ["async_collect", "async_run_batch"]
 
 T = TypeVar("T")
 V = TypeVar("V")
+_SILENT = nullcontext()
 _END = object()
 
 
@@ -25,7 +28,7 @@ async def async_run_batch(
     model_of: Callable[[T], Model],
     settings: BatchSettings,
     checkpoint: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    reports: AbstractContextManager[Reporter | None] = _SILENT,
 ) -> AsyncIterator[ItemResult[T]]:
     """Call a coroutine function for each item, in tasks, and yield the results.
 
@@ -35,49 +38,50 @@ async def async_run_batch(
         model_of: Returns the target model of an item.
         settings: Concurrency, order and memory.
         checkpoint: File of the items that are done. A later run with the same file leaves these items out.
-        progress: Called after each result with two counts: results so far, and failures so far.
+        reports: Makes the reporter of the progress, and ends it. Default: nothing is reported.
 
     Yields:
         One result for each item. An MMEError of a call is in its result; any other exception ends the iteration.
     """
-    run: BatchRun[T] = BatchRun(settings, model_of, checkpoint, progress)
-    source = items.__aiter__() if isinstance(items, AsyncIterable) else _as_async(items)
-    index = -1
-    reading: asyncio.Future[Any] | None = None
-    tasks: dict[asyncio.Future[Reply[Any]], tuple[int, T]] = {}
-    more = True
-    try:
-        while more or not run.batch.idle:
-            if reading is None and more and run.batch.wants_more:
-                reading = asyncio.ensure_future(_next(source))
-            while (started := run.batch.start()) is not None:
-                number, item, model = started
-                tasks[asyncio.ensure_future(call(item, model))] = (number, item)
-            awaited: set[asyncio.Future[Any]] = {*tasks} if reading is None else {*tasks, reading}
-            if awaited:
-                done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
-                if reading in done:
-                    read, reading = reading, None
-                    more = read.result() is not _END
-                    if more:
-                        index += 1
-                        run.add(index, read.result())
-                for task in tasks.keys() & done:
-                    run.batch.finish(item_result(*tasks.pop(task), task))
-            for result in run.batch.results():
-                yield result
-                run.returned(result)
-    except BaseException as reason:
-        run.stop(reason, tasks)
-        raise
-    finally:
-        left = [*tasks] if reading is None else [*tasks, reading]
-        for task in left:
-            task.cancel()
+    with reports as report:
+        run: BatchRun[T] = BatchRun(settings, model_of, checkpoint, report)
+        source = items.__aiter__() if isinstance(items, AsyncIterable) else _as_async(items)
+        index = -1
+        reading: asyncio.Future[Any] | None = None
+        tasks: dict[asyncio.Future[Reply[Any]], tuple[int, T]] = {}
+        more = True
         try:
-            await asyncio.gather(*left, return_exceptions=True)
+            while more or not run.batch.idle:
+                if reading is None and more and run.batch.wants_more:
+                    reading = asyncio.ensure_future(_next(source))
+                while (started := run.batch.start()) is not None:
+                    number, item, model = started
+                    tasks[asyncio.ensure_future(call(item, model))] = (number, item)
+                awaited: set[asyncio.Future[Any]] = {*tasks} if reading is None else {*tasks, reading}
+                if awaited:
+                    done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
+                    if reading in done:
+                        read, reading = reading, None
+                        more = read.result() is not _END
+                        if more:
+                            index += 1
+                            run.add(index, read.result())
+                    for task in tasks.keys() & done:
+                        run.batch.finish(item_result(*tasks.pop(task), task))
+                for result in run.batch.results():
+                    yield result
+                    run.returned(result)
+        except BaseException as reason:
+            run.stop(reason, tasks)
+            raise
         finally:
-            run.checkpoint.close()
+            left = [*tasks] if reading is None else [*tasks, reading]
+            for task in left:
+                task.cancel()
+            try:
+                await asyncio.gather(*left, return_exceptions=True)
+            finally:
+                run.checkpoint.close()
 
 
 async def async_collect(

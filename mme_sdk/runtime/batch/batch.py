@@ -14,7 +14,10 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import number, optional
+from mme_sdk.display.progress import check_progress
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
@@ -26,8 +29,9 @@ Model: TypeAlias = str | ModelVersion | None
 _count = number(at_least=1, integer=True)
 
 
-@attrs.frozen
-class ItemResult(Generic[T]):
+@short_tracebacks
+@attrs.frozen(repr=False)
+class ItemResult(Shown, Generic[T]):
     """The result of one item of `invoke_many`.
 
     Attributes:
@@ -53,7 +57,16 @@ class ItemResult(Generic[T]):
             raise self.error
         return None if self.reply is None else self.reply.value
 
+    def _facts(self) -> dict[str, object]:
+        facts: dict[str, object] = {"index": self.index}
+        if self.error is not None:
+            facts["error"] = f"{type(self.error).__name__}: {self.error.message}"
+        if self.reply is not None:
+            facts |= self.reply._facts()
+        return facts
 
+
+@short_tracebacks
 @attrs.frozen(kw_only=True)
 class BatchSettings:
     """How `invoke_many` and `invoke_frame` work on many items.
@@ -90,10 +103,11 @@ def check_batch(items: object, model_of: object, data_of: object, settings: obje
         model_of: Function that returns the model of an item.
         data_of: Function that returns the payload of an item, or None if the item is the payload.
         settings: BatchSettings or None.
-        progress: A function, or None.
+        progress: A function, True, False or None.
 
     Raises:
         InvalidInputError: An argument has the wrong type. The message names it.
+        MissingExtraError: `progress` is True, and tqdm is not installed.
     """
     if isinstance(items, (str, bytes, bytearray, memoryview, Mapping)) or hasattr(items, "iterrows"):
         frame = hasattr(items, "iterrows")
@@ -111,11 +125,7 @@ def check_batch(items: object, model_of: object, data_of: object, settings: obje
             )
     if settings is not None and not isinstance(settings, BatchSettings):
         raise InvalidInputError(f"settings must be BatchSettings, not {settings!r}")
-    if progress is not None and not callable(progress):
-        raise InvalidInputError(
-            f"progress must be a function, not {progress!r}",
-            hint="it is called with two counts: results so far, and failures so far",
-        )
+    check_progress(progress)
 
 
 class Batch(Generic[T]):
@@ -245,6 +255,9 @@ class Checkpoint:
 
     def __contains__(self, index: int) -> bool:
         return index in self._done
+
+    def __len__(self) -> int:
+        return len(self._done)
 
     def add(self, index: int) -> None:
         """Write that an item is done."""

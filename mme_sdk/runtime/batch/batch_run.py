@@ -10,8 +10,10 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from mme_sdk._flows.cancellation import Cancelled, attach_partial
+from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import MMEError, OutcomeUnknownError
 from mme_sdk.runtime.batch.batch import Batch, BatchSettings, Checkpoint, ItemResult, Model
+from mme_sdk.runtime.batch.warm import outcome_of
 from mme_sdk.types.reply import Reply
 
 __all__ = ["BatchRun", "item_result", "keep_partial"]
@@ -27,7 +29,7 @@ class BatchRun(Generic[T]):
         settings: Concurrency, order and memory.
         model_of: Returns the target model of an item.
         checkpoint: File of the items that are done, or None.
-        progress: Called after each result with two counts: results so far, and failures so far.
+        report: Reports the progress, or None.
     """
 
     def __init__(
@@ -35,28 +37,27 @@ class BatchRun(Generic[T]):
         settings: BatchSettings,
         model_of: Callable[[T], Model],
         checkpoint: str | os.PathLike[str] | None,
-        progress: Callable[[int, int], None] | None,
+        report: Reporter | None,
     ) -> None:
         self.batch: Batch[T] = Batch(settings)
         self.checkpoint = Checkpoint(checkpoint)
         self._model_of = model_of
-        self._progress = progress
-        self._done = self._failed = 0
+        self._report = None if report is None else _BatchReport(report, len(self.checkpoint))
 
     def add(self, index: int, item: T) -> None:
         """Add an item, unless the checkpoint says that it is done."""
         if index not in self.checkpoint:
-            self.batch.add(index, item, self._model_of(item))
+            model = self._model_of(item)
+            if self._report is not None:
+                self._report.added(index, model)
+            self.batch.add(index, item, model)
 
     def returned(self, result: ItemResult[T]) -> None:
         """Record that the caller has processed a result."""
-        self._done += 1
         if result.error is None:
             self.checkpoint.add(result.index)
-        else:
-            self._failed += 1
-        if self._progress is not None:
-            self._progress(self._done, self._failed)
+        if self._report is not None:
+            self._report.returned(result)
 
     def stop(self, reason: BaseException, calls: Mapping[Any, tuple[int, T]]) -> None:
         """Set the `partial` attribute of the exception that ends the batch: the results that were not yet returned."""
@@ -65,6 +66,31 @@ class BatchRun(Generic[T]):
                 with contextlib.suppress(Exception):  # the batch already ends with `reason`
                     self.batch.finish(item_result(index, item, call))
         attach_partial(reason, tuple(self.batch.complete()))
+
+
+class _BatchReport:
+    """Reports the results of a batch."""
+
+    def __init__(self, report: Reporter, already: int) -> None:
+        self._report = report
+        self._models: dict[int, str | None] = {}  # of the items in memory
+        self._warms = report.unit == "model"
+        total = None if report.total is None else max(report.total - already, 0)
+        report(total=total, doing=self._doing(0, total))
+
+    def added(self, index: int, model: Model) -> None:
+        self._models[index] = None if model is None else str(model)
+
+    def returned(self, result: ItemResult[Any]) -> None:
+        model = self._models.pop(result.index, None)
+        failed = result.error is not None
+        if failed and self._warms:  # a model that is loaded and rejects the probe has not failed
+            failed = outcome_of(result.item, result.reply, result.error).state == "failed"
+        doing = self._doing(self._report.done + 1, self._report.total)
+        self._report(done=1, failed=int(failed), model=model, model_done=int(not self._warms), doing=doing)
+
+    def _doing(self, done: int, total: int | None) -> str:
+        return f"loading {done + 1} of {total}" if self._warms and total is not None and done < total else ""
 
 
 def item_result(index: int, item: T, done: Future[Reply[Any]] | asyncio.Future[Reply[Any]]) -> ItemResult[T]:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, TypeVar
 
 from mme_sdk._flows.workers import Workers
+from mme_sdk.display.progress import Reporter
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model
 from mme_sdk.runtime.batch.batch_run import BatchRun, item_result, keep_partial
 from mme_sdk.types.reply import Reply
@@ -21,6 +23,7 @@ __all__ = ["collect", "run_batch"]
 
 T = TypeVar("T")
 V = TypeVar("V")
+_SILENT = nullcontext()
 # Seconds. Python runs signal handlers between two instructions, so a signal that arrives just before a wait begins is
 # only noticed when the wait ends.
 _LONGEST_WAIT = 0.1
@@ -33,7 +36,7 @@ def run_batch(
     model_of: Callable[[T], Model],
     settings: BatchSettings,
     checkpoint: str | os.PathLike[str] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    reports: AbstractContextManager[Reporter | None] = _SILENT,
 ) -> Iterator[ItemResult[T]]:
     """Call a function for each item, in threads, and yield the results.
 
@@ -43,46 +46,47 @@ def run_batch(
         model_of: Returns the target model of an item.
         settings: Concurrency, order and memory.
         checkpoint: File of the items that are done. A later run with the same file leaves these items out.
-        progress: Called after each result with two counts: results so far, and failures so far.
+        reports: Makes the reporter of the progress, and ends it. Default: nothing is reported.
 
     Yields:
         One result for each item. An MMEError of a call is in its result; any other exception ends the iteration.
     """
-    run: BatchRun[T] = BatchRun(settings, model_of, checkpoint, progress)
-    source = enumerate(items)
-    more = True
-    futures: dict[Future[Reply[Any]], tuple[int, T]] = {}
-    workers: Workers[Reply[Any]] = Workers(settings.max_concurrency, "mme_sdk-batch")
-    try:
-        while more or not run.batch.idle:
-            if more and run.batch.wants_more:
-                pair = next(source, None)
-                more = pair is not None
-                if pair is not None:
-                    run.add(*pair)
-            while (started := run.batch.start()) is not None:
-                index, item, model = started
-                future = workers.submit(partial(call, item, model))
-                futures[future] = (index, item)
-            # While more items can be read, completed calls are collected without waiting.
-            timeout = 0.0 if more and run.batch.wants_more else _LONGEST_WAIT
-            done = wait(futures, timeout=timeout, return_when=FIRST_COMPLETED).done if futures else set()
-            for future in done:
-                run.batch.finish(item_result(*futures.pop(future), future))
-            for result in run.batch.results():
-                yield result
-                run.returned(result)
-    except BaseException as reason:
+    with reports as report:
+        run: BatchRun[T] = BatchRun(settings, model_of, checkpoint, report)
+        source = enumerate(items)
+        more = True
+        futures: dict[Future[Reply[Any]], tuple[int, T]] = {}
+        workers: Workers[Reply[Any]] = Workers(settings.max_concurrency, "mme_sdk-batch")
         try:
-            workers.close()
+            while more or not run.batch.idle:
+                if more and run.batch.wants_more:
+                    pair = next(source, None)
+                    more = pair is not None
+                    if pair is not None:
+                        run.add(*pair)
+                while (started := run.batch.start()) is not None:
+                    index, item, model = started
+                    future = workers.submit(partial(call, item, model))
+                    futures[future] = (index, item)
+                # While more items can be read, completed calls are collected without waiting.
+                timeout = 0.0 if more and run.batch.wants_more else _LONGEST_WAIT
+                done = wait(futures, timeout=timeout, return_when=FIRST_COMPLETED).done if futures else set()
+                for future in done:
+                    run.batch.finish(item_result(*futures.pop(future), future))
+                for result in run.batch.results():
+                    yield result
+                    run.returned(result)
+        except BaseException as reason:
+            try:
+                workers.close()
+            finally:
+                run.stop(reason, futures)
+            raise
         finally:
-            run.stop(reason, futures)
-        raise
-    finally:
-        try:
-            workers.close()
-        finally:
-            run.checkpoint.close()
+            try:
+                workers.close()
+            finally:
+                run.checkpoint.close()
 
 
 def collect(

@@ -5,18 +5,19 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mme_sdk.runtime._invoker_base import Invocations
 from mme_sdk.runtime.options import DEFAULT_OPTIONS, InvokeOptions, check_options, check_unsupported
+from mme_sdk.runtime.payloads.arrow import is_table, like, to_pandas
 from mme_sdk.runtime.payloads.codecs import CSV, JSON
 from mme_sdk.runtime.payloads.requests import check_endpoint
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from mme_sdk.display.progress import ProgressOption
     from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model
+    from mme_sdk.runtime.batch.frames import FramePart
     from mme_sdk.runtime.batch.warm import WarmReport
     from mme_sdk.types.model import ModelVersion
     from mme_sdk.types.reply import Reply
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BatchMixin"]
 
 T = TypeVar("T")
+FrameT = TypeVar("FrameT")
 _NOT_FOR_FRAMES = ("response_type", "enable_explanations")
 _NOT_FOR_WARM = (*_NOT_FOR_FRAMES, "inference_component", "session_id", "prefix_aware_id")
 
@@ -50,7 +52,7 @@ class BatchMixin(Invocations):
         data_of: Callable[[T], Any] | None = None,
         settings: BatchSettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> Iterator[ItemResult[T]]:
         """Invoke once for each item; see `Endpoint.invoke_many`.
 
@@ -62,7 +64,7 @@ class BatchMixin(Invocations):
             data_of: Returns the payload of an item. None sends the item itself.
             settings: Concurrency, order and memory. None means `BatchSettings()`.
             checkpoint: File of the items that are done, or None.
-            progress: Called after each result with two counts: results so far, and failures so far.
+            progress: Called with an `mme_sdk.Progress` after each result; True shows a progress bar. Default: False.
 
         Returns:
             An iterator over one result for each item.
@@ -70,6 +72,32 @@ class BatchMixin(Invocations):
         Raises:
             InvalidInputError: An argument or an option is invalid.
         """
+        return self._run_many(
+            ("invoke_many", "item"),
+            endpoint,
+            items,
+            options,
+            model_of=model_of,
+            data_of=data_of,
+            settings=settings,
+            checkpoint=checkpoint,
+            progress=progress,
+        )
+
+    def _run_many(
+        self,
+        operation: tuple[str, str],  # the name of the method, and what it counts
+        endpoint: str,
+        items: Iterable[T],
+        options: InvokeOptions,
+        *,
+        model_of: Callable[[T], Model],
+        data_of: Callable[[T], Any] | None,
+        settings: BatchSettings | None,
+        progress: ProgressOption,
+        checkpoint: str | os.PathLike[str] | None = None,
+    ) -> Iterator[ItemResult[T]]:
+        from mme_sdk.display.progress import reporting
         from mme_sdk.runtime.batch.batch import BatchSettings, check_batch
         from mme_sdk.runtime.batch.driver import run_batch
 
@@ -88,33 +116,40 @@ class BatchMixin(Invocations):
             model_of=model_of,
             settings=settings or BatchSettings(),
             checkpoint=checkpoint,
-            progress=progress,
+            reports=reporting(
+                progress,
+                operation[0],
+                endpoint,
+                unit=operation[1],
+                total=len(items) if isinstance(items, Sized) else None,
+                now=self._settings.clock.monotonic,
+            ),
         )
 
     def invoke_frame(
         self,
         endpoint: str,
-        frame: pd.DataFrame,
+        frame: FrameT,
         options: InvokeOptions = DEFAULT_OPTIONS,
         *,
         model_of: str | Callable[[Any], Model] | None = None,
         rows_per_call: int = 256,
         settings: BatchSettings | None = None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> pd.DataFrame:
+        progress: ProgressOption = False,
+    ) -> FrameT:
         """Invoke with the rows of a data frame; see `Endpoint.invoke_frame`.
 
         Args:
             endpoint: Name of the endpoint.
-            frame: The rows.
+            frame: The rows: a frame of pandas or polars, or an Arrow table.
             options: Options of each call. The default content type is `text/csv`.
             model_of: Column with the target model, or a function of a row. None for a single-model endpoint.
             rows_per_call: Largest number of rows in one request.
             settings: Concurrency, order and memory. None means `BatchSettings()`.
-            progress: Called after each request with two counts: requests done, and requests failed.
+            progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
 
         Returns:
-            A frame with one row for each row, and the same index.
+            A frame of the same library with one row for each row, and the same index.
 
         Raises:
             InvalidInputError: An argument or an option is invalid.
@@ -126,9 +161,11 @@ class BatchMixin(Invocations):
         check_unsupported("invoke_frame", options, _NOT_FOR_FRAMES)
         if options.content_type is None:
             options = options._replace(content_type=CSV)
-        parts = split_frame(frame, model_of, rows_per_call)
-        join = FrameJoin(frame, len(parts))
-        results = self.invoke_many(
+        rows: Any = to_pandas(frame) if is_table(frame) else frame
+        parts = split_frame(rows, model_of, rows_per_call)
+        join = FrameJoin(rows, len(parts))
+        results = self._run_many(
+            ("invoke_frame", "request"),
             endpoint,
             parts,
             options,
@@ -137,7 +174,13 @@ class BatchMixin(Invocations):
             settings=settings,
             progress=progress,
         )
-        return collect(results, join.finish, lambda: parts, join.add)
+
+        def finish(done: Iterable[ItemResult[FramePart]]) -> Any:
+            whole = join.finish(done)
+            return like(whole, type(frame)) if rows is not frame else whole
+
+        joined: FrameT = collect(results, finish, lambda: parts, join.add)
+        return joined
 
     def warm(
         self,
@@ -149,7 +192,7 @@ class BatchMixin(Invocations):
         capacity: int | None = None,
         at_a_time: int | None = None,
         payload: Any = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Load models before they are called; see `Endpoint.warm`.
 
@@ -161,7 +204,7 @@ class BatchMixin(Invocations):
             capacity: Bytes of models that the endpoint holds in memory. None means no limit.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
             payload: The payload that is sent to each model. None sends one that suits its framework, if known.
-            progress: Called after each model with two counts: models done, and models failed.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The state of each model.
@@ -179,7 +222,8 @@ class BatchMixin(Invocations):
             models, endpoint=endpoint, memory=self.memory, expected=expected, capacity=capacity
         )
         settings = warm_settings(at_a_time, self.memory, endpoint)
-        results = self.invoke_many(
+        results = self._run_many(
+            ("warm", "model"),
             endpoint,
             chosen,
             options,
@@ -202,7 +246,7 @@ class BatchMixin(Invocations):
         bound_by_slo: bool = False,
         at_a_time: int | None = None,
         payload: Any = None,
-        progress: Callable[[int, int], None] | None = None,
+        progress: ProgressOption = False,
     ) -> WarmReport:
         """Call models once so that they stay in memory; see `Endpoint.keep_warm`.
 
@@ -216,7 +260,7 @@ class BatchMixin(Invocations):
             bound_by_slo: Whether to call them even if that makes more calls of other models cold.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
             payload: The payload that is sent to each model. None sends one that suits its framework, if known.
-            progress: Called after each model with two counts: models done, and models failed.
+            progress: Called with an `mme_sdk.Progress` after each model; True shows a progress bar. Default: False.
 
         Returns:
             The state of each model.

@@ -15,6 +15,8 @@ from typing import Literal
 import attrs
 
 from mme_sdk._validation import as_float, as_int, check_number
+from mme_sdk.display import html
+from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError, MMEError, ModelError, UndecodableReplyError
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult
 from mme_sdk.runtime.cold_start.memory import Memory
@@ -62,8 +64,8 @@ class WarmOutcome:
     error: MMEError | None = None
 
 
-@attrs.frozen
-class WarmReport:
+@attrs.frozen(repr=False)
+class WarmReport(Shown):
     """Result of `warm` or `keep_warm`.
 
     Attributes:
@@ -86,6 +88,17 @@ class WarmReport:
     def left_out(self) -> tuple[str, ...]:
         """Target models that did not fit in `capacity`."""
         return tuple(each.model for each in self.outcomes if each.state == "left out")
+
+    def _text(self) -> str:
+        failed = ", ".join(f"{one.model}: {type(one.error).__name__}" for one in self.failed[:3])
+        return f"<WarmReport: {self}{f' ({failed})' if failed else ''}>"
+
+    def _html(self) -> str:
+        rows = [
+            {"model": one.model, "state": one.state, "seconds": one.took, "error": one.error and one.error.message}
+            for one in sorted(self.outcomes, key=lambda one: one.state != "failed")
+        ]
+        return html.table(str(self), rows)
 
     def __str__(self) -> str:
         took = sum(each.took for each in self.outcomes if each.state == "loaded")

@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mme_sdk.errors import InvalidInputError, UndecodableReplyError
+from mme_sdk.runtime.payloads import arrow
 from mme_sdk.types.matrix import array_of, charset_of, has_header, is_json, media_type, to_utf8
 
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ class Codecs:
             return data.encode(), content_type or "text/plain"
         if _is_instance(data, "numpy", "ndarray"):
             return _encode_array(data, kind, content_type or NPY), content_type or NPY
+        if arrow.is_table(data):
+            data = arrow.to_pandas(data)
         if _is_instance(data, "pandas", "DataFrame") or _is_instance(data, "pandas", "Series"):
             return _encode_frame(data, kind or CSV, content_type or CSV), content_type or CSV
         if kind is not None and not is_json(kind):
@@ -190,6 +193,8 @@ class Codecs:
             return None
         if _is_class(response_type, "numpy", "ndarray") or _is_class(response_type, "pandas", "DataFrame"):
             return None
+        if arrow.table_class(response_type):
+            return None
         if _is_codec(response_type):
             return str(response_type.media_type)
         from pydantic import PydanticSchemaGenerationError, PydanticUserError
@@ -199,7 +204,7 @@ class Codecs:
         except (PydanticSchemaGenerationError, PydanticUserError, TypeError) as error:
             raise InvalidInputError(
                 f"response_type={response_type!r} is not supported",
-                hint="use bytes, str, numpy.ndarray, pandas.DataFrame, a codec, or a type that pydantic supports",
+                hint="use bytes, str, numpy.ndarray, a data frame, a codec, or a type that pydantic supports",
             ) from error
         return JSON
 
@@ -236,6 +241,8 @@ class Codecs:
                 from mme_sdk.runtime.payloads.answer_tables import decode_frame
 
                 return decode_frame(body, content_type)
+            if arrow.table_class(response_type):
+                return arrow.like(decode_frame(body, content_type), response_type)
             return _adapter(response_type).validate_json(to_utf8(body, content_type))
         except (ValueError, EOFError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
             name = getattr(response_type, "__qualname__", None) or str(response_type)

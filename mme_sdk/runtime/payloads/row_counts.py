@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 from mme_sdk.errors import RowCountError
+from mme_sdk.runtime.payloads.arrow import is_table
 from mme_sdk.types.matrix import NPY_MAGIC, array_of, has_header, is_json, media_type, to_utf8
 
 __all__ = ["fit_rows", "rows_of"]
@@ -40,7 +41,7 @@ def rows_of(data: Any, content_type: str) -> int | None:
         return len(data) if data.ndim == 2 or (data.ndim == 1 and data.dtype.names) else None
     if pandas is not None and isinstance(data, (pandas.DataFrame, pandas.Series)):
         return len(data)
-    return None
+    return len(data) if is_table(data) else None
 
 
 def fit_rows(rows: int, decoded: dict[str, Any], body: bytes, content_type: str, model: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws.session import Aws
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.single_model.async_inference import Submission, result_of
@@ -14,6 +15,7 @@ from mme_sdk.types.reply import Reply
 __all__ = ["AsyncQueuedInvocation"]
 
 
+@short_tracebacks
 @attrs.frozen
 class AsyncQueuedInvocation:
     """Asynchronous inference that was submitted, returned by `AsyncEndpoint.invoke_async`.

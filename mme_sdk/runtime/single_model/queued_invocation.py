@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk.aws.session import Aws
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.single_model.async_inference import Submission, result_of
@@ -15,6 +16,7 @@ from mme_sdk.types.reply import Reply
 __all__ = ["QueuedInvocation"]
 
 
+@short_tracebacks
 @attrs.frozen
 class QueuedInvocation:
     """Asynchronous inference that was submitted, returned by `Endpoint.invoke_async`.

@@ -258,11 +258,32 @@ def test_preflight_of_what_would_come_up(telling, name, stored):
     collection, _ = telling
     report = collection.preflight(multi(name, models=f"s3://{stored}/single/"))
     assert verdicts(report) == dict.fromkeys(("name", "role", "models", "image", "quota"), "ok")
-    assert "archives found: 1" in repr(report)
+    assert "archives found: 1" in str(report)
     report.check()
     assert collection.preflight(
         single(name, artifact=f"s3://{stored}/single/fraud.tar.gz", instance_type="ml.m5.xlarge")
     ).ok
+
+
+def test_create_checks_first_what_the_spec_refers_to(telling, name, stored, caplog):
+    collection, answers = telling
+    spec = multi(name, models=f"s3://{stored}-absent/")
+    with pytest.raises(InvalidInputError, match=rf"would fail:\n  models s3://{stored}-absent/: ") as caught:
+        collection.create(spec, timeout=20)
+    assert caught.value.sent is False
+    answers["describe_images"] = MMEError("no such image", code="ImageNotFoundException")
+    with pytest.raises(InvalidInputError, match=r"image .*: no such image"):
+        collection.create(multi(name, models=f"s3://{stored}/single/"), timeout=20)
+    assert collection.list() == []
+    denied = AccessDeniedError("not for you")
+    answers |= {"get_role": denied, "describe_images": denied, "list_service_quotas": denied}
+    collection.create(multi(name, models=f"s3://{stored}/nothing/"), timeout=20)
+    assert "s3://" in caplog.text
+    assert "has no archive yet" in caplog.text
+    collection.create(multi(name, models=f"s3://{stored}/nothing/"), timeout=20)  # it exists: nothing is checked
+    collection.delete(name, timeout=20)
+    created = collection.create(spec, check=False, wait=False)
+    assert created.name == name
 
 
 def test_preflight_says_everything_that_is_wrong(telling, name, stored):
@@ -295,7 +316,7 @@ def test_preflight_of_a_missing_archive_another_region_and_no_role(telling, name
     assert {key: verdicts(report)[key] for key in ("role", "models", "image")} == dict.fromkeys(
         ("role", "models", "image"), "failed"
     )
-    assert "it is in eu-west-1, the endpoint would be in us-east-1" in repr(report)
+    assert "it is in eu-west-1, the endpoint would be in us-east-1" in str(report)
 
 
 def test_preflight_does_not_fail_for_what_it_may_not_see(telling, name, stored):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from mme_sdk import Progress
 from mme_sdk.artifacts import pack
 from mme_sdk.aws import Aws
 from mme_sdk.errors import (
@@ -23,7 +24,7 @@ from mme_sdk.errors import (
     MissingExtraError,
     ModelNotFoundError,
 )
-from mme_sdk.registry import AsyncModelRegistry, ModelRegistry, ObjectOptions, RegisterProgress, Registration, store
+from mme_sdk.registry import AsyncModelRegistry, ModelRegistry, ObjectOptions, Registration, store
 from mme_sdk.registry.operations import batch as many
 from mme_sdk.registry.operations import copy as copying
 from mme_sdk.registry.operations import upload
@@ -53,7 +54,7 @@ def build(tmp_path: Path) -> Path:
 def test_many_and_their_progress(models: ModelRegistry, model: Model) -> None:
     sources = {f"m{number}": model(os.urandom(1000), f"dir{number}") for number in range(20)}
     sources["big"] = model(os.urandom(upload.PART + 100_000), "big")
-    told: list[RegisterProgress] = []
+    told: list[Progress] = []
     found = models.register_many(sources, progress=told.append)
     assert [one.name for one in found] == list(sources)
     assert all(models.get(one.name, one.version).sha256 == one.sha256 for one in found[-2:])
@@ -101,7 +102,7 @@ def test_a_bar_is_drawn_where_tqdm_is(
 
 
 def test_a_callback_that_fails_stops_it(models: ModelRegistry, model: Model) -> None:
-    def fail(_: RegisterProgress) -> None:
+    def fail(_: Progress) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -306,7 +307,7 @@ def test_parts_in_flight_are_bounded_over_all_models(
 def test_awaited(s3_aws: Aws, s3: Any, bucket_name: str, build: Path) -> None:
     async def main() -> None:
         models = AsyncModelRegistry(s3_aws, f"s3://{bucket_name}/prod/")
-        told: list[RegisterProgress] = []
+        told: list[Progress] = []
         done = await models.sync(build, alias="live", progress=told.append)
         assert (sorted(done.registered), told[-1].done) == (["a", "b.ubj", "c"], 3)
         assert len(await models.register_many({"a": build / "a", "d": build / "a"})) == 2

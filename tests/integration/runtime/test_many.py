@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mme_sdk.aws import Aws
+from mme_sdk.display.progress import Progress, reporting
 from mme_sdk.errors import InvalidInputError, MMEError, ModelInputError
 from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
 from mme_sdk.runtime.batch.async_driver import async_run_batch
@@ -63,12 +64,15 @@ def test_or_as_completed(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])
 def test_an_error_is_its_items_own(kind: str) -> None:
-    told: list[tuple[int, int]] = []
-    results = collect(["a", "bad", "b"], kind, progress=lambda done, failed: told.append((done, failed)))
+    told: list[Progress] = []
+    results = collect(
+        ["a", "bad", "b"], kind, reports=reporting(told.append, "invoke_many", "scoring", unit="item", total=3)
+    )
     assert [result.error is None for result in results] == [True, False, True]
     with pytest.raises(ModelInputError):
         results[1].value  # noqa: B018
-    assert told == [(1, 0), (2, 1), (3, 1)]
+    assert [(seen.done, seen.failed) for seen in told if seen.done] == [(1, 0), (2, 1), (3, 1)]
+    assert {(seen.operation, seen.unit, seen.total) for seen in told} == {("invoke_many", "item", 3)}
 
 
 @pytest.mark.parametrize("kind", ["threads", "tasks"])

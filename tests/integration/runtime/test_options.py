@@ -17,7 +17,7 @@ import botocore.session
 import pandas as pd
 import pytest
 
-from mme_sdk import AsyncMMEClient, MMEClient, protocols
+from mme_sdk import AsyncMMEClient, MMEClient, Progress, protocols
 from mme_sdk.aws import Aws
 from mme_sdk.config import RetryPolicy
 from mme_sdk.endpoints import AsyncEndpoint, AsyncEndpoints, Endpoint, Endpoints
@@ -54,6 +54,12 @@ SENT: dict[str, str] = {
     "output_path_extension": "2026/11",
 }
 NAME, TEXT = ["", "a b", "-a", "a-", "a_b", "é", "a" * 64, 3, True], ["", " a", "a ", "a\nb", "a\x00", "é", 3, b"a"]
+
+
+async def _awaited(_: Progress) -> None:
+    """Nothing awaits a callback."""
+
+
 REFUSED: dict[str, list[Any]] = {
     "model": ["", "/a", "a/../b", "a\nb", "x" * 1025, 3],
     "content_type": [*TEXT, "x" * 1025],
@@ -74,7 +80,7 @@ REFUSED: dict[str, list[Any]] = {
     "data_of": ["a", 3],
     "capacity": [0, -1, 1.5, "2", True],
     "expected": [{"a": -1.0}, {"a": "2"}, {"a": float("nan")}, {"a": True}],
-    "progress": [True, 3],
+    "progress": ["yes", 3, _awaited],
     "at_a_time": [0, -1, 1.5, "2", True],
     "time_to_live": [59, 21601, 60.0, "60", True],
     "invocation_timeout": [0, 3601, 1.5, "1", True],
@@ -382,9 +388,9 @@ def _checkpoint(subject: Subject, method: str, folder: Path, monkeypatch: pytest
 
 
 def _progress(subject: Subject, method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[int, int]] = []
-    subject.call(method, progress=lambda done, failed: told.append((done, failed)))
-    assert told == [(1, 0)]
+    told: list[Progress] = []
+    subject.call(method, progress=told.append)
+    assert [(seen.done, seen.failed, seen.total) for seen in told if seen.done] == [(1, 0, 1)]
 
 
 def _rows_per_call(subject: Subject, method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

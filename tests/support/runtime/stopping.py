@@ -71,7 +71,7 @@ def start(mme: Any) -> Any:
         case "list":
             return listed(models.list()) if isinstance(mme, AsyncMMEClient) else list(models.list())
         case "create":
-            return mme.endpoints.create(spec())
+            return mme.endpoints.create(spec(), check=False)
         case "apply":
             return mme.endpoints.apply(spec())
         case "delete":

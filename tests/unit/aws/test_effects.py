@@ -2,10 +2,12 @@
 
 import asyncio
 import threading
+import time
 
 import attrs
 import pytest
 
+from mme_sdk._flows import workers
 from mme_sdk._flows.cancellation import Cancelled, CancelScope, CleanUp
 from mme_sdk._flows.effects import AsyncInterpreter, Call, Do, Effect, Interpreter, Sleep, Together
 
@@ -300,3 +302,68 @@ def test_the_clean_up_on_the_event_loop_ends_in_time():
 
     asyncio.run(main())
     assert cleaned == ["out of time"]
+
+
+class Hour:
+    """A clock that is an hour on once a flow has ended."""
+
+    def __init__(self):
+        self.passed = False
+
+    def __call__(self):
+        return time.monotonic() + 3600 * self.passed
+
+
+def quick(clock):
+    yield from ask("quick")
+    clock.passed = True
+    return "quick"
+
+
+def test_threads_give_up_flows_that_do_not_end_in_time(monkeypatch):
+    clock, stuck = Hour(), threading.Event()
+    monkeypatch.setattr(workers, "monotonic", clock)
+    runner = Sync().interpreter()
+    runner._handlers[Call] = lambda call: stuck.wait() if call.operation == "stuck" else None
+
+    def both():
+        return (yield Together([quick(clock), ask("stuck")], within=1800))
+
+    try:
+        found = runner.run(both())
+    finally:
+        stuck.set()
+    assert found[0] == "quick"
+    assert isinstance(found[1], TimeoutError)
+
+
+def test_the_event_loop_gives_up_flows_that_do_not_end_in_time():
+    clock, ended = Hour(), []
+
+    async def call(effect):
+        if effect.operation == "stuck":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended.append("stuck")
+
+    def both():
+        return (yield Together([quick(clock), ask("stuck")], within=1800))
+
+    async def main():
+        asyncio.get_running_loop().time = clock
+        return await AsyncInterpreter({Call: call}).run(both())
+
+    found = asyncio.run(main())
+    assert found[0] == "quick"
+    assert isinstance(found[1], TimeoutError)
+    assert ended == ["stuck"]
+
+
+def test_a_limit_in_time_changes_nothing_for_flows_that_end(runner):
+    def both():
+        return (yield Together([ask("a"), ask("explode")], within=3600))
+
+    found = runner.run(both())
+    assert found[0] == {"answer": "a"}
+    assert isinstance(found[1], LookupError)

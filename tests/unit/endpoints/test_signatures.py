@@ -34,7 +34,7 @@ def test_no_public_callable_takes_arbitrary_keywords():
 @pytest.mark.parametrize("kind", [Endpoints, AsyncEndpoints])
 def test_create_completes_its_options(kind):
     found = inspect.signature(kind.create).parameters
-    assert list(found) == ["self", "spec", "wait", "timeout", "progress"]
+    assert list(found) == ["self", "spec", "wait", "check", "timeout", "progress"]
     assert (found["wait"].default, found["timeout"].default, found["progress"].default) == (True, 1800, False)
     assert all(one.kind is one.KEYWORD_ONLY for name, one in found.items() if name not in ("self", "spec"))
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import datetime
-import sys
 from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
 from mme_sdk.aws import Call, Sleep
+from mme_sdk.display.progress import Progress, reporting
 from mme_sdk.endpoints import Rolling
-from mme_sdk.endpoints.operations.wait import until_gone, until_settled
-from mme_sdk.endpoints.progress import callback
+from mme_sdk.endpoints.operations.wait import until_gone, until_settled, waiting_for
 from mme_sdk.endpoints.spec.deployment_choice import pick
+from mme_sdk.endpoints.state.description import parse_endpoint
 from mme_sdk.errors import (
     EndpointFailedError,
     EndpointNotFoundError,
     InvalidInputError,
-    MissingExtraError,
     ServiceError,
     WaitTimeoutError,
 )
@@ -185,22 +184,47 @@ def test_the_logs_are_linked_in_every_partition():
         assert f"https://somewhere-1.{host}/cloudwatch" in caught.value.hint
 
 
-def test_a_bar_needs_its_extra(monkeypatch):
-    monkeypatch.setitem(sys.modules, "tqdm.auto", None)
-    with pytest.raises(MissingExtraError, match="tqdm") as caught, callback(True):
-        pass
-    assert "mme-sdk[progress]" in caught.value.hint
+def staged(*stages: str, running: int = 0, wanted: int = 2, status: str = "Creating") -> dict[str, Any]:
+    variant = {
+        "VariantName": "v",
+        "CurrentInstanceCount": running,
+        "DesiredInstanceCount": wanted,
+        "VariantStatus": [{"Status": stage} for stage in stages],
+    }
+    return described(status, ProductionVariants=[variant])
 
 
-def test_progress_by_callback_and_by_bar(capsys):
-    told = []
-    settle(["Creating", "InService"], progress=told.append)
-    assert [one.status for one in told] == ["Creating", "InService"]
-    with callback(True) as bar:
-        settle(["Creating", "InService"], progress=bar)
-    assert "scoring: InService (0 of 900 s)" in capsys.readouterr().err
-    with callback(False) as nothing:
-        assert nothing is None
+@pytest.mark.parametrize(
+    ("answer", "doing"),
+    [
+        (described("Creating"), "provisioning"),
+        (staged(), "provisioning 0 of 2 instances"),
+        (staged("Creating", running=1), "provisioning 1 of 2 instances"),
+        (staged("Updating", "Baking", status="Updating"), "baking: watching the alarms of the new fleet"),
+        (staged("ActivatingTraffic", status="Updating"), "activating traffic"),
+        (staged(running=4, wanted=2, status="Updating"), "updating"),
+        (described("RollingBack"), "rolling back"),
+        (described("Deleting"), "deleting"),
+        (described("InService"), "InService"),
+        (described("Hibernating"), "Hibernating"),
+    ],
+)
+def test_a_wait_says_what_it_waits_for(answer, doing):
+    assert waiting_for(parse_endpoint(answer)) == doing
+
+
+def test_the_progress_of_a_wait():
+    told: list[Progress] = []
+    watcher = Watcher(["Creating", staged(running=1), "InService"])
+    with reporting(told.append, "create", "scoring", timeout=900, now=watcher) as report:
+        watcher.drive(until_settled("scoring", timeout=900, now=watcher, progress=report))
+    assert [(one.status, one.doing) for one in told] == [
+        ("Creating", "provisioning"),
+        ("Creating", "provisioning 1 of 2 instances"),
+        ("InService", "InService"),
+    ]
+    assert [round(one.elapsed, 2) for one in told] == [0, 0.2, 0.48]
+    assert {(one.operation, one.subject, one.timeout) for one in told} == {("create", "scoring", 900)}
 
 
 def test_scarce_accelerators_are_replaced_batch_by_batch():
@@ -220,7 +244,7 @@ def variant(name: str, status: str | None) -> dict[str, Any]:
 
 
 def test_progress_says_what_happens_to_each_variant():
-    seen: list[dict[str, str]] = []
+    told: list[Progress] = []
     answers = [
         described("Creating", PendingDeploymentSummary={"ProductionVariants": [variant("A", "Creating")]}),
         described(
@@ -231,8 +255,15 @@ def test_progress_says_what_happens_to_each_variant():
         described("Updating", ProductionVariants=[variant("A", "AWS adds this")]),
         described("InService", ProductionVariants=[variant("A", None)]),
     ]
-    found, _ = settle(answers, progress=lambda one: seen.append(dict(one.stages)))
-    assert seen == [{"A": "Creating"}, {"B": "Deleting", "A": "Baking"}, {"A": "AWS adds this"}, {}]
+    watcher = Watcher(answers)
+    with reporting(told.append, "create", "scoring", now=watcher) as report:
+        found = watcher.drive(until_settled("scoring", timeout=900, now=watcher, progress=report))
+    assert [one.doing for one in told] == [
+        "provisioning",
+        "baking: watching the alarms of the new fleet (B Deleting, A Baking)",
+        "updating (A AWS adds this)",
+        "InService",
+    ]
     assert found.stages == {}
     assert found.variants[0].stage is None
 

@@ -39,6 +39,7 @@ def test_register_completes_all_its_options() -> None:
         "multi_model",
         "check_layout",
         "compressed",
+        "progress",
     ]
 
 
