@@ -237,12 +237,12 @@ class Codecs:
                 return response_type.decode(body, content_type)
             if _is_class(response_type, "numpy", "ndarray"):
                 return array_of(body, content_type)
-            if _is_class(response_type, "pandas", "DataFrame"):
+            is_arrow = arrow.table_class(response_type)
+            if is_arrow or _is_class(response_type, "pandas", "DataFrame"):
                 from mme_sdk.runtime.payloads.answer_tables import decode_frame
 
-                return decode_frame(body, content_type)
-            if arrow.table_class(response_type):
-                return arrow.like(decode_frame(body, content_type), response_type)
+                frame = decode_frame(body, content_type)
+                return arrow.like(frame, response_type) if is_arrow else frame
             return _adapter(response_type).validate_json(to_utf8(body, content_type))
         except (ValueError, EOFError, RecursionError) as error:  # pydantic's ValidationError is a ValueError
             name = getattr(response_type, "__qualname__", None) or str(response_type)
