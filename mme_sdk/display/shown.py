@@ -113,6 +113,8 @@ class Listing(list[T]):
         return list, (list(self),)
 
     def _text(self) -> str:
+        if not self:
+            return "[]"
         return listing_text(html.count(len(self), self._what), map(self._name, self[: _NAMED + 1]))
 
     def _html(self) -> str:
