@@ -259,21 +259,25 @@ class _Bars:
     def _show_model(self, seen: Progress) -> None:
         assert seen.model is not None
         bar = self._inner.get(seen.model)
-        if seen.model_total is not None and seen.model_done >= seen.model_total:
+        ended = seen.model_total is not None and seen.model_done >= seen.model_total
+        if ended or not seen.model_done:  # the report of the end of a model has nothing that is done of it
             if bar is not None:
                 del self._inner[seen.model]
                 bar.close()
             return
         self._models.add(seen.model)
-        if bar is None:
-            if len(self._models) < 2 or len(self._inner) >= _INNER or not seen.model_done:
-                return  # one bar suffices for one model
+        if bar is not None:
+            bar.update(seen.model_done - bar.n)
+        elif len(self._models) > 1 and len(self._inner) < _INNER:  # one bar suffices for one model
             size = {"unit": "B", "unit_scale": True} if seen.unit == "model" else {"unit": f" {seen.unit}"}
-            bar = self._tqdm(total=seen.model_total, desc=f"  {seen.model}", leave=False, dynamic_ncols=True, **size)
-            self._inner[seen.model] = bar
-            bar.n = seen.model_done
-            bar.refresh()
-        bar.update(seen.model_done - bar.n)
+            self._inner[seen.model] = self._tqdm(
+                initial=seen.model_done,
+                total=seen.model_total,
+                desc=f"  {seen.model}",
+                leave=False,
+                dynamic_ncols=True,
+                **size,
+            )
 
     def close(self) -> None:
         """Remove the bars of models, and leave the main bar as it is."""

@@ -51,7 +51,7 @@ def facts_of(shown: Any) -> dict[str, object]:
         value = getattr(shown, field.name)
         if isinstance(value, bool) and value is field.default:
             continue
-        found[field.alias or field.name] = Html(html.escape(field.repr(value))) if callable(field.repr) else value
+        found[field.alias or field.name] = Html(html.escape(str(field.repr(value)))) if callable(field.repr) else value
     return found
 
 
@@ -113,6 +113,8 @@ class Listing(list[T]):
         return list, (list(self),)
 
     def _text(self) -> str:
+        if not self:
+            return "[]"
         return listing_text(html.count(len(self), self._what), map(self._name, self[: _NAMED + 1]))
 
     def _html(self) -> str:

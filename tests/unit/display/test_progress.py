@@ -112,7 +112,7 @@ class Terminal:
 def test_models_have_bars_of_their_own_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with reporting(True, "register_many", "s3://a/", unit="model", total=2) as report:
+    with reporting(True, "register_many", "s3://a/", unit="model", total=4) as report:
         assert report is not None
         report(model="big", model_done=4_000_000, model_total=8_000_000, size=4_000_000)
         assert "big" not in terminal.text  # one model needs no bar beside the main one
@@ -120,8 +120,14 @@ def test_models_have_bars_of_their_own_in_a_terminal(monkeypatch: pytest.MonkeyP
         assert "huge:  11%" in terminal.text
         assert "1.00M/9.00M" in terminal.text
         report(model="huge", model_done=8_000_000, model_total=9_000_000, size=8_000_000)
+        report(model="third", model_done=1_000_000, model_total=9_000_000, size=1_000_000)
+        report(model="third", done=1, failed=1)
+        drawn = terminal.text.count("third:")
         report(model="huge", done=1)
-    assert "1/2" in terminal.text
+    assert "2/4" in terminal.text
+    assert "third:   0%" not in terminal.text  # its bar goes when it fails
+    assert terminal.text.count("third:") == drawn
+    assert "TB/s" not in terminal.text
 
 
 def test_an_error_of_the_function_ends_the_operation() -> None:
