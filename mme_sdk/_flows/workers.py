@@ -102,9 +102,10 @@ def run_concurrently(
     """
     workers: Workers[Any] = Workers(min(width, len(calls)), "mme_sdk-flow")
     futures: list[Future[Any]] = []
+    ends = math.inf if within is None else monotonic() + within
     try:
         futures += [workers.submit(call) for call in calls]
-        _wait(futures, within)
+        _wait(futures, ends)
     except BaseException as stop:
         last = stop
         try:
@@ -124,9 +125,8 @@ def run_concurrently(
     return results
 
 
-def _wait(futures: Sequence[Future[Any]], within: float | None) -> None:
+def _wait(futures: Sequence[Future[Any]], ends: float) -> None:
     woken, left = threading.Event(), [len(futures)]
-    ends = math.inf if within is None else monotonic() + within
     lock, scope = threading.Lock(), current_scope()
 
     def count_down(_: Future[Any]) -> None:
@@ -195,7 +195,7 @@ def _join(
             scope.cancel()  # again, because a connection may have been opened since
             if cleanup is not None and cleanup.busy and not cleanup.cancelled:
                 ends = monotonic() + grace
-            if monotonic() > ends:
+            if monotonic() >= ends:
                 _log.info("%s is still running; it ends with its current call", thread.name)
                 break
         else:
