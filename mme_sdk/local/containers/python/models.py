@@ -307,7 +307,7 @@ class Models:
 
     async def _fork(self, url: str, memory: int | None) -> _ModelProcess:
         try:
-            found = find(Path(url))
+            found = await asyncio.to_thread(find, Path(url))  # the archive can have many files
         except UnsupportedModelError:
             found = None  # the model process reports the error
         ours, theirs = socket.socketpair()
