@@ -56,7 +56,7 @@ def _model_fn(model_dir: str) -> Any:
 
 
 def _pipeline(folder: Path, task: str) -> Any:
-    import transformers
+    import transformers  # pyright: ignore[reportMissingImports]
 
     processor = "feature_extractor" if task in _WITHOUT_TOKENIZER else "tokenizer"
     trusted = os.environ.get("HF_TRUST_REMOTE_CODE", "").lower() in ("1", "on", "t", "true", "y", "yes")
