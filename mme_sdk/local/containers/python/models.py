@@ -330,7 +330,7 @@ class Models:
 
     async def _fork(self, served: LoadedModel, memory: int | None) -> _ModelProcess:
         try:
-            found = find(Path(served.url))
+            found = await asyncio.to_thread(find, Path(served.url))  # the archive can have many files
         except UnsupportedModelError:
             found = None  # the model process reports the error
         modules = found[0].modules if found else ()
