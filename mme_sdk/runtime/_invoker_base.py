@@ -23,7 +23,7 @@ from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
 from mme_sdk.runtime.telemetry.hooks import CallCompleted, CallFailed, Hook, emit
 from mme_sdk.runtime.transport_interface import InvokeResponse
-from mme_sdk.types.model import ModelVersion
+from mme_sdk.types.model import ModelVersion, check_compressed
 from mme_sdk.types.reply import Reply
 
 __all__ = ["PAYLOAD_LIMIT", "Invocations"]
@@ -79,6 +79,7 @@ class Invocations:
         size: int | None = None
         alias = False
         if isinstance(model, ModelVersion):
+            check_compressed(model, "a multi-model endpoint")
             target: str | None = model.target_model
             size = model.size
         elif isinstance(model, str) and _ALIAS.fullmatch(model) and not model.endswith(".gz"):
