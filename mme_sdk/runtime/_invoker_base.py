@@ -30,7 +30,7 @@ from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
 from mme_sdk.runtime.telemetry.hooks import CallCompleted, CallFailed, Hook, emit
 from mme_sdk.runtime.transport_interface import InvokeResponse
-from mme_sdk.types.model import ModelVersion
+from mme_sdk.types.model import ModelVersion, check_compressed
 from mme_sdk.types.reply import Reply
 from mme_sdk.types.s3uri import S3Uri
 
@@ -157,6 +157,7 @@ class Invocations:
     ) -> Flow[tuple[str | None, int | None]]:
         """Return the target model, and the size of its archive if it is known."""
         if isinstance(model, ModelVersion):
+            check_compressed(model, "a multi-model endpoint")
             return model.target_model, model.size
         if not alias or model is None:
             return model, None
