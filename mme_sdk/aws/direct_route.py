@@ -189,7 +189,7 @@ def _address(url: str) -> tuple[str, str, int] | None:
         return None
     if not colon:
         return scheme, host, _PORTS[scheme]
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536 and port == str(int(port))):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and port[0] != "0" and int(port) < 65_536):
         return None
     return scheme, host, int(port)
 
@@ -258,16 +258,17 @@ def _default_bundle() -> str | None:
     """Return the file of the authorities that botocore trusts: certifi's if it is installed, else its own."""
     from importlib.util import find_spec
 
-    if find_spec("certifi") is not None:
-        from importlib import import_module
+    try:
+        if find_spec("certifi") is not None:
+            from importlib import import_module
 
-        return str(import_module("certifi").where())
-    botocore = find_spec("botocore")
-    for folder in (botocore and botocore.submodule_search_locations) or ():
-        path = os.path.join(folder, "cacert.pem")
-        if os.path.isfile(path):
-            return path
-    return None
+            return str(import_module("certifi").where())
+        botocore = find_spec("botocore")
+        folder = botocore.submodule_search_locations[0] if botocore and botocore.submodule_search_locations else ""
+    except (ValueError, ImportError, AttributeError):
+        return None  # a module that is not what an installation has
+    path = os.path.join(folder, "cacert.pem")
+    return path if os.path.isfile(path) else None
 
 
 def _user_agent(execution: str) -> str:

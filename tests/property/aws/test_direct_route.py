@@ -102,7 +102,8 @@ REGIONS = st.sampled_from(
 URLS = st.sampled_from(
     ["http://127.0.0.1:8080", "https://vpce-1.runtime.sagemaker.eu-west-1.vpce.amazonaws.com", "https://h:443",
      "http://h:80", "https://h:80", "http://h:080", "http://h/", "http://h/base", "http://h?x=1", "http://H",
-     "http://[::1]:1", "http://u@h", "http://h:0", "http://h:65536", "http://h:", "http://-h", "http://a..b",
+     "http://[::1]:1", "http://u@h", "http://h:0", "http://h:65536", "http://h:65535",
+     "http://h:" + "9" * 5000, "http://h:", "http://-h", "http://a..b",
      "http://h.", "ftp://h", "h", "http://", "http://h_b", "http://h:1:2", "http://" + "a" * 64, "http://h#f",
      "HTTP://h", " http://h"]
 )  # fmt: skip
@@ -187,7 +188,7 @@ _CASES = (
 _QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=80, deadline=None, suppress_health_check=_QUIET)
 @example(ENVIRONMENT, {"config": "[profile default]\nregion = us-west-2\nuse_fips_endpoint = true\n"}, None, None)
 @example({"AWS_PROFILE": "other"}, ORDINARY_FILES, None, None)
 @example({"AWS_PROFILE": "none"}, ORDINARY_FILES, None, None)
@@ -334,6 +335,17 @@ def test_the_variables_of_the_installed_botocore_are_known_or_left_to_botocore()
         read.update([names] if isinstance(names, str) else names or [])
     known = {name for name in read if direct_route._is_known(name)} - direct_route._OF_CREDENTIALS
     assert known == {"AWS_DEFAULT_REGION", "AWS_CA_BUNDLE"}
+
+
+def test_the_authorities_are_those_of_certifi_if_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "certifi.py").write_text("def where():\n    return '/etc/certifi.pem'\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "certifi", raising=False)
+    assert direct_route._default_bundle() == "/etc/certifi.pem"
+    monkeypatch.setitem(sys.modules, "certifi", mock.Mock(__spec__=None))
+    assert direct_route._default_bundle() is None
 
 
 def test_secrets_are_in_no_repr() -> None:
