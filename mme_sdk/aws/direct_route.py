@@ -38,19 +38,24 @@ _KNOWN = frozenset(
     }
 )
 _KNOWN_PREFIXES = ("AWS_LAMBDA_", "AWS_XRAY_")
-# Variables that botocore reads only to find credentials. It reads the first two before the keys.
-_OF_KEYS = frozenset({"AWS_CREDENTIAL_EXPIRATION", "AWS_SECURITY_TOKEN"})
+# Variables that botocore reads only to find credentials. It reads these even if the environment has the keys.
+_OF_KEYS = frozenset(
+    {
+        "AWS_CREDENTIAL_EXPIRATION",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+        "AWS_EC2_METADATA_V1_DISABLED",
+        "AWS_METADATA_SERVICE_NUM_ATTEMPTS",
+        "AWS_METADATA_SERVICE_TIMEOUT",
+        "AWS_SECURITY_TOKEN",
+    }
+)
 _OF_CREDENTIALS = _OF_KEYS | {
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_EC2_METADATA_DISABLED",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
-    "AWS_EC2_METADATA_V1_DISABLED",
-    "AWS_METADATA_SERVICE_NUM_ATTEMPTS",
-    "AWS_METADATA_SERVICE_TIMEOUT",
     "AWS_PROFILE",
     "AWS_ROLE_ARN",
     "AWS_ROLE_SESSION_NAME",
@@ -60,7 +65,7 @@ _OF_CREDENTIALS = _OF_KEYS | {
 _FOREIGN_PREFIXES = ("boto", "_jsii")
 _FOREIGN_SUFFIX = "_proxy"
 _STATIC_KEYS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
-# Keys of a profile that botocore reads only to find credentials.
+# Keys of a profile that botocore reads only to find credentials. `sso_session` is none: a client reads it for a token.
 _CREDENTIAL_KEYS = _STATIC_KEYS | {
     "credential_process",
     "credential_source",
@@ -73,7 +78,6 @@ _CREDENTIAL_KEYS = _STATIC_KEYS | {
     "sso_account_id",
     "sso_region",
     "sso_role_name",
-    "sso_session",
     "sso_start_url",
     "web_identity_token_file",
 }

@@ -119,7 +119,8 @@ VARIABLES = [
 OF_CREDENTIALS = [
     "AWS_PROFILE", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION", "AWS_ROLE_SESSION_NAME",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_EC2_METADATA_DISABLED",
-    "AWS_METADATA_SERVICE_TIMEOUT",
+    "AWS_METADATA_SERVICE_TIMEOUT", "AWS_METADATA_SERVICE_NUM_ATTEMPTS", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "AWS_EC2_METADATA_V1_DISABLED",
 ]  # fmt: skip
 HARMLESS = [
     "AWS_PAGER", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME", "AWS_ACCESS_KEY",
@@ -194,6 +195,8 @@ _QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 @example({"AWS_PROFILE": "none"}, ORDINARY_FILES, None, None)
 @example({**ENVIRONMENT, "AWS_CREDENTIAL_EXPIRATION": "2100-01-01T00:00:00Z"}, {}, None, None)
 @example({**ENVIRONMENT, "AWS_SECURITY_TOKEN": "old", "AWS_SESSION_TOKEN": "new"}, {}, None, None)
+@example({**ENVIRONMENT, "AWS_METADATA_SERVICE_TIMEOUT": ""}, {}, None, None)
+@example({**ENVIRONMENT, "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "odd"}, {}, None, None)
 @example(ENVIRONMENT, {"models/endpoints.json": "{}"}, None, None)
 @example({**ENVIRONMENT, "REQUESTS_CA_BUNDLE": "/etc/a.pem", "AWS_CA_BUNDLE": "/etc/b.pem"}, {}, None, None)
 @given(*_CASES)
@@ -313,7 +316,7 @@ def test_a_variable_that_botocore_may_read_leaves_the_route_to_botocore(name: st
 
 @pytest.mark.parametrize(
     "line",
-    ["use_fips_endpoint = true", "services = s", "ca_bundle = b", "endpoint_url = u", "login_session = l", "odd = 1"],
+    ["use_fips_endpoint = true", "services = s", "ca_bundle = b", "endpoint_url = u", "sso_session = s", "odd = 1"],
 )
 def test_a_key_of_the_profile_that_botocore_may_read_leaves_the_route_to_botocore(line: str) -> None:
     for files in (
