@@ -50,7 +50,7 @@ def test_the_word_is_never_wrong(first_hour: FirstHour) -> None:
     ]
     with first_hour.host.client() as other:
         call = caller((first_hour.client, other), "scoring", models)
-        words: Words = sum((call(number) for number in range(40)), Counter())
+        words: Words = sum((call(number) for number in range(26)), Counter())
     check(words)
     assert words[True, True] > 0, words  # the model whose load takes longer than the host holds a request
 
