@@ -145,7 +145,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "wrong_secret.models('s3://models/prod/').get('fraud', 'v1')",
         "wrong_key.endpoint('scoring').describe()",
         "wrong_region.endpoint('scoring').invoke(row, model='fraud/v1.tar.gz')",
-        "nobody_listens.endpoint('scoring').invoke(row, model='fraud/v1.tar.gz', deadline=1)",
+        "nobody_listens.endpoint('scoring').invoke(row, model='fraud/v1.tar.gz', deadline=60)",
     ),
     "Extras and plans": (
         "without('numpy', lambda: endpoint.invoke(row, model='fraud@live').numpy())",
