@@ -134,5 +134,5 @@ def profile_named(name: str) -> Profile:
 @cache
 def known() -> tuple[Profile, ...]:
     """Return all profiles, in order."""
-    table = tomllib.loads(resources.files(__package__).joinpath("profiles.toml").read_text(encoding="utf-8"))
+    table = tomllib.loads(resources.files("mme_sdk.artifacts").joinpath("profiles.toml").read_text(encoding="utf-8"))
     return tuple(Profile(name=name, **fields) for name, fields in table.items())

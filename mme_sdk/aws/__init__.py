@@ -1,4 +1,4 @@
-"""Access to AWS. Only this package imports boto3 and botocore, and only when the first client is created.
+"""Access to AWS. Only this package imports boto3 and botocore, and only when a call needs them.
 
 Operations are written as *flows*: generators that yield effects (`Call`, `Sleep`, `Do`, `Together`) and receive the
 results. `Aws.run` runs a flow in a thread, `Aws.arun` runs the same flow on an event loop. So the synchronous and the

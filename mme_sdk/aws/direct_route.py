@@ -38,19 +38,24 @@ _KNOWN = frozenset(
     }
 )
 _KNOWN_PREFIXES = ("AWS_LAMBDA_", "AWS_XRAY_")
-# Variables that botocore reads only to find credentials. It reads the first two before the keys.
-_OF_KEYS = frozenset({"AWS_CREDENTIAL_EXPIRATION", "AWS_SECURITY_TOKEN"})
+# Variables that botocore reads only to find credentials. It reads these even if the environment has the keys.
+_OF_KEYS = frozenset(
+    {
+        "AWS_CREDENTIAL_EXPIRATION",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
+        "AWS_EC2_METADATA_V1_DISABLED",
+        "AWS_METADATA_SERVICE_NUM_ATTEMPTS",
+        "AWS_METADATA_SERVICE_TIMEOUT",
+        "AWS_SECURITY_TOKEN",
+    }
+)
 _OF_CREDENTIALS = _OF_KEYS | {
     "AWS_CONTAINER_AUTHORIZATION_TOKEN",
     "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI",
     "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
     "AWS_EC2_METADATA_DISABLED",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT",
-    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE",
-    "AWS_EC2_METADATA_V1_DISABLED",
-    "AWS_METADATA_SERVICE_NUM_ATTEMPTS",
-    "AWS_METADATA_SERVICE_TIMEOUT",
     "AWS_PROFILE",
     "AWS_ROLE_ARN",
     "AWS_ROLE_SESSION_NAME",
@@ -60,7 +65,7 @@ _OF_CREDENTIALS = _OF_KEYS | {
 _FOREIGN_PREFIXES = ("boto", "_jsii")
 _FOREIGN_SUFFIX = "_proxy"
 _STATIC_KEYS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
-# Keys of a profile that botocore reads only to find credentials.
+# Keys of a profile that botocore reads only to find credentials. `sso_session` is none: a client reads it for a token.
 _CREDENTIAL_KEYS = _STATIC_KEYS | {
     "credential_process",
     "credential_source",
@@ -73,7 +78,6 @@ _CREDENTIAL_KEYS = _STATIC_KEYS | {
     "sso_account_id",
     "sso_region",
     "sso_role_name",
-    "sso_session",
     "sso_start_url",
     "web_identity_token_file",
 }
@@ -189,7 +193,7 @@ def _address(url: str) -> tuple[str, str, int] | None:
         return None
     if not colon:
         return scheme, host, _PORTS[scheme]
-    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536 and port == str(int(port))):
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and port[0] != "0" and int(port) < 65_536):
         return None
     return scheme, host, int(port)
 
@@ -258,16 +262,17 @@ def _default_bundle() -> str | None:
     """Return the file of the authorities that botocore trusts: certifi's if it is installed, else its own."""
     from importlib.util import find_spec
 
-    if find_spec("certifi") is not None:
-        from importlib import import_module
+    try:
+        if find_spec("certifi") is not None:
+            from importlib import import_module
 
-        return str(import_module("certifi").where())
-    botocore = find_spec("botocore")
-    for folder in (botocore and botocore.submodule_search_locations) or ():
-        path = os.path.join(folder, "cacert.pem")
-        if os.path.isfile(path):
-            return path
-    return None
+            return str(import_module("certifi").where())
+        botocore = find_spec("botocore")
+        folder = botocore.submodule_search_locations[0] if botocore and botocore.submodule_search_locations else ""
+    except (ValueError, ImportError, AttributeError):
+        return None  # a module that is not what an installation has
+    path = os.path.join(folder, "cacert.pem")
+    return path if os.path.isfile(path) else None
 
 
 def _user_agent(execution: str) -> str:

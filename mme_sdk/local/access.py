@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mme_sdk.errors import ConfigurationError, InvalidInputError
+from mme_sdk.local.control.iam.documents import parse_identity_policy
 from mme_sdk.local.credentials import LocalCredentials
+from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["LocalIam"]
 
@@ -63,13 +65,12 @@ class LocalIam:
         Example:
             >>> session = host.session(host.iam.add_user("team-a", policy))  # doctest: +SKIP
         """
-        client = self._client()
-        with _refusals(f"the user {name!r}"):
+        what = f"the user {name!r}"
+        with self._client() as client, _refusals(what):
+            texts = _texts(what, policies)
             client.create_user(UserName=name)
-            for number, document in enumerate(policies, 1):
-                client.put_user_policy(
-                    UserName=name, PolicyName=f"policy-{number}", PolicyDocument=json.dumps(document)
-                )
+            for policy, text in texts.items():
+                client.put_user_policy(UserName=name, PolicyName=policy, PolicyDocument=text)
             key = client.create_access_key(UserName=name)["AccessKey"]
         return LocalCredentials(access_key=key["AccessKeyId"], secret_key=key["SecretAccessKey"])
 
@@ -93,21 +94,34 @@ class LocalIam:
         Example:
             >>> role = host.iam.add_role("sagemaker", policies.execution_role("s3://models/prod/"))  # doctest: +SKIP
         """
-        client = self._client()
-        with _refusals(f"the role {name!r}"):
-            role = client.create_role(RoleName=name, AssumeRolePolicyDocument=json.dumps(trust or _TRUST))["Role"]
-            for number, document in enumerate(policies, 1):
-                client.put_role_policy(
-                    RoleName=name, PolicyName=f"policy-{number}", PolicyDocument=json.dumps(document)
-                )
+        what = f"the role {name!r}"
+        with self._client() as client, _refusals(what):
+            texts = _texts(what, policies)
+            trusting = json.dumps(_TRUST if trust is None else trust)
+            role = client.create_role(RoleName=name, AssumeRolePolicyDocument=trusting)["Role"]
+            for policy, text in texts.items():
+                client.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=text)
         return str(role["Arn"])
 
-    def _client(self) -> Any:
+    def _client(self) -> contextlib.closing[Any]:
         if not self.enabled:
             raise ConfigurationError(
                 "this host evaluates no policies", hint="create it with LocalSageMaker(iam=True), or with --iam"
             )
-        return self._make_client()
+        return contextlib.closing(self._make_client())
+
+
+def _texts(what: str, policies: tuple[Mapping[str, Any], ...]) -> dict[str, str]:
+    """Return the JSON text of each policy by name. Check the policies before anything is created."""
+    texts: dict[str, str] = {}
+    for number, document in enumerate(policies, 1):
+        name = f"policy-{number}"
+        try:
+            texts[name] = json.dumps(document)
+            parse_identity_policy(name, texts[name])
+        except (ApiError, TypeError, ValueError) as error:
+            raise InvalidInputError(f"cannot create {what}: {error}") from error
+    return texts
 
 
 @contextlib.contextmanager

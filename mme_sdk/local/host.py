@@ -99,10 +99,9 @@ class LocalSageMaker(Shown):
         hosting: Callable[[HostContext], Hosting] | None = None,
     ) -> None:
         self.data_dir = None if data_dir is None else Path(data_dir)
-        self.port = port
+        self.port = self._wanted_port = port
         self.region = region
         self.account_id = account_id
-        self._wanted_port = port
         self._s3_port = self._running_s3_port = s3_port
         self._images = dict(images or {})
         self._settings = settings
@@ -398,9 +397,7 @@ class LocalSageMaker(Shown):
         thread.join()
         self._boto_session = None  # a new temporary data directory has new keys
 
-    def close(self) -> None:
-        """Do what `stop` does, under the name that clients have."""
-        self.stop()
+    close = stop  # the name that clients have
 
     def __enter__(self) -> LocalSageMaker:
         return self.start()
@@ -458,5 +455,4 @@ class LocalSageMaker(Shown):
 def _local_hosting(context: HostContext) -> Hosting:
     from mme_sdk.local.hosting import LocalHosting
 
-    hosting: Hosting = LocalHosting(context)
-    return hosting
+    return LocalHosting(context)

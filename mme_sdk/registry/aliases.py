@@ -17,7 +17,7 @@ from mme_sdk.errors import ConflictError, InvalidInputError, MMEError, ModelNotF
 from mme_sdk.registry.names import RESERVED, check_alias, check_name
 from mme_sdk.registry.store import Record, Store, all_or_raise
 from mme_sdk.registry.tombstones import Tombstones, is_pending, new_id
-from mme_sdk.types.model import ModelVersion
+from mme_sdk.types.model import ModelVersion, check_compressed
 
 __all__ = ["ANY", "Alias", "AliasChange", "Aliases", "choose_version", "previous_weights", "record_name"]
 
@@ -123,6 +123,7 @@ def weights_of(wanted: str | ModelVersion | Mapping[str, float]) -> dict[str, fl
         InvalidInputError: No version was given, or a weight is not a positive number.
     """
     if isinstance(wanted, ModelVersion):
+        check_compressed(wanted, "an alias")
         wanted = wanted.version
     if isinstance(wanted, str):
         return {wanted: 1.0}
@@ -239,8 +240,6 @@ class Aliases:
         """
         if isinstance(wanted, ModelVersion) and wanted.name != name:
             raise InvalidInputError(f"{wanted.target_model} is not a version of the model {name!r}")
-        if isinstance(wanted, ModelVersion) and not wanted.compressed:
-            raise InvalidInputError(f"{wanted.uri} is uncompressed; an alias refers to archives")
         weights = weights_of(wanted)
         required = None if expected is None or expected is ANY else weights_of(expected)
 

@@ -42,8 +42,7 @@ __all__ = [
 Page: TypeAlias = "tuple[list[ModelVersion], str | None]"
 _METADATA_LIMIT = 2048  # bytes; of all user-defined metadata of an object
 _SWAP_ATTEMPTS = 16
-NOT_READ: Any = object()
-"""Default of `known`: the record was not read yet."""
+NOT_READ: Any = object()  # default of `known`: the record was not read yet
 DELETE_LIMIT = 1000  # keys in one DeleteObjects request
 
 
@@ -438,9 +437,8 @@ def not_deleted_error(kept: Mapping[str, Mapping[str, str]], total: int) -> Serv
 def all_or_raise(flows: list[Flow[Any]], width: int) -> Flow[list[Any]]:
     """Run flows concurrently, at most `width` at a time. Raise the first error after all have ended."""
     results: list[Any] = yield Together(flows, width)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+    if (error := next((one for one in results if isinstance(one, BaseException)), None)) is not None:
+        raise error
     return results
 
 

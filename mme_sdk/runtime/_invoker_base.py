@@ -25,12 +25,12 @@ from mme_sdk.runtime.effects import Resolve, RunFlow
 from mme_sdk.runtime.model_names import below_prefix, is_stored, recognise
 from mme_sdk.runtime.options import InvokeOptions, check_options
 from mme_sdk.runtime.payloads.codecs import Codecs
-from mme_sdk.runtime.payloads.requests import build_request
+from mme_sdk.runtime.payloads.requests import build_request, check_endpoint
 from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
 from mme_sdk.runtime.telemetry.hooks import CallCompleted, CallFailed, Hook, emit
 from mme_sdk.runtime.transport_interface import InvokeResponse
-from mme_sdk.types.model import ModelVersion
+from mme_sdk.types.model import ModelVersion, check_compressed
 from mme_sdk.types.reply import Reply
 from mme_sdk.types.s3uri import S3Uri
 
@@ -85,14 +85,22 @@ class Invocations:
             raise ClosedError("this invoker is closed", hint="create a new one", endpoint=endpoint)
         began = self._settings.clock.monotonic()
         prefix, response_type = options.prefix, options.response_type
+        check_endpoint(endpoint)
         written, names, remembered = model, self.memory.endpoint(endpoint).names, False
         if isinstance(model, str):
             if names and model in names:
                 model, remembered = names[model], True
-            elif model[:5] == "s3://":
+            elif model[:5].lower() == "s3://":
                 model = below_prefix(endpoint, model, (yield from self._prefix(endpoint, model, prefix)))
-        alias = isinstance(model, str) and not model.endswith(".gz") and _ALIAS.fullmatch(model) is not None
-        target, size = yield from self._target(endpoint, model, options, alias=alias)
+        alias = _is_alias(model)
+        try:
+            target, size = yield from self._target(endpoint, model, options, alias=alias)
+        except ModelNotFoundError:
+            if not remembered:
+                raise
+            names.pop(str(written), None)  # what the name stood for is gone
+            model, remembered, alias = written, False, _is_alias(written)
+            target, size = yield from self._target(endpoint, model, options, alias=alias)
         if response_type is not None:
             wanted = self._codecs.accept(response_type)
             if options.accept is None:
@@ -157,6 +165,7 @@ class Invocations:
     ) -> Flow[tuple[str | None, int | None]]:
         """Return the target model, and the size of its archive if it is known."""
         if isinstance(model, ModelVersion):
+            check_compressed(model, "a multi-model endpoint")
             return model.target_model, model.size
         if not alias or model is None:
             return model, None
@@ -272,6 +281,10 @@ class Invocations:
             self._hooks,
             CallFailed(endpoint=attempts.request.endpoint, model=attempts.request.target_model, error=error, took=took),
         )
+
+
+def _is_alias(model: Any) -> bool:
+    return isinstance(model, str) and not model.endswith(".gz") and _ALIAS.fullmatch(model) is not None
 
 
 def _prefix_of(model: Any) -> str | None:

@@ -42,7 +42,7 @@ def below_prefix(endpoint: str, address: str, prefix: str) -> str:
     """
     root = str(S3Uri.parse(prefix).as_prefix())
     name = address[len(root) :].strip("/")
-    if not address.startswith(root) or not name:
+    if not f"s3://{address[5:]}".startswith(root) or not name:
         raise InvalidInputError(
             f"{endpoint}: {address} is not the address of an archive below {root}, the endpoint's S3 prefix",
             hint="an endpoint loads the archives below its prefix; copy the archive there, or invoke another endpoint",

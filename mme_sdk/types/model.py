@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 import attrs
 
 from mme_sdk.display.shown import Shown, one_line
+from mme_sdk.errors import InvalidInputError
 
-__all__ = ["RESERVED", "ModelVersion", "is_invokable"]
+__all__ = ["RESERVED", "ModelVersion", "check_compressed", "is_invokable"]
 
 RESERVED = ".mme/"
 """Directory of aliases, tombstones, upload records and uncompressed models. Keys below it cannot be invoked and are not
@@ -81,3 +83,20 @@ class ModelVersion(Shown):
         from mme_sdk.display import html
 
         return html.facts("ModelVersion", {**self._facts(), "size": html.size(self.size)})
+
+
+def check_compressed(model: Any, what: str) -> None:
+    """Raise InvalidInputError for a version that was registered with `compressed=False`.
+
+    Args:
+        model: A version, or anything else.
+        what: What needs an archive, for the message.
+
+    Raises:
+        InvalidInputError: The version has no archive.
+    """
+    if getattr(model, "compressed", True) is False:
+        raise InvalidInputError(
+            f"{model.uri} is an uncompressed version; {what} needs an archive",
+            hint="serve it with EndpointSpec.single_model(artifact=version), or register it with compressed=True",
+        )

@@ -14,6 +14,7 @@ from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state.describe import read_live
 from mme_sdk.errors import ConflictError, InvalidInputError, ModelNotFoundError
 from mme_sdk.types import ModelVersion, S3Uri
+from mme_sdk.types.model import check_compressed
 
 __all__ = ["to_multi_model", "to_single_model"]
 
@@ -66,6 +67,7 @@ def to_single_model(name: str, model: str | ModelVersion, *, instance_type: str 
         InvalidInputError: The endpoint is not a multi-model endpoint with one variant and one container.
         ModelNotFoundError: The prefix has no such archive.
     """
+    check_compressed(model, "this change")
     spec = (yield from read_live(name, all_tags=True)).spec()
     container = _only_container(spec)
     if container.mode != "MultiModel" or container.model_data is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mme_sdk import instance_types
 from mme_sdk.endpoints.spec.deployment import Deployment, Rolling
+from mme_sdk.endpoints.spec.fields import check_variants_of_deployment
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.errors import InvalidInputError
 
@@ -17,7 +18,7 @@ def check_fits(deployment: Deployment | None, old: EndpointSpec | None, new: End
     """
     if deployment is None or new is None:
         return
-    new.check_deployment(deployment)
+    check_variants_of_deployment(deployment, new.variants)
     if old is not None and {one.name for one in old.variants} != {one.name for one in new.variants}:
         raise InvalidInputError(
             "deployment: BlueGreen and Rolling need unchanged variant names", hint="omit deployment to change the names"

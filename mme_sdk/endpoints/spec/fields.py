@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -15,7 +15,7 @@ from mme_sdk.endpoints.spec.components import AsyncInference, DataCapture, Metri
 from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling, check_deployment
 from mme_sdk.errors import InvalidInputError
 
-__all__ = ["SpecFields"]
+__all__ = ["SpecFields", "check_variants_of_deployment"]
 
 # Operations that take further members, and the members that this SDK sets itself.
 _EXTRA = {
@@ -81,7 +81,7 @@ class SpecFields:
         check_deployment(self.deployment)
         if self.deployment is not None:
             validators.not_in("extra.CreateEndpoint", self.extra.get("CreateEndpoint", {}), "DeploymentConfig")
-            self.check_deployment(self.deployment)
+            check_variants_of_deployment(self.deployment, self.variants)
         for operation, more in self.extra.items():
             validators.service(f"extra.{operation}", f"{operation}Input", more)
         validators.service("explainer", "ExplainerConfig", self.explainer or {}, partial=False)
@@ -130,22 +130,6 @@ class SpecFields:
             if self.network_isolation:
                 raise InvalidInputError("network_isolation: not available with serverless")
 
-    def check_deployment(self, deployment: BlueGreen | Rolling) -> None:
-        """Raise InvalidInputError for a deployment that SageMaker would refuse for the variants.
-
-        Args:
-            deployment: How traffic moves.
-
-        Raises:
-            InvalidInputError: The deployment is not available with these variants.
-        """
-        if isinstance(deployment, Rolling) and len(self.variants) > 1:
-            raise InvalidInputError(
-                "deployment: Rolling is not available with several variants", hint="use BlueGreen(…)"
-            )
-        if not all(one.has_instances for one in self.variants):
-            raise InvalidInputError("deployment: not available with serverless")
-
     @property
     def _is_asynchronous(self) -> bool:
         return self.async_inference is not None or "AsyncInferenceConfig" in self.extra.get("CreateEndpointConfig", {})
@@ -161,3 +145,11 @@ class SpecFields:
         containers = [one for variant in self.variants for one in variant.containers]
         first = next((one for one in containers if one.mode == self.mode and one.model_data), None)
         return None if first is None else first.model_data
+
+
+def check_variants_of_deployment(deployment: BlueGreen | Rolling, variants: Sequence[Variant]) -> None:
+    """Raise InvalidInputError for a deployment that SageMaker would refuse for these variants."""
+    if isinstance(deployment, Rolling) and len(variants) > 1:
+        raise InvalidInputError("deployment: Rolling is not available with several variants", hint="use BlueGreen(…)")
+    if not all(one.has_instances for one in variants):
+        raise InvalidInputError("deployment: not available with serverless")

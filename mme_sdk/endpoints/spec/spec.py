@@ -25,6 +25,7 @@ from mme_sdk.endpoints.spec.components import (
 from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
 from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.types.model import check_compressed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -251,6 +252,7 @@ class EndpointSpec(Shown, SpecFields):
         Raises:
             InvalidInputError: A field breaks a rule; the message names the field and the rule.
         """
+        check_compressed(models, "a multi-model endpoint")
         container = Container(
             image=image,
             mode="MultiModel",

@@ -6,20 +6,28 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
+from pathlib import Path, PurePosixPath
 
-__all__ = ["environment", "file_of", "hint", "link_of", "site_packages"]
+__all__ = ["SUBMITTED", "environment", "file_of", "hint", "link_of", "site_packages"]
 
 NAME = "requirements.txt"
+SUBMITTED = "SAGEMAKER_SUBMIT_DIRECTORY"  # the folder of the script, if it is not code/
+_MODEL = PurePosixPath("/opt/ml/model")  # the folder of the model on SageMaker
 
 
-def file_of(directory: Path) -> Path | None:
-    """Return `code/requirements.txt` of a model, else `requirements.txt` at the top, else None.
+def file_of(directory: Path, submitted: str = "") -> Path | None:
+    """Return the `requirements.txt` beside the script of a model: in `submitted`, in `code/` or at the top, else None.
 
     Args:
         directory: Folder of the extracted archive.
+        submitted: Value of SAGEMAKER_SUBMIT_DIRECTORY.
     """
-    files = (directory / "code" / NAME, directory / NAME)
+    files = [directory / "code" / NAME, directory / NAME]
+    if submitted:
+        inside = PurePosixPath(submitted.removeprefix("file://"))
+        folder = directory / inside.relative_to(_MODEL) if inside.is_relative_to(_MODEL) else Path(inside)
+        files.insert(0, folder / NAME)
     return next((one for one in files if one.is_file()), None)
 
 
@@ -61,8 +69,10 @@ def hint(error: BaseException, directory: Path) -> str:
     """
     if not isinstance(error, ImportError):
         return ""
-    file = file_of(directory)
-    listed = NAME if file == directory / NAME else f"code/{NAME}"
+    file = file_of(directory, os.environ.get(SUBMITTED, ""))
+    listed = f"code/{NAME}"
+    if file is not None:
+        listed = str(file.relative_to(directory)) if file.is_relative_to(directory) else f"{NAME} of {SUBMITTED}"
     if environment(directory) is not None:
         return f". The packages of {listed} are installed; add the missing package there"
     if file is not None:

@@ -144,6 +144,11 @@ class Container:
         return self._spec.command
 
     @property
+    def environment(self) -> Mapping[str, str]:
+        """The environment variables of the model."""
+        return self._spec.environment
+
+    @property
     def pid(self) -> int | None:
         """The process id; None while the process does not run."""
         return None if self._process is None else self._process.pid

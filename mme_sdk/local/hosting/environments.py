@@ -90,18 +90,19 @@ class Environments:
     _locks: dict[Path, asyncio.Lock] = attrs.field(factory=dict, init=False)
     _interpreters: dict[str, _Interpreter] = attrs.field(factory=dict, init=False)
 
-    async def prepare(self, directory: Path, python: str, log: Path) -> None:
+    async def prepare(self, directory: Path, python: str, log: Path, *, submitted: str = "") -> None:
         """Make the environment of a model, if it has a `requirements.txt`, and link it beside the model.
 
         Args:
             directory: Folder of the extracted archive.
             python: The interpreter that runs the model.
             log: File for the output of the installation.
+            submitted: Value of SAGEMAKER_SUBMIT_DIRECTORY.
 
         Raises:
             RequirementsError: The packages cannot be installed.
         """
-        file = requirements.file_of(directory)
+        file = requirements.file_of(directory, submitted)
         if file is None:
             return
         if python not in self._interpreters:

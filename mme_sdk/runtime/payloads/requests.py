@@ -84,7 +84,7 @@ def check_target(target: str, endpoint: str | None = None) -> None:
         return
     if not isinstance(target, str):
         raise InvalidInputError(
-            f"model must be text or a ModelVersion, not {type(target).__name__} ({str(target)[:80]!r})",
+            f"the target model must be text or a ModelVersion, not {type(target).__name__} ({str(target)[:80]!r})",
             hint="pass the name of a model, name@alias, or the key of the archive, such as fraud/v3.tar.gz",
             endpoint=endpoint,
         )

@@ -121,7 +121,7 @@ def not_set_up(request: InvokeRequest, seconds: float) -> NotSentError:
     """Return the error for a transport that was not ready in time."""
     return NotSentError(
         f"{request.endpoint}: the transport was not ready within {seconds:.3g} s; no request was sent",
-        hint="a first call imports boto3 and loads credentials; this continues in the background, so repeat the call",
+        hint="a first call imports modules and loads credentials; this continues in the background, so repeat the call",
         endpoint=request.endpoint,
         model=request.target_model,
     )

@@ -261,7 +261,11 @@ def test_a_flat_array_is_one_row_on_a_multi_model_endpoint_of_the_sklearn_image(
         ("own", {"model.cbm": b"CBM1"}, "needs the package 'catboost': pip install 'mme-sdk[catboost]'"),
         ("own", {"net.pt": b"PK"}, "needs the package 'torch': pip install 'mme-sdk[torch]'"),
         (PYTORCH, {"net.pth": b"PK"}, "needs the package 'torch': pip install 'mme-sdk[torch]'"),
-        ("own", {"1/saved_model.pb": b""}, "needs the package 'tensorflow': pip install 'mme-sdk[tensorflow]'"),
+        (
+            "own",
+            {"1/saved_model.pb": b""},
+            "1/saved_model.pb needs the package 'tensorflow': pip install 'mme-sdk[tensorflow]'",
+        ),
         ("own", BERT, "needs the package 'transformers': pip install 'mme-sdk[huggingface]'"),
         (HUGGINGFACE, BERT, "needs the package 'transformers': pip install 'mme-sdk[huggingface]'"),
         (HUGGINGFACE, {"config.json": b'{"architectures": ["Own"]}'}, "the task of a Own is not known: set HF_TASK"),

@@ -130,18 +130,18 @@ def test_autoscaling_tracks_the_whole_instance():
 
 
 def test_extra_passes_what_has_no_field_here_and_wins():
-    direct, metrics = {"Mode": "Direct"}, {"EnableEnhancedMetrics": True}
+    serial, metrics = {"Mode": "Serial"}, {"EnableEnhancedMetrics": True}
     rollout = {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "a"}]}}
     spec = attrs.evolve(
         multi("a"),
         extra={
-            "CreateModel": {"InferenceExecutionConfig": direct},
+            "CreateModel": {"InferenceExecutionConfig": serial},
             "CreateEndpointConfig": {"MetricsConfig": metrics},
             "CreateEndpoint": {"DeploymentConfig": rollout},
         },
     )
     requests = spec.to_requests()
-    assert requests.models[0]["InferenceExecutionConfig"] == direct
+    assert requests.models[0]["InferenceExecutionConfig"] == serial
     assert requests.config["MetricsConfig"] == metrics
     assert requests.endpoint["DeploymentConfig"] == rollout
     variant = attrs.evolve(multi("a").variants[0], extra={"InstanceType": "ml.g9.xlarge"})

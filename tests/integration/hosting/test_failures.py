@@ -38,7 +38,7 @@ ERRORS: list[Callable[[], BaseException]] = [
 
 
 def download(patch: pytest.MonkeyPatch, fail: Callable[..., Any]) -> None:
-    async def failing(*_: Any) -> int:
+    async def failing(*_: Any, **__: Any) -> int:
         return fail()
 
     patch.setattr(ObjectStore, "download", failing)

@@ -177,6 +177,7 @@ def test_a_body_of_unknown_length_is_passed_on(s3, bucket):
         b"GET / HTTP/1.1\r\nHost : x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\n folded\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nLong: " + b"x" * 100_000,
+        b"\x16\x03\x01\x02\x00",
     ],
 )
 def test_a_head_that_is_not_clear_ends_the_connection(plane, head):

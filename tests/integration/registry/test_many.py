@@ -51,6 +51,28 @@ def build(tmp_path: Path) -> Path:
     return folder
 
 
+def test_the_image_of_many_models(models: ModelRegistry, build: Path) -> None:
+    """Nothing is uploaded that the image would not load."""
+    sklearn = "683313688378.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
+    with pytest.raises(BatchError) as refused:
+        models.sync(build, image=sklearn)
+    assert sorted(refused.value.errors) == ["a", "b.ubj", "c"]
+    assert all("loads no model without a script" in str(one) for one in refused.value.errors.values())
+    for multi_model, says in ((True, "on a multi-model endpoint"), (False, None)):
+        folder = build / "tf/export/1"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "saved_model.pb").write_bytes(b"x")
+        tensorflow = Registration("tf", build / "tf", image="tensorflow-inference:2", multi_model=multi_model)
+        if says is None:
+            models.register_many([tensorflow])
+        else:
+            with pytest.raises(BatchError, match=says):
+                models.register_many([tensorflow])
+        assert len(targets(models)) == (0 if says else 1)
+    with pytest.raises(LayoutError, match="loads no model without a script"):
+        models.register("a", build / "a", image=sklearn)
+
+
 def test_many_and_their_progress(models: ModelRegistry, model: Model) -> None:
     sources = {f"m{number}": model(os.urandom(1000), f"dir{number}") for number in range(20)}
     sources["big"] = model(os.urandom(upload.PART + 100_000), "big")

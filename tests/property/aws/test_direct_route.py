@@ -102,7 +102,8 @@ REGIONS = st.sampled_from(
 URLS = st.sampled_from(
     ["http://127.0.0.1:8080", "https://vpce-1.runtime.sagemaker.eu-west-1.vpce.amazonaws.com", "https://h:443",
      "http://h:80", "https://h:80", "http://h:080", "http://h/", "http://h/base", "http://h?x=1", "http://H",
-     "http://[::1]:1", "http://u@h", "http://h:0", "http://h:65536", "http://h:", "http://-h", "http://a..b",
+     "http://[::1]:1", "http://u@h", "http://h:0", "http://h:65536", "http://h:65535",
+     "http://h:" + "9" * 5000, "http://h:", "http://-h", "http://a..b",
      "http://h.", "ftp://h", "h", "http://", "http://h_b", "http://h:1:2", "http://" + "a" * 64, "http://h#f",
      "HTTP://h", " http://h"]
 )  # fmt: skip
@@ -118,7 +119,8 @@ VARIABLES = [
 OF_CREDENTIALS = [
     "AWS_PROFILE", "AWS_SECURITY_TOKEN", "AWS_CREDENTIAL_EXPIRATION", "AWS_ROLE_SESSION_NAME",
     "AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_EC2_METADATA_DISABLED",
-    "AWS_METADATA_SERVICE_TIMEOUT",
+    "AWS_METADATA_SERVICE_TIMEOUT", "AWS_METADATA_SERVICE_NUM_ATTEMPTS", "AWS_EC2_METADATA_SERVICE_ENDPOINT",
+    "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "AWS_EC2_METADATA_V1_DISABLED",
 ]  # fmt: skip
 HARMLESS = [
     "AWS_PAGER", "AWS_EXECUTION_ENV", "AWS_LAMBDA_FUNCTION_NAME", "AWS_ACCESS_KEY",
@@ -187,12 +189,14 @@ _CASES = (
 _QUIET = [HealthCheck.too_slow, HealthCheck.filter_too_much]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=_QUIET)
+@settings(max_examples=80, deadline=None, suppress_health_check=_QUIET)
 @example(ENVIRONMENT, {"config": "[profile default]\nregion = us-west-2\nuse_fips_endpoint = true\n"}, None, None)
 @example({"AWS_PROFILE": "other"}, ORDINARY_FILES, None, None)
 @example({"AWS_PROFILE": "none"}, ORDINARY_FILES, None, None)
 @example({**ENVIRONMENT, "AWS_CREDENTIAL_EXPIRATION": "2100-01-01T00:00:00Z"}, {}, None, None)
 @example({**ENVIRONMENT, "AWS_SECURITY_TOKEN": "old", "AWS_SESSION_TOKEN": "new"}, {}, None, None)
+@example({**ENVIRONMENT, "AWS_METADATA_SERVICE_TIMEOUT": ""}, {}, None, None)
+@example({**ENVIRONMENT, "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE": "odd"}, {}, None, None)
 @example(ENVIRONMENT, {"models/endpoints.json": "{}"}, None, None)
 @example({**ENVIRONMENT, "REQUESTS_CA_BUNDLE": "/etc/a.pem", "AWS_CA_BUNDLE": "/etc/b.pem"}, {}, None, None)
 @given(*_CASES)
@@ -312,7 +316,7 @@ def test_a_variable_that_botocore_may_read_leaves_the_route_to_botocore(name: st
 
 @pytest.mark.parametrize(
     "line",
-    ["use_fips_endpoint = true", "services = s", "ca_bundle = b", "endpoint_url = u", "login_session = l", "odd = 1"],
+    ["use_fips_endpoint = true", "services = s", "ca_bundle = b", "endpoint_url = u", "sso_session = s", "odd = 1"],
 )
 def test_a_key_of_the_profile_that_botocore_may_read_leaves_the_route_to_botocore(line: str) -> None:
     for files in (
@@ -334,6 +338,17 @@ def test_the_variables_of_the_installed_botocore_are_known_or_left_to_botocore()
         read.update([names] if isinstance(names, str) else names or [])
     known = {name for name in read if direct_route._is_known(name)} - direct_route._OF_CREDENTIALS
     assert known == {"AWS_DEFAULT_REGION", "AWS_CA_BUNDLE"}
+
+
+def test_the_authorities_are_those_of_certifi_if_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "certifi.py").write_text("def where():\n    return '/etc/certifi.pem'\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "certifi", raising=False)
+    assert direct_route._default_bundle() == "/etc/certifi.pem"
+    monkeypatch.setitem(sys.modules, "certifi", mock.Mock(__spec__=None))
+    assert direct_route._default_bundle() is None
 
 
 def test_secrets_are_in_no_repr() -> None:

@@ -42,7 +42,6 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "endpoint.invoke(row, model='')",
         "endpoint.invoke(row, model=7)",
         "endpoint.invoke(row)",
-        "single.invoke(row, model='fraud/v1.tar.gz')",
         "endpoint.invoke(row, model='fraud/v1.tar.gz', sticky='customer-1')",
     ),
     "Payloads and options": (
@@ -146,7 +145,7 @@ MISTAKES: dict[str, tuple[str, ...]] = {
         "wrong_secret.models('s3://models/prod/').get('fraud', 'v1')",
         "wrong_key.endpoint('scoring').describe()",
         "wrong_region.endpoint('scoring').invoke(row, model='fraud/v1.tar.gz')",
-        "nobody_listens.endpoint('scoring').invoke(row, model='fraud/v1.tar.gz', deadline=1)",
+        "nobody_listens.endpoint('scoring').invoke(row, model='fraud/v1.tar.gz', deadline=60)",
     ),
     "Extras and plans": (
         "without('numpy', lambda: endpoint.invoke(row, model='fraud@live').numpy())",
@@ -225,7 +224,6 @@ def namespace(world: FirstHour) -> Iterator[dict[str, Any]]:
             "models": world.models,
             "plan": plan,
             "queue": world.queue,
-            "single": world.single,
             "source": world.source("other"),
             "spec": spec,
             "without": without,
@@ -263,8 +261,8 @@ def page(found: Mapping[str, Mapping[str, str]]) -> str:
         "",
         "What you see after a mistake. Each message says what happened, to what, and what to do. The tests make each",
         "of these mistakes and compare the message with this page. In the examples, `endpoint` is a multi-model",
-        "endpoint, `single` serves one model, `queue` has asynchronous inference, and `row` is `{'amount': 1.0}`. A",
-        "message of AWS also ends with its request id.",
+        "endpoint, `queue` has asynchronous inference, and `row` is `{'amount': 1.0}`. A message of AWS also ends with",
+        "its request id.",
     ]
     for section, texts in found.items():
         lines += ["", f"## {section}", "", "| code | message |", "|---|---|"]

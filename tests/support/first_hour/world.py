@@ -41,7 +41,7 @@ def output_fn(prediction, accept):
 
 
 class FirstHour:
-    """A host, a client, a registry and three endpoints.
+    """A host, a client, a registry and two endpoints.
 
     Attributes:
         host: The embedded SageMaker. Its instances have memory for a few models, and it does not hold requests long.
@@ -49,7 +49,6 @@ class FirstHour:
         models: The registry of `scoring`. `fraud` has two versions; `fraud@live` is the first one.
         broken: A version whose script fails while it loads.
         scoring: A multi-model endpoint.
-        single: A single-model endpoint.
         queue: An endpoint with asynchronous inference, without a failure path.
     """
 
@@ -74,10 +73,9 @@ class FirstHour:
         artifact = self.artifacts.register("fraud", self.source("single"), "v1")
         endpoints = self.client.endpoints
         self.scoring = endpoints.create(self.spec("scoring"), wait=False)
-        self.single = endpoints.create(self._single("single", artifact), wait=False)
         queue = self._single("queue", artifact, async_inference=AsyncInference(output="s3://models/answers/"))
         self.queue = endpoints.create(queue, wait=False)
-        for endpoint in (self.scoring, self.single, self.queue):
+        for endpoint in (self.scoring, self.queue):
             endpoint.wait(timeout=120)
         return self
 

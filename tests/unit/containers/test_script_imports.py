@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mme_sdk.local.containers.python.script_imports import script_imports
+from mme_sdk.local.containers.python.script import script_imports
 
 
 def test_libraries_of_all_scripts_are_found_and_others_are_not(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from mme_sdk.endpoints import (
     Rolling,
 )
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.types import ModelVersion
 from tests.support.endpoints.fake import InMemory
 from tests.support.endpoints.helpers import IMAGE, ROLE, NoInvoker, multi, single
 
@@ -115,6 +116,20 @@ def test_a_version_that_was_registered_uncompressed_needs_no_keyword():
         {"single_model": {"name": "a", "artifact": TREE, "compressed": False, "image": IMAGE, "role": ROLE,
                           "instance_type": "ml.m5.large"}}
     ).variants[0].containers == (only,)  # fmt: skip
+
+
+def test_what_needs_an_archive_refuses_an_uncompressed_version():
+    version = ModelVersion(
+        name="fraud", version="v1", target_model=".mme/uncompressed/fraud@v1.json", uri=TREE, compressed=False
+    )
+    endpoints = Endpoints(InMemory(), NoInvoker)
+    endpoints.create(multi("scoring"))
+    for act in (
+        lambda: multi("a", models=version),
+        lambda: endpoints.to_single_model("scoring", version),
+    ):
+        with pytest.raises(InvalidInputError, match=r"is an uncompressed version; .* needs an archive"):
+            act()
 
 
 def test_the_description_of_an_uncompressed_model_has_its_address():

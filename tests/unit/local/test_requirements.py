@@ -53,9 +53,13 @@ def test_the_requirements_file_of_a_model(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "requirements.txt").touch()
     assert requirements.file_of(tmp_path) == tmp_path / "code" / "requirements.txt"
+    (tmp_path / "source").mkdir()
+    (tmp_path / "source" / "requirements.txt").touch()
+    for submitted in ("/opt/ml/model/source", "file:///opt/ml/model/source", str(tmp_path / "source")):
+        assert requirements.file_of(tmp_path, submitted) == tmp_path / "source" / "requirements.txt"
 
 
-def test_an_error_says_what_to_do_about_a_missing_package(tmp_path: Path) -> None:
+def test_an_error_says_what_to_do_about_a_missing_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, made = tmp_path / "model", tmp_path / "made"
     model.mkdir()
     made.mkdir()
@@ -70,6 +74,10 @@ def test_an_error_says_what_to_do_about_a_missing_package(tmp_path: Path) -> Non
     requirements.link_of(model).symlink_to(made)
     assert requirements.environment(model) == made
     assert "add the missing package there" in requirements.hint(absent, model)
+    monkeypatch.setenv("SAGEMAKER_SUBMIT_DIRECTORY", str(made))
+    (made / "requirements.txt").touch()
+    assert "The packages of requirements.txt of SAGEMAKER_SUBMIT_DIRECTORY" in requirements.hint(absent, model)
+    (made / "requirements.txt").unlink()
     made.rmdir()
     assert requirements.environment(model) is None
 

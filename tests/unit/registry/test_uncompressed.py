@@ -344,7 +344,7 @@ def test_archives_and_uncompressed_versions_are_independent(operations, source):
     with pytest.raises(ModelNotFoundError) as caught:
         run(s3, operations.get("fraud", "v2"))
     assert caught.value.hint == "it exists in uncompressed form: get, list, verify and delete take compressed=False"
-    with pytest.raises(InvalidInputError, match="is uncompressed; an alias refers to archives"):
+    with pytest.raises(InvalidInputError, match="is an uncompressed version; an alias needs an archive"):
         run(s3, operations.aliases.set("fraud", "live", plain))
     with pytest.raises(ModelNotFoundError):
         run(s3, copying.copy(operations, client(Clock()).other, lambda flow: flow, "fraud", "v2", dry_run=False))

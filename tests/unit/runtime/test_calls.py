@@ -328,3 +328,12 @@ def test_while_one_call_meets_a_spill_others_of_the_warm_model_pass() -> None:
     reply = setting.invoke()
     assert reply.attempts == 2
     assert waits[0] <= 1.0
+
+
+def test_an_uncompressed_version_is_refused_before_anything_is_sent() -> None:
+    setting = Setting([])
+    version = ModelVersion(
+        name="fraud", version="v1", target_model=".mme/uncompressed/fraud@v1.json", uri="s3://b/tree/", compressed=False
+    )
+    with pytest.raises(InvalidInputError, match="is an uncompressed version; a multi-model endpoint needs an archive"):
+        setting.invoker.invoke("scoring", b"{}", version)

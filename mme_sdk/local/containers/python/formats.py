@@ -126,7 +126,7 @@ def _load_onnx(path: Path) -> Any:
 
 
 def _load_catboost(path: Path) -> Any:
-    import catboost
+    import catboost  # pyright: ignore[reportMissingImports]
 
     model = catboost.CatBoost().load_model(str(path))
     loss = str(model.get_all_params().get("loss_function", "")).partition(":")[0]
@@ -146,7 +146,7 @@ def torchscript(path: Path) -> Any:
     Raises:
         UnsupportedModelError: The file is not TorchScript.
     """
-    import torch
+    import torch  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
     try:

@@ -15,7 +15,7 @@ from mme_sdk.local.containers import gpu
 from mme_sdk.local.containers.python.formats import UnsupportedModelError, find
 from mme_sdk.local.containers.python.images.profile import current
 from mme_sdk.local.containers.python.ipc import pack, read_async
-from mme_sdk.local.containers.python.script_imports import script_imports
+from mme_sdk.local.containers.python.script import script_imports
 from mme_sdk.local.containers.python.worker import private_bytes
 
 __all__ = ["ErrorResponse", "LoadedModel", "Models", "first_of"]
@@ -330,7 +330,7 @@ class Models:
 
     async def _fork(self, served: LoadedModel, memory: int | None) -> _ModelProcess:
         try:
-            found = find(Path(served.url))
+            found = await asyncio.to_thread(find, Path(served.url))  # the archive can have many files
         except UnsupportedModelError:
             found = None  # the model process reports the error
         modules = found[0].modules if found else ()

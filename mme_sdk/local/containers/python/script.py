@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
@@ -21,10 +22,14 @@ from mme_sdk.local.containers.python.images.saved_models import SavedModels
 from mme_sdk.local.containers.python.payloads import CSV, JSON, ModelResponse, decode, encode
 from mme_sdk.local.containers.python.prediction import predict
 
-__all__ = ["Model", "Served", "load_model"]
+__all__ = ["Model", "Served", "load_model", "script_imports"]
 
 _FUNCTIONS = ("pre_model_fn", "model_fn", "model_warmup_fn", "input_fn", "predict_fn", "output_fn", "transform_fn")
 _BODY_HEADERS = frozenset({"content-type", "content-length"})
+# Large libraries that start no thread when they are imported; others are imported by each model process.
+_LIBRARIES = ("joblib", "lightgbm", "numpy", "pandas", "scipy", "sklearn", "skops", "xgboost")
+_IMPORT = re.compile(rf"^[ \t]*(?:import|from)[ \t]+({'|'.join(_LIBRARIES)})\b".encode(), re.MULTILINE)
+_FILES, _BYTES = 20, 200_000  # read at most so many scripts, and so much of each
 
 
 class Model:
@@ -275,3 +280,22 @@ def _script(folder: Path, program: str) -> Path | None:
     path = folder / (program or "inference.py")
     candidates = (path, path.with_name(f"{path.name}.py"))
     return next((one for one in candidates if one.is_file()), None)
+
+
+def script_imports(directory: Path) -> list[str]:
+    """Return the shared libraries that the scripts of an extracted archive import.
+
+    A library that is not found here is imported by the model process itself, which only takes longer.
+
+    Args:
+        directory: Folder of the extracted archive.
+
+    Returns:
+        Module names, sorted.
+    """
+    found: set[str] = set()
+    for path in [*sorted(directory.glob("*.py")), *sorted(directory.glob("code/*.py"))][:_FILES]:
+        if path.is_file():
+            with path.open("rb") as file:
+                found.update(name.decode() for name in _IMPORT.findall(file.read(_BYTES)))
+    return sorted(found)

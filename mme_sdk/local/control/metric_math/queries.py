@@ -43,7 +43,7 @@ class QueryValues:
                 yield query_id, self._label(query), self._points(query)
                 continue
             value, label = self._value(query_id), str(query.get("Label", query_id))
-            if isinstance(value, float):
+            if isinstance(value, int | float):
                 raise _error(query_id, "has a number as result; it must be a time series")
             if isinstance(value, list):
                 yield from ((query_id, f"{label} {one.label}".rstrip(), list(one.points.items())) for one in value)

@@ -11,6 +11,7 @@ import attrs
 
 from mme_sdk.artifacts.temporary import remove_tree
 from mme_sdk.local.containers import Command
+from mme_sdk.local.containers.requirements import SUBMITTED
 from mme_sdk.local.hosting.container import Container, ContainerConnectionError, ContainerResponse, ContainerSpec
 from mme_sdk.local.hosting.environments import RequirementsError
 from mme_sdk.local.hosting.instances.shared import Shared
@@ -21,7 +22,7 @@ from mme_sdk.local.storage.disk import make_folder
 __all__ = ["Instance", "InstanceCapacity"]
 
 _EXIT_WAIT = 1.0  # seconds from a broken connection to the exit of the container
-_CODE = "SAGEMAKER_SUBMIT_DIRECTORY"  # an archive in S3, or a directory, that contains the model's script
+_CODE = SUBMITTED  # an archive in S3, or a directory, that contains the model's script
 TIMED_OUT = (
     "Your invocation timed out while waiting for a response from container {name}. Review the latency metrics for each "
     "container in Amazon CloudWatch, resolve the issue, and try again."
@@ -132,7 +133,7 @@ class Instance:
         title = f"The {role} for production variant {self._plan.name}"
         if single:
             try:
-                await self._install(command, model_dir)
+                await self._install(command, model_dir, environment)
             except RequirementsError as error:
                 raise HostingError(f"{title} cannot be started: {error}") from error
         settings = self._shared.settings
@@ -214,15 +215,17 @@ class Instance:
             RequirementsError: The packages of the model cannot be installed.
         """
         container = self.multi_model()
-        await self._install(container.command, directory)
+        await self._install(container.command, directory, container.environment)
         if container.command.model_repository and (directory / "config.pbtxt").exists():
             directory = directory.parent  # Triton's image does the same for the paths of SageMaker
         return await container.load(model_id, directory, target_model)
 
-    async def _install(self, command: Command, directory: Path) -> None:
+    async def _install(self, command: Command, directory: Path, environment: Mapping[str, str]) -> None:
         """Install the packages of a model if the settings say so."""
         if self._shared.settings.install_requirements and command.requirements_for is not None:
-            await self._shared.environments.prepare(directory, command.requirements_for, self._log)
+            await self._shared.environments.prepare(
+                directory, command.requirements_for, self._log, submitted=environment.get(_CODE, "")
+            )
 
     async def invoke(
         self,

@@ -111,6 +111,9 @@ class S3Gateway:
                 first = await reader.read(1)
                 if not first:
                     return
+                if not first.isalpha():  # not the start of an HTTP method; a TLS client waits for a response
+                    writer.write(error_response(_BAD_HEAD, method="GET", resource="/"))
+                    return
                 try:
                     async with asyncio.timeout(HEADER_TIMEOUT):
                         head = first + await reader.readuntil(_END)
@@ -403,6 +406,6 @@ async def _copy_bytes(length: int, reader: asyncio.StreamReader, to: asyncio.Str
             await to.drain()
 
 
-_BAD_HEAD = ApiError("InvalidRequest", "The headers of the request are too long, or arrive too slowly.")
+_BAD_HEAD = ApiError("InvalidRequest", "The request is not valid HTTP/1.1, or its headers are too long or too slow.")
 _NOT_READY = ApiError("ServiceUnavailable", "S3 is starting. Please try again.", status=503)
 _FORBIDDEN = ApiError("AccessDenied", "Access Denied", status=403)

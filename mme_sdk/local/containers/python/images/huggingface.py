@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mme_sdk.artifacts.profiles import profile_named
-from mme_sdk.local.containers.python.formats import UnsupportedModelError, gpu, load
+from mme_sdk.local.containers.python.formats import UnsupportedModelError, gpu, named_extra
 from mme_sdk.local.containers.python.payloads import CSV, JSON, NPY, PayloadError
 from mme_sdk.types.matrix import media_type
 
@@ -52,11 +52,12 @@ def _model_fn(model_dir: str) -> Any:
     folder = Path(model_dir)
     task = os.environ.get("HF_TASK") or _task(folder)
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1")  # nothing is downloaded
-    return load(folder, lambda path: _pipeline(path, task))
+    with named_extra("the model of config.json"):
+        return _pipeline(folder, task)
 
 
 def _pipeline(folder: Path, task: str) -> Any:
-    import transformers
+    import transformers  # pyright: ignore[reportMissingImports]
 
     processor = "feature_extractor" if task in _WITHOUT_TOKENIZER else "tokenizer"
     trusted = os.environ.get("HF_TRUST_REMOTE_CODE", "").lower() in ("1", "on", "t", "true", "y", "yes")

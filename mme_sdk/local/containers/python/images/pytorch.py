@@ -37,7 +37,7 @@ def _input_fn(body: str | bytes, content_type: str | None) -> Any:
     import numpy as np
 
     with named_extra("the PyTorch image"):
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     media = media_type(content_type or "")
     if media not in _PROFILE.accepts:
         raise PayloadError(
@@ -59,7 +59,7 @@ def _input_fn(body: str | bytes, content_type: str | None) -> Any:
 
 def _predict_fn(data: Any, model: Any) -> Any:
     with named_extra("the PyTorch image"):
-        import torch
+        import torch  # pyright: ignore[reportMissingImports]
     with torch.no_grad():
         return model.eval()(data) if hasattr(model, "eval") else model(data)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.local.containers.python.formats import UnsupportedModelError, load
+from mme_sdk.local.containers.python.formats import UnsupportedModelError, named_extra
 
 __all__ = ["Answer", "SavedModels"]
 
@@ -82,7 +82,8 @@ class SavedModels:
         for file in files:
             folder = (directory / file).parent
             name = "model" if folder.parent == directory else folder.parent.name
-            self._models.setdefault(name, {})[int(folder.name)] = load(folder, _load)
+            with named_extra(file):
+                self._models.setdefault(name, {})[int(folder.name)] = _load(folder)
         self.default = os.environ.get("TFS_DEFAULT_MODEL_NAME") or next(iter(self._models))
 
     def post(self, target: str, body: bytes) -> Answer:
