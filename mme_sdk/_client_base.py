@@ -15,7 +15,7 @@ from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance, check_number
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import TRANSPORTS, ColdStart, RetryPolicy, Timeouts
-from mme_sdk.display.shown import Shown
+from mme_sdk.display.shown import Shown, without_secrets
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 
@@ -85,14 +85,6 @@ class ClientSettings:
             from mme_sdk.runtime.payloads.codecs import Codecs
 
             check_instance("codecs", self.codecs, Codecs)
-
-
-def without_secrets(url: str) -> str:
-    """Return a URL without user, password, query and fragment."""
-    from urllib.parse import urlsplit
-
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
 class Lazy(Generic[T]):

@@ -22,7 +22,7 @@ __all__ = [
     "unescape",
 ]
 
-ROWS = 50  # rows of a table
+ROWS = 20  # rows of a table
 _CELL = 300  # characters
 _ITEMS = 10  # of a sequence in a cell
 _LEFT = "style='text-align:left;vertical-align:top'"
@@ -64,7 +64,7 @@ def facts(title: str, pairs: Mapping[str, object]) -> Html:
 
 
 def table(title: str, rows: Sequence[Mapping[str, object]], total: int | None = None) -> Html:
-    """Return a table with a column for each name. At most 50 rows are shown; the last line says how many there are.
+    """Return a table with a column for each name. At most 20 rows are shown; the last line says how many there are.
 
     Args:
         title: Text above the table.

@@ -13,7 +13,7 @@ import attrs
 from mme_sdk.display import html
 from mme_sdk.display.html import Html
 
-__all__ = ["Listing", "Shown", "facts_of", "listing_text", "one_line"]
+__all__ = ["Listing", "Shown", "facts_of", "listing_text", "one_line", "without_secrets"]
 
 T = TypeVar("T")
 _VALUE = 100  # characters of a value in a text
@@ -133,3 +133,11 @@ def listing_text(title: str, names: Iterable[str]) -> str:
     listed = list(names)
     more = ", …" if len(listed) > _NAMED else ""
     return f"<{title}{': ' if listed else ''}{', '.join(one[:_VALUE] for one in listed[:_NAMED])}{more}>"
+
+
+def without_secrets(url: str) -> str:
+    """Return a URL without user, password, query and fragment."""
+    from urllib.parse import urlsplit
+
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

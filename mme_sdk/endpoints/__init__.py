@@ -24,13 +24,13 @@ if TYPE_CHECKING:
         AsyncInference,
         Container,
         DataCapture,
-        InstancePool,
         MetricsSettings,
         Serverless,
         Variant,
         Vpc,
     )
     from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
+    from mme_sdk.endpoints.spec.instances import InstancePool
     from mme_sdk.endpoints.spec.spec import EndpointSpec
     from mme_sdk.endpoints.state.description import EndpointDescription, ScalingDescription, VariantDescription
     from mme_sdk.endpoints.state.diff import Change
@@ -85,7 +85,7 @@ _MODULES = {
     "Endpoints": "collection",
     "Finding": "operations.preflight",
     "FromZero": "spec.autoscaling",
-    "InstancePool": "spec.components",
+    "InstancePool": "spec.instances",
     "MetricsSettings": "spec.components",
     "Orphan": "operations.orphans",
     "Preflight": "operations.preflight",

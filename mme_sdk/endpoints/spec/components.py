@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import attrs
@@ -12,19 +12,18 @@ from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import as_int, check_instance, instance, number, one_of, optional, optional_int
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.spec.autoscaling import Autoscaling, check_metric
+from mme_sdk.endpoints.spec.instances import InstancePool
 from mme_sdk.errors import InvalidInputError
 
 __all__ = [
     "AsyncInference",
     "Container",
     "DataCapture",
-    "InstancePool",
     "MetricsSettings",
     "Mode",
     "Serverless",
     "Variant",
     "Vpc",
-    "instances_text",
 ]
 
 Mode = Literal["SingleModel", "MultiModel"]
@@ -257,23 +256,6 @@ class MetricsSettings:
 
 
 @attrs.frozen(kw_only=True)
-class InstancePool:
-    """An instance type that SageMaker may use for a variant.
-
-    Attributes:
-        instance_type: Instance type, such as `ml.m5.xlarge`.
-        priority: 1 to 5. SageMaker tries the lowest number first.
-    """
-
-    instance_type: str
-    priority: int = attrs.field(converter=as_int, validator=number(at_least=1, at_most=5, integer=True))
-
-    def __attrs_post_init__(self) -> None:
-        validators.hosting_type(self.instance_type)
-        validators.instance_type(self.instance_type)
-
-
-@attrs.frozen(kw_only=True)
 class Variant:
     """One production variant: a model on instances of one type, or serverless.
 
@@ -454,13 +436,3 @@ class Variant:
         check_metric(scaling, kind)
         if count is not None and not scaling.min <= count <= scaling.max:
             raise InvalidInputError(f"instance_count: {count} is outside autoscaling's {scaling.min} to {scaling.max}")
-
-
-def instances_text(variants: Iterable[Any]) -> str | None:
-    """Return the instances of variants as text, such as `2 x ml.m5.xlarge`; None if they are not known."""
-    listed = list(variants)
-    if not any(one.instance_type or getattr(one, "serverless", None) for one in listed):
-        return None
-    return ", ".join(
-        f"{one.instance_count or '?'} x {one.instance_type}" if one.instance_type else "serverless" for one in listed
-    )

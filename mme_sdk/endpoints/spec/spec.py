@@ -20,10 +20,10 @@ from mme_sdk.endpoints.spec.components import (
     Serverless,
     Variant,
     Vpc,
-    instances_text,
 )
 from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
 from mme_sdk.endpoints.spec.fields import SpecFields
+from mme_sdk.endpoints.spec.instances import instances_text
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.types.model import check_compressed
 

@@ -10,7 +10,7 @@ import attrs
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mme_sdk.display.shown import Shown
-from mme_sdk.endpoints.spec.components import instances_text
+from mme_sdk.endpoints.spec.instances import instances_text
 from mme_sdk.endpoints.state import links
 from mme_sdk.errors import ServiceError
 

@@ -11,12 +11,12 @@ from mme_sdk.endpoints.spec.components import (
     AsyncInference,
     Container,
     DataCapture,
-    InstancePool,
     MetricsSettings,
     Serverless,
     Variant,
     Vpc,
 )
+from mme_sdk.endpoints.spec.instances import InstancePool
 from mme_sdk.endpoints.spec.requests import container_request, uncompressed_source, variant_request
 from mme_sdk.endpoints.spec.spec import EndpointSpec
 from mme_sdk.endpoints.state import content

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from mme_sdk.aws import Aws
+from mme_sdk.display.progress import Progress
 from mme_sdk.endpoints import EndpointSpec
 from mme_sdk.errors import InvalidInputError, ModelNotFoundError
 from mme_sdk.local import LocalSageMaker
@@ -23,12 +24,17 @@ def test_registered_listed_verified_and_deleted(
     monkeypatch.setattr(upload, "PART", 5 << 20)
     (tmp_path / "big").write_bytes(bytes(6 << 20))  # in two parts
     (tmp_path / "größe +%20").write_bytes(b"x")
-    found = models.register("fraud", tmp_path, "v1", metadata={"run": "1"}, check_layout=False, compressed=False)
+    told: list[Progress] = []
+    found = models.register(
+        "fraud", tmp_path, "v1", metadata={"run": "1"}, check_layout=False, compressed=False, progress=told.append
+    )
+    assert (told[0].doing, told[-1].doing, told[-1].size) == ("packing", "uploading 6.3 MB", (6 << 20) + 1)
     assert models.register("fraud", tmp_path, "v1", check_layout=False, compressed=False).uri == found.uri
     (listed,) = models.list("fraud", compressed=False)
     assert listed == models.get("fraud", "v1", compressed=False)
     assert (listed.uri, listed.size, dict(listed.metadata)) == (found.uri, (6 << 20) + 1, {"run": "1"})
-    assert models.verify("fraud", "v1", compressed=False) == listed
+    assert models.verify("fraud", "v1", compressed=False, progress=told.append) == listed
+    assert (told[-1].operation, told[-1].doing, told[-1].size) == ("verify", "reading of 6.3 MB", (6 << 20) + 1)
     assert list(models.list()) == []
     for call in (models.get, models.verify):
         with pytest.raises(InvalidInputError, match="give the version of an uncompressed model"):
