@@ -491,7 +491,8 @@ def test_a_value_that_cannot_be_used_is_refused_by_name_before_the_wire(
     for method in names:
         for option in set(options_of(cls, method)) & REFUSED.keys():
             for value in REFUSED[option]:
-                with pytest.raises(InvalidInputError, match="target model|leave" if option == "model" else option):
+                refusal = "model must be text|target model|leave" if option == "model" else option
+                with pytest.raises(InvalidInputError, match=refusal):
                     subject.call(method, **{option: value})
                 tried += 1
     assert tried > 200
