@@ -101,8 +101,7 @@ class Aws:
         self._scope = CancelScope()  # for all flows in the threads of callers; `close` cancels it
         self._running: dict[int, CleanUp] = {}  # by thread
         self._closed = False
-        self.shared: dict[Any, Any] = {}
-        """Objects that users of this instance share, such as a cache. Add to it with `setdefault`."""
+        self.shared: dict[Any, Any] = {}  # of users of this instance, such as a cache; add with `setdefault`
 
     @property
     def session(self) -> boto3.Session:
@@ -131,11 +130,6 @@ class Aws:
                 hint="pass region=…, set AWS_DEFAULT_REGION, or set a region in your AWS profile",
             )
         return region
-
-    @property
-    def given_region(self) -> str | None:
-        """The region that was given; None if the session or the environment has it."""
-        return self._region
 
     @property
     def has_session(self) -> bool:

@@ -26,7 +26,7 @@ from mme_sdk.local.http.request_log import RequestLog
 from mme_sdk.local.storage import disk
 from mme_sdk.local.storage.s3 import RECORD, S3Server, disk_space_warning
 
-__all__ = ["HostOptions", "RunningHost", "run_host"]
+__all__ = ["HostOptions", "RunningHost", "local_hosting", "run_host"]
 
 _log = logging.getLogger(__name__)
 _S3_CHECK_SECONDS = 0.5
@@ -291,3 +291,10 @@ def _listen(port: int) -> socket.socket:
             hint="stop the program that uses the port, or choose another port (`--port`; 0 takes a free one)",
         ) from error
     return listening
+
+
+def local_hosting(context: HostContext) -> Hosting:
+    """Return the hosting that runs containers on this machine."""
+    from mme_sdk.local.hosting import LocalHosting
+
+    return LocalHosting(context)

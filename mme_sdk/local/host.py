@@ -21,7 +21,7 @@ from mme_sdk.display import html
 from mme_sdk.display.shown import Shown
 from mme_sdk.errors import ClosedError
 from mme_sdk.local.access import LocalIam
-from mme_sdk.local.assembly import HostOptions, run_host
+from mme_sdk.local.assembly import HostOptions, local_hosting, run_host
 from mme_sdk.local.control.settings import ControlSettings
 from mme_sdk.local.credentials import LocalCredentials
 from mme_sdk.local.faults import Faults
@@ -109,7 +109,7 @@ class LocalSageMaker(Shown):
         check_instance("control", self._control, ControlSettings)
         check_instance("iam", iam, bool)
         self.iam = LocalIam(lambda: self.boto("iam"), enabled=iam)
-        self._make_hosting = hosting or _local_hosting
+        self._make_hosting = hosting or local_hosting
         self.faults = Faults(seed)
         self.hosting: Hosting | None = None
         self.requests = RequestLog(lambda: datetime.now(UTC))
@@ -402,9 +402,7 @@ class LocalSageMaker(Shown):
     def __enter__(self) -> LocalSageMaker:
         return self.start()
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: object, trace: TracebackType | None) -> None:
         self.stop()
 
     def _running(self) -> S3Server:
@@ -450,9 +448,3 @@ class LocalSageMaker(Shown):
             self.hosting, self._make_status = running.hosting, running.make_status
             ready.set_result(None)
             await self._end.wait()
-
-
-def _local_hosting(context: HostContext) -> Hosting:
-    from mme_sdk.local.hosting import LocalHosting
-
-    return LocalHosting(context)

@@ -78,7 +78,7 @@ def find_route(aws: Aws, choice: str) -> tuple[Route | None, str | None]:
     if choice != "botocore" and not aws.has_session:
         from mme_sdk.aws.direct_route import find_direct_route
 
-        route = find_direct_route(aws.given_region, aws.endpoint_url("sagemaker-runtime"), aws.credentials)
+        route = find_direct_route(aws.known_region, aws.endpoint_url("sagemaker-runtime"), aws.credentials)
         if route is not None:
             return route, None
     client = aws.client("sagemaker-runtime")  # for botocore too, so that one time-out bounds the set-up of a first call

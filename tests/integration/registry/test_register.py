@@ -172,11 +172,7 @@ def test_bad_sources(models: ModelRegistry, model: Model, tmp_path: Path) -> Non
         models.register("fraud", model(), "")
     with pytest.raises(StorageError, match="cannot read"):
         models.register("fraud", "a\0b.tar.gz")
-<<<<<<< HEAD
     with pytest.raises(InvalidInputError, match="of the type dict cannot be registered"):
-=======
-    with pytest.raises(InvalidInputError, match="an object of the type dict cannot be registered"):
->>>>>>> integd
         models.register("fraud", {"weights": 1})
     with pytest.raises(InvalidInputError, match="must be text"):
         models.register("fraud", model(), metadata={"epochs": 3})  # type: ignore[dict-item]
