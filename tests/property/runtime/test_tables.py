@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as hnp
 from sagemaker_inference import decoder
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.local.containers.python import formats, payloads
+from mme_sdk.local.containers.python import payloads, prediction
 from mme_sdk.runtime.payloads.codecs import CSV, JSON, NPY, PARQUET, Codecs
 
 HEADER = f"{CSV}; header=present"
@@ -178,7 +178,7 @@ def read_csv(body: bytes, content_type: str) -> pd.DataFrame:
 
 
 def by_container(body: bytes, content_type: str) -> Any:
-    return formats._frame(payloads.decode(body, content_type).value)
+    return prediction._frame(payloads.decode(body, content_type).value)
 
 
 def numeric(frame: pd.DataFrame) -> bool:
