@@ -219,7 +219,8 @@ def _tqdm() -> Any:
             from tqdm.auto import tqdm
     except ImportError as error:
         raise MissingExtraError("progress=True needs tqdm", hint="pip install 'mme-sdk[progress]'") from error
-    if tqdm.__module__ == "tqdm.std" and type(sys.stderr).__module__.startswith("ipykernel"):
+    widgets = any(one.__module__ == "tqdm.notebook" for one in tqdm.__mro__)
+    if not widgets and type(sys.stderr).__module__.startswith("ipykernel"):
         return functools.partial(tqdm, file=sys.stdout)  # a notebook without ipywidgets shows stderr in red
     return tqdm
 
