@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import json as _json
 import re
 from datetime import UTC, datetime
@@ -22,11 +23,19 @@ if TYPE_CHECKING:
 __all__ = ["Reply"]
 
 T = TypeVar("T")
-_BY_CONTENT_TYPE: Final = object()
 _SHOWN = 100_000  # bytes of a body that a representation decodes
 _SMALL = 20  # elements of an array that a representation shows
 _ROWS = 10  # rows of a frame that a representation shows
 _EXPIRES = re.compile(r";\s*Expires=(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)Z?\s*\Z")
+
+
+class _Decoding(enum.Enum):
+    """What stands in place of a value. A member of an enumeration remains the same object in a copy and in a pickle."""
+
+    BY_CONTENT_TYPE = enum.auto()
+
+
+_BY_CONTENT_TYPE: Final = _Decoding.BY_CONTENT_TYPE
 
 
 @short_tracebacks
