@@ -21,6 +21,7 @@ from mme_sdk.errors import (
 )
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Clock, ModelStore, Rng
 from mme_sdk.runtime.cold_start.memory import Memory
+from mme_sdk.runtime.diagnostics import model_prefix
 from mme_sdk.runtime.effects import Resolve, RunFlow
 from mme_sdk.runtime.model_names import below_prefix, is_stored, recognise
 from mme_sdk.runtime.options import InvokeOptions, check_options
@@ -76,6 +77,7 @@ class Invocations:
         self._models = models
         self._stores: MutableMapping[str, ModelStore | AsyncModelStore] = {} if stores is None else stores
         self._payload_limit = payload_limit
+        self._unreadable: set[str] = set()  # endpoints whose S3 prefix cannot be read
         self._closed = False
 
     def _flow(
@@ -92,6 +94,8 @@ class Invocations:
                 model, remembered = names[model], True
             elif model[:5].lower() == "s3://":
                 model = below_prefix(endpoint, model, (yield from self._prefix(endpoint, model, prefix)))
+        elif isinstance(model, ModelVersion):
+            yield from self._refuse_foreign(endpoint, model, prefix)
         alias = _is_alias(model)
         try:
             target, size = yield from self._target(endpoint, model, options, alias=alias)
@@ -178,8 +182,6 @@ class Invocations:
         if prefix is None:
             known = self.memory.endpoint(endpoint)
             if known.prefix is None:
-                from mme_sdk.runtime.diagnostics import model_prefix
-
                 known.prefix = yield RunFlow(model_prefix(endpoint))
             prefix = known.prefix
         if prefix is None:
@@ -190,6 +192,24 @@ class Invocations:
                 model=reference,
             )
         return prefix
+
+    def _refuse_foreign(self, endpoint: str, version: ModelVersion, prefix: str | None) -> Flow[None]:
+        """Raise InvalidInputError for a version of another S3 prefix: the endpoint would run its own model of this key.
+
+        The prefix is read if the client has several registries, or if the version is not below the prefix that is
+        known: the endpoint may have been updated since.
+        """
+        known = self.memory.endpoint(endpoint)
+        where = known.prefix or prefix
+        if not version.compressed or (len(self._stores) < 2 if where is None else _is_below(version.uri, where)):
+            return
+        if endpoint not in self._unreadable:
+            try:
+                where = known.prefix = (yield RunFlow(model_prefix(endpoint))) or where
+            except MMEError:
+                self._unreadable.add(endpoint)  # the caller may not read it
+        if where is not None:
+            below_prefix(endpoint, version.uri, where)
 
     def _store(self, prefix: str) -> ModelStore | AsyncModelStore:
         assert self._models is not None
@@ -285,6 +305,10 @@ class Invocations:
 
 def _is_alias(model: Any) -> bool:
     return isinstance(model, str) and not model.endswith(".gz") and _ALIAS.fullmatch(model) is not None
+
+
+def _is_below(address: str, prefix: str) -> bool:
+    return address.startswith(prefix if prefix.endswith("/") else f"{prefix}/")
 
 
 def _prefix_of(model: Any) -> str | None:

@@ -337,3 +337,62 @@ def test_an_uncompressed_version_is_refused_before_anything_is_sent() -> None:
     )
     with pytest.raises(InvalidInputError, match="is an uncompressed version; a multi-model endpoint needs an archive"):
         setting.invoker.invoke("scoring", b"{}", version)
+
+
+PROD, STAGING = (
+    ModelVersion(name="fraud", version="v1", target_model=FRAUD, uri=f"s3://models/{prefix}/{FRAUD}")
+    for prefix in ("prod", "staging")
+)
+
+
+class Described(Setting):
+    """A client of an endpoint whose models are below s3://models/prod, as SageMaker describes it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, error: MMEError | None = None, **options: Any) -> None:
+        super().__init__([{"status": 200, "body": "{}"}] * 3, **options)
+        self.read: list[str] = []
+
+        def model_prefix(endpoint: str) -> Any:
+            self.read.append(endpoint)
+            if error is not None:
+                raise error
+            return "s3://models/prod"
+            yield
+
+        monkeypatch.setattr("mme_sdk.runtime._invoker_base.model_prefix", model_prefix)
+
+
+@pytest.mark.parametrize("known", ["s3://models/prod/", "s3://models/prod"])
+def test_a_version_of_another_prefix_is_refused(monkeypatch: pytest.MonkeyPatch, known: str) -> None:
+    setting = Described(monkeypatch)
+    setting.invoke(PROD, prefix=known)
+    assert setting.read == []
+    with pytest.raises(InvalidInputError, match="s3://models/staging/fraud/v1.tar.gz is not the address of an archive"):
+        setting.invoke(STAGING, prefix=known)
+
+
+def test_an_endpoint_that_was_updated_to_another_prefix_serves_its_versions(monkeypatch: pytest.MonkeyPatch) -> None:
+    setting = Described(monkeypatch)
+    for _ in range(2):
+        assert setting.invoke(PROD, prefix="s3://models/before/").model == FRAUD
+    assert setting.read == ["scoring"]
+
+
+def test_with_several_registries_the_prefix_of_the_endpoint_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores: dict[str, Any] = {}
+    setting = Described(monkeypatch, stores=stores)
+    setting.invoke(STAGING)  # nothing is known
+    stores.update({"s3://models/a/": None, "s3://models/b/": None})
+    setting.invoke(PROD)
+    setting.invoke(PROD)
+    with pytest.raises(InvalidInputError, match="s3://models/staging/"):
+        setting.invoke(STAGING)
+    assert setting.read == ["scoring"] * 2  # again before it refuses
+
+
+def test_a_prefix_that_cannot_be_read_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores: dict[str, Any] = {"s3://models/a/": None, "s3://models/b/": None}
+    setting = Described(monkeypatch, error=ServiceError("no"), stores=stores)
+    setting.invoke(PROD)
+    setting.invoke(PROD)
+    assert setting.read == ["scoring"]
