@@ -155,7 +155,7 @@ def check_progress(progress: object) -> None:
     """
     if progress is True:
         _tqdm()
-    elif inspect.iscoroutinefunction(progress):
+    elif _is_coroutine_function(progress):
         raise InvalidInputError(
             "progress must be an ordinary function: nothing awaits a coroutine function",
             hint="pass a function that starts a task, or puts what it gets into a queue",
@@ -165,6 +165,12 @@ def check_progress(progress: object) -> None:
             f"progress must be a function, True or False, not {str(progress)[:80]!r}",
             hint="True shows a progress bar; a function is called with mme_sdk.Progress",
         )
+
+
+def _is_coroutine_function(function: object) -> bool:
+    return inspect.iscoroutinefunction(function) or (
+        callable(function) and inspect.iscoroutinefunction(function.__call__)
+    )
 
 
 @contextmanager

@@ -52,7 +52,11 @@ def test_a_function_is_called_with_sums() -> None:
 async def _awaited(_: Progress) -> None: ...
 
 
-@pytest.mark.parametrize("wrong", ["yes", 1, 0, [], _awaited])
+class _Awaited:
+    async def __call__(self, seen: Progress) -> None: ...
+
+
+@pytest.mark.parametrize("wrong", ["yes", 1, 0, [], _awaited, _Awaited()])
 def test_what_cannot_be_called_is_refused(wrong: Any) -> None:
     with pytest.raises(InvalidInputError, match="progress must be"):
         check_progress(wrong)
