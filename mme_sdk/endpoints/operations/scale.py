@@ -56,11 +56,14 @@ def set_weights(
     """Set the variants' shares of the traffic and wait until they are in effect.
 
     Raises:
+        ConflictError: The endpoint is being created and has no variants yet.
         InvalidInputError: There is no such variant, or a weight is below zero.
     """
     validators.members("weights", weights)
     seen = yield from describe_endpoint(name)
     known = [one.name for one in seen.variants]
+    if not known:
+        raise _no_variants_yet(seen)
     for variant, weight in weights.items():
         if variant not in known:
             raise InvalidInputError(f"weights: {name} has no variant {variant!r}; it has {', '.join(known)}")
@@ -198,15 +201,18 @@ def _instances_of(live: Live, variant: str) -> str | None:
     return kind
 
 
+def _no_variants_yet(seen: EndpointDescription) -> ConflictError:
+    return ConflictError(
+        f"endpoint {seen.name} is {seen.status} and has no variants yet",
+        hint=f"endpoints.wait({seen.name!r}) waits for it",
+        endpoint=seen.name,
+    )
+
+
 def _choose(live: Live, variant: str | None) -> str:
     known = [one.name for one in live.description.variants]
     if not known:
-        name = live.description.name
-        raise ConflictError(
-            f"endpoint {name} is {live.description.status} and has no variants yet",
-            hint=f"endpoints.wait({name!r}) waits for it",
-            endpoint=name,
-        )
+        raise _no_variants_yet(live.description)
     if variant is None and len(known) == 1:
         return known[0]
     if variant not in known:

@@ -11,10 +11,12 @@ import pytest
 from mme_sdk.aws import Call, Sleep
 from mme_sdk.display.progress import Progress, reporting
 from mme_sdk.endpoints import Rolling
+from mme_sdk.endpoints.operations.scale import set_weights
 from mme_sdk.endpoints.operations.wait import until_gone, until_settled, waiting_for
 from mme_sdk.endpoints.spec.deployment_choice import pick
 from mme_sdk.endpoints.state.description import parse_endpoint
 from mme_sdk.errors import (
+    ConflictError,
     EndpointFailedError,
     EndpointNotFoundError,
     InvalidInputError,
@@ -272,3 +274,9 @@ def test_a_wait_that_times_out_names_the_stages():
     busy = described("Updating", PendingDeploymentSummary={"ProductionVariants": [variant("A", "Baking")]})
     with pytest.raises(WaitTimeoutError, match=r"seen: Updating; variants: A Baking"):
         settle([busy], timeout=1)
+
+
+def test_the_weights_of_an_endpoint_that_is_being_created_cannot_be_set() -> None:
+    watcher = Watcher([described("Creating")])
+    with pytest.raises(ConflictError, match="endpoint scoring is Creating and has no variants yet"):
+        watcher.drive(set_weights("scoring", {"AllTraffic": 1.0}, timeout=60, now=watcher, progress=None))
