@@ -367,7 +367,7 @@ def test_a_version_of_another_prefix_is_refused(monkeypatch: pytest.MonkeyPatch,
     setting = Described(monkeypatch)
     setting.invoke(PROD, prefix=known)
     assert setting.read == []
-    with pytest.raises(InvalidInputError, match="staging/fraud/v1[.]tar[.]gz is not the address of an archive"):
+    with pytest.raises(InvalidInputError, match=r"staging/fraud/v1\.tar\.gz is not the address of an archive"):
         setting.invoke(STAGING, prefix=known)
 
 
