@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ __all__ = ["LogReader"]
 _PAUSE = 2.0  # seconds between two looks for new lines
 _STREAMS = 20  # log streams that are read; there is one for each instance and container
 _PAGE = 10_000  # lines; the most that CloudWatch Logs returns at a time
+_NOT_IN_LOGS = re.compile(r"s3://|[^@]+@[^@/]+\Z", re.IGNORECASE)  # an S3 address, or an alias
 _PAGES = 20  # read of each stream in search of a model's lines
 
 
@@ -44,6 +46,7 @@ class LogReader:
         """Return the last lines.
 
         Raises:
+            InvalidInputError: No line contains `model`, which is an alias or an address: containers do not know them.
             NotFoundError: The endpoint has written no log.
         """
         try:
@@ -55,6 +58,13 @@ class LogReader:
             error.args = (error.message,)
             error.hint = "check the name, the account and the region; a container's first output creates the log"
             raise
+        if not events and isinstance(self.model, str) and _NOT_IN_LOGS.match(self.model):
+            raise InvalidInputError(
+                f"{self.endpoint}: no line of the log contains {self.model!r}",
+                hint="pass a target model, such as fraud/v3.tar.gz, or the name of a model; containers know no aliases and addresses",
+                endpoint=self.endpoint,
+                model=self.model,
+            )
         return _messages(events)[-self.lines :]
 
     def new(self) -> Flow[list[str]]:
