@@ -61,7 +61,7 @@ class LogReader:
         if not events and isinstance(self.model, str) and _NOT_IN_LOGS.match(self.model):
             raise InvalidInputError(
                 f"{self.endpoint}: no line of the log contains {self.model!r}",
-                hint="pass a target model, such as fraud/v3.tar.gz, or the name of a model; containers know no aliases and addresses",
+                hint="pass a target model, such as fraud/v3.tar.gz, or the name of a model; containers know no aliases",
                 endpoint=self.endpoint,
                 model=self.model,
             )
