@@ -139,6 +139,7 @@ def warm_order(
     for model in models:
         if not isinstance(model, (str, ModelVersion)):
             raise InvalidInputError(f"models must be target models or versions, not {model!r}")
+    models = list(dict.fromkeys(models))
     if capacity is not None:
         check_capacity(capacity)
     rates = dict(expected or {})

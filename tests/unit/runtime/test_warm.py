@@ -119,6 +119,11 @@ def test_nothing_is_cold_where_everything_fits() -> None:
             keep_warm_advice(rates, sizes, capacity=capacity, keep=["a"])
 
 
+def test_a_model_that_is_given_twice_counts_once() -> None:
+    models = ["a", version("b", 1), "a", version("b", 1)]
+    assert warm_order(models, endpoint="e", memory=Memory())[0] == [version("b", 1), "a"]
+
+
 @pytest.mark.parametrize("models", ["fraud/v1.tar.gz", version("a", 1), [None], [3]])
 def test_what_is_no_list_of_models_is_refused(models: Any) -> None:
     with pytest.raises(InvalidInputError, match="models"):
