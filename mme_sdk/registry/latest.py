@@ -81,6 +81,8 @@ def _advice(aliases: Aliases, name: str, alias: str) -> Flow[str]:
     if named:
         return f"did you mean {named[0]}? A version is given as a target model; @ is for aliases"
     own = [one for one in existing if one.rpartition("@")[0] == name]
+    if versions and alias.lower() == LATEST:
+        return f"did you mean {name}@{LATEST}?"
     if own:
         near = near_names(alias, [one.rpartition("@")[2] for one in own], limit=_SHOWN)
         if near:

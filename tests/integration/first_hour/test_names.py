@@ -50,6 +50,7 @@ def test_a_certain_name_is_resolved_and_costs_nothing_the_second_time(first_hour
         ("live", "fraud@live"),
         ("churn", "team/churn/v1.tar.gz"),
         ("fraud@lvie", "fraud@live"),
+        ("fraud@LATEST", "fraud@latest"),
         ("Fraud@live", "fraud@live"),
         ("fraud@v2", "fraud/v2.tar.gz"),
         ("team/churn@live", "team/churn/v1.tar.gz"),
