@@ -16,7 +16,7 @@ import attrs
 
 from mme_sdk.errors import InvalidInputError, MissingExtraError
 
-__all__ = ["Progress", "ProgressOption", "Reporter", "check_progress", "reporting"]
+__all__ = ["Progress", "ProgressOption", "Reporter", "check_progress", "is_coroutine_function", "reporting"]
 
 _INNER = 4  # bars of models below the main bar
 
@@ -155,7 +155,7 @@ def check_progress(progress: object) -> None:
     """
     if progress is True:
         _tqdm()
-    elif _is_coroutine_function(progress):
+    elif is_coroutine_function(progress):
         raise InvalidInputError(
             "progress must be an ordinary function: nothing awaits a coroutine function",
             hint="pass a function that starts a task, or puts what it gets into a queue",
@@ -167,7 +167,8 @@ def check_progress(progress: object) -> None:
         )
 
 
-def _is_coroutine_function(function: object) -> bool:
+def is_coroutine_function(function: object) -> bool:
+    """Return whether a call of a function returns a coroutine, which something must await."""
     return inspect.iscoroutinefunction(function) or (
         callable(function) and inspect.iscoroutinefunction(function.__call__)
     )

@@ -16,7 +16,7 @@ import attrs
 
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import number, optional
-from mme_sdk.display.progress import check_progress
+from mme_sdk.display.progress import check_progress, is_coroutine_function
 from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.types.model import ModelVersion
@@ -123,6 +123,8 @@ def check_batch(items: object, model_of: object, data_of: object, settings: obje
                 f"{name} must be a function of an item, not {function!r}",
                 hint=f"{name}=lambda item: {function!r} gives each item the same" if function is not None else None,
             )
+        if is_coroutine_function(function):
+            raise InvalidInputError(f"{name} must be an ordinary function: nothing awaits a coroutine function")
     if settings is not None and not isinstance(settings, BatchSettings):
         raise InvalidInputError(f"settings must be BatchSettings, not {settings!r}")
     check_progress(progress)

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
 from mme_sdk._flows.cancellation import Cancelled, attach_partial
+from mme_sdk._tracebacks import shortened
 from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import MMEError, OutcomeUnknownError
 from mme_sdk.runtime.batch.batch import Batch, BatchSettings, Checkpoint, ItemResult, Model
@@ -99,7 +100,7 @@ def item_result(index: int, item: T, done: Future[Reply[Any]] | asyncio.Future[R
     if error is None:
         return ItemResult(index, item, reply=done.result())
     if isinstance(error, MMEError):
-        return ItemResult(index, item, error=error)
+        return ItemResult(index, item, error=shortened(error))
     if isinstance(error, Cancelled):
         raise SystemExit  # the interpreter ends while another thread runs this batch
     raise error

@@ -339,6 +339,25 @@ def test_an_uncompressed_version_is_refused_before_anything_is_sent() -> None:
         setting.invoker.invoke("scoring", b"{}", version)
 
 
+async def _name(_: Any) -> str:
+    return FRAUD
+
+
+@pytest.mark.parametrize("wrong", [{"model_of": _name}, {"model_of": str, "data_of": _name}])
+def test_a_coroutine_function_of_an_item_is_refused_before_anything_is_sent(wrong: dict[str, Any]) -> None:
+    setting = Setting([])
+    with pytest.raises(InvalidInputError, match=f"{list(wrong)[-1]} must be an ordinary function"):
+        setting.invoker.invoke_many("scoring", [b"{}"], **wrong)
+
+
+def test_the_error_of_an_item_has_a_short_traceback() -> None:
+    results = Setting([FAILED]).invoker.invoke_many("scoring", [b"{}"], model_of=lambda _: FRAUD)
+    error = next(iter(results)).error
+    with pytest.raises(ModelServerError) as caught:
+        raise error or AssertionError
+    assert [entry.path for entry in caught.traceback if "mme_sdk" in entry.path.parts] == []
+
+
 PROD, STAGING = (
     ModelVersion(name="fraud", version="v1", target_model=FRAUD, uri=f"s3://models/{prefix}/{FRAUD}")
     for prefix in ("prod", "staging")
