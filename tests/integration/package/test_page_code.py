@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 
 from mme_sdk import EndpointSpec, MMEClient
@@ -18,6 +19,7 @@ from tests.support.paths import ROOT
 ROLE = "arn:aws:iam::123456789012:role/sagemaker"
 SCRIPT = """
 import json
+import logging
 
 def model_fn(model_dir):
     return 1
@@ -32,7 +34,7 @@ def output_fn(prediction, accept):
     return json.dumps(prediction), "application/json"
 """
 # docs/registry.md, docs/endpoints.md and docs/local.md have tests of their own, with a state that they need.
-PAGES = ["architecture", "containers", "fleet", "invoke", "planning", "transport"]
+PAGES = ["architecture", "containers", "fleet", "invoke", "notebooks", "planning", "transport"]
 
 
 def blocks(page: str) -> list[str]:
@@ -78,6 +80,7 @@ def test_the_code_of_a_page_runs(
     account: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # boto3 keeps a session, with the keys of its first use
     for name, value in account.items():
         monkeypatch.setenv(name, value)
     found = blocks(page)
@@ -85,6 +88,7 @@ def test_the_code_of_a_page_runs(
     names: dict[str, Any] = {}
     for block in found:
         exec(compile(block, f"docs/{page}.md", "exec"), names)
+    logging.getLogger("mme_sdk").setLevel(logging.NOTSET)  # a page shows how to set it
     for one in names.values():
         if isinstance(one, MMEClient | LocalSageMaker):
             one.close()
