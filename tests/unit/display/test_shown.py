@@ -195,7 +195,7 @@ def test_what_is_shown() -> None:
     assert repr(SHOWN["list"]) == (
         "<60 endpoints: " + ", ".join([repr(one)[:100] for one in SHOWN["list"][:5]]) + ", …>"
     )
-    assert "… 10 more" in SHOWN["list"]._repr_html_()
+    assert "… 40 more" in SHOWN["list"]._repr_html_()
     assert repr(Listing([], "endpoints", attrs.asdict)) == "[]"
     assert repr(Reply(body=b'{"score": 0.5}', content_type="application/json", model="a", cold=True)) == (
         "Reply(value={'score': 0.5}, model='a', cold=True, latency=0, content_type='application/json')"
