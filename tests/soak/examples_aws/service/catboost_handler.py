@@ -1,0 +1,28 @@
+"""The handler service of the CatBoost example. Multi Model Server imports it in its own process."""
+
+import json
+import os
+
+import numpy as np
+from catboost import CatBoostRegressor
+
+
+class Handler:
+    """Load one CatBoost model, and answer CSV with JSON."""
+
+    def __init__(self):
+        self.model = None
+
+    def initialize(self, context):
+        """Load the only `.cbm` file of the model's folder."""
+        folder = context.system_properties["model_dir"]
+        (name,) = [one for one in os.listdir(folder) if one.endswith(".cbm")]
+        self.model = CatBoostRegressor().load_model(os.path.join(folder, name))
+
+    def handle(self, data, context):
+        """Return one body for each request of the batch."""
+        if data is None:  # the server calls the handler once without data
+            return None
+        bodies = [bytes(request["body"]).decode() for request in data]
+        rows = [np.array([line.split(",") for line in body.splitlines()], dtype=float) for body in bodies]
+        return [json.dumps(self.model.predict(one).tolist()) for one in rows]
