@@ -115,6 +115,7 @@ class WithBoto3:
         for name in self._endpoints:
             self.sagemaker.delete_endpoint(EndpointName=name)
             self.sagemaker.delete_endpoint_config(EndpointConfigName=name)
+            wait_until(lambda name=name: not self._listed(name), f"{name} deleted", attempts=30_000)
         for name in self._models:
             self.sagemaker.delete_model(ModelName=name)
         for client in (self.sagemaker, self.runtime, self.s3, self.scaling, self.cloudwatch):
@@ -123,7 +124,9 @@ class WithBoto3:
     def deploy(self, name: str, *served: Served, direct: bool = False, queue: bool = False) -> None:
         self._model(name, served, direct=direct)
         output = {"OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/{name}/answers/"}}
-        self._endpoint(name, [self._variant("AllTraffic", name, 1.0)], {"AsyncInferenceConfig": output} if queue else {})
+        self._endpoint(
+            name, [self._variant("AllTraffic", name, 1.0)], {"AsyncInferenceConfig": output} if queue else {}
+        )
 
     def deploy_variants(self, name: str, variants: Mapping[str, tuple[Served, float]]) -> None:
         for variant, (served, _) in variants.items():
@@ -166,6 +169,10 @@ class WithBoto3:
         self.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
         self._endpoints.append(name)
         self._settle(name)
+
+    def _listed(self, name: str) -> bool:
+        found = self.sagemaker.list_endpoints(NameContains=name)["Endpoints"]
+        return name in [one["EndpointName"] for one in found]
 
     def _settle(self, name: str) -> None:
         def in_service() -> bool:

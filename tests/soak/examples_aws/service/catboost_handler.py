@@ -23,6 +23,8 @@ class Handler:
         """Return one body for each request of the batch."""
         if data is None:  # the server calls the handler once without data
             return None
+        for index in range(len(data)):
+            context.set_response_content_type(index, "application/json")
         bodies = [bytes(request["body"]).decode() for request in data]
         rows = [np.array([line.split(",") for line in body.splitlines()], dtype=float) for body in bodies]
         return [json.dumps(self.model.predict(one).tolist()) for one in rows]
