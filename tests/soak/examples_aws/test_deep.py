@@ -62,7 +62,7 @@ def test_pytorch_with_a_script(way: Way, tmp_path: Path) -> None:
     import torch
 
     code: dict[str, object] = {}
-    exec(NETWORK, code)  # noqa: S102 - the network of the script above
+    exec(NETWORK, code)  # the network of the script above
     torch.manual_seed(1)
     network = code["Network"]().eval()
     (tmp_path / "m" / "code").mkdir(parents=True)

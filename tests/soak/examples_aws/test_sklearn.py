@@ -1,4 +1,4 @@
-"""scikit-learn: home values by city on a multi-model endpoint, and a pipeline in script mode on an endpoint of its own."""
+"""scikit-learn: home values by city on a multi-model endpoint, and a pipeline on an endpoint of its own."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The handler service of the CatBoost example. Multi Model Server imports it in its own process."""
 
 import json
-import os
+from pathlib import Path
 
 import numpy as np
 from catboost import CatBoostRegressor
@@ -15,9 +15,8 @@ class Handler:
 
     def initialize(self, context):
         """Load the only `.cbm` file of the model's folder."""
-        folder = context.system_properties["model_dir"]
-        (name,) = [one for one in os.listdir(folder) if one.endswith(".cbm")]
-        self.model = CatBoostRegressor().load_model(os.path.join(folder, name))
+        (file,) = Path(context.system_properties["model_dir"]).glob("*.cbm")
+        self.model = CatBoostRegressor().load_model(str(file))
 
     def handle(self, data, context):
         """Return one body for each request of the batch."""
