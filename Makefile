@@ -12,10 +12,10 @@ export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 export AWS_EC2_METADATA_DISABLED := true
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients bench format api clean
+.PHONY: help demo test lint types imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench format api clean
 
 help: ## Say what there is to run
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .venv/.demo ## From a folder of models to answers, on real models (under a minute)
 	@$(BIN)/python examples/quickstart.py
@@ -78,6 +78,12 @@ CLIENT_TESTS := tests/soak/clients tests/soak/hosting/test_sagemaker_2.py tests/
 clients: $(CLIENTS:%=.venv-clients/%/.done) .venv-sagemaker2/.done .venv/.dev ## Unmodified AWS clients against the embedded host, each in an environment of its own
 	$(PYTEST) -rs -m "slow or not slow" $(CLIENT_TESTS)
 
+EXAMPLES := pytorch tensorflow catboost
+
+examples-aws: $(EXAMPLES:%=.venv-examples/.%) ## Flows after AWS's published examples, with boto3 and with mme_sdk; names what it skips
+	@$(MAKE) --no-print-directory .venv-containers/.done || echo "Triton could not be installed."
+	MME_CONTAINERS_PYTHON=.venv-containers/bin/python .venv-examples/bin/pytest -rs -m slow tests/soak/examples_aws
+
 bench: .venv/.dev ## The benchmarks, short; docs/ has the long runs
 	$(BIN)/python benchmarks/first_call.py
 	$(BIN)/python benchmarks/invoke.py --quick
@@ -124,6 +130,16 @@ clean: ## Remove what the targets above made
 .venv-clients/%/.done: tests/soak/clients/requirements-%.txt
 	$(PYTHON) -m venv $(@D)
 	$(@D)/bin/pip install --quiet --requirement $< && touch $@ || rm -rf $(@D)
+
+.venv-examples/.base: pyproject.toml
+	$(PYTHON) -m venv .venv-examples
+	.venv-examples/bin/pip install --quiet "pip>=25.1"
+	.venv-examples/bin/pip install --quiet --editable ".[local,sklearn,xgboost,lightgbm]" --group dev
+	@touch $@
+
+# Libraries that cannot be installed do not stop the others: their flows are skipped, and each skip names its flow.
+.venv-examples/.%: tests/soak/examples_aws/requirements-%.txt .venv-examples/.base
+	.venv-examples/bin/pip install --quiet --requirement $< && touch $@ || echo "$< could not be installed: its flows are skipped."
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "mme-sdk needs Python 3.11 or newer: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11"; exit 1; }

@@ -30,7 +30,8 @@ EXACT = 2**53  # the largest magnitude up to which a 64-bit float holds every in
 NPY_MAGIC = b"\x93NUMPY"
 _CHARSET = re.compile(r";\s*charset\s*=\s*\"?([^\s;\"]+)", re.IGNORECASE)
 _GAP = re.compile(r"(^|,)[ \t]*(?=,|$)", re.MULTILINE)
-_INTEGER = re.compile(r"[+-]?\d{16,}")
+# Not the digits after a decimal point or in an exponent: 1.9976856708526611 is the shortest text of a float.
+_INTEGER = re.compile(r"(?<![\d.eE])(?<![eE][+-])[+-]?\d{16,}")
 
 
 def media_type(content_type: str) -> str:

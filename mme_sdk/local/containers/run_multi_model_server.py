@@ -107,6 +107,10 @@ def main() -> int:
             os.environ.get("PYTHONPATH"),
         ]
         environment["PYTHONPATH"] = os.pathsep.join(filter(None, folders))
+    if given.function is None and handler.endswith(".py"):
+        # The server adds the folder of a handler to the module search path only if the handler names a function.
+        found_in = [str(Path(handler).parent), environment.get("PYTHONPATH")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, found_in))
     file = given.directory / "mms.properties"
     file.write_text(properties(Path(settings, kind).read_text(), given.socket, handler, environment))
     return supervise([*server, "--mms-config", str(file)], environment, scratch=temporary)

@@ -324,7 +324,8 @@ class Container:
     async def load(self, model_id: str, directory: Path, target_model: str) -> ContainerResponse:
         """Send `POST /models`: load a model. The header lets a container label the model's lines in the log."""
         payload = json.dumps({"model_name": model_id, "url": str(directory)}).encode()
-        headers = {"Content-Type": "application/json", "X-Amzn-SageMaker-Target-Model": target_model}
+        named = model_id if self._spec.command.target_is_id else target_model  # as the requests of invocations name it
+        headers = {"Content-Type": "application/json", "X-Amzn-SageMaker-Target-Model": named}
         return await self.request("POST", "/models", payload, headers)
 
     async def unload(self, model_id: str) -> ContainerResponse:

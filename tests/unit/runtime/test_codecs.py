@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from mme_sdk.errors import InvalidInputError, UndecodableReplyError
 from mme_sdk.runtime.payloads.codecs import CSV, JSON, NPY, PARQUET, Codecs
+from mme_sdk.types import matrix
 from mme_sdk.types.reply import Reply
 
 
@@ -191,3 +192,17 @@ def test_no_answer_breaks_a_reply(body: bytes, kind: str) -> None:
             read()
         except UndecodableReplyError as error:
             assert error.body == body  # noqa: PT017
+
+
+@pytest.mark.parametrize(
+    "text", ["1.9976856708526611", "-0.15562868118286133", "1e-9007199254740993", ".1234567890123456789"]
+)
+def test_digits_after_a_point_are_no_integer_of_a_csv(text):
+    assert matrix.array_of(f"{text},2".encode(), "text/csv").tolist() == [[float(text), 2.0]]
+
+
+@pytest.mark.parametrize("text", ["9007199254740993", "-9007199254740993", "+9007199254740993"])
+def test_an_integer_of_a_csv_that_no_float_holds_is_refused(text):
+    for row in (text, f"1.5,{text}", f"1e5,{text}"):
+        with pytest.raises(ValueError, match="more digits than a float"):
+            matrix.array_of(row.encode(), "text/csv")
