@@ -302,7 +302,8 @@ class Killed(Aws):
         return answer
 
 session = boto3.Session(aws_access_key_id=keys[0], aws_secret_access_key=keys[1], region_name="us-east-1")
-Endpoints(Killed(session=session, region="us-east-1", endpoint_url=url), NoInvoker).create(multi(name), timeout=20, check=False)
+aws = Killed(session=session, region="us-east-1", endpoint_url=url)
+Endpoints(aws, NoInvoker).create(multi(name), timeout=20, check=False)
 """
 
 
