@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,11 +55,10 @@ def transform_fn(model, request_body, content_type, accept):
     odds = model.predict(rows)
     return json.dumps({"probabilities": odds.tolist(), "labels": (odds > 0.5).astype(int).tolist()}), accept
 """
-random = np.random.default_rng(5)
-ROWS = random.normal(size=(4, 3)).round(4)
+ROWS = np.random.default_rng(5).normal(size=(4, 3)).round(4)
 
 
-def booster(seed: int):
+def booster(seed: int) -> Any:
     import xgboost
 
     drawn = np.random.default_rng(seed)
@@ -67,13 +67,13 @@ def booster(seed: int):
     return xgboost.train({"objective": "reg:squarederror", "max_depth": 3, "nthread": 1, "seed": seed}, matrix, 8)
 
 
-def predicted(model: object, rows: object) -> list[float]:
+def predicted(model: Any, rows: Any) -> Any:
     import xgboost
 
     return model.predict(xgboost.DMatrix(rows)).tolist()
 
 
-def libsvm_of(rows: object) -> str:
+def libsvm_of(rows: Any) -> str:
     """Return the rows with their fields numbered from 0, without the fields that are zero."""
     lines = [[f"{at}:{value!r}" for at, value in enumerate(row) if value] for row in np.asarray(rows).tolist()]
     return "\n".join(" ".join(["0", *fields]) for fields in lines)
@@ -139,7 +139,7 @@ def test_lightgbm_with_transform_fn(way: Way, tmp_path: Path) -> None:
     model.save_model(tmp_path / "m" / "model.txt")
     (tmp_path / "m" / "code" / "inference.py").write_text(TRANSFORM)
     way.deploy("lightgbm", Served(LIGHTGBM, {"credit": tmp_path / "m"}))
-    own = model.predict(ROWS).tolist()
+    own = np.asarray(model.predict(ROWS)).tolist()
     expected = {"probabilities": own, "labels": [int(one > 0.5) for one in own]}
     assert way.ask("lightgbm", csv_of(ROWS), CSV, JSON, model="credit").value == expected
     body = f'{{"instances": {ROWS.tolist()}}}'

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_pytorch_with_a_script(way: Way, tmp_path: Path) -> None:
     need("PyTorch", "torch")
     import torch
 
-    code: dict[str, object] = {}
+    code: dict[str, Any] = {}
     exec(NETWORK, code)  # the network of the script above
     torch.manual_seed(1)
     network = code["Network"]().eval()
@@ -89,7 +90,7 @@ def test_tensorflow(way: Way, tmp_path: Path) -> None:
             self.weights = tf.Variable([[1.5], [-2.0], [0.25], [3.0]])
 
         @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32)])
-        def score(self, rows: object) -> object:
+        def score(self, rows: Any) -> Any:
             return tf.sigmoid(rows @ self.weights)
 
     net = Net()

@@ -85,18 +85,23 @@ class Way(Protocol):
         container: str | None = None,
     ) -> Answer:
         """Invoke the endpoint once."""
+        ...
 
     def stream(self, name: str, body: str, content_type: str) -> list[Any]:
         """Return the JSON lines of a response stream."""
+        ...
 
     def scale_from_zero(self, name: str) -> None:
         """Scale the asynchronous endpoint to zero instances, and back if a request waits."""
+        ...
 
     def instances(self, name: str) -> int:
         """Return the number of instances of the first variant."""
+        ...
 
     def ask_later(self, name: str, body: str, content_type: str) -> Any:
         """Put the body into S3, invoke the endpoint asynchronously, and wait for the answer."""
+        ...
 
 
 class WithBoto3:
@@ -319,12 +324,14 @@ class WithSdk:
     def _container(self, prefix: str, served: Served) -> Container:
         registry, several = self.client.models(prefix), not isinstance(served.models, Path)
         models = {"model": served.models} if isinstance(served.models, Path) else served.models
-        for name, folder in models.items():
-            version = registry.register(name, folder, version="v1", image=served.image, multi_model=several)
+        versions = [
+            registry.register(name, folder, version="v1", image=served.image, multi_model=several)
+            for name, folder in models.items()
+        ]
         return Container(
             image=served.image,
             mode="MultiModel" if several else "SingleModel",
-            model_data=registry.uri if several else version.uri,
+            model_data=registry.uri if several else versions[0].uri,
             environment=served.environment,
             hostname=served.hostname,
         )
