@@ -111,3 +111,32 @@ def test_each_check_names_a_line_of_the_contract() -> None:
     lines = set(re.findall(r"^(?:- \*\*|\| )(\d+\.\d+)", page, flags=re.MULTILINE))
     assert len(lines) > 60
     assert {one.line for one in all_checks()} <= lines
+
+
+class Deleting:
+    """SageMaker with an endpoint that is being deleted for some reads of the list, or for good."""
+
+    class exceptions:  # noqa: N801 - boto3's name
+        ClientError = type("ClientError", (Exception,), {})
+
+    def __init__(self, reads: int) -> None:
+        self.reads = reads
+
+    def client(self, _: str) -> Deleting:
+        return self
+
+    def get_paginator(self, _: str) -> Deleting:
+        return self
+
+    def paginate(self, **_: Any) -> list[dict[str, Any]]:
+        self.reads -= 1
+        return [{"Endpoints": [{"EndpointName": "one"}] if self.reads >= 0 else []}]
+
+
+@pytest.mark.parametrize(("reads", "left"), [(3, []), (10_000, ["endpoint one"])])
+def test_the_end_waits_until_the_endpoints_are_gone(reads: int, left: list[str]) -> None:
+    aws: Any = Deleting(reads)
+    account = Account(aws, role="role", image="image", instance_type="ml.m5.large", clock=Clock())
+    account.keep("endpoint one", lambda: None)
+    assert list(account.close()) == left
+    assert left or aws.reads < 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any
 
@@ -142,3 +143,19 @@ def test_an_error_of_the_function_ends_the_operation() -> None:
         assert report is not None
         with pytest.raises(ZeroDivisionError):
             report(done=1)
+
+
+def test_a_notebook_without_widgets_shows_text_that_is_not_red(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class OutStream(io.StringIO):
+        """The stderr of a kernel."""
+
+    OutStream.__module__ = "ipykernel.iostream"
+    red = OutStream()
+    monkeypatch.setattr(sys, "stderr", red)
+    with reporting(True, "warm", "scoring", unit="model", total=2) as report:
+        assert report is not None
+        report(done=2)
+    assert "2/2" in capsys.readouterr().out
+    assert red.getvalue() == ""
