@@ -116,7 +116,7 @@ def test_each_check_names_a_line_of_the_contract() -> None:
 class Deleting:
     """SageMaker with an endpoint that is being deleted for some reads of the list, or for good."""
 
-    class exceptions:  # noqa: N801 - boto3's name
+    class exceptions:
         ClientError = type("ClientError", (Exception,), {})
 
     def __init__(self, reads: int) -> None:
