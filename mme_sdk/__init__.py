@@ -5,9 +5,9 @@ Names are imported on first use: `import mme_sdk` imports neither boto3 nor nump
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from mme_sdk._lazy import lazy_names
 from mme_sdk._version import __version__
 
 if TYPE_CHECKING:
@@ -87,16 +87,7 @@ _MODULES = {
     "accelerate": "runtime.transport.accelerate",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return import_module("mme_sdk.errors")
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module 'mme_sdk' has no attribute {name!r}")
-    value = getattr(import_module(f"mme_sdk.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _MODULES, {"errors": "errors"})
 
 
 def __dir__() -> list[str]:

@@ -5,8 +5,9 @@ Names are imported on first use: a program that only invokes does not import the
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mme_sdk._lazy import lazy_names
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import policies
@@ -69,46 +70,37 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AsyncEndpoint": "async_endpoint",
-    "AsyncEndpoints": "async_collection",
-    "AsyncInference": "spec.components",
-    "Autoscaling": "spec.autoscaling",
-    "BlueGreen": "spec.deployment",
-    "Change": "state.diff",
-    "Container": "spec.components",
-    "DataCapture": "spec.components",
-    "Endpoint": "endpoint",
-    "EndpointDeletion": "operations.delete",
-    "EndpointDescription": "state.description",
-    "EndpointPlan": "operations.apply",
-    "EndpointSpec": "spec.spec",
-    "Endpoints": "collection",
-    "Finding": "operations.preflight",
-    "FromZero": "spec.autoscaling",
-    "InstancePool": "spec.instances",
-    "MetricsSettings": "spec.components",
-    "Orphan": "operations.orphans",
-    "Preflight": "operations.preflight",
-    "Rolling": "spec.deployment",
-    "ScalingDescription": "state.description",
-    "Schedule": "spec.autoscaling",
-    "Serverless": "spec.components",
-    "Tracking": "spec.autoscaling",
-    "Variant": "spec.components",
-    "VariantDescription": "state.description",
-    "Vpc": "spec.components",
+    "AsyncEndpoint": "endpoints.async_endpoint",
+    "AsyncEndpoints": "endpoints.async_collection",
+    "AsyncInference": "endpoints.spec.components",
+    "Autoscaling": "endpoints.spec.autoscaling",
+    "BlueGreen": "endpoints.spec.deployment",
+    "Change": "endpoints.state.diff",
+    "Container": "endpoints.spec.components",
+    "DataCapture": "endpoints.spec.components",
+    "Endpoint": "endpoints.endpoint",
+    "EndpointDeletion": "endpoints.operations.delete",
+    "EndpointDescription": "endpoints.state.description",
+    "EndpointPlan": "endpoints.operations.apply",
+    "EndpointSpec": "endpoints.spec.spec",
+    "Endpoints": "endpoints.collection",
+    "Finding": "endpoints.operations.preflight",
+    "FromZero": "endpoints.spec.autoscaling",
+    "InstancePool": "endpoints.spec.instances",
+    "MetricsSettings": "endpoints.spec.components",
+    "Orphan": "endpoints.operations.orphans",
+    "Preflight": "endpoints.operations.preflight",
+    "Rolling": "endpoints.spec.deployment",
+    "ScalingDescription": "endpoints.state.description",
+    "Schedule": "endpoints.spec.autoscaling",
+    "Serverless": "endpoints.spec.components",
+    "Tracking": "endpoints.spec.autoscaling",
+    "Variant": "endpoints.spec.components",
+    "VariantDescription": "endpoints.state.description",
+    "Vpc": "endpoints.spec.components",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in ("images", "policies"):
-        return import_module(f"mme_sdk.endpoints.{'spec.images' if name == 'images' else name}")
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module 'mme_sdk.endpoints' has no attribute {name!r}")
-    value = getattr(import_module(f"mme_sdk.endpoints.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _MODULES, {"images": "endpoints.spec.images", "policies": "endpoints.policies"})
 
 
 def __dir__() -> list[str]:

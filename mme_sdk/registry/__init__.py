@@ -5,7 +5,9 @@ Names are imported on first use.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mme_sdk._lazy import lazy_names
 
 if TYPE_CHECKING:
     from mme_sdk.registry.aliases import Alias, AliasChange
@@ -37,24 +39,21 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Alias": "aliases",
-    "AliasChange": "aliases",
-    "AsyncModelRegistry": "async_registry",
-    "ModelRegistry": "registry",
-    "ObjectOptions": "store",
-    "AsyncVersions": "versions",
-    "Versions": "versions",
+    "AbortedUploads": "registry.results",
+    "Alias": "registry.aliases",
+    "AliasChange": "registry.aliases",
+    "AsyncModelRegistry": "registry.async_registry",
+    "AsyncVersions": "registry.versions",
+    "CopyReport": "registry.results",
+    "ModelDeletion": "registry.results",
+    "ModelRegistry": "registry.registry",
+    "ObjectOptions": "registry.store",
+    "Registration": "registry.results",
+    "SyncReport": "registry.results",
+    "Versions": "registry.versions",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'mme_sdk.registry' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"mme_sdk.registry.{_MODULES.get(name, 'results')}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

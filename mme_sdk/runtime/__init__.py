@@ -5,7 +5,9 @@ Names are imported on first use, so that `import mme_sdk.runtime` is cheap.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mme_sdk._lazy import lazy_names
 
 if TYPE_CHECKING:
     from mme_sdk.runtime.async_invoker import AsyncRuntimeInvoker
@@ -74,51 +76,43 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AsyncInferenceOptions": "options",
-    "AsyncQueuedInvocation": "single_model.async_queued_invocation",
-    "AsyncReplyStream": "single_model.async_stream",
-    "AsyncRuntimeInvoker": "async_invoker",
-    "AttemptMade": "telemetry.hooks",
-    "BatchSettings": "batch.batch",
-    "CallCompleted": "telemetry.hooks",
-    "CallFailed": "telemetry.hooks",
-    "Codec": "payloads.codecs",
-    "Codecs": "payloads.codecs",
-    "ColdStartSeen": "telemetry.hooks",
-    "Event": "telemetry.hooks",
-    "FileLeases": "cold_start.leases",
-    "Hook": "telemetry.hooks",
-    "InvokeOptions": "options",
-    "ItemResult": "batch.batch",
-    "KeepWarmAdvice": "batch.warm",
-    "Leases": "cold_start.leases",
-    "LoadTime": "cold_start.load_times",
-    "LoadTimes": "cold_start.load_times",
-    "Memory": "cold_start.memory",
-    "QueuedInvocation": "single_model.queued_invocation",
-    "ReplyStream": "single_model.stream",
-    "RetryPlanned": "telemetry.hooks",
-    "RuntimeInvoker": "invoker",
-    "ServerSentEvent": "single_model.events",
-    "Submission": "single_model.async_inference",
-    "TritonCodec": "payloads.triton",
-    "WarmOutcome": "batch.warm",
-    "WarmReport": "batch.warm",
-    "keep_warm_advice": "batch.warm",
-    "log_hook": "telemetry.hooks",
-    "otel_hook": "telemetry.exporters",
-    "prometheus_hook": "telemetry.exporters",
+    "AsyncInferenceOptions": "runtime.options",
+    "AsyncQueuedInvocation": "runtime.single_model.async_queued_invocation",
+    "AsyncReplyStream": "runtime.single_model.async_stream",
+    "AsyncRuntimeInvoker": "runtime.async_invoker",
+    "AttemptMade": "runtime.telemetry.hooks",
+    "BatchSettings": "runtime.batch.batch",
+    "CallCompleted": "runtime.telemetry.hooks",
+    "CallFailed": "runtime.telemetry.hooks",
+    "Codec": "runtime.payloads.codecs",
+    "Codecs": "runtime.payloads.codecs",
+    "ColdStartSeen": "runtime.telemetry.hooks",
+    "Event": "runtime.telemetry.hooks",
+    "FileLeases": "runtime.cold_start.leases",
+    "Hook": "runtime.telemetry.hooks",
+    "InvokeOptions": "runtime.options",
+    "ItemResult": "runtime.batch.batch",
+    "KeepWarmAdvice": "runtime.batch.warm",
+    "Leases": "runtime.cold_start.leases",
+    "LoadTime": "runtime.cold_start.load_times",
+    "LoadTimes": "runtime.cold_start.load_times",
+    "Memory": "runtime.cold_start.memory",
+    "QueuedInvocation": "runtime.single_model.queued_invocation",
+    "ReplyStream": "runtime.single_model.stream",
+    "RetryPlanned": "runtime.telemetry.hooks",
+    "RuntimeInvoker": "runtime.invoker",
+    "ServerSentEvent": "runtime.single_model.events",
+    "Submission": "runtime.single_model.async_inference",
+    "TritonCodec": "runtime.payloads.triton",
+    "WarmOutcome": "runtime.batch.warm",
+    "WarmReport": "runtime.batch.warm",
+    "keep_warm_advice": "runtime.batch.warm",
+    "log_hook": "runtime.telemetry.hooks",
+    "otel_hook": "runtime.telemetry.exporters",
+    "prometheus_hook": "runtime.telemetry.exporters",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"mme_sdk.runtime.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

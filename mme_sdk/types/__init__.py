@@ -5,7 +5,9 @@ Names are imported on first use: the parser of S3 addresses does not import the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mme_sdk._lazy import lazy_names
 
 if TYPE_CHECKING:
     from mme_sdk._attempt import Attempt
@@ -15,18 +17,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Attempt", "ModelVersion", "Reply", "S3Uri"]
 
-_MODULES = {"Attempt": "_attempt", "ModelVersion": "types.model", "Reply": "types.reply", "S3Uri": "types.s3uri"}
+_MODULES = {
+    "Attempt": "_attempt",
+    "ModelVersion": "types.model",
+    "Reply": "types.reply",
+    "S3Uri": "types.s3uri",
+}
 
-
-def __getattr__(name: str) -> Any:
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module 'mme_sdk.types' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"mme_sdk.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -5,7 +5,9 @@ Names are imported on first use: a synchronous client does not import asyncio.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mme_sdk._lazy import lazy_names
 
 if TYPE_CHECKING:
     from mme_sdk.runtime.transport.async_selection import AsyncSelectedTransport, make_async_transport
@@ -22,24 +24,15 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AsyncSelectedTransport": "async_selection",
-    "PoolSettings": "selection_base",
-    "SelectedTransport": "selection",
-    "TransportChoice": "selection_base",
-    "make_async_transport": "async_selection",
-    "make_transport": "selection",
+    "AsyncSelectedTransport": "runtime.transport.async_selection",
+    "PoolSettings": "runtime.transport.selection_base",
+    "SelectedTransport": "runtime.transport.selection",
+    "TransportChoice": "runtime.transport.selection_base",
+    "make_async_transport": "runtime.transport.async_selection",
+    "make_transport": "runtime.transport.selection",
 }
 
-
-def __getattr__(name: str) -> Any:
-    module = _MODULES.get(name)
-    if module is None:
-        raise AttributeError(f"module 'mme_sdk.runtime.transport' has no attribute {name!r}")
-    from importlib import import_module
-
-    value = getattr(import_module(f"mme_sdk.runtime.transport.{module}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_names(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:
