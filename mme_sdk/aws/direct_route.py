@@ -65,7 +65,7 @@ _OF_CREDENTIALS = _OF_KEYS | {
 _FOREIGN_PREFIXES = ("boto", "_jsii")
 _FOREIGN_SUFFIX = "_proxy"
 _STATIC_KEYS = frozenset({"aws_access_key_id", "aws_secret_access_key", "aws_session_token"})
-# Keys of a profile that botocore reads only to find credentials. `sso_session` is none: a client reads it for a token.
+# Keys of a profile that botocore reads only to find credentials, without `sso_session`: a client reads it for a token.
 _CREDENTIAL_KEYS = _STATIC_KEYS | {
     "credential_process",
     "credential_source",

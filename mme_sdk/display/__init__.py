@@ -1,1 +1,1 @@
-"""What a person sees: progress of long operations, and objects as text and HTML. No other folder formats HTML."""
+"""Progress of long operations, and objects as text and HTML. No other folder formats HTML."""

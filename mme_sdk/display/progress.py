@@ -87,7 +87,7 @@ class Reporter:
 
     @property
     def unit(self) -> str:
-        """What is counted."""
+        """The unit that is counted."""
         return self._latest.unit
 
     @property

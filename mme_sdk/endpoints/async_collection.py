@@ -100,7 +100,7 @@ class AsyncEndpoints(Shown):
                 everything that this call made is removed. False returns once SageMaker has accepted the endpoint;
                 `wait()` of any handle of the endpoint, `create` or `apply` then completes the creation. Default: True.
             check: Whether to check first that the role, the bucket, the archive and the image exist, for a second at
-                most. What the caller is not allowed to read is not checked. `preflight` checks the quotas too.
+                most. A check that the caller has no permission for is left out. `preflight` checks the quotas too.
                 Default: True.
             timeout: Longest time to wait, in seconds. Default: 1800.
             progress: Called with an `mme_sdk.Progress` after each DescribeEndpoint; True shows a progress bar. Default:

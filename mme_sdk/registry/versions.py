@@ -1,4 +1,4 @@
-"""What `list` of a registry returns: the versions under a prefix, which are read page by page.
+"""The result of `list` of a registry: the versions under a prefix, which are read page by page.
 
 Written by hand for both registries: the first page is read when `ModelRegistry.list` is called, so that its
 representations show versions; `AsyncModelRegistry.list` is not awaited, and reads nothing.

@@ -119,7 +119,8 @@ def preflight(spec: EndpointSpec, region: str) -> Flow[Preflight]:
 def check_references(spec: EndpointSpec, region: str) -> Flow[None]:
     """Raise an error if the role, an image, a bucket or an archive that a new endpoint needs does not exist.
 
-    The checks run concurrently, for a second at most. What is not known by then, or may not be read, is not an error.
+    The checks run concurrently, for a second at most. A check without a result by then, or without permission, is no
+    error.
 
     Args:
         spec: The spec.

@@ -22,7 +22,7 @@ __all__ = ["LayoutCheck", "prepare", "source_path", "temporary_file_error"]
 
 @attrs.frozen
 class LayoutCheck:
-    """What the layout of a source must fit.
+    """Requirements for the layout of a source.
 
     Attributes:
         framework: Framework whose layout is checked; None for the one that the file names indicate.

@@ -19,7 +19,7 @@ class Row(BaseModel):
 
 
 class File(BaseModel):
-    """What one process has learned."""
+    """The state that one process has learned."""
 
     model_config = ConfigDict(extra="ignore")
     version: Annotated[int, Field(ge=1, le=1)] = 1

@@ -259,7 +259,7 @@ def page(found: Mapping[str, Mapping[str, str]]) -> str:
     lines = [
         "# Messages of common mistakes",
         "",
-        "What you see after a mistake. Each message says what happened, to what, and what to do. The tests make each",
+        "This page shows mistakes and their messages: what happened, to what, and what to do. The tests make each",
         "of these mistakes and compare the message with this page. In the examples, `endpoint` is a multi-model",
         "endpoint, `queue` has asynchronous inference, and `row` is `{'amount': 1.0}`. A message of AWS also ends with",
         "its request id.",

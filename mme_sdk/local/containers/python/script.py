@@ -171,7 +171,7 @@ def _load_by_type(directory: Path) -> Any:
 
 
 Served: TypeAlias = Model | tensorflow.Handlers
-"""What serves the requests of one model."""
+"""The functions that serve the requests of one model."""
 
 
 def load_model(directory: Path) -> Served:
