@@ -17,7 +17,7 @@ import attrs
 
 from mme_sdk.errors import ConfigurationError
 
-__all__ = ["Keys", "Route", "Unsupported", "describe", "keys_of"]
+__all__ = ["Keys", "Route", "Unsupported", "describe", "keys_of", "other_handlers"]
 
 _EVENTS = (
     "provide-client-params",
@@ -148,7 +148,7 @@ def _described(client: Any, url: str) -> Route | Unsupported:
     if not client.meta.config.user_agent.isprintable():
         return Unsupported("the User-Agent contains control characters")
     http = client._endpoint.http_session
-    reason = _other_handlers(client)
+    reason = other_handlers(client, "sagemaker-runtime.InvokeEndpoint")
     if reason is not None:
         return Unsupported(reason)
     if http._proxy_config.proxy_url_for(url):
@@ -202,8 +202,13 @@ def _ca_file(verify: Any) -> str | None:
     return str(get_cert_path(True if verify is None else verify))
 
 
-def _other_handlers(client: Any) -> str | None:
-    """Return which other code observes the client's calls. It would not see the calls of a lean transport."""
+def other_handlers(client: Any, operation: str) -> str | None:
+    """Return which other code observes a client's calls of an operation. It would not see calls without botocore.
+
+    Args:
+        client: A boto3 client.
+        operation: Service and operation as in the names of botocore's events, such as `s3.PutObject`.
+    """
     from botocore.client import BaseClient
 
     # Tracing libraries replace this method by a proxy object or by their own function.
@@ -212,7 +217,7 @@ def _other_handlers(client: Any) -> str | None:
         return "botocore's calls are instrumented by another library"
     handlers = client.meta.events._emitter._handlers
     for event in _EVENTS:
-        for handler in handlers.prefix_search(f"{event}.sagemaker-runtime.InvokeEndpoint"):
+        for handler in handlers.prefix_search(f"{event}.{operation}"):
             module = _module(handler)
             if not module.startswith(_OWN) or module == "botocore.stub":
                 return f"an event handler of {module or 'unknown origin'} is registered for `{event}`"

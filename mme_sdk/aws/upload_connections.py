@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mme_sdk._flows.cancellation import hold
+from mme_sdk.aws.repeated_puts import RepeatedPuts
 
 __all__ = ["UploadConnections", "install"]
 
@@ -40,6 +41,7 @@ class UploadConnections:
         self._session = session
         self._context = context
         self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
+        self.puts: RepeatedPuts | None = None
         self._start()
 
     def _start(self) -> None:
@@ -59,6 +61,12 @@ class UploadConnections:
         """
         if request.method != "PUT" or not request.body or "Transfer-Encoding" in request.headers:
             return self._session.send(request)
+        if self.puts is not None:
+            self.puts.saw(request)
+        return self.exchange(request)
+
+    def exchange(self, request: Any) -> Any:
+        """Send a signed PUT request with a body, as `send` does."""
         from botocore import exceptions as bc
 
         parts = urlsplit(request.url)
@@ -220,6 +228,10 @@ def install(client: Any, *, connect_timeout: float, read_timeout: float) -> None
     path = str(get_cert_path(True if verify is None else verify))
     folder = os.path.isdir(path)  # noqa: PTH112 - botocore returns a string
     context = ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
-    client._endpoint.http_session = UploadConnections(
-        session, context=context, connect_timeout=connect_timeout, read_timeout=read_timeout
-    )
+    uploads = UploadConnections(session, context=context, connect_timeout=connect_timeout, read_timeout=read_timeout)
+    client._endpoint.http_session = uploads
+    try:
+        uploads.puts = RepeatedPuts(client, uploads.exchange)
+    except AttributeError:
+        return  # an unknown version of botocore: it builds all requests
+    client.put_object = uploads.puts.put_object
