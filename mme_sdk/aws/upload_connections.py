@@ -14,7 +14,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from mme_sdk._flows.cancellation import hold
@@ -23,8 +23,26 @@ from mme_sdk.aws.repeated_puts import RepeatedPuts
 __all__ = ["UploadConnections", "install"]
 
 _BLOCK = 1 << 20  # bytes in one write
-_Idle = tuple[float, tuple[str, str], http.client.HTTPConnection]  # idle since, scheme and host, connection
+_SMALL = 1 << 16  # bytes; a smaller body is sent in the same write as the headers
 _IDLE = 4.0  # seconds; an older idle connection is not reused, because S3 may have closed it
+
+
+class _HTTPConnection(http.client.HTTPConnection):
+    """A connection that can send a body in the write that sends the headers."""
+
+    after_headers = b""
+
+    def send(self, data: Any) -> None:
+        data, self.after_headers = (data + self.after_headers if self.after_headers else data), b""
+        super().send(data)
+
+
+class _HTTPSConnection(_HTTPConnection, http.client.HTTPSConnection):
+    """The same with TLS."""
+
+
+_Connection: TypeAlias = _HTTPConnection | _HTTPSConnection
+_Idle: TypeAlias = tuple[float, tuple[str, str], _Connection]  # idle since, scheme and host, connection
 
 
 class UploadConnections:
@@ -98,7 +116,7 @@ class UploadConnections:
         except (http.client.HTTPException, OSError) as error:
             raise bc.ConnectionClosedError(endpoint_url=request.url, request=request, error=error) from error
 
-    def _connect(self, place: tuple[str, str], url: str) -> http.client.HTTPConnection:
+    def _connect(self, place: tuple[str, str], url: str) -> _Connection:
         from botocore import exceptions as bc
 
         connection = self._connection(place)
@@ -115,7 +133,7 @@ class UploadConnections:
 
     def _exchange(
         self,
-        connection: http.client.HTTPConnection,
+        connection: _Connection,
         place: tuple[str, str],
         request: Any,
         path: str,
@@ -130,12 +148,19 @@ class UploadConnections:
             connection.putrequest("PUT", path, skip_host=named, skip_accept_encoding=True)
             for name, value in headers.items():
                 connection.putheader(name, value)
+            body = request.body
+            if hasattr(body, "read") and hasattr(body, "__len__") and len(body) <= _SMALL:
+                body = body.read()
             try:
-                connection.endheaders(request.body)
+                if isinstance(body, bytes) and len(body) <= _SMALL:
+                    connection.after_headers = body
+                    connection.endheaders()
+                else:
+                    connection.endheaders(body)
             except ConnectionError as error:
                 broken = error  # a server that refuses early may close before the end of the body; read its response
             answer = connection.getresponse()
-            body = answer.read()
+            content = answer.read()
         except BaseException:
             connection.close()
             raise
@@ -144,17 +169,17 @@ class UploadConnections:
         else:
             with self._lock:
                 self._idle.append((time.monotonic(), place, connection))
-        return AWSResponse(request.url, answer.status, answer.headers, _Body(body))
+        return AWSResponse(request.url, answer.status, answer.headers, _Body(content))
 
-    def _connection(self, place: tuple[str, str]) -> http.client.HTTPConnection:
+    def _connection(self, place: tuple[str, str]) -> _Connection:
         scheme, netloc = place
         if scheme == "https":
-            return http.client.HTTPSConnection(
+            return _HTTPSConnection(
                 netloc, timeout=self._connect_timeout, context=self._context, blocksize=_BLOCK
             )
-        return http.client.HTTPConnection(netloc, timeout=self._connect_timeout, blocksize=_BLOCK)
+        return _HTTPConnection(netloc, timeout=self._connect_timeout, blocksize=_BLOCK)
 
-    def _take(self, place: tuple[str, str]) -> http.client.HTTPConnection | None:
+    def _take(self, place: tuple[str, str]) -> _Connection | None:
         if self._pid != os.getpid():
             # After a fork, the parent still uses these sockets.
             self._start()

@@ -27,6 +27,14 @@ _WIDTH = 8  # concurrent parts, over all models; more only share the same bandwi
 _CHUNK = 1 << 20  # bytes
 _ATTEMPTS = 4
 
+_crc32_of: Callable[[bytes, int], int] = zlib.crc32
+try:  # four times faster, from the `fast` extra
+    from isal import isal_zlib
+except ImportError:
+    pass
+else:
+    _crc32_of = isal_zlib.crc32
+
 
 @attrs.frozen(kw_only=True)
 class Package:
@@ -328,7 +336,7 @@ def _crc32(body: Slice) -> str:
 
     def update(chunk: bytes) -> None:
         nonlocal found
-        found = zlib.crc32(chunk, found)
+        found = _crc32_of(chunk, found)
 
     body.digest(update)
     return base64.b64encode(found.to_bytes(4, "big")).decode()
