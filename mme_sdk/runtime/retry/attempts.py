@@ -21,9 +21,9 @@ from mme_sdk.errors import (
 from mme_sdk.protocols import AsyncClock, Clock, Rng
 from mme_sdk.runtime.cold_start.cold_start import ColdStartWait, learn_from_second_answer
 from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.effects import Hedge, Send
+from mme_sdk.runtime.effects import Send
 from mme_sdk.runtime.retry.answers import ErrorFields, ErrorKind, classify, error_fields, error_of, failed_to_load
-from mme_sdk.runtime.retry.budgets import FAULT_COST, THROTTLE_COST, SlowAnswers
+from mme_sdk.runtime.retry.budgets import FAULT_COST, THROTTLE_COST
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, Hook, RetryPlanned, emit
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
@@ -75,7 +75,6 @@ class Attempts:
         "_answered_before",
         "_cold_start",
         "_faults",
-        "_hedged_at",
         "_throttles",
         "_told_cold",
         "began",
@@ -105,7 +104,6 @@ class Attempts:
         self._cold_start: ColdStartWait | None = None
         self._throttles = 0
         self._faults = 0
-        self._hedged_at: float | None = None
         self._told_cold = False
         self._answered_at: float | None = None
         self._answered_before = self.model.loaded
@@ -180,8 +178,7 @@ class Attempts:
                 read_timeout = min(left, timeouts.read)
                 loaded = warm or (self._cold_start is not None and self._cold_start.released)
                 try:
-                    send = Send(self.request, min(timeouts.connect, left), read_timeout)
-                    answer: InvokeResponse = yield self._hedged(send) if settings.retry.hedge and warm else send
+                    answer: InvokeResponse = yield Send(self.request, min(timeouts.connect, left), read_timeout)
                 except TransportError as error:
                     now = clock.monotonic()
                     self._record(at, now, None, type(error).__name__)
@@ -271,22 +268,7 @@ class Attempts:
             sent=attempts > 0,
         )
 
-    def _hedged(self, send: Send) -> Send | Hedge:
-        """Return the effect that sends the request: with a second request if the call can be hedged."""
-        limit = None if self.model.slow_answers is None else self.model.slow_answers.limit
-        if not self.idempotent or self.history or limit is None or limit >= send.read_timeout:
-            return send
-        self.endpoint.hedges.earn(self.settings.retry.hedge)
-        return Hedge(send, limit, self._may_hedge)
-
-    def _may_hedge(self) -> bool:
-        if not self.endpoint.hedges.pay():
-            return False
-        self._hedged_at = self.settings.clock.monotonic()
-        self._emit_retry("slow", 0.0)
-        return True
-
-    def _emit_retry(self, reason: Literal["throttled", "faulty", "slow"], wait: float) -> None:
+    def _emit_retry(self, reason: Literal["throttled", "faulty"], wait: float) -> None:
         if self.settings.hooks:
             emit(
                 self.settings.hooks,
@@ -294,10 +276,6 @@ class Attempts:
             )
 
     def _record(self, at: float, now: float, status: int | None, code: str | None) -> None:
-        if self._hedged_at is not None:
-            # The interpreter does not report which of the two requests was answered. The hedged one is recorded first.
-            hedged_at, self._hedged_at = self._hedged_at, None
-            self._record(hedged_at, now, None, "Hedged")
         attempt = Attempt(at=at - self.began, took=now - at, status=status, code=code)
         self.history.append(attempt)
         if self.settings.hooks:
@@ -317,9 +295,6 @@ class Attempts:
         self._answered_at = now
         if self._cold_start is None:
             model.last_answer = now
-            if self.settings.retry.hedge:
-                model.slow_answers = model.slow_answers or SlowAnswers()
-                model.slow_answers.observe(took)
             if model.slow_first_answer is not None:
                 load_times = self.settings.memory.load_times
                 learn_from_second_answer(model, endpoint, load_times, self.request.target_model or "", took)

@@ -75,14 +75,14 @@ class RetryPlanned:
     Attributes:
         endpoint: Name of the endpoint.
         model: The target model; None on a single-model endpoint.
-        reason: `cold` (the model is loading), `throttled`, `faulty` (SageMaker, the network or the container failed),
-            or `slow` (a second request is sent in parallel with the first).
+        reason: `cold` (the model is loading), `throttled`, or `faulty` (SageMaker, the network or the container
+            failed).
         wait: Seconds until the request is sent.
     """
 
     endpoint: str
     model: str | None
-    reason: Literal["cold", "throttled", "faulty", "slow"]
+    reason: Literal["cold", "throttled", "faulty"]
     wait: float
 
 
