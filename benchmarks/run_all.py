@@ -1,8 +1,8 @@
 """Run every benchmark in its short form, and compare the ratios with those of the last committed run.
 
 Times change with the machine and with what else runs on it; ratios between rivals of one run change less. So only
-columns of ratios are compared: those whose heading holds a multiplication sign, `ratio` or ` / `. A benchmark that fails or exceeds its
-limit is named, and the others go on.
+columns of ratios are compared: those whose heading holds a multiplication sign, `ratio` or ` / `. A benchmark that
+fails or exceeds its limit is named, and the others go on.
 
     python benchmarks/run_all.py                 # under ten minutes
     python benchmarks/run_all.py --only growth
