@@ -9,8 +9,9 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._tracebacks import short_tracebacks, shortened, shortens_itself
 from mme_sdk.endpoints._endpoint_base import Handle
+from mme_sdk.errors import MMEError
 from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class AsyncInvocationMixin(Handle):
     def _invoker(self) -> AsyncRuntimeInvoker:
         raise NotImplementedError
 
+    @shortens_itself
     async def invoke(
         self,
         data: Any,
@@ -140,7 +142,11 @@ class AsyncInvocationMixin(Handle):
             sticky,
             self.prefix,
         )
-        return await self._invoker.invoke(self.name, data, model, options)
+        try:
+            return await self._invoker.invoke(self.name, data, model, options)
+        except MMEError as error:
+            __tracebackhide__ = True
+            raise shortened(error)  # noqa: B904 - it is the same error
 
     def invoke_many(
         self,

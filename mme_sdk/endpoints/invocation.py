@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._tracebacks import short_tracebacks, shortened, shortens_itself
 from mme_sdk.endpoints._endpoint_base import Handle
+from mme_sdk.errors import MMEError
 from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class InvocationMixin(Handle):
     def _invoker(self) -> RuntimeInvoker:
         raise NotImplementedError
 
+    @shortens_itself
     def invoke(
         self,
         data: Any,
@@ -141,7 +143,11 @@ class InvocationMixin(Handle):
             sticky,
             self.prefix,
         )
-        return self._invoker.invoke(self.name, data, model, options)
+        try:
+            return self._invoker.invoke(self.name, data, model, options)
+        except MMEError as error:
+            __tracebackhide__ = True
+            raise shortened(error)  # noqa: B904 - it is the same error
 
     def invoke_many(
         self,

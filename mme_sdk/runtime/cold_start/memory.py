@@ -132,6 +132,17 @@ class EndpointMemory:
                 self._forget_one()
             return found
 
+    def find(self, target: str) -> ModelMemory | None:
+        """Return what is known of a model.
+
+        Args:
+            target: The target model; an empty text on a single-model endpoint.
+
+        Returns:
+            The record; None if nothing is known of the model.
+        """
+        return self._models.get(target)
+
     def _forget_one(self) -> None:
         # Second-chance replacement: an old entry that was used after its neighbour returns to the end of the queue.
         for _ in range(_SECOND_CHANCES):
@@ -220,6 +231,17 @@ class Memory:
         self.leases = leases
         self._endpoints: dict[str, EndpointMemory] = {}
         self._max_models = max_models
+
+    def find(self, name: str) -> EndpointMemory | None:
+        """Return what is known of an endpoint.
+
+        Args:
+            name: Name of the endpoint.
+
+        Returns:
+            The record; None if nothing is known of the endpoint.
+        """
+        return self._endpoints.get(name)
 
     def endpoint(self, name: str) -> EndpointMemory:
         """Return what is known of an endpoint.

@@ -19,7 +19,7 @@ from mme_sdk.types.matrix import array_of, charset_of, has_header, is_json, medi
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["CSV", "JSON", "NPY", "PARQUET", "Codec", "Codecs"]
+__all__ = ["CSV", "JSON", "NPY", "OCTETS", "PARQUET", "Codec", "Codecs"]
 
 JSON = "application/json"
 NPY = "application/x-npy"
@@ -294,7 +294,7 @@ def _is_class(wanted: Any, module: str, name: str) -> bool:
 
 def _to_json(data: Any) -> bytes:
     # JSON has no NaN. Containers that are not written in Python reject it without a reason.
-    return json.dumps(data, default=_to_json_value, separators=(",", ":"), allow_nan=False).encode()
+    return _ENCODER.encode(data).encode()
 
 
 def _to_json_value(value: Any) -> Any:
@@ -309,6 +309,9 @@ def _to_json_value(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         raise TypeError("a set has no order; send a list")
     raise TypeError(f"it contains a value of the type {type(value).__qualname__}, which JSON does not support")
+
+
+_ENCODER = json.JSONEncoder(default=_to_json_value, separators=(",", ":"), allow_nan=False)
 
 
 def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:

@@ -30,7 +30,7 @@ __all__ = [
 _LOG = logging.getLogger("mme_sdk.runtime")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class AttemptMade:
     """One attempt ended, with or without an answer.
 
@@ -49,7 +49,7 @@ class AttemptMade:
     sent_bytes: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class ColdStartSeen:
     """A call found the model loading; at most once for each call.
 
@@ -68,7 +68,7 @@ class ColdStartSeen:
     source: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class RetryPlanned:
     """A request will be sent again.
 
@@ -86,7 +86,7 @@ class RetryPlanned:
     wait: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class CallFailed:
     """A call ended with an error.
 
@@ -103,7 +103,7 @@ class CallFailed:
     took: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class CallCompleted:
     """A call ended with an answer.
 
