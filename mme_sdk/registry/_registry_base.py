@@ -91,6 +91,25 @@ class RegistryBase(Shown):
             raise InvalidInputError("version: give the version of an uncompressed model", hint="list(compressed=False)")
         return version
 
+    def is_stored(self, target: str) -> bool:
+        """Tell without a call whether the cache knows that a target model was not deleted.
+
+        Invocations of target models ask this first, and `resolve` only if the answer is False.
+
+        Args:
+            target: The target model, such as `fraud/v3.tar.gz`.
+
+        Returns:
+            True if the cached deletions are recent and do not include it. False if they do, or if it is unknown.
+
+        Example:
+            ```python
+            models.resolve("fraud/v3.tar.gz")  # reads the deletions
+            models.is_stored("fraud/v3.tar.gz")  # True
+            ```
+        """
+        return self._resolver.is_stored(target)
+
     def _reporting(
         self, progress: ProgressOption, operation: str, subject: str, unit: str = ""
     ) -> AbstractContextManager[Reporter | None]:

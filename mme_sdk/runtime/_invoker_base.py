@@ -86,8 +86,14 @@ class Invocations:
     def _prepare(self, endpoint: str, data: Any, model: Any, options: InvokeOptions) -> WarmCall | None:
         """Return a call that takes the short way, ready to be sent; None if it does not."""
         check()
-        if self._closed or (self._stores and options.prefix in self._stores and model is not None):
+        if self._closed:
             return None
+        if self._stores and model is not None:
+            store = self._stores.get(options.prefix)  # type: ignore[arg-type]
+            if store is not None:
+                is_stored = getattr(store, "is_stored", None)  # a registry answers without a call; other stores may not
+                if is_stored is None or not is_stored(model):
+                    return None
         return self._warm_calls.prepare(endpoint, data, model, options)
 
     def _flow(

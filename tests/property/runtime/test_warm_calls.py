@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from mme_sdk.aws import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
-from mme_sdk.errors import InvalidInputError, MMEError
+from mme_sdk.errors import InvalidInputError, MMEError, ModelNotFoundError
 from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
 from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.options import InvokeOptions
@@ -229,3 +229,27 @@ def test_a_key_that_looks_like_an_alias_is_resolved_again_in_each_call() -> None
     for _ in range(2):
         invoker.invoke("scoring", b"", "folder/x@y")
     assert store.asked == 2
+
+
+def test_a_registry_in_use_is_asked_without_a_call_and_a_deletion_is_noticed() -> None:
+    class Store:
+        stored, resolved = True, 0
+
+        def is_stored(self, target: str) -> bool:
+            return self.stored
+
+        def resolve(self, reference: str, *, key: str | None = None) -> str:
+            self.resolved += 1
+            if not self.stored:
+                raise ModelNotFoundError(f"{reference} was deleted", model=reference)
+            return reference
+
+    script, store, prefix = SyncScript(FakeClock(), [{"forever": True}]), Store(), "s3://bucket/models/"
+    invoker = RuntimeInvoker(Aws(region="eu-west-1"), script, clock=script.clock, stores={prefix: store})
+    for _ in range(3):
+        invoker.invoke("scoring", b"", MODELS[0], InvokeOptions(prefix=prefix))
+    assert store.resolved == 1, "only the first call, which is a flow"
+    store.stored = False
+    with pytest.raises(ModelNotFoundError):
+        invoker.invoke("scoring", b"", MODELS[0], InvokeOptions(prefix=prefix))
+    assert len(script.sent) == 3
