@@ -10,6 +10,8 @@ export npm_config_cache ?= $(CURDIR)/.cache/npm
 export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 export AWS_EC2_METADATA_DISABLED := true
+# The tests start hundreds of Python processes; without bytecode each of them compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench format api clean

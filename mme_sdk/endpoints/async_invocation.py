@@ -310,6 +310,7 @@ class AsyncInvocationMixin(Handle):
             UndecodableReplyError: An answer is not a table.
             RowCountError: An answer has more or fewer rows than its request.
             ModelInputError: The model rejected the form of the first requests.
+            MissingExtraError: pandas is not installed, or pyarrow, which Parquet and frames of other libraries need.
 
         Example:
             ```python
@@ -366,7 +367,8 @@ class AsyncInvocationMixin(Handle):
 
         Args:
             models: The models: target models, versions, or `name@alias`.
-            expected: Calls per second by model name or target model. None means that all are equal.
+            expected: Calls per second by model name (of a version) or target model, of these models only. None means
+                that all are equal.
             capacity: Bytes of models that the endpoint holds in memory. Models that do not fit are left out. None means
                 no limit.
             at_a_time: Models that are loaded at the same time. None means the limit that this client has learned for

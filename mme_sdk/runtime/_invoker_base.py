@@ -140,7 +140,7 @@ class Invocations:
             model, remembered, alias = written, False, _is_alias(written)
             target, size = yield from self._target(endpoint, model, options, alias=alias)
         if response_type is not None:
-            wanted = self._codecs.accept(response_type)
+            wanted = self._codecs.accept(response_type, options.accept)
             if options.accept is None:
                 options = options._replace(accept=wanted)
         if sent is None:

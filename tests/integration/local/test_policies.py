@@ -171,6 +171,29 @@ def test_the_execution_role_decides_what_a_container_can_download(host, client_o
             client.endpoints.create(spec("arn:aws:iam::123456789012:role/absent", "absent"), check=False)
 
 
+@pytest.mark.parametrize("form", ["archive", "files"])
+def test_an_endpoint_whose_role_may_not_read_its_model_fails(host, endpoint, publisher, form):
+    listing = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::ml-models"}
+    role = host.iam.add_role(f"lists-{form}", {"Version": "2012-10-17", "Statement": [listing]})
+    key = key_of(publisher, "team_a/two")
+    if form == "archive":
+        data, object_key = {"ModelDataUrl": f"{PREFIX}{key}"}, f"prod/{key}"
+    else:
+        object_key = "tree/code/inference.py"
+        host.boto("s3").put_object(Bucket="ml-models", Key=object_key, Body=MULTIPLY.format(factor=2).encode())
+        source = {"S3Uri": "s3://ml-models/tree/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+        data = {"ModelDataSource": {"S3DataSource": source}}
+    sagemaker, name = host.boto("sagemaker"), f"unread-{form}"
+    container = {"Image": "sklearn:1", **data}
+    sagemaker.create_model(ModelName=name, ExecutionRoleArn=role, PrimaryContainer=container)
+    variant = {"VariantName": "A", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    failed = settle(sagemaker, name)[-1]
+    assert failed["EndpointStatus"] == "Failed"
+    assert f"no policy of {role} allows s3:GetObject on arn:aws:s3:::ml-models/{object_key}" in failed["FailureReason"]
+
+
 def document(*statements: dict) -> str:
     return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
