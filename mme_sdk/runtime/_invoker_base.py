@@ -199,7 +199,10 @@ class Invocations:
                 names.clear()
             names[written] = model
         if self._hooks:
-            emit(self._hooks, completed(reply))
+            event = completed(
+                attempts.request, answer, attempts=len(attempts.history), cold=reply.cold, took=reply.latency
+            )
+            emit(self._hooks, event)
         return reply
 
     def _target(

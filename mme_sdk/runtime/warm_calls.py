@@ -20,7 +20,7 @@ from mme_sdk.runtime.payloads.codecs import OCTETS, Codecs
 from mme_sdk.runtime.payloads.requests import encode_payload, new_invocation_id, request_of
 from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
 from mme_sdk.runtime.retry.attempts import Settings, learn_from_answer, was_cold
-from mme_sdk.runtime.telemetry.hooks import AttemptMade, CallCompleted, emit
+from mme_sdk.runtime.telemetry.hooks import AttemptMade, CallCompleted, emit, wanted
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from mme_sdk.types.reply import NOT_DECODED, Reply, reply_of
 
@@ -76,6 +76,7 @@ class WarmCalls:
         self._settings, self._codecs, self._payload_limit = settings, codecs, payload_limit
         self._memory, self._single_flight = settings.memory, settings.memory.single_flight
         self._monotonic = settings.clock.monotonic
+        self._attempt_hooks = wanted(settings.hooks, AttemptMade)
         self._checked: dict[InvokeOptions, _Checked] = {}
 
     def prepare(self, endpoint: str, data: Any, model: Any, options: InvokeOptions) -> WarmCall | None:
@@ -186,10 +187,11 @@ class WarmCalls:
             except MMEError:
                 return None
         took = now - began
-        if hooks:
-            emit(hooks, _attempt_made(request, took, answer.status))
+        if self._attempt_hooks:
+            emit(self._attempt_hooks, _attempt_made(request, took, answer.status))
         cold = was_cold(memory, request, model, answered_before=model.loaded, took=took)
         learn_from_answer(memory, request, call.endpoint, model, began, now)
+        latency = self._monotonic() - began
         reply = reply_of(
             {
                 "body": answer.body,
@@ -198,13 +200,13 @@ class WarmCalls:
                 "model": request.target_model,
                 "endpoint": request.endpoint,
                 "cold": cold,
-                "latency": self._monotonic() - began,
+                "latency": latency,
                 "_answered": (took, answer.status),
                 "_headers": headers,
             }
         )
         if hooks:
-            emit(hooks, completed(reply))
+            emit(hooks, completed(request, answer, attempts=1, cold=cold, took=latency))
         return reply
 
 
@@ -250,14 +252,25 @@ def decode_answer(
     return decoded.get("value", NOT_DECODED)
 
 
-def completed(reply: Reply[Any]) -> CallCompleted:
-    """Return the event of a call that ended with a reply."""
+def completed(
+    request: InvokeRequest, answer: InvokeResponse, *, attempts: int, cold: bool | None, took: float
+) -> CallCompleted:
+    """Return the event of a call that ended with an answer.
+
+    Args:
+        request: The request.
+        answer: Its answer.
+        attempts: Number of requests of the call.
+        cold: Whether the call met a model that was not loaded.
+        took: Seconds since the call began.
+    """
     return CallCompleted(
-        endpoint=reply.endpoint,
-        model=reply.model,
-        attempts=reply.attempts,
-        cold=reply.cold,
-        took=reply.latency,
-        variant=reply.variant,
-        received_bytes=len(reply.body),
+        endpoint=request.endpoint,
+        model=request.target_model,
+        attempts=attempts,
+        cold=cold,
+        took=took,
+        variant=answer.headers.get("x-amzn-invoked-production-variant"),
+        received_bytes=len(answer.body),
+        sent_bytes=len(request.body),
     )

@@ -25,6 +25,7 @@ __all__ = [
     "RetryPlanned",
     "emit",
     "log_hook",
+    "wanted",
 ]
 
 _LOG = logging.getLogger("mme_sdk.runtime")
@@ -115,6 +116,7 @@ class CallCompleted:
         took: Seconds since the call began.
         variant: Production variant that answered, if SageMaker named it.
         received_bytes: Size of the answer in bytes.
+        sent_bytes: Size of the payload in bytes. Default 0, not known.
     """
 
     endpoint: str
@@ -124,10 +126,24 @@ class CallCompleted:
     took: float
     variant: str | None
     received_bytes: int
+    sent_bytes: int = 0
 
 
 Event: TypeAlias = AttemptMade | ColdStartSeen | RetryPlanned | CallFailed | CallCompleted
 Hook: TypeAlias = Callable[[Event], None]
+
+
+def wanted(hooks: Sequence[Hook], event: type[Event]) -> tuple[Hook, ...]:
+    """Return the hooks that want a kind of events: a hook may list the kinds as its attribute `events`.
+
+    Args:
+        hooks: The hooks.
+        event: The class of the events.
+
+    Returns:
+        Those that list it, and those that list nothing.
+    """
+    return tuple(hook for hook in hooks if event in getattr(hook, "events", (event,)))
 
 
 def emit(hooks: Sequence[Hook], event: Event) -> None:
