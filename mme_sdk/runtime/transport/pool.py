@@ -7,9 +7,7 @@ It replaces botocore's HTTP layer because a warm call of 200 bytes over TLS take
 from __future__ import annotations
 
 import os
-import select
 import socket
-import ssl
 import time
 import weakref
 from collections import deque
@@ -17,7 +15,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
 from time import monotonic
-from typing import Any
 
 from mme_sdk._flows.cancellation import current_scope
 from mme_sdk.aws.addressing import Keys, Route
@@ -31,43 +28,34 @@ from mme_sdk.runtime.transport.pool_base import (
     SEND_TIMED_OUT,
     ExchangeError,
     HostResolver,
-    arrival_check,
     exchange_failed,
     may_resend,
     no_credentials,
     not_connected,
-    read_poller,
     tls_context,
     transport_closed,
 )
 from mme_sdk.runtime.transport.request_signer import CLOCK_ERROR_STATUSES, RequestSigner
 from mme_sdk.runtime.transport.response_parser import InvalidResponseError, ResponseParser
 from mme_sdk.runtime.transport.selection_base import PoolSettings, not_set_up
+from mme_sdk.runtime.transport.streams import Stream, TlsStream
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 __all__ = ["ConnectionPool"]
 
-_CHUNK = 65_536  # bytes to read if the size of the rest is unknown
-_MAX_READ = 1 << 20
 _MAX_JOINED = 65_536  # bytes; a body up to this size is sent in one write with the head
-_WANTS_READ = (BlockingIOError, ssl.SSLWantReadError)
-_WANTS_WRITE = (BlockingIOError, ssl.SSLWantWriteError)
 
 
 class _Connection:
-    """One socket and its response parser. The socket is non-blocking; waits are polls with the remaining time."""
+    """One stream and its response parser."""
 
-    def __init__(self, sock: socket.socket, parser: ResponseParser) -> None:
+    def __init__(self, stream: Stream, parser: ResponseParser) -> None:
         self.idle_since = 0.0
         self.keep = False
-        self.sock = sock
+        self.sock = stream.sock
+        self.usable = stream.quiet
+        self._stream = stream
         self._parser = parser
-        self._readable = read_poller(sock.fileno())
-        self._arrivals = arrival_check(sock)
-
-    def usable(self) -> bool:
-        """Return whether the idle connection is open and received no data."""
-        return not self._arrivals()
 
     def exchange(self, head: bytes, body: bytes, expires_at: float, timeout: float) -> InvokeResponse:
         """Send a request and read its response.
@@ -89,10 +77,10 @@ class _Connection:
         unsent: OSError | None = None
         try:
             if len(body) <= _MAX_JOINED:
-                self._send(head + body, expires_at)
+                self._stream.send(head + body, expires_at)
             else:
-                self._send(head, expires_at)
-                self._send(body, expires_at)
+                self._stream.send(head, expires_at)
+                self._stream.send(body, expires_at)
         except TimeoutError as error:
             raise ExchangeError(SEND_TIMED_OUT, f"timed out after {timeout:.3g} s") from error
         except OSError as error:
@@ -112,45 +100,30 @@ class _Connection:
         self.keep = parser.keep_alive and unsent is None
         return parser.answer()
 
-    def _send(self, data: bytes, expires_at: float) -> None:
-        sent, size = 0, len(data)
-        while True:
-            try:
-                sent += self.sock.send(memoryview(data)[sent:] if sent else data)
-            except _WANTS_WRITE:
-                _await_writable(self.sock, expires_at - monotonic())
-            except ssl.SSLWantReadError:
-                if not self._readable(expires_at - monotonic()):
-                    raise TimeoutError from None
-            if sent == size:
-                return
-            if monotonic() > expires_at:
-                raise TimeoutError
-
     def _receive(self, expires_at: float) -> None:
-        parser, receive = self._parser, self.sock.recv
-        ready = self._readable(expires_at - monotonic())
+        parser, stream = self._parser, self._stream
         while True:
-            try:
-                data = receive(min(parser.missing, _MAX_READ) or _CHUNK)
-            except _WANTS_READ:
-                ready = self._readable(expires_at - monotonic())
-                data = None
-            if data:
-                if parser.feed(data):
-                    return
-            elif data is not None:
+            window = parser.window
+            if window is None:
+                data = stream.receive(expires_at)
+                arrived, done = bool(data), bool(data) and parser.feed(data)
+            else:
+                size = stream.receive_into(window, expires_at)
+                arrived, done = bool(size), bool(size) and parser.filled(size)
+            if done:
+                return
+            if not arrived:
                 if not parser.started:
                     raise ConnectionAbortedError("the server closed the connection without a response")
                 parser.eof()
                 return
             # A server that sends a byte now and then must not extend the time-out.
-            if not ready or monotonic() > expires_at:
+            if monotonic() > expires_at:
                 raise TimeoutError
 
     def close(self) -> None:
         """Close the socket."""
-        self.sock.close()
+        self._stream.close()
 
 
 class ConnectionPool:
@@ -336,11 +309,9 @@ class ConnectionPool:
                 sock.settimeout(max(expires_at - monotonic(), 0.001))
                 with scope.closing(sock) if scope is not None else nullcontext():
                     sock.connect(address)
-                if self._tls is not None:
-                    sock.settimeout(max(expires_at - monotonic(), 0.001))
-                    sock = self._tls.wrap_socket(sock, server_hostname=route.host)
-                sock.setblocking(False)
-                return _Connection(sock, ResponseParser())
+                    stream = Stream(sock) if self._tls is None else TlsStream(sock, self._tls, route.host)
+                    stream.start(expires_at)
+                return _Connection(stream, ResponseParser())
             except OSError as error:
                 failure = error
                 sock.close()
@@ -361,14 +332,3 @@ def _close_all(idle: deque[_Connection]) -> None:
             idle.pop().close()
         except IndexError:
             return
-
-
-def _await_writable(sock: socket.socket, seconds: float) -> None:
-    if hasattr(select, "poll"):
-        poll = select.poll()
-        poll.register(sock, select.POLLOUT)
-        ready: Any = poll.poll(max(seconds, 0.0) * 1000)
-    else:
-        ready = select.select([], [sock], [], max(seconds, 0.0))[1]
-    if not ready:
-        raise TimeoutError
