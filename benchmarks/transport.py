@@ -56,9 +56,8 @@ def raw_socket(url: str) -> Call:
     """A blocking socket and a prebuilt request."""
     sock = connected(url)
     if url.startswith("https"):
-        sock = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"]).wrap_socket(
-            sock, False, True, True, True, "localhost"
-        )
+        context = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"])
+        sock = context.wrap_socket(sock, server_hostname="localhost")
 
     def call(body: bytes) -> None:
         sock.sendall(head_of(body) + body)

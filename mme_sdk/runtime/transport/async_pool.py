@@ -26,11 +26,11 @@ from mme_sdk.runtime.transport.pool_base import (
     SEND_TIMED_OUT,
     ExchangeError,
     HostResolver,
-    arrival_check,
     exchange_failed,
     may_resend,
     no_credentials,
     not_connected,
+    read_poller,
     tls_context,
     transport_closed,
 )
@@ -70,7 +70,7 @@ class _Connection(asyncio.Protocol):
     @property
     def usable(self) -> bool:
         """Whether the idle connection is open and received no data, including data that the loop has not read yet."""
-        return not self.transport.is_closing() and not self._arrivals()
+        return not self.transport.is_closing() and not self._readable(0.0)
 
     @property
     def keep(self) -> bool:
@@ -110,14 +110,14 @@ class _Connection(asyncio.Protocol):
         """Give asyncio more of a long body, until it asks to wait."""
         transport = self.transport
         while self._unsent is not None and not self._paused and not transport.is_closing():
-            if self._arrivals():
+            if self._readable(0.0):
                 # A server may reject a request before it has read it, and close. A write would fail, and asyncio would
                 # not read the response.
                 self._loop.call_later(_RETRY_WRITE, self._write)
                 return
             # asyncio's TLS copies the rest of a `bytes` object for each record; it slices a memoryview instead.
             piece, rest = self._unsent[:_MAX_WRITE], self._unsent[_MAX_WRITE:]
-            self._unsent = rest if rest else None
+            self._unsent = rest or None
             transport.write(piece)
 
     def pause_writing(self) -> None:
@@ -167,7 +167,7 @@ class _Connection(asyncio.Protocol):
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for option in self._options:
             sock.setsockopt(*option)
-        self._arrivals = arrival_check(sock)
+        self._readable = read_poller(sock.fileno())
 
     def data_received(self, data: bytes) -> None:
         """Called by asyncio."""

@@ -7,7 +7,9 @@ It replaces botocore's HTTP layer because a warm call of 200 bytes over TLS take
 from __future__ import annotations
 
 import os
+import select
 import socket
+import ssl
 import time
 import weakref
 from collections import deque
@@ -15,6 +17,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import nullcontext
 from time import monotonic
+from typing import Any
 
 from mme_sdk._flows.cancellation import current_scope
 from mme_sdk.aws.addressing import Keys, Route
@@ -28,34 +31,44 @@ from mme_sdk.runtime.transport.pool_base import (
     SEND_TIMED_OUT,
     ExchangeError,
     HostResolver,
+    arrival_check,
     exchange_failed,
     may_resend,
     no_credentials,
     not_connected,
+    read_poller,
     tls_context,
     transport_closed,
 )
 from mme_sdk.runtime.transport.request_signer import CLOCK_ERROR_STATUSES, RequestSigner
 from mme_sdk.runtime.transport.response_parser import InvalidResponseError, ResponseParser
 from mme_sdk.runtime.transport.selection_base import PoolSettings, not_set_up
-from mme_sdk.runtime.transport.streams import Stream, TlsStream
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
 __all__ = ["ConnectionPool"]
 
+_CHUNK = 65_536  # bytes to read if the size of the rest is unknown
+_MAX_READ = 1 << 20
 _MAX_JOINED = 65_536  # bytes; a body up to this size is sent in one write with the head
+_WANTS_READ = (BlockingIOError, ssl.SSLWantReadError)
+_WANTS_WRITE = (BlockingIOError, ssl.SSLWantWriteError)
 
 
 class _Connection:
-    """One stream and its response parser."""
+    """One socket and its response parser. The socket is non-blocking; waits are polls with the remaining time."""
 
-    def __init__(self, stream: Stream, parser: ResponseParser) -> None:
+    def __init__(self, sock: socket.socket, parser: ResponseParser) -> None:
         self.idle_since = 0.0
         self.keep = False
-        self.sock = stream.sock
-        self.usable = stream.quiet
-        self._stream = stream
+        self.sock = sock
         self._parser = parser
+        self._readable = read_poller(sock.fileno())
+        self._arrivals = arrival_check(sock)
+        self._decrypted = sock.pending if isinstance(sock, ssl.SSLSocket) else _nothing
+
+    def usable(self) -> bool:
+        """Return whether the idle connection is open and received no data."""
+        return not self._arrivals()
 
     def exchange(self, head: bytes, body: bytes, expires_at: float, timeout: float) -> InvokeResponse:
         """Send a request and read its response.
@@ -77,10 +90,10 @@ class _Connection:
         unsent: OSError | None = None
         try:
             if len(body) <= _MAX_JOINED:
-                self._stream.send(head + body, expires_at)
+                self._send(head + body, expires_at)
             else:
-                self._stream.send(head, expires_at)
-                self._stream.send(body, expires_at)
+                self._send(head, expires_at)
+                self._send(body, expires_at)
         except TimeoutError as error:
             raise ExchangeError(SEND_TIMED_OUT, f"timed out after {timeout:.3g} s") from error
         except OSError as error:
@@ -97,33 +110,53 @@ class _Connection:
         except OSError as error:
             stage = SEND_FAILED if unsent else INVALID_RESPONSE if parser.started else CLOSED_EARLY
             raise ExchangeError(stage, str(unsent or error), began=parser.started) from error
-        self.keep = parser.keep_alive and unsent is None
+        # Bytes after the response may be in a TLS record that is read already: `usable` cannot see them.
+        self.keep = parser.keep_alive and unsent is None and not self._decrypted()
         return parser.answer()
 
+    def _send(self, data: bytes, expires_at: float) -> None:
+        sent, size = 0, len(data)
+        while True:
+            try:
+                sent += self.sock.send(memoryview(data)[sent:] if sent else data)
+            except _WANTS_WRITE:
+                _await_writable(self.sock, expires_at - monotonic())
+            except ssl.SSLWantReadError:
+                if not self._readable(expires_at - monotonic()):
+                    raise TimeoutError from None
+            if sent == size:
+                return
+            if monotonic() > expires_at:
+                raise TimeoutError
+
     def _receive(self, expires_at: float) -> None:
-        parser, stream = self._parser, self._stream
+        parser, sock = self._parser, self.sock
+        ready = self._readable(expires_at - monotonic())
         while True:
             window = parser.window
-            if window is None:
-                data = stream.receive(expires_at)
-                arrived, done = bool(data), bool(data) and parser.feed(data)
+            try:
+                if window is None:
+                    data = sock.recv(min(parser.missing, _MAX_READ) or _CHUNK)
+                    size = len(data)
+                else:
+                    size = sock.recv_into(window)
+            except _WANTS_READ:
+                ready = self._readable(expires_at - monotonic())
             else:
-                size = stream.receive_into(window, expires_at)
-                arrived, done = bool(size), bool(size) and parser.filled(size)
-            if done:
-                return
-            if not arrived:
-                if not parser.started:
-                    raise ConnectionAbortedError("the server closed the connection without a response")
-                parser.eof()
-                return
+                if not size:
+                    if not parser.started:
+                        raise ConnectionAbortedError("the server closed the connection without a response")
+                    parser.eof()
+                    return
+                if parser.feed(data) if window is None else parser.filled(size):
+                    return
             # A server that sends a byte now and then must not extend the time-out.
-            if monotonic() > expires_at:
+            if not ready or monotonic() > expires_at:
                 raise TimeoutError
 
     def close(self) -> None:
         """Close the socket."""
-        self._stream.close()
+        self.sock.close()
 
 
 class ConnectionPool:
@@ -309,9 +342,11 @@ class ConnectionPool:
                 sock.settimeout(max(expires_at - monotonic(), 0.001))
                 with scope.closing(sock) if scope is not None else nullcontext():
                     sock.connect(address)
-                    stream = Stream(sock) if self._tls is None else TlsStream(sock, self._tls, route.host)
-                    stream.start(expires_at)
-                return _Connection(stream, ResponseParser())
+                if self._tls is not None:
+                    sock.settimeout(max(expires_at - monotonic(), 0.001))
+                    sock = self._tls.wrap_socket(sock, server_hostname=route.host)
+                sock.setblocking(False)
+                return _Connection(sock, ResponseParser())
             except OSError as error:
                 failure = error
                 sock.close()
@@ -326,9 +361,24 @@ class ConnectionPool:
         _close_all(self._idle)
 
 
+def _nothing() -> int:
+    return 0
+
+
 def _close_all(idle: deque[_Connection]) -> None:
     while True:
         try:
             idle.pop().close()
         except IndexError:
             return
+
+
+def _await_writable(sock: socket.socket, seconds: float) -> None:
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(sock, select.POLLOUT)
+        ready: Any = poll.poll(max(seconds, 0.0) * 1000)
+    else:
+        ready = select.select([], [sock], [], max(seconds, 0.0))[1]
+    if not ready:
+        raise TimeoutError
