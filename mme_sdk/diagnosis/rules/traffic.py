@@ -1,0 +1,239 @@
+"""Findings about the traffic of single models and tenants: a hot model, a spilling model, and throttling."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+
+import attrs
+
+from mme_sdk import instance_types
+from mme_sdk.diagnosis import commands
+from mme_sdk.diagnosis.findings import Command, Cost, Evidence, Finding
+from mme_sdk.diagnosis.observation import ObservedEndpoint, ObservedVariant, RecordedMinute
+
+__all__ = ["hot_model", "spilling_model", "throttling"]
+
+_MINUTES = 8  # of traffic that show how latency depends on it
+_FEW_CALLS = 50  # in the busy minutes, and in the quiet ones
+_SLOWER, _BUSIER = 2.0, 1.5
+_SHARE = 0.4  # of the busy time that one model must have to be the cause
+_OUTSTANDING = 2.0  # requests at a time in the busiest minute
+_THROTTLED = 0.01  # throttled requests for each call
+_FEW_THROTTLES = 10
+
+
+@attrs.frozen
+class _Minute:
+    calls: int
+    cold: int
+    warm: int
+    warm_seconds: float
+    seconds: float
+
+
+def hot_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
+    """Find models whose latency rises with their own traffic."""
+    for variant, minutes in _by_variant(endpoint):
+        models = _by_model(minutes)
+        busy_seconds = {at: sum(one[at].seconds for one in models.values() if at in one) for at in _times(models)}
+        for target, found in models.items():
+            ordered = sorted((one for one in found.items() if one[1].warm), key=lambda one: one[1].calls)
+            if len(ordered) < _MINUTES:
+                continue
+            quiet = [one for _, one in ordered[: len(ordered) // 2]]
+            busiest = ordered[-(len(ordered) // 4) :]
+            busy = [one for _, one in busiest]
+            slow, fast = _latency(busy), _latency(quiet)
+            if slow is None or fast is None or slow < _SLOWER * fast:
+                continue
+            often, seldom = (sum(one.calls for one in some) / len(some) for some in (busy, quiet))
+            if often < _BUSIER * seldom:
+                continue
+            share = sum(one.seconds for one in busy) / max(sum(busy_seconds[at] for at, _ in busiest), 1e-9)
+            if share < _SHARE:
+                continue
+            evidence = [
+                _recorded("latency in its busiest quarter of the minutes", slow, "s", endpoint),
+                _recorded("latency in its quieter half of the minutes", fast, "s", endpoint),
+                _recorded("calls per minute when busy", often, "", endpoint),
+                _recorded("calls per minute when quiet", seldom, "", endpoint),
+                _recorded("share of the time of all models when busy", share, "", endpoint),
+            ]
+            cpu = _cpu_at(variant, [at for at, _ in busiest])
+            if cpu is not None:
+                evidence.append(
+                    Evidence(
+                        name="CPU in these minutes",
+                        value=cpu,
+                        unit="percent of all vCPUs",
+                        source="CloudWatch CPUUtilization Average",
+                        period=60.0 * len(busiest),
+                    )
+                )
+            yield Finding(
+                kind="hot_model",
+                severity="warning",
+                confidence=0.9 if cpu is not None and cpu > 60 else 0.75,
+                subject=target,
+                summary=f"model {target} takes {slow / fast:.1f} times as long when it is busy, and it is what keeps "
+                f"variant {variant.name} busy then",
+                evidence=tuple(evidence),
+                cost=Cost(
+                    value=sum(one.warm_seconds for one in busy) - fast * sum(one.warm for one in busy),
+                    unit="seconds waited",
+                    source="the latency beyond that of quiet minutes, of each call in the busy ones",
+                ),
+                remedy="give the model an endpoint of its own, with autoscaling; the other models keep theirs",
+                command=commands.dedicated(endpoint, variant, target, own_name(endpoint.name, target)),
+            )
+
+
+def spilling_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
+    """Find models of which SageMaker has loaded further copies: more loads than models, and no unload."""
+    for variant, minutes in _by_variant(endpoint):
+        seen, count = variant.metrics, variant.instance_count
+        if seen is None or count is None or count < 2 or not variant.cached or seen.unloads.total > 0:
+            continue
+        if endpoint.modified is not None and endpoint.modified > endpoint.start:
+            continue  # a new fleet loads every model again
+        models = _by_model(minutes)
+        if any(one.model is None for one in minutes):
+            continue  # the loads of models that are not recorded one by one cannot be told apart
+        copies = seen.loads.total - len(models)
+        again = {
+            target: peak
+            for target, found in models.items()
+            if sum(1 for one in found.values() if one.cold) >= 2
+            and (peak := max(one.seconds for one in found.values()) / 60.0) >= _OUTSTANDING
+        }
+        if copies < 1 or not again:
+            continue
+        target = max(again, key=lambda one: again[one])
+        cold = [one.cold for one in models[target].values() if one.cold]
+        yield Finding(
+            kind="spilling_model",
+            severity="info",
+            confidence=0.8 if len(again) == 1 else 0.6,
+            subject=target,
+            summary=f"model {target} has so many requests at a time that SageMaker loads further copies of it on other "
+            "instances, for which its callers wait",
+            evidence=(
+                _recorded("requests at a time in its busiest minute", again[target], "", endpoint),
+                _recorded("minutes with cold calls of the model", len(cold), "", endpoint),
+                _recorded("models in use", len(models), "", endpoint),
+                Evidence(
+                    name="loads",
+                    value=seen.loads.total,
+                    source="CloudWatch ModelLoadingTime SampleCount",
+                    period=endpoint.seconds,
+                ),
+                Evidence(
+                    name="unloads",
+                    value=seen.unloads.total,
+                    source="CloudWatch ModelUnloadingTime SampleCount",
+                    period=endpoint.seconds,
+                ),
+            ),
+            cost=Cost(
+                value=sum(one.cold_seconds for one in minutes if one.model == target and one.at > min(models[target])),
+                unit="cold seconds",
+                source="recordings, after the model's first minute",
+            ),
+            remedy="give the model an endpoint of its own; then its copies take no memory from the other models",
+            command=commands.dedicated(endpoint, variant, target, own_name(endpoint.name, target)),
+        )
+
+
+def throttling(endpoint: ObservedEndpoint) -> Iterator[Finding]:
+    """Find throttled requests, and the tenant that sends most of them."""
+    minutes = endpoint.minutes or ()
+    throttles, calls = sum(one.throttles for one in minutes), sum(one.calls for one in minutes)
+    if throttles < max(_FEW_THROTTLES, _THROTTLED * calls):
+        return
+    sent: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    for one in minutes:
+        tenant = one.tenant if one.tenant is not None else one.model or "callers that are not known"
+        sent[tenant] = sent.get(tenant, 0) + one.calls
+        refused[tenant] = refused.get(tenant, 0) + one.throttles
+    first = max(sorted(sent), key=lambda one: sent[one])
+    lost = sum(one.errors.get("ThrottledError", 0) for one in minutes)
+    share = sent[first] / max(calls, 1)
+    yield Finding(
+        kind="throttling",
+        severity="critical" if lost else "warning",
+        confidence=0.95,
+        subject=first,
+        summary=f"{throttles} requests were throttled, and {share:.0%} of the calls come from {first}",
+        evidence=(
+            _recorded("throttled requests", throttles, "", endpoint),
+            _recorded("calls", calls, "", endpoint),
+            _recorded("calls that failed by throttling", lost, "", endpoint),
+            _recorded(f"calls of {first}", sent[first], "", endpoint),
+            _recorded(f"throttled requests of {first}", refused[first], "", endpoint),
+        ),
+        remedy=f"let the clients of {first} repeat throttled requests later and seldom, or have the quota of "
+        "InvokeEndpoint raised in Service Quotas",
+        command=Command(
+            "client = client.with_options(retry=RetryPolicy(throttle_base=5, throttle_cap=60))",
+        ),
+    )
+
+
+def own_name(endpoint: str, target: str) -> str:
+    """Return a name for an endpoint that serves one model of another endpoint."""
+    model = re.sub(r"[^a-zA-Z0-9]+", "-", target.removesuffix(".tar.gz")).strip("-")
+    return f"{endpoint[: max(1, 62 - len(model))].rstrip('-')}-{model}"[:63].rstrip("-")
+
+
+def _by_variant(endpoint: ObservedEndpoint) -> Iterator[tuple[ObservedVariant, list[RecordedMinute]]]:
+    """Yield the variants with their minutes. Those of an unknown variant belong to the only one."""
+    only = len(endpoint.variants) == 1
+    for variant in endpoint.variants:
+        names = (None, variant.name) if only else (variant.name,)
+        minutes = [one for one in endpoint.minutes or () if one.variant in names]
+        if minutes:
+            yield variant, minutes
+
+
+def _by_model(minutes: Iterable[RecordedMinute]) -> dict[str, dict[datetime, _Minute]]:
+    found: dict[str, dict[datetime, _Minute]] = {}
+    for one in minutes:
+        if one.model is None:
+            continue
+        of_model = found.setdefault(one.model, {})
+        old = of_model.get(one.at, _Minute(0, 0, 0, 0.0, 0.0))
+        warm = max(0, one.calls - one.cold - sum(one.errors.values()))
+        of_model[one.at] = _Minute(
+            old.calls + one.calls,
+            old.cold + one.cold,
+            old.warm + warm,
+            old.warm_seconds + one.warm_seconds,
+            old.seconds + one.warm_seconds + one.cold_seconds,
+        )
+    return found
+
+
+def _times(models: dict[str, dict[datetime, _Minute]]) -> set[datetime]:
+    return {at for found in models.values() for at in found}
+
+
+def _latency(minutes: list[_Minute]) -> float | None:
+    """Return the mean latency of warm calls; None if there are few."""
+    warm = sum(one.warm for one in minutes)
+    return sum(one.warm_seconds for one in minutes) / warm if warm >= _FEW_CALLS else None
+
+
+def _cpu_at(variant: ObservedVariant, times: list[datetime]) -> float | None:
+    vcpus = None if variant.instance_type is None else instance_types.vcpus(variant.instance_type)
+    if variant.metrics is None or vcpus is None:
+        return None
+    wanted = {at.timestamp() // 60 for at in times}
+    values = [value for at, value in variant.metrics.cpu if at.timestamp() // 60 in wanted]
+    return sum(values) / len(values) / vcpus if values else None
+
+
+def _recorded(name: str, value: float, unit: str, endpoint: ObservedEndpoint) -> Evidence:
+    return Evidence(name=name, value=value, unit=unit, source="recordings", period=endpoint.seconds)
