@@ -21,6 +21,7 @@ _GOOD_HITS = 0.9
 _GAIN = 0.05  # by which more memory must raise the hit ratio
 _FEW_LOADS = 8
 _QUEUED = 2.0  # times the load itself that a request waits
+_LOADING = 0.7  # of a minute in which an instance loads, at least one model at a time
 _CPU, _MEMORY = 50.0, 75.0  # percent that fewer instances may use in their busiest minutes
 _SURE = 24 * 3600.0  # seconds of data that show the daily peak
 _ENOUGH = 6 * 3600.0
@@ -92,7 +93,10 @@ def loader_slots(endpoint: ObservedEndpoint) -> Iterator[Finding]:
         work = load + download
         if waited < _QUEUED * work or waited - work < 0.5:
             continue
-        count = variant.instance_count
+        count, together = variant.instance_count, _mean(seen.loads, dict(seen.loads)) or 0.0
+        each = together / (count or 1)
+        if each * work < _LOADING * 60.0 and each * work < waited:
+            continue  # the loads of a minute are too few to wait for each other
         wanted = None if count is None else min(4 * count, max(count + 1, math.ceil(count * waited / (2 * work))))
         lost = (waited - work) * sum(misses.values())
         yield Finding(

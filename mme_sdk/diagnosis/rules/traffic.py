@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import attrs
 
@@ -20,6 +20,8 @@ _FEW_CALLS = 50  # in the busy minutes, and in the quiet ones
 _SLOWER, _BUSIER = 2.0, 1.5
 _SHARE = 0.4  # of the busy time that one model must have to be the cause
 _OUTSTANDING = 2.0  # requests at a time in the busiest minute
+_COPIES, _IN_USE = 3, 3  # further copies; answers in a minute of a model that is in use
+_THRASHING = 0.7  # hit ratio under which models in use are unloaded
 _THROTTLED = 0.01  # throttled requests for each call
 _FEW_THROTTLES = 10
 
@@ -31,6 +33,11 @@ class _Minute:
     warm: int
     warm_seconds: float
     seconds: float
+
+    @property
+    def warm_enough(self) -> bool:
+        """Whether the model was in memory, and calls came often enough to keep it there."""
+        return self.cold == 0 and self.warm >= _IN_USE
 
 
 def hot_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
@@ -91,59 +98,55 @@ def hot_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
 
 
 def spilling_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
-    """Find models of which SageMaker has loaded further copies: more loads than models, and no unload."""
+    """Find a model that is cold again and again while it is in use: SageMaker loads further copies of it."""
     for variant, minutes in _by_variant(endpoint):
         seen, count = variant.metrics, variant.instance_count
-        if seen is None or count is None or count < 2 or not variant.cached or seen.unloads.total > 0:
+        if count is None or count < 2 or not variant.cached or not endpoint.multi_model:
             continue
-        if endpoint.modified is not None and endpoint.modified > endpoint.start:
-            continue  # a new fleet loads every model again
+        if seen is not None and seen.hit_ratio is not None and seen.hit_ratio < _THRASHING:
+            continue  # any model is unloaded then
         models = _by_model(minutes)
-        if any(one.model is None for one in minutes):
-            continue  # the loads of models that are not recorded one by one cannot be told apart
-        copies = seen.loads.total - len(models)
-        again = {
-            target: peak
-            for target, found in models.items()
-            if sum(1 for one in found.values() if one.cold) >= 2
-            and (peak := max(one.seconds for one in found.values()) / 60.0) >= _OUTSTANDING
-        }
-        if copies < 1 or not again:
+        again = {target: len(_copies(found)) for target, found in models.items()}
+        target = max(sorted(again), key=lambda one: again[one], default=None)
+        # Each instance can load a model once without any trouble.
+        if target is None or again[target] < max(_COPIES, count):
             continue
-        target = max(again, key=lambda one: again[one])
-        cold = [one.cold for one in models[target].values() if one.cold]
+        second = max((times for one, times in again.items() if one != target), default=0)
+        if again[target] < 3 * second:
+            continue  # the memory is too small for all of them
+        found = models[target]
+        peak = max(one.seconds for one in found.values()) / 60.0
+        if peak < _OUTSTANDING:
+            continue
+        times = _copies(found)
+        waited = sum(one.cold_seconds for one in minutes if one.model == target and one.at in times)
         yield Finding(
             kind="spilling_model",
-            severity="info",
-            confidence=0.8 if len(again) == 1 else 0.6,
+            severity="warning",
+            confidence=0.8,
             subject=target,
-            summary=f"model {target} has so many requests at a time that SageMaker loads further copies of it on other "
-            "instances, for which its callers wait",
+            summary=f"model {target} has so many requests at a time that SageMaker loads further copies of it, and its "
+            f"callers waited for {len(times)} of them although it was in use",
             evidence=(
-                _recorded("requests at a time in its busiest minute", again[target], "", endpoint),
-                _recorded("minutes with cold calls of the model", len(cold), "", endpoint),
-                _recorded("models in use", len(models), "", endpoint),
-                Evidence(
-                    name="loads",
-                    value=seen.loads.total,
-                    source="CloudWatch ModelLoadingTime SampleCount",
-                    period=endpoint.seconds,
-                ),
-                Evidence(
-                    name="unloads",
-                    value=seen.unloads.total,
-                    source="CloudWatch ModelUnloadingTime SampleCount",
-                    period=endpoint.seconds,
-                ),
+                _recorded("times that it was cold while it was in use", len(times), "", endpoint),
+                _recorded("requests at a time in its busiest minute", peak, "", endpoint),
+                _recorded("times that the next model was", second, "", endpoint),
+                Evidence(name="instances", value=count, source="DescribeEndpoint"),
             ),
-            cost=Cost(
-                value=sum(one.cold_seconds for one in minutes if one.model == target and one.at > min(models[target])),
-                unit="cold seconds",
-                source="recordings, after the model's first minute",
-            ),
+            cost=Cost(value=waited, unit="cold seconds", source="recordings, of the minutes with further copies"),
             remedy="give the model an endpoint of its own; then its copies take no memory from the other models",
             command=commands.dedicated(endpoint, variant, target, own_name(endpoint.name, target)),
         )
+
+
+def _copies(minutes: dict[datetime, _Minute]) -> list[datetime]:
+    """Return the minutes in which a model was cold although it had been answered in each of the two minutes before."""
+    one, two = timedelta(minutes=1), timedelta(minutes=2)
+    return [
+        at
+        for at, found in sorted(minutes.items())
+        if found.cold and all(before in minutes and minutes[before].warm_enough for before in (at - one, at - two))
+    ]
 
 
 def throttling(endpoint: ObservedEndpoint) -> Iterator[Finding]:
