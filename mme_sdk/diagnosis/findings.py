@@ -223,10 +223,8 @@ class Diagnosis(Shown):
         return tuple(one for one in self.findings if one.kind == kind)
 
     def _heading(self) -> str:
-        hours = (self.end - self.start).total_seconds() / 3600
-        return f"{html.count(len(self), 'findings')} about endpoint {self.endpoint}, {hours:.3g} h until " + html.plain(
-            self.end
-        )
+        looked = f"the {duration((self.end - self.start).total_seconds())} until {html.plain(self.end)}"
+        return f"{html.count(len(self), 'findings')} about endpoint {self.endpoint} in {looked}"
 
     def _text(self) -> str:
         parts = [self._heading(), *(one._text() for one in self.findings)]

@@ -182,15 +182,15 @@ def calls_by_model(endpoint: ObservedEndpoint, variant: ObservedVariant) -> list
 
 
 def _waited(endpoint: ObservedEndpoint, variant: ObservedVariant, seen: EndpointMetrics) -> Cost | None:
-    minutes = [one for one in endpoint.minutes or () if one.variant in (None, variant.name)]
-    if minutes:
-        return Cost(value=sum(one.cold_seconds for one in minutes), unit="cold seconds", source="recordings")
     misses = _misses(seen)
     waited = _mean(seen.loading_wait, misses)
-    if waited is None:
+    if waited is not None:
+        source = "CloudWatch ModelLoadingWaitTime Average, times the requests that missed"
+        return Cost(value=waited * sum(misses.values()), unit="cold seconds", source=source)
+    minutes = [one for one in endpoint.minutes or () if one.variant in (None, variant.name)]
+    if not any(one.cold for one in minutes):
         return None
-    source = "CloudWatch ModelLoadingWaitTime Average, times the requests that missed"
-    return Cost(value=waited * sum(misses.values()), unit="cold seconds", source=source)
+    return Cost(value=sum(one.cold_seconds for one in minutes), unit="cold seconds", source="recordings")
 
 
 def _misses(seen: EndpointMetrics) -> dict[object, float]:

@@ -12,7 +12,7 @@ from mme_sdk.diagnosis.observation import ObservedAlias, ObservedEndpoint, Obser
 __all__ = ["deleted_model_called", "failing_model", "old_version_called", "stale_alias"]
 
 _FAILURES = frozenset({"ModelError", "ModelServerError", "ModelMemoryError", "ModelNotReadyError", "ServiceError"})
-_ABSENT = frozenset({"ModelNotFoundError"})
+_ABSENT = "ModelNotFoundError"
 _FEW_CALLS = 3
 _OLD_CALLS, _OLD_SHARE = 5, 0.01
 _GRACE = timedelta(minutes=15)  # in which callers still use the version that an alias had before
@@ -25,7 +25,10 @@ def failing_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
     for target, minutes in endpoint.by_model().items():
         last = _since_last_answer(minutes)
         calls, by_error = sum(one.calls for one in last), _errors(last)
-        failures = sum(count for name, count in by_error.items() if name in _FAILURES)
+        there = registry is not None and target in registry.versions and target not in registry.deleted
+        # A model that is in S3, and is not found, cannot be downloaded.
+        counted = _FAILURES | {_ABSENT} if there else _FAILURES
+        failures = sum(count for name, count in by_error.items() if name in counted)
         if failures < _FEW_CALLS or failures < 0.9 * calls:
             continue
         alias = _alias_of(registry, target)
@@ -62,7 +65,7 @@ def deleted_model_called(endpoint: ObservedEndpoint) -> Iterator[Finding]:
         if at is None and target in registry.versions:
             continue
         late = [one for one in minutes if at is None or one.at.timestamp() + 60.0 > at.timestamp()]
-        calls, absent = sum(one.calls for one in late), sum(_errors(late).get(name, 0) for name in _ABSENT)
+        calls, absent = sum(one.calls for one in late), _errors(late).get(_ABSENT, 0)
         if calls < _FEW_CALLS or _alias_of(registry, target) is not None:
             continue  # an alias that refers to it is stale, which is another finding
         name, _ = _parsed(registry, target)
@@ -104,8 +107,8 @@ def old_version_called(endpoint: ObservedEndpoint) -> Iterator[Finding]:
             continue  # another alias of the model is newer, and callers may use both
         for version in alias.before:
             target = _target(registry, alias.name, version)
-            if target is None or _alias_of(registry, target) is not None:
-                continue
+            if target is None or target in registry.deleted or _alias_of(registry, target) is not None:
+                continue  # a version that was deleted is another finding
             late = [one for one in by_model.get(target, ()) if one.at >= alias.since + _GRACE]
             calls = sum(one.calls for one in late)
             current = [_target(registry, alias.name, one) for one in alias.versions]
@@ -229,10 +232,7 @@ def _parsed(registry: ObservedRegistry, target: str) -> tuple[str, str]:
 
 
 def _target(registry: ObservedRegistry, name: str, version: str) -> str | None:
-    for target, found in registry.versions.items():
-        if found[:2] == (name, version):
-            return target
-    return next((one for one in registry.deleted if _parsed(registry, one) == (name, version)), None)
+    return next((one for one, found in registry.versions.items() if found[:2] == (name, version)), None)
 
 
 def _alias_of(registry: ObservedRegistry | None, target: str) -> ObservedAlias | None:
