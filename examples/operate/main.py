@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from faults import FAULTS, SETTINGS, SPEC, World
 
@@ -17,10 +18,9 @@ import mme_sdk
 from mme_sdk import MMEClient
 from mme_sdk.diagnosis import Diagnosis, Finding, MinuteOfModel
 from mme_sdk.local import ControlSettings, LocalSageMaker
-from mme_sdk.runtime import CallCompleted, CallFailed, Event
+from mme_sdk.runtime import AttemptMade, CallCompleted, CallFailed, Event
 
-
-USED = ("fraud", "risk", "tenant-0", "tenant-1")
+USED = ("fraud", "risk")
 """The models of ordinary traffic. They fit into the memory of one instance."""
 
 
@@ -31,28 +31,21 @@ class Calls:
         self.minutes: list[MinuteOfModel] = []
 
     def __call__(self, event: Event) -> None:
-        """Keep a call that has ended."""
-        if not isinstance(event, CallCompleted | CallFailed):
-            return
+        """Keep a throttled request, and a call that has ended."""
         at = datetime.now(UTC).replace(second=0, microsecond=0)
-        tenant = None if event.model is None else event.model.partition("/")[0]
-        if isinstance(event, CallFailed):
-            errors = {type(event.error).__name__: 1}
-            self.minutes.append(MinuteOfModel(at=at, model=event.model, tenant=tenant, calls=1, errors=errors))
-            return
-        waited = event.took if event.cold else 0.0
-        self.minutes.append(
-            MinuteOfModel(
-                at=at,
-                model=event.model,
-                tenant=tenant,
-                variant=event.variant,
-                calls=1,
-                cold=int(bool(event.cold)),
-                cold_seconds=waited,
-                warm_seconds=event.took - waited,
-            )
-        )
+        match event:
+            case AttemptMade(model=model, attempt=attempt) if attempt.code == "ThrottlingException":
+                self._keep(at, model, calls=0, throttles=1)
+            case CallFailed(model=model, error=error):
+                self._keep(at, model, calls=1, errors={type(error).__name__: 1})
+            case CallCompleted(model=model, cold=True, took=took, variant=variant):
+                self._keep(at, model, calls=1, cold=1, cold_seconds=took, variant=variant)
+            case CallCompleted(model=model, took=took, variant=variant):
+                self._keep(at, model, calls=1, warm_seconds=took, variant=variant)
+
+    def _keep(self, at: datetime, model: str | None, **measured: Any) -> None:
+        tenant = None if model is None else model.partition("/")[0]
+        self.minutes.append(MinuteOfModel(at=at, model=model, tenant=tenant, **measured))
 
 
 def diagnose(client: MMEClient, began: float, calls: Calls) -> Diagnosis:
@@ -108,7 +101,7 @@ def healthy(world: World, calls: Calls) -> Diagnosis:
 def prepare(world: World) -> None:
     """Register the models, and create the endpoint."""
     world.aws("s3", "create_bucket", Bucket="ml-models")
-    for name in ("fraud", "risk", *(f"tenant-{number}" for number in range(8))):
+    for name in USED:
         world.publish(name, "v1")
     world.client.endpoints.create(SPEC, timeout=120)
 

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from mme_sdk.diagnosis import commands
+from mme_sdk.diagnosis.catalogue import Catalogue
 from mme_sdk.diagnosis.findings import Command, Cost, Evidence, Finding
-from mme_sdk.diagnosis.observation import ObservedAlias, ObservedEndpoint, ObservedRegistry, RecordedMinute
+from mme_sdk.diagnosis.observation import ObservedEndpoint, RecordedMinute
 
 __all__ = ["deleted_model_called", "failing_model", "old_version_called", "stale_alias"]
 
@@ -21,21 +22,21 @@ _LONG = timedelta(days=30)
 
 def failing_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
     """Find models none of whose last calls was answered, because the container failed."""
-    registry = endpoint.registry
+    catalogue = None if endpoint.registry is None else Catalogue(endpoint.registry)
     for target, minutes in endpoint.by_model().items():
         last = _since_last_answer(minutes)
         calls, by_error = sum(one.calls for one in last), _errors(last)
-        there = registry is not None and target in registry.versions and target not in registry.deleted
+        there = catalogue is not None and catalogue.exists(target)
         # A model that is in S3, and is not found, cannot be downloaded.
         counted = _FAILURES | {_ABSENT} if there else _FAILURES
         failures = sum(count for name, count in by_error.items() if name in counted)
         if failures < _FEW_CALLS or failures < 0.9 * calls:
             continue
-        alias = _alias_of(registry, target)
-        before = [] if alias is None or registry is None else _existing(registry, alias.name, alias.before)
+        alias = None if catalogue is None else catalogue.alias_of(target)
         command, remedy = commands.logs(endpoint, target), "the log of the model says why it fails"
-        if alias is not None and registry is not None and before:
-            command = commands.rollback_alias(registry, alias.name, alias.alias)
+        before = [] if catalogue is None or alias is None else catalogue.existing(alias.name, alias.before)
+        if catalogue is not None and alias is not None and before:
+            command = commands.rollback_alias(catalogue.registry, alias.name, alias.alias)
             remedy = f"point {alias.reference} back at {', '.join(before)}, which it referred to before"
         always = len(last) == len(minutes)
         named = max(by_error, key=lambda one: by_error[one])
@@ -57,19 +58,19 @@ def failing_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
 
 def deleted_model_called(endpoint: ObservedEndpoint) -> Iterator[Finding]:
     """Find models that are called after they were deleted from S3."""
-    registry = endpoint.registry
-    if registry is None:
+    if endpoint.registry is None:
         return
+    registry, catalogue = endpoint.registry, Catalogue(endpoint.registry)
     for target, minutes in endpoint.by_model().items():
-        at = registry.deleted.get(target)
-        if at is None and target in registry.versions:
+        if catalogue.exists(target):
             continue
+        at = registry.deleted.get(target)
         late = [one for one in minutes if at is None or one.at.timestamp() + 60.0 > at.timestamp()]
         calls, absent = sum(one.calls for one in late), _errors(late).get(_ABSENT, 0)
-        if calls < _FEW_CALLS or _alias_of(registry, target) is not None:
+        if calls < _FEW_CALLS or catalogue.alias_of(target) is not None:
             continue  # an alias that refers to it is stale, which is another finding
-        name, _ = _parsed(registry, target)
-        aliases = [one for one in registry.aliases if one.name == name]
+        name, _ = catalogue.parsed(target)
+        aliases = catalogue.aliases(name)
         served = calls - sum(sum(one.errors.values()) for one in late)
         evidence = [
             _recorded("calls", calls, endpoint),
@@ -98,21 +99,21 @@ def deleted_model_called(endpoint: ObservedEndpoint) -> Iterator[Finding]:
 
 def old_version_called(endpoint: ObservedEndpoint) -> Iterator[Finding]:
     """Find versions that are called although the alias of their model has moved to another one."""
-    registry = endpoint.registry
-    if registry is None:
+    if endpoint.registry is None or not endpoint.minutes:
         return
+    registry, catalogue = endpoint.registry, Catalogue(endpoint.registry)
     by_model = endpoint.by_model()
     for alias in registry.aliases:
-        if any(one.name == alias.name and one.since > alias.since for one in registry.aliases):
+        if any(one.since > alias.since for one in catalogue.aliases(alias.name)):
             continue  # another alias of the model is newer, and callers may use both
         for version in alias.before:
-            target = _target(registry, alias.name, version)
-            if target is None or target in registry.deleted or _alias_of(registry, target) is not None:
+            target = catalogue.target(alias.name, version)
+            if target is None or target in registry.deleted or catalogue.alias_of(target) is not None:
                 continue  # a version that was deleted is another finding
             late = [one for one in by_model.get(target, ()) if one.at >= alias.since + _GRACE]
             calls = sum(one.calls for one in late)
-            current = [_target(registry, alias.name, one) for one in alias.versions]
-            beside = sum(one.calls for one in endpoint.minutes or () if one.model in current)
+            current = [catalogue.target(alias.name, one) for one in alias.versions]
+            beside = sum(each.calls for one in current if one is not None for each in by_model.get(one, ()))
             if calls < max(_OLD_CALLS, _OLD_SHARE * beside):
                 continue
             yield Finding(
@@ -134,15 +135,15 @@ def old_version_called(endpoint: ObservedEndpoint) -> Iterator[Finding]:
 
 def stale_alias(endpoint: ObservedEndpoint) -> Iterator[Finding]:
     """Find aliases that refer to a version that does not exist, or to one that was replaced long ago."""
-    registry = endpoint.registry
-    if registry is None:
+    if endpoint.registry is None:
         return
+    registry, catalogue = endpoint.registry, Catalogue(endpoint.registry)
     for alias in registry.aliases:
-        existing = _existing(registry, alias.name, alias.versions)
+        existing = catalogue.existing(alias.name, alias.versions)
         gone = [one for one in alias.versions if one not in existing]
-        newest = _newest(registry, alias.name)
+        newest = catalogue.newest(alias.name)
         if gone:
-            before = _existing(registry, alias.name, alias.before)
+            before = catalogue.existing(alias.name, alias.before)
             if before and len(before) == len(alias.before):
                 command: Command = commands.rollback_alias(registry, alias.name, alias.alias)
                 remedy = f"point it back at {', '.join(before)}, which it referred to before"
@@ -160,14 +161,14 @@ def stale_alias(endpoint: ObservedEndpoint) -> Iterator[Finding]:
                 summary=f"alias {alias.reference} refers to {', '.join(gone)}, which does not exist",
                 evidence=(
                     Evidence(name="refers to", value=", ".join(alias.versions), source="registry"),
-                    Evidence(name="versions that exist", value=len(_versions(registry, alias.name)), source="registry"),
+                    Evidence(name="versions that exist", value=len(catalogue.versions(alias.name)), source="registry"),
                     Evidence(name="changed at", value=_time(alias.since), source="registry"),
                 ),
                 remedy=remedy,
                 command=command,
             )
         elif newest is not None and newest[1] is not None and newest[0] not in alias.versions:
-            named = any(newest[0] in one.versions for one in registry.aliases if one.name == alias.name)
+            named = any(newest[0] in one.versions for one in catalogue.aliases(alias.name))
             if named or alias.since > newest[1] or endpoint.end - newest[1] < _LONG:
                 continue
             yield Finding(
@@ -220,48 +221,6 @@ def _tenants(minutes: Sequence[RecordedMinute]) -> str:
             calls[one.tenant] = calls.get(one.tenant, 0) + one.calls
     first = sorted(calls, key=lambda one: (-calls[one], one))
     return ", ".join(first[:3]) + (f" and {len(first) - 3} more" if len(first) > 3 else "")
-
-
-def _parsed(registry: ObservedRegistry, target: str) -> tuple[str, str]:
-    """Return name and version of a target model, also of a deleted one."""
-    if target in registry.versions:
-        name, version, _ = registry.versions[target]
-        return name, version
-    name, _, version = target.removesuffix(".tar.gz").rpartition("/")
-    return (name, version) if name else (version, "")
-
-
-def _target(registry: ObservedRegistry, name: str, version: str) -> str | None:
-    return next((one for one, found in registry.versions.items() if found[:2] == (name, version)), None)
-
-
-def _alias_of(registry: ObservedRegistry | None, target: str) -> ObservedAlias | None:
-    """Return an alias that refers to a target model; None if there is none."""
-    if registry is None:
-        return None
-    name, version = _parsed(registry, target)
-    return next((one for one in registry.aliases if one.name == name and version in one.versions), None)
-
-
-def _versions(registry: ObservedRegistry, name: str) -> dict[str, datetime | None]:
-    return {
-        version: at
-        for target, (of, version, at) in registry.versions.items()
-        if of == name and version and target not in registry.deleted
-    }
-
-
-def _existing(registry: ObservedRegistry, name: str, versions: Sequence[str]) -> list[str]:
-    found = _versions(registry, name)
-    return [one for one in versions if one in found]
-
-
-def _newest(registry: ObservedRegistry, name: str) -> tuple[str, datetime | None] | None:
-    found = _versions(registry, name)
-    if not found:
-        return None
-    oldest = datetime.min.replace(tzinfo=UTC)
-    return max(found.items(), key=lambda one: (one[1] or oldest, one[0]))
 
 
 def _time(at: datetime) -> str:

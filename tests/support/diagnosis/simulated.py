@@ -219,7 +219,7 @@ def healthy(seed: int) -> ObservedEndpoint:
     models = int(rng.integers(3, 150))
     shares = np.arange(1, models + 1) ** -float(rng.uniform(0.3, 1.2))
     seconds = float(rng.choice([3600.0, 8 * 3600.0, 24 * 3600.0]))
-    calls = int(rng.integers(2_000, 8_000))
+    calls = int(rng.integers(1_500, 5_000))
     used = float(rng.uniform(0.35 if instances > 2 else 0.03, 0.5))  # mean CPU
     service = used * VCPUS * instances * seconds / calls
     load, download = float(rng.uniform(0.5, 8.0)), float(rng.uniform(0.2, 5.0))

@@ -65,14 +65,14 @@ def test_thrashing_is_found_with_less_confidence_without_recordings() -> None:
 def test_models_that_are_called_once_are_not_thrashing() -> None:
     """No memory gives hits for them: the finding would be wrong."""
     rng = np.random.default_rng(1)
-    models = np.concatenate([np.arange(900), rng.integers(0, 3, 600)])
-    times = np.sort(rng.random(1500)) * 2 * HOUR
+    models = np.concatenate([np.arange(400), rng.integers(0, 3, 250)])
+    times = np.sort(rng.random(650)) * 2 * HOUR
     rng.shuffle(models)
     traffic = traffic_of(
-        rng, np.ones(900), calls=0, seconds=2 * HOUR, service=0.3, times=times, models=models, load=0.5
+        rng, np.ones(400), calls=0, seconds=2 * HOUR, service=0.3, times=times, models=models, load=0.5
     )
     seen = observed(traffic, fleet(2, 15, loader_slots=4), 2 * HOUR)
-    assert seen.variants[0].metrics.unloads.total > 500
+    assert seen.variants[0].metrics.unloads.total > 250
     assert diagnose(seen).of("thrashing") == ()
     assert len(diagnose(attrs.evolve(seen, minutes=None)).of("thrashing")) == 1  # then it cannot be told apart
 
@@ -139,7 +139,7 @@ def findings_in_healthy(seeds: range) -> list[str]:
 
 
 def test_nothing_is_found_in_healthy_fleets() -> None:
-    assert findings_in_healthy(range(30)) == []
+    assert findings_in_healthy(range(20)) == []
 
 
 @pytest.mark.slow
