@@ -79,7 +79,7 @@ def diagnose(
 ) -> Flow[Any]:
     """Find what is wrong with an endpoint."""
     # Imported here: no other operation needs the rules and the registry.
-    from mme_sdk.endpoints.operations.diagnose import diagnose
+    from mme_sdk.endpoints.state.observe import diagnose
 
     check_resource_name("name", name)
     end = datetime.fromtimestamp(now, UTC)

@@ -139,7 +139,7 @@ def _out_of_reach(
             ),
             Evidence(name="value of a full instance", value=most, source=source),
         ),
-        remedy="choose a target that leaves each instance room, such as 60 percent of the CPU",
+        remedy="choose a target below that, such as 60 percent of the CPU",
         command=commands.autoscale(endpoint, variant, _settings(variant, scaling)),
     )
 
