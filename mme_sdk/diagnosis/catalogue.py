@@ -15,6 +15,10 @@ class Catalogue:
 
     Args:
         registry: The models.
+
+    Attributes:
+        registry: As given.
+        unnamed: Whether there are archives whose key does not fit the template.
     """
 
     def __init__(self, registry: ObservedRegistry) -> None:
@@ -26,6 +30,7 @@ class Catalogue:
             self._targets[name, version] = target
             if version and target not in registry.deleted:
                 self._versions.setdefault(name, {})[version] = at
+        self.unnamed = any(not version for _, version, _ in registry.versions.values())
         for alias in registry.aliases:
             self._aliases.setdefault(alias.name, []).append(alias)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from mme_sdk.diagnosis.catalogue import Catalogue
 from mme_sdk.diagnosis.findings import Diagnosis, Finding, sort_key
 from mme_sdk.diagnosis.observation import ObservedEndpoint
 from mme_sdk.diagnosis.rules import capacity, control_plane, models, traffic
@@ -60,7 +61,7 @@ def _missing(observed: ObservedEndpoint) -> Iterator[str]:
             "and throttling are not looked for"
         )
     elif any(one.model is None for one in observed.minutes) and observed.multi_model:
-        yield "some recorded calls name no model: spilling models are not looked for"
+        yield "some recorded calls name no model: whether the memory suffices for all models is not computed"
     for variant in observed.variants:
         seen = variant.metrics
         if seen is None:
@@ -71,6 +72,14 @@ def _missing(observed: ObservedEndpoint) -> Iterator[str]:
             yield (
                 f"variant {variant.name}: CloudWatch has no CPU or memory utilization: whether the fleet is too large "
                 "is not known"
+            )
+    if observed.registry is not None and observed.registry.aliases:
+        catalogue = Catalogue(observed.registry)
+        others = [one.reference for one in observed.registry.aliases if not catalogue.versions(one.name)]
+        if others and catalogue.unnamed:
+            yield (
+                f"no key of {observed.registry.uri} that fits the template {observed.registry.key} belongs to "
+                f"{', '.join(others[:3])}: give key=… as for client.models, so that stale aliases are found"
             )
     if observed.quotas is None:
         yield "no quotas were given: only a quota that a change has met is found"

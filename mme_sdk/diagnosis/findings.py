@@ -227,7 +227,9 @@ class Diagnosis(Shown):
         return f"{html.count(len(self), 'findings')} about endpoint {self.endpoint} in {looked}"
 
     def _text(self) -> str:
-        parts = [self._heading(), *(one._text() for one in self.findings)]
+        parts = [self._heading(), *(one._text() for one in self.findings[: html.ROWS])]
+        if len(self) > html.ROWS:
+            parts.append(f"… {len(self) - html.ROWS:,} more")
         parts += [f"not known: {one}" for one in self.missing]
         return "\n".join(parts)
 

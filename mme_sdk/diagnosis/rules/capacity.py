@@ -131,16 +131,16 @@ def oversized_fleet(endpoint: ObservedEndpoint) -> Iterator[Finding]:
             continue
         if variant.scaling is not None and variant.scaling.min < count:
             continue  # autoscaling removes them by itself
-        covered = len(seen.invocations) * seen.period
+        covered = len(seen.cpu) * seen.period  # CloudWatch has the CPU of minutes without requests too
         if covered < min(_ENOUGH, endpoint.seconds * 0.8) or endpoint.seconds < _ENOUGH:
             continue
-        if not seen.cpu or not seen.memory or seen.unloads.total > 0:
+        if not seen.invocations or not seen.cpu or not seen.memory or seen.unloads.total > 0:
             continue
         cpu, memory = _high(seen.cpu) / vcpus, _high(seen.memory)
         needed = max(2, math.ceil(count * cpu / _CPU), math.ceil(count * memory / _MEMORY))
         if needed >= count or (seen.hit_ratio is not None and seen.hit_ratio < _GOOD_HITS):
             continue
-        if seen.model_latency_p95.values and seen.errors_5xx.total > 0.01 * seen.invocations.total:
+        if seen.errors_5xx.total > 0.01 * seen.invocations.total:
             continue  # it may be idle because it fails
         yield Finding(
             kind="oversized_fleet",
@@ -173,10 +173,12 @@ def monthly(endpoint: ObservedEndpoint, variant: ObservedVariant, count: int) ->
 
 
 def calls_by_model(endpoint: ObservedEndpoint, variant: ObservedVariant) -> list[int]:
-    """Return the number of calls of each model that was recorded for a variant."""
+    """Return the number of calls of each model of a variant; none unless all of them are recorded."""
     found: dict[str, int] = {}
     for one in endpoint.minutes or ():
-        if one.model is not None and one.variant in (None, variant.name):
+        if one.variant == variant.name or (one.variant is None and len(endpoint.variants) == 1):
+            if one.model is None:
+                return []
             found[one.model] = found.get(one.model, 0) + one.calls
     return list(found.values())
 

@@ -15,6 +15,7 @@ from mme_sdk.diagnosis.observation import (
     ObservedScaling,
     ObservedVariant,
 )
+from mme_sdk.diagnosis.rules.capacity import thrashing
 from mme_sdk.metrics import EndpointMetrics
 
 __all__ = ["autoscaling_cannot_move", "quota_near", "unseen_rollback", "variant_skew"]
@@ -24,6 +25,7 @@ _SOME_CPU = 20.0  # percent, from which on the requests that fill an instance ca
 _COMPARED = 200  # requests of each variant
 _ERRORS, _SLOWER, _SHIFTED = 0.05, 2.0, 0.15
 _NEAR = 0.9
+_UNMOVED = 0.8  # of the target
 _QUOTA = re.compile(r"service limit '([^']+)' is (\d+) Instances?, with current utilization of (\d+)")
 
 
@@ -61,13 +63,16 @@ def autoscaling_cannot_move(endpoint: ObservedEndpoint) -> Iterator[Finding]:
         scaling, seen = variant.scaling, variant.metrics
         if scaling is None or seen is None:
             continue
-        busy = seen.invocations.total or max(seen.cpu.values, default=0.0)
         for policy in scaling.policies:
-            if policy.values is None or not (busy or len(seen.model_latency)):
+            if policy.values is None:
                 continue
             if not policy.values and (seen.invocations.total >= _TRAFFIC or len(seen.model_latency)):
                 yield _without_values(endpoint, variant, scaling, policy, seen)
-            elif (finding := _out_of_reach(endpoint, variant, scaling, policy, seen)) is not None:
+                continue
+            finding = _out_of_reach(endpoint, variant, scaling, policy, seen)
+            if finding is None:
+                finding = _unaware(endpoint, variant, scaling, policy)
+            if finding is not None:
                 yield finding
 
 
@@ -144,6 +149,35 @@ def _out_of_reach(
     )
 
 
+def _unaware(
+    endpoint: ObservedEndpoint, variant: ObservedVariant, scaling: ObservedScaling, policy: ObservedPolicy
+) -> Finding | None:
+    """Return a finding if the memory is too small for the models, which the metric does not show."""
+    small = next((one for one in thrashing(endpoint) if one.subject == variant.name), None)
+    if small is None or not policy.values or max(policy.values.values) >= _UNMOVED * policy.target:
+        return None
+    return Finding(
+        kind="autoscaling_cannot_move",
+        severity="warning",
+        confidence=min(0.8, small.confidence),
+        subject=variant.name,
+        summary=f"autoscaling of variant {variant.name} adds no instance although its memory is too small: "
+        f"{policy.metric} does not come near its target of {policy.target:g}",
+        evidence=(
+            Evidence(name="target", value=policy.target, source=f"scaling policy {policy.name}"),
+            Evidence(
+                name="highest value",
+                value=max(policy.values.values),
+                source=f"CloudWatch {policy.metric}",
+                period=endpoint.seconds,
+            ),
+            *small.evidence[:2],
+        ),
+        remedy="raise the minimum of autoscaling: no metric that it can track shows the memory that models need",
+        command=small.command,
+    )
+
+
 def _settings(variant: ObservedVariant, scaling: ObservedScaling) -> dict[str, object]:
     """Return autoscaling on a metric that every variant of its kind publishes, with the limits that it has."""
     gpu = variant.instance_type is not None and instance_types.accelerator(variant.instance_type) == "gpu"
@@ -164,16 +198,14 @@ def variant_skew(endpoint: ObservedEndpoint) -> Iterator[Finding]:
     best, worst = by_errors[0], by_errors[-1]
     low, high = shares[best.name][0], shares[worst.name][0]
     if high - low >= _ERRORS and high >= 3 * low:
-        yield _skew(endpoint, best, worst, "errors per request", low, high, "", "fails more often than", "critical")
+        yield _skew(endpoint, best, worst, "errors for each request", low, high, "fails more often than")
         return
     timed = [one for one in compared if shares[one.name][1] is not None and one.instance_type == best.instance_type]
     timed.sort(key=lambda one: shares[one.name][1] or 0.0)
     if len(timed) >= 2:
         fast, slow = shares[timed[0].name][1] or 0.0, shares[timed[-1].name][1] or 0.0
         if slow >= _SLOWER * fast and slow - fast >= 0.01:
-            yield _skew(
-                endpoint, timed[0], timed[-1], "time in the container", fast, slow, "s", "is slower than", "warning"
-            )
+            yield _skew(endpoint, timed[0], timed[-1], "time in the container", fast, slow, "is slower than")
             return
     total = sum(one.metrics.invocations.total for one in known if one.metrics is not None)
     weight = sum(one.weight or 0.0 for one in endpoint.variants)
@@ -211,18 +243,23 @@ def _skew(
     what: str,
     low: float,
     high: float,
-    unit: str,
     verb: str,
-    severity: str,
 ) -> Finding:
+    timed = what.startswith("time")
+    metric = "ModelLatency Average" if timed else "Invocation5XXErrors, InvocationModelErrors and Invocations Sum"
+
     def evidence(variant: ObservedVariant, value: float) -> Evidence:
         return Evidence(
-            name=f"{what} of {variant.name}", value=value, unit=unit, source="CloudWatch", period=endpoint.seconds
+            name=f"{what} of {variant.name}",
+            value=value,
+            unit="s" if timed else "",
+            source=f"CloudWatch {metric}",
+            period=endpoint.seconds,
         )
 
     return Finding(
         kind="variant_skew",
-        severity="critical" if severity == "critical" else "warning",
+        severity="warning" if timed else "critical",
         confidence=0.9,
         subject=worst.name,
         summary=f"variant {worst.name} {verb} {best.name}",

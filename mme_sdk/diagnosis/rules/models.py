@@ -139,6 +139,8 @@ def stale_alias(endpoint: ObservedEndpoint) -> Iterator[Finding]:
         return
     registry, catalogue = endpoint.registry, Catalogue(endpoint.registry)
     for alias in registry.aliases:
+        if catalogue.unnamed and not catalogue.versions(alias.name):
+            continue  # the keys of this model may follow another template
         existing = catalogue.existing(alias.name, alias.versions)
         gone = [one for one in alias.versions if one not in existing]
         newest = catalogue.newest(alias.name)

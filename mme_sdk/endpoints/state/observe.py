@@ -66,6 +66,7 @@ def diagnose(
         InvalidInputError: An argument is not valid.
     """
     check_number("hours", hours, over=0, at_most=_MONTHS)
+    KeyLayout(S3Uri.parse("s3://bucket/"), key)  # raises an error for a template that is not valid
     minutes = _checked(recordings)
     _check_numbers("prices", prices)
     _check_numbers("quotas", quotas)

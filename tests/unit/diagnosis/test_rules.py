@@ -256,6 +256,22 @@ def test_an_alias_that_is_behind_for_long_is_found(well: ObservedEndpoint) -> No
     assert diagnose(uploaded(START - timedelta(days=2))).findings == ()
 
 
+def test_aliases_of_keys_with_another_template_are_not_called_stale(well: ObservedEndpoint) -> None:
+    known = registry(well)
+    keys = {f"tenant-{number:03}-v2.tar.gz": (f"tenant-{number:03}-v2.tar.gz", "", START) for number in range(20)}
+    found = diagnose(attrs.evolve(well, registry=attrs.evolve(known, versions=keys), minutes=()))
+    assert found.findings == ()
+    assert any("give key=" in each and "tenant-000@live" in each for each in found.missing)
+
+
+def test_a_long_diagnosis_is_shown_in_short(well: ObservedEndpoint) -> None:
+    known = registry(well)
+    aliases = tuple(attrs.evolve(known.aliases[0], alias=f"a{number}", versions=("v9",)) for number in range(30))
+    found = diagnose(attrs.evolve(well, registry=attrs.evolve(known, aliases=aliases)))
+    assert len(found) == 30
+    assert "… 10 more" in repr(found)
+
+
 def failing(well: ObservedEndpoint, since: datetime, error: str) -> ObservedEndpoint:
     minutes = tuple(
         attrs.evolve(each, errors={error: each.calls}) if each.model == target(0) and each.at >= since else each

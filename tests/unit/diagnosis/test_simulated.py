@@ -6,7 +6,7 @@ import attrs
 import numpy as np
 import pytest
 
-from mme_sdk.diagnosis import Diagnosis, ObservedEndpoint, diagnose
+from mme_sdk.diagnosis import Diagnosis, ObservedEndpoint, ObservedPolicy, ObservedScaling, diagnose
 from mme_sdk.diagnosis.working_set import best_hit_ratio, instances_for
 from mme_sdk.planning.analysis import che
 from mme_sdk.planning.simulation.inputs import Floats
@@ -60,6 +60,27 @@ def test_thrashing_is_found_with_less_confidence_without_recordings() -> None:
     assert finding.confidence < 0.7
     assert "scale(3" in finding.command.python
     assert finding.cost.value == pytest.approx(only(diagnose(thrashing_fleet()), "thrashing").cost.value, rel=0.3)
+
+
+def test_autoscaling_that_does_not_see_the_memory_is_found() -> None:
+    seen = thrashing_fleet()
+    variant = seen.variants[0]
+    policy = ObservedPolicy(
+        name="cpu", metric="/aws/sagemaker/Endpoints CPUUtilization", target=240.0, values=variant.metrics.cpu
+    )
+    scaling = ObservedScaling(min=2, max=6, policies=(policy,), settings={"min": 2, "max": 6, "metric": "cpu"})
+    found = diagnose(attrs.evolve(seen, variants=(attrs.evolve(variant, scaling=scaling),)))
+    assert [one.kind for one in found] == ["thrashing", "autoscaling_cannot_move"]
+    expected = 'client.endpoint("scoring").autoscale(Autoscaling(min=4, max=6, metric="cpu"), variant="AllTraffic")'
+    assert {one.command.python for one in found} == {expected}
+
+
+def test_recordings_that_do_not_name_every_model_count_less() -> None:
+    """A recorder keeps the busiest models; the others are one sum without a name."""
+    seen = thrashing_fleet()
+    rest = tuple(attrs.evolve(one, model=None) if one.model > target(40) else one for one in seen.minutes)
+    found = diagnose(attrs.evolve(seen, minutes=rest))
+    assert only(found, "thrashing").confidence < 0.7
 
 
 def test_models_that_are_called_once_are_not_thrashing() -> None:
