@@ -171,14 +171,15 @@ class Finding(Shown):
 
     def row(self) -> dict[str, object]:
         """Return the cells of the finding by column, for a table."""
-        command = self.command
+        # A command is shown whole, because it is copied.
+        forms = [] if self.command is None else [one for one in (self.command.python, self.command.shell) if one]
         return {
             "severity": self.severity,
             "finding": [self.summary, f"{self.kind}, confidence {self.confidence:.0%}"],
             "evidence": [str(one) for one in self.evidence],
             "cost": None if self.cost is None else str(self.cost),
             "remedy": self.remedy,
-            "command": [] if command is None else [one for one in (command.python, command.shell) if one],
+            "command": [html.Html(html.escape(one)) for one in forms],
         }
 
 

@@ -71,7 +71,7 @@ def autoscaling_cannot_move(endpoint: ObservedEndpoint) -> Iterator[Finding]:
                 continue
             finding = _out_of_reach(endpoint, variant, scaling, policy, seen)
             if finding is None:
-                finding = _unaware(endpoint, variant, scaling, policy)
+                finding = _unaware(endpoint, variant, policy)
             if finding is not None:
                 yield finding
 
@@ -149,9 +149,7 @@ def _out_of_reach(
     )
 
 
-def _unaware(
-    endpoint: ObservedEndpoint, variant: ObservedVariant, scaling: ObservedScaling, policy: ObservedPolicy
-) -> Finding | None:
+def _unaware(endpoint: ObservedEndpoint, variant: ObservedVariant, policy: ObservedPolicy) -> Finding | None:
     """Return a finding if the memory is too small for the models, which the metric does not show."""
     small = next((one for one in thrashing(endpoint) if one.subject == variant.name), None)
     if small is None or not policy.values or max(policy.values.values) >= _UNMOVED * policy.target:
