@@ -217,7 +217,7 @@ def healthy(seed: int) -> ObservedEndpoint:
     rng = np.random.default_rng([20_261_128, seed])
     instances = int(rng.integers(1, 6))
     models = int(rng.integers(3, 150))
-    shares = np.arange(1, models + 1) ** -float(rng.uniform(0.3, 1.2))
+    shares: Floats = np.asarray(np.arange(1, models + 1) ** -float(rng.uniform(0.3, 1.2)), dtype=np.float64)
     seconds = float(rng.choice([3600.0, 8 * 3600.0, 24 * 3600.0]))
     calls = int(rng.integers(1_500, 5_000))
     used = float(rng.uniform(0.35 if instances > 2 else 0.03, 0.5))  # mean CPU

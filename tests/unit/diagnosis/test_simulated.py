@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import numpy as np
 import pytest
 
-from mme_sdk.diagnosis import Diagnosis, ObservedEndpoint, ObservedPolicy, ObservedScaling, diagnose
+from mme_sdk.diagnosis import Diagnosis, ObservedPolicy, ObservedScaling, diagnose
 from mme_sdk.diagnosis.working_set import best_hit_ratio, instances_for
 from mme_sdk.planning.analysis import che
 from mme_sdk.planning.simulation.inputs import Floats
@@ -19,13 +21,15 @@ def zipf(count: int, exponent: float) -> Floats:
     return np.asarray(np.arange(1, count + 1, dtype=float) ** -exponent)
 
 
-def thrashing_fleet(instances: int = 2) -> ObservedEndpoint:
+def thrashing_fleet(instances: int = 2) -> Any:
     """60 models in use, and memory for 15 on each instance."""
     traffic = traffic_of(np.random.default_rng(1), zipf(60, 0.3), calls=6000, seconds=2 * HOUR, service=0.3)
     return observed(traffic, fleet(instances, 15, loader_slots=4), 2 * HOUR)
 
 
-def bursts(count: int, size: int, length: float, every: float, rate: float, *, seconds: float, others: int) -> tuple:
+def bursts(
+    count: int, size: int, length: float, every: float, rate: float, *, seconds: float, others: int
+) -> tuple[Any, Any]:
     """Calls of model 0, steady and in bursts, among those of other models."""
     rng = np.random.default_rng(1)
     rest = rng.random(others) * seconds
@@ -37,7 +41,7 @@ def bursts(count: int, size: int, length: float, every: float, rate: float, *, s
     return times[order], models[order]
 
 
-def only(found: Diagnosis, kind: str) -> object:
+def only(found: Diagnosis, kind: str) -> Any:
     assert [one.kind for one in found] == [kind], repr(found)
     return found.findings[0]
 
@@ -69,7 +73,7 @@ def test_autoscaling_that_does_not_see_the_memory_is_found() -> None:
         name="cpu", metric="/aws/sagemaker/Endpoints CPUUtilization", target=240.0, values=variant.metrics.cpu
     )
     scaling = ObservedScaling(min=2, max=6, policies=(policy,), settings={"min": 2, "max": 6, "metric": "cpu"})
-    found = diagnose(attrs.evolve(seen, variants=(attrs.evolve(variant, scaling=scaling),)))
+    found: Any = diagnose(attrs.evolve(seen, variants=(attrs.evolve(variant, scaling=scaling),)))
     assert [one.kind for one in found] == ["thrashing", "autoscaling_cannot_move"]
     expected = 'client.endpoint("scoring").autoscale(Autoscaling(min=4, max=6, metric="cpu"), variant="AllTraffic")'
     assert {one.command.python for one in found} == {expected}
@@ -92,7 +96,7 @@ def test_models_that_are_called_once_are_not_thrashing() -> None:
     traffic = traffic_of(
         rng, np.ones(400), calls=0, seconds=2 * HOUR, service=0.3, times=times, models=models, load=0.5
     )
-    seen = observed(traffic, fleet(2, 15, loader_slots=4), 2 * HOUR)
+    seen: Any = observed(traffic, fleet(2, 15, loader_slots=4), 2 * HOUR)
     assert seen.variants[0].metrics.unloads.total > 250
     assert diagnose(seen).of("thrashing") == ()
     assert len(diagnose(attrs.evolve(seen, minutes=None)).of("thrashing")) == 1  # then it cannot be told apart
@@ -112,7 +116,7 @@ def test_too_few_loader_slots_are_found() -> None:
 def test_an_oversized_fleet_is_found_with_what_it_costs() -> None:
     rng = np.random.default_rng(1)
     traffic = traffic_of(rng, zipf(20, 0.5), calls=5000, seconds=24 * HOUR, service=0.5, daily=0.5)
-    seen = observed(traffic, fleet(6, 20), 24 * HOUR)
+    seen: Any = observed(traffic, fleet(6, 20), 24 * HOUR)
     finding = only(diagnose(seen), "oversized_fleet")
     assert "scale(2" in finding.command.python
     assert (finding.cost.value, finding.cost.unit) == (pytest.approx(0.23 * 730 * 4), "USD per month")
@@ -123,7 +127,7 @@ def test_an_oversized_fleet_is_found_with_what_it_costs() -> None:
 def test_a_fleet_whose_cpu_is_not_known_is_not_called_oversized() -> None:
     rng = np.random.default_rng(1)
     traffic = traffic_of(rng, zipf(20, 0.5), calls=5000, seconds=24 * HOUR, service=0.5)
-    seen = observed(traffic, fleet(6, 20), 24 * HOUR)
+    seen: Any = observed(traffic, fleet(6, 20), 24 * HOUR)
     variant = seen.variants[0]
     blind = attrs.evolve(variant.metrics, cpu=attrs.evolve(variant.metrics.cpu, times=(), values=()))
     found = diagnose(attrs.evolve(seen, variants=(attrs.evolve(variant, metrics=blind),)))
@@ -147,6 +151,7 @@ def test_a_model_that_spills_again_and_again_is_found() -> None:
     times, models = bursts(80, 80, 60.0, 1200.0, 0.25, seconds=4 * HOUR, others=16_000)
     rng = np.random.default_rng(1)
     traffic = traffic_of(rng, np.ones(80), calls=0, seconds=4 * HOUR, service=2.0, times=times, models=models, load=3.0)
+    finding: Any
     (finding,) = diagnose(observed(traffic, fleet(2, 29), 4 * HOUR)).of("spilling_model")
     assert finding.subject == target(0)
     assert finding.cost.value > 1
