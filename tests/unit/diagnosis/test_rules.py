@@ -124,6 +124,15 @@ def test_a_policy_whose_metric_has_no_values_is_found(well: ObservedEndpoint) ->
     assert diagnose(idle).of("autoscaling_cannot_move") == ()  # without requests, no metric of them has values
 
 
+def test_an_asynchronous_endpoint_that_tracks_invocations_is_found(well: ObservedEndpoint) -> None:
+    """It publishes no Invocations: only the latency shows that it has traffic."""
+    queued = with_variant(well, metrics=attrs.evolve(metrics(well), invocations=Series((), ())))
+    seen = scaled(queued, REQUESTS, 600.0, Series((), ()), min=0, max=4)
+    finding = one(diagnose(seen), "autoscaling_cannot_move")
+    assert finding.command is not None
+    assert 'Autoscaling(min=0, max=4, target=5.0, metric="backlog")' in finding.command.python
+
+
 def test_targets_that_a_full_instance_does_not_reach_are_found(well: ObservedEndpoint) -> None:
     cpu = metrics(well).cpu
     assert diagnose(scaled(well, CPU, 240.0, cpu)).findings == ()
