@@ -25,7 +25,7 @@ USED = ("fraud", "risk")
 
 
 class Calls:
-    """A hook that keeps one entry for each call. `mme_sdk.Recorder` keeps sums by minute in bounded memory."""
+    """A hook that keeps one entry for each call, which is enough for a drill. A long run needs sums by minute."""
 
     def __init__(self) -> None:
         self.minutes: list[MinuteOfModel] = []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import cached_property
 from typing import Any, Protocol
 
 import attrs
@@ -260,8 +261,9 @@ class ObservedEndpoint:
         """Length of the time range, in seconds."""
         return (self.end - self.start).total_seconds()
 
-    def by_model(self) -> dict[str, list[RecordedMinute]]:
-        """Return the recorded minutes by target model, each in order of time."""
+    @cached_property
+    def by_model(self) -> Mapping[str, Sequence[RecordedMinute]]:
+        """Recorded minutes by target model, each in order of time."""
         found: dict[str, list[RecordedMinute]] = {}
         for one in sorted(self.minutes or (), key=lambda one: one.at):
             if one.model is not None:

@@ -23,7 +23,7 @@ _LONG = timedelta(days=30)
 def failing_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
     """Find models none of whose last calls was answered, because the container failed."""
     catalogue = None if endpoint.registry is None else Catalogue(endpoint.registry)
-    for target, minutes in endpoint.by_model().items():
+    for target, minutes in endpoint.by_model.items():
         last = _since_last_answer(minutes)
         calls, by_error = sum(one.calls for one in last), _errors(last)
         there = catalogue is not None and catalogue.exists(target)
@@ -61,7 +61,7 @@ def deleted_model_called(endpoint: ObservedEndpoint) -> Iterator[Finding]:
     if endpoint.registry is None:
         return
     registry, catalogue = endpoint.registry, Catalogue(endpoint.registry)
-    for target, minutes in endpoint.by_model().items():
+    for target, minutes in endpoint.by_model.items():
         if catalogue.exists(target):
             continue
         at = registry.deleted.get(target)
@@ -102,7 +102,6 @@ def old_version_called(endpoint: ObservedEndpoint) -> Iterator[Finding]:
     if endpoint.registry is None or not endpoint.minutes:
         return
     registry, catalogue = endpoint.registry, Catalogue(endpoint.registry)
-    by_model = endpoint.by_model()
     for alias in registry.aliases:
         if any(one.since > alias.since for one in catalogue.aliases(alias.name)):
             continue  # another alias of the model is newer, and callers may use both
@@ -110,10 +109,10 @@ def old_version_called(endpoint: ObservedEndpoint) -> Iterator[Finding]:
             target = catalogue.target(alias.name, version)
             if target is None or target in registry.deleted or catalogue.alias_of(target) is not None:
                 continue  # a version that was deleted is another finding
-            late = [one for one in by_model.get(target, ()) if one.at >= alias.since + _GRACE]
+            late = [one for one in endpoint.by_model.get(target, ()) if one.at >= alias.since + _GRACE]
             calls = sum(one.calls for one in late)
             current = [catalogue.target(alias.name, one) for one in alias.versions]
-            beside = sum(each.calls for one in current if one is not None for each in by_model.get(one, ()))
+            beside = sum(each.calls for one in current if one is not None for each in endpoint.by_model.get(one, ()))
             if calls < max(_OLD_CALLS, _OLD_SHARE * beside):
                 continue
             yield Finding(

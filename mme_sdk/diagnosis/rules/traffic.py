@@ -26,13 +26,15 @@ _THROTTLED = 0.01  # throttled requests for each call
 _FEW_THROTTLES = 10
 
 
-@attrs.frozen
+@attrs.define
 class _Minute:
-    calls: int
-    cold: int
-    warm: int
-    warm_seconds: float
-    seconds: float
+    """The calls of one model in one minute, of all tenants."""
+
+    calls: int = 0
+    cold: int = 0
+    warm: int = 0
+    warm_seconds: float = 0.0
+    seconds: float = 0.0
 
     @property
     def warm_enough(self) -> bool:
@@ -92,7 +94,7 @@ def hot_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
                     unit="seconds waited",
                     source="the latency beyond that of quiet minutes, of each call in the busy ones",
                 ),
-                remedy="give the model an endpoint of its own, with autoscaling; the other models keep theirs",
+                remedy="create an endpoint for this model, and let its callers use it; the other models keep theirs",
                 command=commands.dedicated(endpoint, variant, target, own_name(endpoint.name, target)),
             )
 
@@ -134,7 +136,8 @@ def spilling_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
                 Evidence(name="instances", value=count, source="DescribeEndpoint"),
             ),
             cost=Cost(value=waited, unit="cold seconds", source="recordings, of the minutes with further copies"),
-            remedy="give the model an endpoint of its own; then its copies take no memory from the other models",
+            remedy="create an endpoint for this model, and let its callers use it; then its copies take no memory from "
+            "other models",
             command=commands.dedicated(endpoint, variant, target, own_name(endpoint.name, target)),
         )
 
@@ -207,15 +210,14 @@ def _by_model(minutes: Iterable[RecordedMinute]) -> dict[str, dict[datetime, _Mi
         if one.model is None:
             continue
         of_model = found.setdefault(one.model, {})
-        old = of_model.get(one.at, _Minute(0, 0, 0, 0.0, 0.0))
-        warm = max(0, one.calls - one.cold - sum(one.errors.values()))
-        of_model[one.at] = _Minute(
-            old.calls + one.calls,
-            old.cold + one.cold,
-            old.warm + warm,
-            old.warm_seconds + one.warm_seconds,
-            old.seconds + one.warm_seconds + one.cold_seconds,
-        )
+        minute = of_model.get(one.at)
+        if minute is None:
+            minute = of_model[one.at] = _Minute()
+        minute.calls += one.calls
+        minute.cold += one.cold
+        minute.warm += max(0, one.calls - one.cold - sum(one.errors.values()))
+        minute.warm_seconds += one.warm_seconds
+        minute.seconds += one.warm_seconds + one.cold_seconds
     return found
 
 
