@@ -14,6 +14,7 @@ __all__ = ["deleted_model_called", "failing_model", "old_version_called", "stale
 
 _FAILURES = frozenset({"ModelError", "ModelServerError", "ModelMemoryError", "ModelNotReadyError", "ServiceError"})
 _ABSENT = "ModelNotFoundError"
+_LOADING, _LOAD_LIMIT = "ModelNotReadyError", timedelta(seconds=360)  # SageMaker gives a load that long
 _FEW_CALLS = 3
 _OLD_CALLS, _OLD_SHARE = 5, 0.01
 _GRACE = timedelta(minutes=15)  # in which callers still use the version that an alias had before
@@ -32,6 +33,8 @@ def failing_model(endpoint: ObservedEndpoint) -> Iterator[Finding]:
         failures = sum(count for name, count in by_error.items() if name in counted)
         if failures < _FEW_CALLS or failures < 0.9 * calls:
             continue
+        if by_error.keys() == {_LOADING} and last[-1].at - last[0].at < _LOAD_LIMIT:
+            continue  # it may still be loading
         alias = None if catalogue is None else catalogue.alias_of(target)
         command, remedy = commands.logs(endpoint, target), "the log of the model says why it fails"
         before = [] if catalogue is None or alias is None else catalogue.existing(alias.name, alias.before)

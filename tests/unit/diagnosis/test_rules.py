@@ -303,6 +303,12 @@ def test_a_model_that_fails_is_found(well: ObservedEndpoint, error: str) -> None
     assert "logs" in blind.command.python
 
 
+def test_a_model_that_may_still_be_loading_does_not_fail(well: ObservedEndpoint) -> None:
+    late = START + timedelta(minutes=55)
+    assert diagnose(failing(well, late, "ModelNotReadyError")).findings == ()
+    one(diagnose(failing(well, late, "ModelServerError")), "failing_model")
+
+
 def test_what_callers_do_wrong_is_not_a_failing_model(well: ObservedEndpoint) -> None:
     assert diagnose(failing(well, START, "ModelInputError")).findings == ()
     assert diagnose(failing(well, START, "ThrottledError")).of("failing_model") == ()
