@@ -21,7 +21,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MINUTE = MinuteOfModel(at=NOW, model="fraud/v1.tar.gz", calls=1)
 
 
-def begun(**changes: Any) -> Any:
+def flow_of(**changes: Any) -> Any:
     given: dict[str, Any] = {
         "hours": 24.0,
         "recordings": None,
@@ -31,7 +31,11 @@ def begun(**changes: Any) -> Any:
         "aws": None,
         "end": NOW,
     }
-    return next(diagnose("scoring", **(given | changes)))
+    return diagnose("scoring", **(given | changes))
+
+
+def begun(**changes: Any) -> Any:
+    return next(flow_of(**changes))
 
 
 @pytest.mark.parametrize(
@@ -121,10 +125,7 @@ def denied(call: Call) -> Any:
 
 
 def diagnosed(answer: Callable[[Call], Any]) -> Any:
-    flow = diagnose(
-        "scoring", hours=24.0, recordings=None, prices=None, quotas=None, key="{name}/{version}", aws=None, end=NOW
-    )  # type: ignore[arg-type]
-    return _run(flow, answer)
+    return _run(flow_of(), answer)
 
 
 def test_permissions_that_are_missing_are_said() -> None:
