@@ -26,7 +26,7 @@ from mme_sdk.diagnosis.observation import within
 from mme_sdk.endpoints.autoscaling import scaling_calls
 from mme_sdk.endpoints.operations.calls import sagemaker_call
 from mme_sdk.endpoints.state import content
-from mme_sdk.endpoints.state.describe import Live, read_live
+from mme_sdk.endpoints.state.describe import Live, models_of, read_live
 from mme_sdk.endpoints.state.description import VariantDescription
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.metrics import EndpointMetrics, Series, read_metrics
@@ -282,20 +282,29 @@ def _alias(alias: Alias) -> ObservedAlias:
 
 
 def _failed_config(live: Live) -> Flow[str | None]:
-    """Return the configuration whose update failed: the newest one of the endpoint that is younger than that in use."""
+    """Return the configuration whose update failed; None if it is not known.
+
+    DescribeEndpoint does not name it. It is the newest configuration with the endpoint's name in its own that is younger
+    than the one in use, that existed when the endpoint changed, and that has the same variants and the same models.
+    """
     name, now = live.description.name, live.description.config_name
-    answer = yield sagemaker_call(
-        "list_endpoint_configs",
-        name,
-        NameContains=name,
-        SortBy="CreationTime",
-        SortOrder="Descending",
-        MaxResults=20,
-    )
     born, changed = live.config.get("CreationTime"), live.description.modified
+    if born is None or changed is None:
+        return None
+    answer = yield sagemaker_call(
+        "list_endpoint_configs", name, NameContains=name, SortBy="CreationTime", SortOrder="Descending", MaxResults=20
+    )
     for one in answer.get("EndpointConfigs", []):
-        at = one.get("CreationTime")
-        if one["EndpointConfigName"] == now or at is None or born is None:
+        other, at = str(one["EndpointConfigName"]), one.get("CreationTime")
+        if other == now or at is None or not born < at <= changed:
             continue
-        return one["EndpointConfigName"] if at > born and (changed is None or at <= changed) else None
+        config = yield sagemaker_call("describe_endpoint_config", name, EndpointConfigName=other)
+        models = yield from models_of(name, config)
+        if content.variant_names(config) == content.variant_names(live.config) and _data(models) == _data(live.models):
+            return other
     return None
+
+
+def _data(models: Mapping[str, Mapping[str, Any]]) -> set[str | None]:
+    """Return the S3 addresses of the models' data."""
+    return {content.model_data_of(one) for model in models.values() for one in content.containers_of(model)}

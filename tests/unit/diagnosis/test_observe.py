@@ -14,7 +14,7 @@ from mme_sdk.diagnosis.observation import within
 from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.endpoints.state.describe import Live
 from mme_sdk.endpoints.state.description import EndpointDescription, VariantDescription
-from mme_sdk.endpoints.state.observe import _is_cached, _scaling, diagnose, period_for
+from mme_sdk.endpoints.state.observe import _failed_config, _is_cached, _scaling, diagnose, period_for
 from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInputError
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -134,7 +134,6 @@ def test_permissions_that_are_missing_are_said() -> None:
     said = "\n".join(found.missing)
     for what in ("autoscaling could not be read", "tags could not be read", "metrics of variant AllTraffic"):
         assert what in said
-    assert "configurations of the endpoint: not allowed: list_endpoint_configs" in said
 
 
 def test_an_endpoint_that_does_not_exist_is_an_error() -> None:
@@ -204,3 +203,61 @@ def test_step_policies_are_left_out() -> None:
     found, calls = read_scaling({"PolicyName": "steps", "StepScalingPolicyConfiguration": {}})
     assert found.policies == ()
     assert calls == []
+
+
+PREFIX = "s3://ml-models/prod/"
+
+
+def listed(*found: tuple[str, int, str, str]) -> tuple[Live, Callable[[Call], Any]]:
+    """An endpoint with `scoring-1`, and an account with other configurations: name, age in hours, variant, models."""
+
+    def model(uri: str) -> dict[str, Any]:
+        return {"ModelName": uri, "PrimaryContainer": {"Mode": "MultiModel", "ModelDataUrl": uri}}
+
+    def config(name: str, hours: int, variant: str, uri: str) -> dict[str, Any]:
+        return {
+            "EndpointConfigName": name,
+            "CreationTime": NOW - timedelta(hours=hours),
+            "ProductionVariants": [{"VariantName": variant, "ModelName": uri}],
+        }
+
+    configs = {
+        one[0]: config(*one) for one in sorted((*found, ("scoring-1", 9, "AllTraffic", PREFIX)), key=lambda x: x[1])
+    }
+
+    def answer(call: Call) -> Any:
+        match call.operation:
+            case "list_endpoint_configs":
+                return {"EndpointConfigs": list(configs.values())}
+            case "describe_endpoint_config":
+                return configs[call.params["EndpointConfigName"]]
+            case _:
+                return model(call.params["ModelName"])
+
+    live = Live(
+        description=EndpointDescription(
+            name="scoring", status="InService", config_name="scoring-1", modified=NOW - timedelta(hours=2)
+        ),
+        config=configs["scoring-1"],
+        models={PREFIX: model(PREFIX)},
+    )
+    return live, answer
+
+
+@pytest.mark.parametrize(
+    ("others", "expected"),
+    [
+        ([("scoring-2", 3, "AllTraffic", PREFIX)], "scoring-2"),
+        ([("scoring-2", 4, "AllTraffic", PREFIX), ("scoring-3", 3, "AllTraffic", PREFIX)], "scoring-3"),
+        ([("scoring-0", 10, "AllTraffic", PREFIX)], None),  # older than the one in use
+        ([("scoring-2", 1, "AllTraffic", PREFIX)], None),  # made after the change
+        ([("scoring-eu-1", 3, "AllTraffic", "s3://ml-models/eu/")], None),  # of another endpoint
+        ([("scoring-eu-1", 3, "blue", PREFIX)], None),
+        ([], None),
+    ],
+)
+def test_the_configuration_of_a_failed_update_is_that_of_this_endpoint(
+    others: list[tuple[str, int, str, str]], expected: str | None
+) -> None:
+    live, answer = listed(*others)
+    assert _run(_failed_config(live), answer) == expected
