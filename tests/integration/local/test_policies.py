@@ -138,6 +138,8 @@ def test_a_deployer_uses_every_operation_of_its_own_endpoints(endpoint, client_o
     endpoint.autoscale(Autoscaling(min=1, max=2, target=10))
     endpoint.autoscale(None)
     endpoint.metrics(hours=1)
+    denied = [one for one in endpoint.diagnose(1).missing if "not authorized" in one]
+    assert [one.partition(":")[0] for one in denied] == ["models of s3"]  # that is for `policies.registry`
     client = client_of("second", policies.deployer(EXECUTION, names="scoring*"))
     second = created(host, client, spec(EXECUTION, "scoring-2"))
     assert {one.name for one in client.endpoints.list()} == {"scoring", "scoring-2"}
