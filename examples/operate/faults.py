@@ -140,7 +140,7 @@ def deleted_archive(world: World) -> None:
 def more_models_than_memory(world: World) -> None:
     """There are more models in use than fit into the memory of the instance."""
     tenants = [world.publish(f"tenant-{number}", "v1") for number in range(8)]
-    for _ in range(3):
+    for _ in range(5):
         world.call(tenants)
 
 

@@ -284,8 +284,8 @@ def _alias(alias: Alias) -> ObservedAlias:
 def _failed_config(live: Live) -> Flow[str | None]:
     """Return the configuration whose update failed; None if it is not known.
 
-    DescribeEndpoint does not name it. It is the newest configuration with the endpoint's name in its own that is younger
-    than the one in use, that existed when the endpoint changed, and that has the same variants and the same models.
+    DescribeEndpoint does not name it. It is the newest configuration whose name contains the endpoint's, that is newer
+    than the one in use, that existed when the endpoint changed, and that has the same variants and models.
     """
     name, now = live.description.name, live.description.config_name
     born, changed = live.config.get("CreationTime"), live.description.modified
