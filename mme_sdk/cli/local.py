@@ -100,7 +100,7 @@ def _reset(shell: Shell, data_dir: str, *, dry_run: bool, yes: bool) -> None:
     folder = Path(data_dir)
     if not all((folder / name).exists() for name in _FILES[:2]):
         raise InvalidInputError(
-            f"{folder} is not the data directory of a host", hint="pass the --data-dir of its start"
+            f"{folder} is not the data directory of a host", hint="pass the folder of --data-dir"
         )
     with (folder / "lock").open("a") as lock:
         try:
