@@ -67,9 +67,11 @@ def _run(shell: Shell, port: int, data_dir: str | None) -> None:
     try:
         with LocalSageMaker(data_dir, port=port) as host:
             _remember(path, {"pid": os.getpid(), "environ": host.environ(), "data_dir": data_dir})
-            shown = {name: value for name, value in host.environ().items() if "SECRET" not in name}
+            shown = {name: value for name, value in host.environ().items() if "_KEY" not in name}
             lines = [f"export {name}={shlex.quote(value)}" for name, value in shown.items()]
-            shell.out.item(shown, "\n".join([*lines, "# ready: use --endpoint-url local; Ctrl-C stops it"]))
+            shell.out.item(
+                shown, "\n".join([*lines, "# ready: --endpoint-url local finds it, with its keys; Ctrl-C stops it"])
+            )
             try:
                 stopping.wait()
             finally:
@@ -99,9 +101,7 @@ def _reset(shell: Shell, data_dir: str, *, dry_run: bool, yes: bool) -> None:
 
     folder = Path(data_dir)
     if not all((folder / name).exists() for name in _FILES[:2]):
-        raise InvalidInputError(
-            f"{folder} is not the data directory of a host", hint="pass the folder of --data-dir"
-        )
+        raise InvalidInputError(f"{folder} is not the data directory of a host", hint="pass the folder of --data-dir")
     with (folder / "lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,6 +21,7 @@ SPEC = f"""multi_model:
 """
 
 
+@pytest.mark.slow  # each command loads the service models of its own client
 def test_the_life_of_an_endpoint(
     local: LocalSageMaker, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
@@ -70,3 +71,17 @@ def test_the_life_of_an_endpoint(
     assert mme("endpoints", "ls", "life") == []
     mme("endpoints", "orphans")
     assert mme("models", "rm", "fraud:two", "--yes")["versions"][0]["version"] == "two"
+
+
+def test_plan_exits_with_2_until_the_spec_is_applied(
+    local: LocalSageMaker, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in local.environ().items():
+        monkeypatch.setenv(name, value)
+    local.boto("s3").put_object(Bucket=bucket, Key="prod/any.tar.gz", Body=b"x")
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(SPEC.replace("BUCKET", bucket).replace("life", "short"))
+    assert main(["endpoints", "plan", str(spec)]) == 2
+    assert main(["endpoints", "apply", str(spec)]) == 0
+    assert main(["endpoints", "plan", str(spec)]) == 0
+    assert main(["endpoints", "rm", "short", "--yes"]) == 0
