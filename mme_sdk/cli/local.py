@@ -67,11 +67,9 @@ def _run(shell: Shell, port: int, data_dir: str | None) -> None:
     try:
         with LocalSageMaker(data_dir, port=port) as host:
             _remember(path, {"pid": os.getpid(), "environ": host.environ(), "data_dir": data_dir})
-            shown = {name: value for name, value in host.environ().items() if "_KEY" not in name}
+            shown = {key: value for key, value in host.environ().items() if "_KEY" not in key}
             lines = [f"export {name}={shlex.quote(value)}" for name, value in shown.items()]
-            shell.out.item(
-                shown, "\n".join([*lines, "# ready: --endpoint-url local finds it, with its keys; Ctrl-C stops it"])
-            )
+            shell.out.item(shown, "\n".join([*lines, "# ready: use --endpoint-url local; Ctrl-C stops it"]))
             try:
                 stopping.wait()
             finally:

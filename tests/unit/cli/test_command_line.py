@@ -70,13 +70,3 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Any) 
     monkeypatch.setitem(sys.modules, "click", None)
     assert main([]) == 1
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_the_help_imports_no_heavy_package() -> None:
-    heavy = {"boto3", "botocore", "pydantic", "pandas", "numpy", "rich", "yaml"}
-    needed = {name.partition(".")[0] for name in root_module.__dict__}
-    for name, module in sys.modules.items():
-        if name.startswith("mme_sdk.cli"):
-            needed |= {str(getattr(one, "__name__", "")).partition(".")[0] for one in vars(module).values()}
-            needed |= {str(getattr(one, "__module__", "")).partition(".")[0] for one in vars(module).values()}
-    assert not needed & heavy
