@@ -126,7 +126,7 @@ def command(
     return decorate
 
 
-def timeout_option(default: float) -> Callable[[FunctionT], FunctionT]:
+def timeout_option(default: float) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Return the option `--timeout`.
 
     Args:

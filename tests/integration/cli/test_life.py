@@ -20,6 +20,24 @@ SPEC = f"""multi_model:
   instance_type: ml.m5.large
 """
 
+ECHO = """
+import json
+
+def model_fn(directory):
+    return None
+
+def input_fn(body, content_type):
+    text = body if isinstance(body, str) else body.decode()
+    return [float(line) for line in text.split()]
+
+def predict_fn(data, model):
+    print("rows", len(data))
+    return [10 * one for one in data]
+
+def output_fn(prediction, accept):
+    return json.dumps(prediction), "application/json"
+"""
+
 
 @pytest.mark.slow  # each command loads the service models of its own client
 def test_the_life_of_an_endpoint(
@@ -73,7 +91,7 @@ def test_the_life_of_an_endpoint(
     assert mme("models", "rm", "fraud:two", "--yes")["versions"][0]["version"] == "two"
 
 
-def test_plan_exits_with_2_until_the_spec_is_applied(
+def test_plan_apply_batch_logs_and_rm(
     local: LocalSageMaker, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in local.environ().items():
@@ -84,4 +102,17 @@ def test_plan_exits_with_2_until_the_spec_is_applied(
     assert main(["endpoints", "plan", str(spec)]) == 2
     assert main(["endpoints", "apply", str(spec)]) == 0
     assert main(["endpoints", "plan", str(spec)]) == 0
+
+    folder = tmp_path / "echo" / "code"
+    folder.mkdir(parents=True)
+    (folder / "inference.py").write_text(ECHO)
+    models = f"s3://{bucket}/prod/"
+    assert main(["models", "register", "echo", str(tmp_path / "echo"), "--version", "v1", "--models", models]) == 0
+    (tmp_path / "in.csv").write_text("amount,model\n1,echo/v1.tar.gz\n2,echo/v1.tar.gz\n")
+    answers = tmp_path / "out.jsonl"
+    source = str(tmp_path / "in.csv")
+    assert main(["batch", source, str(answers), "--endpoint", "short", "--model-column", "model"]) == 0
+    rows = [json.loads(line) for line in answers.read_text().splitlines()]
+    assert [(row["amount"], row["prediction"], row["error"]) for row in rows] == [(1, 10, None), (2, 20, None)]
+    assert main(["logs", "short", "--lines", "5"]) == 0
     assert main(["endpoints", "rm", "short", "--yes"]) == 0
