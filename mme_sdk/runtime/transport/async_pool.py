@@ -125,7 +125,7 @@ class _Connection(asyncio.Protocol):
         self._paused = True
 
     def resume_writing(self) -> None:
-        """Called by asyncio if its buffer has room again."""
+        """Called by asyncio if its buffer has space again."""
         self._paused = False
         self._write()
 
