@@ -10,6 +10,8 @@ export npm_config_cache ?= $(CURDIR)/.cache/npm
 export XDG_CACHE_HOME ?= $(CURDIR)/.cache
 export MPLCONFIGDIR ?= $(CURDIR)/.cache/matplotlib
 export AWS_EC2_METADATA_DISABLED := true
+# The tests start hundreds of Python processes; without bytecode each of them compiles the package again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench format api clean
@@ -84,13 +86,8 @@ examples-aws: $(EXAMPLES:%=.venv-examples/.%) ## Flows after AWS's published exa
 	@$(MAKE) --no-print-directory .venv-containers/.done || echo "Triton could not be installed."
 	MME_CONTAINERS_PYTHON=.venv-containers/bin/python .venv-examples/bin/pytest -rs -m slow tests/soak/examples_aws
 
-bench: .venv/.dev ## The benchmarks, short; docs/ has the long runs
-	$(BIN)/python benchmarks/first_call.py
-	$(BIN)/python benchmarks/invoke.py --quick
-	$(BIN)/python benchmarks/local_host.py
-	$(BIN)/python benchmarks/registry.py
-	$(BIN)/python benchmarks/cold_start.py
-	$(BIN)/python benchmarks/planner.py
+bench: .venv/.dev ## All benchmarks, short, beside the ratios of the last committed run (ten minutes)
+	$(BIN)/python benchmarks/run_all.py
 
 format: .venv/.dev ## Mend style and format
 	$(BIN)/ruff check --fix .

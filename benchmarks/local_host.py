@@ -1,12 +1,16 @@
-"""Measure the embedded SageMaker: its overhead, its start-up time, and its cache hits compared with the fleet model.
+"""Measure the embedded SageMaker: its start, its overhead, many models, and cache hits compared with the fleet model.
 
-    python benchmarks/local_host.py                      # all parts (some minutes)
+    python benchmarks/local_host.py --quick              # start and overhead, under a minute
+    python benchmarks/local_host.py                      # start, overhead and caches (some minutes)
+    python benchmarks/local_host.py --part models        # 1,000 models of 1 MB on one host
     python benchmarks/local_host.py --requests 2000 --models 60
 
+Start: a fresh process runs `local_host_start.py`, in turn with the import of boto3, which is a fixed amount of work.
 Overhead: the same warm request is sent to the host (a separate process that verifies signatures) and directly to a
-container, in turn, over the same kind of connections. Caches: models of 5 MB on two instances that hold 30 each, eight
-callers that select models by a Zipf distribution with exponent 0.9, real containers. The prediction runs `Fleet` in
-simulated time with the same requests and the measured mean durations.
+container, in turn, over the same kind of connections. Models: one host loads models of 1 MB one after another. Caches:
+models of 5 MB on two instances that hold 30 each, eight callers that select models by a Zipf distribution with exponent
+0.9, real containers. The prediction runs `Fleet` in simulated time with the same requests and the measured mean
+durations.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import contextlib
 import heapq
 import io
 import itertools
+import json
 import os
 import random
 import resource
@@ -31,6 +36,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import boto3
@@ -69,6 +75,86 @@ def archive(folder: Path, weight: int) -> bytes:
     out = io.BytesIO()
     pack(folder, out)
     return out.getvalue()
+
+
+def deploy(sagemaker: Any) -> None:
+    """Create the multi-model endpoint `e` of the models below s3://bench/models/, and wait until it is in service."""
+    container = {"Image": "python", "Mode": "MultiModel", "ModelDataUrl": "s3://bench/models/"}
+    role = "arn:aws:iam::123456789012:role/bench"
+    sagemaker.create_model(ModelName="m", ExecutionRoleArn=role, PrimaryContainer=container)
+    variant = {"VariantName": "v", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    while (status := sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"]) == "Creating":
+        time.sleep(0.02)
+    assert status == "InService", status
+
+
+# -- start ---------------------------------------------------------------------------------------------------------
+
+
+def start(rounds: int) -> None:
+    """Measure the start of a host in fresh processes, in turn with the import of boto3."""
+    figures: dict[str, list[float]] = {}
+    for _ in range(rounds):
+        began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-c", "import boto3"], check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        figures.setdefault("boto3", []).append(time.perf_counter() - began)
+        figures.setdefault("boto3 cpu", []).append(sum(after[:2]) - sum(before[:2]))
+        script = Path(__file__).with_name("local_host_start.py")
+        done = subprocess.run([sys.executable, str(script)], check=True, capture_output=True, text=True)
+        for name, value in json.loads(done.stdout).items():
+            figures.setdefault(name, []).append(value)
+    ready, first, used, boto, boto_cpu = (
+        statistics.median(figures[name]) for name in ("ready", "first", "cpu", "boto3", "boto3 cpu")
+    )
+    print(f"start, medians of {rounds} fresh processes:")
+    print(f"  host ready {ready:5.2f} s ({ready / boto:.1f} x `python -c 'import boto3'`, {boto:.2f} s)")
+    print(f"  from there to the first answer of a new endpoint's model {first:5.2f} s ({first / boto:.1f} x)")
+    print(f"  CPU of all processes {used:5.2f} s ({used / boto_cpu:.1f} x, {boto_cpu:.2f} s)")
+
+
+# -- many models ---------------------------------------------------------------------------------------------------
+
+
+def many_models(count: int) -> None:
+    """Load `count` models of 1 MB on one host, one after another."""
+    from mme_sdk.local import ControlSettings, LocalSageMaker
+
+    with tempfile.TemporaryDirectory() as folder:
+        model = Path(folder)
+        archive(model, 0)
+        (model / "weights").write_bytes(random.Random(1).randbytes(MB))  # does not compress
+        out = io.BytesIO()
+        pack(model, out)
+        settings = HostingSettings(memory_bytes=count * 8 * MB)
+        with LocalSageMaker(control=ControlSettings(provisioning=0), settings=settings) as host:
+            s3 = host.boto("s3")
+            s3.create_bucket(Bucket="bench")
+            for number in range(count):
+                s3.put_object(Bucket="bench", Key=f"models/m{number}.tar.gz", Body=out.getvalue())
+            deploy(host.boto("sagemaker"))
+            runtime = host.boto("sagemaker-runtime")
+            times: dict[str, list[float]] = {"load": [], "warm": []}
+            before = resident()
+            for took in times.values():
+                for number in range(count):
+                    began = time.perf_counter()
+                    target = f"m{number}.tar.gz"
+                    answer = runtime.invoke_endpoint(EndpointName="e", TargetModel=target, Body=BODY)
+                    assert answer["Body"].read() == str(MB).encode()
+                    took.append(time.perf_counter() - began)
+            after = resident()
+            (view,) = host.hosting.inspect() if host.hosting is not None else ()
+            assert view.fleet is not None
+            used = sum(one.memory_used for one in view.fleet.instances.values())
+    print(f"models: {count} models of 1 MB on one host")
+    part = max(1, count // 10)
+    for kind, took in times.items():
+        begin, end = (1e3 * statistics.median(some) for some in (took[:part], took[-part:]))
+        print(f"  {kind}: median of the first {part} {begin:.1f} ms, of the last {part} {end:.1f} ms")
+    print(f"  memory: host {before:.0f} MB before, {after:.0f} MB after; models {used / count / MB:.2f} MB each")
 
 
 # -- overhead ------------------------------------------------------------------------------------------------------
@@ -111,7 +197,6 @@ def signed(url: str, target: str, environment: dict[str, str]) -> dict[str, str]
 def overhead(rounds: int, seconds: float) -> None:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        began = time.perf_counter()
         host = subprocess.Popen(
             [sys.executable, "-m", "mme_sdk.local", "--port", "0", "--set", "provisioning=0"],
             stdout=subprocess.PIPE,
@@ -128,7 +213,6 @@ def overhead(rounds: int, seconds: float) -> None:
             if line.startswith("export "):
                 name, _, value = line.removeprefix("export ").strip().partition("=")
                 environment[name] = value.strip("'\"")
-        ready = time.perf_counter() - began
         session = boto3.Session(
             environment["AWS_ACCESS_KEY_ID"],
             environment["AWS_SECRET_ACCESS_KEY"],
@@ -136,27 +220,11 @@ def overhead(rounds: int, seconds: float) -> None:
         )
         url = environment["AWS_ENDPOINT_URL"]
         s3 = session.client("s3", endpoint_url=environment["AWS_ENDPOINT_URL_S3"])
-        sagemaker = session.client("sagemaker", endpoint_url=url)
         s3.create_bucket(Bucket="bench")
         s3.put_object(Bucket="bench", Key="models/one.tar.gz", Body=archive(folder / "one", 1000))
-        container = {"Image": "python", "Mode": "MultiModel", "ModelDataUrl": "s3://bench/models/"}
-        role = "arn:aws:iam::123456789012:role/bench"
-        sagemaker.create_model(ModelName="m", ExecutionRoleArn=role, PrimaryContainer=container)
-        variant = {
-            "VariantName": "AllTraffic",
-            "ModelName": "m",
-            "InstanceType": "ml.m5.large",
-            "InitialInstanceCount": 1,
-        }
-        sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
-        sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
-        while (status := sagemaker.describe_endpoint(EndpointName="e")["EndpointStatus"]) == "Creating":
-            time.sleep(0.02)
-        assert status == "InService", status
+        deploy(session.client("sagemaker", endpoint_url=url))
         runtime = session.client("sagemaker-runtime", endpoint_url=url)
         runtime.invoke_endpoint(EndpointName="e", TargetModel="one.tar.gz", Body=BODY)["Body"].read()
-        first = time.perf_counter() - began
-        print(f"start-up: ready in {ready:.2f} s, first answer of a new endpoint's model after {first:.2f} s")
 
         direct = subprocess.Popen(
             [sys.executable, "-m", "mme_sdk.local.containers.python", "--port", "0"],
@@ -365,17 +433,24 @@ async def _caches(s3: S3Server, folder: Path, models: int, requests: int, held: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["overhead", "caches", "all"], default="all")
+    parser.add_argument("--part", choices=["start", "overhead", "models", "caches", "all"], default="all")
+    parser.add_argument("--quick", action="store_true", help="start and overhead with few rounds, under a minute")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.0)
-    parser.add_argument("--models", type=int, default=300)
+    parser.add_argument("--models", type=int, default=None, help="default 300 for caches, 1000 for the part models")
     parser.add_argument("--held", type=int, default=30, help="models that an instance's memory holds")
     parser.add_argument("--requests", type=int, default=20_000)
     given = parser.parse_args()
+    if given.quick:
+        given.rounds = 3
+    if given.part in ("start", "all"):
+        start(given.rounds)
     if given.part in ("overhead", "all"):
         overhead(given.rounds, given.seconds)
-    if given.part in ("caches", "all"):
-        caches(given.models, given.requests, given.held)
+    if given.part == "caches" or (given.part == "all" and not given.quick):
+        caches(given.models or 300, given.requests, given.held)
+    if given.part == "models":
+        many_models(given.models or 1000)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Variant,
         Vpc,
     )
+    from mme_sdk.recording.recorder import Recorder
     from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
     from mme_sdk.runtime.transport.accelerate import accelerate
     from mme_sdk.types import Attempt, ModelVersion, Reply
@@ -48,6 +49,7 @@ __all__ = [
     "ModelRegistry",
     "ModelVersion",
     "Progress",
+    "Recorder",
     "Reply",
     "RetryPolicy",
     "Rolling",
@@ -76,6 +78,7 @@ _MODULES = {
     "ModelRegistry": "registry",
     "ModelVersion": "types",
     "Progress": "display.progress",
+    "Recorder": "recording.recorder",
     "Reply": "types",
     "RetryPolicy": "config",
     "Rolling": "endpoints",

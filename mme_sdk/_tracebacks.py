@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from mme_sdk.errors import MMEError
 
-__all__ = ["short_tracebacks", "shortened"]
+__all__ = ["short_tracebacks", "shortened", "shortens_itself"]
 
 T = TypeVar("T")
 _PACKAGE = __file__.removesuffix("_tracebacks.py")
@@ -46,11 +46,18 @@ def short_tracebacks(target: T) -> T:
     return target
 
 
+def shortens_itself(function: T) -> T:
+    """Mark a method that calls `shortened` itself: a wrapper would cost a call that is made often a microsecond."""
+    function.shortens_itself = True  # type: ignore[attr-defined]
+    return function
+
+
 def _wrapped(function: Any) -> Any:
     if (
         inspect.isgeneratorfunction(function)
         or inspect.isasyncgenfunction(function)
         or hasattr(function, "__wrapped__")
+        or hasattr(function, "shortens_itself")
     ):
         return function  # it raises while its result is used, not when it is called
     if inspect.iscoroutinefunction(function):

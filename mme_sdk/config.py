@@ -61,9 +61,6 @@ class RetryPolicy:
         breaker_faults: Number of consecutive faults of an endpoint after which faults are not retried for
             `breaker_rest` seconds. First attempts are still made. Default 20.
         breaker_rest: Seconds without retries of faults; see `breaker_faults`. Default 5.
-        hedge: Largest share of idempotent calls to loaded models that are sent a second time, from 0 to below 1. A call
-            is sent a second time when it takes longer than 95 % of calls; the first good answer counts. Default 0,
-            which means never.
 
     Raises:
         InvalidInputError: A value is outside its range.
@@ -81,7 +78,6 @@ class RetryPolicy:
     budget: int = attrs.field(default=500, converter=as_int, validator=_count)
     breaker_faults: int = attrs.field(default=20, converter=as_int, validator=_count)
     breaker_rest: float = attrs.field(default=5.0, converter=as_float, validator=_positive)
-    hedge: float = attrs.field(default=0.0, converter=as_float, validator=number(at_least=0, below=1))
 
 
 @short_tracebacks

@@ -21,6 +21,7 @@ MODULES = (
     "mme_sdk.endpoints",
     "mme_sdk.runtime",
     "mme_sdk.metrics",
+    "mme_sdk.diagnosis",
     "mme_sdk.fleet",
     "mme_sdk.planning",
     "mme_sdk.local",

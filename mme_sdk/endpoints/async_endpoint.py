@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import TYPE_CHECKING, Literal, overload
 
 from mme_sdk._tracebacks import short_tracebacks
@@ -12,6 +12,7 @@ from mme_sdk.endpoints.state import links
 
 if TYPE_CHECKING:
     from mme_sdk.aws import Flow
+    from mme_sdk.diagnosis import Diagnosis, RecordedMinute
     from mme_sdk.display.progress import ProgressOption
     from mme_sdk.endpoints.operations.calls import Now
     from mme_sdk.endpoints.operations.create import Creation
@@ -93,6 +94,57 @@ class AsyncEndpoint(AsyncInvocationMixin):
             )
         )
         return result
+
+    async def diagnose(
+        self,
+        hours: float = 24.0,
+        *,
+        recordings: Iterable[RecordedMinute] | None = None,
+        prices: Mapping[str, float] | None = None,
+        quotas: Mapping[str, int] | None = None,
+        key: str = "{name}/{version}.tar.gz",
+    ) -> Diagnosis:
+        """Find what is wrong with this endpoint: in its metrics, its settings, its models and recordings of its calls.
+
+        It changes nothing. Data that cannot be read is named in `Diagnosis.missing`, with what it leaves open. The
+        caller needs the permissions to describe the endpoint and, for the rest, cloudwatch:GetMetricData,
+        application-autoscaling:Describe*, s3:ListBucket and s3:GetObject.
+
+        Args:
+            hours: How far to look back, in hours; at most 10920. Default: 24.
+            recordings: The calls by minute and model. Default: None; what needs them is not looked for.
+            prices: Price of an instance and hour by instance type, such as `planning.load_prices()`. Default: None; the
+                cost of instances is not computed.
+            quotas: Largest number of instances of the account by instance type. Default: None, not compared.
+            key: Template of the models' keys, as for `client.models`. Default: `{name}/{version}.tar.gz`.
+
+        Returns:
+            The findings, each with its evidence and the command that mends it.
+
+        Raises:
+            EndpointNotFoundError: The endpoint does not exist.
+            InvalidInputError: An argument is not valid.
+
+        Example:
+            ```python
+            for finding in await endpoint.diagnose(hours=6):
+                print(finding.summary, finding.command)
+            ```
+        """
+        aws = self._context.aws
+        found: Diagnosis = await aws.arun(
+            flows.diagnose(
+                self.name,
+                hours=hours,
+                recordings=recordings,
+                prices=prices,
+                quotas=quotas,
+                key=key,
+                aws=aws,
+                now=aws.async_clock.time(),
+            )
+        )
+        return found
 
     @overload
     async def logs(

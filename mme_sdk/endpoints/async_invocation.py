@@ -9,8 +9,9 @@ import os
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._tracebacks import short_tracebacks, shortened, shortens_itself
 from mme_sdk.endpoints._endpoint_base import Handle
+from mme_sdk.errors import MMEError
 from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class AsyncInvocationMixin(Handle):
     def _invoker(self) -> AsyncRuntimeInvoker:
         raise NotImplementedError
 
+    @shortens_itself
     async def invoke(
         self,
         data: Any,
@@ -140,7 +142,11 @@ class AsyncInvocationMixin(Handle):
             sticky,
             self.prefix,
         )
-        return await self._invoker.invoke(self.name, data, model, options)
+        try:
+            return await self._invoker.invoke(self.name, data, model, options)
+        except MMEError as error:
+            __tracebackhide__ = True
+            raise shortened(error)  # noqa: B904 - it is the same error
 
     def invoke_many(
         self,
@@ -304,6 +310,7 @@ class AsyncInvocationMixin(Handle):
             UndecodableReplyError: An answer is not a table.
             RowCountError: An answer has more or fewer rows than its request.
             ModelInputError: The model rejected the form of the first requests.
+            MissingExtraError: pandas is not installed, or pyarrow, which Parquet and frames of other libraries need.
 
         Example:
             ```python
@@ -360,7 +367,8 @@ class AsyncInvocationMixin(Handle):
 
         Args:
             models: The models: target models, versions, or `name@alias`.
-            expected: Calls per second by model name or target model. None means that all are equal.
+            expected: Calls per second by model name (of a version) or target model, of these models only. None means
+                that all are equal.
             capacity: Bytes of models that the endpoint holds in memory. Models that do not fit are left out. None means
                 no limit.
             at_a_time: Models that are loaded at the same time. None means the limit that this client has learned for

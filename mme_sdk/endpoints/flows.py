@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mme_sdk._validation import check_instance, check_number, check_resource_name
-from mme_sdk.aws import Flow, cleaned
+from mme_sdk.aws import Aws, Flow, cleaned
 from mme_sdk.display.progress import ProgressOption, Reporter, check_progress, reporting
 from mme_sdk.endpoints.operations import apply as _apply
 from mme_sdk.endpoints.operations import complete_creation, migrate
@@ -64,6 +64,30 @@ def metrics(read: ReadMetrics | None, name: str, *, hours: float, variant: str, 
             hint="use MMEClient.endpoints",
         )
     return (yield from read(name, hours=hours, variant=variant, period=period, now=datetime.fromtimestamp(now, UTC)))
+
+
+def diagnose(
+    name: str,
+    *,
+    hours: float,
+    recordings: Any,
+    prices: Mapping[str, float] | None,
+    quotas: Mapping[str, int] | None,
+    key: str,
+    aws: Aws,
+    now: float,
+) -> Flow[Any]:
+    """Find what is wrong with an endpoint."""
+    # Imported here: no other operation needs the rules and the registry.
+    from mme_sdk.endpoints.state.observe import diagnose
+
+    check_resource_name("name", name)
+    end = datetime.fromtimestamp(now, UTC)
+    return (
+        yield from diagnose(
+            name, hours=hours, recordings=recordings, prices=prices, quotas=quotas, key=key, aws=aws, end=end
+        )
+    )
 
 
 def from_endpoint(name: str) -> Flow[EndpointSpec]:

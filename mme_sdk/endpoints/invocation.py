@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._tracebacks import short_tracebacks, shortened, shortens_itself
 from mme_sdk.endpoints._endpoint_base import Handle
+from mme_sdk.errors import MMEError
 from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class InvocationMixin(Handle):
     def _invoker(self) -> RuntimeInvoker:
         raise NotImplementedError
 
+    @shortens_itself
     def invoke(
         self,
         data: Any,
@@ -141,7 +143,11 @@ class InvocationMixin(Handle):
             sticky,
             self.prefix,
         )
-        return self._invoker.invoke(self.name, data, model, options)
+        try:
+            return self._invoker.invoke(self.name, data, model, options)
+        except MMEError as error:
+            __tracebackhide__ = True
+            raise shortened(error)  # noqa: B904 - it is the same error
 
     def invoke_many(
         self,
@@ -305,6 +311,7 @@ class InvocationMixin(Handle):
             UndecodableReplyError: An answer is not a table.
             RowCountError: An answer has more or fewer rows than its request.
             ModelInputError: The model rejected the form of the first requests.
+            MissingExtraError: pandas is not installed, or pyarrow, which Parquet and frames of other libraries need.
 
         Example:
             ```python
@@ -361,7 +368,8 @@ class InvocationMixin(Handle):
 
         Args:
             models: The models: target models, versions, or `name@alias`.
-            expected: Calls per second by model name or target model. None means that all are equal.
+            expected: Calls per second by model name (of a version) or target model, of these models only. None means
+                that all are equal.
             capacity: Bytes of models that the endpoint holds in memory. Models that do not fit are left out. None means
                 no limit.
             at_a_time: Models that are loaded at the same time. None means the limit that this client has learned for

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import functools
+import importlib
 import logging
 import socket
 import time
@@ -95,41 +96,50 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
         ConfigurationError: A port is in use, or the data directory cannot be used.
         StorageError: The disk is full, or a file cannot be written.
     """
-    try:
-        from aiohttp import web
-    except ImportError as error:
-        raise MissingExtraError("the embedded SageMaker needs aiohttp", hint="pip install 'mme-sdk[local]'") from error
-    from mme_sdk.local.async_inference import AsyncInference
-    from mme_sdk.local.containers import command_for
-    from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
-    from mme_sdk.local.control.iam.authorizer import Authorizer
-    from mme_sdk.local.control.iam.identities import Identities
-    from mme_sdk.local.control.store import Store
-    from mme_sdk.local.http.admin_api import AdminApi
-    from mme_sdk.local.http.dataplane import DataPlane
-    from mme_sdk.local.http.s3.bucket_settings import BucketSettings
-    from mme_sdk.local.http.s3.gateway import S3Gateway
-    from mme_sdk.local.http.server import Server
-    from mme_sdk.local.http.status import status_report
-    from mme_sdk.local.wire.signing import SignatureVerifier
-
     async with contextlib.AsyncExitStack() as started:
         data_dir = _open_data_dir(options.data_dir, started)
         listening = started.enter_context(_listen(options.port))
         s3_listening = started.enter_context(_listen(options.s3_port))
         port, s3_port = listening.getsockname()[1], s3_listening.getsockname()[1]
         keys = load_credentials(data_dir / CREDENTIALS)
-        # Linux kills SeaweedFS when the thread that started it ends, so do not start it in a worker thread.
-        s3 = started.enter_context(
-            S3Server(
-                data_dir / "s3",
-                access_key=keys.access_key,
-                secret_key=keys.secret_key,
-                kms_url=f"http://127.0.0.1:{port}",
-                region=options.region,
-                keep=options.data_dir is not None,
-            )
+        s3 = S3Server(
+            data_dir / "s3",
+            access_key=keys.access_key,
+            secret_key=keys.secret_key,
+            kms_url=f"http://127.0.0.1:{port}",
+            region=options.region,
+            keep=options.data_dir is not None,
         )
+        started.callback(s3.stop)
+        # Linux kills SeaweedFS when the thread that started it ends, so do not start it in a worker thread.
+        s3.spawn()
+        # SeaweedFS needs most of a second to start. The imports take as long, so they come now and not above.
+        try:
+            from aiohttp import web
+        except ImportError as error:
+            raise MissingExtraError(
+                "the embedded SageMaker needs aiohttp", hint="pip install 'mme-sdk[local]'"
+            ) from error
+        from mme_sdk.local.async_inference import AsyncInference
+        from mme_sdk.local.containers import command_for
+        from mme_sdk.local.control import Account, ControlPlane, Metrics, utc_now
+        from mme_sdk.local.control.iam.authorizer import Authorizer
+        from mme_sdk.local.control.iam.identities import Identities
+        from mme_sdk.local.control.store import Store
+        from mme_sdk.local.http.admin_api import AdminApi
+        from mme_sdk.local.http.dataplane import DataPlane
+        from mme_sdk.local.http.s3.bucket_settings import BucketSettings
+        from mme_sdk.local.http.s3.gateway import S3Gateway
+        from mme_sdk.local.http.server import Server
+        from mme_sdk.local.http.status import status_report
+        from mme_sdk.local.wire.service_model import load_service_model
+        from mme_sdk.local.wire.signing import SignatureVerifier
+
+        load_service_model("sagemaker")
+        if options.make_hosting is local_hosting:
+            isolation = importlib.import_module("mme_sdk.local.hosting.isolation")
+            asyncio.get_running_loop().run_in_executor(None, isolation.prepare)  # before the first endpoint needs it
+        s3.finish_start()
         store = started.enter_context(contextlib.closing(Store(data_dir / _STATE)))
         metrics = Metrics(min(options.control.minute, 60.0))
 

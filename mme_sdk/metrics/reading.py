@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,7 @@ from mme_sdk.aws import Call, Flow
 from mme_sdk.errors import InvalidInputError, ServiceError
 from mme_sdk.metrics.series import EndpointMetrics, Series
 
-__all__ = ["read_metrics"]
+__all__ = ["read_metrics", "read_series"]
 
 _MAX_POINTS = 100_800  # data points of one GetMetricData request, over all its queries
 
@@ -113,13 +113,49 @@ def read_metrics(
         }
         for name, metric in _METRICS.items()
     ]
-    params: dict[str, Any] = {
-        "MetricDataQueries": queries,
-        "StartTime": start,
-        "EndTime": now,
-        "ScanBy": "TimestampAscending",
-    }
-    points: dict[str, dict[datetime, float]] = {name: {} for name in _METRICS}
+    params = _params(queries, start, now)
+    points = yield from _points(params, _METRICS, endpoint)
+    return EndpointMetrics(
+        endpoint=endpoint,
+        variant=variant,
+        start=start.astimezone(UTC),
+        end=now.astimezone(UTC),
+        period=period,
+        **{name: _series(_METRICS[name], found) for name, found in points.items()},
+    )
+
+
+def read_series(
+    endpoint: str, statistics: Mapping[str, Mapping[str, Any]], *, start: datetime, end: datetime
+) -> Flow[dict[str, Series]]:
+    """Read any metrics, such as those that scaling policies track, in CloudWatch's own units.
+
+    Args:
+        endpoint: Name of the endpoint, for error messages.
+        statistics: `MetricStat` of GetMetricData by an id of letters, digits and underscores.
+        start: Start of the time range, with a time zone.
+        end: End of the time range, with a time zone.
+
+    Returns:
+        A series for each id; empty if CloudWatch has no data points.
+
+    Raises:
+        ServiceError: The response of CloudWatch is not valid.
+    """
+    if not statistics:
+        return {}
+    queries = [{"Id": name, "MetricStat": dict(one)} for name, one in statistics.items()]
+    points = yield from _points(_params(queries, start, end), statistics, endpoint)
+    return {name: _series(_Metric("", "", "as published"), found) for name, found in points.items()}
+
+
+def _params(queries: list[dict[str, Any]], start: datetime, end: datetime) -> dict[str, Any]:
+    return {"MetricDataQueries": queries, "StartTime": start, "EndTime": end, "ScanBy": "TimestampAscending"}
+
+
+def _points(params: dict[str, Any], ids: Iterable[str], endpoint: str) -> Flow[dict[str, dict[datetime, float]]]:
+    """Read all pages of an answer; return the data points by id and time."""
+    points: dict[str, dict[datetime, float]] = {name: {} for name in ids}
     while True:
         raw = yield Call(service="cloudwatch", operation="get_metric_data", params=params, endpoint=endpoint)
         try:
@@ -130,16 +166,8 @@ def read_metrics(
             if result.Id in points:
                 points[result.Id] |= zip(result.Timestamps, result.Values, strict=False)
         if not response.NextToken:
-            break
+            return points
         params = params | {"NextToken": response.NextToken}
-    return EndpointMetrics(
-        endpoint=endpoint,
-        variant=variant,
-        start=start.astimezone(UTC),
-        end=now.astimezone(UTC),
-        period=period,
-        **{name: _series(_METRICS[name], found) for name, found in points.items()},
-    )
 
 
 def _series(metric: _Metric, points: Mapping[datetime, float]) -> Series:

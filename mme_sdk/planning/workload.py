@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -13,9 +15,11 @@ from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.metrics import EndpointMetrics
 from mme_sdk.planning import synthetic
+from mme_sdk.planning.observed import amplitude, fitted_exponent, recorded_traffic
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 from mme_sdk.planning.tables import frame_of
 from mme_sdk.planning.traces import gap_cv, numbers, seconds
+from mme_sdk.recording.minutes import RecordedMinute
 
 __all__ = ["Workload"]
 
@@ -228,11 +232,45 @@ class Workload:
                     f"CloudWatch has no cache hits or loaded models of {metrics.endpoint} to fit the popularity to",
                     hint="pass an exponent, such as exponent=0.9",
                 )
-            exponent = _fitted_exponent(count, metrics.rate, loaded * instances, hit)
+            exponent = fitted_exponent(count, metrics.rate, loaded * instances, hit)
             note = f"popularity fitted: Zipf's with exponent {exponent:.2f} gives the hit ratio of {hit:.1%}"
         rates = synthetic.zipf_rates(count, exponent=exponent, rate=metrics.rate)
         names = names or tuple(f"model-{number + 1:04d}" for number in range(count))
-        return cls(models=names, rates=rates, diurnal=_amplitude(metrics), notes=(note,))
+        return cls(models=names, rates=rates, diurnal=amplitude(metrics), notes=(note,))
+
+    @classmethod
+    def from_recordings(
+        cls,
+        source: str | os.PathLike[str] | Iterable[RecordedMinute],
+        *,
+        endpoint: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> Workload:
+        """Make a workload from the recordings of callers: the rate of each model as it was.
+
+        Args:
+            source: What recorders were given as `files`, or what `read_recordings` returned.
+            endpoint: Name of the endpoint, if the recordings have several. Default: None.
+            start: Time from which to read, with a time zone. Default: None, from the first.
+            end: Time before which to read, with a time zone. Default: None, to the last.
+
+        Returns:
+            The workload. Its `notes` tell what part of the calls is not recorded by model.
+
+        Raises:
+            InvalidInputError: There are no calls of models, or of several endpoints.
+
+        Example:
+            ```python
+            load = Workload.from_recordings("s3://ml-logs/recordings/", endpoint="scoring")
+            ```
+        """
+        if isinstance(source, str | os.PathLike):
+            from mme_sdk.recording.files import read_recordings
+
+            source = read_recordings(source, start=start, end=end, endpoint=endpoint)
+        return cls(**recorded_traffic(source, endpoint=endpoint, start=start, end=end))
 
     @classmethod
     def zipf(cls, models: int, *, exponent: float = 0.9, rate: float = 10.0, cv: float = 1.0) -> Workload:
@@ -410,29 +448,3 @@ class Workload:
             return 1.0 + self.diurnal
         counts = np.bincount((self.times / window).astype(np.int64))[: int(self.duration // window)]
         return float(max(1.0, np.quantile(counts, 0.99) / max(counts.mean(), 1e-12)))
-
-
-def _fitted_exponent(count: int, rate: float, capacity: float, hit: float) -> float:
-    """Return the Zipf exponent, 0 to 3, with which Che's formula gives the measured hit ratio."""
-    from mme_sdk.planning.analysis import che
-
-    def hit_ratio(exponent: float) -> float:
-        rates = synthetic.zipf_rates(count, exponent=exponent, rate=rate)
-        return float(che(rates, np.ones(count), max(capacity, 1e-9)) @ rates / rate)
-
-    low, high = 0.0, 3.0
-    for _ in range(40):
-        middle = (low + high) / 2.0
-        low, high = (middle, high) if hit_ratio(middle) < hit else (low, middle)
-    return round((low + high) / 2.0, 4)
-
-
-def _amplitude(metrics: EndpointMetrics) -> float:
-    """Return the amplitude of the daily wave: half the range of the hourly totals, relative to their mean."""
-    if (metrics.end - metrics.start).total_seconds() < 86400 * 0.9:
-        return 0.0
-    hours = [0.0] * 24
-    for time, value in metrics.invocations:
-        hours[time.hour] += value
-    mean = sum(hours) / 24.0
-    return min(1.0, (max(hours) - min(hours)) / 2.0 / mean) if mean else 0.0

@@ -23,10 +23,30 @@ from mme_sdk.registry.store import ObjectOptions, Store
 from mme_sdk.registry.tombstones import Tombstones
 from mme_sdk.types.s3uri import S3Uri
 
-__all__ = ["RegistryBase", "async_result", "result", "uploading"]
+__all__ = ["RegistryBase", "async_result", "operations", "result", "uploading"]
 
 T = TypeVar("T")
 _log = logging.getLogger("mme_sdk.registry")
+
+
+def operations(aws: Aws, keys: KeyLayout, options: ObjectOptions | None = None) -> RegistryOperations:
+    """Return the operations on one prefix, as flows.
+
+    Args:
+        aws: Access to AWS.
+        keys: Layout of the keys.
+        options: S3 settings of every object that is written.
+    """
+    return RegistryOperations(
+        Store(
+            keys=keys,
+            options=options or ObjectOptions(),
+            read=_read,
+            read_stream=_read_stream,
+            jitter=lambda limit: aws.rng.uniform(0, limit),
+            now=aws.clock.time,
+        )
+    )
 
 
 @short_tracebacks
@@ -52,15 +72,7 @@ class RegistryBase(Shown):
     ) -> None:
         self._aws = aws
         self._keys = KeyLayout(S3Uri.parse(uri).as_prefix(), key)
-        store = Store(
-            keys=self._keys,
-            options=options or ObjectOptions(),
-            read=_read,
-            read_stream=_read_stream,
-            jitter=lambda limit: aws.rng.uniform(0, limit),
-            now=aws.clock.time,
-        )
-        self._operations = RegistryOperations(store)
+        self._operations = operations(aws, self._keys, options)
         resolver = Resolver(
             self._operations.aliases, staleness=staleness, monotonic=aws.clock.monotonic, random=aws.rng.random
         )
@@ -90,6 +102,25 @@ class RegistryBase(Shown):
         if version is None:
             raise InvalidInputError("version: give the version of an uncompressed model", hint="list(compressed=False)")
         return version
+
+    def is_stored(self, target: str) -> bool:
+        """Tell without a call whether the cache knows that a target model was not deleted.
+
+        Invocations of target models ask this first, and `resolve` only if the answer is False.
+
+        Args:
+            target: The target model, such as `fraud/v3.tar.gz`.
+
+        Returns:
+            True if the cached deletions are recent and do not include it. False if they do, or if it is unknown.
+
+        Example:
+            ```python
+            models.resolve("fraud/v3.tar.gz")  # reads the deletions
+            models.is_stored("fraud/v3.tar.gz")  # True
+            ```
+        """
+        return self._resolver.is_stored(target)
 
     def _reporting(
         self, progress: ProgressOption, operation: str, subject: str, unit: str = ""

@@ -124,6 +124,20 @@ class Resolver:
             return Resolution(missing=names)  # the alias may have changed before the version was deleted
         return Resolution(self._version(cache, reference, names, key), stale=tuple(stale))
 
+    def is_stored(self, target: str) -> bool:
+        """Tell without I/O whether a target model has no tombstone.
+
+        Args:
+            target: The target model.
+
+        Returns:
+            True if the tombstones are cached, will not be refreshed yet, and do not have it.
+        """
+        cached = self._cache.get(_TOMBSTONES)
+        if cached is None or cached.failed is not None or self._monotonic() - cached.at > self._staleness / 2:
+            return False
+        return target not in cached.value
+
     def last_known(self, reference: str, key: str | None) -> ModelVersion | None:
         """Resolve a reference from the cache, however old it is; None if it is not cached."""
         names, cache = _record_names(reference), self._cache

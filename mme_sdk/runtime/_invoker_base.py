@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
+from mme_sdk._flows.cancellation import check
 from mme_sdk._flows.effects import Flow
 from mme_sdk._validation import as_float
 from mme_sdk.aws.session import Aws
@@ -25,14 +26,15 @@ from mme_sdk.runtime.diagnostics import model_prefix
 from mme_sdk.runtime.effects import Resolve, RunFlow
 from mme_sdk.runtime.model_names import below_prefix, is_stored, recognise
 from mme_sdk.runtime.options import InvokeOptions, check_options
-from mme_sdk.runtime.payloads.codecs import Codecs
+from mme_sdk.runtime.payloads.codecs import OCTETS, Codecs
 from mme_sdk.runtime.payloads.requests import build_request, check_endpoint
-from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
+from mme_sdk.runtime.payloads.row_counts import rows_of
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
-from mme_sdk.runtime.telemetry.hooks import CallCompleted, CallFailed, Hook, emit
+from mme_sdk.runtime.telemetry.hooks import CallFailed, Hook, emit
 from mme_sdk.runtime.transport_interface import InvokeResponse
+from mme_sdk.runtime.warm_calls import WarmCall, WarmCalls, completed, decode_answer
 from mme_sdk.types.model import ModelVersion, check_compressed
-from mme_sdk.types.reply import Reply
+from mme_sdk.types.reply import Reply, reply_of
 from mme_sdk.types.s3uri import S3Uri
 
 __all__ = ["PAYLOAD_LIMIT", "Invocations"]
@@ -77,15 +79,47 @@ class Invocations:
         self._models = models
         self._stores: MutableMapping[str, ModelStore | AsyncModelStore] = {} if stores is None else stores
         self._payload_limit = payload_limit
+        self._warm_calls = WarmCalls(self._settings, self._codecs, payload_limit)
         self._unreadable: set[str] = set()  # endpoints whose S3 prefix cannot be read
         self._closed = False
 
-    def _flow(
-        self, endpoint: str, data: Any, model: str | ModelVersion | None, options: InvokeOptions
-    ) -> Flow[Reply[Any]]:
+    def _prepare(self, endpoint: str, data: Any, model: Any, options: InvokeOptions) -> WarmCall | None:
+        """Return a call that takes the short way, ready to be sent; None if it does not."""
+        check()
         if self._closed:
+            return None
+        if self._stores and model is not None:
+            store = self._stores.get(options.prefix)  # type: ignore[arg-type]
+            if store is not None:
+                is_stored = getattr(store, "is_stored", None)  # a registry answers without a call; other stores may not
+                if is_stored is None or not is_stored(model):
+                    return None
+        return self._warm_calls.prepare(endpoint, data, model, options)
+
+    def _flow(
+        self,
+        endpoint: str,
+        data: Any,
+        model: str | ModelVersion | None,
+        options: InvokeOptions,
+        sent: WarmCall | None = None,
+        outcome: InvokeResponse | Exception | None = None,
+    ) -> Flow[Reply[Any]]:
+        """Return the flow of a call.
+
+        Args:
+            endpoint: Name of the endpoint.
+            data: The payload.
+            model: The model, as the caller names it.
+            options: Options of the call.
+            sent: The call as it was prepared, if its first request was sent already.
+            outcome: What this request met.
+        """
+        if isinstance(outcome, Exception):
+            check()  # a connection that was shut down fails like one that was lost
+        if self._closed and sent is None:
             raise ClosedError("this invoker is closed", hint="create a new one", endpoint=endpoint)
-        began = self._settings.clock.monotonic()
+        began = self._settings.clock.monotonic() if sent is None else sent.began
         prefix, response_type = options.prefix, options.response_type
         check_endpoint(endpoint)
         written, names, remembered = model, self.memory.endpoint(endpoint).names, False
@@ -106,13 +140,16 @@ class Invocations:
             model, remembered, alias = written, False, _is_alias(written)
             target, size = yield from self._target(endpoint, model, options, alias=alias)
         if response_type is not None:
-            wanted = self._codecs.accept(response_type)
+            wanted = self._codecs.accept(response_type, options.accept)
             if options.accept is None:
                 options = options._replace(accept=wanted)
-        request = build_request(
-            self._codecs, data, options, endpoint=endpoint, target=target, payload_limit=self._payload_limit
-        )
-        rows = rows_of(data, request.content_type)
+        if sent is None:
+            request = build_request(
+                self._codecs, data, options, endpoint=endpoint, target=target, payload_limit=self._payload_limit
+            )
+            rows = rows_of(data, request.content_type)
+        else:
+            request, rows = sent.request, sent.rows
         if options.sticky is not None and not alias:
             given = "this call has no model" if target is None else f"{target} is a single version"
             raise InvalidInputError(
@@ -129,9 +166,10 @@ class Invocations:
             attempts.model.size = size
         while True:
             try:
-                answer = yield from attempts.run()
+                answer = yield from attempts.run(outcome)
                 reply = self._reply(answer, attempts, response_type, rows)
             except MMEError as error:
+                outcome = None
                 attempts.describe(error)
                 if isinstance(error, ModelNotFoundError):
                     first = isinstance(model, str) and not alias
@@ -161,7 +199,10 @@ class Invocations:
                 names.clear()
             names[written] = model
         if self._hooks:
-            self._emit_success(reply)
+            event = completed(
+                attempts.request, answer, attempts=len(attempts.history), cold=reply.cold, took=reply.latency
+            )
+            emit(self._hooks, event)
         return reply
 
     def _target(
@@ -253,46 +294,20 @@ class Invocations:
     def _reply(
         self, answer: InvokeResponse, attempts: Attempts, response_type: Any, rows: int | None = None
     ) -> Reply[Any]:
-        headers = answer.headers
-        content_type = headers.get("content-type", "application/octet-stream")
-        decoded: dict[str, Any] = {}
         request = attempts.request
-        try:
-            if response_type is not None or self._codecs.has(content_type):
-                decoded["value"] = self._codecs.decode(answer.body, content_type, response_type)
-            if rows is not None:
-                fit_rows(rows, decoded, answer.body, content_type, request.target_model or request.endpoint)
-        except MMEError as error:
-            error.request_id = headers.get("x-amzn-requestid")
-            raise
-        return Reply(
-            body=answer.body,
-            content_type=content_type,
-            model=request.target_model,
-            endpoint=request.endpoint,
-            history=tuple(attempts.history),
-            cold=attempts.cold,
-            latency=self._settings.clock.monotonic() - attempts.began,
-            variant=headers.get("x-amzn-invoked-production-variant"),
-            request_id=headers.get("x-amzn-requestid"),
-            custom_attributes=headers.get("x-amzn-sagemaker-custom-attributes"),
-            new_session=headers.get("x-amzn-sagemaker-new-session-id"),
-            closed_session_id=headers.get("x-amzn-sagemaker-closed-session-id"),
-            **decoded,
-        )
-
-    def _emit_success(self, reply: Reply[Any]) -> None:
-        emit(
-            self._hooks,
-            CallCompleted(
-                endpoint=reply.endpoint,
-                model=reply.model,
-                attempts=reply.attempts,
-                cold=reply.cold,
-                took=reply.latency,
-                variant=reply.variant,
-                received_bytes=len(reply.body),
-            ),
+        value = decode_answer(self._codecs, request, answer, response_type, rows)
+        return reply_of(
+            {
+                "body": answer.body,
+                "content_type": answer.headers.get("content-type", OCTETS),
+                "_value": value,
+                "model": request.target_model,
+                "endpoint": request.endpoint,
+                "history": tuple(attempts.history),
+                "cold": attempts.cold,
+                "latency": self._settings.clock.monotonic() - attempts.began,
+                "_headers": answer.headers,
+            }
         )
 
     def _emit_failure(self, error: MMEError, attempts: Attempts) -> None:

@@ -17,7 +17,7 @@ from mme_sdk.runtime.options import DEFAULT_OPTIONS, InvokeOptions
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.single_model.async_mixin import AsyncSingleModelMixin
 from mme_sdk.runtime.telemetry.hooks import Hook
-from mme_sdk.runtime.transport_interface import AsyncTransport
+from mme_sdk.runtime.transport_interface import AsyncTransport, InvokeResponse
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
 
@@ -112,7 +112,21 @@ class AsyncRuntimeInvoker(AsyncBatchMixin, AsyncSingleModelMixin):
             UndecodableReplyError: The answer cannot be decoded to `response_type`.
             RowCountError: The payload is a table, and the answer has another number of rows.
         """
-        return await self._interpreter.run(self._flow(endpoint, data, model, options))
+        call = self._prepare(endpoint, data, model, options)
+        if call is None:
+            return await self._interpreter.run(self._flow(endpoint, data, model, options))
+        outcome: InvokeResponse | Exception
+        try:
+            outcome = await self._transport.send(
+                call.request, connect_timeout=call.connect_timeout, read_timeout=call.read_timeout
+            )
+        except Exception as error:  # noqa: BLE001 - the flow handles it
+            outcome = error
+        else:
+            reply = self._warm_calls.complete(call, outcome)
+            if reply is not None:
+                return reply
+        return await self._interpreter.run(self._flow(endpoint, data, model, options, call, outcome))
 
     async def close(self) -> None:
         """Close the invoker, and its transport if it owns it. Later calls raise ClosedError. Idempotent."""

@@ -15,7 +15,7 @@ from mme_sdk._flows.effects import Effect, Flow
 from mme_sdk.protocols import AsyncModelStore, ModelStore
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
-__all__ = ["Hedge", "Resolve", "RunFlow", "Send", "Wait", "Waitable"]
+__all__ = ["Resolve", "RunFlow", "Send", "Wait", "Waitable"]
 
 
 class Waitable(Protocol):
@@ -43,21 +43,6 @@ class Send(Effect):
     request: InvokeRequest
     connect_timeout: float
     read_timeout: float
-
-
-@attrs.frozen
-class Hedge(Effect):
-    """One attempt, and a second one in parallel if the first is slow; its result is one answer.
-
-    Attributes:
-        send: The attempt.
-        after: Seconds without an answer after which the second attempt starts.
-        may: Returns whether the second attempt is allowed.
-    """
-
-    send: Send
-    after: float
-    may: Callable[[], bool]
 
 
 @attrs.frozen

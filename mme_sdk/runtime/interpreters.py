@@ -10,7 +10,7 @@ from mme_sdk._flows.cancellation import current_scope, pause
 from mme_sdk._flows.effects import AsyncInterpreter, Interpreter, Sleep
 from mme_sdk.aws.session import Aws
 from mme_sdk.protocols import AsyncClock, Clock
-from mme_sdk.runtime.effects import Hedge, Resolve, RunFlow, Send, Wait, Waitable
+from mme_sdk.runtime.effects import Resolve, RunFlow, Send, Wait, Waitable
 from mme_sdk.runtime.transport_interface import AsyncTransport, InvokeResponse, Transport
 
 __all__ = ["async_interpreter", "interpreter", "wait_in_thread", "wait_on_loop"]
@@ -82,15 +82,9 @@ def interpreter(
     def send(effect: Send) -> InvokeResponse:
         return transport.send(effect.request, connect_timeout=effect.connect_timeout, read_timeout=effect.read_timeout)
 
-    def hedge(effect: Hedge) -> InvokeResponse:
-        from mme_sdk.runtime.retry.hedging import send_twice
-
-        return send_twice(transport, effect)
-
     return Interpreter(
         {
             Send: send,
-            Hedge: hedge,
             Sleep: lambda effect: pause(effect.seconds, clock.sleep),
             Wait: lambda effect: wait(effect.event, effect.timeout),
             RunFlow: lambda effect: aws.run(effect.flow),
@@ -121,11 +115,6 @@ def async_interpreter(
     def send(effect: Send) -> Awaitable[InvokeResponse]:
         return transport.send(effect.request, connect_timeout=effect.connect_timeout, read_timeout=effect.read_timeout)
 
-    def hedge(effect: Hedge) -> Awaitable[InvokeResponse]:
-        from mme_sdk.runtime.retry.hedging import send_twice_async
-
-        return send_twice_async(transport, effect)
-
     async def resolve(effect: Resolve) -> Any:
         found = effect.store.resolve(effect.reference, key=effect.key)
         return await found if isinstance(found, Awaitable) else found
@@ -133,7 +122,6 @@ def async_interpreter(
     return AsyncInterpreter(
         {
             Send: send,
-            Hedge: hedge,
             Sleep: lambda effect: clock.sleep(effect.seconds),
             Wait: lambda effect: wait(effect.event, effect.timeout),
             RunFlow: lambda effect: aws.arun(effect.flow),

@@ -26,7 +26,7 @@ class _Watch(logging.Handler):
 def wait_for_log(caplog: pytest.LogCaptureFixture, text: str) -> None:
     """Block until a message with this text has been logged, before or after the call."""
     watch = _Watch(text)
-    logger = logging.getLogger("mme_sdk")
+    logger = logging.getLogger()  # after the handler of `caplog`, which has the text then
     logger.addHandler(watch)
     try:
         assert text in caplog.text or watch.seen.wait(LIMIT), f"not logged: {text}"

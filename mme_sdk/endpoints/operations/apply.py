@@ -19,7 +19,7 @@ from mme_sdk.endpoints.operations.calls import (
     referenced_names,
 )
 from mme_sdk.endpoints.operations.create import create
-from mme_sdk.endpoints.operations.create_resources import create_resources
+from mme_sdk.endpoints.operations.create_resources import create_resources, restore_used
 from mme_sdk.endpoints.operations.delete import delete
 from mme_sdk.endpoints.operations.replace_fleet import (
     DetachedScaling,
@@ -217,9 +217,12 @@ def _remove_earlier(name: str, replaced: Live) -> Flow[None]:
     others = yield from ownership.used_elsewhere(name, mine)
     if others.note is not None:
         _log.warning("earlier configurations of endpoint %s were not removed: %s", name, others.note)
-    for one in (each.resource for each in mine if each.resource not in others.used):
+    deleted = []
+    for one in (each for each in mine if each.resource not in others.used):
         # Another client may use it by now.
         seen = yield from describe_endpoint(name)
         needed |= yield from referenced_names(name, [seen.config_name, seen.pending_config])
-        if one.name not in needed:
-            yield from none_if_missing(delete_call(one, name))
+        if one.resource.name not in needed:
+            yield from none_if_missing(delete_call(one.resource, name))
+            deleted.append(one)
+    yield from restore_used(name, deleted)

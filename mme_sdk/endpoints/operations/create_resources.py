@@ -1,7 +1,8 @@
 """Create an endpoint's models and configuration, all or none.
 
 SageMaker has no locks. Two rules protect clients from each other: names are derived from content, so that a resource
-that another client deletes can be created again unchanged; and the endpoint is described before anything is deleted.
+that another client deletes can be created again unchanged; and the endpoint is described before anything is deleted,
+and again afterwards, because another client may have begun to use it in between.
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from mme_sdk.endpoints.operations.calls import (
 )
 from mme_sdk.endpoints.spec.requests import Requests
 from mme_sdk.endpoints.state import content, ownership
+from mme_sdk.endpoints.state.ownership import DescribedResource
 from mme_sdk.endpoints.state.resources import Resource, delete_call, describe_call
 from mme_sdk.errors import ConflictError, EndpointNotFoundError, MMEError, NotFoundError
 
-__all__ = ["call_with_config", "create_resources", "recreate_missing", "remove_created"]
+__all__ = ["call_with_config", "create_resources", "recreate_missing", "remove_created", "restore_used"]
 
 _log = logging.getLogger(__name__)
 
@@ -132,6 +134,52 @@ def recreate_missing(requests: Requests, endpoint: str) -> Flow[None]:
         )
 
 
+def restore_used(endpoint: str, deleted: Sequence[DescribedResource]) -> Flow[tuple[Resource, ...]]:
+    """Create again what this client has deleted although the endpoint uses it.
+
+    Another client may start the endpoint, or update it, after this client described it and before this client deleted
+    a configuration. A failure is logged and not raised.
+
+    Args:
+        endpoint: EndpointName.
+        deleted: What this client has deleted, as described before.
+
+    Returns:
+        What was created again, models first.
+    """
+    if not deleted:
+        return ()
+    try:
+        seen = yield from describe_if_exists(endpoint)
+        used = set() if seen is None else {seen.config_name, seen.pending_config}
+        needed = yield from referenced_names(endpoint, used)
+        for one in deleted:
+            if one.resource.kind == "config" and one.resource.name in used:
+                needed |= set(content.model_names(one.description))
+        missing = [one for one in deleted if one.resource.name in needed]
+        missing.sort(key=lambda one: one.resource.kind, reverse=True)  # models first
+        for one in missing:
+            try:
+                yield _creation(one, endpoint)
+            except ConflictError:
+                continue  # the other client has created it again
+    except MMEError as error:
+        _log.warning("could not create again what endpoint %s uses: %s", endpoint, error.message)
+        return ()
+    return tuple(one.resource for one in missing)
+
+
+def _creation(one: DescribedResource, endpoint: str) -> Call:
+    """Return the call that creates a described resource."""
+    request = dict(ownership.as_made(endpoint, one.resource, one.description))
+    request["Tags"] = [{"Key": key, "Value": value} for key, value in (one.tags or {}).items()]
+    if one.resource.kind == "config":
+        return sagemaker_call("create_endpoint_config", endpoint, EndpointConfigName=one.resource.name, **request)
+    if one.description.get("PrimaryContainer"):
+        (request["PrimaryContainer"],) = request.pop("Containers")
+    return sagemaker_call("create_model", endpoint, ModelName=one.resource.name, **request)
+
+
 def remove_created(created: Sequence[Resource], endpoint: str, error: BaseException) -> Flow[None]:
     """Remove what a failed call created, in reverse order. The error gets a note on what could not be removed."""
     add_hint(error)
@@ -158,15 +206,19 @@ def _remove_created(created: Sequence[Resource], endpoint: str) -> Flow[list[str
     except MMEError as cleanup_error:
         return [_left(created, cleanup_error.message)] if created else []
     notes = [] if others.note is None else [f"left behind: {', '.join(map(str, created))} ({others.note})"]
-    for one in reversed([one.resource for one in mine if one.resource not in others.used]):
-        if one.kind == "model" and one.name in needed:
+    deleted = []
+    for each in reversed([one for one in mine if one.resource not in others.used]):
+        if each.resource.kind == "model" and each.resource.name in needed:
             continue  # another client uses the same model in another configuration
         try:
-            yield delete_call(one, endpoint)
+            yield delete_call(each.resource, endpoint)
         except NotFoundError:
             continue
         except MMEError as cleanup_error:
-            notes.append(_left([one], cleanup_error.message))
+            notes.append(_left([each.resource], cleanup_error.message))
+        else:
+            deleted.append(each)
+    yield from restore_used(endpoint, deleted)
     return notes
 
 

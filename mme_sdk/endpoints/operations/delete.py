@@ -12,6 +12,7 @@ from mme_sdk.display.progress import Reporter
 from mme_sdk.display.shown import Shown
 from mme_sdk.endpoints.autoscaling import scaling_calls
 from mme_sdk.endpoints.operations.calls import Now, describe_if_exists, none_if_missing
+from mme_sdk.endpoints.operations.create_resources import restore_used
 from mme_sdk.endpoints.operations.wait import until_gone
 from mme_sdk.endpoints.spec.requests import is_derived_name
 from mme_sdk.endpoints.state import content, ownership
@@ -20,6 +21,8 @@ from mme_sdk.endpoints.state.resources import Resource, delete_call, describe_ca
 from mme_sdk.errors import AccessDeniedError, ConflictError, NotFoundError, WaitTimeoutError
 
 __all__ = ["EndpointDeletion", "delete", "delete_endpoint"]
+
+_BACK = "endpoint {} was created again by another client: the resources that it may use are kept"
 
 
 @attrs.frozen(kw_only=True, repr=False)
@@ -214,17 +217,23 @@ def _remove_resources(plan: EndpointDeletion) -> Flow[EndpointDeletion]:
     # Deleting an endpoint takes minutes, in which others may have begun to use its resources.
     others = yield from ownership.used_elsewhere(plan.endpoint, mine)
     # Configurations first: they name the models.
-    for one in sorted((each.resource for each in mine), key=lambda one: one.kind):
+    deleted = []
+    for each in sorted(mine, key=lambda one: one.resource.kind):
+        one = each.resource
         if one in others.used:
             kept.append(one)
             continue
         if (yield from _is_back(plan.endpoint)):
-            notes.append(
-                f"endpoint {plan.endpoint} was created again by another client: the resources that it may use are kept"
-            )
+            notes.append(_BACK.format(plan.endpoint))
             break
         yield from none_if_missing(delete_call(one, plan.endpoint))
         done.append(one)
+        deleted.append(each)
+    restored = yield from restore_used(plan.endpoint, deleted)
+    if restored:
+        done = [one for one in done if one not in restored]
+        kept += restored
+        notes = list(dict.fromkeys([*notes, _BACK.format(plan.endpoint)]))
     return attrs.evolve(plan, removed=tuple(done), kept=tuple(kept), notes=tuple(notes), dry_run=False)
 
 

@@ -12,6 +12,7 @@ from mme_sdk._validation import check_resource_name
 from mme_sdk.aws import Flow
 from mme_sdk.display.progress import Reporter
 from mme_sdk.endpoints.operations.calls import describe_if_exists, gather, none_if_missing, paginate, sagemaker_call
+from mme_sdk.endpoints.operations.create_resources import restore_used
 from mme_sdk.endpoints.spec import validators
 from mme_sdk.endpoints.state import content, ownership
 from mme_sdk.endpoints.state.ownership import DescribedResource
@@ -143,4 +144,7 @@ def remove_all(
         yield from none_if_missing(delete_call(one.resource))
         if report is not None:
             report(done=1)
-    return tuple(_orphan(one) for one in gone)
+    restored: set[Resource] = set()
+    for endpoint in sorted({one.made_for for one in gone if one.made_for is not None}):
+        restored |= set((yield from restore_used(endpoint, [one for one in gone if one.made_for == endpoint])))
+    return tuple(_orphan(one) for one in gone if one.resource not in restored)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ from importlib import resources
 from typing import Any, Literal
 
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.types.near import near_names
 
 __all__ = ["frameworks", "retrieve", "supports_multi_model", "versions"]
 
@@ -95,7 +95,7 @@ def retrieve(
 def _of(what: str, wanted: str, choices: dict[str, Any]) -> Any:
     if isinstance(wanted, str) and wanted in choices:
         return choices[wanted]
-    close = difflib.get_close_matches(str(wanted), choices, n=1)
+    close = near_names(str(wanted), choices, limit=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known: {_listed(choices)}"
     raise InvalidInputError(f"there is no {what} {wanted!r}", hint=hint)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import types
 import typing
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import attrs
 from mme_sdk.endpoints.spec.deployment import BlueGreen, Rolling
 from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.errors import InvalidInputError, MissingExtraError
+from mme_sdk.types.near import near_names
 
 __all__ = ["from_dict", "from_yaml", "to_dict", "to_yaml"]
 
@@ -121,7 +121,7 @@ def _plain(value: Any) -> Any:
 def _check_keys(known: set[str], fields: Mapping[str, Any], where: str) -> None:
     for key in fields:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
+            close = near_names(str(key), sorted(known), limit=1)
             hint = f"did you mean {close[0]!r}?" if close else f"known keys: {', '.join(sorted(known))}"
             raise InvalidInputError(f"{where}: unknown key {key!r}", hint=hint)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from typing import TypeAlias
 
 import attrs
@@ -138,14 +139,24 @@ class Metrics:
             measured: The values.
             unit: Unit. Values of different units are not merged.
         """
-        series = self._series.setdefault((namespace, name, dimensions), {}).setdefault(unit, {})
+        self._point(namespace, name, dimensions, at, unit).merge(measured)
+
+    def _point(self, namespace: str, name: str, dimensions: Dimensions, at: float, unit: str) -> Point:
+        """Return the point of a time, which is new if the metric has no value in its period."""
+        key = (namespace, name, dimensions)
+        units = self._series.get(key)
+        if units is None:
+            units = self._series[key] = {}
+        series = units.get(unit)
+        if series is None:
+            series = units[unit] = {}
         index = _period_of(at, self.resolution)
         point = series.get(index)
         if point is None:
             point = series[index] = Point()
             while len(series) > _MAX_POINTS:
                 del series[next(iter(series))]
-        point.merge(measured)
+        return point
 
     def query(
         self,
@@ -195,12 +206,10 @@ class Metrics:
             at: Seconds since the epoch.
         """
         namespace, unit = _namespace_and_unit(name)
-        point = Point()
-        point.add(value)
         dimensions: Dimensions = (("EndpointName", endpoint),)
         if variant is not None:
             dimensions += (("VariantName", variant),)
-        self.put(namespace, name, dimensions, at, point, unit)
+        self._point(namespace, name, dimensions, at, unit).add(value)
 
 
 def _period_of(at: float, length: float) -> int:
@@ -208,6 +217,7 @@ def _period_of(at: float, length: float) -> int:
     return math.floor(round(at / length, 6))
 
 
+@cache
 def _namespace_and_unit(name: str) -> tuple[str, str]:
     # https://docs.aws.amazon.com/sagemaker/latest/dg/monitoring-cloudwatch.html
     if name.endswith("Utilization"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from mme_sdk.local.containers import landlock
 
-__all__ = ["VARIABLE", "environment", "policy", "restricted"]
+__all__ = ["VARIABLE", "environment", "policy", "prepare", "restricted"]
 
 VARIABLE = "MME_ISOLATION"  # path of the policy file, for containers that isolate each model too
 _VARIABLES, _PROXIES, _PREFIXES, _SYSTEM, _LINKS, _DEVICES, _SECRETS = (
@@ -153,6 +154,12 @@ def _imports() -> tuple[list[str], list[str], str]:
     )
     path, editable, user = json.loads(done.stdout.splitlines()[-1])
     return path, editable, user
+
+
+def prepare() -> None:
+    """Ask a new interpreter for its paths, which `policy` needs. This takes 0.1 s the first time."""
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # `policy` raises the error where it can be reported
+        _imports()
 
 
 def _interpreter() -> tuple[list[str], list[str]]:

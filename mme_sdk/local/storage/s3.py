@@ -116,9 +116,20 @@ class S3Server:
             ConfigurationError: The port is in use, or SeaweedFS does not start. Nothing is left running.
             StorageError: The disk is full, or a file cannot be written.
         """
+        self.spawn()
+        self.finish_start()
+        return self
+
+    def finish_start(self) -> None:
+        """Wait until the process that `spawn` started answers. Start it again if another program took one of its ports.
+
+        Raises:
+            MissingExtraError: The `local` extra is not installed.
+            ConfigurationError: The port is in use, or SeaweedFS does not start. Nothing is left running.
+            StorageError: The disk is full, or a file cannot be written.
+        """
         # SeaweedFS binds the free ports later, and another program may bind one first: try again.
         for last in (False, False, True):
-            self.spawn()
             try:
                 self.wait_ready()
             except ConfigurationError:
@@ -126,12 +137,12 @@ class S3Server:
                 if last or not any(sign in self._last_output(4000) for sign in _PORT_TAKEN):
                     raise
                 self._next_port = self._requested_port
+                self.spawn()
             except BaseException:
                 self.stop()
                 raise
             else:
                 break
-        return self
 
     def spawn(self) -> None:
         """Start the process without waiting. Linux kills it when the calling thread ends.

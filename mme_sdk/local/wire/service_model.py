@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -29,11 +30,8 @@ def _loader() -> Any:
 @cache
 def partition_of(region: str) -> str:
     """Return the partition of a region, such as `aws-cn` of `cn-north-1`; `aws` for an unknown region."""
-    from botocore.exceptions import UnknownRegionError
-    from botocore.session import Session
-
-    try:
-        name: str = Session().get_partition_for_region(region)
-    except UnknownRegionError:
-        return "aws"
-    return name
+    # botocore.session would load the endpoints of all services for the same answer.
+    for partition in _loader().load_data("partitions")["partitions"]:
+        if region in partition["regions"] or re.compile(partition["regionRegex"]).match(region):
+            return str(partition["id"])
+    return "aws"

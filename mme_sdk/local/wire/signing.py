@@ -1,4 +1,4 @@
-"""Verify requests that are signed with Signature Version 4. botocore computes the canonical form."""
+"""Verify requests that are signed with Signature Version 4. botocore computes the canonical form of their targets."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any
+from types import SimpleNamespace
+from urllib.parse import urlsplit
 
 import attrs
 from botocore.auth import SigV4Auth
-from botocore.credentials import Credentials
 
 from mme_sdk.local.credentials import LocalCredentials
 from mme_sdk.local.wire.errors import ApiError
@@ -49,40 +49,30 @@ class VerifiedSignature:
     headers: tuple[str, ...] = ()
 
 
-@attrs.define(kw_only=True)
-class _Request:
-    """The attributes that botocore's signer reads. An AWSRequest takes as long to create as the rest of the check."""
+@attrs.frozen
+class _Key:
+    """A secret key and the scope of a signature."""
 
-    method: str
-    url: str
-    context: dict[str, str]
-    params: dict[str, str] = attrs.field(factory=dict)
-    headers: dict[str, str] = attrs.field(factory=dict)
+    secret: str = attrs.field(repr=False)
+    region: str
+    service: str
 
 
 class _Signer(SigV4Auth):  # type: ignore[misc]
-    """botocore's signer for the headers that the client signed."""
-
-    def __init__(self, credentials: Credentials, service: str, region: str, headers: Mapping[str, str]) -> None:
-        super().__init__(credentials, service, region)
-        self._signed = headers
-
-    # pyright infers LiteralString as the return type of the base class.
-    def canonical_headers(self, headers_to_sign: Any) -> str:  # noqa: ARG002 # pyright: ignore[reportIncompatibleMethodOverride]
-        return "\n".join(f"{name}:{self._header_value(self._signed[name])}" for name in sorted(self._signed))
-
-    def headers_to_sign(self, request: Any) -> Any:  # noqa: ARG002
-        return self._signed
+    """botocore's signer, for the canonical form of a path and a query."""
 
     def _normalize_url_path(self, path: str) -> str:
         # S3 signs the path as it is sent. Other services encode it a second time.
         return path if self._service_name == _S3 else str(super()._normalize_url_path(path))
 
-    def signature(self, string_to_sign: str, request: Any) -> str:
-        key = _signing_key(
-            self.credentials.secret_key, request.context["timestamp"][:8], self._region_name, self._service_name
-        )
-        return hmac.new(key, string_to_sign.encode(), hashlib.sha256).hexdigest()
+
+@lru_cache(maxsize=256)
+def _canonical_target(service: str, raw_path: str) -> str:
+    """Return the canonical path and the canonical query, one a line."""
+    signer = _Signer(None, service, "")
+    url = f"http://host{raw_path}"
+    request = SimpleNamespace(url=url, params={})
+    return f"{signer._normalize_url_path(urlsplit(url).path)}\n{signer.canonical_query_string(request)}"
 
 
 @lru_cache(maxsize=64)
@@ -206,11 +196,11 @@ class SignatureVerifier:
                 "InvalidSignatureException",
                 f"The x-amz-content-sha256 header is neither a SHA-256 in hexadecimal nor {_UNSIGNED}.",
             )
-        credentials = Credentials(key.access_key, key.secret_key)
-        signer = _Signer(credentials, parsed["service"], self._region, {name: headers[name] for name in names})
+        scope = _Key(key.secret_key, self._region, parsed["service"])
+        signed = {name: headers[name] for name in names}
 
         def expected_signature(digest: str) -> str:
-            return _signature(signer, method, raw_path, stamp, digest)
+            return _signature(scope, method, raw_path, stamp, signed, digest)
 
         pending = PendingVerification(
             scope=VerifiedSignature(parsed["key"], parsed["service"], parsed["region"], tuple(names)),
@@ -237,22 +227,26 @@ def sign_again(
         names: Names of the headers to sign.
     """
     stamp, signed = headers["x-amz-date"], {name: headers[name] for name in names}
-    signer = _Signer(Credentials(keys.access_key, keys.secret_key), _S3, region, signed)
-    signature = _signature(signer, method, raw_path, stamp, headers["x-amz-content-sha256"])
+    scope = _Key(keys.secret_key, region, _S3)
+    signature = _signature(scope, method, raw_path, stamp, signed, headers["x-amz-content-sha256"])
     return (
         f"AWS4-HMAC-SHA256 Credential={keys.access_key}/{stamp[:8]}/{region}/{_S3}/aws4_request, "
         f"SignedHeaders={';'.join(sorted(signed))}, Signature={signature}"
     )
 
 
-def _signature(signer: _Signer, method: str, raw_path: str, stamp: str, digest: str) -> str:
-    request = _Request(
-        method=method,
-        url=f"http://host{raw_path}",
-        context={"timestamp": stamp},
-        headers={"X-Amz-Content-SHA256": digest},
+def _signature(key: _Key, method: str, raw_path: str, stamp: str, headers: Mapping[str, str], digest: str) -> str:
+    # https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html
+    names = sorted(headers)
+    values = "\n".join(f"{name}:{' '.join(headers[name].split())}" for name in names)
+    target = _canonical_target(key.service, raw_path)
+    canonical = f"{method.upper()}\n{target}\n{values}\n\n{';'.join(names)}\n{digest}"
+    day = stamp[:8]
+    to_sign = (
+        f"AWS4-HMAC-SHA256\n{stamp}\n{day}/{key.region}/{key.service}/aws4_request\n"
+        f"{hashlib.sha256(canonical.encode()).hexdigest()}"
     )
-    return signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request)
+    return hmac.digest(_signing_key(key.secret, day, key.region, key.service), to_sign.encode(), "sha256").hex()
 
 
 def _check_time(stamp: str, day: str, now: datetime) -> None:

@@ -153,6 +153,7 @@ class BatchMixin(Invocations):
 
         Raises:
             InvalidInputError: An argument or an option is invalid.
+            MissingExtraError: pandas is not installed, or pyarrow, which Parquet needs.
             UndecodableReplyError: An answer is not one row for each row of its request.
         """
         from mme_sdk.runtime.batch.driver import collect
@@ -161,6 +162,7 @@ class BatchMixin(Invocations):
         check_unsupported("invoke_frame", options, _NOT_FOR_FRAMES)
         if options.content_type is None:
             options = options._replace(content_type=CSV)
+        self._codecs.check_parquet(options.content_type, options.accept)
         rows: Any = to_pandas(frame) if is_table(frame) else frame
         parts = split_frame(rows, model_of, rows_per_call)
         join = FrameJoin(rows, len(parts))
@@ -200,7 +202,7 @@ class BatchMixin(Invocations):
             endpoint: Name of the endpoint.
             models: The models.
             options: Options of each call. The default content type is `application/json`.
-            expected: Calls per second by model name or target model. None means that all are equal.
+            expected: Calls per second of these models, by model name or target model. None: all are equal.
             capacity: Bytes of models that the endpoint holds in memory. None means no limit.
             at_a_time: Models that are loaded at the same time. None means the learned limit of the endpoint.
             payload: The payload that is sent to each model. None sends one that suits its framework, if known.
@@ -274,6 +276,7 @@ class BatchMixin(Invocations):
         check_capacity(capacity)
         if not bound_by_slo:
             refuse_loss(keep_warm_advice(rates, sizes, capacity=capacity, keep=models))
+        own = {model: rate for model, rate in rates.items() if model in models}
         return self.warm(
-            endpoint, models, options, expected=rates, at_a_time=at_a_time, payload=payload, progress=progress
+            endpoint, models, options, expected=own, at_a_time=at_a_time, payload=payload, progress=progress
         )

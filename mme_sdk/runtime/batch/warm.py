@@ -22,6 +22,7 @@ from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult
 from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.retry.answers import is_load_failure
 from mme_sdk.types.model import ModelVersion
+from mme_sdk.types.near import near_names
 from mme_sdk.types.reply import Reply
 
 __all__ = [
@@ -123,8 +124,8 @@ def warm_order(
         models: The models.
         endpoint: Name of the endpoint.
         memory: Holds the learned load times.
-        expected: Calls per second by model name or target model. None means that all are equal. A model that is not
-            in it comes after those that are.
+        expected: Calls per second by model name or target model, of these models only. None means that all are equal.
+            A model that is not in it comes after those that are.
         capacity: Bytes of models that the endpoint holds in memory. None means no limit.
 
     Returns:
@@ -145,6 +146,12 @@ def warm_order(
     rates = dict(expected or {})
     for name, rate in rates.items():
         check_number(f"expected[{name!r}]", rate, at_least=0)
+    known = {one for model in models for one in (str(model), getattr(model, "name", str(model)))}
+    for name in rates:
+        if name not in known:
+            near = near_names(str(name), sorted(known), limit=1)
+            hint = f"did you mean {near[0]!r}?" if near else "add it to models, or remove it from expected"
+            raise InvalidInputError(f"expected names {name!r}, which is not one of the models", hint=hint)
 
     def size(model: str | ModelVersion) -> int:
         return (model.size if isinstance(model, ModelVersion) else None) or _TYPICAL_SIZE

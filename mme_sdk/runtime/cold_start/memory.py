@@ -10,7 +10,7 @@ from mme_sdk.runtime.cold_start.load_times import LoadTimes
 from mme_sdk.runtime.cold_start.single_flight import ReleaseLimit, SingleFlight
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 from mme_sdk.runtime.retry.answers import ErrorFields
-from mme_sdk.runtime.retry.budgets import Breaker, Budget, HedgeBudget, SlowAnswers
+from mme_sdk.runtime.retry.budgets import Breaker, Budget
 
 if TYPE_CHECKING:
     from mme_sdk.runtime.cold_start.leases import Leases  # imports sqlite3, which few callers need
@@ -32,7 +32,6 @@ class ModelMemory:
         size: Bytes of its archive, if known.
         slow_first_answer: Seconds that the first answer took, if it may have included a load. The next answer decides.
         fresh_until: Until when the model is assumed to be loaded on one instance only.
-        slow_answers: The limit above which an answer is unusually slow, if calls are hedged.
         failures: Failed loads in a row.
         blocked_until: Until when calls fail without being sent.
         blocked_by: The answer that made them fail.
@@ -46,7 +45,6 @@ class ModelMemory:
         "last_answer",
         "loaded",
         "size",
-        "slow_answers",
         "slow_first_answer",
     )
 
@@ -56,7 +54,6 @@ class ModelMemory:
         self.size: int | None = None
         self.slow_first_answer: float | None = None
         self.fresh_until = _NEVER
-        self.slow_answers: SlowAnswers | None = None
         self.failures = 0
         self.blocked_until = _NEVER
         self.blocked_by: ErrorFields | None = None
@@ -82,7 +79,6 @@ class EndpointMemory:
         throttles: Budget for retries after throttling.
         faults: Budget for retries after faults.
         breaker: Stops retries after many faults in a row.
-        hedges: Budget for second requests.
     """
 
     __slots__ = (
@@ -91,7 +87,6 @@ class EndpointMemory:
         "_models",
         "breaker",
         "faults",
-        "hedges",
         "latency",
         "load_limiter",
         "name",
@@ -115,7 +110,6 @@ class EndpointMemory:
         self.throttles = Budget(retry.budget)
         self.faults = Budget(retry.budget)
         self.breaker = Breaker(retry)
-        self.hedges = HedgeBudget()
         self._models: dict[str, ModelMemory] = {}
         self._max_models = max_models
         self._lock = ForkLock()
@@ -137,6 +131,17 @@ class EndpointMemory:
             if len(self._models) > self._max_models:
                 self._forget_one()
             return found
+
+    def find(self, target: str) -> ModelMemory | None:
+        """Return what is known of a model.
+
+        Args:
+            target: The target model; an empty text on a single-model endpoint.
+
+        Returns:
+            The record; None if nothing is known of the model.
+        """
+        return self._models.get(target)
 
     def _forget_one(self) -> None:
         # Second-chance replacement: an old entry that was used after its neighbour returns to the end of the queue.
@@ -226,6 +231,17 @@ class Memory:
         self.leases = leases
         self._endpoints: dict[str, EndpointMemory] = {}
         self._max_models = max_models
+
+    def find(self, name: str) -> EndpointMemory | None:
+        """Return what is known of an endpoint.
+
+        Args:
+            name: Name of the endpoint.
+
+        Returns:
+            The record; None if nothing is known of the endpoint.
+        """
+        return self._endpoints.get(name)
 
     def endpoint(self, name: str) -> EndpointMemory:
         """Return what is known of an endpoint.

@@ -12,7 +12,7 @@ from mme_sdk.errors import InvalidInputError, MissingExtraError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["is_table", "like", "table_class", "to_pandas"]
+__all__ = ["check_installed", "is_table", "like", "table_class", "to_pandas"]
 
 
 def _module(kind: type) -> str:
@@ -28,6 +28,14 @@ def is_table(data: Any) -> bool:
 def table_class(kind: Any) -> bool:
     """Return whether a `response_type` is a class of such tables that `like` can make."""
     return isinstance(kind, type) and (_module(kind), kind.__name__) in (("pyarrow", "Table"), ("polars", "DataFrame"))
+
+
+def check_installed() -> None:
+    """Raise MissingExtraError unless pandas and pyarrow are installed, which every table of `table_class` needs."""
+    from mme_sdk.runtime.payloads.answer_tables import import_pandas
+
+    import_pandas()
+    _pyarrow()
 
 
 def to_pandas(table: Any) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from mme_sdk.types.matrix import array_of, charset_of, has_header, is_json, medi
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-__all__ = ["CSV", "JSON", "NPY", "PARQUET", "Codec", "Codecs"]
+__all__ = ["CSV", "JSON", "NPY", "OCTETS", "PARQUET", "Codec", "Codecs"]
 
 JSON = "application/json"
 NPY = "application/x-npy"
@@ -177,23 +177,45 @@ class Codecs:
         """
         return bool(self._by_type) and media_type(content_type) in self._by_type
 
-    def accept(self, response_type: Any) -> str | None:
+    def check_parquet(self, content_type: str | None = None, accept: str | None = None) -> None:
+        """Check before a call that data frames can be sent, and their answers read, as these media types.
+
+        Args:
+            content_type: Media type of the request. None is not checked.
+            accept: Media type of the response. None is not checked.
+
+        Raises:
+            MissingExtraError: One of them is Parquet, no additional codec has it, and pyarrow is not installed.
+        """
+        for doing, wanted in (("encoding as Parquet", content_type), ("decoding Parquet", accept)):
+            if wanted is not None and media_type(wanted) == PARQUET and not self.has(wanted):
+                from mme_sdk.runtime.payloads.parquet import import_pyarrow
+
+                import_pyarrow(doing)
+
+    def accept(self, response_type: Any, asked: str | None = None) -> str | None:
         """Return the media type to request for a response type.
 
         Args:
             response_type: See `decode`.
+            asked: Media type that the caller requests. Default: None.
 
         Returns:
             The value of the Accept header. None if the container chooses the media type.
 
         Raises:
             InvalidInputError: No codec decodes to this type.
+            MissingExtraError: Decoding to this type needs a package that is not installed.
         """
         if response_type is bytes or response_type is str:
             return None
-        if _is_class(response_type, "numpy", "ndarray") or _is_class(response_type, "pandas", "DataFrame"):
+        if _is_class(response_type, "numpy", "ndarray"):
+            return None
+        if _is_class(response_type, "pandas", "DataFrame"):
+            self.check_parquet(accept=asked)
             return None
         if arrow.table_class(response_type):
+            arrow.check_installed()
             return None
         if _is_codec(response_type):
             return str(response_type.media_type)
@@ -294,7 +316,7 @@ def _is_class(wanted: Any, module: str, name: str) -> bool:
 
 def _to_json(data: Any) -> bytes:
     # JSON has no NaN. Containers that are not written in Python reject it without a reason.
-    return json.dumps(data, default=_to_json_value, separators=(",", ":"), allow_nan=False).encode()
+    return _ENCODER.encode(data).encode()
 
 
 def _to_json_value(value: Any) -> Any:
@@ -309,6 +331,9 @@ def _to_json_value(value: Any) -> Any:
     if isinstance(value, (set, frozenset)):
         raise TypeError("a set has no order; send a list")
     raise TypeError(f"it contains a value of the type {type(value).__qualname__}, which JSON does not support")
+
+
+_ENCODER = json.JSONEncoder(default=_to_json_value, separators=(",", ":"), allow_nan=False)
 
 
 def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:

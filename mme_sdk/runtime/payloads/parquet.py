@@ -12,7 +12,24 @@ from mme_sdk.types.matrix import is_exact
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["frame_to_parquet"]
+__all__ = ["frame_to_parquet", "import_pyarrow"]
+
+
+def import_pyarrow(doing: str) -> tuple[Any, Any]:
+    """Return the modules `pyarrow` and `pyarrow.parquet`.
+
+    Args:
+        doing: What needs them, such as `encoding as Parquet`, for the error.
+
+    Raises:
+        MissingExtraError: pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError(f"{doing} needs pyarrow", hint="pip install 'mme-sdk[pandas]'") from error
+    return pa, pq
 
 
 def frame_to_parquet(data: pd.DataFrame | pd.Series) -> bytes:
@@ -28,11 +45,7 @@ def frame_to_parquet(data: pd.DataFrame | pd.Series) -> bytes:
         InvalidInputError: Parquet does not support a type, or would change a value or a name.
         MissingExtraError: pyarrow is not installed.
     """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError("encoding as Parquet needs pyarrow", hint="pip install 'mme-sdk[pandas]'") from error
+    pa, pq = import_pyarrow("encoding as Parquet")
     frame = as_frame(data)
     text_names(frame, "Parquet")
     if not frame.shape[1]:

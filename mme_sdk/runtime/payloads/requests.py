@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 from functools import lru_cache
+from itertools import count
 from random import getrandbits
 from typing import Any
 
@@ -13,7 +15,7 @@ from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.transport.request_headers import check_endpoint
 from mme_sdk.runtime.transport_interface import InvokeRequest
 
-__all__ = ["build_request", "check_endpoint", "check_target"]
+__all__ = ["build_request", "check_endpoint", "check_target", "encode_payload", "new_invocation_id", "request_of"]
 
 _PRINTABLE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
@@ -44,18 +46,59 @@ def build_request(
         check_target(target, endpoint)
         if options.inference_component is not None:
             check_route(options.inference_component, model=target)
-    body, media_type = codecs.encode(data, options.content_type)
-    if len(body) > payload_limit:
+    body, media_type = encode_payload(
+        codecs, data, options.content_type, endpoint=endpoint, target=target, limit=payload_limit
+    )
+    return request_of(options, endpoint=endpoint, target=target, body=body, content_type=media_type)
+
+
+def encode_payload(
+    codecs: Codecs, data: Any, content_type: str | None, *, endpoint: str, target: str | None, limit: int
+) -> tuple[bytes, str]:
+    """Encode a payload, and check its size.
+
+    Args:
+        codecs: Encodes the payload.
+        data: The payload.
+        content_type: Media type to encode to. None chooses it by the type of the payload.
+        endpoint: Name of the endpoint, for the error.
+        target: Target model, for the error.
+        limit: Largest body, in bytes.
+
+    Returns:
+        The body and its media type.
+
+    Raises:
+        InvalidInputError: The payload cannot be encoded.
+        PayloadTooLargeError: The encoded payload exceeds the limit.
+    """
+    body, media_type = codecs.encode(data, content_type)
+    if len(body) > limit:
         raise PayloadTooLargeError(
-            f"{endpoint}: the payload has {len(body):,} bytes, and the limit is {payload_limit:,}",
+            f"{endpoint}: the payload has {len(body):,} bytes, and the limit is {limit:,}",
             hint="send fewer rows in one call, use NPY or Parquet, or send the S3 address of the data",
             endpoint=endpoint,
             model=target,
         )
+    return body, media_type
+
+
+def request_of(
+    options: InvokeOptions, *, endpoint: str, target: str | None, body: bytes, content_type: str
+) -> InvokeRequest:
+    """Return the request of options that were checked.
+
+    Args:
+        options: Options of the call.
+        endpoint: Name of the endpoint.
+        target: Target model. None on a single-model endpoint.
+        body: The encoded payload.
+        content_type: Media type of the body.
+    """
     return InvokeRequest(
         endpoint=endpoint,
         body=body,
-        content_type=media_type,
+        content_type=content_type,
         accept=options.accept,
         target_model=target,
         target_variant=options.target_variant,
@@ -66,7 +109,7 @@ def build_request(
         session_id=options.session_id,
         enable_explanations=options.enable_explanations,
         prefix_aware_id=options.prefix_aware_id,
-        invocation_id=_new_id(),
+        invocation_id=new_invocation_id(),
     )
 
 
@@ -114,7 +157,25 @@ def _is_target(target: str) -> bool:
     return valid and target[0] != "/" and target[-1] != "/" and ".." not in target.split("/")
 
 
-def _new_id() -> str:
-    # uuid.uuid4 makes a system call each time. This id is not a secret, and `random` is seeded again after a fork.
-    digits = "%032x" % getrandbits(128)  # noqa: UP031 - twice as fast as an f-string
-    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-a{digits[17:20]}-{digits[20:]}"
+class _Ids:
+    """Makes ids in the form of a version 4 UUID: a random part for each process, and a number for each call.
+
+    `uuid.uuid4` makes a system call each time. The ids are not secrets.
+    """
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        digits = f"{getrandbits(80):020x}"  # `random` is seeded again in a forked process
+        self._form = f"{digits[:8]}-{digits[8:12]}-4{digits[12:15]}-a{digits[15:18]}-%012x"
+        self._numbers = count(getrandbits(40))
+
+    def new(self) -> str:
+        return self._form % next(self._numbers)
+
+
+_IDS = _Ids()
+new_invocation_id = _IDS.new
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_IDS.renew)

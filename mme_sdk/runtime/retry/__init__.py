@@ -1,1 +1,1 @@
-"""Retries: classification of answers, backoff, budgets and hedging."""
+"""Retries: classification of answers, backoff and budgets."""

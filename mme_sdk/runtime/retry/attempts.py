@@ -20,14 +20,14 @@ from mme_sdk.errors import (
 )
 from mme_sdk.protocols import AsyncClock, Clock, Rng
 from mme_sdk.runtime.cold_start.cold_start import ColdStartWait, learn_from_second_answer
-from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.effects import Hedge, Send
+from mme_sdk.runtime.cold_start.memory import EndpointMemory, Memory, ModelMemory
+from mme_sdk.runtime.effects import Send
 from mme_sdk.runtime.retry.answers import ErrorFields, ErrorKind, classify, error_fields, error_of, failed_to_load
-from mme_sdk.runtime.retry.budgets import FAULT_COST, THROTTLE_COST, SlowAnswers
+from mme_sdk.runtime.retry.budgets import FAULT_COST, THROTTLE_COST
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, Hook, RetryPlanned, emit
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
-__all__ = ["Attempts", "Settings"]
+__all__ = ["Attempts", "Settings", "learn_from_answer", "was_cold"]
 
 _NO_LOAD = 0.01  # seconds; a download and a load take longer, whatever the model
 _NO_START = 0.1  # seconds; the start of a serverless container takes longer
@@ -75,7 +75,6 @@ class Attempts:
         "_answered_before",
         "_cold_start",
         "_faults",
-        "_hedged_at",
         "_throttles",
         "_told_cold",
         "began",
@@ -105,7 +104,6 @@ class Attempts:
         self._cold_start: ColdStartWait | None = None
         self._throttles = 0
         self._faults = 0
-        self._hedged_at: float | None = None
         self._told_cold = False
         self._answered_at: float | None = None
         self._answered_before = self.model.loaded
@@ -135,20 +133,20 @@ class Attempts:
             return True
         if self._answered_at is None:
             return None
-        took = self._answered_at - self.began
-        if self.request.target_model is None:
-            return False if took < _NO_START else None
-        if not self._answered_before:
-            return None
-        if took < _NO_LOAD:
-            return False
-        known = self.settings.memory.load_times.expected(
-            self.request.endpoint, self.request.target_model, size=self.model.size, reload=True
+        return was_cold(
+            self.settings.memory,
+            self.request,
+            self.model,
+            answered_before=self._answered_before,
+            took=self._answered_at - self.began,
         )
-        return False if known.source == "model" and took < known.median * _NO_LOAD_SHARE else None
 
-    def run(self) -> Flow[InvokeResponse]:
+    def run(self, outcome: InvokeResponse | Exception | None = None) -> Flow[InvokeResponse]:
         """Send until there is a successful answer, a permanent error, or no time left.
+
+        Args:
+            outcome: What the first request met, if it was sent when the call began, to a model that was loaded. None
+                if no request was sent.
 
         Returns:
             The successful answer.
@@ -160,11 +158,15 @@ class Attempts:
         clock, timeouts = settings.clock, settings.timeouts
         target = self.request.target_model
         loaded = self.began - self.model.last_answer < endpoint.warm_for
-        warm = target is None or (
-            # Callers that waited for the load have priority over this one.
-            loaded
-            and self.began >= self.model.fresh_until
-            and not settings.memory.single_flight.busy((endpoint.name, target))
+        warm = (
+            outcome is not None
+            or target is None
+            or (
+                # Callers that waited for the load have priority over this one.
+                loaded
+                and self.began >= self.model.fresh_until
+                and not settings.memory.single_flight.busy((endpoint.name, target))
+            )
         )
         try:
             if not warm:
@@ -173,15 +175,18 @@ class Attempts:
                 if not (yield from self._cold_start.wait_for_turn()):
                     raise self._not_ready(None)
             while True:
-                at = clock.monotonic()
+                at = self.began if outcome is not None else clock.monotonic()
                 left = self.ends - at
                 if left <= 0:
                     raise self._not_ready(None)
                 read_timeout = min(left, timeouts.read)
                 loaded = warm or (self._cold_start is not None and self._cold_start.released)
                 try:
-                    send = Send(self.request, min(timeouts.connect, left), read_timeout)
-                    answer: InvokeResponse = yield self._hedged(send) if settings.retry.hedge and warm else send
+                    if outcome is None:
+                        answer: InvokeResponse = yield Send(self.request, min(timeouts.connect, left), read_timeout)
+                    else:
+                        first, outcome = outcome, None
+                        answer = _result(first)
                 except TransportError as error:
                     now = clock.monotonic()
                     self._record(at, now, None, type(error).__name__)
@@ -271,22 +276,7 @@ class Attempts:
             sent=attempts > 0,
         )
 
-    def _hedged(self, send: Send) -> Send | Hedge:
-        """Return the effect that sends the request: with a second request if the call can be hedged."""
-        limit = None if self.model.slow_answers is None else self.model.slow_answers.limit
-        if not self.idempotent or self.history or limit is None or limit >= send.read_timeout:
-            return send
-        self.endpoint.hedges.earn(self.settings.retry.hedge)
-        return Hedge(send, limit, self._may_hedge)
-
-    def _may_hedge(self) -> bool:
-        if not self.endpoint.hedges.pay():
-            return False
-        self._hedged_at = self.settings.clock.monotonic()
-        self._emit_retry("slow", 0.0)
-        return True
-
-    def _emit_retry(self, reason: Literal["throttled", "faulty", "slow"], wait: float) -> None:
+    def _emit_retry(self, reason: Literal["throttled", "faulty"], wait: float) -> None:
         if self.settings.hooks:
             emit(
                 self.settings.hooks,
@@ -294,10 +284,6 @@ class Attempts:
             )
 
     def _record(self, at: float, now: float, status: int | None, code: str | None) -> None:
-        if self._hedged_at is not None:
-            # The interpreter does not report which of the two requests was answered. The hedged one is recorded first.
-            hedged_at, self._hedged_at = self._hedged_at, None
-            self._record(hedged_at, now, None, "Hedged")
         attempt = Attempt(at=at - self.began, took=now - at, status=status, code=code)
         self.history.append(attempt)
         if self.settings.hooks:
@@ -313,20 +299,12 @@ class Attempts:
             )
 
     def _succeeded(self, at: float, now: float) -> None:
-        model, endpoint, took = self.model, self.endpoint, now - at
         self._answered_at = now
         if self._cold_start is None:
-            model.last_answer = now
-            if self.settings.retry.hedge:
-                model.slow_answers = model.slow_answers or SlowAnswers()
-                model.slow_answers.observe(took)
-            if model.slow_first_answer is not None:
-                load_times = self.settings.memory.load_times
-                learn_from_second_answer(model, endpoint, load_times, self.request.target_model or "", took)
-            endpoint.succeeded(took)
+            learn_from_answer(self.settings.memory, self.request, self.endpoint, self.model, at, now)
         else:
             self._cold_start.answered(at, now)
-            endpoint.succeeded(None)
+            self.endpoint.succeeded(None)
 
     def _classify_silence(self, error: TransportError, loaded: bool, timed_out: bool) -> ErrorKind:
         """Classify an attempt without a complete answer."""
@@ -411,3 +389,50 @@ class Attempts:
 def _hinted(error: MMEError, hint: str) -> MMEError:
     error.hint = hint if error.hint is None else f"{error.hint}; {hint}"
     return error
+
+
+def was_cold(
+    memory: Memory, request: InvokeRequest, model: ModelMemory, *, answered_before: bool, took: float
+) -> bool | None:
+    """Return whether an answered call met a model that was not loaded; None if this cannot be told.
+
+    Args:
+        memory: Has the load times.
+        request: The request.
+        model: What is known of the model.
+        answered_before: Whether the model was known to have been loaded before the call.
+        took: Seconds from the start of the call until its answer.
+    """
+    if request.target_model is None:
+        return False if took < _NO_START else None
+    if not answered_before:
+        return None
+    if took < _NO_LOAD:
+        return False
+    known = memory.load_times.expected(request.endpoint, request.target_model, size=model.size, reload=True)
+    return False if known.source == "model" and took < known.median * _NO_LOAD_SHARE else None
+
+
+def learn_from_answer(
+    memory: Memory, request: InvokeRequest, endpoint: EndpointMemory, model: ModelMemory, at: float, now: float
+) -> None:
+    """Record the successful answer of a model that was loaded.
+
+    Args:
+        memory: Has the load times.
+        request: The request.
+        endpoint: What is known of the endpoint.
+        model: What is known of the model.
+        at: When the request was sent.
+        now: When it was answered.
+    """
+    model.last_answer = now
+    if model.slow_first_answer is not None:
+        learn_from_second_answer(model, endpoint, memory.load_times, request.target_model or "", now - at)
+    endpoint.succeeded(now - at)
+
+
+def _result(outcome: InvokeResponse | Exception) -> InvokeResponse:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome

@@ -1,4 +1,4 @@
-"""Limits on retries and second requests, which protect an endpoint that is overloaded or failing.
+"""Limits on retries, which protect an endpoint that is overloaded or failing.
 
 Counters change without a lock. Two threads can lose a token between them, which costs less than a lock in every call.
 """
@@ -7,15 +7,11 @@ from __future__ import annotations
 
 from mme_sdk.config import RetryPolicy
 
-__all__ = ["FAULT_COST", "THROTTLE_COST", "Breaker", "Budget", "HedgeBudget", "SlowAnswers"]
+__all__ = ["FAULT_COST", "THROTTLE_COST", "Breaker", "Budget"]
 
 # Tokens for one retry. A fault costs more, as in the retry quota of the AWS SDKs, because a retry helps less often.
 THROTTLE_COST = 5
 FAULT_COST = 14
-
-_MIN_ANSWERS = 20  # answers before a limit is known
-_MAX_HEDGES = 5.0  # tokens that can be saved; more would flood a fleet that becomes slow after hours of traffic
-_STEP = 0.2
 
 
 class Budget:
@@ -84,57 +80,3 @@ class Breaker:
     def success(self) -> None:
         """Record a success."""
         self._faults = 0
-
-
-class SlowAnswers:
-    """The 95th percentile of a model's latency, estimated without storing the answers.
-
-    Stochastic approximation on a logarithmic scale: an answer above the estimate raises it by 0.95 of a step, and an
-    answer below lowers it by 0.05 of a step. The two balance where one answer in twenty is above (Robbins, Monro 1951).
-    """
-
-    __slots__ = ("_answers", "_p95")
-
-    def __init__(self) -> None:
-        self._p95 = 0.0
-        self._answers = 0
-
-    def observe(self, took: float) -> None:
-        """Record an answer of the loaded model.
-
-        Args:
-            took: Seconds it took.
-        """
-        self._p95 *= 1 + _STEP * (0.95 if took > self._p95 else -0.05)
-        if not self._answers:
-            self._p95 = took
-        self._answers += 1
-
-    @property
-    def limit(self) -> float | None:
-        """Seconds above which an answer is unusually slow; None before 20 answers."""
-        return self._p95 if self._answers >= _MIN_ANSWERS else None
-
-
-class HedgeBudget:
-    """Tokens for second requests. Each call that could be hedged adds a share of a token."""
-
-    __slots__ = ("_tokens",)
-
-    def __init__(self) -> None:
-        self._tokens = 0.0
-
-    def earn(self, share: float) -> None:
-        """Add a share of a token, for a call that could be hedged.
-
-        Args:
-            share: Share of calls that may be hedged.
-        """
-        self._tokens = min(_MAX_HEDGES, self._tokens + share)
-
-    def pay(self) -> bool:
-        """Take one token. Return False if there is none."""
-        if self._tokens < 1.0:
-            return False
-        self._tokens -= 1.0
-        return True

@@ -25,12 +25,13 @@ __all__ = [
     "RetryPlanned",
     "emit",
     "log_hook",
+    "wanted",
 ]
 
 _LOG = logging.getLogger("mme_sdk.runtime")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class AttemptMade:
     """One attempt ended, with or without an answer.
 
@@ -49,7 +50,7 @@ class AttemptMade:
     sent_bytes: int
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class ColdStartSeen:
     """A call found the model loading; at most once for each call.
 
@@ -68,25 +69,25 @@ class ColdStartSeen:
     source: str
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class RetryPlanned:
     """A request will be sent again.
 
     Attributes:
         endpoint: Name of the endpoint.
         model: The target model; None on a single-model endpoint.
-        reason: `cold` (the model is loading), `throttled`, `faulty` (SageMaker, the network or the container failed),
-            or `slow` (a second request is sent in parallel with the first).
+        reason: `cold` (the model is loading), `throttled`, or `faulty` (SageMaker, the network or the container
+            failed).
         wait: Seconds until the request is sent.
     """
 
     endpoint: str
     model: str | None
-    reason: Literal["cold", "throttled", "faulty", "slow"]
+    reason: Literal["cold", "throttled", "faulty"]
     wait: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class CallFailed:
     """A call ended with an error.
 
@@ -103,7 +104,7 @@ class CallFailed:
     took: float
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True)
 class CallCompleted:
     """A call ended with an answer.
 
@@ -115,6 +116,7 @@ class CallCompleted:
         took: Seconds since the call began.
         variant: Production variant that answered, if SageMaker named it.
         received_bytes: Size of the answer in bytes.
+        sent_bytes: Size of the payload in bytes. Default 0, not known.
     """
 
     endpoint: str
@@ -124,10 +126,24 @@ class CallCompleted:
     took: float
     variant: str | None
     received_bytes: int
+    sent_bytes: int = 0
 
 
 Event: TypeAlias = AttemptMade | ColdStartSeen | RetryPlanned | CallFailed | CallCompleted
 Hook: TypeAlias = Callable[[Event], None]
+
+
+def wanted(hooks: Sequence[Hook], event: type[Event]) -> tuple[Hook, ...]:
+    """Return the hooks that want a kind of events: a hook may list the kinds as its attribute `events`.
+
+    Args:
+        hooks: The hooks.
+        event: The class of the events.
+
+    Returns:
+        Those that list it, and those that list nothing.
+    """
+    return tuple(hook for hook in hooks if event in getattr(hook, "events", (event,)))
 
 
 def emit(hooks: Sequence[Hook], event: Event) -> None:

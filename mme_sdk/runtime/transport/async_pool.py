@@ -42,6 +42,8 @@ from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 __all__ = ["AsyncConnectionPool"]
 
 _MAX_JOINED = 65_536  # bytes; a body up to this size is sent in one write with the head
+_MAX_WRITE = 262_144  # bytes that are given to TLS at once: asyncio holds them encrypted, in up to three copies
+_RETRY_WRITE = 0.001  # seconds
 
 
 class _Connection(asyncio.Protocol):
@@ -61,6 +63,9 @@ class _Connection(asyncio.Protocol):
         self._expires_at = 0.0
         self._timeout = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._unsent: memoryview | None = None  # rest of the body that asyncio does not have yet
+        self._paused = False
+        self._encrypts = False
 
     @property
     def usable(self) -> bool:
@@ -70,7 +75,7 @@ class _Connection(asyncio.Protocol):
     @property
     def keep(self) -> bool:
         """Whether the connection can be used for another request."""
-        return self._parser.keep_alive and not self.transport.is_closing()
+        return self._parser.keep_alive and self._unsent is None and not self.transport.is_closing()
 
     def exchange(self, head: bytes, body: bytes, seconds: float, timeout: float) -> asyncio.Future[InvokeResponse]:
         """Send a request.
@@ -94,8 +99,35 @@ class _Connection(asyncio.Protocol):
             self.transport.write(head + body)
         else:
             self.transport.write(head)
-            self.transport.write(body)
+            if self._encrypts:
+                self._unsent = memoryview(body)
+                self._write()
+            else:
+                self.transport.write(body)
         return answer
+
+    def _write(self) -> None:
+        """Give asyncio more of a long body, until it asks to wait."""
+        transport = self.transport
+        while self._unsent is not None and not self._paused and not transport.is_closing():
+            if self._readable(0.0):
+                # A server may reject a request before it has read it, and close. A write would fail, and asyncio would
+                # not read the response.
+                self._loop.call_later(_RETRY_WRITE, self._write)
+                return
+            # asyncio's TLS copies the rest of a `bytes` object for each record; it slices a memoryview instead.
+            piece, rest = self._unsent[:_MAX_WRITE], self._unsent[_MAX_WRITE:]
+            self._unsent = rest or None
+            transport.write(piece)
+
+    def pause_writing(self) -> None:
+        """Called by asyncio if its buffer is full."""
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        """Called by asyncio if its buffer has space again."""
+        self._paused = False
+        self._write()
 
     def _set_timer(self, when: float) -> None:
         # One timer for each connection, set again if it fires too early: cheaper than a timer for each call.
@@ -111,11 +143,13 @@ class _Connection(asyncio.Protocol):
             self._set_timer(self._expires_at)
             return
         # A request that is still in the write buffer cannot have been answered.
-        stage = SEND_TIMED_OUT if self.transport.get_write_buffer_size() else RESPONSE_TIMED_OUT
+        waits = self._unsent is not None or self.transport.get_write_buffer_size()
+        stage = SEND_TIMED_OUT if waits else RESPONSE_TIMED_OUT
         self._fail(stage, f"timed out after {self._timeout:.3g} s")
 
     def _fail(self, stage: str, detail: str) -> None:
         answer, self._answer = self._answer, None
+        self._unsent = None
         self.transport.abort()
         if answer is not None and not answer.done():
             answer.set_exception(ExchangeError(stage, detail, began=self._parser.started))
@@ -128,6 +162,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
         self.transport = cast(asyncio.Transport, transport)
+        self._encrypts = transport.get_extra_info("sslcontext") is not None
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for option in self._options:

@@ -64,6 +64,7 @@ class _Connection:
         self._parser = parser
         self._readable = read_poller(sock.fileno())
         self._arrivals = arrival_check(sock)
+        self._decrypted = sock.pending if isinstance(sock, ssl.SSLSocket) else _nothing
 
     def usable(self) -> bool:
         """Return whether the idle connection is open and received no data."""
@@ -109,7 +110,8 @@ class _Connection:
         except OSError as error:
             stage = SEND_FAILED if unsent else INVALID_RESPONSE if parser.started else CLOSED_EARLY
             raise ExchangeError(stage, str(unsent or error), began=parser.started) from error
-        self.keep = parser.keep_alive and unsent is None
+        # Bytes after the response may be in a TLS record that is read already: `usable` cannot see them.
+        self.keep = parser.keep_alive and unsent is None and not self._decrypted()
         return parser.answer()
 
     def _send(self, data: bytes, expires_at: float) -> None:
@@ -128,22 +130,26 @@ class _Connection:
                 raise TimeoutError
 
     def _receive(self, expires_at: float) -> None:
-        parser, receive = self._parser, self.sock.recv
+        parser, sock = self._parser, self.sock
         ready = self._readable(expires_at - monotonic())
         while True:
+            window = parser.window
             try:
-                data = receive(min(parser.missing, _MAX_READ) or _CHUNK)
+                if window is None:
+                    data = sock.recv(min(parser.missing, _MAX_READ) or _CHUNK)
+                    size = len(data)
+                else:
+                    size = sock.recv_into(window)
             except _WANTS_READ:
                 ready = self._readable(expires_at - monotonic())
-                data = None
-            if data:
-                if parser.feed(data):
+            else:
+                if not size:
+                    if not parser.started:
+                        raise ConnectionAbortedError("the server closed the connection without a response")
+                    parser.eof()
                     return
-            elif data is not None:
-                if not parser.started:
-                    raise ConnectionAbortedError("the server closed the connection without a response")
-                parser.eof()
-                return
+                if parser.feed(data) if window is None else parser.filled(size):
+                    return
             # A server that sends a byte now and then must not extend the time-out.
             if not ready or monotonic() > expires_at:
                 raise TimeoutError
@@ -353,6 +359,10 @@ class ConnectionPool:
         """Close the idle connections. A connection in use is closed after its response."""
         self._closed = True
         _close_all(self._idle)
+
+
+def _nothing() -> int:
+    return 0
 
 
 def _close_all(idle: deque[_Connection]) -> None:

@@ -8,6 +8,7 @@ response that it accepts is accepted by h11 with the same status, headers and bo
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Mapping
 
@@ -51,6 +52,8 @@ _FIELD_LIMIT = 100  # header fields of a response, the limit of http.client too
 _LENGTH_DIGITS = 15
 _BODILESS = frozenset({204, 304})
 _CODING_LIMIT = 16_384  # bytes of chunk extensions, and of trailers
+_SMALL_BODY = 65_536  # bytes; a longer body is collected in one buffer, so that it is in memory only once
+_MAX_RESERVED = 1 << 25  # bytes of memory that are taken because a response announces them; SageMaker sends up to 25 MB
 _SINGLE = frozenset(
     {"content-type", "content-encoding", "date", "x-amzn-errortype", "x-amzn-requestid"}
 )  # a second one with another value makes the response ambiguous
@@ -97,6 +100,8 @@ class ResponseParser:
         started: Whether any byte of the current response has arrived.
         keep_alive: Whether the connection can be used for another request after a complete response.
         missing: Bytes of the body that have not arrived, if known; else 0.
+        window: Where the next bytes of a long body go if its length is known: write there, and call `filled`. None if
+            the next bytes must be given to `feed`. `feed` is possible in both cases.
     """
 
     def __init__(self) -> None:
@@ -109,7 +114,10 @@ class ResponseParser:
         self.missing = 0
         self._status = 0
         self._headers: dict[str, str] = {}
+        self.window: memoryview | None = None
         self._pieces: list[bytes] = []
+        self._long: io.BytesIO | None = None
+        self._size = 0
         self._head_done = False
         self._until_close = False
         self._chunked = False
@@ -140,12 +148,29 @@ class ResponseParser:
         self._buffer += data
         return self._parse_buffer(self._buffer)
 
+    def filled(self, size: int) -> bool:
+        """Take note of data that was written to `window`.
+
+        Args:
+            size: Number of bytes, at least one.
+
+        Returns:
+            Whether the response is complete.
+        """
+        if self.window is not None:
+            self.window = self.window[size:]
+        self.missing -= size
+        return not self.missing
+
     def answer(self) -> InvokeResponse:
         """Return the complete response."""
-        pieces = self._pieces
-        return InvokeResponse(
-            status=self._status, headers=self._headers, body=pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        )
+        pieces, self.window = self._pieces, None
+        if self._long is not None:
+            body = self._long.getvalue()  # the buffer itself, not a copy: no window is left
+            self._long = None  # an idle connection does not keep it
+        else:
+            body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return InvokeResponse(status=self._status, headers=self._headers, body=body)
 
     def eof(self) -> None:
         """Handle the end of the connection.
@@ -241,14 +266,42 @@ class ResponseParser:
     def _body(self, data: bytes) -> bool:
         if self._chunked:
             return self._chunks(data)
-        if data:
-            self._pieces.append(data)
         if self._until_close:
+            if data:
+                self._collect(data)
             return False
-        missing = self.missing = self.missing - len(data)
-        if missing < 0:
+        size, missing = len(data), self.missing
+        if size > missing:
             raise InvalidResponseError("the body is longer than its Content-Length")
-        return not missing
+        if self.window is None and missing > _SMALL_BODY and self._long is None:
+            self._reserve(missing)
+        if self.window is not None:
+            self.window[:size] = data
+            return self.filled(size)
+        if data:
+            self._collect(data)
+        self.missing = missing - size
+        return missing == size
+
+    def _reserve(self, size: int) -> None:
+        """Provide the buffer of a long body. A response that only announces a huge body gets no memory for it."""
+        if size <= _MAX_RESERVED:
+            self._long = io.BytesIO(bytes(size))
+            self.window = self._long.getbuffer()
+        else:
+            self._long = io.BytesIO()
+
+    def _collect(self, data: bytes) -> None:
+        if self._long is None:
+            self._pieces.append(data)
+            self._size += len(data)
+            if self._size <= _SMALL_BODY:
+                return
+            self._long = io.BytesIO()
+            self._long.writelines(self._pieces)
+            self._pieces.clear()
+        else:
+            self._long.write(data)
 
     def _chunks(self, data: bytes) -> bool:
         at = 0
@@ -259,7 +312,7 @@ class ResponseParser:
                 piece = data[at : at + self._left]
                 if not piece:
                     return False
-                self._pieces.append(piece)
+                self._collect(piece)
                 at += len(piece)
                 self._left -= len(piece)
                 if self._left:

@@ -11,7 +11,7 @@ import pytest
 from mme_sdk.aws import Aws, Flow
 from mme_sdk.endpoints import Autoscaling, Endpoints, EndpointSpec, flows
 from mme_sdk.endpoints.operations import orphans
-from mme_sdk.errors import ConflictError, EndpointNotFoundError, MMEError
+from mme_sdk.errors import AccessDeniedError, ConflictError, EndpointNotFoundError, MMEError
 from tests.support.endpoints.helpers import NOTHING, NoInvoker, multi, resources
 from tests.support.endpoints.interleaving import Client, shuffled
 from tests.support.selection import pairs
@@ -107,6 +107,52 @@ def test_going_back_to_a_generation_while_it_is_tidied_away(aws, name, start):
     check_whole(aws, name)
 
 
+def test_a_whole_way_back_between_the_last_look_and_the_deletion(aws, name, start):
+    history(aws, name)
+    tidying = start(applying(generation(name, 3))).after("update_endpoint").before("delete_endpoint_config")
+    assert start(applying(generation(name, 1))).finish().error is None
+    assert tidying.finish().error is None
+    check_whole(aws, name)
+    assert Endpoints(aws, NoInvoker).plan(generation(name, 1)).action == "nothing"
+
+
+@pytest.mark.parametrize("at", ["delete_endpoint_config", "delete_model"])
+def test_a_whole_creation_between_the_last_look_and_the_deletion(aws, name, start, at):
+    spec = generation(name, 1)
+    client, requests = aws.client("sagemaker"), spec.to_requests()
+    client.create_model(**requests.models[0])
+    client.create_endpoint_config(**requests.config)
+    going = start(deleting(name)).before(at)
+    assert start(creating(spec)).finish().error is None
+    result = going.finish().result
+    assert "created again" in str(result)
+    check_whole(aws, name)
+    assert result.removed == (() if at == "delete_endpoint_config" else result.removed[:1])
+    assert Endpoints(aws, NoInvoker).plan(spec).action == "nothing"
+
+
+def test_a_whole_creation_while_orphans_are_removed(aws, name, start):
+    spec = generation(name, 1)
+    client, requests = aws.client("sagemaker"), spec.to_requests()
+    client.create_model(**requests.models[0])
+    client.create_endpoint_config(**requests.config)
+    going = start(orphans.remove_all(Endpoints(aws, NoInvoker).orphans())).before("delete_endpoint_config")
+    assert start(creating(spec)).finish().error is None
+    assert going.finish().result == ()
+    check_whole(aws, name)
+    assert Endpoints(aws, NoInvoker).plan(spec).action == "nothing"
+
+
+def test_a_whole_creation_while_a_failed_one_is_removed(aws, name, start):
+    spec = generation(name, 1)
+    failing = start(creating(spec)).before("create_endpoint").fail(AccessDeniedError("not allowed"))
+    failing.before("delete_endpoint_config")
+    assert start(creating(spec)).finish().error is None
+    assert isinstance(failing.finish().error, AccessDeniedError)
+    check_whole(aws, name)
+    assert Endpoints(aws, NoInvoker).plan(spec).action == "nothing"
+
+
 @pytest.mark.parametrize("at", ["describe_endpoint", "list_endpoint_configs"])
 def test_an_endpoint_that_is_created_again_while_it_is_deleted_keeps_what_it_needs(aws, name, start, at):
     spec = generation(name, 1, **AUTOSCALED)
@@ -145,7 +191,7 @@ def test_orphans_that_are_removed_while_they_are_used_again(aws, name, start, wh
     coming = start(creating(spec)).before("create_endpoint")
     if when == "after":
         coming.step()
-    assert len(going.finish().result) == 2
+    assert len(going.finish().result) == (2 if when == "before" else 0)  # what is used is created again
     assert coming.finish().error is None
     check_whole(aws, name)
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from mme_sdk.local.hosting.connections import ContainerConnections
 from tests.support.gates import Gate
 from tests.support.hosting.harness import ECHO, Bench, error
 from tests.support.hosting.waiting import Progress, until
@@ -59,13 +60,13 @@ def test_a_request_that_reached_no_container_is_served_once_there_is_one(hosted:
         variant = bench.hosting.variant("e", "AllTraffic")
         assert (await bench.invoke("a.tar.gz")).status == 200
         container = variant.instances["i-0001"].multi_model()
-        listening, container.address = container.address, "http://127.0.0.1:1"
+        listening, container._connections = container._connections, ContainerConnections(1)  # nothing listens there
         fleet = variant.fleet
         before = fleet.snapshot().counters.arrivals
         asked = asyncio.create_task(bench.invoke("a.tar.gz"))
         await until(variant, lambda: fleet.snapshot().counters.arrivals >= before + 3)  # it is tried again and again
         assert not asked.done()
-        container.address = listening
+        container._connections = listening
         assert (await asked).status == 200
         assert variant.fleet.snapshot().instances["i-0001"].outstanding == 0
 

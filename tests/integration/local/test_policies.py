@@ -138,6 +138,8 @@ def test_a_deployer_uses_every_operation_of_its_own_endpoints(endpoint, client_o
     endpoint.autoscale(Autoscaling(min=1, max=2, target=10))
     endpoint.autoscale(None)
     endpoint.metrics(hours=1)
+    denied = [one for one in endpoint.diagnose(1).missing if "not authorized" in one]
+    assert [one.partition(":")[0] for one in denied] == ["models of s3"]  # that is for `policies.registry`
     client = client_of("second", policies.deployer(EXECUTION, names="scoring*"))
     second = created(host, client, spec(EXECUTION, "scoring-2"))
     assert {one.name for one in client.endpoints.list()} == {"scoring", "scoring-2"}
@@ -169,6 +171,29 @@ def test_the_execution_role_decides_what_a_container_can_download(host, client_o
             runtime.invoke_endpoint(EndpointName="blind", TargetModel="team_a/none.tar.gz", Body=b"[1]")
         with pytest.raises(MMEError, match="Could not assume role"):
             client.endpoints.create(spec("arn:aws:iam::123456789012:role/absent", "absent"), check=False)
+
+
+@pytest.mark.parametrize("form", ["archive", "files"])
+def test_an_endpoint_whose_role_may_not_read_its_model_fails(host, endpoint, publisher, form):
+    listing = {"Effect": "Allow", "Action": "s3:ListBucket", "Resource": "arn:aws:s3:::ml-models"}
+    role = host.iam.add_role(f"lists-{form}", {"Version": "2012-10-17", "Statement": [listing]})
+    key = key_of(publisher, "team_a/two")
+    if form == "archive":
+        data, object_key = {"ModelDataUrl": f"{PREFIX}{key}"}, f"prod/{key}"
+    else:
+        object_key = "tree/code/inference.py"
+        host.boto("s3").put_object(Bucket="ml-models", Key=object_key, Body=MULTIPLY.format(factor=2).encode())
+        source = {"S3Uri": "s3://ml-models/tree/", "S3DataType": "S3Prefix", "CompressionType": "None"}
+        data = {"ModelDataSource": {"S3DataSource": source}}
+    sagemaker, name = host.boto("sagemaker"), f"unread-{form}"
+    container = {"Image": "sklearn:1", **data}
+    sagemaker.create_model(ModelName=name, ExecutionRoleArn=role, PrimaryContainer=container)
+    variant = {"VariantName": "A", "ModelName": name, "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    failed = settle(sagemaker, name)[-1]
+    assert failed["EndpointStatus"] == "Failed"
+    assert f"no policy of {role} allows s3:GetObject on arn:aws:s3:::ml-models/{object_key}" in failed["FailureReason"]
 
 
 def document(*statements: dict) -> str:

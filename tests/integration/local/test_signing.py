@@ -48,6 +48,17 @@ def test_what_botocore_signs_is_accepted(monkeypatch):
     assert verify("POST", PATH, unsigned, b"anything")
 
 
+TARGETS = ["/", "/a/./b", "/a/../b", "//a", "/a//b/", "/a%2Fb", "/a+b", "/~a-b_c.d", "/a?", "/a?b", "/a?b=", "/a?b=%20"]
+
+
+@pytest.mark.parametrize("path", [*TARGETS, "/a?b=2&b=1&a", "/a?b=c=d", "/a%E2%82%AC", "/a?b=%2B", "/a:b@c!"])
+def test_every_form_of_a_target_is_signed_as_botocore_signs_it(path, monkeypatch):
+    headers = signed(monkeypatch=monkeypatch, path=path, **{"X-Amzn-SageMaker-Target-Model": " a   b "})
+    assert verify("POST", path, headers, b"payload")
+    with pytest.raises(ApiError):
+        verify("POST", f"{path}x", headers, b"payload")
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [

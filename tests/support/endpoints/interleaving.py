@@ -32,6 +32,11 @@ class Client:
         else:
             self._resume(lambda: self.flow.send(value))
 
+    def fail(self, error: Exception) -> Client:
+        """Let the next call raise an error."""
+        self._resume(lambda: self.flow.throw(error))
+        return self
+
     def before(self, operation: str) -> Client:
         """Go on until this is the next call, or to the end."""
         while not self.done and not (isinstance(self.next, Call) and self.next.operation == operation):

@@ -19,7 +19,7 @@ from typing import Any
 
 import boto3
 
-from mme_sdk import AsyncMMEClient, MMEClient, RetryPolicy, Timeouts
+from mme_sdk import AsyncMMEClient, MMEClient, Timeouts
 from mme_sdk.runtime import BatchSettings, FileLeases, Memory
 
 CONFIG: dict[str, Any] = json.loads(sys.argv[1]) if len(sys.argv) > 1 else {}
@@ -43,7 +43,6 @@ def client(kind: type = MMEClient) -> Any:
         endpoint_url=CONFIG["urls"],
         transport=CONFIG.get("transport", "auto"),
         timeouts=Timeouts(read=CONFIG.get("read", 60.0), deadline=300.0),
-        retry=RetryPolicy(hedge=1.0) if CONFIG.get("hedge") else None,
         memory=Memory(leases=FileLeases(CONFIG["leases"])),
         hooks=[lambda event: say("event", name=type(event).__name__)],
     )
@@ -102,7 +101,7 @@ def still_running(names: tuple[str, ...]) -> list[str]:
 
 def left(mme: Any) -> dict[str, Any]:
     """What is still there: threads, sockets, places in the load limiter, leases."""
-    threads = still_running(("mme_sdk-batch", "mme-sdk-hedge"))
+    threads = still_running(("mme_sdk-batch",))
     memory = mme.memory
     endpoint = memory.endpoint(CONFIG["endpoint"])
     if isinstance(mme, MMEClient):

@@ -62,6 +62,8 @@ def answer(said: dict[str, Any]) -> InvokeResponse:
     headers = {"x-amzn-requestid": "req-1", "content-type": said.get("content_type", "application/json")}
     if "retry_after" in said:
         headers["retry-after"] = str(said["retry_after"])
+    if "content_encoding" in said:
+        headers["content-encoding"] = said["content_encoding"]
     if status == 200:
         headers["x-amzn-invoked-production-variant"] = "AllTraffic"
         return InvokeResponse(status=200, headers=headers, body=said.get("body", '{"ok": true}').encode())

@@ -79,8 +79,8 @@ def test_a_number_with_too_many_digits_to_print_is_refused_by_name() -> None:
 def test_numbers_of_other_libraries_become_pythons_own() -> None:
     timeouts = Timeouts(connect=np.float32(1.5), read=np.int64(2), deadline=Fraction(7, 2))  # type: ignore[arg-type]
     assert [repr(one) for one in (timeouts.connect, timeouts.read, timeouts.deadline)] == ["1.5", "2.0", "3.5"]
-    policy = RetryPolicy(budget=np.int64(3), hedge=np.float32(0.5))  # type: ignore[arg-type]
-    assert [repr(one) for one in (policy.budget, policy.hedge)] == ["3", "0.5"]
+    policy = RetryPolicy(budget=np.int64(3), fault_base=np.float32(0.5))  # type: ignore[arg-type]
+    assert [repr(one) for one in (policy.budget, policy.fault_base)] == ["3", "0.5"]
     assert repr(ColdStart(expected=np.float64(2), failed_loads=np.int8(2))).count("np.") == 0  # type: ignore[arg-type]
 
 

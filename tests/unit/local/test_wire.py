@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 import pytest
 from botocore.model import ShapeResolver
+from botocore.session import Session
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,7 +16,7 @@ from mme_sdk.local.wire.errors import ApiError
 from mme_sdk.local.wire.parameters import check_constraints
 from mme_sdk.local.wire.protocols import detect_protocol
 from mme_sdk.local.wire.responses import serialize_json
-from mme_sdk.local.wire.service_model import load_service_model
+from mme_sdk.local.wire.service_model import load_service_model, partition_of
 
 
 def parse_json(operation, body: bytes):
@@ -168,3 +169,17 @@ def test_cbor_refuses_what_is_none(encoded):
 )
 def test_cbor_comes_back_as_it_went(value):
     assert cbor.loads(cbor.dumps(value)) == value
+
+
+def test_the_partition_of_a_region_is_that_of_botocore():
+    session = Session()
+    regions = {
+        region
+        for partition in session.get_available_partitions()
+        for service in ("ec2", "sagemaker")
+        for region in session.get_available_regions(service, partition)
+    }
+    assert len(regions) > 30
+    for region in (*regions, "us-east-99", "cn-new-7", "us-gov-east-9"):
+        assert partition_of(region) == session.get_partition_for_region(region)
+    assert partition_of("nowhere") == "aws"

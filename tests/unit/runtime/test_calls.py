@@ -72,6 +72,7 @@ class Setting:
         self, *, transport: Transport | None = None, wait: Callable[[Waitable, float], bool] | None = None
     ) -> None:
         """Let the invoker send and wait in another way."""
+        self.invoker._transport = transport or self.script
         self.invoker._interpreter = interpreter(
             transport or self.script, clock=self.clock, aws=self.invoker._aws, wait=wait or self.clock.wait
         )

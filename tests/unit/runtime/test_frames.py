@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import sys
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from mme_sdk.aws import Aws
-from mme_sdk.errors import InvalidInputError, ModelInputError, RowCountError, UndecodableReplyError
+from mme_sdk.errors import InvalidInputError, MissingExtraError, ModelInputError, RowCountError, UndecodableReplyError
 from mme_sdk.runtime import AsyncRuntimeInvoker, RuntimeInvoker
 from mme_sdk.runtime.batch.batch import BatchSettings
+from mme_sdk.runtime.options import InvokeOptions
+from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from tests.support.runtime.keywords import gathered
 
@@ -249,6 +253,67 @@ def test_what_cannot_be_is_refused_before_anything_is_answered(
     with pytest.raises(InvalidInputError, match=text):
         invoke(twin, transport, FRAME.assign(**change), **options)
     assert transport.sent == []
+
+
+@twins
+@pytest.mark.parametrize(
+    ("options", "doing"),
+    [
+        ({"content_type": "application/x-parquet"}, "encoding as Parquet needs pyarrow"),
+        ({"content_type": "Application/X-Parquet; a=b"}, "encoding as Parquet needs pyarrow"),
+        ({"accept": "application/x-parquet"}, "decoding Parquet needs pyarrow"),
+    ],
+)
+def test_a_missing_package_is_an_error_before_the_first_call(
+    options: dict[str, Any], doing: str, twin: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    transport = Doubler()
+    with pytest.raises(MissingExtraError, match=doing):
+        invoke(twin, transport, model_of="tenant", **options)
+    assert transport.sent == []
+
+
+@pytest.mark.parametrize(
+    ("missing", "options"),
+    [
+        ("pyarrow", {"accept": "application/x-parquet", "response_type": pd.DataFrame}),
+        ("pyarrow", {"response_type": pa.Table}),
+        ("pandas", {"response_type": pa.Table}),
+    ],
+)
+def test_a_package_that_decoding_needs_is_missed_before_the_call(
+    missing: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    transport = Doubler()
+    with pytest.raises(MissingExtraError, match=missing):
+        RuntimeInvoker(Aws(region="us-east-1"), transport).invoke("scoring", b"1", **gathered(options))
+    assert transport.sent == []
+
+
+def test_a_codec_of_the_caller_needs_no_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Mine:
+        media_type = "application/x-parquet"
+
+        def accepts(self, data: Any) -> bool:
+            return True
+
+        def encode(self, data: Any) -> tuple[bytes, str]:
+            return b"\n".join(str(one).encode() for one in data["x"]), self.media_type
+
+        def decode(self, body: bytes, content_type: str) -> Any:
+            return json.loads(body)
+
+    class Plain(Doubler):
+        def send(self, request: InvokeRequest, *, connect_timeout: float, read_timeout: float) -> InvokeResponse:
+            body = json.dumps([2 * int(line) for line in request.body.split()]).encode()
+            return InvokeResponse(status=200, headers={"content-type": "application/json"}, body=body)
+
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    invoker = RuntimeInvoker(Aws(region="us-east-1"), Plain(), codecs=Codecs([Mine()]))
+    found = invoker.invoke_frame("scoring", FRAME[["x"]], InvokeOptions(content_type="application/x-parquet"))
+    assert found["prediction"].tolist() == DOUBLE
 
 
 def test_only_frames_and_single_columns_will_do() -> None:

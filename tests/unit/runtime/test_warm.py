@@ -128,3 +128,21 @@ def test_a_model_that_is_given_twice_counts_once() -> None:
 def test_what_is_no_list_of_models_is_refused(models: Any) -> None:
     with pytest.raises(InvalidInputError, match="models"):
         warm_order(models, endpoint="e", memory=Memory())
+
+
+@pytest.mark.parametrize(
+    ("models", "expected", "text", "hint"),
+    [
+        (["fraud"], {"fruad": 1}, "'fruad'", "did you mean 'fraud'?"),
+        (["fraud/v1.tar.gz"], {"fraud": 1}, "'fraud'", "did you mean 'fraud/v1.tar.gz'?"),
+        ([version("fraud", 1)], {"fraud": 1, "Fraud": 2}, "'Fraud'", "did you mean 'fraud'?"),
+        (["fraud"], {"spam": 1}, "'spam'", "add it to models, or remove it from expected"),
+        (["fraud"], {7: 1}, "7", "add it to models, or remove it from expected"),
+    ],
+)
+def test_a_rate_of_none_of_the_models_is_refused(models: Any, expected: Any, text: str, hint: str) -> None:
+    setting = Setting([{}])
+    with pytest.raises(InvalidInputError, match=f"expected names {text}, which is not one of the models") as caught:
+        setting.invoker.warm("scoring", models, expected=expected)
+    assert caught.value.hint == hint
+    assert setting.script.sent == []

@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Iterator
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,14 +44,14 @@ def main(argv: list[str] | None = None) -> int:
     )  # for pyarrow, which scikit-learn can import
     if given.model is None:
         os.environ["SAGEMAKER_MULTI_MODEL"] = "true"
+    from mme_sdk.local.containers.python import fork_server  # here, so that both processes have its modules
+
     requests, requests_end = socket.socketpair()
     events, events_end = socket.socketpair()
     pid = os.fork()  # before the event loop and its libraries exist
     if pid == 0:
         requests.close()
         events.close()
-        from mme_sdk.local.containers.python import fork_server
-
         with contextlib.suppress(BrokenPipeError):  # the server ended first
             fork_server.run(requests_end, events_end, [one for one in given.preload.split(",") if one])
         os._exit(0)
@@ -59,7 +60,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         import asyncio
 
-        from mme_sdk.local.containers.python.server import Options, serve
+        with _without_certificates():
+            from mme_sdk.local.containers.python.server import Options, serve
 
         options = Options(
             port=given.port,
@@ -80,6 +82,25 @@ def main(argv: list[str] | None = None) -> int:
         requests.close()
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         os.waitpid(pid, 0)
+
+
+@contextlib.contextmanager
+def _without_certificates() -> Iterator[None]:
+    """Let aiohttp find no certificates. It reads those of the system during its import, which takes 0.1 s.
+
+    This process only listens. The models, which can connect to servers, are processes of the fork server.
+    """
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, os.devnull))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def _read_line(descriptor: int) -> bytes:

@@ -258,14 +258,14 @@ class Instance:
             last = index == len(selected) - 1
             if response is not None:
                 body = response.body
-                headers = {**headers, "Content-Type": response.headers.get("content-type", "application/octet-stream")}
+                headers = {**headers, "content-type": response.headers.get("content-type", "application/octet-stream")}
             path = f"/models/{model_id}/invoke" if plan.mode == "MultiModel" else "/invocations"
-            if plan.mode == "MultiModel" and self._shared.command(plan.image).target_is_id:
+            if plan.mode == "MultiModel" and one.command.target_is_id:
                 headers = {**headers, "x-amzn-sagemaker-target-model": model_id or ""}
             try:
                 async with asyncio.timeout(self._shared.settings.invocation_limit):
                     await self._serving.wait()
-                    response = await one.request("POST", path, body, headers, stream=stream and last)
+                    response = await one.invoke(path, body, headers, stream=stream and last)
             except TimeoutError:
                 name = plan.hostname or "model"
                 raise model_error(0, TIMED_OUT.format(name=name), log_stream=self.log_stream) from None

@@ -1,0 +1,1 @@
+"""The rules of a diagnosis: functions of an `ObservedEndpoint` that yield findings."""

@@ -1,0 +1,35 @@
+"""The operator's drill of `examples/operate` names each fault, mends it by the finding's command, and ends healthy."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+import pytest
+
+from tests.support.paths import ROOT
+
+
+@pytest.fixture
+def main(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "operate"))
+    return importlib.import_module("main")
+
+
+def test_two_faults_are_named_and_mended(main: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    main.main(["failing_model", "stale_alias"])
+    shown = capsys.readouterr().out
+    assert 'client.models("s3://ml-models/prod/").rollback("fraud", "live")' in shown
+    assert 'client.models("s3://ml-models/prod/").rollback("risk", "live")' in shown
+    assert shown.count("0 findings about endpoint scoring") == 2
+    assert shown.rstrip().splitlines()[-1].startswith("Healthy: ")
+
+
+@pytest.mark.slow
+def test_all_six_faults_are_named_and_mended(main: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(main.FAULTS) == 6
+    main.main()
+    shown = capsys.readouterr().out
+    for kind in main.FAULTS:
+        assert f"[{kind}, confidence" in shown
+    assert shown.count("0 findings about endpoint scoring") == 6

@@ -1,0 +1,72 @@
+"""Exit codes, errors and imports of the command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+import pytest
+
+from mme_sdk.cli import main as root_module
+from mme_sdk.cli.entry import main
+
+
+def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
+    found = []
+    for name, one in group.commands.items():
+        found += _leaves(one, (*path, name)) if isinstance(one, click.Group) else [((*path, name), one)]
+    return found
+
+
+@pytest.mark.parametrize("path", [path for path, _ in _leaves(root_module.make())], ids=" ".join)
+def test_each_help_lists_the_exit_codes(path: tuple[str, ...], capsys: Any) -> None:
+    assert main([*path, "--help"]) == 0
+    assert "Exit codes:" in capsys.readouterr().out
+
+
+def test_a_command_that_deletes_has_yes_and_dry_run() -> None:
+    for path, one in _leaves(root_module.make()):
+        if path[-1] in ("rm", "reset", "orphans", "sync"):
+            assert {"yes", "dry_run"} <= {option.name for option in one.params}, path
+
+
+def test_a_usage_error_has_a_code_of_its_own(capsys: Any) -> None:
+    assert main(["endpoints", "plan", "absent.yaml"]) == 64
+    assert "absent.yaml" in capsys.readouterr().err
+
+
+def test_an_error_is_a_message_without_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: Any) -> None:
+    monkeypatch.setenv("MME_LOCAL_FILE", str(tmp_path / "absent.json"))
+    assert main(["local", "status"]) == 1
+    assert capsys.readouterr().err == "error: no local host runs\n  start one with: mme local up\n"
+    assert main(["local", "status", "--json"]) == 1
+    assert json.loads(capsys.readouterr().err)["error"] == "ConfigurationError"
+
+
+def test_an_unknown_key_of_a_spec_is_refused_with_a_near_one(tmp_path: Any, capsys: Any) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text("multi_model:\n  nam: scoring\n")
+    assert main(["endpoints", "plan", str(spec), "--region", "us-east-1"]) == 1
+    assert "did you mean 'name'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("raised", "code"), [(KeyboardInterrupt, 130), (BrokenPipeError, 141)])
+def test_ctrl_c_and_a_closed_output(
+    raised: type[BaseException], code: int, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def fail() -> None:
+        raise raised
+
+    monkeypatch.setattr("mme_sdk.cli.local.read_host", fail)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
+    assert main(["local", "status"]) == code
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.delitem(sys.modules, "mme_sdk.cli.main")
+    monkeypatch.setitem(sys.modules, "click", None)
+    assert main([]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
