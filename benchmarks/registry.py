@@ -4,8 +4,9 @@ Each program does the same job in its own process, in turn: from model directori
 loopback interface). The others pack each model into a temporary file, either with `tarfile` and gzip's default level,
 or with `pack` of this package, so that only the upload differs.
 
-    python benchmarks/registry.py                 # 200 models of 1 MB, 2 models of 512 MB, packing
-    python benchmarks/registry.py --quick         # smaller models
+    python benchmarks/registry.py                 # 200 models of 1 MB, 2 of 512 MB, 10,000 of 10 kB, packing
+    python benchmarks/registry.py --quick         # smaller or fewer models
+    python benchmarks/registry.py --only many     # small archives in S3, and memory for a tenth of them
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def make_models(folder: Path, count: int, size: int) -> None:
     random = np.random.default_rng(0)
     block = random.standard_normal((16 << 20) // 4).astype("f4").tobytes()
     for number in range(count):
-        model = folder / f"model-{number:03}"
+        model = folder / f"model-{number:05}"
         model.mkdir(parents=True)
         with (model / "model.ubj").open("wb") as file:
             file.write(number.to_bytes(8, "big"))
@@ -170,14 +171,27 @@ def ours(url: str, bucket: str, sources: dict[str, Path]) -> None:
         aws.close()
 
 
+def put_pool(url: str, bucket: str, work: list[Callable[[], tuple[str, Path]]]) -> None:
+    """Upload each file with one request of boto3, in 64 threads, without a check or a condition."""
+    s3 = client(url, max_pool_connections=64)
+
+    def one(make: Callable[[], tuple[str, Path]]) -> None:
+        key, path = make()
+        s3.put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
+        path.unlink()
+
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(one, work))
+
+
 RIVALS: dict[str, Callable[..., None]] = {
     "boto3 loop": boto3_loop,
     "s3transfer pool": s3transfer_pool,
     "boto3 + CRT": crt,
     "obstore": obstore,
+    "put_object pool": put_pool,
 }
-
-
+MANY = ("obstore", "put_object pool")
 NEEDS = {"boto3 + CRT": "awscrt", "obstore": "obstore"}
 
 
@@ -241,10 +255,13 @@ def run(rival: str, packer: str, models: Path, server: Any) -> dict[str, float]:
     if done.returncode:
         raise SystemExit(f"{rival} failed:\n{done.stderr}")
     used = cpu_of(server.pid) - before
-    found = s3.list_objects_v2(Bucket=bucket).get("Contents", [])
+    pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket)
+    found = [one for page in pages for one in page.get("Contents", [])]
     assert len(found) == sum(1 for path in models.iterdir() if path.is_dir()), f"{rival} left {len(found)} objects"
-    for one in found:
-        s3.delete_object(Bucket=bucket, Key=one["Key"])
+    for start in range(0, len(found), 1000):
+        s3.delete_objects(
+            Bucket=bucket, Delete={"Objects": [{"Key": one["Key"]} for one in found[start : start + 1000]]}
+        )
     s3.delete_bucket(Bucket=bucket)
     return dict(json.loads(done.stdout.splitlines()[-1])) | {"server": used}
 
@@ -261,16 +278,36 @@ def compare(title: str, contestants: list[tuple[str, str]], models: Path, server
         one: {what: statistics.median(each[what] for each in results) for what in results[0]}
         for one, results in taken.items()
     }
-    print(f"\n{title} (median of {rounds})")
-    print(f"{'':32}{'wall s':>8}{'CPU s':>8}{'S3 CPU':>8}{'MB peak':>9}{'wall ×':>8}{'CPU ×':>8}{'all ×':>8}")
+    print(f"\n### {title}, median of {rounds}; ± half the range of the wall times\n")
+    print(
+        "| | wall s | ± | CPU s | S3 CPU s | MB peak | wall × | CPU × | all × |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|"
+    )
     for (rival, packer), numbers in middle.items():
         mine = middle["ours", "packed" if packer == "packed" else "ours"]
+        both = (numbers["cpu"] + numbers["server"]) / (mine["cpu"] + mine["server"])
         print(
-            f"{rival + ', packed by ' + packer if rival != 'ours' else 'register_many':32}"
-            f"{numbers['wall']:8.2f}{numbers['cpu']:8.2f}{numbers['server']:8.2f}{numbers['memory']:9.0f}"
-            f"{numbers['wall'] / mine['wall']:8.2f}{numbers['cpu'] / mine['cpu']:8.2f}"
-            f"{(numbers['cpu'] + numbers['server']) / (mine['cpu'] + mine['server']):8.2f}"
+            f"| {rival + ', packed by ' + packer if rival != 'ours' else 'register_many'} | {numbers['wall']:.2f}"
+            f" | {spread(taken[rival, packer]):.2f} | {numbers['cpu']:.2f} | {numbers['server']:.2f}"
+            f" | {numbers['memory']:.0f} | {numbers['wall'] / mine['wall']:.2f} | {numbers['cpu'] / mine['cpu']:.2f}"
+            f" | {both:.2f} |",
+            flush=True,
         )
+
+
+def spread(results: list[dict[str, float]]) -> float:
+    walls = [one["wall"] for one in results]
+    return (max(walls) - min(walls)) / 2
+
+
+def many(folder: Path, count: int, server: Any, rounds: int) -> None:
+    """Compare uploads of many small archives, for a tenth of them and for all, which shows whether memory grows."""
+    for number in (count // 10, count):
+        models = folder / str(number)
+        make_models(models, number, 10_000)
+        for one in list(models.iterdir()):
+            pack_ours(one, one.with_suffix(".tar.gz"))
+        contestants = [(rival, "packed") for rival in ("ours", *MANY) if rival == "ours" or rival in present()]
+        compare(f"{number} archives of 10 kB", contestants, models, server, rounds)
 
 
 def packing(models: Path) -> None:
@@ -283,16 +320,16 @@ def packing(models: Path) -> None:
             began = time.process_time()
             packer(source, Path(scratch, "a.tar.gz"))
             speeds[name] = (size / (time.process_time() - began), Path(scratch, "a.tar.gz").stat().st_size / 1e6 / size)
-    print("\npacking float32 weights")
+    print("\n### Packing float32 weights\n\n| | MB/s of CPU | packed / size |\n|---|--:|--:|")
     for name, (speed, ratio) in speeds.items():
-        print(f"{name:32}{speed:8.0f} MB/s of CPU{ratio:8.2f} of the size")
+        print(f"| {name} | {speed:.0f} | {ratio:.2f} |")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="smaller models")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--only", choices=["small", "large", "packing"])
+    parser.add_argument("--only", choices=["small", "large", "many", "packing"])
     for name in ("rival", "packer", "models", "url", "bucket"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
@@ -302,7 +339,7 @@ def main() -> None:
         return
     from mme_sdk.local.storage.s3 import S3Server
 
-    rivals = present()
+    rivals = [rival for rival in present() if rival != "put_object pool"]
     small, large = ((50, 1 << 20), (2, 64 << 20)) if arguments.quick else ((200, 1 << 20), (2, 512 << 20))
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         jobs = {"small": (Path(folder, "small"), *small), "large": (Path(folder, "large"), *large)}
@@ -319,6 +356,10 @@ def main() -> None:
                     compare(f"{title}: pack and upload", both, models, server, arguments.rounds)
                     ready = [(rival, "packed") for rival in ("ours", *rivals)]
                     compare(f"{title}: upload of packed archives", ready, models, server, arguments.rounds)
+            if arguments.only in (None, "many"):
+                many(Path(folder, "many"), 500 if arguments.quick else 10_000, server, arguments.rounds)
+                if arguments.only == "many":
+                    return
         packing(next(iter(jobs.values()))[0] if arguments.only != "large" else jobs["large"][0])
 
 

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
@@ -150,7 +151,7 @@ class UploadConnections:
                 connection.putheader(name, value)
             body = request.body
             if hasattr(body, "read") and hasattr(body, "__len__") and len(body) <= _SMALL:
-                body = body.read()
+                body = b"".join(iter(partial(body.read, _SMALL), b""))  # one read may return less
             try:
                 if isinstance(body, bytes) and len(body) <= _SMALL:
                     connection.after_headers = body
@@ -174,9 +175,7 @@ class UploadConnections:
     def _connection(self, place: tuple[str, str]) -> _Connection:
         scheme, netloc = place
         if scheme == "https":
-            return _HTTPSConnection(
-                netloc, timeout=self._connect_timeout, context=self._context, blocksize=_BLOCK
-            )
+            return _HTTPSConnection(netloc, timeout=self._connect_timeout, context=self._context, blocksize=_BLOCK)
         return _HTTPConnection(netloc, timeout=self._connect_timeout, blocksize=_BLOCK)
 
     def _take(self, place: tuple[str, str]) -> _Connection | None:

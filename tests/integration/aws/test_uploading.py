@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import http.server
 import io
+import os
 import socket
 import ssl
 import threading
@@ -20,7 +21,8 @@ import pytest
 from mme_sdk.aws import Aws, Call
 from mme_sdk.aws.upload_connections import UploadConnections
 from mme_sdk.config import RetryPolicy, Timeouts
-from mme_sdk.errors import AccessDeniedError, NotSentError, OutcomeUnknownError
+from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotSentError, OutcomeUnknownError
+from mme_sdk.registry.operations.upload import Slice
 
 BODY = bytes(range(256)) * 10_000
 
@@ -115,6 +117,23 @@ def test_what_arrives_is_what_was_given(server: Server) -> None:
     signed = headers["authorization"].partition("SignedHeaders=")[2]
     assert any(name.startswith("x-amz-checksum-") for name in signed.partition(",")[0].split(";"))
     assert server.connections == 1
+
+
+@pytest.mark.parametrize("size", [10_000, 3_000_000])
+def test_a_file_that_becomes_shorter_is_not_uploaded(server: Server, tmp_path: Path, size: int) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(size))
+    with aws_at(url_of(server)) as aws, path.open("r+b") as file:
+        whole = Slice(file.fileno(), 0, size)
+        digest = base64.b64encode(hashlib.sha256(bytes(size)).digest()).decode()
+        params = {"Bucket": "b", "Metadata": {"a": "1"}, "ChecksumSHA256": digest, "Body": whole}
+        for number in range(2):  # botocore signs the first request only
+            aws.call(Call(service="s3", operation="put_object", params={"Key": f"k{number}", **params}))
+        assert [content for _, content in server.requests] == [bytes(size)] * 2
+        os.ftruncate(file.fileno(), size // 2)
+        with pytest.raises(InvalidInputError, match="became shorter"):
+            aws.call(Call(service="s3", operation="put_object", params={"Key": "k3", **params}))
+    assert len(server.requests) == 2
 
 
 def test_a_connection_closed_while_idle_costs_nothing(server: Server) -> None:
