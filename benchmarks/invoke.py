@@ -28,9 +28,33 @@ import trustme
 
 HERE = Path(__file__).parent
 BASE = "boto3"
-RIVALS = (BASE, "boto3-tuned", "aiobotocore", "sagemaker-predictor", "boto3-accelerated", "mme", "mme-async",
-          "mme-async-uvloop", "mme-transport", "mme-transport-async-uvloop", "floor")  # fmt: skip
-OURS = ("boto3-accelerated", "mme", "mme-async", "mme-async-uvloop", "mme-transport", "mme-transport-async-uvloop")
+RIVALS = (
+    BASE,
+    "boto3-tuned",
+    "aiobotocore",
+    "sagemaker-predictor",
+    "boto3-accelerated",
+    "mme",
+    "mme-dict",
+    "mme-array",
+    "mme-hook",
+    "mme-async",
+    "mme-async-uvloop",
+    "mme-transport",
+    "mme-transport-async-uvloop",
+    "floor",
+)
+OURS = (
+    "boto3-accelerated",
+    "mme",
+    "mme-dict",
+    "mme-array",
+    "mme-hook",
+    "mme-async",
+    "mme-async-uvloop",
+    "mme-transport",
+    "mme-transport-async-uvloop",
+)
 ELSEWHERE = (
     "aiobotocore",
     "sagemaker-predictor",
@@ -199,8 +223,11 @@ def write(found: dict[Case, dict[str, list[Sample]]], out: Path, rounds: int) ->
         "call. × is the ratio to boto3 with default settings in the same round. The server is a process on the same",
         "machine; wall times include its work.",
         "",
-        "`mme` is `endpoint.invoke`, the call that users make: with its policy, and with the answer as a `Reply`.",
-        "`mme-transport` is the transport alone, beneath it.",
+        "`mme` is `endpoint.invoke`, the call that users make, and `mme-async` the same on the event loop: 50 models",
+        "in turn, bytes as payload, the answer decoded from JSON, as by `boto3` with `json.loads`. `mme-dict` and",
+        "`mme-array` send a dict and an array, which boto3 cannot; `mme-hook` has one hook that does nothing.",
+        "`mme-transport` is the transport alone, beneath `endpoint.invoke`. `floor` is a raw socket with a request",
+        "that was built before, neither signed nor parsed: no client can be faster.",
         "",
         "![CPU per call](invoke.png)",
         "",

@@ -18,9 +18,11 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import cycle
 from urllib.parse import urlsplit
 
-ENDPOINT, MODEL, TYPE = "scoring", "fraud/v3.tar.gz", "application/json"
+ENDPOINT, TYPE = "scoring", "application/json"
+MODELS = [f"tenant-{number:02}/fraud/v3.tar.gz" for number in range(50)]  # each call takes the next one
 CONNECT, READ = 5.0, 70.0
 Call = Callable[[bytes], object]
 
@@ -33,11 +35,16 @@ def boto3_client(**config: object) -> object:
 
 
 def with_client(client: object) -> Callable[[], Call]:
-    def call(body: bytes) -> None:
-        reply = client.invoke_endpoint(EndpointName=ENDPOINT, TargetModel=MODEL, ContentType=TYPE, Body=body)
-        reply["Body"].read()
+    def make() -> Call:
+        model = cycle(MODELS).__next__
 
-    return lambda: call
+        def call(body: bytes) -> object:
+            reply = client.invoke_endpoint(EndpointName=ENDPOINT, TargetModel=model(), ContentType=TYPE, Body=body)
+            return json.loads(reply["Body"].read())
+
+        return call
+
+    return make
 
 
 def boto3_default() -> Callable[[], Call]:
@@ -77,21 +84,53 @@ def predictor() -> Callable[[], Call]:
     one = Predictor(
         ENDPOINT, session, serializer=IdentitySerializer(TYPE), deserializer=BytesDeserializer("application/json")
     )
-    return lambda: lambda body: one.predict(body, target_model=MODEL)
+    model = cycle(MODELS).__next__
+    return lambda: lambda body: json.loads(one.predict(body, target_model=model()))
 
 
 def requests() -> Callable[[bytes], object]:
     from mme_sdk.runtime.transport_interface import InvokeRequest
 
-    return lambda body: InvokeRequest(endpoint=ENDPOINT, body=body, content_type=TYPE, target_model=MODEL)
+    model = cycle(MODELS).__next__
+    return lambda body: InvokeRequest(endpoint=ENDPOINT, body=body, content_type=TYPE, target_model=model())
+
+
+def settings(name: str) -> dict[str, object]:
+    """Return the settings of a client: with a hook, if the name says so."""
+    return {"hooks": [lambda _: None]} if name.endswith("-hook") else {}
+
+
+def payload_of(name: str) -> Callable[[bytes], tuple[object, str | None]]:
+    """Return a function that makes the payload of a call from a body: the body itself, a dict or an array."""
+    if name.endswith("-dict"):
+        return lambda body: ({"amount": 12.5, "country": "DE", "id": body.decode()}, None)
+    if name.endswith("-array"):
+        import numpy as np
+
+        return lambda body: (np.zeros((2, max(1, (len(body) - 128) // 16))), None)  # the answer has two results
+    return lambda body: (body, TYPE)
 
 
 def mme() -> Callable[[], Call]:
     """Call `endpoint.invoke`, which users call, and read the decoded answer."""
     from mme_sdk import MMEClient
 
-    endpoint = MMEClient(endpoint_url=sys.argv[2], transport="fast").endpoint(ENDPOINT)
-    return lambda: lambda body: endpoint.invoke(body, model=MODEL, content_type=TYPE).body
+    name = sys.argv[1]
+    client = MMEClient(endpoint_url=sys.argv[2], transport="fast", **settings(name))
+    endpoint, payload, kept = client.endpoint(ENDPOINT), payload_of(name), {}
+
+    def make() -> Call:
+        model = cycle(MODELS).__next__
+
+        def call(body: bytes) -> object:
+            data = kept.get(len(body))
+            if data is None:
+                data = kept[len(body)] = payload(body)
+            return endpoint.invoke(data[0], model=model(), content_type=data[1]).value
+
+        return call
+
+    return make
 
 
 def mme_transport() -> Callable[[], Call]:
@@ -128,7 +167,12 @@ async def mme_async() -> Callable[[bytes], object]:
     from mme_sdk import AsyncMMEClient
 
     endpoint = AsyncMMEClient(endpoint_url=sys.argv[2], transport="fast").endpoint(ENDPOINT)
-    return lambda body: endpoint.invoke(body, model=MODEL, content_type=TYPE)
+    model = cycle(MODELS).__next__
+
+    async def call(body: bytes) -> object:
+        return (await endpoint.invoke(body, model=model(), content_type=TYPE)).value
+
+    return call
 
 
 async def mme_transport_async() -> Callable[[bytes], object]:
@@ -147,9 +191,11 @@ async def aiobotocore_() -> Callable[[bytes], object]:
     context = get_session().create_client("sagemaker-runtime", endpoint_url=sys.argv[2], config=config)
     client = await context.__aenter__()
 
-    async def call(body: bytes) -> None:
-        reply = await client.invoke_endpoint(EndpointName=ENDPOINT, TargetModel=MODEL, ContentType=TYPE, Body=body)
-        await reply["Body"].read()
+    model = cycle(MODELS).__next__
+
+    async def call(body: bytes) -> object:
+        reply = await client.invoke_endpoint(EndpointName=ENDPOINT, TargetModel=model(), ContentType=TYPE, Body=body)
+        return json.loads(await reply["Body"].read())
 
     return call
 
@@ -160,6 +206,9 @@ THREADED = {
     "boto3-accelerated": boto3_accelerated,
     "sagemaker-predictor": predictor,
     "mme": mme,
+    "mme-dict": mme,
+    "mme-array": mme,
+    "mme-hook": mme,
     "mme-transport": mme_transport,
     "floor": floor,
 }
