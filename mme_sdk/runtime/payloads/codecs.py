@@ -337,7 +337,8 @@ _ENCODER = json.JSONEncoder(default=_to_json_value, separators=(",", ":"), allow
 
 
 def _encode_array(array: Any, kind: str | None, content_type: str) -> bytes:
-    from mme_sdk.runtime.payloads.tables import array_to_csv, array_to_json, array_to_npy
+    from mme_sdk.runtime.payloads.npy import array_to_npy
+    from mme_sdk.runtime.payloads.tables import array_to_csv, array_to_json
 
     if kind is None or kind == NPY:
         return array_to_npy(array)

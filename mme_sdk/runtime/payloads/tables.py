@@ -6,7 +6,6 @@ JSON holds the values that JSON supports. NPY holds one matrix of numbers.
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import numbers
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, cast
 import attrs
 
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.runtime.payloads.npy import array_to_npy, without_mask
 from mme_sdk.types.matrix import EXACT
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 __all__ = [
     "array_to_csv",
     "array_to_json",
-    "array_to_npy",
     "as_frame",
     "frame_to_csv",
     "frame_to_json",
@@ -176,29 +175,13 @@ def frame_to_npy(data: pd.DataFrame | pd.Series) -> bytes:
     return array_to_npy(matrix[:, 0] if data.ndim == 1 else matrix)
 
 
-def array_to_npy(array: npt.NDArray[Any]) -> bytes:
-    """Encode an array as NPY. It may have any number of dimensions, and any dtype but `object`.
-
-    Raises:
-        TypeError: The array contains objects or masked values.
-    """
-    import numpy as np
-
-    array = _without_mask(array)
-    if array.dtype.hasobject:
-        raise TypeError("NPY can store an array of objects only by pickle; convert it to a dtype, or send JSON")
-    buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=False)
-    return buffer.getvalue()
-
-
 def array_to_csv(array: npt.NDArray[Any]) -> bytes:
     """Encode an array of two dimensions as CSV, one line for each row.
 
     Raises:
         InvalidInputError: The array is not a table, or a column cannot be encoded exactly.
     """
-    array = _without_mask(array)
+    array = without_mask(array)
     if array.ndim != 2 or array.dtype.names:
         raise InvalidInputError(
             f"CSV holds a table, but the array has {array.ndim} dimension{'' if array.ndim == 1 else 's'}"
@@ -223,20 +206,12 @@ def array_to_json(array: npt.NDArray[Any]) -> Any:
     """
     import numpy as np
 
-    array = _without_mask(np.asanyarray(array))
+    array = without_mask(np.asanyarray(array))
     if array.dtype.kind not in "biufUO" or (array.dtype.kind == "f" and array.dtype.itemsize > 8):
         raise TypeError(f"JSON does not support an array of {array.dtype}; send NPY, or convert it")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError("JSON does not support NaN and infinity; send NPY or CSV")
     return array.tolist()
-
-
-def _without_mask(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    import numpy as np
-
-    if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):
-        raise TypeError("no encoding keeps the mask of a masked array; send array.filled(…)")
-    return np.asarray(array)
 
 
 def reject(label: str, why: str, hint: str) -> NoReturn:

@@ -206,3 +206,15 @@ def test_an_integer_of_a_csv_that_no_float_holds_is_refused(text):
     for row in (text, f"1.5,{text}", f"1e5,{text}"):
         with pytest.raises(ValueError, match="more digits than a float"):
             matrix.array_of(row.encode(), "text/csv")
+
+
+@pytest.mark.parametrize("dtype", ["?", "i1", "u2", ">i4", "<i8", "f2", "f4", ">f8", "c16", "U3", "S2", "M8[s]"])
+@pytest.mark.parametrize("shape", [(), (0,), (1,), (2, 3), (0, 4), (2, 1, 3), (70_000,)])
+@pytest.mark.parametrize("order", ["C", "F", "step"])
+def test_npy_is_what_numpy_writes(dtype: str, shape: tuple[int, ...], order: str) -> None:
+    array = np.zeros(shape, dtype=dtype, order="F" if order == "F" else "C")
+    array = array[..., ::-1] if order == "step" and shape else array
+    for _ in range(2):  # the second time with a header that is known
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        assert Codecs().encode(array) == (buffer.getvalue(), "application/x-npy")
