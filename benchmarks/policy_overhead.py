@@ -1,4 +1,4 @@
-"""Measure what `endpoint.invoke` costs beyond its transport: the CPU time of a warm call whose transport answers at once.
+"""Measure what `endpoint.invoke` costs beyond its transport: CPU of a warm call whose transport answers at once.
 
 The cases take turns within a round. A figure is the median over the rounds.
 

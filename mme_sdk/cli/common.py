@@ -52,6 +52,12 @@ class Shell:
             self._client = MMEClient(region=self._region, endpoint_url=self._endpoint_url)
         return self._client
 
+    @property
+    def s3_url(self) -> str | None:
+        """Address of S3. None means that of the environment."""
+        addresses = self._endpoint_url or {}
+        return addresses.get("s3", addresses.get("*"))
+
     def close(self) -> None:
         """Close the client."""
         if self._client is not None:

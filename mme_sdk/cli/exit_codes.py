@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-__all__ = ["DIFFERENT", "EXIT_CODES", "FAILED", "INTERRUPTED", "NOT_MET", "OK", "PARTLY", "PIPE", "TIMEOUT", "USAGE"]
+__all__ = [
+    "DIFFERENT",
+    "EXIT_CODES",
+    "FAILED",
+    "FOUND",
+    "INTERRUPTED",
+    "NOT_MET",
+    "OK",
+    "PARTLY",
+    "PIPE",
+    "TIMEOUT",
+    "USAGE",
+]
 
 OK = 0
 FAILED = 1
@@ -10,6 +22,7 @@ DIFFERENT = 2
 TIMEOUT = 3
 PARTLY = 4
 NOT_MET = 5
+FOUND = 6
 USAGE = 64
 INTERRUPTED = 130
 PIPE = 141
@@ -21,6 +34,7 @@ EXIT_CODES = {
     TIMEOUT: "the time limit has passed; the operation may still go on",
     PARTLY: "a part of the models or rows failed",
     NOT_MET: "no hosting option meets the limits",
+    FOUND: "a diagnosis found something that is not only information",
     USAGE: "the command line is not valid, or a deletion was not confirmed",
     INTERRUPTED: "Ctrl-C",
     PIPE: "the reader of the output has closed it",

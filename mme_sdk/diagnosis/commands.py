@@ -66,7 +66,7 @@ def rollback_alias(registry: ObservedRegistry, name: str, alias: str) -> Command
     """Point an alias back at the version that it referred to before its last change."""
     return Command(
         f"{_models(registry)}.rollback({_text(name)}, {_text(alias)})",
-        _shell(registry, "rollback", f"{name}@{alias}"),
+        _shell(registry, "rollback", name, alias),
     )
 
 
@@ -74,7 +74,7 @@ def alias(registry: ObservedRegistry, name: str, alias: str, version: str) -> Co
     """Point an alias at a version."""
     return Command(
         f"{_models(registry)}.alias({_text(name)}, {_text(alias)}, {_text(version)})",
-        _shell(registry, "alias", f"{name}@{alias}", version),
+        _shell(registry, "alias", name, alias, version),
     )
 
 
@@ -134,9 +134,11 @@ def _models(registry: ObservedRegistry) -> str:
     return f"client.models({_text(registry.uri)}{key})"
 
 
-def _shell(registry: ObservedRegistry, verb: str, *given: str) -> str:
-    key = "" if registry.key == _KEY else f" --key {_quoted(registry.key)}"
-    return f"mme models {verb} {_quoted(registry.uri)} {' '.join(map(_quoted, given))}{key}"
+def _shell(registry: ObservedRegistry, verb: str, *given: str) -> str | None:
+    """Return a command of `mme models`; None for keys of another form, which it does not have."""
+    if registry.key != _KEY:
+        return None
+    return f"mme models {verb} {' '.join(map(_quoted, given))} --models {_quoted(registry.uri)}"
 
 
 def _quoted(text: str) -> str:

@@ -44,6 +44,7 @@ def _npy_header(descr: str, shape: tuple[int, ...]) -> bytes:
 
 
 def without_mask(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a plain array; raise TypeError if values are masked, because no encoding keeps the mask."""
     import numpy as np
 
     if isinstance(array, np.ma.MaskedArray) and np.ma.is_masked(array):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
-import shlex
 from datetime import datetime, timedelta
 from typing import Any, get_args
 
@@ -376,7 +374,4 @@ def test_commands_are_quoted(well: ObservedEndpoint) -> None:
     known = attrs.evolve(known, versions={"x": (name, "v0", START)})
     (finding,) = diagnose(attrs.evolve(well, registry=known, minutes=())).findings
     assert finding.command is not None
-    assert finding.command.shell is not None
-    words = shlex.split(finding.command.shell)
-    assert f"{name}@live" in words
-    assert re.fullmatch(r"mme models alias s3://\S+ .*", finding.command.shell)
+    assert finding.command.shell is None, "the command line has no option for keys of another form"
