@@ -208,7 +208,7 @@ class Aws:
                     )
                     cancellation.install(client)
                     if service == "s3":
-                        from mme_sdk.aws import upload_connections
+                        from mme_sdk.aws.s3 import upload_connections
 
                         upload_connections.install(
                             client, connect_timeout=self.timeouts.connect, read_timeout=self.timeouts.read

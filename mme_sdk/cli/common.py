@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Shell", "command", "host_file", "read_host", "timeout_option"]
 
-FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -85,7 +84,7 @@ class Shell:
 
 def command(
     group: click.Group, name: str, *, exits: tuple[int, ...] = (), dry_run: bool = False, yes: bool = False
-) -> Callable[[FunctionT], click.Command]:
+) -> Callable[[Callable[..., int | None]], click.Command]:
     """Return a decorator that makes a command of a function.
 
     The function receives a `Shell` and the values of its own options, and returns the exit code, or None for 0.
@@ -98,7 +97,7 @@ def command(
         yes: Whether it has the option `--yes`.
     """
 
-    def decorate(function: FunctionT) -> click.Command:
+    def decorate(function: Callable[..., int | None]) -> click.Command:
         @functools.wraps(function)
         def call(
             *,

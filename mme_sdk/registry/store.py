@@ -13,7 +13,7 @@ import attrs
 from mme_sdk._flows.effects import Call, Do, Flow, Sleep, Together
 from mme_sdk._version import __version__
 from mme_sdk.artifacts import Archive
-from mme_sdk.aws.s3_head import head_object
+from mme_sdk.aws.s3.head import head_object
 from mme_sdk.errors import (
     AccessDeniedError,
     BucketNotFoundError,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mme_sdk._flows.effects import Call, Flow
-from mme_sdk.aws.s3_head import head_object
+from mme_sdk.aws.s3.head import head_object
 from mme_sdk.errors import InvalidInputError, MMEError, NotFoundError
 from mme_sdk.protocols import AsyncModelStore, ModelStore
 from mme_sdk.runtime.diagnostics import model_prefix

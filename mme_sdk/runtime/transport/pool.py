@@ -133,7 +133,7 @@ class _Connection:
         parser, sock = self._parser, self.sock
         ready = self._readable(expires_at - monotonic())
         while True:
-            window = parser.window
+            window, data = parser.window, b""
             try:
                 if window is None:
                     data = sock.recv(min(parser.missing, _MAX_READ) or _CHUNK)

@@ -19,7 +19,7 @@ import boto3
 import pytest
 
 from mme_sdk.aws import Aws, Call
-from mme_sdk.aws.upload_connections import UploadConnections
+from mme_sdk.aws.s3.upload_connections import UploadConnections
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotSentError, OutcomeUnknownError
 from mme_sdk.registry.operations.upload import Slice
@@ -133,7 +133,8 @@ def test_a_file_that_becomes_shorter_is_not_uploaded(server: Server, tmp_path: P
         os.ftruncate(file.fileno(), size // 2)
         with pytest.raises(InvalidInputError, match="became shorter"):
             aws.call(Call(service="s3", operation="put_object", params={"Key": "k3", **params}))
-    assert len(server.requests) == 2
+    complete = [content for _, content in server.requests if len(content) == size]
+    assert len(complete) == 2, "the server may have read a part of the third one"
 
 
 def test_a_connection_closed_while_idle_costs_nothing(server: Server) -> None:

@@ -19,7 +19,7 @@ from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, ConnectionClosedError, ParamValidationError
 
-from mme_sdk.aws.repeated_puts import RepeatedPuts
+from mme_sdk.aws.s3.repeated_puts import RepeatedPuts
 
 
 class Body(io.BytesIO):

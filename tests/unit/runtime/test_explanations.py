@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mme_sdk.aws import Call
-from mme_sdk.aws.s3_head import head_object
+from mme_sdk.aws.s3.head import head_object
 from mme_sdk.errors import (
     AccessDeniedError,
     ConfigurationError,

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from mme_sdk._flows.cancellation import hold
-from mme_sdk.aws.repeated_puts import RepeatedPuts
+from mme_sdk.aws.s3.repeated_puts import RepeatedPuts
 
 __all__ = ["UploadConnections", "install"]
 

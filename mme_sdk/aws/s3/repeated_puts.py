@@ -105,12 +105,12 @@ class RepeatedPuts:
         if kind not in self._templates:
             return self._learn(kind, params)
         template = self._templates[kind]
+        if template is None:
+            return self._slow(**params)
         try:
             keys = self._keys()
         except MMEError:
-            template = None  # botocore reports why there are no credentials
-        if template is None:
-            return self._slow(**params)
+            return self._slow(**params)  # botocore reports why there are no credentials
         response = self._send(self._built(template, params, keys, self._now()))
         status = response.status_code
         if status != 200 and status not in _FINAL and status < 500:
