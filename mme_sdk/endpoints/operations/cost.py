@@ -33,6 +33,8 @@ def cost(
     check_number("hours", hours, over=0)
     live = (yield from read_live(name)).description
     estimated = ["the instances that run now count for the whole time"]
+    if getattr(prices, "indicative", False):
+        estimated.append("the prices are the shipped ones, which are examples and not a quotation")
     instances = []
     for variant in live.variants:
         if variant.instance_type is None or variant.instance_count is None:

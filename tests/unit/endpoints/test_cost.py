@@ -78,3 +78,12 @@ def test_a_variant_without_instances_is_refused(monkeypatch: pytest.MonkeyPatch)
     live = attrs.evolve(LIVE, variants=(VariantDescription(name="Serverless"),))
     with pytest.raises(InvalidInputError, match="Serverless has no known instances"):
         run(monkeypatch, [], live=live)
+
+
+def test_shipped_prices_are_named_as_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mme_sdk.planning import load_prices
+
+    shipped, _ = run(monkeypatch, [{}], prices=load_prices())
+    given, _ = run(monkeypatch, [{}])
+    assert any("not a quotation" in each for each in shipped.estimated)
+    assert not any("not a quotation" in each for each in given.estimated)
