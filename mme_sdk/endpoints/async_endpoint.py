@@ -160,7 +160,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
             hours: How far to look back, in hours. Default: 24.
             recordings: The calls by minute and model, from `mme_sdk.recording.read_recordings`.
             prices: Price of an instance and hour by instance type, such as `planning.load_prices()`.
-            memory_share: Part of the bill that bytes in memory share, 0 to 1; time in use shares the rest. Default: 0.5.
+            memory_share: Part of the bill shared by bytes in memory, 0 to 1; time in use shares the rest. Default: 0.5.
             currency: Currency of the prices. Default: `USD`.
 
         Returns:

@@ -102,7 +102,7 @@ def cost(
     now: float,
 ) -> Flow[Any]:
     """Return what each model or tenant of an endpoint costs."""
-    from mme_sdk.endpoints.operations.cost import cost  # imported here: no other operation needs recordings
+    from mme_sdk.endpoints.state.cost import cost  # imported here: no other operation needs recordings
 
     check_resource_name("name", name)
     end = datetime.fromtimestamp(now, UTC)

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mme_sdk.endpoints.operations import cost as operation
+from mme_sdk.endpoints.state import cost as operation
 from mme_sdk.endpoints.state.description import EndpointDescription, VariantDescription
 from mme_sdk.errors import AccessDeniedError, InvalidInputError
 from mme_sdk.recording import RecordedMinute
