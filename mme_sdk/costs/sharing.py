@@ -133,6 +133,8 @@ def share_cost(
         needed = max(1, math.ceil(one.warm_seconds / (hours * 3600.0) / (_UTILISATION * workers)))
         if model is not None:
             dedicated[name] = dedicated.get(name, 0.0) + needed * prices[kind] * _HOURS_PER_MONTH
+    if len(instances) > 1:
+        estimated = (*estimated, "the variants share one bill; a call counts the same on each of them")
     total = round(hourly * hours * _UNIT)
     weights = _weights(memory, busy, memory_share) or {_IDLE: 1.0}
     rows = [

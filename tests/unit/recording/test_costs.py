@@ -87,3 +87,9 @@ def test_a_type_without_price_and_an_endpoint_without_instances_are_refused() ->
         share_cost("shop", [], [], hours=1, prices=PRICES)
     with pytest.raises(InvalidInputError, match="by must be"):
         share_cost("shop", [("ml.m5.xlarge", 1)], [], hours=1, prices=PRICES, by="variant")  # type: ignore[arg-type]
+
+
+def test_several_variants_are_named_as_an_estimate() -> None:
+    one = share_cost("shop", [("ml.m5.xlarge", 1)], [], hours=1, prices=PRICES)
+    two = share_cost("shop", [("ml.m5.xlarge", 1)] * 2, [], hours=1, prices=PRICES)
+    assert len(two.estimated) == len(one.estimated) + 1
