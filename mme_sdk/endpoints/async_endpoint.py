@@ -12,6 +12,7 @@ from mme_sdk.endpoints.state import links
 
 if TYPE_CHECKING:
     from mme_sdk.aws import Flow
+    from mme_sdk.costs import Cost
     from mme_sdk.diagnosis import Diagnosis, RecordedMinute
     from mme_sdk.display.progress import ProgressOption
     from mme_sdk.endpoints.operations.calls import Now
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.state.description import EndpointDescription
     from mme_sdk.endpoints.state.logs import LogReader
     from mme_sdk.endpoints.state.metrics import MetricsResult
+    from mme_sdk.recording import RecordedMinute as CallsOfMinute
     from mme_sdk.runtime import AsyncRuntimeInvoker
     from mme_sdk.types import ModelVersion
 
@@ -144,6 +146,37 @@ class AsyncEndpoint(AsyncInvocationMixin):
                 now=aws.async_clock.time(),
             )
         )
+        return found
+
+    async def cost(
+        self, *, by: Literal["model", "tenant"] = "model", hours: float = 24.0,
+        recordings: Iterable[CallsOfMinute], prices: Mapping[str, float], memory_share: float = 0.5,
+        currency: str = "USD",
+    ) -> Cost:  # fmt: skip
+        """Share the bill of this endpoint's instances among its models or tenants.
+
+        Args:
+            by: `model` or `tenant`. Default: `model`.
+            hours: How far to look back, in hours. Default: 24.
+            recordings: The calls by minute and model, from `mme_sdk.recording.read_recordings`.
+            prices: Price of an instance and hour by instance type, such as `planning.load_prices()`.
+            memory_share: Part of the bill shared by bytes in memory, 0 to 1; time in use shares the rest. Default: 0.5.
+            currency: Currency of the prices. Default: `USD`.
+
+        Returns:
+            The rows, whose amounts add up to the bill, and a monthly forecast. `estimated` names what is estimated.
+
+        Raises:
+            EndpointNotFoundError: The endpoint does not exist.
+            InvalidInputError: An argument is not valid, a type has no price, or a variant has no instances.
+        """
+        aws = self._context.aws
+        found: Cost = await aws.arun(
+            flows.cost(
+                self.name, by=by, hours=hours, recordings=recordings, prices=prices, memory_share=memory_share,
+                currency=currency, now=aws.async_clock.time(),
+            )
+        )  # fmt: skip
         return found
 
     @overload

@@ -90,6 +90,30 @@ def diagnose(
     )
 
 
+def cost(
+    name: str,
+    *,
+    by: Any,
+    hours: float,
+    recordings: Any,
+    prices: Mapping[str, float],
+    memory_share: float,
+    currency: str,
+    now: float,
+) -> Flow[Any]:
+    """Return what each model or tenant of an endpoint costs."""
+    from mme_sdk.endpoints.state.cost import cost  # imported here: no other operation needs recordings
+
+    check_resource_name("name", name)
+    end = datetime.fromtimestamp(now, UTC)
+    return (
+        yield from cost(
+            name, by=by, hours=hours, recordings=recordings, prices=prices, memory_share=memory_share,
+            currency=currency, end=end,
+        )
+    )  # fmt: skip
+
+
 def from_endpoint(name: str) -> Flow[EndpointSpec]:
     """Return the spec of a live endpoint."""
     check_resource_name("name", name)

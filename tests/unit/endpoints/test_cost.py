@@ -1,0 +1,89 @@
+"""The cost of an endpoint: what the flow reads, and what it does without it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
+import pytest
+
+from mme_sdk.endpoints.state import cost as operation
+from mme_sdk.endpoints.state.description import EndpointDescription, VariantDescription
+from mme_sdk.errors import AccessDeniedError, InvalidInputError
+from mme_sdk.recording import RecordedMinute
+
+END = datetime(2026, 1, 2, tzinfo=UTC)
+LIVE = EndpointDescription(
+    name="shop",
+    status="InService",
+    mode="MultiModel",
+    model_data="s3://bucket/models/",
+    variants=(VariantDescription(name="AllTraffic", instance_type="ml.m5.xlarge", instance_count=2),),
+    created=END - timedelta(hours=10),
+)
+
+
+def called(model: str, hours_ago: float) -> RecordedMinute:
+    return RecordedMinute(at=END - timedelta(hours=hours_ago), endpoint="shop", model=model, calls=1)
+
+
+def run(monkeypatch: pytest.MonkeyPatch, answers, live=LIVE, **more):
+    def read_live(name):
+        yield from ()
+        return SimpleNamespace(description=live)
+
+    monkeypatch.setattr(operation, "read_live", read_live)
+    arguments = {
+        "by": "model", "hours": 4.0, "recordings": [called("a", 1), called("b", 1), called("old", 5)],
+        "prices": {"ml.m5.xlarge": 0.25}, "memory_share": 0.5, "currency": "EUR", "end": END,
+    }  # fmt: skip
+    flow = operation.cost("shop", **(arguments | more))
+    calls = []
+    try:
+        effect = next(flow)
+        for answer in answers:
+            calls.append(effect.params)
+            effect = flow.throw(answer) if isinstance(answer, Exception) else flow.send(answer)
+    except StopIteration as ended:
+        return ended.value, calls
+    raise AssertionError(f"the flow asks for more: {effect}")
+
+
+def test_sizes_of_all_pages_share_the_bill_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [
+        {"Contents": [{"Key": "models/a", "Size": 300}], "IsTruncated": True, "NextContinuationToken": "t"},
+        {"Contents": [{"Key": "models/b", "Size": 100}]},
+    ]
+    cost, calls = run(monkeypatch, pages)
+    assert {row.name: row.amount for row in cost.rows} == pytest.approx({"a": 1.5, "b": 0.5})
+    assert (cost.total, cost.currency, cost.hours) == (2.0, "EUR", 4.0)
+    assert calls[1] == {"Bucket": "bucket", "Prefix": "models/", "ContinuationToken": "t"}
+
+
+def test_the_time_begins_with_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost, _ = run(monkeypatch, [{}], hours=24.0)
+    assert (cost.hours, cost.total) == (10.0, 5.0)
+    assert "the time begins with the creation of the endpoint" in cost.estimated
+
+
+def test_without_access_to_s3_the_estimate_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cost, _ = run(monkeypatch, [AccessDeniedError("no")])
+    assert [row.amount for row in cost.rows] == [1.0, 1.0]
+    assert any("S3 cannot be read" in each for each in cost.estimated)
+
+
+def test_a_variant_without_instances_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    import attrs
+
+    live = attrs.evolve(LIVE, variants=(VariantDescription(name="Serverless"),))
+    with pytest.raises(InvalidInputError, match="Serverless has no known instances"):
+        run(monkeypatch, [], live=live)
+
+
+def test_shipped_prices_are_named_as_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mme_sdk.planning import load_prices
+
+    shipped, _ = run(monkeypatch, [{}], prices=load_prices())
+    given, _ = run(monkeypatch, [{}])
+    assert any("not a quotation" in each for each in shipped.estimated)
+    assert not any("not a quotation" in each for each in given.estimated)
