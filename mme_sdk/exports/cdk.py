@@ -93,6 +93,8 @@ def _snake(name: str) -> str:
 
 
 def _call(maker: str, arguments: list[str]) -> str:
+    if not arguments:
+        return f"{maker}()"
     inner = ",\n".join(arguments).replace("\n", f"\n{_INDENT}")
     return f"{maker}(\n{_INDENT}{inner},\n)"
 

@@ -52,6 +52,8 @@ def cloudwatch_dashboard(
     """
     names, found = check_target(endpoint, variants, panels)
     check_instance("region", region, str)
+    if not region.strip():
+        raise InvalidInputError("region: must be the name of an AWS region, not empty")
     check_number("period", period, at_least=60, integer=True)
     if period % 60:
         raise InvalidInputError(f"period must be a multiple of 60 seconds, not {period!r}")
@@ -62,7 +64,9 @@ def cloudwatch_dashboard(
     for place, panel in enumerate(shown):
         row, column = divmod(place, _COLUMNS)
         position = {"x": column * _WIDTH, "y": row * _HEIGHT, "width": _WIDTH, "height": _HEIGHT}
-        widgets.append({"type": "metric", **position, "properties": _properties(endpoint, region, names, panel, period)})
+        widgets.append(
+            {"type": "metric", **position, "properties": _properties(endpoint, region, names, panel, period)}
+        )
     return {"widgets": widgets}
 
 
