@@ -85,15 +85,17 @@ def resources_of(spec: EndpointSpec) -> tuple[Resource, ...]:
 
 def _autoscaling(requests: tuple[tuple[str, dict[str, Any]], ...]) -> list[Resource]:
     found: list[Resource] = []
-    variant, target = "", ("endpoint",)
+    variant = ""
+    target: tuple[str, ...] = ("endpoint",)
     counts: dict[Kind, int] = {}
     for operation, params in requests:
-        kind, after = _KINDS[operation], (target,)
+        kind = _KINDS[operation]
+        after: tuple[tuple[str, ...], ...] = (target,)
         if kind == "target":
             # The resource id is endpoint/NAME/variant/NAME.
             variant, counts, after = params["ResourceId"].rpartition("/")[2], {}, (("endpoint",),)
         counts[kind] = counts.get(kind, 0) + 1
-        label = (kind, variant) if kind in ("target", "alarm") else (kind, variant, str(counts[kind]))
+        label: tuple[str, ...] = (kind, variant) if kind in ("target", "alarm") else (kind, variant, str(counts[kind]))
         if kind == "target":
             target = label
         if kind == "alarm":

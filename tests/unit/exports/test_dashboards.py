@@ -29,7 +29,9 @@ def check_body(body: dict[str, Any]) -> None:
     for widget in body["widgets"]:
         assert set(widget) == {"type", "x", "y", "width", "height", "properties"}
         assert widget["type"] == "metric"
-        assert 0 <= widget["x"] <= 23 and widget["y"] >= 0 and 1 <= widget["height"] <= 1000
+        assert 0 <= widget["x"] <= 23
+        assert widget["y"] >= 0
+        assert 1 <= widget["height"] <= 1000
         assert 1 <= widget["width"] <= 24 - widget["x"]
         cells = {
             (widget["x"] + column, widget["y"] + row)
@@ -46,7 +48,9 @@ def check_widget(properties: dict[str, Any]) -> None:
     known = {"title", "region", "view", "stacked", "stat", "period", "metrics", "yAxis", "annotations"}
     assert set(properties) <= known
     assert properties["view"] in ("timeSeries", "singleValue", "gauge", "bar", "pie", "table")
-    assert isinstance(properties["stacked"], bool) and properties["period"] % 60 == 0 and properties["region"]
+    assert isinstance(properties["stacked"], bool)
+    assert properties["period"] % 60 == 0
+    assert properties["region"]
     assert re.fullmatch(r"Average|Sum|Minimum|Maximum|SampleCount|p\d\d", properties["stat"])
     ids, used, shown = set(), set(), 0
     for entry in properties["metrics"]:
@@ -54,7 +58,8 @@ def check_widget(properties: dict[str, Any]) -> None:
         assert set(options) <= {"expression", "id", "label", "visible"}
         shown += options.get("visible", True)
         if "id" in options:
-            assert re.fullmatch(r"[a-z][a-zA-Z0-9_]*", options["id"]) and options["id"] not in ids
+            assert re.fullmatch(r"[a-z][a-zA-Z0-9_]*", options["id"])
+            assert options["id"] not in ids
             ids.add(options["id"])
         if "expression" in options:
             assert len(entry) == 1
@@ -63,11 +68,13 @@ def check_widget(properties: dict[str, Any]) -> None:
         namespace, name, *dimensions = entry[:-1]
         assert AWS_METRICS[name].namespace == namespace
         assert dimensions[::2] in (["EndpointName"], ["EndpointName", "VariantName"])
-    assert used <= ids and shown
+    assert used <= ids
+    assert shown
     assert set(properties["yAxis"]) <= {"left", "right"}
     assert set(properties["yAxis"]["left"]) <= {"min", "max", "label", "showUnits"}
     for line in properties.get("annotations", {}).get("horizontal", ()):
-        assert set(line) <= {"label", "value", "fill"} and line["fill"] in ("above", "below")
+        assert set(line) <= {"label", "value", "fill"}
+        assert line["fill"] in ("above", "below")
 
 
 @pytest.mark.parametrize("variants", [("AllTraffic",), ("a", "b", "c")])
@@ -86,10 +93,13 @@ def test_times_are_shown_in_seconds_and_their_limits_are_in_microseconds():
     panel = Panel(title="Wait", metric="ModelLoadingWaitTime", statistic="p95", unit="s", above=2, minutes=3)
     (widget,) = cloudwatch_dashboard("a", region="eu-west-1", panels=[panel])["widgets"]
     expression, metric = widget["properties"]["metrics"]
-    assert expression[0]["expression"] == "m1 / 1000000" and metric[-1] == {"id": "m1", "visible": False}
+    assert expression[0]["expression"] == "m1 / 1000000"
+    assert metric[-1] == {"id": "m1", "visible": False}
     assert widget["properties"]["annotations"]["horizontal"][0]["value"] == 2
     (alarm,) = alarms("a", panels=[panel])
-    assert alarm["Threshold"] == 2_000_000 and alarm["ExtendedStatistic"] == "p95" and "Statistic" not in alarm
+    assert alarm["Threshold"] == 2_000_000
+    assert alarm["ExtendedStatistic"] == "p95"
+    assert "Statistic" not in alarm
     loads = Panel(title="Loads", metric="ModelLoadingTime", statistic="SampleCount", above=9)
     assert alarms("a", panels=[loads])[0]["Threshold"] == 9
 
@@ -123,7 +133,8 @@ def test_a_grafana_dashboard_asks_for_the_counters_of_the_recorder():
         assert panel["gridPos"]["x"] + panel["gridPos"]["w"] <= 24
         (target,) = panel["targets"]
         counters = re.findall(r"mme_recorded_(\w+)_total\{endpoint=\"scoring\"\}", target["expr"])
-        assert counters == [one for one in (source.recorded, source.per) if one] and set(counters) <= set(RECORDED)
+        assert counters == [one for one in (source.recorded, source.per) if one]
+        assert set(counters) <= set(RECORDED)
         assert target["expr"].count(f"sum by ({source.by})") == len(counters)
         assert target["legendFormat"] == f"{{{{{source.by}}}}}"
     (one,) = grafana_dashboard("a", variants=["x", "y"], panels=[Panel(title="t", recorded="calls")])["panels"]
