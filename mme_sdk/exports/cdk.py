@@ -30,7 +30,8 @@ def cdk_program(spec: EndpointSpec) -> str:
         spec: The spec. The program contains its environment variables: keep secrets elsewhere.
 
     Returns:
-        The source of the program, in Python. It needs aws-cdk-lib 2; run it with `cdk deploy --app "python scoring.py"`.
+        The source of the program, in Python. It needs aws-cdk-lib 2.
+        `cdk deploy --app "python scoring.py"` runs it.
 
     Raises:
         InvalidInputError: The spec holds a setting that CloudFormation has no property for; the message names it.
@@ -87,7 +88,7 @@ def _stack(name: str) -> str:
 
 
 def _snake(name: str) -> str:
-    """Return the name of a property in Python: CDK makes volumeSizeInGb of VolumeSizeInGB, and this volume_size_in_gb."""
+    """Return the name of a property in Python: VolumeSizeInGB is volume_size_in_gb."""
     parted = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
     return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", parted).lower()
 

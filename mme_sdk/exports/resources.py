@@ -99,9 +99,9 @@ def _autoscaling(requests: tuple[tuple[str, dict[str, Any]], ...]) -> list[Resou
         if kind == "target":
             target = label
         if kind == "alarm":
-            params = params | {"AlarmActions": [Reference(found[-1].label)]}
             after = ()
-        found.append(Resource(kind=kind, operation=operation, label=label, params=params, after=after))
+        more = {"AlarmActions": [Reference(found[-1].label)]} if kind == "alarm" else {}
+        found.append(Resource(kind=kind, operation=operation, label=label, params=params | more, after=after))
     return found
 
 

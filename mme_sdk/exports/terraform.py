@@ -1,7 +1,7 @@
 """A spec as a configuration of Terraform, in its JSON syntax.
 
-Source of the syntax: https://developer.hashicorp.com/terraform/language/syntax/json. Source of the arguments: the schema
-of the AWS provider, in schemas.json.
+Source of the syntax: https://developer.hashicorp.com/terraform/language/syntax/json. Source of the arguments: the
+schema of the AWS provider, in schemas.json.
 """
 
 from __future__ import annotations
