@@ -1,47 +1,80 @@
-"""`mme diagnose`: what is wrong with an endpoint, and the commands that mend it."""
+"""`mme diagnose` and `mme cost`: what is wrong with an endpoint, and what its models cost."""
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from mme_sdk.cli.common import Shell, command
 from mme_sdk.cli.exit_codes import FOUND
 
+if TYPE_CHECKING:
+    from mme_sdk.recording import RecordedMinute
+
 __all__ = ["add_to"]
 
 
+_hours = click.option(
+    "--hours",
+    type=click.FloatRange(min=0, min_open=True),
+    default=24.0,
+    show_default=True,
+    help="How far to look back.",
+)
+_RECORDINGS = "S3 prefix or directory of the recordings that `Recorder(files=…)` wrote."
+
+
 def add_to(root: click.Group) -> None:
-    """Add the command.
+    """Add the commands.
 
     Args:
         root: The root of the commands.
     """
+    _diagnose(root)
+    _cost(root)
 
+
+def _minutes(shell: Shell, recordings: str, hours: float, endpoint: str) -> list[RecordedMinute]:
+    from datetime import UTC, datetime, timedelta
+
+    from mme_sdk.recording import read_recordings
+
+    start = datetime.now(UTC) - timedelta(hours=hours)
+    return read_recordings(recordings, start=start, endpoint=endpoint, endpoint_url=shell.s3_url)
+
+
+def _diagnose(root: click.Group) -> None:
     @command(root, "diagnose", exits=(FOUND,))
-    @click.option(
-        "--hours",
-        type=click.FloatRange(min=0, min_open=True),
-        default=24.0,
-        show_default=True,
-        help="How far to look back.",
-    )
-    @click.option("--recordings", help="S3 prefix or directory of the recordings that `Recorder(files=…)` wrote.")
+    @_hours
+    @click.option("--recordings", help=_RECORDINGS)
     @click.argument("endpoint")
     def diagnose(shell: Shell, hours: float, recordings: str | None, endpoint: str) -> int:
         """Find what is wrong with ENDPOINT, in its metrics, settings, models and the recordings of its callers."""
-        handle = shell.client.endpoint(endpoint)
-        minutes = None
-        if recordings is not None:
-            from datetime import UTC, datetime, timedelta
-
-            from mme_sdk.recording import read_recordings
-
-            minutes = read_recordings(
-                recordings,
-                start=datetime.now(UTC) - timedelta(hours=hours),
-                endpoint=endpoint,
-                endpoint_url=shell.s3_url,
-            )
-        found = handle.diagnose(hours, recordings=minutes)
+        minutes = None if recordings is None else _minutes(shell, recordings, hours, endpoint)
+        found = shell.client.endpoint(endpoint).diagnose(hours, recordings=minutes)
         shell.out.result(found, str(found))
         return FOUND if any(one.severity != "info" for one in found) else 0
+
+
+def _cost(root: click.Group) -> None:
+    @command(root, "cost")
+    @click.option("--by", type=click.Choice(["model", "tenant"]), default="model", show_default=True, help="Who pays.")
+    @_hours
+    @click.option("--recordings", required=True, help=_RECORDINGS)
+    @click.option(
+        "--prices",
+        type=click.Path(exists=True, dir_okay=False),
+        help="Prices of instances: CSV (instance_type, usd_per_hour) or AWS price list. Default: indicative prices.",
+    )
+    @click.argument("endpoint")
+    def cost(
+        shell: Shell, by: Literal["model", "tenant"], hours: float, recordings: str, prices: str | None, endpoint: str
+    ) -> None:
+        """Share the bill of ENDPOINT's instances among its models or tenants."""
+        from mme_sdk.planning import load_prices
+
+        found = shell.client.endpoint(endpoint).cost(
+            by=by, hours=hours, recordings=_minutes(shell, recordings, hours, endpoint), prices=load_prices(prices)
+        )
+        shell.out.result(found, str(found))

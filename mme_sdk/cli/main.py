@@ -9,14 +9,14 @@ from collections.abc import Sequence
 import click
 
 from mme_sdk._version import __version__
-from mme_sdk.cli import calls, completion, diagnosing, endpoints, export, local, models, planner
-from mme_sdk.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, PARTLY, PIPE, TIMEOUT, USAGE
+from mme_sdk.cli import calls, diagnosing, endpoints, export, local, models, planner
+from mme_sdk.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, PARTLY, PIPE, TIMEOUT, USAGE, epilog
 from mme_sdk.cli.output import Output
 from mme_sdk.errors import BatchError, DeadlineError, MMEError
 
 __all__ = ["make", "run"]
 
-_PARTS = (models, endpoints, calls, diagnosing, planner, export, local, completion)
+_PARTS = (models, endpoints, calls, diagnosing, planner, export, local)
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {text}" for code, text in EXIT_CODES.items())
 
 
@@ -31,7 +31,23 @@ def make() -> click.Group:
     root = click.version_option(__version__, prog_name="mme")(root)
     for part in _PARTS:
         part.add_to(root)
+    _add_completion(root)
     return root
+
+
+def _add_completion(root: click.Group) -> None:
+    @root.command("completion", epilog=epilog())
+    @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+    def completion(shell: str) -> None:
+        """Write the script that completes commands and options in SHELL.
+
+        For bash, add to ~/.bashrc: eval "$(mme completion bash)"
+        """
+        from click.shell_completion import get_completion_class
+
+        kind = get_completion_class(shell)
+        assert kind is not None
+        sys.stdout.write(kind(root, {}, "mme", "_MME_COMPLETE").source() + "\n")
 
 
 def run(arguments: Sequence[str] | None = None) -> int:
