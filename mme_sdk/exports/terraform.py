@@ -124,7 +124,7 @@ def _argument(name: str, value: Any, tree: Any, resource: Resource, where: str) 
         return f"{value:.15g}"
     elif name in ("kms_key_arn", "kms_key_id") and not str(value).startswith("arn:"):
         raise InvalidInputError(f"spec: {_TOOL} takes the ARN of a key for {where}, not {value!r}", hint="give the ARN")
-    elif name == "maximum_execution_timeout_in_seconds" and value > _LONGEST:
+    elif name == "maximum_execution_timeout_in_seconds" and isinstance(value, int) and value > _LONGEST:
         raise InvalidInputError(
             f"spec: {_TOOL} takes at most {_LONGEST} seconds for {where}, not {value}", hint="give a shorter `limit`"
         )
