@@ -188,7 +188,7 @@ class Codecs:
             MissingExtraError: One of them is Parquet, no additional codec has it, and pyarrow is not installed.
         """
         for doing, wanted in (("encoding as Parquet", content_type), ("decoding Parquet", accept)):
-            if wanted is not None and media_type(wanted) == PARQUET and not self.has(wanted):
+            if isinstance(wanted, str) and media_type(wanted) == PARQUET and not self.has(wanted):
                 from mme_sdk.runtime.payloads.parquet import import_pyarrow
 
                 import_pyarrow(doing)

@@ -35,7 +35,10 @@ def output_fn(prediction, accept):
     return json.dumps(prediction), "application/json"
 """
 # docs/registry.md, docs/endpoints.md and docs/local.md have tests of their own, with a state that they need.
-PAGES = ["architecture", "containers", "fleet", "invoke", "notebooks", "planning", "transport"]
+PAGES = [
+    "architecture", "containers", "diagnosis", "exports", "fleet", "invoke", "notebooks", "planning", "recording",
+    "transport",
+]  # fmt: skip
 
 
 def blocks(page: str) -> list[str]:
@@ -55,7 +58,8 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]
         host.client() as client,
     ):
         with contextlib.closing(host.boto("s3")) as s3:
-            s3.create_bucket(Bucket="ml-models", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+            for bucket in ("ml-models", "ml-logs"):
+                s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
         models = client.models("s3://ml-models/prod/")
         fraud = models.register("fraud", folder, "v3")
         models.register("spam", folder, "v1")
@@ -84,6 +88,10 @@ def test_the_code_of_a_page_runs(
     monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # boto3 keeps a session, with the keys of its first use
     for name, value in account.items():
         monkeypatch.setenv(name, value)
+    spec = EndpointSpec.multi_model(
+        name="scoring", models="s3://ml-models/prod/", image="own:1", instance_type="ml.m5.large", role=ROLE
+    )
+    spec.to_yaml(tmp_path / "scoring.yaml")
     found = blocks(page)
     assert found
     names: dict[str, Any] = {}
