@@ -70,15 +70,13 @@ class Minute:
         return found
 
     def _shrink(self) -> None:
-        ranked = heapq.nlargest(self._top, self.cells.items(), key=lambda item: item[1].calls + item[1].floor)
-        kept = dict(ranked)
-        for key, cell in self.cells.items():
-            if key in kept:
-                continue
-            if key[1] is not None:
+        models = [item for item in self.cells.items() if item[0][1] is not None]
+        kept = dict(heapq.nlargest(self._top, models, key=lambda item: item[1].calls + item[1].floor))
+        kept.update(item for item in self.cells.items() if item[0][1] is None)
+        for key, cell in models:
+            if key not in kept:
                 self._floor = max(self._floor, cell.calls + cell.floor)
-            rest = (key[0], None, key[2])
-            kept.setdefault(rest, Cell()).add(cell)
+                kept.setdefault((key[0], None, key[2]), Cell()).add(cell)
         self.cells = kept
 
     def records(self, tenant: Callable[[str], str | None]) -> Iterator[RecordedMinute]:

@@ -48,9 +48,8 @@ class HourFiles:
         self.begin()
 
     def begin(self) -> None:
-        """Start with new files, under a new name of the process."""
-        self._name = f"{os.getpid()}-{secrets.token_hex(6)}.parquet"
-        self._hours: dict[str, Any] = {}
+        """Start with new files."""
+        self._hours: dict[str, tuple[str, Any]] = {}  # name and content of each file that may grow
 
     def write(self, records: list[RecordedMinute]) -> None:
         """Add records of one hour to its file.
@@ -60,12 +59,13 @@ class HourFiles:
         """
         arrow, hour = _arrow(), hour_of(records[0])
         table = _table(arrow, records)
-        known = self._hours.get(hour)
+        # A file that is no longer known is never written again: a late record gets a file of its own.
+        name, known = self._hours.get(hour, (f"{hour}/{os.getpid()}-{secrets.token_hex(6)}.parquet", None))
         table = table if known is None else arrow.concat_tables([known, table])
         out = io.BytesIO()
         arrow.parquet.write_table(table, out, compression="zstd")
-        self._place.put(f"{hour}/{self._name}", out.getvalue())
-        self._hours[hour] = table
+        self._place.put(name, out.getvalue())
+        self._hours[hour] = (name, table)
         for old in sorted(self._hours)[:-2]:
             del self._hours[old]  # nothing is added to it any more
 

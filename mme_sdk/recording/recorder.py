@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import threading
 import time
@@ -23,8 +24,10 @@ from mme_sdk.runtime.telemetry.hooks import CallCompleted, CallFailed, Event, Re
 __all__ = ["Recorder", "first_part"]
 
 Sink = Callable[[list[RecordedMinute]], object]
+_LOG = logging.getLogger("mme_sdk.recording")
 _BATCH = 256  # events that are counted at a time
 _MAX_TOTALS = 10_000  # series of running totals
+_MAX_READY = 100_000  # records that wait to be written
 
 
 def first_part(model: str) -> str | None:
@@ -37,8 +40,9 @@ class Recorder:
     """Counts the calls of each model in minutes: calls, errors, cold starts, durations and bytes.
 
     Pass it as a hook. Several clients may share one. A complete minute is passed to every sink and written to `files`
-    in a background thread; `close` writes the last one. A forked process starts with an empty recorder, and a pickled
-    recorder arrives empty.
+    in a background thread; `close` writes the last one. While files cannot be written, at most 100,000 records are kept.
+    A forked process starts with an empty recorder. A pickled recorder arrives empty and without its session, which
+    holds credentials: it writes with the default session of its process.
 
     Args:
         files: Where Parquet files are written: an `s3://` prefix or a local directory. One file holds an hour of one
@@ -168,7 +172,7 @@ class Recorder:
                     known = self._totals.setdefault((key[0], None, key[2]), Cell())
                 known.add(cell)
             if self._files is not None or self._sinks:
-                self._ready += records
+                self._keep(self._ready + records)
 
     def minutes(self) -> list[RecordedMinute]:
         """Return the records that were not written yet: the current minute, and earlier ones.
@@ -217,9 +221,16 @@ class Recorder:
                     written += part
             finally:
                 with self._lock:
-                    self._ready = records[len(written) :] + self._ready
+                    self._keep(records[len(written) :] + self._ready)
                 for sink in self._sinks:
                     _pass_to(sink, written)
+
+    def _keep(self, records: list[RecordedMinute]) -> None:
+        """Keep records for the next write; the oldest are dropped if there are too many."""
+        dropped = max(0, len(records) - _MAX_READY)
+        self._ready = records[dropped:]
+        if dropped:
+            _LOG.warning("%d recorded rows were dropped: they could not be written for a long time", dropped)
 
     def _start(self) -> None:
         with self._lock:
@@ -281,9 +292,7 @@ def _pass_to(sink: Sink, records: list[RecordedMinute]) -> None:
         if records:
             sink(records)
     except Exception:
-        import logging
-
-        logging.getLogger("mme_sdk.recording").exception("a sink failed for %d records", len(records))
+        _LOG.exception("a sink failed for %d records", len(records))
 
 
 def _restored(settings: dict[str, Any], sinks: tuple[Sink, ...]) -> Recorder:
@@ -299,9 +308,7 @@ def _write_regularly(recorder: weakref.ref[Recorder], stop: threading.Event, eve
         try:
             found.flush()
         except Exception:
-            import logging
-
-            logging.getLogger("mme_sdk.recording").warning("recordings were not written; they are kept", exc_info=True)
+            _LOG.warning("recordings were not written; they are kept", exc_info=True)
         del found
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import tempfile
+from collections import Counter
 from typing import Any
 
 import attrs
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 
 from mme_sdk.errors import ModelServerError, ThrottledError
 from mme_sdk.recording import Histogram, RecordedMinute, Recorder, merge, read_recordings
+from mme_sdk.recording.counting import Minute
 from mme_sdk.runtime import CallCompleted, CallFailed, RetryPlanned
 
 MODELS = st.sampled_from(["acme/a/v1.tar.gz", "acme/b/v1.tar.gz", "b", None])
@@ -84,3 +87,24 @@ def test_a_quantile_is_wrong_by_at_most_a_twentieth(durations: list[float], shar
 @settings(max_examples=40, deadline=None)
 def test_histograms_add_up(first: list[float], second: list[float]) -> None:
     assert Histogram.of(first) + Histogram.of(second) == Histogram.of([*second, *first])
+
+
+@given(
+    top=st.integers(1, 6),
+    stream=st.lists(
+        st.tuples(st.sampled_from(["one", "two"]), st.integers(0, 40), st.sampled_from(["v", "w"])), max_size=300
+    ),
+)
+@settings(max_examples=60, deadline=None)
+def test_rows_of_a_bounded_minute_add_up_and_busy_models_have_one(top: int, stream: list[tuple[str, int, str]]) -> None:
+    minute, calls = Minute(0, top), Counter()  # type: ignore[var-annotated]
+    for endpoint, model, variant in stream:
+        key = (endpoint, f"m{model}" if model else None, variant)
+        calls[key] += 1
+        minute.cell(key).calls += 1
+    for side in itertools.product(("one", "two"), ("v", "w")):
+        expected = sum(count for key, count in calls.items() if (key[0], key[2]) == side)
+        assert sum(cell.calls for key, cell in minute.cells.items() if (key[0], key[2]) == side) == expected
+    for key, count in calls.items():
+        assert count <= len(stream) / top or key in minute.cells
+    assert sum(key[1] is not None for key in minute.cells) <= 2 * top

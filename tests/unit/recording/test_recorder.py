@@ -272,3 +272,37 @@ def test_a_workload_has_the_recorded_rates(tmp_path: Path) -> None:
     assert load.cv == pytest.approx(0.14, abs=0.1), "the same number of calls in each minute"
     with pytest.raises(InvalidInputError, match="no calls of models of other"):
         Workload.from_recordings(tmp_path, endpoint="other")
+
+
+def test_a_late_record_never_replaces_an_earlier_file(tmp_path: Path) -> None:
+    wall = Wall()
+    with Recorder(files=tmp_path, every=3600.0, now=wall) as recorder:
+        for hour in (0, 1, 2, 3, 0):  # the clock of the machine is set back
+            wall.at = START.timestamp() + 3600 * hour
+            recorder(call())
+            recorder.flush(everything=True)
+    assert [(one.at.hour, one.calls) for one in read_recordings(tmp_path)] == [(10, 2), (11, 1), (12, 1), (13, 1)]
+
+
+def test_what_cannot_be_written_is_kept_up_to_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("mme_sdk.recording.recorder._MAX_READY", 3)
+    wall = Wall()
+    recorder = Recorder(files=tmp_path, every=3600.0, now=wall)
+    place = recorder._files._place  # type: ignore[union-attr]
+    put = place.put
+
+    def refuse(name: str, body: bytes) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(place, "put", refuse)
+    for _ in range(5):
+        recorder(call())
+        with pytest.raises(OSError, match="disk full"):
+            recorder.flush(everything=True)
+        wall.at += 60
+    assert "rows were dropped" in caplog.text
+    monkeypatch.setattr(place, "put", put)
+    recorder.close()
+    assert [one.at.minute for one in read_recordings(tmp_path)] == [2, 3, 4]
