@@ -25,7 +25,10 @@ USED = ("fraud", "risk")
 
 
 class Calls:
-    """A hook that keeps one entry for each call, which is enough for a drill. A long run needs sums by minute."""
+    """A hook that keeps one entry for each call, because the faults of the drill follow within a minute.
+
+    An application uses `mme_sdk.Recorder`, which counts by minute.
+    """
 
     def __init__(self) -> None:
         self.minutes: list[MinuteOfModel] = []

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from mme_sdk._validation import check_number
-from mme_sdk.errors import InvalidInputError
+from mme_sdk.errors import InvalidInputError, ThrottledError
 from mme_sdk.recording.counting import Cell, Key, Minute
 from mme_sdk.recording.files import HourFiles, hour_of
 from mme_sdk.recording.histogram import bucket_of
@@ -40,7 +40,7 @@ class Recorder:
     """Counts the calls of each model in minutes: calls, errors, cold starts, durations and bytes.
 
     Pass it as a hook. Several clients may share one. A complete minute is passed to every sink and written to `files`
-    in a background thread; `close` writes the last one. While files cannot be written, at most 100,000 records are kept.
+    in a background thread; `close` writes the last one. While files cannot be written, at most 100,000 records stay.
     A forked process starts with an empty recorder. A pickled recorder arrives empty and without its session, which
     holds credentials: it writes with the default session of its process.
 
@@ -156,6 +156,7 @@ class Recorder:
                 cell.calls += 1
                 name = type(event.error).__name__
                 cell.errors[name] = cell.errors.get(name, 0) + 1
+                cell.throttles += isinstance(event.error, ThrottledError)  # the last request, which is not repeated
             elif isinstance(event, RetryPlanned) and event.reason == "throttled":
                 minute.cell((event.endpoint, event.model, None)).throttles += 1
 
@@ -291,7 +292,7 @@ def _pass_to(sink: Sink, records: list[RecordedMinute]) -> None:
     try:
         if records:
             sink(records)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a sink must not affect the others
         _LOG.exception("a sink failed for %d records", len(records))
 
 
@@ -307,7 +308,7 @@ def _write_regularly(recorder: weakref.ref[Recorder], stop: threading.Event, eve
             return
         try:
             found.flush()
-        except Exception:
+        except Exception:  # noqa: BLE001 - the next flush tries again
             _LOG.warning("recordings were not written; they are kept", exc_info=True)
         del found
 

@@ -17,6 +17,8 @@ from mme_sdk.types.s3uri import S3Uri
 
 __all__ = ["cost"]
 
+_MINUTE = timedelta(minutes=1)
+
 
 def cost(
     name: str,
@@ -57,7 +59,7 @@ def cost(
     return share_cost(
         name,
         instances,
-        [one for one in recordings if start <= one.at < end],
+        [one for one in recordings if one.endpoint == name and start - _MINUTE < one.at < end],
         hours=(end - start).total_seconds() / 3600.0,
         prices=prices,
         by=by,

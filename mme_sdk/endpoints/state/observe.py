@@ -67,7 +67,7 @@ def diagnose(
     """
     check_number("hours", hours, over=0, at_most=_MONTHS)
     KeyLayout(S3Uri.parse("s3://bucket/"), key)  # raises an error for a template that is not valid
-    minutes = _checked(recordings)
+    minutes = _checked(recordings, name)
     _check_numbers("prices", prices)
     _check_numbers("quotas", quotas)
     observed = yield from observe(name, hours=as_float(hours), key=key, aws=aws, end=end)
@@ -150,13 +150,13 @@ def period_for(hours: float) -> int:
     return max(kept, 60 * math.ceil(fits / 60))
 
 
-def _checked(recordings: Any) -> tuple[RecordedMinute, ...] | None:
+def _checked(recordings: Any, endpoint: str) -> tuple[RecordedMinute, ...] | None:
     if recordings is None:
         return None
     if isinstance(recordings, (str, bytes)) or not isinstance(recordings, Iterable):
         raise InvalidInputError(
             f"recordings must be the recorded minutes, not {str(recordings)[:80]!r}",
-            hint="pass objects such as mme_sdk.diagnosis.MinuteOfModel",
+            hint="pass what mme_sdk.recording.read_recordings returns",
         )
     minutes: tuple[Any, ...] = tuple(recordings)
     for one in minutes:
@@ -165,7 +165,8 @@ def _checked(recordings: Any) -> tuple[RecordedMinute, ...] | None:
             raise InvalidInputError(f"recordings: {str(one)[:80]!r} has no {', '.join(lacking)}")
         if not isinstance(one.at, datetime) or one.at.tzinfo is None:
             raise InvalidInputError(f"recordings: at must be a time with a time zone, not {one.at!r}")
-    return minutes
+    # What a recorder wrote names the endpoint of each record.
+    return tuple(one for one in minutes if getattr(one, "endpoint", endpoint) == endpoint)
 
 
 def _check_numbers(what: str, given: Any) -> None:

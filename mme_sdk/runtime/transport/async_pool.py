@@ -1,6 +1,6 @@
 """The connection pool of asynchronous clients: one asyncio protocol per connection, without a task or stream per call.
 
-It is used instead of aiobotocore because a warm call of 200 bytes over TLS takes an eighth to a tenth of the CPU time
+It is used instead of aiobotocore because a warm call of 200 bytes over TLS takes about an eighth of the CPU time
 with uvloop (docs/benchmarks/invoke.md, rows `mme-transport-async-uvloop` and `aiobotocore`).
 """
 

@@ -1,6 +1,6 @@
 """The connection pool of synchronous clients: blocking sockets of the SDK, one request at a time on each.
 
-It replaces botocore's HTTP layer because a warm call of 200 bytes over TLS takes about an eighth of the CPU time
+It replaces botocore's HTTP layer because a warm call of 200 bytes over TLS takes about a twelfth of the CPU time
 (docs/benchmarks/invoke.md, one call at a time, rows `mme-transport` and `boto3`).
 """
 

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from mme_sdk import MMEClient, Recorder
 from mme_sdk.cli.entry import main
+from mme_sdk.errors import ModelNotFoundError
 from mme_sdk.local import LocalSageMaker
 from tests.support.first_hour.world import IMAGE, ROLE, SCRIPT
 
@@ -91,8 +93,8 @@ def test_the_life_of_an_endpoint(
     assert mme("models", "rm", "fraud:two", "--yes")["versions"][0]["version"] == "two"
 
 
-def test_plan_apply_batch_logs_and_rm(
-    local: LocalSageMaker, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_plan_apply_batch_logs_diagnose_cost_export_and_rm(
+    local: LocalSageMaker, bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     for name, value in local.environ().items():
         monkeypatch.setenv(name, value)
@@ -115,4 +117,21 @@ def test_plan_apply_batch_logs_and_rm(
     rows = [json.loads(line) for line in answers.read_text().splitlines()]
     assert [(row["amount"], row["prediction"], row["error"]) for row in rows] == [(1, 10, None), (2, 20, None)]
     assert main(["logs", "short", "--lines", "5"]) == 0
+
+    recordings = f"s3://{bucket}/recordings/"
+    with Recorder(recordings, endpoint_url=local.s3_endpoint_url) as recorder, MMEClient(hooks=[recorder]) as client:
+        for _ in range(3):
+            client.endpoint("short").invoke(b"1", model="echo/v1.tar.gz", content_type="text/csv")
+        with pytest.raises(ModelNotFoundError):
+            client.endpoint("short").invoke(b"1", model="missing/v1.tar.gz", content_type="text/csv")
+    capsys.readouterr()
+    assert main(["diagnose", "short", "--recordings", recordings, "--json"]) in (0, 6)
+    found = json.loads(capsys.readouterr().out)
+    assert not any("recordings" in one for one in found["missing"])
+    assert main(["cost", "short", "--recordings", recordings, "--json"]) == 0
+    cost = json.loads(capsys.readouterr().out)
+    assert "echo/v1.tar.gz" in [row["name"] for row in cost["rows"]]
+    for kind in ("cloudformation", "terraform", "cdk", "dashboard", "alarms", "grafana"):
+        assert main(["export", kind, str(spec)]) == 0
+        assert "short" in capsys.readouterr().out
     assert main(["endpoints", "rm", "short", "--yes"]) == 0

@@ -14,8 +14,9 @@ from mme_sdk.diagnosis.observation import within
 from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.endpoints.state.describe import Live
 from mme_sdk.endpoints.state.description import EndpointDescription, VariantDescription
-from mme_sdk.endpoints.state.observe import _failed_config, _is_cached, _scaling, diagnose, period_for
+from mme_sdk.endpoints.state.observe import _checked, _failed_config, _is_cached, _scaling, diagnose, period_for
 from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInputError
+from mme_sdk.recording import RecordedMinute
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 MINUTE = MinuteOfModel(at=NOW, model="fraud/v1.tar.gz", calls=1)
@@ -261,3 +262,9 @@ def test_the_configuration_of_a_failed_update_is_that_of_this_endpoint(
 ) -> None:
     live, answer = listed(*others)
     assert _run(_failed_config(live), answer) == expected
+
+
+def test_recordings_of_other_endpoints_are_left_out() -> None:
+    at = datetime(2026, 11, 27, tzinfo=UTC)
+    mine, other = (RecordedMinute(at=at, endpoint=name, model="m", calls=1) for name in ("scoring", "other"))
+    assert _checked([mine, other, MINUTE], "scoring") == (mine, MINUTE)

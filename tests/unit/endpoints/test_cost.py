@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
+import attrs
 import pytest
 
 from mme_sdk.endpoints.state import cost as operation
@@ -47,6 +48,14 @@ def run(monkeypatch: pytest.MonkeyPatch, answers, live=LIVE, **more):
     except StopIteration as ended:
         return ended.value, calls
     raise AssertionError(f"the flow asks for more: {effect}")
+
+
+def test_calls_of_other_endpoints_do_not_count_and_the_first_minute_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = RecordedMinute(at=END - timedelta(hours=1), endpoint="other", model="x", calls=9)
+    live = attrs.evolve(LIVE, created=END - timedelta(seconds=30))
+    first = called("a", 40 / 3600)  # the minute began before the endpoint was created
+    cost, _ = run(monkeypatch, [{"Contents": []}], live=live, recordings=[other, first])
+    assert [row.name for row in cost.rows] == ["a"]
 
 
 def test_sizes_of_all_pages_share_the_bill_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:

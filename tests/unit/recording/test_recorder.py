@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from mme_sdk.aws import Aws
-from mme_sdk.errors import InvalidInputError, ModelServerError
+from mme_sdk.errors import InvalidInputError, ModelServerError, ThrottledError
 from mme_sdk.planning import Workload
 from mme_sdk.recording import (
     RecordedMinute,
@@ -23,6 +23,7 @@ from mme_sdk.recording import (
     read_recordings,
 )
 from mme_sdk.runtime import CallCompleted, CallFailed, RetryPlanned, RuntimeInvoker
+from mme_sdk.runtime.options import InvokeOptions
 from mme_sdk.runtime.telemetry.hooks import AttemptMade
 from tests.support.runtime.scripted import FakeClock, SyncScript
 
@@ -306,3 +307,13 @@ def test_what_cannot_be_written_is_kept_up_to_a_limit(
     monkeypatch.setattr(place, "put", put)
     recorder.close()
     assert [one.at.minute for one in read_recordings(tmp_path)] == [2, 3, 4]
+
+
+def test_every_throttled_request_counts() -> None:
+    throttled = {"status": 429, "code": "ThrottlingException", "message": "Rate exceeded", "forever": True}
+    script, recorder = SyncScript(FakeClock(), [throttled]), Recorder(now=Wall())
+    invoker = RuntimeInvoker(Aws(region="eu-west-1"), script, clock=script.clock, hooks=[recorder])
+    with pytest.raises(ThrottledError):
+        invoker.invoke("scoring", b"123", "fraud/v1.tar.gz", InvokeOptions(deadline=30.0))
+    (minute,) = recorder.minutes()
+    assert minute.throttles == len(script.sent) > 1
