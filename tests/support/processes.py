@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 
 import psutil
 
-__all__ = ["in_sessions", "wait_for_exit"]
+__all__ = ["in_sessions", "wait_for_exit", "wait_until_gone"]
 
 LIMIT = 300.0  # seconds; only a process that never ends takes that long
 
@@ -45,3 +45,17 @@ def wait_for_exit(pids: Iterable[int], limit: float = LIMIT) -> None:
         except (ProcessLookupError, psutil.NoSuchProcess):
             continue
         assert ended, f"process {pid} still runs"
+
+
+def wait_until_gone(pids: Iterable[int], limit: float = LIMIT) -> None:
+    """Block until no process has any of these ids, not even a zombie.
+
+    Raises:
+        AssertionError: One still exists after `limit` seconds.
+    """
+    processes = []
+    for pid in pids:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            processes.append(psutil.Process(pid))
+    _, left = psutil.wait_procs(processes, timeout=limit)
+    assert not left, f"processes {left} still exist"

@@ -23,6 +23,7 @@ from mme_sdk.local import ControlSettings, HostingSettings, LocalSageMaker
 from mme_sdk.local.containers import landlock
 from mme_sdk.local.hosting import isolation
 from tests.support.paths import SUPPORT
+from tests.support.processes import wait_until_gone
 
 SCRIPT = (SUPPORT / "attack" / "prober.py").read_text()
 ROLE = "arn:aws:iam::123456789012:role/SageMaker"
@@ -228,14 +229,14 @@ def test_what_a_model_started_ends_with_it(tmp_path: Path, end: str) -> None:
         if end == "model":
             with pytest.raises(attacker.runtime.exceptions.ModelError):
                 attacker.one("exec", "__import__('os').kill(__import__('os').getpid(), 9)")
-            psutil.wait_procs([psutil.Process(one) for one in pids if psutil.pid_exists(one)], timeout=60)
+            wait_until_gone(pids)
             assert not any(map(psutil.pid_exists, pids))
             assert all(map(psutil.pid_exists, others))
         elif end == "container":
             assert attacker.host.hosting is not None
             for pid in attacker.host.hosting.inspect()[0].instances["i-0001"]:
                 os.kill(pid, 9)
-            psutil.wait_procs([psutil.Process(one) for one in pids if psutil.pid_exists(one)], timeout=60)
+            wait_until_gone(pids)
             assert not any(map(psutil.pid_exists, pids))
     assert not any(map(psutil.pid_exists, [*pids, *others]))
 

@@ -16,6 +16,7 @@ from typing import Any
 
 from mme_sdk.local import processes as children
 from mme_sdk.local.containers import Command
+from mme_sdk.local.hosting.connections import free_port
 
 
 class Container:
@@ -109,7 +110,21 @@ class Peer:
 
     def __init__(self, command: Command, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.port = random.randrange(15000, 32000)  # Multi Model Server takes none above 32767
+        for _ in range(3):  # another process can take the port between the moment it is found free and its use
+            self._start(command, folder)
+            for _ in range(600):
+                if self.process.poll() is not None or self.ask("GET", "/ping")[0] == 200:
+                    break
+                self.pause()
+            if self.process.poll() is None and self.ask("GET", "/ping")[0] == 200:
+                return
+            self.close()
+            if "ddress already in use" not in (folder / "log").read_text():
+                break
+        raise AssertionError((folder / "log").read_text()[-2000:])
+
+    def _start(self, command: Command, folder: Path) -> None:
+        self.port = free_port(random.SystemRandom())  # a seeded generator gives two workers of a test run equal ports
         self.socket = Path(tempfile.mkdtemp(dir="/tmp"), "s") if command.uses_socket else None
         values = {
             "port": str(self.port),
@@ -131,13 +146,6 @@ class Peer:
         assert self.process.stdin is not None
         self.process.stdin.write(b"the-key\n")
         self.process.stdin.flush()
-        for _ in range(600):
-            if self.process.poll() is not None or self.ask("GET", "/ping")[0] == 200:
-                break
-            self.pause()
-        if self.ask("GET", "/ping")[0] != 200:
-            self.close()
-            raise AssertionError((folder / "log").read_text()[-2000:])
 
     @staticmethod
     def pause() -> None:
