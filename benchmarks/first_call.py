@@ -29,7 +29,13 @@ from botocore.httpsession import get_cert_path
 HERE = Path(__file__).parent
 REGION = "eu-west-1"
 HOST = f"runtime.sagemaker.{REGION}.amazonaws.com"
-CASES = ("imports", "environment", "expiring", "profile")
+TITLES = {
+    "imports": "Imports",
+    "environment": "First call, credentials and region in the environment, as in AWS Lambda",
+    "expiring": "First call, keys that expire, which botocore renews",
+    "profile": "First call, credentials and region in the files below ~/.aws",
+}
+CASES = tuple(TITLES)
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIDBENCHMARK", "AWS_SECRET_ACCESS_KEY": "s" * 40}
 
 # Every name leads to the server on this machine; the port is in the environment.
@@ -69,6 +75,7 @@ sock.sendall(b"POST / HTTP/1.1\\r\\nHost: h\\r\\nContent-Length: 3\\r\\n\\r\\n1,
 assert sock.recv(65536)
 """,
 }
+PROGRAMS = {rival: PRELUDE + code for rival, code in CALLS.items()}
 IMPORTS = {
     "nothing": "",
     "import boto3": "import boto3",
@@ -110,13 +117,19 @@ def look_into(code: str, environment: dict[str, str]) -> tuple[int, float]:
     return int(count), int(kilobytes) / 1024
 
 
-def compare(title: str, base: str, programs: dict[str, str], environment: dict[str, str], rounds: int) -> str:
-    """Run the programs in turns, and return a table; it is also printed."""
-    seen_inside = {name: look_into(code, environment) for name, code in programs.items()}
+def in_turns(programs: dict[str, str], environment: dict[str, str], rounds: int) -> dict[str, list[Sample]]:
+    """Run the programs in turns, once a round."""
     seen: dict[str, list[Sample]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, code in programs.items():
             seen[name].append(run(code, environment))
+    return seen
+
+
+def compare(title: str, base: str, programs: dict[str, str], environment: dict[str, str], rounds: int) -> str:
+    """Run the programs in turns, and return a table; it is also printed."""
+    seen_inside = {name: look_into(code, environment) for name, code in programs.items()}
+    seen = in_turns(programs, environment, rounds)
     lines = [f"### {title}", "", "| | CPU ms | spread | CPU / boto3 | wall ms | memory MB | modules |"]
     lines.append("|---|--:|--:|--:|--:|--:|--:|")
     for name, samples in seen.items():
@@ -173,6 +186,27 @@ def server(folder: Path) -> Iterator[tuple[int, Path]]:
             process.stdin.close()
 
 
+def environments(folder: Path, port: int, bundle: Path) -> dict[str, dict[str, str]]:
+    """Return the environment variables of each case; the files of the last one are written to a folder."""
+    plain = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("AWS_", "REQUESTS_", "PYTHON")) and not key.lower().endswith("_proxy")
+    }
+    plain |= {"HOME": str(folder), "PYTHONPATH": str(HERE.parent), "PORT": str(port), "AWS_CA_BUNDLE": str(bundle)}
+    (folder / ".aws").mkdir()
+    lines = "".join(f"{key.lower()} = {value}\n" for key, value in KEYS.items())
+    (folder / ".aws/credentials").write_text(f"[default]\n{lines}", encoding="utf-8")
+    (folder / ".aws/config").write_text(f"[default]\nregion = {REGION}\n", encoding="utf-8")
+    without_files = plain | KEYS | {"AWS_DEFAULT_REGION": REGION}
+    return {
+        "imports": plain,
+        "environment": without_files | {"AWS_SESSION_TOKEN": "t" * 300},
+        "expiring": without_files | {"AWS_CREDENTIAL_EXPIRATION": "2100-01-01T00:00:00Z"},
+        "profile": plain,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=15)
@@ -180,34 +214,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="folder for first-call.md")
     options = parser.parse_args()
     tables: list[str] = []
-    wanted = options.only or CASES
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        plain = {
-            key: value
-            for key, value in os.environ.items()
-            if not key.startswith(("AWS_", "REQUESTS_", "PYTHON")) and not key.lower().endswith("_proxy")
-        } | {"HOME": name, "PYTHONPATH": str(HERE.parent)}
-        if "imports" in wanted:
-            tables.append(compare("Imports", "import boto3", IMPORTS, plain, options.rounds))
-        with server(folder) as (port, bundle):
-            programs = {rival: PRELUDE + code for rival, code in CALLS.items()}
-            plain |= {"PORT": str(port), "AWS_CA_BUNDLE": str(bundle)}
-            if "environment" in wanted:
-                title = "First call, credentials and region in the environment, as in AWS Lambda"
-                keys = {**KEYS, "AWS_SESSION_TOKEN": "t" * 300, "AWS_DEFAULT_REGION": REGION}
-                tables.append(compare(title, "boto3", programs, plain | keys, options.rounds))
-            if "expiring" in wanted:
-                title = "First call, keys that expire, which botocore renews"
-                keys = {**KEYS, "AWS_CREDENTIAL_EXPIRATION": "2100-01-01T00:00:00Z", "AWS_DEFAULT_REGION": REGION}
-                tables.append(compare(title, "boto3", programs, plain | keys, options.rounds))
-            if "profile" in wanted:
-                (folder / ".aws").mkdir()
-                lines = "".join(f"{key.lower()} = {value}\n" for key, value in KEYS.items())
-                (folder / ".aws/credentials").write_text(f"[default]\n{lines}", encoding="utf-8")
-                (folder / ".aws/config").write_text(f"[default]\nregion = {REGION}\n", encoding="utf-8")
-                title = "First call, credentials and region in the files below ~/.aws"
-                tables.append(compare(title, "boto3", programs, plain, options.rounds))
+    with tempfile.TemporaryDirectory() as name, server(Path(name)) as (port, bundle):
+        for case, environment in environments(Path(name), port, bundle).items():
+            if case in (options.only or CASES):
+                base, programs = ("import boto3", IMPORTS) if case == "imports" else ("boto3", PROGRAMS)
+                tables.append(compare(TITLES[case], base, programs, environment, options.rounds))
     if options.out is not None:
         write(tables, options.out, options.rounds)
 

@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -108,8 +108,10 @@ class Sample:
 class Worker:
     """The process of one client."""
 
-    def __init__(self, name: str, python: str, url: str, environment: dict[str, str]) -> None:
-        command = [python, str(HERE / "invoke_rival.py"), name, url]
+    def __init__(
+        self, name: str, python: str, url: str, environment: dict[str, str], tracer: Sequence[str] = ()
+    ) -> None:
+        command = [*tracer, python, str(HERE / "invoke_rival.py"), name, url]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -154,19 +156,23 @@ def sink(case: Case, certificate: Path) -> Iterator[str]:
             process.stdin.close()
 
 
+def surroundings(folder: Path) -> tuple[Path, dict[str, str]]:
+    """Write a certificate to a folder. Return its path, and the environment of a client that trusts it."""
+    authority = trustme.CA()
+    bundle, certificate = folder / "ca.pem", folder / "server.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+    authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
+    environment = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    return certificate, environment | KEYS | {"AWS_CA_BUNDLE": str(bundle), "PYTHONPATH": str(HERE.parent)}
+
+
 def measure(
     cases: list[Case], rivals: dict[str, str], *, rounds: int, seconds: float
 ) -> dict[Case, dict[str, list[Sample]]]:
     """Measure every client with every workload, in turns."""
     found: dict[Case, dict[str, list[Sample]]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        authority = trustme.CA()
-        bundle, certificate = Path(folder, "ca.pem"), Path(folder, "server.pem")
-        authority.cert_pem.write_to_path(str(bundle))
-        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(str(certificate))
-        environment = {
-            name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")
-        } | KEYS | {"AWS_CA_BUNDLE": str(bundle), "PYTHONPATH": str(HERE.parent)}  # fmt: skip
+        certificate, environment = surroundings(Path(folder))
         for case in cases:
             with sink(case, certificate) as url, contextlib.ExitStack() as stack:
                 workers = []

@@ -142,16 +142,64 @@ def mme_transport() -> Callable[[], Call]:
     return lambda: lambda body: transport.send(request_of(body), connect_timeout=CONNECT, read_timeout=READ)
 
 
+def connected() -> socket.socket:
+    """Return a blocking socket that is connected to the server."""
+    parts = urlsplit(sys.argv[2])
+    sock = socket.create_connection((parts.hostname, parts.port))
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if parts.scheme == "https":
+        context = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"])
+        sock = context.wrap_socket(sock, server_hostname=parts.hostname)
+    return sock
+
+
+def mme_undecoded() -> Callable[[], Call]:
+    """Call `endpoint.invoke`, and leave the answer undecoded."""
+    from mme_sdk import MMEClient
+
+    endpoint = MMEClient(endpoint_url=sys.argv[2], transport="fast").endpoint(ENDPOINT)
+
+    def make() -> Call:
+        model = cycle(MODELS).__next__
+        return lambda body: endpoint.invoke(body, model=model(), content_type=TYPE)
+
+    return make
+
+
+def signed() -> Callable[[], Call]:
+    """Sign each request and send it on a raw socket; with `parsed` in the name, parse the response too."""
+    from mme_sdk.aws import Aws
+    from mme_sdk.runtime.transport.request_signer import RequestSigner
+    from mme_sdk.runtime.transport.response_parser import ResponseParser
+    from mme_sdk.runtime.transport.selection_base import route_of
+
+    aws = Aws(endpoint_url=sys.argv[2])
+    signer = RequestSigner(route_of(aws), aws.clock)
+    request_of, parsed = requests(), sys.argv[1] == "socket-parsed"
+
+    def make() -> Call:
+        sock, parser = connected(), ResponseParser()
+
+        def call(body: bytes) -> object:
+            sock.sendall(signer.head(request_of(body), signer.cached_keys() or signer.read_keys()) + body)
+            data = sock.recv(65_536)
+            if not parsed:
+                return data
+            parser.begin()
+            assert parser.feed(data)
+            return parser.answer()
+
+        return call
+
+    return make
+
+
 def floor() -> Callable[[], Call]:
     """Send a prebuilt, unsigned request on a blocking socket: the lower bound of every client."""
     parts = urlsplit(sys.argv[2])
 
     def make() -> Call:
-        sock = socket.create_connection((parts.hostname, parts.port))
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        if parts.scheme == "https":
-            context = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"])
-            sock = context.wrap_socket(sock, server_hostname=parts.hostname)
+        sock = connected()
         head = f"POST /endpoints/{ENDPOINT}/invocations HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: "
 
         def call(body: bytes) -> None:
@@ -209,7 +257,10 @@ THREADED = {
     "mme-dict": mme,
     "mme-array": mme,
     "mme-hook": mme,
+    "mme-undecoded": mme_undecoded,
     "mme-transport": mme_transport,
+    "socket-parsed": signed,
+    "socket-signed": signed,
     "floor": floor,
 }
 ASYNC = {
