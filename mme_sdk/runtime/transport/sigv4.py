@@ -1,8 +1,8 @@
 """Signature Version 4 for InvokeEndpoint, byte for byte as `botocore.auth.SigV4Auth` computes it.
 
-Parts that do not change between calls are cached: the signing key of the day, the time stamp of the second, and a
-template of the canonical request and of the head for each kind of request. Requests are of one kind if they have the
-same endpoint, content type and set of headers.
+Parts that do not change between calls are cached: the signing key of the day, which HMAC's hashes have read already,
+the time stamp of the second, and a template of the canonical request and of the head for each kind of request. Requests
+are of one kind if they have the same endpoint, content type and set of headers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hmac
 import time
 from hashlib import sha256
+from typing import Any
 
 import attrs
 
@@ -50,7 +51,7 @@ class _Moment:
     keys: Keys
     date: str
     day: str
-    signing_key: bytes = attrs.field(repr=False)
+    hmac: tuple[Any, Any] = attrs.field(repr=False)  # hashes that have read the signing key's inner and outer block
     scope: str
     templates: dict[tuple[object, ...], _Template] = attrs.field(repr=False)
 
@@ -122,8 +123,11 @@ class SigV4:
         to_sign = (
             f"AWS4-HMAC-SHA256\n{moment.date}\n{moment.scope}\n{sha256(canonical.encode()).hexdigest()}"
         ).encode()
-        signature = hmac.digest(moment.signing_key, to_sign, "sha256").hex()
-        return (template.head % (*values, moment.date, moment.day, signature, len(request.body))).encode()
+        # HMAC (RFC 2104) with the key already read: `hmac.digest` costs more than twice as much.
+        inner, outer = moment.hmac[0].copy(), moment.hmac[1].copy()
+        inner.update(to_sign)
+        outer.update(inner.digest())
+        return (template.head % (*values, moment.date, moment.day, outer.hexdigest(), len(request.body))).encode()
 
     def _new_moment(self, second: int, keys: Keys, before: _Moment | None) -> _Moment:
         if has_control(keys.access) or has_control(keys.token or ""):
@@ -135,14 +139,16 @@ class SigV4:
         day = date[:8]
         same_keys = before is not None and before.keys == keys
         if before is not None and same_keys and before.day == day:
-            signing_key = before.signing_key
+            blocks = before.hmac
         else:
             signing_key = f"AWS4{keys.secret}".encode()
             for part in (day, self._region, self._service, "aws4_request"):
                 signing_key = hmac.digest(signing_key, part.encode(), "sha256")
+            block = signing_key.ljust(64, b"\0")
+            blocks = sha256(bytes(byte ^ 0x36 for byte in block)), sha256(bytes(byte ^ 0x5C for byte in block))
         scope = f"{day}/{self._region}/{self._service}/aws4_request"
         templates = before.templates if before is not None and same_keys else {}
-        return _Moment(second, keys, date, day, signing_key, scope, templates)
+        return _Moment(second, keys, date, day, blocks, scope, templates)
 
     def _template(self, request: InvokeRequest, keys: Keys) -> _Template:
         check_endpoint(request.endpoint, model=request.target_model)
