@@ -16,14 +16,14 @@ from mme_sdk._validation import check_number
 __all__ = ["Histogram", "bucket_of"]
 
 _BASE = 1.1
-_LOG = math.log(_BASE)
-_LEAST = 1e-6  # seconds; anything shorter is in the first bucket
-_FIRST = math.floor(math.log(_LEAST) / _LOG)
+WIDTH = math.log(_BASE)  # of a bucket
+LEAST = 1e-6  # seconds; anything shorter is in the first bucket
+FIRST = math.floor(math.log(LEAST) / WIDTH)  # number of the first bucket
 
 
 def bucket_of(seconds: float) -> int:
     """Return the number of the bucket of a duration."""
-    return math.floor(math.log(seconds) / _LOG) if seconds > _LEAST else _FIRST
+    return math.floor(math.log(seconds) / WIDTH) if seconds > LEAST else FIRST
 
 
 @attrs.frozen

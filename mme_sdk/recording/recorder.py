@@ -10,13 +10,14 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
+from math import floor, log
 from typing import Any
 
 from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError, ThrottledError
 from mme_sdk.recording.counting import Cell, Key, Minute
 from mme_sdk.recording.files import HourFiles, hour_of
-from mme_sdk.recording.histogram import bucket_of
+from mme_sdk.recording.histogram import FIRST, LEAST, WIDTH
 from mme_sdk.recording.minutes import RecordedMinute
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 from mme_sdk.runtime.telemetry.hooks import CallCompleted, CallFailed, Event, RetryPlanned
@@ -135,30 +136,51 @@ class Recorder:
             self._count_pending()
 
     def _count_pending(self) -> None:
-        pending, minutes = self._pending, self._minutes
-        number, minute = -1, None
+        # A busy program runs this loop once for each call, so it does without calls of Python functions.
+        pending, take = self._pending, self._pending.popleft
+        begins = ends = 0.0
         for _ in range(len(pending)):
             try:
-                event, at = pending.popleft()
+                event, at = take()
             except IndexError:
                 return
-            if minute is None or at // 60 != number:
-                number = int(at // 60)
-                minute = minutes.get(number)
-                if minute is None:
-                    self._complete(number)
-                    minute = minutes[number] = Minute(number, self._top)
-            if isinstance(event, CallCompleted):
-                key = (event.endpoint, event.model, event.variant)
-                _count_completed(minute.cells.get(key) or minute.cell(key), event)
-            elif isinstance(event, CallFailed):
-                cell = minute.cell((event.endpoint, event.model, None))
-                cell.calls += 1
-                name = type(event.error).__name__
-                cell.errors[name] = cell.errors.get(name, 0) + 1
-                cell.throttles += isinstance(event.error, ThrottledError)  # the last request, which is not repeated
-            elif isinstance(event, RetryPlanned) and event.reason == "throttled":
-                minute.cell((event.endpoint, event.model, None)).throttles += 1
+            if not begins <= at < ends:
+                minute = self._minute(at)
+                begins, ends, known = minute.at * 60.0, minute.at * 60.0 + 60.0, minute.cells.get
+            if not isinstance(event, CallCompleted):
+                _count_other(minute, event)
+                continue
+            key = event.endpoint, event.model, event.variant
+            cell = known(key)
+            if cell is None:
+                cell = minute.cell(key)
+                known = minute.cells.get
+            cell.calls += 1
+            cell.attempts += event.attempts
+            cell.sent_bytes += event.sent_bytes
+            cell.received_bytes += event.received_bytes
+            took = event.took
+            if event.cold:
+                cell.cold += 1
+                cell.cold_seconds += took
+                durations = cell.waits
+            else:
+                cell.warm_seconds += took
+                durations = cell.latency
+            bucket = floor(log(took) / WIDTH) if took > LEAST else FIRST
+            if bucket in durations:
+                durations[bucket] += 1
+            else:
+                durations[bucket] = 1
+
+    def _minute(self, at: float) -> Minute:
+        """Return the counts of the minute of a moment. Earlier minutes become records when a new one begins."""
+        number = int(at // 60)
+        found = self._minutes.get(number)
+        if found is None:
+            self._complete(number)
+            found = self._minutes[number] = Minute(number, self._top)
+        return found
 
     def _complete(self, before: int) -> None:
         """Turn minutes that ended into records."""
@@ -266,20 +288,15 @@ class Recorder:
         self.close()
 
 
-def _count_completed(cell: Cell, event: CallCompleted) -> None:
-    cell.calls += 1
-    cell.attempts += event.attempts
-    cell.sent_bytes += event.sent_bytes
-    cell.received_bytes += event.received_bytes
-    bucket, took = bucket_of(event.took), event.took
-    if event.cold:
-        cell.cold += 1
-        cell.cold_seconds += took
-        durations = cell.waits
-    else:
-        cell.warm_seconds += took
-        durations = cell.latency
-    durations[bucket] = durations.get(bucket, 0) + 1
+def _count_other(minute: Minute, event: Event) -> None:
+    if isinstance(event, CallFailed):
+        cell = minute.cell((event.endpoint, event.model, None))
+        cell.calls += 1
+        name = type(event.error).__name__
+        cell.errors[name] = cell.errors.get(name, 0) + 1
+        cell.throttles += isinstance(event.error, ThrottledError)  # the last request, which is not repeated
+    elif isinstance(event, RetryPlanned) and event.reason == "throttled":
+        minute.cell((event.endpoint, event.model, None)).throttles += 1
 
 
 def _copied(cell: Cell) -> Cell:

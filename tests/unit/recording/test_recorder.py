@@ -15,6 +15,7 @@ from mme_sdk.aws import Aws
 from mme_sdk.errors import InvalidInputError, ModelServerError, ThrottledError
 from mme_sdk.planning import Workload
 from mme_sdk.recording import (
+    Histogram,
     RecordedMinute,
     Recorder,
     emf_lines,
@@ -163,6 +164,24 @@ def test_a_sink_that_fails_does_not_stop_the_others(caplog: pytest.LogCaptureFix
         recorder(call())
     assert [one.calls for one in passed] == [1]
     assert "a sink failed" in caplog.text
+
+
+def test_calls_of_one_batch_count_in_the_minutes_in_which_they_ended() -> None:
+    wall, received = Wall(), list[RecordedMinute]()
+    recorder = Recorder(now=wall, sinks=[received.extend], every=3600)
+    durations = [0.0, 1e-7, 1e-6, 0.01, 0.0099, 1.0, 1.1, 59.0]
+    for minute in (0, 1, 2, 1, 0):  # a clock that is set back, too
+        wall.at = START.timestamp() + 60 * minute + (59.999 if minute == 1 else 0)
+        for took in durations:
+            recorder(call(took=took))
+    recorder.close()
+    assert sum(one.calls for one in received) == 5 * len(durations)
+    found: dict[datetime, int] = {}
+    for one in received:
+        found[one.at] = found.get(one.at, 0) + one.calls
+        times = one.calls // len(durations)
+        assert one.latency == Histogram.of(durations * times)
+    assert [found[START.replace(minute=minute)] for minute in range(3)] == [16, 16, 8]
 
 
 def test_threads_lose_no_call() -> None:
