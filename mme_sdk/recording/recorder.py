@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
-from math import floor, log
 from typing import Any
 
 from mme_sdk._validation import check_number
@@ -137,7 +137,7 @@ class Recorder:
 
     def _count_pending(self) -> None:
         # A busy program runs this loop once for each call, so it does without calls of Python functions.
-        pending, take = self._pending, self._pending.popleft
+        pending, take, floor, log = self._pending, self._pending.popleft, math.floor, math.log
         begins = ends = 0.0
         for _ in range(len(pending)):
             try:
@@ -182,7 +182,7 @@ class Recorder:
             found = self._minutes[number] = Minute(number, self._top)
         return found
 
-    def _complete(self, before: int) -> None:
+    def _complete(self, before: float) -> None:
         """Turn minutes that ended into records."""
         for number in [one for one in self._minutes if one < before]:
             minute = self._minutes.pop(number)
@@ -231,7 +231,8 @@ class Recorder:
         """
         with self._lock:
             self._count_pending()
-            self._complete(int(self._now() // 60) + everything)
+            # A clock may have been set back: everything is all minutes, not those before the next one.
+            self._complete(math.inf if everything else int(self._now() // 60))
         with self._writing:  # one writer at a time; callers of `invoke` never take this lock
             with self._lock:
                 records, self._ready = self._ready, []
