@@ -16,8 +16,9 @@ from faults import FAULTS, SETTINGS, SPEC, World
 
 import mme_sdk
 from mme_sdk import MMEClient
-from mme_sdk.diagnosis import Diagnosis, Finding, MinuteOfModel
+from mme_sdk.diagnosis import Diagnosis, Finding
 from mme_sdk.local import ControlSettings, LocalSageMaker
+from mme_sdk.recording import RecordedMinute
 from mme_sdk.runtime import AttemptMade, CallCompleted, CallFailed, Event
 
 USED = ("fraud", "risk")
@@ -31,7 +32,7 @@ class Calls:
     """
 
     def __init__(self) -> None:
-        self.minutes: list[MinuteOfModel] = []
+        self.minutes: list[RecordedMinute] = []
 
     def __call__(self, event: Event) -> None:
         """Keep a throttled request, and a call that has ended."""
@@ -48,7 +49,7 @@ class Calls:
 
     def _keep(self, at: datetime, model: str | None, **measured: Any) -> None:
         tenant = None if model is None else model.partition("/")[0]
-        self.minutes.append(MinuteOfModel(at=at, model=model, tenant=tenant, **measured))
+        self.minutes.append(RecordedMinute(endpoint=SPEC.name, at=at, model=model, tenant=tenant, **measured))
 
 
 def diagnose(client: MMEClient, began: float, calls: Calls) -> Diagnosis:

@@ -7,14 +7,12 @@ same in an `ObservedEndpoint` that another program has filled in.
 from mme_sdk.diagnosis.diagnosing import diagnose
 from mme_sdk.diagnosis.findings import Command, Cost, Diagnosis, Evidence, Finding, FindingKind, Severity
 from mme_sdk.diagnosis.observation import (
-    MinuteOfModel,
     ObservedAlias,
     ObservedEndpoint,
     ObservedPolicy,
     ObservedRegistry,
     ObservedScaling,
     ObservedVariant,
-    RecordedMinute,
 )
 
 __all__ = [
@@ -24,14 +22,12 @@ __all__ = [
     "Evidence",
     "Finding",
     "FindingKind",
-    "MinuteOfModel",
     "ObservedAlias",
     "ObservedEndpoint",
     "ObservedPolicy",
     "ObservedRegistry",
     "ObservedScaling",
     "ObservedVariant",
-    "RecordedMinute",
     "Severity",
     "diagnose",
 ]

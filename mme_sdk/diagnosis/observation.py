@@ -5,108 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import attrs
 
 from mme_sdk.metrics import EndpointMetrics, Series
+from mme_sdk.recording.minutes import RecordedMinute
 
 __all__ = [
-    "MinuteOfModel",
     "ObservedAlias",
     "ObservedEndpoint",
     "ObservedPolicy",
     "ObservedRegistry",
     "ObservedScaling",
     "ObservedVariant",
-    "RecordedMinute",
 ]
-
-
-class RecordedMinute(Protocol):
-    """What a diagnosis needs of a recording: the calls of one model, tenant and variant in one minute.
-
-    `MinuteOfModel` is one.
-    """
-
-    @property
-    def at(self) -> datetime:
-        """Start of the minute, with a time zone."""
-        ...
-
-    @property
-    def model(self) -> str | None:
-        """The target model; None on a single-model endpoint, or for models that are not recorded one by one."""
-        ...
-
-    @property
-    def tenant(self) -> str | None:
-        """The tenant that the calls belong to; None if it is not known."""
-        ...
-
-    @property
-    def variant(self) -> str | None:
-        """The variant that answered; None if it is not known."""
-        ...
-
-    @property
-    def calls(self) -> int:
-        """Number of calls."""
-        ...
-
-    @property
-    def errors(self) -> Mapping[str, int]:
-        """Number of calls that failed, by the name of the error, such as `ModelServerError`."""
-        ...
-
-    @property
-    def cold(self) -> int:
-        """Number of calls that waited while their model was loading."""
-        ...
-
-    @property
-    def cold_seconds(self) -> float:
-        """Seconds that these calls waited, all together."""
-        ...
-
-    @property
-    def warm_seconds(self) -> float:
-        """Seconds that the other calls that were answered took, all together."""
-        ...
-
-    @property
-    def throttles(self) -> int:
-        """Number of requests that were answered with ThrottlingException; one call can have several."""
-        ...
-
-
-@attrs.frozen(kw_only=True)
-class MinuteOfModel:
-    """The calls of one model, tenant and variant in one minute.
-
-    Attributes:
-        at: Start of the minute, with a time zone.
-        model: The target model; None on a single-model endpoint, or for models that are not recorded one by one.
-        calls: Number of calls.
-        tenant: The tenant that the calls belong to. Default: None, not known.
-        variant: The variant that answered. Default: None, not known.
-        errors: Number of calls that failed, by the name of the error, such as `ModelServerError`. Default: none.
-        cold: Number of calls that waited while their model was loading. Default: 0.
-        cold_seconds: Seconds that these calls waited, all together. Default: 0.
-        warm_seconds: Seconds that the other calls that were answered took, all together. Default: 0.
-        throttles: Number of requests that were answered with ThrottlingException. Default: 0.
-    """
-
-    at: datetime
-    model: str | None
-    calls: int
-    tenant: str | None = None
-    variant: str | None = None
-    errors: Mapping[str, int] = attrs.field(factory=dict, hash=False)
-    cold: int = 0
-    cold_seconds: float = 0.0
-    warm_seconds: float = 0.0
-    throttles: int = 0
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ from mme_sdk.endpoints.state import links
 if TYPE_CHECKING:
     from mme_sdk.aws import Flow
     from mme_sdk.costs import Cost
-    from mme_sdk.diagnosis import Diagnosis, RecordedMinute
+    from mme_sdk.diagnosis import Diagnosis
     from mme_sdk.display.progress import ProgressOption
     from mme_sdk.endpoints.operations.calls import Now
     from mme_sdk.endpoints.operations.create import Creation
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints.state.description import EndpointDescription
     from mme_sdk.endpoints.state.logs import LogReader
     from mme_sdk.endpoints.state.metrics import MetricsResult
-    from mme_sdk.recording import RecordedMinute as CallsOfMinute
+    from mme_sdk.recording import RecordedMinute
     from mme_sdk.runtime import AsyncRuntimeInvoker
     from mme_sdk.types import ModelVersion
 
@@ -150,7 +150,7 @@ class AsyncEndpoint(AsyncInvocationMixin):
 
     async def cost(
         self, *, by: Literal["model", "tenant"] = "model", hours: float = 24.0,
-        recordings: Iterable[CallsOfMinute], prices: Mapping[str, float], memory_share: float = 0.5,
+        recordings: Iterable[RecordedMinute], prices: Mapping[str, float], memory_share: float = 0.5,
         currency: str = "USD",
     ) -> Cost:  # fmt: skip
         """Share the bill of this endpoint's instances among its models or tenants.

@@ -13,12 +13,12 @@ import attrs
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import as_int, check_instance, check_resource_name, number, one_of, optional, optional_float
 from mme_sdk.errors import InvalidInputError
+from mme_sdk.recording.exporters import METRICS
 from mme_sdk.types.near import near_names
 
 __all__ = ["AWS_METRICS", "PANELS", "Metric", "Panel", "check_target"]
 
-_RECORDED = ("calls", "errors", "cold_calls", "cold_seconds", "warm_seconds", "throttles", "sent_bytes")
-RECORDED = (*_RECORDED, "received_bytes")
+RECORDED = tuple(name for name, *_ in METRICS)
 """Counters of the recorder: in Prometheus, `mme_recorded_NAME_total`."""
 _STATISTICS = ("Average", "Sum", "Minimum", "Maximum", "SampleCount", "p50", "p90", "p95", "p99")
 _UNITS = ("count", "s", "share", "percent", "bytes")

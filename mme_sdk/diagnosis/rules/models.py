@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from mme_sdk.diagnosis import commands
 from mme_sdk.diagnosis.catalogue import Catalogue
 from mme_sdk.diagnosis.findings import Command, Cost, Evidence, Finding
-from mme_sdk.diagnosis.observation import ObservedEndpoint, RecordedMinute
+from mme_sdk.diagnosis.observation import ObservedEndpoint
+from mme_sdk.recording.minutes import RecordedMinute
 
 __all__ = ["deleted_model_called", "failing_model", "old_version_called", "stale_alias"]
 

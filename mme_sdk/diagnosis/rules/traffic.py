@@ -11,7 +11,8 @@ import attrs
 from mme_sdk import instance_types
 from mme_sdk.diagnosis import commands
 from mme_sdk.diagnosis.findings import Command, Cost, Evidence, Finding
-from mme_sdk.diagnosis.observation import ObservedEndpoint, ObservedVariant, RecordedMinute
+from mme_sdk.diagnosis.observation import ObservedEndpoint, ObservedVariant
+from mme_sdk.recording.minutes import RecordedMinute
 
 __all__ = ["hot_model", "spilling_model", "throttling"]
 

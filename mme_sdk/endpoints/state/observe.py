@@ -19,7 +19,6 @@ from mme_sdk.diagnosis import (
     ObservedRegistry,
     ObservedScaling,
     ObservedVariant,
-    RecordedMinute,
 )
 from mme_sdk.diagnosis import diagnose as _diagnose
 from mme_sdk.diagnosis.observation import within
@@ -31,6 +30,7 @@ from mme_sdk.endpoints.state.description import VariantDescription
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.metrics import EndpointMetrics, Series, read_metrics
 from mme_sdk.metrics.reading import read_series
+from mme_sdk.recording.minutes import RecordedMinute
 from mme_sdk.registry._registry_base import operations
 from mme_sdk.registry.aliases import Alias
 from mme_sdk.registry.names import KeyLayout
@@ -45,7 +45,6 @@ _SERIES = 17  # of one variant
 _POINTS = 100_800  # data points of one GetMetricData request
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html: days, and the period then
 _KEPT = ((15, 60), (63, 300), (455, 3600))
-_MINUTE_FIELDS = ("at", "model", "tenant", "variant", "calls", "errors", "cold", "cold_seconds", "warm_seconds")
 
 
 def diagnose(
@@ -160,13 +159,14 @@ def _checked(recordings: Any, endpoint: str) -> tuple[RecordedMinute, ...] | Non
         )
     minutes: tuple[Any, ...] = tuple(recordings)
     for one in minutes:
-        lacking = [field for field in (*_MINUTE_FIELDS, "throttles") if not hasattr(one, field)]
-        if lacking:
-            raise InvalidInputError(f"recordings: {str(one)[:80]!r} has no {', '.join(lacking)}")
+        if not isinstance(one, RecordedMinute):
+            raise InvalidInputError(
+                f"recordings: {str(one)[:80]!r} is no RecordedMinute",
+                hint="make it an mme_sdk.recording.RecordedMinute",
+            )
         if not isinstance(one.at, datetime) or one.at.tzinfo is None:
             raise InvalidInputError(f"recordings: at must be a time with a time zone, not {one.at!r}")
-    # What a recorder wrote names the endpoint of each record.
-    return tuple(one for one in minutes if getattr(one, "endpoint", endpoint) == endpoint)
+    return tuple(one for one in minutes if one.endpoint == endpoint)
 
 
 def _check_numbers(what: str, given: Any) -> None:

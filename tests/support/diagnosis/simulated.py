@@ -9,20 +9,19 @@ import attrs
 import numpy as np
 
 from mme_sdk.diagnosis import (
-    MinuteOfModel,
     ObservedAlias,
     ObservedEndpoint,
     ObservedPolicy,
     ObservedRegistry,
     ObservedScaling,
     ObservedVariant,
-    RecordedMinute,
 )
 from mme_sdk.diagnosis.working_set import best_hit_ratio
 from mme_sdk.metrics import EndpointMetrics, Series
 from mme_sdk.planning.simulation import FleetConfig, Traffic, simulate
 from mme_sdk.planning.simulation.inputs import DISK, HIT, S3, Floats, Ints
 from mme_sdk.planning.simulation.result import SimulationResult
+from mme_sdk.recording import RecordedMinute
 
 START = datetime(2026, 3, 2, tzinfo=UTC)
 VCPUS = 4  # of ml.m5.xlarge
@@ -134,7 +133,7 @@ def metrics_of(
     )
 
 
-def minutes_of(traffic: Traffic, result: SimulationResult) -> tuple[MinuteOfModel, ...]:
+def minutes_of(traffic: Traffic, result: SimulationResult) -> tuple[RecordedMinute, ...]:
     """The recordings of the callers."""
     minute = (traffic.times // 60).astype(int)
     key = minute * len(traffic.disk) + traffic.models
@@ -145,7 +144,8 @@ def minutes_of(traffic: Traffic, result: SimulationResult) -> tuple[MinuteOfMode
     cold_seconds = np.bincount(place, weights=result.latency * cold)
     warm_seconds = np.bincount(place, weights=result.latency * ~cold)
     return tuple(
-        MinuteOfModel(
+        RecordedMinute(
+            endpoint="scoring",
             at=START + timedelta(minutes=int(one // len(traffic.disk))),
             model=target(int(one % len(traffic.disk))),
             tenant=f"tenant-{one % len(traffic.disk):03}",
@@ -263,7 +263,7 @@ def healthy(seed: int) -> ObservedEndpoint:
     return found
 
 
-def _blemished(rng: np.random.Generator, minutes: tuple[RecordedMinute, ...]) -> tuple[MinuteOfModel, ...]:
+def _blemished(rng: np.random.Generator, minutes: tuple[RecordedMinute, ...]) -> tuple[RecordedMinute, ...]:
     """Let a call in 200 fail by its input, and one in 500 be throttled once."""
     calls = [one.calls for one in minutes]
     bad, throttled = rng.binomial(calls, 0.005), rng.binomial(calls, 0.002)
@@ -272,7 +272,6 @@ def _blemished(rng: np.random.Generator, minutes: tuple[RecordedMinute, ...]) ->
         if failed or late
         else one
         for one, failed, late in zip(minutes, bad, throttled, strict=True)
-        if isinstance(one, MinuteOfModel)
     )
 
 
@@ -295,9 +294,5 @@ def _two_variants(rng: np.random.Generator, found: ObservedEndpoint) -> Observed
             model_errors=Series(seen.invocations.times, errors, "count"),
         )
         variants.append(attrs.evolve(variant, name=name, weight=part, metrics=seen))
-    minutes = [
-        attrs.evolve(one, variant="blue" if rng.random() < share else "green")
-        for one in found.minutes or ()
-        if isinstance(one, MinuteOfModel)
-    ]
+    minutes = [attrs.evolve(one, variant="blue" if rng.random() < share else "green") for one in found.minutes or ()]
     return attrs.evolve(found, variants=tuple(variants), minutes=tuple(minutes))

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from mme_sdk._flows.effects import Call, Together
-from mme_sdk.diagnosis import MinuteOfModel
 from mme_sdk.diagnosis.observation import within
 from mme_sdk.endpoints.autoscaling.scaling_calls import Attached
 from mme_sdk.endpoints.state.describe import Live
@@ -19,7 +18,7 @@ from mme_sdk.errors import AccessDeniedError, EndpointNotFoundError, InvalidInpu
 from mme_sdk.recording import RecordedMinute
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-MINUTE = MinuteOfModel(at=NOW, model="fraud/v1.tar.gz", calls=1)
+MINUTE = RecordedMinute(endpoint="scoring", at=NOW, model="fraud/v1.tar.gz", calls=1)
 
 
 def flow_of(**changes: Any) -> Any:
@@ -46,8 +45,11 @@ def begun(**changes: Any) -> Any:
         ({"hours": 11_000}, "hours must be"),
         ({"recordings": "s3://recordings/"}, "recordings must be the recorded minutes"),
         ({"recordings": 7}, "recordings must be the recorded minutes"),
-        ({"recordings": [{"calls": 1}]}, "has no at, model, tenant"),
-        ({"recordings": [MinuteOfModel(at=datetime(2026, 3, 1), model="m", calls=1)]}, "time zone"),
+        ({"recordings": [{"calls": 1}]}, "is no RecordedMinute"),
+        (
+            {"recordings": [RecordedMinute(endpoint="scoring", at=datetime(2026, 3, 1), model="m", calls=1)]},
+            "time zone",
+        ),
         ({"prices": 0.23}, "prices must be a mapping"),
         ({"prices": {"ml.m5.xlarge": "0.23"}}, r"prices\['ml.m5.xlarge'\] must be"),
         ({"quotas": {"ml.m5.xlarge": -1}}, r"quotas\['ml.m5.xlarge'\] must be"),
@@ -81,7 +83,7 @@ def test_the_number_of_series_is_that_of_the_metrics() -> None:
 
 def test_minutes_that_overlap_the_time_count() -> None:
     at = [NOW + timedelta(seconds=seconds) for seconds in (-61, -59, 0, 599, 600)]
-    minutes = [MinuteOfModel(at=one, model=None, calls=1) for one in at]
+    minutes = [RecordedMinute(endpoint="scoring", at=one, model=None, calls=1) for one in at]
     assert [one.at for one in within(minutes, NOW, NOW + timedelta(minutes=10))] == at[1:4]
 
 

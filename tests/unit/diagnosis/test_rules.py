@@ -14,7 +14,6 @@ from mme_sdk.diagnosis import (
     Diagnosis,
     Finding,
     FindingKind,
-    MinuteOfModel,
     ObservedAlias,
     ObservedEndpoint,
     ObservedPolicy,
@@ -25,6 +24,7 @@ from mme_sdk.diagnosis import (
 )
 from mme_sdk.diagnosis.findings import KINDS
 from mme_sdk.metrics import EndpointMetrics, Series
+from mme_sdk.recording import RecordedMinute
 from tests.support.diagnosis.simulated import START, URI, fleet, observed, target, traffic_of
 
 HOUR = 3600.0
@@ -169,11 +169,9 @@ def test_variants_that_differ_are_found(well: ObservedEndpoint) -> None:
     assert diagnose(shifted).findings == ()  # the weights have changed in this time
 
 
-def renamed(well: ObservedEndpoint, old: str, new: str, since: datetime) -> tuple[MinuteOfModel, ...]:
+def renamed(well: ObservedEndpoint, old: str, new: str, since: datetime) -> tuple[RecordedMinute, ...]:
     return tuple(
-        attrs.evolve(each, model=new) if each.model == old and each.at >= since else each
-        for each in well.minutes or ()
-        if isinstance(each, MinuteOfModel)
+        attrs.evolve(each, model=new) if each.model == old and each.at >= since else each for each in well.minutes or ()
     )
 
 
@@ -283,7 +281,6 @@ def failing(well: ObservedEndpoint, since: datetime, error: str) -> ObservedEndp
     minutes = tuple(
         attrs.evolve(each, errors={error: each.calls}) if each.model == target(0) and each.at >= since else each
         for each in well.minutes or ()
-        if isinstance(each, MinuteOfModel)
     )
     return attrs.evolve(well, minutes=minutes)
 
@@ -316,7 +313,6 @@ def test_throttling_names_the_tenant_with_most_calls(well: ObservedEndpoint) -> 
     minutes = tuple(
         attrs.evolve(each, throttles=each.calls, calls=20 * each.calls if each.model == target(3) else each.calls)
         for each in well.minutes or ()
-        if isinstance(each, MinuteOfModel)
     )
     finding = one(diagnose(attrs.evolve(well, minutes=minutes)), "throttling")
     assert (finding.subject, finding.severity) == ("tenant-003", "warning")
