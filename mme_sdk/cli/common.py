@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,7 @@ from mme_sdk.errors import ConfigurationError, InvalidInputError
 if TYPE_CHECKING:
     from mme_sdk.client import MMEClient
 
-__all__ = ["Shell", "command", "host_file", "read_host", "timeout_option"]
+__all__ = ["Shell", "command", "host_file", "numbers", "read_host", "timeout_option"]
 
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
@@ -144,6 +144,26 @@ def timeout_option(default: float) -> Callable[[Callable[..., Any]], Callable[..
         show_default=True,
         help="Longest time to wait, in seconds.",
     )
+
+
+def numbers(pairs: Iterable[str]) -> dict[str, float]:
+    """Return the numbers of `NAME=NUMBER` pairs.
+
+    Raises:
+        click.UsageError: A pair has another form, or a name is given twice.
+    """
+    found: dict[str, float] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not name or not equals:
+            raise click.UsageError(f"{pair} is not NAME=NUMBER, such as {name or 'v1'}=0.5")
+        if name in found:
+            raise click.UsageError(f"{name} is given twice")
+        try:
+            found[name] = float(text)
+        except ValueError:
+            raise click.UsageError(f"{pair}: {text!r} is not a number") from None
+    return found
 
 
 _SHARED = (

@@ -48,11 +48,17 @@ def _diagnose(root: click.Group) -> None:
     @command(root, "diagnose", exits=(FOUND,))
     @_hours
     @click.option("--recordings", help=_RECORDINGS)
+    @click.option(
+        "--key",
+        default="{name}/{version}.tar.gz",
+        show_default=True,
+        help="Template of the models' keys under the prefix.",
+    )
     @click.argument("endpoint")
-    def diagnose(shell: Shell, hours: float, recordings: str | None, endpoint: str) -> int:
+    def diagnose(shell: Shell, hours: float, recordings: str | None, key: str, endpoint: str) -> int:
         """Find what is wrong with ENDPOINT, in its metrics, settings, models and the recordings of its callers."""
         minutes = None if recordings is None else _minutes(shell, recordings, hours, endpoint)
-        found = shell.client.endpoint(endpoint).diagnose(hours, recordings=minutes)
+        found = shell.client.endpoint(endpoint).diagnose(hours, recordings=minutes, key=key)
         shell.out.result(found, str(found))
         return FOUND if any(one.severity != "info" for one in found) else 0
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mme_sdk.cli.common import Shell, command, timeout_option
+from mme_sdk.cli.common import Shell, command, numbers, timeout_option
 from mme_sdk.cli.exit_codes import DIFFERENT
 
 if TYPE_CHECKING:
-    from mme_sdk.endpoints import EndpointDescription, EndpointPlan, EndpointSpec
+    from mme_sdk.endpoints import Autoscaling, EndpointDescription, EndpointPlan, EndpointSpec
 
 __all__ = ["add_to"]
 
@@ -147,19 +147,85 @@ def _changing(group: click.Group) -> None:
         done = handle.scale(count, variant=variant, timeout=timeout, progress=shell.out.progress)
         _show(shell, done.describe())
 
+    @command(group, "weights", dry_run=True)
+    @timeout_option(1800)
+    @click.argument("name")
+    @click.argument("weights", nargs=-1, required=True, metavar="VARIANT=WEIGHT...")
+    def weights_(shell: Shell, timeout: float, name: str, weights: tuple[str, ...], dry_run: bool) -> None:
+        """Set the variants' shares of the traffic, and wait until they are in effect."""
+        wanted = numbers(weights)
+        handle = shell.client.endpoint(name)
+        if dry_run:
+            now = _weights_of(handle.describe(), wanted)
+            text = f"would set the weights of {name} to {wanted}; now {now}"
+            shell.out.result({"dry_run": True, "endpoint": name, "now": now, "weights": {**now, **wanted}}, text)
+            return
+        _show(shell, handle.weights(wanted, timeout=timeout, progress=shell.out.progress).describe())
+
+    @command(group, "autoscale", dry_run=True)
+    @click.option("--variant", help="VariantName. Default: the only variant.")
+    @click.argument("name")
+    @click.argument("settings", metavar="SETTINGS|off")
+    def autoscale(shell: Shell, variant: str | None, name: str, settings: str, dry_run: bool) -> None:
+        """Attach autoscaling to a variant in place of what is attached, or detach it ("off").
+
+        SETTINGS are the fields of autoscaling in a spec file, as JSON: '{"min": 1, "max": 4, "target": 60, "metric":
+        "cpu"}'.
+        """
+        wanted = _autoscaling(settings)
+        handle = shell.client.endpoint(name)
+        if dry_run:
+            now = {one.name: one.autoscaling for one in handle.describe().variants}
+            if variant is not None and variant not in now:
+                raise click.UsageError(f"{name} has no variant {variant}; it has {', '.join(now)}.")
+            chosen = variant or "the only variant"
+            verb = f"detach autoscaling from {chosen}" if wanted is None else f"attach {wanted} to {chosen}"
+            facts = {"dry_run": True, "endpoint": name, "variant": variant, "now": now, "autoscaling": wanted}
+            shell.out.result(facts, f"would {verb} of {name}")
+            return
+        _show(shell, handle.autoscale(wanted, variant=variant).describe())
+
     @command(group, "rollback", dry_run=True)
     @timeout_option(3600)
     @click.option("--to", help="Endpoint configuration. Default: the one that was replaced last.")
     @click.argument("name")
     def rollback(shell: Shell, timeout: float, to: str | None, name: str, dry_run: bool) -> None:
         """Update an endpoint to the configuration that its last update replaced."""
-        handle = shell.client.endpoint(name)
         if dry_run:
-            seen = handle.describe()
-            text = f"would update {name} from {seen.config_name} to {to or 'the configuration that it replaced'}"
-            shell.out.result({"dry_run": True, "endpoint": name, "config": seen.config_name, "to": to}, text)
+            from mme_sdk.endpoints.operations.rollback import target_of
+
+            config, target = shell.client.endpoints.aws.run(target_of(name, to))
+            text = f"would update {name} from {config} to {target}"
+            shell.out.result({"dry_run": True, "endpoint": name, "config": config, "to": target}, text)
             return
+        handle = shell.client.endpoint(name)
         _show(shell, handle.rollback(to, timeout=timeout, progress=shell.out.progress).describe())
+
+
+def _weights_of(seen: EndpointDescription, wanted: dict[str, float]) -> dict[str, float | None]:
+    now = {one.name: one.weight for one in seen.variants}
+    for variant in wanted:
+        if variant not in now:
+            raise click.UsageError(f"{seen.name} has no variant {variant}; it has {', '.join(now)}.")
+    return now
+
+
+def _autoscaling(text: str) -> Autoscaling | None:
+    import json
+
+    from mme_sdk.endpoints import Autoscaling
+    from mme_sdk.endpoints.spec.serialization import built
+
+    if text == "off":
+        return None
+    try:
+        fields = json.loads(text)
+    except ValueError as error:
+        raise click.UsageError(f"SETTINGS is neither JSON nor off: {error}") from error
+    if not isinstance(fields, dict):
+        raise click.UsageError(f"SETTINGS must be a JSON object, not {text}")
+    made: Autoscaling = built(Autoscaling, fields, "autoscaling")
+    return made
 
 
 def _deletion(group: click.Group) -> None:

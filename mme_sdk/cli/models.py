@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from mme_sdk.cli.common import Shell, command
+from mme_sdk.cli.common import Shell, command, numbers
 from mme_sdk.cli.exit_codes import PARTLY
 
 if TYPE_CHECKING:
-    from mme_sdk.registry import ModelRegistry
+    from mme_sdk.registry import Alias, ModelRegistry
     from mme_sdk.types import ModelVersion
 
 __all__ = ["add_to"]
 
-_uri = click.option(
+_prefix = click.option(
     "--models",
     "uri",
     required=True,
     envvar="MME_MODELS",
     metavar="S3_PREFIX",
     help="S3 prefix of the models, such as s3://ml-models/prod/. Environment: MME_MODELS.",
+)
+_key = click.option(
+    "--key",
+    default="{name}/{version}.tar.gz",
+    show_default=True,
+    expose_value=False,
+    callback=lambda context, _, value: context.meta.update({__name__: value}),
+    help="Template of the keys under the prefix.",
 )
 _image = click.option("--image", help="Image that will load the models; what it cannot load is refused.")
 
@@ -38,8 +47,13 @@ def add_to(root: click.Group) -> None:
         add(group)
 
 
+def _uri(function: Callable[..., int | None]) -> Callable[..., int | None]:
+    made: Callable[..., int | None] = _prefix(_key(function))
+    return made
+
+
 def _registry(shell: Shell, uri: str) -> ModelRegistry:
-    return shell.client.models(uri)
+    return shell.client.models(uri, key=click.get_current_context().meta[__name__])
 
 
 def _pair(reference: str) -> tuple[str, str | None]:
@@ -241,18 +255,41 @@ def _aliases(group: click.Group) -> None:
         """Point ALIAS of the model NAME at what it referred to before its last change."""
         registry = _registry(shell, uri)
         if dry_run:
-            from mme_sdk.errors import NotFoundError
+            from mme_sdk.registry.aliases import rollback_target
 
-            now = next((one for one in registry.aliases(name) if one.alias == alias), None)
-            if now is None:
-                raise NotFoundError(f"the model {name} has no alias {alias}")
+            now = _alias(registry, name, alias)
+            target = rollback_target(now)[1]
             shell.out.result(
-                {"dry_run": True, **_alias_facts(now)},
-                f"{now.reference} refers to {_share(now.weights)}; rollback would undo its last change",
+                {"dry_run": True, **_alias_facts(now), "to": target},
+                f"{now.reference} would refer to {_share(target)}; now {_share(now.weights)}",
             )
             return
         made = registry.rollback(name, alias)
         shell.out.result(_alias_facts(made), f"{made.reference} refers to {_share(made.weights)} again")
+
+    @command(group, "unalias", dry_run=True)
+    @_uri
+    @click.argument("name")
+    @click.argument("alias")
+    def unalias(shell: Shell, uri: str, name: str, alias: str, dry_run: bool) -> None:
+        """Delete ALIAS of the model NAME and its history. The versions are kept."""
+        registry = _registry(shell, uri)
+        now = _alias(registry, name, alias)
+        if not dry_run:
+            registry.unalias(name, alias)
+        verb = "would delete" if dry_run else "deleted"
+        shell.out.result(
+            {"dry_run": dry_run, **_alias_facts(now)}, f"{verb} {now.reference}, which refers to {_share(now.weights)}"
+        )
+
+
+def _alias(registry: ModelRegistry, name: str, alias: str) -> Alias:
+    from mme_sdk.errors import ModelNotFoundError
+
+    found = next((one for one in registry.aliases(name) if one.alias == alias), None)
+    if found is None:
+        raise ModelNotFoundError(f"the model {name} has no alias {alias}")
+    return found
 
 
 def _alias_facts(alias: Any) -> dict[str, Any]:
@@ -264,19 +301,9 @@ def _share(weights: Any) -> str:
 
 
 def _weights(versions: tuple[str, ...]) -> dict[str, float]:
-    wanted: dict[str, float] = {}
-    for one in versions:
-        version, equals, weight = one.partition("=")
-        if len(versions) > 1 and not equals:
-            raise click.UsageError(f"{one}: several versions need weights, such as {one}=0.5")
-        try:
-            number = float(weight) if equals else 1.0
-        except ValueError:
-            raise click.UsageError(f"{one}: {weight!r} is not a number") from None
-        if version in wanted:
-            raise click.UsageError(f"{version} is given twice")
-        wanted[version] = number
-    return wanted
+    if len(versions) == 1 and "=" not in versions[0]:
+        return {versions[0]: 1.0}
+    return numbers(versions)
 
 
 def _deletion(group: click.Group) -> None:

@@ -7,6 +7,8 @@ import shlex
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from mme_sdk.diagnosis.findings import Command
 from mme_sdk.diagnosis.observation import ObservedEndpoint, ObservedRegistry, ObservedVariant
 
@@ -44,12 +46,22 @@ def autoscale(endpoint: ObservedEndpoint, variant: ObservedVariant, settings: Ma
         settings: Keyword arguments of `Autoscaling`.
     """
     given = ", ".join(f"{key}={_text(value)}" for key, value in settings.items())
-    return Command(f"{_endpoint(endpoint)}.autoscale(Autoscaling({given}), variant={_text(variant.name)})")
+    fields = json.dumps(
+        dict(settings), default=lambda one: attrs.asdict(one, filter=lambda _, value: value is not None)
+    )
+    return Command(
+        f"{_endpoint(endpoint)}.autoscale(Autoscaling({given}), variant={_text(variant.name)})",
+        f"mme endpoints autoscale {_quoted(endpoint.name)} {_quoted(fields)} --variant {_quoted(variant.name)}",
+    )
 
 
 def weights(endpoint: ObservedEndpoint, wanted: Mapping[str, float]) -> Command:
     """Set the variants' shares of the traffic."""
-    return Command(f"{_endpoint(endpoint)}.weights({_text(dict(wanted))})")
+    given = " ".join(_quoted(f"{variant}={weight!r}") for variant, weight in wanted.items())
+    return Command(
+        f"{_endpoint(endpoint)}.weights({_text(dict(wanted))})",
+        f"mme endpoints weights {_quoted(endpoint.name)} {given}",
+    )
 
 
 def retry_update(endpoint: ObservedEndpoint) -> Command | None:
@@ -80,7 +92,9 @@ def alias(registry: ObservedRegistry, name: str, alias: str, version: str) -> Co
 
 def unalias(registry: ObservedRegistry, name: str, alias: str) -> Command:
     """Remove an alias."""
-    return Command(f"{_models(registry)}.unalias({_text(name)}, {_text(alias)})")
+    return Command(
+        f"{_models(registry)}.unalias({_text(name)}, {_text(alias)})", _shell(registry, "unalias", name, alias)
+    )
 
 
 def call_alias(endpoint: ObservedEndpoint, reference: str) -> Command:
@@ -134,11 +148,9 @@ def _models(registry: ObservedRegistry) -> str:
     return f"client.models({_text(registry.uri)}{key})"
 
 
-def _shell(registry: ObservedRegistry, verb: str, *given: str) -> str | None:
-    """Return a command of `mme models`; None for keys of another form, which it does not have."""
-    if registry.key != _KEY:
-        return None
-    return f"mme models {verb} {' '.join(map(_quoted, given))} --models {_quoted(registry.uri)}"
+def _shell(registry: ObservedRegistry, verb: str, *given: str) -> str:
+    key = "" if registry.key == _KEY else f" --key {_quoted(registry.key)}"
+    return f"mme models {verb} {' '.join(map(_quoted, given))} --models {_quoted(registry.uri)}{key}"
 
 
 def _quoted(text: str) -> str:

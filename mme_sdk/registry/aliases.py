@@ -19,7 +19,16 @@ from mme_sdk.registry.store import Record, Store, all_or_raise
 from mme_sdk.registry.tombstones import Tombstones, is_pending, new_id
 from mme_sdk.types.model import ModelVersion, check_compressed
 
-__all__ = ["ANY", "Alias", "AliasChange", "Aliases", "choose_version", "previous_weights", "record_name"]
+__all__ = [
+    "ANY",
+    "Alias",
+    "AliasChange",
+    "Aliases",
+    "choose_version",
+    "previous_weights",
+    "record_name",
+    "rollback_target",
+]
 
 _KIND = "aliases"
 _HISTORY = 1000  # changes that an alias keeps
@@ -265,7 +274,7 @@ class Aliases:
             ConflictError: The alias has no earlier version.
         """
         current = yield from self.get(name, alias)
-        back, weights = _rollback_target(current)
+        back, weights = rollback_target(current)
         yield from self._check_exist(name, weights)
         seen = len(current.history)
 
@@ -419,7 +428,7 @@ def _has_pending(record: str, body: Mapping[str, Any], versions: Collection[tupl
     return any((name, version) in versions for version in body.get("pending", {}).get("weights", ()))
 
 
-def _rollback_target(alias: Alias) -> tuple[int, Mapping[str, float]]:
+def rollback_target(alias: Alias) -> tuple[int, Mapping[str, float]]:
     """Return how many changes a rollback goes back, counted from the next change, and the weights there.
 
     A second rollback goes back one more change. It does not undo the first one.
@@ -441,7 +450,7 @@ def _rollback_target(alias: Alias) -> tuple[int, Mapping[str, float]]:
 def previous_weights(alias: Alias) -> Mapping[str, float]:
     """Return the weights after a rollback; empty if a rollback is not possible."""
     try:
-        return _rollback_target(alias)[1]
+        return rollback_target(alias)[1]
     except ConflictError:
         return {}
 

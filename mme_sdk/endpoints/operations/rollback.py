@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mme_sdk.aws import Flow
 from mme_sdk.display.progress import Reporter
@@ -19,7 +20,7 @@ from mme_sdk.endpoints.state.ownership import DescribedResource
 from mme_sdk.endpoints.state.resources import Resource
 from mme_sdk.errors import ConflictError
 
-__all__ = ["earlier_config", "rollback"]
+__all__ = ["earlier_config", "rollback", "target_of"]
 
 
 def rollback(
@@ -53,17 +54,8 @@ def rollback(
     live = yield from read_live(name, all_tags=True)
     seen = live.description
     check_not_busy(seen)
-    if to is None:
-        to = yield from earlier_config(live)
-    if to is None:
-        raise ConflictError(
-            f"endpoint {name} has no earlier configuration to roll back to",
-            hint="apply(spec) keeps the configuration that it replaces; to=… names any other",
-            endpoint=name,
-        )
-    config = yield from none_if_missing(sagemaker_call("describe_endpoint_config", name, EndpointConfigName=to))
-    if config is None:
-        raise ConflictError(f"there is no endpoint configuration {to} to roll back to", endpoint=name)
+    config = yield from _target(live, to)
+    to = config["EndpointConfigName"]
     spec = spec_or_none(name, config, (yield from models_of(name, config)))
     requests = None if spec is None else spec.to_requests()
     old = spec_or_none(name, live.config, live.models)
@@ -82,6 +74,38 @@ def rollback(
     )
     yield from attach_again(seen, off)
     return (yield from describe_endpoint(name))
+
+
+def target_of(name: str, to: str | None) -> Flow[tuple[str | None, str]]:
+    """Return the configuration in service and the one that `rollback` would update to. Change nothing.
+
+    Args:
+        name: EndpointName.
+        to: Name of another configuration to update to.
+
+    Raises:
+        ConflictError: There is no earlier configuration, or the endpoint is busy.
+    """
+    live = yield from read_live(name, all_tags=True)
+    check_not_busy(live.description)
+    config = yield from _target(live, to)
+    return live.description.config_name, config["EndpointConfigName"]
+
+
+def _target(live: Live, to: str | None) -> Flow[dict[str, Any]]:
+    name = live.description.name
+    if to is None:
+        to = yield from earlier_config(live)
+    if to is None:
+        raise ConflictError(
+            f"endpoint {name} has no earlier configuration to roll back to",
+            hint="apply(spec) keeps the configuration that it replaces; to=… names any other",
+            endpoint=name,
+        )
+    config = yield from none_if_missing(sagemaker_call("describe_endpoint_config", name, EndpointConfigName=to))
+    if config is None:
+        raise ConflictError(f"there is no endpoint configuration {to} to roll back to", endpoint=name)
+    return dict(config)
 
 
 def earlier_config(live: Live, named: Sequence[Resource] | None = None) -> Flow[str | None]:

@@ -15,7 +15,7 @@ from mme_sdk.endpoints.spec.fields import SpecFields
 from mme_sdk.errors import InvalidInputError, MissingExtraError
 from mme_sdk.types.near import near_names
 
-__all__ = ["from_dict", "from_yaml", "to_dict", "to_yaml"]
+__all__ = ["built", "from_dict", "from_yaml", "to_dict", "to_yaml"]
 
 _FACTORIES = ("multi_model", "single_model")
 _FULL = "endpoint"
@@ -38,7 +38,7 @@ def from_dict(kind: type[SpecT], data: Mapping[str, Any]) -> SpecT:
     if not isinstance(fields, Mapping):
         raise InvalidInputError(f"{key} must be a mapping of fields, not {fields!r}")
     if key == _FULL:
-        return typing.cast(SpecT, _built(kind, fields, key))
+        return typing.cast(SpecT, built(kind, fields, key))
     factory = getattr(kind, key)
     hints = {name: hint for name, hint in typing.get_type_hints(factory).items() if name != "return"}
     _check_keys(set(hints), fields, key)
@@ -126,7 +126,17 @@ def _check_keys(known: set[str], fields: Mapping[str, Any], where: str) -> None:
             raise InvalidInputError(f"{where}: unknown key {key!r}", hint=hint)
 
 
-def _built(kind: type[Any], fields: Mapping[str, Any], where: str) -> Any:
+def built(kind: type[Any], fields: Mapping[str, Any], where: str) -> Any:
+    """Make a value of an attrs class from plain data.
+
+    Args:
+        kind: The class.
+        fields: Its fields.
+        where: What an error calls the data.
+
+    Raises:
+        InvalidInputError: A field is unknown, missing or not valid.
+    """
     hints = _hints(kind)
     _check_keys(set(hints), fields, where)
     missing = [
@@ -153,7 +163,7 @@ def _deployment(item: Mapping[str, Any], where: str) -> Any:
     key, fields = next(iter(item.items()))
     if not isinstance(fields, Mapping):
         raise InvalidInputError(f"{where}.{key} must be a mapping of fields, not {fields!r}")
-    return _built(_DEPLOYMENTS[key], fields, f"{where}.{key}")
+    return built(_DEPLOYMENTS[key], fields, f"{where}.{key}")
 
 
 def _value(hint: Any, item: Any, where: str) -> Any:
@@ -167,7 +177,7 @@ def _value(hint: Any, item: Any, where: str) -> Any:
     if attrs.has(hint):
         if not isinstance(item, Mapping):
             raise InvalidInputError(f"{where} must be a mapping of fields, not {item!r}")
-        return _built(hint, item, where)
+        return built(hint, item, where)
     if part is not None and isinstance(item, list):
         return tuple(_value(part, one, f"{where}[{position}]") for position, one in enumerate(item))
     return item

@@ -8,10 +8,15 @@ from datetime import UTC, datetime
 import click
 import pytest
 
+from mme_sdk.cli.common import Shell
+from mme_sdk.cli.endpoints import _autoscaling
+from mme_sdk.cli.entry import main
 from mme_sdk.cli.main import make
 from mme_sdk.diagnosis import commands
 from mme_sdk.diagnosis.findings import Command
 from mme_sdk.diagnosis.observation import ObservedEndpoint, ObservedRegistry, ObservedVariant
+from mme_sdk.endpoints import Autoscaling, FromZero, Schedule, Tracking
+from mme_sdk.errors import ModelNotFoundError
 
 REGISTRY = ObservedRegistry(uri="s3://ml-models/it's a prefix/", versions={})
 VARIANT = ObservedVariant(name="AllTraffic", instance_type="ml.m5.large", instance_count=1)
@@ -26,6 +31,15 @@ ENDPOINT = ObservedEndpoint(
     image="123456789012.dkr.ecr.us-east-1.amazonaws.com/python:1",
     role="arn:aws:iam::123456789012:role/execution",
 )
+SETTINGS = {
+    "min": 0,
+    "max": 4,
+    "target": 5.0,
+    "metric": "backlog",
+    "schedule": (Schedule(name="it's day", when="cron(0 8 ? * * *)", min=2),),
+    "more": (Tracking(target=70.0, metric="cpu"),),
+    "from_zero": FromZero(instances=2),
+}
 REMEDIES = [
     commands.resize(ENDPOINT, VARIANT, 4),
     commands.retry_update(ENDPOINT),
@@ -34,6 +48,9 @@ REMEDIES = [
     commands.call_alias(ENDPOINT, "fraud@live"),
     commands.logs(ENDPOINT, "fraud/v1.tar.gz"),
     commands.versions(REGISTRY, "fraud"),
+    commands.unalias(REGISTRY, "fraud", "live"),
+    commands.weights(ENDPOINT, {"blue": 1.0, "green": 0.0}),
+    commands.autoscale(ENDPOINT, VARIANT, SETTINGS),
 ]
 
 
@@ -72,6 +89,25 @@ def test_the_spec_of_an_endpoint_for_one_model_is_a_spec() -> None:
     assert shlex.split(apply) == ["mme", "endpoints", "apply", "fraud-alone.yaml"]
 
 
-def test_keys_of_another_form_have_no_command_line() -> None:
+def test_the_settings_of_autoscaling_arrive_as_they_are() -> None:
+    shell = commands.autoscale(ENDPOINT, VARIANT, SETTINGS).shell
+    assert shell is not None
+    settings = shlex.split(shell)[4]
+    assert _autoscaling(settings) == Autoscaling(**SETTINGS)
+
+
+def test_keys_of_another_form_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     other = ObservedRegistry(uri="s3://ml-models/prod/", key="{name}-{version}.tar.gz", versions={})
-    assert commands.alias(other, "fraud", "live", "v2").shell is None
+    asked: list[tuple[str, str]] = []
+
+    class Client:
+        def models(self, uri: str, *, key: str) -> None:
+            asked.append((uri, key))
+            raise ModelNotFoundError("there is no such model")
+
+    monkeypatch.setattr(Shell, "client", Client())
+    monkeypatch.setattr(Shell, "close", lambda _: None)
+    for remedy in (commands.alias(other, "fraud", "live", "v2"), commands.versions(other, "fraud")):
+        assert remedy.shell is not None
+        assert main(shlex.split(remedy.shell)[1:]) == 1
+    assert asked == [(other.uri, other.key)] * 2

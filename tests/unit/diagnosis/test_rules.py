@@ -370,4 +370,5 @@ def test_commands_are_quoted(well: ObservedEndpoint) -> None:
     known = attrs.evolve(known, versions={"x": (name, "v0", START)})
     (finding,) = diagnose(attrs.evolve(well, registry=known, minutes=())).findings
     assert finding.command is not None
-    assert finding.command.shell is None, "the command line has no option for keys of another form"
+    assert finding.command.shell is not None
+    assert finding.command.shell.endswith("--key '{name}/{version}/model.tar.gz'")
