@@ -1,86 +1,116 @@
-"""An operator's drill: six faults, one after the other. A diagnosis names each, and its command mends it.
+"""An operator's drill: six faults, one after the other. `mme diagnose` names each and prints its mending command.
 
-The program starts an embedded SageMaker. Faults and traffic are in `faults.py`, the recorder of the calls is below.
+The program starts an embedded SageMaker. Faults and traffic are in `faults.py`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import os
+import shlex
 import tempfile
+import textwrap
 import time
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from faults import FAULTS, SETTINGS, SPEC, World
 
-import mme_sdk
-from mme_sdk import MMEClient
-from mme_sdk.diagnosis import Diagnosis, Finding
+from mme_sdk import Recorder
+from mme_sdk.cli.exit_codes import FOUND
+from mme_sdk.cli.main import run
 from mme_sdk.local import ControlSettings, LocalSageMaker
-from mme_sdk.recording import RecordedMinute
-from mme_sdk.runtime import AttemptMade, CallCompleted, CallFailed, Event
+from mme_sdk.runtime import Event
 
 USED = ("fraud", "risk")
 """The models of ordinary traffic. They fit into the memory of one instance."""
 
 
 class Calls:
-    """A hook that keeps one entry for each call, because the faults of the drill follow within a minute.
+    """A hook that records the calls of one phase: those of a fault, or the ordinary traffic after it.
 
-    An application uses `mme_sdk.Recorder`, which counts by minute.
+    An application has one `Recorder` for all its calls. The drill has one for each phase, because a recorder counts in
+    minutes, and several phases are in one minute here.
     """
 
-    def __init__(self) -> None:
-        self.minutes: list[RecordedMinute] = []
+    events = Recorder.events
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._phases = folder, 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin a phase."""
+        self._phases += 1
+        self.files = self._folder / f"phase-{self._phases}"
+        self.files.mkdir(parents=True)
+        self._recorder = Recorder(files=self.files)
+        self.began = time.time()
 
     def __call__(self, event: Event) -> None:
-        """Keep a throttled request, and a call that has ended."""
-        at = datetime.now(UTC).replace(second=0, microsecond=0)
-        match event:
-            case AttemptMade(model=model, attempt=attempt) if attempt.code == "ThrottlingException":
-                self._keep(at, model, calls=0, throttles=1)
-            case CallFailed(model=model, error=error):
-                self._keep(at, model, calls=1, errors={type(error).__name__: 1})
-            case CallCompleted(model=model, cold=True, took=took, variant=variant):
-                self._keep(at, model, calls=1, cold=1, cold_seconds=took, variant=variant)
-            case CallCompleted(model=model, took=took, variant=variant):
-                self._keep(at, model, calls=1, warm_seconds=took, variant=variant)
+        """Record an event."""
+        self._recorder(event)
 
-    def _keep(self, at: datetime, model: str | None, **measured: Any) -> None:
-        tenant = None if model is None else model.partition("/")[0]
-        self.minutes.append(RecordedMinute(endpoint=SPEC.name, at=at, model=model, tenant=tenant, **measured))
+    def write(self) -> None:
+        """Write what is recorded."""
+        self._recorder.flush(everything=True)
+
+    def end(self) -> None:
+        """Write the rest, and end the recorder's thread."""
+        self._recorder.close()
 
 
-def diagnose(client: MMEClient, began: float, calls: Calls) -> Diagnosis:
-    """Diagnose the endpoint with the data since a time."""
-    hours = (time.time() - began) / 3600
-    return client.endpoint(SPEC.name).diagnose(hours, recordings=calls.minutes, prices={"ml.m5.large": 0.115})
+@contextlib.contextmanager
+def environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Set the environment variables by which `mme` finds the host."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
-def run(finding: Finding, client: MMEClient) -> None:
-    """Run the Python form of a finding's command, with the names that it uses."""
-    assert finding.command is not None
-    names = {name: getattr(mme_sdk, name) for name in mme_sdk.__all__}
-    exec(finding.command.python, {**names, "client": client})  # the SDK has written it
+def mme(*words: str) -> tuple[int, str]:
+    """Run a command line of `mme` in this process. Return its exit code and what it writes."""
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written):
+        code = run(words)
+    return code, written.getvalue()
+
+
+def diagnose(calls: Calls) -> list[dict[str, Any]]:
+    """Run `mme diagnose` with the data of this phase, and return the findings."""
+    calls.write()
+    hours = (time.time() - calls.began) / 3600
+    code, written = mme("diagnose", SPEC.name, "--hours", f"{hours:.6f}", "--recordings", str(calls.files), "--json")
+    assert code in (0, FOUND), written
+    found: list[dict[str, Any]] = json.loads(written)["findings"]
+    return found
 
 
 def drill(world: World, calls: Calls, kinds: Iterable[str] = FAULTS) -> None:
-    """Make faults one after the other; find and mend each."""
+    """Make faults one after the other; find each with `mme diagnose`, and run the command that it prints."""
     for kind in kinds:
         print(f"\n=== {kind}: {(FAULTS[kind].__doc__ or '').splitlines()[0]}")
-        began = time.time()
-        calls.minutes.clear()
+        calls.end()
+        calls.begin()
         FAULTS[kind](world)
-        found = diagnose(world.client, began, calls)
-        print(found)
-        assert [one.kind for one in found] == [kind], found
-        print("\n    … the command runs")
-        run(found.findings[0], world.client)
+        found = diagnose(calls)
+        assert [one["kind"] for one in found] == [kind], found
+        (finding,) = found
+        print(f"    {finding['severity']}: {finding['summary']}\n    $ {finding['command']['shell']}")
+        code, written = mme(*shlex.split(finding["command"]["shell"])[1:])
+        assert code == 0, written
+        print(textwrap.indent(written.rstrip(), "    "))
         world.host.faults.clear()
         recover(world)
-        after = healthy(world, calls)
-        print(f"    {after}".splitlines()[0])
+        healthy(world, calls)
+        print("    mme diagnose finds nothing any more")
     print(f"\nHealthy: {world.endpoint}")
 
 
@@ -89,17 +119,16 @@ def recover(world: World) -> None:
     world.endpoint.warm([f"{name}/v1.tar.gz" for name in USED])
 
 
-def healthy(world: World, calls: Calls) -> Diagnosis:
-    """Run ordinary traffic and return a diagnosis of it, which finds nothing."""
-    began = time.time()
-    calls.minutes.clear()
+def healthy(world: World, calls: Calls) -> None:
+    """Run ordinary traffic, in which a diagnosis finds nothing."""
+    calls.end()
+    calls.begin()
     while True:  # until CloudWatch has the first utilization of this time
         world.call([f"{name}@live" for name in USED] * 5)
-        if world.endpoint.metrics(hours=(time.time() - began) / 3600).cpu:
+        if world.endpoint.metrics(hours=(time.time() - calls.began) / 3600).cpu:
             break
-    found = diagnose(world.client, began, calls)
-    assert not found.findings, found
-    return found
+    found = diagnose(calls)
+    assert not found, found
 
 
 def prepare(world: World) -> None:
@@ -112,16 +141,17 @@ def prepare(world: World) -> None:
 
 def main(kinds: Iterable[str] = FAULTS) -> None:
     """Run the drill in an embedded SageMaker whose minutes last a second."""
-    calls = Calls()
     with (
         tempfile.TemporaryDirectory(prefix="mme-example-") as folder,
         LocalSageMaker(settings=SETTINGS, control=ControlSettings(minute=1.0, wait_scale=0.01)) as host,
-        host.client(hooks=[calls]) as client,
     ):
-        world = World(host, client, Path(folder))
-        prepare(world)
-        drill(world, calls, kinds)
-        world.endpoint.delete()
+        calls = Calls(Path(folder) / "recordings")
+        with host.client(hooks=[calls]) as client, environment(host.environ()):
+            world = World(host, client, Path(folder))
+            prepare(world)
+            drill(world, calls, kinds)
+            world.endpoint.delete()
+        calls.end()
 
 
 if __name__ == "__main__":

@@ -20,8 +20,10 @@ from mme_sdk.errors import ConfigurationError, InvalidInputError
 if TYPE_CHECKING:
     from mme_sdk.client import MMEClient
 
-__all__ = ["Shell", "command", "host_file", "numbers", "read_host", "timeout_option"]
+__all__ = ["KEY", "Shell", "command", "host_file", "numbers", "read_host", "timeout_option"]
 
+KEY = "{name}/{version}.tar.gz"
+"""Template of a model's key, the default of `MMEClient.models`."""
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from mme_sdk.cli.common import Shell, command
+from mme_sdk.cli.common import KEY, Shell, command, numbers
 from mme_sdk.cli.exit_codes import FOUND
 
 if TYPE_CHECKING:
@@ -21,6 +21,11 @@ _hours = click.option(
     default=24.0,
     show_default=True,
     help="How far to look back.",
+)
+_prices = click.option(
+    "--prices",
+    type=click.Path(exists=True, dir_okay=False),
+    help="Prices of instances: CSV (instance_type, usd_per_hour) or AWS price list. Default: indicative prices.",
 )
 _RECORDINGS = "S3 prefix or directory of the recordings that `Recorder(files=…)` wrote."
 
@@ -40,25 +45,37 @@ def _minutes(shell: Shell, recordings: str, hours: float, endpoint: str) -> list
 
     from mme_sdk.recording import read_recordings
 
-    start = datetime.now(UTC) - timedelta(hours=hours)
+    start = datetime.now(UTC) - timedelta(hours=hours, minutes=1)  # a record begins up to a minute before its calls
     return read_recordings(recordings, start=start, endpoint=endpoint, endpoint_url=shell.s3_url)
 
 
 def _diagnose(root: click.Group) -> None:
     @command(root, "diagnose", exits=(FOUND,))
     @_hours
+    @_prices
     @click.option("--recordings", help=_RECORDINGS)
     @click.option(
-        "--key",
-        default="{name}/{version}.tar.gz",
-        show_default=True,
-        help="Template of the models' keys under the prefix.",
+        "--quota", multiple=True, metavar="TYPE=NUMBER", help="Instances that the account may have; can be repeated."
     )
+    @click.option("--key", default=KEY, show_default=True, help="Template of the models' keys under the prefix.")
     @click.argument("endpoint")
-    def diagnose(shell: Shell, hours: float, recordings: str | None, key: str, endpoint: str) -> int:
+    def diagnose(
+        shell: Shell,
+        hours: float,
+        prices: str | None,
+        recordings: str | None,
+        quota: tuple[str, ...],
+        key: str,
+        endpoint: str,
+    ) -> int:
         """Find what is wrong with ENDPOINT, in its metrics, settings, models and the recordings of its callers."""
+        from mme_sdk.planning import load_prices
+
         minutes = None if recordings is None else _minutes(shell, recordings, hours, endpoint)
-        found = shell.client.endpoint(endpoint).diagnose(hours, recordings=minutes, key=key)
+        quotas = {name: int(number) for name, number in numbers(quota).items()}
+        found = shell.client.endpoint(endpoint).diagnose(
+            hours, recordings=minutes, prices=load_prices(prices), quotas=quotas or None, key=key
+        )
         shell.out.result(found, str(found))
         return FOUND if any(one.severity != "info" for one in found) else 0
 
@@ -68,11 +85,7 @@ def _cost(root: click.Group) -> None:
     @click.option("--by", type=click.Choice(["model", "tenant"]), default="model", show_default=True, help="Who pays.")
     @_hours
     @click.option("--recordings", required=True, help=_RECORDINGS)
-    @click.option(
-        "--prices",
-        type=click.Path(exists=True, dir_okay=False),
-        help="Prices of instances: CSV (instance_type, usd_per_hour) or AWS price list. Default: indicative prices.",
-    )
+    @_prices
     @click.argument("endpoint")
     def cost(
         shell: Shell, by: Literal["model", "tenant"], hours: float, recordings: str, prices: str | None, endpoint: str

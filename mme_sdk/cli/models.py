@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mme_sdk.cli.common import Shell, command, numbers
+from mme_sdk.cli.common import KEY, Shell, command, numbers
 from mme_sdk.cli.exit_codes import PARTLY
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _prefix = click.option(
 )
 _key = click.option(
     "--key",
-    default="{name}/{version}.tar.gz",
+    default=KEY,
     show_default=True,
     expose_value=False,
     callback=lambda context, _, value: context.meta.update({__name__: value}),

@@ -16,12 +16,11 @@ def main(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return importlib.import_module("main")
 
 
-def test_two_faults_are_named_and_mended(main: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    main.main(["failing_model", "stale_alias"])
+def test_a_fault_is_named_and_mended(main: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    main.main(["failing_model"])
     shown = capsys.readouterr().out
-    assert 'client.models("s3://ml-models/prod/").rollback("fraud", "live")' in shown
-    assert 'client.models("s3://ml-models/prod/").rollback("risk", "live")' in shown
-    assert shown.count("0 findings about endpoint scoring") == 2
+    assert "$ mme models rollback fraud live --models s3://ml-models/prod/" in shown
+    assert shown.count("mme diagnose finds nothing any more") == 1
     assert shown.rstrip().splitlines()[-1].startswith("Healthy: ")
 
 
@@ -31,5 +30,6 @@ def test_all_six_faults_are_named_and_mended(main: ModuleType, capsys: pytest.Ca
     main.main()
     shown = capsys.readouterr().out
     for kind in main.FAULTS:
-        assert f"[{kind}, confidence" in shown
-    assert shown.count("0 findings about endpoint scoring") == 6
+        assert f"=== {kind}: " in shown
+    assert shown.count("    $ mme ") == 6
+    assert shown.count("mme diagnose finds nothing any more") == 6

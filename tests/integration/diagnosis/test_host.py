@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -12,9 +13,11 @@ from typing import Any
 import attrs
 import pytest
 
-from mme_sdk import EndpointSpec, MMEClient, RetryPolicy
+from mme_sdk import EndpointSpec, MMEClient, Recorder, RetryPolicy
 from mme_sdk.errors import EndpointFailedError, EndpointNotFoundError, MMEError
 from mme_sdk.local import Fault, LocalSageMaker
+from mme_sdk.recording import RecordedMinute
+from mme_sdk.runtime import Event
 from tests.support.paths import ROOT
 
 NAME, URI, BUCKET = "diagnosed", "s3://diagnosed-models/prod/", "diagnosed-models"
@@ -27,24 +30,44 @@ SPEC = EndpointSpec.multi_model(
 )
 
 
+class Calls:
+    """Records the calls of one test, all of them in the minute in which it begins."""
+
+    events = Recorder.events
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        began = time.time()
+        self._recorder = Recorder(now=lambda: began)
+
+    def __call__(self, event: Event) -> None:
+        self._recorder(event)
+
+    @property
+    def minutes(self) -> list[RecordedMinute]:
+        return self._recorder.minutes()
+
+
 @pytest.fixture(scope="module")
-def main() -> Iterator[ModuleType]:
+def faults() -> Iterator[ModuleType]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(ROOT / "examples" / "operate"))
-        yield importlib.import_module("main")
+        yield importlib.import_module("faults")
 
 
 @pytest.fixture(scope="module")
-def calls(main: ModuleType) -> Any:
-    return main.Calls()
+def calls() -> Calls:
+    return Calls()
 
 
 @pytest.fixture(scope="module")
-def client(local: LocalSageMaker, calls: Any, main: ModuleType, tmp_path_factory: Any) -> Iterator[MMEClient]:
+def client(local: LocalSageMaker, calls: Calls, faults: ModuleType, tmp_path_factory: Any) -> Iterator[MMEClient]:
     """A client with a recorder; its endpoint serves one model, `fraud`."""
     folder: Path = tmp_path_factory.mktemp("fraud")
     (folder / "code").mkdir()
-    (folder / "code" / "inference.py").write_text(importlib.import_module("faults").SCRIPT)
+    (folder / "code" / "inference.py").write_text(faults.SCRIPT)
     (folder / "model.json").write_text("2")
     s3 = local.boto("s3")
     s3.create_bucket(Bucket=BUCKET)
@@ -63,22 +86,22 @@ def client(local: LocalSageMaker, calls: Any, main: ModuleType, tmp_path_factory
 
 
 @pytest.fixture(autouse=True)
-def _clean(local: LocalSageMaker, calls: Any) -> Iterator[None]:
-    calls.minutes.clear()
+def _clean(local: LocalSageMaker, calls: Calls) -> Iterator[None]:
+    calls.clear()
     yield
     local.faults.clear()
 
 
-def kinds(client: MMEClient, calls: Any, **given: Any) -> list[str]:
+def kinds(client: MMEClient, calls: Calls, **given: Any) -> list[str]:
     return [one.kind for one in client.endpoint(NAME).diagnose(1, recordings=calls.minutes, **given)]
 
 
-def test_nothing_is_wrong_at_first(client: MMEClient, calls: Any) -> None:
+def test_nothing_is_wrong_at_first(client: MMEClient, calls: Calls) -> None:
     client.endpoint(NAME).invoke(21, model="fraud@live")
     assert kinds(client, calls, prices={"ml.m5.large": 0.1}, quotas={"ml.m5.large": 8}) == []
 
 
-def test_both_handles_find_the_same(local: LocalSageMaker, client: MMEClient, calls: Any) -> None:
+def test_both_handles_find_the_same(local: LocalSageMaker, client: MMEClient, calls: Calls) -> None:
     async def twin() -> Any:
         async with local.async_client() as other:
             return await other.endpoint(NAME).diagnose(1, quotas={"ml.m5.large": 1})
@@ -89,7 +112,7 @@ def test_both_handles_find_the_same(local: LocalSageMaker, client: MMEClient, ca
     assert same.missing == found.missing
 
 
-def test_throttling_is_found_with_its_tenant(local: LocalSageMaker, client: MMEClient, calls: Any) -> None:
+def test_throttling_is_found_with_its_tenant(local: LocalSageMaker, client: MMEClient, calls: Calls) -> None:
     local.faults.add(Fault(kind="throttle", operation="InvokeEndpoint", endpoint=NAME, times=12))
     for _ in range(6):
         client.endpoint(NAME).invoke(21, model="fraud@live")
@@ -98,7 +121,7 @@ def test_throttling_is_found_with_its_tenant(local: LocalSageMaker, client: MMEC
     assert finding.evidence[0].value == 12
 
 
-def test_a_deleted_model_that_is_called_is_found(local: LocalSageMaker, client: MMEClient, calls: Any) -> None:
+def test_a_deleted_model_that_is_called_is_found(local: LocalSageMaker, client: MMEClient, calls: Calls) -> None:
     s3 = local.boto("s3")
     s3.delete_object(Bucket=BUCKET, Key="prod/fraud/v1.tar.gz")
     s3.close()
@@ -110,7 +133,7 @@ def test_a_deleted_model_that_is_called_is_found(local: LocalSageMaker, client: 
     assert "fraud@live" in finding.command.python
 
 
-def test_a_target_that_cannot_be_reached_is_found(local: LocalSageMaker, client: MMEClient, calls: Any) -> None:
+def test_a_target_that_cannot_be_reached_is_found(local: LocalSageMaker, client: MMEClient, calls: Calls) -> None:
     endpoint, scaling = client.endpoint(NAME), local.boto("application-autoscaling")
     target = {
         "ServiceNamespace": "sagemaker",
@@ -157,7 +180,7 @@ def test_a_target_that_cannot_be_reached_is_found(local: LocalSageMaker, client:
 
 
 def test_an_update_that_the_sdk_has_cleaned_up_after_is_found(
-    local: LocalSageMaker, client: MMEClient, calls: Any
+    local: LocalSageMaker, client: MMEClient, calls: Calls
 ) -> None:
     endpoint = client.endpoint(NAME)
     local.faults.add(Fault(kind="capacity", endpoint=NAME, times=1))
@@ -172,7 +195,7 @@ def test_an_update_that_the_sdk_has_cleaned_up_after_is_found(
 
 
 def test_what_cannot_be_read_is_said_and_nothing_is_found_in_it(
-    local: LocalSageMaker, client: MMEClient, calls: Any
+    local: LocalSageMaker, client: MMEClient, calls: Calls
 ) -> None:
     local.faults.add(Fault(kind="error", operation="GetMetricData", code="AccessDenied", status=403))
     client.endpoint(NAME).invoke(21, model="fraud@live")
