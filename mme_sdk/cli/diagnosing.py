@@ -22,11 +22,8 @@ _hours = click.option(
     show_default=True,
     help="How far to look back.",
 )
-_prices = click.option(
-    "--prices",
-    type=click.Path(exists=True, dir_okay=False),
-    help="Prices of instances: CSV (instance_type, usd_per_hour) or AWS price list. Default: indicative prices.",
-)
+_PRICES = "Prices of instances: CSV (instance_type, usd_per_hour) or AWS price list. Default: "
+_file = click.Path(exists=True, dir_okay=False)
 _RECORDINGS = "S3 prefix or directory of the recordings that `Recorder(files=…)` wrote."
 
 
@@ -49,10 +46,16 @@ def _minutes(shell: Shell, recordings: str, hours: float, endpoint: str) -> list
     return read_recordings(recordings, start=start, endpoint=endpoint, endpoint_url=shell.s3_url)
 
 
+def _whole(name: str, number: float) -> int:
+    if number < 0 or not number.is_integer():
+        raise click.UsageError(f"--quota {name}: {number:g} is not a number of instances")
+    return int(number)
+
+
 def _diagnose(root: click.Group) -> None:
     @command(root, "diagnose", exits=(FOUND,))
     @_hours
-    @_prices
+    @click.option("--prices", type=_file, help=f"{_PRICES}none, and no finding has a price.")
     @click.option("--recordings", help=_RECORDINGS)
     @click.option(
         "--quota", multiple=True, metavar="TYPE=NUMBER", help="Instances that the account may have; can be repeated."
@@ -69,12 +72,15 @@ def _diagnose(root: click.Group) -> None:
         endpoint: str,
     ) -> int:
         """Find what is wrong with ENDPOINT, in its metrics, settings, models and the recordings of its callers."""
-        from mme_sdk.planning import load_prices
-
         minutes = None if recordings is None else _minutes(shell, recordings, hours, endpoint)
-        quotas = {name: int(number) for name, number in numbers(quota).items()}
+        known = None
+        if prices is not None:
+            from mme_sdk.planning import load_prices
+
+            known = load_prices(prices)
+        quotas = {name: _whole(name, number) for name, number in numbers(quota).items()}
         found = shell.client.endpoint(endpoint).diagnose(
-            hours, recordings=minutes, prices=load_prices(prices), quotas=quotas or None, key=key
+            hours, recordings=minutes, prices=known, quotas=quotas or None, key=key
         )
         shell.out.result(found, str(found))
         return FOUND if any(one.severity != "info" for one in found) else 0
@@ -85,7 +91,7 @@ def _cost(root: click.Group) -> None:
     @click.option("--by", type=click.Choice(["model", "tenant"]), default="model", show_default=True, help="Who pays.")
     @_hours
     @click.option("--recordings", required=True, help=_RECORDINGS)
-    @_prices
+    @click.option("--prices", type=_file, help=f"{_PRICES}indicative prices.")
     @click.argument("endpoint")
     def cost(
         shell: Shell, by: Literal["model", "tenant"], hours: float, recordings: str, prices: str | None, endpoint: str

@@ -74,9 +74,11 @@ def from_yaml(kind: type[SpecT], source: str | Path) -> SpecT:
         except (OSError, ValueError) as error:
             raise InvalidInputError(f"{where} cannot be read: {error}") from error
     try:
-        data = yaml.safe_load(text)
+        data = yaml.load(text, _loader(yaml))
     except yaml.YAMLError as error:
-        raise InvalidInputError(f"{where} is not valid YAML: {error}") from error
+        mark = getattr(error, "problem_mark", None)
+        place = "" if mark is None else f" at line {mark.line + 1}, column {mark.column + 1}"
+        raise InvalidInputError(f"{where} is not valid YAML{place}: {getattr(error, 'problem', error)}") from error
     try:
         return from_dict(kind, data)
     except InvalidInputError as error:
@@ -89,6 +91,21 @@ def _yaml() -> Any:
     except ImportError as error:
         raise MissingExtraError("specs in YAML need PyYAML", hint="pip install 'mme-sdk[yaml]'") from error
     return yaml
+
+
+def _loader(yaml: Any) -> Any:
+    """Return a safe loader that refuses a key that is given twice; PyYAML takes the last one."""
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            seen = set()
+            for key, _ in node.value:
+                if key.value in seen and isinstance(key, yaml.ScalarNode):
+                    raise yaml.constructor.ConstructorError(None, None, f"{key.value!r} is given twice", key.start_mark)
+                seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            return super().construct_mapping(node, deep)
+
+    return Loader
 
 
 def _shown(data: Any) -> str:
