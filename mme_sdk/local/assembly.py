@@ -132,6 +132,7 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
         from mme_sdk.local.http.s3.gateway import S3Gateway
         from mme_sdk.local.http.server import Server
         from mme_sdk.local.http.status import status_report
+        from mme_sdk.local.http.timelines import Timelines
         from mme_sdk.local.wire.service_model import load_service_model
         from mme_sdk.local.wire.signing import SignatureVerifier
 
@@ -143,8 +144,12 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
         store = started.enter_context(contextlib.closing(Store(data_dir / _STATE)))
         metrics = Metrics(min(options.control.minute, 60.0))
 
+        timelines = Timelines(time.time)
+
         def measure(name: str, endpoint: str, variant: str | None, value: float) -> None:
             metrics.measure(name, endpoint, variant, value, at=time.time())
+            if variant is not None:
+                timelines.measure(name, endpoint, variant, value)
 
         account = Account(account_id=options.account_id, region=options.region)
         identities = Identities(store, account, keys, utc_now)
@@ -188,7 +193,16 @@ async def run_host(options: HostOptions) -> AsyncIterator[RunningHost]:
             endpoints = plane.endpoints
             events = tuple(endpoints.events)
             described, variants = endpoints.describe_all(), hosting.inspect()
-            return status_report(described, variants, events, options.requests, options.faults, utc_now())
+            return status_report(
+                described,
+                variants,
+                events,
+                options.requests,
+                options.faults,
+                timelines,
+                utc_now(),
+                options.region,
+            )
 
         async_inference = AsyncInference(
             hosting,

@@ -1,13 +1,15 @@
 """The admin API below `/_mme`: the status page and fault injection. AWS has no such paths.
 
-- `GET /_mme/`: the status page, which updates itself.
-- `GET /_mme/status`: the data of the status page as JSON.
+- `GET /_mme/`: the status page, which updates itself. Its script and its style are `status.js` and `status.css`.
+- `GET /_mme/status`: the data of the status page as JSON. The texts of containers' errors are in it only if the request
+  is signed with the host's keys.
 - `GET /_mme/faults`: the active faults with their counters.
 - `POST /_mme/faults` with the attributes of a `Fault` as JSON: activate a fault; the response has its id.
 - `DELETE /_mme/faults/{id}`, `DELETE /_mme/faults`: deactivate one fault, or all.
 
 The Host header must be a loopback name, which prevents DNS rebinding. A browser must not send the request for a page of
-another origin. Read requests need no signature. Changes must be signed with the host's keys, like AWS requests.
+another origin. Other read requests need no signature. Changes must be signed with the host's keys, like AWS requests.
+The page signs its changes itself, with keys that the user enters.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ from aiohttp import web
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.local.faults import Fault, Faults
 from mme_sdk.local.http.request_bodies import BodyReader
+from mme_sdk.local.http.status import without_containers_texts
 from mme_sdk.local.wire.errors import ApiError
 from mme_sdk.local.wire.parameters import decode_json
 from mme_sdk.local.wire.signing import SignatureVerifier
@@ -93,10 +96,15 @@ class AdminApi:
             return await self._change(request, headers, signatures, bodies, parts)
         match parts:
             case [""]:
-                page = files("mme_sdk.local.http").joinpath("status.html").read_bytes()
-                return web.Response(body=page, content_type="text/html", charset="utf-8")
+                return web.Response(body=_file("status.html"), content_type="text/html", charset="utf-8")
+            case ["status.css" | "status.js" as name]:
+                kind = "text/css" if name == "status.css" else "text/javascript"
+                return web.Response(body=_file(name), content_type=kind, charset="utf-8")
             case ["status"]:
-                return _json(200, self._status())
+                report = self._status()
+                if not await _is_owner(request, headers, signatures, bodies):
+                    report = without_containers_texts(report)
+                return _json(200, report)
             case ["faults"]:
                 return _json(200, self._faults.list())
             case _:
@@ -129,6 +137,21 @@ class AdminApi:
                     return _not_found(request)
 
 
+async def _is_owner(
+    request: web.BaseRequest, headers: Mapping[str, str], signatures: SignatureVerifier, bodies: BodyReader
+) -> bool:
+    """Return whether a read request is signed with the keys of the host.
+
+    Raises:
+        ApiError: Status 403. The request has a signature that is not valid.
+    """
+    if "authorization" not in headers:
+        return False
+    pending = signatures.verify_headers(request.method, request.raw_path, headers)
+    async with bodies.read(request, headers, _MAX_BODY) as body:
+        return signatures.is_owner(pending.verify_body(body.digest))
+
+
 def _check_origin(headers: Mapping[str, str]) -> None:
     """Raise ApiError unless the Host header is a loopback name and no page of another origin sent the request.
 
@@ -149,6 +172,10 @@ def _check_origin(headers: Mapping[str, str]) -> None:
     if headers.get("sec-fetch-site", "none").lower() not in _ALLOWED_SITES:
         text = "requests from pages of other sites are not allowed; enter the URL in the address bar of the browser"
         raise ApiError("AccessDenied", text, status=403)
+
+
+def _file(name: str) -> bytes:
+    return files("mme_sdk.local.http").joinpath(name).read_bytes()
 
 
 def _loopback(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import io
+import json
 import logging
 import uuid
 import zlib
@@ -100,7 +101,7 @@ class Server:
         headers: dict[str, str] = {}
         started = monotonic()
         operation, endpoint, logged = "", None, True
-        status, code = 500, None
+        status, code, message = 500, None, None
         try:
             headers = read_headers(request)
             if self._admin_api.matches(request):
@@ -114,9 +115,11 @@ class Server:
                 operation = headers.get("x-amz-target", "").rpartition(".")[2]
                 response, operation = await self._call_operation(request, headers, request_id)
             status = response.status
+            if invocation is not None and status >= 400:
+                code, message = _error_in(response)
             return response
         except ApiError as error:
-            status, code = error.status, error.code
+            status, code, message = error.status, error.code, error.message
             return self._error_response(error, headers, request_id, request)
         except ConnectionDropped:
             status, code = 0, "dropped"
@@ -137,7 +140,14 @@ class Server:
         finally:
             if logged:
                 self._request_log.add(
-                    operation[:_MAX_LOGGED_NAME], endpoint, headers, status, code, monotonic() - started, request_id
+                    operation[:_MAX_LOGGED_NAME],
+                    endpoint,
+                    headers,
+                    status,
+                    code,
+                    monotonic() - started,
+                    request_id,
+                    message,
                 )
 
     def _error_response(
@@ -235,6 +245,20 @@ class Server:
     def _inject_fault_after(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
         if self._faults.trigger("drop_after", operation=operation, endpoint=endpoint, model=model) is not None:
             raise ConnectionDropped
+
+
+def _error_in(response: web.StreamResponse) -> tuple[str | None, str | None]:
+    """Return code and message of the error that the response to an invocation has."""
+    code = response.headers.get("x-amzn-ErrorType")
+    body = response.body if isinstance(response, web.Response) else None
+    if not isinstance(body, bytes) or len(body) > _MAX_BODY:
+        return code, None
+    try:
+        said = json.loads(body)
+    except (ValueError, RecursionError):
+        return code, None
+    text = said.get("Message", said.get("message")) if isinstance(said, dict) else None
+    return code, text if isinstance(text, str) else None
 
 
 def _error_of(fault: Fault) -> Exception:

@@ -89,8 +89,12 @@ STATUS = HostStatus(
                     "memory_bytes": 8_000_000_000,
                     "hit_ratio": 0.625,
                     "instances": [
-                        {"id": "i-1", "memory_used": 1e9, "models": {EVIL: "loaded", "b.tar.gz": "loading"}},
-                        {"id": "i-2", "memory_used": 2e9, "models": {"b.tar.gz": "on_disk"}},
+                        {
+                            "id": "i-1",
+                            "memory_used": 1e9,
+                            "models": {EVIL: {"state": "loaded"}, "b.tar.gz": {"state": "loading"}},
+                        },
+                        {"id": "i-2", "memory_used": 2e9, "models": {"b.tar.gz": {"state": "on_disk"}}},
                     ],
                 }
             ],
