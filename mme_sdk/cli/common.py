@@ -59,6 +59,13 @@ class Shell:
         addresses = self._endpoint_url or {}
         return addresses.get("s3", addresses.get("*"))
 
+    @property
+    def sagemaker_url(self) -> str | None:
+        """Address of SageMaker that an option or the environment names. None means that of AWS."""
+        addresses = self._endpoint_url or {}
+        given = addresses.get("sagemaker", addresses.get("*"))
+        return given or os.environ.get("AWS_ENDPOINT_URL_SAGEMAKER") or os.environ.get("AWS_ENDPOINT_URL")
+
     def close(self) -> None:
         """Close the client."""
         if self._client is not None:

@@ -125,6 +125,16 @@ def test_plan_apply_batch_logs_diagnose_cost_export_and_rm(
         with pytest.raises(ModelNotFoundError):
             client.endpoint("short").invoke(b"1", model="missing/v1.tar.gz", content_type="text/csv")
     capsys.readouterr()
+    for source, where in (
+        ("auto", f"status data of the embedded SageMaker at {local.endpoint_url}"),
+        ("cloudwatch", "CloudWatch"),
+    ):
+        assert main(["top", "short", "--once", "--json", "--source", source]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        (variant,) = figures["variants"]
+        assert figures["source"].startswith(where)
+        assert (variant["requests"] >= 4, variant["cold"], variant["loads"]) == (True, 1, 1)
+        assert [one["name"] for one in figures["models"]] == (["echo/v1.tar.gz"] if source == "auto" else [])
     assert main(["diagnose", "short", "--recordings", recordings, "--json"]) in (0, 6)
     found = json.loads(capsys.readouterr().out)
     assert not any("recordings" in one for one in found["missing"])
