@@ -1,6 +1,7 @@
 """The admin API below `/_mme`: the status page and fault injection. AWS has no such paths.
 
-- `GET /_mme/`: the status page, which updates itself. Its script and its style are `status.js` and `status.css`.
+- `GET /_mme/`: the status page, which updates itself. Its scripts and its style are `status.js`, `charts.js` and
+  `status.css`.
 - `GET /_mme/status`: the data of the status page as JSON. The texts of containers' errors are in it only if the request
   is signed with the host's keys.
 - `GET /_mme/faults`: the active faults with their counters.
@@ -40,8 +41,9 @@ _AUTHORITY = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9.-]+)(?::[0-9]{1,5})?")
 _ALLOWED_SITES = ("same-origin", "none")  # values of Sec-Fetch-Site
 _HEADERS = {
     "Cache-Control": "no-store",
-    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
-    "img-src data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src data:; "
+    "connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
@@ -97,8 +99,8 @@ class AdminApi:
         match parts:
             case [""]:
                 return web.Response(body=_file("status.html"), content_type="text/html", charset="utf-8")
-            case ["status.css" | "status.js" as name]:
-                kind = "text/css" if name == "status.css" else "text/javascript"
+            case ["status.css" | "status.js" | "charts.js" as name]:
+                kind = "text/css" if name.endswith(".css") else "text/javascript"
                 return web.Response(body=_file(name), content_type=kind, charset="utf-8")
             case ["status"]:
                 report = self._status()

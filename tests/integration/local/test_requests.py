@@ -561,7 +561,7 @@ def test_an_answer_that_is_not_read_ends_the_connection(plane, monkeypatch, name
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.0.0.1:{port}", "localhost", "LocalHost:1", "127.9.9.9", "[::1]", "[::1]:80"]
 )
-@pytest.mark.parametrize("path", ["/_mme/", "/_mme/status", "/_mme/faults"])
+@pytest.mark.parametrize("path", ["/_mme/", "/_mme/status", "/_mme/status.js", "/_mme/faults"])
 def test_the_status_page_is_there_under_every_loopback_name(plane, host, path):
     host = host.format(port=plane.port)
     for more in ([], [f"Origin: http://{host}"], ["Sec-Fetch-Site: same-origin"], ["Sec-Fetch-Site: none"]):
@@ -614,6 +614,7 @@ def test_the_status_page_is_for_no_other_name_and_no_other_origin(plane, lines, 
         "GET /_mme",
         "HEAD /_mme/status",
         "GET /_mme/faults",
+        "GET /_mme/charts.js",
     ):
         status, _, body = ask(plane, unsigned(f"{line} HTTP/{version}", *lines, body=""), line.split()[0])
         assert status in (400, 403), (line, body)
