@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from mme_sdk._flows.effects import Do, Flow, Together
 from mme_sdk.artifacts import fingerprint, inspect, is_archive
 from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import BatchError, InvalidInputError, MMEError, StorageError
+from mme_sdk.registry.aliases import Alias, Aliases
 from mme_sdk.registry.names import check_alias, check_name
 from mme_sdk.registry.operations.delete import delete_versions
 from mme_sdk.registry.operations.package import LayoutCheck
@@ -24,6 +27,7 @@ from mme_sdk.types.model import ModelVersion
 
 __all__ = ["register_many", "sync"]
 
+_WINDOW = 1000  # models at a time for which sources and flows are in memory
 _WIDTH = 32  # small models at a time; most of the time they wait for S3
 _LARGE_WIDTH = 3  # large models at a time; each needs a temporary file of its size, and its parts go concurrently
 
@@ -45,37 +49,50 @@ def register_many(
     *,
     width: int = _WIDTH,
 ) -> Flow[list[ModelVersion]]:
-    """Register models concurrently.
+    """Register models concurrently. What is kept of a model after its window is its version or its error.
 
     An exception that interrupts it, such as KeyboardInterrupt, carries the versions that are registered as `partial`.
+    So does an exception of the iterable.
     """
-    wanted = _registrations(models)
-    done: dict[int, ModelVersion] = {}
-    if not wanted:
-        return []
+    done: list[ModelVersion] = []
+    current: dict[int, ModelVersion] = {}
+    errors = _Errors("registered")
+    batch: Batch | None = None
+    reading = False
     try:
-        return (yield from _register(operations, wanted, report, width, done))
-    except (Exception, GeneratorExit):
-        raise
+        wanted = _registrations(models)
+        if report is not None and isinstance(models, Sized) and len(models):
+            report(total=len(models))
+        while True:
+            reading = True
+            window = list(islice(wanted, _WINDOW))
+            reading = False
+            if not window:
+                return errors.raise_or_return(done)
+            if batch is None:
+                yield from operations.check_bucket()
+                batch = Batch((yield from operations.aliases.tombstones.record()))
+            results = yield from _register(operations, window, batch, report, width, current)
+            current.clear()
+            errors.sort([one.name for one in window], results, done)
     except BaseException as stop:
-        attach_partial(stop, tuple(done[at] for at in sorted(done)))
+        if reading or not isinstance(stop, (Exception, GeneratorExit)):
+            attach_partial(stop, (*done, *(current[at] for at in sorted(current))))
         raise
 
 
 def _register(
     operations: RegistryOperations,
-    wanted: list[Registration],
+    window: list[Registration],
+    batch: Batch,
     report: Reporter | None,
     width: int,
     done: dict[int, ModelVersion],
-) -> Flow[list[ModelVersion]]:
-    yield from operations.check_bucket()
-    batch = Batch((yield from operations.aliases.tombstones.record()))
-    if report is not None:
-        report(total=len(wanted))
+) -> Flow[list[Any]]:
+    """Register the models of a window, and return a version or an error for each of them."""
 
     def one(at: int, concurrent: int = 1) -> Flow[ModelVersion]:
-        model = wanted[at]
+        model = window[at]
         try:
             uploaded = _uploaded(report, model.name)
             done[at] = yield from operations.register(
@@ -89,22 +106,22 @@ def _register(
             report(model=model.name, done=1)
         return done[at]
 
-    large = yield Do(lambda: [_is_large(model.source) for model in wanted])
+    large = yield Do(lambda: [_is_large(model.source) for model in window])
     order = [at for at, is_large in enumerate(large) if not is_large]
     results: dict[int, Any] = dict(zip(order, (yield Together([one(at) for at in order], width)), strict=True))
     order = [at for at, is_large in enumerate(large) if is_large]
     concurrent = max(min(len(order), _LARGE_WIDTH), 1)
     flows = [one(at, concurrent) for at in order]
     results |= dict(zip(order, (yield Together(flows, concurrent)), strict=True))
-    # Find the deletions that came after the tombstones were read: one request for all models.
+    # Find the deletions that came after the tombstones were read: one request for all models of the window.
     again, errors = yield from operations.finish_batch(batch)
     for at, result in results.items():
         target = result.target_model if isinstance(result, ModelVersion) else None
         if target in errors:
             results[at] = errors[target]
         elif target in again:
-            (results[at],) = yield Together([operations.register(**_arguments(wanted[at]))])
-    return _raise_errors([model.name for model in wanted], [results[at] for at in range(len(wanted))], "registered")
+            (results[at],) = yield Together([operations.register(**_arguments(window[at]))])
+    return [results[at] for at in range(len(window))]
 
 
 def _arguments(model: Registration) -> dict[str, Any]:
@@ -117,17 +134,24 @@ def _arguments(model: Registration) -> dict[str, Any]:
     }
 
 
-def _registrations(models: Mapping[str, Any] | Iterable[Registration]) -> list[Registration]:
+def _registrations(models: Mapping[str, Any] | Iterable[Registration]) -> Iterator[Registration]:
+    """Return an iterator over the models. What has a length is checked before the first of them is registered."""
     if isinstance(models, Mapping):
-        return [Registration(str(name), source) for name, source in models.items()]
-    found = list(models)
-    for one in found:
-        if not isinstance(one, Registration):
-            raise InvalidInputError(
-                f"register_many takes Registration objects, not {type(one).__name__}",
-                hint="give {name: source}, or Registration(name, source, version)",
-            )
-    return found
+        return (Registration(str(name), source) for name, source in models.items())
+    if not isinstance(models, Sized):
+        return map(_checked, models)
+    for one in models:
+        _checked(one)
+    return iter(models)
+
+
+def _checked(one: Any) -> Registration:
+    if isinstance(one, Registration):
+        return one
+    raise InvalidInputError(
+        f"register_many takes Registration objects, not {type(one).__name__}",
+        hint="give {name: source}, or Registration(name, source, version)",
+    )
 
 
 def _is_large(source: Any) -> bool:
@@ -148,35 +172,61 @@ def _is_large(source: Any) -> bool:
     return False
 
 
-def _raise_errors(names: list[str], results: list[Any], what: str) -> list[Any]:
-    """Return the results, or raise BatchError if some of them are errors."""
-    errors: dict[str, MMEError] = {}
-    for name, result in zip(names, results, strict=True):
-        if isinstance(result, MMEError):
-            label, number = name, 1
-            while label in errors:  # several versions of one name
-                number += 1
-                label = f"{name} ({number})"
-            errors[label] = result
-        elif isinstance(result, BaseException):
-            raise result
-    done = [result for result in results if not isinstance(result, BaseException)]
-    if errors:
-        first = next(iter(errors))
+@attrs.define
+class _Errors:
+    """Errors of many models by name.
+
+    Attributes:
+        what: What was not done to these models, for the message.
+        errors: The errors. The name of a model with several errors has a number.
+        total: Number of models.
+    """
+
+    what: str
+    errors: dict[str, MMEError] = attrs.field(factory=dict)
+    total: int = 0
+    _numbers: dict[str, int] = attrs.field(factory=dict)
+
+    def sort(self, names: Iterable[str], results: Iterable[Any], done: list[Any]) -> None:
+        """Add errors to `errors` and other results to `done`. Raise an error that is not an MMEError."""
+        for name, result in zip(names, results, strict=True):
+            self.total += 1
+            if isinstance(result, MMEError):
+                label, number = name, self._numbers.get(name, 1)
+                while label in self.errors:  # several versions of one name
+                    number += 1
+                    label = f"{name} ({number})"
+                self._numbers[name] = number
+                self.errors[label] = result
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                done.append(result)
+
+    def raise_or_return(self, done: list[Any]) -> list[Any]:
+        """Return the results, or raise BatchError if there are errors."""
+        if not self.errors:
+            return done
+        first = next(iter(self.errors))
         raise BatchError(
-            f"{len(errors)} of {len(names)} models were not {what}; {first}: {errors[first].message}",
+            f"{len(self.errors)} of {self.total} models were not {self.what}; {first}: {self.errors[first].message}",
             hint="see .errors for each error; calling it again skips the models that are done",
-            errors=errors,
+            errors=self.errors,
             done=tuple(done),
         )
-    return done
 
 
-@attrs.frozen
-class _Entry:
-    name: str
-    source: Path
-    version: str
+def _together(names: Iterable[str], flow_of: Callable[[str], Flow[Any]], width: int, what: str) -> Flow[list[Any]]:
+    """Run a flow for each model, and return the results. Only the flows of a window exist at a time.
+
+    Raises:
+        BatchError: Some of them failed.
+    """
+    left, errors = iter(names), _Errors(what)
+    done: list[Any] = []
+    while window := list(islice(left, _WINDOW)):
+        errors.sort(window, (yield Together([flow_of(name) for name in window], width)), done)
+    return errors.raise_or_return(done)
 
 
 def sync(
@@ -194,62 +244,75 @@ def sync(
     """Register the entries of a directory, move aliases, and delete other models."""
     if alias is not None:
         check_alias(alias)
-    sources = yield Do(lambda: _sources(Path(directory)))
+    folder = Path(directory)
+    files: dict[str, str] = yield Do(lambda: _sources(folder))
     yield from operations.check_bucket()
     if report is not None:
-        report(doing="reading the models", total=len(sources))
-    digests = yield Together([_digest(source) for source in sources.values()], os.cpu_count() or 4)
-    entries = [
-        _Entry(name, source, digest)
-        for (name, source), digest in zip(sources.items(), _raise_errors(list(sources), digests, "read"), strict=True)
-    ]
-    listed = yield from operations.store.all()
-    # Read after the listing: a listed version without a tombstone can be invoked. One with a tombstone is registered
-    # again.
-    targets = {one.target_model for one in listed}.difference((yield from operations.aliases.tombstones.read()))
-    new = [one for one in entries if operations.keys.target(one.name, one.version) not in targets]
-    unchanged = {one.name: one.version for one in entries if one not in new}
-    surplus = [one for one in listed if one.version and one.name not in sources] if delete else []
+        report(doing="reading the models", total=len(files))
+    digests = yield from _together(files, lambda name: _digest(folder / files[name]), os.cpu_count() or 4, "read")
+    versions: dict[str, str] = dict(zip(files, digests, strict=True))
+    stored, surplus = yield from _stored(operations, versions, delete=delete)
+    unchanged = {name: version for name, version in versions.items() if name in stored}
+    registered = {name: version for name, version in versions.items() if name not in stored}
     if report is not None:
-        report(doing="", total=len(new))
+        report(doing="", total=len(registered))
     if not dry_run:
+        wanted = (Registration(one, folder / files[one], image=image, multi_model=multi_model) for one in registered)
         # Take the version from what was packed: the directory may have changed since it was read.
-        wanted = [Registration(one.name, one.source, image=image, multi_model=multi_model) for one in new]
-        registered = yield from register_many(operations, wanted, report)
-        new = [attrs.evolve(one, version=done.version) for one, done in zip(new, registered, strict=True)]
-        entries = [*new, *(one for one in entries if one.name in unchanged)]
+        done = yield from register_many(operations, wanted, report)
+        registered = {one.name: one.version for one in done}
         if alias is not None:
-            changes = [operations.aliases.set(one.name, alias, one.version) for one in entries]
-            what = f"given the alias {alias}"
-            _raise_errors([one.name for one in entries], (yield Together(changes, _WIDTH)), what)
+            named = registered | unchanged
+            changes = partial(_set_alias, operations.aliases, alias, named)
+            yield from _together(named, changes, _WIDTH, f"given the alias {alias}")
     # Last, so that nothing is deleted if another step fails.
     deletion = yield from delete_versions(
         operations.aliases, surplus, {one.name for one in surplus}, grace=grace, force=False, dry_run=dry_run
     )
-    return SyncReport(
-        registered={one.name: one.version for one in new},
-        unchanged=unchanged,
-        deleted=deletion.versions,
-        dry_run=dry_run,
-    )
+    return SyncReport(registered=registered, unchanged=unchanged, deleted=deletion.versions, dry_run=dry_run)
 
 
-def _sources(directory: Path) -> dict[str, Path]:
+def _stored(
+    operations: RegistryOperations, versions: Mapping[str, str], *, delete: bool
+) -> Flow[tuple[set[str], list[ModelVersion]]]:
+    """Return the names whose version is stored and not deleted; and with `delete`, the versions of other names."""
+    wanted = {operations.keys.target(name, version): name for name, version in versions.items()}
+    found: set[str] = set()
+    surplus: list[ModelVersion] = []
+    token = None
+    while True:
+        page, token = yield from operations.store.page(None, token)
+        found.update(one.target_model for one in page if one.target_model in wanted)
+        if delete:
+            surplus += [one for one in page if one.version and one.name not in versions]
+        if token is None:
+            break
+    # Read after the listing: a listed version without a tombstone can be invoked. One with a tombstone is registered
+    # again.
+    deleted = yield from operations.aliases.tombstones.read()
+    return {wanted[target] for target in found.difference(deleted)}, surplus
+
+
+def _set_alias(aliases: Aliases, alias: str, versions: Mapping[str, str], name: str) -> Flow[Alias]:
+    return aliases.set(name, alias, versions[name])
+
+
+def _sources(directory: Path) -> dict[str, str]:
+    """Return the entries of a directory by the name of their model."""
     try:
-        children = sorted(directory.iterdir())
+        with os.scandir(directory) as scan:
+            children = sorted((one.name, one.is_file()) for one in scan if not one.name.startswith("."))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise InvalidInputError(
             f"{directory} is not a directory", hint="pass the directory whose entries are the models"
         ) from error
     except OSError as error:
         raise StorageError(f"cannot read {directory}: {error.strerror or error}") from error
-    found: dict[str, Path] = {}
-    for child in children:
-        if child.name.startswith("."):
-            continue
-        name = check_name(child.name.removesuffix(".tar.gz").removesuffix(".tgz") if child.is_file() else child.name)
+    found: dict[str, str] = {}
+    for child, is_file in children:
+        name = check_name(child.removesuffix(".tar.gz").removesuffix(".tgz") if is_file else child)
         if name in found:
-            raise InvalidInputError(f"{found[name].name} and {child.name} in {directory} have the same name {name!r}")
+            raise InvalidInputError(f"{found[name]} and {child} in {directory} have the same name {name!r}")
         found[name] = child
     if not found:
         raise InvalidInputError(

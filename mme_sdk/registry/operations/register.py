@@ -207,6 +207,8 @@ class RegistryOperations:
     def finish_batch(self, batch: Batch) -> Flow[tuple[frozenset[str], dict[str, MMEError]]]:
         """Remove the tombstones of a batch whose archives were written: the end of `write_until_stable`, for all.
 
+        The batch is empty afterwards, and can be used for further archives.
+
         Returns:
             Target models that must be written again one by one, and errors by target model.
         """
@@ -218,6 +220,7 @@ class RegistryOperations:
                 self.check_content(target, batch.contents[target], tombstones_of(record))
             except MMEError as error:
                 errors[target] = error
+        batch.tombstones, batch.contents = record, {}
         return again, errors
 
     def delete_late_archive(self, target: str) -> Flow[None]:
