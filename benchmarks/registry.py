@@ -15,7 +15,6 @@ import argparse
 import importlib.util
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -71,6 +70,22 @@ def packed(scratch: Path, packer: Callable[[Path, Path], None], one: Path) -> tu
     target = scratch / f"{one.name}.tar.gz"
     packer(one, target)
     return f"{one.name}/v1.tar.gz", target
+
+
+def resident_memory(what: str = "VmRSS") -> float:
+    """Return the memory of this process in MB.
+
+    Not `ru_maxrss`: Linux hands it on to a new program, so that it may be the memory of the process that started it.
+    """
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{what}:"):
+            return int(line.split()[1]) / 1024
+    return float("nan")
+
+
+def peak_memory() -> float:
+    """Return the most memory that this process has had, in MB."""
+    return resident_memory("VmHWM")
 
 
 def client(url: str, **config: Any) -> Any:
@@ -212,7 +227,6 @@ def child(arguments: argparse.Namespace) -> None:
     if arguments.rival == "ours":
         import mme_sdk.registry  # noqa: F401
     client(arguments.url).list_buckets()
-    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         began, cpu = time.perf_counter(), time.process_time()
         if arguments.rival == "ours":
@@ -226,8 +240,7 @@ def child(arguments: argparse.Namespace) -> None:
             ]
             RIVALS[arguments.rival](arguments.url, arguments.bucket, work)
         wall, cpu = time.perf_counter() - began, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"wall": wall, "cpu": cpu, "memory": (peak - base) / 1024}))
+    print(json.dumps({"wall": wall, "cpu": cpu, "memory": peak_memory()}))
 
 
 def cpu_of(pid: int) -> float:

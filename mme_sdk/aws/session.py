@@ -208,8 +208,9 @@ class Aws:
                     )
                     cancellation.install(client)
                     if service == "s3":
-                        from mme_sdk.aws.s3 import upload_connections
+                        from mme_sdk.aws.s3 import timestamps, upload_connections
 
+                        timestamps.install(client)
                         upload_connections.install(
                             client, connect_timeout=self.timeouts.connect, read_timeout=self.timeouts.read
                         )
