@@ -8,6 +8,7 @@ clients with event handlers of other code, and responses that may need another r
 
 from __future__ import annotations
 
+import base64
 import calendar
 import hashlib
 import hmac
@@ -22,6 +23,7 @@ from urllib.parse import quote, urlsplit
 import attrs
 
 from mme_sdk.aws.addressing import Keys, keys_of, other_handlers
+from mme_sdk.aws.s3.answers import Answer
 from mme_sdk.errors import MMEError
 
 __all__ = ["RepeatedPuts"]
@@ -30,6 +32,7 @@ _VARIABLE = frozenset({"Key", "Body", "Metadata", "ChecksumSHA256"})
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_~@+=, -][A-Za-z0-9._~@+=, -]*(/[A-Za-z0-9_~@+=, -][A-Za-z0-9._~@+=, -]*)*")
 _META = "x-amz-meta-"
 _CHECKSUM = "x-amz-checksum-sha256"
+_PAYLOAD, _UNSIGNED = "x-amz-content-sha256", "UNSIGNED-PAYLOAD"
 _TOKEN = "x-amz-security-token"  # noqa: S105 - the name of a header
 _SENT_LAST = frozenset({"authorization", "x-amz-date", "amz-sdk-invocation-id", "content-length", "expect", _TOKEN})
 _UNKNOWN = frozenset({"x-amzn-trace-id", "content-md5", "x-amz-s3session-token", "transfer-encoding"})
@@ -74,11 +77,11 @@ class RepeatedPuts:
 
     Args:
         client: A boto3 client of S3.
-        send: Sends a prepared request and returns the response of botocore's HTTP session.
+        send: Sends a prepared request and returns the answer.
         now: Returns the time in seconds since the epoch.
     """
 
-    def __init__(self, client: Any, send: Callable[[Any], Any], now: Callable[[], float] = time.time) -> None:
+    def __init__(self, client: Any, send: Callable[[Any], Answer], now: Callable[[], float] = time.time) -> None:
         self._client, self._send, self._now = client, send, now
         self._slow = client.put_object
         self._templates: dict[Any, _Template | None] = {}
@@ -91,6 +94,10 @@ class RepeatedPuts:
         self._parser = client._endpoint._response_parser_factory.create_parser(
             client.meta.service_model.resolved_protocol
         )
+        members = self._model.output_shape.members
+        by_header = {one.serialization["name"].lower(): (name, one.type_name) for name, one in members.items()}
+        self._members = {header: name for header, (name, kind) in by_header.items() if kind == "string"}
+        self._unparsed = frozenset(header for header, (_, kind) in by_header.items() if kind != "string")
 
     def saw(self, request: Any) -> None:
         """Take note of a request that botocore has prepared and signed in this thread."""
@@ -111,17 +118,32 @@ class RepeatedPuts:
             keys = self._keys()
         except MMEError:
             return self._slow(**params)  # botocore reports why there are no credentials
-        response = self._send(self._built(template, params, keys, self._now()))
-        status = response.status_code
+        request = self._built(template, params, keys, self._now())
+        answer = self._send(request)
+        status = answer.status
         if status != 200 and status not in _FINAL and status < 500:
             params["Body"].seek(0)
             return self._slow(**params)
+        if status == 200 and self._unparsed.isdisjoint(answer.headers):
+            return self._result(answer)
         from botocore.endpoint import convert_to_response_dict
 
-        parsed = self._parser.parse(convert_to_response_dict(response, self._model), self._model.output_shape)
+        response = convert_to_response_dict(answer.for_botocore(request.url), self._model)
+        parsed = self._parser.parse(response, self._model.output_shape)
         if status != 200:
             raise self._client.exceptions.from_code(parsed.get("Error", {}).get("Code"))(parsed, "PutObject")
         return parsed
+
+    def _result(self, answer: Answer) -> dict[str, Any]:
+        """Return what botocore's parser returns for an answer whose members are texts."""
+        headers = answer.headers
+        found: dict[str, Any] = {self._members[name]: value for name, value in headers.items() if name in self._members}
+        about = {"HTTPStatusCode": answer.status, "HTTPHeaders": dict(headers)}
+        if "x-amzn-requestid" in headers:
+            about["RequestId"] = headers["x-amzn-requestid"]
+        elif "x-amz-request-id" in headers:
+            about |= {"RequestId": headers["x-amz-request-id"], "HostId": headers.get("x-amz-id-2", "")}
+        return found | {"ResponseMetadata": about}
 
     def _is_observed(self) -> bool:
         """Return whether other code observes the calls of the client."""
@@ -186,6 +208,8 @@ class RepeatedPuts:
         for name, value in params["Metadata"].items():
             headers[_META + name] = value
         headers[_CHECKSUM] = params["ChecksumSHA256"]
+        if headers[_PAYLOAD] != _UNSIGNED:
+            headers[_PAYLOAD] = base64.b64decode(params["ChecksumSHA256"]).hex()
         headers["x-amz-date"] = date
         if keys.token is not None:
             headers[_TOKEN] = keys.token
@@ -194,7 +218,7 @@ class RepeatedPuts:
             for name in template.signed
         )
         names = ";".join(template.signed)
-        payload = headers["x-amz-content-sha256"]
+        payload = headers[_PAYLOAD]
         text = f"PUT\n{template.path}{key}\n\n{canonical}\n{names}\n{payload}"
         scope = "/".join((date[:8], *template.region, "aws4_request"))
         wanted = f"AWS4-HMAC-SHA256\n{date}\n{scope}\n{hashlib.sha256(text.encode()).hexdigest()}"

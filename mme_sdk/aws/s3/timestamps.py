@@ -37,10 +37,9 @@ def install(client: Any) -> None:
     from botocore.parsers import ResponseParserFactory
 
     endpoint = client._endpoint
-    if type(getattr(endpoint, "_response_parser_factory", None)) is not ResponseParserFactory:
-        return  # an unknown version of botocore, or parsers of the caller
-    if endpoint._response_parser_factory._defaults:
-        return  # the caller has set parsers for the session
-    factory = ResponseParserFactory()
+    shared: Any = getattr(endpoint, "_response_parser_factory", None)
+    if type(shared) is not ResponseParserFactory or shared._defaults:
+        return  # an unknown version of botocore, or parsers that the caller has set for the session
+    factory: Any = ResponseParserFactory()
     factory.set_parser_defaults(timestamp_parser=parse)
     endpoint._response_parser_factory = factory

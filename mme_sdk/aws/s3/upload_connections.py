@@ -7,6 +7,7 @@ does neither. Requests with a proxy, a client certificate, unverified TLS or ano
 from __future__ import annotations
 
 import http.client
+import ipaddress
 import os
 import ssl
 import threading
@@ -19,6 +20,7 @@ from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
 from mme_sdk._flows.cancellation import hold
+from mme_sdk.aws.s3.answers import Answer, read_answer, request_head
 from mme_sdk.aws.s3.repeated_puts import RepeatedPuts
 
 __all__ = ["UploadConnections", "install"]
@@ -27,22 +29,7 @@ _BLOCK = 1 << 20  # bytes in one write
 _SMALL = 1 << 16  # bytes; a smaller body is sent in the same write as the headers
 _IDLE = 4.0  # seconds; an older idle connection is not reused, because S3 may have closed it
 
-
-class _HTTPConnection(http.client.HTTPConnection):
-    """A connection that can send a body in the write that sends the headers."""
-
-    after_headers = b""
-
-    def send(self, data: Any) -> None:
-        data, self.after_headers = (data + self.after_headers if self.after_headers else data), b""
-        super().send(data)
-
-
-class _HTTPSConnection(_HTTPConnection, http.client.HTTPSConnection):
-    """The same with TLS."""
-
-
-_Connection: TypeAlias = _HTTPConnection | _HTTPSConnection
+_Connection: TypeAlias = http.client.HTTPConnection
 _Idle: TypeAlias = tuple[float, tuple[str, str], _Connection]  # idle since, scheme and host, connection
 
 
@@ -82,34 +69,30 @@ class UploadConnections:
             return self._session.send(request)
         if self.puts is not None:
             self.puts.saw(request)
-        return self.exchange(request)
+        return self.exchange(request).for_botocore(request.url)
 
-    def exchange(self, request: Any) -> Any:
-        """Send a signed PUT request with a body, as `send` does."""
+    def exchange(self, request: Any) -> Answer:
+        """Send a signed PUT request with a body, as `send` does, and return the answer without botocore's classes."""
         from botocore import exceptions as bc
 
         parts = urlsplit(request.url)
         place = (parts.scheme, parts.netloc)
         path = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        headers = {
-            name: value.decode("latin-1") if isinstance(value, bytes) else str(value)
-            for name, value in request.headers.items()
-            if name.lower() != "expect"
-        }
+        head = request_head("PUT", path, parts.netloc, request.headers)
         connection = self._take(place)
         reused = connection is not None
         try:
             if connection is None:
                 connection = self._connect(place, request.url)
             try:
-                return self._exchange(connection, place, request, path, headers)
+                return self._exchange(connection, place, head, request.body)
             except (http.client.RemoteDisconnected, ConnectionError):
                 if not reused:
                     raise
             self.close_idle()  # S3 closed it while it was idle, and maybe others; repeat with a new connection
             if hasattr(request.body, "seek"):
                 request.body.seek(0)
-            return self._exchange(self._connect(place, request.url), place, request, path, headers)
+            return self._exchange(self._connect(place, request.url), place, head, request.body)
         except bc.BotoCoreError:
             raise  # from connecting; some of these are OSErrors, too
         except TimeoutError as error:
@@ -132,51 +115,30 @@ class UploadConnections:
         connection.sock.settimeout(self._read_timeout)
         return connection
 
-    def _exchange(
-        self,
-        connection: _Connection,
-        place: tuple[str, str],
-        request: Any,
-        path: str,
-        headers: dict[str, str],
-    ) -> Any:
-        from botocore.awsrequest import AWSResponse
-
+    def _exchange(self, connection: _Connection, place: tuple[str, str], head: bytes, body: Any) -> Answer:
         broken: OSError | None = None
         try:
             hold(connection.sock)
-            named = any(name.lower() == "host" for name in headers)
-            connection.putrequest("PUT", path, skip_host=named, skip_accept_encoding=True)
-            for name, value in headers.items():
-                connection.putheader(name, value)
-            body = request.body
-            if hasattr(body, "read") and hasattr(body, "__len__") and len(body) <= _SMALL:
-                body = b"".join(iter(partial(body.read, _SMALL), b""))  # one read may return less
             try:
-                if isinstance(body, bytes) and len(body) <= _SMALL:
-                    connection.after_headers = body
-                    connection.endheaders()
-                else:
-                    connection.endheaders(body)
+                _send(connection.sock, head, body)
             except ConnectionError as error:
                 broken = error  # a server that refuses early may close before the end of the body; read its response
-            answer = connection.getresponse()
-            content = answer.read()
+            answer = read_answer(connection.sock)
         except BaseException:
             connection.close()
             raise
-        if broken is not None or answer.will_close:
+        if broken is not None or answer.closes:
             connection.close()
         else:
             with self._lock:
                 self._idle.append((time.monotonic(), place, connection))
-        return AWSResponse(request.url, answer.status, answer.headers, _Body(content))
+        return answer
 
     def _connection(self, place: tuple[str, str]) -> _Connection:
         scheme, netloc = place
         if scheme == "https":
-            return _HTTPSConnection(netloc, timeout=self._connect_timeout, context=self._context, blocksize=_BLOCK)
-        return _HTTPConnection(netloc, timeout=self._connect_timeout, blocksize=_BLOCK)
+            return http.client.HTTPSConnection(netloc, timeout=self._connect_timeout, context=self._context)
+        return http.client.HTTPConnection(netloc, timeout=self._connect_timeout)
 
     def _take(self, place: tuple[str, str]) -> _Connection | None:
         if self._pid != os.getpid():
@@ -221,14 +183,39 @@ def _close_all(idle: deque[_Idle]) -> None:
         connection.close()
 
 
-class _Body:
-    """A response body for botocore."""
+def _send(sock: Any, head: bytes, body: Any) -> None:
+    """Send a request. The body is a file object or bytes; it is sent in blocks, without a copy of the whole."""
+    if isinstance(body, (bytes, bytearray)):
+        blocks: Iterator[Any] = (memoryview(body)[at : at + _BLOCK] for at in range(0, len(body), _BLOCK))
+    elif isinstance(body, str):
+        blocks = iter((body.encode("latin-1"),))
+    else:
+        blocks = iter(partial(body.read, _BLOCK), b"")
+    first = next(blocks, b"")
+    if len(first) <= _SMALL:
+        sock.sendall(head + first)
+    else:
+        sock.sendall(head)
+        sock.sendall(first)
+    for block in blocks:
+        sock.sendall(block)
 
-    def __init__(self, data: bytes) -> None:
-        self._data = data
 
-    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
-        yield self._data
+def _sign_payloads(client: Any) -> None:
+    """Let a client sign bodies if others can change them on the way: over HTTP, except on this machine."""
+    parts = urlsplit(client.meta.endpoint_url)
+    settings = client.meta.config.s3
+    if settings and parts.scheme == "http" and not _is_this_machine(parts.hostname or ""):
+        settings.pop("payload_signing_enabled", None)  # botocore signs bodies over HTTP
+
+
+def _is_this_machine(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def install(client: Any, *, connect_timeout: float, read_timeout: float) -> None:
@@ -241,6 +228,7 @@ def install(client: Any, *, connect_timeout: float, read_timeout: float) -> None
     """
     from botocore.httpsession import get_cert_path
 
+    _sign_payloads(client)
     try:
         session = client._endpoint.http_session
         verify, proxied = session._verify, session._proxy_config.proxy_url_for(client.meta.endpoint_url)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -16,6 +16,8 @@ from mme_sdk.artifacts.pack import check_pointers
 from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.errors import InvalidInputError, StorageError
 from mme_sdk.registry.operations.upload import Package, stamp_of
+
+_SMALL = 1 << 20  # bytes; a smaller archive is read once, and checked and sent from memory
 
 __all__ = ["LayoutCheck", "prepare", "source_path", "temporary_file_error"]
 
@@ -127,19 +129,36 @@ def _open_archive(path: Path, layout: LayoutCheck) -> Package:
         raise StorageError(f"cannot read {path}: {error}") from error
     try:
         stamp = stamp_of(file.fileno())
-        archive, texts = inspect_with_texts(file)
+        source: Any = file
+        if stamp[0] <= _SMALL:
+            source = _Read(file.read(_SMALL + 1))
+            source.name = str(path)
+        archive, texts = inspect_with_texts(source)
         framework = layout.framework
         if layout.enabled:
             check_pointers((one for one in archive.entries if one.path in texts), texts.get)
             framework = check(
                 archive.paths, framework, image=layout.image, multi_model=layout.multi_model, read=texts.get
             )
-        if stamp != stamp_of(file.fileno()) or os.fstat(file.fileno()).st_size != archive.size:
+        if stamp != stamp_of(file.fileno()) or stamp[0] != archive.size:
             raise InvalidInputError(
                 f"{path} changed while it was read", hint="register it when no program writes to it"
             )
         archive = attrs.evolve(archive, framework=framework or archive.framework)
-        return Package(handle=file.fileno(), archive=archive, close=file.close, stamp=stamp)
+        if source is file:
+            return Package(handle=file.fileno(), archive=archive, close=file.close, stamp=stamp)
+        file.close()
+        return Package(data=source.getvalue(), archive=archive, stamp=stamp)
     except BaseException:
         file.close()
         raise
+
+
+class _Read(io.BytesIO):
+    """An archive that was read completely.
+
+    Attributes:
+        name: Its path, for error messages.
+    """
+
+    name = ""

@@ -41,17 +41,19 @@ class Package:
     """An archive on disk, ready for upload.
 
     Attributes:
-        handle: An open file descriptor. Threads share it: it is read with `os.pread`.
         archive: Digests, size and framework of the archive.
-        close: Closes the file. A temporary file is removed.
+        handle: An open file descriptor. Threads share it: it is read with `os.pread`. -1 if `data` is given.
+        data: The archive itself, if it is small: what was checked is what is sent. None by default.
+        close: Closes the file. A temporary file is removed. By default there is none.
         stamp: Size and modification time when the archive was inspected.
         content_type: Content-Type of the object. Default: that of a tar.gz.
     """
 
-    handle: int
     archive: Archive
-    close: Callable[[], None]
-    stamp: tuple[int, int]
+    handle: int = -1
+    data: bytes | None = None
+    close: Callable[[], None] = lambda: None
+    stamp: tuple[int, int] = (0, 0)
     content_type: str = "application/gzip"
 
     def check_unchanged(self) -> None:
@@ -61,9 +63,20 @@ class Package:
                 "the archive changed during the upload", hint="register it when no program writes to it"
             )
 
+    def whole(self) -> Slice | InMemory:
+        """Return a file object for the archive."""
+        return self.slice(0, self.archive.size) if self.data is None else InMemory(self.data)
+
     def slice(self, start: int, size: int) -> Slice:
         """Return a file object for a range of the archive."""
         return Slice(self.handle, start, size)
+
+
+class InMemory(io.BytesIO):
+    """A file object for bytes, with a length."""
+
+    def __len__(self) -> int:
+        return len(self.getbuffer())
 
 
 class Slice(io.RawIOBase):
@@ -204,7 +217,7 @@ def _upload_whole(store: Store, target: str, package: Package, metadata: Mapping
     answer: dict[str, Any] = yield store.call(
         "put_object",
         Key=store.keys.key(target),
-        Body=package.slice(0, package.archive.size),
+        Body=package.whole(),
         Metadata=dict(metadata),
         ContentType=package.content_type,
         ChecksumSHA256=base64.b64encode(bytes.fromhex(package.archive.sha256)).decode(),

@@ -7,39 +7,23 @@ import contextlib
 import functools
 import hashlib
 import io
-from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pytest
 from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest, AWSResponse
-from botocore.compat import HTTPHeaders
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
 from botocore.exceptions import ClientError, ConnectionClosedError, ParamValidationError
 
+from mme_sdk.aws.s3.answers import Answer
 from mme_sdk.aws.s3.repeated_puts import RepeatedPuts
 
 
 class Body(io.BytesIO):
     def __len__(self) -> int:
         return len(self.getvalue())
-
-
-class Raw:
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-
-    def stream(self, *_: Any, **__: Any) -> Iterator[bytes]:
-        yield self.content
-
-
-def response(request: Any, status: int, code: str) -> AWSResponse:
-    headers = HTTPHeaders()
-    headers["ETag"] = '"1"'
-    text = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode() if code else b""
-    return AWSResponse(request.url, status, headers, Raw(text))
 
 
 class Session:
@@ -51,21 +35,24 @@ class Session:
         self.fast: list[tuple[Any, bytes]] = []
         self.status: list[tuple[int, str]] = []
         self.error: Exception | None = None
+        self.headers = {"etag": '"1"'}
 
-    def _next(self, request: Any) -> AWSResponse:
+    def _next(self) -> Answer:
         if self.error is not None:
             raise self.error
-        return response(request, *(self.status.pop(0) if self.status else (200, "")))
+        status, code = self.status.pop(0) if self.status else (200, "")
+        text = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode() if code else b""
+        return Answer(status, self.headers, text, closes=False)
 
-    def send(self, request: Any) -> AWSResponse:
+    def send(self, request: Any) -> Any:
         assert self.puts is not None
         self.puts.saw(request)
         self.slow.append((request, request.body.read()))
-        return self._next(request)
+        return self._next().for_botocore(request.url)
 
-    def exchange(self, request: Any) -> AWSResponse:
+    def exchange(self, request: Any) -> Answer:
         self.fast.append((request, request.body.read()))
-        return self._next(request)
+        return self._next()
 
 
 @functools.cache
@@ -100,6 +87,43 @@ def arguments(number: int, **more: Any) -> dict[str, Any]:
         "IfNoneMatch": "*",
         **more,
     }
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"date": "Sat, 28 Nov 2026 10:00:00 GMT", "server": "AmazonS3", "content-length": "0"},
+        {"x-amz-request-id": "R", "x-amz-id-2": "H", "x-amz-version-id": "V", "x-amz-checksum-sha256": "c="},
+        {"x-amz-request-id": "R"},
+        {"x-amzn-requestid": "N", "x-amz-request-id": "R"},
+        {"x-amz-server-side-encryption": "aws:kms", "x-amz-server-side-encryption-bucket-key-enabled": "true"},
+        {"x-amz-object-size": "12", "x-amz-expiration": 'expiry-date="x"', "x-amz-request-charged": "requester"},
+    ],
+)
+def test_the_result_is_that_of_botocore(more: dict[str, str]) -> None:
+    client, session = client_at()
+    session.headers |= more
+    first, second = (client.put_object(**arguments(number)) for number in range(2))
+    assert (len(session.slow), len(session.fast)) == (1, 1)
+    assert second | {"ResponseMetadata": None} == first | {"ResponseMetadata": None}
+    about = first["ResponseMetadata"]
+    assert about.pop("RetryAttempts") == 0
+    assert about.pop("MaxAttemptsReached")  # this client makes one attempt
+    assert second["ResponseMetadata"] == about
+
+
+def test_over_http_each_body_is_signed() -> None:
+    """Over HTTP to another machine, botocore signs bodies. The digest of each is that of its own checksum."""
+    client, session = client_at("http://s3.example.com")
+    client.meta.config.s3.pop("payload_signing_enabled")
+    for number in range(3):
+        client.put_object(**arguments(number))
+    assert (len(session.slow), len(session.fast)) == (1, 2)
+    for number, (request, content) in enumerate(session.fast, 1):
+        assert request.headers["x-amz-content-sha256"] == hashlib.sha256(b"content %d" % number).hexdigest()
+        assert hashlib.sha256(content).hexdigest() == request.headers["x-amz-content-sha256"]
+        assert request.headers["authorization"].endswith(f"Signature={signature(request, None)}")
 
 
 def signature(request: Any, token: str | None) -> str:
