@@ -144,19 +144,21 @@ class UploadConnections:
         if self._pid != os.getpid():
             # After a fork, the parent still uses these sockets.
             self._start()
-        old = []
+        oldest = time.monotonic() - _IDLE
+        old: list[_Connection] = []
+        others: list[_Idle] = []
         found = None
         with self._lock:
-            kept: deque[_Idle] = deque()
-            while self._idle:
-                since, where, connection = self._idle.pop()
-                if time.monotonic() - since > _IDLE:
-                    old.append(connection)
-                elif found is None and where == place:
+            idle = self._idle  # in the order of their last use
+            while idle and idle[0][0] < oldest:
+                old.append(idle.popleft()[2])
+            while idle and found is None:
+                since, where, connection = idle.pop()
+                if where == place:
                     found = connection
                 else:
-                    kept.appendleft((since, where, connection))
-            self._idle.extend(kept)
+                    others.append((since, where, connection))
+            idle.extend(reversed(others))
         for connection in old:
             connection.close()
         return found

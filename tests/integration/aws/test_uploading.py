@@ -13,12 +13,14 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
 
 from mme_sdk.aws import Aws, Call
+from mme_sdk.aws.s3 import upload_connections
 from mme_sdk.aws.s3.upload_connections import UploadConnections
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import AccessDeniedError, InvalidInputError, NotSentError, OutcomeUnknownError
@@ -233,3 +235,22 @@ def test_proxies_and_other_services_stay_with_botocore(server: Server, monkeypat
     monkeypatch.delenv("no_proxy", raising=False)
     with aws_at("http://s3.example.com") as aws:
         assert not isinstance(aws.client("s3")._endpoint.http_session, UploadConnections)
+
+
+def test_idle_connections_are_used_by_place_and_not_when_they_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(upload_connections, "time", SimpleNamespace(monotonic=lambda: now))
+    uploads = UploadConnections(None, context=ssl.create_default_context(), connect_timeout=1, read_timeout=1)
+    here, there = ("http", "here"), ("http", "there")
+    first, second, third, fourth = (uploads._connection(place) for place in (here, there, there, here))
+    for connection, place in ((first, here), (second, there), (third, there), (fourth, here)):
+        uploads._idle.append((now, place, connection))
+        now += 1
+    assert uploads._take(("http", "elsewhere")) is None
+    assert [one[2] for one in uploads._idle] == [first, second, third, fourth]
+    assert uploads._take(there) is third
+    assert uploads._take(here) is fourth
+    now += 0.5  # the first one is idle for more than 4 s
+    assert uploads._take(here) is None
+    assert [one[2] for one in uploads._idle] == [second]
+    assert uploads._take(there) is second
