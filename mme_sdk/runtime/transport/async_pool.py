@@ -42,7 +42,7 @@ from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 __all__ = ["AsyncConnectionPool"]
 
 _MAX_JOINED = 65_536  # bytes; a body up to this size is sent in one write with the head
-_MAX_WRITE = 262_144  # bytes that are given to TLS at once: asyncio holds them encrypted, in up to three copies
+_MAX_WRITE = 262_144  # bytes that are given to asyncio at once: it may hold up to three copies of them
 _RETRY_WRITE = 0.001  # seconds
 
 
@@ -65,7 +65,6 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unsent: memoryview | None = None  # rest of the body that asyncio does not have yet
         self._paused = False
-        self._encrypts = False
 
     @property
     def usable(self) -> bool:
@@ -99,11 +98,8 @@ class _Connection(asyncio.Protocol):
             self.transport.write(head + body)
         else:
             self.transport.write(head)
-            if self._encrypts:
-                self._unsent = memoryview(body)
-                self._write()
-            else:
-                self.transport.write(body)
+            self._unsent = memoryview(body)
+            self._write()
         return answer
 
     def _write(self) -> None:
@@ -115,7 +111,8 @@ class _Connection(asyncio.Protocol):
                 # not read the response.
                 self._loop.call_later(_RETRY_WRITE, self._write)
                 return
-            # asyncio's TLS copies the rest of a `bytes` object for each record; it slices a memoryview instead.
+            # asyncio copies what the socket does not take at once. Its TLS copies the rest of a `bytes` object for each
+            # record; it slices a memoryview instead.
             piece, rest = self._unsent[:_MAX_WRITE], self._unsent[_MAX_WRITE:]
             self._unsent = rest or None
             transport.write(piece)
@@ -162,7 +159,6 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
         self.transport = cast(asyncio.Transport, transport)
-        self._encrypts = transport.get_extra_info("sslcontext") is not None
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for option in self._options:
