@@ -42,7 +42,8 @@ from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 __all__ = ["AsyncConnectionPool"]
 
 _MAX_JOINED = 65_536  # bytes; a body up to this size is sent in one write with the head
-_MAX_WRITE = 262_144  # bytes that are given to asyncio at once: it may hold up to three copies of them
+_MAX_TLS_WRITE = 262_144  # bytes that are given to TLS at once: asyncio holds them encrypted, in up to three copies
+_MAX_PLAIN_WRITE = 1 << 20  # bytes that are given to asyncio at once: it copies what the socket does not take
 _RETRY_WRITE = 0.001  # seconds
 
 
@@ -65,6 +66,7 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unsent: memoryview | None = None  # rest of the body that asyncio does not have yet
         self._paused = False
+        self._max_write = _MAX_PLAIN_WRITE
 
     @property
     def usable(self) -> bool:
@@ -111,9 +113,8 @@ class _Connection(asyncio.Protocol):
                 # not read the response.
                 self._loop.call_later(_RETRY_WRITE, self._write)
                 return
-            # asyncio copies what the socket does not take at once. Its TLS copies the rest of a `bytes` object for each
-            # record; it slices a memoryview instead.
-            piece, rest = self._unsent[:_MAX_WRITE], self._unsent[_MAX_WRITE:]
+            # asyncio's TLS copies the rest of a `bytes` object for each record; it slices a memoryview instead.
+            piece, rest = self._unsent[: self._max_write], self._unsent[self._max_write :]
             self._unsent = rest or None
             transport.write(piece)
 
@@ -159,6 +160,8 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
         self.transport = cast(asyncio.Transport, transport)
+        if transport.get_extra_info("sslcontext") is not None:
+            self._max_write = _MAX_TLS_WRITE
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for option in self._options:
