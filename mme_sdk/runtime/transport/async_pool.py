@@ -42,8 +42,8 @@ from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 __all__ = ["AsyncConnectionPool"]
 
 _MAX_JOINED = 65_536  # bytes; a body up to this size is sent in one write with the head
-_MAX_TLS_WRITE = 262_144  # bytes that are given to TLS at once: asyncio holds them encrypted, in up to three copies
-_MAX_PLAIN_WRITE = 1 << 20  # bytes that are given to asyncio at once: it copies what the socket does not take
+_MAX_WRITE = 1 << 20  # bytes that are given to asyncio at once: it copies what the socket does not take
+_MAX_TLS_WRITE = 262_144  # the same for TLS and a longer body: asyncio holds them encrypted, in several copies
 _RETRY_WRITE = 0.001  # seconds
 
 
@@ -66,7 +66,8 @@ class _Connection(asyncio.Protocol):
         self._timer: asyncio.TimerHandle | None = None
         self._unsent: memoryview | None = None  # rest of the body that asyncio does not have yet
         self._paused = False
-        self._max_write = _MAX_PLAIN_WRITE
+        self._encrypts = False
+        self._max_write = _MAX_WRITE
 
     @property
     def usable(self) -> bool:
@@ -101,6 +102,7 @@ class _Connection(asyncio.Protocol):
         else:
             self.transport.write(head)
             self._unsent = memoryview(body)
+            self._max_write = _MAX_TLS_WRITE if self._encrypts and len(body) > _MAX_WRITE else _MAX_WRITE
             self._write()
         return answer
 
@@ -160,8 +162,7 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called by asyncio."""
         self.transport = cast(asyncio.Transport, transport)
-        if transport.get_extra_info("sslcontext") is not None:
-            self._max_write = _MAX_TLS_WRITE
+        self._encrypts = transport.get_extra_info("sslcontext") is not None
         sock = transport.get_extra_info("socket")
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         for option in self._options:
