@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from mme_sdk._client_base import ClientBase, Registries, read_metrics
+from mme_sdk._client.base import ClientBase, Registries, read_metrics
 from mme_sdk._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ class AsyncMMEClient(
             models = client.models("s3://ml-models/prod/", options=ObjectOptions(kms_key="alias/ml"), staleness=1)
             ```
         """
-        return self._registries.get().get(self._aws, uri, key=key, options=options, staleness=staleness)
+        return self._registries.get().get(self._aws, uri, key=key, options=options, staleness=staleness, client=self)
 
     @property
     def endpoints(self) -> AsyncEndpoints:
@@ -130,7 +130,7 @@ class AsyncMMEClient(
     def _make_endpoints(self) -> AsyncEndpoints:
         from mme_sdk.endpoints import AsyncEndpoints
 
-        return AsyncEndpoints(self._aws, self._invoker.get, read_metrics)
+        return AsyncEndpoints(self._aws, self._invoker.get, read_metrics, self)
 
     def _make_invoker(self) -> AsyncRuntimeInvoker:
         from mme_sdk.runtime import AsyncRuntimeInvoker

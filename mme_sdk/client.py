@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from mme_sdk._client_base import ClientBase, Registries, read_metrics
+from mme_sdk._client.base import ClientBase, Registries, read_metrics
 from mme_sdk._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "R
             models = client.models("s3://ml-models/prod/", options=ObjectOptions(kms_key="alias/ml"), staleness=1)
             ```
         """
-        return self._registries.get().get(self._aws, uri, key=key, options=options, staleness=staleness)
+        return self._registries.get().get(self._aws, uri, key=key, options=options, staleness=staleness, client=self)
 
     @property
     def endpoints(self) -> Endpoints:
@@ -129,7 +129,7 @@ class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "R
     def _make_endpoints(self) -> Endpoints:
         from mme_sdk.endpoints import Endpoints
 
-        return Endpoints(self._aws, self._invoker.get, read_metrics)
+        return Endpoints(self._aws, self._invoker.get, read_metrics, self)
 
     def _make_invoker(self) -> RuntimeInvoker:
         from mme_sdk.runtime import RuntimeInvoker

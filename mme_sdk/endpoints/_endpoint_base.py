@@ -42,17 +42,40 @@ class Context(Generic[InvokerT]):
         aws: Access to AWS.
         make_invoker: Returns the invoker. Called when a handle invokes for the first time.
         read_metrics: Reads CloudWatch; without it, `metrics` raises ConfigurationError.
+        client: The client of the collection, with which it and its handles travel to another process.
     """
 
-    def __init__(self, aws: Aws, make_invoker: Callable[[], InvokerT], read_metrics: ReadMetrics | None = None) -> None:
+    def __init__(
+        self,
+        aws: Aws,
+        make_invoker: Callable[[], InvokerT],
+        read_metrics: ReadMetrics | None = None,
+        client: Any = None,
+    ) -> None:
         self.aws = aws
         self.read_metrics = read_metrics
+        self.client = client
         self._make_invoker = make_invoker
 
     @cached_property
     def invoker(self) -> InvokerT:
         """The invoker of every handle."""
         return self._make_invoker()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.client is None:
+            from mme_sdk._travel import refuse_pickle
+
+            raise refuse_pickle("a handle that no client made", "take it from client.endpoint(name)")
+        return _context_of, (self.client,)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Context[InvokerT]:
+        return self  # a copy of a handle is a handle of the same client
+
+
+def _context_of(client: Any) -> Context[Any]:
+    context: Context[Any] = client.endpoints._context
+    return context
 
 
 class Handle(Shown):

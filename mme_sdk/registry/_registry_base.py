@@ -7,10 +7,11 @@ import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from mme_sdk._flows.cancellation import reading
 from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._travel import refuse_pickle
 from mme_sdk.aws import Aws, Do, Flow
 from mme_sdk.display.progress import ProgressOption, Reporter, reporting
 from mme_sdk.display.shown import Shown
@@ -59,6 +60,7 @@ class RegistryBase(Shown):
         key: Layout of the keys below the prefix.
         options: S3 settings of every object that is written.
         staleness: Maximum age of cached aliases and tombstones, in seconds.
+        client: The client that made the registry. None: the registry cannot be pickled.
     """
 
     def __init__(
@@ -69,8 +71,11 @@ class RegistryBase(Shown):
         key: str = "{name}/{version}.tar.gz",
         options: ObjectOptions | None = None,
         staleness: float = 5.0,
+        client: Any = None,
     ) -> None:
         self._aws = aws
+        self._client = client
+        self._staleness = staleness
         self._keys = KeyLayout(S3Uri.parse(uri).as_prefix(), key)
         self._operations = operations(aws, self._keys, options)
         resolver = Resolver(
@@ -80,6 +85,18 @@ class RegistryBase(Shown):
         # a deletion, the others refuse the version at once. Registries with equal settings share one cache.
         self._resolvers: dict[Any, Resolver] = aws.shared.setdefault((Resolver, self.uri), {})
         self._resolver: Resolver = self._resolvers.setdefault((key, staleness), resolver)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._client is None:
+            raise refuse_pickle("a registry that no client made", "take it from client.models(uri)")
+        return _registry_of, (
+            self._client,
+            self.uri,
+            {"key": self._keys.template, "options": self._operations.store.options, "staleness": self._staleness},
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # it has no state of its own, and belongs to its client
 
     @property
     def uri(self) -> str:
@@ -170,6 +187,10 @@ class RegistryBase(Shown):
             return (yield Do(lambda: other.run(flow)))
 
         return to._operations, run_there
+
+
+def _registry_of(client: Any, uri: str, settings: dict[str, Any]) -> Any:
+    return client.models(uri, **settings)
 
 
 def uploading(report: Reporter | None) -> Callable[[int, int], None]:

@@ -7,9 +7,10 @@ representations show versions; `AsyncModelRegistry.list` is not awaited, and rea
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TypeAlias, overload
+from typing import Any, TypeAlias, overload
 
 from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._travel import refuse_pickle
 from mme_sdk.display import html
 from mme_sdk.display.shown import Shown, listing_text
 from mme_sdk.types.model import ModelVersion
@@ -39,6 +40,9 @@ class Versions(Shown):
         while more and not self._first:  # a page may have nothing but folder markers
             self._first, more = next(self._rest)
         self._all: list[ModelVersion] | None = None if more else self._first
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise refuse_pickle("a listing, which reads its pages when they are needed,", "pickle list(versions)")
 
     def __iter__(self) -> Iterator[ModelVersion]:
         # A generator, which decides at its first item: `list` asks for the length after it has made the iterator.
@@ -102,6 +106,11 @@ class AsyncVersions(Shown):
 
     def __init__(self, title: str, pages: Callable[[], AsyncIterator[Page]]) -> None:
         self._title, self._pages = title, pages
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise refuse_pickle(
+            "a listing, which reads its pages when they are needed,", "pickle [one async for one in versions]"
+        )
 
     async def __aiter__(self) -> AsyncIterator[ModelVersion]:
         async for versions, _ in self._pages():

@@ -9,6 +9,7 @@ from typing import Any
 
 from mme_sdk._flows.cancellation import check
 from mme_sdk._flows.effects import Flow
+from mme_sdk._travel import refuse_pickle
 from mme_sdk._validation import as_float
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
@@ -82,6 +83,9 @@ class Invocations:
         self._warm_calls = WarmCalls(self._settings, self._codecs, payload_limit)
         self._unreadable: set[str] = set()  # endpoints whose S3 prefix cannot be read
         self._closed = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise refuse_pickle("an invoker", "pickle the client, or a handle of it")
 
     def _prepare(self, endpoint: str, data: Any, model: Any, options: InvokeOptions) -> WarmCall | None:
         """Return a call that takes the short way, ready to be sent; None if it does not."""

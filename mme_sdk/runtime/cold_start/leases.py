@@ -13,7 +13,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from mme_sdk._flows.effects import Do, Flow
 from mme_sdk.errors import ConfigurationError
@@ -86,6 +86,9 @@ class FileLeases:
         self._path = Path(path)
         self._now = now
         self._owners: dict[tuple[str, str], str] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_owners": {}}  # the leases that this process holds stay its own
 
     def acquire(self, endpoint: str, model: str, *, seconds: float) -> Flow[bool]:
         """Acquire the lease of a model; see `Leases.acquire`.

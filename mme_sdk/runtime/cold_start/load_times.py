@@ -8,11 +8,12 @@ overhead, scaled by what the endpoint showed so far.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from array import array
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -90,6 +91,14 @@ class LoadTimes:
 
     def __len__(self) -> int:
         return len(self._models)
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return copy.deepcopy({name: value for name, value in vars(self).items() if name != "_lock"})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._lock = ForkLock()
 
     def expected(self, endpoint: str, model: str, *, size: int | None = None, reload: bool = False) -> LoadTime:
         """Return the estimate for the next load of a model.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import copy
+from typing import TYPE_CHECKING, Any
 
+from mme_sdk._travel import new_identity, revive
 from mme_sdk.config import ColdStart, RetryPolicy
 from mme_sdk.runtime.cold_start.load_limiter import LoadLimiter
 from mme_sdk.runtime.cold_start.load_times import LoadTimes
@@ -200,6 +202,9 @@ class EndpointMemory:
 class Memory:
     """What invokers remember of endpoints and models. Pass one object to several invokers to share it.
 
+    A pickled memory arrives with its settings, its leases and the load times; it does not say which models are loaded.
+    It becomes one object in each process, however often it is unpickled there.
+
     Args:
         cold: Settings of cold starts; the defaults of `ColdStart` if None.
         retry: The retry policy; the defaults of `RetryPolicy` if None.
@@ -231,6 +236,18 @@ class Memory:
         self.leases = leases
         self._endpoints: dict[str, EndpointMemory] = {}
         self._max_models = max_models
+        self._identity = ""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self._identity = self._identity or new_identity()
+        return revive, (self._identity, _memory_of, self._arguments())
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Memory:
+        return _memory_of(*copy.deepcopy(self._arguments(), memo))
+
+    def _arguments(self) -> tuple[Any, ...]:
+        """Return what travels: settings, estimates and leases. Which models are loaded, each process sees itself."""
+        return self.cold, self.retry, self.load_times, self.leases, self._max_models
 
     def find(self, name: str) -> EndpointMemory | None:
         """Return what is known of an endpoint.
@@ -256,3 +273,9 @@ class Memory:
         if found is None:
             found = self._endpoints.setdefault(name, EndpointMemory(name, self.cold, self.retry, self._max_models))
         return found
+
+
+def _memory_of(
+    cold: ColdStart, retry: RetryPolicy, load_times: LoadTimes, leases: Leases | None, max_models: int
+) -> Memory:
+    return Memory(cold, retry, load_times=load_times, leases=leases, max_models=max_models)

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 
 from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._travel import refuse_pickle
 from mme_sdk.aws.session import Aws
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.single_model.async_inference import Submission, result_of
@@ -27,6 +28,9 @@ class AsyncQueuedInvocation:
     submission: Submission
     _aws: Aws = attrs.field(repr=False)
     _codecs: Codecs = attrs.field(repr=False, factory=Codecs)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise refuse_pickle("an invocation that waits for its answer", "pickle its `submission`")
 
     async def result(self, *, timeout: float = 900.0, response_type: Any = None) -> Reply[Any]:
         """Wait for the answer and return it.

@@ -7,6 +7,7 @@ from typing import Any
 
 from mme_sdk._flows.cancellation import reading, shut_body
 from mme_sdk._flows.effects import Call, Flow
+from mme_sdk._travel import refuse_pickle
 from mme_sdk.aws.session import Aws
 from mme_sdk.errors import (
     InvalidInputError,
@@ -110,6 +111,9 @@ class ReplyStreamBase:
         self._events = iter(answer["Body"])
         self._body = answer["Body"]
         self._closed = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise refuse_pickle("a stream of an answer", "read it, and pickle its chunks")
 
     def _close(self) -> None:
         self._closed = True

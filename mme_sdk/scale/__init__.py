@@ -1,0 +1,1 @@
+"""Tables scored from many processes and machines."""
