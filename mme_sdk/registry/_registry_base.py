@@ -11,7 +11,6 @@ from typing import Any, Self, TypeVar
 
 from mme_sdk._flows.cancellation import reading
 from mme_sdk._tracebacks import short_tracebacks
-from mme_sdk._travel import refuse_pickle
 from mme_sdk.aws import Aws, Do, Flow
 from mme_sdk.display.progress import ProgressOption, Reporter, reporting
 from mme_sdk.display.shown import Shown
@@ -87,6 +86,8 @@ class RegistryBase(Shown):
         self._resolver: Resolver = self._resolvers.setdefault((key, staleness), resolver)
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from mme_sdk._travel import refuse_pickle
+
         if self._client is None:
             raise refuse_pickle("a registry that no client made", "take it from client.models(uri)")
         return _registry_of, (

@@ -9,7 +9,6 @@ from typing import Any
 
 from mme_sdk._flows.cancellation import check
 from mme_sdk._flows.effects import Flow
-from mme_sdk._travel import refuse_pickle
 from mme_sdk._validation import as_float
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
@@ -85,6 +84,8 @@ class Invocations:
         self._closed = False
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from mme_sdk._travel import refuse_pickle
+
         raise refuse_pickle("an invoker", "pickle the client, or a handle of it")
 
     def _prepare(self, endpoint: str, data: Any, model: Any, options: InvokeOptions) -> WarmCall | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
-from mme_sdk._travel import new_identity, revive
 from mme_sdk.config import ColdStart, RetryPolicy
 from mme_sdk.runtime.cold_start.load_limiter import LoadLimiter
 from mme_sdk.runtime.cold_start.load_times import LoadTimes
@@ -239,6 +238,8 @@ class Memory:
         self._identity = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
+        from mme_sdk._travel import new_identity, revive
+
         self._identity = self._identity or new_identity()
         return revive, (self._identity, _memory_of, self._arguments())
 
