@@ -1,13 +1,15 @@
-"""Public names that a package imports on first use."""
+"""Values that are made on first use, and public names that a package imports on first use."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-__all__ = ["lazy_names"]
+__all__ = ["Lazy", "lazy_names"]
+
+T = TypeVar("T")
 
 
 def lazy_names(
@@ -34,3 +36,32 @@ def lazy_names(
         return value
 
     return load
+
+
+class Lazy(Generic[T]):
+    """Value that is made on first use. Threads that race for it get the same value.
+
+    Args:
+        make: Makes the value. It may be called more than once; one value is kept.
+        check: Called after the value is made, and whenever it is asked for. It raises if the value may not be used.
+            None means that it always may.
+    """
+
+    def __init__(self, make: Callable[[], T], check: Callable[[], None] | None = None) -> None:
+        self._make = make
+        self._check = check
+        self._made: dict[str, T] = {}
+
+    @property
+    def made(self) -> T | None:
+        """The value, or None if it has not been created."""
+        return self._made.get("value")
+
+    def get(self) -> T:
+        """Return the value."""
+        found = self._made.get("value")
+        if found is None:
+            found = self._made.setdefault("value", self._make())
+        if self._check is not None:
+            self._check()
+        return found

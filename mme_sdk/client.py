@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from mme_sdk._client.base import ClientBase, Registries, read_metrics
+from mme_sdk._client_base import ClientBase, Registries, read_metrics
 from mme_sdk._tracebacks import short_tracebacks
 
 if TYPE_CHECKING:

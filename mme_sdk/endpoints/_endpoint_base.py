@@ -64,7 +64,7 @@ class Context(Generic[InvokerT]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         if self.client is None:
-            from mme_sdk._travel import refuse_pickle
+            from mme_sdk.aws.travel import refuse_pickle
 
             raise refuse_pickle("a handle that no client made", "take it from client.endpoint(name)")
         return _context_of, (self.client,)

@@ -86,7 +86,7 @@ class RegistryBase(Shown):
         self._resolver: Resolver = self._resolvers.setdefault((key, staleness), resolver)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from mme_sdk._travel import refuse_pickle
+        from mme_sdk.aws.travel import refuse_pickle
 
         if self._client is None:
             raise refuse_pickle("a registry that no client made", "take it from client.models(uri)")

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, TypeAlias, overload
 
 from mme_sdk._tracebacks import short_tracebacks
-from mme_sdk._travel import refuse_pickle
+from mme_sdk.aws.travel import refuse_pickle
 from mme_sdk.display import html
 from mme_sdk.display.shown import Shown, listing_text
 from mme_sdk.types.model import ModelVersion

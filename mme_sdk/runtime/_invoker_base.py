@@ -84,7 +84,7 @@ class Invocations:
         self._closed = False
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from mme_sdk._travel import refuse_pickle
+        from mme_sdk.aws.travel import refuse_pickle
 
         raise refuse_pickle("an invoker", "pickle the client, or a handle of it")
 

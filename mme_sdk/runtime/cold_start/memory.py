@@ -238,7 +238,7 @@ class Memory:
         self._identity = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        from mme_sdk._travel import new_identity, revive
+        from mme_sdk.aws.travel import new_identity, revive
 
         self._identity = self._identity or new_identity()
         return revive, (self._identity, _memory_of, self._arguments())

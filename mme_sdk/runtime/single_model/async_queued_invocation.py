@@ -7,8 +7,8 @@ from typing import Any
 import attrs
 
 from mme_sdk._tracebacks import short_tracebacks
-from mme_sdk._travel import refuse_pickle
 from mme_sdk.aws.session import Aws
+from mme_sdk.aws.travel import refuse_pickle
 from mme_sdk.runtime.payloads.codecs import Codecs
 from mme_sdk.runtime.single_model.async_inference import Submission, result_of
 from mme_sdk.types.reply import Reply

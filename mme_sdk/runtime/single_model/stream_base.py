@@ -7,8 +7,8 @@ from typing import Any
 
 from mme_sdk._flows.cancellation import reading, shut_body
 from mme_sdk._flows.effects import Call, Flow
-from mme_sdk._travel import refuse_pickle
 from mme_sdk.aws.session import Aws
+from mme_sdk.aws.travel import refuse_pickle
 from mme_sdk.errors import (
     InvalidInputError,
     MMEError,

@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import copy
 import enum
+import inspect
 from abc import abstractmethod
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Self, TypeVar
 
 import attrs
 
-from mme_sdk._client.parts import Lazy, Registries
+from mme_sdk._lazy import Lazy
 from mme_sdk._tracebacks import short_tracebacks
-from mme_sdk._validation import check_instance
+from mme_sdk._validation import check_instance, check_number
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import TRANSPORTS, ColdStart, RetryPolicy, Timeouts
 from mme_sdk.display.shown import Shown, without_secrets
 from mme_sdk.errors import ClosedError, ConfigurationError, InvalidInputError
+from mme_sdk.runtime.fork_safe_lock import ForkLock
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from mme_sdk.aws.session import Session
+    from mme_sdk.registry.store import ObjectOptions
     from mme_sdk.runtime import Codecs, Hook, Memory
 
-__all__ = ["UNCHANGED", "ClientBase", "ClientSettings", "Lazy", "Registries", "Unchanged", "read_metrics"]
+__all__ = ["UNCHANGED", "ClientBase", "ClientSettings", "Registries", "Unchanged", "read_metrics"]
 
 T = TypeVar("T")
 TransportT = TypeVar("TransportT")
@@ -85,6 +88,94 @@ class ClientSettings:
             check_instance("codecs", self.codecs, Codecs)
 
 
+class _Entry(NamedTuple, Generic[RegistryT]):
+    registry: RegistryT
+    key: str
+    options: ObjectOptions | None
+    staleness: float
+
+
+class Registries(Generic[RegistryT]):
+    """Registries of a client, by S3 prefix. Safe to share between threads.
+
+    A prefix has one layout of keys. Its registries may differ in `options` and `staleness`.
+
+    Attributes:
+        stores: The registry of each prefix that resolves `name@alias` in invocations: the one with the shortest
+            staleness.
+
+    Args:
+        load: Imports and returns the registry class.
+    """
+
+    def __init__(self, load: Callable[[], Callable[..., RegistryT]]) -> None:
+        self.stores: dict[str, Any] = {}
+        self._load = load
+        self._entries: dict[str, list[_Entry[RegistryT]]] = {}
+        self._lock = ForkLock()
+
+    def get(
+        self,
+        aws: Aws,
+        uri: str,
+        *,
+        key: str | None,
+        options: ObjectOptions | None,
+        staleness: float | None,
+        client: object = None,
+    ) -> RegistryT:
+        """Return the registry of a prefix with the given settings. It is made on first use.
+
+        Args:
+            aws: AWS session of a new registry.
+            uri: The prefix.
+            key: Layout of the keys. None means the layout that the prefix has here, or the default.
+            options: Options of written objects. None means those of the first registry of the prefix.
+            staleness: Seconds. None means the staleness of the first registry of the prefix, or the default.
+            client: The client that makes the registry, with which it travels to another process.
+
+        Raises:
+            InvalidInputError: A setting is invalid, or the prefix has another layout of keys.
+        """
+        from mme_sdk.types.s3uri import S3Uri
+
+        prefix = str(S3Uri.parse(uri).as_prefix())
+        if staleness is not None:
+            check_number("staleness", staleness, at_least=0)
+        if options is not None:
+            from mme_sdk.registry.store import ObjectOptions
+
+            check_instance("options", options, ObjectOptions)
+        make = self._load()
+        with self._lock:
+            entries = self._entries.get(prefix, [])
+            if entries and key is not None and key != entries[0].key:
+                raise InvalidInputError(
+                    f"key: this client uses {prefix} with the layout {entries[0].key!r}, not {key!r}",
+                    hint="pass key= to the first models() call of the prefix, or make another client for this layout",
+                )
+            wanted_key, wanted_options, wanted_staleness = (
+                (entries[0].key, entries[0].options, entries[0].staleness) if entries else _defaults(make)
+            )
+            wanted_key = wanted_key if key is None else key
+            wanted_options = wanted_options if options is None else options
+            wanted_staleness = wanted_staleness if staleness is None else staleness
+            for entry in entries:
+                if (entry.options, entry.staleness) == (wanted_options, wanted_staleness):
+                    self.stores.setdefault(prefix, entry.registry)  # an invoker removes a store that it cannot read
+                    return entry.registry
+            registry = make(aws, uri, key=wanted_key, options=wanted_options, staleness=wanted_staleness, client=client)
+            if all(wanted_staleness < entry.staleness for entry in entries):
+                self.stores[prefix] = registry
+            self._entries.setdefault(prefix, []).append(_Entry(registry, wanted_key, wanted_options, wanted_staleness))
+            return registry
+
+
+def _defaults(make: Callable[..., Any]) -> tuple[str, None, float]:
+    parameters = inspect.signature(make).parameters
+    return parameters["key"].default, None, parameters["staleness"].default
+
+
 @short_tracebacks
 class ClientBase(Shown, Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
     """Settings of a client, and the parts that it shares with the clients that `with_options` returns."""
@@ -126,11 +217,9 @@ class ClientBase(Shown, Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
         self._set_up(None, memory)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The settings travel, credentials do not. A process has one client of them, however often it is unpickled.
-        from mme_sdk._travel import new_identity, revive
+        from mme_sdk.aws.travel import reduce_client
 
-        identity = self.__dict__.setdefault("_identity", new_identity())
-        return revive, (identity, _client_of, (type(self), self._keywords() | self._travelling()))
+        return reduce_client(self)
 
     def __copy__(self) -> Self:
         return self.with_options()
@@ -141,30 +230,9 @@ class ClientBase(Shown, Generic[TransportT, RegistryT, EndpointsT, InvokerT]):
 
     def _keywords(self) -> dict[str, Any]:
         """Return the keywords that make a client with the settings of this one."""
-        keywords = attrs.asdict(self._settings, recurse=False) | {"memory": self._given_memory}
-        if self._given_memory is not None:
-            keywords["cold_start"] = None  # it is the memory's
-        return keywords
-
-    def _travelling(self) -> dict[str, Any]:
-        """Return the keywords that are other ones in another process."""
-        from mme_sdk._travel import refuse_pickle
-        from mme_sdk.aws.session_settings import settings_of
-
-        region, session, url = self._settings.region, self._settings.session, self._settings.endpoint_url
-        addresses = {} if url is None else url if isinstance(url, Mapping) else {"*": url}
-        for address in addresses.values():
-            if "@" in address or "?" in address:
-                raise refuse_pickle(
-                    f"a client of {without_secrets(address)}, an endpoint_url that holds more than an address,",
-                    "pass an endpoint_url without user, password and query",
-                )
-        known, profile = (None, None) if session is None else settings_of(session)
-        return {
-            "region": region or known,
-            "session": profile,
-            "endpoint_url": dict(url) if isinstance(url, Mapping) else url,
-        }
+        memory = self._given_memory
+        own = {"memory": memory} if memory is None else {"memory": memory, "cold_start": None}  # the memory has them
+        return attrs.asdict(self._settings, recurse=False) | own
 
     def _set_up(self, parent: Self | None, memory: Memory | None) -> None:
         """Make the parts of this client, or take those of `parent` that the settings allow to share."""
@@ -351,14 +419,6 @@ def read_metrics(
     from mme_sdk.metrics import read_metrics
 
     return read_metrics(endpoint, variant=variant, hours=hours, period=period, now=now)
-
-
-def _client_of(kind: type[T], keywords: dict[str, Any]) -> T:
-    if keywords["session"] is not None:
-        from mme_sdk.aws.session_settings import session_of
-
-        keywords = keywords | {"session": session_of(keywords["session"], keywords["region"])}
-    return kind(**keywords)
 
 
 def _check_memory(memory: Memory | None, cold_start: ColdStart | None) -> None:

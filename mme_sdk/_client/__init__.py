@@ -1,1 +1,0 @@
-"""What both clients are made of."""
