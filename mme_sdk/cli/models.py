@@ -255,7 +255,7 @@ def _aliases(group: click.Group) -> None:
         """Point ALIAS of the model NAME at what it referred to before its last change."""
         registry = _registry(shell, uri)
         if dry_run:
-            from mme_sdk.registry.aliases import rollback_target
+            from mme_sdk.registry.alias import rollback_target
 
             now = _alias(registry, name, alias)
             target = rollback_target(now)[1]

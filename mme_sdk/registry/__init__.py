@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mme_sdk._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from mme_sdk.registry.aliases import Alias, AliasChange
+    from mme_sdk.registry.alias import Alias, AliasChange
     from mme_sdk.registry.async_registry import AsyncModelRegistry
     from mme_sdk.registry.registry import ModelRegistry
     from mme_sdk.registry.results import (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections.abc import Callable, Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -12,23 +10,14 @@ import attrs
 
 from mme_sdk._flows.effects import Flow
 from mme_sdk._validation import check_number
-from mme_sdk.display.shown import Shown
 from mme_sdk.errors import ConflictError, InvalidInputError, MMEError, ModelNotFoundError, ServiceError
+from mme_sdk.registry.alias import Alias, AliasChange, describe_weights, rollback_target
 from mme_sdk.registry.names import RESERVED, check_alias, check_name
 from mme_sdk.registry.store import Record, Store, all_or_raise
 from mme_sdk.registry.tombstones import Tombstones, is_pending, new_id
 from mme_sdk.types.model import ModelVersion, check_compressed
 
-__all__ = [
-    "ANY",
-    "Alias",
-    "AliasChange",
-    "Aliases",
-    "choose_version",
-    "previous_weights",
-    "record_name",
-    "rollback_target",
-]
+__all__ = ["ANY", "Aliases", "record_name"]
 
 _KIND = "aliases"
 _HISTORY = 1000  # changes that an alias keeps
@@ -45,84 +34,9 @@ ANY: Any = _Any()
 """Default of `expected`: change the alias whatever it refers to."""
 
 
-@attrs.frozen(kw_only=True)
-class AliasChange:
-    """One change in the history of an alias.
-
-    Attributes:
-        weights: Weight of each version. Weights need not add up to 1.
-        at: Time of the change.
-        back: Number of changes that a rollback went back. Default: 0, the change was not a rollback.
-    """
-
-    weights: Mapping[str, float] = attrs.field(hash=False)
-    at: datetime
-    back: int = 0
-
-
-@attrs.frozen(kw_only=True, repr=False)
-class Alias(Shown):
-    """An alias of a model.
-
-    Attributes:
-        name: Name of the model.
-        alias: The alias, such as `live`.
-        history: The changes, oldest first. The last one is in effect.
-    """
-
-    name: str
-    alias: str
-    history: tuple[AliasChange, ...]
-
-    @property
-    def weights(self) -> Mapping[str, float]:
-        """Current weight of each version."""
-        return self.history[-1].weights
-
-    def _facts(self) -> dict[str, object]:
-        return {"name": self.name, "alias": self.alias, "weights": self.weights, "since": self.history[-1].at}
-
-    @property
-    def reference(self) -> str:
-        """`name@alias`."""
-        return f"{self.name}@{self.alias}"
-
-
 def record_name(name: str, alias: str) -> str:
     """Return the name of an alias's record. `@` is in neither part, so that the name is unambiguous."""
     return f"{check_name(name)}@{check_alias(alias)}.json"
-
-
-def choose_version(alias: Alias, key: str | None, random: Callable[[], float]) -> str:
-    """Choose the version for one invocation.
-
-    A key is assigned by weighted rendezvous hashing (Schindelhauer and Schomaker, 2005): it keeps its version until
-    the weights change, and a change of the weights moves as few keys as possible.
-
-    Args:
-        alias: The alias.
-        key: Key for a sticky choice; None for a random one.
-        random: Returns a uniform random number from [0, 1).
-
-    Returns:
-        The version.
-    """
-    weights = alias.weights
-    if len(weights) == 1:
-        return next(iter(weights))
-    if key is not None:
-        return min(weights, key=lambda version: -math.log(_uniform(alias, version, key)) / weights[version])
-    left = random() * sum(weights.values())
-    for version, weight in weights.items():
-        left -= weight
-        if left < 0:
-            return version
-    return next(reversed(list(weights)))
-
-
-def _uniform(alias: Alias, version: str, key: str) -> float:
-    digest = hashlib.blake2b(f"{alias.name}@{version}:{key}".encode(errors="surrogatepass"), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") + 1) / (2**64 + 1)
 
 
 def weights_of(wanted: str | ModelVersion | Mapping[str, float]) -> dict[str, float]:
@@ -258,7 +172,8 @@ class Aliases:
                 return None
             if expected is not ANY and current != required:
                 raise ConflictError(
-                    f"the alias {name}@{alias} refers to {_describe(current)}, not to {_describe(required)}",
+                    f"the alias {name}@{alias} refers to {describe_weights(current)}, "
+                    f"not to {describe_weights(required)}",
                     model=f"{name}@{alias}",
                     hint="another client changed it; read the alias again, then decide",
                 )
@@ -426,34 +341,3 @@ def _has_pending(record: str, body: Mapping[str, Any], versions: Collection[tupl
     """Return whether an alias has a pending change to one of some versions."""
     name = record.rpartition("@")[0]
     return any((name, version) in versions for version in body.get("pending", {}).get("weights", ()))
-
-
-def rollback_target(alias: Alias) -> tuple[int, Mapping[str, float]]:
-    """Return how many changes a rollback goes back, counted from the next change, and the weights there.
-
-    A second rollback goes back one more change. It does not undo the first one.
-    """
-    history = alias.history
-    position = len(history) - 1 - history[-1].back
-    while position > 0:
-        position -= 1
-        if history[position].weights != alias.weights:
-            position -= history[position].back
-            return len(history) - position, history[position].weights
-    raise ConflictError(
-        f"the alias {alias.reference} has no version before {_describe(alias.weights)}",
-        model=alias.reference,
-        hint="point it at a version with alias()",
-    )
-
-
-def previous_weights(alias: Alias) -> Mapping[str, float]:
-    """Return the weights after a rollback; empty if a rollback is not possible."""
-    try:
-        return rollback_target(alias)[1]
-    except ConflictError:
-        return {}
-
-
-def _describe(weights: Mapping[str, float] | None) -> str:
-    return "nothing" if weights is None else next(iter(weights)) if len(weights) == 1 else str(dict(weights))

@@ -6,7 +6,8 @@ import attrs
 
 from mme_sdk._flows.effects import Flow
 from mme_sdk.errors import MMEError
-from mme_sdk.registry.aliases import Alias, AliasChange, Aliases
+from mme_sdk.registry.alias import Alias, AliasChange
+from mme_sdk.registry.aliases import Aliases
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.near import near_names
 

@@ -13,7 +13,8 @@ from mme_sdk.aws import Flow
 from mme_sdk.display.progress import ProgressOption
 from mme_sdk.errors import MMEError
 from mme_sdk.registry._registry_base import RegistryBase, result, uploading
-from mme_sdk.registry.aliases import ANY, Alias
+from mme_sdk.registry.alias import Alias
+from mme_sdk.registry.aliases import ANY
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.operations import batch, uncompressed
 from mme_sdk.registry.operations import copy as copying

@@ -13,7 +13,8 @@ import attrs
 from mme_sdk._flows.effects import Flow
 from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError, MMEError, ModelNotFoundError
-from mme_sdk.registry.aliases import Alias, Aliases, choose_version, record_name
+from mme_sdk.registry.alias import Alias, choose_version
+from mme_sdk.registry.aliases import Aliases, record_name
 from mme_sdk.registry.latest import Absent, without_record
 from mme_sdk.registry.store import Record
 from mme_sdk.types.model import ModelVersion, is_invokable

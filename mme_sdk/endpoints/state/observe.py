@@ -32,7 +32,7 @@ from mme_sdk.metrics import EndpointMetrics, Series, read_metrics
 from mme_sdk.metrics.reading import read_series
 from mme_sdk.recording.minutes import RecordedMinute
 from mme_sdk.registry._registry_base import operations
-from mme_sdk.registry.aliases import Alias
+from mme_sdk.registry.alias import Alias
 from mme_sdk.registry.names import KeyLayout
 from mme_sdk.registry.tombstones import is_pending
 from mme_sdk.types import S3Uri
@@ -161,7 +161,7 @@ def _checked(recordings: Any, endpoint: str) -> tuple[RecordedMinute, ...] | Non
     for one in minutes:
         if not isinstance(one, RecordedMinute):
             raise InvalidInputError(
-                f"recordings: {str(one)[:80]!r} is no RecordedMinute",
+                f"recordings: {str(one)[:80]!r} is not a RecordedMinute",
                 hint="make it an mme_sdk.recording.RecordedMinute",
             )
         if not isinstance(one.at, datetime) or one.at.tzinfo is None:

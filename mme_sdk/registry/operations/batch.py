@@ -16,7 +16,8 @@ from mme_sdk._flows.effects import Do, Flow, Together
 from mme_sdk.artifacts import fingerprint, inspect, is_archive
 from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import BatchError, InvalidInputError, MMEError, StorageError
-from mme_sdk.registry.aliases import Alias, Aliases
+from mme_sdk.registry.alias import Alias
+from mme_sdk.registry.aliases import Aliases
 from mme_sdk.registry.names import check_alias, check_name
 from mme_sdk.registry.operations.delete import delete_versions
 from mme_sdk.registry.operations.package import LayoutCheck

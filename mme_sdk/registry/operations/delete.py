@@ -15,7 +15,8 @@ from mme_sdk.errors import (
     ModelNotFoundError,
     ServiceError,
 )
-from mme_sdk.registry.aliases import Alias, Aliases, previous_weights
+from mme_sdk.registry.alias import Alias, previous_weights
+from mme_sdk.registry.aliases import Aliases
 from mme_sdk.registry.names import check_name
 from mme_sdk.registry.operations import uncompressed
 from mme_sdk.registry.results import AbortedUploads, ModelDeletion

@@ -21,8 +21,8 @@ from mme_sdk.errors import ClosedError, ConflictError, InvalidInputError, ModelN
 from mme_sdk.local.storage.s3 import S3Server
 from mme_sdk.protocols import AsyncModelStore, ModelStore
 from mme_sdk.registry import AsyncModelRegistry, ModelRegistry
+from mme_sdk.registry.alias import choose_version
 from mme_sdk.registry.aliases import _parse as parsed
-from mme_sdk.registry.aliases import choose_version
 from tests.support.registry.flow_steps import steps
 
 Model = Callable[..., Path]

@@ -54,6 +54,15 @@ def pause() -> Iterator[threading.Event]:
     event.set()
 
 
+def sent_within(driver: Driver, seconds: float) -> Any:
+    """Send a request; on a machine so busy that signing takes all of the time, send it again with more time."""
+    for _ in range(2):
+        with contextlib.suppress(NotSentError):
+            return driver.send(REQUEST, read_timeout=seconds)
+        seconds *= 3
+    return driver.send(REQUEST, read_timeout=seconds)
+
+
 DRIPS = {
     "head": [OK, *(b"X" for _ in range(600))],
     "value": [OK + b"X: ", *(b"x" for _ in range(600))],
@@ -71,7 +80,7 @@ def test_a_server_that_sends_slowly(kind: str, where: str, pause: threading.Even
         driver = Driver(kind, aws_at(server.url))
         driver.ready()
         with pytest.raises(OutcomeUnknownError) as caught:
-            driver.send(REQUEST, read_timeout=0.7)
+            sent_within(driver, 0.7)
         if where != "interim" or not kind.startswith("botocore"):
             assert "timed out" in str(caught.value)
         pause.set()
@@ -299,7 +308,7 @@ def test_a_half_open_connection(kind: str, pause: threading.Event) -> None:
         driver.ready()
         assert driver.send(REQUEST).body == b"ok"
         with pytest.raises(OutcomeUnknownError, match=r"timed out|Read timeout"):
-            driver.send(REQUEST, read_timeout=0.5)
+            sent_within(driver, 0.5)
         pause.set()
         driver.close()
 

@@ -22,7 +22,7 @@ import pytest
 from mme_sdk.aws import Call, Do, Flow, Sleep, Together
 from mme_sdk.errors import BatchError, MMEError, ModelNotFoundError
 from mme_sdk.registry import tombstones
-from mme_sdk.registry.aliases import Alias
+from mme_sdk.registry.alias import Alias
 from mme_sdk.registry.names import KeyLayout
 from mme_sdk.registry.operations.register import RegistryOperations
 from mme_sdk.registry.results import CopyReport, ModelDeletion, SyncReport

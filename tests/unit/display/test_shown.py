@@ -29,7 +29,7 @@ from mme_sdk.errors import ModelError
 from mme_sdk.local.http.status import HostStatus
 from mme_sdk.metrics import EndpointMetrics, Series
 from mme_sdk.registry import AsyncModelRegistry, CopyReport, ModelDeletion, ModelRegistry, SyncReport
-from mme_sdk.registry.aliases import Alias, AliasChange
+from mme_sdk.registry.alias import Alias, AliasChange
 from mme_sdk.registry.versions import Page, Versions
 from mme_sdk.runtime import ItemResult, WarmReport
 from mme_sdk.runtime.batch.warm import WarmOutcome
