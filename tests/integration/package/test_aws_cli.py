@@ -79,6 +79,7 @@ def test_the_printed_variables_are_those_of_every_aws_client(host):
     }
 
 
+@pytest.mark.slow  # twenty starts of the AWS CLI; `make clients` runs it
 def test_from_an_archive_to_an_answer_and_back_to_nothing(aws, tmp_path):
     double, triple = tmp_path / "double.tar.gz", tmp_path / "triple.tar.gz"
     double.write_bytes(archive(2))
