@@ -24,6 +24,8 @@ __all__ = ["KEY", "Shell", "command", "host_file", "numbers", "read_host", "time
 
 KEY = "{name}/{version}.tar.gz"
 """Template of a model's key, the default of `MMEClient.models`."""
+_SERVICES = ("application-autoscaling", "cloudwatch", "ecr", "iam", "logs", "s3", "sagemaker", "sagemaker-runtime",
+             "service-quotas", "sts")  # fmt: skip
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 
 
@@ -201,12 +203,7 @@ def _environment(profile: str | None, urls: tuple[str, ...]) -> Iterator[dict[st
     if urls == ("local",):
         changes = {"AWS_PROFILE": None, "AWS_SESSION_TOKEN": None, **read_host()["environ"]}
     elif urls:
-        addresses = {}
-        for url in urls:
-            service, equals, address = url.partition("=")
-            addresses[service if equals and "/" not in service else "*"] = (
-                address if equals and "/" not in service else url
-            )
+        addresses = dict(map(_address, urls))
     if profile is not None:
         changes |= {"AWS_PROFILE": profile, **dict.fromkeys(_KEYS)}
     before = {name: os.environ.get(name) for name in changes}
@@ -215,6 +212,18 @@ def _environment(profile: str | None, urls: tuple[str, ...]) -> Iterator[dict[st
         yield addresses
     finally:
         _set(before)
+
+
+def _address(text: str) -> tuple[str, str]:
+    """Return the service (`*` for all) and the address of a value of `--endpoint-url`."""
+    service, equals, address = text.partition("=")
+    if not equals or "/" in service:
+        service, address = "*", text
+    elif service not in _SERVICES:
+        raise click.UsageError(f"--endpoint-url {text}: the service is one of {', '.join(_SERVICES)}.")
+    if not address.startswith(("http://", "https://")):
+        raise click.UsageError(f"--endpoint-url {text}: an address begins with http:// or https://.")
+    return service, address
 
 
 def _set(variables: Mapping[str, str | None]) -> None:

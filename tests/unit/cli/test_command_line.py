@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -70,3 +72,59 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Any) 
     monkeypatch.setitem(sys.modules, "click", None)
     assert main([]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["endpoint", "ls"], "'endpoints'"),
+        (["endpoints", "lst"], "'ls'"),
+        (["endpoints", "ls", "--jsn"], "'--json'"),
+        (["endpoints", "ls", "--endpoint-url", "s33=http://127.0.0.1"], "the service is one of"),
+        (["endpoints", "ls", "--endpoint-url", "127.0.0.1:80"], "begins with http://"),
+        (["endpoints", "weights", "x", "blue"], "blue is not NAME=NUMBER"),
+        (["endpoints", "autoscale", "x", "none"], "neither JSON nor off"),
+        (["endpoints", "autoscale", "x", "[1]"], "must be a JSON object"),
+        (["diagnose", "x", "--quota", "ml.m5.large=1.5"], "1.5 is not a number of instances"),
+        (["completion", "tcsh"], "'tcsh' is not one of"),
+    ],
+)
+def test_what_is_misspelt_is_a_usage_error(words: list[str], message: str, capsys: Any) -> None:
+    assert main(words) == 64
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("multi_model:\n  name: x\n   models: y\n", "at line 3, column 10"),
+        ("multi_model:\n  name: x\n  name: y\n", "at line 3, column 3: 'name' is given twice"),
+        ("", "a spec has one key"),
+    ],
+)
+def test_a_spec_that_is_not_valid_yaml_names_the_line(text: str, message: str, tmp_path: Path, capsys: Any) -> None:
+    spec = tmp_path / "spec.yaml"
+    spec.write_text(text)
+    assert main(["endpoints", "plan", str(spec), "--region", "us-east-1"]) == 1
+    errors = capsys.readouterr().err
+    assert message in errors
+    assert str(spec) in errors
+
+
+def test_reset_deletes_only_the_folder_of_a_stopped_host(tmp_path: Path, capsys: Any) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / "mine.txt").write_text("x")
+    assert main(["local", "reset", str(folder), "--yes"]) == 1
+    assert "is not the data directory of a host" in capsys.readouterr().err
+    (folder / "credentials.json").write_text("{}")
+    (folder / "s3").mkdir()
+    assert main(["local", "reset", str(folder), "--dry-run"]) == 0
+    assert main(["local", "reset", str(folder)]) == 64
+    with (folder / "lock").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert main(["local", "reset", str(folder), "--yes"]) == 1
+        assert "a host runs on" in capsys.readouterr().err
+    assert (folder / "mine.txt").exists()
+    assert main(["local", "reset", str(folder), "--yes"]) == 0
+    assert not folder.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from datetime import UTC, datetime
+from typing import Any
 
 import click
 import pytest
@@ -31,7 +32,7 @@ ENDPOINT = ObservedEndpoint(
     image="123456789012.dkr.ecr.us-east-1.amazonaws.com/python:1",
     role="arn:aws:iam::123456789012:role/execution",
 )
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "min": 0,
     "max": 4,
     "target": 5.0,
