@@ -1,4 +1,4 @@
-"""CloudWatch: metrics. The alarms are in `alarms.py`."""
+"""CloudWatch: metrics. The alarms are in `alarms.py`, the dashboards in `dashboards.py`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mme_sdk.local.control.alarms import Alarms
+from mme_sdk.local.control.dashboards import Dashboards
 from mme_sdk.local.control.metric_math.queries import QueryValues
 from mme_sdk.local.control.metric_rules import check_data, check_queries, check_statistics
 from mme_sdk.local.control.metrics import Metrics, Point, dimensions_of
@@ -26,16 +27,18 @@ class CloudWatch:
     Args:
         metrics: The metrics.
         alarms: The alarms.
+        dashboards: The dashboards.
         now: Function that returns the current time.
     """
 
     service = "cloudwatch"
 
-    def __init__(self, metrics: Metrics, alarms: Alarms, now: Callable[[], datetime]) -> None:
+    def __init__(self, metrics: Metrics, alarms: Alarms, dashboards: Dashboards, now: Callable[[], datetime]) -> None:
         self._metrics = metrics
         self._now = now
         self.operations: dict[str, Callable[[dict[str, Any]], dict[str, Any] | Awaitable[dict[str, Any]]]] = {
             **alarms.operations,
+            **dashboards.operations,
             "GetMetricData": self._get_metric_data,
             "GetMetricStatistics": self._get_metric_statistics,
             "ListMetrics": self._list_metrics,

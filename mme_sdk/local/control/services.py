@@ -14,6 +14,7 @@ from mme_sdk.local.control.alarms import Alarms
 from mme_sdk.local.control.autoscaling.scaler import Scaler
 from mme_sdk.local.control.autoscaling.service import AutoScaling
 from mme_sdk.local.control.cloudwatch import CloudWatch
+from mme_sdk.local.control.dashboards import Dashboards
 from mme_sdk.local.control.iam.authorizer import Authorizer
 from mme_sdk.local.control.iam.service import Iam
 from mme_sdk.local.control.iam.without_policies import IamWithoutPolicies
@@ -132,7 +133,7 @@ class ControlPlane:
         self._log_streams = LogStreams(logs, now)
         self.services: tuple[Service, ...] = (
             _SageMaker(resources, self.endpoints, authorizer),
-            CloudWatch(metrics, alarms, now),
+            CloudWatch(metrics, alarms, Dashboards(store, account, now), now),
             autoscaling,
             IamWithoutPolicies(account) if authorizer is None else Iam(authorizer, account),
             Kms(store, account),

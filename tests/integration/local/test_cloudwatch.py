@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import json
 from datetime import UTC, datetime, timedelta
 
 import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from mme_sdk.exports import cloudwatch_dashboard
 from mme_sdk.local.control.metrics import Metrics, Point
 from mme_sdk.local.http.server import decompress
 from mme_sdk.local.wire.errors import ApiError
@@ -299,3 +301,33 @@ def test_query_forms_nest():
     parsed = parse_form_parameters(operation, fields)
     assert parsed["MetricData"][0] == {"MetricName": "a", "Dimensions": [{"Name": "d", "Value": "1"}]}
     assert parsed["MetricData"][1] == {"MetricName": "b", "Value": 1.5}
+
+
+def test_dashboards_are_checked_stored_listed_and_deleted(cloudwatch):
+    body = json.dumps(cloudwatch_dashboard("scoring", region="us-east-1"))
+    assert cloudwatch.put_dashboard(DashboardName="scoring-1", DashboardBody=body)["DashboardValidationMessages"] == []
+    found = cloudwatch.get_dashboard(DashboardName="scoring-1")
+    assert found["DashboardBody"] == body
+    assert found["DashboardArn"] == "arn:aws:cloudwatch::123456789012:dashboard/scoring-1"
+    wrong = '{"widgets": [{"type": "x", "properties": {}}]}'
+    strange = '{"widgets": [], "colour": "red"}'
+    (warned,) = cloudwatch.put_dashboard(DashboardName="scoring-2", DashboardBody=strange)[
+        "DashboardValidationMessages"
+    ]
+    assert warned["DataPath"] == "/colour"
+    listed = cloudwatch.list_dashboards(DashboardNamePrefix="scoring-")["DashboardEntries"]
+    assert [(one["DashboardName"], one["Size"]) for one in listed] == [
+        ("scoring-1", len(body)),
+        ("scoring-2", len(strange)),
+    ]
+    with pytest.raises(ClientError, match=r"InvalidParameterInput.*there are 1 validation errors"):
+        cloudwatch.put_dashboard(DashboardName="scoring-1", DashboardBody=wrong)
+    with pytest.raises(ClientError, match=r"InvalidParameterInput.*name"):
+        cloudwatch.put_dashboard(DashboardName="no good", DashboardBody=body)
+    assert cloudwatch.get_dashboard(DashboardName="scoring-1")["DashboardBody"] == body
+    with pytest.raises(ClientError, match=r"ResourceNotFound.*nothing does not exist"):
+        cloudwatch.delete_dashboards(DashboardNames=["scoring-1", "nothing"])
+    cloudwatch.delete_dashboards(DashboardNames=["scoring-1", "scoring-2"])
+    assert cloudwatch.list_dashboards(DashboardNamePrefix="scoring-")["DashboardEntries"] == []
+    with pytest.raises(ClientError, match=r"ResourceNotFound"):
+        cloudwatch.get_dashboard(DashboardName="scoring-1")

@@ -121,6 +121,8 @@ SENSIBLE: dict[str, dict[str, Any]] = {
         "ScanBy": "TimestampAscending", "MaxDatapoints": 10,
     },
     "ListMetrics": {"Namespace": "n", "Dimensions": [{"Name": "d"}]},
+    "PutDashboard": {"DashboardName": "a", "DashboardBody": '{"widgets": []}'},
+    "ListDashboards": {"DashboardNamePrefix": "a"},
     "PutMetricAlarm": METRIC | {
         "AlarmName": "a", "Period": 60, "EvaluationPeriods": 1, "DatapointsToAlarm": 1, "Statistic": "Average",
         "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "missing",

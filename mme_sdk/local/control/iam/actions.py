@@ -37,6 +37,7 @@ _ALARM_OPERATIONS = (
     "DisableAlarmActions",
     "DeleteAlarms",
 )
+_DASHBOARD_OPERATIONS = ("DeleteDashboards", "GetDashboard", "PutDashboard")
 _SCALING_TARGET_OPERATIONS = (
     "RegisterScalableTarget",
     "DeregisterScalableTarget",
@@ -173,6 +174,9 @@ def _network_keys(models: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, li
 def _alarms(operation: str, params: Mapping[str, Any], account: Account) -> list[str]:
     if "ResourceARN" in params:
         return [params["ResourceARN"]]
+    if operation in _DASHBOARD_OPERATIONS:
+        named = params.get("DashboardNames") or [params.get("DashboardName", "*")]
+        return [account.arn_of("cloudwatch", f"dashboard/{name}", regional=False) for name in named]
     if operation not in _ALARM_OPERATIONS:
         return ["*"]
     names = params.get("AlarmNames") or [params.get("AlarmName") or "*"]
