@@ -49,7 +49,6 @@ def grafana_dashboard(
     if not shown:
         raise InvalidInputError("panels: no panel has a counter of the recorder", hint="give Panel(recorded=…)")
     return {
-        "uid": None,
         "title": f"SageMaker endpoint {endpoint}",
         "tags": ["sagemaker"],
         "timezone": "browser",

@@ -29,8 +29,8 @@ _TYPES = ("metric", "text", "log", "alarm", "explorer", "custom", "chart")
 _METRIC = {
     "accountId": str, "annotations": dict, "end": str, "gauge": dict, "legend": dict, "liveData": bool, "metrics": list,
     "period": int, "region": str, "setPeriodToTimeRange": bool, "singleValueFullPrecision": bool, "sparkline": bool,
-    "stacked": bool, "start": str, "stat": str, "table": dict, "timezone": str, "title": str, "trend": bool, "view": str,
-    "yAxis": dict,
+    "stacked": bool, "start": str, "stat": str, "table": dict, "timezone": str, "title": str, "trend": bool,
+    "view": str, "yAxis": dict,
 }  # fmt: skip
 _VIEWS = ("timeSeries", "singleValue", "gauge", "bar", "pie", "table")
 _LINE = {

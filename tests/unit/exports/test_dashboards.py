@@ -7,12 +7,14 @@ import re
 from typing import Any
 
 import botocore.session
+import jsonschema
 import pytest
 from botocore.validate import ParamValidator
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.exports import PANELS, Panel, alarms, cloudwatch_dashboard, grafana_dashboard
 from mme_sdk.exports.panels import AWS_METRICS, RECORDED
+from tests.support.paths import ROOT
 
 TOPIC = "arn:aws:sns:eu-west-1:123456789012:on-call"
 
@@ -139,6 +141,26 @@ def test_a_grafana_dashboard_asks_for_the_counters_of_the_recorder():
         assert target["legendFormat"] == f"{{{{{source.by}}}}}"
     (one,) = grafana_dashboard("a", variants=["x", "y"], panels=[Panel(title="t", recorded="calls")])["panels"]
     assert 'endpoint="a", variant=~"x|y"' in one["targets"][0]["expr"]
+
+
+GRAFANA = json.loads((ROOT / "tests/support/exports/grafana_dashboard.json").read_text())
+
+
+@pytest.mark.parametrize("variants", [(), ("blue", "green")])
+def test_a_grafana_dashboard_follows_the_schema_and_survives_a_round_trip(variants):
+    dashboard = grafana_dashboard("scoring", variants=variants)
+    jsonschema.Draft202012Validator.check_schema(GRAFANA)
+    jsonschema.validate(dashboard, GRAFANA)
+    text = json.dumps(dashboard, indent=2)
+    assert json.loads(text) == dashboard
+    assert json.dumps(json.loads(text), indent=2) == text
+    for change in ({"uid": None}, {"schemaVersion": "39"}, {"panels": []}, {"refresh": "often"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(dashboard | change, GRAFANA)
+    wide = json.loads(text)
+    wide["panels"][0]["gridPos"]["w"] = 25
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(wide, GRAFANA)
 
 
 @pytest.mark.parametrize(
