@@ -69,8 +69,8 @@ class VariantFigures:
         loading_wait: Mean of CloudWatch's ModelLoadingWaitTime over the minutes, seconds; None if it has none.
         loads: Models that were loaded into memory.
         evictions: Models that were unloaded from memory.
-        errors_4xx: Responses with a status from 400 to 499.
-        errors_5xx: Responses with a status from 500.
+        errors_4xx: Responses of the containers with a status from 400 to 499 (Invocation4XXErrors).
+        errors_5xx: Responses of the containers with a status from 500 (Invocation5XXErrors).
         loaded_models: Models in memory per instance (mean).
         memory: Memory in use, percent.
         disk: Disk in use, percent.

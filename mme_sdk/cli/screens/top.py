@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import click
 
 from mme_sdk.cli.common import Shell, command
@@ -86,6 +85,8 @@ def _text(figures: Figures) -> str:
 
 def _live(read: Callable[[], Figures], seconds: float) -> None:
     """Draw the screen again and again. An error after the first read is shown above the last data."""
+    import attrs
+
     from mme_sdk.errors import MMEError, NotFoundError
 
     found = read()

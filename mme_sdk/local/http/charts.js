@@ -47,27 +47,29 @@ function drawBars(figure, rows, value, spoken) {
       base[place] -= height;
       path += `M${(place * step + .4).toFixed(2)} ${base[place].toFixed(2)}h${(step - .8).toFixed(2)}v${height.toFixed(2)}h${(.8 - step).toFixed(2)}z`;
     });
-    setAttribute(figure.lastChild.childNodes[index], "d", path);
+    setAttribute(figure.children[1].childNodes[index], "d", path);
   });
   describe(figure, value, spoken);
 }
 
-// A line. The upper edge is `top`, or the largest value.
-function drawLine(figure, row, top, value, spoken) {
-  const step = WIDTH / Math.max(row.length - 1, 1);
-  const edge = top || Math.max(...row.filter(one => one !== null), 0) || 1;
-  let path = "", pen = false;
-  row.forEach((number, place) => {
-    if (number === null) { pen = false; return; }
-    const x = (place * step).toFixed(2), y = (HEIGHT - 1 - number / edge * (HEIGHT - 3)).toFixed(2);
-    path += pen ? `L${x} ${y}` : `M${x} ${y}h.01`;
-    pen = true;
+// Lines, one path each. The upper edge is `top`, or the largest value. A value of null leaves a gap.
+function drawLines(figure, rows, top, value, spoken) {
+  const edge = top || Math.max(...rows.flat().filter(one => one !== null), 0) || 1;
+  rows.forEach((row, index) => {
+    const step = WIDTH / Math.max(row.length - 1, 1);
+    let path = "", pen = false;
+    row.forEach((number, place) => {
+      if (number === null) { pen = false; return; }
+      const x = (place * step).toFixed(2), y = (HEIGHT - 1 - number / edge * (HEIGHT - 3)).toFixed(2);
+      path += pen ? `L${x} ${y}` : `M${x} ${y}h.01`;
+      pen = true;
+    });
+    setAttribute(figure.children[1].childNodes[index], "d", path);
   });
-  setAttribute(figure.lastChild.firstChild, "d", path);
   describe(figure, value, spoken);
 }
 
 function describe(figure, value, spoken) {
   setText(figure.firstChild.lastChild, value);
-  setAttribute(figure.lastChild, "aria-label", spoken);
+  setAttribute(figure.children[1], "aria-label", spoken);
 }

@@ -14,7 +14,8 @@ const plural = (n, what) => `${n.toLocaleString()} ${what}${n === 1 ? "" : "s"}`
 
 // Make the children of a node those of a list. A child that stays is updated in place, so that it keeps the focus.
 function sync(parent, items, key, create, update) {
-  const old = new Map([...parent.children].map(node => [node.dataset.key, node]));
+  const old = new Map();
+  for (const node of [...parent.children]) old.has(node.dataset.key) ? node.remove() : old.set(node.dataset.key, node);
   items.forEach((item, place) => {
     const name = String(key(item));
     let node = old.get(name);
@@ -83,7 +84,7 @@ function updateVariant(node, one, endpoint) {
   // A variant of one model has no hits and no misses.
   const plain = t.requests.map((n, place) => Math.max(0, n - t.misses[place]));
   drawBars(requests, [plain, t.misses], `max ${Math.max(...t.requests)}`, `Requests by minute: ${sum(t.requests)} in the last hour, ${misses} without their model in memory`);
-  drawLine(line, t.hits.map((n, place) => n + t.misses[place] ? n / (n + t.misses[place]) : null), 1, percent(ratio), `Hit ratio of the last hour: ${percent(ratio)}`);
+  drawLines(line, [t.hits.map((n, place) => n + t.misses[place] ? n / (n + t.misses[place]) : null)], 1, percent(ratio), `Hit ratio of the last hour: ${percent(ratio)}`);
   drawBars(loads, [t.loads], String(sum(t.loads)), `Loads in the last hour: ${sum(t.loads)}`);
   drawBars(evictions, [t.evictions], String(sum(t.evictions)), `Evictions in the last hour: ${sum(t.evictions)}`);
   const mean = sum(t.cold) ? (sum(t.cold_seconds) / sum(t.cold)).toFixed(2) + " s" : "–";
