@@ -141,7 +141,8 @@ class AsyncModelRegistry(RegistryBase):
         Each model is registered as by `register`. Other clients see the models one after the other.
 
         Args:
-            models: Sources by name, or `Registration` objects.
+            models: Sources by name, or `Registration` objects. An iterator is read 1,000 at a time, so that not all
+                sources are in memory; its exception carries the versions that are registered as `partial`.
             progress: Called with an `mme_sdk.Progress` after each upload and each finished model; True shows progress
                 bars. Default: False.
 
