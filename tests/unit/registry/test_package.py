@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mme_sdk.errors import LayoutError
+from mme_sdk.errors import InvalidInputError, LayoutError
+from mme_sdk.registry.operations import package as package_module
 from mme_sdk.registry.operations.package import LayoutCheck, prepare
 
 SKLEARN = "123456789012.dkr.ecr.us-east-1.amazonaws.com/sagemaker-scikit-learn:1.2-1-cpu-py3"
@@ -87,3 +90,56 @@ def test_the_last_file_of_a_name_is_checked(tmp_path: Path) -> None:
                 prepare(path, LayoutCheck())
         else:
             prepare(path, LayoutCheck()).close()
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000])
+def test_what_is_sent_of_an_archive_is_what_was_checked(tmp_path: Path, size: int) -> None:
+    """A small one is read once, and sent from memory. A change of a large one is noticed: it is read again."""
+    path = archive(tmp_path, {"model.joblib": os.urandom(size)})
+    data = path.read_bytes()
+    package = prepare(path, LayoutCheck())
+    try:
+        body = package.whole()
+        assert (len(body), package.archive.size, package.archive.sha256) == (
+            len(data),
+            len(data),
+            hashlib.sha256(data).hexdigest(),
+        )
+        assert b"".join(iter(lambda: body.read(1 << 20), b"")) == data
+        path.write_bytes(bytes(len(data) + 1))
+        os.utime(path, ns=(1, 1))
+        if size < 1 << 20:
+            body.seek(0)
+            assert body.read() == data
+            assert package.handle == -1
+        else:
+            with pytest.raises(InvalidInputError, match="changed during the upload"):
+                package.check_unchanged()
+    finally:
+        package.close()
+
+
+@pytest.mark.parametrize("size", [1000, 3_000_000])
+@pytest.mark.parametrize("change", ["longer", "other bytes"])
+def test_an_archive_that_is_written_while_it_is_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, change: str
+) -> None:
+    path = archive(tmp_path, {"model.joblib": os.urandom(size)})
+    read = package_module.inspect_with_texts
+
+    def then_changed(source: Any) -> Any:
+        found = read(source)
+        path.write_bytes(path.read_bytes() + b"\0" if change == "longer" else bytes(path.stat().st_size))
+        os.utime(path, ns=(1, 1))
+        return found
+
+    monkeypatch.setattr(package_module, "inspect_with_texts", then_changed)
+    with pytest.raises(InvalidInputError, match=r"model\.tar\.gz changed while it was read"):
+        prepare(path, LayoutCheck())
+
+
+def test_the_error_of_a_small_archive_names_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "bad.tar.gz"
+    path.write_bytes(b"no gzip")
+    with pytest.raises(LayoutError, match=r"bad\.tar\.gz is not a valid tar\.gz archive"):
+        prepare(path, LayoutCheck())
