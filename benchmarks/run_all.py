@@ -31,6 +31,7 @@ BENCHMARKS: dict[str, tuple[list[str], int]] = {
     "growth": (["--quick"], 60),
     "local_host": (["--part", "overhead", "--rounds", "3"], 60),
     "registry": (["--quick", "--only", "small", "--rounds", "1"], 80),
+    "registry_listing": (["--quick"], 60),
     "cold_start": (["--only", "herds", "--rounds", "2"], 120),
     "planner": (["--short"], 170),
     "recorder": (["--quick"], 40),
