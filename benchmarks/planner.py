@@ -21,7 +21,8 @@ from simpy_rival import run_simpy
 
 from mme_sdk.planning import SLO, Assumptions, Catalogue, Workload, instance_types, load_prices, plan
 from mme_sdk.planning.advice.demand import Demand, fleet_config
-from mme_sdk.planning.advice.estimate import HostingLayout, estimate
+from mme_sdk.planning.advice.estimate import estimate
+from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.analysis import (
     Poisson,
     aet_miss_ratio,

@@ -12,7 +12,8 @@ import numpy as np
 
 from mme_sdk.errors import MissingExtraError
 from mme_sdk.planning.advice.demand import fleet_config
-from mme_sdk.planning.advice.estimate import HostingEstimate, HostingLayout
+from mme_sdk.planning.advice.estimate import HostingEstimate
+from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.simulation import FAILED, HIT, SimulationResult

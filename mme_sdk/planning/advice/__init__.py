@@ -1,7 +1,8 @@
 """The advice: estimate hosting layouts, simulate the cheapest, choose one, and explain the choice."""
 
-from mme_sdk.planning.advice.estimate import DedicatedEndpoint, HostingEstimate, HostingLayout
+from mme_sdk.planning.advice.estimate import HostingEstimate
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
+from mme_sdk.planning.advice.layout import DedicatedEndpoint, HostingLayout
 from mme_sdk.planning.advice.option import HostingOption, SimulatedFigures
 from mme_sdk.planning.advice.plan import HostingPlan
 from mme_sdk.planning.advice.planner import instance_types, plan

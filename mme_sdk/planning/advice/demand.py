@@ -123,9 +123,15 @@ class Demand:
         """Ratio of the busiest traffic to the mean."""
         return self.workload.peak_factor()
 
-    def download(self, kind: InstanceType, assumptions: Assumptions) -> Floats:
-        """Return the time to download each model's archive from S3 to an instance of a type, seconds."""
-        gbps = min(assumptions.s3_gbps, kind.network_gbps / assumptions.loader_slots)
+    def download(self, kind: InstanceType, assumptions: Assumptions, *, parallel: float = 1.0) -> Floats:
+        """Return the time to download each model's archive from S3 to an instance of a type, seconds.
+
+        Args:
+            kind: Instance type.
+            assumptions: The assumptions.
+            parallel: Number of downloads that share the network of the instance, 1 or more. Default 1.
+        """
+        gbps = min(assumptions.s3_gbps, kind.network_gbps / parallel)
         return assumptions.s3_latency + self.archive * 8.0 / (gbps * 1e9)
 
     def traffic(

@@ -1,8 +1,6 @@
-"""Layouts (which models share which endpoint) and their figures by formula."""
+"""The figures of a layout by formula."""
 
 from __future__ import annotations
-
-from typing import Literal
 
 import attrs
 import numpy as np
@@ -10,61 +8,14 @@ import numpy as np
 from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.demand import Demand, fleet_config
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
-from mme_sdk.planning.analysis import (
-    LatencyMix,
-    LoaderQueue,
-    cold_share,
-    erlang_c,
-    load_rates,
-    loader_saturation,
-    monthly,
-    placement_imbalance,
-    steadiness,
-)
-from mme_sdk.planning.simulation.inputs import FleetConfig, Floats, Ints
+from mme_sdk.planning.advice.layout import HostingLayout
+from mme_sdk.planning.advice.shared import shared_endpoint
+from mme_sdk.planning.analysis import LatencyMix, erlang_c, monthly, steadiness
+from mme_sdk.planning.simulation.inputs import Floats, Ints
 
-__all__ = ["DedicatedEndpoint", "HostingEstimate", "HostingLayout", "Mode", "estimate"]
+__all__ = ["HostingEstimate", "estimate"]
 
-Mode = Literal["shared", "uncached", "dedicated", "hybrid"]
 _DRAWS = 12_000
-
-
-@attrs.frozen
-class DedicatedEndpoint:
-    """An endpoint with a single model.
-
-    Attributes:
-        model: Position of the model in the workload.
-        instance_type: Instance type.
-        count: Number of instances.
-    """
-
-    model: int
-    instance_type: str
-    count: int
-
-
-@attrs.frozen(kw_only=True)
-class HostingLayout:
-    """Which models share an endpoint, which have their own, and on which instances.
-
-    Attributes:
-        mode: `shared` (one multi-model endpoint), `uncached` (the same with ModelCacheSetting=Disabled), `dedicated`
-            (one endpoint for each model) or `hybrid` (the busiest models dedicated, the others shared).
-        instance_type: Instance type of the shared endpoint; None (the default) without one.
-        count: Number of instances of the shared endpoint. Default 0.
-        dedicated: The endpoints with a single model. Default empty.
-    """
-
-    mode: Mode
-    instance_type: str | None = None
-    count: int = 0
-    dedicated: tuple[DedicatedEndpoint, ...] = ()
-
-    def __str__(self) -> str:
-        shared = f"{self.count} x {self.instance_type}" if self.instance_type else ""
-        alone = f"{sum(each.count for each in self.dedicated)} dedicated instances" if self.dedicated else ""
-        return f"{self.mode}: {' + '.join(part for part in (shared, alone) if part)}"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -100,25 +51,6 @@ class HostingEstimate:
     loading: Floats = attrs.field(repr=False)
     mix: LatencyMix | None = attrs.field(repr=False)
     blockers: tuple[str, ...]
-
-
-@attrs.define
-class _Shared:
-    """The shared endpoint's part of the figures; arrays have one element for each shared model."""
-
-    lead_disk: Floats
-    lead_s3: Floats
-    join: Floats
-    join_left: Floats
-    disk_seconds: Floats
-    s3_seconds: Floats
-    disk_queue: LoaderQueue
-    s3_queue: LoaderQueue
-    wait_share: float
-    wait_seconds: float
-    saturation: float
-    cpu: float
-    fill: float
 
 
 def estimate(
@@ -163,7 +95,7 @@ def estimate(
         large = _too_large(together, demand, kind, assumptions)
         if large:
             return _impossible(cost, models, large)
-        shared = _shared(layout, together, demand, kind, assumptions)
+        shared = shared_endpoint(layout, together, demand, kind, assumptions)
         lead_disk[together], lead_s3[together], join[together] = shared.lead_disk, shared.lead_s3, shared.join
         join_left[together] = shared.join_left
         disk_seconds[together], s3_seconds[together] = shared.disk_seconds, shared.s3_seconds
@@ -258,109 +190,3 @@ def _impossible(cost: float, models: int, why: str) -> HostingEstimate:
         cost=cost, cold_rate=1.0, s3_rate=1.0, p50=never, p95=never, p99=never, loader_saturation=never, cpu=never,
         memory_fill=never, cold_by_model=np.ones(models), loading=np.zeros(models), mix=None, blockers=(why,),
     )  # fmt: skip
-
-
-def _shared(
-    layout: HostingLayout, which: Ints, demand: Demand, kind: InstanceType, assumptions: Assumptions
-) -> _Shared:
-    cache, count = layout.mode != "uncached", layout.count
-    config = fleet_config(kind, count, assumptions, cache=cache)
-    rates, service = demand.workload.rates[which], demand.service[which]
-    memory, disk, load = demand.memory[which], demand.disk[which], demand.load[which]
-    s3_seconds = demand.download(kind, assumptions)[which] + load
-    peak = assumptions.peak or demand.peak
-    total = float(rates.sum())
-    # A model with many concurrent requests has copies on several instances, which share its traffic.
-    copies = np.clip(rates * service / (0.6 * assumptions.spill_outstanding), 1.0, count)
-    pinned = np.isin(which, np.asarray(demand.pinned, dtype=np.int64))
-    capacity = _usable(config.memory_bytes, memory) * count - float((memory * copies)[pinned].sum())
-    volume = _usable(config.volume_bytes, disk) * count - float((disk * copies)[pinned].sum())
-    table = demand.residency.only(which)
-    sizes, files = np.where(pinned, 0.0, memory * copies), np.where(pinned, 0.0, disk * copies)
-    in_memory = on_volume = np.zeros(len(which))
-    queue_seconds = 0.0
-    loads = np.zeros(len(which))
-    holding, from_s3 = s3_seconds, np.ones(len(which))
-    loading, joining, join_left = s3_seconds, np.zeros(len(which)), np.full(len(which), 0.5)
-    for _ in range(6 if cache else 1):  # loading models use memory too, and wait for each other
-        if cache:
-            taken = float((loads * load) @ memory)
-            age = table.age(sizes, max(capacity - taken, 1.0))
-            in_memory = np.where(pinned, 1.0, table.hits(age))
-            age = table.age(files, max(volume, 1.0))
-            on_volume = np.maximum(in_memory, np.where(pinned, 1.0, table.hits(age)))
-        else:
-            in_memory = on_volume = table.hits(float(np.average(service, weights=rates + 1e-300)))
-        missing = np.maximum(1.0 - in_memory, 1e-300)
-        from_s3 = (1.0 - on_volume) / missing
-        holding = load + from_s3 * (s3_seconds - load)
-        loading = holding + queue_seconds
-        joining, join_left = table.followers(loading)
-        loads = load_rates(rates, in_memory, joining)
-        queue_seconds = _loader_wait(loads, holding, from_s3, config)
-    imbalance = placement_imbalance(
-        rates, loads, in_memory, sizes, instances=count, fitting=max(capacity, 1.0) / max(float(sizes.sum()), 1.0)
-    )
-    tied = 1.0 - float(loads @ from_s3) / max(
-        float(loads.sum()), 1e-300
-    )  # a model that is downloaded can go to every instance
-    cold = cold_share(in_memory, joining)
-    leads = loads / np.maximum(rates, 1e-300)
-    work = rates * service
-    top = float(np.max(work / copies))
-    busiest = max(float(work.sum()) / count, top)
-    others = (float(work.sum()) - busiest) / max(count - 1, 1)
-    square = float(rates @ (service**2 * (1.0 + demand.service_cv[which] ** 2))) / total
-    varied = max(square / max((float(work.sum()) / total) ** 2, 1e-300) - 1.0, 0.0)
-    mean_service = float(work.sum()) / total
-    wait_share = wait = 0.0
-    for load_of, weight in ((busiest, busiest), (others, others * (count - 1))):
-        part = weight / max(float(work.sum()), 1e-300)
-        waits = erlang_c(config.workers, load_of)
-        wait_share += part * waits
-        queue = mean_service / max(config.workers - load_of, 0.02 * config.workers)
-        wait += part * waits * queue * steadiness(config.workers, load_of, varied)
-    return _Shared(
-        lead_disk=leads * (1.0 - from_s3),
-        lead_s3=leads * from_s3,
-        join=np.maximum(cold - leads, 0.0),
-        join_left=join_left,
-        disk_seconds=load,
-        s3_seconds=s3_seconds,
-        disk_queue=LoaderQueue(
-            servers=config.loader_slots, loads=loads / count, holding=holding, imbalance=tied * imbalance
-        ),
-        s3_queue=LoaderQueue(servers=config.loader_slots * count, loads=loads, holding=holding),
-        wait_share=wait_share,
-        wait_seconds=wait / wait_share if wait_share > 0 else 0.0,
-        saturation=loader_saturation(loads, holding, instances=count, slots=config.loader_slots) * peak,
-        cpu=busiest * peak / config.workers,
-        fill=float((memory * copies).sum()) / (config.memory_bytes * count),
-    )
-
-
-def _usable(size: int, sizes: Floats) -> float:
-    """Return the bytes that whole models can fill; half a mean model stays free on average."""
-    smallest, largest = float(sizes.min()), float(sizes.max())
-    lost = size % largest if smallest == largest else float(sizes.mean()) / 2.0
-    return max(size - lost, largest)
-
-
-def _loader_wait(loads: Floats, holding: Floats, from_s3: Floats, config: FleetConfig) -> float:
-    """Return the mean wait of a load for a loader slot, seconds.
-
-    A model whose files are on no volume goes to the least busy instance, which is nearly one queue for all loader
-    slots. A reload goes to the instance that has the files.
-    """
-    total = float(loads.sum())
-    if total <= 0:
-        return 0.0
-    mean = float(loads @ holding) / total
-    varied = max(float(loads @ holding**2) / total / mean**2 - 1.0, 0.0)
-    anywhere = float(loads @ from_s3) / total
-    seconds = 0.0
-    for part, instances in ((anywhere, config.instances), (1.0 - anywhere, 1)):
-        servers, busy = config.loader_slots * instances, total * mean / config.instances * instances
-        wait = erlang_c(servers, busy) * mean / max(servers - busy, 0.02 * servers)
-        seconds += part * wait * steadiness(servers, busy, varied)
-    return seconds

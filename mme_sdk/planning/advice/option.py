@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.planning.advice.estimate import HostingEstimate, HostingLayout
+from mme_sdk.planning.advice.estimate import HostingEstimate
+from mme_sdk.planning.advice.layout import HostingLayout
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import AsyncInference, Autoscaling, Container, DataCapture, EndpointSpec, Vpc

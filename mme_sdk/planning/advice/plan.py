@@ -15,7 +15,8 @@ from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning import plots, report
 from mme_sdk.planning.advice import explain
 from mme_sdk.planning.advice.demand import Demand, fleet_config
-from mme_sdk.planning.advice.estimate import HostingEstimate, HostingLayout
+from mme_sdk.planning.advice.estimate import HostingEstimate
+from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile

@@ -17,8 +17,9 @@ from mme_sdk.errors import InvalidInputError
 from mme_sdk.instance_types import InstanceType, find, known, serves_multi_model
 from mme_sdk.planning.advice import explain
 from mme_sdk.planning.advice.demand import Demand, fleet_config
-from mme_sdk.planning.advice.estimate import HostingEstimate, HostingLayout
+from mme_sdk.planning.advice.estimate import HostingEstimate
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
+from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption, SimulatedFigures
 from mme_sdk.planning.advice.plan import HostingPlan, simulate_layout
 from mme_sdk.planning.advice.search import LayoutSearch

@@ -10,8 +10,9 @@ import numpy as np
 from mme_sdk.display.progress import Reporter
 from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.demand import Demand, fleet_config
-from mme_sdk.planning.advice.estimate import DedicatedEndpoint, HostingEstimate, HostingLayout, Mode, estimate
+from mme_sdk.planning.advice.estimate import HostingEstimate, estimate
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
+from mme_sdk.planning.advice.layout import DedicatedEndpoint, HostingLayout, Mode
 from mme_sdk.planning.analysis import dedicated_instances, monthly
 from mme_sdk.planning.simulation.inputs import Ints
 

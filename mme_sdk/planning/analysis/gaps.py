@@ -15,6 +15,9 @@ from mme_sdk.planning.simulation.inputs import Floats, Ints
 __all__ = ["Empirical", "Gamma", "Poisson", "Residency"]
 
 
+_STARTS = 400_000  # about so many requests of a trace are starts of a count of followers
+
+
 class Residency(Protocol):
     """A kind of traffic; each method returns one element for each model."""
 
@@ -183,8 +186,8 @@ class Gamma:
 class Empirical:
     """The gaps of a trace, without an assumed distribution; similar to AET (Hu et al., USENIX ATC 2016).
 
-    The share of the time with a request in the last T is Σ min(gap, T) / duration over a model's gaps, as if the trace
-    repeated itself. First requests are misses.
+    The trace counts as if it repeated itself: before a model's first request is the last one of the repetition before.
+    The share of the time with a request in the last T is Σ min(gap, T) / duration over a model's gaps.
 
     Attributes:
         gaps: Gaps between requests of the same model, seconds, model after model.
@@ -194,6 +197,8 @@ class Empirical:
         duration: Length of the trace, seconds.
         moments: Arrival times, seconds, model after model.
         requested: Model of each arrival time.
+        starts: Positions of the requests after which `followers` counts; every one of a short trace, evenly spaced ones
+            of a long trace.
     """
 
     gaps: Floats
@@ -203,6 +208,7 @@ class Empirical:
     duration: float
     moments: Floats
     requested: Ints
+    starts: Ints
 
     @classmethod
     def of(cls, times: Floats, index: Ints, models: int, duration: float) -> Empirical:
@@ -226,7 +232,29 @@ class Empirical:
         np.minimum.at(first, index, times)
         np.maximum.at(last, index, times)
         tails = np.where(counts > 0, duration - np.where(counts > 0, last - first, 0.0), 0.0)
-        return cls(gaps, owner, counts, tails, duration, sorted_times, sorted_index)
+        step = -(-len(times) // _STARTS)
+        firsts = np.flatnonzero(np.concatenate([[True], ~same]))  # so that a rare model has one too
+        starts = np.union1d(firsts, np.arange(0, len(times), step)) if step > 1 else np.arange(len(times))
+        return cls(gaps, owner, counts, tails, duration, sorted_times, sorted_index, starts)
+
+    def tables(self, ages: Floats) -> tuple[Floats, Floats]:
+        """Return `hits` and `present` for each age (row) and model (column), in one pass over the gaps.
+
+        Args:
+            ages: Ages in ascending order, seconds.
+
+        Returns:
+            The two tables.
+        """
+        models, rows = len(self.counts), len(ages) + 1
+        asked = np.flatnonzero(self.counts)
+        gaps, owner = np.concatenate([self.gaps, self.tails[asked]]), np.concatenate([self.owner, asked])
+        cell = np.searchsorted(ages, gaps, side="left") * models + owner
+        shape = (rows, models)
+        within = np.cumsum(np.bincount(cell, minlength=rows * models).reshape(shape), axis=0)[:-1]
+        length = np.cumsum(np.bincount(cell, weights=gaps, minlength=rows * models).reshape(shape), axis=0)[:-1]
+        held = length + ages[:, None] * (self.counts - within)
+        return within / np.maximum(self.counts, 1), held / self.duration
 
     def followers(self, seconds: float, /) -> Floats:
         """Return the mean number of requests within a time (seconds) after a request, counted in the trace.
@@ -240,11 +268,10 @@ class Empirical:
         apart = (
             self.requested * (2.0 * self.duration + seconds) + self.moments
         )  # so that the search finds only requests of the same model
-        until = np.searchsorted(apart, apart + seconds, side="right")
-        after = until - np.arange(len(apart)) - 1
-        return np.asarray(
-            np.bincount(self.requested, weights=after, minlength=len(self.counts)) / np.maximum(self.counts, 1)
-        )
+        until = np.searchsorted(apart, apart[self.starts] + seconds, side="right")
+        owner, models = self.requested[self.starts], len(self.counts)
+        after = np.bincount(owner, weights=until - self.starts - 1, minlength=models)
+        return np.asarray(after / np.maximum(np.bincount(owner, minlength=models), 1))
 
     def hits(self, age: float, /) -> Floats:
         """Return the share of requests that follow the previous one within a time (seconds).
@@ -256,6 +283,7 @@ class Empirical:
             One share for each model, 0 to 1.
         """
         within = np.bincount(self.owner[self.gaps <= age], minlength=len(self.counts))
+        within += (self.counts > 0) & (self.tails <= age)
         return np.asarray(within / np.maximum(self.counts, 1))
 
     def present(self, age: float, /) -> Floats:

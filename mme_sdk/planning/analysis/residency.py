@@ -8,13 +8,14 @@ models (Che, Tung, Wang 2002; explained by Fricker, Robert, Roberts 2012; for re
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 import attrs
 import numpy as np
 
 from mme_sdk.errors import InvalidInputError
-from mme_sdk.planning.analysis.gaps import Gamma, Poisson, Residency
+from mme_sdk.planning.analysis.gaps import Empirical, Gamma, Poisson, Residency
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 
 __all__ = [
@@ -27,9 +28,10 @@ __all__ = [
 
 
 _TIMES = np.geomspace(1e-2, 1e3, 28)
+_KEPT = 64  # sets of sizes whose `filled` a table keeps
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Tabulated:
     """A residency as tables, which makes it fast to evaluate many caches for the same traffic.
 
@@ -46,6 +48,7 @@ class Tabulated:
     present_table: Floats
     times: Floats
     follow_table: Floats
+    _fills: dict[bytes, Floats] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, residency: Residency, *, steps: int = 320) -> Tabulated:
@@ -60,13 +63,12 @@ class Tabulated:
         """
         # The range covers the busiest and the rarest model, which may differ by a factor of 10¹⁵.
         ages = np.geomspace(min(1e-3, residency.horizon * 1e-6), residency.horizon, steps)
-        return cls(
-            ages,
-            np.stack([residency.hits(float(age)) for age in ages]),
-            np.stack([residency.present(float(age)) for age in ages]),
-            _TIMES,
-            np.stack([residency.followers(float(time)) for time in _TIMES]),
-        )
+        if isinstance(residency, Empirical):
+            hits, present = residency.tables(ages)
+        else:
+            hits = np.stack([residency.hits(float(age)) for age in ages])
+            present = np.stack([residency.present(float(age)) for age in ages])
+        return cls(ages, hits, present, _TIMES, np.stack([residency.followers(float(time)) for time in _TIMES]))
 
     def faster(self, factor: float) -> Tabulated:
         """Return the tables for traffic with higher rates.
@@ -77,7 +79,11 @@ class Tabulated:
         Returns:
             The tables.
         """
-        return Tabulated(self.ages / factor, self.hit_table, self.present_table, self.times / factor, self.follow_table)
+        found = Tabulated(
+            self.ages / factor, self.hit_table, self.present_table, self.times / factor, self.follow_table
+        )
+        found._fills.update(self._fills)  # they do not depend on the rates
+        return found
 
     def only(self, which: Ints) -> Tabulated:
         """Return the tables of some of the models.
@@ -94,45 +100,55 @@ class Tabulated:
             self.ages, self.hit_table[:, which], self.present_table[:, which], self.times, self.follow_table[:, which]
         )
 
-    def followers(self, seconds: Floats, /) -> tuple[Floats, Floats]:
+    def followers(self, seconds: Floats, which: Ints | None = None, /) -> tuple[Floats, Floats]:
         """Return the requests that arrive while a model loads.
 
         Args:
             seconds: Load time of each model, seconds.
+            which: Positions of the models that `seconds` is for; None (the default) for all models.
 
         Returns:
             For each model, the mean number of requests during the load, and the mean share of the load time that they
             still wait: 0.5 for evenly spaced requests, more for bursts.
         """
-        seconds = np.clip(seconds, self.times[0], self.times[-1])
+        column = np.arange(self.follow_table.shape[1]) if which is None else which
+        given, seconds = seconds, np.clip(seconds, self.times[0], self.times[-1])
         high = np.clip(np.searchsorted(self.times, seconds), 1, len(self.times) - 1)
-        low, column = high - 1, np.arange(len(seconds))
+        low = high - 1
         part = (seconds - self.times[low]) / (self.times[high] - self.times[low])
-        counts = self.follow_table[low, column] * (1.0 - part) + self.follow_table[high, column] * part
-        steps = np.diff(self.times, prepend=0.0)[:, None]
-        before = np.vstack([np.zeros(len(seconds)), self.follow_table[:-1]])
-        areas = np.cumsum(steps * (self.follow_table + before) / 2.0, axis=0)
-        area = areas[low, column] + (seconds - self.times[low]) * (self.follow_table[low, column] + counts) / 2.0
+        before = self.follow_table[low, column]
+        counts = before * (1.0 - part) + self.follow_table[high, column] * part
+        area = self._areas[low, column] + (seconds - self.times[low]) * (before + counts) / 2.0
         left = np.divide(area, seconds * counts, out=np.full(len(seconds), 0.5), where=counts > 1e-12)
-        return np.asarray(counts), np.clip(left, 0.05, 0.999)
+        # Outside the table, the number is in proportion to the time.
+        return np.asarray(counts * (given / seconds)), np.clip(left, 0.05, 0.999)
 
-    def age(self, sizes: Floats, capacity: float, extra: Floats | None = None) -> float:
+    @cached_property
+    def _areas(self) -> Floats:
+        """The integral of `follow_table` up to each time."""
+        steps = np.diff(self.times, prepend=0.0)[:, None]
+        before = np.vstack([np.zeros(self.follow_table.shape[1]), self.follow_table[:-1]])
+        return np.asarray(np.cumsum(steps * (self.follow_table + before) / 2.0, axis=0))
+
+    def age(self, sizes: Floats, capacity: float) -> float:
         """Return the characteristic time of a cache, seconds; the largest age if all models fit.
 
         Args:
-            sizes: Size of each model.
+            sizes: Size of each model; 0 for a model that does not use the cache.
             capacity: Size of the cache, in the same unit.
-            extra: Further used size for each age; None (the default) for none.
 
         Returns:
             The time, seconds.
         """
-        filled = self.present_table @ sizes
-        if extra is not None:
-            filled = filled + extra
+        key = sizes.tobytes()
+        filled = self._fills.get(key)
+        if filled is None:  # the layouts of a search differ in the capacity more often than in the models
+            filled = np.maximum.accumulate(self.present_table @ sizes)
+            if len(self._fills) >= _KEPT:
+                self._fills.clear()
+            self._fills[key] = filled
         if filled[-1] <= capacity:
             return float(self.ages[-1])
-        filled = np.maximum.accumulate(filled)
         return float(np.exp(np.interp(capacity, filled, np.log(self.ages))))
 
     def hits(self, age: float, /) -> Floats:

@@ -17,7 +17,8 @@ from mme_sdk.planning import (
 )
 from mme_sdk.planning.__main__ import main
 from mme_sdk.planning.advice.demand import Demand, fleet_config
-from mme_sdk.planning.advice.estimate import HostingLayout, estimate
+from mme_sdk.planning.advice.estimate import estimate
+from mme_sdk.planning.advice.layout import HostingLayout
 
 PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23, "ml.r5.large": 0.151, "ml.c5.xlarge": 0.204}
 MODEL = Catalogue.uniform(memory_mb=100, service_ms=20, load_seconds=1.0)

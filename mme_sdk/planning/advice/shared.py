@@ -1,0 +1,293 @@
+"""The shared endpoint of a layout by formula: residency, loads, and the waits for loader slots and vCPUs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import attrs
+import numpy as np
+
+from mme_sdk.instance_types import InstanceType
+from mme_sdk.planning.advice.demand import Demand, fleet_config
+from mme_sdk.planning.advice.inputs import Assumptions
+from mme_sdk.planning.advice.layout import HostingLayout
+from mme_sdk.planning.analysis import (
+    LoaderQueue,
+    cold_share,
+    erlang_c,
+    load_rates,
+    loader_saturation,
+    placement_imbalance,
+    steadiness,
+)
+from mme_sdk.planning.simulation.inputs import FleetConfig, Floats, Ints
+
+__all__ = ["SharedEndpoint", "balanced_wait", "download_seconds", "shared_endpoint"]
+
+_PRECISION = 1e-3  # of the load time: a wait is computed to this
+
+
+@attrs.define
+class SharedEndpoint:
+    """The shared endpoint's part of the figures; arrays have one element for each shared model."""
+
+    lead_disk: Floats
+    lead_s3: Floats
+    join: Floats
+    join_left: Floats
+    disk_seconds: Floats
+    s3_seconds: Floats
+    disk_queue: LoaderQueue
+    s3_queue: LoaderQueue
+    wait_share: float
+    wait_seconds: float
+    saturation: float
+    cpu: float
+    fill: float
+
+
+@attrs.frozen
+class _Loads:
+    """The loads of each model, for a given wait for a loader slot."""
+
+    in_memory: Floats
+    from_s3: Floats
+    holding: Floats
+    joining: Floats
+    join_left: Floats
+    rates: Floats
+
+
+def balanced_wait(wait: Callable[[float], float], scale: float) -> float:
+    """Return the wait W that reproduces itself: wait(W) = W.
+
+    While loads wait longer, more requests join them, and fewer loads start: `wait` falls. `wait(W) - W` is therefore
+    strictly decreasing. It is not negative at 0 and is negative once W is over every wait, so it has exactly one root,
+    and bisection finds it from every start. Repeated substitution would swing between two values if `wait` falls
+    steeply.
+
+    Args:
+        wait: The wait of a load for a loader slot, if loads are known to wait W; it may be infinite.
+        scale: A usual load time, seconds.
+
+    Returns:
+        The wait, seconds, to a thousandth of `scale` or of itself.
+    """
+    low, high = 0.0, wait(0.0)
+    if high <= _PRECISION * scale:
+        return high
+    if high > scale:  # often infinite
+        high = scale
+        while wait(high) > high:
+            low, high = high, 2.0 * high
+    while high - low > _PRECISION * max(scale, low):
+        middle = (low + high) / 2.0
+        low, high = (middle, high) if wait(middle) > middle else (low, middle)
+    return (low + high) / 2.0
+
+
+def _least(step: Callable[[float], float], most: float) -> float:
+    """Return the smallest x with step(x) = x, to a thousandth of `most`, for a function that rises from 0 or more.
+
+    The repeated substitution rises from 0 and stays below the root (Kleene), so that it converges.
+    """
+    found = 0.0
+    for _ in range(200):
+        before, found = found, min(step(found), most)
+        if found - before <= 1e-3 * most * 0.1:
+            break
+    return found
+
+
+def download_seconds(
+    layout: HostingLayout, which: Ints, demand: Demand, kind: InstanceType, assumptions: Assumptions
+) -> Floats:
+    """Return the time to download each model of the shared endpoint, seconds.
+
+    The network of an instance is shared by the downloads that are in progress on average while one is, not by all
+    loader slots: where downloads are rare, each has the network for itself.
+
+    Args:
+        layout: The layout.
+        which: Positions of the shared models.
+        demand: The traffic and the models.
+        kind: Instance type of the shared endpoint.
+        assumptions: Figures that AWS does not document.
+
+    Returns:
+        One time for each shared model.
+    """
+    config = fleet_config(kind, layout.count, assumptions, cache=layout.mode != "uncached")
+    rates = demand.workload.rates[which]
+    lone = demand.download(kind, assumptions)[which]
+    absent = 1.0 - _on_volume(layout, which, demand, config, np.ones(len(which)))
+    starts = load_rates(rates, 1.0 - absent, rates * (lone + demand.load[which])) / layout.count
+    total = float(starts.sum())
+    if total <= 0 or config.loader_slots == 1:
+        return lone
+    bits = float(starts @ demand.archive[which]) * 8.0
+    network = kind.network_gbps * 1e9
+    others = total * assumptions.s3_latency + bits / (min(assumptions.s3_gbps, kind.network_gbps) * 1e9)
+    if (1.0 + others) * assumptions.s3_gbps > kind.network_gbps:  # the network is the limit
+        busy = bits / network
+        others = (total * assumptions.s3_latency + busy) / (1.0 - busy) if busy < 1.0 else float("inf")
+    return demand.download(kind, assumptions, parallel=1.0 + min(others, config.loader_slots - 1.0))[which]
+
+
+def _on_volume(layout: HostingLayout, which: Ints, demand: Demand, config: FleetConfig, copies: Floats) -> Floats:
+    """Return the share of each shared model's requests whose files are on a volume of the endpoint."""
+    table = demand.residency
+    if layout.mode == "uncached":
+        kept = float(np.average(demand.service[which], weights=demand.workload.rates[which] + 1e-300))
+        return table.hits(kept)[which]
+    disk = demand.disk[which]
+    pinned = np.isin(which, np.asarray(demand.pinned, dtype=np.int64))
+    files = np.zeros(len(demand.disk))
+    files[which] = np.where(pinned, 0.0, disk * copies)
+    volume = _usable(config.volume_bytes, disk) * layout.count - float((disk * copies)[pinned].sum())
+    return np.where(pinned, 1.0, table.hits(table.age(files, max(volume, 1.0)))[which])
+
+
+def shared_endpoint(
+    layout: HostingLayout, which: Ints, demand: Demand, kind: InstanceType, assumptions: Assumptions
+) -> SharedEndpoint:
+    """Return the figures of the shared endpoint by formula.
+
+    Args:
+        layout: The layout.
+        which: Positions of the shared models.
+        demand: The traffic and the models.
+        kind: Instance type of the shared endpoint.
+        assumptions: Figures that AWS does not document.
+
+    Returns:
+        The figures.
+    """
+    cache, count = layout.mode != "uncached", layout.count
+    config = fleet_config(kind, count, assumptions, cache=cache)
+    rates, service = demand.workload.rates[which], demand.service[which]
+    memory, load = demand.memory[which], demand.load[which]
+    s3_seconds = download_seconds(layout, which, demand, kind, assumptions) + load
+    peak = assumptions.peak or demand.peak
+    table = demand.residency
+    pinned = np.isin(which, np.asarray(demand.pinned, dtype=np.int64))
+    # A model with many outstanding requests, or many that wait for its load, has copies on several instances.
+    spill = assumptions.spill_outstanding
+    near = table.followers(service, which)[0]
+    waiting = 1.0 + table.followers(load, which)[0]
+    copies = np.clip(np.maximum(np.maximum(rates * service, near) / (0.6 * spill), waiting / spill), 1.0, count)
+    capacity = _usable(config.memory_bytes, memory) * count - float((memory * copies)[pinned].sum())
+    sizes = np.zeros(len(demand.memory))
+    sizes[which] = np.where(pinned, 0.0, memory * copies)
+    on_volume = _on_volume(layout, which, demand, config, copies)
+    # Loads need memory too: where few models fit, fewer load at a time than there are loader slots.
+    room = int(config.memory_bytes / float(np.average(memory, weights=rates)))
+    config = attrs.evolve(config, loader_slots=max(1, min(config.loader_slots, room)))
+
+    def loads(wait: float, taken: float) -> _Loads:
+        if cache:
+            hits = table.hits(table.age(sizes, max(capacity - taken, 1.0)))[which]
+            in_memory = np.where(pinned, 1.0, hits)
+        else:
+            in_memory = on_volume
+        from_s3 = (1.0 - np.maximum(in_memory, on_volume)) / np.maximum(1.0 - in_memory, 1e-300)
+        holding = load + from_s3 * (s3_seconds - load)
+        joining, left = table.followers(holding + wait, which)
+        again = np.clip((1.0 + joining) / spill, 1.0, count)  # a load on each instance that the model spills to
+        return _Loads(in_memory, from_s3, holding, joining, left, load_rates(rates, in_memory, joining) * again)
+
+    def settled(wait: float) -> _Loads:
+        if not cache:
+            return loads(wait, 0.0)
+        most = config.loader_slots * count * float(memory.max())
+        taken = _least(lambda used: float((loads(wait, used).rates * load) @ memory), min(most, capacity))
+        return loads(wait, taken)
+
+    def waited(wait: float) -> float:
+        found = settled(wait)
+        return _loader_wait(found.rates, found.holding, found.from_s3, config)
+
+    wait = balanced_wait(waited, float(np.average(s3_seconds, weights=rates)))
+    found = settled(wait)
+    imbalance = placement_imbalance(
+        rates,
+        found.rates,
+        found.in_memory,
+        sizes[which],
+        instances=count,
+        fitting=max(capacity, 1.0) / max(float(sizes.sum()), 1.0),
+    )
+    # A model that is downloaded can go to every instance.
+    tied = 1.0 - float(found.rates @ found.from_s3) / max(float(found.rates.sum()), 1e-300)
+    cold = cold_share(found.in_memory, found.joining)
+    leads = np.minimum(found.rates / np.maximum(rates, 1e-300), cold)
+    waits, queue, busiest = _worker_wait(demand, which, copies, config)
+    return SharedEndpoint(
+        lead_disk=leads * (1.0 - found.from_s3),
+        lead_s3=leads * found.from_s3,
+        join=np.maximum(cold - leads, 0.0),
+        join_left=found.join_left,
+        disk_seconds=load,
+        s3_seconds=s3_seconds,
+        disk_queue=LoaderQueue(
+            servers=config.loader_slots, loads=found.rates / count, holding=found.holding, imbalance=tied * imbalance
+        ),
+        s3_queue=LoaderQueue(servers=config.loader_slots * count, loads=found.rates, holding=found.holding),
+        wait_share=waits,
+        wait_seconds=queue,
+        saturation=loader_saturation(found.rates, found.holding, instances=count, slots=config.loader_slots) * peak,
+        cpu=busiest * peak / config.workers,
+        fill=float((memory * copies).sum()) / (config.memory_bytes * count),
+    )
+
+
+def _worker_wait(demand: Demand, which: Ints, copies: Floats, config: FleetConfig) -> tuple[float, float, float]:
+    """Return the share of requests that wait for a vCPU, their mean wait (s), and the vCPUs that are busy at most."""
+    rates, service, count = demand.workload.rates[which], demand.service[which], config.instances
+    work = rates * service
+    all_work, total = float(work.sum()), float(rates.sum())
+    busiest = max(all_work / count, float(np.max(work / copies)))
+    others = (all_work - busiest) / max(count - 1, 1)
+    square = float(rates @ (service**2 * (1.0 + demand.service_cv[which] ** 2))) / total
+    mean = all_work / total
+    varied = max(square / max(mean**2, 1e-300) - 1.0, 0.0)
+    share = wait = 0.0
+    for busy, weight in ((busiest, busiest), (others, others * (count - 1))):
+        part = weight / max(all_work, 1e-300)
+        # Bursts: how many requests for the model follow one, beyond its mean rate, while the queue empties.
+        span = mean / max(1.0 - busy / config.workers, 0.02)
+        burst = demand.residency.followers(np.full(len(which), span), which)[0] - rates * span
+        extra = max(float(rates @ np.maximum(burst, 0.0)) / total, 0.0)
+        waits = max(erlang_c(config.workers, busy), 1.0 - min(1.0, config.workers / (1.0 + extra)))
+        queue = mean / max(config.workers - busy, 0.02 * config.workers)
+        share += part * waits
+        wait += part * waits * queue * (steadiness(config.workers, busy, varied) + extra)
+    return share, wait / share if share > 0 else 0.0, busiest
+
+
+def _usable(size: int, sizes: Floats) -> float:
+    """Return the bytes that whole models can fill; half a mean model stays free on average."""
+    smallest, largest = float(sizes.min()), float(sizes.max())
+    lost = size % largest if smallest == largest else float(sizes.mean()) / 2.0
+    return max(size - lost, largest)
+
+
+def _loader_wait(loads: Floats, holding: Floats, from_s3: Floats, config: FleetConfig) -> float:
+    """Return the mean wait of a load for a loader slot, seconds; infinite if they are overloaded.
+
+    A model whose files are on no volume goes to the least busy instance, which is nearly one queue for all loader
+    slots. A reload goes to the instance that has the files.
+    """
+    total = float(loads.sum())
+    if total <= 0:
+        return 0.0
+    mean = float(loads @ holding) / total
+    varied = max(float(loads @ holding**2) / total / mean**2 - 1.0, 0.0)
+    anywhere = float(loads @ from_s3) / total
+    seconds = 0.0
+    for part, instances in ((anywhere, config.instances), (1.0 - anywhere, 1)):
+        servers, busy = config.loader_slots * instances, total * mean / config.instances * instances
+        if busy >= servers:
+            return float("inf")
+        seconds += part * erlang_c(servers, busy) * mean / (servers - busy) * steadiness(servers, busy, varied)
+    return seconds
