@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import attrs
@@ -75,6 +75,7 @@ def share_cost(
     *,
     hours: float,
     prices: Mapping[str, float],
+    instance_hours: Sequence[float] | None = None,
     by: Literal["model", "tenant"] = "model",
     sizes: Mapping[str, int] | None = None,
     memory_share: float = 0.5,
@@ -85,10 +86,12 @@ def share_cost(
 
     Args:
         endpoint: Name of the endpoint.
-        instances: Instance type and number of instances of each variant.
+        instances: Instance type and number of instances of each variant, now.
         records: The calls by minute and model in that time.
         hours: Length of the time, in hours.
         prices: Price of an instance and hour, by instance type.
+        instance_hours: Hours that the instances of each variant ran in that time, all together, in the order of
+            `instances`. Default: None; the instances of now ran for the whole time.
         by: `model` or `tenant`. Default: `model`.
         sizes: Bytes of each model. Default: None; all models count as equally large.
         memory_share: Part of the bill that is shared by bytes in memory, 0 to 1; time in use shares the rest. Default:
@@ -112,6 +115,11 @@ def share_cost(
     for kind, _ in instances:
         if kind not in prices:
             raise InvalidInputError(f"there is no price of {kind}", hint=f"pass prices={{{kind!r}: …}}")
+    ran = [count * hours for _, count in instances] if instance_hours is None else list(instance_hours)
+    if len(ran) != len(instances):
+        raise InvalidInputError(f"instance_hours has {len(ran)} numbers for {len(instances)} variants")
+    for number in ran:
+        check_number("instance_hours", number, at_least=0)
     hourly = math.fsum(prices[kind] * count for kind, count in instances)
     models = _models(record for record in records if record.endpoint == endpoint)
     known = {name: size for name, size in (sizes or {}).items() if size > 0}
@@ -135,7 +143,7 @@ def share_cost(
             dedicated[name] = dedicated.get(name, 0.0) + needed * prices[kind] * _HOURS_PER_MONTH
     if len(instances) > 1:
         estimated = (*estimated, "the variants share one bill; a call counts the same on each of them")
-    total = round(hourly * hours * _UNIT)
+    total = round(math.fsum(prices[kind] * number for (kind, _), number in zip(instances, ran, strict=True)) * _UNIT)
     weights = _weights(memory, busy, memory_share) or {_IDLE: 1.0}
     rows = [
         CostRow(

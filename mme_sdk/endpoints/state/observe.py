@@ -37,10 +37,10 @@ from mme_sdk.registry.names import KeyLayout
 from mme_sdk.registry.tombstones import is_pending
 from mme_sdk.types import S3Uri
 
-__all__ = ["diagnose", "observe"]
+__all__ = ["MAX_HOURS", "diagnose", "observe", "period_for"]
 
 T = TypeVar("T")
-_MONTHS = 24 * 455  # hours that CloudWatch keeps
+MAX_HOURS = 24 * 455  # hours that CloudWatch keeps
 _SERIES = 17  # of one variant
 _POINTS = 100_800  # data points of one GetMetricData request
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/cloudwatch_concepts.html: days, and the period then
@@ -64,7 +64,7 @@ def diagnose(
         EndpointNotFoundError: The endpoint does not exist.
         InvalidInputError: An argument is not valid.
     """
-    check_number("hours", hours, over=0, at_most=_MONTHS)
+    check_number("hours", hours, over=0, at_most=MAX_HOURS)
     KeyLayout(S3Uri.parse("s3://bucket/"), key)  # raises an error for a template that is not valid
     minutes = _checked(recordings, name)
     _check_numbers("prices", prices)

@@ -85,6 +85,10 @@ def test_a_type_without_price_and_an_endpoint_without_instances_are_refused() ->
         share_cost("shop", [("ml.c5.large", 1)], [], hours=1, prices=PRICES)
     with pytest.raises(InvalidInputError, match="no instances"):
         share_cost("shop", [], [], hours=1, prices=PRICES)
+    with pytest.raises(InvalidInputError, match="2 numbers for 1 variants"):
+        share_cost("shop", [("ml.m5.xlarge", 1)], [], hours=1, prices=PRICES, instance_hours=[1, 2])
+    with pytest.raises(InvalidInputError, match="instance_hours"):
+        share_cost("shop", [("ml.m5.xlarge", 1)], [], hours=1, prices=PRICES, instance_hours=[-1])
     with pytest.raises(InvalidInputError, match="by must be"):
         share_cost("shop", [("ml.m5.xlarge", 1)], [], hours=1, prices=PRICES, by="variant")  # type: ignore[arg-type]
 
