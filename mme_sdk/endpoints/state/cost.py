@@ -119,7 +119,7 @@ def _instance_hours(
             said.add(f"{now}: CloudWatch has no requests of variant {variant.name} in that time")
         elif gaps:
             said.add(
-                "in a time without requests, the instances of the requests before it count; at the end, those that run now"
+                "a time without requests has the instances of the requests before it; at the end, those that run now"
             )
     return ran, sorted(said)
 

@@ -45,7 +45,7 @@ def begun(**changes: Any) -> Any:
         ({"hours": 11_000}, "hours must be"),
         ({"recordings": "s3://recordings/"}, "recordings must be the recorded minutes"),
         ({"recordings": 7}, "recordings must be the recorded minutes"),
-        ({"recordings": [{"calls": 1}]}, "is no RecordedMinute"),
+        ({"recordings": [{"calls": 1}]}, "is not a RecordedMinute"),
         (
             {"recordings": [RecordedMinute(endpoint="scoring", at=datetime(2026, 3, 1), model="m", calls=1)]},
             "time zone",

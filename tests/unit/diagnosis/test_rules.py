@@ -50,7 +50,11 @@ def metrics(seen: ObservedEndpoint) -> EndpointMetrics:
 
 def one(found: Diagnosis, kind: FindingKind) -> Finding:
     assert [each.kind for each in found] == [kind], repr(found)
-    return found.findings[0]
+    (finding,) = found
+    if finding.command is not None:
+        ast.parse(finding.command.python)
+        assert (finding.command.shell is None) == (kind == "throttling")  # the retries of a client have no command line
+    return finding
 
 
 def scaled(seen: ObservedEndpoint, metric: str, goal: float, values: Series | None, **more: Any) -> ObservedEndpoint:
