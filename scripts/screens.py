@@ -187,7 +187,7 @@ def replay(clock: Clock, client: MMEClient, rng: random.Random) -> None:
 
 def main() -> None:
     """Make the pictures, or serve."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--serve", action="store_true", help="serve until Ctrl-C, and draw nothing")
     parser.add_argument("--port", type=int, default=0, help="port of the host; 0 takes a free one")
     options = parser.parse_args()

@@ -342,8 +342,8 @@ class LocalSageMaker(Shown):
         """Return the data of the status page.
 
         Returns:
-            Endpoints with the last hour of their variants and the models of their instances, requests a minute of each
-            model, events, requests, errors and faults, as JSON values. The keys are those of `/_mme/status`.
+            Endpoints with the last hour of their variants and the models of their instances, events, the last requests,
+            errors and faults, as nested dicts and lists that `json.dumps` accepts, with the keys of `/_mme/status`.
 
         Raises:
             ClosedError: The host is not running.

@@ -16,6 +16,7 @@ __all__ = ["RequestLog", "RequestRecord"]
 _MAX_MESSAGE = 500
 _MAX_MODEL = 1024  # characters of a TargetModel
 _REFUSED = 403
+_LOADING = "ModelNotReadyException"
 _ERROR_KEYS = ("operation", "endpoint", "model", "status", "code", "message")
 
 
@@ -143,6 +144,9 @@ class RequestLog:
     def errors(self) -> list[dict[str, Any]]:
         """Return the errors among the kept requests. Equal errors are one entry.
 
+        The answers to requests whose model was being loaded (`ModelNotReadyException`) are one entry for each endpoint,
+        without model and message: a client repeats such a request.
+
         Returns:
             For each operation, endpoint, model, status, code and message: `count`, and the time of the last one as
             `at`. The newest is the first.
@@ -151,7 +155,8 @@ class RequestLog:
         for one in reversed(self._records.copy()):
             if 0 < one.status < 400:
                 continue
-            key = (one.operation, one.endpoint, one.model, one.status, one.code, one.message)
+            model, message = (None, None) if one.code == _LOADING else (one.model, one.message)
+            key = (one.operation, one.endpoint, model, one.status, one.code, message)
             entry = found.setdefault(key, dict(zip(_ERROR_KEYS, key, strict=True)) | {"at": one.at, "count": 0})
             entry["count"] += 1
         return list(found.values())

@@ -298,7 +298,7 @@ function show(s) {
   byId("no-endpoints").hidden = names.length > 0;
   const hidden = "The key shows the container's message.";
   rows("errors", s.errors.filter(one => fits(filter, one.endpoint, one.model)), one => [one.operation, one.endpoint, one.model, one.status, one.code, one.message].join("\n"),
-    one => [["", clock(one.at)], ["", one.count], ["bad", `${one.status || "closed"} ${one.code || ""}`], ["", one.endpoint || ""], ["mono model", one.model || ""], ["text", one.message || (one.code === "ModelError" && !keys ? hidden : "")]]);
+    one => [["", clock(one.at)], ["", one.count], ["bad", `${one.status || "closed"} ${one.code || ""}`], ["", one.endpoint || ""], ["mono model", one.model || ""], ["text", one.message || (one.code === "ModelError" && !keys ? hidden : one.code === "ModelNotReadyException" ? "Requests that came while their model was being loaded." : "")]]);
   updateFaults(s.faults);
   rows("events", s.events.slice(0, 12).filter(one => !filter.endpoint || one.endpoint === filter.endpoint), one => one.at + one.endpoint + one.status, one => [["", clock(one.at)], ["", one.endpoint], ["", one.status], ["text bad", one.reason || ""]]);
   setText(byId("duplicates"), s.duplicates ? `· ${plural(s.duplicates, "call")} with more than one attempt` : "");

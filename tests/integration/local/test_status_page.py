@@ -6,10 +6,9 @@ import asyncio
 import http.client
 import json
 import re
-import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,14 +21,16 @@ from botocore.exceptions import ClientError
 
 from mme_sdk.local import Fault, Faults, LocalSageMaker
 from mme_sdk.local.http.admin_api import AdminApi
+from tests.support.local.browser import CHROMIUM, browsed
 from tests.support.local.helpers import make_endpoint
 from tests.support.local.raw import signature
 from tests.unit.cli.test_top import host_data
 
 SECRET = "could not read '4111 1111 1111 1111'"
 EVIL = "<img src=x onerror=document.title='evil'>\"'&</script>.tar.gz"
+WIDER = """[...document.querySelectorAll('body *')].filter(one => !one.closest('.wide, .skip')
+    && one.getBoundingClientRect().right > innerWidth).map(one => one.outerHTML.slice(0, 80))"""
 FILES = {"": "text/html", "status.js": "text/javascript", "charts.js": "text/javascript", "status.css": "text/css"}
-CHROMIUM = shutil.which("chromium")
 
 
 def get(plane: LocalSageMaker, path: str, headers: dict[str, str] | None = None) -> tuple[int, Any, str]:
@@ -149,25 +150,80 @@ class _Page:
         self._thread.join()
 
 
-@pytest.mark.slow  # starts a browser
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
-def test_names_that_are_html_stay_text_in_a_browser() -> None:
-    text = json.dumps(host_data() | {"region": "us-east-1", "faults": {}, "fault_kinds": ["throttle"], "events": []})
+def hostile() -> dict[str, Any]:
+    """Status data whose every text is HTML."""
+    text = json.dumps(
+        host_data() | {"region": "us-east-1", "duplicates": 0, "requests": [], "fault_kinds": ["throttle"]}
+    )
     data = json.loads(text.replace(json.dumps("a\x1b[31m\x07\r\n<script>.tar.gz"), json.dumps(EVIL)))
-    instance = data["endpoints"][0]["variants"][0]["instances"]
-    for one in instance:
+    for one in data["endpoints"][0]["variants"][0]["instances"]:
         one["counters"] = {"arrivals": 8, "hits": 6, "evictions": 1}
         one.setdefault("pids", [1])
     data["endpoints"][0] |= {"name": EVIL, "reason": EVIL, "config": EVIL}
     data["errors"][0] |= {"message": EVIL, "code": EVIL, "endpoint": EVIL}
     data["events"] = [{"at": data["now"], "endpoint": EVIL, "status": EVIL, "reason": EVIL}]
-    data["faults"] = {
-        EVIL: {"kind": EVIL, "operation": EVIL, "endpoint": EVIL, "model": EVIL, "matched": 1, "triggered": 1}
-    }
-    data |= {"duplicates": 0, "requests": []}
-    with _Page(data) as page:
-        command = [str(CHROMIUM), "--headless", "--no-sandbox", "--virtual-time-budget=3000", "--dump-dom", page.url]
-        dom = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert dom.count("&lt;img src=x onerror=") >= 8
-    assert "<img" not in dom
-    assert "<title>Embedded SageMaker</title>" in dom
+    fault = dict.fromkeys(("kind", "operation", "endpoint", "model"), EVIL)
+    data["faults"] = {EVIL: fault | {"matched": 1, "triggered": 1}}
+    return data
+
+
+@pytest.mark.slow  # starts a browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_names_that_are_html_stay_text_and_arrow_keys_move_between_models(tmp_path: Path) -> None:
+    async def look(url: str) -> None:
+        async with browsed(url, tmp_path, width=400) as tab:
+            await tab.until("document.querySelectorAll('.tiles .tile').length === 3")
+            assert (await tab.run("document.body.innerText")).count("<img src=x onerror=") >= 8
+            assert await tab.run("[document.images.length, document.title]") == [0, "Embedded SageMaker"]
+            assert await tab.run(WIDER) == []  # nothing is wider than the screen
+            await tab.run("document.querySelector('.tiles .tile').focus()")
+            for kind in ("keyDown", "keyUp"):
+                await tab.call("Input.dispatchKeyEvent", type=kind, key="ArrowRight", code="ArrowRight")
+            assert (await tab.run("document.activeElement.getAttribute('aria-label')")).startswith("b: on disk")
+            await tab.run("show(shown)")
+            assert (await tab.run("document.activeElement.getAttribute('aria-label')")).startswith("b: on disk")
+            await tab.run("document.querySelector('.tiles .tile').click()")
+            assert await tab.run("document.getElementById('model-title').textContent") == EVIL
+            assert tab.errors == []
+
+    with _Page(hostile()) as page:
+        asyncio.run(look(page.url))
+
+
+@pytest.mark.slow  # starts a browser
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium")
+def test_the_page_signs_faults_and_reads_logs_and_texts_with_the_keys(
+    plane: LocalSageMaker, failed: str, tmp_path: Path
+) -> None:
+    def enter(secret: str) -> str:
+        return (
+            f"document.getElementById('access').value = {plane.credentials.access_key!r};"
+            f"document.getElementById('secret').value = {secret!r};"
+            "document.getElementById('keys-form').requestSubmit()"
+        )
+
+    async def operate() -> None:
+        async with browsed(f"{plane.endpoint_url}/_mme/", tmp_path) as tab:
+            await tab.until("document.querySelectorAll('#errors tr').length > 0")
+            assert SECRET not in await tab.run("document.body.innerText")
+            await tab.run("document.getElementById('fault-kind').value = 'slow_load'")
+            await tab.run("document.getElementById('fault-seconds').value = '1.5'")
+            await tab.run("document.getElementById('inject').requestSubmit()")
+            assert await tab.run("document.getElementById('keys').open")
+            await tab.run(enter("wrong"))
+            await tab.until("document.getElementById('keys-said').textContent.includes('does not match')")
+            assert plane.faults.list() == {}
+            await tab.run(enter(plane.credentials.secret_key))
+            await tab.until("document.getElementById('faults').children.length === 1")
+            (fault,) = plane.faults.list().values()
+            assert (fault["kind"], fault["seconds"]) == ("slow_load", 1.5)
+            assert SECRET in await tab.run("document.getElementById('errors').innerText")
+            assert await tab.run("document.getElementById('secret').value") == ""
+            await tab.run("document.querySelector('#faults button').click()")
+            await tab.until("document.getElementById('faults').children.length === 0")
+            assert plane.faults.list() == {}
+            await tab.run(f"openModel({failed!r}, null)")
+            await tab.until("document.getElementById('log').textContent.includes('log group does not exist')")
+            assert tab.errors == []
+
+    asyncio.run(operate())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from mme_sdk.local.control.account import Account
 from mme_sdk.local.control.alarms import Alarms
 from mme_sdk.local.control.cloudwatch import CloudWatch
+from mme_sdk.local.control.dashboards import Dashboards
 from mme_sdk.local.control.metric_math.expressions import ExpressionError, Series, evaluate, names_in
 from mme_sdk.local.control.metrics import Metrics, Point
 from mme_sdk.local.control.store import Store
@@ -135,7 +136,9 @@ class Service:
                 point.add(number)
                 metrics.put("N", name, (), at, point)
         now = lambda: datetime.fromtimestamp(300, UTC)  # noqa: E731
-        self.cloudwatch = CloudWatch(metrics, Alarms(metrics, self.store, Account(), now), now)
+        self.cloudwatch = CloudWatch(
+            metrics, Alarms(metrics, self.store, Account(), now), Dashboards(self.store, Account(), now), now
+        )
 
     def get(self, *queries: dict[str, Any], **more: Any) -> dict[str, Any]:
         window = {"StartTime": datetime.fromtimestamp(0, UTC), "EndTime": datetime.fromtimestamp(300, UTC)}

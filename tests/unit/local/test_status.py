@@ -154,6 +154,16 @@ def test_equal_errors_are_one_entry_with_a_count_the_newest_first(clock: Clock) 
     assert [len(one["message"] or "") for one in found] == [500, 0, len(SECRET), 13]
 
 
+def test_requests_that_came_while_models_were_loaded_are_one_error_of_the_endpoint(clock: Clock) -> None:
+    requests = RequestLog(clock)
+    for place in range(6):
+        headers = {"x-amzn-sagemaker-target-model": f"m{place}"}
+        loading = (429, "ModelNotReadyException", 0.1, "id", f"Model m{place} is not ready")
+        requests.add("InvokeEndpoint", f"e{place % 2}", headers, *loading)
+    found = [(one["endpoint"], one["model"], one["message"], one["count"]) for one in requests.errors()]
+    assert found == [("e1", None, None, 3), ("e0", None, None, 3)]
+
+
 def test_a_request_that_is_refused_does_not_heat_a_model(clock: Clock) -> None:
     requests = RequestLog(clock)
     for status, model in ((403, "a"), (200, "m" * 2000)):
