@@ -5,7 +5,8 @@ from __future__ import annotations
 import random
 import re
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
 import attrs
@@ -17,6 +18,7 @@ __all__ = ["Fault", "FaultKind", "Faults"]
 
 FaultKind = Literal[
     "throttle",
+    "rate",
     "error",
     "drop_before",
     "drop_after",
@@ -31,6 +33,7 @@ FaultKind = Literal[
 """The kinds of faults.
 
 - `throttle`: the operation fails with ThrottlingException (status 400).
+- `rate`: the requests beyond `rate` a second fail with ThrottlingException (status 400).
 - `error`: the operation fails with `code`, `status` and `message`; by default InternalFailure with status 500.
 - `drop_before`: the connection is closed before the operation runs.
 - `drop_after`: the connection is closed after the operation, such as an invocation, has run.
@@ -75,6 +78,8 @@ class Fault:
         skip: Number of matches that are not affected before the first one that is, 0 to 10^9. Default 0.
         times: Number of matches that are affected, 1 to 10^9. Default None: no limit.
         probability: Probability, 0 to 1, that a match is affected. Default 1.
+        rate: Requests a second that a `rate` lets through, more than 0 and at most 10^6. It is required for this kind,
+            and not allowed for another one. After a rest, the requests of one second pass at once. Default None.
         seconds: Additional seconds of a `slow_load`, 0 to 3600. Default 0.
         code: Error code of an `error`. Default `InternalFailure`.
         status: HTTP status of an `error`, 400 to 599. Default 500.
@@ -95,16 +100,26 @@ class Fault:
     skip: int = attrs.field(default=0, validator=number(at_least=0, at_most=1e9, integer=True))
     times: int | None = attrs.field(default=None, validator=optional(number(at_least=1, at_most=1e9, integer=True)))
     probability: float = attrs.field(default=1.0, validator=number(at_least=0, at_most=1))
+    rate: float | None = attrs.field(default=None, validator=optional(number(over=0, at_most=1e6)))
     seconds: float = attrs.field(default=0.0, validator=number(at_least=0, at_most=3600))
     code: str = attrs.field(default="InternalFailure", validator=_line(pattern=r"[A-Za-z][A-Za-z0-9_.]*"))
     status: int = attrs.field(default=500, validator=number(at_least=400, at_most=599, integer=True))
     message: str | None = attrs.field(default=None, validator=optional(_line()))
+
+    def __attrs_post_init__(self) -> None:
+        if (self.kind == "rate") != (self.rate is not None):
+            text = (
+                "is required for the kind 'rate'" if self.rate is None else f"does not apply to the kind {self.kind!r}"
+            )
+            raise InvalidInputError(f"Fault.rate {text}", hint="for example Fault(kind='rate', rate=150)")
 
 
 @attrs.define
 class _Rule:
     fault: Fault
     rng: random.Random
+    now: Callable[[], float]
+    paid_until: float = float("-inf")  # seconds; what passed before it is paid for by the rate
     matched: int = 0
     triggered: int = 0
 
@@ -113,9 +128,20 @@ class _Rule:
         self.matched += 1
         if self.matched <= self.fault.skip or (self.fault.times is not None and self.triggered >= self.fault.times):
             return False
-        if self.rng.random() >= self.fault.probability:
+        if self.rng.random() >= self.fault.probability or self._within_rate():
             return False
         self.triggered += 1
+        return True
+
+    def _within_rate(self) -> bool:
+        """Return whether the rate lets a request through; it is a bucket that holds the requests of a second."""
+        if self.fault.rate is None:
+            return False
+        now, takes = self.now(), 1 / self.fault.rate
+        begins = max(now, self.paid_until)
+        if begins + takes - now > max(1.0, takes) + 1e-9:
+            return False
+        self.paid_until = begins + takes
         return True
 
 
@@ -125,6 +151,7 @@ class Faults:
     Args:
         seed: Seed of the random numbers, default 0. Each fault has its own, which depend on the seed and the number of
             the fault only.
+        now: Returns seconds, for a `rate`. Default: `time.monotonic`.
 
     Example:
         >>> faults = Faults()
@@ -132,8 +159,9 @@ class Faults:
         'fault-1'
     """
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self, seed: int = 0, *, now: Callable[[], float] = time.monotonic) -> None:
         self._seed = seed
+        self._now = now
         self._lock = threading.Lock()
         self._rules: dict[str, _Rule] = {}
         self._count = 0
@@ -150,7 +178,7 @@ class Faults:
         with self._lock:
             self._count += 1
             fault_id = f"fault-{self._count}"
-            self._rules[fault_id] = _Rule(fault, random.Random(f"{self._seed}/{self._count}"))
+            self._rules[fault_id] = _Rule(fault, random.Random(f"{self._seed}/{self._count}"), self._now)
             return fault_id
 
     def remove(self, fault_id: str) -> None:

@@ -109,6 +109,8 @@ class Invocations:
         options: InvokeOptions,
         sent: WarmCall | None = None,
         outcome: InvokeResponse | Exception | None = None,
+        *,
+        patient: bool = False,
     ) -> Flow[Reply[Any]]:
         """Return the flow of a call.
 
@@ -119,6 +121,7 @@ class Invocations:
             options: Options of the call.
             sent: The call as it was prepared, if its first request was sent already.
             outcome: What this request met.
+            patient: Whether throttling delays the call until its deadline, as in a batch.
         """
         if isinstance(outcome, Exception):
             check()  # a connection that was shut down fails like one that was lost
@@ -166,7 +169,9 @@ class Invocations:
         if target is not None and self._stores and "@" not in target:
             yield from self._refuse_deleted(endpoint, target, _prefix_of(model) or prefix)
         deadline = self._settings.timeouts.deadline if options.deadline is None else as_float(options.deadline)
-        attempts = Attempts(self._settings, request, began=began, deadline=deadline, idempotent=options.idempotent)
+        attempts = Attempts(
+            self._settings, request, began=began, deadline=deadline, idempotent=options.idempotent, patient=patient
+        )
         if size is not None:
             attempts.model.size = size
         while True:

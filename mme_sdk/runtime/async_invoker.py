@@ -128,6 +128,28 @@ class AsyncRuntimeInvoker(AsyncBatchMixin, AsyncSingleModelMixin):
                 return reply
         return await self._interpreter.run(self._flow(endpoint, data, model, options, call, outcome))
 
+    async def _invoke_item(
+        self, endpoint: str, data: Any, model: str | ModelVersion | None, options: InvokeOptions
+    ) -> Reply[Any]:
+        """Invoke for an item of a batch. If the endpoint throttles, the calls of all batches slow down together."""
+        pace = self.memory.endpoint(endpoint).pace
+        call = None if pace.limited else self._prepare(endpoint, data, model, options)
+        if call is None:
+            return await self._interpreter.run(self._flow(endpoint, data, model, options, patient=True))
+        outcome: InvokeResponse | Exception
+        try:
+            outcome = await self._transport.send(
+                call.request, connect_timeout=call.connect_timeout, read_timeout=call.read_timeout
+            )
+        except Exception as error:  # noqa: BLE001 - the flow handles it
+            outcome = error
+        else:
+            reply = self._warm_calls.complete(call, outcome)
+            if reply is not None:
+                pace.answered(self._settings.clock.monotonic())
+                return reply
+        return await self._interpreter.run(self._flow(endpoint, data, model, options, call, outcome, patient=True))
+
     async def close(self) -> None:
         """Close the invoker, and its transport if it owns it. Later calls raise ClosedError. Idempotent."""
         self._closed = True

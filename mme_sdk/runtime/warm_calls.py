@@ -14,12 +14,13 @@ import attrs
 
 from mme_sdk._attempt import Attempt
 from mme_sdk.errors import MMEError
+from mme_sdk.runtime.cold_start.cold_start import learn_from_answer, was_cold
 from mme_sdk.runtime.cold_start.memory import EndpointMemory, ModelMemory
 from mme_sdk.runtime.options import DEFAULT_OPTIONS, InvokeOptions, check_options
 from mme_sdk.runtime.payloads.codecs import OCTETS, Codecs
 from mme_sdk.runtime.payloads.requests import encode_payload, new_invocation_id, request_of
 from mme_sdk.runtime.payloads.row_counts import fit_rows, rows_of
-from mme_sdk.runtime.retry.attempts import Settings, learn_from_answer, was_cold
+from mme_sdk.runtime.retry.attempts import Settings
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, CallCompleted, emit, wanted
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from mme_sdk.types.reply import NOT_DECODED, Reply, reply_of

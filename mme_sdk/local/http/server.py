@@ -237,7 +237,7 @@ class Server:
 
     def _inject_fault_before(self, operation: str, *, endpoint: str | None, model: str | None = None) -> None:
         fault = self._faults.trigger(
-            "throttle", "error", "drop_before", operation=operation, endpoint=endpoint, model=model
+            "throttle", "rate", "error", "drop_before", operation=operation, endpoint=endpoint, model=model
         )
         if fault is not None:
             raise _error_of(fault)
@@ -263,7 +263,7 @@ def _error_in(response: web.StreamResponse) -> tuple[str | None, str | None]:
 
 def _error_of(fault: Fault) -> Exception:
     match fault.kind:
-        case "throttle":
+        case "throttle" | "rate":
             return ApiError("ThrottlingException", fault.message or "Rate exceeded")
         case "error":
             return ApiError(fault.code, fault.message or "An injected fault.", status=fault.status)

@@ -41,6 +41,10 @@ class AsyncBatchMixin(Invocations):
     ) -> Reply[Any]:
         """Invoke a model and return its answer."""
 
+    @abstractmethod
+    async def _invoke_item(self, endpoint: str, data: Any, model: Model, options: InvokeOptions) -> Reply[Any]:
+        """Invoke for an item of a batch; throttling delays it until its deadline."""
+
     def invoke_many(
         self,
         endpoint: str,
@@ -107,7 +111,7 @@ class AsyncBatchMixin(Invocations):
             self._codecs.accept(options.response_type)
 
         async def call(item: T, model: Model) -> Reply[Any]:
-            return await self.invoke(endpoint, item if data_of is None else data_of(item), model, options)
+            return await self._invoke_item(endpoint, item if data_of is None else data_of(item), model, options)
 
         return async_run_batch(
             call,

@@ -42,6 +42,10 @@ class BatchMixin(Invocations):
     ) -> Reply[Any]:
         """Invoke a model and return its answer."""
 
+    @abstractmethod
+    def _invoke_item(self, endpoint: str, data: Any, model: Model, options: InvokeOptions) -> Reply[Any]:
+        """Invoke for an item of a batch; throttling delays it until its deadline."""
+
     def invoke_many(
         self,
         endpoint: str,
@@ -108,7 +112,7 @@ class BatchMixin(Invocations):
             self._codecs.accept(options.response_type)
 
         def call(item: T, model: Model) -> Reply[Any]:
-            return self.invoke(endpoint, item if data_of is None else data_of(item), model, options)
+            return self._invoke_item(endpoint, item if data_of is None else data_of(item), model, options)
 
         return run_batch(
             call,

@@ -13,8 +13,9 @@ from mme_sdk.runtime.cold_start.probe_schedule import probe_delay
 from mme_sdk.runtime.cold_start.single_flight import Role
 from mme_sdk.runtime.effects import RunFlow, Wait
 from mme_sdk.runtime.telemetry.hooks import ColdStartSeen, Hook, RetryPlanned, emit
+from mme_sdk.runtime.transport_interface import InvokeRequest
 
-__all__ = ["ColdStartWait", "learn_from_second_answer"]
+__all__ = ["ColdStartWait", "learn_from_answer", "was_cold"]
 
 _HELD = 5.0  # seconds; the server held a request that long until the model was loaded, or nearly so
 _DELAY_AFTER_HELD = 0.2  # seconds before the next probe after such an answer
@@ -26,6 +27,9 @@ _FRESH = 10.0  # seconds after a load during which the model is assumed to be on
 _GEOMETRIC = 0.285  # wait as a share of the elapsed time if nothing is known; 0.3 with the jitter
 _LEASE_POLL = 0.25  # seconds
 _LEASE_RESERVE = 10.0  # seconds
+_NO_LOAD = 0.01  # seconds; a download and a load take longer, whatever the model
+_NO_START = 0.1  # seconds; the start of a serverless container takes longer
+_NO_LOAD_SHARE = 1 / 40  # of the load time of the model; no load of it is that much shorter than the others
 
 
 class ColdStartWait:
@@ -349,3 +353,44 @@ def _includes_load(took: float, endpoint: EndpointMemory) -> bool:
     """Return whether an answer took so long that it probably included the load."""
     usual = endpoint.latency
     return took > (0.5 if usual is None else max(3 * usual, usual + 0.25))
+
+
+def was_cold(
+    memory: Memory, request: InvokeRequest, model: ModelMemory, *, answered_before: bool, took: float
+) -> bool | None:
+    """Return whether an answered call met a model that was not loaded; None if this cannot be told.
+
+    Args:
+        memory: Has the load times.
+        request: The request.
+        model: What is known of the model.
+        answered_before: Whether the model was known to have been loaded before the call.
+        took: Seconds from the start of the call until its answer.
+    """
+    if request.target_model is None:
+        return False if took < _NO_START else None
+    if not answered_before:
+        return None
+    if took < _NO_LOAD:
+        return False
+    known = memory.load_times.expected(request.endpoint, request.target_model, size=model.size, reload=True)
+    return False if known.source == "model" and took < known.median * _NO_LOAD_SHARE else None
+
+
+def learn_from_answer(
+    memory: Memory, request: InvokeRequest, endpoint: EndpointMemory, model: ModelMemory, at: float, now: float
+) -> None:
+    """Record the successful answer of a model that was loaded.
+
+    Args:
+        memory: Has the load times.
+        request: The request.
+        endpoint: What is known of the endpoint.
+        model: What is known of the model.
+        at: When the request was sent.
+        now: When it was answered.
+    """
+    model.last_answer = now
+    if model.slow_first_answer is not None:
+        learn_from_second_answer(model, endpoint, memory.load_times, request.target_model or "", now - at)
+    endpoint.succeeded(now - at)

@@ -11,7 +11,7 @@ from mme_sdk.runtime.cold_start.load_times import LoadTimes
 from mme_sdk.runtime.cold_start.single_flight import ReleaseLimit, SingleFlight
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 from mme_sdk.runtime.retry.answers import ErrorFields
-from mme_sdk.runtime.retry.budgets import Breaker, Budget
+from mme_sdk.runtime.retry.budgets import Breaker, Budget, Pace
 
 if TYPE_CHECKING:
     from mme_sdk.runtime.cold_start.leases import Leases  # imports sqlite3, which few callers need
@@ -80,6 +80,7 @@ class EndpointMemory:
         throttles: Budget for retries after throttling.
         faults: Budget for retries after faults.
         breaker: Stops retries after many faults in a row.
+        pace: Slows down the calls of batches together while the endpoint throttles.
     """
 
     __slots__ = (
@@ -92,6 +93,7 @@ class EndpointMemory:
         "load_limiter",
         "name",
         "names",
+        "pace",
         "prefix",
         "release_limit",
         "throttles",
@@ -111,6 +113,7 @@ class EndpointMemory:
         self.throttles = Budget(retry.budget)
         self.faults = Budget(retry.budget)
         self.breaker = Breaker(retry)
+        self.pace = Pace()
         self._models: dict[str, ModelMemory] = {}
         self._max_models = max_models
         self._lock = ForkLock()

@@ -15,23 +15,23 @@ from mme_sdk.errors import (
     ModelInputError,
     ModelNotReadyError,
     OutcomeUnknownError,
+    ThrottledError,
     TransportError,
     UndecodableReplyError,
 )
 from mme_sdk.protocols import AsyncClock, Clock, Rng
-from mme_sdk.runtime.cold_start.cold_start import ColdStartWait, learn_from_second_answer
-from mme_sdk.runtime.cold_start.memory import EndpointMemory, Memory, ModelMemory
+from mme_sdk.runtime.cold_start.cold_start import ColdStartWait, learn_from_answer, was_cold
+from mme_sdk.runtime.cold_start.memory import Memory
 from mme_sdk.runtime.effects import Send
 from mme_sdk.runtime.retry.answers import ErrorFields, ErrorKind, classify, error_fields, error_of, failed_to_load
 from mme_sdk.runtime.retry.budgets import FAULT_COST, THROTTLE_COST
 from mme_sdk.runtime.telemetry.hooks import AttemptMade, Hook, RetryPlanned, emit
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 
-__all__ = ["Attempts", "Settings", "learn_from_answer", "was_cold"]
+__all__ = ["Attempts", "Settings"]
 
-_NO_LOAD = 0.01  # seconds; a download and a load take longer, whatever the model
-_NO_START = 0.1  # seconds; the start of a serverless container takes longer
-_NO_LOAD_SHARE = 1 / 40  # of the load time of the model; no load of it is that much shorter than the others
+_PACED = 0.1  # seconds; longest drawn wait of a throttled call that waits for its turn too
+_RATE_CHECK = 0.5  # seconds after which a waiting call looks at the rate again
 _TIMED_OUT = 0.95  # share of the read time-out; an attempt that fails earlier lost its connection
 
 
@@ -65,6 +65,7 @@ class Attempts:
         began: When the call began, by the clock.
         deadline: Seconds that the call may take.
         idempotent: Whether the model may run twice; False by default.
+        patient: Whether throttling delays the call until its deadline, and never fails it earlier; False by default.
 
     Attributes:
         history: The attempts made so far.
@@ -84,12 +85,20 @@ class Attempts:
         "history",
         "idempotent",
         "model",
+        "patient",
         "request",
         "settings",
     )
 
     def __init__(
-        self, settings: Settings, request: InvokeRequest, *, began: float, deadline: float, idempotent: bool = False
+        self,
+        settings: Settings,
+        request: InvokeRequest,
+        *,
+        began: float,
+        deadline: float,
+        idempotent: bool = False,
+        patient: bool = False,
     ) -> None:
         self.settings = settings
         self.request = request
@@ -97,6 +106,7 @@ class Attempts:
         self.deadline = deadline
         self.ends = began + deadline
         self.idempotent = idempotent
+        self.patient = patient
         self.endpoint = settings.memory.endpoint(request.endpoint)
         # A single-model endpoint has one model, which is loaded before the endpoint is in service.
         self.model = self.endpoint.model(request.target_model or "")
@@ -116,7 +126,14 @@ class Attempts:
             size: Bytes of its archive, if known.
         """
         request = attrs.evolve(self.request, target_model=target)
-        other = Attempts(self.settings, request, began=self.began, deadline=self.deadline, idempotent=self.idempotent)
+        other = Attempts(
+            self.settings,
+            request,
+            began=self.began,
+            deadline=self.deadline,
+            idempotent=self.idempotent,
+            patient=self.patient,
+        )
         other.history = self.history
         if size is not None:
             other.model.size = size
@@ -175,6 +192,8 @@ class Attempts:
                 if not (yield from self._cold_start.wait_for_turn()):
                     raise self._not_ready(None)
             while True:
+                if self.patient and outcome is None:
+                    yield from self._wait_for_pace()
                 at = self.began if outcome is not None else clock.monotonic()
                 left = self.ends - at
                 if left <= 0:
@@ -197,6 +216,8 @@ class Attempts:
                     if 200 <= answer.status < 300:
                         self._record(at, now, answer.status, None)
                         self._succeeded(at, now)
+                        if self.patient:
+                            self.endpoint.pace.answered(now)
                         if "content-encoding" in answer.headers:
                             self._check_coding(answer)
                         return answer
@@ -218,7 +239,7 @@ class Attempts:
                     if not (yield from self._cold_start.found_cold(at, now)):
                         raise self._not_ready(failure)
                 else:
-                    yield Sleep(self._backoff(kind, failure, now))
+                    yield Sleep(self._backoff(kind, failure, at, now))
                 self.history[-1] = attrs.evolve(self.history[-1], waited=clock.monotonic() - now)
         finally:
             if self._cold_start is not None:
@@ -355,7 +376,20 @@ class Attempts:
         )
         raise error
 
-    def _backoff(self, kind: ErrorKind, error: MMEError, now: float) -> float:
+    def _wait_for_pace(self) -> Flow[None]:
+        """Wait for the turn of this call among those of all batches."""
+        pace, monotonic = self.endpoint.pace, self.settings.clock.monotonic
+        turn = pace.take()
+        while wait := pace.wait(turn, monotonic()):
+            if monotonic() >= self.ends:
+                raise ThrottledError(
+                    f"{self.request.endpoint} throttles this batch, so the deadline of {self.deadline:g} s passed",
+                    hint="pass a longer deadline=, or lower BatchSettings.max_concurrency",
+                    sent=bool(self.history),
+                )
+            yield Sleep(min(wait, _RATE_CHECK, self.ends - monotonic()))
+
+    def _backoff(self, kind: ErrorKind, error: MMEError, at: float, now: float) -> float:
         """Return the seconds to wait after throttling or a fault.
 
         Raises:
@@ -366,7 +400,10 @@ class Attempts:
         if kind is ErrorKind.THROTTLED:
             reason, base, cap, count = "throttled", policy.throttle_base, policy.throttle_cap, self._throttles
             self._throttles += 1
-            if not self.endpoint.throttles.pay(THROTTLE_COST):
+            if self.patient:
+                self.endpoint.pace.throttled(sent=at, now=now)
+                base, cap = min(base, _PACED), min(cap, _PACED)  # the pace does the rest
+            elif not self.endpoint.throttles.pay(THROTTLE_COST):
                 raise _hinted(error, "too many calls to this endpoint are throttled; its retry budget is used up")
         else:
             reason, base, cap, count = "faulty", policy.fault_base, policy.fault_cap, self._faults
@@ -389,47 +426,6 @@ class Attempts:
 def _hinted(error: MMEError, hint: str) -> MMEError:
     error.hint = hint if error.hint is None else f"{error.hint}; {hint}"
     return error
-
-
-def was_cold(
-    memory: Memory, request: InvokeRequest, model: ModelMemory, *, answered_before: bool, took: float
-) -> bool | None:
-    """Return whether an answered call met a model that was not loaded; None if this cannot be told.
-
-    Args:
-        memory: Has the load times.
-        request: The request.
-        model: What is known of the model.
-        answered_before: Whether the model was known to have been loaded before the call.
-        took: Seconds from the start of the call until its answer.
-    """
-    if request.target_model is None:
-        return False if took < _NO_START else None
-    if not answered_before:
-        return None
-    if took < _NO_LOAD:
-        return False
-    known = memory.load_times.expected(request.endpoint, request.target_model, size=model.size, reload=True)
-    return False if known.source == "model" and took < known.median * _NO_LOAD_SHARE else None
-
-
-def learn_from_answer(
-    memory: Memory, request: InvokeRequest, endpoint: EndpointMemory, model: ModelMemory, at: float, now: float
-) -> None:
-    """Record the successful answer of a model that was loaded.
-
-    Args:
-        memory: Has the load times.
-        request: The request.
-        endpoint: What is known of the endpoint.
-        model: What is known of the model.
-        at: When the request was sent.
-        now: When it was answered.
-    """
-    model.last_answer = now
-    if model.slow_first_answer is not None:
-        learn_from_second_answer(model, endpoint, memory.load_times, request.target_model or "", now - at)
-    endpoint.succeeded(now - at)
 
 
 def _result(outcome: InvokeResponse | Exception) -> InvokeResponse:
