@@ -17,7 +17,7 @@ from mme_sdk.artifacts.temporary import TemporaryFolder
 from mme_sdk.errors import InvalidInputError, StorageError
 from mme_sdk.registry.operations.upload import Package, stamp_of
 
-_SMALL = 1 << 20  # bytes; a smaller archive is read once, and checked and sent from memory
+_SMALL = 1 << 18  # bytes; a smaller archive is read once, and checked and sent from memory
 
 __all__ = ["LayoutCheck", "prepare", "source_path", "temporary_file_error"]
 

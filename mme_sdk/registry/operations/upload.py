@@ -73,10 +73,18 @@ class Package:
 
 
 class InMemory(io.BytesIO):
-    """A file object for bytes, with a length."""
+    """A file object for bytes, with a length. It does not copy them.
+
+    Args:
+        data: The bytes.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._size = len(data)  # not from `getbuffer`, which copies
 
     def __len__(self) -> int:
-        return len(self.getbuffer())
+        return self._size
 
 
 class Slice(io.RawIOBase):

@@ -108,7 +108,7 @@ def test_what_is_sent_of_an_archive_is_what_was_checked(tmp_path: Path, size: in
         assert b"".join(iter(lambda: body.read(1 << 20), b"")) == data
         path.write_bytes(bytes(len(data) + 1))
         os.utime(path, ns=(1, 1))
-        if size < 1 << 20:
+        if size < 1 << 18:
             body.seek(0)
             assert body.read() == data
             assert package.handle == -1
@@ -136,6 +136,13 @@ def test_an_archive_that_is_written_while_it_is_checked(
     monkeypatch.setattr(package_module, "inspect_with_texts", then_changed)
     with pytest.raises(InvalidInputError, match=r"model\.tar\.gz changed while it was read"):
         prepare(path, LayoutCheck())
+
+
+def test_a_small_archive_is_not_copied(tmp_path: Path) -> None:
+    package = prepare(archive(tmp_path, {"model.joblib": os.urandom(200_000)}), LayoutCheck())
+    body = package.whole()
+    assert len(body) == package.archive.size
+    assert body.read(1 << 20) is package.data
 
 
 def test_the_error_of_a_small_archive_names_its_path(tmp_path: Path) -> None:
