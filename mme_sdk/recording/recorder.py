@@ -138,7 +138,8 @@ class Recorder:
     def _count_pending(self) -> None:
         # A busy program runs this loop once for each call, so it does without calls of Python functions.
         pending, take, floor, log = self._pending, self._pending.popleft, math.floor, math.log
-        begins = ends = 0.0
+        minute, begins, ends = Minute(0, self._top), 0.0, 0.0
+        known = minute.cells.get
         for _ in range(len(pending)):
             try:
                 event, at = take()
