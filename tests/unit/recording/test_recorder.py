@@ -194,6 +194,29 @@ def test_threads_lose_no_call() -> None:
     assert sum(one.calls for one in recorder.minutes()) == 8000
 
 
+def test_calls_during_writes_and_a_close_are_written_once_and_few_wait_to_be_counted() -> None:
+    wall, received = Wall(), list[RecordedMinute]()
+    recorder = Recorder(now=wall, sinks=[received.extend], every=3600)
+    waiting: list[int] = []
+
+    def calls() -> None:
+        for number in range(5000):
+            recorder(call(model=f"m/{number % 7}"))
+            waiting.append(len(recorder._pending))
+
+    threads = [threading.Thread(target=calls) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        wall.at += 20  # a minute ends now and then
+        recorder.flush()
+        recorder.totals()
+    recorder.close()
+    assert sum(one.calls for one in received) == 15_000
+    assert sum(cell.calls for cell in recorder.totals().values()) == 15_000
+    assert max(waiting) < 2048 + len(threads)
+
+
 def test_a_pickled_recorder_arrives_empty_with_its_settings() -> None:
     recorder = Recorder(top=7)
     recorder(call())
