@@ -55,7 +55,7 @@ def rollback(
     seen = live.description
     check_not_busy(seen)
     config = yield from _target(live, to)
-    to = config["EndpointConfigName"]
+    target: str = config["EndpointConfigName"]
     spec = spec_or_none(name, config, (yield from models_of(name, config)))
     requests = None if spec is None else spec.to_requests()
     old = spec_or_none(name, live.config, live.models)
@@ -63,14 +63,14 @@ def rollback(
     off = yield from replace_fleet(
         live,
         config,
-        requests if requests is not None and requests.config_name == to else None,
+        requests if requests is not None and requests.config_name == target else None,
         created=[],
         deployment=deployment or pick(old, spec),
         capture_changes=True,
         timeout=timeout,
         now=now,
         progress=progress,
-        dropped=_dropped_scaling(live, to),
+        dropped=_dropped_scaling(live, target),
     )
     yield from attach_again(seen, off)
     return (yield from describe_endpoint(name))
