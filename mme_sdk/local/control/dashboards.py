@@ -166,8 +166,6 @@ def _widget(widget: Mapping[str, Any], path: str) -> Iterator[Problem]:
         yield f"{path}/type", f"Should be one of {', '.join(_TYPES)}"
     if not isinstance(widget.get("properties"), dict):
         yield path, "Should have the required property 'properties', an object"
-    if ("x" in widget) != ("y" in widget):
-        yield path, "Should have both of x and y, or none of them"
     limits = {"x": (0, _COLUMNS - 1), "y": (0, None), "width": (1, _COLUMNS), "height": (1, _MAX_HEIGHT)}
     valid = True
     for name, (least, most) in limits.items():
@@ -228,9 +226,18 @@ def _line(texts: list[Any], options: Mapping[str, Any], path: str, before: int) 
         yield f"{path}/id", "Should begin with a lower-case letter, and have letters, digits and _ only"
     if options.get("yAxis", "left") not in ("left", "right"):
         yield f"{path}/yAxis", "Should be one of left, right"
-    if not all(isinstance(one, str) for one in texts):
-        yield path, "Should have strings, and an object at the end"
-    elif "expression" in options:
+    for key in options:
+        if key not in _LINE:
+            yield (
+                path,
+                f"Should NOT have the property {key} in its object; a dimension is two strings before the object",
+            )
+    wrong = [place for place, one in enumerate(texts) if not isinstance(one, str)]
+    for place in wrong:
+        yield f"{path}/{place}", "Invalid metric field type, only 'String' type is allowed"
+    if wrong:
+        return
+    if "expression" in options:
         if texts:
             yield path, "An expression should be the only item of its array"
     elif "..." in texts:
