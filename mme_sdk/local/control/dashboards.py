@@ -230,7 +230,7 @@ def _line(texts: list[Any], options: Mapping[str, Any], path: str, before: int) 
         if key not in _LINE:
             yield (
                 path,
-                f"Should NOT have the property {key} in its object; a dimension is two strings before the object",
+                f"Should NOT have the property {key} in its object; a dimension is two strings before it",
             )
     wrong = [place for place, one in enumerate(texts) if not isinstance(one, str)]
     for place in wrong:
