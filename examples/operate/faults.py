@@ -70,8 +70,8 @@ class World:
 
     @property
     def models(self) -> ModelRegistry:
-        """Its models."""
-        return self.client.models(URI)
+        """Its models. The commands run in another client, and callers see its changes at once here, not within 5 s."""
+        return self.client.models(URI, staleness=0.001)
 
     def call(self, models: Iterable[str], *, together: bool = False) -> None:
         """Invoke models, one after the other or all together. Errors are the callers' matter; they are recorded."""
