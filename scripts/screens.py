@@ -4,7 +4,7 @@
     python scripts/screens.py --serve          # the host with its load, to look at; Ctrl-C ends it
 
 A host serves three endpoints with 40 models each. An hour of requests is replayed in a minute: the clock of its metrics
-starts an hour ago and advances a minute after each round of requests.
+starts an hour ago and advances a minute after each round of requests. Look at the pictures before you commit them.
 """
 
 from __future__ import annotations
@@ -101,14 +101,14 @@ ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 
 
 class Clock:
-    """The clock of the host's metrics. It advances when a round of requests is over."""
+    """The clock of the host's metrics: an hour ago at first; it advances a minute after each round of requests."""
 
     def __init__(self) -> None:
-        self.behind = 60.0 * MINUTES
+        self.at: float | None = 60 * (time.time() // 60 - MINUTES) + 30
 
     def time(self) -> float:
         """Return the time of the metrics, in seconds since the epoch."""
-        return time.time() - self.behind
+        return time.time() if self.at is None else self.at
 
 
 @contextlib.contextmanager
@@ -178,11 +178,13 @@ def load(client: MMEClient, rng: random.Random, requests: int) -> None:
 
 
 def replay(clock: Clock, client: MMEClient, rng: random.Random) -> None:
-    """Replay an hour. The load of the second half is twice that of the first."""
-    for minute in range(MINUTES):
+    """Replay an hour, up to the present. The load of the second half is twice that of the first."""
+    minute = 0
+    while clock.at is not None:
         load(client, rng, 8 if minute < MINUTES // 2 else 16)
-        clock.behind -= 60
-    clock.behind = 0.0
+        minute, clock.at = minute + 1, clock.at + 60
+        if clock.at > time.time():
+            clock.at = None
 
 
 def main() -> None:
@@ -223,7 +225,8 @@ def picture(target: str, url: str, width: int, height: int) -> None:
         sys.exit("screens.py needs chromium")
     with tempfile.TemporaryDirectory() as folder:
         shot = Path(folder) / "shot.png"
-        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=4000"]
+        options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--virtual-time-budget=6000"]
+        options += ["--disable-gpu", "--run-all-compositor-stages-before-draw"]
         size = [f"--window-size={width},{height}", f"--screenshot={shot}", f"--user-data-dir={folder}/profile"]
         subprocess.run([chromium, *options, *size, url], check=True, capture_output=True, timeout=120)
         image = (
