@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from mme_sdk.cli.screens.figures import ErrorFigures, Figures, InstanceFigures, ModelFigures, VariantFigures
-from mme_sdk.errors import EndpointNotFoundError, ServiceError
+from mme_sdk.errors import EndpointNotFoundError, InvalidInputError, ServiceError
 
 if TYPE_CHECKING:
     from mme_sdk.client import MMEClient
@@ -34,11 +34,11 @@ def answers(url: str | None) -> bool:
     Args:
         url: Address of SageMaker; None is that of AWS. Only a loopback address is asked.
     """
-    parts = urlsplit(url or "")
-    if parts.scheme != "http" or parts.hostname is None or not _loopback(parts.hostname):
+    found = None if url is None else _address(url)
+    if url is None or found is None or not _loopback(found[0]):
         return False
     try:
-        _get(str(url))
+        _get(url)
     except ServiceError:
         return False
     return True
@@ -57,6 +57,7 @@ def from_host(url: str, endpoint: str, *, minutes: int) -> Figures:
 
     Raises:
         EndpointNotFoundError: The endpoint does not exist.
+        InvalidInputError: The address is not one of http.
         ServiceError: The host does not answer, or its data is not that of this version.
     """
     found = _get(url)
@@ -139,6 +140,15 @@ def _last(series: Series) -> float | None:
     return series.values[-1] if series.values else None
 
 
+def _address(url: str) -> tuple[str, int | None] | None:
+    """Return host and port of an address with http; None for any other."""
+    try:
+        parts = urlsplit(url)
+        return (parts.hostname, parts.port) if parts.scheme == "http" and parts.hostname else None
+    except ValueError:  # a port that is not a number, or an IPv6 address without its end
+        return None
+
+
 def _loopback(name: str) -> bool:
     if name == "localhost":
         return True
@@ -150,8 +160,10 @@ def _loopback(name: str) -> bool:
 
 def _get(url: str) -> dict[str, Any]:
     """Return the status data of the host at an address. Proxies are not used."""
-    parts = urlsplit(url)
-    connection = HTTPConnection(parts.hostname or "", parts.port, timeout=_TIMEOUT)
+    address = _address(url)
+    if address is None:
+        raise InvalidInputError(f"{url!r} is not the address of an embedded SageMaker", hint="give one with http://")
+    connection = HTTPConnection(*address, timeout=_TIMEOUT)
     try:
         connection.request("GET", _PATH)
         response = connection.getresponse()

@@ -48,6 +48,8 @@ def add_to(root: click.Group) -> None:
         An embedded SageMaker also shows the models of each instance. With --json, it writes one JSON object a line, or
         one object with --once.
         """
+        if interval is not None and (once or not (shell.out.as_json or sys.stdout.isatty())):
+            raise click.UsageError("--interval needs a terminal or --json, and excludes --once.")
         read, seconds = _reader(shell, source, endpoint, minutes)
         if shell.out.as_json and not once:
             _stream(shell, read, interval or seconds)

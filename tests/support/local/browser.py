@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 import subprocess
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ class Tab:
 
 
 @asynccontextmanager
-async def browsed(url: str, folder: Path, *, width: int = 1200) -> Any:
+async def browsed(url: str, folder: Path, *, width: int = 1200) -> AsyncIterator[Tab]:
     """Open a URL in a browser of its own."""
     command = [str(CHROMIUM), "--headless", "--no-sandbox", "--remote-debugging-port=0", f"--user-data-dir={folder}"]
     process = await asyncio.create_subprocess_exec(*command, "about:blank", stderr=subprocess.PIPE)

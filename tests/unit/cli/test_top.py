@@ -96,7 +96,19 @@ def test_a_host_without_the_endpoint_or_of_another_version_is_named(data: dict[s
 
 @pytest.mark.parametrize(
     "url",
-    [None, "", "https://127.0.0.1", "http://runtime.sagemaker.example", "http://10.0.0.1", "ftp://localhost", "e"],
+    [
+        None,
+        "",
+        "https://127.0.0.1",
+        "http://runtime.sagemaker.example",
+        "http://10.0.0.1",
+        "ftp://localhost",
+        "e",
+        "http://127.0.0.1:port",
+        "http://127.0.0.1:99999",
+        "http://[::1",
+        "http://",
+    ],
 )
 def test_only_a_loopback_address_is_asked_for_status_data(url: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_url: str) -> None:
@@ -204,6 +216,22 @@ def test_a_host_that_is_asked_for_needs_an_address(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     assert main(["top", "e", "--source", "host"]) == 64
     assert "--endpoint-url" in capsys.readouterr().err
+    for url in ("https://127.0.0.1", "http://127.0.0.1:port"):
+        assert main(["top", "e", "--source", "host", "--endpoint-url", url]) == 1
+        assert "is not the address of an embedded SageMaker" in capsys.readouterr().err
+
+    def refuse(*_: object) -> None:
+        raise ConnectionRefusedError("refused")
+
+    monkeypatch.setattr(reading.HTTPConnection, "request", refuse)
+    assert main(["top", "e", "--source", "host", "--endpoint-url", URL]) == 1
+    assert "does not answer" in capsys.readouterr().err
+
+
+def test_an_interval_that_nothing_would_use_is_refused(data: dict[str, Any], capsys: Any) -> None:
+    for more in (["--once"], ["--once", "--json"], []):  # the output of the last one is not a terminal
+        assert main(["top", "e", "--interval", "5", *more]) == 64
+        assert "--interval needs a terminal or --json" in capsys.readouterr().err
 
 
 def test_json_without_once_is_an_object_a_line_until_ctrl_c(
