@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from pathlib import Path
+
 import attrs
 
 from mme_sdk._tracebacks import short_tracebacks
@@ -10,7 +13,7 @@ from mme_sdk.artifacts.layout import detect
 from mme_sdk.artifacts.reading import ArchiveSource, opened
 from mme_sdk.artifacts.tree import MAX_BYTES, MAX_ENTRIES
 
-__all__ = ["POINTER", "POINTER_SIZE", "Archive", "Entry", "inspect", "inspect_with_texts"]
+__all__ = ["POINTER", "POINTER_SIZE", "Archive", "Entry", "content_digest", "inspect", "inspect_with_texts"]
 
 POINTER = b"version https://git-lfs.github.com/spec/"
 """First bytes of a pointer of Git LFS, which stands for a file that was not downloaded."""
@@ -88,6 +91,23 @@ def inspect(source: ArchiveSource, *, max_bytes: int | None = MAX_BYTES, max_ent
         'sklearn'
     """
     return inspect_with_texts(source, max_bytes=max_bytes, max_entries=max_entries)[0]
+
+
+def content_digest(path: Path) -> str:
+    """Return the hex SHA-256 of the uncompressed tar of an archive, `Archive.content`, in a fraction of the time.
+
+    It does not look at the entries: the content can be one that `inspect` refuses.
+
+    Raises:
+        InvalidInputError: There is no such file.
+        LayoutError: The file is not gzip, is damaged, or exceeds the limit of its size.
+        StorageError: The file cannot be read.
+    """
+    digest = hashlib.sha256()
+    with opened(path, max_bytes=MAX_BYTES, max_entries=MAX_ENTRIES) as archive:
+        for piece in archive.unpacked():
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def inspect_with_texts(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -120,6 +121,14 @@ class OpenArchive:
         yield from walk(unpacked, self.name, max_bytes=self._max_bytes, max_entries=self._max_entries)
         while unpacked.take(_CHUNK):
             pass
+
+    def unpacked(self) -> Iterator[memoryview]:
+        """Yield the uncompressed tar, whatever it contains, instead of `members`.
+
+        Raises:
+            LayoutError: The file is not gzip, is damaged, or exceeds the limit of its size.
+        """
+        return _Unpacked(self.name, self._tar(), self._max_bytes).pieces(sys.maxsize)
 
     def _read(self) -> bytes:
         data = self._stream.read(_CHUNK)

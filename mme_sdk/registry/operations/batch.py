@@ -14,6 +14,7 @@ import attrs
 from mme_sdk._flows.cancellation import attach_partial
 from mme_sdk._flows.effects import Do, Flow, Together
 from mme_sdk.artifacts import fingerprint, inspect, is_archive
+from mme_sdk.artifacts.archive import content_digest
 from mme_sdk.display.progress import Reporter
 from mme_sdk.errors import BatchError, InvalidInputError, MMEError, StorageError
 from mme_sdk.registry.alias import Alias
@@ -255,6 +256,8 @@ def sync(
     stored, surplus = yield from _stored(operations, versions, delete=delete)
     unchanged = {name: version for name, version in versions.items() if name in stored}
     registered = {name: version for name, version in versions.items() if name not in stored}
+    # An archive that is stored was checked when it was registered. The others are refused before anything is changed.
+    yield from _together(registered, lambda name: _check(folder / files[name]), os.cpu_count() or 4, "read")
     if report is not None:
         report(doing="", total=len(registered))
     if not dry_run:
@@ -323,7 +326,14 @@ def _sources(directory: Path) -> dict[str, str]:
 
 
 def _digest(source: Path) -> Flow[str]:
-    content: str = yield Do(
-        lambda: inspect(source).content if is_archive(source) and source.is_file() else fingerprint(source)
-    )
+    content: str = yield Do(lambda: content_digest(source) if _is_archive_file(source) else fingerprint(source))
     return content[:DIGEST]
+
+
+def _check(source: Path) -> Flow[None]:
+    """Raise LayoutError if a source is an archive that cannot be unpacked. Its layout is checked when it is packed."""
+    yield Do(lambda: inspect(source) if _is_archive_file(source) else None)
+
+
+def _is_archive_file(source: Path) -> bool:
+    return is_archive(source) and source.is_file()

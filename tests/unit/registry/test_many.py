@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
 import sys
 import weakref
 from collections.abc import Callable, Iterator
@@ -10,6 +13,8 @@ from typing import Any
 
 import pytest
 
+from mme_sdk.artifacts import inspect, pack
+from mme_sdk.artifacts.archive import content_digest
 from mme_sdk.aws import Flow, Sleep, Together
 from mme_sdk.errors import BatchError, InvalidInputError
 from mme_sdk.registry import Registration
@@ -229,7 +234,7 @@ def test_an_iterator_that_fails(operations: RegistryOperations, tmp_path: Path, 
     s3 = S3Model()
     with pytest.raises((ZeroDivisionError, InvalidInputError)) as caught:
         performed(many.register_many(operations, wanted(), None), s3)
-    assert [one.name for one in caught.value.partial] == [f"m{number}" for number in range(20)]  # type: ignore[union-attr]
+    assert [one.name for one in caught.value.partial] == [f"m{number}" for number in range(20)]  # type: ignore[attr-defined]
     assert len(s3.objects) == 20
     with pytest.raises(InvalidInputError, match="Registration objects, not str"):  # a list is checked before the first
         performed(many.register_many(operations, [Registration("x", source), "y"], None), s3)  # type: ignore[list-item]
@@ -246,3 +251,34 @@ def test_errors_of_all_windows_are_raised_together(operations: RegistryOperation
         performed(many.register_many(operations, wanted, None), S3Model())
     assert sorted(caught.value.errors) == ["m0002", "m0022"]
     assert [one.name for one in caught.value.done] == [name for name in wanted if name not in ("m0002", "m0022")]
+
+
+def test_an_archive_that_cannot_be_unpacked_is_refused_before_anything_is_registered(
+    operations: RegistryOperations, tmp_path: Path
+) -> None:
+    """Also if its digest can be computed: the gzip is whole, and the tar in it is not."""
+    s3, folder = S3Model(), folders(tmp_path / "m", 3)
+    good = io.BytesIO()
+    pack(folder / "m0000", good)
+    (folder / "good.tar.gz").write_bytes(good.getvalue())
+    for damaged, says in ((gzip.compress(b"no tar" * 500), "header"), (good.getvalue()[:-9], "cut off")):
+        (folder / "bad.tgz").write_bytes(damaged)
+        for dry_run in (True, False):
+            with pytest.raises(BatchError, match=f"1 of 5 models were not read; bad: .*{says}"):
+                synced(operations, folder, s3, dry_run=dry_run)
+        assert s3.objects == {}
+    (folder / "bad.tgz").unlink()
+    done = synced(operations, folder, s3)
+    assert done.registered["good"] == done.registered["m0000"]  # the digest of the tar, however it is compressed
+    assert len(synced(operations, folder, s3).unchanged) == 4
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_the_digest_of_the_content_is_that_of_inspect(tmp_path: Path, members: int) -> None:
+    whole = io.BytesIO()
+    pack(folders(tmp_path / "m", 1) / "m0000", whole)
+    tar = gzip.decompress(whole.getvalue())
+    step = -(-len(tar) // members)
+    path = tmp_path / "a.tar.gz"
+    path.write_bytes(b"".join(gzip.compress(tar[at : at + step]) + bytes(7) for at in range(0, len(tar), step)))
+    assert content_digest(path) == inspect(path).content == hashlib.sha256(tar).hexdigest()
