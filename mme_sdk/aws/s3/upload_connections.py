@@ -38,12 +38,14 @@ class UploadConnections:
 
     Args:
         session: HTTP session of the client.
-        context: TLS settings.
+        context: TLS settings; None for a client that uses HTTP.
         connect_timeout: Seconds to wait for a connection.
         read_timeout: Seconds to wait for data of a response.
     """
 
-    def __init__(self, session: Any, *, context: ssl.SSLContext, connect_timeout: float, read_timeout: float) -> None:
+    def __init__(
+        self, session: Any, *, context: ssl.SSLContext | None, connect_timeout: float, read_timeout: float
+    ) -> None:
         self._session = session
         self._context = context
         self._connect_timeout, self._read_timeout = connect_timeout, read_timeout
@@ -239,9 +241,11 @@ def install(client: Any, *, connect_timeout: float, read_timeout: float) -> None
         return  # an unknown version of botocore: it sends the requests itself
     if needs_botocore:
         return
-    path = str(get_cert_path(True if verify is None else verify))
-    folder = os.path.isdir(path)  # noqa: PTH112 - botocore returns a string
-    context = ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
+    context = None
+    if client.meta.endpoint_url.startswith("https:"):
+        path = str(get_cert_path(True if verify is None else verify))
+        folder = os.path.isdir(path)  # noqa: PTH112 - botocore returns a string
+        context = ssl.create_default_context(cafile=None if folder else path, capath=path if folder else None)
     uploads = UploadConnections(session, context=context, connect_timeout=connect_timeout, read_timeout=read_timeout)
     client._endpoint.http_session = uploads
     try:

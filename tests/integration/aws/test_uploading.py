@@ -240,7 +240,7 @@ def test_proxies_and_other_services_stay_with_botocore(server: Server, monkeypat
 def test_idle_connections_are_used_by_place_and_not_when_they_are_old(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(upload_connections, "time", SimpleNamespace(monotonic=lambda: now))
-    uploads = UploadConnections(None, context=ssl.create_default_context(), connect_timeout=1, read_timeout=1)
+    uploads = UploadConnections(None, context=None, connect_timeout=1, read_timeout=1)
     here, there = ("http", "here"), ("http", "there")
     first, second, third, fourth = (uploads._connection(place) for place in (here, there, there, here))
     for connection, place in ((first, here), (second, there), (third, there), (fourth, here)):
