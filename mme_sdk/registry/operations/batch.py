@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from mme_sdk._flows.cancellation import attach_partial
+from mme_sdk._flows.cancellation import attach_partial, check
 from mme_sdk._flows.effects import Do, Flow, Together
 from mme_sdk.artifacts import fingerprint, inspect, is_archive
 from mme_sdk.artifacts.archive import content_digest
@@ -30,6 +30,7 @@ from mme_sdk.types.model import ModelVersion
 __all__ = ["register_many", "sync"]
 
 _WINDOW = 1000  # models at a time for which sources and flows are in memory
+_GROUP = 16  # models that a thread reads before it takes the next ones; a small model takes less than the handing over
 _WIDTH = 32  # small models at a time; most of the time they wait for S3
 _LARGE_WIDTH = 3  # large models at a time; each needs a temporary file of its size, and its parts go concurrently
 
@@ -231,6 +232,37 @@ def _together(names: Iterable[str], flow_of: Callable[[str], Flow[Any]], width: 
     return errors.raise_or_return(done)
 
 
+def _read_each(names: Collection[str], work: Callable[[str], Any]) -> Flow[list[Any]]:
+    """Read the source of each model in threads, and return the results.
+
+    Raises:
+        BatchError: Some of them failed.
+    """
+    width, left, errors = os.cpu_count() or 4, iter(names), _Errors("read")
+    size = max(min(len(names) // (8 * width), _GROUP), 1)  # a few large models must keep all threads busy
+    done: list[Any] = []
+    while window := list(islice(left, _WINDOW)):
+        parts = [window[at : at + size] for at in range(0, len(window), size)]
+        results = yield Together([_read_part(part, work) for part in parts], width)
+        for part, found in zip(parts, results, strict=True):
+            errors.sort(part, [found] * len(part) if isinstance(found, BaseException) else found, done)
+    return errors.raise_or_return(done)
+
+
+def _read_part(names: list[str], work: Callable[[str], Any]) -> Flow[list[Any]]:
+    """Read several sources in one thread; the result of a source is an MMEError if it failed."""
+
+    def read(name: str) -> Any:
+        check()
+        try:
+            return work(name)
+        except MMEError as error:
+            return error
+
+    found: list[Any] = yield Do(lambda: [read(name) for name in names])
+    return found
+
+
 def sync(
     operations: RegistryOperations,
     directory: str | Path,
@@ -251,13 +283,13 @@ def sync(
     yield from operations.check_bucket()
     if report is not None:
         report(doing="reading the models", total=len(files))
-    digests = yield from _together(files, lambda name: _digest(folder / files[name]), os.cpu_count() or 4, "read")
+    digests = yield from _read_each(files, lambda name: _digest(folder / files[name]))
     versions: dict[str, str] = dict(zip(files, digests, strict=True))
     stored, surplus = yield from _stored(operations, versions, delete=delete)
     unchanged = {name: version for name, version in versions.items() if name in stored}
     registered = {name: version for name, version in versions.items() if name not in stored}
     # An archive that is stored was checked when it was registered. The others are refused before anything is changed.
-    yield from _together(registered, lambda name: _check(folder / files[name]), os.cpu_count() or 4, "read")
+    yield from _read_each(registered, lambda name: _check(folder / files[name]))
     if report is not None:
         report(doing="", total=len(registered))
     if not dry_run:
@@ -325,14 +357,14 @@ def _sources(directory: Path) -> dict[str, str]:
     return found
 
 
-def _digest(source: Path) -> Flow[str]:
-    content: str = yield Do(lambda: content_digest(source) if _is_archive_file(source) else fingerprint(source))
-    return content[:DIGEST]
+def _digest(source: Path) -> str:
+    return (content_digest(source) if _is_archive_file(source) else fingerprint(source))[:DIGEST]
 
 
-def _check(source: Path) -> Flow[None]:
+def _check(source: Path) -> None:
     """Raise LayoutError if a source is an archive that cannot be unpacked. Its layout is checked when it is packed."""
-    yield Do(lambda: inspect(source) if _is_archive_file(source) else None)
+    if _is_archive_file(source):
+        inspect(source)
 
 
 def _is_archive_file(source: Path) -> bool:
