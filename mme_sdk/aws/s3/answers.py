@@ -9,6 +9,7 @@ import http.client
 import io
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from typing import Any
 
 import attrs
@@ -121,13 +122,12 @@ def read_answer(sock: Any) -> Answer:
                     raise http.client.IncompleteRead(content, int(size) - len(content))
                 closes = headers.get("connection", "").lower() != "" and "close" in headers["connection"].lower()
                 return Answer(int(found[1]), headers, content, closes)
-        response = http.client.HTTPResponse(_Connection(file), method="PUT")  # type: ignore[arg-type]
-        response.begin()
-        content = response.read()
-        joined: dict[str, str] = {}
-        for name, value in response.headers.items():
-            joined[name.lower()] = value
-        return Answer(response.status, joined, content, response.will_close)
+        # Closed before its file: Python closes an abandoned response later, and would complain about the closed file.
+        with closing(http.client.HTTPResponse(_Connection(file), method="PUT")) as response:  # type: ignore[arg-type]
+            response.begin()
+            content = response.read()
+            joined = {name.lower(): value for name, value in response.headers.items()}
+            return Answer(response.status, joined, content, response.will_close)
 
 
 def _parsed(lines: bytes) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 from typing import Any
@@ -48,10 +49,10 @@ def read(data: bytes, how: Any, pieces: int = 1) -> Any:
         class Slow:
             """Hands over one piece for each read."""
 
-            def makefile(self, mode: str) -> Any:
+            def makefile(self, _mode: str) -> Any:
                 theirs.sendall(data[size:])
                 theirs.shutdown(socket.SHUT_WR)
-                return whole(mode, buffering=size)
+                return whole("rb", buffering=size)
 
         return how(Slow())
 
@@ -78,6 +79,32 @@ def test_an_answer_is_what_http_client_reads(name: str, pieces: int) -> None:
             read(ANSWERS[name], by_us, pieces)
     else:
         assert read(ANSWERS[name], by_us, pieces) == expected
+
+
+@pytest.mark.parametrize("name", ["nothing", "no HTTP", "cut off in the head", "chunked"])
+def test_an_answer_is_closed_before_its_file(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise Python complains on stderr when it closes an abandoned answer later."""
+    closed: list[bool] = []
+
+    class Noted(http.client.HTTPResponse):
+        def close(self) -> None:
+            closed.append(self.fp is not None and files[-1].closed)
+            super().close()
+
+    class Sock:
+        def __init__(self, sock: socket.socket) -> None:
+            self.sock = sock
+
+        def makefile(self, _mode: str) -> Any:
+            files.append(self.sock.makefile("rb"))
+            return files[-1]
+
+    files: list[Any] = []
+    monkeypatch.setattr(http.client, "HTTPResponse", Noted)
+    with contextlib.suppress(http.client.HTTPException):
+        read(ANSWERS[name], lambda sock: by_us(Sock(sock)))
+    assert closed == [False]
+    assert files[0].closed
 
 
 def test_the_head_of_a_request() -> None:
