@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractContextManager, nullcontext
+from time import monotonic
 from typing import Any, TypeVar
 
 from mme_sdk.display.progress import Reporter
@@ -19,6 +20,7 @@ T = TypeVar("T")
 V = TypeVar("V")
 _SILENT = nullcontext()
 _END = object()
+_READING = 0.005  # seconds
 
 
 async def async_run_batch(
@@ -45,7 +47,9 @@ async def async_run_batch(
     """
     with reports as report:
         run: BatchRun[T] = BatchRun(settings, model_of, checkpoint, report)
-        source = items.__aiter__() if isinstance(items, AsyncIterable) else _as_async(items)
+        source = (
+            _one_by_one(items) if isinstance(items, AsyncIterable) else _some_at_a_time(items, lambda: run.batch.space)
+        )
         index = -1
         reading: asyncio.Future[Any] | None = None
         tasks: dict[asyncio.Future[Reply[Any]], tuple[int, T]] = {}
@@ -64,8 +68,9 @@ async def async_run_batch(
                         read, reading = reading, None
                         more = read.result() is not _END
                         if more:
-                            index += 1
-                            run.add(index, read.result())
+                            for item in read.result():
+                                index += 1
+                                run.add(index, item)
                     for task in tasks.keys() & done:
                         run.batch.finish(item_result(*tasks.pop(task), task))
                 for result in run.batch.results():
@@ -120,6 +125,27 @@ async def _next(source: AsyncIterator[T]) -> Any:
     return await anext(source, _END)
 
 
-async def _as_async(items: Iterable[T]) -> AsyncIterator[T]:
-    for item in items:
-        yield item
+async def _one_by_one(items: AsyncIterable[T]) -> AsyncIterator[list[T]]:
+    async for item in items:
+        yield [item]
+
+
+async def _some_at_a_time(items: Iterable[T], space: Callable[[], int]) -> AsyncIterator[list[T]]:
+    """Yield the items that are read within a few milliseconds, so that models have many when they are loaded."""
+    source, some, failed = iter(items), list[T](), None
+    while failed is None:
+        ends, most = monotonic() + _READING, space()
+        try:
+            while len(some) < most and (not some or monotonic() < ends):
+                some.append(next(source))
+        except StopIteration:
+            break
+        except BaseException as error:  # noqa: BLE001 - raised once the items before it have been processed
+            failed = error
+        if some:
+            yield some
+            some = []
+    if some:
+        yield some
+    if failed is not None:
+        raise failed

@@ -19,6 +19,7 @@ from mme_sdk._validation import number, optional
 from mme_sdk.display.progress import check_progress, is_coroutine_function
 from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError, MMEError
+from mme_sdk.runtime.batch.sizes import ItemSizes
 from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.reply import Reply
 
@@ -26,6 +27,11 @@ __all__ = ["Batch", "BatchSettings", "Checkpoint", "ItemResult", "Model", "check
 
 T = TypeVar("T")
 Model: TypeAlias = str | ModelVersion | None
+_MAX_WINDOW = 262_144  # items
+_MAX_READ = 64
+_OLDEST = 4  # each such activation is that of the model that waits the longest
+_MAX_COMPARED = 4096  # models; more are taken in their order
+_ITEM, _RESULT = 300, 1500  # bytes that an item and a result take, besides the item's own and those of the answer
 _count = number(at_least=1, integer=True)
 
 
@@ -75,9 +81,13 @@ class BatchSettings:
         max_concurrency: Calls that run at the same time. Default 16.
         models_at_once: Models that are worked on at the same time. Choose a low number where the instances hold few
             models in memory. None means `max_concurrency`.
-        quantum: Items of one model after which a waiting model has its turn. Default 32.
-        window: Largest number of items in memory, including results that wait for their turn. None means 16 times
-            `max_concurrency`.
+        quantum: Items of one model after which a waiting model has its turn. Default 1024: a change of models may load
+            one, which takes longer than many calls.
+        window: Largest number of items in memory, including results that wait for their turn. None means as many as
+            `window_bytes` allows, and at most 262,144. The more items are in memory, the more of them find their model
+            loaded, if the input is in no order.
+        window_bytes: Bytes of items and results in memory, estimated. It does not count below twice `max_concurrency`
+            items, nor if `window` is given. Default 128 MiB.
         ordered: True returns results in the order of the items. False returns them as they complete. Default True.
 
     Raises:
@@ -85,13 +95,14 @@ class BatchSettings:
 
     Example:
         >>> BatchSettings(max_concurrency=64, ordered=False).quantum
-        32
+        1024
     """
 
     max_concurrency: int = attrs.field(default=16, validator=_count)
     models_at_once: int | None = attrs.field(default=None, validator=optional(_count))
-    quantum: int = attrs.field(default=32, validator=_count)
+    quantum: int = attrs.field(default=1024, validator=_count)
     window: int | None = attrs.field(default=None, validator=optional(_count))
+    window_bytes: int = attrs.field(default=128 << 20, validator=_count)
     ordered: bool = True
 
 
@@ -139,10 +150,15 @@ class Batch(Generic[T]):
 
     def __init__(self, settings: BatchSettings) -> None:
         self._settings = settings
-        self._window = settings.window or 16 * settings.max_concurrency
+        self._window = settings.window or _MAX_WINDOW
+        self._least = self._window if settings.window else 2 * settings.max_concurrency
+        self._sizes, self._bytes = ItemSizes(), 0
+        self._held_bytes: dict[int, int] = {}
         self._models_at_once = settings.models_at_once or settings.max_concurrency
         self._active: OrderedDict[str, int] = OrderedDict()  # model -> items started since it became active
-        self._queues: OrderedDict[str, deque[tuple[int, T, Model]]] = OrderedDict()
+        self._queues: dict[str, deque[tuple[int, T, Model]]] = {}
+        self._waiting: OrderedDict[str, None] = OrderedDict()  # models with a queue that are not active
+        self._activated = 0
         self._running: dict[int, str] = {}
         self._finished: dict[int, ItemResult[T]] = {}
         self._ready: deque[ItemResult[T]] = deque()
@@ -152,7 +168,16 @@ class Batch(Generic[T]):
     @property
     def wants_more(self) -> bool:
         """Whether the window has space for another item."""
-        return self._held < self._window
+        if self._held < self._least:
+            return True
+        return self._held < self._window and self._bytes < self._settings.window_bytes
+
+    @property
+    def space(self) -> int:
+        """Number of items that may be read before `wants_more` is asked again; at least 1."""
+        if self._bytes >= self._settings.window_bytes:
+            return max(1, self._least - self._held)
+        return max(1, min(_MAX_READ, self._window - self._held))
 
     @property
     def running(self) -> int:
@@ -166,9 +191,14 @@ class Batch(Generic[T]):
 
     def add(self, index: int, item: T, model: Model) -> None:
         """Add an item to the queue of its model."""
+        name = _name(model)
         self._held += 1
-        self._order.append(index)
-        self._queues.setdefault(_name(model), deque()).append((index, item, model))
+        self._hold(index, self._sizes.of(item) + _ITEM)
+        if self._settings.ordered:
+            self._order.append(index)
+        self._queues.setdefault(name, deque()).append((index, item, model))
+        if name not in self._active:
+            self._waiting[name] = None
 
     def start(self) -> tuple[int, T, Model] | None:
         """Return the item to start next, or None if no item may start now."""
@@ -190,6 +220,7 @@ class Batch(Generic[T]):
     def finish(self, result: ItemResult[T]) -> None:
         """Record the result of a running item."""
         name = self._running.pop(result.index)
+        self._hold(result.index, _RESULT + (0 if result.reply is None else len(result.reply.body)))
         if name not in self._queues and name not in self._running.values():
             self._active.pop(name, None)
         if not self._settings.ordered:
@@ -203,25 +234,35 @@ class Batch(Generic[T]):
         """Yield the results that can be returned now."""
         while self._ready:
             self._held -= 1
-            yield self._ready.popleft()
+            result = self._ready.popleft()
+            self._bytes -= self._held_bytes.pop(result.index, 0)
+            yield result
 
     def complete(self) -> list[ItemResult[T]]:
         """Return all results that were not yet yielded, in the order of their items."""
         return sorted((*self._ready, *self._finished.values()), key=lambda result: result.index)
 
+    def _hold(self, index: int, size: int) -> None:
+        self._bytes += size
+        self._held_bytes[index] = self._held_bytes.get(index, 0) + size
+
     def _activate(self) -> None:
-        waiting = [name for name in self._queues if name not in self._active]
-        if not waiting:
+        if not self._waiting:
             return
         for name, started in list(self._active.items()):
             # The model used up its quantum while others wait: it goes to the end of the queue.
             if started >= self._settings.quantum and name in self._queues and len(self._active) >= self._models_at_once:
                 del self._active[name]
-                self._queues.move_to_end(name)
+                self._waiting[name] = None
                 break
-        for name in waiting:
-            if len(self._active) >= self._models_at_once:
-                return
+        while self._waiting and len(self._active) < self._models_at_once:
+            self._activated += 1
+            # The model with the most items, so that its load serves many; at times the one that waits the longest.
+            if self._activated % _OLDEST == 0 or len(self._waiting) > _MAX_COMPARED:
+                name = next(iter(self._waiting))
+            else:
+                name = max(self._waiting, key=lambda one: len(self._queues[one]))
+            del self._waiting[name]
             self._active[name] = 0
 
 

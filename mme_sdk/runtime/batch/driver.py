@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
+from time import monotonic
 from typing import Any, TypeVar
 
 from mme_sdk._flows.workers import Workers
@@ -27,6 +28,7 @@ _SILENT = nullcontext()
 # Seconds. Python runs signal handlers between two instructions, so a signal that arrives just before a wait begins is
 # only noticed when the wait ends.
 _LONGEST_WAIT = 0.1
+_READING = 0.005  # seconds for which items are read at a time, so that models have many items when they are loaded
 
 
 def run_batch(
@@ -37,6 +39,7 @@ def run_batch(
     settings: BatchSettings,
     checkpoint: str | os.PathLike[str] | None = None,
     reports: AbstractContextManager[Reporter | None] = _SILENT,
+    now: Callable[[], float] = monotonic,
 ) -> Iterator[ItemResult[T]]:
     """Call a function for each item, in threads, and yield the results.
 
@@ -47,6 +50,7 @@ def run_batch(
         settings: Concurrency, order and memory.
         checkpoint: File of the items that are done. A later run with the same file leaves these items out.
         reports: Makes the reporter of the progress, and ends it. Default: nothing is reported.
+        now: Returns seconds. Default: `time.monotonic`.
 
     Yields:
         One result for each item. An MMEError of a call is in its result; any other exception ends the iteration.
@@ -59,11 +63,14 @@ def run_batch(
         workers: Workers[Reply[Any]] = Workers(settings.max_concurrency, "mme_sdk-batch")
         try:
             while more or not run.batch.idle:
-                if more and run.batch.wants_more:
+                reading_ends = now() + _READING
+                while more and run.batch.wants_more:
                     pair = next(source, None)
                     more = pair is not None
                     if pair is not None:
                         run.add(*pair)
+                    if now() >= reading_ends:
+                        break
                 while (started := run.batch.start()) is not None:
                     index, item, model = started
                     future = workers.submit(partial(call, item, model))
