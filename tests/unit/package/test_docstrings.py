@@ -25,6 +25,7 @@ MODULES = (
     "mme_sdk.metrics",
     "mme_sdk.fleet",
     "mme_sdk.planning",
+    "mme_sdk.scale",
     "mme_sdk.local",
     "mme_sdk.testing",
 )

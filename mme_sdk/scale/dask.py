@@ -1,0 +1,88 @@
+"""`score` of a Dask collection: each model goes to one partition, unless it has most of the rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._validation import check_instance
+from mme_sdk.errors import InvalidInputError, MissingExtraError
+from mme_sdk.scale.scorer import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mme_sdk.scale.plan import ScoringPlan
+
+__all__ = ["score"]
+
+_BUCKET = "_mme_bucket"
+
+
+@short_tracebacks
+def score(frame: Any, scorer: Scorer, *, buckets: int | None = None) -> Any:
+    """Return a Dask data frame with the scored rows. The rows are counted by model now, and scored when it is computed.
+
+    The aliases are resolved now. The rows are moved to one partition for each bucket, so their order is not kept:
+    name the columns that identify them in `ids`. Dask may score a partition again if its worker ends; each row is once
+    in the result.
+
+    Args:
+        frame: A `dask.dataframe.DataFrame`.
+        scorer: How rows are scored. It needs `answer`.
+        buckets: Number of partitions of the result. None means those of `frame`. Default None.
+
+    Returns:
+        The `dask.dataframe.DataFrame`.
+
+    Raises:
+        MissingExtraError: Dask is not installed.
+        InvalidInputError: The frame or an argument is invalid.
+
+    Example:
+        ```python
+        scored = mme_sdk.scale.dask.score(dask.dataframe.read_parquet("rows/"), scorer, buckets=8)
+        scored.to_parquet("scored/")
+        ```
+    """
+    try:
+        import dask.dataframe as dd
+    except ImportError as error:
+        raise MissingExtraError("scale.dask needs Dask", hint="pip install 'mme-sdk[dask]'") from error
+    check_instance("scorer", scorer, Scorer)
+    if not isinstance(frame, dd.DataFrame):
+        raise InvalidInputError(
+            f"scale.dask.score takes a dask.dataframe.DataFrame, not a {type(frame).__name__}",
+            hint="convert it with dask.dataframe.from_pandas(frame, npartitions=8)",
+        )
+    meta = scorer.empty(frame._meta)
+    if scorer.model is None:
+        return frame.map_partitions(scorer, meta=meta)
+    counts: dict[str, int] = {}
+    for part in frame.map_partitions(_counts, scorer, meta=("counts", "object")).compute():
+        for model, rows in part.items():
+            counts[model] = counts.get(model, 0) + rows
+    pinned, number = scorer.pin(counts), buckets or frame.npartitions
+    plan = pinned.plan(counts, number)
+    marked = frame.map_partitions(_marked, pinned, plan, meta=frame._meta.assign(**{_BUCKET: 0}))
+    # The divisions 0, 1, 2, … put each bucket into a partition of its own; `shuffle` would hash the numbers.
+    placed = marked.set_index(_BUCKET, divisions=[*range(number), number], sort=True)
+    return placed.map_partitions(_scored, pinned, meta=meta)
+
+
+def _counts(part: pd.DataFrame, scorer: Scorer) -> pd.Series:
+    import pandas as pd
+
+    counts: dict[str, int] = {}
+    for model in map(str, scorer.models_of(part)):
+        counts[model] = counts.get(model, 0) + 1
+    return pd.Series([counts], dtype=object)
+
+
+def _marked(part: pd.DataFrame, scorer: Scorer, plan: ScoringPlan) -> pd.DataFrame:
+    return part.assign(**{_BUCKET: plan.assign(map(str, scorer.models_of(part)))})
+
+
+def _scored(part: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
+    scored: pd.DataFrame = scorer(part.reset_index(drop=True))
+    return scored

@@ -1,0 +1,98 @@
+"""`score`: one table on the workers of a `concurrent.futures` executor."""
+
+from __future__ import annotations
+
+import pickle
+from concurrent.futures import BrokenExecutor, Executor
+from typing import Any
+
+from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._validation import check_instance
+from mme_sdk.errors import InvalidInputError, OutcomeUnknownError
+from mme_sdk.runtime.payloads.answer_tables import import_pandas
+from mme_sdk.scale.scorer import Scorer
+from mme_sdk.scale.tables import as_kind, frame_of
+
+__all__ = ["score"]
+
+
+@short_tracebacks
+def score(table: Any, scorer: Scorer, *, workers: Executor, buckets: int | None = None) -> Any:
+    """Score a table on the workers of an executor. Each model goes to one worker, unless it has most of the rows.
+
+    Aliases are resolved once, before the first request. Each row is once in the result. If a worker process ends, the
+    rows that it had get an OutcomeUnknownError: they may have been scored.
+
+    Args:
+        table: A pandas frame, an Arrow table or record batch, or a dict of arrays.
+        scorer: How rows are scored.
+        workers: The executor, such as a ProcessPoolExecutor. It stays open.
+        buckets: Number of parts that the table is divided into. None means one for each worker. Default None.
+
+    Returns:
+        A table of the same kind, as `scorer(table)` returns it.
+
+    Raises:
+        InvalidInputError: The table or an argument is invalid, or the scorer cannot be sent to the workers.
+        UndecodableReplyError: The answers do not have the columns and types of `scorer.answer`.
+
+    Example:
+        ```python
+        with ProcessPoolExecutor(4) as workers:
+            scored = score(frame, scorer, workers=workers)
+        ```
+    """
+    check_instance("scorer", scorer, Scorer)
+    check_instance("workers", workers, Executor)
+    pd = import_pandas()
+    frame = frame_of(table)
+    models = [str(model) for model in scorer.models_of(frame)]
+    counts: dict[str, int] = {}
+    for model in models:
+        counts[model] = counts.get(model, 0) + 1
+    if buckets is None:
+        buckets = getattr(workers, "_max_workers", None) or 1
+    pinned = scorer.pin(counts)
+    plan = pinned.plan(counts, buckets)
+    places: list[list[int]] = [[] for _ in range(buckets)]
+    for place, bucket in enumerate(plan.assign(models)):
+        places[bucket].append(place)
+    plain = frame.reset_index(drop=True)
+    filled = [rows for rows in places if rows]
+    running = [(rows, _submit(workers, pinned, plain.iloc[rows])) for rows in filled]
+    parts = []
+    try:
+        for rows, future in running:
+            try:
+                parts.append(future.result())
+            except BrokenExecutor:
+                parts.append(_lost(pinned, plain.iloc[rows]))
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                raise InvalidInputError(
+                    f"the scorer cannot be sent to the workers: {error}",
+                    hint="model= must be a column, or a function of a module",
+                ) from error
+    except BaseException:
+        for _, future in running:
+            future.cancel()
+        raise
+    whole = pd.concat(parts).sort_index() if parts else pinned(plain)
+    whole.index = frame.index
+    return as_kind(whole, table, pinned.answer)
+
+
+def _submit(workers: Executor, scorer: Scorer, part: Any) -> Any:
+    from concurrent.futures import Future
+
+    try:
+        return workers.submit(scorer, part)
+    except BrokenExecutor as error:
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        return failed
+
+
+def _lost(scorer: Scorer, part: Any) -> Any:
+    error = OutcomeUnknownError("the worker process ended before it returned the rows")
+    none = import_pandas().DataFrame(index=part.index)
+    return scorer._joined(part, none, [error] * len(part))
