@@ -73,7 +73,7 @@ class Scoring:
         places = [(7 * row) % len(self.targets) for row in range(rows)]
         factors = [place + 1 for place in places]
         models = [self.targets[place] for place in places]
-        return pd.DataFrame({"tenant": models, "x": range(rows), "expected": factors})
+        return pd.DataFrame({"tenant": models, "id": range(rows), "x": range(rows), "expected": factors})
 
 
 @pytest.fixture(scope="module")
@@ -96,11 +96,11 @@ def check(scored: pd.DataFrame, frame: pd.DataFrame) -> None:
 
 
 def test_no_item_fails_at_an_endpoint_with_a_rate(scoring: Scoring) -> None:
-    fault = scoring.host.faults.add(Fault(kind="rate", operation="InvokeEndpoint", rate=300))
+    fault = scoring.host.faults.add(Fault(kind="rate", operation="InvokeEndpoint", rate=25))
     try:
         results = list(
             scoring.endpoint.invoke_many(
-                range(700),
+                range(75),
                 model_of=lambda row: scoring.targets[row % 6],
                 data_of=lambda row: f"{row}\n".encode(),
                 content_type="text/csv",
@@ -110,14 +110,15 @@ def test_no_item_fails_at_an_endpoint_with_a_rate(scoring: Scoring) -> None:
         assert scoring.host.faults.list()[fault]["triggered"]
     finally:
         scoring.host.faults.remove(fault)
-    assert [result.error for result in results] == [None] * 700
-    assert [result.value for result in results] == [[row * (row % 6 + 1.0)] for row in range(700)]
+    assert [result.error for result in results] == [None] * 75
+    assert [result.value for result in results] == [[row * (row % 6 + 1.0)] for row in range(75)]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("environment")
 def test_processes_score_a_table_and_load_each_model_once(scoring: Scoring) -> None:
     frame = scoring.frame(300)
-    scorer = Scorer(endpoint=scoring.endpoint, model="tenant", ids=["x"])
+    scorer = Scorer(endpoint=scoring.endpoint, model="tenant", ids=["id"])
     before = Counter(scoring.log.read_text().split()) if scoring.log.exists() else Counter()
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as workers:
         scored = score(frame.drop(columns="expected"), scorer, workers=workers)
@@ -155,10 +156,10 @@ def end(row: Any) -> str:
 @pytest.mark.usefixtures("environment")
 def test_a_killed_worker_loses_no_row(scoring: Scoring) -> None:
     frame = scoring.frame(60).rename(columns={"tenant": "model"})
-    scorer = Scorer(endpoint=scoring.endpoint, model=end, ids=["x", "model", "expected"])
+    scorer = Scorer(endpoint=scoring.endpoint, model=end, ids=["id", "model", "expected"])
     with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as workers:
         scored = score(frame, scorer, workers=workers)
-    assert scored["x"].tolist() == frame["x"].tolist()
+    assert scored["id"].tolist() == frame["id"].tolist()
     assert "OutcomeUnknownError" in set(scored["error_type"].dropna())
 
 
@@ -170,7 +171,7 @@ def test_dask_scores_each_row_once_and_loads_each_model_once(scoring: Scoring) -
     from mme_sdk.scale import dask as scale_dask
 
     frame = scoring.frame(600)
-    scorer = Scorer(endpoint=scoring.endpoint, model="tenant", ids=["x"])
+    scorer = Scorer(endpoint=scoring.endpoint, model="tenant", ids=["id"])
     before = Counter(scoring.log.read_text().split()) if scoring.log.exists() else Counter()
     with (
         distributed.LocalCluster(
@@ -180,7 +181,7 @@ def test_dask_scores_each_row_once_and_loads_each_model_once(scoring: Scoring) -
     ):
         rows = dd.from_pandas(frame.drop(columns="expected"), npartitions=5)
         result = scale_dask.score(rows, scorer, buckets=2)
-        scored = result.compute().sort_values("x").reset_index(drop=True)
+        scored = result.compute().sort_values("id").reset_index(drop=True)
         assert dict(result.dtypes) == dict(scored.dtypes)
     check(scored, frame)
     after = Counter(scoring.log.read_text().split())
