@@ -168,6 +168,7 @@ class AsyncInvocationMixin(Handle):
         prefix_aware_id: str | None = None,
         idempotent: bool = False,
         sticky: str | None = None,
+        rows_per_call: int = 1,
         settings: BatchSettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         progress: ProgressOption = False,
@@ -205,6 +206,11 @@ class AsyncInvocationMixin(Handle):
             idempotent: Whether a request with an unknown outcome may be sent again to a loaded model. Default False.
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
+            rows_per_call: Largest number of rows in one request. Over 1, payloads of one model and of the same form are
+                joined: pandas frames, numpy arrays of two dimensions, and text or bytes of `text/csv` without a header
+                row. The model must answer one result for each row, as JSON, CSV or NPY; each reply has its
+                part. Other payloads have a request each. If the model rejects a joined request, its items are sent
+                one by one. Default 1.
             settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
             checkpoint: Text file of the items that are done. A later run with the same file leaves these items out. An
                 item whose result was being processed when the process ended is sent again. None writes no file.
@@ -244,6 +250,7 @@ class AsyncInvocationMixin(Handle):
             ),
             model_of=model_of,
             data_of=data_of,
+            rows_per_call=rows_per_call,
             settings=settings,
             checkpoint=checkpoint,
             progress=progress,

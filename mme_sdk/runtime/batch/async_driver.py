@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from mme_sdk.display.progress import Reporter
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model
-from mme_sdk.runtime.batch.batch_run import BatchRun, item_result, keep_partial
+from mme_sdk.runtime.batch.batch_run import BatchRun, Together, item_results, keep_partial
 from mme_sdk.types.reply import Reply
 
 __all__ = ["async_collect", "async_run_batch"]
@@ -31,6 +31,7 @@ async def async_run_batch(
     settings: BatchSettings,
     checkpoint: str | os.PathLike[str] | None = None,
     reports: AbstractContextManager[Reporter | None] = _SILENT,
+    together: Together | None = None,
 ) -> AsyncIterator[ItemResult[T]]:
     """Call a coroutine function for each item, in tasks, and yield the results.
 
@@ -41,6 +42,7 @@ async def async_run_batch(
         settings: Concurrency, order and memory.
         checkpoint: File of the items that are done. A later run with the same file leaves these items out.
         reports: Makes the reporter of the progress, and ends it. Default: nothing is reported.
+        together: Makes one call for several items of a model. None: each item has a call of its own.
 
     Yields:
         One result for each item. An MMEError of a call is in its result; any other exception ends the iteration.
@@ -52,7 +54,7 @@ async def async_run_batch(
         )
         index = -1
         reading: asyncio.Future[Any] | None = None
-        tasks: dict[asyncio.Future[Reply[Any]], tuple[int, T]] = {}
+        tasks: dict[asyncio.Future[Any], list[tuple[int, T]]] = {}
         more = True
         try:
             while more or not run.batch.idle:
@@ -60,7 +62,12 @@ async def async_run_batch(
                     reading = asyncio.ensure_future(_next(source))
                 while (started := run.batch.start()) is not None:
                     number, item, model = started
-                    tasks[asyncio.ensure_future(call(item, model))] = (number, item)
+                    more_items = [] if together is None else run.batch.start_with(number, together.most - 1)
+                    carried = [(number, item), *more_items]
+                    if together is None or not more_items:
+                        tasks[asyncio.ensure_future(call(item, model))] = carried
+                    else:
+                        tasks[asyncio.ensure_future(together.call([one for _, one in carried], model))] = carried
                 awaited: set[asyncio.Future[Any]] = {*tasks} if reading is None else {*tasks, reading}
                 if awaited:
                     done, _ = await asyncio.wait(awaited, return_when=asyncio.FIRST_COMPLETED)
@@ -72,7 +79,8 @@ async def async_run_batch(
                                 index += 1
                                 run.add(index, item)
                     for task in tasks.keys() & done:
-                        run.batch.finish(item_result(*tasks.pop(task), task))
+                        for result in item_results(tasks.pop(task), task):
+                            run.batch.finish(result)
                 for result in run.batch.results():
                     yield result
                     run.returned(result)

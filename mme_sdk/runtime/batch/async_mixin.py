@@ -7,6 +7,8 @@ from abc import abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mme_sdk._validation import check_number
+from mme_sdk.errors import InvalidInputError, MMEError, ModelInputError
 from mme_sdk.runtime._invoker_base import Invocations
 from mme_sdk.runtime.options import DEFAULT_OPTIONS, InvokeOptions, check_options, check_unsupported
 from mme_sdk.runtime.payloads.arrow import is_table, like, to_pandas
@@ -53,6 +55,7 @@ class AsyncBatchMixin(Invocations):
         *,
         model_of: Callable[[T], Model] = lambda _: None,
         data_of: Callable[[T], Any] | None = None,
+        rows_per_call: int = 1,
         settings: BatchSettings | None = None,
         checkpoint: str | os.PathLike[str] | None = None,
         progress: ProgressOption = False,
@@ -65,6 +68,7 @@ class AsyncBatchMixin(Invocations):
             options: Options of each call.
             model_of: Returns the target model of an item.
             data_of: Returns the payload of an item. None sends the item itself.
+            rows_per_call: Largest number of rows of items of one model in one request. Default 1.
             settings: Concurrency, order and memory. None means `BatchSettings()`.
             checkpoint: File of the items that are done, or None.
             progress: Called with an `mme_sdk.Progress` after each result; True shows a progress bar. Default: False.
@@ -82,6 +86,7 @@ class AsyncBatchMixin(Invocations):
             options,
             model_of=model_of,
             data_of=data_of,
+            rows_per_call=rows_per_call,
             settings=settings,
             checkpoint=checkpoint,
             progress=progress,
@@ -99,23 +104,31 @@ class AsyncBatchMixin(Invocations):
         settings: BatchSettings | None,
         progress: ProgressOption,
         checkpoint: str | os.PathLike[str] | None = None,
+        rows_per_call: int = 1,
     ) -> AsyncIterator[ItemResult[T]]:
         from mme_sdk.display.progress import reporting
         from mme_sdk.runtime.batch.async_driver import async_run_batch
         from mme_sdk.runtime.batch.batch import BatchSettings, check_batch
+        from mme_sdk.runtime.batch.batch_run import Together
 
         check_endpoint(endpoint)
         check_options(options)
         check_batch(items, model_of, data_of, settings, progress)
+        check_number("rows_per_call", rows_per_call, at_least=1, integer=True)
         if options.response_type is not None:
             self._codecs.accept(options.response_type)
 
         async def call(item: T, model: Model) -> Reply[Any]:
             return await self._invoke_item(endpoint, item if data_of is None else data_of(item), model, options)
 
+        async def together(some: list[T], model: Model) -> list[Reply[Any] | MMEError]:
+            payloads = some if data_of is None else [data_of(item) for item in some]
+            return await self._invoke_together(endpoint, payloads, model, options, rows_per_call)
+
         return async_run_batch(
             call,
             items,
+            together=None if rows_per_call == 1 else Together(together, rows_per_call),
             model_of=model_of,
             settings=settings or BatchSettings(),
             checkpoint=checkpoint,
@@ -128,6 +141,36 @@ class AsyncBatchMixin(Invocations):
                 now=self._settings.clock.monotonic,
             ),
         )
+
+    async def _invoke_together(
+        self, endpoint: str, payloads: Sequence[Any], model: Model, options: InvokeOptions, most: int
+    ) -> list[Reply[Any] | MMEError]:
+        """Invoke with the payloads of several items, in as few requests as they fit into; return their outcomes."""
+        from mme_sdk.runtime.batch.merging import divide, merge
+
+        outcomes: dict[int, Reply[Any] | MMEError] = {}
+        alone: list[int] = []
+        for one in merge(payloads, options.content_type, most):
+            if len(one.places) == 1:
+                alone.extend(one.places)
+                continue
+            accept = options.accept
+            if options.response_type is not None:
+                accept = accept or self._codecs.accept(options.response_type, accept)
+            sent = options._replace(response_type=bytes, accept=accept)
+            try:
+                whole = await self._invoke_item(endpoint, one.data, model, sent)
+                outcomes.update(zip(one.places, divide(whole, one.rows, self._codecs, options), strict=True))
+            except (InvalidInputError, ModelInputError):
+                alone.extend(one.places)  # nothing ran, and perhaps for one of the items only
+            except MMEError as error:
+                outcomes.update(dict.fromkeys(one.places, error))
+        for place in alone:
+            try:
+                outcomes[place] = await self._invoke_item(endpoint, payloads[place], model, options)
+            except MMEError as error:
+                outcomes[place] = error
+        return [outcomes[place] for place in range(len(payloads))]
 
     async def invoke_frame(
         self,

@@ -160,6 +160,7 @@ class Batch(Generic[T]):
         self._waiting: OrderedDict[str, None] = OrderedDict()  # models with a queue that are not active
         self._activated = 0
         self._running: dict[int, str] = {}
+        self._carried: set[int] = set()  # running items that another one's call carries
         self._finished: dict[int, ItemResult[T]] = {}
         self._ready: deque[ItemResult[T]] = deque()
         self._order: deque[int] = deque()
@@ -202,7 +203,7 @@ class Batch(Generic[T]):
 
     def start(self) -> tuple[int, T, Model] | None:
         """Return the item to start next, or None if no item may start now."""
-        if len(self._running) >= self._settings.max_concurrency:
+        if len(self._running) - len(self._carried) >= self._settings.max_concurrency:
             return None
         self._activate()
         for name in self._active:
@@ -217,8 +218,28 @@ class Batch(Generic[T]):
                 return index, item, model
         return None
 
+    def start_with(self, index: int, most: int) -> list[tuple[int, T]]:
+        """Return more items that the call of a started item carries too: those of its model that are next.
+
+        Args:
+            index: The started item.
+            most: Largest number of items to return.
+        """
+        name, more = self._running[index], list[tuple[int, T]]()
+        queue = self._queues.get(name)
+        while queue and len(more) < most:
+            other, item, _ = queue.popleft()
+            self._running[other] = name
+            self._carried.add(other)
+            more.append((other, item))
+        if queue is not None and not queue:
+            del self._queues[name]
+        self._active[name] += len(more)
+        return more
+
     def finish(self, result: ItemResult[T]) -> None:
         """Record the result of a running item."""
+        self._carried.discard(result.index)
         name = self._running.pop(result.index)
         self._hold(result.index, _RESULT + (0 if result.reply is None else len(result.reply.body)))
         if name not in self._queues and name not in self._running.values():

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from mme_sdk._flows.cancellation import Cancelled, attach_partial
 from mme_sdk._tracebacks import shortened
@@ -17,10 +17,23 @@ from mme_sdk.runtime.batch.batch import Batch, BatchSettings, Checkpoint, ItemRe
 from mme_sdk.runtime.batch.warm import outcome_of
 from mme_sdk.types.reply import Reply
 
-__all__ = ["BatchRun", "item_result", "keep_partial"]
+__all__ = ["BatchRun", "Together", "item_results", "keep_partial"]
 
 T = TypeVar("T")
 V = TypeVar("V")
+
+
+class Together(NamedTuple):
+    """How one call carries several items of a model.
+
+    Attributes:
+        call: Returns the outcome of each item: a reply or an MMEError. A function of the items and the model; of the
+            asyncio driver, a coroutine function.
+        most: Largest number of items.
+    """
+
+    call: Callable[[list[Any], Model], Any]
+    most: int
 
 
 class BatchRun(Generic[T]):
@@ -60,12 +73,13 @@ class BatchRun(Generic[T]):
         if self._report is not None:
             self._report.returned(result)
 
-    def stop(self, reason: BaseException, calls: Mapping[Any, tuple[int, T]]) -> None:
+    def stop(self, reason: BaseException, calls: Mapping[Any, list[tuple[int, T]]]) -> None:
         """Set the `partial` attribute of the exception that ends the batch: the results that were not yet returned."""
-        for call, (index, item) in calls.items():
+        for call, items in calls.items():
             if call.done() and not call.cancelled() and not isinstance(call.exception(), Cancelled):
                 with contextlib.suppress(Exception):  # the batch already ends with `reason`
-                    self.batch.finish(item_result(index, item, call))
+                    for result in item_results(items, call):
+                        self.batch.finish(result)
         attach_partial(reason, tuple(self.batch.complete()))
 
 
@@ -104,6 +118,18 @@ def item_result(index: int, item: T, done: Future[Reply[Any]] | asyncio.Future[R
     if isinstance(error, Cancelled):
         raise SystemExit  # the interpreter ends while another thread runs this batch
     raise error
+
+
+def item_results(items: list[tuple[int, T]], done: Future[Any] | asyncio.Future[Any]) -> list[ItemResult[T]]:
+    """Return the results of the items of a call that is done. That of several items returns a list of outcomes."""
+    if len(items) == 1 or done.exception() is not None:
+        return [item_result(index, item, done) for index, item in items]
+    return [
+        ItemResult(index, item, error=shortened(outcome))
+        if isinstance(outcome, MMEError)
+        else ItemResult(index, item, reply=outcome)
+        for (index, item), outcome in zip(items, done.result(), strict=True)
+    ]
 
 
 def keep_partial(

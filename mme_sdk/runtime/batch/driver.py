@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from mme_sdk._flows.workers import Workers
 from mme_sdk.display.progress import Reporter
 from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model
-from mme_sdk.runtime.batch.batch_run import BatchRun, item_result, keep_partial
+from mme_sdk.runtime.batch.batch_run import BatchRun, Together, item_results, keep_partial
 from mme_sdk.types.reply import Reply
 
 __all__ = ["collect", "run_batch"]
@@ -39,6 +39,7 @@ def run_batch(
     settings: BatchSettings,
     checkpoint: str | os.PathLike[str] | None = None,
     reports: AbstractContextManager[Reporter | None] = _SILENT,
+    together: Together | None = None,
     now: Callable[[], float] = monotonic,
 ) -> Iterator[ItemResult[T]]:
     """Call a function for each item, in threads, and yield the results.
@@ -50,6 +51,7 @@ def run_batch(
         settings: Concurrency, order and memory.
         checkpoint: File of the items that are done. A later run with the same file leaves these items out.
         reports: Makes the reporter of the progress, and ends it. Default: nothing is reported.
+        together: Makes one call for several items of a model. None: each item has a call of its own.
         now: Returns seconds. Default: `time.monotonic`.
 
     Yields:
@@ -59,8 +61,8 @@ def run_batch(
         run: BatchRun[T] = BatchRun(settings, model_of, checkpoint, report)
         source = enumerate(items)
         more = True
-        futures: dict[Future[Reply[Any]], tuple[int, T]] = {}
-        workers: Workers[Reply[Any]] = Workers(settings.max_concurrency, "mme_sdk-batch")
+        futures: dict[Future[Any], list[tuple[int, T]]] = {}
+        workers: Workers[Any] = Workers(settings.max_concurrency, "mme_sdk-batch")
         try:
             while more or not run.batch.idle:
                 reading_ends = now() + _READING
@@ -73,13 +75,19 @@ def run_batch(
                         break
                 while (started := run.batch.start()) is not None:
                     index, item, model = started
-                    future = workers.submit(partial(call, item, model))
-                    futures[future] = (index, item)
+                    more_items = [] if together is None else run.batch.start_with(index, together.most - 1)
+                    items_of_call = [(index, item), *more_items]
+                    if together is None or not more_items:
+                        future = workers.submit(partial(call, item, model))
+                    else:
+                        future = workers.submit(partial(together.call, [one for _, one in items_of_call], model))
+                    futures[future] = items_of_call
                 # While more items can be read, completed calls are collected without waiting.
                 timeout = 0.0 if more and run.batch.wants_more else _LONGEST_WAIT
                 done = wait(futures, timeout=timeout, return_when=FIRST_COMPLETED).done if futures else set()
                 for future in done:
-                    run.batch.finish(item_result(*futures.pop(future), future))
+                    for result in item_results(futures.pop(future), future):
+                        run.batch.finish(result)
                 for result in run.batch.results():
                     yield result
                     run.returned(result)
