@@ -394,6 +394,10 @@ def _progress(subject: Subject, method: str, folder: Path, monkeypatch: pytest.M
 
 
 def _rows_per_call(subject: Subject, method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if method == "invoke_many":  # the first item is alone, because nothing else was read when it started
+        subject.call(method, arguments=([b"1\n"] * 9,), rows_per_call=4, content_type="text/csv")
+        assert len(subject.recorder.invocations) < 9
+        return
     subject.call(method, arguments=(pd.DataFrame({"a": [1.5, 2.5]}),), rows_per_call=1)
     assert len(subject.recorder.invocations) == 2
 
