@@ -6,6 +6,8 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -183,6 +185,40 @@ def test_dask_scores_each_row_once_and_loads_each_model_once(scoring: Scoring) -
         result = scale_dask.score(rows, scorer, buckets=2)
         scored = result.compute().sort_values("id").reset_index(drop=True)
         assert dict(result.dtypes) == dict(scored.dtypes)
+    check(scored, frame)
+    after = Counter(scoring.log.read_text().split())
+    assert max((after - before).values(), default=0) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of Ray about itself
+@pytest.mark.usefixtures("environment")
+def test_ray_scores_each_row_once_and_loads_each_model_once(scoring: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Ray listens on all interfaces and asks for the address of the machine. Run this test in a network of its own:
+    # unshare -n sh -c 'ip link set lo up; exec python -m pytest tests/integration/scale -k ray'
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.data")
+    if {name for _, name in socket.if_nameindex()} != {"lo"}:
+        pytest.skip("Ray listens on all interfaces: run this test in a network namespace")
+    from mme_sdk.scale import ray as scale_ray
+
+    frame = scoring.frame(600)
+    scorer = Scorer(endpoint=scoring.endpoint, model="tenant", ids=["id"])
+    before = Counter(scoring.log.read_text().split()) if scoring.log.exists() else Counter()
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200 << 20,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=tempfile.mkdtemp(prefix="mme-ray-"),  # the paths of its sockets must be short
+    )
+    try:
+        rows = ray.data.from_pandas(frame.drop(columns="expected")).repartition(5)
+        scored = scale_ray.score(rows, scorer, buckets=2).to_pandas().sort_values("id").reset_index(drop=True)
+    finally:
+        ray.shutdown()
     check(scored, frame)
     after = Counter(scoring.log.read_text().split())
     assert max((after - before).values(), default=0) <= 1

@@ -1,0 +1,88 @@
+"""`score` of a Ray dataset: each model goes to one block, unless it has most of the rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._validation import check_instance
+from mme_sdk.errors import InvalidInputError, MissingExtraError
+from mme_sdk.scale.scorer import Scorer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mme_sdk.scale.plan import ScoringPlan
+
+__all__ = ["score"]
+
+_BUCKET = "_mme_bucket"
+
+
+@short_tracebacks
+def score(dataset: Any, scorer: Scorer, *, buckets: int) -> Any:
+    """Return a Ray dataset with the scored rows. The rows are counted by model now, and scored when it is consumed.
+
+    The aliases are resolved now. The rows are sorted into one block for each bucket, so their order is not kept: name
+    the columns that identify them in `ids`. Ray may score a block again if its worker ends; each row is once in the
+    result.
+
+    Args:
+        dataset: A `ray.data.Dataset`.
+        scorer: How rows are scored.
+        buckets: Number of blocks of the result: the tasks that score at the same time.
+
+    Returns:
+        The `ray.data.Dataset`.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        InvalidInputError: The dataset or an argument is invalid.
+
+    Example:
+        ```python
+        scored = mme_sdk.scale.ray.score(ray.data.read_parquet("rows/"), scorer, buckets=8)
+        scored.write_parquet("scored/")
+        ```
+    """
+    try:
+        import ray.data
+    except ImportError as error:
+        raise MissingExtraError("scale.ray needs Ray", hint="pip install 'mme-sdk[ray]'") from error
+    check_instance("scorer", scorer, Scorer)
+    if not isinstance(dataset, ray.data.Dataset):
+        raise InvalidInputError(
+            f"scale.ray.score takes a ray.data.Dataset, not a {type(dataset).__name__}",
+            hint="convert it with ray.data.from_pandas(frame)",
+        )
+    if scorer.model is None:
+        return dataset.map_batches(_scored, fn_kwargs={"scorer": scorer}, batch_format="pandas", batch_size=None)
+    counts: dict[str, int] = {}
+    counted = dataset.map_batches(_counts, fn_kwargs={"scorer": scorer}, batch_format="pandas", batch_size=None)
+    for row in counted.iter_rows():
+        counts[row["model"]] = counts.get(row["model"], 0) + int(row["rows"])
+    pinned = scorer.pin(counts)
+    plan = pinned.plan(counts, buckets)
+    marked = dataset.map_batches(
+        _marked, fn_kwargs={"scorer": pinned, "plan": plan}, batch_format="pandas", batch_size=None
+    )
+    placed = marked.sort(_BUCKET, boundaries=[*range(1, buckets)]) if buckets > 1 else marked.repartition(1)
+    return placed.map_batches(_scored, fn_kwargs={"scorer": pinned}, batch_format="pandas", batch_size=None)
+
+
+def _counts(batch: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
+    import pandas as pd
+
+    counts: dict[str, int] = {}
+    for model in map(str, scorer.models_of(batch)):
+        counts[model] = counts.get(model, 0) + 1
+    return pd.DataFrame({"model": [*counts], "rows": [*counts.values()]})
+
+
+def _marked(batch: pd.DataFrame, scorer: Scorer, plan: ScoringPlan) -> pd.DataFrame:
+    return batch.assign(**{_BUCKET: plan.assign(map(str, scorer.models_of(batch)))})
+
+
+def _scored(batch: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
+    scored: pd.DataFrame = scorer(batch.drop(columns=_BUCKET, errors="ignore").reset_index(drop=True))
+    return scored
