@@ -46,7 +46,7 @@ def score(frame: Any, scorer: Scorer, *, buckets: int | None = None) -> Any:
         ```
     """
     try:
-        import dask.dataframe as dd
+        import dask.dataframe as dd  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtraError("scale.dask needs Dask", hint="pip install 'mme-sdk[dask]'") from error
     check_instance("scorer", scorer, Scorer)

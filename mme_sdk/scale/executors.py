@@ -50,11 +50,10 @@ def score(table: Any, scorer: Scorer, *, workers: Executor, buckets: int | None 
     counts: dict[str, int] = {}
     for model in models:
         counts[model] = counts.get(model, 0) + 1
-    if buckets is None:
-        buckets = getattr(workers, "_max_workers", None) or 1
+    number: int = getattr(workers, "_max_workers", None) or 1 if buckets is None else buckets
     pinned = scorer.pin(counts)
-    plan = pinned.plan(counts, buckets)
-    places: list[list[int]] = [[] for _ in range(buckets)]
+    plan = pinned.plan(counts, number)
+    places: list[list[int]] = [[] for _ in range(number)]
     for place, bucket in enumerate(plan.assign(models)):
         places[bucket].append(place)
     plain = frame.reset_index(drop=True)

@@ -46,7 +46,7 @@ def score(dataset: Any, scorer: Scorer, *, buckets: int) -> Any:
         ```
     """
     try:
-        import ray.data
+        import ray.data  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise MissingExtraError("scale.ray needs Ray", hint="pip install 'mme-sdk[ray]'") from error
     check_instance("scorer", scorer, Scorer)

@@ -274,9 +274,9 @@ class Scorer:
         return self._joined(frame.iloc[:0], none, [])
 
     def _joined(self, frame: pd.DataFrame, scored: pd.DataFrame, errors: list[Any]) -> pd.DataFrame:
-        pd = import_pandas()
-        kept = frame[self._kept(frame)].copy()
-        added = scored
+        pandas = import_pandas()
+        kept: Any = frame[self._kept(frame)].copy()
+        added: Any = scored
         if self.answer is not None:
             added = typed(scored, self.answer, [error is not None for error in errors])
         texts = [None if error is None else str(getattr(error, "message", error)) for error in errors]
@@ -284,8 +284,9 @@ class Scorer:
         for name in added.columns:
             kept[name] = added[name].set_axis(kept.index)
         for name, values in zip(ERRORS, (texts, names), strict=True):
-            kept[name] = pd.Series(values, index=kept.index, dtype=object)
-        return kept
+            kept[name] = pandas.Series(values, index=kept.index, dtype=object)
+        joined: pd.DataFrame = kept
+        return joined
 
     def _kept(self, frame: pd.DataFrame) -> list[str]:
         names = [*self.ids, *([self.model] if isinstance(self.model, str) and self.model not in self.ids else [])]

@@ -141,7 +141,7 @@ def as_kind(frame: pd.DataFrame, table: Any, answer: Mapping[str, str] | None) -
     return made
 
 
-def _array(column: pd.Series) -> Any:
+def _array(column: Any) -> Any:
     if column.dtype.name in ("Int64", "Int32", "boolean") and not column.hasnans:
         return column.to_numpy(dtype=column.dtype.numpy_dtype)
     return column.to_numpy()
