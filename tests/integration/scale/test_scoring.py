@@ -222,3 +222,35 @@ def test_ray_scores_each_row_once_and_loads_each_model_once(scoring: Scoring, mo
     check(scored, frame)
     after = Counter(scoring.log.read_text().split())
     assert max((after - before).values(), default=0) <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of Spark about itself
+@pytest.mark.usefixtures("environment")
+def test_spark_scores_each_row_once_and_loads_each_model_once(scoring: Scoring) -> None:
+    sql = pytest.importorskip("pyspark.sql")
+    from mme_sdk.scale import spark as scale_spark
+
+    frame = scoring.frame(600)
+    scorer = Scorer(endpoint=scoring.endpoint, model="tenant", ids=["id"])
+    before = Counter(scoring.log.read_text().split()) if scoring.log.exists() else Counter()
+    settings = {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+    }
+    builder = sql.SparkSession.builder.master("local[2,4]")
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    try:
+        rows = session.createDataFrame(frame.drop(columns="expected")).repartition(5)
+        result = scale_spark.score(rows, scorer, buckets=2)
+        scored = result.toPandas().sort_values("id").reset_index(drop=True)
+        assert result.columns == ["id", "tenant", "prediction", "error", "error_type"]
+    finally:
+        session.stop()
+    check(scored, frame)
+    after = Counter(scoring.log.read_text().split())
+    assert max((after - before).values(), default=0) <= 1

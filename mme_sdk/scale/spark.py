@@ -1,0 +1,111 @@
+"""`score` of a Spark data frame: each model goes to one partition, unless it has most of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._validation import check_instance
+from mme_sdk.errors import InvalidInputError, MissingExtraError
+from mme_sdk.scale.scorer import Scorer
+from mme_sdk.scale.tables import ERRORS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mme_sdk.scale.plan import ScoringPlan
+
+__all__ = ["score"]
+
+_BUCKET = "_mme_bucket"
+_TYPES = {
+    "float64": "DoubleType",
+    "float32": "FloatType",
+    "int64": "LongType",
+    "int32": "IntegerType",
+    "bool": "BooleanType",
+    "string": "StringType",
+}
+
+
+@short_tracebacks
+def score(frame: Any, scorer: Scorer, *, buckets: int) -> Any:
+    """Return a Spark data frame with the scored rows. The rows are counted by model now, and scored by an action.
+
+    The aliases are resolved now. The rows are moved to one partition for each bucket, so their order is not kept: name
+    the columns that identify them in `ids`. Spark may score a partition again if its task fails; each row is once in
+    the result.
+
+    Args:
+        frame: A `pyspark.sql.DataFrame`.
+        scorer: How rows are scored. It needs `answer`.
+        buckets: Number of partitions of the result: the tasks that score at the same time.
+
+    Returns:
+        The `pyspark.sql.DataFrame`.
+
+    Raises:
+        MissingExtraError: PySpark is not installed.
+        InvalidInputError: The frame or an argument is invalid.
+
+    Example:
+        ```python
+        scored = mme_sdk.scale.spark.score(spark.read.parquet("rows/"), scorer, buckets=8)
+        scored.write.parquet("scored/")
+        ```
+    """
+    try:
+        from pyspark.sql import DataFrame, types  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise MissingExtraError("scale.spark needs PySpark", hint="pip install 'mme-sdk[spark]'") from error
+    check_instance("scorer", scorer, Scorer)
+    if not isinstance(frame, DataFrame):
+        raise InvalidInputError(f"scale.spark.score takes a pyspark.sql.DataFrame, not a {type(frame).__name__}")
+    if not hasattr(frame, "repartitionById"):
+        raise MissingExtraError("scale.spark needs PySpark 4.1 or newer", hint="pip install 'mme-sdk[spark]'")
+    if scorer.answer is None:
+        raise InvalidInputError("answer=None: the columns of the result are not known", hint="name them in answer=")
+    missing = {*scorer.ids, *([scorer.model] if isinstance(scorer.model, str) else [])} - {*frame.columns}
+    if missing:
+        raise InvalidInputError(
+            f"the table has no column {min(missing)!r}", hint=f"its columns are {', '.join(frame.columns[:20])}"
+        )
+    kept = [*scorer.ids, *([scorer.model] if isinstance(scorer.model, str) and scorer.model not in scorer.ids else [])]
+    schema = types.StructType([frame.schema[name] for name in kept])
+    for name, kind in {**scorer.answer, **dict.fromkeys(ERRORS, "string")}.items():
+        schema.add(name, getattr(types, _TYPES[kind])())
+    if scorer.model is None:
+        return frame.mapInPandas(scorer.partition, schema)
+    counts: dict[str, int] = {}
+    for row in frame.mapInPandas(_Counts(scorer), "model string, rows bigint").collect():
+        counts[row["model"]] = counts.get(row["model"], 0) + row["rows"]
+    pinned = scorer.pin(counts)
+    marked = types.StructType([*frame.schema.fields]).add(_BUCKET, types.IntegerType())
+    placed = frame.mapInPandas(_Mark(pinned, pinned.plan(counts, buckets)), marked).repartitionById(buckets, _BUCKET)
+    if isinstance(scorer.model, str):
+        placed = placed.sortWithinPartitions(scorer.model)  # a task scores few models at a time
+    return placed.drop(_BUCKET).mapInPandas(pinned.partition, schema)
+
+
+class _Counts:
+    def __init__(self, scorer: Scorer) -> None:
+        self._scorer = scorer
+
+    def __call__(self, tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
+        for table in tables:
+            counts: dict[str, int] = {}
+            for model in map(str, self._scorer.models_of(table)):
+                counts[model] = counts.get(model, 0) + 1
+            yield pd.DataFrame({"model": [*counts], "rows": [*counts.values()]})
+
+
+class _Mark:
+    def __init__(self, scorer: Scorer, plan: ScoringPlan) -> None:
+        self._scorer, self._plan = scorer, plan
+
+    def __call__(self, tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for table in tables:
+            yield table.assign(**{_BUCKET: self._plan.assign(map(str, self._scorer.models_of(table)))})
