@@ -20,9 +20,11 @@ from scipy.stats import t as student
 from simpy_rival import run_simpy
 
 from mme_sdk.planning import SLO, Assumptions, Catalogue, Workload, instance_types, load_prices, plan
-from mme_sdk.planning.advice.demand import Demand, fleet_config
+from mme_sdk.planning.advice.demand import Demand
 from mme_sdk.planning.advice.estimate import estimate
 from mme_sdk.planning.advice.layout import HostingLayout
+from mme_sdk.planning.advice.search import LayoutSearch
+from mme_sdk.planning.advice.simulated import simulate_layout
 from mme_sdk.planning.analysis import (
     Poisson,
     aet_miss_ratio,
@@ -107,11 +109,10 @@ def latencies(requests: int, replicas: int = 8) -> None:
         demand = Demand(load, Catalogue.uniform(**({"service_ms": 30, "load_seconds": 1.5} | profile)))
         layout = HostingLayout(mode="shared", instance_type=kind, count=count)
         found = estimate(layout, demand, types, prices, SLO(), Assumptions(), draws=1_000_000)
-        everyone = np.arange(len(load.models))
+        search = LayoutSearch(demand, types, prices, SLO(), Assumptions())
         runs = []
         for seed in range(1, replicas + 1):
-            traffic, skip = demand.traffic(everyone, types[kind], Assumptions(), requests=requests, seed=seed)
-            seen = simulate(traffic, fleet_config(types[kind], count, Assumptions()), skip=skip)
+            seen = simulate_layout(search, layout, requests=requests, seed=seed)
             runs.append((seen.cold_rate, *seen.quantile(0.5, 0.95, 0.99)))
         cold, *quantiles = np.mean(runs, axis=0)
         row(f"{name}: cold rate", found.cold_rate, cold, 0.005)

@@ -70,7 +70,11 @@ def _cells(option: HostingOption) -> tuple[str, ...]:
         seconds(option.p95),
         seconds(option.p99),
         f"{min(option.estimate.loader_saturation, 9.99):.0%}",
-        "yes, simulated" if option.meets and option.simulated else "yes" if option.meets else option.blockers[0],
+        "yes, simulated"
+        if option.meets and option.simulated
+        else "yes, by formula"
+        if option.meets
+        else option.blockers[0],
     )
 
 
@@ -109,10 +113,13 @@ def text(
             for at, (cell, width) in enumerate(zip(row, widths, strict=False))
         ]
         lines.append("  ".join([*cells, row[-1]]).rstrip())
-    lines += ["", f"{estimated:,} layouts were estimated. The best one under other conditions:"]
+    lines += ["", f"{estimated:,} layouts were estimated by formula. The best one under other conditions, simulated:"]
     for case in what_ifs.to_dict("records"):
         verdict = "meets the SLO" if case["meets the SLO"] else case["blocked by"]
-        lines.append(f"  {case['case']:<28} {case['cold rate']:>7.2%} cold, p99 {seconds(case['p99']):>7}: {verdict}")
+        how = "" if case["simulated"] else " (by formula)"
+        lines.append(
+            f"  {case['case']:<28} {case['cold rate']:>7.2%} cold, p99 {seconds(case['p99']):>7}{how}: {verdict}"
+        )
     return "\n".join(lines)
 
 

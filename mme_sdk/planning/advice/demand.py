@@ -9,15 +9,16 @@ import numpy as np
 
 from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.inputs import Assumptions
+from mme_sdk.planning.advice.replay import Replay, replays
 from mme_sdk.planning.analysis import Empirical, Gamma, Poisson, Tabulated
 from mme_sdk.planning.catalogue import Catalogue
-from mme_sdk.planning.simulation.inputs import FleetConfig, Floats, Ints, Traffic
+from mme_sdk.planning.simulation.inputs import FleetConfig, Floats
 from mme_sdk.planning.workload import Workload
 
 __all__ = ["Demand", "fleet_config"]
 
 _GIB = float(2**30)
-_GAPS = 400_000  # requests of a trace from which the residency table is computed
+_WINDOW = 300.0  # seconds; the busiest such window of a model determines its endpoint's size
 
 
 def fleet_config(kind: InstanceType, count: int, assumptions: Assumptions, *, cache: bool = True) -> FleetConfig:
@@ -44,19 +45,40 @@ class Demand:
         catalogue: Size and times of each model.
         pinned: Positions of models that always stay in memory. Default empty.
         known: The residency table, if it is computed already. Default None.
+        slower: Factor on the times on a vCPU that the trace has. Default 1.
+        source: The demand that this one repeats, and the factor on its traffic; a simulation then gets the same
+            requests, that much faster. Default None.
     """
 
     workload: Workload
     catalogue: Catalogue
     pinned: tuple[int, ...] = ()
     known: Tabulated | None = None
+    slower: float = 1.0
+    source: tuple[Demand, float] | None = None
 
     def faster(self, factor: float) -> Demand:
         """Return the demand with the traffic multiplied by `factor`."""
         if factor == 1.0:
             return self
         table = self.residency.faster(factor)
-        return Demand(self.workload.scaled(traffic=factor), self.catalogue, self.pinned, table)
+        load = self.workload.scaled(traffic=factor)
+        return Demand(load, self.catalogue, self.pinned, table, self.slower, (self, factor))
+
+    def replays(self, requests: int, seed: int) -> tuple[Replay, ...]:
+        """Return the requests of a simulation; see `replay.replays`."""
+        key = (requests, seed)
+        if key not in self._replays:
+            if self.source is not None:
+                given, factor = self.source
+                self._replays[key] = tuple(each.faster(factor) for each in given.replays(requests, seed))
+            else:
+                self._replays[key] = replays(self.workload, requests=requests, seed=seed)
+        return self._replays[key]
+
+    @cached_property
+    def _replays(self) -> dict[tuple[int, int], tuple[Replay, ...]]:
+        return {}
 
     def _column(self, name: str) -> Floats:
         profiles = [self.catalogue[model] for model in self.workload.models]
@@ -91,7 +113,7 @@ class Demand:
             return mean
         count = np.bincount(self.workload.index, minlength=len(mean))
         total = np.bincount(self.workload.index, weights=self.workload.service, minlength=len(mean))
-        return np.where(count > 0, total / np.maximum(count, 1), mean)
+        return np.where(count > 0, self.slower * total / np.maximum(count, 1), mean)
 
     @cached_property
     def service_cv(self) -> Floats:
@@ -101,7 +123,7 @@ class Demand:
             return given
         count = np.bincount(self.workload.index, minlength=len(given))
         square = np.bincount(self.workload.index, weights=self.workload.service**2, minlength=len(given))
-        mean = np.maximum(self.service, 1e-12)
+        mean = np.maximum(self.service / self.slower, 1e-12)
         measured = np.sqrt(np.maximum(0.0, square / np.maximum(count, 1) / mean**2 - 1.0))
         return np.where(count > 4, measured, given)
 
@@ -112,9 +134,7 @@ class Demand:
             return self.known
         load = self.workload
         if load.times is not None and load.index is not None:
-            stop = min(len(load.times), _GAPS)
-            span = load.duration if stop == len(load.times) else float(load.times[stop])
-            return Tabulated.of(Empirical.of(load.times[:stop], load.index[:stop], len(load.models), span))
+            return Tabulated.of(Empirical.of(load.times, load.index, len(load.models), load.duration))
         # The daily wave is left out: the traffic hardly changes within a characteristic time.
         return Tabulated.of(Poisson(load.rates) if load.cv == 1.0 else Gamma(load.rates, load.cv))
 
@@ -122,6 +142,26 @@ class Demand:
     def peak(self) -> float:
         """Ratio of the busiest traffic to the mean."""
         return self.workload.peak_factor()
+
+    @cached_property
+    def peaks(self) -> Floats:
+        """Ratio of each model's busiest traffic to its mean, for an endpoint of its own.
+
+        For a trace it is the busiest window of five minutes, less three standard deviations of a Poisson count.
+        """
+        load = self.workload
+        if self.source is not None:
+            return self.source[0].peaks
+        if load.times is None or load.index is None:
+            return np.full(len(load.models), self.peak)
+        window = min(_WINDOW, load.duration / 20.0)
+        cells = int(load.duration / window) + 1
+        cell = load.index * cells + np.minimum((load.times / window).astype(np.int64), cells - 1)
+        found, counts = np.unique(cell, return_counts=True)
+        top = np.zeros(len(load.models))
+        np.maximum.at(top, found // cells, counts)
+        busiest = np.maximum(top - 3.0 * np.sqrt(top), 0.0) / window
+        return np.maximum(1.0, np.divide(busiest, load.rates, out=np.ones(len(top)), where=load.rates > 0))
 
     def download(self, kind: InstanceType, assumptions: Assumptions, *, parallel: float = 1.0) -> Floats:
         """Return the time to download each model's archive from S3 to an instance of a type, seconds.
@@ -133,51 +173,3 @@ class Demand:
         """
         gbps = min(assumptions.s3_gbps, kind.network_gbps / parallel)
         return assumptions.s3_latency + self.archive * 8.0 / (gbps * 1e9)
-
-    def traffic(
-        self, which: Ints, kind: InstanceType, assumptions: Assumptions, *, requests: int, seed: int
-    ) -> tuple[Traffic, float] | None:
-        """Return requests for some of the models, for a simulation; None if there are fewer than 100.
-
-        A synthetic sample starts with one request for each model, in a random order that fits the rates, so that the
-        caches start full. Without these, a model requested once a day would seem cold for a day.
-
-        Args:
-            which: Positions of the models.
-            kind: Instance type, for the time of downloads.
-            assumptions: The assumptions, for the time of downloads.
-            requests: Approximate number of requests.
-            seed: Seed of the draw.
-
-        Returns:
-            The requests, and the share of them at the start in which the caches fill.
-        """
-        load = self.workload.only(which)
-        sample = load.sample(load.duration if load.is_trace else requests / load.rate, seed=seed)
-        if sample.times is None or sample.index is None or len(sample.times) < 100:
-            return None
-        times, index = sample.times[:requests], sample.index[:requests]
-        skip = 0.3
-        download, rng = self.download(kind, assumptions)[which], np.random.default_rng(seed + 1)
-        if not load.is_trace:
-            ages = rng.exponential(1.0, len(which)) / load.rates
-            past = np.argsort(-ages, kind="stable")
-            apart = 3.0 * float(np.max(download + self.load[which]))
-            times = np.concatenate([np.arange(len(past)) * apart, times + len(past) * apart])
-            index = np.concatenate([past, index])
-            skip = (len(past) + 0.05 * requests) / len(times)
-        if sample.service is not None:
-            service = sample.service[: len(times)]
-        else:
-            sigma = np.sqrt(np.log1p(self.service_cv[which][index] ** 2))
-            service = self.service[which][index] * np.exp(sigma * rng.standard_normal(len(index)) - sigma**2 / 2.0)
-        traffic = Traffic(
-            times=times,
-            models=index,
-            service=service,
-            disk=self.disk[which],
-            memory=self.memory[which],
-            download=download,
-            load=self.load[which],
-        )
-        return traffic, min(skip, 0.9)

@@ -36,6 +36,7 @@ class HostingEstimate:
         loading: Mean time of a load, seconds; one element for each model.
         mix: The distribution from which latencies are drawn; None if a model does not fit.
         blockers: The limits that the layout exceeds, in words; empty if it meets the SLO.
+        overloads: Those of them that a simulation does not replace: loader slots, vCPUs, a model that does not fit.
     """
 
     cost: float
@@ -51,6 +52,7 @@ class HostingEstimate:
     loading: Floats = attrs.field(repr=False)
     mix: LatencyMix | None = attrs.field(repr=False)
     blockers: tuple[str, ...]
+    overloads: tuple[str, ...]
 
 
 def estimate(
@@ -142,12 +144,14 @@ def estimate(
         ),
         mix=mix,
         blockers=(),
+        overloads=(),
     )
-    return attrs.evolve(found, blockers=exceeded(found, slo, assumptions))
+    overloads = _overloads(found, assumptions)
+    return attrs.evolve(found, blockers=overloads + _missed(found, slo), overloads=overloads)
 
 
-def exceeded(found: HostingEstimate, slo: SLO, assumptions: Assumptions) -> tuple[str, ...]:
-    """Return the limits that a layout exceeds, in words."""
+def _overloads(found: HostingEstimate, assumptions: Assumptions) -> tuple[str, ...]:
+    """Return the limits on loader slots and vCPUs that a layout exceeds, in words."""
     blockers = []
     if found.loader_saturation > assumptions.loader_limit:
         blockers.append(
@@ -156,6 +160,12 @@ def exceeded(found: HostingEstimate, slo: SLO, assumptions: Assumptions) -> tupl
         )
     if found.cpu > assumptions.cpu_limit:
         blockers.append(f"vCPUs are {_busy(found.cpu)} busy at the peak, over the limit of {assumptions.cpu_limit:.0%}")
+    return tuple(blockers)
+
+
+def _missed(found: HostingEstimate, slo: SLO) -> tuple[str, ...]:
+    """Return the limits of the SLO that a layout exceeds by formula, in words."""
+    blockers = []
     for name in ("p50", "p95", "p99"):
         limit, value = getattr(slo, name), getattr(found, name)
         if limit is not None and value > limit:
@@ -189,4 +199,5 @@ def _impossible(cost: float, models: int, why: str) -> HostingEstimate:
     return HostingEstimate(
         cost=cost, cold_rate=1.0, s3_rate=1.0, p50=never, p95=never, p99=never, loader_saturation=never, cpu=never,
         memory_fill=never, cold_by_model=np.ones(models), loading=np.zeros(models), mix=None, blockers=(why,),
+        overloads=(why,),
     )  # fmt: skip

@@ -8,6 +8,7 @@ import numpy as np
 
 from mme_sdk.planning.advice.demand import fleet_config
 from mme_sdk.planning.advice.estimate import HostingEstimate
+from mme_sdk.planning.advice.simulated import SimulatedFigures
 from mme_sdk.planning.prices import Prices
 
 if TYPE_CHECKING:
@@ -24,13 +25,19 @@ def seconds(value: float) -> str:
     return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.2f} s" if value < 10 else f"{value:.0f} s"
 
 
-def compared(before: HostingEstimate, after: HostingEstimate) -> tuple[str, ...]:
-    """Return the changes between two estimates of the same layout, as sentences."""
+def compared(before: HostingOption, after: HostingOption) -> tuple[str, ...]:
+    """Return the changes between two figures of the same layout, as sentences; both simulated, or both by formula."""
+    first: HostingEstimate | SimulatedFigures = before.estimate
+    second: HostingEstimate | SimulatedFigures = after.estimate
+    how = "by formula"
+    if before.simulated is not None and after.simulated is not None:
+        first, second, how = before.simulated, after.simulated, "simulated"
     lines = [
-        f"cold rate {before.cold_rate:.2%} → {after.cold_rate:.2%}",
-        f"p99 {seconds(before.p99)} → {seconds(after.p99)}",
-        f"loader slots {before.loader_saturation:.0%} → {after.loader_saturation:.0%} busy at the peak",
+        f"cold rate {first.cold_rate:.2%} → {second.cold_rate:.2%} ({how})",
+        f"p99 {seconds(first.p99)} → {seconds(second.p99)} ({how})",
     ]
+    busy = (before.estimate.loader_saturation, after.estimate.loader_saturation)
+    lines.append(f"loader slots {busy[0]:.0%} → {busy[1]:.0%} busy at the peak (by formula)")
     return (*lines, *after.blockers)
 
 
@@ -39,15 +46,10 @@ def reasons(
 ) -> tuple[str, ...]:
     """Return why this option was chosen, why the others were not, and which inputs are uncertain, as sentences."""
     lines = [*_verdict(best, search), *_hosting(best, search), *_others(best, options)]
-    if best.failure is not None and best.layout.instance_type is not None:
-        lines.append(
-            f"After the loss of one instance: {'; '.join(best.failure)}."
-            if best.failure
-            else "It meets the SLO after the loss of one instance."
-        )
-    if best.headroom is not None and best.meets:
-        grown = "16 times the traffic or more" if best.headroom >= 16 else f"{best.headroom:.2f} times the traffic"
-        lines.append(f"It meets the SLO up to {grown}, by formula.")
+    lines += _loss(best)
+    lines += _headroom(best)
+    lines += _error(best)
+    lines += _instances(best, search)
     lines += [f"Note: {note}." for note in search.demand.workload.notes]
     if guessed:
         lines.append("Sizes and times of the models are assumed (100 MiB, 20 ms): pass a catalogue.")
@@ -58,13 +60,71 @@ def reasons(
 
 def _verdict(best: HostingOption, search: LayoutSearch) -> list[str]:
     if best.meets:
-        how = f"simulated over {best.simulated.requests:,} requests" if best.simulated else "by formula"
-        times = f"p50 {seconds(best.p50)}, p95 {seconds(best.p95)}, p99 {seconds(best.p99)}"
-        return [f"The cheapest option that meets the SLO ({search.slo}): {best.cold_rate:.2%} cold, {times} ({how})."]
+        return [f"The cheapest option that meets the SLO ({search.slo}): {_figures(best.simulated or best.estimate)}."]
     return [
         f"No option meets the SLO ({search.slo}); this option exceeds the limits least.",
         *(f"Exceeded: {each}." for each in best.blockers),
     ]
+
+
+def _figures(found: SimulatedFigures | HostingEstimate) -> str:
+    """Return the cold rate and the quantiles as text, with the intervals of a simulation."""
+    if isinstance(found, SimulatedFigures):
+        low, high = found.cold_interval
+        cold = f"{found.cold_rate:.2%} cold ({low:.2%} to {high:.2%})"
+        low, high = found.p99_interval
+        last = f"p99 {seconds(found.p99)} ({seconds(low)} to {seconds(high)})"
+        how = f"simulated over {found.requests:,} requests, with 95 % intervals"
+    else:
+        cold, last, how = f"{found.cold_rate:.2%} cold", f"p99 {seconds(found.p99)}", "by formula"
+    return f"{cold}, p50 {seconds(found.p50)}, p95 {seconds(found.p95)}, {last} ({how})"
+
+
+def _loss(best: HostingOption) -> list[str]:
+    if best.failure is None:
+        return []
+    seen = best.without_one
+    how = " (by formula)" if seen is None else f": {_figures(seen)}"
+    if not best.failure:
+        return [f"It meets the SLO without one of its shared instances{how}."]
+    if best.layout.count < 2:
+        return [f"After the loss of one instance: {'; '.join(best.failure)}."]
+    return [f"Without one of its shared instances it does not meet the SLO: {'; '.join(best.failure)}."]
+
+
+def _headroom(best: HostingOption) -> list[str]:
+    if best.headroom is None:
+        return []
+    how = "simulated with the same requests" if best.simulated else "by formula"
+    if best.exceeded_at is None:
+        return [f"It meets the SLO at {best.headroom:.2f} times the traffic; more was not tried ({how})."]
+    return [
+        f"It meets the SLO at {best.headroom:.2f} times the traffic, and not at {best.exceeded_at:.2f} times ({how})."
+    ]
+
+
+def _error(best: HostingOption) -> list[str]:
+    """Return what the formulas say of the simulated option, which is their known error."""
+    if best.simulated is None or best.layout.instance_type is None:
+        return []
+    found = best.estimate
+    said = f"{found.cold_rate:.2%} cold and a p99 of {seconds(found.p99)}"
+    return [f"By formula this option has {said}; other figures by formula may be as far from a simulation."]
+
+
+def _instances(best: HostingOption, search: LayoutSearch) -> list[str]:
+    """Return what is uncertain about the instance types."""
+    used = {each.instance_type for each in best.layout.dedicated}
+    used |= {best.layout.instance_type} if best.layout.instance_type is not None else set()
+    lines = [
+        f"{name} is burstable: its vCPUs slow down when its credits are used up, which is not simulated."
+        for name in sorted(used)
+        if name.startswith(("ml.t2.", "ml.t3."))
+    ]
+    kind = best.layout.instance_type
+    if kind is not None and not search.types[kind].local_gb:
+        lines.append(f"A volume of {search.assumptions.volume_gib:g} GiB for each shared instance is assumed.")
+    return lines
 
 
 def _hosting(best: HostingOption, search: LayoutSearch) -> list[str]:
@@ -85,7 +145,7 @@ def _hosting(best: HostingOption, search: LayoutSearch) -> list[str]:
         lines.append(
             f"{len(which)} shared models need {need / 2**30:.1f} GiB; {memory / 2**30:.1f} GiB are for models: {fit}. "
             f"At the peak, loader slots are {best.estimate.loader_saturation:.0%} and vCPUs "
-            f"{best.estimate.cpu:.0%} busy."
+            f"{best.estimate.cpu:.0%} busy (by formula)."
         )
     if layout.mode == "uncached":
         lines.append(
@@ -108,8 +168,9 @@ def _others(best: HostingOption, options: list[HostingOption]) -> list[str]:
             continue
         rival = min(others, key=lambda each: (not each.meets, each.cost))
         if rival.meets and rival.cost > 0:
+            how = "" if rival.simulated else "; that it meets the SLO is by formula"
             lines.append(
-                f"{name.capitalize()} would cost {rival.cost / best.cost:.1f} times as much ({rival.cost:,.0f})."
+                f"{name.capitalize()} would cost {rival.cost / best.cost:.1f} times as much ({rival.cost:,.0f}{how})."
             )
         elif rival.blockers:
             lines.append(f"{name.capitalize()} ({rival.layout}) does not meet the SLO: {rival.blockers[0]}.")

@@ -10,35 +10,13 @@ import attrs
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning.advice.estimate import HostingEstimate
 from mme_sdk.planning.advice.layout import HostingLayout
+from mme_sdk.planning.advice.simulated import SimulatedFigures
 
 if TYPE_CHECKING:
     from mme_sdk.endpoints import AsyncInference, Autoscaling, Container, DataCapture, EndpointSpec, Vpc
     from mme_sdk.endpoints.spec.spec import HasUri
 
-__all__ = ["HostingOption", "SimulatedFigures"]
-
-
-@attrs.frozen(kw_only=True)
-class SimulatedFigures:
-    """The simulated figures of the whole workload.
-
-    Attributes:
-        requests: Number of requests that were simulated and counted.
-        cold_rate: Share of requests that waited while their model loaded, 0 to 1.
-        hit_ratio: Share of requests whose model was in memory, 0 to 1.
-        p50: Median latency, seconds.
-        p95: 95th percentile of the latency, seconds.
-        p99: 99th percentile of the latency, seconds.
-        blockers: The limits of the SLO that the simulation exceeds, in words.
-    """
-
-    requests: int
-    cold_rate: float
-    hit_ratio: float
-    p50: float
-    p95: float
-    p99: float
-    blockers: tuple[str, ...]
+__all__ = ["HostingOption"]
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -49,9 +27,14 @@ class HostingOption:
         layout: Which models share an endpoint, which have their own, and on which instances.
         estimate: The figures by formula.
         simulated: The simulated figures; None (the default) if the option was not simulated.
-        headroom: Factor by which the traffic can grow until a limit is exceeded; None (the default) if not computed.
-        failure: The limits that are exceeded after the loss of one instance of the shared endpoint, in words; None
-            (the default) if not computed.
+        headroom: Largest factor on the traffic at which the option was found to meet the SLO, in simulations with the
+            same requests; 16 stands for 16 or more. None (the default) if not computed.
+        exceeded_at: Smallest factor on the traffic at which it was found to exceed a limit. None (the default) if not
+            computed or not found.
+        failure: The limits that are exceeded without one instance of the shared endpoint, in words; None (the default)
+            if not computed.
+        without_one: The simulated figures without one instance of the shared endpoint; None (the default) if that was
+            not simulated.
         must_survive: Whether an entry in `failure` blocks the option. Default False.
         why: The reasons for the advice, in words. Default empty.
         models: The workload's models; `layout` refers to them by position. Default empty.
@@ -61,17 +44,24 @@ class HostingOption:
     estimate: HostingEstimate
     simulated: SimulatedFigures | None = None
     headroom: float | None = None
+    exceeded_at: float | None = None
     failure: tuple[str, ...] | None = None
+    without_one: SimulatedFigures | None = None
     must_survive: bool = False
     why: tuple[str, ...] = ()
     models: tuple[str, ...] = ()
 
     @property
     def blockers(self) -> tuple[str, ...]:
-        """The limits that the option exceeds, by formula or by simulation, in words; empty if it meets the SLO."""
-        found = list(self.estimate.blockers)
-        if self.simulated is not None:
-            found += [f"simulated: {each}" for each in self.simulated.blockers]
+        """The limits that the option exceeds, in words; empty if it meets the SLO.
+
+        Latencies and the cold rate are those of the simulation, or by formula without one. The use of loader slots and
+        vCPUs is always by formula.
+        """
+        if self.simulated is None:
+            found = [f"{each} (by formula)" for each in self.estimate.blockers]
+        else:
+            found = [*self.estimate.overloads, *self.simulated.blockers]
         if self.must_survive:
             found += [f"after the loss of one instance: {each}" for each in self.failure or ()]
         return tuple(found)
@@ -105,6 +95,11 @@ class HostingOption:
     def p99(self) -> float:
         """99th percentile of the latency, seconds: simulated if available, else by formula."""
         return self.simulated.p99 if self.simulated else self.estimate.p99
+
+    @property
+    def kinds(self) -> int:
+        """Number of endpoints with different instance types or models: fewer are easier to run."""
+        return len(self.layout.dedicated) + (self.layout.instance_type is not None)
 
     @property
     def shared_models(self) -> tuple[str, ...]:

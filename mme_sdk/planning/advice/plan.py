@@ -19,16 +19,17 @@ from mme_sdk.planning.advice.estimate import HostingEstimate
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
+from mme_sdk.planning.advice.simulated import figures, simulate_layout
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.prices import Prices
-from mme_sdk.planning.simulation import ClientPolicy, Engine, Event, SimulationResult, simulate
+from mme_sdk.planning.simulation import ClientPolicy, Engine, Event, SimulationResult
 from mme_sdk.planning.workload import Workload
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-__all__ = ["HostingPlan", "simulate_layout"]
+__all__ = ["HostingPlan"]
 
 
 @short_tracebacks
@@ -43,6 +44,7 @@ class HostingPlan(Shown):
         prices: The prices that were used.
         estimates: Every layout that was estimated, with its figures.
         seed: Seed of all random draws.
+        requests: Approximate number of requests in each simulation.
     """
 
     best: HostingOption
@@ -51,6 +53,7 @@ class HostingPlan(Shown):
     prices: Prices
     estimates: tuple[tuple[HostingLayout, HostingEstimate], ...]
     seed: int
+    requests: int = 150_000
 
     @property
     def feasible(self) -> bool:
@@ -89,19 +92,22 @@ class HostingPlan(Shown):
         self,
         option: HostingOption | None = None,
         *,
-        requests: int = 150_000,
+        requests: int | None = None,
         clients: ClientPolicy | None = None,
         timeline: Iterable[Event] = (),
         engine: Engine = "auto",
         skip: float | None = None,
     ) -> SimulationResult:
-        """Simulate the shared endpoint of an option.
+        """Simulate an option: its shared endpoint and its endpoints of one model.
+
+        With the default arguments it is the simulation that the plan's own figures are from.
 
         Args:
             option: The option; None (the default) for the best.
-            requests: Approximate number of requests. Default 150,000.
-            clients: How callers react while their model loads; None (the default) if they wait for the answer.
-            timeline: Deployments, failures and scaling during the simulation; empty by default.
+            requests: Approximate number of requests; None (the default) for that of the plan. A trace is used as it is.
+            clients: How callers of the shared endpoint react while their model loads; None (the default) if they wait
+                for the answer.
+            timeline: Deployments, failures and scaling of the shared endpoint during the simulation; empty by default.
             engine: Simulation engine; see `simulate`. Default `auto`.
             skip: Share of the requests at the start that the figures leave out, 0 to below 1; None (the default) for
                 the time in which the caches fill.
@@ -110,7 +116,8 @@ class HostingPlan(Shown):
             The outcome of each request.
 
         Raises:
-            InvalidInputError: The option has no shared endpoint, or the shared models get fewer than 100 requests.
+            InvalidInputError: The trace has fewer than 100 requests, or `clients` or `timeline` is given for an option
+                without a shared endpoint.
 
         Example:
             >>> from mme_sdk.planning import Catalogue, Workload, plan
@@ -123,7 +130,7 @@ class HostingPlan(Shown):
         found = simulate_layout(
             self.search,
             option.layout,
-            requests=requests,
+            requests=self.requests if requests is None else requests,
             seed=self.seed,
             clients=clients,
             timeline=timeline,
@@ -132,8 +139,8 @@ class HostingPlan(Shown):
         )
         if found is None:
             raise InvalidInputError(
-                "the option has no shared endpoint, or its models get fewer than 100 requests",
-                hint="simulate an option with a shared endpoint, or more requests",
+                "there are fewer than 100 requests to simulate",
+                hint="simulate more requests, or give a longer trace",
             )
         return found
 
@@ -160,7 +167,9 @@ class HostingPlan(Shown):
         minimum_dedicated: int | None = None,
         peak: float | None = None,
     ) -> HostingOption:
-        """Estimate the same hosting under other conditions, by formula.
+        """Simulate the same hosting under other conditions, with the same requests as the plan.
+
+        With models that are kept warm, the figures are by formula.
 
         Args:
             models: Factor on the number of models; the new ones are as popular as the known ones. Default 1.
@@ -223,12 +232,13 @@ class HostingPlan(Shown):
             raise InvalidInputError(f"model {unknown[0]!r} is not in the workload")
         pinned = tuple(demand.workload.models.index(name) for name in names)
         layout = option.layout
+        slower = demand.slower * service_time
+        catalogue = _spread(demand, models).scaled(service=service_time, load=load_time)
         if models == 1.0:
             faster = demand.faster(traffic)
-            load, table = faster.workload, faster.residency
+            changed = Demand(faster.workload, catalogue, pinned, faster.residency, slower, (demand, traffic))
         else:
-            load, table = demand.workload.scaled(traffic=traffic, models=models), None
-        changed = Demand(load, _spread(demand, models).scaled(service=service_time, load=load_time), pinned, table)
+            changed = Demand(demand.workload.scaled(traffic=traffic, models=models), catalogue, pinned, slower=slower)
         found = self.search.estimate(layout, demand=changed, assumptions=assumptions)
         before = option.estimate
         if names and found.cold_rate > before.cold_rate and not set(names) <= set(bound_by_slo):
@@ -237,31 +247,49 @@ class HostingPlan(Shown):
                 f"{found.cold_rate:.2%}, because the other models have less memory",
                 hint="list models that must stay warm in bound_by_slo, add memory, or give them their own endpoints",
             )
-        return HostingOption(
-            layout=layout,
-            estimate=found,
-            models=changed.workload.models,
-            why=explain.compared(before, found),
-        )
+        seen = None
+        if not names and found.mix is not None:
+            ran = simulate_layout(
+                self.search, layout, requests=self.requests, seed=self.seed, demand=changed, assumptions=assumptions
+            )
+            seen = None if ran is None else figures(ran, self.search.slo)
+        after = HostingOption(layout=layout, estimate=found, simulated=seen, models=changed.workload.models)
+        return attrs.evolve(after, why=explain.compared(option, after))
+
+    @cached_property
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        """The tables of `what_ifs` and `sensitivity`: each row is a simulation, so they are computed once."""
+        return {}
 
     def what_ifs(self) -> pd.DataFrame:
-        """Return the best option under the most common changes, as a table with one row for each change."""
+        """Return the best option under the most common changes, as a table with one row for each change.
+
+        The rows are simulated with the requests of the plan; a row with models that are kept warm is by formula.
+        """
         import pandas as pd
 
+        if "what_ifs" in self._tables:
+            return self._tables["what_ifs"].copy()
         hottest = [self.workload.models[each] for each in np.argsort(-self.workload.rates)[:5]]
-        asked: list[tuple[str, dict[str, Any]]] = [
-            ("no change", {}),
+        asked: list[tuple[str, dict[str, Any] | None]] = [
+            ("no change", None),
             ("twice the models", {"models": 2.0}),
             ("twice the traffic", {"traffic": 2.0}),
             ("half the load time", {"load_time": 0.5}),
             ("the five busiest kept warm", {"bound_by_slo": hottest}),
         ]
-        return pd.DataFrame([self._row(name, self.what_if(**question)) for name, question in asked])
+        rows = [
+            self._row(name, self.best if question is None else self.what_if(**question)) for name, question in asked
+        ]
+        self._tables["what_ifs"] = pd.DataFrame(rows)
+        return self._tables["what_ifs"].copy()
 
     def sensitivity(self) -> pd.DataFrame:
-        """Return the best option under other assumptions, as a table; the largest effect comes first."""
+        """Return the best option under other assumptions, simulated, as a table; the largest effect comes first."""
         import pandas as pd
 
+        if "sensitivity" in self._tables:
+            return self._tables["sensitivity"].copy()
         given = self.search.assumptions
         asked: list[tuple[str, dict[str, Any]]] = [
             ("half the loader slots", {"loader_slots": max(1, given.loader_slots // 2)}),
@@ -273,14 +301,18 @@ class HostingPlan(Shown):
             ("1.5 times the service time", {"service_time": 1.5}),
             ("a fifth more traffic", {"traffic": 1.2}),
         ]
-        base = self.what_if()
+        base = self.best
         rows = []
         for name, change in asked:
             row = self._row(name, self.what_if(**change))
             row["p99 ratio"] = row["p99"] / base.p99
             rows.append(row)
         frame = pd.DataFrame(rows)
-        return frame.sort_values("p99 ratio", key=lambda ratio: -abs(ratio - 1.0), kind="stable", ignore_index=True)
+        frame.sort_values(
+            "p99 ratio", key=lambda ratio: -abs(ratio - 1.0), kind="stable", ignore_index=True, inplace=True
+        )
+        self._tables["sensitivity"] = frame
+        return frame.copy()
 
     @staticmethod
     def _row(name: str, option: HostingOption) -> dict[str, Any]:
@@ -290,6 +322,7 @@ class HostingPlan(Shown):
             "p50": option.p50,
             "p95": option.p95,
             "p99": option.p99,
+            "simulated": option.simulated is not None,
             "loaders": option.estimate.loader_saturation,
             "vCPUs": option.estimate.cpu,
             "meets the SLO": option.meets,
@@ -379,41 +412,3 @@ def _spread(demand: Demand, models: float) -> Catalogue:
     for copy in range(1, copies):
         profiles |= {f"{name}#{copy + 1}": demand.catalogue[name] for name in demand.workload.models}
     return Catalogue(profiles, demand.catalogue.default)
-
-
-def simulate_layout(
-    search: LayoutSearch,
-    layout: HostingLayout,
-    *,
-    requests: int,
-    seed: int,
-    clients: ClientPolicy | None = None,
-    timeline: Iterable[Event] = (),
-    engine: Engine = "auto",
-    skip: float | None = None,
-) -> SimulationResult | None:
-    """Simulate the shared endpoint of a layout; return None without one, or with fewer than 100 requests."""
-    if layout.instance_type is None:
-        return None
-    kind = search.types[layout.instance_type]
-    alone = {each.model for each in layout.dedicated}
-    which = np.asarray(
-        [each for each in range(len(search.demand.workload.models)) if each not in alone], dtype=np.int64
-    )
-    requested = which[search.demand.workload.rates[which] > 0]
-    if not len(requested):
-        return None
-    drawn = search.demand.traffic(requested, kind, search.assumptions, requests=requests, seed=seed)
-    if drawn is None:
-        return None
-    traffic, filling = drawn
-    config = fleet_config(kind, layout.count, search.assumptions, cache=layout.mode != "uncached")
-    return simulate(
-        traffic,
-        config,
-        seed=seed,
-        clients=clients,
-        timeline=timeline,
-        engine=engine,
-        skip=filling if skip is None else skip,
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +11,24 @@ import numpy as np
 
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance, check_number
-from mme_sdk.display.progress import ProgressOption, Reporter, reporting
+from mme_sdk.display.progress import ProgressOption, reporting
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.instance_types import InstanceType, find, known, serves_multi_model
 from mme_sdk.planning.advice import explain
+from mme_sdk.planning.advice.confirm import Confirmation, distance
 from mme_sdk.planning.advice.demand import Demand, fleet_config
 from mme_sdk.planning.advice.estimate import HostingEstimate
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
 from mme_sdk.planning.advice.layout import HostingLayout
-from mme_sdk.planning.advice.option import HostingOption, SimulatedFigures
-from mme_sdk.planning.advice.plan import HostingPlan, simulate_layout
+from mme_sdk.planning.advice.option import HostingOption
+from mme_sdk.planning.advice.plan import HostingPlan
 from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.prices import Prices, PricesLike, load_prices
-from mme_sdk.planning.simulation import FAILED, HIT
 from mme_sdk.planning.workload import Workload
 from mme_sdk.types.near import near_names
 
 __all__ = ["plan"]
-
-_CONFIRM_TRIES = 16
 
 
 @short_tracebacks
@@ -108,62 +105,29 @@ def plan(
         found = search.promising(report)
         if not found or all(each.mix is None for _, each in found):
             _refuse_too_large(search)
-        options = _confirmed(search, found, requests=requests, seed=seed, report=report)
-    taken = {str(each.layout) for each in options}
-    others = [(layout, one) for layout, one in _contrast(found, search.slo) if str(layout) not in taken]
-    options += [_option(search, layout, one) for layout, one in others]
-    options.sort(key=lambda each: (not each.meets, each.cost if each.meets else _distance(each, search.slo)))
-    best = attrs.evolve(options[0], headroom=_headroom(search, options[0].layout))
+        confirmation = Confirmation(search, requests=requests, seed=seed, report=report)
+        options = confirmation.options(found)
+        taken = {each.layout for each in options}
+        others = [(layout, one) for layout, one in _contrast(found, search.slo) if layout not in taken]
+        options += [confirmation.unconfirmed(layout, one) for layout, one in others]
+        options.sort(key=lambda each: _rank(each, search.slo))
+        best = confirmation.examined(options[0])
     best = attrs.evolve(best, why=explain.reasons(best, options, search, listed, guessed=guessed))
-    options = [best, *(each for each in options if str(each.layout) != str(best.layout))]
     return HostingPlan(
-        best=best, options=tuple(options), search=search, prices=listed, estimates=tuple(found), seed=seed
+        best=best,
+        options=(best, *options[1:]),
+        search=search,
+        prices=listed,
+        estimates=tuple(found),
+        seed=seed,
+        requests=requests,
     )
 
 
-def _option(search: LayoutSearch, layout: HostingLayout, found: HostingEstimate) -> HostingOption:
-    return HostingOption(
-        layout=layout,
-        estimate=found,
-        failure=_failure(search, layout),
-        must_survive=search.slo.survive_failure,
-        models=search.demand.workload.models,
-    )
-
-
-def _confirmed(
-    search: LayoutSearch,
-    found: list[tuple[HostingLayout, HostingEstimate]],
-    *,
-    requests: int,
-    seed: int,
-    report: Reporter | None,
-) -> list[HostingOption]:
-    """Simulate the cheapest layouts; try one that fails the simulation again with more instances."""
-    queue = [(one.cost, number, layout, one) for number, (layout, one) in enumerate(found) if not one.blockers]
-    heapify(queue)
-    steps: dict[tuple[str, str | None, int], int] = {}
-    options: list[HostingOption] = []
-    while queue and len(options) < _CONFIRM_TRIES and sum(each.meets for each in options) < 3:
-        _, number, layout, one = heappop(queue)
-        option = _option(search, layout, one)
-        if option.meets:
-            if report is not None:
-                report(doing=f"simulating {layout}", done=1)
-            option = attrs.evolve(option, simulated=_confirm(search, layout, one, requests=requests, seed=seed))
-            options.append(option)
-            if option.meets:
-                continue
-        if layout.instance_type is None:
-            continue
-        key = (layout.mode, layout.instance_type, len(layout.dedicated))
-        steps[key] = 2 * steps.get(key, 0) or 1
-        larger = attrs.evolve(layout, count=layout.count + steps[key])
-        if larger.count <= search.max_instances:
-            again = search.estimate(larger)
-            if not again.blockers:
-                heappush(queue, (again.cost, number, larger, again))
-    return options
+def _rank(option: HostingOption, slo: SLO) -> tuple[bool, bool, float, float, int]:
+    """Return what options are sorted by: cost, then p99, then the number of endpoints; a simulated one first."""
+    apart = option.cost if option.meets else distance(option, slo)
+    return (not option.meets, option.simulated is None, round(apart, 6), option.p99, option.kinds)
 
 
 def instance_types() -> dict[str, InstanceType]:
@@ -237,81 +201,7 @@ def _contrast(
     """Return for each mode the cheapest layout that meets the SLO, or the nearest, to compare the best one with."""
     kept: dict[str, tuple[tuple[bool, float], HostingLayout, HostingEstimate]] = {}
     for layout, one in found:
-        rank = (bool(one.blockers), _distance(one, slo) if one.blockers else one.cost)
+        rank = (bool(one.blockers), distance(one, slo) if one.blockers else one.cost)
         if layout.mode not in kept or rank < kept[layout.mode][0]:
             kept[layout.mode] = (rank, layout, one)
     return [(layout, one) for _, layout, one in kept.values()]
-
-
-def _distance(found: HostingEstimate | HostingOption, slo: SLO) -> float:
-    """Return how far an option is from the SLO: the product of the ratios by which it exceeds the limits, 1 or more."""
-    far = 1.0
-    for name in ("p50", "p95", "p99", "cold_rate"):
-        limit = getattr(slo, name)
-        if limit is not None:
-            far *= max(1.0, getattr(found, name) / limit)
-    estimate = found.estimate if isinstance(found, HostingOption) else found
-    return far * max(1.0, estimate.loader_saturation) * max(1.0, estimate.cpu)
-
-
-def _failure(search: LayoutSearch, layout: HostingLayout) -> tuple[str, ...]:
-    if layout.instance_type is None:
-        return ()
-    if layout.count < 2:
-        return ("the endpoint has no other instance",)
-    return search.estimate(attrs.evolve(layout, count=layout.count - 1)).blockers
-
-
-def _headroom(search: LayoutSearch, layout: HostingLayout) -> float:
-    """Return the factor by which the traffic can grow, by bisection to a hundredth; 16 stands for 16 or more."""
-
-    def holds(factor: float) -> bool:
-        return not search.estimate(layout, demand=search.demand.faster(factor)).blockers
-
-    low, high = (1.0, 16.0) if holds(1.0) else (0.0625, 1.0)
-    if holds(high):
-        return high
-    for _ in range(9):
-        middle = (low * high) ** 0.5
-        low, high = (middle, high) if holds(middle) else (low, middle)
-    return round(low, 2)
-
-
-def _confirm(
-    search: LayoutSearch, layout: HostingLayout, found: HostingEstimate, *, requests: int, seed: int
-) -> SimulatedFigures | None:
-    """Simulate the shared endpoint, and draw the latencies of dedicated endpoints from their formulas."""
-    ran = simulate_layout(search, layout, requests=requests, seed=seed)
-    if ran is None or found.mix is None:
-        return None
-    kinds, latency = ran.kinds[ran.skip :], ran.latency[ran.skip :]
-    rates = search.demand.workload.rates
-    apart = np.asarray([each.model for each in layout.dedicated], dtype=np.int64)
-    weight = float(rates[apart].sum()) / float(rates.sum())
-    if weight > 0:
-        own = np.zeros_like(rates)
-        own[apart] = rates[apart]
-        count = min(2_000_000, int(len(latency) * weight / max(1.0 - weight, 1e-3)) + 1)
-        drawn = attrs.evolve(found.mix, rates=own).draw(count, np.random.default_rng(seed))
-        everything = np.concatenate([latency[kinds != FAILED], drawn])
-    else:
-        everything = latency[kinds != FAILED]
-    p50, p95, p99 = (float(each) for each in np.quantile(everything, (0.5, 0.95, 0.99)))
-    cold = ran.cold_rate * (1.0 - weight)
-    slo = search.slo
-    blockers = [
-        f"{name} is {value:.3g} s, over {limit:g} s"
-        for name, value in (("p50", p50), ("p95", p95), ("p99", p99))
-        if (limit := getattr(slo, name)) is not None and value > limit * 1.05
-    ]
-    if slo.cold_rate is not None and cold > slo.cold_rate * 1.1:
-        blockers.append(f"{cold:.2%} of the requests are cold, over {slo.cold_rate:.2%}")
-    return SimulatedFigures(
-        requests=len(latency),
-        cold_rate=cold,
-        hit_ratio=float(np.mean(kinds == HIT)) * (1.0 - weight) + weight,
-        p50=p50,
-        p95=p95,
-        p99=p99,
-        blockers=tuple(blockers),
-    )

@@ -57,7 +57,7 @@ class LayoutSearch:
                 demand.workload.rates[which],
                 demand.service[which],
                 workers=kind.vcpus,
-                peak=given.peak or demand.peak,
+                peak=given.peak or demand.peaks[which],
                 utilisation=given.cpu_limit,
                 minimum=given.minimum_dedicated,
             )

@@ -25,7 +25,13 @@ def monthly(price: float, instances: float) -> float:
 
 
 def dedicated_instances(
-    rates: Floats, service: Floats, *, workers: int, peak: float = 1.0, utilisation: float = 0.6, minimum: int = 1
+    rates: Floats,
+    service: Floats,
+    *,
+    workers: int,
+    peak: float | Floats = 1.0,
+    utilisation: float = 0.6,
+    minimum: int = 1,
 ) -> Ints:
     """Return the instances of a dedicated endpoint for each model: ⌈λ·peak·E[S] / (utilisation·c)⌉, or the minimum.
 
@@ -33,7 +39,7 @@ def dedicated_instances(
         rates: Requests per second of each model (λ).
         service: Mean time of a request of each model on a vCPU, seconds (E[S]).
         workers: Number of vCPUs of an instance (c).
-        peak: Ratio of the busiest traffic to the mean. Default 1.
+        peak: Ratio of the busiest traffic to the mean, one or one for each model. Default 1.
         utilisation: Largest vCPU utilisation at the peak. Default 0.6.
         minimum: Smallest number of instances; 2 for two availability zones. Default 1.
 

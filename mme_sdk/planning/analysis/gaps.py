@@ -186,14 +186,17 @@ class Gamma:
 class Empirical:
     """The gaps of a trace, without an assumed distribution; similar to AET (Hu et al., USENIX ATC 2016).
 
+    `hits` and `present` count time in requests: a cache evicts by the order of the requests, so that a busy hour is as
+    long as many idle ones. A second is the time of a request at the mean rate. `followers` counts seconds.
+
     The trace counts as if it repeated itself: before a model's first request is the last one of the repetition before.
     The share of the time with a request in the last T is Σ min(gap, T) / duration over a model's gaps.
 
     Attributes:
-        gaps: Gaps between requests of the same model, seconds, model after model.
+        gaps: Gaps between requests of the same model, seconds at the mean rate, model after model.
         owner: Model of each gap.
         counts: Number of requests of each model.
-        tails: Time from each model's last request to its first request in the next repetition, seconds.
+        tails: Time from each model's last request to its first one in the next repetition, seconds at the mean rate.
         duration: Length of the trace, seconds.
         moments: Arrival times, seconds, model after model.
         requested: Model of each arrival time.
@@ -226,11 +229,12 @@ class Empirical:
         order = np.argsort(index, kind="stable")
         sorted_times, sorted_index = times[order], index[order]
         same = np.diff(sorted_index) == 0
-        gaps, owner = np.diff(sorted_times)[same], sorted_index[1:][same]
+        clock = np.arange(len(times)) * (duration / max(len(times), 1))
+        gaps, owner = np.diff(clock[order])[same], sorted_index[1:][same]
         counts = np.bincount(index, minlength=models)
         first, last = np.full(models, np.inf), np.full(models, -np.inf)
-        np.minimum.at(first, index, times)
-        np.maximum.at(last, index, times)
+        np.minimum.at(first, index, clock)
+        np.maximum.at(last, index, clock)
         tails = np.where(counts > 0, duration - np.where(counts > 0, last - first, 0.0), 0.0)
         step = -(-len(times) // _STARTS)
         firsts = np.flatnonzero(np.concatenate([[True], ~same]))  # so that a rare model has one too

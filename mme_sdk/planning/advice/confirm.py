@@ -1,0 +1,180 @@
+"""The confirmation of options by simulation: which are confirmed, how far the traffic can grow, what a loss does."""
+
+from __future__ import annotations
+
+from heapq import heapify, heappop, heappush
+
+import attrs
+
+from mme_sdk.display.progress import Reporter
+from mme_sdk.planning.advice.demand import Demand
+from mme_sdk.planning.advice.estimate import HostingEstimate
+from mme_sdk.planning.advice.inputs import SLO
+from mme_sdk.planning.advice.layout import HostingLayout
+from mme_sdk.planning.advice.option import HostingOption
+from mme_sdk.planning.advice.search import LayoutSearch
+from mme_sdk.planning.advice.simulated import SimulatedFigures, figures, simulate_layout
+
+__all__ = ["Confirmation", "distance"]
+
+_TRIES = 24  # layouts that are simulated at most
+_GROWTHS = 6  # simulations that look for the headroom
+_MOST = 16.0  # largest headroom that is looked for
+
+
+@attrs.define
+class _Bounds:
+    """The numbers of instances of a group of layouts that were simulated: the largest that failed, the smallest not."""
+
+    failed: int = 0
+    confirmed: int | None = None
+    step: int = 1
+
+
+@attrs.define(eq=False)
+class Confirmation:
+    """The simulations of a plan; each layout is simulated once.
+
+    Attributes:
+        search: The layouts and their estimates.
+        requests: Approximate number of requests in each simulation.
+        seed: Seed of all draws.
+        report: Called after each simulation; None for no report.
+    """
+
+    search: LayoutSearch
+    requests: int = attrs.field(kw_only=True)
+    seed: int = attrs.field(kw_only=True)
+    report: Reporter | None = attrs.field(kw_only=True, default=None)
+    _seen: dict[HostingLayout, SimulatedFigures | None] = attrs.field(factory=dict, init=False)
+
+    def simulated(self, layout: HostingLayout) -> SimulatedFigures | None:
+        """Return the simulated figures of a layout; None if there are too few requests."""
+        if layout not in self._seen:
+            if self.report is not None:
+                self.report(doing=f"simulating {layout}", done=1)
+            ran = simulate_layout(self.search, layout, requests=self.requests, seed=self.seed)
+            self._seen[layout] = None if ran is None else figures(ran, self.search.slo)
+        return self._seen[layout]
+
+    def unconfirmed(self, layout: HostingLayout, found: HostingEstimate) -> HostingOption:
+        """Return an option with its figures by formula only."""
+        survives = self.search.slo.survive_failure
+        return HostingOption(
+            layout=layout,
+            estimate=found,
+            failure=self._failure(layout, simulate=False)[0] if survives else None,
+            must_survive=survives,
+            models=self.search.demand.workload.models,
+        )
+
+    def confirmed(self, layout: HostingLayout, found: HostingEstimate) -> HostingOption:
+        """Return an option with its simulated figures; without one instance too, if the SLO asks for that."""
+        option = attrs.evolve(self.unconfirmed(layout, found), simulated=self.simulated(layout))
+        if not option.must_survive:
+            return option
+        failure, without = self._failure(layout, simulate=not found.overloads)
+        return attrs.evolve(option, failure=failure, without_one=without)
+
+    def examined(self, option: HostingOption) -> HostingOption:
+        """Return the best option with its headroom, and what the loss of one instance does."""
+        simulate = option.simulated is not None
+        failure, without = self._failure(option.layout, simulate=simulate)
+        option = attrs.evolve(option, failure=failure, without_one=without)
+        if not option.meets:
+            return option
+        headroom, exceeded = self._headroom(option, simulate=simulate)
+        return attrs.evolve(option, headroom=headroom, exceeded_at=exceeded)
+
+    def options(self, found: list[tuple[HostingLayout, HostingEstimate]]) -> list[HostingOption]:
+        """Simulate layouts, the cheapest first, until every cheaper one is known not to meet the SLO.
+
+        Of layouts that differ only in the number of instances, the smallest number that the simulation confirms is
+        looked for, upwards from the formula's number if that fails, downwards if it does not.
+        """
+        queue = [(one.cost, number, layout, one) for number, (layout, one) in enumerate(found) if not one.blockers]
+        heapify(queue)
+        groups: dict[tuple[object, ...], _Bounds] = {}
+        options: dict[HostingLayout, HostingOption] = {}
+        cheapest = float("inf")
+        while queue and len(options) < _TRIES:
+            cost, number, layout, one = heappop(queue)
+            if cost > cheapest * (1.0 + 1e-9):
+                break
+            bounds = groups.setdefault((layout.mode, layout.instance_type, layout.dedicated), _Bounds())
+            if layout in options or (bounds.confirmed is not None and layout.count > bounds.confirmed):
+                continue
+            option = options[layout] = self.confirmed(layout, one)
+            if option.meets:
+                cheapest = min(cheapest, option.cost)
+                bounds.confirmed = layout.count
+            else:
+                bounds.failed = max(bounds.failed, layout.count)
+            count = self._next(layout, bounds)
+            if count is not None:
+                other = attrs.evolve(layout, count=count)
+                again = self.search.estimate(other)
+                if not again.overloads and distance(again, self.search.slo) < 2.0:
+                    heappush(queue, (again.cost, number, other, again))
+        return list(options.values())
+
+    def _next(self, layout: HostingLayout, bounds: _Bounds) -> int | None:
+        """Return the number of instances to try next; None if the smallest is known."""
+        if layout.instance_type is None:
+            return None
+        if bounds.confirmed is not None:
+            least = max(bounds.failed, self.search.assumptions.minimum_instances - 1)
+            gap = bounds.confirmed - least
+            return None if gap <= 1 else bounds.confirmed - max(1, gap // 2 if bounds.failed else 1)
+        count = bounds.failed + bounds.step
+        bounds.step *= 2
+        return count if count <= self.search.max_instances else None
+
+    def _failure(
+        self, layout: HostingLayout, *, simulate: bool
+    ) -> tuple[tuple[str, ...] | None, SimulatedFigures | None]:
+        """Return the limits that the layout exceeds without one instance, and its simulated figures then."""
+        if layout.instance_type is None:
+            return None, None
+        if layout.count < 2:
+            return ("the endpoint has no other instance",), None
+        fewer = attrs.evolve(layout, count=layout.count - 1)
+        found = self.search.estimate(fewer)
+        seen = self.simulated(fewer) if simulate else None
+        return found.blockers if seen is None else (*found.overloads, *seen.blockers), seen
+
+    def _headroom(self, option: HostingOption, *, simulate: bool) -> tuple[float, float | None]:
+        """Return the largest factor on the traffic that was found to hold, and the smallest that was not."""
+        search, layout = self.search, option.layout
+
+        def holds(demand: Demand) -> bool:
+            found = search.estimate(layout, demand=demand)
+            if not simulate:
+                return not found.blockers
+            if found.overloads:
+                return False
+            ran = simulate_layout(search, layout, requests=self.requests, seed=self.seed, demand=demand)
+            return ran is not None and not figures(ran, search.slo).blockers
+
+        low, high = 1.0, None
+        for _ in range(_GROWTHS if simulate else 2 * _GROWTHS):
+            factor = min(low * 2.0, _MOST) if high is None else (low * high) ** 0.5
+            factor = round(factor, 2)
+            if factor in (low, high):
+                break
+            if holds(search.demand.faster(factor)):
+                low = factor
+            else:
+                high = factor
+        return low, high
+
+
+def distance(found: HostingEstimate | HostingOption, slo: SLO) -> float:
+    """Return how far an option is from the SLO: the product of the ratios by which it exceeds the limits, 1 or more."""
+    far = 1.0
+    for name in ("p50", "p95", "p99", "cold_rate"):
+        limit = getattr(slo, name)
+        if limit is not None:
+            far *= max(1.0, getattr(found, name) / limit)
+    estimate = found.estimate if isinstance(found, HostingOption) else found
+    return far * max(1.0, estimate.loader_saturation) * max(1.0, estimate.cpu)

@@ -1,0 +1,259 @@
+"""The simulation of a layout as a whole: the shared endpoint, and each endpoint of one model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import heapreplace
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+
+from mme_sdk.errors import InvalidInputError
+from mme_sdk.instance_types import InstanceType
+from mme_sdk.planning.advice.demand import Demand, fleet_config
+from mme_sdk.planning.advice.inputs import SLO, Assumptions
+from mme_sdk.planning.advice.layout import HostingLayout
+from mme_sdk.planning.advice.replay import Replay
+from mme_sdk.planning.advice.shared import download_seconds
+from mme_sdk.planning.simulation import FAILED, HIT, ClientPolicy, Engine, Event, SimulationResult, Traffic, simulate
+from mme_sdk.planning.simulation.inputs import Floats, Ints
+
+if TYPE_CHECKING:
+    from mme_sdk.planning.advice.search import LayoutSearch
+
+__all__ = ["SimulatedFigures", "figures", "simulate_layout"]
+
+_FEWEST = 100  # requests; fewer say nothing about a p99
+_BATCHES, _STUDENT = 20, 2.093  # batches of an interval; the 97.5 % point of Student's t with 19 degrees of freedom
+
+
+@attrs.frozen(kw_only=True)
+class SimulatedFigures:
+    """The simulated figures of the whole workload. Intervals hold the figure of a long simulation in 95 % of the cases.
+
+    Attributes:
+        requests: Number of requests that were simulated and counted.
+        cold_rate: Share of requests that waited while their model loaded, 0 to 1.
+        hit_ratio: Share of requests whose model was in memory, 0 to 1.
+        p50: Median latency, seconds.
+        p95: 95th percentile of the latency, seconds.
+        p99: 99th percentile of the latency, seconds.
+        cold_interval: Interval of the cold rate.
+        p95_interval: Interval of the 95th percentile, seconds.
+        p99_interval: Interval of the 99th percentile, seconds.
+        blockers: The limits of the SLO that the simulation exceeds, in words.
+    """
+
+    requests: int
+    cold_rate: float
+    hit_ratio: float
+    p50: float
+    p95: float
+    p99: float
+    cold_interval: tuple[float, float]
+    p95_interval: tuple[float, float]
+    p99_interval: tuple[float, float]
+    blockers: tuple[str, ...]
+
+
+def simulate_layout(
+    search: LayoutSearch,
+    layout: HostingLayout,
+    *,
+    requests: int,
+    seed: int,
+    demand: Demand | None = None,
+    assumptions: Assumptions | None = None,
+    clients: ClientPolicy | None = None,
+    timeline: Iterable[Event] = (),
+    engine: Engine = "auto",
+    skip: float | None = None,
+) -> SimulationResult | None:
+    """Simulate all endpoints of a layout with the same requests as every other layout of the search.
+
+    Args:
+        search: The search.
+        layout: The layout.
+        requests: Approximate number of requests that are drawn from rates.
+        seed: Seed of the draws.
+        demand: Traffic and models; None (the default) for those of the search.
+        assumptions: Assumptions; None (the default) for those of the search.
+        clients: How callers of the shared endpoint react while their model loads; None (the default) if they wait.
+        timeline: Events at the shared endpoint; empty by default.
+        engine: Simulation engine. Default `auto`.
+        skip: Share of the requests at the start that do not count; None (the default) for those that fill the caches.
+
+    Returns:
+        The outcome of each request in order of arrival; None if there are fewer than 100 requests.
+
+    Raises:
+        InvalidInputError: `clients` or `timeline` is given, and the layout has no shared endpoint with requests.
+    """
+    demand, assumptions = demand or search.demand, assumptions or search.assumptions
+    parts, timeline = demand.replays(requests, seed), tuple(timeline)
+    if sum(len(part.times) for part in parts) < _FEWEST:
+        return None
+    found, offset = [], 0.0
+    for part in parts:
+        one = _simulate(part, search.types, layout, demand, assumptions, seed, clients, timeline, engine)
+        if skip is not None:
+            one = attrs.evolve(one, skip=int(skip * len(one.times)))
+        found.append(attrs.evolve(one, times=one.times + offset))
+        offset = float(found[-1].times[-1])
+    if len(found) == 1:
+        return found[0]
+    counted = [(each.times[each.skip :], each.latency[each.skip :], each.kinds[each.skip :]) for each in found]
+    times, latency, kinds = (np.concatenate(column) for column in zip(*counted, strict=True))
+    return attrs.evolve(
+        found[0],
+        times=times,
+        latency=latency,
+        kinds=kinds,
+        attempts=np.ones(len(times), dtype=np.int64),
+        evictions=sum(each.evictions for each in found),
+        discards=sum(each.discards for each in found),
+        duplicate_loads=sum(each.duplicate_loads for each in found),
+        skip=0,
+    )
+
+
+def _simulate(
+    part: Replay,
+    types: dict[str, InstanceType],
+    layout: HostingLayout,
+    demand: Demand,
+    assumptions: Assumptions,
+    seed: int,
+    clients: ClientPolicy | None,
+    timeline: tuple[Event, ...],
+    engine: Engine,
+) -> SimulationResult:
+    alone = np.zeros(len(demand.memory), dtype=bool)
+    alone[[each.model for each in layout.dedicated]] = True
+    service = _service(part, demand)
+    together = np.flatnonzero(~alone)
+    shared = None
+    start, before = 0.0, 0
+    past = part.past[~alone[part.past]]
+    if layout.instance_type is not None and len(past):
+        kind = types[layout.instance_type]
+        download = download_seconds(layout, together, demand, kind, assumptions)
+        position = np.zeros(len(alone), dtype=np.int64)
+        position[together] = np.arange(len(together))
+        apart = 3.0 * float(np.max(download + demand.load[together]))
+        before, start = len(past), len(past) * apart
+        mine = ~alone[part.index]
+        traffic = Traffic(
+            times=np.concatenate([np.arange(before) * apart, part.times[mine] + start]),
+            models=position[np.concatenate([past, part.index[mine]])],
+            service=np.concatenate([demand.service[past], service[mine]]),
+            disk=demand.disk[together],
+            memory=demand.memory[together],
+            download=download,
+            load=demand.load[together],
+        )
+        config = fleet_config(kind, layout.count, assumptions, cache=layout.mode != "uncached")
+        shared = simulate(traffic, config, seed=seed, clients=clients, timeline=timeline, engine=engine, skip=0.0)
+        if not alone.any():
+            return attrs.evolve(shared, skip=before + int(part.filling * len(part.times)))
+    elif clients is not None or timeline:
+        raise InvalidInputError(
+            "the option has no shared endpoint, or no requests for it; clients and timeline concern that endpoint",
+            hint="simulate an option with a shared endpoint",
+        )
+    latency, kinds = np.empty(len(part.times)), np.full(len(part.times), HIT, dtype=np.int64)
+    attempts = np.ones(len(part.times), dtype=np.int64)
+    head: tuple[Floats, Floats, Ints, Ints] = (np.empty(0), np.empty(0), kinds[:0], attempts[:0])
+    if shared is not None:
+        mine = ~alone[part.index]
+        for own, column in ((latency, shared.latency), (kinds, shared.kinds), (attempts, shared.attempts)):
+            own[mine] = column[before:]
+        head = (
+            shared.times[:before],
+            shared.latency[:before],
+            shared.kinds[:before],
+            shared.attempts[:before],
+        )
+    order = np.argsort(part.index, kind="stable")
+    bounds = np.searchsorted(part.index[order], np.arange(len(alone) + 1))
+    for each in layout.dedicated:
+        which = order[bounds[each.model] : bounds[each.model + 1]]
+        servers = types[each.instance_type].vcpus * each.count
+        latency[which] = _queue(part.times[which], service[which], servers)
+    return SimulationResult(
+        times=np.concatenate([head[0], part.times + start]),
+        latency=np.concatenate([head[1], latency]),
+        kinds=np.concatenate([head[2], kinds]),
+        attempts=np.concatenate([head[3], attempts]),
+        evictions=shared.evictions if shared else 0,
+        discards=shared.discards if shared else 0,
+        duplicate_loads=shared.duplicate_loads if shared else 0,
+        skip=before + int(part.filling * len(part.times)),
+        capacity=shared.capacity if shared else ((0.0, sum(each.count for each in layout.dedicated)),),
+        engine=shared.engine if shared else "python",
+    )
+
+
+def _service(part: Replay, demand: Demand) -> Floats:
+    """Return the time of each request on a vCPU: the measured one, or one of a lognormal distribution."""
+    if part.service is not None:
+        return part.service * demand.slower
+    sigma = np.sqrt(np.log1p(demand.service_cv[part.index] ** 2))
+    return np.asarray(demand.service[part.index] * np.exp(sigma * part.noise - sigma**2 / 2.0))
+
+
+def _queue(times: Floats, service: Floats, servers: int) -> Floats:
+    """Return the latency of each request at an endpoint of one model: first come, first served, at the next vCPU."""
+    free, ends = [0.0] * servers, []
+    for now, work in zip(times.tolist(), service.tolist(), strict=True):
+        first = free[0]
+        end = (max(now, first)) + work
+        heapreplace(free, end)
+        ends.append(end)
+    return np.asarray(ends, dtype=np.float64) - times
+
+
+def figures(result: SimulationResult, slo: SLO) -> SimulatedFigures:
+    """Return the figures of a simulation, with intervals from twenty consecutive batches of its requests.
+
+    Args:
+        result: The simulation.
+        slo: The limits to compare with. A figure over its limit is a blocker; there is no tolerance.
+
+    Returns:
+        The figures.
+    """
+    kinds, latency = result.kinds[result.skip :], result.latency[result.skip :]
+    answered = latency[kinds != FAILED]
+    cold = (kinds != HIT) & (kinds != FAILED)
+    p50, p95, p99 = (float(each) for each in np.quantile(answered, (0.5, 0.95, 0.99)))
+    pieces = np.array_split(answered, _BATCHES)
+    rate = float(cold.mean())
+    spread = _half([float(each.mean()) for each in np.array_split(cold, _BATCHES)])
+    # Without any cold request, the rule of three; requests that were cold together count once.
+    spread = spread if cold.any() else 3.0 / len(cold)
+    halves = [_half([float(np.quantile(each, q)) for each in pieces]) for q in (0.95, 0.99)]
+    blockers = [
+        f"{name} is {value:.3g} s, over {limit:g} s"
+        for name, value in (("p50", p50), ("p95", p95), ("p99", p99))
+        if (limit := getattr(slo, name)) is not None and value > limit
+    ]
+    if slo.cold_rate is not None and rate > slo.cold_rate:
+        blockers.append(f"{rate:.2%} of the requests are cold, over {slo.cold_rate:.2%}")
+    return SimulatedFigures(
+        requests=len(latency),
+        cold_rate=rate,
+        hit_ratio=float(np.mean(kinds == HIT)),
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        cold_interval=(max(0.0, rate - spread), min(1.0, rate + spread)),
+        p95_interval=(max(0.0, p95 - halves[0]), p95 + halves[0]),
+        p99_interval=(max(0.0, p99 - halves[1]), p99 + halves[1]),
+        blockers=tuple(blockers),
+    )
+
+
+def _half(batches: list[float]) -> float:
+    return float(_STUDENT * np.std(batches, ddof=1) / np.sqrt(len(batches)))

@@ -1,0 +1,93 @@
+"""A trace is used as a whole: its parts that differ, its waves, and models that appear late."""
+
+import numpy as np
+import pytest
+
+from mme_sdk.planning import SLO, Catalogue, Workload, plan
+from mme_sdk.planning.advice import replay
+from mme_sdk.planning.advice.demand import Demand
+from mme_sdk.planning.analysis import Empirical, Tabulated, miss_ratio_at, stack_distances
+
+MODEL = Catalogue.uniform(memory_mb=100)
+
+
+def test_models_that_appear_late_share_the_endpoint():
+    """Ten endpoints of one model would be the advice, if only the first part of the trace were replayed."""
+    rng = np.random.default_rng(0)
+    number = np.arange(40_000)
+    model = np.where(number < 34_000, rng.integers(0, 5, len(number)), rng.integers(5, 10, len(number)))
+    load = Workload.from_trace({"time": number / 100.0, "model": model})
+    found = plan(load, catalogue=MODEL, slo=SLO(p99=2.0), prices={"ml.m5.large": 0.115}, requests=1000)
+    assert str(found.best.layout) == "shared: 2 x ml.m5.large"
+    assert found.best.simulated.requests == len(number)
+    assert found.best.cold_rate == 0.0
+
+
+def test_a_busy_second_half_counts():
+    rng = np.random.default_rng(1)
+    idle, busy = np.sort(rng.random(8000)) * 4000.0, 4000.0 + np.sort(rng.random(8000)) * 400.0
+    load = Workload.from_trace({"time": np.concatenate([idle, busy]), "model": rng.zipf(1.3, 16_000) % 300})
+    found = plan(load, catalogue=MODEL, slo=SLO(p99=5.0), prices={"ml.m5.large": 0.115}, requests=1000)
+    assert found.best.simulated.requests == 16_000
+    seen = found.simulate()
+    assert found.best.p99 == seen.quantile(0.99)[0]
+    assert seen.quantile(0.99)[0] <= 5.0
+    # The formulas count time in requests, so that the two halves do not differ for the cache.
+    assert found.best.estimate.cold_rate == pytest.approx(seen.cold_rate, rel=0.15)
+
+
+def test_one_pass_over_the_gaps_gives_the_same_tables():
+    trace = Workload.zipf(40, rate=5.0, cv=3.0).sample(400.0, seed=1)
+    gaps = Empirical.of(trace.times, trace.index, 40, trace.duration)
+    table = Tabulated.of(gaps, steps=20)
+    for row, age in enumerate(table.ages):
+        assert table.hit_table[row] == pytest.approx(gaps.hits(age))
+        assert table.present_table[row] == pytest.approx(gaps.present(age))
+
+
+def test_followers_counted_after_some_requests_are_those_after_all(monkeypatch):
+    trace = Workload.zipf(20, rate=10.0, cv=3.0).sample(3000.0, seed=2)
+    whole = Empirical.of(trace.times, trace.index, 20, trace.duration).followers(2.0)
+    monkeypatch.setattr("mme_sdk.planning.analysis.gaps._STARTS", 6000)
+    part = Empirical.of(trace.times, trace.index, 20, trace.duration)
+    assert len(part.starts) < 8000
+    assert part.followers(2.0) == pytest.approx(whole, rel=0.25)
+
+
+def test_a_day_wave_is_not_a_burst():
+    wave = Workload.from_rates(Workload.zipf(400, rate=2.0).rates.tolist(), diurnal=0.95).sample(86400.0, seed=3)
+    found = Workload.from_trace({"time": wave.times, "model": wave.index})
+    assert found.cv == pytest.approx(1.0, abs=0.06)
+    misses = miss_ratio_at(stack_distances(wave.index), [100.0])[0]
+    demand = Demand(Workload.from_rates(found.rates.tolist(), cv=found.cv), MODEL)
+    table = demand.residency
+    hits = table.hits(table.age(np.ones(len(found.models)), 100.0))
+    assert 1.0 - float(hits @ found.rates) / found.rate == pytest.approx(misses, abs=0.01)
+
+
+def test_caches_begin_with_what_was_requested_last():
+    load = Workload.from_trace({"time": [0.0, 1.0, 2.0, 3.0, 4.0], "model": ["a", "b", "c", "b", "a"]})
+    (found,) = replay.replays(load, requests=10, seed=0)
+    assert [load.models[each] for each in found.past] == ["c", "b", "a"]
+
+
+def test_a_long_trace_is_replayed_in_parts_each_with_its_own_past(monkeypatch):
+    monkeypatch.setattr(replay, "_WHOLE", 2000)
+    load = Workload.zipf(30, rate=10.0).sample(1000.0, seed=4)
+    parts = replay.replays(load, requests=10, seed=0)
+    assert sum(len(each.times) for each in parts) == 2000
+    size = 2000 // len(parts)
+    starts = np.linspace(0, len(load.times) - size, len(parts)).astype(int)
+    for part, start in zip(parts[1:], starts[1:], strict=True):
+        before = load.index[:start]
+        latest = list(dict.fromkeys(before[::-1].tolist()))[::-1]
+        assert part.past[-len(latest) :].tolist() == latest
+        assert part.index.tolist() == load.index[start : start + size].tolist()
+
+
+def test_an_endpoint_of_one_model_is_sized_by_the_models_own_peak():
+    times = np.concatenate([np.arange(600) * 60.0, 36_000 + np.arange(30_000) / 50.0])
+    load = Workload.from_trace({"time": times, "model": ["quiet"] * 600 + ["late"] * 30_000})
+    peaks = dict(zip(load.models, Demand(load, MODEL).peaks, strict=True))
+    assert load.rates[load.models.index("late")] * peaks["late"] == pytest.approx(50.0, rel=0.05)
+    assert peaks["quiet"] == pytest.approx(1.0, abs=0.2)
