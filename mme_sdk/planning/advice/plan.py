@@ -308,11 +308,9 @@ class HostingPlan(Shown):
             row["p99 ratio"] = row["p99"] / base.p99
             rows.append(row)
         frame = pd.DataFrame(rows)
-        frame.sort_values(
-            "p99 ratio", key=lambda ratio: -abs(ratio - 1.0), kind="stable", ignore_index=True, inplace=True
-        )
-        self._tables["sensitivity"] = frame
-        return frame.copy()
+        order = np.argsort(-np.abs(frame["p99 ratio"].to_numpy(dtype=float) - 1.0), kind="stable")
+        self._tables["sensitivity"] = frame.iloc[order].reset_index(drop=True)
+        return self._tables["sensitivity"].copy()
 
     @staticmethod
     def _row(name: str, option: HostingOption) -> dict[str, Any]:
