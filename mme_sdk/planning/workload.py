@@ -350,18 +350,16 @@ class Workload:
         if self.times is not None and self.index is not None:
             keep = self.times < duration
             service = None if self.service is None else self.service[keep]
-            return attrs.evolve(
-                self,
-                times=self.times[keep],
-                index=self.index[keep],
-                service=service,
-                duration=min(duration, self.duration),
-            )
+            return self._trace(self.times[keep], self.index[keep], min(duration, self.duration), service)
         rng = np.random.default_rng(seed)
         times, index = synthetic.arrivals(self.rates, duration, cv=self.cv, diurnal=self.diurnal, rng=rng)
         if not len(times):
             raise InvalidInputError(f"no request arrives within {duration:g} s at {self.rate:.3g} requests/s")
-        return attrs.evolve(self, times=times, index=index, duration=duration)
+        return self._trace(times, index, duration)
+
+    def _trace(self, times: Floats, index: Ints, duration: float, service: Floats | None = None) -> Workload:
+        rates = np.bincount(index, minlength=len(self.models)) / duration  # as they are in this trace
+        return attrs.evolve(self, rates=rates, times=times, index=index, duration=duration, service=service)
 
     def scaled(self, *, traffic: float = 1.0, models: float = 1.0) -> Workload:
         """Return the workload with more or fewer requests and models.

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 import attrs
 
 from mme_sdk.display.progress import Reporter
-from mme_sdk.planning.advice.demand import Demand
 from mme_sdk.planning.advice.estimate import HostingEstimate
 from mme_sdk.planning.advice.inputs import SLO
 from mme_sdk.planning.advice.layout import HostingLayout
@@ -18,7 +18,7 @@ from mme_sdk.planning.advice.simulated import SimulatedFigures, figures, simulat
 __all__ = ["Confirmation", "distance"]
 
 _TRIES = 24  # layouts that are simulated at most
-_GROWTHS = 6  # simulations that look for the headroom
+_GROWTHS = 4  # simulations that look for the headroom
 _MOST = 16.0  # largest headroom that is looked for
 
 
@@ -147,26 +147,40 @@ class Confirmation:
         """Return the largest factor on the traffic that was found to hold, and the smallest that was not."""
         search, layout = self.search, option.layout
 
-        def holds(demand: Demand) -> bool:
-            found = search.estimate(layout, demand=demand)
-            if not simulate:
-                return not found.blockers
-            if found.overloads:
+        def by_formula(factor: float) -> bool:
+            return not search.estimate(layout, demand=search.demand.faster(factor)).blockers
+
+        def holds(factor: float) -> bool:
+            demand = search.demand.faster(factor)
+            if search.estimate(layout, demand=demand).overloads:
                 return False
             ran = simulate_layout(search, layout, requests=self.requests, seed=self.seed, demand=demand)
             return ran is not None and not figures(ran, search.slo).blockers
 
-        low, high = 1.0, None
-        for _ in range(_GROWTHS if simulate else 2 * _GROWTHS):
-            factor = min(low * 2.0, _MOST) if high is None else (low * high) ** 0.5
-            factor = round(factor, 2)
-            if factor in (low, high):
-                break
-            if holds(search.demand.faster(factor)):
-                low = factor
-            else:
-                high = factor
-        return low, high
+        low, high = _bracket(by_formula, None, tries=9)
+        return _bracket(holds, low, tries=_GROWTHS) if simulate else (low, high)
+
+
+def _bracket(holds: Callable[[float], bool], guess: float | None, *, tries: int) -> tuple[float, float | None]:
+    """Return the largest factor from 1 to 16 that was found to hold, and the smallest that was not, or None.
+
+    Args:
+        holds: Whether the SLO is met at a factor on the traffic; 1 is known to hold.
+        guess: A factor near the limit; None for no guess.
+        tries: Number of factors to try at most.
+    """
+    low: float = 1.0
+    high: float | None = None
+    for _ in range(tries):
+        if guess is not None and (low == 1.0 or high is None):
+            factor = guess * 0.95 if high is None and low == 1.0 else low * 1.1 if high is None else (low * high) ** 0.5
+        else:
+            factor = low * 2.0 if high is None else (low * high) ** 0.5
+        factor = round(min(factor, _MOST), 2)
+        if factor <= low or (high is not None and factor >= high):
+            break
+        low, high = (factor, high) if holds(factor) else (low, factor)
+    return low, high
 
 
 def distance(found: HostingEstimate | HostingOption, slo: SLO) -> float:

@@ -84,7 +84,7 @@ class LayoutSearch:
         """Return the estimates of the layouts that could be the best.
 
         Bisection finds the smallest number of instances that meets the SLO, since more instances are never worse. A
-        layout whose smallest endpoint costs over 1.5 times the cheapest result of the same mode is left out.
+        layout that costs over 1.5 times the cheapest result of the same mode is left out.
         """
         found: list[tuple[HostingLayout, HostingEstimate]] = []
         models = len(self.demand.workload.models)
@@ -105,17 +105,20 @@ class LayoutSearch:
                     report(done=1)
                 return not found[-1][1].blockers
 
-            first = self.prices[name] * low + sum(self.prices[each.instance_type] * each.count for each in head)
-            if low > high or monthly(first, 1) > 1.5 * cheapest.get(mode, float("inf")):
+            apart = sum(self.prices[each.instance_type] * each.count for each in head)
+            most = 1.5 * cheapest.get(mode, float("inf")) / monthly(1.0, 1) - apart
+            high = min(high, int(most / self.prices[name])) if most < float("inf") else high
+            if low > high:
                 continue
+            start = len(found)
             if not tried(low):
                 if low == high or not tried(high):
                     continue
                 while high - low > 1:
                     middle = (low + high) // 2
                     low, high = (low, middle) if tried(middle) else (middle, high)
-            costs = [each.cost for layout, each in found if layout.mode == mode and not each.blockers]
-            cheapest[mode] = min(costs)
+            costs = (each.cost for layout, each in found[start:] if not each.blockers)
+            cheapest[mode] = min(cheapest.get(mode, float("inf")), *costs, float("inf"))
         return found
 
     def _least(self, name: str, head: tuple[DedicatedEndpoint, ...]) -> int:

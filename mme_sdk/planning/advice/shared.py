@@ -24,6 +24,7 @@ from mme_sdk.planning.simulation.inputs import FleetConfig, Floats, Ints
 
 __all__ = ["SharedEndpoint", "balanced_wait", "download_seconds", "shared_endpoint"]
 
+_FOREVER = 1e9  # load times; a wait that is longer has no end
 _PRECISION = 1e-3  # of the load time: a wait is computed to this
 
 
@@ -78,7 +79,7 @@ def balanced_wait(wait: Callable[[float], float], scale: float) -> float:
         return high
     if high > scale:  # often infinite
         high = scale
-        while wait(high) > high:
+        while wait(high) > high and high < _FOREVER * scale:
             low, high = high, 2.0 * high
     while high - low > _PRECISION * max(scale, low):
         middle = (low + high) / 2.0

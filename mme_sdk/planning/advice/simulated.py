@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
 from heapq import heapreplace
 from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.instance_types import InstanceType
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SimulatedFigures", "figures", "simulate_layout"]
 
+_COMPILED = 50_000  # requests; a plan simulates so many at least five times, which pays for the compiled engine
 _FEWEST = 100  # requests; fewer say nothing about a p99
 _BATCHES, _STUDENT = 20, 2.093  # batches of an interval; the 97.5 % point of Student's t with 19 degrees of freedom
 
@@ -90,8 +93,11 @@ def simulate_layout(
     Raises:
         InvalidInputError: `clients` or `timeline` is given, and the layout has no shared endpoint with requests.
     """
+    timeline = tuple(timeline)
+    if engine == "auto" and requests >= _COMPILED and clients is None and not timeline:
+        engine = "numba" if importlib.util.find_spec("numba") is not None else engine
     demand, assumptions = demand or search.demand, assumptions or search.assumptions
-    parts, timeline = demand.replays(requests, seed), tuple(timeline)
+    parts = demand.replays(requests, seed)
     if sum(len(part.times) for part in parts) < _FEWEST:
         return None
     found, offset = [], 0.0
@@ -228,12 +234,9 @@ def figures(result: SimulationResult, slo: SLO) -> SimulatedFigures:
     answered = latency[kinds != FAILED]
     cold = (kinds != HIT) & (kinds != FAILED)
     p50, p95, p99 = (float(each) for each in np.quantile(answered, (0.5, 0.95, 0.99)))
-    pieces = np.array_split(answered, _BATCHES)
     rate = float(cold.mean())
-    spread = _half([float(each.mean()) for each in np.array_split(cold, _BATCHES)])
-    # Without any cold request, the rule of three; requests that were cold together count once.
-    spread = spread if cold.any() else 3.0 / len(cold)
-    halves = [_half([float(np.quantile(each, q)) for each in pieces]) for q in (0.95, 0.99)]
+    # Without any cold request, the rule of three.
+    spread = _half(cold) if cold.any() else 3.0 / len(cold)
     blockers = [
         f"{name} is {value:.3g} s, over {limit:g} s"
         for name, value in (("p50", p50), ("p95", p95), ("p99", p99))
@@ -249,11 +252,20 @@ def figures(result: SimulationResult, slo: SLO) -> SimulatedFigures:
         p95=p95,
         p99=p99,
         cold_interval=(max(0.0, rate - spread), min(1.0, rate + spread)),
-        p95_interval=(max(0.0, p95 - halves[0]), p95 + halves[0]),
-        p99_interval=(max(0.0, p99 - halves[1]), p99 + halves[1]),
+        p95_interval=_interval(answered, 0.95, p95),
+        p99_interval=_interval(answered, 0.99, p99),
         blockers=tuple(blockers),
     )
 
 
-def _half(batches: list[float]) -> float:
+def _half(happened: npt.NDArray[np.bool_]) -> float:
+    """Return half the interval of the share of requests to which something happened, from batches."""
+    batches = [float(each.mean()) for each in np.array_split(happened, _BATCHES)]
     return float(_STUDENT * np.std(batches, ddof=1) / np.sqrt(len(batches)))
+
+
+def _interval(latency: Floats, share: float, value: float) -> tuple[float, float]:
+    """Return the interval of a quantile: the quantiles at the ends of the interval of the share up to its value."""
+    half = _half(latency > value)
+    low, high = np.quantile(latency, (max(0.0, share - half), min(1.0, share + half)))
+    return float(low), float(high)

@@ -5,6 +5,7 @@ Each kind is a `Residency`: it tells how often a model is in a cache that evicts
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol
 
 import attrs
@@ -110,6 +111,18 @@ class Poisson:
         return float(50.0 / positive.min()) if len(positive) else 1.0
 
 
+@functools.lru_cache(maxsize=16)
+def _renewals(cv: float) -> tuple[Floats, Floats]:
+    """Return numbers of mean gaps, and the mean number of requests in so many gaps after a request."""
+    from scipy.special import gammainc
+
+    shape = 1.0 / cv**2
+    ladder = np.geomspace(1e-6, 60.0, 160)
+    terms = np.arange(1, int((60.0 + 8.0 * cv**2) * 4) + 8)
+    counted = gammainc(terms[:, None] * shape, ladder * shape).sum(axis=0)
+    return np.concatenate([[0.0], ladder]), np.concatenate([[0.0], counted])
+
+
 @attrs.frozen(eq=False)
 class Gamma:
     """Renewal traffic with Gamma-distributed gaps; their coefficient of variation is a measure of bursts.
@@ -136,14 +149,9 @@ class Gamma:
         Returns:
             One number for each model.
         """
-        from scipy.special import gammainc
-
-        shape = 1.0 / self.cv**2
-        ladder = np.geomspace(1e-6, 60.0, 160)
-        terms = np.arange(1, int((60.0 + 8.0 * self.cv**2) * 4) + 8)
-        counted = np.concatenate([[0.0], gammainc(terms[:, None] * shape, ladder * shape).sum(axis=0)])
+        ladder, counted = _renewals(self.cv)
         x = self.rates * seconds
-        near = np.interp(np.minimum(x, 60.0), np.concatenate([[0.0], ladder]), counted)
+        near = np.interp(np.minimum(x, 60.0), ladder, counted)
         return np.where(x < 60.0, near, x + (self.cv**2 - 1.0) / 2.0)
 
     def hits(self, age: float, /) -> Floats:

@@ -41,6 +41,8 @@ class Tabulated:
         present_table: `present` for each age (row) and model (column).
         times: Times of the rows of the third table, seconds, ascending.
         follow_table: `followers` for each time (row) and model (column).
+        even: Requests per second of each model if they are Poisson traffic, for which `followers` needs no table; None
+            (the default) for other traffic.
     """
 
     ages: Floats
@@ -48,6 +50,7 @@ class Tabulated:
     present_table: Floats
     times: Floats
     follow_table: Floats
+    even: Floats | None = None
     _fills: dict[bytes, Floats] = attrs.field(factory=dict, init=False, repr=False)
 
     @classmethod
@@ -68,7 +71,8 @@ class Tabulated:
         else:
             hits = np.stack([residency.hits(float(age)) for age in ages])
             present = np.stack([residency.present(float(age)) for age in ages])
-        return cls(ages, hits, present, _TIMES, np.stack([residency.followers(float(time)) for time in _TIMES]))
+        follow = np.stack([residency.followers(float(time)) for time in _TIMES])
+        return cls(ages, hits, present, _TIMES, follow, residency.rates if isinstance(residency, Poisson) else None)
 
     def faster(self, factor: float) -> Tabulated:
         """Return the tables for traffic with higher rates.
@@ -79,8 +83,9 @@ class Tabulated:
         Returns:
             The tables.
         """
+        even = None if self.even is None else self.even * factor
         found = Tabulated(
-            self.ages / factor, self.hit_table, self.present_table, self.times / factor, self.follow_table
+            self.ages / factor, self.hit_table, self.present_table, self.times / factor, self.follow_table, even
         )
         found._fills.update(self._fills)  # they do not depend on the rates
         return found
@@ -97,7 +102,12 @@ class Tabulated:
         if len(which) == self.hit_table.shape[1]:
             return self
         return Tabulated(
-            self.ages, self.hit_table[:, which], self.present_table[:, which], self.times, self.follow_table[:, which]
+            self.ages,
+            self.hit_table[:, which],
+            self.present_table[:, which],
+            self.times,
+            self.follow_table[:, which],
+            None if self.even is None else self.even[which],
         )
 
     def followers(self, seconds: Floats, which: Ints | None = None, /) -> tuple[Floats, Floats]:
@@ -111,6 +121,8 @@ class Tabulated:
             For each model, the mean number of requests during the load, and the mean share of the load time that they
             still wait: 0.5 for evenly spaced requests, more for bursts.
         """
+        if self.even is not None:
+            return (self.even if which is None else self.even[which]) * seconds, np.full(len(seconds), 0.5)
         column = np.arange(self.follow_table.shape[1]) if which is None else which
         given, seconds = seconds, np.clip(seconds, self.times[0], self.times[-1])
         high = np.clip(np.searchsorted(self.times, seconds), 1, len(self.times) - 1)
@@ -120,8 +132,15 @@ class Tabulated:
         counts = before * (1.0 - part) + self.follow_table[high, column] * part
         area = self._areas[low, column] + (seconds - self.times[low]) * (before + counts) / 2.0
         left = np.divide(area, seconds * counts, out=np.full(len(seconds), 0.5), where=counts > 1e-12)
-        # Outside the table, the number is in proportion to the time.
-        return np.asarray(counts * (given / seconds)), np.clip(left, 0.05, 0.999)
+        # Before the table the number is in proportion to the time; after it, it grows by the mean rate.
+        short = np.minimum(given / seconds, 1.0)
+        longer = np.maximum(given - seconds, 0.0) * self._rates[column]
+        return np.asarray(counts * short + longer), np.clip(left, 0.05, 0.999)
+
+    @cached_property
+    def _rates(self) -> Floats:
+        """Requests per second of each model: a time too short for two requests holds one with this density."""
+        return np.asarray(self.present_table[0] / self.ages[0])
 
     @cached_property
     def _areas(self) -> Floats:

@@ -1,0 +1,70 @@
+"""The advice is what its own simulation shows, on random workloads, and better conditions are never worse."""
+
+import attrs
+import numpy as np
+import pytest
+
+from mme_sdk.planning import SLO, Catalogue, Workload, plan
+from mme_sdk.planning.advice.simulated import figures, simulate_layout
+
+PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23, "ml.r5.large": 0.151}
+
+
+def _cases(number):
+    rng = np.random.default_rng(9)
+    for _ in range(number):
+        cv = float(rng.choice([1.0, 1.0, 2.0, 4.0]))
+        load = Workload.zipf(int(rng.integers(3, 200)), exponent=rng.uniform(0, 1.2), rate=rng.lognormal(0.5, 1), cv=cv)
+        if rng.random() < 0.25:
+            load = load.sample(2500.0 / load.rate, seed=int(rng.integers(100)))
+        models = Catalogue.uniform(
+            memory_mb=float(rng.integers(20, 1500)),
+            load_seconds=float(rng.lognormal(0, 0.8)),
+            service_ms=float(rng.integers(5, 80)),
+        )
+        p99, cold = float(rng.uniform(0.3, 8.0)), float(rng.uniform(0.01, 0.6))
+        slo = [SLO(p99=p99), SLO(cold_rate=cold), SLO(p95=p99, cold_rate=cold), SLO(p99=p99, survive_failure=True)]
+        yield load, models, slo[int(rng.integers(len(slo)))]
+
+
+def _looser(slo):
+    limits = {name: getattr(slo, name) for name in ("p95", "p99", "cold_rate")}
+    return attrs.evolve(slo, **{name: min(1.4 * value, 1.0 if name == "cold_rate" else 99.0)
+                                for name, value in limits.items() if value is not None})  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [30, pytest.param(300, marks=pytest.mark.slow)])
+def test_the_advice_holds(number):
+    for load, models, slo in _cases(number):
+        given = {"catalogue": models, "prices": PRICES, "requests": 2000}
+        found = plan(load, slo=slo, **given)
+        best, known = found.best, f"{load!r} {models} {slo}: {found.best}"
+        seen = figures(found.simulate(), slo)
+        assert best.simulated == seen, known
+        assert best.simulated == found.what_if().simulated, known
+        row = found.to_frame().iloc[0]
+        assert (row["cold rate"], row["p99"]) == (best.cold_rate, best.p99), known
+        if not best.meets:
+            continue
+        assert not seen.blockers, known
+        looser = plan(load, slo=_looser(slo), **given)
+        assert looser.best.meets, known
+        assert looser.best.cost <= best.cost * (1 + 1e-9), f"{known} {looser.best}"
+        if best.headroom > 1.0:
+            assert found.what_if(traffic=best.headroom).meets, known
+        if best.exceeded_at is not None:
+            assert not found.what_if(traffic=best.exceeded_at).meets, known
+        layout = best.layout
+        if layout.instance_type is None:
+            continue
+        if layout.count > 1:
+            fewer = attrs.evolve(layout, count=layout.count - 1)
+            again = simulate_layout(found.search, fewer, requests=2000, seed=found.seed)
+            assert best.without_one == figures(again, slo), known
+            assert bool(best.failure) or not best.without_one.blockers, known
+        more = attrs.evolve(layout, count=layout.count + 1)
+        better = [figures(simulate_layout(found.search, more, requests=2000, seed=found.seed), slo)]
+        better += [found.what_if(**change).simulated for change in ({"memory_share": 0.96}, {"load_time": 0.7})]
+        for one in better:
+            assert one.cold_interval[0] <= seen.cold_interval[1], f"{known} {one}"
+            assert one.p99_interval[0] <= seen.p99_interval[1], f"{known} {one}"
