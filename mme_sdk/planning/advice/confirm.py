@@ -18,7 +18,7 @@ from mme_sdk.planning.advice.simulated import SimulatedFigures, figures, simulat
 __all__ = ["Confirmation", "distance"]
 
 _TRIES = 24  # layouts that are simulated at most
-_GROWTHS = 4  # simulations that look for the headroom
+_GUESSES, _GROWTHS = 7, 4  # estimates, and then simulations, that look for the headroom
 _MOST = 16.0  # largest headroom that is looked for
 
 
@@ -157,7 +157,7 @@ class Confirmation:
             ran = simulate_layout(search, layout, requests=self.requests, seed=self.seed, demand=demand)
             return ran is not None and not figures(ran, search.slo).blockers
 
-        low, high = _bracket(by_formula, None, tries=9)
+        low, high = _bracket(by_formula, None, tries=_GUESSES)
         return _bracket(holds, low, tries=_GROWTHS) if simulate else (low, high)
 
 

@@ -18,6 +18,7 @@ from mme_sdk.planning.analysis import (
     load_rates,
     loader_saturation,
     placement_imbalance,
+    spilled_bursts,
     steadiness,
 )
 from mme_sdk.planning.simulation.inputs import FleetConfig, Floats, Ints
@@ -57,6 +58,7 @@ class _Loads:
     joining: Floats
     join_left: Floats
     rates: Floats
+    spilled: Floats
 
 
 def balanced_wait(wait: Callable[[float], float], scale: float) -> float:
@@ -121,7 +123,7 @@ def download_seconds(
     config = fleet_config(kind, layout.count, assumptions, cache=layout.mode != "uncached")
     rates = demand.workload.rates[which]
     lone = demand.download(kind, assumptions)[which]
-    absent = 1.0 - _on_volume(layout, which, demand, config, np.ones(len(which)))
+    absent = 1.0 - _on_volume(layout, which, demand, config, np.ones(len(which)))[0]
     starts = load_rates(rates, 1.0 - absent, rates * (lone + demand.load[which])) / layout.count
     total = float(starts.sum())
     if total <= 0 or config.loader_slots == 1:
@@ -135,18 +137,26 @@ def download_seconds(
     return demand.download(kind, assumptions, parallel=1.0 + min(others, config.loader_slots - 1.0))[which]
 
 
-def _on_volume(layout: HostingLayout, which: Ints, demand: Demand, config: FleetConfig, copies: Floats) -> Floats:
-    """Return the share of each shared model's requests whose files are on a volume of the endpoint."""
+def _on_volume(
+    layout: HostingLayout,
+    which: Ints,
+    demand: Demand,
+    config: FleetConfig,
+    copies: Floats,
+    extra: Floats | None = None,
+) -> tuple[Floats, float]:
+    """Return the share of each shared model's requests whose files are on a volume, and the age of eviction (s)."""
     table = demand.residency
     if layout.mode == "uncached":
         kept = float(np.average(demand.service[which], weights=demand.workload.rates[which] + 1e-300))
-        return table.hits(kept)[which]
+        return table.hits(kept)[which], kept
     disk = demand.disk[which]
     pinned = np.isin(which, np.asarray(demand.pinned, dtype=np.int64))
     files = np.zeros(len(demand.disk))
     files[which] = np.where(pinned, 0.0, disk * copies)
     volume = _usable(config.volume_bytes, disk) * layout.count - float((disk * copies)[pinned].sum())
-    return np.where(pinned, 1.0, table.hits(table.age(files, max(volume, 1.0)))[which])
+    age = table.age(files, max(volume, 1.0), extra)
+    return np.where(pinned, 1.0, table.hits(age)[which]), age
 
 
 def shared_endpoint(
@@ -174,28 +184,35 @@ def shared_endpoint(
     pinned = np.isin(which, np.asarray(demand.pinned, dtype=np.int64))
     # A model with many outstanding requests, or many that wait for its load, has copies on several instances.
     spill = assumptions.spill_outstanding
-    near = table.followers(service, which)[0]
-    waiting = 1.0 + table.followers(load, which)[0]
-    copies = np.clip(np.maximum(np.maximum(rates * service, near) / (0.6 * spill), waiting / spill), 1.0, count)
+    copies = np.clip(np.maximum(rates * service / (0.6 * spill), (1.0 + rates * load) / spill), 1.0, count)
+    bursts, burst_size = np.zeros(len(which)), np.ones(len(which))
+    extra = extra_files = None
+    if count > 1 and table.even is None:  # bursts make copies too, which stay until they are evicted
+        following = table.followers(service, which)[0]
+        bursts, burst_size = spilled_bursts(rates, following, service=service, spill=spill)
+        present = -np.expm1(-table.ages[:, None] * bursts)
+        extra, extra_files = present @ memory, present @ demand.disk[which]
     capacity = _usable(config.memory_bytes, memory) * count - float((memory * copies)[pinned].sum())
     sizes = np.zeros(len(demand.memory))
     sizes[which] = np.where(pinned, 0.0, memory * copies)
-    on_volume = _on_volume(layout, which, demand, config, copies)
+    on_volume, volume_age = _on_volume(layout, which, demand, config, copies, extra_files)
     # Loads need memory too: where few models fit, fewer load at a time than there are loader slots.
     room = int(config.memory_bytes / float(np.average(memory, weights=rates)))
     config = attrs.evolve(config, loader_slots=max(1, min(config.loader_slots, room)))
 
     def loads(wait: float, taken: float) -> _Loads:
-        if cache:
-            hits = table.hits(table.age(sizes, max(capacity - taken, 1.0)))[which]
-            in_memory = np.where(pinned, 1.0, hits)
-        else:
-            in_memory = on_volume
+        age = table.age(sizes, max(capacity - taken, 1.0), extra) if cache else 0.0
+        in_memory = np.where(pinned, 1.0, table.hits(age)[which]) if cache else on_volume
         from_s3 = (1.0 - np.maximum(in_memory, on_volume)) / np.maximum(1.0 - in_memory, 1e-300)
-        holding = load + from_s3 * (s3_seconds - load)
-        joining, left = table.followers(holding + wait, which)
+        joining, left = table.followers(load + from_s3 * (s3_seconds - load) + wait, which)
         again = np.clip((1.0 + joining) / spill, 1.0, count)  # a load on each instance that the model spills to
-        return _Loads(in_memory, from_s3, holding, joining, left, load_rates(rates, in_memory, joining) * again)
+        spilled = bursts * np.exp(-bursts * age)
+        usual = load_rates(rates, in_memory, joining) * again
+        started = usual + spilled
+        fetched = usual * from_s3 + bursts * np.exp(-bursts * max(age, volume_age))
+        from_s3 = np.divide(fetched, started, out=from_s3, where=started > 0)
+        holding = load + from_s3 * (s3_seconds - load)
+        return _Loads(in_memory, from_s3, holding, joining, left, started, spilled)
 
     def settled(wait: float) -> _Loads:
         if not cache:
@@ -221,6 +238,7 @@ def shared_endpoint(
     # A model that is downloaded can go to every instance.
     tied = 1.0 - float(found.rates @ found.from_s3) / max(float(found.rates.sum()), 1e-300)
     cold = cold_share(found.in_memory, found.joining)
+    cold = np.minimum(1.0, cold + found.spilled * burst_size / np.maximum(rates, 1e-300))
     leads = np.minimum(found.rates / np.maximum(rates, 1e-300), cold)
     waits, queue, busiest = _worker_wait(demand, which, copies, config)
     return SharedEndpoint(

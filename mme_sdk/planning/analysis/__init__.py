@@ -11,6 +11,7 @@ from mme_sdk.planning.analysis.queueing import (
     load_rates,
     loader_saturation,
     mean_wait,
+    spilled_bursts,
     steadiness,
 )
 from mme_sdk.planning.analysis.residency import Tabulated, characteristic_time, che, renewal_che, two_levels
@@ -40,6 +41,7 @@ __all__ = [
     "placement_imbalance",
     "renewal_che",
     "routing_bounds",
+    "spilled_bursts",
     "stack_distances",
     "steadiness",
     "two_levels",

@@ -9,7 +9,16 @@ import numpy as np
 from mme_sdk._validation import check_number
 from mme_sdk.planning.simulation.inputs import Floats
 
-__all__ = ["cold_share", "delayed_share", "erlang_c", "load_rates", "loader_saturation", "mean_wait", "steadiness"]
+__all__ = [
+    "cold_share",
+    "delayed_share",
+    "erlang_c",
+    "load_rates",
+    "loader_saturation",
+    "mean_wait",
+    "spilled_bursts",
+    "steadiness",
+]
 
 
 def erlang_c(servers: int, load: float) -> float:
@@ -145,3 +154,29 @@ def loader_saturation(loads: Floats, loading: Floats, *, instances: int, slots: 
         The utilisation; 1 is fully busy.
     """
     return float(np.sum(loads * loading) / (instances * slots))
+
+
+def spilled_bursts(rates: Floats, following: Floats, *, service: Floats, spill: int) -> tuple[Floats, Floats]:
+    """Return the bursts per second of each model that reach another instance, and the requests of a burst.
+
+    The requests of a burst that are outstanding at a time are taken as geometric, with the mean number that follow a
+    request while it runs beyond those of the mean rate. A burst of `spill` or more sends its further requests, which
+    are again a geometric number, to another instance.
+
+    Args:
+        rates: Requests per second of each model.
+        following: Mean number of requests for the model while a request runs.
+        service: Mean time that a request runs, seconds.
+        spill: Number of outstanding requests from which SageMaker uses another instance.
+
+    Returns:
+        Bursts per second, and requests of a burst, for each model.
+
+    Example:
+        >>> bursts, size = spilled_bursts(np.array([0.1]), np.array([3.0]), service=np.array([0.0]), spill=8)
+        >>> float(bursts[0].round(4)), float(size[0])  # 0.1 / 4 bursts a second, of which 0.75⁸ spill
+        (0.0025, 4.0)
+    """
+    beyond = np.maximum(following - rates * service, 0.0)
+    size = 1.0 + beyond
+    return np.asarray(rates / size * (beyond / size) ** spill), np.asarray(size)

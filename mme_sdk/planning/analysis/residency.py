@@ -149,12 +149,13 @@ class Tabulated:
         before = np.vstack([np.zeros(self.follow_table.shape[1]), self.follow_table[:-1]])
         return np.asarray(np.cumsum(steps * (self.follow_table + before) / 2.0, axis=0))
 
-    def age(self, sizes: Floats, capacity: float) -> float:
+    def age(self, sizes: Floats, capacity: float, extra: Floats | None = None) -> float:
         """Return the characteristic time of a cache, seconds; the largest age if all models fit.
 
         Args:
             sizes: Size of each model; 0 for a model that does not use the cache.
             capacity: Size of the cache, in the same unit.
+            extra: Further used size for each age, ascending; None (the default) for none.
 
         Returns:
             The time, seconds.
@@ -166,6 +167,8 @@ class Tabulated:
             if len(self._fills) >= _KEPT:
                 self._fills.clear()
             self._fills[key] = filled
+        if extra is not None:
+            filled = filled + extra
         if filled[-1] <= capacity:
             return float(self.ages[-1])
         return float(np.exp(np.interp(capacity, filled, np.log(self.ages))))

@@ -7,16 +7,16 @@ import pytest
 from mme_sdk.planning import SLO, Catalogue, Workload, plan
 from mme_sdk.planning.advice.simulated import figures, simulate_layout
 
-PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23, "ml.r5.large": 0.151}
+PRICES = {"ml.m5.large": 0.115, "ml.r5.large": 0.151}
 
 
 def _cases(number):
     rng = np.random.default_rng(9)
     for _ in range(number):
         cv = float(rng.choice([1.0, 1.0, 2.0, 4.0]))
-        load = Workload.zipf(int(rng.integers(3, 200)), exponent=rng.uniform(0, 1.2), rate=rng.lognormal(0.5, 1), cv=cv)
+        load = Workload.zipf(int(rng.integers(3, 80)), exponent=rng.uniform(0, 1.2), rate=rng.lognormal(0.5, 1), cv=cv)
         if rng.random() < 0.25:
-            load = load.sample(2500.0 / load.rate, seed=int(rng.integers(100)))
+            load = load.sample(1200.0 / load.rate, seed=int(rng.integers(100)))
         models = Catalogue.uniform(
             memory_mb=float(rng.integers(20, 1500)),
             load_seconds=float(rng.lognormal(0, 0.8)),
@@ -36,7 +36,7 @@ def _looser(slo):
 @pytest.mark.parametrize("number", [30, pytest.param(300, marks=pytest.mark.slow)])
 def test_the_advice_holds(number):
     for load, models, slo in _cases(number):
-        given = {"catalogue": models, "prices": PRICES, "requests": 2000}
+        given = {"catalogue": models, "prices": PRICES, "requests": 1000, "max_instances": 6}
         found = plan(load, slo=slo, **given)
         best, known = found.best, f"{load!r} {models} {slo}: {found.best}"
         seen = figures(found.simulate(), slo)
@@ -59,11 +59,11 @@ def test_the_advice_holds(number):
             continue
         if layout.count > 1:
             fewer = attrs.evolve(layout, count=layout.count - 1)
-            again = simulate_layout(found.search, fewer, requests=2000, seed=found.seed)
+            again = simulate_layout(found.search, fewer, requests=1000, seed=found.seed)
             assert best.without_one == figures(again, slo), known
             assert bool(best.failure) or not best.without_one.blockers, known
         more = attrs.evolve(layout, count=layout.count + 1)
-        better = [figures(simulate_layout(found.search, more, requests=2000, seed=found.seed), slo)]
+        better = [figures(simulate_layout(found.search, more, requests=1000, seed=found.seed), slo)]
         better += [found.what_if(**change).simulated for change in ({"memory_share": 0.96}, {"load_time": 0.7})]
         for one in better:
             assert one.cold_interval[0] <= seen.cold_interval[1], f"{known} {one}"

@@ -66,3 +66,18 @@ def test_more_instances_more_memory_and_quicker_loads_are_never_worse(number):
             known = f"{load!r} {profile} {count}: {base} {better}"
             assert better.cold_rate <= base.cold_rate * 1.01 + 1e-4, known
             assert better.loader_saturation <= base.loader_saturation * 1.01 + 1e-3, known
+
+
+@pytest.mark.parametrize(("cv", "about"), [(1.0, 0.013), (4.0, 0.027), (6.0, 0.085)])
+def test_bursts_load_copies_on_further_instances(cv, about):
+    """Simulated shares (`simulate_layout`, 40,000 requests). Without such copies the formula gives 0.002 at 6."""
+    load = Workload.zipf(258, exponent=0.6, rate=5.0, cv=cv)
+    found = estimate(
+        HostingLayout(mode="shared", instance_type="ml.r5.xlarge", count=2),
+        Demand(load, Catalogue.uniform(memory_mb=200)),
+        {"ml.r5.xlarge": find("ml.r5.xlarge")},
+        {"ml.r5.xlarge": 1.0},
+        SLO(),
+        Assumptions(),
+    )
+    assert found.cold_rate == pytest.approx(about, rel=0.3)
