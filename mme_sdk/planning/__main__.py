@@ -49,6 +49,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--region", help="region to take from a price list that holds several")
     for name in ("p50", "p95", "p99"):
         parser.add_argument(f"--{name}", type=float, help=f"limit of the {name} latency, seconds")
+    parser.add_argument("--warm-p95", type=float, help="limit of the p95 latency of models in memory, seconds")
+    parser.add_argument("--cold-p95", type=float, help="limit of the p95 latency of models that load, seconds")
+    parser.add_argument("--budget", type=float, help="largest cost per month, in the currency of the prices")
     parser.add_argument(
         "--cold-rate", type=float, help="limit of the share of requests that wait while their model loads, 0 to 1"
     )
@@ -85,12 +88,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 p50=given.p50,
                 p95=given.p95,
                 p99=given.p99,
+                warm_p95=given.warm_p95,
+                cold_p95=given.cold_p95,
                 cold_rate=given.cold_rate,
                 survive_failure=given.survive_failure,
             ),
             prices=load_prices(given.prices, region=given.region),
             instance_types=given.types.split(",") if given.types else None,
             assumptions=Assumptions(loader_slots=given.loader_slots),
+            budget=given.budget,
             seed=given.seed,
         )
         print(found.report())

@@ -9,7 +9,7 @@ import attrs
 
 from mme_sdk.display.progress import Reporter
 from mme_sdk.planning.advice.estimate import HostingEstimate
-from mme_sdk.planning.advice.inputs import SLO
+from mme_sdk.planning.advice.inputs import LATENCIES
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
@@ -114,7 +114,7 @@ class Confirmation:
             if count is not None:
                 other = attrs.evolve(layout, count=count)
                 again = self.search.estimate(other)
-                if not again.overloads and distance(again, self.search.slo) < 2.0:
+                if not again.overloads and distance(again, self.search) < 2.0:
                     heappush(queue, (again.cost, number, other, again))
         return list(options.values())
 
@@ -183,10 +183,10 @@ def _bracket(holds: Callable[[float], bool], guess: float | None, *, tries: int)
     return low, high
 
 
-def distance(found: HostingEstimate | HostingOption, slo: SLO) -> float:
+def distance(found: HostingEstimate | HostingOption, search: LayoutSearch) -> float:
     """Return how far an option is from the SLO: the product of the ratios by which it exceeds the limits, 1 or more."""
-    far = 1.0
-    for name in ("p50", "p95", "p99", "cold_rate"):
+    slo, far = search.slo, 1.0
+    for name in (*LATENCIES, "cold_rate"):
         limit = getattr(slo, name)
         if limit is not None:
             far *= max(1.0, getattr(found, name) / limit)

@@ -10,7 +10,7 @@ from mme_sdk.planning.advice.demand import Demand, fleet_config
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.shared import shared_endpoint
-from mme_sdk.planning.analysis import LatencyMix, erlang_c, monthly, steadiness
+from mme_sdk.planning.analysis import LatencyMix, erlang_c, monthly, p95_of, steadiness
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 
 __all__ = ["HostingEstimate", "estimate"]
@@ -29,6 +29,10 @@ class HostingEstimate:
         p50: Median latency, seconds.
         p95: 95th percentile of the latency, seconds.
         p99: 99th percentile of the latency, seconds.
+        warm_p95: 95th percentile of the latency of requests whose model is in memory, seconds; infinite if there are
+            none.
+        cold_p95: 95th percentile of the latency of requests that wait while their model loads, seconds; 0 if there are
+            none.
         loader_saturation: Utilisation of the shared endpoint's loader slots at the peak; 1 is fully busy.
         cpu: vCPU utilisation of its busiest instance at the peak; 1 is fully busy.
         memory_fill: Memory that all shared models need, relative to the memory for models.
@@ -45,6 +49,8 @@ class HostingEstimate:
     p50: float
     p95: float
     p99: float
+    warm_p95: float
+    cold_p95: float
     loader_saturation: float
     cpu: float
     memory_fill: float
@@ -131,9 +137,8 @@ def estimate(
         and max(shared.saturation / assumptions.loader_limit, shared.cpu / assumptions.cpu_limit) > 1.0
     )
     # An overloaded layout is refused anyway: a rough figure is enough.
-    p50, p95, p99 = np.quantile(
-        mix.draw(min(draws, _ROUGH) if overloaded else draws, np.random.default_rng(seed)), (0.5, 0.95, 0.99)
-    )
+    drawn, waited = mix.outcomes(min(draws, _ROUGH) if overloaded else draws, np.random.default_rng(seed))
+    p50, p95, p99 = np.quantile(drawn, (0.5, 0.95, 0.99))
     leads = np.maximum(lead_disk + lead_s3, 1e-300)
     found = HostingEstimate(
         cost=cost,
@@ -142,6 +147,8 @@ def estimate(
         p50=float(p50),
         p95=float(p95),
         p99=float(p99),
+        warm_p95=p95_of(drawn[~waited], none=float("inf")),
+        cold_p95=p95_of(drawn[waited], none=0.0),
         loader_saturation=shared.saturation if shared else 0.0,
         cpu=shared.cpu if shared else 0.0,
         memory_fill=shared.fill if shared else 0.0,
@@ -154,7 +161,7 @@ def estimate(
         overloads=(),
     )
     overloads = _overloads(found, assumptions)
-    return attrs.evolve(found, blockers=overloads + _missed(found, slo), overloads=overloads)
+    return attrs.evolve(found, blockers=overloads + slo.missed(found), overloads=overloads)
 
 
 def _overloads(found: HostingEstimate, assumptions: Assumptions) -> tuple[str, ...]:
@@ -167,18 +174,6 @@ def _overloads(found: HostingEstimate, assumptions: Assumptions) -> tuple[str, .
         )
     if found.cpu > assumptions.cpu_limit:
         blockers.append(f"vCPUs are {_busy(found.cpu)} busy at the peak, over the limit of {assumptions.cpu_limit:.0%}")
-    return tuple(blockers)
-
-
-def _missed(found: HostingEstimate, slo: SLO) -> tuple[str, ...]:
-    """Return the limits of the SLO that a layout exceeds by formula, in words."""
-    blockers = []
-    for name in ("p50", "p95", "p99"):
-        limit, value = getattr(slo, name), getattr(found, name)
-        if limit is not None and value > limit:
-            blockers.append(f"{name} is {value:.3g} s, over {limit:g} s")
-    if slo.cold_rate is not None and found.cold_rate > slo.cold_rate:
-        blockers.append(f"{found.cold_rate:.2%} of the requests are cold, over {slo.cold_rate:.2%}")
     return tuple(blockers)
 
 
@@ -204,7 +199,8 @@ def _too_large(which: Ints, demand: Demand, kind: InstanceType, assumptions: Ass
 def _impossible(cost: float, models: int, why: str) -> HostingEstimate:
     never = float("inf")
     return HostingEstimate(
-        cost=cost, cold_rate=1.0, s3_rate=1.0, p50=never, p95=never, p99=never, loader_saturation=never, cpu=never,
+        cost=cost, cold_rate=1.0, s3_rate=1.0, p50=never, p95=never, p99=never, warm_p95=never,
+        cold_p95=never, loader_saturation=never, cpu=never,
         memory_fill=never, cold_by_model=np.ones(models), loading=np.zeros(models), mix=None, blockers=(why,),
         overloads=(why,),
     )  # fmt: skip

@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import attrs
 
 from mme_sdk._validation import number, optional
 
-__all__ = ["SLO", "Assumptions"]
+__all__ = ["LATENCIES", "SLO", "Assumptions"]
 
 _positive, _non_negative = number(over=0), number(at_least=0)
 _share, _count = number(over=0, at_most=1), number(at_least=1, integer=True)
+
+
+LATENCIES = ("p50", "p95", "p99", "warm_p95", "cold_p95")
+"""The latencies that an SLO can limit."""
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+class _Figures(Protocol):
+    """The figures that an SLO limits, by formula or simulated."""
+
+    @property
+    def cold_rate(self) -> float: ...
 
 
 @attrs.frozen(kw_only=True)
@@ -20,6 +37,8 @@ class SLO:
         p50: Limit of the median latency, seconds.
         p95: Limit of the 95th percentile of the latency, seconds.
         p99: Limit of the 99th percentile of the latency, seconds.
+        warm_p95: Limit of the 95th percentile of the latency of requests whose model is in memory, seconds.
+        cold_p95: Limit of the 95th percentile of the latency of requests that wait while their model loads, seconds.
         cold_rate: Limit of the share of requests that wait while their model loads, over 0 to 1.
         survive_failure: Whether all limits must also hold after the loss of one instance of a shared endpoint. Default
             False.
@@ -32,14 +51,27 @@ class SLO:
     p50: float | None = attrs.field(default=None, validator=optional(_positive))
     p95: float | None = attrs.field(default=None, validator=optional(_positive))
     p99: float | None = attrs.field(default=None, validator=optional(_positive))
+    warm_p95: float | None = attrs.field(default=None, validator=optional(_positive))
+    cold_p95: float | None = attrs.field(default=None, validator=optional(_positive))
     cold_rate: float | None = attrs.field(default=None, validator=optional(_share))
     survive_failure: bool = False
 
     def __str__(self) -> str:
-        parts = [f"{name} ≤ {value:g} s" for name in ("p50", "p95", "p99") if (value := getattr(self, name))]
+        parts = [f"{_words(name)} ≤ {value:g} s" for name in LATENCIES if (value := getattr(self, name))]
         parts += [f"cold rate ≤ {self.cold_rate:.2%}"] if self.cold_rate else []
         parts += ["also after the loss of one instance"] if self.survive_failure else []
         return ", ".join(parts) or "no limits"
+
+    def missed(self, found: _Figures) -> tuple[str, ...]:
+        """Return the limits that figures exceed, in words; there is no tolerance."""
+        lines = [
+            f"{_words(name)} is {value:.3g} s, over {limit:g} s"
+            for name in LATENCIES
+            if (limit := getattr(self, name)) is not None and (value := getattr(found, name)) > limit
+        ]
+        if self.cold_rate is not None and found.cold_rate > self.cold_rate:
+            lines.append(f"{found.cold_rate:.2%} of the requests are cold, over {self.cold_rate:.2%}")
+        return tuple(lines)
 
 
 @attrs.frozen(kw_only=True)

@@ -97,6 +97,16 @@ class HostingOption:
         return self.simulated.p99 if self.simulated else self.estimate.p99
 
     @property
+    def warm_p95(self) -> float:
+        """95th percentile of the latency of requests whose model is in memory, seconds: simulated, else by formula."""
+        return self.simulated.warm_p95 if self.simulated else self.estimate.warm_p95
+
+    @property
+    def cold_p95(self) -> float:
+        """95th percentile of the latency of requests that wait for a load, seconds: simulated, else by formula."""
+        return self.simulated.cold_p95 if self.simulated else self.estimate.cold_p95
+
+    @property
     def kinds(self) -> int:
         """Number of endpoints with different instance types or models: fewer are easier to run."""
         return len(self.layout.dedicated) + (self.layout.instance_type is not None)

@@ -40,6 +40,7 @@ def plan(
     prices: PricesLike = None,
     instance_types: Iterable[str] | None = None,
     assumptions: Assumptions | None = None,
+    budget: float | None = None,
     max_instances: int = 20,
     requests: int = 150_000,
     seed: int = 0,
@@ -61,6 +62,8 @@ def plan(
         instance_types: Names of the instance types to consider; None (the default) for every type that has a price
             and can host a multi-model endpoint, except Graviton (arm64) types, which need images of their own.
         assumptions: Figures that AWS does not document; None (the default) for the defaults of `Assumptions`.
+        budget: Largest cost per month of 730 hours, in the currency of the prices; None (the default) for no limit. If
+            no option within it meets the SLO, the best option is the one that exceeds the limits least.
         max_instances: Largest number of instances of a shared endpoint. Default 20.
         requests: Approximate number of requests in each simulation, 1000 or more. Default 150,000.
         seed: Seed of all random draws, 0 or more. Default 0.
@@ -85,6 +88,8 @@ def plan(
     listed = load_prices(prices)
     types = _considered(instance_types, listed)
     check_number("max_instances", max_instances, at_least=1, integer=True)
+    if budget is not None:
+        check_number("budget", budget, over=0)
     check_number("requests", requests, at_least=1000, integer=True)
     check_number("seed", seed, at_least=0, integer=True)
     if slo is not None:
@@ -98,6 +103,7 @@ def plan(
         slo=slo or SLO(),
         assumptions=assumptions or Assumptions(),
         max_instances=max_instances,
+        budget=budget,
     )
     with reporting(progress, "plan", f"{len(workload.models)} models", unit="layout") as report:
         if report is not None:
@@ -108,9 +114,9 @@ def plan(
         confirmation = Confirmation(search, requests=requests, seed=seed, report=report)
         options = confirmation.options(found)
         taken = {each.layout for each in options}
-        others = [(layout, one) for layout, one in _contrast(found, search.slo) if layout not in taken]
+        others = [(layout, one) for layout, one in _contrast(found, search) if layout not in taken]
         options += [confirmation.unconfirmed(layout, one) for layout, one in others]
-        options.sort(key=lambda each: _rank(each, search.slo))
+        options.sort(key=lambda each: _rank(each, search))
         best = confirmation.examined(options[0])
     best = attrs.evolve(best, why=explain.reasons(best, options, search, listed, guessed=guessed))
     return HostingPlan(
@@ -124,10 +130,18 @@ def plan(
     )
 
 
-def _rank(option: HostingOption, slo: SLO) -> tuple[bool, bool, float, float, int]:
+def _rank(option: HostingOption, search: LayoutSearch) -> tuple[bool, bool, bool, float, float, int]:
     """Return what options are sorted by: cost, then p99, then the number of endpoints; a simulated one first."""
-    apart = option.cost if option.meets else distance(option, slo)
-    return (not option.meets, option.simulated is None, round(apart, 6), option.p99, option.kinds)
+    apart = option.cost if option.meets else distance(option, search)
+    over = search.budget is not None and option.cost > search.budget
+    return (
+        not option.meets,
+        over,
+        option.simulated is None and option.meets,
+        round(apart, 6),
+        option.p99,
+        option.kinds,
+    )
 
 
 def instance_types() -> dict[str, InstanceType]:
@@ -196,12 +210,12 @@ def _refuse_too_large(search: LayoutSearch) -> None:
 
 
 def _contrast(
-    found: list[tuple[HostingLayout, HostingEstimate]], slo: SLO
+    found: list[tuple[HostingLayout, HostingEstimate]], search: LayoutSearch
 ) -> list[tuple[HostingLayout, HostingEstimate]]:
     """Return for each mode the cheapest layout that meets the SLO, or the nearest, to compare the best one with."""
     kept: dict[str, tuple[tuple[bool, float], HostingLayout, HostingEstimate]] = {}
     for layout, one in found:
-        rank = (bool(one.blockers), distance(one, slo) if one.blockers else one.cost)
+        rank = (bool(one.blockers), distance(one, search) if one.blockers else one.cost)
         if layout.mode not in kept or rank < kept[layout.mode][0]:
             kept[layout.mode] = (rank, layout, one)
     return [(layout, one) for _, layout, one in kept.values()]

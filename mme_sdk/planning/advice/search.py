@@ -30,6 +30,7 @@ class LayoutSearch:
         slo: The service level objective.
         assumptions: Figures that AWS does not document.
         max_instances: Largest number of instances of a shared endpoint. Default 20.
+        budget: Largest cost per month; None (the default) for no limit.
     """
 
     demand: Demand
@@ -38,14 +39,19 @@ class LayoutSearch:
     slo: SLO
     assumptions: Assumptions
     max_instances: int = 20
+    budget: float | None = None
 
     def estimate(
         self, layout: HostingLayout, *, demand: Demand | None = None, assumptions: Assumptions | None = None
     ) -> HostingEstimate:
         """Return the figures of a layout by formula; `demand` and `assumptions` replace those of the search."""
-        return estimate(
+        found = estimate(
             layout, demand or self.demand, self.types, self.prices, self.slo, assumptions or self.assumptions
         )
+        if self.budget is None or found.cost <= self.budget:
+            return found
+        over = f"it costs {found.cost:,.0f} a month, over the budget of {self.budget:,.0f}"
+        return attrs.evolve(found, blockers=(*found.blockers, over), overloads=(*found.overloads, over))
 
     def alone(self, which: Ints) -> tuple[DedicatedEndpoint, ...]:
         """Return the cheapest dedicated endpoint for each of these models; none for a model that fits no type."""
@@ -110,9 +116,12 @@ class LayoutSearch:
             high = min(high, int(most / self.prices[name])) if most < float("inf") else high
             if low > high:
                 continue
+            if self.budget is not None:
+                high = min(high, int((self.budget / monthly(1.0, 1) - apart) / self.prices[name] + 1e-9))
+                low = min(low, max(high, self.assumptions.minimum_instances))
             start = len(found)
             if not tried(low):
-                if low == high or not tried(high):
+                if low >= high or not tried(high):
                     continue
                 while high - low > 1:
                     middle = (low + high) // 2

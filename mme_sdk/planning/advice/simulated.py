@@ -18,6 +18,7 @@ from mme_sdk.planning.advice.inputs import SLO, Assumptions
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.replay import Replay
 from mme_sdk.planning.advice.shared import download_seconds
+from mme_sdk.planning.analysis import p95_of
 from mme_sdk.planning.simulation import FAILED, HIT, ClientPolicy, Engine, Event, SimulationResult, Traffic, simulate
 from mme_sdk.planning.simulation.inputs import Floats, Ints
 
@@ -42,6 +43,10 @@ class SimulatedFigures:
         p50: Median latency, seconds.
         p95: 95th percentile of the latency, seconds.
         p99: 99th percentile of the latency, seconds.
+        warm_p95: 95th percentile of the latency of requests whose model was in memory, seconds; infinite if there
+            were none.
+        cold_p95: 95th percentile of the latency of requests that waited while their model loaded, seconds; 0 if there
+            were none.
         cold_interval: Interval of the cold rate.
         p95_interval: Interval of the 95th percentile, seconds.
         p99_interval: Interval of the 99th percentile, seconds.
@@ -54,6 +59,8 @@ class SimulatedFigures:
     p50: float
     p95: float
     p99: float
+    warm_p95: float
+    cold_p95: float
     cold_interval: tuple[float, float]
     p95_interval: tuple[float, float]
     p99_interval: tuple[float, float]
@@ -237,25 +244,21 @@ def figures(result: SimulationResult, slo: SLO) -> SimulatedFigures:
     rate = float(cold.mean())
     # Without any cold request, the rule of three.
     spread = _half(cold) if cold.any() else 3.0 / len(cold)
-    blockers = [
-        f"{name} is {value:.3g} s, over {limit:g} s"
-        for name, value in (("p50", p50), ("p95", p95), ("p99", p99))
-        if (limit := getattr(slo, name)) is not None and value > limit
-    ]
-    if slo.cold_rate is not None and rate > slo.cold_rate:
-        blockers.append(f"{rate:.2%} of the requests are cold, over {slo.cold_rate:.2%}")
-    return SimulatedFigures(
+    found = SimulatedFigures(
         requests=len(latency),
         cold_rate=rate,
         hit_ratio=float(np.mean(kinds == HIT)),
         p50=p50,
         p95=p95,
         p99=p99,
+        warm_p95=p95_of(latency[kinds == HIT], none=float("inf")),
+        cold_p95=p95_of(latency[cold], none=0.0),
         cold_interval=(max(0.0, rate - spread), min(1.0, rate + spread)),
         p95_interval=_interval(answered, 0.95, p95),
         p99_interval=_interval(answered, 0.99, p99),
-        blockers=tuple(blockers),
+        blockers=(),
     )
+    return attrs.evolve(found, blockers=slo.missed(found))
 
 
 def _half(happened: npt.NDArray[np.bool_]) -> float:

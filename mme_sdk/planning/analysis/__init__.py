@@ -2,7 +2,7 @@
 
 from mme_sdk.planning.analysis.cost import HOURS_PER_MONTH, dedicated_instances, monthly
 from mme_sdk.planning.analysis.gaps import Empirical, Gamma, Poisson, Residency
-from mme_sdk.planning.analysis.latency import LatencyMix, routing_bounds
+from mme_sdk.planning.analysis.latency import LatencyMix, p95_of, routing_bounds
 from mme_sdk.planning.analysis.loaders import LoaderQueue, placement_imbalance
 from mme_sdk.planning.analysis.queueing import (
     cold_share,
@@ -38,6 +38,7 @@ __all__ = [
     "mean_wait",
     "miss_ratio_at",
     "monthly",
+    "p95_of",
     "placement_imbalance",
     "renewal_che",
     "routing_bounds",

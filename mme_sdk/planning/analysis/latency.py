@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import attrs
 import numpy as np
+import numpy.typing as npt
 
 from mme_sdk.planning.analysis.loaders import LoaderQueue
 from mme_sdk.planning.simulation.inputs import Floats
 
-__all__ = ["LatencyMix", "routing_bounds"]
+__all__ = ["LatencyMix", "p95_of", "routing_bounds"]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -55,6 +56,18 @@ class LatencyMix:
         Returns:
             The latency of each request, seconds.
         """
+        return self.outcomes(count, rng)[0]
+
+    def outcomes(self, count: int, rng: np.random.Generator) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """Draw latencies, and whether each request waits while its model loads.
+
+        Args:
+            count: Number of requests.
+            rng: Source of randomness.
+
+        Returns:
+            The latency of each request, seconds, and whether it is cold.
+        """
         model = np.searchsorted(np.cumsum(self.rates / self.rates.sum()), rng.random(count), side="right")
         model = np.minimum(model, len(self.rates) - 1)
         sigma = np.sqrt(np.log1p(self.service_cv[model] ** 2))
@@ -74,7 +87,24 @@ class LatencyMix:
         joins = cold_met >= (disk + s3)[cold]
         left = rng.random(len(load)) ** (1.0 / self.join_left[cold_model] - 1.0)
         latency[cold] += np.where(joins, load * left, load)
-        return np.asarray(latency)
+        return np.asarray(latency), cold
+
+
+def p95_of(latency: Floats, *, none: float) -> float:
+    """Return the 95th percentile of latencies.
+
+    Args:
+        latency: Latencies, seconds.
+        none: What to return if there are none.
+
+    Returns:
+        The percentile, seconds.
+
+    Example:
+        >>> p95_of(np.arange(101.0), none=0.0), p95_of(np.empty(0), none=0.0)
+        (95.0, 0.0)
+    """
+    return float(np.quantile(latency, 0.95)) if len(latency) else none
 
 
 def _share(part: Floats, whole: Floats) -> Floats:

@@ -17,10 +17,11 @@ from mme_sdk.planning import (
 from mme_sdk.planning.__main__ import main
 from mme_sdk.planning.advice.demand import Demand
 from mme_sdk.planning.advice.estimate import estimate
-from mme_sdk.planning.advice.layout import HostingLayout
+from mme_sdk.planning.advice.layout import DedicatedEndpoint, HostingLayout
 from mme_sdk.planning.advice.search import LayoutSearch
+from mme_sdk.planning.advice.shared import download_seconds
 from mme_sdk.planning.advice.simulated import simulate_layout
-from mme_sdk.planning.simulation import Deploy
+from mme_sdk.planning.simulation import HIT, Deploy
 
 PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23, "ml.r5.large": 0.151, "ml.c5.xlarge": 0.204}
 MODEL = Catalogue.uniform(memory_mb=100, service_ms=20, load_seconds=1.0)
@@ -287,3 +288,83 @@ def test_the_command_prints_a_report(tmp_path, capsys):
     assert main([*arguments, "--p50", "0.0001"]) == 1
     assert main(["/nowhere.csv"]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_warm_and_cold_requests_have_limits_of_their_own():
+    found = plan(
+        Workload.zipf(300, rate=5.0), catalogue=MODEL, slo=SLO(warm_p95=0.3, cold_p95=1.9), prices=PRICES,
+        requests=5_000,
+    )  # fmt: skip
+    seen = found.simulate()
+    counted = slice(seen.skip, None)
+    cold = seen.latency[counted][seen.kinds[counted] != HIT]
+    assert found.best.cold_p95 == (np.quantile(cold, 0.95) if len(cold) else 0.0) <= 1.9
+    assert found.best.warm_p95 <= 0.3
+    assert "warm p95 ≤ 0.3 s, cold p95 ≤ 1.9 s" in found.report()
+    quick = plan(Workload.zipf(300, rate=5.0), catalogue=MODEL, slo=SLO(warm_p95=0.001), prices=PRICES, requests=1000)
+    assert any(each.startswith("warm p95 is") for each in quick.best.blockers)
+
+
+def test_a_budget_bounds_the_advice():
+    load, slo = Workload.zipf(300, rate=5.0), SLO(cold_rate=0.001)
+    given = {"catalogue": MODEL, "slo": slo, "prices": {"ml.m5.large": 0.115}, "requests": 2000}
+    free = plan(load, **given)
+    assert free.feasible
+    bound = plan(load, **given, budget=free.best.cost - 1.0)
+    assert not bound.feasible
+    assert bound.best.cost < free.best.cost
+    assert "are cold, over 0.10%" in bound.best.blockers[0]
+    assert plan(load, **given, budget=free.best.cost).best.cost == free.best.cost
+    with pytest.raises(InvalidInputError, match="budget must be"):
+        plan(load, **given, budget=0)
+
+
+def test_equal_costs_go_to_the_better_p99_then_to_fewer_endpoints():
+    found = plan(
+        Workload.zipf(40, rate=10.0), catalogue=Catalogue.uniform(memory_mb=50, service_ms=150), slo=SLO(p99=5.0),
+        prices={"ml.m5.large": 0.115, "ml.c5.large": 0.115, "ml.m5.xlarge": 0.115}, requests=2000,
+    )  # fmt: skip
+    tied = [each for each in found.options if each.meets and each.simulated and each.cost == found.best.cost]
+    assert len(tied) > 1
+    assert [(each.p99, each.kinds) for each in tied] == sorted((each.p99, each.kinds) for each in tied)
+    assert found.best.layout.instance_type == "ml.m5.xlarge"
+
+
+def test_a_rare_download_has_the_network_for_itself():
+    kind = instance_types()["ml.m5.large"]
+    demand = Demand(Workload.zipf(50, rate=0.001), Catalogue.uniform(memory_mb=1000))
+    which = np.arange(50)
+    layout = HostingLayout(mode="shared", instance_type="ml.m5.large", count=2)
+    seconds = download_seconds(layout, which, demand, kind, Assumptions(s3_gbps=100.0))
+    assert seconds == pytest.approx(0.2 + 1000 * 2**20 * 8 / (kind.network_gbps * 1e9), rel=0.02)
+    busy = Demand(Workload.zipf(500, exponent=0.0, rate=50.0), Catalogue.uniform(memory_mb=1000))
+    shared = download_seconds(layout, np.arange(500), busy, kind, Assumptions(s3_gbps=100.0))
+    assert shared == pytest.approx(0.2 + 2 * 1000 * 2**20 * 8 / (kind.network_gbps * 1e9), rel=0.02)
+
+
+def test_burstable_types_are_marked():
+    found = plan(
+        Workload.zipf(20, rate=1.0), catalogue=MODEL, prices={"ml.t2.large": 0.1}, requests=1000,
+        assumptions=Assumptions(minimum_dedicated=2),
+    )  # fmt: skip
+    assert any("ml.t2.large is burstable" in each for each in found.best.why)
+
+
+def test_a_hybrid_is_simulated_as_a_whole():
+    load = Workload.from_rates({"hot": 20.0} | {f"cold-{n}": 0.05 for n in range(60)})
+    search = LayoutSearch(Demand(load, MODEL), instance_types(), dict(load_prices()), SLO(), Assumptions())
+    own = DedicatedEndpoint(0, "ml.m5.large", 1)
+    layout = HostingLayout(mode="hybrid", instance_type="ml.m5.large", count=2, dedicated=(own,))
+    seen = simulate_layout(search, layout, requests=4000, seed=0)
+    (asked,) = search.demand.replays(4000, 0)
+    assert len(seen.times) == len(asked.times) + 60  # before them, one request for each shared model fills the caches
+    assert len(seen.times) - seen.skip == len(asked.times) - int(0.05 * len(asked.times))
+    alone = seen.latency[60:][asked.index == 0]
+    arrivals, free, ends = asked.times[asked.index == 0], [0.0, 0.0], []
+    sigma = np.sqrt(np.log1p(0.25))
+    work = 0.02 * np.exp(sigma * asked.noise[asked.index == 0] - sigma**2 / 2)
+    for now, needed in zip(arrivals, work, strict=True):
+        free.sort()
+        free[0] = max(now, free[0]) + needed
+        ends.append(free[0])
+    assert alone == pytest.approx(np.asarray(ends) - arrivals)
