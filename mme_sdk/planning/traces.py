@@ -8,8 +8,9 @@ import numpy as np
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning.simulation.inputs import Floats, Ints
+from mme_sdk.planning.tables import frame_of
 
-__all__ = ["gap_cv", "numbers", "seconds"]
+__all__ = ["gap_cv", "read_trace"]
 
 
 def _shown(value: Any) -> str:
@@ -68,3 +69,51 @@ def gap_cv(times: Floats, index: Ints, models: int) -> float:
         return 1.0
     relative = gaps[enough] / means[owner][enough]
     return float(np.sqrt(np.mean((relative - 1.0) ** 2)))
+
+
+def read_trace(trace: Any, *, time: str, model: str, service: str | None) -> dict[str, Any]:
+    """Return the fields of the workload of a trace; see `Workload.from_trace`."""
+    frame = frame_of(trace)
+    for column in (time, model):
+        if column not in frame.columns:
+            found = ", ".join(map(str, frame.columns)) or "none"
+            raise InvalidInputError(f"the trace has no column {column!r}; it has {found}")
+    if not len(frame):
+        raise InvalidInputError("the trace is empty")
+    times = seconds(frame[time], time)
+    names = frame[model]
+    unnamed = (names.isna() | (names.astype(str) == "")).to_numpy()
+    if unnamed.any():
+        raise InvalidInputError(f"the trace has no model in row {int(unnamed.argmax())}")
+    served = None
+    work = service or ("service" if "service" in frame.columns else None)
+    if work is not None:
+        if work not in frame.columns:
+            raise InvalidInputError(f"the trace has no column {work!r}")
+        served = numbers(frame[work], work)
+        if (served < 0).any():
+            raise InvalidInputError(f"the trace has a negative {work!r} in row {int((served < 0).argmax())}")
+    notes = []
+    if (np.diff(times) < 0).any():
+        notes.append("the trace was not in order of time; it was sorted")
+        order = np.argsort(times, kind="stable")
+        times, names = times[order], names.iloc[order]
+        served = None if served is None else served[order]
+    times = times - times[0]
+    # A trace of n requests has n gaps; the last gap is not in the trace.
+    duration = float(times[-1]) * len(times) / max(1, len(times) - 1)
+    if not duration > 0:
+        raise InvalidInputError("all requests of the trace have the same time, so that it has no rate")
+    codes, labels = names.astype(str).factorize()
+    counts = np.bincount(codes, minlength=len(labels))
+    index = codes.astype(np.int64)
+    return {
+        "models": tuple(map(str, labels)),
+        "rates": counts / duration,
+        "cv": gap_cv(times, index, len(labels)),
+        "duration": duration,
+        "times": times,
+        "index": index,
+        "service": served,
+        "notes": tuple(notes),
+    }

@@ -17,8 +17,7 @@ from mme_sdk.metrics import EndpointMetrics
 from mme_sdk.planning import synthetic
 from mme_sdk.planning.observed import amplitude, fitted_exponent, recorded_traffic
 from mme_sdk.planning.simulation.inputs import Floats, Ints
-from mme_sdk.planning.tables import frame_of
-from mme_sdk.planning.traces import gap_cv, numbers, seconds
+from mme_sdk.planning.traces import read_trace
 from mme_sdk.recording.minutes import RecordedMinute
 
 __all__ = ["Workload"]
@@ -85,9 +84,14 @@ class Workload:
         """Whether the workload has single requests, not only rates."""
         return self.times is not None
 
+    @property
+    def requests(self) -> int:
+        """Number of requests of the trace; 0 without a trace."""
+        return 0 if self.times is None else len(self.times)
+
     def __repr__(self) -> str:
         top = float(np.sort(self.rates)[::-1][: max(1, len(self.models) // 10)].sum() / self.rate)
-        kind = f"{len(self.times):,} requests in {self.duration:,.0f} s, " if self.times is not None else ""
+        kind = f"{self.requests:,} requests in {self.duration:,.0f} s, " if self.times is not None else ""
         return (
             f"<Workload of {len(self.models):,} models: {kind}{self.rate:.3g} requests/s, top tenth of the models "
             f"{top:.0%} of the traffic, inter-arrival CV {self.cv:.2g}>"
@@ -119,50 +123,7 @@ class Workload:
             >>> load.models, load.rate
             (('a', 'b'), 0.5)
         """
-        frame = frame_of(trace)
-        for column in (time, model):
-            if column not in frame.columns:
-                found = ", ".join(map(str, frame.columns)) or "none"
-                raise InvalidInputError(f"the trace has no column {column!r}; it has {found}")
-        if not len(frame):
-            raise InvalidInputError("the trace is empty")
-        times = seconds(frame[time], time)
-        names = frame[model]
-        unnamed = (names.isna() | (names.astype(str) == "")).to_numpy()
-        if unnamed.any():
-            raise InvalidInputError(f"the trace has no model in row {int(unnamed.argmax())}")
-        served = None
-        work = service or ("service" if "service" in frame.columns else None)
-        if work is not None:
-            if work not in frame.columns:
-                raise InvalidInputError(f"the trace has no column {work!r}")
-            served = numbers(frame[work], work)
-            if (served < 0).any():
-                raise InvalidInputError(f"the trace has a negative {work!r} in row {int((served < 0).argmax())}")
-        notes = []
-        if (np.diff(times) < 0).any():
-            notes.append("the trace was not in order of time; it was sorted")
-            order = np.argsort(times, kind="stable")
-            times, names = times[order], names.iloc[order]
-            served = None if served is None else served[order]
-        times = times - times[0]
-        # A trace of n requests has n gaps; the last gap is not in the trace.
-        duration = float(times[-1]) * len(times) / max(1, len(times) - 1)
-        if not duration > 0:
-            raise InvalidInputError("all requests of the trace have the same time, so that it has no rate")
-        codes, labels = names.astype(str).factorize()
-        counts = np.bincount(codes, minlength=len(labels))
-        index = codes.astype(np.int64)
-        return cls(
-            models=tuple(map(str, labels)),
-            rates=counts / duration,
-            cv=gap_cv(times, index, len(labels)),
-            duration=duration,
-            times=times,
-            index=index,
-            service=served,
-            notes=tuple(notes),
-        )
+        return cls(**read_trace(trace, time=time, model=model, service=service))
 
     @classmethod
     def from_rates(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from heapq import heapify, heappop, heappush
 
 import attrs
+import numpy as np
 
 from mme_sdk.display.progress import Reporter
 from mme_sdk.planning.advice.estimate import HostingEstimate
@@ -14,6 +15,7 @@ from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.advice.simulated import SimulatedFigures, figures, simulate_layout
+from mme_sdk.planning.analysis import monthly
 
 __all__ = ["Confirmation", "distance"]
 
@@ -99,9 +101,12 @@ class Confirmation:
         cheapest = float("inf")
         while queue and len(options) < _TRIES:
             cost, number, layout, one = heappop(queue)
-            if cost > cheapest * (1.0 + 1e-9):
-                break
             bounds = groups.setdefault((layout.mode, layout.instance_type, layout.dedicated), _Bounds())
+            if cost > cheapest * (1.0 + 1e-9):
+                # The step upwards may have passed a number that is not dearer.
+                layout, one = self._not_dearer(layout, one, bounds, cheapest)
+                if one.cost > cheapest * (1.0 + 1e-9):
+                    continue
             if layout in options or (bounds.confirmed is not None and layout.count > bounds.confirmed):
                 continue
             option = options[layout] = self.confirmed(layout, one)
@@ -117,6 +122,19 @@ class Confirmation:
                 if not again.overloads and distance(again, self.search) < 2.0:
                     heappush(queue, (again.cost, number, other, again))
         return list(options.values())
+
+    def _not_dearer(
+        self, layout: HostingLayout, one: HostingEstimate, bounds: _Bounds, cheapest: float
+    ) -> tuple[HostingLayout, HostingEstimate]:
+        """Return the layout with as many instances, over those that failed, as cost no more; or the given layout."""
+        if layout.instance_type is None or not bounds.failed:
+            return layout, one
+        price = monthly(self.search.prices[layout.instance_type], 1)
+        fewer = int(np.ceil((one.cost - cheapest) / price - 1e-6))
+        if layout.count - fewer <= bounds.failed:
+            return layout, one
+        other = attrs.evolve(layout, count=layout.count - fewer)
+        return other, self.search.estimate(other)
 
     def _next(self, layout: HostingLayout, bounds: _Bounds) -> int | None:
         """Return the number of instances to try next; None if the smallest is known."""

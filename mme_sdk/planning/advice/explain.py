@@ -49,6 +49,7 @@ def reasons(
     lines += _loss(best)
     lines += _headroom(best)
     lines += _error(best)
+    lines += _trace(best, search)
     lines += _instances(best, search)
     lines += [f"Note: {note}." for note in search.demand.workload.notes]
     if guessed:
@@ -110,6 +111,17 @@ def _error(best: HostingOption) -> list[str]:
     found = best.estimate
     said = f"{found.cold_rate:.2%} cold and a p99 of {seconds(found.p99)}"
     return [f"By formula this option has {said}; other figures by formula may be as far from a simulation."]
+
+
+def _trace(best: HostingOption, search: LayoutSearch) -> list[str]:
+    """Return what part of a trace was used."""
+    count = search.demand.workload.requests
+    if not count or best.simulated is None:
+        return []
+    if best.simulated.requests == count:
+        return [f"All {count:,} requests of the trace were simulated, as if the trace repeated itself."]
+    part = f"{best.simulated.requests:,} were simulated, in parts at equal distances"
+    return [f"The formulas use all {count:,} requests of the trace; {part}."]
 
 
 def _instances(best: HostingOption, search: LayoutSearch) -> list[str]:

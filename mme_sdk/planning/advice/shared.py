@@ -66,8 +66,10 @@ def balanced_wait(wait: Callable[[float], float], scale: float) -> float:
 
     While loads wait longer, more requests join them, and fewer loads start: `wait` falls. `wait(W) - W` is therefore
     strictly decreasing. It is not negative at 0 and is negative once W is over every wait, so it has exactly one root,
-    and bisection finds it from every start. Repeated substitution would swing between two values if `wait` falls
-    steeply.
+    and bisection finds it. Repeated substitution would swing between two values if `wait` falls steeply.
+
+    Loads of copies on further instances can make `wait` rise for a while. Bisection still ends at a root then, for it
+    only needs the two signs; there may be others.
 
     Args:
         wait: The wait of a load for a loader slot, if loads are known to wait W; it may be infinite.
@@ -90,14 +92,15 @@ def balanced_wait(wait: Callable[[float], float], scale: float) -> float:
 
 
 def _least(step: Callable[[float], float], most: float) -> float:
-    """Return the smallest x with step(x) = x, to a thousandth of `most`, for a function that rises from 0 or more.
+    """Return the smallest x with step(x) = x, at most `most`, for a function that rises from 0 or more.
 
-    The repeated substitution rises from 0 and stays below the root (Kleene), so that it converges.
+    The repeated substitution from 0 rises and stays below the root (Kleene), so that it converges. It ends when a step
+    is under 1/10,000 of `most`.
     """
     found = 0.0
     for _ in range(200):
         before, found = found, min(step(found), most)
-        if found - before <= 1e-3 * most * 0.1:
+        if found - before <= 1e-4 * most:
             break
     return found
 

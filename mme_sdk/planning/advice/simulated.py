@@ -98,7 +98,8 @@ def simulate_layout(
         The outcome of each request in order of arrival; None if there are fewer than 100 requests.
 
     Raises:
-        InvalidInputError: `clients` or `timeline` is given, and the layout has no shared endpoint with requests.
+        InvalidInputError: `clients` or `timeline` is given, and the layout has no shared endpoint with requests; or
+            `timeline` is given for a trace that is replayed in parts.
     """
     timeline = tuple(timeline)
     if engine == "auto" and requests >= _COMPILED and clients is None and not timeline:
@@ -107,6 +108,12 @@ def simulate_layout(
     parts = demand.replays(requests, seed)
     if sum(len(part.times) for part in parts) < _FEWEST:
         return None
+    if len(parts) > 1 and timeline:
+        raise InvalidInputError(
+            f"a timeline needs a replay without gaps, but the trace of {demand.workload.requests:,} requests is "
+            "replayed in parts",
+            hint="simulate a part of the trace: Workload.sample(duration) returns the first one",
+        )
     found, offset = [], 0.0
     for part in parts:
         one = _simulate(part, search.types, layout, demand, assumptions, seed, clients, timeline, engine)
@@ -116,14 +123,16 @@ def simulate_layout(
         offset = float(found[-1].times[-1])
     if len(found) == 1:
         return found[0]
-    counted = [(each.times[each.skip :], each.latency[each.skip :], each.kinds[each.skip :]) for each in found]
-    times, latency, kinds = (np.concatenate(column) for column in zip(*counted, strict=True))
+    names = ("times", "latency", "kinds", "attempts")
+    times, latency, kinds, attempts = (
+        np.concatenate([getattr(each, name)[each.skip :] for each in found]) for name in names
+    )
     return attrs.evolve(
         found[0],
         times=times,
         latency=latency,
         kinds=kinds,
-        attempts=np.ones(len(times), dtype=np.int64),
+        attempts=attempts,
         evictions=sum(each.evictions for each in found),
         discards=sum(each.discards for each in found),
         duplicate_loads=sum(each.duplicate_loads for each in found),

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 
+from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning import SLO, Catalogue, Workload, plan
 from mme_sdk.planning.advice import replay
 from mme_sdk.planning.advice.demand import Demand
 from mme_sdk.planning.analysis import Empirical, Tabulated, miss_ratio_at, stack_distances
+from mme_sdk.planning.simulation import Deploy
 
 MODEL = Catalogue.uniform(memory_mb=100)
 
@@ -91,3 +93,15 @@ def test_an_endpoint_of_one_model_is_sized_by_the_models_own_peak():
     peaks = dict(zip(load.models, Demand(load, MODEL).peaks, strict=True))
     assert load.rates[load.models.index("late")] * peaks["late"] == pytest.approx(50.0, rel=0.05)
     assert peaks["quiet"] == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_trace_in_parts_is_said_to_be_and_takes_no_timeline(monkeypatch):
+    monkeypatch.setattr(replay, "_WHOLE", 2000)
+    load = Workload.zipf(30, rate=10.0).sample(1000.0, seed=4)
+    found = plan(load, catalogue=MODEL, prices={"ml.m5.large": 0.115}, requests=1000)
+    assert any(f"use all {load.requests:,} requests of the trace; 2,000 were" in each for each in found.best.why)
+    seen = found.simulate()
+    assert len(seen.times) == 2000
+    assert (np.diff(seen.times) >= 0).all()
+    with pytest.raises(InvalidInputError, match="replayed in parts"):
+        found.simulate(timeline=[Deploy(at=1.0)])
