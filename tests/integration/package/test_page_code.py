@@ -38,6 +38,9 @@ def output_fn(prediction, accept):
 PAGES = [
     "architecture", "containers", "diagnosis", "exports", "fleet", "invoke", "notebooks", "planning", "recording",
     "transport",
+    "howto/add-a-model", "howto/airflow", "howto/autoscaling", "howto/aws-lambda", "howto/canary", "howto/cold-starts",
+    "howto/kms", "howto/migrate", "howto/multi-tenant-iam", "howto/own-container", "howto/pytest", "howto/security",
+    "howto/send-your-data", "howto/vpc", "howto/watch-an-endpoint",
 ]  # fmt: skip
 
 
@@ -105,4 +108,5 @@ def test_the_code_of_a_page_runs(
 
 def test_every_page_with_code_is_run() -> None:
     others = {"registry", "endpoints", "local"}
-    assert {path.stem for path in (ROOT / "docs").glob("*.md") if blocks(path.stem)} == {*PAGES, *others}
+    pages = [path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")]
+    assert {page for page in pages if blocks(page)} == {*PAGES, *others}
