@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Body, FastAPI, HTTPException, Request
 
@@ -27,7 +27,7 @@ app = FastAPI(lifespan=lifespan)
 
 
 @app.post("/{tenant}/score")
-async def score(tenant: str, request: Request, features: dict[str, Any] = Body()) -> Any:
+async def score(tenant: str, request: Request, features: Annotated[dict[str, Any], Body()]) -> Any:
     try:
         reply = await request.app.state.endpoint.invoke(features, model=f"{tenant}/v1.tar.gz")
     except ModelNotFoundError as error:
