@@ -141,7 +141,7 @@ class Registries(Generic[RegistryT]):
 
         prefix = str(S3Uri.parse(uri).as_prefix())
         if staleness is not None:
-            check_number("staleness", staleness, at_least=0)
+            check_number("staleness", staleness, over=0)
         if options is not None:
             from mme_sdk.registry.store import ObjectOptions
 

@@ -61,7 +61,8 @@ function drawLines(figure, rows, top, value, spoken) {
     row.forEach((number, place) => {
       if (number === null) { pen = false; return; }
       const x = (place * step).toFixed(2), y = (HEIGHT - 1 - number / edge * (HEIGHT - 3)).toFixed(2);
-      path += pen ? `L${x} ${y}` : `M${x} ${y}h.01`;
+      const alone = !pen && (place + 1 === row.length || row[place + 1] === null);  // a short line, which is wide enough to be seen
+      path += pen ? `L${x} ${y}` : alone ? `M${Math.max(0, Math.min(x - 2, WIDTH - 4)).toFixed(2)} ${y}h4` : `M${x} ${y}`;
       pen = true;
     });
     setAttribute(figure.children[1].childNodes[index], "d", path);

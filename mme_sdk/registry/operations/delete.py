@@ -252,7 +252,7 @@ def _check_aliases(broken: tuple[str, ...], force: bool) -> None:
         raise ConflictError(
             f"nothing was deleted: {', '.join(broken)} would refer to a deleted version, now or after a rollback",
             model=broken[0],
-            hint="point the alias at another version first; delete(force=True) deletes all the same",
+            hint="point the alias at another version or remove it first; delete(…, force=True) deletes all the same",
         )
 
 
