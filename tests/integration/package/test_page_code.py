@@ -37,7 +37,7 @@ def output_fn(prediction, accept):
 # docs/registry.md, docs/endpoints.md and docs/local.md have tests of their own, with a state that they need.
 PAGES = [
     "architecture", "containers", "diagnosis", "exports", "fleet", "invoke", "notebooks", "planning", "recording",
-    "transport",
+    "scale", "transport",
     "howto/add-a-model", "howto/airflow", "howto/autoscaling", "howto/aws-lambda", "howto/canary", "howto/cold-starts",
     "howto/kms", "howto/migrate", "howto/multi-tenant-iam", "howto/own-container", "howto/pytest", "howto/security",
     "howto/send-your-data", "howto/vpc", "howto/watch-an-endpoint",
