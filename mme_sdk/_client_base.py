@@ -164,7 +164,9 @@ class Registries(Generic[RegistryT]):
                 if (entry.options, entry.staleness) == (wanted_options, wanted_staleness):
                     self.stores.setdefault(prefix, entry.registry)  # an invoker removes a store that it cannot read
                     return entry.registry
-            registry = make(aws, uri, key=wanted_key, options=wanted_options, staleness=wanted_staleness, client=client)
+            made: Any = make(aws, uri, key=wanted_key, options=wanted_options, staleness=wanted_staleness)
+            made._client = client
+            registry: RegistryT = made
             if all(wanted_staleness < entry.staleness for entry in entries):
                 self.stores[prefix] = registry
             self._entries.setdefault(prefix, []).append(_Entry(registry, wanted_key, wanted_options, wanted_staleness))

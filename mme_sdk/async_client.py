@@ -130,7 +130,9 @@ class AsyncMMEClient(
     def _make_endpoints(self) -> AsyncEndpoints:
         from mme_sdk.endpoints import AsyncEndpoints
 
-        return AsyncEndpoints(self._aws, self._invoker.get, read_metrics, self)
+        made = AsyncEndpoints(self._aws, self._invoker.get, read_metrics)
+        made._context.client = self
+        return made
 
     def _make_invoker(self) -> AsyncRuntimeInvoker:
         from mme_sdk.runtime import AsyncRuntimeInvoker

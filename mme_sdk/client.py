@@ -129,7 +129,9 @@ class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "R
     def _make_endpoints(self) -> Endpoints:
         from mme_sdk.endpoints import Endpoints
 
-        return Endpoints(self._aws, self._invoker.get, read_metrics, self)
+        made = Endpoints(self._aws, self._invoker.get, read_metrics)
+        made._context.client = self
+        return made
 
     def _make_invoker(self) -> RuntimeInvoker:
         from mme_sdk.runtime import RuntimeInvoker

@@ -42,19 +42,16 @@ class Context(Generic[InvokerT]):
         aws: Access to AWS.
         make_invoker: Returns the invoker. Called when a handle invokes for the first time.
         read_metrics: Reads CloudWatch; without it, `metrics` raises ConfigurationError.
-        client: The client of the collection, with which it and its handles travel to another process.
+
+    Attributes:
+        client: The client of the collection, with which it and its handles travel to another process. None: no client
+            made it.
     """
 
-    def __init__(
-        self,
-        aws: Aws,
-        make_invoker: Callable[[], InvokerT],
-        read_metrics: ReadMetrics | None = None,
-        client: Any = None,
-    ) -> None:
+    def __init__(self, aws: Aws, make_invoker: Callable[[], InvokerT], read_metrics: ReadMetrics | None = None) -> None:
         self.aws = aws
         self.read_metrics = read_metrics
-        self.client = client
+        self.client: Any = None
         self._make_invoker = make_invoker
 
     @cached_property

@@ -42,7 +42,6 @@ class AsyncEndpoints(Shown):
         aws: Access to AWS.
         make_invoker: Returns the invoker of the handles. Called when a handle invokes for the first time.
         read_metrics: Reads CloudWatch for `metrics` of the handles. Default: None, `metrics` raises ConfigurationError.
-        client: The client of the collection. Default: None; the handles cannot be pickled.
 
     Example:
         ```python
@@ -53,13 +52,9 @@ class AsyncEndpoints(Shown):
     """
 
     def __init__(
-        self,
-        aws: Aws,
-        make_invoker: Callable[[], AsyncRuntimeInvoker],
-        read_metrics: ReadMetrics | None = None,
-        client: object = None,
+        self, aws: Aws, make_invoker: Callable[[], AsyncRuntimeInvoker], read_metrics: ReadMetrics | None = None
     ) -> None:
-        self._context: Context[AsyncRuntimeInvoker] = Context(aws, make_invoker, read_metrics, client)
+        self._context: Context[AsyncRuntimeInvoker] = Context(aws, make_invoker, read_metrics)
 
     @property
     def aws(self) -> Aws:

@@ -59,7 +59,6 @@ class RegistryBase(Shown):
         key: Layout of the keys below the prefix.
         options: S3 settings of every object that is written.
         staleness: Maximum age of cached aliases and tombstones, in seconds.
-        client: The client that made the registry. None: the registry cannot be pickled.
     """
 
     def __init__(
@@ -70,10 +69,9 @@ class RegistryBase(Shown):
         key: str = "{name}/{version}.tar.gz",
         options: ObjectOptions | None = None,
         staleness: float = 5.0,
-        client: Any = None,
     ) -> None:
         self._aws = aws
-        self._client = client
+        self._client: Any = None  # the one that made the registry, with which it travels to another process
         self._staleness = staleness
         self._keys = KeyLayout(S3Uri.parse(uri).as_prefix(), key)
         self._operations = operations(aws, self._keys, options)
