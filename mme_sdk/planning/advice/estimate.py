@@ -7,7 +7,7 @@ import numpy as np
 
 from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.demand import Demand, fleet_config
-from mme_sdk.planning.advice.inputs import SLO, Assumptions
+from mme_sdk.planning.advice.inputs import SLO, Assumptions, missed
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.shared import shared_endpoint
 from mme_sdk.planning.analysis import LatencyMix, erlang_c, monthly, p95_of, steadiness
@@ -161,7 +161,7 @@ def estimate(
         overloads=(),
     )
     overloads = _overloads(found, assumptions)
-    return attrs.evolve(found, blockers=overloads + slo.missed(found), overloads=overloads)
+    return attrs.evolve(found, blockers=overloads + missed(slo, found), overloads=overloads)
 
 
 def _overloads(found: HostingEstimate, assumptions: Assumptions) -> tuple[str, ...]:

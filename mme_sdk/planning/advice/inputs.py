@@ -8,7 +8,7 @@ import attrs
 
 from mme_sdk._validation import number, optional
 
-__all__ = ["LATENCIES", "SLO", "Assumptions"]
+__all__ = ["LATENCIES", "SLO", "Assumptions", "LimitedFigures", "missed"]
 
 _positive, _non_negative = number(over=0), number(at_least=0)
 _share, _count = number(over=0, at_most=1), number(at_least=1, integer=True)
@@ -22,11 +22,13 @@ def _words(name: str) -> str:
     return name.replace("_", " ")
 
 
-class _Figures(Protocol):
+class LimitedFigures(Protocol):
     """The figures that an SLO limits, by formula or simulated."""
 
     @property
-    def cold_rate(self) -> float: ...
+    def cold_rate(self) -> float:
+        """Share of all requests that wait while their model loads, 0 to 1."""
+        ...
 
 
 @attrs.frozen(kw_only=True)
@@ -62,16 +64,17 @@ class SLO:
         parts += ["also after the loss of one instance"] if self.survive_failure else []
         return ", ".join(parts) or "no limits"
 
-    def missed(self, found: _Figures) -> tuple[str, ...]:
-        """Return the limits that figures exceed, in words; there is no tolerance."""
-        lines = [
-            f"{_words(name)} is {value:.3g} s, over {limit:g} s"
-            for name in LATENCIES
-            if (limit := getattr(self, name)) is not None and (value := getattr(found, name)) > limit
-        ]
-        if self.cold_rate is not None and found.cold_rate > self.cold_rate:
-            lines.append(f"{found.cold_rate:.2%} of the requests are cold, over {self.cold_rate:.2%}")
-        return tuple(lines)
+
+def missed(slo: SLO, found: LimitedFigures) -> tuple[str, ...]:
+    """Return the limits of an SLO that figures exceed, in words; there is no tolerance."""
+    lines = [
+        f"{_words(name)} is {value:.3g} s, over {limit:g} s"
+        for name in LATENCIES
+        if (limit := getattr(slo, name)) is not None and (value := getattr(found, name)) > limit
+    ]
+    if slo.cold_rate is not None and found.cold_rate > slo.cold_rate:
+        lines.append(f"{found.cold_rate:.2%} of the requests are cold, over {slo.cold_rate:.2%}")
+    return tuple(lines)
 
 
 @attrs.frozen(kw_only=True)

@@ -117,6 +117,11 @@ def plan(
         others = [(layout, one) for layout, one in _contrast(found, search) if layout not in taken]
         options += [confirmation.unconfirmed(layout, one) for layout, one in others]
         options.sort(key=lambda each: _rank(each, search))
+        while options[0].simulated is None and options[0].estimate.mix is not None:  # the advice is simulated
+            options[0] = first = confirmation.confirmed(options[0].layout, options[0].estimate)
+            if first.simulated is None:  # too few requests
+                break
+            options.sort(key=lambda each: _rank(each, search))
         best = confirmation.examined(options[0])
     best = attrs.evolve(best, why=explain.reasons(best, options, search, listed, guessed=guessed))
     return HostingPlan(

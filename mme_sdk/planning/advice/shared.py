@@ -217,11 +217,13 @@ def shared_endpoint(
         holding = load + from_s3 * (s3_seconds - load)
         return _Loads(in_memory, from_s3, holding, joining, left, started, spilled)
 
+    loading = load * memory
+
     def settled(wait: float) -> _Loads:
         if not cache:
             return loads(wait, 0.0)
         most = config.loader_slots * count * float(memory.max())
-        taken = _least(lambda used: float((loads(wait, used).rates * load) @ memory), min(most, capacity))
+        taken = _least(lambda used: float((loads(wait, used).rates * loading).sum()), min(most, capacity))
         return loads(wait, taken)
 
     def waited(wait: float) -> float:
@@ -303,9 +305,10 @@ def _loader_wait(loads: Floats, holding: Floats, from_s3: Floats, config: FleetC
     total = float(loads.sum())
     if total <= 0:
         return 0.0
-    mean = float(loads @ holding) / total
-    varied = max(float(loads @ holding**2) / total / mean**2 - 1.0, 0.0)
-    anywhere = float(loads @ from_s3) / total
+    # Sums instead of `@`: BLAS starts threads for long vectors, which takes longer than the product.
+    mean = float((loads * holding).sum()) / total
+    varied = max(float((loads * holding**2).sum()) / total / mean**2 - 1.0, 0.0)
+    anywhere = float((loads * from_s3).sum()) / total
     seconds = 0.0
     for part, instances in ((anywhere, config.instances), (1.0 - anywhere, 1)):
         servers, busy = config.loader_slots * instances, total * mean / config.instances * instances

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.instance_types import InstanceType
 from mme_sdk.planning.advice.demand import Demand, fleet_config
-from mme_sdk.planning.advice.inputs import SLO, Assumptions
+from mme_sdk.planning.advice.inputs import SLO, Assumptions, missed
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.replay import Replay
 from mme_sdk.planning.advice.shared import download_seconds
@@ -267,7 +267,7 @@ def figures(result: SimulationResult, slo: SLO) -> SimulatedFigures:
         p99_interval=_interval(answered, 0.99, p99),
         blockers=(),
     )
-    return attrs.evolve(found, blockers=slo.missed(found))
+    return attrs.evolve(found, blockers=missed(slo, found))
 
 
 def _half(happened: npt.NDArray[np.bool_]) -> float:

@@ -237,8 +237,8 @@ class Empirical:
         order = np.argsort(index, kind="stable")
         sorted_times, sorted_index = times[order], index[order]
         same = np.diff(sorted_index) == 0
-        clock: Floats = np.arange(len(times), dtype=np.float64) * (duration / max(len(times), 1))
-        gaps, owner = np.diff(clock[order])[same], sorted_index[1:][same]
+        clock = np.arange(len(times)) * (duration / max(len(times), 1))
+        gaps, owner = np.asarray(np.diff(clock[order])[same], dtype=np.float64), sorted_index[1:][same]
         counts = np.bincount(index, minlength=models)
         first, last = np.full(models, np.inf), np.full(models, -np.inf)
         np.minimum.at(first, index, clock)

@@ -52,7 +52,7 @@ def _settings(number):
         yield load, profile, int(rng.integers(1, 5))
 
 
-@pytest.mark.parametrize("number", [40, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [25, pytest.param(1500, marks=pytest.mark.slow)])
 def test_more_instances_more_memory_and_quicker_loads_are_never_worse(number):
     for load, profile, count in _settings(number):
         base = figures(load, profile, count=count)
