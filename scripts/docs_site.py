@@ -42,9 +42,10 @@ OUTSIDE = {
     "SECURITY.md": "project/security-policy.md",
     "CHANGELOG.md": "project/changelog.md",
 }
-_LINK = re.compile(r"(?<!!)\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
+_LINK = re.compile(r"\]\((?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]*)?\)")
 _LOW = "---\nsearch:\n  boost: {boost}\n---\n"
 """Front matter of the generated pages: a search shows the pages that explain before the pages that list."""
+_FOR_DEVELOPERS = ("adr/", "benchmarks/", "contract.md", "project/", "architecture.md", "fleet.md")
 
 
 def public_names(package: str) -> list[str]:
@@ -183,6 +184,8 @@ def rewritten(text: str, *, source: str, page: str, pages: set[str]) -> str:
         if target.startswith("examples/") and target.endswith(".ipynb"):
             place = f"tutorials/{Path(target).stem}.md"
         anchor = match[2] or ""
+        if posixpath.join(posixpath.dirname(page), match[1]) in pages:  # a picture of a notebook
+            return match[0]
         if place in pages:
             return f"]({posixpath.relpath(place, posixpath.dirname(page) or '.')}{anchor})"
         return match[0] if target.startswith("docs/") else f"]({REPOSITORY}{target})"
@@ -228,7 +231,7 @@ def on_files(files: Any, config: Any) -> Any:
             add(f"tutorials/{file}", content)
     for name, path in OUTSIDE.items():
         text = (ROOT / name).read_text(encoding="utf-8")
-        add(path, (_LOW.format(boost=0.3) if name == "CHANGELOG.md" else "") + text)
+        add(path, text)
     return files
 
 
@@ -239,6 +242,8 @@ def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
     source = sources.get(path, f"docs/{path}")
     if path.startswith("tutorials/"):
         source = f"examples/{Path(path).stem}.ipynb"
+    if path.startswith(_FOR_DEVELOPERS):
+        page.meta.setdefault("search", {"boost": 0.3})
     if path.startswith("reference/") or path == "howto/index.md":
         return markdown
     return rewritten(markdown, source=source, page=path, pages={file.src_uri for file in files})
@@ -251,7 +256,8 @@ def on_post_build(config: Any) -> None:
     lines = [f"# {config.site_name}", "", f"> {config.site_description}.", ""]
     for entry in index["docs"]:
         if "#" not in entry["location"] and entry["title"]:
-            text = re.sub(r"<[^>]+>|\s+", " ", entry["text"]).strip()
-            first = re.split(r"(?<=[.:])\s", re.sub(r" +", " ", text))[0][:160]
+            prose = re.sub(r"<pre>.*?</pre>|<table>.*?</table>", "", entry["text"], flags=re.DOTALL)
+            text = re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", prose)).strip()
+            first = re.split(r"(?<=[.?])\s", text)[0][:200]
             lines.append(f"- [{entry['title']}]({entry['location'] or 'index.html'}){': ' + first if first else ''}")
     (site / "llms.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")

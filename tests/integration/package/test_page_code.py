@@ -39,8 +39,8 @@ PAGES = [
     "architecture", "containers", "diagnosis", "exports", "fleet", "invoke", "notebooks", "planning", "recording",
     "scale", "transport",
     "howto/add-a-model", "howto/airflow", "howto/autoscaling", "howto/aws-lambda", "howto/canary", "howto/cold-starts",
-    "howto/kms", "howto/migrate", "howto/multi-tenant-iam", "howto/own-container", "howto/pytest", "howto/security",
-    "howto/send-your-data", "howto/vpc", "howto/watch-an-endpoint",
+    "howto/kms", "howto/logs", "howto/migrate", "howto/multi-tenant-iam", "howto/own-container",
+    "howto/pytest", "howto/security", "howto/send-your-data", "howto/vpc", "howto/watch-an-endpoint",
 ]  # fmt: skip
 
 
