@@ -16,7 +16,7 @@ export AWS_EC2_METADATA_DISABLED := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench format api docs docs-serve clean
+.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench format api docs docs-serve release clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,7 +109,10 @@ api: .venv/.dev ## Renew the snapshot of the public API
 
 docs: .venv-docs/.done ## The documentation site, strictly, in .cache/site (a minute)
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
-	@echo "Open .cache/site/index.html, or run make docs-serve."
+	@echo "The site is in .cache/site. make docs-serve shows it, with its search."
+
+release: .venv-release/.done ## Build and check the files of a release, twice: make release VERSION=1.2.3 (uploads and tags nothing)
+	.venv-release/bin/python scripts/release.py "$(VERSION)"
 
 docs-serve: .venv-docs/.done ## Show the documentation site on http://127.0.0.1:8000, and renew it at each change
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve --no-strict --watch mme_sdk
@@ -127,6 +130,11 @@ clean: ## Remove what the targets above made
 .venv-docs/.done: docs/requirements.txt pyproject.toml
 	$(PYTHON) -m venv .venv-docs
 	.venv-docs/bin/pip install --quiet --requirement docs/requirements.txt --editable ".[cli]"
+	@touch $@
+
+.venv-release/.done: pyproject.toml
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet build twine 'hatchling>=1.27' 'hatch-fancy-pypi-readme>=24.1'
 	@touch $@
 
 .venv-gpu/.done: pyproject.toml

@@ -72,7 +72,7 @@ def reference_pages() -> Iterator[tuple[str, str, str]]:
             text += f"\n{listed} can also be imported from `mme_sdk`, and are described [there](mme_sdk.md).\n"
         text += "".join(f"\n::: {package}.{name}\n" for name in names)
         yield f"reference/{package}.md", title, text
-    yield "reference/cli.md", "Command line", _LOW.format(boost=0.7) + command_line()
+    yield "reference/cli.md", "Command line: every option", _LOW.format(boost=0.7) + command_line()
     yield "reference/iam.md", "IAM actions", iam_actions()
 
 
@@ -199,7 +199,7 @@ def on_config(config: Any) -> Any:
         if "How-to" in section:
             section["How-to"] += [{title: path} for path, title in how_tos().items()]
         if "Reference" in section:
-            section["Reference"] += [{"Command line": "cli.md"}]
+            section["Reference"] += [{"Exit codes and files of mme": "cli.md"}]
             section["Reference"] += [{title: path} for path, title, _ in reference_pages()]
         if "Project" in section:
             decisions = sorted(path.name for path in (ROOT / "docs" / "adr").glob("0*.md"))

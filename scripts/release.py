@@ -1,0 +1,128 @@
+"""Build and check the files of a release: `python scripts/release.py VERSION [--out dist]`. Nothing is uploaded.
+
+It builds wheel and sdist twice, with the time of the last commit as their time, and compares the bytes. It needs the
+packages build, twine, hatchling and hatch-fancy-pypi-readme, which `make release` installs into .venv-release.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LARGEST_WHEEL = 1_200_000
+"""Bytes. A wheel that is larger contains something that does not belong there."""
+_VERSION = re.compile(r"\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?(?:\.post\d+)?(?:\.dev\d+)?")
+
+
+class ReleaseError(Exception):
+    """Why this tree cannot be released."""
+
+
+def check_version(wanted: str, root: Path = ROOT) -> None:
+    """Raise ReleaseError unless the tree has this version.
+
+    Args:
+        wanted: The version to release.
+        root: The repository.
+
+    Raises:
+        ReleaseError: The version has another form, or the package or the changelog has another version.
+    """
+    if not _VERSION.fullmatch(wanted):
+        raise ReleaseError(f"{wanted!r} is not a version such as 1.2.3 or 1.2.3rc1: make release VERSION=1.2.3")
+    source = (root / "mme_sdk" / "_version.py").read_text(encoding="utf-8")
+    found = re.search(r'__version__ = "(.+)"', source)
+    if found is None or found[1] != wanted:
+        has = found[1] if found else "no version"
+        raise ReleaseError(f"mme_sdk/_version.py has {has}, not {wanted}: change it first")
+    if not re.search(
+        rf"^## \[?{re.escape(wanted)}\b", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    ):
+        raise ReleaseError(f"CHANGELOG.md has no section {wanted}: add it first")
+
+
+def build(out: Path, epoch: int, root: Path = ROOT) -> dict[str, bytes]:
+    """Build sdist and wheel.
+
+    Args:
+        out: Folder for the files.
+        epoch: Time of the files in the archives, in seconds since 1970.
+        root: The repository.
+
+    Returns:
+        The bytes of each file by its name.
+    """
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(root)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise ReleaseError(f"the build failed:\n{done.stdout}{done.stderr}")
+    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
+
+
+def check_files(first: dict[str, bytes], second: dict[str, bytes], largest: int = LARGEST_WHEEL) -> None:
+    """Raise ReleaseError unless two builds are equal and of the expected kind and size.
+
+    Args:
+        first: Files of one build by name.
+        second: Files of another build of the same tree.
+        largest: Largest size of a wheel, in bytes.
+
+    Raises:
+        ReleaseError: A file is missing, differs or is too large.
+    """
+    kinds = sorted(name.rpartition(".")[2] for name in first)
+    if kinds != ["gz", "whl"]:
+        raise ReleaseError(f"a release has one sdist and one wheel, and the build made {', '.join(first) or 'nothing'}")
+    different = sorted(name for name in first.keys() | second.keys() if first.get(name) != second.get(name))
+    if different:
+        raise ReleaseError(f"two builds of this tree differ in {', '.join(different)}: something in them is not fixed")
+    for name, content in first.items():
+        if name.endswith(".whl") and len(content) > largest:
+            raise ReleaseError(f"{name} has {len(content):,} bytes, and at most {largest:,} are allowed")
+
+
+def last_commit(root: Path = ROOT) -> int:
+    """Return the time of the last commit, in seconds since 1970."""
+    command = ["git", "log", "-1", "--format=%ct"]
+    return int(subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Build, compare and check; return the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("version")
+    parser.add_argument("--out", type=Path, default=ROOT / "dist")
+    given = parser.parse_args(arguments)
+    try:
+        check_version(given.version)
+        with tempfile.TemporaryDirectory(prefix="mme-release-") as folder:
+            epoch = last_commit()
+            first, second = (build(Path(folder, name), epoch) for name in ("first", "second"))
+            check_files(first, second)
+            files = [str(Path(folder, "first", name)) for name in first]
+            checked = subprocess.run([sys.executable, "-m", "twine", "check", "--strict", *files], check=False)
+            if checked.returncode:
+                raise ReleaseError("twine refuses the description of the package")
+            given.out.mkdir(parents=True, exist_ok=True)
+            for file in files:
+                shutil.copy(file, given.out)
+    except ReleaseError as error:
+        print(f"No release: {error}", file=sys.stderr)
+        return 1
+    for name, content in first.items():
+        print(f"{hashlib.sha256(content).hexdigest()}  {len(content):>9,} bytes  {given.out / name}")
+    print(f"Two builds are equal. To publish: git tag v{given.version} && git push origin v{given.version}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""A release is refused unless version, changelog, bytes and size are right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from scripts.release import ReleaseError, check_files, check_version
+
+GOOD = {"mme_sdk-1.2.3.tar.gz": b"s", "mme_sdk-1.2.3-py3-none-any.whl": b"wheel"}
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """A repository of version 1.2.3."""
+    (tmp_path / "mme_sdk").mkdir()
+    (tmp_path / "mme_sdk" / "_version.py").write_text('__version__ = "1.2.3"\n')
+    (tmp_path / "CHANGELOG.md").write_text("# Changes\n\n## 1.2.3 (2026-11-28)\n\n- More.\n")
+    return tmp_path
+
+
+def test_the_version_of_the_tree_is_accepted(tree: Path) -> None:
+    check_version("1.2.3", tree)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "why"),
+    [("1.2.4", "_version.py has 1.2.3"), ("", "is not a version"), ("v1.2.3", "is not a version"), ("1.2", "is not a")],
+)
+def test_another_version_is_refused(tree: Path, wanted: str, why: str) -> None:
+    with pytest.raises(ReleaseError, match=why):
+        check_version(wanted, tree)
+
+
+def test_a_version_without_changes_is_refused(tree: Path) -> None:
+    (tree / "CHANGELOG.md").write_text("# Changes\n\n## 1.2.30\n\n## Unreleased\n")
+    with pytest.raises(ReleaseError, match=r"CHANGELOG\.md has no section 1\.2\.3"):
+        check_version("1.2.3", tree)
+
+
+def test_two_equal_builds_are_accepted() -> None:
+    check_files(GOOD, dict(GOOD))
+
+
+@pytest.mark.parametrize(
+    ("second", "why"),
+    [
+        ({**GOOD, "mme_sdk-1.2.3.tar.gz": b"t"}, "differ in mme_sdk-1.2.3.tar.gz"),
+        ({"mme_sdk-1.2.3.tar.gz": b"s"}, "differ in mme_sdk-1.2.3-py3"),
+    ],
+)
+def test_two_different_builds_are_refused(second: dict[str, bytes], why: str) -> None:
+    with pytest.raises(ReleaseError, match=why):
+        check_files(GOOD, second)
+
+
+def test_a_missing_or_large_file_is_refused() -> None:
+    with pytest.raises(ReleaseError, match="one sdist and one wheel"):
+        check_files({"mme_sdk-1.2.3.tar.gz": b"s"}, {"mme_sdk-1.2.3.tar.gz": b"s"})
+    with pytest.raises(ReleaseError, match="has 5 bytes, and at most 4"):
+        check_files(GOOD, dict(GOOD), largest=4)
