@@ -1,4 +1,4 @@
-"""The files of a release have the same bytes each time, a small wheel and a valid description (slow: it builds twice)."""
+"""The files of a release have the same bytes each time, a small wheel and a valid description (slow)."""
 
 from __future__ import annotations
 

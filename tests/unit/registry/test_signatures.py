@@ -15,7 +15,7 @@ METHODS = [name for name in vars(ModelRegistry) if not name.startswith("_")]
 @pytest.mark.parametrize("registry", [ModelRegistry, AsyncModelRegistry])
 def test_the_constructor_has_typed_keywords(registry: Any) -> None:
     parameters = inspect.signature(registry).parameters
-    assert list(parameters) == ["aws", "uri", "key", "options", "staleness", "client"]
+    assert list(parameters) == ["aws", "uri", "key", "options", "staleness"]
     assert all(parameters[name].kind is inspect.Parameter.KEYWORD_ONLY for name in ("key", "options", "staleness"))
 
 
