@@ -30,6 +30,7 @@ PACKAGES = {
     "mme_sdk.diagnosis": "Diagnosis",
     "mme_sdk.costs": "Costs",
     "mme_sdk.planning": "Planning",
+    "mme_sdk.scale": "Scaling out",
     "mme_sdk.exports": "Exports",
     "mme_sdk.fleet": "The fleet model",
     "mme_sdk.protocols": "Protocols",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,3 +112,13 @@ def test_every_page_with_code_is_run() -> None:
     others = {"registry", "endpoints", "local"}
     pages = [path.relative_to(ROOT / "docs").with_suffix("").as_posix() for path in (ROOT / "docs").rglob("*.md")]
     assert {page for page in pages if blocks(page)} == {*PAGES, *others}
+
+
+@pytest.mark.slow
+def test_the_tests_of_the_page_on_pytest_pass(tmp_path: Path) -> None:
+    conftest, *tests = blocks("howto/pytest")
+    (tmp_path / "conftest.py").write_text(conftest)
+    (tmp_path / "test_page.py").write_text("\n".join(tests))
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert "2 passed" in done.stdout, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""The files of a release have the same bytes each time, a small wheel and a valid description (slow)."""
+"""The files of a release have the same bytes each time, and a valid description (slow: it builds three times)."""
 
 from __future__ import annotations
 
