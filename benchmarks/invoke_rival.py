@@ -153,6 +153,12 @@ def connected() -> socket.socket:
     return sock
 
 
+def unsigned(body: bytes) -> bytes:
+    """Return an unsigned request."""
+    head = f"POST /endpoints/{ENDPOINT}/invocations HTTP/1.1\r\nHost: {urlsplit(sys.argv[2]).netloc}\r\n"
+    return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
 def mme_undecoded() -> Callable[[], Call]:
     """Call `endpoint.invoke`, and leave the answer undecoded."""
     from mme_sdk import MMEClient
@@ -196,14 +202,12 @@ def signed() -> Callable[[], Call]:
 
 def floor() -> Callable[[], Call]:
     """Send a prebuilt, unsigned request on a blocking socket: the lower bound of every client."""
-    parts = urlsplit(sys.argv[2])
 
     def make() -> Call:
         sock = connected()
-        head = f"POST /endpoints/{ENDPOINT}/invocations HTTP/1.1\r\nHost: {parts.netloc}\r\nContent-Length: "
 
         def call(body: bytes) -> None:
-            sock.sendall(f"{head}{len(body)}\r\n\r\n".encode() + body)
+            sock.sendall(unsigned(body))
             sock.recv(65_536)
 
         return call
@@ -248,6 +252,34 @@ async def aiobotocore_() -> Callable[[bytes], object]:
     return call
 
 
+class Exchange(asyncio.Protocol):
+    """A connection on which one request at a time waits for its response."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.received.set_result(data)
+
+
+async def floor_async() -> Callable[[bytes], object]:
+    """Send an unsigned request on a bare asyncio protocol: the lower bound of every client on an event loop."""
+    loop, parts, idle = asyncio.get_running_loop(), urlsplit(sys.argv[2]), []
+    context = ssl.create_default_context(cafile=os.environ["AWS_CA_BUNDLE"]) if parts.scheme == "https" else None
+
+    async def call(body: bytes) -> None:
+        if not idle:
+            _, made = await loop.create_connection(Exchange, parts.hostname, parts.port, ssl=context)
+            idle.append(made)
+        connection = idle.pop()
+        connection.received = loop.create_future()
+        connection.transport.write(unsigned(body))
+        await connection.received
+        idle.append(connection)
+
+    return call
+
+
 THREADED = {
     "boto3": boto3_default,
     "boto3-tuned": boto3_tuned,
@@ -268,6 +300,7 @@ ASYNC = {
     "mme-async": mme_async,
     "mme-async-uvloop": mme_async,
     "mme-transport-async-uvloop": mme_transport_async,
+    "floor-async-uvloop": floor_async,
 }
 
 
