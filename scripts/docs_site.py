@@ -16,7 +16,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = "https://github.com/mme-sdk/mme-sdk/blob/main/"
-PACKAGES = {
+TITLES = {
     "mme_sdk": "Clients, endpoints, specs",
     "mme_sdk.config": "Settings of a client",
     "mme_sdk.errors": "Errors",
@@ -37,6 +37,8 @@ PACKAGES = {
     "mme_sdk.local": "The embedded SageMaker",
     "mme_sdk.testing": "The pytest plugin",
 }
+INNER = {"_flows", "aws", "cli", "conformance", "display"}
+"""Packages that are not for users, although some have an `__all__`."""
 NOTEBOOKS = ("first_hour", "many_tenants", "hot_model", "batch_scoring", "planning")
 OUTSIDE = {
     "CONTRIBUTING.md": "project/contributing.md",
@@ -59,10 +61,17 @@ def public_names(package: str) -> list[str]:
     raise ValueError(f"{package} has no __all__")
 
 
+def packages() -> dict[str, str]:
+    """Return the titles of the public packages, in the order of the reference. One without a title comes last."""
+    found = {path.parent.name for path in (ROOT / "mme_sdk").glob("*/__init__.py")} - INNER
+    others = sorted(f"mme_sdk.{name}" for name in found if f"mme_sdk.{name}" not in TITLES)
+    return TITLES | {package: f"`{package}`" for package in others}
+
+
 def reference_pages() -> Iterator[tuple[str, str, str]]:
     """Yield path, title and text of each page of the reference."""
     top = set(public_names("mme_sdk"))
-    for package, title in PACKAGES.items():
+    for package, title in packages().items():
         left_out = {"__version__", "errors", "policies"} | (set() if package == "mme_sdk" else top)
         if package == "mme_sdk.errors":
             left_out = set()
@@ -194,9 +203,19 @@ def rewritten(text: str, *, source: str, page: str, pages: set[str]) -> str:
     return _LINK.sub(link, text)
 
 
+def unplaced(folder: str, navigation: str) -> list[str]:
+    """Return the pages of a folder of `docs/` that a navigation does not place, in the order of their names."""
+    pages = sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs" / folder).glob("*.md"))
+    return [page for page in pages if f"'{page}'" not in navigation and page != "cli.md"]
+
+
 def on_config(config: Any) -> Any:
-    """Put the generated pages and the how-to pages into the navigation."""
+    """Put the generated pages, the how-to pages, and new pages into the navigation."""
+    placed = repr(config.nav)
     for section in config.nav:
+        for title, folder in (("Concepts", ""), ("Benchmarks", "benchmarks")):
+            if title in section:
+                section[title] += unplaced(folder, placed)
         if "How-to" in section:
             section["How-to"] += [{title: path} for path, title in how_tos().items()]
         if "Reference" in section:
