@@ -17,8 +17,8 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LARGEST_WHEEL = 1_200_000
-"""Bytes. A wheel that is larger contains something that does not belong there."""
+LARGEST_WHEEL = 1_400_000
+"""Bytes: a seventh more than the wheel of November 2026. The goal of the project, 700 kB, is not reached."""
 _VERSION = re.compile(r"\d+\.\d+\.\d+(?:(?:a|b|rc)\d+)?(?:\.post\d+)?(?:\.dev\d+)?")
 
 
