@@ -19,6 +19,7 @@ from mme_sdk.local.wire.errors import ApiError
 
 __all__ = ["Dashboards", "problems"]
 
+_MOST_DELETED = 100
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,255}")
 _ID = re.compile(r"[a-z][a-zA-Z0-9_]{0,254}")
 _COLUMNS = 24
@@ -80,7 +81,7 @@ class Dashboards:
         name = params["DashboardName"]
         found = self._store.get("dashboard", name)
         if found is None:
-            raise _missing(name)
+            raise ApiError("ResourceNotFound", f"Dashboard {name} does not exist", status=404)
         return {"DashboardArn": self._arn(name), "DashboardBody": found["Body"], "DashboardName": name}
 
     def _list(self, params: dict[str, Any]) -> dict[str, Any]:
@@ -98,19 +99,14 @@ class Dashboards:
 
     def _delete(self, params: dict[str, Any]) -> dict[str, Any]:
         names = params["DashboardNames"]
-        for name in names:
-            if self._store.get("dashboard", name) is None:
-                raise _missing(name)  # and none is deleted
-        for name in names:
+        if len(names) > _MOST_DELETED:
+            raise ApiError("InvalidParameterValue", f"At most {_MOST_DELETED} dashboards can be deleted at a time.")
+        for name in names:  # CloudWatch's service model has no error for one that does not exist
             self._store.delete("dashboard", name)
         return {}
 
     def _arn(self, name: str) -> str:
         return self._account.arn_of("cloudwatch", f"dashboard/{name}", regional=False)
-
-
-def _missing(name: str) -> ApiError:
-    return ApiError("ResourceNotFound", f"Dashboard {name} does not exist", status=404)
 
 
 def problems(text: str) -> tuple[list[Problem], list[Problem]]:

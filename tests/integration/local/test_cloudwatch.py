@@ -325,9 +325,9 @@ def test_dashboards_are_checked_stored_listed_and_deleted(cloudwatch):
     with pytest.raises(ClientError, match=r"InvalidParameterInput.*name"):
         cloudwatch.put_dashboard(DashboardName="no good", DashboardBody=body)
     assert cloudwatch.get_dashboard(DashboardName="scoring-1")["DashboardBody"] == body
-    with pytest.raises(ClientError, match=r"ResourceNotFound.*nothing does not exist"):
-        cloudwatch.delete_dashboards(DashboardNames=["scoring-1", "nothing"])
-    cloudwatch.delete_dashboards(DashboardNames=["scoring-1", "scoring-2"])
+    with pytest.raises(ClientError, match=r"InvalidParameterValue.*At most 100"):
+        cloudwatch.delete_dashboards(DashboardNames=[f"scoring-{number}" for number in range(101)])
+    cloudwatch.delete_dashboards(DashboardNames=["scoring-1", "nothing", "scoring-2"])
     assert cloudwatch.list_dashboards(DashboardNamePrefix="scoring-")["DashboardEntries"] == []
     with pytest.raises(ClientError, match=r"ResourceNotFound"):
         cloudwatch.get_dashboard(DashboardName="scoring-1")
