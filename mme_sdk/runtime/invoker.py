@@ -16,6 +16,7 @@ from mme_sdk.runtime.effects import Waitable
 from mme_sdk.runtime.interpreters import interpreter, wait_in_thread
 from mme_sdk.runtime.options import DEFAULT_OPTIONS, InvokeOptions
 from mme_sdk.runtime.payloads.codecs import Codecs
+from mme_sdk.runtime.retry.budgets import Pace
 from mme_sdk.runtime.single_model.mixin import SingleModelMixin
 from mme_sdk.runtime.telemetry.hooks import Hook
 from mme_sdk.runtime.transport_interface import InvokeResponse, Transport
@@ -113,30 +114,26 @@ class RuntimeInvoker(BatchMixin, SingleModelMixin):
             UndecodableReplyError: The answer cannot be decoded to `response_type`.
             RowCountError: The payload is a table, and the answer has another number of rows.
         """
-        call = self._prepare(endpoint, data, model, options)
-        if call is None:
-            return self._interpreter.run(self._flow(endpoint, data, model, options))
-        outcome: InvokeResponse | Exception
-        try:
-            outcome = self._transport.send(
-                call.request, connect_timeout=call.connect_timeout, read_timeout=call.read_timeout
-            )
-        except Exception as error:  # noqa: BLE001 - the flow handles it
-            outcome = error
-        else:
-            reply = self._warm_calls.complete(call, outcome)
-            if reply is not None:
-                return reply
-        return self._interpreter.run(self._flow(endpoint, data, model, options, call, outcome))
+        return self._call(endpoint, data, model, options)
 
     def _invoke_item(
         self, endpoint: str, data: Any, model: str | ModelVersion | None, options: InvokeOptions
     ) -> Reply[Any]:
         """Invoke for an item of a batch. If the endpoint throttles, the calls of all batches slow down together."""
-        pace = self.memory.endpoint(endpoint).pace
-        call = None if pace.limited else self._prepare(endpoint, data, model, options)
+        return self._call(endpoint, data, model, options, self.memory.endpoint(endpoint).pace)
+
+    def _call(
+        self,
+        endpoint: str,
+        data: Any,
+        model: str | ModelVersion | None,
+        options: InvokeOptions,
+        pace: Pace | None = None,
+    ) -> Reply[Any]:
+        patient = pace is not None
+        call = None if pace is not None and pace.limited else self._prepare(endpoint, data, model, options)
         if call is None:
-            return self._interpreter.run(self._flow(endpoint, data, model, options, patient=True))
+            return self._interpreter.run(self._flow(endpoint, data, model, options, patient=patient))
         outcome: InvokeResponse | Exception
         try:
             outcome = self._transport.send(
@@ -147,9 +144,10 @@ class RuntimeInvoker(BatchMixin, SingleModelMixin):
         else:
             reply = self._warm_calls.complete(call, outcome)
             if reply is not None:
-                pace.answered(self._settings.clock.monotonic())
+                if pace is not None:
+                    pace.answered(self._settings.clock.monotonic())
                 return reply
-        return self._interpreter.run(self._flow(endpoint, data, model, options, call, outcome, patient=True))
+        return self._interpreter.run(self._flow(endpoint, data, model, options, call, outcome, patient=patient))
 
     def close(self) -> None:
         """Close the invoker, and its transport if it owns it. Later calls raise ClosedError. Idempotent."""

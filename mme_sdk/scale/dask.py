@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mme_sdk._tracebacks import short_tracebacks
@@ -58,10 +59,9 @@ def score(frame: Any, scorer: Scorer, *, buckets: int | None = None) -> Any:
     meta = scorer.empty(frame._meta)
     if scorer.model is None:
         return frame.map_partitions(scorer, meta=meta)
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for part in frame.map_partitions(_counts, scorer, meta=("counts", "object")).compute():
-        for model, rows in part.items():
-            counts[model] = counts.get(model, 0) + rows
+        counts.update(part)
     pinned, number = scorer.pin(counts), buckets or frame.npartitions
     plan = pinned.plan(counts, number)
     marked = frame.map_partitions(_marked, pinned, plan, meta=frame._meta.assign(**{_BUCKET: 0}))
@@ -73,10 +73,7 @@ def score(frame: Any, scorer: Scorer, *, buckets: int | None = None) -> Any:
 def _counts(part: pd.DataFrame, scorer: Scorer) -> pd.Series:
     import pandas as pd
 
-    counts: dict[str, int] = {}
-    for model in map(str, scorer.models_of(part)):
-        counts[model] = counts.get(model, 0) + 1
-    return pd.Series([counts], dtype=object)
+    return pd.Series([Counter(map(str, scorer.models_of(part)))], dtype=object)
 
 
 def _marked(part: pd.DataFrame, scorer: Scorer, plan: ScoringPlan) -> pd.DataFrame:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pickle
-from concurrent.futures import BrokenExecutor, Executor
+from collections import Counter
+from concurrent.futures import BrokenExecutor, Executor, ThreadPoolExecutor
 from typing import Any
 
 from mme_sdk._tracebacks import short_tracebacks
@@ -47,9 +48,7 @@ def score(table: Any, scorer: Scorer, *, workers: Executor, buckets: int | None 
     pd = import_pandas()
     frame = frame_of(table)
     models = [str(model) for model in scorer.models_of(frame)]
-    counts: dict[str, int] = {}
-    for model in models:
-        counts[model] = counts.get(model, 0) + 1
+    counts = Counter(models)
     number: int = getattr(workers, "_max_workers", None) or 1 if buckets is None else buckets
     pinned = scorer.pin(counts)
     plan = pinned.plan(counts, number)
@@ -67,6 +66,8 @@ def score(table: Any, scorer: Scorer, *, workers: Executor, buckets: int | None 
             except BrokenExecutor:
                 parts.append(_lost(pinned, plain.iloc[rows]))
             except (pickle.PicklingError, AttributeError, TypeError) as error:
+                if not isinstance(error, pickle.PicklingError) and _can_be_sent(pinned, workers):
+                    raise  # it comes from the work itself
                 raise InvalidInputError(
                     f"the scorer cannot be sent to the workers: {error}",
                     hint="model= must be a column, or a function of a module",
@@ -89,6 +90,16 @@ def _submit(workers: Executor, scorer: Scorer, part: Any) -> Any:
         failed: Future[Any] = Future()
         failed.set_exception(error)
         return failed
+
+
+def _can_be_sent(scorer: Scorer, workers: Executor) -> bool:
+    if isinstance(workers, ThreadPoolExecutor):
+        return True
+    try:
+        pickle.dumps(scorer)
+    except Exception:  # noqa: BLE001 - a class of the caller may raise anything
+        return False
+    return True
 
 
 def _lost(scorer: Scorer, part: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mme_sdk._tracebacks import short_tracebacks
@@ -57,10 +58,10 @@ def score(dataset: Any, scorer: Scorer, *, buckets: int) -> Any:
         )
     if scorer.model is None:
         return dataset.map_batches(_scored, fn_kwargs={"scorer": scorer}, batch_format="pandas", batch_size=None)
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     counted = dataset.map_batches(_counts, fn_kwargs={"scorer": scorer}, batch_format="pandas", batch_size=None)
     for row in counted.iter_rows():
-        counts[row["model"]] = counts.get(row["model"], 0) + int(row["rows"])
+        counts[row["model"]] += int(row["rows"])
     pinned = scorer.pin(counts)
     plan = pinned.plan(counts, buckets)
     marked = dataset.map_batches(
@@ -73,9 +74,7 @@ def score(dataset: Any, scorer: Scorer, *, buckets: int) -> Any:
 def _counts(batch: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
     import pandas as pd
 
-    counts: dict[str, int] = {}
-    for model in map(str, scorer.models_of(batch)):
-        counts[model] = counts.get(model, 0) + 1
+    counts = Counter(map(str, scorer.models_of(batch)))
     return pd.DataFrame({"model": [*counts], "rows": [*counts.values()]})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -77,9 +78,9 @@ def score(frame: Any, scorer: Scorer, *, buckets: int) -> Any:
         schema.add(name, getattr(types, _TYPES[kind])())
     if scorer.model is None:
         return frame.mapInPandas(scorer.partition, schema)
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for row in frame.mapInPandas(_Counts(scorer), "model string, rows bigint").collect():
-        counts[row["model"]] = counts.get(row["model"], 0) + row["rows"]
+        counts[row["model"]] += row["rows"]
     pinned = scorer.pin(counts)
     marked = types.StructType([*frame.schema.fields]).add(_BUCKET, types.IntegerType())
     placed = frame.mapInPandas(_Mark(pinned, pinned.plan(counts, buckets)), marked).repartitionById(buckets, _BUCKET)
@@ -96,9 +97,7 @@ class _Counts:
         import pandas as pd
 
         for table in tables:
-            counts: dict[str, int] = {}
-            for model in map(str, self._scorer.models_of(table)):
-                counts[model] = counts.get(model, 0) + 1
+            counts = Counter(map(str, self._scorer.models_of(table)))
             yield pd.DataFrame({"model": [*counts], "rows": [*counts.values()]})
 
 

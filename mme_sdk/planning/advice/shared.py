@@ -200,8 +200,8 @@ def shared_endpoint(
     sizes[which] = np.where(pinned, 0.0, memory * copies)
     on_volume, volume_age = _on_volume(layout, which, demand, config, copies, extra_files)
     # Loads need memory too: where few models fit, fewer load at a time than there are loader slots.
-    room = int(config.memory_bytes / float(np.average(memory, weights=rates)))
-    config = attrs.evolve(config, loader_slots=max(1, min(config.loader_slots, room)))
+    held = int(config.memory_bytes / float(np.average(memory, weights=rates)))
+    config = attrs.evolve(config, loader_slots=max(1, min(config.loader_slots, held)))
 
     def loads(wait: float, taken: float) -> _Loads:
         age = table.age(sizes, max(capacity - taken, 1.0), extra) if cache else 0.0

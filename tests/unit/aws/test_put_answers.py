@@ -24,6 +24,7 @@ ANSWERS = {
     "no content": b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
     "continue": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\na",
     "twice": b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\na",
+    "twice and different": b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 1\r\n\r\nabc",
     "folded": b"HTTP/1.1 200 OK\r\nA: b\r\n c\r\nContent-Length: 1\r\n\r\na",
     "bare line feeds": b"HTTP/1.1 200 OK\nContent-Length: 1\n\na",
     "no reason": b"HTTP/1.1 200 \r\nContent-Length: 1\r\n\r\na",

@@ -221,7 +221,7 @@ def test_a_deletion_while_a_later_window_is_registered(operations: RegistryOpera
 @pytest.mark.usefixtures("small_windows")
 @pytest.mark.parametrize("kind", ["raises", "other type"])
 def test_an_iterator_that_fails(operations: RegistryOperations, tmp_path: Path, kind: str) -> None:
-    """What is registered by then is told, and nothing that was read with the failure is registered."""
+    """The exception names what is registered by then, and nothing that was read with the failure is registered."""
     source = folders(tmp_path / "m", 1) / "m0000"
 
     def wanted() -> Iterator[Any]:

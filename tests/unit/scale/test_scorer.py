@@ -350,6 +350,15 @@ class TestScore:
         with pytest.raises(InvalidInputError, match="cannot be sent to the workers"):
             score(self.frame(), scorer(ids=()), workers=Unsendable())
 
+    def test_an_error_of_the_work_is_not_one_of_the_sending(self) -> None:
+        def fails(_: Any) -> Any:
+            raise TypeError("'NoneType' object is not callable")
+
+        with ThreadPoolExecutor(2) as workers:
+            workers.submit = lambda *_: ThreadPoolExecutor.submit(workers, fails, None)  # type: ignore[method-assign]
+            with pytest.raises(TypeError, match="not callable"):
+                score(self.frame(), scorer(ids=()), workers=workers)
+
     @pytest.mark.parametrize("wrong", [{"workers": 4}, {"buckets": 0}, {"scorer": lambda frame: frame}])
     def test_a_wrong_argument_is_refused(self, wrong: dict[str, Any]) -> None:
         given: dict[str, Any] = {"scorer": scorer(ids=()), "workers": Breaking()} | wrong
