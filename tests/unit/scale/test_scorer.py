@@ -26,6 +26,7 @@ from mme_sdk.errors import InvalidInputError, UndecodableReplyError
 from mme_sdk.runtime import RuntimeInvoker
 from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 from mme_sdk.scale import Scorer, ScoringPlan, score
+from mme_sdk.scale.plan import make_plan
 
 FRAME = pd.DataFrame(
     {
@@ -364,3 +365,8 @@ class TestScore:
         given: dict[str, Any] = {"scorer": scorer(ids=()), "workers": Breaking()} | wrong
         with pytest.raises(InvalidInputError, match=next(iter(wrong))):
             score(self.frame(), **given)
+
+
+def test_the_largest_models_are_placed_first() -> None:
+    """In the order of the mapping, the last and largest model would make its bucket twice as large as the other."""
+    assert make_plan({"a": 2, "b": 2, "c": 2, "d": 6}, 2).rows == (6, 6)
