@@ -27,7 +27,7 @@ from mme_sdk.types.reply import Reply
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FrameJoin", "FramePart", "split_frame"]
+__all__ = ["FrameJoin", "FramePart", "row_count_error", "split_frame"]
 
 Model = str | ModelVersion | None
 _MAX_REJECTED = 8  # requests in a row, from the first, that the model may reject before `invoke_frame` fails
@@ -222,7 +222,7 @@ def _answers(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list[An
     if count == 1 and len(columns) == rows and columns[0][0] is None:
         columns = [(None, [values[0] for _, values in columns])]  # all predictions in one line, as XGBoost writes CSV
     elif count != rows:
-        raise _row_count_error(reply, rows, count)
+        raise row_count_error(reply, rows, count)
     return _from_columns(columns)
 
 
@@ -274,7 +274,7 @@ def _from_value(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list
             if isinstance(member, dict):
                 raise _unreadable(reply, f"its member {name!r} is an object, not one value for each row")
             if isinstance(member, list) and len(member) != rows:
-                raise _row_count_error(reply, rows, len(member))
+                raise row_count_error(reply, rows, len(member))
             # A member that is not a list, such as the model's name, is repeated for each row.
             title = "prediction" if name == "predictions" and "prediction" not in value else str(name)
             columns.append((title, member if isinstance(member, list) else [member] * rows))
@@ -285,7 +285,7 @@ def _from_value(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list
     if not isinstance(answers, list):
         raise _unreadable(reply, f"a {type(value).__name__} does not have one value for each row")
     if len(answers) != rows:
-        raise _row_count_error(reply, rows, len(answers))
+        raise row_count_error(reply, rows, len(answers))
     if answers and all(isinstance(answer, dict) for answer in answers):
         names = dict.fromkeys(name for answer in answers for name in answer)
         predictions, named = _from_columns([(name, [one.get(name) for one in answers]) for name in names])
@@ -303,13 +303,22 @@ def _list(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _row_count_error(reply: Reply[Any], rows: int, answers: int) -> RowCountError:
+def row_count_error(reply: Reply[Any], rows: int, answers: int, hint: str | None = None) -> RowCountError:
+    """Return the error of an answer with another number of results than rows.
+
+    Args:
+        reply: The answer.
+        rows: Number of rows of the request.
+        answers: Number of results.
+        hint: What to do. Default: None.
+    """
     return RowCountError(
         f"{reply.model or reply.endpoint} answered {rows:,} rows with {answers:,}",
         rows=rows,
         answers=answers,
         body=reply.body,
         content_type=reply.content_type,
+        hint=hint,
         endpoint=reply.endpoint or None,
         model=reply.model,
         request_id=reply.request_id,

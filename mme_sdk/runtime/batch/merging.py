@@ -9,7 +9,8 @@ from typing import Any
 
 import attrs
 
-from mme_sdk.errors import RowCountError, UndecodableReplyError
+from mme_sdk.errors import UndecodableReplyError
+from mme_sdk.runtime.batch.frames import row_count_error
 from mme_sdk.runtime.options import InvokeOptions
 from mme_sdk.runtime.payloads.answer_tables import csv_lines
 from mme_sdk.runtime.payloads.codecs import CSV, Codecs
@@ -175,17 +176,8 @@ def _npy(array: Any) -> bytes:
 
 def _check(reply: Reply[bytes], rows: int, answers: int) -> None:
     if rows != answers:
-        raise RowCountError(
-            f"{reply.model or reply.endpoint} answered {rows:,} rows with {answers:,}",
-            rows=rows,
-            answers=answers,
-            body=reply.body,
-            content_type=reply.content_type,
-            hint="pass rows_per_call=1 if the model does not answer one result for each row",
-            endpoint=reply.endpoint or None,
-            model=reply.model,
-            request_id=reply.request_id,
-        )
+        hint = "pass rows_per_call=1 if the model does not answer one result for each row"
+        raise row_count_error(reply, rows, answers, hint)
 
 
 def _not_divisible(reply: Reply[bytes], why: str) -> UndecodableReplyError:
