@@ -199,10 +199,9 @@ def test_without_a_network_there_is_an_error(
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("MME_MODELS", URI)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1")))
-    deadline = ("--deadline", "1") if words[0] == "invoke" else ()
     with socket.socket() as silent:  # bound, and does not listen
         silent.bind(("127.0.0.1", 0))
-        assert main([*words, *deadline, "--endpoint-url", f"http://127.0.0.1:{silent.getsockname()[1]}"]) == 1
+        assert main([*words, "--endpoint-url", f"http://127.0.0.1:{silent.getsockname()[1]}"]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("error: ")
     assert "connection" in errors
