@@ -24,6 +24,7 @@ from mme_sdk.local.credentials import CREDENTIALS, LocalCredentials, load_creden
 from mme_sdk.local.faults import Faults
 from mme_sdk.local.hosting_interface import HostContext, Hosting
 from mme_sdk.local.http.request_log import RequestLog
+from mme_sdk.local.ports import reserve
 from mme_sdk.local.storage import disk
 from mme_sdk.local.storage.s3 import RECORD, S3Server, disk_space_warning
 
@@ -304,17 +305,13 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 
 def _listen(port: int) -> socket.socket:
-    listening = socket.socket()
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(("127.0.0.1", port))
+        return reserve(port)
     except OSError as error:
-        listening.close()
         raise ConfigurationError(
             f"cannot listen on 127.0.0.1:{port}: {error.strerror}",
             hint="stop the program that uses the port, or choose another port (`--port`; 0 takes a free one)",
         ) from error
-    return listening
 
 
 def local_hosting(context: HostContext) -> Hosting:

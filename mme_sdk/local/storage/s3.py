@@ -17,6 +17,7 @@ from typing import Any
 
 from mme_sdk.errors import ConfigurationError, MissingExtraError
 from mme_sdk.local import processes
+from mme_sdk.local.ports import reserve
 from mme_sdk.local.storage import disk, tls
 from mme_sdk.protocols import Clock
 
@@ -361,9 +362,7 @@ def _free_ports(wanted: int) -> dict[str, int]:
     with contextlib.ExitStack() as held:
 
         def take(port: int) -> int:
-            sock = held.enter_context(socket.socket())
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind(("127.0.0.1", port))
+            sock = held.enter_context(reserve(port))
             sock.listen()
             number: int = sock.getsockname()[1]
             return number
