@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import socket
 
@@ -18,15 +19,22 @@ def test_no_other_program_can_take_a_free_port_before_it_is_listened_on() -> Non
     assert caught.value.errno == errno.EADDRINUSE
 
 
-def test_a_given_port_is_taken_again_while_old_connections_end() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            connection, _ = server.accept()
-            connection.close()  # the side that closes first keeps the port for a minute
-            assert client.recv(1) == b""
-    with reserve(port) as reserved:
-        assert reserved.getsockname()[1] == port
+@pytest.mark.parametrize("restarts", [1, 2])
+def test_a_port_is_taken_again_while_old_connections_are_open_or_end(restarts: int) -> None:
+    with contextlib.ExitStack() as opened:
+        port = 0
+        for _ in range(restarts):
+            with reserve(port) as server:
+                server.listen()
+                port = server.getsockname()[1]
+                for ends in (True, False):
+                    client = opened.enter_context(socket.create_connection(("127.0.0.1", port)))
+                    connection = opened.enter_context(server.accept()[0])
+                    if ends:
+                        connection.close()  # the side that closes first keeps the port for a minute
+                        assert client.recv(1) == b""
+        with reserve(port) as reserved:
+            assert reserved.getsockname()[1] == port
 
 
 def test_a_port_in_use_is_an_error() -> None:

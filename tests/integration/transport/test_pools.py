@@ -482,10 +482,12 @@ def test_the_trace_of_a_lambda_invocation_is_passed_on(
 
 def test_tasks_share_one_refresh_and_its_error(server: LoopbackServer) -> None:
     asked: list[int] = []
+    waiting = threading.Event()
     answers: list[Keys | Exception] = [ConfigurationError("log in"), Keys(ACCESS, SECRET, TOKEN)]
 
     def keys() -> Keys:
         asked.append(1)
+        assert waiting.wait(60)  # until every task waits for these keys
         answer = answers[len(asked) - 1]
         if isinstance(answer, Exception):
             raise answer
@@ -494,7 +496,11 @@ def test_tasks_share_one_refresh_and_its_error(server: LoopbackServer) -> None:
     async def main() -> None:
         route = route_to(server, keys=keys, refreshes=True)
         transport = AsyncConnectionPool(lambda: route)
-        first = await asyncio.gather(*(transport.send(REQUEST, **TIMES) for _ in range(8)), return_exceptions=True)
+        tasks = [asyncio.create_task(transport.send(REQUEST, **TIMES)) for _ in range(8)]
+        for _ in range(10):  # each task runs up to its first wait
+            await asyncio.sleep(0)
+        waiting.set()
+        first = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(isinstance(one, ConfigurationError) for one in first)
         second = await asyncio.gather(*(transport.send(REQUEST, **TIMES) for _ in range(8)))
         assert {one.status for one in second} == {200}
