@@ -7,28 +7,32 @@ import socket
 __all__ = ["reserve"]
 
 
-def reserve(port: int) -> socket.socket:
-    """Return a socket that is bound to a port on 127.0.0.1.
+class _FreePort(socket.socket):
+    """A socket on a free port that sets SO_REUSEADDR when it listens.
 
-    The socket listens if the port is a free one. Otherwise the caller must call `listen`.
+    Set before, Linux can give the port to a second program, and the program that listens later fails. Not set at all,
+    the port cannot be bound again while the connections of this socket end, because they inherit the option.
+    """
+
+    def listen(self, backlog: int = socket.SOMAXCONN, /) -> None:
+        super().listen(backlog)
+        self.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+
+def reserve(port: int) -> socket.socket:
+    """Return a socket that is bound to a port on 127.0.0.1 and does not listen yet.
 
     Args:
-        port: The port; 0 takes a free one, which no other program can take.
+        port: The port; 0 takes a free one, which no other program can take before this one listens.
 
     Raises:
         OSError: The port is in use.
     """
-    sock = socket.socket()
+    sock = socket.socket() if port else _FreePort()
     try:
-        # With SO_REUSEADDR, Linux can give one free port to two programs that do not listen yet. The second one that
-        # listens fails.
-        if port == 0:
-            sock.bind(("127.0.0.1", 0))
-            sock.listen()
-        # The connections of this socket inherit the option. The next program can then bind the port while they end.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if port != 0:
-            sock.bind(("127.0.0.1", port))
+        if port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
     except BaseException:
         sock.close()
         raise
