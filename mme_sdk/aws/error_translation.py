@@ -114,6 +114,12 @@ def translate(
             return ConfigurationError(
                 f"{subject}: no AWS region is set", hint="pass region=… or set AWS_DEFAULT_REGION", **facts
             )
+        case bc.ProfileNotFound():
+            return ConfigurationError(
+                f"{subject}: the AWS profile {error.kwargs.get('profile')!r} is not in the AWS configuration files",
+                hint="set AWS_PROFILE to a profile of ~/.aws/config, or unset it; `aws configure list-profiles` lists them",
+                **facts,
+            )
         case bc.ParamValidationError():
             return InvalidInputError(f"{subject}: {error}", **facts)
         case bc.EndpointConnectionError() | bc.ConnectTimeoutError() | bc.ProxyConnectionError() | bc.SSLError():

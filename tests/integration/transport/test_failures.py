@@ -125,7 +125,7 @@ FAILURES: list[tuple[Exception, type[MMEError], str]] = [
     (bc.TokenRetrievalError(provider="sso", error_msg="expired"), ConfigurationError, "aws sso login"),
     (bc.CredentialRetrievalError(provider="custom-process", error_msg="exit 3"), ConfigurationError, "exit 3"),
     (bc.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"), ConfigurationError, "AWS_SECRET"),
-    (bc.ProfileNotFound(profile="prod"), ConfigurationError, "prod"),
+    (bc.ProfileNotFound(profile="prod"), ConfigurationError, "the AWS profile 'prod' is not in"),
     (bc.ProxyConnectionError(proxy_url="http://p", error="x"), NotSentError, "proxy"),
     (bc.SSLError(endpoint_url="https://h", error="self-signed"), NotSentError, "self-signed"),
     (bc.HTTPClientError(error=ValueError("Invalid header value b'topsecret'")), ConfigurationError, "line break"),
