@@ -117,7 +117,7 @@ def translate(
         case bc.ProfileNotFound():
             return ConfigurationError(
                 f"{subject}: the AWS profile {error.kwargs.get('profile')!r} is not in the AWS configuration files",
-                hint="set AWS_PROFILE to a profile of ~/.aws/config, or unset it; `aws configure list-profiles` lists them",
+                hint="set AWS_PROFILE to one of `aws configure list-profiles`, or unset it",
                 **facts,
             )
         case bc.ParamValidationError():
