@@ -14,7 +14,6 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-import skops.io
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
@@ -62,10 +61,16 @@ def _dumped(dump: Callable[[Any, Path], None]) -> Callable[[LogisticRegression, 
     return make
 
 
+def _dump_skops(value: Any, path: Path) -> None:
+    import skops.io  # it needs seconds, which every collection of tests would pay
+
+    skops.io.dump(value, path)
+
+
 @pytest.mark.parametrize(
     ("file", "make"),
     [
-        ("model.skops", _dumped(lambda model, path: skops.io.dump(model, path))),
+        ("model.skops", _dumped(_dump_skops)),
         ("fraud.joblib", _dumped(lambda model, path: joblib.dump(model, path))),
         ("model.pkl", _dumped(lambda model, path: path.write_bytes(pickle.dumps(model)))),
         ("model.onnx", _onnx),
@@ -155,7 +160,7 @@ def test_what_makes_no_sense_is_refused_with_the_reason(
     status: int,
     text: str,
 ) -> None:
-    skops.io.dump(classifier, tmp_path / "model.skops")
+    _dump_skops(classifier, tmp_path / "model.skops")
     if "strict" not in container.models():
         assert container.load("strict", tmp_path)[0] == 200
     said = container.invoke("strict", body, content_type, accept)
@@ -311,7 +316,7 @@ def test_skops_files_with_untrusted_types_need_a_word_from_who_runs_the_containe
 ) -> None:
     from fractions import Fraction
 
-    skops.io.dump(Fraction(1, 3), tmp_path / "model.skops")
+    _dump_skops(Fraction(1, 3), tmp_path / "model.skops")
     status, said = container.load("untrusted", tmp_path)
     assert status == 500
     assert "MME_SKOPS_TRUSTED=fractions.Fraction" in said["message"]
