@@ -40,9 +40,11 @@ def output_fn(prediction, accept):
 PAGES = [
     "architecture", "containers", "diagnosis", "exports", "fleet", "invoke", "notebooks", "planning", "recording",
     "scale", "transport",
-    "howto/add-a-model", "howto/airflow", "howto/autoscaling", "howto/aws-lambda", "howto/canary", "howto/cold-starts",
-    "howto/kms", "howto/logs", "howto/migrate", "howto/multi-tenant-iam", "howto/own-container",
-    "howto/pytest", "howto/security", "howto/send-your-data", "howto/vpc", "howto/watch-an-endpoint",
+    "howto/add-a-model", "howto/airflow", "howto/autoscaling", "howto/aws-lambda", "howto/boto3", "howto/canary",
+    "howto/cold-starts", "howto/copy-models", "howto/deadlines", "howto/images-and-bytes", "howto/kms", "howto/logs",
+    "howto/migrate", "howto/multi-tenant-iam", "howto/own-container", "howto/pytest", "howto/score-a-file",
+    "howto/security", "howto/send-your-data", "howto/vpc", "howto/watch-an-endpoint",
+    "howto/idle-endpoint", "howto/without-downtime",  # the last ones: they replace the instances
 ]  # fmt: skip
 
 

