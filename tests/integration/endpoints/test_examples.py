@@ -35,7 +35,8 @@ SHOWN = {
         name shared: the name is free
         "team_a/*"
         team_a → team_a/score/v1.tar.gz: 20
-        team_a → team_b/score/v1.tar.gz: IAM refuses
+        team_a → team_b/score/v1.tar.gz: AccessDeniedException
+        team_b → team_a/score/v1.tar.gz: AccessDeniedException
         team_b → team_b/score/v1.tar.gz: 30""",
 }
 
@@ -61,7 +62,9 @@ def test_what_an_example_shows(local, ml_models, tmp_path, monkeypatch, capsys, 
     monkeypatch.syspath_prepend(str(FOLDER))
     example = importlib.import_module(name)
     with local.client() as client:
-        if name == "blue_green":
+        if name == "multi_tenant_iam":
+            example.main()  # with a host of its own, which evaluates IAM policies
+        elif name == "blue_green":
             cloudwatch = local.boto("cloudwatch")
             example.tour(client, cloudwatch, tmp_path)
             cloudwatch.close()
