@@ -10,9 +10,14 @@ import base64
 import json
 import posixpath
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # mkdocs loads this file by its path
+
+from scripts import docs_reference
 
 ROOT = Path(__file__).resolve().parent.parent
 REPOSITORY = "https://github.com/mme-sdk/mme-sdk/blob/main/"
@@ -82,6 +87,10 @@ def reference_pages() -> Iterator[tuple[str, str, str]]:
             text += f"\n{listed} can also be imported from `mme_sdk`, and are described [there](mme_sdk.md).\n"
         text += "".join(f"\n::: {package}.{name}\n" for name in names)
         yield f"reference/{package}.md", title, text
+    local = (ROOT / "docs" / "local.md").read_text(encoding="utf-8")
+    yield "reference/settings.md", "Settings and environment variables", docs_reference.settings()
+    yield "reference/metrics.md", "Metrics and events", docs_reference.metrics()
+    yield "reference/fields.md", "AWS fields", _LOW.format(boost=0.3) + docs_reference.fields(local)
     yield "reference/cli.md", "Command line: every option", _LOW.format(boost=0.7) + command_line()
     yield "reference/iam.md", "IAM actions", iam_actions()
 
@@ -266,6 +275,9 @@ def on_page_markdown(markdown: str, page: Any, files: Any, **_: Any) -> str:
         page.meta.setdefault("search", {"boost": 0.3})
     if path.startswith("reference/") or path == "howto/index.md":
         return markdown
+    if path == "local.md":
+        before, _, after = docs_reference.split(markdown)
+        markdown = f"{before}The table has [a page of its own](reference/fields.md).{after}"
     return rewritten(markdown, source=source, page=path, pages={file.src_uri for file in files})
 
 
