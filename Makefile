@@ -16,7 +16,7 @@ export AWS_EC2_METADATA_DISABLED := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench format api docs docs-serve release clean
+.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench format api docs spell docs-serve release clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,12 +107,15 @@ facades: .venv/.dev ## Generate the synchronous facades from the asynchronous on
 api: .venv/.dev ## Renew the snapshot of the public API
 	$(BIN)/python scripts/public_api.py --write
 
-docs: .venv-docs/.done ## The documentation site, strictly, in .cache/site (a minute)
+docs: spell ## The documentation site, strictly, in .cache/site (a minute)
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet
 	@echo "The site is in .cache/site. make docs-serve shows it, with its search."
 
 release: .venv-release/.done ## Build and check the files of a release, twice: make release VERSION=1.2.3 (uploads and tags nothing)
 	.venv-release/bin/python scripts/release.py "$(VERSION)"
+
+spell: .venv-docs/.done ## Misspelt words in pages, notebooks, docstrings, comments and messages
+	.venv-docs/bin/codespell *.md docs examples mme_sdk scripts
 
 docs-serve: .venv-docs/.done ## Show the documentation site on http://127.0.0.1:8000, and renew it at each change
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve --no-strict --watch mme_sdk

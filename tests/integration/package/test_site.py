@@ -58,6 +58,19 @@ def pages(site: Path) -> dict[Path, Page]:
     return {path: Page(path.read_text(encoding="utf-8")) for path in site.rglob("*.html")}
 
 
+def test_no_word_is_misspelt(site: Path) -> None:
+    done = subprocess.run(["make", "--silent", "spell"], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_misspelt_word_is_found(site: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("The endpoint recieves a request.\n")
+    done = subprocess.run([".venv-docs/bin/codespell", str(page)], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode
+    assert "recieves ==> receives" in done.stdout
+
+
 def problem(site: Path, pages: dict[Path, Page], page: Path, link: str) -> str | None:
     """Return what is wrong with a link or a loaded address of a page."""
     parts = urlsplit(link)
