@@ -44,7 +44,7 @@ TITLES = {
 }
 INNER = {"_flows", "aws", "cli", "conformance", "display"}
 """Packages that are not for users, although some have an `__all__`."""
-NOTEBOOKS = ("first_hour", "many_tenants", "hot_model", "batch_scoring", "planning")
+NOTEBOOKS = ("first_hour", "many_tenants", "hot_model", "batch_scoring", "operating", "planning")
 OUTSIDE = {
     "CONTRIBUTING.md": "project/contributing.md",
     "SECURITY.md": "project/security-policy.md",

@@ -15,7 +15,7 @@ from scripts.notebooks import execute, problems
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
-NOTEBOOKS = ["first_hour", "many_tenants", "hot_model", "batch_scoring"]
+NOTEBOOKS = ["first_hour", "many_tenants", "hot_model", "batch_scoring", "operating"]
 
 
 @pytest.fixture(scope="module")
