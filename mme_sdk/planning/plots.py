@@ -13,6 +13,7 @@ import numpy as np
 from mme_sdk.errors import MissingExtraError
 from mme_sdk.planning.advice.demand import fleet_config
 from mme_sdk.planning.advice.estimate import HostingEstimate
+from mme_sdk.planning.advice.inputs import LATENCIES
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-__all__ = ["overview", "png", "timeline"]
+__all__ = ["cost_label", "overview", "png", "timeline"]
 
 _BLUE, _RED, _GREY, _GREEN = "#2f6fb0", "#c0392b", "#8a8f98", "#2e8b57"
 _OTHERS = (_BLUE, _GREEN, "#b07d2f", "#7b4ea3", _GREY)  # the best option is red
+_NARROW = 8.0  # inches; narrower figures have one column
 _MODES = {"shared": _BLUE, "hybrid": _GREEN, "dedicated": _GREY, "uncached": "#b07d2f"}
 
 
@@ -85,6 +87,8 @@ def overview(
     estimates: Sequence[tuple[HostingLayout, HostingEstimate]],
     sensitivity: pd.DataFrame,
     seed: int,
+    currency: str = "",
+    width: float = 11.0,
 ) -> Figure:
     """Draw misses against memory, cost against instances, latencies by option, and the effect of the assumptions.
 
@@ -94,16 +98,53 @@ def overview(
         estimates: Every layout that was estimated, with its figures.
         sensitivity: The table of `HostingPlan.sensitivity`.
         seed: Seed of the latency draws.
+        currency: Currency of the prices; empty (the default) if it is not known.
+        width: Width of the figure, inches; the charts of a figure under 8 inches stand in one column. Default 11.
 
     Returns:
         A matplotlib figure. A notebook displays it; `savefig` writes it to a file.
     """
-    figure, axes = _figure(2, 2, (11.0, 7.4))
-    _misses(axes[0, 0], search, options[0])
-    _costs(axes[0, 1], options[0], estimates)
-    _latencies(axes[1, 0], search, options, seed)
-    _sensitivity(axes[1, 1], sensitivity)
+    narrow = width < _NARROW
+    figure = _figures()(figsize=(width, 15.5 if narrow else 0.8 * width), layout="constrained")
+    parts = figure.subfigures(4 if narrow else 2, 1 if narrow else 2, squeeze=False)  # each with margins of its own
+    misses, costs, latencies, guesses = (part.add_subplot() for part in parts.ravel())
+    _misses(misses, search, options[0])
+    _costs(costs, options, estimates, currency)
+    _latencies(latencies, search, options, seed)
+    _sensitivity(guesses, sensitivity)
     return figure
+
+
+def _key(axes: Axes, columns: int, handles: Sequence[Any] | None = None) -> None:
+    """Write the legend under the axes, where it hides nothing."""
+    from matplotlib.transforms import ScaledTranslation
+
+    given = {} if handles is None else {"handles": handles}
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    below = axes.transAxes + ScaledTranslation(0.0, -0.5, figure.dpi_scale_trans)  # inches
+    axes.legend(
+        **given, fontsize=7, frameon=False, loc="upper left", bbox_to_anchor=(0.0, 0.0), bbox_transform=below,
+        ncols=columns, borderaxespad=0.0, columnspacing=1.2,
+    )  # fmt: skip
+
+
+def _beside(axes: Axes, text: str, at: tuple[float, float], *, share: float, up: float = 8.0) -> None:
+    """Write a text beside a point, on the side that has more space.
+
+    Args:
+        axes: The axes.
+        text: The text.
+        at: The point, in the units of the axes.
+        share: Where the point is between the left (0) and the right (1) end of the axes.
+        up: Distance above the point, in points; below it if negative. Default 8.
+    """
+    left = share > 0.5
+    axes.annotate(
+        text, at, xytext=(-8 if left else 8, up), textcoords="offset points", fontsize=8,
+        ha="right" if left else "left", va="bottom" if up >= 0 else "top", zorder=6,
+        bbox={"boxstyle": "square,pad=0.1", "color": "white", "alpha": 0.75, "lw": 0},
+    )  # fmt: skip
 
 
 def _misses(axes: Axes, search: LayoutSearch, best: HostingOption) -> None:
@@ -116,79 +157,144 @@ def _misses(axes: Axes, search: LayoutSearch, best: HostingOption) -> None:
     table, sizes, rates = demand.residency.only(which), demand.memory[which], demand.workload.rates[which]
     filled = np.maximum.accumulate(table.present_table @ sizes) / 2**30
     missing = 1.0 - table.hit_table @ (rates / rates.sum())
-    axes.plot(filled, missing, color=_BLUE)
-    axes.set_xlim(0, float(sizes.sum()) / 2**30 * 1.05)
-    axes.set_ylim(0, None)
-    if layout.instance_type is not None:
+    end = float(sizes.sum()) / 2**30 * 1.05
+    axes.plot(filled, missing, color=_BLUE, label="an LRU cache of this size, by formula")
+    axes.set_xlim(0, end)
+    axes.set_ylim(0, 1.05)
+    if layout.instance_type is not None and layout.mode != "uncached":
         kind = search.types[layout.instance_type]
         capacity = fleet_config(kind, layout.count, search.assumptions).memory_bytes * layout.count / 2**30
         miss = float(np.interp(capacity, filled, missing))
-        axes.plot([capacity], [miss], "o", color=_RED)
-        axes.annotate(
-            f"{layout.count} x {layout.instance_type}\n{miss:.2%} misses",
-            (capacity, miss), xytext=(8, 14), textcoords="offset points", fontsize=8,
-        )  # fmt: skip
+        shown = min(capacity, end)
+        axes.plot([shown], [miss], "o", color=_RED, clip_on=False, label=f"the advice: {miss:.2%} misses")
+        more = f"\nwith {capacity:.0f} GiB" if capacity > end else ""
+        _beside(axes, f"{layout.count} x {layout.instance_type}{more}", (shown, miss), share=shown / end)
+    _key(axes, 1)
     _plain(axes, "Misses against memory", "memory for models, GiB", "share of requests that miss")
 
 
-def _costs(axes: Axes, best: HostingOption, estimates: Sequence[tuple[HostingLayout, HostingEstimate]]) -> None:
+def cost_label(currency: str) -> str:
+    """Return the label of an axis of costs.
+
+    Args:
+        currency: Currency of the prices; empty if it is not known.
+
+    Returns:
+        The label.
+    """
+    return f"{currency} per month" if currency else "cost per month"
+
+
+def _costs(
+    axes: Axes,
+    options: Sequence[HostingOption],
+    estimates: Sequence[tuple[HostingLayout, HostingEstimate]],
+    currency: str,
+) -> None:
+    from matplotlib.lines import Line2D
     from matplotlib.ticker import MaxNLocator
 
-    found = [each for each in estimates if each[0].instance_type is not None]
-    for mode, colour in _MODES.items():
-        label: str | None = mode
-        for good, marker, alpha in ((True, "o", 0.9), (False, "x", 0.35)):
-            points = [(s.count, e.cost) for s, e in found if s.mode == mode and (not e.blockers) is good]
-            if points:
-                x, y = zip(*points, strict=True)
-                axes.plot(x, y, marker, color=colour, alpha=alpha, markersize=4, label=label)
-                label = None
+    best = options[0]
+    simulated = {each.layout: each for each in options if each.simulated is not None}
+    points = [(layout, one.cost, not one.blockers) for layout, one in estimates if layout not in simulated]
+    points += [(layout, each.cost, each.meets) for layout, each in simulated.items()]
+    points = [each for each in points if each[0].instance_type is not None]
+    for layout, cost, good in points:
+        colour, known = _MODES[layout.mode], layout in simulated
+        axes.plot(
+            [layout.count], [cost], "o" if good else "x", color=colour, markersize=5 if good else 4,
+            fillstyle="full" if known else "none", alpha=0.9 if good or known else 0.4, zorder=3 if known else 2,
+        )  # fmt: skip
     if best.layout.instance_type is not None:
-        axes.plot([best.layout.count], [best.cost], "o", color=_RED, markersize=9, fillstyle="none")
+        axes.plot([best.layout.count], [best.cost], "o", color=_RED, markersize=11, fillstyle="none", zorder=4)
     axes.set_yscale("log")
+    most = max((each[1] for each in points), default=best.cost)
+    least = min((each[1] for each in points), default=best.cost)
+    axes.set_ylim(least / 1.4, most * 1.4)
+    last = max((each[0].count for each in points), default=1)
+    axes.set_xlim(0, last + 1)
     _in_words(axes.yaxis, lambda cost: f"{cost:,.0f}", (1.0, 2.0, 5.0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, frameon=False, loc="upper left")
-    _plain(axes, "Cost: dots meet the SLO, crosses do not", "instances of the shared endpoint", "cost per month")
+    handles = [
+        Line2D([], [], ls="", marker="s", color=colour, label=mode)
+        for mode, colour in _MODES.items()
+        if any(each[0].mode == mode for each in points)
+    ]
+    own = next((each for each in options if each.layout.mode == "dedicated"), None)
+    if own is not None:
+        line = axes.axhline(own.cost, color=_MODES["dedicated"], ls="--", lw=1)
+        line.set_label(f"dedicated: {own.cost:,.0f}{'' if least / 1.4 <= own.cost <= most * 1.4 else ' (not shown)'}")
+        handles.append(line)
+    marks = (("o", "full", "meets the SLO, simulated"), ("o", "none", "meets it by formula"), ("x", "full", "does not"))
+    for marker, style, label in marks:
+        handles.append(Line2D([], [], ls="", marker=marker, color="black", fillstyle=style, label=label))  # type: ignore[arg-type]
+    handles.append(Line2D([], [], ls="", marker="o", color=_RED, fillstyle="none", markersize=9, label="the advice"))
+    _key(axes, 2, handles)
+    _plain(axes, "Cost against instances", "instances of the shared endpoint", cost_label(currency))
 
 
 def _latencies(axes: Axes, search: LayoutSearch, options: Sequence[HostingOption], seed: int) -> None:
-    others = itertools.cycle(_OTHERS)
+    others, best, slo = itertools.cycle(_OTHERS), options[0], search.slo
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(1e-3, 1.3)
     for option in options[:5]:
         if option.estimate.mix is None:
             continue
         drawn = np.sort(option.estimate.mix.draw(40_000, np.random.default_rng(seed)))
         share = 1.0 - (np.arange(len(drawn)) + 0.5) / len(drawn)
-        chosen = option is options[0]
+        chosen = option is best
         axes.plot(
             drawn, share, label=str(option.layout), color=_RED if chosen else next(others), lw=2 if chosen else 1,
             zorder=3 if chosen else 2,
         )  # fmt: skip
-    for name, level in (("p50", 0.5), ("p95", 0.05), ("p99", 0.01)):
-        limit = getattr(search.slo, name)
-        if limit is not None:
-            axes.plot([limit], [level], "v", color="black", markersize=6)
-            axes.annotate(f" {name} ≤ {limit:g} s", (limit, level), fontsize=8)
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_ylim(1e-3, 1.05)
-    axes.legend(fontsize=7, frameon=False, loc="lower left")
+    if best.simulated is not None:
+        seen = best.simulated
+        axes.plot(
+            [seen.p50, seen.p95, seen.p99], [0.5, 0.05, 0.01], "o", color=_RED, mec="black", ls="", zorder=4,
+            label="the advice, simulated: p50, p95, p99",
+        )  # fmt: skip
+    limits = {name: value for name in LATENCIES if (value := getattr(slo, name)) is not None}
+    low, high = axes.get_xlim()
+    low, high = min([low, *(each / 2.0 for each in limits.values())]), max([high, *(2.0 * e for e in limits.values())])
+    axes.set_xlim(low, high)
+    levels = {"p50": 0.5, "p95": 0.05, "p99": 0.01}
+    for name, limit in limits.items():
+        words = f"{name.replace('_', ' ')} ≤ {limit:g} s"
+        if name in levels:
+            axes.plot([limit], [levels[name]], "v", color="black", markersize=6, zorder=5)
+            _beside(axes, words, (limit, levels[name]), share=float(np.log(limit / low) / np.log(high / low)), up=4)
+        else:
+            axes.axvline(limit, color="black", lw=1, ls=":" if name == "warm_p95" else "--", label=f"limit: {words}")
+    _key(axes, 1)
     _plain(axes, "Latency by option, by formula", "seconds", "share of requests that take longer")
 
 
 def _sensitivity(axes: Axes, sensitivity: pd.DataFrame) -> None:
+    from matplotlib.patches import Patch
+
     table = sensitivity.iloc[::-1]
-    ratio = np.minimum(table["p99 ratio"].to_numpy(dtype=float), 100.0)
+    known = table["p99 ratio"].to_numpy(dtype=float)
+    ratio = np.minimum(known, 100.0)
     colours = [_GREEN if good else _RED for good in table["meets the SLO"]]
     axes.barh(np.arange(len(table)), ratio - 1.0, left=1.0, color=colours, alpha=0.8)
     axes.set_yticks(np.arange(len(table)), table["case"])
     axes.set_xscale("log")
-    axes.set_xlim(min(0.8, float(ratio.min()) / 1.1), max(1.25, float(ratio.max()) * 1.1))
-    narrow = ratio.max() < 8.0 and ratio.min() > 0.2
-    _in_words(axes.xaxis, lambda times: f"{times:g}x", (1.0, 1.2, 1.5, 2.0, 3.0, 5.0, 8.0) if narrow else (1.0, 3.0))
+    low, high = min(1.0, float(ratio.min())), max(1.0, float(ratio.max()))
+    room = max(high / low, 1.5) ** 0.18  # for the numbers beside the bars
+    axes.set_xlim(min(low / room, 0.9), max(high * room, 1.25))
+    narrow = high < 8.0 and low > 0.2
+    _in_words(axes.xaxis, lambda times: f"{times:g}x", (1.0, 1.2, 1.5, 2.0, 3.0, 5.0) if narrow else (1.0, 3.0))
+    for row, (times, shown) in enumerate(zip(known, ratio, strict=True)):
+        text = "endless" if times == np.inf else f"{times:.0f}x" if times >= 10 else f"{times:.3g}x"
+        axes.annotate(
+            text, (shown, row), xytext=(4 if shown >= 1.0 else -4, 0), textcoords="offset points", fontsize=7,
+            ha="left" if shown >= 1.0 else "right", va="center",
+        )  # fmt: skip
     axes.axvline(1.0, color="black", lw=0.8)
-    _plain(axes, "Other assumptions (red: the SLO is not met)", "p99 relative to the planned p99", "")
+    marks = ((_GREEN, "the SLO is still met"), (_RED, "it is not met"))
+    _key(axes, 2, [Patch(color=colour, alpha=0.8, label=label) for colour, label in marks])
+    _plain(axes, "The advice under other assumptions", "p99 relative to the planned p99", "")
 
 
 def timeline(

@@ -27,11 +27,13 @@ class Prices(Mapping[str, float]):
         per_hour: Price of one instance for one hour, by instance type. Every currency will do.
         source: Where the prices come from; the report prints it.
         indicative: Whether these are the shipped prices, which are examples and not a quotation.
+        currency: Currency, such as `EUR`; the report and the charts name it. Empty (the default) if it is not known.
     """
 
     per_hour: Mapping[str, float]
     source: str = "given"
     indicative: bool = False
+    currency: str = ""
 
     def __attrs_post_init__(self) -> None:
         if not self.per_hour:
@@ -105,7 +107,7 @@ def load_prices(given: PricesLike = None, *, region: str | None = None) -> Price
         text = resources.files("mme_sdk.planning").joinpath("data", "prices.csv").read_text(encoding="utf-8")
         rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
         source = "indicative on-demand prices, us-east-1, public AWS pricing page as of 2024; not a quotation"
-        return Prices({row["instance_type"]: float(row["usd_per_hour"]) for row in rows}, source, indicative=True)
+        return Prices({row["instance_type"]: float(row["usd_per_hour"]) for row in rows}, source, True, "USD")
     if isinstance(given, Mapping):
         return Prices(dict(given))
     path = Path(given)
@@ -120,7 +122,7 @@ def _from_csv(path: Path) -> Prices:
     if not rows or not {"instance_type", "usd_per_hour"} <= set(rows[0]):
         raise InvalidInputError(f"{path} must have the columns instance_type and usd_per_hour")
     try:
-        return Prices({row["instance_type"]: float(row["usd_per_hour"]) for row in rows}, str(path))
+        return Prices({row["instance_type"]: float(row["usd_per_hour"]) for row in rows}, str(path), currency="USD")
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"{path} has a price that is not a number: {error}") from error
 
@@ -146,4 +148,4 @@ def _from_price_list(path: Path, region: str | None) -> Prices:
     if len(regions) > 1:
         raise InvalidInputError(f"{path} has prices of {len(regions)} regions", hint='name one: region="eu-west-1"')
     where = region or next(iter(regions), "")
-    return Prices(found, f"AWS price list of {listed.publicationDate or 'unknown date'}, {where}")
+    return Prices(found, f"AWS price list of {listed.publicationDate or 'unknown date'}, {where}", currency="USD")

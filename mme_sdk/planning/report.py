@@ -58,6 +58,10 @@ def _row(option: HostingOption) -> dict[str, object]:
 _HEAD = ("hosting", "per month", "cold", "p50", "p95", "p99", "loaders", "")
 
 
+def _head(prices: Prices) -> tuple[str, ...]:
+    return (_HEAD[0], f"{prices.currency} {_HEAD[1]}".strip(), *_HEAD[2:])
+
+
 def _cells(option: HostingOption) -> tuple[str, ...]:
     layout = option.layout
     shared = f"{layout.count} x {layout.instance_type}" if layout.instance_type else ""
@@ -86,6 +90,7 @@ def text(
     prices: Prices,
     estimated: int,
     what_ifs: pd.DataFrame,
+    fragile: Sequence[str],
 ) -> str:
     """Return the advice for a terminal.
 
@@ -96,16 +101,17 @@ def text(
         prices: The prices that were used.
         estimated: Number of layouts that were estimated.
         what_ifs: The table of `HostingPlan.what_ifs`.
+        fragile: The sentences of `HostingPlan.fragile`.
 
     Returns:
         Several lines of text.
     """
     best = options[0]
-    rows = [_HEAD, *(_cells(option) for option in options[:_SHOWN])]
+    rows = [_head(prices), *(_cells(option) for option in options[:_SHOWN])]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
     lines = [repr(workload)[1:-1], f"SLO: {slo}", f"Prices: {prices.source}", ""]
     lines.append(("Advice: " if best.meets else "Nearest: ") + str(best))
-    lines += [f"  - {reason}" for reason in best.why]
+    lines += [f"  - {reason}" for reason in (*best.why, *fragile)]
     lines.append("")
     for row in rows:
         cells = [
@@ -123,20 +129,24 @@ def text(
     return "\n".join(lines)
 
 
-def html(options: Sequence[HostingOption], picture: bytes | None = None) -> str:
+def html(
+    options: Sequence[HostingOption], *, prices: Prices, fragile: Sequence[str], picture: bytes | None = None
+) -> str:
     """Return the advice for a notebook.
 
     Args:
         options: The options, best first.
+        prices: The prices that were used.
+        fragile: The sentences of `HostingPlan.fragile`.
         picture: The charts as a PNG file. None means no charts.
 
     Returns:
         An HTML fragment.
     """
     best = options[0]
-    names = (*_HEAD[:-1], "meets the SLO")
+    names = (*_head(prices)[:-1], "meets the SLO")
     table = render.table("", [dict(zip(names, _cells(option), strict=True)) for option in options[:_SHOWN]])
-    why = "".join(f"<li>{render.escape(reason)}</li>" for reason in best.why)
+    why = "".join(f"<li>{render.escape(reason)}</li>" for reason in (*best.why, *fragile))
     title = "Advice" if best.meets else "Nearest"
     charts = ""
     if picture is not None:

@@ -12,10 +12,12 @@ from mme_sdk.planning.advice.simulated import SimulatedFigures
 from mme_sdk.planning.prices import Prices
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from mme_sdk.planning.advice.option import HostingOption
     from mme_sdk.planning.advice.search import LayoutSearch
 
-__all__ = ["compared", "reasons", "seconds"]
+__all__ = ["compared", "fragile", "reasons", "seconds"]
 
 
 def seconds(value: float) -> str:
@@ -45,7 +47,7 @@ def reasons(
     best: HostingOption, options: list[HostingOption], search: LayoutSearch, prices: Prices, *, guessed: bool
 ) -> tuple[str, ...]:
     """Return why this option was chosen, why the others were not, and which inputs are uncertain, as sentences."""
-    lines = [*_verdict(best, search), *_hosting(best, search), *_others(best, options)]
+    lines = [*_verdict(best, search), *_cheaper(best, options), *_hosting(best, search), *_others(best, options)]
     lines += _loss(best)
     lines += _headroom(best)
     lines += _error(best)
@@ -164,6 +166,41 @@ def _hosting(best: HostingOption, search: LayoutSearch) -> list[str]:
             "Few models are requested again before they would be evicted: a cache would not reduce the load times."
         )
     return lines
+
+
+def _cheaper(best: HostingOption, options: list[HostingOption]) -> list[str]:
+    """Return why the dearest two of the cheaper options were not chosen."""
+    if not best.meets:
+        return []
+    refused = [each for each in options if each.cost < best.cost and not each.meets]
+    refused.sort(key=lambda each: (each.simulated is None, -each.cost))
+    return [
+        f"{each.layout} costs less ({each.cost:,.0f}) and does not meet the SLO: {each.blockers[0]}"
+        f"{', simulated' if each.simulated and each.simulated.blockers else ''}."
+        for each in refused[:2]
+    ]
+
+
+def fragile(best: HostingOption, sensitivity: pd.DataFrame) -> tuple[str, ...]:
+    """Return the assumptions with which the option would not meet the SLO, as sentences.
+
+    Args:
+        best: The option.
+        sensitivity: The table of `HostingPlan.sensitivity`.
+
+    Returns:
+        A sentence for each assumption; none for an option that does not meet the SLO anyway.
+    """
+    if not best.meets:
+        return ()
+    lines = []
+    for row in sensitivity.to_dict("records"):
+        if not row["meets the SLO"]:
+            ratio = row["p99 ratio"]
+            times = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
+            what = f"the p99 is {times} times as long ({seconds(best.p99)} → {seconds(row['p99'])})"
+            lines.append(f"Fragile: with {row['case']}, {what}, and the SLO is not met: {row['blocked by']}.")
+    return tuple(lines)
 
 
 def _others(best: HostingOption, options: list[HostingOption]) -> list[str]:

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._validation import check_number
 from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning import plots, report
@@ -312,6 +313,10 @@ class HostingPlan(Shown):
         self._tables["sensitivity"] = frame.iloc[order].reset_index(drop=True)
         return self._tables["sensitivity"].copy()
 
+    def fragile(self) -> tuple[str, ...]:
+        """Return the rows of `sensitivity` in which the SLO is not met, as sentences; they stand in the report."""
+        return explain.fragile(self.best, self.sensitivity())
+
     @staticmethod
     def _row(name: str, option: HostingOption) -> dict[str, Any]:
         return {
@@ -364,13 +369,14 @@ class HostingPlan(Shown):
             prices=self.prices,
             estimated=len(self.estimates),
             what_ifs=self.what_ifs(),
+            fragile=self.fragile(),
         )
 
     def _text(self) -> str:
         return f"<HostingPlan of {len(self.options)} options: {'best' if self.feasible else 'nearest'} is {self.best}>"
 
     def _html(self) -> str:
-        return report.html(self.options, self._picture)
+        return report.html(self.options, prices=self.prices, fragile=self.fragile(), picture=self._picture)
 
     def _repr_png_(self) -> bytes | None:
         return self._picture
@@ -383,21 +389,29 @@ class HostingPlan(Shown):
         except Exception:  # noqa: BLE001 - a representation never raises
             return None
 
-    def plot(self) -> Figure:
+    def plot(self, *, width: float = 11.0) -> Figure:
         """Draw four charts: misses against memory, cost against instances, latencies, and the effect of assumptions.
+
+        Args:
+            width: Width of the figure, inches, 4 or more. The charts of a figure under 8 inches stand in one column.
+                Default 11.
 
         Returns:
             A matplotlib figure. A notebook displays it; `savefig` writes it to a file.
 
         Raises:
+            InvalidInputError: The width is too small.
             MissingExtraError: matplotlib is not installed.
         """
+        check_number("width", width, at_least=4)
         return plots.overview(
             self.search,
             self.options,
             estimates=self.estimates,
             sensitivity=self.sensitivity(),
             seed=self.seed,
+            currency=self.prices.currency,
+            width=width,
         )
 
 

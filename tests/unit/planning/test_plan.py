@@ -9,6 +9,7 @@ from mme_sdk.planning import (
     Assumptions,
     Catalogue,
     ModelProfile,
+    Prices,
     Workload,
     instance_types,
     load_prices,
@@ -241,6 +242,28 @@ def test_to_look_at(many_rare):
     assert str(many_rare.best.layout.count) in many_rare.report()
 
 
+@pytest.mark.parametrize("width", [11.0, 5.5])
+def test_every_text_of_a_picture_is_inside_its_axes(many_rare, width):
+    figure = many_rare.plot(width=width)
+    figure.draw_without_rendering()
+    paper = figure.bbox
+    for axes in figure.axes:
+        frame = axes.get_window_extent()
+        for text in axes.texts:
+            box = text.get_window_extent()
+            assert frame.x0 - 1 <= box.x0, text.get_text()
+            assert box.x1 <= frame.x1 + 1, text.get_text()
+            assert frame.y0 - 1 <= box.y0, text.get_text()
+            assert box.y1 <= frame.y1 + 1, text.get_text()
+        low, high = sorted(axes.get_xlim())
+        ticks = [each for each in axes.get_xticklabels() if low <= each.get_position()[0] <= high]
+        for part in (axes.title, axes.get_legend(), *ticks, *axes.get_yticklabels()):
+            box = part.get_window_extent()
+            assert box.x0 >= 0, part
+            assert box.x1 <= paper.x1 + 1, part
+    assert "p99 ≤ 2.5 s" in [each.get_text() for each in figure.axes[2].texts]
+
+
 def test_pictures(many_rare, tmp_path):
     from mme_sdk.planning.plots import timeline
 
@@ -248,16 +271,22 @@ def test_pictures(many_rare, tmp_path):
     figure.savefig(tmp_path / "plan.png")
     _, costs, latencies, guesses = figure.axes
     assert [each.get_label() for each in latencies.lines if each.get_color() == "#c0392b"] == [
-        str(many_rare.best.layout)
+        str(many_rare.best.layout),
+        "the advice, simulated: p50, p95, p99",
     ]
     assert {bar.get_x() for bar in guesses.patches} == {1.0}  # longer to the right, shorter to the left
     modes = {layout.mode for layout, _ in many_rare.estimates if layout.instance_type}
-    assert {each.get_text() for each in costs.get_legend().get_texts()} == modes
+    legend = {each.get_text() for each in costs.get_legend().get_texts()}
+    assert modes | {"the advice", "meets the SLO, simulated", "meets it by formula", "does not"} < legend
+    assert any(each.startswith("dedicated: ") for each in legend)
+    assert costs.get_ylabel() == "cost per month"
     written = [each.get_text() for axis in (costs.yaxis, guesses.xaxis) for each in axis.get_ticklabels()]
     assert not any("times" in each for each in written)
     timeline({"as it is": many_rare.simulate(requests=5_000)}, marks={"here": 60.0}).savefig(tmp_path / "time.png")
     for name in ("plan.png", "time.png"):
         assert (tmp_path / name).stat().st_size > 10_000
+    with pytest.raises(InvalidInputError, match="width must be"):
+        many_rare.plot(width=1.0)
 
 
 def test_a_trace_is_planned_from_its_own_gaps():
@@ -368,3 +397,34 @@ def test_a_hybrid_is_simulated_as_a_whole():
         free[0] = max(now, free[0]) + needed
         ends.append(free[0])
     assert alone == pytest.approx(np.asarray(ends) - arrivals)
+
+
+def test_the_advice_names_the_guess_that_it_depends_on():
+    load = Workload.zipf(200, exponent=0.6, rate=6.0)
+    found = plan(load, catalogue=MODEL, slo=SLO(p99=2.5), prices={"ml.m5.large": 0.115}, requests=4000)
+    table = found.sensitivity()
+    broken = table[~table["meets the SLO"]]
+    assert len(broken)
+    assert [each.partition(",")[0] for each in found.fragile()] == [f"Fragile: with {each}" for each in broken["case"]]
+    assert f"{broken['p99 ratio'].iloc[0]:.1f} times as long" in found.fragile()[0]
+    for shown in (found.report(), found._repr_html_()):
+        assert found.fragile()[0].partition("≤")[0].partition(" (")[0] in shown
+
+
+def test_a_cheaper_option_that_seems_to_meet_the_slo_is_explained():
+    found = plan(
+        Workload.zipf(300, exponent=0.6, rate=5.0), catalogue=MODEL, slo=SLO(p99=1.5), prices={"ml.m5.large": 0.115},
+        requests=4000,
+    )  # fmt: skip
+    cheaper = [each for each in found.options if each.cost < found.best.cost and each.simulated]
+    assert cheaper
+    nearest = max(cheaper, key=lambda each: each.cost)
+    assert f"{nearest.layout} costs less ({nearest.cost:,.0f}) and does not meet the SLO: " in found.best.why[1]
+
+
+def test_the_report_and_the_charts_name_the_currency():
+    prices = Prices({"ml.m5.large": 0.13}, currency="EUR")
+    found = plan(Workload.zipf(20, rate=1.0), catalogue=MODEL, prices=prices, requests=1000)
+    assert "EUR per month" in found.report()
+    assert found.plot().axes[1].get_ylabel() == "EUR per month"
+    assert load_prices().currency == "USD"
