@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-__all__ = ["cost_label", "overview", "png", "timeline"]
+__all__ = ["overview", "pareto", "png", "timeline"]
 
 _BLUE, _RED, _GREY, _GREEN = "#2f6fb0", "#c0392b", "#8a8f98", "#2e8b57"
 _OTHERS = (_BLUE, _GREEN, "#b07d2f", "#7b4ea3", _GREY)  # the best option is red
@@ -173,15 +173,7 @@ def _misses(axes: Axes, search: LayoutSearch, best: HostingOption) -> None:
     _plain(axes, "Misses against memory", "memory for models, GiB", "share of requests that miss")
 
 
-def cost_label(currency: str) -> str:
-    """Return the label of an axis of costs.
-
-    Args:
-        currency: Currency of the prices; empty if it is not known.
-
-    Returns:
-        The label.
-    """
+def _cost_label(currency: str) -> str:
     return f"{currency} per month" if currency else "cost per month"
 
 
@@ -230,7 +222,7 @@ def _costs(
         handles.append(Line2D([], [], ls="", marker=marker, color="black", fillstyle=style, label=label))  # type: ignore[arg-type]
     handles.append(Line2D([], [], ls="", marker="o", color=_RED, fillstyle="none", markersize=9, label="the advice"))
     _key(axes, 2, handles)
-    _plain(axes, "Cost against instances", "instances of the shared endpoint", cost_label(currency))
+    _plain(axes, "Cost against instances", "instances of the shared endpoint", _cost_label(currency))
 
 
 def _latencies(axes: Axes, search: LayoutSearch, options: Sequence[HostingOption], seed: int) -> None:
@@ -295,6 +287,57 @@ def _sensitivity(axes: Axes, sensitivity: pd.DataFrame) -> None:
     marks = ((_GREEN, "the SLO is still met"), (_RED, "it is not met"))
     _key(axes, 2, [Patch(color=colour, alpha=0.8, label=label) for colour, label in marks])
     _plain(axes, "The advice under other assumptions", "p99 relative to the planned p99", "")
+
+
+def pareto(kept: Sequence[HostingOption], best: HostingOption, *, measure: str, currency: str, width: float) -> Figure:
+    """Draw the cost of options against the share of cold requests or a latency.
+
+    Args:
+        kept: The options that no other one beats, cheapest first.
+        best: The best option of the plan.
+        measure: `cold_rate`, `p50`, `p95` or `p99`.
+        currency: Currency of the prices; empty if it is not known.
+        width: Width of the figure, inches.
+
+    Returns:
+        A matplotlib figure.
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+    figure, grid = _figure(1, 1, (width, 5.6))
+    axes = grid[0, 0]
+    share = measure == "cold_rate"
+    costs, values = [each.cost for each in kept], [float(getattr(each, measure)) for each in kept]
+    axes.step(costs, values, where="post", color=_GREY, lw=1, zorder=1)
+    handles: list[Any] = []
+    for number, (option, cost, value) in enumerate(zip(kept, costs, values, strict=True), start=1):
+        colour = _GREEN if option.meets else _RED
+        axes.plot([cost], [value], "o", color=colour, markersize=12, clip_on=False, zorder=3)
+        if option.layout == best.layout:
+            axes.plot([cost], [value], "o", color="black", markersize=17, fillstyle="none", clip_on=False, zorder=3)
+        axes.annotate(
+            str(number), (cost, value), color="white", fontsize=8, ha="center", va="center", zorder=4,
+            annotation_clip=False,
+        )  # fmt: skip
+        shown = f"{value:.2%} cold" if share else f"{value:.3g} s"
+        name = f"{number}  {option.layout}: {cost:,.0f}, {shown}"
+        handles.append(Line2D([], [], ls="", marker="o", color=colour, label=name))
+    handles.append(
+        Line2D([], [], ls="", marker="o", color="black", fillstyle="none", markersize=10, label="the advice")
+    )
+    marks = ((_GREEN, "meets the SLO"), (_RED, "does not meet the SLO"))
+    handles += [Line2D([], [], ls="", marker="s", color=colour, label=label) for colour, label in marks]
+    axes.set_ylim(0, max(*values, 1e-9) * 1.12)
+    span = max(costs) - min(costs) or max(costs)
+    axes.set_xlim(min(costs) - 0.06 * span, max(costs) + 0.06 * span)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _place: f"{cost:,.0f}"))
+    if share:
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+    _key(axes, 1 if width < _NARROW else 2, handles)
+    what = "share of requests that are cold" if share else f"{measure}, seconds"
+    _plain(axes, "What more or less money gives, simulated", _cost_label(currency), what)
+    return figure
 
 
 def timeline(

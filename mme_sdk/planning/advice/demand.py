@@ -13,6 +13,7 @@ from mme_sdk.planning.advice.replay import Replay, replays
 from mme_sdk.planning.analysis import Empirical, Gamma, Poisson, Tabulated
 from mme_sdk.planning.catalogue import Catalogue
 from mme_sdk.planning.simulation.inputs import FleetConfig, Floats
+from mme_sdk.planning.volumes import volume_gb
 from mme_sdk.planning.workload import Workload
 
 __all__ = ["Demand", "fleet_config"]
@@ -24,7 +25,8 @@ _WINDOW = 300.0  # seconds; the busiest such window of a model determines its en
 def fleet_config(kind: InstanceType, count: int, assumptions: Assumptions, *, cache: bool = True) -> FleetConfig:
     """Return the configuration of `count` instances of a type, for the simulation."""
     memory = kind.gpu_memory_gib or max(0.0, kind.memory_gib - assumptions.overhead_gib)
-    volume = kind.local_gb * 1e9 if kind.local_gb else assumptions.volume_gib * _GIB
+    given = None if kind.local_gb else assumptions.volume_gib
+    volume = volume_gb(kind)[0] * 1e9 if given is None else given * _GIB
     return FleetConfig(
         instances=count,
         workers=kind.vcpus,

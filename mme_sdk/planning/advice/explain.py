@@ -10,6 +10,7 @@ from mme_sdk.planning.advice.demand import fleet_config
 from mme_sdk.planning.advice.estimate import HostingEstimate
 from mme_sdk.planning.advice.simulated import SimulatedFigures
 from mme_sdk.planning.prices import Prices
+from mme_sdk.planning.volumes import volume_gb
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,7 +138,10 @@ def _instances(best: HostingOption, search: LayoutSearch) -> list[str]:
     ]
     kind = best.layout.instance_type
     if kind is not None and not search.types[kind].local_gb:
-        lines.append(f"A volume of {search.assumptions.volume_gib:g} GiB for each shared instance is assumed.")
+        size, source = volume_gb(search.types[kind])
+        given = search.assumptions.volume_gib
+        known = f"{size:g} GB ({source})" if given is None else f"{given:g} GiB (as the assumptions say)"
+        lines.append(f"Each shared instance is taken to have a volume of {known}.")
     return lines
 
 
@@ -218,9 +222,9 @@ def _others(best: HostingOption, options: list[HostingOption]) -> list[str]:
         rival = min(others, key=lambda each: (not each.meets, each.cost))
         if rival.meets and rival.cost > 0:
             how = "" if rival.simulated else "; that it meets the SLO is by formula"
-            lines.append(
-                f"{name.capitalize()} would cost {rival.cost / best.cost:.1f} times as much ({rival.cost:,.0f}{how})."
-            )
+            times = f"{rival.cost / best.cost:.1f}"
+            much = "as much" if times == "1.0" else f"{times} times as much"
+            lines.append(f"{name.capitalize()} would cost {much} ({rival.cost:,.0f}{how}).")
         elif rival.blockers:
             lines.append(f"{name.capitalize()} ({rival.layout}) does not meet the SLO: {rival.blockers[0]}.")
     return lines

@@ -88,7 +88,9 @@ class Assumptions:
         memory_share: Share of an instance's memory that models may fill, over 0 to 1. Default 0.8.
         overhead_gib: Memory of the container and the operating system, GiB; subtracted before `memory_share` applies.
             Default 1.
-        volume_gib: Size of each instance's EBS volume, GiB; types with local storage use that instead. Default 30.
+        volume_gib: Size of each instance's EBS volume, GiB; types with local storage use that instead. None (the
+            default) takes it from AWS's table of 2020, and for types that it does not have, twice their memory. Give
+            the same size to `HostingOption.spec` as `volume_gb` if you set it.
         s3_latency: Time until the first byte of a download, seconds. Default 0.2.
         s3_gbps: Bandwidth of one download, Gbit/s; the downloads of an instance share its network. Default 1.
         cpu_limit: Largest vCPU utilisation at the peak, over 0 to 1. Default 0.6.
@@ -103,7 +105,7 @@ class Assumptions:
     spill_outstanding: int = attrs.field(default=8, validator=_count)
     memory_share: float = attrs.field(default=0.8, validator=_share)
     overhead_gib: float = attrs.field(default=1.0, validator=_non_negative)
-    volume_gib: float = attrs.field(default=30.0, validator=_positive)
+    volume_gib: float | None = attrs.field(default=None, validator=optional(_positive))
     s3_latency: float = attrs.field(default=0.2, validator=_non_negative)
     s3_gbps: float = attrs.field(default=1.0, validator=_positive)
     cpu_limit: float = attrs.field(default=0.6, validator=_share)

@@ -15,14 +15,16 @@ from mme_sdk.display.shown import Shown
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning import plots, report
 from mme_sdk.planning.advice import explain
+from mme_sdk.planning.advice.confirm import Confirmation
 from mme_sdk.planning.advice.demand import Demand, fleet_config
 from mme_sdk.planning.advice.estimate import HostingEstimate
 from mme_sdk.planning.advice.layout import HostingLayout
 from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.advice.simulated import figures, simulate_layout
-from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.prices import Prices
+from mme_sdk.planning.questions import cases
+from mme_sdk.planning.questions.pareto import MEASURES, Measure, frontier, pareto_table
 from mme_sdk.planning.simulation import ClientPolicy, Engine, Event, SimulationResult
 from mme_sdk.planning.workload import Workload
 
@@ -234,7 +236,7 @@ class HostingPlan(Shown):
         pinned = tuple(demand.workload.models.index(name) for name in names)
         layout = option.layout
         slower = demand.slower * service_time
-        catalogue = _spread(demand, models).scaled(service=service_time, load=load_time)
+        catalogue = cases.spread(demand, models).scaled(service=service_time, load=load_time)
         if models == 1.0:
             faster = demand.faster(traffic)
             changed = Demand(faster.workload, catalogue, pinned, faster.residency, slower, (demand, traffic))
@@ -272,15 +274,9 @@ class HostingPlan(Shown):
         if "what_ifs" in self._tables:
             return self._tables["what_ifs"].copy()
         hottest = [self.workload.models[each] for each in np.argsort(-self.workload.rates)[:5]]
-        asked: list[tuple[str, dict[str, Any] | None]] = [
-            ("no change", None),
-            ("twice the models", {"models": 2.0}),
-            ("twice the traffic", {"traffic": 2.0}),
-            ("half the load time", {"load_time": 0.5}),
-            ("the five busiest kept warm", {"bound_by_slo": hottest}),
-        ]
         rows = [
-            self._row(name, self.best if question is None else self.what_if(**question)) for name, question in asked
+            cases.row(name, self.best if change is None else self.what_if(**change))
+            for name, change in cases.changed_conditions(hottest)
         ]
         self._tables["what_ifs"] = pd.DataFrame(rows)
         return self._tables["what_ifs"].copy()
@@ -291,21 +287,10 @@ class HostingPlan(Shown):
 
         if "sensitivity" in self._tables:
             return self._tables["sensitivity"].copy()
-        given = self.search.assumptions
-        asked: list[tuple[str, dict[str, Any]]] = [
-            ("half the loader slots", {"loader_slots": max(1, given.loader_slots // 2)}),
-            ("twice the loader slots", {"loader_slots": given.loader_slots * 2}),
-            ("a quarter of the spill threshold", {"spill_outstanding": max(1, given.spill_outstanding // 4)}),
-            ("a fifth less memory for models", {"memory_share": given.memory_share * 0.8}),
-            ("half the download speed", {"s3_gbps": given.s3_gbps / 2}),
-            ("twice the load time", {"load_time": 2.0}),
-            ("1.5 times the service time", {"service_time": 1.5}),
-            ("a fifth more traffic", {"traffic": 1.2}),
-        ]
         base = self.best
         rows = []
-        for name, change in asked:
-            row = self._row(name, self.what_if(**change))
+        for name, change in cases.changed_assumptions(self.search.assumptions):
+            row = cases.row(name, self.what_if(**change))
             row["p99 ratio"] = row["p99"] / base.p99
             rows.append(row)
         frame = pd.DataFrame(rows)
@@ -317,44 +302,70 @@ class HostingPlan(Shown):
         """Return the rows of `sensitivity` in which the SLO is not met, as sentences; they stand in the report."""
         return explain.fragile(self.best, self.sensitivity())
 
-    @staticmethod
-    def _row(name: str, option: HostingOption) -> dict[str, Any]:
-        return {
-            "case": name,
-            "cold rate": option.cold_rate,
-            "p50": option.p50,
-            "p95": option.p95,
-            "p99": option.p99,
-            "simulated": option.simulated is not None,
-            "loaders": option.estimate.loader_saturation,
-            "vCPUs": option.estimate.cpu,
-            "meets the SLO": option.meets,
-            "blocked by": "; ".join(option.blockers),
-        }
-
     def break_even(self) -> pd.DataFrame:
         """Return the cost against the number of models that have their own endpoint, busiest first, as a table.
 
         For each number, the shared endpoint is the cheapest one that meets the SLO for the other models, by formula. A
         number without such an endpoint has no row.
         """
-        import pandas as pd
+        return cases.break_even(self.estimates)
 
-        rows = [
-            {
-                "dedicated": len(layout.dedicated),
-                "cost": found.cost,
-                "layout": str(layout),
-                "p99": found.p99,
-                "cold rate": found.cold_rate,
-            }
-            for layout, found in self.estimates
-            if not found.blockers and layout.mode != "uncached"
-        ]
-        if not rows:
-            return pd.DataFrame(columns=["dedicated", "cost", "layout", "p99", "cold rate"])
-        frame = pd.DataFrame(rows).sort_values(["dedicated", "cost"])
-        return frame.groupby("dedicated", as_index=False).first()
+    def pareto(self, measure: Measure = "cold_rate") -> pd.DataFrame:
+        """Return what more or less money gives, as a table: for example, that no request is cold for 110 more.
+
+        Each row is an option that no other one beats in both cost and the measure, simulated with the requests of the
+        plan, and what it costs and gives compared with the advice. Options whose loader slots or vCPUs are over their
+        limits, or that cost more than the budget, are left out.
+
+        Args:
+            measure: What is compared with the cost: `cold_rate` (the default), `p50`, `p95` or `p99`.
+
+        Returns:
+            A DataFrame with one row for each option, cheapest first; costs are per month.
+
+        Raises:
+            InvalidInputError: The measure is unknown.
+
+        Example:
+            >>> from mme_sdk.planning import Catalogue, SLO, Workload, plan
+            >>> found = plan(Workload.zipf(60, rate=5), catalogue=Catalogue.uniform(memory_mb=200),
+            ...              slo=SLO(p99=2.5), prices={"ml.m5.large": 0.115}, requests=5_000)
+            >>> found.pareto()["compared with the advice"].tolist()
+            ['the advice', '84 more a month: no request is cold']
+        """
+        return pareto_table(self._frontier(measure), self.best, self.prices.currency)
+
+    def plot_pareto(self, measure: Measure = "cold_rate", *, width: float = 8.0) -> Figure:
+        """Draw the options of `pareto`: the cost against the measure.
+
+        Args:
+            measure: What is compared with the cost: `cold_rate` (the default), `p50`, `p95` or `p99`.
+            width: Width of the figure, inches, 4 or more. Default 8.
+
+        Returns:
+            A matplotlib figure. A notebook displays it; `savefig` writes it to a file.
+
+        Raises:
+            InvalidInputError: The measure is unknown, or the width is too small.
+            MissingExtraError: matplotlib is not installed.
+        """
+        check_number("width", width, at_least=4)
+        return plots.pareto(
+            self._frontier(measure), self.best, measure=measure, currency=self.prices.currency, width=width
+        )
+
+    def _frontier(self, measure: Measure) -> list[HostingOption]:
+        if measure not in MEASURES:
+            raise InvalidInputError(f"there is no measure {measure!r}", hint=f"choose one of {', '.join(MEASURES)}")
+        if measure not in self._fronts:
+            confirmation = Confirmation(self.search, requests=self.requests, seed=self.seed)
+            self._fronts[measure] = frontier(confirmation, self.options, measure=measure)
+        return self._fronts[measure]
+
+    @cached_property
+    def _fronts(self) -> dict[str, list[HostingOption]]:
+        """The options of `pareto` by measure; each is a simulation, so they are computed once."""
+        return {}
 
     def to_frame(self) -> pd.DataFrame:
         """Return the options as a table, one row each."""
@@ -413,14 +424,3 @@ class HostingPlan(Shown):
             currency=self.prices.currency,
             width=width,
         )
-
-
-def _spread(demand: Demand, models: float) -> Catalogue:
-    """Return a catalogue in which each added model has the profile of the known model that it copies."""
-    if models <= 1.0:
-        return demand.catalogue
-    copies = max(1, round(models))
-    profiles: dict[str, ModelProfile] = {name: demand.catalogue[name] for name in demand.workload.models}
-    for copy in range(1, copies):
-        profiles |= {f"{name}#{copy + 1}": demand.catalogue[name] for name in demand.workload.models}
-    return Catalogue(profiles, demand.catalogue.default)

@@ -16,7 +16,7 @@ from mme_sdk.planning import (
     plan,
 )
 from mme_sdk.planning.__main__ import main
-from mme_sdk.planning.advice.demand import Demand
+from mme_sdk.planning.advice.demand import Demand, fleet_config
 from mme_sdk.planning.advice.estimate import estimate
 from mme_sdk.planning.advice.layout import DedicatedEndpoint, HostingLayout
 from mme_sdk.planning.advice.search import LayoutSearch
@@ -428,3 +428,21 @@ def test_the_report_and_the_charts_name_the_currency():
     assert "EUR per month" in found.report()
     assert found.plot().axes[1].get_ylabel() == "EUR per month"
     assert load_prices().currency == "USD"
+
+
+@pytest.mark.parametrize(
+    ("name", "gib", "size", "said"),
+    [
+        ("ml.m5.large", None, 16e9, "16 GB (AWS's table of 2020)"),
+        ("ml.c6i.large", None, 8e9, "8 GB (a guess)"),
+        ("ml.m5.large", 50.0, 50 * 2**30, "50 GiB (as the assumptions say)"),
+        ("ml.m5d.large", 50.0, 75e9, None),  # local storage
+    ],
+)
+def test_volumes_are_those_of_aws_or_said_to_be_a_guess(name, gib, size, said):
+    given = Assumptions(volume_gib=gib)
+    assert fleet_config(instance_types()[name], 1, given).volume_bytes == size
+    load = Workload.zipf(100, rate=1.0)
+    found = plan(load, catalogue=MODEL, prices={name: 0.1}, assumptions=given, requests=1000)
+    told = [each for each in found.best.why if "a volume of" in each]
+    assert told == ([] if said is None else [f"Each shared instance is taken to have a volume of {said}."])

@@ -1,0 +1,1 @@
+"""Further questions about a plan: other conditions, other assumptions, other costs, and models that are unlike."""
