@@ -38,6 +38,7 @@ from mme_sdk.planning.advice import (
 )
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
 from mme_sdk.planning.prices import Prices, load_prices
+from mme_sdk.planning.questions.likeness import UnlikeModels
 from mme_sdk.planning.simulation import FleetConfig, SimulationResult, Traffic, simulate
 from mme_sdk.planning.workload import Workload
 
@@ -57,6 +58,7 @@ __all__ = [
     "SimulatedFigures",
     "SimulationResult",
     "Traffic",
+    "UnlikeModels",
     "Workload",
     "instance_types",
     "load_prices",

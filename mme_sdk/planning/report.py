@@ -90,7 +90,7 @@ def text(
     prices: Prices,
     estimated: int,
     what_ifs: pd.DataFrame,
-    fragile: Sequence[str],
+    warnings: Sequence[str],
 ) -> str:
     """Return the advice for a terminal.
 
@@ -101,7 +101,7 @@ def text(
         prices: The prices that were used.
         estimated: Number of layouts that were estimated.
         what_ifs: The table of `HostingPlan.what_ifs`.
-        fragile: The sentences of `HostingPlan.fragile`.
+        warnings: Sentences on models that are unlike, and on assumptions that matter.
 
     Returns:
         Several lines of text.
@@ -111,7 +111,7 @@ def text(
     widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
     lines = [repr(workload)[1:-1], f"SLO: {slo}", f"Prices: {prices.source}", ""]
     lines.append(("Advice: " if best.meets else "Nearest: ") + str(best))
-    lines += [f"  - {reason}" for reason in (*best.why, *fragile)]
+    lines += [f"  - {reason}" for reason in (*best.why, *warnings)]
     lines.append("")
     for row in rows:
         cells = [
@@ -130,14 +130,14 @@ def text(
 
 
 def html(
-    options: Sequence[HostingOption], *, prices: Prices, fragile: Sequence[str], picture: bytes | None = None
+    options: Sequence[HostingOption], *, prices: Prices, warnings: Sequence[str], picture: bytes | None = None
 ) -> str:
     """Return the advice for a notebook.
 
     Args:
         options: The options, best first.
         prices: The prices that were used.
-        fragile: The sentences of `HostingPlan.fragile`.
+        warnings: Sentences on models that are unlike, and on assumptions that matter.
         picture: The charts as a PNG file. None means no charts.
 
     Returns:
@@ -146,7 +146,7 @@ def html(
     best = options[0]
     names = (*_head(prices)[:-1], "meets the SLO")
     table = render.table("", [dict(zip(names, _cells(option), strict=True)) for option in options[:_SHOWN]])
-    why = "".join(f"<li>{render.escape(reason)}</li>" for reason in (*best.why, *fragile))
+    why = "".join(f"<li>{render.escape(reason)}</li>" for reason in (*best.why, *warnings))
     title = "Advice" if best.meets else "Nearest"
     charts = ""
     if picture is not None:

@@ -17,7 +17,7 @@ from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.advice.simulated import SimulatedFigures, figures, simulate_layout
 from mme_sdk.planning.analysis import monthly
 
-__all__ = ["Confirmation", "distance"]
+__all__ = ["Confirmation", "distance", "rank"]
 
 _TRIES = 24  # layouts that are simulated at most
 _GUESSES, _GROWTHS = 7, 4  # estimates, and then simulations, that look for the headroom
@@ -210,3 +210,17 @@ def distance(found: HostingEstimate | HostingOption, search: LayoutSearch) -> fl
             far *= max(1.0, getattr(found, name) / limit)
     estimate = found.estimate if isinstance(found, HostingOption) else found
     return far * max(1.0, estimate.loader_saturation) * max(1.0, estimate.cpu)
+
+
+def rank(option: HostingOption, search: LayoutSearch) -> tuple[bool, bool, bool, float, float, int]:
+    """Return what options are sorted by: cost, then p99, then the number of endpoints; a simulated one first."""
+    apart = option.cost if option.meets else distance(option, search)
+    over = search.budget is not None and option.cost > search.budget
+    return (
+        not option.meets,
+        over,
+        option.simulated is None and option.meets,
+        round(apart, 6),
+        option.p99,
+        option.kinds,
+    )

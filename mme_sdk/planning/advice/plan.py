@@ -24,6 +24,7 @@ from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.advice.simulated import figures, simulate_layout
 from mme_sdk.planning.prices import Prices
 from mme_sdk.planning.questions import cases
+from mme_sdk.planning.questions.likeness import UnlikeModels, unlike_models
 from mme_sdk.planning.questions.pareto import MEASURES, Measure, frontier, pareto_table
 from mme_sdk.planning.simulation import ClientPolicy, Engine, Event, SimulationResult
 from mme_sdk.planning.workload import Workload
@@ -302,6 +303,18 @@ class HostingPlan(Shown):
         """Return the rows of `sensitivity` in which the SLO is not met, as sentences; they stand in the report."""
         return explain.fragile(self.best, self.sensitivity())
 
+    @cached_property
+    def _unlike(self) -> tuple[UnlikeModels, ...]:
+        return unlike_models(Confirmation(self.search, requests=self.requests, seed=self.seed), self.best)
+
+    def unlike_models(self) -> tuple[UnlikeModels, ...]:
+        """Return the groups of models that are too unlike in size or latency to share the endpoint of the best option.
+
+        Each group tells what it does to the others in simulation, and what a split costs and gives; as text, it is the
+        sentence of the report. It is empty if the models are alike, or if the others bear the group.
+        """
+        return self._unlike
+
     def break_even(self) -> pd.DataFrame:
         """Return the cost against the number of models that have their own endpoint, busiest first, as a table.
 
@@ -367,6 +380,9 @@ class HostingPlan(Shown):
         """The options of `pareto` by measure; each is a simulation, so they are computed once."""
         return {}
 
+    def _warnings(self) -> tuple[str, ...]:
+        return (*map(str, self._unlike), *self.fragile())
+
     def to_frame(self) -> pd.DataFrame:
         """Return the options as a table, one row each."""
         return report.frame(self.options)
@@ -380,14 +396,14 @@ class HostingPlan(Shown):
             prices=self.prices,
             estimated=len(self.estimates),
             what_ifs=self.what_ifs(),
-            fragile=self.fragile(),
+            warnings=self._warnings(),
         )
 
     def _text(self) -> str:
         return f"<HostingPlan of {len(self.options)} options: {'best' if self.feasible else 'nearest'} is {self.best}>"
 
     def _html(self) -> str:
-        return report.html(self.options, prices=self.prices, fragile=self.fragile(), picture=self._picture)
+        return report.html(self.options, prices=self.prices, warnings=self._warnings(), picture=self._picture)
 
     def _repr_png_(self) -> bytes | None:
         return self._picture

@@ -15,12 +15,11 @@ from mme_sdk.display.progress import ProgressOption, reporting
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.instance_types import InstanceType, find, known, serves_multi_model
 from mme_sdk.planning.advice import explain
-from mme_sdk.planning.advice.confirm import Confirmation, distance
+from mme_sdk.planning.advice.confirm import Confirmation, distance, rank
 from mme_sdk.planning.advice.demand import Demand, fleet_config
 from mme_sdk.planning.advice.estimate import HostingEstimate
 from mme_sdk.planning.advice.inputs import SLO, Assumptions
 from mme_sdk.planning.advice.layout import HostingLayout
-from mme_sdk.planning.advice.option import HostingOption
 from mme_sdk.planning.advice.plan import HostingPlan
 from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.catalogue import Catalogue, ModelProfile
@@ -116,12 +115,12 @@ def plan(
         taken = {each.layout for each in options}
         others = [(layout, one) for layout, one in _contrast(found, search) if layout not in taken]
         options += [confirmation.unconfirmed(layout, one) for layout, one in others]
-        options.sort(key=lambda each: _rank(each, search))
+        options.sort(key=lambda each: rank(each, search))
         while options[0].simulated is None and options[0].estimate.mix is not None:  # the advice is simulated
             options[0] = first = confirmation.confirmed(options[0].layout, options[0].estimate)
             if first.simulated is None:  # too few requests
                 break
-            options.sort(key=lambda each: _rank(each, search))
+            options.sort(key=lambda each: rank(each, search))
         best = confirmation.examined(options[0])
     best = attrs.evolve(best, why=explain.reasons(best, options, search, listed, guessed=guessed))
     return HostingPlan(
@@ -132,20 +131,6 @@ def plan(
         estimates=tuple(found),
         seed=seed,
         requests=requests,
-    )
-
-
-def _rank(option: HostingOption, search: LayoutSearch) -> tuple[bool, bool, bool, float, float, int]:
-    """Return what options are sorted by: cost, then p99, then the number of endpoints; a simulated one first."""
-    apart = option.cost if option.meets else distance(option, search)
-    over = search.budget is not None and option.cost > search.budget
-    return (
-        not option.meets,
-        over,
-        option.simulated is None and option.meets,
-        round(apart, 6),
-        option.p99,
-        option.kinds,
     )
 
 

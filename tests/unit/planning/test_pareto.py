@@ -22,12 +22,12 @@ def shared() -> HostingPlan:
 def test_for_some_more_no_request_is_cold(shared: HostingPlan) -> None:
     table = shared.pareto()
     assert table["cost"].is_monotonic_increasing
-    assert (np.diff(table["cold rate"]) < 0).all()
-    none = table.iloc[-1]
+    assert (np.diff(table["cold rate"].to_numpy()) < 0).all()
+    none = table.to_dict("records")[-1]
     more = none["cost"] - shared.best.cost
     assert none["cold rate"] == 0.0
     assert none["compared with the advice"] == f"{more:,.0f} USD more a month: no request is cold"
-    assert (table["compared with the advice"] == "the advice").sum() == 1
+    assert table["compared with the advice"].tolist().count("the advice") == 1
     # The dearest row is the cheapest shared endpoint without a cold request: every cheaper one has some.
     for kind, price in shared.prices.items():
         count = int((none["cost"] / 730.0 - 1e-9) // price)
@@ -45,7 +45,7 @@ def test_every_row_is_what_its_simulation_says(shared: HostingPlan) -> None:
 def test_no_row_is_beaten_in_latency_either(shared: HostingPlan) -> None:
     table = shared.pareto("p95")
     others = table[table["compared with the advice"] != "the advice"]
-    assert (np.diff(others["p95"]) < 0).all()
+    assert (np.diff(others["p95"].to_numpy()) < 0).all()
 
 
 def test_a_budget_ends_the_table(shared: HostingPlan) -> None:
@@ -55,8 +55,8 @@ def test_a_budget_ends_the_table(shared: HostingPlan) -> None:
         requests=1000, budget=budget,
     )  # fmt: skip
     table = bound.pareto()
-    assert table["cost"].max() <= budget
-    assert table["cold rate"].min() > 0.0
+    assert max(table["cost"].tolist()) <= budget
+    assert min(table["cold rate"].tolist()) > 0.0
 
 
 @pytest.mark.parametrize("width", [8.0, 4.5])
