@@ -267,7 +267,10 @@ class BucketNotFoundError(NotFoundError):
 
 
 class IntegrityError(MMEError):
-    """The stored archive differs from the registered one, or cannot be read. Register the model again."""
+    """A stored object differs from what was written, or cannot be read.
+
+    If it is a model's archive, register the model again. If it is an object of a ledger, delete it.
+    """
 
     default_fault: ClassVar[Fault] = "environment"
 

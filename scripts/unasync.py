@@ -23,6 +23,7 @@ TWINS: dict[str, str] = {
     "endpoints/async_invocation.py": "endpoints/invocation.py",
     "runtime/async_invoker.py": "runtime/invoker.py",
     "runtime/batch/async_mixin.py": "runtime/batch/mixin.py",
+    "runtime/ledger/async_calls.py": "runtime/ledger/calls.py",
     "runtime/single_model/async_mixin.py": "runtime/single_model/mixin.py",
     "runtime/single_model/async_queued_invocation.py": "runtime/single_model/queued_invocation.py",
     "runtime/single_model/async_stream.py": "runtime/single_model/stream.py",

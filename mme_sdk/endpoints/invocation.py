@@ -213,8 +213,12 @@ class InvocationMixin(Handle):
                 part. Other payloads have a request each. If the model rejects a joined request, its items are sent
                 one by one. Default 1.
             settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
-            checkpoint: Text file of the items that are done. A later run with the same file leaves these items out. An
-                item whose result was being processed when the process ended is sent again. None writes no file.
+            checkpoint: A ledger, or a text file. A ledger is an S3 address such as `s3://bucket/jobs/42/`, or a local
+                directory, whose path ends with `/`: it keeps the answers, and a later run returns those of equal items
+                at equal positions without a call. A killed process repeats at most 256 calls and those that ran. With
+                it, each alias is resolved once. A text file keeps the positions of the items that are done, and a later
+                run leaves them out; an item whose result was being processed when the process ended is sent again.
+                Failed items are always sent again. None keeps nothing.
             progress: Called with an `mme_sdk.Progress` after each result; True shows a progress bar. Default: False.
 
         Returns:
@@ -222,6 +226,7 @@ class InvocationMixin(Handle):
 
         Raises:
             InvalidInputError: An argument or an option is invalid, or the checkpoint cannot be used.
+            IntegrityError: An object of the ledger is damaged. The message names it.
 
         Example:
             ```python
@@ -276,6 +281,7 @@ class InvocationMixin(Handle):
         idempotent: bool = False,
         sticky: str | None = None,
         settings: BatchSettings | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         progress: ProgressOption = False,
     ) -> Frame:
         """Invoke with the rows of a data frame and return a data frame of the answers.
@@ -307,6 +313,10 @@ class InvocationMixin(Handle):
             sticky: Key of a weighted alias, such as a customer's id: the same key always gets the same version. It
                 requires an alias. None draws a version for each call.
             settings: Concurrency, order and memory of the batch. None means `BatchSettings()`.
+            checkpoint: Ledger: an S3 address such as `s3://bucket/jobs/42/`, or a local directory. It keeps the answer
+                to each request, and a later run returns the answers of equal requests to equal models without a call.
+                A killed process repeats the calls that ran. Failed requests are sent again. With a ledger, each alias
+                is resolved once. None keeps nothing.
             progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
 
         Returns:
@@ -318,6 +328,7 @@ class InvocationMixin(Handle):
             UndecodableReplyError: An answer is not a table.
             RowCountError: An answer has more or fewer rows than its request.
             ModelInputError: The model rejected the form of the first requests.
+            IntegrityError: An object of the ledger is damaged. The message names it.
             MissingExtraError: pandas is not installed, or pyarrow, which Parquet and frames of other libraries need.
 
         Example:
@@ -346,6 +357,7 @@ class InvocationMixin(Handle):
             model_of=model_of,
             rows_per_call=rows_per_call,
             settings=settings,
+            checkpoint=checkpoint,
             progress=progress,
         )
 

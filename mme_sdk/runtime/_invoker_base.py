@@ -228,6 +228,14 @@ class Invocations:
         found = yield from self._resolve(endpoint, model, options.prefix, options.sticky)
         return (found, None) if isinstance(found, str) else (found.target_model, found.size)
 
+    def _pinned(self, endpoint: str, model: Any, options: InvokeOptions) -> Flow[Any]:
+        """Return what an alias or an S3 address stands for now; any other model itself."""
+        if isinstance(model, str) and model[:5].lower() == "s3://":
+            model = below_prefix(endpoint, model, (yield from self._prefix(endpoint, model, options.prefix)))
+        if _is_alias(model):
+            return (yield from self._resolve(endpoint, model, options.prefix, options.sticky))
+        return model
+
     def _prefix(self, endpoint: str, reference: str, prefix: str | None) -> Flow[str]:
         """Return the S3 prefix of a multi-model endpoint, which is read from SageMaker once."""
         if prefix is None:

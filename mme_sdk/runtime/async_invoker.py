@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
+from mme_sdk._flows.effects import Flow
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.protocols import AsyncClock, AsyncModelStore, Rng
@@ -120,6 +121,9 @@ class AsyncRuntimeInvoker(AsyncBatchMixin, AsyncSingleModelMixin):
     ) -> Reply[Any]:
         """Invoke for an item of a batch. If the endpoint throttles, the calls of all batches slow down together."""
         return await self._call(endpoint, data, model, options, self.memory.endpoint(endpoint).pace)
+
+    async def _run(self, flow: Flow[Any]) -> Any:
+        return await self._interpreter.run(flow)
 
     async def _call(
         self,

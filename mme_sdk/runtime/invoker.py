@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
+from mme_sdk._flows.effects import Flow
 from mme_sdk.aws.session import Aws
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.protocols import Clock, ModelStore, Rng
@@ -121,6 +122,9 @@ class RuntimeInvoker(BatchMixin, SingleModelMixin):
     ) -> Reply[Any]:
         """Invoke for an item of a batch. If the endpoint throttles, the calls of all batches slow down together."""
         return self._call(endpoint, data, model, options, self.memory.endpoint(endpoint).pace)
+
+    def _run(self, flow: Flow[Any]) -> Any:
+        return self._interpreter.run(flow)
 
     def _call(
         self,

@@ -27,7 +27,7 @@ from mme_sdk.types.reply import Reply
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FrameJoin", "FramePart", "row_count_error", "split_frame"]
+__all__ = ["FrameJoin", "FramePart", "check_answer", "row_count_error", "split_frame"]
 
 Model = str | ModelVersion | None
 _MAX_REJECTED = 8  # requests in a row, from the first, that the model may reject before `invoke_frame` fails
@@ -211,6 +211,20 @@ class FrameJoin:
             more = "" if error.hint is None else f"; {error.hint}"
             error.hint = f"the model accepted no row so far; pass content_type= as a media type that it reads{more}"
             raise error
+
+
+def check_answer(reply: Reply[Any], rows: int) -> None:
+    """Raise an error if an answer is not a table of a number of rows.
+
+    Args:
+        reply: The answer.
+        rows: Number of rows of the request.
+
+    Raises:
+        RowCountError: It has more or fewer rows.
+        UndecodableReplyError: It is not a table.
+    """
+    _answers(reply, rows)
 
 
 def _answers(reply: Reply[Any], rows: int) -> tuple[list[Any], dict[str, list[Any]]]:

@@ -8,6 +8,9 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from attrs import evolve
+
+from mme_sdk._flows.effects import Flow
 from mme_sdk._validation import check_number
 from mme_sdk.errors import InvalidInputError, MMEError, ModelInputError
 from mme_sdk.runtime._invoker_base import Invocations
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from mme_sdk.runtime.batch.batch import BatchSettings, ItemResult, Model
     from mme_sdk.runtime.batch.frames import FramePart
     from mme_sdk.runtime.batch.warm import WarmReport
+    from mme_sdk.runtime.ledger.calls import LedgerCalls
+    from mme_sdk.runtime.ledger.stores import AnswerStore
     from mme_sdk.types.model import ModelVersion
     from mme_sdk.types.reply import Reply
 
@@ -48,6 +53,10 @@ class BatchMixin(Invocations):
     def _invoke_item(self, endpoint: str, data: Any, model: Model, options: InvokeOptions) -> Reply[Any]:
         """Invoke for an item of a batch; throttling delays it until its deadline."""
 
+    @abstractmethod
+    def _run(self, flow: Flow[Any]) -> Any:
+        """Run a flow of an invocation."""
+
     def invoke_many(
         self,
         endpoint: str,
@@ -71,7 +80,7 @@ class BatchMixin(Invocations):
             data_of: Returns the payload of an item. None sends the item itself.
             rows_per_call: Largest number of rows of items of one model in one request. Default 1.
             settings: Concurrency, order and memory. None means `BatchSettings()`.
-            checkpoint: File of the items that are done, or None.
+            checkpoint: Ledger of the answers, or text file of the items that are done. None writes nothing.
             progress: Called with an `mme_sdk.Progress` after each result; True shows a progress bar. Default: False.
 
         Returns:
@@ -80,6 +89,13 @@ class BatchMixin(Invocations):
         Raises:
             InvalidInputError: An argument or an option is invalid.
         """
+        store: AnswerStore | None = None
+        if checkpoint is not None:
+            from mme_sdk.runtime.ledger.objects import is_ledger, objects_at
+            from mme_sdk.runtime.ledger.stores import StreamStore
+
+            if is_ledger(checkpoint):
+                store, checkpoint = StreamStore(objects_at(checkpoint), self._settings.clock.monotonic), None
         return self._run_many(
             ("invoke_many", "item"),
             endpoint,
@@ -90,6 +106,7 @@ class BatchMixin(Invocations):
             rows_per_call=rows_per_call,
             settings=settings,
             checkpoint=checkpoint,
+            store=store,
             progress=progress,
         )
 
@@ -105,6 +122,8 @@ class BatchMixin(Invocations):
         settings: BatchSettings | None,
         progress: ProgressOption,
         checkpoint: str | os.PathLike[str] | None = None,
+        store: AnswerStore | None = None,
+        check: Callable[[T, Reply[Any]], object] | None = None,  # of an answer before the store keeps it
         rows_per_call: int = 1,
     ) -> Iterator[ItemResult[T]]:
         from mme_sdk.display.progress import reporting
@@ -126,6 +145,25 @@ class BatchMixin(Invocations):
             payloads = some if data_of is None else [data_of(item) for item in some]
             return self._invoke_together(endpoint, payloads, model, options, rows_per_call)
 
+        reports = reporting(
+            progress,
+            operation[0],
+            endpoint,
+            unit=operation[1],
+            total=len(items) if isinstance(items, Sized) else None,
+            now=self._settings.clock.monotonic,
+        )
+        if store is not None:
+            calls = self._ledger_calls(endpoint, options, data_of, store, check, rows_per_call)
+            batch: Any = run_batch(
+                calls.call,
+                calls.numbered(items),
+                together=None if rows_per_call == 1 else Together(calls.together, rows_per_call),
+                model_of=lambda one: model_of(one.item),
+                settings=settings or BatchSettings(),
+                reports=reports,
+            )
+            return calls.results(batch)
         return run_batch(
             call,
             items,
@@ -133,14 +171,52 @@ class BatchMixin(Invocations):
             model_of=model_of,
             settings=settings or BatchSettings(),
             checkpoint=checkpoint,
-            reports=reporting(
-                progress,
-                operation[0],
-                endpoint,
-                unit=operation[1],
-                total=len(items) if isinstance(items, Sized) else None,
-                now=self._settings.clock.monotonic,
-            ),
+            reports=reports,
+        )
+
+    def _ledger_calls(
+        self,
+        endpoint: str,
+        options: InvokeOptions,
+        data_of: Callable[[T], Any] | None,
+        store: AnswerStore,
+        check: Callable[[T, Reply[Any]], object] | None,
+        rows_per_call: int,
+    ) -> LedgerCalls[T]:
+        from mme_sdk.runtime.ledger.calls import LedgerCalls
+        from mme_sdk.runtime.ledger.entries import key_of
+        from mme_sdk.runtime.ledger.items import check_session
+        from mme_sdk.runtime.ledger.stores import RequestStore
+
+        check_session(options.session_id)
+        wanted, codecs, region = options.response_type, self._codecs, self._aws.region
+        asked = options
+        if wanted is not None and options.accept is None:
+            asked = options._replace(accept=codecs.accept(wanted))
+        numbered = not isinstance(store, RequestStore)
+
+        def key(payload: Any, target: str | None, position: int) -> str:
+            body, kind = codecs.encode(payload, options.content_type)
+            place = position if numbered else None
+            return key_of(endpoint, region, target, body, kind, asked, place)
+
+        def decoded(reply: Reply[Any]) -> Reply[Any]:
+            if wanted is None and not codecs.has(reply.content_type):
+                return reply
+            return evolve(reply, value=codecs.decode(reply.body, reply.content_type, wanted))
+
+        pinned = options._replace(sticky=None)
+
+        return LedgerCalls(
+            store=store,
+            run=self._aws.run,
+            target_of=lambda model: self._run(self._pinned(endpoint, model, options)),
+            payload_of=(lambda item: item) if data_of is None else data_of,
+            key_of=key,
+            send=lambda payload, target: self._invoke_item(endpoint, payload, target, pinned),
+            send_together=lambda some, target: self._invoke_together(endpoint, some, target, pinned, rows_per_call),
+            decoded=decoded,
+            check=check,
         )
 
     def _invoke_together(
@@ -182,6 +258,7 @@ class BatchMixin(Invocations):
         model_of: str | Callable[[Any], Model] | None = None,
         rows_per_call: int = 256,
         settings: BatchSettings | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
         progress: ProgressOption = False,
     ) -> FrameT:
         """Invoke with the rows of a data frame; see `Endpoint.invoke_frame`.
@@ -193,6 +270,7 @@ class BatchMixin(Invocations):
             model_of: Column with the target model, or a function of a row. None for a single-model endpoint.
             rows_per_call: Largest number of rows in one request.
             settings: Concurrency, order and memory. None means `BatchSettings()`.
+            checkpoint: Ledger of the answers. None keeps none.
             progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
 
         Returns:
@@ -213,15 +291,8 @@ class BatchMixin(Invocations):
         rows: Any = to_pandas(frame) if is_table(frame) else frame
         parts = split_frame(rows, model_of, rows_per_call)
         join = FrameJoin(rows, len(parts))
-        results = self._run_many(
-            ("invoke_frame", "request"),
-            endpoint,
-            parts,
-            options,
-            model_of=lambda part: part.model,
-            data_of=lambda part: part.frame,
-            settings=settings,
-            progress=progress,
+        results = self.invoke_parts(
+            endpoint, parts, options, settings=settings, checkpoint=checkpoint, progress=progress
         )
 
         def finish(done: Iterable[ItemResult[FramePart]]) -> Any:
@@ -230,6 +301,53 @@ class BatchMixin(Invocations):
 
         joined: FrameT = collect(results, finish, lambda: parts, join.add)
         return joined
+
+    def invoke_parts(
+        self,
+        endpoint: str,
+        parts: Sequence[FramePart],
+        options: InvokeOptions,
+        *,
+        settings: BatchSettings | None = None,
+        checkpoint: str | os.PathLike[str] | None = None,
+        progress: ProgressOption = False,
+    ) -> Iterator[ItemResult[FramePart]]:
+        """Invoke once for each part of a frame.
+
+        Args:
+            endpoint: Name of the endpoint.
+            parts: The parts: the rows of a request and their model.
+            options: Options of each call.
+            settings: Concurrency, order and memory. None means `BatchSettings()`.
+            checkpoint: Ledger with an object for each request. None keeps none.
+            progress: Called with an `mme_sdk.Progress` after each request; True shows a progress bar. Default: False.
+
+        Returns:
+            An iterator over one result for each part.
+
+        Raises:
+            InvalidInputError: An argument or an option is invalid.
+        """
+        from mme_sdk.runtime.batch.frames import check_answer
+
+        store: AnswerStore | None = None
+        if checkpoint is not None:
+            from mme_sdk.runtime.ledger.objects import objects_at
+            from mme_sdk.runtime.ledger.stores import RequestStore
+
+            store = RequestStore(objects_at(checkpoint))
+        return self._run_many(
+            ("invoke_frame", "request"),
+            endpoint,
+            parts,
+            options,
+            model_of=lambda part: part.model,
+            data_of=lambda part: part.frame,
+            settings=settings,
+            store=store,
+            check=lambda part, reply: check_answer(reply, len(part.rows)),
+            progress=progress,
+        )
 
     def warm(
         self,
