@@ -11,12 +11,18 @@ from mme_sdk._lazy import lazy_names
 
 if TYPE_CHECKING:
     from mme_sdk.scale.executors import score
+    from mme_sdk.scale.ledger import score_part
     from mme_sdk.scale.plan import ScoringPlan
     from mme_sdk.scale.scorer import Scorer
 
-__all__ = ["Scorer", "ScoringPlan", "score"]
+__all__ = ["Scorer", "ScoringPlan", "score", "score_part"]
 
-_MODULES = {"Scorer": "scale.scorer", "ScoringPlan": "scale.plan", "score": "scale.executors"}
+_MODULES = {
+    "Scorer": "scale.scorer",
+    "ScoringPlan": "scale.plan",
+    "score": "scale.executors",
+    "score_part": "scale.ledger",
+}
 
 __getattr__ = lazy_names(__name__, _MODULES)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance
 from mme_sdk.errors import InvalidInputError, MissingExtraError
+from mme_sdk.scale.ledger import BUCKET, RANGE, Ranges, check_ledger, ranges_of, score_ranges
 from mme_sdk.scale.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -17,11 +19,11 @@ if TYPE_CHECKING:
 
 __all__ = ["score"]
 
-_BUCKET = "_mme_bucket"
-
 
 @short_tracebacks
-def score(frame: Any, scorer: Scorer, *, buckets: int | None = None) -> Any:
+def score(
+    frame: Any, scorer: Scorer, *, buckets: int | None = None, ledger: str | os.PathLike[str] | None = None
+) -> Any:
     """Return a Dask data frame with the scored rows. The rows are counted by model now, and scored when it is computed.
 
     The aliases are resolved now. The rows are moved to one partition for each bucket, so their order is not kept:
@@ -32,6 +34,9 @@ def score(frame: Any, scorer: Scorer, *, buckets: int | None = None) -> Any:
         frame: A `dask.dataframe.DataFrame`.
         scorer: How rows are scored. It needs `answer`.
         buckets: Number of partitions of the result. None means those of `frame`. Default None.
+        ledger: Where the answers are kept, so that a job that is run again calls only what is missing: an S3 address
+            such as `s3://bucket/jobs/42/`, or a directory that all workers reach. Failed rows are not kept. None keeps
+            none. Default None.
 
     Returns:
         The `dask.dataframe.DataFrame`.
@@ -51,23 +56,28 @@ def score(frame: Any, scorer: Scorer, *, buckets: int | None = None) -> Any:
     except ImportError as error:
         raise MissingExtraError("scale.dask needs Dask", hint="pip install 'mme-sdk[dask]'") from error
     check_instance("scorer", scorer, Scorer)
+    check_ledger(ledger)
     if not isinstance(frame, dd.DataFrame):
         raise InvalidInputError(
             f"scale.dask.score takes a dask.dataframe.DataFrame, not a {type(frame).__name__}",
             hint="convert it with dask.dataframe.from_pandas(frame, npartitions=8)",
         )
     meta = scorer.empty(frame._meta)
-    if scorer.model is None:
+    if scorer.model is None and ledger is None:
         return frame.map_partitions(scorer, meta=meta)
     counts = Counter[str]()
     for part in frame.map_partitions(_counts, scorer, meta=("counts", "object")).compute():
         counts.update(part)
     pinned, number = scorer.pin(counts), buckets or frame.npartitions
     plan = pinned.plan(counts, number)
-    marked = frame.map_partitions(_marked, pinned, plan, meta=frame._meta.assign(**{_BUCKET: 0}))
+    if ledger is None:
+        ranges, marks = None, {BUCKET: 0}
+    else:
+        ranges, marks = ranges_of(counts, plan, pinned.rows_per_call), {BUCKET: 0, RANGE: 0}
+    marked = frame.map_partitions(_marked, pinned, plan, ranges, meta=frame._meta.assign(**marks))
     # The divisions 0, 1, 2, … put each bucket into a partition of its own; `shuffle` would hash the numbers.
-    placed = marked.set_index(_BUCKET, divisions=[*range(number), number], sort=True)
-    return placed.map_partitions(_scored, pinned, meta=meta)
+    placed = marked.set_index(BUCKET, divisions=[*range(number), number], sort=True)
+    return placed.map_partitions(_scored, pinned, ledger, None if ranges is None else ranges.counts, meta=meta)
 
 
 def _counts(part: pd.DataFrame, scorer: Scorer) -> pd.Series:
@@ -76,10 +86,15 @@ def _counts(part: pd.DataFrame, scorer: Scorer) -> pd.Series:
     return pd.Series([Counter(map(str, scorer.models_of(part)))], dtype=object)
 
 
-def _marked(part: pd.DataFrame, scorer: Scorer, plan: ScoringPlan) -> pd.DataFrame:
-    return part.assign(**{_BUCKET: plan.assign(map(str, scorer.models_of(part)))})
+def _marked(part: pd.DataFrame, scorer: Scorer, plan: ScoringPlan, ranges: Ranges | None) -> pd.DataFrame:
+    if ranges is not None:
+        return ranges.mark(part, scorer.models_of(part))
+    return part.assign(**{BUCKET: plan.assign(map(str, scorer.models_of(part)))})
 
 
-def _scored(part: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
-    scored: pd.DataFrame = scorer(part.reset_index(drop=True))
+def _scored(
+    part: pd.DataFrame, scorer: Scorer, ledger: str | os.PathLike[str] | None, ranges: dict[str, int] | None
+) -> pd.DataFrame:
+    plain = part.reset_index(drop=True).drop(columns=RANGE, errors="ignore")
+    scored: pd.DataFrame = scorer(plain) if ledger is None else score_ranges(plain, scorer, ledger, ranges)
     return scored

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance
 from mme_sdk.errors import InvalidInputError, MissingExtraError
+from mme_sdk.scale.ledger import BUCKET, RANGE, Ranges, check_ledger, ranges_of, score_ranges
 from mme_sdk.scale.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -17,11 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["score"]
 
-_BUCKET = "_mme_bucket"
-
 
 @short_tracebacks
-def score(dataset: Any, scorer: Scorer, *, buckets: int) -> Any:
+def score(dataset: Any, scorer: Scorer, *, buckets: int, ledger: str | os.PathLike[str] | None = None) -> Any:
     """Return a Ray dataset with the scored rows. The rows are counted by model now, and scored when it is consumed.
 
     The aliases are resolved now. The rows are sorted into one block for each bucket, so their order is not kept: name
@@ -32,6 +32,9 @@ def score(dataset: Any, scorer: Scorer, *, buckets: int) -> Any:
         dataset: A `ray.data.Dataset`.
         scorer: How rows are scored.
         buckets: Number of blocks of the result: the tasks that score at the same time.
+        ledger: Where the answers are kept, so that a job that is run again calls only what is missing: an S3 address
+            such as `s3://bucket/jobs/42/`, or a directory that all workers reach. Failed rows are not kept. None keeps
+            none. Default None.
 
     Returns:
         The `ray.data.Dataset`.
@@ -51,12 +54,13 @@ def score(dataset: Any, scorer: Scorer, *, buckets: int) -> Any:
     except ImportError as error:
         raise MissingExtraError("scale.ray needs Ray", hint="pip install 'mme-sdk[ray]'") from error
     check_instance("scorer", scorer, Scorer)
+    check_ledger(ledger)
     if not isinstance(dataset, ray.data.Dataset):
         raise InvalidInputError(
             f"scale.ray.score takes a ray.data.Dataset, not a {type(dataset).__name__}",
             hint="convert it with ray.data.from_pandas(frame)",
         )
-    if scorer.model is None:
+    if scorer.model is None and ledger is None:
         return dataset.map_batches(_scored, fn_kwargs={"scorer": scorer}, batch_format="pandas", batch_size=None)
     counts = Counter[str]()
     counted = dataset.map_batches(_counts, fn_kwargs={"scorer": scorer}, batch_format="pandas", batch_size=None)
@@ -64,11 +68,12 @@ def score(dataset: Any, scorer: Scorer, *, buckets: int) -> Any:
         counts[row["model"]] += int(row["rows"])
     pinned = scorer.pin(counts)
     plan = pinned.plan(counts, buckets)
-    marked = dataset.map_batches(
-        _marked, fn_kwargs={"scorer": pinned, "plan": plan}, batch_format="pandas", batch_size=None
-    )
-    placed = marked.sort(_BUCKET, boundaries=[*range(1, buckets)]) if buckets > 1 else marked.repartition(1)
-    return placed.map_batches(_scored, fn_kwargs={"scorer": pinned}, batch_format="pandas", batch_size=None)
+    ranges = None if ledger is None else ranges_of(counts, plan, pinned.rows_per_call)
+    marks = {"scorer": pinned, "plan": plan, "ranges": ranges}
+    marked = dataset.map_batches(_marked, fn_kwargs=marks, batch_format="pandas", batch_size=None)
+    placed = marked.sort(BUCKET, boundaries=[*range(1, buckets)]) if buckets > 1 else marked.repartition(1)
+    given = {"scorer": pinned, "ledger": ledger, "ranges": None if ranges is None else ranges.counts}
+    return placed.map_batches(_scored, fn_kwargs=given, batch_format="pandas", batch_size=None)
 
 
 def _counts(batch: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
@@ -78,10 +83,18 @@ def _counts(batch: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
     return pd.DataFrame({"model": [*counts], "rows": [*counts.values()]})
 
 
-def _marked(batch: pd.DataFrame, scorer: Scorer, plan: ScoringPlan) -> pd.DataFrame:
-    return batch.assign(**{_BUCKET: plan.assign(map(str, scorer.models_of(batch)))})
+def _marked(batch: pd.DataFrame, scorer: Scorer, plan: ScoringPlan, ranges: Ranges | None) -> pd.DataFrame:
+    if ranges is not None:
+        return ranges.mark(batch, scorer.models_of(batch))
+    return batch.assign(**{BUCKET: plan.assign(map(str, scorer.models_of(batch)))})
 
 
-def _scored(batch: pd.DataFrame, scorer: Scorer) -> pd.DataFrame:
-    scored: pd.DataFrame = scorer(batch.drop(columns=_BUCKET, errors="ignore").reset_index(drop=True))
+def _scored(
+    batch: pd.DataFrame,
+    scorer: Scorer,
+    ledger: str | os.PathLike[str] | None = None,
+    ranges: dict[str, int] | None = None,
+) -> pd.DataFrame:
+    plain = batch.drop(columns=[BUCKET, RANGE], errors="ignore").reset_index(drop=True)
+    scored: pd.DataFrame = scorer(plain) if ledger is None else score_ranges(plain, scorer, ledger, ranges)
     return scored

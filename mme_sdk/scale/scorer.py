@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -137,31 +138,39 @@ class Scorer:
             UndecodableReplyError: The answers do not have the columns and types of `answer`.
             MissingExtraError: pandas is not installed, or pyarrow, which Arrow tables and Parquet need.
         """
+        return self._score(table, None, _by_model)
+
+    def _score(
+        self,
+        table: Any,
+        ledger: str | os.PathLike[str] | None,
+        requests_of: Callable[[pd.DataFrame, list[Any], list[Any]], dict[Any, list[int]]],
+    ) -> Any:
+        """Score a table.
+
+        Args:
+            table: The table.
+            ledger: Where the answers are kept. None keeps none.
+            requests_of: Returns the places of the rows that may be sent together, in the order in which they are sent,
+                from the rows, their models and what is called for each.
+        """
         from mme_sdk.runtime.batch.frames import FrameJoin, FramePart
 
         frame = frame_of(table)
         self.endpoint._invoker._codecs.check_parquet(self.content_type, self.accept)
         plain = frame.reset_index(drop=True)
-        models = self._checked(self.models_of(plain))
+        written = self.models_of(plain)
+        models = self._checked(written)
         features = plain.drop(columns=self._kept(plain))
-        groups: dict[Model, list[int]] = {}
-        for place, model in enumerate(models):
-            if not isinstance(model, Exception):
-                groups.setdefault(model, []).append(place)
         size = self.rows_per_call
         parts = [
-            FramePart(model, rows[start : start + size], features.iloc[rows[start : start + size]])
-            for model, rows in groups.items()
+            FramePart(models[rows[0]], rows[start : start + size], features.iloc[rows[start : start + size]])
+            for rows in requests_of(plain, written, models).values()
             for start in range(0, len(rows), size)
         ]
         join = FrameJoin(plain, len(parts))
-        results = self.endpoint._invoker.invoke_many(
-            self.endpoint.name,
-            parts,
-            self._options(),
-            model_of=lambda part: part.model,
-            data_of=lambda part: part.frame,
-            settings=self.settings,
+        results = self.endpoint._invoker.invoke_parts(
+            self.endpoint.name, parts, self._options(), settings=self.settings, checkpoint=ledger
         )
         scored = join.finish(results)
         errors = [
@@ -325,6 +334,14 @@ class Scorer:
             idempotent=self.idempotent,
             prefix=self.endpoint.prefix if isinstance(self.endpoint, Endpoint) else None,
         )
+
+
+def _by_model(_: object, __: object, called: list[Any]) -> dict[Any, list[int]]:
+    groups: dict[Any, list[int]] = {}
+    for place, model in enumerate(called):
+        if not isinstance(model, Exception):
+            groups.setdefault(model, []).append(place)
+    return groups
 
 
 def _check_column(frame: pd.DataFrame, name: str) -> None:

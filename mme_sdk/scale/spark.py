@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance
 from mme_sdk.errors import InvalidInputError, MissingExtraError
+from mme_sdk.scale.ledger import BUCKET, RANGE, Ranges, check_ledger, ranges_of, score_ranges, whole_ranges
 from mme_sdk.scale.scorer import Scorer
 from mme_sdk.scale.tables import ERRORS
 
@@ -19,7 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["score"]
 
-_BUCKET = "_mme_bucket"
 _TYPES = {
     "float64": "DoubleType",
     "float32": "FloatType",
@@ -31,7 +32,7 @@ _TYPES = {
 
 
 @short_tracebacks
-def score(frame: Any, scorer: Scorer, *, buckets: int) -> Any:
+def score(frame: Any, scorer: Scorer, *, buckets: int, ledger: str | os.PathLike[str] | None = None) -> Any:
     """Return a Spark data frame with the scored rows. The rows are counted by model now, and scored by an action.
 
     The aliases are resolved now. The rows are moved to one partition for each bucket, so their order is not kept: name
@@ -42,6 +43,9 @@ def score(frame: Any, scorer: Scorer, *, buckets: int) -> Any:
         frame: A `pyspark.sql.DataFrame`.
         scorer: How rows are scored. It needs `answer`.
         buckets: Number of partitions of the result: the tasks that score at the same time.
+        ledger: Where the answers are kept, so that a job that is run again calls only what is missing: an S3 address
+            such as `s3://bucket/jobs/42/`, or a directory that all workers reach. Failed rows are not kept. None keeps
+            none. Default None.
 
     Returns:
         The `pyspark.sql.DataFrame`.
@@ -61,6 +65,7 @@ def score(frame: Any, scorer: Scorer, *, buckets: int) -> Any:
     except ImportError as error:
         raise MissingExtraError("scale.spark needs PySpark", hint="pip install 'mme-sdk[spark]'") from error
     check_instance("scorer", scorer, Scorer)
+    check_ledger(ledger)
     if not isinstance(frame, DataFrame):
         raise InvalidInputError(f"scale.spark.score takes a pyspark.sql.DataFrame, not a {type(frame).__name__}")
     if not hasattr(frame, "repartitionById"):
@@ -76,17 +81,24 @@ def score(frame: Any, scorer: Scorer, *, buckets: int) -> Any:
     schema = types.StructType([frame.schema[name] for name in kept])
     for name, kind in {**scorer.answer, **dict.fromkeys(ERRORS, "string")}.items():
         schema.add(name, getattr(types, _TYPES[kind])())
-    if scorer.model is None:
+    if scorer.model is None and ledger is None:
         return frame.mapInPandas(scorer.partition, schema)
     counts = Counter[str]()
     for row in frame.mapInPandas(_Counts(scorer), "model string, rows bigint").collect():
         counts[row["model"]] += row["rows"]
     pinned = scorer.pin(counts)
-    marked = types.StructType([*frame.schema.fields]).add(_BUCKET, types.IntegerType())
-    placed = frame.mapInPandas(_Mark(pinned, pinned.plan(counts, buckets)), marked).repartitionById(buckets, _BUCKET)
+    plan = pinned.plan(counts, buckets)
+    marked = types.StructType([*frame.schema.fields]).add(BUCKET, types.IntegerType())
+    if ledger is not None:
+        ranges = ranges_of(counts, plan, pinned.rows_per_call)
+        marked = marked.add(RANGE, types.LongType())
+        placed = frame.mapInPandas(_MarkRanges(pinned, ranges), marked).repartitionById(buckets, BUCKET)
+        ordered = placed.sortWithinPartitions(RANGE).drop(BUCKET)
+        return ordered.mapInPandas(_ScoreRanges(pinned, ledger, ranges.counts), schema)
+    placed = frame.mapInPandas(_Mark(pinned, plan), marked).repartitionById(buckets, BUCKET)
     if isinstance(scorer.model, str):
         placed = placed.sortWithinPartitions(scorer.model)  # a task scores few models at a time
-    return placed.drop(_BUCKET).mapInPandas(pinned.partition, schema)
+    return placed.drop(BUCKET).mapInPandas(pinned.partition, schema)
 
 
 class _Counts:
@@ -107,4 +119,23 @@ class _Mark:
 
     def __call__(self, tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for table in tables:
-            yield table.assign(**{_BUCKET: self._plan.assign(map(str, self._scorer.models_of(table)))})
+            yield table.assign(**{BUCKET: self._plan.assign(map(str, self._scorer.models_of(table)))})
+
+
+class _MarkRanges:
+    def __init__(self, scorer: Scorer, ranges: Ranges) -> None:
+        self._scorer, self._ranges = scorer, ranges
+
+    def __call__(self, tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for table in tables:
+            yield self._ranges.mark(table, self._scorer.models_of(table))
+
+
+class _ScoreRanges:
+    def __init__(self, scorer: Scorer, ledger: str | os.PathLike[str], ranges: dict[str, int]) -> None:
+        self._scorer, self._ledger, self._ranges = scorer, ledger, ranges
+
+    def __call__(self, tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for table in whole_ranges(tables):
+            plain = table.drop(columns=RANGE).reset_index(drop=True)
+            yield score_ranges(plain, self._scorer, self._ledger, self._ranges)
