@@ -95,6 +95,7 @@ def _batch(root: click.Group) -> None:
     @click.option("--models", "uri", envvar="MME_MODELS", help="S3 prefix of the models. Environment: MME_MODELS.")
     @click.option("--rows-per-call", type=click.IntRange(min=1), default=256, show_default=True, help="Rows a request.")
     @click.option("--content-type", default="text/csv", show_default=True, help="Media type of the requests.")
+    @click.option("--ledger", help="S3 address or directory that keeps the answers for the next run.")
     @_deadline
     @click.argument("source", type=click.Path(exists=True, dir_okay=False, path_type=Path))
     @click.argument("target", type=click.Path(dir_okay=False, path_type=Path))
@@ -106,6 +107,7 @@ def _batch(root: click.Group) -> None:
         uri: str | None,
         rows_per_call: int,
         content_type: str,
+        ledger: str | None,
         deadline: float | None,
         source: Path,
         target: Path,
@@ -113,6 +115,7 @@ def _batch(root: click.Group) -> None:
         """Send the rows of SOURCE and write them with the answers to TARGET (.parquet, .csv or .jsonl).
 
         TARGET is replaced when all rows are done; Ctrl-C leaves it as it was. A row without an answer has an error.
+        With --ledger, answers are kept: the next run sends only the rows that have none.
         """
         if model is not None and model_column is not None:
             raise click.UsageError("--model and --model-column exclude each other.")
@@ -129,6 +132,7 @@ def _batch(root: click.Group) -> None:
             rows_per_call=rows_per_call,
             content_type=content_type,
             deadline=deadline,
+            checkpoint=ledger,
             progress=shell.out.progress,
         )
         failed = int(answers["error"].notna().sum())

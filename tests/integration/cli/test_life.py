@@ -116,6 +116,13 @@ def test_plan_apply_batch_logs_diagnose_cost_export_and_rm(
     assert main(["batch", source, str(answers), "--endpoint", "short", "--model-column", "model"]) == 0
     rows = [json.loads(line) for line in answers.read_text().splitlines()]
     assert [(row["amount"], row["prediction"], row["error"]) for row in rows] == [(1, 10, None), (2, 20, None)]
+    kept = ["--endpoint", "short", "--model-column", "model", "--ledger", f"s3://{bucket}/jobs/1/"]
+    calls = []
+    for _ in range(2):
+        assert main(["batch", source, str(answers), *kept]) == 0
+        assert [json.loads(line) for line in answers.read_text().splitlines()] == rows
+        calls.append(sum(one.operation == "InvokeEndpoint" for one in local.requests.last(1000)))
+    assert calls[1] == calls[0]
     assert main(["logs", "short", "--lines", "5"]) == 0
 
     recordings = f"s3://{bucket}/recordings/"
