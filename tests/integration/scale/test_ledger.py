@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
+import tempfile
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
@@ -135,3 +137,100 @@ def test_two_jobs_at_the_same_time_have_each_row_once(scoring: Scoring) -> None:
             check(one.result(), frame)
     objects = scoring.host.boto("s3").list_objects_v2(Bucket="scored", Prefix="jobs/race/")["Contents"]
     assert len(objects) == 18
+
+
+def continued(scoring: Scoring, ledger: str, rows: Any, score_of: Any) -> None:
+    """Score half of a table on an executor, the whole on an engine, and check that only the rest is called."""
+    expected = scoring.frame(600)
+    frame = expected.drop(columns="expected")
+    scorer = scorer_of(scoring.client)
+    before = calls(scoring)
+    with ThreadPoolExecutor(2) as workers:
+        score(frame[frame["tenant"] < "m3"], scorer, workers=workers, ledger=ledger)
+        first = calls(scoring)
+        assert 3 * 25 <= first - before <= 3 * 26  # 100 rows, in two ranges: at most one request more
+        scored = score_of(rows(frame), scorer, ledger)
+        check(scored.sort_values("id").reset_index(drop=True), expected)
+        done = calls(scoring)
+        assert 3 * 25 <= done - first <= 3 * 26
+        check(score(frame, scorer, workers=workers, buckets=3, ledger=ledger), expected)
+    assert calls(scoring) == done
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("environment")
+def test_dask_continues_a_job_of_an_executor(scoring: Scoring) -> None:
+    distributed = pytest.importorskip("distributed")
+    dd = pytest.importorskip("dask.dataframe")
+    from mme_sdk.scale import dask as scale_dask
+
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        continued(
+            scoring,
+            "s3://scored/jobs/dask/",
+            lambda frame: dd.from_pandas(frame, npartitions=5),
+            lambda rows, scorer, ledger: scale_dask.score(rows, scorer, buckets=2, ledger=ledger).compute(),
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of Ray about itself
+@pytest.mark.usefixtures("environment")
+def test_ray_continues_a_job_of_an_executor(scoring: Scoring, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.data")
+    if {name for _, name in socket.if_nameindex()} != {"lo"}:
+        pytest.skip("Ray listens on all interfaces: run this test in a network namespace")
+    from mme_sdk.scale import ray as scale_ray
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=200 << 20,
+        log_to_driver=False,
+        _node_ip_address="127.0.0.1",
+        _temp_dir=tempfile.mkdtemp(prefix="mme-ray-"),  # the paths of its sockets must be short
+    )
+    try:
+        continued(
+            scoring,
+            "s3://scored/jobs/ray/",
+            lambda frame: ray.data.from_pandas(frame).repartition(5),
+            lambda rows, scorer, ledger: scale_ray.score(rows, scorer, buckets=2, ledger=ledger).to_pandas(),
+        )
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # those of Spark about itself
+@pytest.mark.usefixtures("environment")
+def test_spark_continues_a_job_of_an_executor(scoring: Scoring) -> None:
+    sql = pytest.importorskip("pyspark.sql")
+    from mme_sdk.scale import spark as scale_spark
+
+    builder = sql.SparkSession.builder.master("local[2,4]")
+    for name, value in {
+        "spark.driver.bindAddress": "127.0.0.1",
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.execution.arrow.maxRecordsPerBatch": "7",  # a range is in several batches
+    }.items():
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    try:
+        continued(
+            scoring,
+            "s3://scored/jobs/spark/",
+            lambda frame: session.createDataFrame(frame).repartition(5),
+            lambda rows, scorer, ledger: scale_spark.score(rows, scorer, buckets=2, ledger=ledger).toPandas(),
+        )
+    finally:
+        session.stop()
