@@ -21,6 +21,7 @@ SINGLE_REQUEST_LIMIT = 5 << 30
 """Largest object that CopyObject copies in one request, in bytes."""
 _PART = 512 << 20  # bytes
 _WIDTH = 16
+_WINDOW = 1000  # versions for which flows are in memory
 
 RunAtDestination = Callable[[Flow[Any]], Flow[Any]]
 """Runs a flow with the credentials and the region of the destination."""
@@ -73,29 +74,31 @@ def copy(
 
     if report is not None:
         report(total=len(wanted))
-    try:
-        results = yield Together([copy_and_count(one) for one in wanted], _WIDTH)
-    except BaseException as stop:
-        attach_partial(stop, tuple(done))
-        raise
-    if not dry_run:
-        again, refused = yield from run_there(to.finish_batch(batch))
-        for at, one in enumerate(wanted):
-            target = to.keys.target(one.name, one.version)
-            if target in refused:
-                results[at] = refused[target]
-            elif target in again:
-                (results[at],) = yield Together([_copy_version(source.store, to, run_there, one, None, dry_run)])
     errors: dict[str, MMEError] = {}
     copied: list[ModelVersion] = []
     unchanged: list[ModelVersion] = []
-    for one, result in zip(wanted, results, strict=True):
-        if isinstance(result, MMEError):
-            errors[one.target_model] = result
-        elif isinstance(result, BaseException):
-            raise result
-        else:
-            (copied if result[0] else unchanged).append(result[1])
+    for start in range(0, len(wanted), _WINDOW):
+        window = wanted[start : start + _WINDOW]
+        try:
+            results = yield Together([copy_and_count(one) for one in window], _WIDTH)
+        except BaseException as stop:
+            attach_partial(stop, tuple(done))
+            raise
+        if not dry_run:
+            again, refused = yield from run_there(to.finish_batch(batch))
+            for at, one in enumerate(window):
+                target = to.keys.target(one.name, one.version)
+                if target in refused:
+                    results[at] = refused[target]
+                elif target in again:
+                    (results[at],) = yield Together([_copy_version(source.store, to, run_there, one, None, dry_run)])
+        for one, result in zip(window, results, strict=True):
+            if isinstance(result, MMEError):
+                errors[one.target_model] = result
+            elif isinstance(result, BaseException):
+                raise result
+            else:
+                (copied if result[0] else unchanged).append(result[1])
     if errors:
         first = next(iter(errors))
         raise BatchError(

@@ -19,6 +19,7 @@ from mme_sdk.aws import Flow, Sleep, Together
 from mme_sdk.errors import BatchError, InvalidInputError
 from mme_sdk.registry import Registration
 from mme_sdk.registry.operations import batch as many
+from mme_sdk.registry.operations import copy as copying
 from mme_sdk.registry.operations.delete import delete
 from mme_sdk.registry.operations.register import RegistryOperations
 from mme_sdk.registry.results import SyncReport
@@ -282,3 +283,22 @@ def test_the_digest_of_the_content_is_that_of_inspect(tmp_path: Path, members: i
     path = tmp_path / "a.tar.gz"
     path.write_bytes(b"".join(gzip.compress(tar[at : at + step]) + bytes(7) for at in range(0, len(tar), step)))
     assert content_digest(path) == inspect(path).content == hashlib.sha256(tar).hexdigest()
+
+
+def test_copy_has_the_flows_of_a_window_in_memory(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(copying, "_WINDOW", 10)
+    both, s3, sizes = client(clock), S3Model(), list[int]()
+    performed(many.sync(both.operations, folders(tmp_path / "m", 25), **OPTIONS), s3)
+
+    def together(flows: list[Flow[Any]], width: int = 8) -> Together:
+        sizes.append(len(flows))
+        return Together(flows, width)
+
+    monkeypatch.setattr(copying, "Together", together)
+    for number in (25, 0):
+        report = performed(copying.copy(both.operations, both.other, lambda flow: flow, None, None, dry_run=False), s3)
+        assert (len(report.copied), len(report.unchanged)) == (number, 25 - number)
+        assert [one.name for one in (*report.copied, *report.unchanged)] == [f"m{at:04}" for at in range(25)]
+    assert sizes == [10, 10, 5] * 2
