@@ -136,6 +136,10 @@ class _ScoreRanges:
         self._scorer, self._ledger, self._ranges = scorer, ledger, ranges
 
     def __call__(self, tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        import pandas as pd
+
         for table in whole_ranges(tables):
             plain = table.drop(columns=RANGE).reset_index(drop=True)
-            yield score_ranges(plain, self._scorer, self._ledger, self._ranges)
+            # Text of several tables is in several Arrow arrays, which Spark cannot convert.
+            texts = [name for name, kind in plain.dtypes.items() if isinstance(kind, pd.StringDtype)]
+            yield score_ranges(plain.astype(dict.fromkeys(texts, object)), self._scorer, self._ledger, self._ranges)

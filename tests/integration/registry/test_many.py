@@ -6,12 +6,15 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mme_sdk import Progress
+from mme_sdk import MMEClient, Progress
 from mme_sdk.artifacts import pack
 from mme_sdk.aws import Aws
 from mme_sdk.errors import (
@@ -342,3 +345,29 @@ def test_awaited(s3_aws: Aws, s3: Any, bucket_name: str, build: Path) -> None:
             await there.register_many({"x": build / "none", "y": build / "a"})
 
     asyncio.run(main())
+
+
+@pytest.mark.slow
+def test_processes_share_the_registration_of_many_models(
+    models: ModelRegistry, s3_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "local")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "local-secret")
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one/model.ubj").write_bytes(b"weights")
+    wanted = [Registration(f"m{number}", tmp_path / "one", "v1") for number in range(40)]
+    wanted[7] = Registration("m7", tmp_path / "none", "v1")
+    parts = [wanted[start : start + 10] for start in range(0, 40, 10)]
+    with MMEClient(region="us-east-1", endpoint_url={"*": s3_server.endpoint_url}) as client:
+        shared = client.models(models.uri)
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
+            failed, *done = [workers.submit(shared.register_many, part) for part in (*parts, parts[1])]
+            with pytest.raises(BatchError) as caught:
+                failed.result()
+            assert list(caught.value.errors) == ["m7"]
+            assert len(caught.value.done) == 9
+            assert [len(one.result()) for one in done] == [10] * 4
+            again = list(workers.map(partial(shared.copy, models.uri.replace("prod/", "copied/")), ["m0", "m1"]))
+    assert [[one.name for one in report.copied] for report in again] == [["m0"], ["m1"]]
+    kept = [f"m{number}/v1.tar.gz" for number in range(40) if number != 7]
+    assert targets(models) == sorted(kept)
