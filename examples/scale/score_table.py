@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
 
-from mme_sdk import EndpointSpec
+from mme_sdk import EndpointSpec, MMEClient
 from mme_sdk.local import LocalSageMaker
 from mme_sdk.scale import Scorer, score
 
@@ -37,8 +39,9 @@ def output_fn(prediction, accept):
 """
 
 
-def main() -> pd.DataFrame:
-    """Register ten models, create an endpoint, and score 1000 rows."""
+@contextmanager
+def ten_models() -> Iterator[tuple[MMEClient, pd.DataFrame]]:
+    """Create an endpoint with ten models; yield the client and 1000 rows for them."""
     with LocalSageMaker() as host, host.client() as client, tempfile.TemporaryDirectory() as folder:
         os.environ |= host.environ()  # the workers find their credentials here: those of the client do not travel
         host.boto("s3").create_bucket(Bucket="ml-models")
@@ -57,10 +60,16 @@ def main() -> pd.DataFrame:
             role="arn:aws:iam::123456789012:role/sagemaker-execution",
             instance_type="ml.m5.large",
         )
-        endpoint = client.endpoints.create(spec, timeout=120)
         frame = pd.DataFrame({"id": range(1000), "amount": [row / 10 for row in range(1000)]})
         frame["tenant"] = [f"tenant-{7 * row % 10}@live" for row in range(1000)]
-        scorer = Scorer(endpoint=endpoint, model="tenant", ids=["id"])
+        client.endpoints.create(spec, timeout=120)
+        yield client, frame
+
+
+def main() -> pd.DataFrame:
+    """Score 1000 rows of ten models."""
+    with ten_models() as (client, frame):
+        scorer = Scorer(endpoint=client.endpoint("scoring"), model="tenant", ids=["id"])
         with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
             return score(frame, scorer, workers=workers)
 

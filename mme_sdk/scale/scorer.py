@@ -169,7 +169,7 @@ class Scorer:
             for start in range(0, len(rows), size)
         ]
         join = FrameJoin(plain, len(parts))
-        results = self.endpoint._invoker.invoke_parts(
+        results = self.endpoint._invoker._invoke_parts(
             self.endpoint.name, parts, self._options(), settings=self.settings, checkpoint=ledger
         )
         scored = join.finish(results)

@@ -291,7 +291,7 @@ class BatchMixin(Invocations):
         rows: Any = to_pandas(frame) if is_table(frame) else frame
         parts = split_frame(rows, model_of, rows_per_call)
         join = FrameJoin(rows, len(parts))
-        results = self.invoke_parts(
+        results = self._invoke_parts(
             endpoint, parts, options, settings=settings, checkpoint=checkpoint, progress=progress
         )
 
@@ -302,7 +302,7 @@ class BatchMixin(Invocations):
         joined: FrameT = collect(results, finish, lambda: parts, join.add)
         return joined
 
-    def invoke_parts(
+    def _invoke_parts(
         self,
         endpoint: str,
         parts: Sequence[FramePart],

@@ -383,6 +383,13 @@ def _given_to_the_batch(monkeypatch: pytest.MonkeyPatch) -> list[BatchSettings]:
 
 
 def _checkpoint(subject: Subject, method: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = f"{folder}/ledger/"
+    subject.call(method, checkpoint=ledger)
+    before = len(subject.recorder.invocations)
+    subject.call(method, checkpoint=ledger)
+    assert len(subject.recorder.invocations) == before
+    if method == "invoke_frame":
+        return
     subject.call(method, checkpoint=folder / "done.txt")
     assert (folder / "done.txt").read_text() == "0\n"
 
