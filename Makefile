@@ -16,7 +16,7 @@ export AWS_EC2_METADATA_DISABLED := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench format api docs spell docs-serve release clean
+.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench scale format api docs spell docs-serve release clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -97,6 +97,9 @@ examples-aws: $(EXAMPLES:%=.venv-examples/.%) ## Flows after AWS's published exa
 bench: .venv/.dev ## All benchmarks, short, beside the ratios of the last committed run (ten minutes)
 	$(BIN)/python benchmarks/run_all.py
 
+scale: .venv-scale/.done ## Tables scored on Dask, Ray, Spark and processes, against the goals, in docs/benchmarks/scale.md (ten minutes)
+	.venv-scale/bin/python benchmarks/scale/main.py --write docs/benchmarks/scale.md
+
 format: .venv/.dev ## Mend style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -143,6 +146,11 @@ clean: ## Remove what the targets above made
 .venv-gpu/.done: pyproject.toml
 	$(PYTHON) -m venv .venv-gpu
 	.venv-gpu/bin/pip install --quiet --editable ".[local,sklearn]" onnx 'onnxruntime-gpu[cuda,cudnn]' torch xgboost
+	@touch $@
+
+.venv-scale/.done: pyproject.toml
+	$(PYTHON) -m venv .venv-scale
+	.venv-scale/bin/pip install --quiet --editable ".[local,dask,ray,spark]" psutil
 	@touch $@
 
 .venv-sagemaker2/.done:
