@@ -81,9 +81,10 @@ class Measured:
         (endpoint,) = self.host.status()["endpoints"]
         return sum(one["counters"]["s3_loads"] + one["counters"]["disk_loads"] for one in endpoint["variants"])
 
-    def calls(self) -> list[int]:
-        """Return the number of rows of each call that was answered."""
-        return [int(line.split()[0]) for line in self._log.read_text().split("\n")[:-1]] if self._log.exists() else []
+    def calls(self) -> list[tuple[int, float]]:
+        """Return for each answered call its number of rows, and when it was answered, in seconds since the epoch."""
+        lines = self._log.read_text().split("\n")[:-1] if self._log.exists() else []
+        return [(int(rows), float(at)) for rows, at in map(str.split, lines)]
 
     def throttled(self) -> tuple[int, int]:
         """Return the number of calls that the rate throttled, and of all calls."""

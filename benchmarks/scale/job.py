@@ -1,7 +1,7 @@
 """Scores a table of shuffled rows on one engine, and prints what came out. `main.py` runs it.
 
-The clock starts when the engine runs and each of its workers has done an empty task. It stops when the whole result is
-in this process. The rows are checked against what the models answer.
+The clock starts when the engine runs and its workers have the rows, each after a task that changed nothing. It stops
+when the whole result is in this process. The rows are checked against what the models answer.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any
 
+import attrs
 import pandas as pd
 from endpoint import NAME, factor, target
 
@@ -25,7 +27,19 @@ from mme_sdk import MMEClient
 from mme_sdk.runtime import BatchSettings
 from mme_sdk.scale import Scorer
 
-Job = Callable[[pd.DataFrame, Scorer, int], pd.DataFrame]
+@attrs.frozen
+class Engine:
+    """A running engine.
+
+    Attributes:
+        place: Returns a table of the engine with the rows of a frame, which are in its workers then.
+        score: Returns the scored rows of such a table, in this process.
+    """
+
+    place: Callable[[pd.DataFrame], Any]
+    score: Callable[[Any, Scorer, int], pd.DataFrame]
+
+
 _PARTS = 8  # of the input
 
 
@@ -41,38 +55,47 @@ def table(rows: int, models: int, *, hot: bool) -> pd.DataFrame:
     return pd.DataFrame({"id": order, "tenant": tenants, "expected": expected, "x": order % 1000})
 
 
-def nothing(*_: Any) -> None:
-    """Do nothing, as the first task of a worker."""
-    time.sleep(0.2)  # so that each worker gets one
+def same(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a part of a table unchanged: the first task of a worker."""
+    return frame
+
+
+def wait(_: int) -> None:
+    """Wait, so that each worker has one such task."""
+    time.sleep(0.2)
 
 
 @contextmanager
-def processes(workers: int) -> Iterator[Job]:
+def processes(workers: int) -> Iterator[Engine]:
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(nothing, range(workers)))
-        yield lambda frame, scorer, buckets: mme_sdk.scale.score(frame, scorer, workers=pool, buckets=buckets)
+        list(pool.map(wait, range(workers)))
+        yield Engine(
+            lambda frame: frame,
+            lambda rows, scorer, buckets: mme_sdk.scale.score(rows, scorer, workers=pool, buckets=buckets),
+        )
 
 
 @contextmanager
-def dask(workers: int) -> Iterator[Job]:
+def dask(workers: int) -> Iterator[Engine]:
     import dask.dataframe as dd
-    from distributed import Client, LocalCluster
+    from distributed import Client, LocalCluster, wait
 
     import mme_sdk.scale.dask
 
+    def place(frame: pd.DataFrame) -> Any:
+        rows = dd.from_pandas(frame, npartitions=_PARTS, sort=False).map_partitions(same, meta=frame.iloc[:0]).persist()
+        wait(rows)
+        return rows
+
     options = {"n_workers": workers, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
-    with LocalCluster(processes=True, **options) as cluster, Client(cluster) as client:
-        client.run(nothing)
-
-        def job(frame: pd.DataFrame, scorer: Scorer, buckets: int) -> pd.DataFrame:
-            rows = dd.from_pandas(frame, npartitions=_PARTS, sort=False)
-            return mme_sdk.scale.dask.score(rows, scorer, buckets=buckets).compute()
-
-        yield job
+    with LocalCluster(processes=True, **options) as cluster, Client(cluster):
+        yield Engine(
+            place, lambda rows, scorer, buckets: mme_sdk.scale.dask.score(rows, scorer, buckets=buckets).compute()
+        )
 
 
 @contextmanager
-def ray(workers: int) -> Iterator[Job]:
+def ray(workers: int) -> Iterator[Engine]:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
     import ray.data
@@ -89,19 +112,19 @@ def ray(workers: int) -> Iterator[Job]:
     )
     ray.data.DataContext.get_current().enable_progress_bars = False
     try:
-        ray.get([ray.remote(nothing).remote() for _ in range(workers)])
-
-        def job(frame: pd.DataFrame, scorer: Scorer, buckets: int) -> pd.DataFrame:
-            rows = ray.data.from_pandas(frame).repartition(_PARTS)
-            return mme_sdk.scale.ray.score(rows, scorer, buckets=buckets).to_pandas()
-
-        yield job
+        yield Engine(
+            lambda frame: (
+                ray.data.from_pandas(frame).repartition(_PARTS).map_batches(same, batch_format="pandas").materialize()
+            ),
+            lambda rows, scorer, buckets: mme_sdk.scale.ray.score(rows, scorer, buckets=buckets).to_pandas(),
+        )
     finally:
         ray.shutdown()
 
 
 @contextmanager
-def spark(workers: int) -> Iterator[Job]:
+def spark(workers: int) -> Iterator[Engine]:
+    os.environ["PYSPARK_PYTHON"] = sys.executable
     from pyspark.sql import SparkSession
 
     import mme_sdk.scale.spark
@@ -118,14 +141,17 @@ def spark(workers: int) -> Iterator[Job]:
         builder = builder.config(name, value)
     session = builder.getOrCreate()
     session.sparkContext.setLogLevel("ERROR")
+
+    def place(frame: pd.DataFrame) -> Any:
+        given = session.createDataFrame(frame)
+        rows = given.repartition(_PARTS).mapInPandas(lambda parts: map(same, parts), given.schema).cache()
+        rows.count()
+        return rows
+
     try:
-        session.sparkContext.parallelize(range(workers), workers).foreach(nothing)
-
-        def job(frame: pd.DataFrame, scorer: Scorer, buckets: int) -> pd.DataFrame:
-            rows = session.createDataFrame(frame).repartition(_PARTS)
-            return mme_sdk.scale.spark.score(rows, scorer, buckets=buckets).toPandas()
-
-        yield job
+        yield Engine(
+            place, lambda rows, scorer, buckets: mme_sdk.scale.spark.score(rows, scorer, buckets=buckets).toPandas()
+        )
     finally:
         session.stop()
 
@@ -152,15 +178,17 @@ def main() -> None:
         rows_per_call=options.rows_per_call,
         settings=BatchSettings(max_concurrency=options.concurrency, ordered=False),
     )
-    began = time.perf_counter()
-    with ENGINES[options.engine](options.workers) as job:
-        ready = time.perf_counter()
-        scored = job(frame, scorer, options.buckets or options.workers)
-        ended = time.perf_counter()
+    began = time.time()
+    with ENGINES[options.engine](options.workers) as engine:
+        rows = engine.place(frame)
+        ready = time.time()
+        scored = engine.score(rows, scorer, options.buckets or options.workers)
+        ended = time.time()
     failed = scored["error"].notna()
     found = {
-        "start": ready - began,
-        "wall": ended - ready,
+        "began": began,
+        "ready": ready,
+        "ended": ended,
         "missing": len({*frame["id"]} - {*scored["id"]}),
         "twice": int(scored["id"].duplicated().sum()),
         "failed": int(failed.sum()),

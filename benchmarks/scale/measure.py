@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +25,25 @@ class Watch:
     """The workers of a job: the processes that have connections to the endpoint.
 
     Attributes:
+        cpu: For each look, its time, and the seconds of CPU that the job has taken.
         memory: For each look, the number of rows that were answered, and the largest resident memory of a worker.
         killed: The number of rows that were answered when a worker was killed, or None.
     """
 
+    cpu: list[tuple[float, float]] = attrs.field(factory=list)
     memory: list[tuple[int, int]] = attrs.field(factory=list)
     killed: int | None = None
     _workers: dict[psutil.Process, None] = attrs.field(factory=dict)
 
     def look(self, job: int, endpoint: Measured, kill_after: int | None) -> None:
         """Note the memory of the workers, and kill one of them if enough rows were answered."""
-        for one in psutil.Process(job).children(recursive=True):
+        running = psutil.Process(job).children(recursive=True)
+        for one in running:
             if one not in self._workers and _calls(one, endpoint.port):
                 self._workers[one] = None
         workers = [one for one in self._workers if one.is_running()]
-        rows = sum(endpoint.calls())
+        rows = sum(rows for rows, _ in endpoint.calls())
+        self.cpu.append((time.time(), sum(map(_seconds, [psutil.Process(job), *running]))))
         sizes = [size for one in workers if (size := _memory(one))]
         if sizes:
             self.memory.append((rows, max(sizes)))
@@ -59,6 +64,13 @@ def _memory(process: psutil.Process) -> int:
         return int(process.memory_info().rss)
     except psutil.Error:
         return 0
+
+
+def _seconds(process: psutil.Process) -> float:
+    try:
+        return sum(process.cpu_times()[:2])
+    except psutil.Error:
+        return 0.0
 
 
 def measure(setup: Setup, job: list[str], *, kill_after: int | None = None, limit: float = 600.0) -> dict[str, Any]:
@@ -94,8 +106,11 @@ def measure(setup: Setup, job: list[str], *, kill_after: int | None = None, limi
         if process.returncode:
             raise RuntimeError(f"the job failed: {job}\n{errors.read().decode()[-3000:]}")
         found: dict[str, Any] = json.loads(out.read().splitlines()[-1])
-        calls = endpoint.calls(); Path("/work/wt/engines/.cache/scratch/log").write_text(endpoint._log.read_text())
-        found |= {"loads": endpoint.loads(), "calls": len(calls), "rows": sum(calls), "killed": watch.killed}
+        calls = endpoint.calls()
+        found |= {"loads": endpoint.loads(), "calls": len(calls), "rows": sum(rows for rows, _ in calls)}
+        found |= {"killed": watch.killed, "wall": found["ended"] - found["ready"]}
+        found |= {"before": calls[0][1] - found["ready"], "after": found["ended"] - calls[-1][1]}
+        found["calling"] = calls[-1][1] - calls[0][1]
         if setup.rate is not None:
             found["throttled"], found["sent"] = endpoint.throttled()
     total = max(1, found["rows"])
@@ -103,6 +118,11 @@ def measure(setup: Setup, job: list[str], *, kill_after: int | None = None, limi
         share: max((size for rows, size in watch.memory if rows <= share / 100 * total), default=0)
         for share in (10, 25, 50, 100)
     }
+    begins, ends = (
+        max((cpu for at, cpu in watch.cpu if at <= until), default=0.0)
+        for until in (found["ready"], found["ready"] + found["before"])
+    )
+    found["cpu_before"] = ends - begins
     return found
 
 
