@@ -27,6 +27,7 @@ from mme_sdk import MMEClient
 from mme_sdk.runtime import BatchSettings
 from mme_sdk.scale import Scorer
 
+
 @attrs.frozen
 class Engine:
     """A running engine.

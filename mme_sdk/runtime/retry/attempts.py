@@ -31,6 +31,7 @@ from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
 __all__ = ["Attempts", "Settings"]
 
 _PACED = 0.1  # seconds; longest drawn wait of a throttled call that waits for its turn too
+_QUEUE_FULL = 503
 _RATE_CHECK = 0.5  # seconds after which a waiting call looks at the rate again
 _TIMED_OUT = 0.95  # share of the read time-out; an attempt that fails earlier lost its connection
 
@@ -383,7 +384,8 @@ class Attempts:
         while wait := pace.wait(turn, monotonic()):
             if monotonic() >= self.ends:
                 raise ThrottledError(
-                    f"{self.request.endpoint} throttles this batch, so the deadline of {self.deadline:g} s passed",
+                    f"{self.request.endpoint} throttles the calls of this batch, or its containers are busy, so the "
+                    f"deadline of {self.deadline:g} s passed",
                     hint="pass a longer deadline=, or lower BatchSettings.max_concurrency",
                     sent=bool(self.history),
                 )
@@ -397,7 +399,9 @@ class Attempts:
         """
         policy = self.settings.retry
         reason: Literal["throttled", "faulty"]
-        if kind is ErrorKind.THROTTLED:
+        # A container whose queue is full refuses calls for the same reason as a throttle: there are too many at a time.
+        full = self.patient and kind is ErrorKind.BUSY and getattr(error, "original_status", None) == _QUEUE_FULL
+        if kind is ErrorKind.THROTTLED or full:
             reason, base, cap, count = "throttled", policy.throttle_base, policy.throttle_cap, self._throttles
             self._throttles += 1
             if self.patient:
