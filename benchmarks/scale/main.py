@@ -4,8 +4,8 @@
     python benchmarks/scale/main.py --only dask --runs 3    # medians of three runs
     python benchmarks/scale/main.py --only limit hot
 
-Needs the extras `dask`, `ray` and `spark`, psutil, and Java 17 for Spark. Ray listens on all interfaces, so it runs with
-its host in a network namespace of its own (`unshare`); where that is not permitted, its rows are left out by name.
+Needs the extras `dask`, `ray` and `spark`, psutil, and Java 17 for Spark. Ray listens on all interfaces, so it runs
+with its host in a network namespace of its own (`unshare`); where that is not permitted, its rows are left out by name.
 Figures are kept in `.cache/scale.json`, so that a run with `--only` renews some of them.
 """
 
@@ -79,11 +79,11 @@ def run(case: Case) -> Found:
     given = {"setup": attrs.asdict(case.setup), "job": case.job, "kill_after": case.kill_after}
     command = [sys.executable, str(HERE / "measure.py"), json.dumps(given)]
     if case.job[0] == "ray":
-        if subprocess.run([*NAMESPACE, "true"], capture_output=True).returncode:
+        if subprocess.run([*NAMESPACE, "true"], capture_output=True, check=False).returncode:
             return {"left out": "a network namespace is not permitted here"}
         command = [*NAMESPACE, *command]
     with tempfile.TemporaryFile("w+") as errors:
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=errors, text=True, check=False)
         errors.seek(0)
         if done.returncode:
             return {"left out": (errors.read().strip().splitlines() or ["it failed"])[-1][:200]}
@@ -99,53 +99,101 @@ def median(runs: list[Found]) -> Found:
     return next(one for one in good if one["wall"] == middle)
 
 
+@attrs.frozen
+class Goal:
+    """A row of the table.
+
+    Attributes:
+        what: What is measured.
+        goal: What it should be.
+        case: The name of the job.
+        shown: Returns the figure of the job, as text.
+        met: Returns whether the goal is met.
+    """
+
+    what: str
+    goal: str
+    case: str
+    shown: Callable[[Found], str]
+    met: Callable[[Found], bool]
+
+
+def at_most(what: str, limit: float, case: str, figure: Callable[[Found], float]) -> Goal:
+    return Goal(what, f"≤ {limit:g}", case, lambda one: f"{figure(one):.2f}", lambda one: figure(one) <= limit)
+
+
+def of_engine(engine: str) -> list[Goal]:
+    models, floor, killed = SHUFFLED.models, SHUFFLED.floor, f"{engine}: killed"
+    slowest = 1.3 if engine == "spark" else 1.15
+    return [
+        at_most(f"{engine}: loads a model", 1.02, f"{engine}: shuffled", lambda one: one["loads"] / models),
+        at_most(f"{engine}: the job ÷ the floor", slowest, f"{engine}: shuffled", lambda one: one["wall"] / floor),
+        Goal(
+            f"{engine}: rows missing and rows twice after a SIGKILL of a worker",
+            "0 and 0",
+            killed,
+            lambda one: f"{one['missing']} and {one['twice']}" if one["killed"] else "none was killed",
+            lambda one: bool(one["killed"]) and not one["missing"] and not one["twice"],
+        ),
+    ]
+
+
+def goals(found: dict[str, Found]) -> list[Goal]:
+    """Return the rows of the table."""
+    even = found.get("hot: even", {}).get("wall", float("nan"))
+    limited, large = "limit: 150", "large: 1,000,000"
+    return [
+        *(goal for engine in ENGINES for goal in of_engine(engine)),
+        Goal(
+            "4 processes at a limit of 150 calls/s: failed rows",
+            "0",
+            limited,
+            lambda one: f"{one['failed']}",
+            lambda one: one["failed"] == 0,
+        ),
+        Goal(
+            "the same: calls that were throttled",
+            "< 1 %",
+            limited,
+            lambda one: f"{100 * one['throttled'] / one['sent']:.1f} %",
+            lambda one: one["throttled"] < 0.01 * one["sent"],
+        ),
+        Goal(
+            "the same: share of the limit that was used, learned",
+            "≥ 90 %",
+            limited,
+            lambda one: f"{100 * _share(one):.0f} %",
+            lambda one: _share(one) >= 0.9,
+        ),
+        at_most(
+            "one model has half of the rows, 4 processes: time ÷ the even time",
+            1.3,
+            "hot: half",
+            lambda one: one["wall"] / even,
+        ),
+        at_most("1,000,000 rows, 500 models: memory of a worker at the end ÷ at 10 % of the rows", 1.1, large, _growth),
+        at_most("the same: the job ÷ the floor", 1.15, large, lambda one: one["wall"] / LARGE.floor),
+    ]
+
+
 def table(found: dict[str, Found]) -> list[str]:
-    """Return the rows of the table of goals."""
+    """Return the table of goals."""
     lines = ["| what is measured | goal | found | met |", "| --- | --: | --: | --- |"]
-
-    def add(what: str, goal: str, name: str, figure: Callable[[Found], str], met: Callable[[Found], bool]) -> None:
-        one = found.get(name, {"left out": "not measured"})
-        if "left out" in one:
-            lines.append(f"| {what} | {goal} | left out: {one['left out']} | – |")
-        else:
-            lines.append(f"| {what} | {goal} | {figure(one)} | {'yes' if met(one) else 'no'} |")
-
-    for engine in ENGINES:
-        name, limit = f"{engine}: shuffled", 1.3 if engine == "spark" else 1.15
-        models, floor = SHUFFLED.models, SHUFFLED.floor
-        add(f"{engine}: loads a model, shuffled rows", "≤ 1.02", name,
-            lambda one: f"{one['loads'] / models:.2f}", lambda one: one["loads"] / models <= 1.02)  # fmt: skip
-        add(f"{engine}: the job ÷ the floor of {floor:g} s", f"≤ {limit}", name,
-            lambda one: f"{one['wall'] / floor:.2f}", lambda one: one["wall"] / floor <= limit)  # fmt: skip
-    limit = "limit: 150"
-    add("4 processes at a limit of 150 calls/s: failed rows", "0", limit,
-        lambda one: f"{one['failed']}", lambda one: one["failed"] == 0)  # fmt: skip
-    add("the same: throttled calls", "< 1 %", limit,
-        lambda one: f"{100 * one['throttled'] / one['sent']:.1f} %", lambda one: one["throttled"] < 0.01 * one["sent"])  # fmt: skip
-    add("the same: share of the limit, learned", "≥ 90 %", limit,
-        lambda one: f"{100 * _share(one):.0f} %", lambda one: _share(one) >= 0.9)  # fmt: skip
-    even = found.get("hot: even", {}).get("wall", 0.0)
-    add("half of the rows have one model, 4 processes ÷ the even time", "≤ 1.3", "hot: half",
-        lambda one: f"{one['wall'] / even:.2f}" if even else "–", lambda one: even > 0 and one["wall"] <= 1.3 * even)  # fmt: skip
-    for engine in ENGINES:
-        add(f"{engine}: a worker killed (SIGKILL): rows missing, rows twice", "0, 0", f"{engine}: killed",
-            lambda one: f"{one['missing']}, {one['twice']}" if one["killed"] else "none was killed",
-            lambda one: bool(one["killed"]) and not one["missing"] and not one["twice"])  # fmt: skip
-    large = "large: 1,000,000"
-    add("1,000,000 rows × 500 models: memory of a worker at the end ÷ at 10 % of the rows", "≤ 1.1", large,
-        lambda one: f"{_growth(one):.2f}", lambda one: _growth(one) <= 1.1)  # fmt: skip
-    add(f"the same: the job ÷ the floor of {LARGE.floor:g} s", "≤ 1.15", large,
-        lambda one: f"{one['wall'] / LARGE.floor:.2f}", lambda one: one["wall"] / LARGE.floor <= 1.15)  # fmt: skip
+    for goal in goals(found):
+        one = found.get(goal.case, {"left out": "not measured"})
+        shown = f"left out: {one['left out']}" if "left out" in one else goal.shown(one)
+        met = "–" if "left out" in one else "yes" if goal.met(one) else "no"
+        lines.append(f"| {goal.what} | {goal.goal} | {shown} | {met} |")
     return lines
 
 
 def details(found: dict[str, Found]) -> list[str]:
     """Return a table of what was measured in each job."""
-    lines = [
-        "| job | s | s before the first answer | CPU s in them | s after the last answer | loads | calls | failed rows "
-        "| rows called again | wrong rows | worker, MB, at 10 % and at the end | load average |",
-        "| --- " + "| --: " * 11 + "|",
-    ]
+    columns = (
+        "job", "s", "s before the first answer", "CPU s in them", "s after the last answer", "loads", "calls",
+        "failed rows", "rows called again", "wrong rows", "MB of a worker, at 10 % and at the end", "load average",
+    )  # fmt: skip
+    lines = [f"| {' | '.join(columns)} |", f"| --- {'| --: ' * (len(columns) - 1)}|"]
     for name in cases():
         one = found.get(name)
         if one is None or "left out" in one:
@@ -169,40 +217,46 @@ def _growth(one: Found) -> float:
     return float(one["memory"]["100"] / one["memory"]["10"])
 
 
+PAGE = """# Tables scored in many processes
+
+Written by `make scale` (`benchmarks/scale/main.py`) on {cores} cores. Runs of each job: {runs}; the table has the median.
+An engine runs on this machine with two workers, where nothing else is said. It shares the cores with the embedded
+SageMaker and with all else that runs. The last column of the second table says how many processes wanted a core when
+the job ended. If there are more than cores, seconds say more about the machine than about the job. Loads, rows and
+memory do not depend on it.
+
+{table}
+
+**Floor.** Loads × the time of a load ÷ the loaders of all instances: no job is faster that loads each model once.
+{models} models that load in {load:g} s, {instances} instances with {loaders} loaders, room for {room} models:
+{floor:g} s. For {many} models: {large:g} s. The clock starts when the workers of the engine have the rows, each after a
+task that changed nothing. It stops when the whole result is in the calling process. So the start of the engine does not
+count, and what `score` does before the first request does. The host counts the loads.
+
+**One model with half of the rows.** 16,000 rows, 20 a call. A call takes 0.1 s; each of 4 processes has 4 calls at a
+time.
+
+**Killed worker.** 8,000 rows, 40 models, 8 buckets. A process that calls the endpoint gets SIGKILL after 2,000 answered
+rows. Dask, Ray and Spark score its part again. An executor of `concurrent.futures` ends with its worker: the rows that
+were not scored then have an `OutcomeUnknownError`, and count as failed.
+
+## What each job did
+
+{details}
+"""
+
+
 def page(found: dict[str, Found], runs: int) -> str:
     """Return the page."""
-    return "\n".join(
-        [
-            "# Tables scored in many processes",
-            "",
-            f"Written by `make scale` (`benchmarks/scale/main.py`) on {os.cpu_count()} cores; runs of each job: {runs}, of",
-            "which the table has the median. The engines run on this machine with 2 workers where nothing else is said. They",
-            "share its cores with the embedded SageMaker and with all else that runs here: the last column says how many",
-            "processes wanted a core when the job ended. With more than two, seconds say more about the machine than about the",
-            "job; loads, rows and memory do not depend on it.",
-            "",
-            *table(found),
-            "",
-            "**Floor.** Loads × the time of a load ÷ the loaders of all instances: no job can be faster that loads each model",
-            f"once. {SHUFFLED.models} models that load in {SHUFFLED.load:g} s, {SHUFFLED.instances} instances with "
-            f"{SHUFFLED.loaders} loaders, room for",
-            f"{SHUFFLED.room} models: {SHUFFLED.floor:g} s. The clock starts when the workers of the engine have the rows, each after "
-            "a task that",
-            "changed nothing, and stops when the whole result is in the calling process. So the start of the engine does not",
-            "count; what `score` does before the first request does. Loads are counted by the host.",
-            "",
-            "**One model with half of the rows.** 16,000 rows, 8 models, 20 rows a call, a call takes 0.1 s, 4 calls at the same",
-            "time in each of 4 processes.",
-            "",
-            "**Killed worker.** 8,000 rows, 40 models, 8 buckets. One of the processes that call the endpoint gets SIGKILL after",
-            "2,000 answered rows. Dask, Ray and Spark score its part again. An executor of `concurrent.futures` ends with its",
-            "worker: the rows that were not scored have an `OutcomeUnknownError`, and count as failed.",
-            "",
-            "## What each job did",
-            "",
-            *details(found),
-            "",
-        ]
+    return PAGE.format(
+        cores=os.cpu_count(),
+        runs=runs,
+        table="\n".join(table(found)),
+        details="\n".join(details(found)),
+        many=LARGE.models,
+        large=LARGE.floor,
+        floor=SHUFFLED.floor,
+        **attrs.asdict(SHUFFLED),
     )
 
 

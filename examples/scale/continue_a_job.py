@@ -12,9 +12,11 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context, parent_process
 from typing import Any
 
+import attrs
 import pandas as pd
-from score_table import ten_models
+from laptop import scoring, table
 
+from mme_sdk import MMEClient
 from mme_sdk.runtime.telemetry.hooks import CallCompleted
 from mme_sdk.scale import Scorer, score
 
@@ -40,18 +42,13 @@ class KillAfter:
 
 def main() -> tuple[pd.DataFrame, pd.DataFrame]:
     """Score 1000 rows in a process that is killed, then the same rows in threads."""
-    with ten_models() as (client, frame):
-        scorer = Scorer(endpoint=client.endpoint("scoring"), model="tenant", ids=["id"], rows_per_call=10)
-        killed = Scorer(
-            endpoint=client.with_options(hooks=[KillAfter(60)]).endpoint("scoring"),
-            model="tenant",
-            ids=["id"],
-            rows_per_call=10,
-        )
+    with scoring() as endpoint, MMEClient(hooks=[KillAfter(60)]) as client:
+        scorer = Scorer(endpoint=endpoint, model="tenant", ids=["id"], rows_per_call=10)
+        killed = attrs.evolve(scorer, endpoint=client.endpoint("scoring"))
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as workers:
-            first = score(frame, killed, workers=workers, ledger=LEDGER)
+            first = score(table(), killed, workers=workers, ledger=LEDGER)
         with ThreadPoolExecutor(2) as workers:
-            second = score(frame, scorer, workers=workers, ledger=LEDGER)
+            second = score(table(), scorer, workers=workers, ledger=LEDGER)
         return first, second
 
 

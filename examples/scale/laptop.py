@@ -1,21 +1,18 @@
-"""Score a table of many models in two processes, on a laptop: `python examples/scale/score_table.py`."""
+"""What the examples of this folder score: a table, and five models on an embedded SageMaker."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
 import pandas as pd
 
-from mme_sdk import EndpointSpec, MMEClient
+from mme_sdk import Endpoint, EndpointSpec
 from mme_sdk.local import LocalSageMaker
-from mme_sdk.scale import Scorer, score
 
 SCRIPT = """
 import json
@@ -39,14 +36,21 @@ def output_fn(prediction, accept):
 """
 
 
-@contextmanager
-def ten_models() -> Iterator[tuple[MMEClient, pd.DataFrame]]:
-    """Create an endpoint with ten models; yield the client and 1000 rows for them."""
+def table(rows: int = 1000) -> pd.DataFrame:
+    """Return rows of five models in no order. `id` identifies a row; the models get `amount`."""
+    frame = pd.DataFrame({"id": range(rows), "amount": [row / 10 for row in range(rows)]})
+    frame["tenant"] = [f"tenant-{7 * row % 5}@live" for row in range(rows)]
+    return frame
+
+
+@contextlib.contextmanager
+def scoring() -> Iterator[Endpoint]:
+    """Register five models and create an endpoint. On AWS, `MMEClient().endpoint("scoring")` is all that is needed."""
     with LocalSageMaker() as host, host.client() as client, tempfile.TemporaryDirectory() as folder:
         os.environ |= host.environ()  # the workers find their credentials here: those of the client do not travel
         host.boto("s3").create_bucket(Bucket="ml-models")
         models = client.models("s3://ml-models/prod/")
-        for number in range(10):
+        for number in range(5):
             source = Path(folder, f"tenant-{number}")
             (source / "code").mkdir(parents=True)
             (source / "code" / "inference.py").write_text(SCRIPT)
@@ -60,19 +64,4 @@ def ten_models() -> Iterator[tuple[MMEClient, pd.DataFrame]]:
             role="arn:aws:iam::123456789012:role/sagemaker-execution",
             instance_type="ml.m5.large",
         )
-        frame = pd.DataFrame({"id": range(1000), "amount": [row / 10 for row in range(1000)]})
-        frame["tenant"] = [f"tenant-{7 * row % 10}@live" for row in range(1000)]
-        client.endpoints.create(spec, timeout=120)
-        yield client, frame
-
-
-def main() -> pd.DataFrame:
-    """Score 1000 rows of ten models."""
-    with ten_models() as (client, frame):
-        scorer = Scorer(endpoint=client.endpoint("scoring"), model="tenant", ids=["id"])
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
-            return score(frame, scorer, workers=workers)
-
-
-if __name__ == "__main__":
-    print(main())
+        yield client.endpoints.create(spec, timeout=120)
