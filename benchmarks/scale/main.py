@@ -219,7 +219,7 @@ def _growth(one: Found) -> float:
 
 PAGE = """# Tables scored in many processes
 
-Written by `make scale` (`benchmarks/scale/main.py`) on {cores} cores. Runs of each job: {runs}; the table has the median.
+Written by `make scale` (`benchmarks/scale/main.py`) on {cores} cores; runs of each job: {runs}; the table has medians.
 An engine runs on this machine with two workers, where nothing else is said. It shares the cores with the embedded
 SageMaker and with all else that runs. The last column of the second table says how many processes wanted a core when
 the job ended. If there are more than cores, seconds say more about the machine than about the job. Loads, rows and
