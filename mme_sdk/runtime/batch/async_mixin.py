@@ -188,7 +188,8 @@ class AsyncBatchMixin(Invocations):
         from mme_sdk.runtime.ledger.stores import RequestStore
 
         check_session(options.session_id)
-        wanted, codecs, region = options.response_type, self._codecs, self._aws.region
+        wanted, codecs = options.response_type, self._codecs
+        address = self._aws.client("sagemaker-runtime").meta.endpoint_url
         asked = options
         if wanted is not None and options.accept is None:
             asked = options._replace(accept=codecs.accept(wanted))
@@ -197,7 +198,7 @@ class AsyncBatchMixin(Invocations):
         def key(payload: Any, target: str | None, position: int) -> str:
             body, kind = codecs.encode(payload, options.content_type)
             place = position if numbered else None
-            return key_of(endpoint, region, target, body, kind, asked, place)
+            return key_of(f"{address}/{endpoint}", target, body, kind, asked, place)
 
         def decoded(reply: Reply[Any]) -> Reply[Any]:
             if wanted is None and not codecs.has(reply.content_type):

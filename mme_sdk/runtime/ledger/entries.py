@@ -31,7 +31,6 @@ _ASKED = (  # options that can change an answer
 
 def key_of(
     endpoint: str,
-    region: str,
     target: str | None,
     body: bytes,
     content_type: str,
@@ -41,8 +40,7 @@ def key_of(
     """Return the key of a request: what it sends, to which model, and the options that can change the answer.
 
     Args:
-        endpoint: Name of the endpoint.
-        region: Its AWS region.
+        endpoint: Address of the endpoint, with its region: endpoints of one name may have other models.
         target: Target model, without an alias. None for a single-model endpoint.
         body: The payload as it is sent.
         content_type: Its media type.
@@ -50,7 +48,7 @@ def key_of(
         position: Position of the item in its stream. None: equal requests have one answer.
     """
     asked = [getattr(options, name) for name in _ASKED]
-    facts = json.dumps([endpoint, region, target, content_type, asked, position], separators=(",", ":"))
+    facts = json.dumps([endpoint, target, content_type, asked, position], separators=(",", ":"))
     return hashlib.sha256(facts.encode() + b"\n" + body).hexdigest()[:40]
 
 

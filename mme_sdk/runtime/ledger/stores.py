@@ -10,7 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from mme_sdk._flows.effects import Flow, Together
+from mme_sdk._flows.effects import Flow, Sleep, Together
 from mme_sdk.errors import ConflictError
 from mme_sdk.runtime.ledger.entries import Entry, damaged, decode, encode
 from mme_sdk.runtime.ledger.objects import Objects
@@ -18,7 +18,8 @@ from mme_sdk.types.reply import Reply
 
 __all__ = ["AnswerStore", "RequestStore", "StreamStore"]
 
-_ATTEMPTS = 3  # to write an object that another program deletes
+_ATTEMPTS = 6  # to write an object that another job is writing, or that another program deletes
+_PAUSE = 0.05  # seconds after the first of them; it doubles
 _ENTRIES, _BYTES, _SECONDS = 256, 4 << 20, 10.0  # after which the answers of a stream are written
 _CACHED = 8  # objects of a stream in memory
 _WIDTH = 8  # objects of a stream that are read at a time
@@ -73,15 +74,16 @@ class RequestStore:
     def keep(self, key: str, reply: Reply[Any]) -> Flow[Reply[Any]]:
         """Keep an answer. Return the one that counts: that of another job, if it was faster."""
         name, body = f"requests/{key}", encode([(key, reply)])
-        for _ in range(_ATTEMPTS):
+        for attempt in range(_ATTEMPTS):
             if (yield from self._objects.create(name, body)):
                 return reply
             found = yield from self.find(key)
             if found is not None:
                 return found
+            yield Sleep(_PAUSE * 2**attempt)  # S3 refuses an object too while another request writes it
         raise ConflictError(
-            f"{self._objects.address(name)} was not written: another program deletes it again and again",
-            hint="use another ledger",
+            f"{self._objects.address(name)} was not written: S3 refuses it as existing, but it does not exist",
+            hint="check that no other program deletes objects of the ledger, and run the job again",
         )
 
     def finish(self) -> Flow[None]:

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from collections import Counter
+from types import SimpleNamespace
 from typing import Any
 
 from mme_sdk.aws import Aws, Call
@@ -24,13 +25,19 @@ class MemoryAws(Aws):
         s3: The objects.
         kill_at: Number of the operation, from 0, at which the process ends: all later ones fail too. None: never.
         after: Whether S3 still performs this operation.
+        region: The region of the endpoints.
     """
 
-    def __init__(self, s3: S3Model, kill_at: int | None = None, *, after: bool = False) -> None:
-        super().__init__(region="eu-west-3")
+    def __init__(
+        self, s3: S3Model, kill_at: int | None = None, *, after: bool = False, region: str = "eu-west-3"
+    ) -> None:
+        super().__init__(region=region)
         self.s3, self.kill_at, self.after = s3, kill_at, after
         self.operations: list[str] = []
         self._one = threading.Lock()
+
+    def client(self, service: str) -> Any:
+        return SimpleNamespace(meta=SimpleNamespace(endpoint_url=f"https://{service}.{self.region}"))
 
     def send(self, call: Call) -> Any:
         with self._one:

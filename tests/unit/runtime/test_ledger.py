@@ -9,9 +9,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from mme_sdk._flows.effects import Flow, Sleep
 from mme_sdk.errors import (
     AccessDeniedError,
     BucketNotFoundError,
+    ConflictError,
     IntegrityError,
     InvalidInputError,
     RowCountError,
@@ -101,6 +103,11 @@ def test_what_changes_an_answer_is_called(job: Job) -> None:
         before = job.calls
         job.frame(**other)
         assert job.calls == before + 6, other
+    before = job.calls
+    job.aws = MemoryAws(job.s3, region="us-east-1")
+    job.frame()
+    assert job.calls == before + 6, "an endpoint of the same name in another region"
+    job.aws = MemoryAws(job.s3)
     before = job.calls
     job.frame(deadline=5.0, idempotent=True, inference_id="a")
     assert job.calls == before
@@ -234,7 +241,7 @@ def test_a_large_stream_is_in_few_objects_and_little_memory(monkeypatch: pytest.
     aws = MemoryAws(s3)
     store = stores.StreamStore(objects_at(LEDGER), lambda: 0.0)
     aws.run(store.open())
-    keys = [entries.key_of("e", "r", None, b"%d" % at, "t", InvokeOptions(), at) for at in range(2000)]
+    keys = [entries.key_of("e", None, b"%d" % at, "t", InvokeOptions(), at) for at in range(2000)]
     for at, key in enumerate(keys):
         aws.run(store.keep(key, Reply(body=b"%d" % at)))
     aws.run(store.finish())
@@ -313,6 +320,44 @@ def test_two_runs_at_the_same_time_have_the_same_answers() -> None:
     mine, other = Reply[Any](body=b"1"), Reply[Any](body=b"2")
     assert aws.run(store.keep(key, mine)) is mine
     assert aws.run(store.keep(key, other)).body == b"1"  # both called; the first answer counts
+
+
+def test_an_object_that_another_job_writes_is_waited_for() -> None:
+    class Refusing:
+        """Refuses to write an object that it does not have, and has it at last."""
+
+        def __init__(self, refusals: int) -> None:
+            self.left = refusals
+
+        def address(self, name: str) -> str:
+            return name
+
+        def get(self, name: str) -> Flow[bytes | None]:
+            self.left -= 1
+            yield from ()
+            return None if self.left > 0 else entries.encode([("a" * 40, Reply(body=b"2"))])
+
+        def create(self, name: str, body: bytes) -> Flow[bool]:
+            yield from ()
+            return False
+
+        def names(self, folder: str) -> Flow[list[str]]:
+            raise AssertionError
+
+    def kept(refusals: int) -> tuple[Any, list[float]]:
+        flow, waits = stores.RequestStore(Refusing(refusals)).keep("a" * 40, Reply(body=b"1")), list[float]()
+        while True:
+            try:
+                effect = next(flow)
+            except StopIteration as end:
+                return end.value, waits
+            assert isinstance(effect, Sleep)
+            waits.append(effect.seconds)
+
+    reply, waits = kept(3)
+    assert (reply.body, waits) == (b"2", [0.05, 0.1])
+    with pytest.raises(ConflictError, match="a" * 40):
+        kept(100)
 
 
 @twins

@@ -24,6 +24,7 @@ from mme_sdk.scale.ledger import BUCKET, RANGE, ranges_of, whole_ranges
 from mme_sdk.scale.plan import make_plan
 from tests.support.runtime.ledgers import Doubles
 
+AWS = Aws(region="eu-west-3")
 ROWS = 400
 FRAME = pd.DataFrame(
     {
@@ -35,8 +36,7 @@ FRAME = pd.DataFrame(
 
 
 def scorer(container: Doubles, **more: Any) -> Scorer:
-    aws = Aws(region="eu-west-3")
-    endpoint = Endpoints(aws, lambda: RuntimeInvoker(aws, container)).handle("scoring")
+    endpoint = Endpoints(AWS, lambda: RuntimeInvoker(AWS, container)).handle("scoring")
     return Scorer(endpoint=endpoint, **{"model": "tenant", "ids": ["id"], "rows_per_call": 4} | more)
 
 
