@@ -97,8 +97,9 @@ examples-aws: $(EXAMPLES:%=.venv-examples/.%) ## Flows after AWS's published exa
 bench: .venv/.dev ## All benchmarks, short, beside the ratios of the last committed run (ten minutes)
 	$(BIN)/python benchmarks/run_all.py
 
-scale: .venv-scale/.done ## Tables scored on Dask, Ray, Spark and processes, against the goals, in docs/benchmarks/scale.md (ten minutes)
+scale: .venv-scale/.done .venv/.dev ## Tables scored on processes, Dask, Ray and Spark: the goals, in docs/benchmarks/scale.md, and the slow tests (20 minutes)
 	.venv-scale/bin/python benchmarks/scale/main.py --write docs/benchmarks/scale.md
+	PYTHONPATH=$$(.venv-scale/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))') $(PYTEST) -rs -m slow tests/integration/scale
 
 format: .venv/.dev ## Mend style and format
 	$(BIN)/ruff check --fix .

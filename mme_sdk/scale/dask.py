@@ -66,7 +66,8 @@ def score(
     if scorer.model is None and ledger is None:
         return frame.map_partitions(scorer, meta=meta)
     counts = Counter[str]()
-    for part in frame.map_partitions(_counts, scorer, meta=("counts", "object")).compute():
+    read = frame[[scorer.model]] if isinstance(scorer.model, str) else frame  # Parquet then reads one column
+    for part in read.map_partitions(_counts, scorer, meta=("counts", "object")).compute():
         counts.update(part)
     pinned, number = scorer.pin(counts), buckets or frame.npartitions
     plan = pinned.plan(counts, number)

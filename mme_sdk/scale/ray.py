@@ -63,7 +63,10 @@ def score(dataset: Any, scorer: Scorer, *, buckets: int, ledger: str | os.PathLi
     if scorer.model is None and ledger is None:
         return dataset.map_batches(_scored, fn_kwargs={"scorer": scorer}, batch_format="pandas", batch_size=None)
     counts = Counter[str]()
-    counted = dataset.map_batches(_counts, fn_kwargs={"scorer": scorer}, batch_format="pandas", batch_size=None)
+    known, read = dataset.schema(fetch_if_missing=False), dataset
+    if known is not None and isinstance(scorer.model, str) and known.names.count(scorer.model) == 1:
+        read = dataset.select_columns([scorer.model])  # Parquet then reads one column
+    counted = read.map_batches(_counts, fn_kwargs={"scorer": scorer}, batch_format="pandas", batch_size=None)
     for row in counted.iter_rows():
         counts[row["model"]] += int(row["rows"])
     pinned = scorer.pin(counts)

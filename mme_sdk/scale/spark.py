@@ -84,7 +84,9 @@ def score(frame: Any, scorer: Scorer, *, buckets: int, ledger: str | os.PathLike
     if scorer.model is None and ledger is None:
         return frame.mapInPandas(scorer.partition, schema)
     counts = Counter[str]()
-    for row in frame.mapInPandas(_Counts(scorer), "model string, rows bigint").collect():
+    quoted = "`" + scorer.model.replace("`", "``") + "`" if isinstance(scorer.model, str) else None  # it may have a dot
+    read = frame if quoted is None else frame.select(quoted)  # Parquet then reads one column
+    for row in read.mapInPandas(_Counts(scorer), "model string, rows bigint").collect():
         counts[row["model"]] += row["rows"]
     pinned = scorer.pin(counts)
     plan = pinned.plan(counts, buckets)
@@ -96,8 +98,8 @@ def score(frame: Any, scorer: Scorer, *, buckets: int, ledger: str | os.PathLike
         ordered = placed.sortWithinPartitions(RANGE).drop(BUCKET)
         return ordered.mapInPandas(_ScoreRanges(pinned, ledger, ranges.counts), schema)
     placed = frame.mapInPandas(_Mark(pinned, plan), marked).repartitionById(buckets, BUCKET)
-    if isinstance(scorer.model, str):
-        placed = placed.sortWithinPartitions(scorer.model)  # a task scores few models at a time
+    if quoted is not None:
+        placed = placed.sortWithinPartitions(quoted)  # a task scores few models at a time
     return placed.drop(BUCKET).mapInPandas(pinned.partition, schema)
 
 
