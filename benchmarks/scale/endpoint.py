@@ -39,7 +39,7 @@ class Setup:
     Attributes:
         models: Number of models.
         load: Seconds that a load takes.
-        room: Models that fit into the memory of all instances.
+        capacity: Models that fit into the memory of all instances.
         instances: Number of instances.
         loaders: Loads at the same time on an instance.
         call: Seconds that a call of a loaded model takes.
@@ -48,7 +48,7 @@ class Setup:
 
     models: int = 200
     load: float = 0.5
-    room: int = 40
+    capacity: int = 40
     instances: int = 2
     loaders: int = 2
     call: float = 0.0
@@ -112,7 +112,7 @@ def running(setup: Setup) -> Iterator[Measured]:
         The running endpoint.
     """
     settings = HostingSettings(
-        memory_bytes=setup.room // setup.instances * _MEMORY,
+        memory_bytes=setup.capacity // setup.instances * _MEMORY,
         memory_per_byte=0,
         memory_per_model=_MEMORY,
         loader_slots=setup.loaders,

@@ -32,9 +32,9 @@ KEPT = ROOT / ".cache" / "scale.json"
 ENGINES = ("processes", "dask", "ray", "spark")
 NAMESPACE = ["unshare", "-rn", "sh", "-c", 'ip link set lo up && exec "$@"', "ray"]
 SHUFFLED = Setup()
-LIMITED = Setup(models=20, load=0.05, room=40, rate=150.0)
-SERVED = Setup(models=8, load=0.05, room=16, call=0.1)
-KILLED = Setup(models=40, load=0.2, room=40)
+LIMITED = Setup(models=20, load=0.05, capacity=40, rate=150.0)
+SERVED = Setup(models=8, load=0.05, capacity=16, call=0.1)
+KILLED = Setup(models=40, load=0.2, capacity=40)
 LARGE = Setup(models=500)
 HOT = ["processes", "--rows", "16000", "--models", "8", "--workers", "4", "--rows-per-call", "20", "--concurrency", "4"]
 Found = dict[str, Any]
@@ -62,7 +62,7 @@ def cases() -> dict[str, Case]:
         rows = ["--rows", "20000", "--models", str(SHUFFLED.models)]
         found[f"{engine}: shuffled"] = Case(SHUFFLED, [engine, *rows])
         some = ["--rows", "8000", "--models", str(KILLED.models), "--rows-per-call", "20", "--buckets", "8"]
-        found[f"{engine}: killed"] = Case(KILLED, [engine, *some], kill_after=2000)
+        found[f"{engine}: killed"] = Case(KILLED, [engine, *some], kill_after=2600)
     found["limit: 150"] = Case(
         LIMITED, ["processes", "--rows", "6000", "--models", "20", "--workers", "4", "--rows-per-call", "1"]
     )
@@ -228,7 +228,7 @@ memory do not depend on it.
 {table}
 
 **Floor.** Loads × the time of a load ÷ the loaders of all instances: no job is faster that loads each model once.
-{models} models that load in {load:g} s, {instances} instances with {loaders} loaders, room for {room} models:
+{models} models that load in {load:g} s, {instances} instances with {loaders} loaders, memory for {capacity} models:
 {floor:g} s. For {many} models: {large:g} s. The clock starts when the workers of the engine have the rows, each after a
 task that changed nothing. It stops when the whole result is in the calling process. So the start of the engine does not
 count, and what `score` does before the first request does. The host counts the loads.
@@ -236,7 +236,7 @@ count, and what `score` does before the first request does. The host counts the 
 **One model with half of the rows.** 16,000 rows, 20 a call. A call takes 0.1 s; each of 4 processes has 4 calls at a
 time.
 
-**Killed worker.** 8,000 rows, 40 models, 8 buckets. A process that calls the endpoint gets SIGKILL after 2,000 answered
+**Killed worker.** 8,000 rows, 40 models, 8 buckets. A process that calls the endpoint gets SIGKILL after 2,600 answered
 rows. Dask, Ray and Spark score its part again. An executor of `concurrent.futures` ends with its worker: the rows that
 were not scored then have an `OutcomeUnknownError`, and count as failed.
 
