@@ -149,14 +149,13 @@ def _beside(axes: Axes, text: str, at: tuple[float, float], *, share: float, up:
 
 def _misses(axes: Axes, search: LayoutSearch, best: HostingOption) -> None:
     demand, layout = search.demand, best.layout
-    alone = {each.model for each in layout.dedicated}
-    which = np.asarray([each for each in range(len(demand.workload.models)) if each not in alone], dtype=np.int64)
-    if not len(which):
+    table, sizes, rates = demand.residency, demand.memory.copy(), demand.workload.rates.copy()
+    alone = [each.model for each in layout.dedicated]
+    sizes[alone], rates[alone] = 0.0, 0.0
+    if not rates.any():
         _plain(axes, "No shared memory", "", "")
         return
-    table, sizes, rates = demand.residency.only(which), demand.memory[which], demand.workload.rates[which]
-    filled = np.maximum.accumulate(table.present_table @ sizes) / 2**30
-    missing = 1.0 - table.hit_table @ (rates / rates.sum())
+    filled, missing = table.filled(sizes) / 2**30, 1.0 - table.hit_ratio(rates)
     end = float(sizes.sum()) / 2**30 * 1.05
     axes.plot(filled, missing, color=_BLUE, label="an LRU cache of this size, by formula")
     axes.set_xlim(0, end)

@@ -61,6 +61,8 @@ class Confirmation:
 
     def unconfirmed(self, layout: HostingLayout, found: HostingEstimate) -> HostingOption:
         """Return an option with its figures by formula only."""
+        if found.possible and found.mix is None:
+            found = self.search.estimate(layout)
         survives = self.search.slo.survive_failure
         return HostingOption(
             layout=layout,

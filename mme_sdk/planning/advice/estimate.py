@@ -38,7 +38,8 @@ class HostingEstimate:
         memory_fill: Memory that all shared models need, relative to the memory for models.
         cold_by_model: Share of each model's requests that wait while it loads, 0 to 1; one element for each model.
         loading: Mean time of a load, seconds; one element for each model.
-        mix: The distribution from which latencies are drawn; None if a model does not fit.
+        mix: The distribution from which latencies are drawn; None if a model does not fit, and in
+            `HostingPlan.estimates` for over 20,000 models, where the two arrays above are empty too.
         blockers: The limits that the layout exceeds, in words; empty if it meets the SLO.
         overloads: Those of them that a simulation does not replace: loader slots, vCPUs, a model that does not fit.
     """
@@ -59,6 +60,15 @@ class HostingEstimate:
     mix: LatencyMix | None = attrs.field(repr=False)
     blockers: tuple[str, ...]
     overloads: tuple[str, ...]
+
+    @property
+    def possible(self) -> bool:
+        """Whether every model fits."""
+        return self.cpu < float("inf")
+
+    def without_models(self) -> HostingEstimate:
+        """Return the figures without what has one element for each model, which takes memory."""
+        return attrs.evolve(self, cold_by_model=np.empty(0), loading=np.empty(0), mix=None)
 
 
 def estimate(

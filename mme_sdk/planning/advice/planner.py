@@ -108,7 +108,7 @@ def plan(
         if report is not None:
             report(doing="estimating")
         found = search.promising(report)
-        if not found or all(each.mix is None for _, each in found):
+        if not found or not any(each.possible for _, each in found):
             _refuse_too_large(search)
         confirmation = Confirmation(search, requests=requests, seed=seed, report=report)
         options = confirmation.options(found)

@@ -18,6 +18,8 @@ from mme_sdk.planning.simulation.inputs import Ints
 
 __all__ = ["LayoutSearch"]
 
+_DETAILED = 20_000  # models; a search of more keeps no figure of single models, so that it takes less memory
+
 
 @attrs.define(eq=False, slots=False)
 class LayoutSearch:
@@ -106,7 +108,8 @@ class LayoutSearch:
                 count: int, mode: Mode = mode, name: str = name, head: tuple[DedicatedEndpoint, ...] = head
             ) -> bool:
                 layout = HostingLayout(mode=mode, instance_type=name, count=count, dedicated=head)
-                found.append((layout, self.estimate(layout)))
+                one = self.estimate(layout)
+                found.append((layout, one if models <= _DETAILED else one.without_models()))
                 if report is not None:
                     report(done=1)
                 return not found[-1][1].blockers

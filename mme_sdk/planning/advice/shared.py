@@ -193,8 +193,7 @@ def shared_endpoint(
     if count > 1 and table.even is None:  # bursts make copies too, which stay until they are evicted
         following = table.followers(service, which)[0]
         bursts, burst_size = spilled_bursts(rates, following, service=service, spill=spill)
-        present = -np.expm1(-table.ages[:, None] * bursts)
-        extra, extra_files = present @ memory, present @ demand.disk[which]
+        extra, extra_files = _held(table.ages, bursts, memory, demand.disk[which])
     capacity = _usable(config.memory_bytes, memory) * count - float((memory * copies)[pinned].sum())
     sizes = np.zeros(len(demand.memory))
     sizes[which] = np.where(pinned, 0.0, memory * copies)
@@ -263,6 +262,14 @@ def shared_endpoint(
         cpu=busiest * peak / config.workers,
         fill=float((memory * copies).sum()) / (config.memory_bytes * count),
     )
+
+
+def _held(ages: Floats, bursts: Floats, memory: Floats, disk: Floats) -> tuple[Floats, Floats]:
+    """Return the memory and the volume that copies from bursts take, for each age at which a cache evicts."""
+    some = np.flatnonzero(bursts > 0)
+    sizes = np.stack([memory[some], disk[some]], axis=1)
+    held = np.stack([-np.expm1(-age * bursts[some]) @ sizes for age in ages])
+    return held[:, 0], held[:, 1]
 
 
 def _worker_wait(demand: Demand, which: Ints, copies: Floats, config: FleetConfig) -> tuple[float, float, float]:

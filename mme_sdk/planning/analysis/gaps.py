@@ -11,11 +11,12 @@ from typing import Protocol
 import attrs
 import numpy as np
 
-from mme_sdk.planning.simulation.inputs import Floats, Ints
+from mme_sdk.planning.simulation.inputs import Floats, Ints, Singles
 
 __all__ = ["Empirical", "Gamma", "Poisson", "Residency"]
 
 
+_BLOCK = 512  # models of a table that are counted at a time
 _STARTS = 400_000  # about so many requests of a trace are starts of a count of followers
 
 
@@ -249,24 +250,36 @@ class Empirical:
         starts = np.union1d(firsts, np.arange(0, len(times), step)) if step > 1 else np.arange(len(times))
         return cls(gaps, owner, counts, tails, duration, sorted_times, sorted_index, starts)
 
-    def tables(self, ages: Floats) -> tuple[Floats, Floats]:
+    def tables(self, ages: Floats) -> tuple[Singles, Singles]:
         """Return `hits` and `present` for each age (row) and model (column), in one pass over the gaps.
 
         Args:
             ages: Ages in ascending order, seconds.
 
         Returns:
-            The two tables.
+            The two tables, in single precision.
         """
         models, rows = len(self.counts), len(ages) + 1
-        asked = np.flatnonzero(self.counts)
-        gaps, owner = np.concatenate([self.gaps, self.tails[asked]]), np.concatenate([self.owner, asked])
-        cell = np.searchsorted(ages, gaps, side="left") * models + owner
-        shape = (rows, models)
-        within = np.cumsum(np.bincount(cell, minlength=rows * models).reshape(shape), axis=0)[:-1]
-        length = np.cumsum(np.bincount(cell, weights=gaps, minlength=rows * models).reshape(shape), axis=0)[:-1]
-        held = length + ages[:, None] * (self.counts - within)
-        return within / np.maximum(self.counts, 1), held / self.duration
+        hits = np.empty((len(ages), models), dtype=np.float32)
+        present = np.empty((len(ages), models), dtype=np.float32)
+        for start in range(0, models, _BLOCK):
+            stop = min(start + _BLOCK, models)
+            low, high = np.searchsorted(self.owner, (start, stop))
+            counts = self.counts[start:stop]
+            asked = np.flatnonzero(counts)
+            gaps = np.concatenate([self.gaps[low:high], self.tails[start + asked]])
+            owner = np.concatenate([self.owner[low:high] - start, asked])
+            cell = np.searchsorted(ages, gaps, side="left") * len(counts) + owner
+            shape = (rows, len(counts))
+            number, length = (
+                np.bincount(cell, minlength=rows * len(counts)),
+                np.bincount(cell, weights=gaps, minlength=rows * len(counts)),
+            )
+            within = np.cumsum(number.reshape(shape), axis=0)[:-1]
+            held = np.cumsum(length.reshape(shape), axis=0)[:-1] + ages[:, None] * (counts - within)
+            hits[:, start:stop] = within / np.maximum(counts, 1)
+            present[:, start:stop] = held / self.duration
+        return hits, present
 
     def followers(self, seconds: float, /) -> Floats:
         """Return the mean number of requests within a time (seconds) after a request, counted in the trace.

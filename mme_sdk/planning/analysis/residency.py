@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import attrs
@@ -16,7 +17,7 @@ import numpy as np
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning.analysis.gaps import Empirical, Gamma, Poisson, Residency
-from mme_sdk.planning.simulation.inputs import Floats, Ints
+from mme_sdk.planning.simulation.inputs import Floats, Ints, Singles
 
 __all__ = [
     "Tabulated",
@@ -28,6 +29,7 @@ __all__ = [
 
 
 _TIMES = np.geomspace(1e-2, 1e3, 28)
+_CELLS = 1 << 17  # of a table that are converted to double precision at a time
 _KEPT = 64  # sets of sizes whose `filled` a table keeps
 
 
@@ -37,8 +39,9 @@ class Tabulated:
 
     Attributes:
         ages: Ages of the rows of the first two tables, seconds, ascending.
-        hit_table: `hits` for each age (row) and model (column).
-        present_table: `present` for each age (row) and model (column).
+        hit_table: `hits` for each age (row) and model (column), in single precision.
+        present_table: `present` for each age (row) and model (column), in single precision; the same array as
+            `hit_table` for Poisson traffic.
         times: Times of the rows of the third table, seconds, ascending.
         follow_table: `followers` for each time (row) and model (column).
         even: Requests per second of each model if they are Poisson traffic, for which `followers` needs no table; None
@@ -46,8 +49,8 @@ class Tabulated:
     """
 
     ages: Floats
-    hit_table: Floats
-    present_table: Floats
+    hit_table: Singles
+    present_table: Singles
     times: Floats
     follow_table: Floats
     even: Floats | None = None
@@ -69,8 +72,8 @@ class Tabulated:
         if isinstance(residency, Empirical):
             hits, present = residency.tables(ages)
         else:
-            hits = np.stack([residency.hits(float(age)) for age in ages])
-            present = np.stack([residency.present(float(age)) for age in ages])
+            hits = _table(residency.hits, ages)
+            present = hits if isinstance(residency, Poisson) else _table(residency.present, ages)
         follow = np.stack([residency.followers(float(time)) for time in _TIMES])
         return cls(ages, hits, present, _TIMES, follow, residency.rates if isinstance(residency, Poisson) else None)
 
@@ -90,25 +93,27 @@ class Tabulated:
         found._fills.update(self._fills)  # they do not depend on the rates
         return found
 
-    def only(self, which: Ints) -> Tabulated:
-        """Return the tables of some of the models.
+    def filled(self, sizes: Floats) -> Floats:
+        """Return the size of the models that are in a cache, for each age at which it evicts; it never falls.
 
         Args:
-            which: Positions of the models, each at most once and in ascending order.
+            sizes: Size of each model; 0 for a model that does not use the cache.
 
         Returns:
-            The tables.
+            One size for each age.
         """
-        if len(which) == self.hit_table.shape[1]:
-            return self
-        return Tabulated(
-            self.ages,
-            self.hit_table[:, which],
-            self.present_table[:, which],
-            self.times,
-            self.follow_table[:, which],
-            None if self.even is None else self.even[which],
-        )
+        return np.asarray(np.maximum.accumulate(_weighted(self.present_table, sizes)))
+
+    def hit_ratio(self, rates: Floats) -> Floats:
+        """Return the share of the requests that follow the previous one within each age.
+
+        Args:
+            rates: Requests per second of each model; 0 for a model that does not use the cache.
+
+        Returns:
+            One share for each age, 0 to 1.
+        """
+        return _weighted(self.hit_table, rates / rates.sum())
 
     def followers(self, seconds: Floats, which: Ints | None = None, /) -> tuple[Floats, Floats]:
         """Return the requests that arrive while a model loads.
@@ -140,7 +145,7 @@ class Tabulated:
     @cached_property
     def _rates(self) -> Floats:
         """Requests per second of each model: a time too short for two requests holds one with this density."""
-        return np.asarray(self.present_table[0] / self.ages[0])
+        return np.asarray(self.present_table[0].astype(np.float64) / self.ages[0])
 
     @cached_property
     def _areas(self) -> Floats:
@@ -160,10 +165,10 @@ class Tabulated:
         Returns:
             The time, seconds.
         """
-        key = sizes.tobytes()
+        key = blake2b(sizes.tobytes(), digest_size=16).digest()
         filled = self._fills.get(key)
         if filled is None:  # the layouts of a search differ in the capacity more often than in the models
-            filled = np.maximum.accumulate(self.present_table @ sizes)
+            filled = self.filled(sizes)
             if len(self._fills) >= _KEPT:
                 self._fills.clear()
             self._fills[key] = filled
@@ -200,11 +205,26 @@ class Tabulated:
         """An age above which no value changes, seconds."""
         return float(self.ages[-1])
 
-    def _at(self, table: Floats, age: float) -> Floats:
+    def _at(self, table: Singles, age: float) -> Floats:
         place = float(np.interp(np.log(max(age, 1e-300)), np.log(self.ages), np.arange(len(self.ages))))
         low = min(int(place), len(self.ages) - 2)
         part = place - low
-        return np.asarray(table[low] * (1.0 - part) + table[low + 1] * part)
+        before, after = table[low].astype(np.float64), table[low + 1].astype(np.float64)
+        return np.asarray(np.minimum(before * (1.0 - part) + after * part, 1.0))
+
+
+def _table(values: Callable[[float], Floats], ages: Floats) -> Singles:
+    """Return the values for each age (row), in single precision; row by row, which needs no second copy."""
+    table = np.empty((len(ages), len(values(float(ages[0])))), dtype=np.float32)
+    for row, age in enumerate(ages):
+        table[row] = values(float(age))
+    return table
+
+
+def _weighted(table: Singles, weights: Floats) -> Floats:
+    """Return `table @ weights` in double precision, a few rows at a time, so that no copy of the table is made."""
+    step = max(1, _CELLS // max(len(weights), 1))
+    return np.concatenate([table[row : row + step].astype(np.float64) @ weights for row in range(0, len(table), step)])
 
 
 def characteristic_time(

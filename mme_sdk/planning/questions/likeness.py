@@ -244,7 +244,7 @@ def _planned(confirmation: Confirmation, which: Ints) -> HostingOption | None:
     given, demand = confirmation.search, confirmation.search.demand
     part = Demand(demand.workload.only(which), demand.catalogue, slower=demand.slower)
     search: LayoutSearch = attrs.evolve(given, demand=part, budget=None)
-    found = [each for each in search.promising() if each[1].mix is not None]
+    found = [each for each in search.promising() if each[1].possible]
     if not found:
         return None
     own = Confirmation(search, requests=confirmation.requests, seed=confirmation.seed)

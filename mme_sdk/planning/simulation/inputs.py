@@ -12,9 +12,22 @@ from mme_sdk._validation import number, one_of
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.fleet import FleetPolicy, RandomRouting, Routing, Scatter, Sticky
 
-__all__ = ["DISK", "FAILED", "HIT", "JOINED", "S3", "FleetConfig", "Floats", "Ints", "RoutingName", "Traffic"]
+__all__ = [
+    "DISK",
+    "FAILED",
+    "HIT",
+    "JOINED",
+    "S3",
+    "FleetConfig",
+    "Floats",
+    "Ints",
+    "RoutingName",
+    "Singles",
+    "Traffic",
+]
 
 Floats: TypeAlias = npt.NDArray[np.float64]
+Singles: TypeAlias = npt.NDArray[np.float32]
 Ints: TypeAlias = npt.NDArray[np.int64]
 RoutingName = Literal["sticky", "scatter", "random"]
 

@@ -1,5 +1,7 @@
 """A trace is used as a whole: its parts that differ, its waves, and models that appear late."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -105,3 +107,19 @@ def test_a_trace_in_parts_is_said_to_be_and_takes_no_timeline(monkeypatch):
     assert (np.diff(seen.times) >= 0).all()
     with pytest.raises(InvalidInputError, match="replayed in parts"):
         found.simulate(timeline=[Deploy(at=1.0)])
+
+
+@pytest.mark.parametrize("cv", [1.0, 3.0])
+def test_the_tables_of_many_models_take_little_memory(cv):
+    load = Workload.zipf(6000, rate=10.0, cv=cv)
+    if cv > 1.0:
+        load = load.sample(20_000 / load.rate, seed=1)
+    demand = Demand(load, MODEL)
+    demand.peaks  # noqa: B018 - what the demand needs otherwise
+    tracemalloc.start()
+    table = demand.residency
+    table.filled(demand.memory)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    cells = len(table.ages) * len(load.models)
+    assert most < (8 if cv == 1.0 else 16) * cells  # two tables in double precision are 16 bytes, plus their copies
