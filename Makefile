@@ -141,7 +141,7 @@ clean: ## Remove what the targets above made
 
 .venv-release/.done: pyproject.toml
 	$(PYTHON) -m venv .venv-release
-	.venv-release/bin/pip install --quiet build twine 'hatchling>=1.27' 'hatch-fancy-pypi-readme>=24.1'
+	.venv-release/bin/pip install --quiet build cyclonedx-bom twine 'hatchling>=1.27' 'hatch-fancy-pypi-readme>=24.1'
 	@touch $@
 
 .venv-gpu/.done: pyproject.toml

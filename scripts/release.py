@@ -1,13 +1,16 @@
 """Build and check the files of a release: `python scripts/release.py VERSION [--out dist]`. Nothing is uploaded.
 
-It builds wheel and sdist twice, with the time of the last commit as their time, and compares the bytes. It needs the
-packages build, twine, hatchling and hatch-fancy-pypi-readme, which `make release` installs into .venv-release.
+It builds wheel and sdist twice, with the time of the last commit as their time, and compares the bytes. Beside the
+folder of these files it writes `release/`, with the notes of the version (its section of the changelog), the bill of
+materials (CycloneDX) of the wheel with its dependencies, and the digests. It needs the packages build, twine,
+cyclonedx-bom, hatchling and hatch-fancy-pypi-readme, which `make release` installs into .venv-release.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -43,10 +46,71 @@ def check_version(wanted: str, root: Path = ROOT) -> None:
     if found is None or found[1] != wanted:
         has = found[1] if found else "no version"
         raise ReleaseError(f"mme_sdk/_version.py has {has}, not {wanted}: change it first")
-    if not re.search(
-        rf"^## \[?{re.escape(wanted)}\b", (root / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
-    ):
-        raise ReleaseError(f"CHANGELOG.md has no section {wanted}: add it first")
+    notes(wanted, root)
+
+
+def notes(version: str, root: Path = ROOT) -> str:
+    """Return the section of the changelog about a version, without its heading.
+
+    Args:
+        version: The version.
+        root: The repository.
+
+    Returns:
+        Markdown.
+
+    Raises:
+        ReleaseError: The changelog has no such section, or the section is empty.
+    """
+    text = (root / "CHANGELOG.md").read_text(encoding="utf-8")
+    found = re.search(rf"^## \[?{re.escape(version)}(?:[\] ].*)?\n((?:(?!## ).*(?:\n|\Z))*)", text, re.MULTILINE)
+    if found is None:
+        raise ReleaseError(f"CHANGELOG.md has no section {version}: add it first")
+    if not found[1].strip():
+        raise ReleaseError(f"the section {version} of CHANGELOG.md is empty: say what has changed")
+    return found[1].strip() + "\n"
+
+
+def bill_of_materials(wheel: Path, epoch: int) -> bytes:
+    """Install a wheel into an environment of its own, and return what is in it as CycloneDX JSON.
+
+    Args:
+        wheel: The wheel. Its dependencies come from the package index, in the versions of now.
+        epoch: Time of the document, in seconds since 1970.
+
+    Returns:
+        The document.
+
+    Raises:
+        ReleaseError: The wheel cannot be installed, or the document does not name it.
+    """
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch)}
+
+    def run(*command: str) -> bytes:
+        done = subprocess.run(command, env=environment, capture_output=True, check=False)
+        if done.returncode:
+            raise ReleaseError(f"{' '.join(command)} failed:\n{done.stderr.decode(errors='replace')}")
+        return done.stdout
+
+    with tempfile.TemporaryDirectory(prefix="mme-release-") as folder:
+        run(sys.executable, "-m", "venv", "--without-pip", folder)
+        python = str(Path(folder, "bin", "python"))
+        run(sys.executable, "-m", "pip", "--quiet", "--python", python, "install", str(wheel))
+        # The index may be a local mirror: its addresses do not belong into the document.
+        options = (
+            "--of",
+            "JSON",
+            "--output-reproducible",
+            "--short-PURLs",
+            "--pyproject",
+            str(ROOT / "pyproject.toml"),
+        )
+        written = run(sys.executable, "-m", "cyclonedx_py", "environment", *options, python)
+    document = json.loads(written)
+    names = {one["name"] for one in document["components"]}
+    if not {"boto3", "botocore", "pydantic"} <= names or "pip" in names:
+        raise ReleaseError(f"the bill of materials is not that of the wheel: it has {', '.join(sorted(names))}")
+    return written
 
 
 def build(out: Path, epoch: int, root: Path = ROOT) -> dict[str, bytes]:
@@ -115,11 +179,19 @@ def main(arguments: list[str] | None = None) -> int:
             given.out.mkdir(parents=True, exist_ok=True)
             for file in files:
                 shutil.copy(file, given.out)
+            (wheel,) = given.out.glob(f"mme_sdk-{given.version}-*.whl")
+            beside = given.out.parent / "release"
+            beside.mkdir(exist_ok=True)
+            (beside / "notes.md").write_text(notes(given.version), encoding="utf-8")
+            (beside / "sbom.cdx.json").write_bytes(bill_of_materials(wheel, epoch))
+            digests = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in first.items()]
+            (beside / "SHA256SUMS").write_text("".join(digests), encoding="utf-8")
     except ReleaseError as error:
         print(f"No release: {error}", file=sys.stderr)
         return 1
     for name, content in first.items():
         print(f"{hashlib.sha256(content).hexdigest()}  {len(content):>9,} bytes  {given.out / name}")
+    print(f"{beside} has the notes, the bill of materials and the digests.")
     print(f"Two builds are equal. To publish: git tag v{given.version} && git push origin v{given.version}")
     return 0
 

@@ -11,15 +11,19 @@ from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.slow
 PROGRAM = """
+import json
 import sys
 from pathlib import Path
-from scripts.release import build, check_files, last_commit
+from scripts.release import bill_of_materials, build, check_files, last_commit
 
 out = Path(sys.argv[1])
 first, second = (build(out / name, last_commit()) for name in ("first", "second"))
 check_files(first, second)
 other = build(out / "other", last_commit() + 2)
 assert other != first, "the time of the files does not reach the archives"
+(wheel,) = (out / "first").glob("*.whl")
+bill = json.loads(bill_of_materials(wheel, last_commit()))
+assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "mme-sdk")
 """
 
 

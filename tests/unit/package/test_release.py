@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.release import ReleaseError, check_files, check_version
+from scripts.release import ReleaseError, check_files, check_version, notes
 
 GOOD = {"mme_sdk-1.2.3.tar.gz": b"s", "mme_sdk-1.2.3-py3-none-any.whl": b"wheel"}
 
@@ -60,3 +60,28 @@ def test_a_missing_or_large_file_is_refused() -> None:
         check_files({"mme_sdk-1.2.3.tar.gz": b"s"}, {"mme_sdk-1.2.3.tar.gz": b"s"})
     with pytest.raises(ReleaseError, match="has 5 bytes, and at most 4"):
         check_files(GOOD, dict(GOOD), largest=4)
+
+
+@pytest.mark.parametrize("heading", ["## 1.2.3", "## [1.2.3]", "## [1.2.3] - 2026-11-28", "## 1.2.3 (2026-11-28)"])
+def test_the_notes_are_the_section_of_the_version(tree: Path, heading: str) -> None:
+    text = f"# Changes\n\n## Unreleased\n\n- Later.\n\n{heading}\n\n### Added\n\n- More.\n\n## 1.2.2\n\n- Less.\n"
+    (tree / "CHANGELOG.md").write_text(text)
+    assert notes("1.2.3", tree) == "### Added\n\n- More.\n"
+
+
+def test_the_last_section_may_end_with_the_file(tree: Path) -> None:
+    (tree / "CHANGELOG.md").write_text("# Changes\n\n## 1.2.3\n- More.")
+    assert notes("1.2.3", tree) == "- More.\n"
+
+
+@pytest.mark.parametrize("other", ["1.2.30", "1.2.3rc1", "1.2.3.1", "11.2.3"])
+def test_the_notes_of_another_version_are_not_taken(tree: Path, other: str) -> None:
+    (tree / "CHANGELOG.md").write_text(f"# Changes\n\n## [{other}]\n\n- More.\n")
+    with pytest.raises(ReleaseError, match=r"no section 1\.2\.3"):
+        notes("1.2.3", tree)
+
+
+def test_empty_notes_are_refused(tree: Path) -> None:
+    (tree / "CHANGELOG.md").write_text("# Changes\n\n## 1.2.3\n\n## 1.2.2\n\n- Less.\n")
+    with pytest.raises(ReleaseError, match="is empty"):
+        check_version("1.2.3", tree)
