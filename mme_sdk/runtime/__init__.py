@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mme_sdk.runtime.options import AsyncInferenceOptions, InvokeOptions
     from mme_sdk.runtime.payloads.codecs import Codec, Codecs
     from mme_sdk.runtime.payloads.triton import TritonCodec
+    from mme_sdk.runtime.shared.settings import Shared
     from mme_sdk.runtime.single_model.async_inference import Submission
     from mme_sdk.runtime.single_model.async_queued_invocation import AsyncQueuedInvocation
     from mme_sdk.runtime.single_model.async_stream import AsyncReplyStream
@@ -65,6 +66,7 @@ __all__ = [
     "RetryPlanned",
     "RuntimeInvoker",
     "ServerSentEvent",
+    "Shared",
     "Submission",
     "TritonCodec",
     "WarmOutcome",
@@ -102,6 +104,7 @@ _MODULES = {
     "RetryPlanned": "runtime.telemetry.hooks",
     "RuntimeInvoker": "runtime.invoker",
     "ServerSentEvent": "runtime.single_model.events",
+    "Shared": "runtime.shared.settings",
     "Submission": "runtime.single_model.async_inference",
     "TritonCodec": "runtime.payloads.triton",
     "WarmOutcome": "runtime.batch.warm",

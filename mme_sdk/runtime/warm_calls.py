@@ -129,6 +129,8 @@ class WarmCalls:
         options, connect_timeout, read_timeout, plain = checked
         if model is not None and options.inference_component is not None:
             return None  # they exclude each other
+        if known.shared_pace is not None and not known.shared_pace.take_now(began):
+            return None  # it waits for its turn
         rows = None
         if type(data) is bytes and len(data) <= self._payload_limit:
             body, media_type = data, options.content_type or OCTETS
@@ -192,6 +194,8 @@ class WarmCalls:
             emit(self._attempt_hooks, _attempt_made(request, took, answer.status))
         cold = was_cold(memory, request, model, answered_before=model.loaded, took=took)
         learn_from_answer(memory, request, call.endpoint, model, began, now)
+        if call.endpoint.shared_pace is not None:
+            call.endpoint.shared_pace.answered()
         latency = self._monotonic() - began
         reply = reply_of(
             {

@@ -64,8 +64,10 @@ class ColdStartWait:
         "_permit",
         "_read_timeout",
         "_rng",
+        "_slot",
         "_target",
         "_target_model",
+        "_verdict",
         "_waiter",
         "met_loading_model",
     )
@@ -92,6 +94,8 @@ class ColdStartWait:
         self._read_timeout = read_timeout
         self._began, self._deadline, self._ends = began, deadline, began + deadline
         self._permit: Permit | None = None
+        self._slot: int | None = None  # the epoch of the shared cold slot that this call holds
+        self._verdict = 0
         self._answered = False
         self.met_loading_model = False
         self._waiter = memory.single_flight.join((endpoint, self._target), self._endpoint.release_limit, ready=ready)
@@ -123,6 +127,8 @@ class ColdStartWait:
                 continue
             if not flight.leased:
                 yield from self._lease()
+                continue
+            if self._permit is not None and self._slot is None and not (yield from self._take_slot(left)):
                 continue
             if flight.next_probe is None:
                 return True
@@ -214,12 +220,16 @@ class ColdStartWait:
             # The time waited without success is a lower bound of the load time.
             self._learn(self._clock.monotonic() - flight.cold_since, finished=False)
         self._release_permit(None)
+        slot, self._slot = self._slot, None
         self._waiter.leave()
         leases = self._memory.leases
         if leases is not None and flight.leased and flight.ended:
             # Keep the lease until the flight ends. Otherwise other processes send together with the released callers.
             flight.leased = False
             yield RunFlow(leases.release(self._endpoint.name, self._target))
+        if slot is not None and self._memory.slots is not None:
+            free = self._memory.slots.free_slot(self._endpoint.name, self._target, verdict=self._verdict, epoch=slot)
+            yield RunFlow(free)
 
     def ready_in(self) -> float | None:
         """Return the estimated seconds until the model is loaded; None if nothing is known of its load time."""
@@ -292,7 +302,7 @@ class ColdStartWait:
     def _release_permit(self, load: tuple[float, float] | None) -> None:
         if self._permit is not None:
             self._permit.release(load)
-            self._permit = None
+            self._verdict, self._permit = self._permit.verdict, None
 
     def _lease(self) -> Flow[None]:
         """Acquire the lease of the model, or wait while another process holds it."""
@@ -305,6 +315,18 @@ class ColdStartWait:
         if not flight.leased:
             left = self._ends - self._clock.monotonic()
             yield Wait(self._waiter, min(left, _LEASE_POLL * (0.5 + self._rng.random())))
+
+    def _take_slot(self, left: float) -> Flow[bool]:
+        """Take one of the cold slots that all processes share, or wait a moment for one. Return whether it has one."""
+        slots = self._memory.slots
+        if slots is None:
+            return True
+        seconds, began = self._read_timeout + _LEASE_RESERVE, self._waiter.flight.cold_since is not None
+        taken = slots.take_slot(self._endpoint.name, self._target, seconds=seconds, forced=began)
+        self._slot = yield RunFlow(taken)
+        if self._slot is None:
+            yield Wait(self._waiter, min(left, _LEASE_POLL * (0.5 + self._rng.random())))
+        return self._slot is not None
 
     def _renew(self, next_probe: float | None) -> Flow[None]:
         leases = self._memory.leases

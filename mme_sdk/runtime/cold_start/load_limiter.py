@@ -31,9 +31,10 @@ class Permit:
         released: Whether the caller has returned the permit.
         alone: Whether no other permit was in use when this one was granted.
         epoch: How many times the limit had been halved when this permit was granted.
+        verdict: 1 if the load that ended went well, -1 if it was slow, 0 if nothing was loaded.
     """
 
-    __slots__ = ("_limiter", "_wake", "alone", "epoch", "granted", "released")
+    __slots__ = ("_limiter", "_wake", "alone", "epoch", "granted", "released", "verdict")
 
     def __init__(self, limiter: LoadLimiter) -> None:
         self._limiter = limiter
@@ -42,6 +43,7 @@ class Permit:
         self.released = False
         self.epoch = 0
         self.alone = True
+        self.verdict = 0
 
     def subscribe(self, wake: Callable[[], None], /) -> None:
         """Call `wake` when the permit is granted; at once if it has been."""
@@ -164,7 +166,8 @@ class LoadLimiter:
         slowness = min(shortest / self._undisturbed, _MAX_SLOWNESS) if concurrent else 1.0
         self.slowness += _FOLLOW_DOWN * (max(1.0, slowness) - self.slowness)
         # Probes are far apart, so only bounds of the duration are known. The load was slow if the lower bound is.
-        if before is None or shortest <= _OVERLOADED * before:
+        permit.verdict = 1 if before is None or shortest <= _OVERLOADED * before else -1
+        if permit.verdict > 0:
             if self._used >= self.limit:
                 self.limit = min(self._maximum, self.limit + 1)
         elif permit.epoch == self._epoch:

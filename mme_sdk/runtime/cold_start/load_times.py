@@ -13,16 +13,14 @@ import math
 import os
 from array import array
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
 from mme_sdk.config import ColdStart
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
-
-if TYPE_CHECKING:
-    from mme_sdk.runtime.cold_start.load_times_file import Row
 
 __all__ = ["LoadTime", "LoadTimes"]
 
@@ -238,17 +236,41 @@ class LoadTimes:
             ) from error
         with self._lock:
             for row in file.models:
-                self._merge(row)
+                self._merge(row.endpoint, row.model, row.curves)
         return len(file.models)
 
-    def _merge(self, row: Row) -> None:
-        key = (row.endpoint, row.model)
+    def curves(self, endpoint: str, model: str) -> tuple[float, ...] | None:
+        """Return what was learned of a model, for `add` in another process.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model.
+
+        Returns:
+            Six numbers; None if nothing was learned.
+        """
+        found = self._models.get((endpoint, model))
+        return None if found is None else tuple(found)
+
+    def add(self, endpoint: str, model: str, curves: Sequence[float]) -> None:
+        """Add what another process learned of a model, unless this one has more observations of it.
+
+        Args:
+            endpoint: Name of the endpoint.
+            model: The target model.
+            curves: What `curves` returned there.
+        """
+        with self._lock:
+            self._merge(endpoint, model, curves)
+
+    def _merge(self, endpoint: str, model: str, curves: Sequence[float]) -> None:
+        key = (endpoint, model)
         mine = self._models.setdefault(key, array("d", [0.0] * 6))
         for at in (0, 3):
-            weight, mean, variance = row.curves[at : at + 3]
+            weight, mean, variance = curves[at : at + 3]
             if weight > mine[at] and abs(mean) < 20 and variance >= 0:
                 mine[at : at + 3] = array("d", [min(weight, _MAX_WEIGHT), mean, variance])
-                group = self._groups.setdefault((row.endpoint, None, at == 3), array("d", [0.0] * 3))
+                group = self._groups.setdefault((endpoint, None, at == 3), array("d", [0.0] * 3))
                 _learn(group, 0, mean, 1.0, 0.0)
         while len(self._models) > self._max:
             self._models.popitem(last=False)

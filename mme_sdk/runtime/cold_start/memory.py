@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any
 
+from mme_sdk._validation import check_instance
 from mme_sdk.config import ColdStart, RetryPolicy
+from mme_sdk.errors import InvalidInputError
 from mme_sdk.runtime.cold_start.load_limiter import LoadLimiter
 from mme_sdk.runtime.cold_start.load_times import LoadTimes
 from mme_sdk.runtime.cold_start.single_flight import ReleaseLimit, SingleFlight
@@ -15,6 +17,10 @@ from mme_sdk.runtime.retry.budgets import Breaker, Budget, Pace
 
 if TYPE_CHECKING:
     from mme_sdk.runtime.cold_start.leases import Leases  # imports sqlite3, which few callers need
+    from mme_sdk.runtime.shared.leases import SharedLeases
+    from mme_sdk.runtime.shared.link import Link
+    from mme_sdk.runtime.shared.pace import SharedPace
+    from mme_sdk.runtime.shared.settings import Shared
 
 __all__ = ["EndpointMemory", "Memory", "ModelMemory"]
 
@@ -81,6 +87,7 @@ class EndpointMemory:
         faults: Budget for retries after faults.
         breaker: Stops retries after many faults in a row.
         pace: Slows down the calls of batches together while the endpoint throttles.
+        shared_pace: Gives the calls of several processes their turns instead; None without a shared store.
     """
 
     __slots__ = (
@@ -96,6 +103,7 @@ class EndpointMemory:
         "pace",
         "prefix",
         "release_limit",
+        "shared_pace",
         "throttles",
         "warm_for",
         "warm_share",
@@ -114,6 +122,7 @@ class EndpointMemory:
         self.faults = Budget(retry.budget)
         self.breaker = Breaker(retry)
         self.pace = Pace()
+        self.shared_pace: SharedPace | None = None
         self._models: dict[str, ModelMemory] = {}
         self._max_models = max_models
         self._lock = ForkLock()
@@ -211,8 +220,13 @@ class Memory:
         cold: Settings of cold starts; the defaults of `ColdStart` if None.
         retry: The retry policy; the defaults of `RetryPolicy` if None.
         load_times: Estimates of load times; new ones if None.
-        leases: Shares single flight with other processes; None shares nothing.
+        leases: Shares single flight with other processes; None shares nothing. It excludes `shared`.
+        shared: Shares single flight, cold slots, the rate of calls and load times with other processes; None shares
+            nothing.
         max_models: How many models of each endpoint to remember; 100,000 by default.
+
+    Raises:
+        InvalidInputError: Both `leases` and `shared` are given, or `shared` is not a `Shared`.
 
     Example:
         >>> from mme_sdk.runtime import FileLeases
@@ -228,6 +242,7 @@ class Memory:
         *,
         load_times: LoadTimes | None = None,
         leases: Leases | None = None,
+        shared: Shared | None = None,
         max_models: int = 100_000,
     ) -> None:
         self.cold = cold or ColdStart()
@@ -236,9 +251,30 @@ class Memory:
         self.load_times = LoadTimes(self.cold, max_models=max_models) if load_times is None else load_times
         self.single_flight = SingleFlight()
         self.leases = leases
+        self.shared = shared
+        self.slots: SharedLeases | None = None
+        self._link: Link | None = None
+        if shared is not None:
+            self._share(shared)
         self._endpoints: dict[str, EndpointMemory] = {}
         self._max_models = max_models
         self._identity = ""
+
+    def _share(self, shared: Shared) -> None:
+        from mme_sdk.runtime.shared.leases import SharedLeases
+        from mme_sdk.runtime.shared.link import Link
+        from mme_sdk.runtime.shared.settings import Shared
+
+        check_instance("shared", shared, Shared)
+        if self.leases is not None:
+            raise InvalidInputError(
+                "leases and shared exclude each other", hint="omit leases: the store of shared has leases, too"
+            )
+        cold = self.cold
+        self._link = Link(shared)
+        self.leases = self.slots = SharedLeases(
+            self._link, self.load_times, initial=cold.concurrent_loads, maximum=cold.max_concurrent_loads
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         from mme_sdk.aws.travel import new_identity, revive
@@ -251,7 +287,8 @@ class Memory:
 
     def _arguments(self) -> tuple[Any, ...]:
         """Return what travels: settings, estimates and leases. Which models are loaded, each process sees itself."""
-        return self.cold, self.retry, self.load_times, self.leases, self._max_models
+        leases = self.leases if self.shared is None else None
+        return self.cold, self.retry, self.load_times, leases, self.shared, self._max_models
 
     def find(self, name: str) -> EndpointMemory | None:
         """Return what is known of an endpoint.
@@ -275,11 +312,21 @@ class Memory:
         """
         found = self._endpoints.get(name)
         if found is None:
-            found = self._endpoints.setdefault(name, EndpointMemory(name, self.cold, self.retry, self._max_models))
+            made = EndpointMemory(name, self.cold, self.retry, self._max_models)
+            if self.shared is not None and self._link is not None:
+                from mme_sdk.runtime.shared.pace import SharedPace
+
+                made.shared_pace = SharedPace(self._link, name, self.shared.rate)
+            found = self._endpoints.setdefault(name, made)
         return found
 
 
 def _memory_of(
-    cold: ColdStart, retry: RetryPolicy, load_times: LoadTimes, leases: Leases | None, max_models: int
+    cold: ColdStart,
+    retry: RetryPolicy,
+    load_times: LoadTimes,
+    leases: Leases | None,
+    shared: Shared | None,
+    max_models: int,
 ) -> Memory:
-    return Memory(cold, retry, load_times=load_times, leases=leases, max_models=max_models)
+    return Memory(cold, retry, load_times=load_times, leases=leases, shared=shared, max_models=max_models)

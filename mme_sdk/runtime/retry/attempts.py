@@ -193,8 +193,8 @@ class Attempts:
                 if not (yield from self._cold_start.wait_for_turn()):
                     raise self._not_ready(None)
             while True:
-                if self.patient and outcome is None:
-                    yield from self._wait_for_pace()
+                if outcome is None:
+                    yield from self._wait_for_turn()
                 at = self.began if outcome is not None else clock.monotonic()
                 left = self.ends - at
                 if left <= 0:
@@ -217,7 +217,9 @@ class Attempts:
                     if 200 <= answer.status < 300:
                         self._record(at, now, answer.status, None)
                         self._succeeded(at, now)
-                        if self.patient:
+                        if self.endpoint.shared_pace is not None:
+                            self.endpoint.shared_pace.answered()
+                        elif self.patient:
                             self.endpoint.pace.answered(now)
                         if "content-encoding" in answer.headers:
                             self._check_coding(answer)
@@ -377,19 +379,25 @@ class Attempts:
         )
         raise error
 
-    def _wait_for_pace(self) -> Flow[None]:
-        """Wait for the turn of this call among those of all batches."""
-        pace, monotonic = self.endpoint.pace, self.settings.clock.monotonic
-        turn = pace.take()
-        while wait := pace.wait(turn, monotonic()):
-            if monotonic() >= self.ends:
-                raise ThrottledError(
-                    f"{self.request.endpoint} throttles the calls of this batch, or its containers are busy, so the "
-                    f"deadline of {self.deadline:g} s passed",
-                    hint="pass a longer deadline=, or lower BatchSettings.max_concurrency",
-                    sent=bool(self.history),
-                )
-            yield Sleep(min(wait, _RATE_CHECK, self.ends - monotonic()))
+    def _wait_for_turn(self) -> Flow[None]:
+        """Wait for the turn of this call: among all calls of all processes that share a rate, or of all batches."""
+        pace, shared, monotonic = self.endpoint.pace, self.endpoint.shared_pace, self.settings.clock.monotonic
+        if shared is not None:
+            if not (yield from shared.wait_for_turn(monotonic, self.ends)):
+                raise self._no_turn("the rate that processes share had no turn", "a higher rate to Shared")
+        elif self.patient:
+            turn = pace.take()
+            while wait := pace.wait(turn, monotonic()):
+                if monotonic() >= self.ends:
+                    raise self._no_turn("it throttles this batch, or is busy,", "a lower max_concurrency to BatchSettings")
+                yield Sleep(min(wait, _RATE_CHECK, self.ends - monotonic()))
+
+    def _no_turn(self, what: str, instead: str) -> ThrottledError:
+        return ThrottledError(
+            f"{self.request.endpoint}: {what} until the deadline of {self.deadline:g} s passed",
+            hint=f"pass a longer deadline=, or {instead}",
+            sent=bool(self.history),
+        )
 
     def _backoff(self, kind: ErrorKind, error: MMEError, at: float, now: float) -> float:
         """Return the seconds to wait after throttling or a fault.
@@ -404,8 +412,11 @@ class Attempts:
         if kind is ErrorKind.THROTTLED or full:
             reason, base, cap, count = "throttled", policy.throttle_base, policy.throttle_cap, self._throttles
             self._throttles += 1
-            if self.patient:
+            if self.endpoint.shared_pace is not None:
+                self.endpoint.shared_pace.throttled(sent=at)
+            elif self.patient:
                 self.endpoint.pace.throttled(sent=at, now=now)
+            if self.patient:
                 base, cap = min(base, _PACED), min(cap, _PACED)  # the pace does the rest
             elif not self.endpoint.throttles.pay(THROTTLE_COST):
                 raise _hinted(error, "too many calls to this endpoint are throttled; its retry budget is used up")

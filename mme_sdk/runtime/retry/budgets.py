@@ -14,19 +14,50 @@ from collections import deque
 from mme_sdk.config import RetryPolicy
 from mme_sdk.runtime.fork_safe_lock import ForkLock
 
-__all__ = ["FAULT_COST", "THROTTLE_COST", "Breaker", "Budget", "Pace"]
+__all__ = [
+    "DECREASE",
+    "DOUBLING",
+    "FAULT_COST",
+    "FIRST_RATE",
+    "LOWEST_RATE",
+    "RECOVERY",
+    "RELEASED",
+    "THROTTLE_COST",
+    "Breaker",
+    "Budget",
+    "Pace",
+    "rate_after",
+]
 
 # Tokens for one retry. A fault costs more, as in the retry quota of the AWS SDKs, because a retry helps less often.
 THROTTLE_COST = 5
 FAULT_COST = 14
-_DECREASE = 0.85  # of the rate at which calls were throttled
-_RECOVERY = 5.0  # seconds until that rate is reached again
-_DOUBLING = 2.0  # seconds after that until it has doubled; it grows faster and faster
-_FIRST = 10.0  # calls a second, if calls are throttled before a rate was seen
-_LOWEST = 0.1  # calls a second
-_RELEASED = 64.0  # times the rate at which calls were throttled, from which on the pace has no limit
+DECREASE = 0.85  # of the rate at which calls were throttled
+RECOVERY = 5.0  # seconds until that rate is reached again
+DOUBLING = 2.0  # seconds after that until it has doubled; it grows faster and faster
+FIRST_RATE = 10.0  # calls a second, if calls are throttled before a rate was seen
+LOWEST_RATE = 0.1  # calls a second
+RELEASED = 64.0  # times the rate at which calls were throttled, from which on the pace has no limit
 _INSTANT = 1e-4  # seconds; a shorter wait is none
 _SEEN = 32  # answers that measure the rate
+
+
+def rate_after(peak: float, elapsed: float, recovery: float) -> float | None:
+    """Return the rate some time after it was decreased.
+
+    Args:
+        peak: Calls a second at which calls were throttled.
+        elapsed: Seconds since the decrease.
+        recovery: Seconds after the decrease at which the rate reaches the peak again.
+
+    Returns:
+        Calls a second; None for no limit.
+    """
+    since = elapsed - recovery
+    if since < 0:
+        return max(LOWEST_RATE, peak * (1 - (1 - DECREASE) * (-since / recovery) ** 3))
+    growth: float = 2 ** min((since / DOUBLING) ** 2, 64.0)
+    return None if growth > RELEASED else peak * growth
 
 
 class Budget:
@@ -116,7 +147,7 @@ class Pace:
         self._seen: deque[float] = deque(maxlen=_SEEN)
         self._peak: float | None = None  # calls a second at which calls were throttled
         self._began = 0.0  # when the rate was last decreased
-        self._recovery = _RECOVERY
+        self._recovery = RECOVERY
         self._taken = 0  # turns
         self._passed, self._passed_at = 0.0, 0.0  # turns that have come, and when that was counted
 
@@ -158,15 +189,15 @@ class Pace:
         with self._lock:
             rate, measured = self._rate(now), self._measured(now)
             if rate is None:
-                peak = _FIRST if measured is None else measured
-                self._recovery = 0.0 if measured is None else _RECOVERY
+                peak = FIRST_RATE if measured is None else measured
+                self._recovery = 0.0 if measured is None else RECOVERY
                 self._passed, self._passed_at = self._taken, now
             elif sent < self._began:
                 return
             else:
                 peak = min(rate, max(measured or 0.0, rate / 2))
-                self._recovery = _RECOVERY
-            self._peak, self._began = max(peak, _LOWEST), now
+                self._recovery = RECOVERY
+            self._peak, self._began = max(peak, LOWEST_RATE), now
 
     def answered(self, now: float) -> None:
         """Record an answer that throttled nothing.
@@ -186,11 +217,7 @@ class Pace:
         """Return the calls a second, or None for no limit."""
         if self._peak is None:
             return None
-        since = now - self._began - self._recovery
-        if since < 0:
-            return max(_LOWEST, self._peak * (1 - (1 - _DECREASE) * (-since / self._recovery) ** 3))
-        growth: float = 2 ** min((since / _DOUBLING) ** 2, 64.0)
-        if growth > _RELEASED:
+        rate = rate_after(self._peak, now - self._began, self._recovery)
+        if rate is None:
             self._peak = None
-            return None
-        return self._peak * growth
+        return rate
