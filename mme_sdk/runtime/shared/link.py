@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 import uuid
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import TypeVar
 from mme_sdk._flows.effects import Do, Flow
 from mme_sdk.errors import ConfigurationError
 from mme_sdk.runtime.fork_safe_lock import ForkLock
-from mme_sdk.runtime.shared.settings import Shared
+from mme_sdk.runtime.shared.settings import Password, Shared
 from mme_sdk.runtime.shared.store import Store, StoreDownError, StoreRefusedError
 
 __all__ = ["Link"]
@@ -54,9 +55,12 @@ class Link:
             return self._worker
 
     @property
-    def settling(self) -> bool:
-        """Whether the store is back, but other workers may still take their local share of the rate."""
-        return self._now() < self._settled_at
+    def alone(self) -> bool:
+        """Whether this process takes its local share of the rate.
+
+        The store does not answer, or it is back and other workers may not have found it yet.
+        """
+        return self._down or self._now() < self._settled_at
 
     def trip(self, ask: Callable[[Store], T]) -> Flow[T | None]:
         """Ask the store.
@@ -92,7 +96,7 @@ class Link:
     def _open(self) -> Store:
         self.trips += 1
         if self._store is None:
-            self._store = self._shared.open()
+            self._store = _open(self._shared)
         return self._store
 
     def _failed(self, error: StoreDownError) -> None:
@@ -100,3 +104,22 @@ class Link:
         if not self._down:
             self._down = True
             _LOG.warning("%s does not answer (%s); this process continues alone until it does", self._shared.url, error)
+
+
+def _open(shared: Shared) -> Store:
+    """Return the store of the settings. It connects on first use."""
+    if shared.url.startswith("file:"):
+        from mme_sdk.runtime.shared.file_store import FileStore
+
+        return FileStore(shared.url.removeprefix("file:"), namespace=shared.namespace, timeout=shared.timeout)
+    from mme_sdk.runtime.shared.redis_store import RedisStore
+
+    password = shared.password.value if isinstance(shared.password, Password) else None
+    if shared.password_env is not None:
+        password = os.environ.get(shared.password_env)
+        if not password:
+            raise ConfigurationError(
+                f"the environment variable {shared.password_env} has no password for {shared.url}",
+                hint="set the variable in this process, or omit password_env",
+            )
+    return RedisStore(shared.url, password=password, namespace=shared.namespace, timeout=shared.timeout)

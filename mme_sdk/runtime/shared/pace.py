@@ -43,7 +43,6 @@ class SharedPace:
         "_lock",
         "_rate",
         "_served",
-        "_start",
         "_throttled",
         "_tickets",
         "_trip",
@@ -61,10 +60,10 @@ class SharedPace:
 
     def _reset(self) -> None:
         self._generation = self._lock.generation
-        self._left: list[None] | None = []  # the turns of the slice; None for any number
+        self._left: list[float] | None = []  # when the turns of the slice come, the next one last; None for any number
         self._granted = 0
         self._again = _NEVER  # when the store may be asked again
-        self._start = self._void = _NEVER  # when they are valid
+        self._void = _NEVER  # when they are void
         self._tickets = self._served = 0  # calls that waited, and those of them that have left
         self._trip = False  # whether a call asks the store now
         self._want = 1
@@ -80,12 +79,14 @@ class SharedPace:
         Returns:
             Whether there was one.
         """
-        if self._tickets != self._served or not self._start <= now < self._void:
+        if self._tickets != self._served or now >= self._void:
             return False
         left = self._left
         if left is not None:
             try:
-                left.pop()  # threads may do this at the same time
+                if left[-1] > now:
+                    return False
+                left.pop()  # two threads that do this at the same time get one turn each, the second one early
             except IndexError:
                 return False
         return True
@@ -152,16 +153,15 @@ class SharedPace:
             return min(self._again - now, _LONGEST) if now < self._again else None
         if left is None:
             return 0.0
-        behind = place - len(left)
-        if behind <= 0 and now >= self._start:
-            try:
+        try:
+            behind = place - len(left)
+            comes = left[-max(place, 1)] if behind <= 0 else left[0] + behind * self._workers / max(self._rate, 1e-3)
+            if behind <= 0 and comes <= now:
                 left.pop()
-            except IndexError:  # `take_now` took the last one
-                return None
-            return 0.0
-        share = max(self._rate / self._workers, 1e-3)
-        wait = max(self._start - now, 0.0) + max(behind, 0) / share
-        return min(max(wait, _SHORTEST if now >= self._start else 0.0), _LONGEST) or _SHORTEST
+                return 0.0
+        except IndexError:  # `take_now` took the last one
+            return None
+        return min(max(comes - now, _SHORTEST), _LONGEST)
 
     def _ask(self, monotonic: Callable[[], float]) -> Flow[None]:
         """Ask the store for a slice, or the local rules if it does not answer."""
@@ -177,15 +177,15 @@ class SharedPace:
         self._done, self._throttled = 0, _NEVER
         link, endpoint, worker = self._link, self._endpoint, self._link.worker
         try:
-            settling = link.settling
-            told = Ask(given=ask.given, want=0, done=ask.done, throttled=ask.throttled) if settling else ask
+            told = ask
+            if link.alone:
+                known = 0.0 if self._given else self._rate
+                told = Ask(given=self._given, want=0, done=ask.done, throttled=-1.0, known=known)
             grant = yield RunFlow(link.trip(lambda store: store.reserve(endpoint, worker, told)))
-            if grant is not None:
-                self._rate, self._workers = grant.rate, grant.workers
-            if grant is None or link.settling:
+            if grant is None or link.alone:
                 grant = self._ask_locally(ask, asked)
             else:
-                self._local = None
+                self._rate, self._workers, self._local = grant.rate, grant.workers, None
             now = monotonic()
         finally:
             with self._lock:
@@ -208,9 +208,9 @@ class SharedPace:
     def _accept(self, grant: Grant, asked: float, now: float) -> None:
         self._granted = max(grant.count, 0)
         if grant.count == UNLIMITED:
-            self._left, self._start, self._void = None, now, now + _REPORT
+            self._left, self._void = None, now + _REPORT
         else:
-            self._left = [None] * grant.count
-            self._again = now if grant.count else now + grant.starts_in
-            self._start = now + grant.starts_in
+            start = now + grant.starts_in
+            self._left = [start + turn * grant.gap for turn in reversed(range(grant.count))]
+            self._again = now if grant.count else start
             self._void = asked + grant.starts_in + VOID

@@ -70,12 +70,14 @@ class Ask:
         want: How many calls it asks for; 0 only registers the worker.
         done: Answers since it asked last that were not throttled.
         throttled: Seconds since the latest throttled request was sent; negative if there was none since it asked last.
+        known: Calls a second of all workers that it learned while the store did not answer; 0 by default, none.
     """
 
     given: float
     want: int
     done: int
     throttled: float
+    known: float = 0.0
 
 
 @attrs.frozen
@@ -84,13 +86,16 @@ class Grant:
 
     Attributes:
         count: How many calls may start; `UNLIMITED` for any number.
-        starts_in: Seconds until they may start. If `count` is 0, seconds until the worker asks again.
+        starts_in: Seconds until the first may start; negative if it might have started already. If `count` is 0,
+            seconds until the worker asks again.
+        gap: Seconds between two of them.
         rate: Calls a second of all workers together; 0 without a limit.
         workers: How many workers the store counted.
     """
 
     count: int
     starts_in: float
+    gap: float
     rate: float
     workers: int
 
@@ -138,22 +143,24 @@ def reserve(state: Rate, ask: Ask, now: float, *, active: int, workers: int) -> 
         _count(state, ask.done, now)
         if ask.throttled >= 0:
             _decrease(state, now - ask.throttled, now)
+        if ask.known and not 0 < _learned(state, now) <= ask.known:
+            state.peak, state.began, state.recovery = ask.known, now, RECOVERY
     limit = ask.given or _learned(state, now)
     if not limit:
-        return Grant(UNLIMITED, 0.0, 0.0, workers)
+        return Grant(UNLIMITED, 0.0, 0.0, 0.0, workers)
     if not ask.want:
-        return Grant(0, 0.0, limit, workers)
+        return Grant(0, 0.0, 0.0, limit, workers)
     start = max(state.free_at, now - _BURST)
     if start > now + _AHEAD:
-        return Grant(0, start - now - _AHEAD, limit, workers)
+        return Grant(0, start - now - _AHEAD, 0.0, limit, workers)
     count = min(ask.want, math.ceil(limit * _SLICE / active))
     state.free_at = start + count / limit
-    return Grant(count, max(0.0, start - now), limit, workers)
+    return Grant(count, start - now, active / limit, limit, workers)
 
 
 def _count(state: Rate, done: int, now: float) -> None:
     if not 0 < state.counted <= now:
-        state.answers, state.span, state.counted = 0.0, 0.0, now
+        state.answers, state.span, state.counted = float(done), 0.0, now
         return
     kept = math.exp((state.counted - now) / _MEMORY)
     state.answers = state.answers * kept + done
@@ -163,7 +170,7 @@ def _count(state: Rate, done: int, now: float) -> None:
 
 def _decrease(state: Rate, sent: float, now: float) -> None:
     rate = _learned(state, now)
-    measured = state.answers / state.span if state.span >= _MEASURED else 0.0
+    measured = state.answers / max(state.span, _MEASURED)
     if not rate:
         state.peak = measured or FIRST_RATE
         state.recovery = RECOVERY if measured else 0.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,7 @@ import attrs
 
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import as_float, number, optional, optional_float
-from mme_sdk.errors import ConfigurationError, InvalidInputError
-from mme_sdk.runtime.shared.store import Store
+from mme_sdk.errors import InvalidInputError
 
 __all__ = ["Password", "Shared"]
 
@@ -58,7 +56,7 @@ class Password:
         )
 
 
-def _password(value: Any) -> Password | None:
+def _password(value: Password | str | None) -> Password | None:
     if value is None or isinstance(value, Password):
         return value
     if not isinstance(value, str) or not value:
@@ -137,29 +135,6 @@ class Shared:
         if (self.password is not None) + (self.password_env is not None) > (not self.url.startswith("file:")):
             what = "a file has no password" if self.url.startswith("file:") else "they exclude each other"
             raise InvalidInputError(f"Shared.password and Shared.password_env: {what}")
-
-    def open(self) -> Store:
-        """Return the store. It connects on first use.
-
-        Raises:
-            MissingExtraError: redis-py is not installed.
-            ConfigurationError: The environment variable is not set.
-        """
-        if self.url.startswith("file:"):
-            from mme_sdk.runtime.shared.file_store import FileStore
-
-            return FileStore(self.url.removeprefix("file:"), namespace=self.namespace, timeout=self.timeout)
-        from mme_sdk.runtime.shared.redis_store import RedisStore
-
-        password = self.password.value if isinstance(self.password, Password) else None
-        if self.password_env is not None:
-            password = os.environ.get(self.password_env)
-            if not password:
-                raise ConfigurationError(
-                    f"the environment variable {self.password_env} has no password for {self.url}",
-                    hint="set the variable in this process, or omit password_env",
-                )
-        return RedisStore(self.url, password=password, namespace=self.namespace, timeout=self.timeout)
 
 
 def _file_url(url: str) -> str:

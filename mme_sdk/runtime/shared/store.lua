@@ -58,7 +58,7 @@ end
 
 local function count_answers(state, done)
   if state.counted <= 0 or state.counted > now then
-    state.answers, state.span, state.counted = 0, 0, now
+    state.answers, state.span, state.counted = done, 0, now
     return
   end
   local kept = math.exp((state.counted - now) / MEMORY)
@@ -68,10 +68,7 @@ local function count_answers(state, done)
 end
 
 local function decrease(state, sent)
-  local rate, measured = learned(state), 0
-  if state.span >= MEASURED then
-    measured = state.answers / state.span
-  end
+  local rate, measured = learned(state), state.answers / math.max(state.span, MEASURED)
   if rate == 0 then
     state.peak = measured > 0 and measured or FIRST_RATE
     state.recovery = measured > 0 and RECOVERY or 0
@@ -84,7 +81,7 @@ local function decrease(state, sent)
   state.peak, state.began = math.max(state.peak, LOWEST_RATE), now
 end
 
--- ARGV: 5 given rate, 6 want, 7 done, 8 throttled
+-- ARGV: 5 given rate, 6 want, 7 done, 8 throttled, 9 known rate
 local function reserve()
   local workers, active = register()
   local state = fields(KEYS[1], { 'free_at', 'peak', 'began', 'recovery', 'answers', 'span', 'counted' })
@@ -98,8 +95,12 @@ local function reserve()
     if tonumber(ARGV[8]) >= 0 then
       decrease(state, now - tonumber(ARGV[8]))
     end
+    local known, rate = tonumber(ARGV[9]), learned(state)
+    if known > 0 and (rate == 0 or rate > known) then
+      state.peak, state.began, state.recovery = known, now, RECOVERY
+    end
   end
-  local limit, count, starts_in = given, 0, 0
+  local limit, count, starts_in, gap = given, 0, 0, 0
   if given == 0 then
     limit = learned(state)
   end
@@ -112,11 +113,11 @@ local function reserve()
     else
       count = math.min(want, math.ceil(limit * SLICE / active))
       state.free_at = start + count / limit
-      starts_in = math.max(0, start - now)
+      starts_in, gap = start - now, active / limit
     end
   end
   keep(KEYS[1], state, 60)
-  return { text(count), text(starts_in), text(limit), text(workers) }
+  return { text(count), text(starts_in), text(gap), text(limit), text(workers) }
 end
 
 -- ARGV: 5 seconds. The time can only be given by tests, so the lease keeps its end itself.

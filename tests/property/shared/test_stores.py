@@ -42,6 +42,7 @@ ASKS = st.builds(
     want=st.integers(0, 40),
     done=st.integers(0, 60),
     throttled=st.sampled_from([-1.0, -1.0, 0.0, 0.3, 2.0]),
+    known=st.sampled_from([0.0, 0.0, 0.0, 33.0]),
 )
 TIMES = [0.0, 0.001, 0.027, 0.1, 0.3, 0.9, 1.1, 5.5, 17.0, -3.0, -40.0]
 SLOT = st.fixed_dictionaries({"seconds": SECONDS, "initial": st.just(2), "forced": st.booleans()})
@@ -64,9 +65,11 @@ LOADS = st.one_of(
 
 
 def _same(one: Grant, other: Grant) -> bool:
-    return (one.count, one.workers) == (other.count, other.workers) and (one.starts_in, one.rate) == pytest.approx(
-        (other.starts_in, other.rate), rel=1e-6, abs=1e-6
-    )
+    return (one.count, one.workers) == (other.count, other.workers) and (
+        one.starts_in,
+        one.gap,
+        one.rate,
+    ) == pytest.approx((other.starts_in, other.gap, other.rate), rel=1e-6, abs=1e-6)
 
 
 @contextmanager

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from mme_sdk._flows.effects import Sleep
+from mme_sdk._flows.effects import Do, Interpreter, Sleep
 from mme_sdk.config import RetryPolicy, Timeouts
 from mme_sdk.errors import InvalidInputError, MMEError, ThrottledError
 from mme_sdk.local import Fault, Faults
 from mme_sdk.runtime.cold_start.memory import Memory
-from mme_sdk.runtime.effects import Send
+from mme_sdk.runtime.effects import RunFlow, Send
 from mme_sdk.runtime.retry.attempts import Attempts, Settings
 from mme_sdk.runtime.retry.budgets import Pace
-from mme_sdk.runtime.transport_interface import InvokeRequest, InvokeResponse
+from mme_sdk.runtime.transport_interface import InvokeRequest
 from tests.support.runtime.scripted import FakeClock, Middle, answer
 
 THROTTLED = {"status": 400, "code": "ThrottlingException", "message": "Rate exceeded"}
@@ -26,13 +27,24 @@ LATENCY = 0.02
 class Job:
     """Batches of several processes in simulated time, against the fault `rate` of the embedded SageMaker."""
 
-    def __init__(self, *, rate: float, workers: int, each: int, patient: bool = True, deadline: float = 360.0) -> None:
+    def __init__(
+        self,
+        *,
+        rate: float,
+        workers: int,
+        each: int,
+        patient: bool = True,
+        deadline: float = 360.0,
+        memory: Callable[[FakeClock], Memory] = lambda _: Memory(),
+    ) -> None:
         self.clock = FakeClock()
         faults = Faults(now=self.clock.monotonic)
         faults.add(Fault(kind="rate", rate=rate))
         self.faults, self.each, self.patient, self.deadline = faults, each, patient, deadline
         self.processes = [
-            Settings(timeouts=Timeouts(), retry=RetryPolicy(), clock=self.clock, rng=Middle(), memory=Memory())
+            Settings(
+                timeouts=Timeouts(), retry=RetryPolicy(), clock=self.clock, rng=Middle(), memory=memory(self.clock)
+            )
             for _ in range(workers)
         ]
         self.failed: list[MMEError] = []
@@ -68,7 +80,13 @@ class Job:
                 self.failed.append(error)
                 start(place)
                 return
-            result: InvokeResponse | None = None
+            result: Any = None
+            if isinstance(effect, RunFlow):
+                began = self.clock.now
+                result = Interpreter({Do: lambda do: do.function()}).run(effect.flow)
+                took, self.clock.now = self.clock.now - began, began  # the others go on in this time
+                heapq.heappush(queue, (began + took, next(number), place, flow, result))
+                return
             wait = effect.seconds if isinstance(effect, Sleep) else LATENCY
             if isinstance(effect, Send):
                 self.sent += 1
