@@ -32,6 +32,7 @@ class Workers:
             "urls": urls,
             "threads": 16,
             "rate": None,
+            "says_refused": False,
             **config,
         }
         self.processes = [
@@ -108,11 +109,18 @@ def test_processes_load_a_cold_model_once(world: World, tmp_path: Path) -> None:
     gate = Gate(tmp_path / "gate")
     model = world.make("cold-shared", 0.0, gate)
     url = f"file:{tmp_path / 'shared.db'}"
-    with working(world, 2, shared=url, items=2, threads=2, model=model) as workers:
-        gate.wait(1)
-        gate.open()
-        said = workers.end()
-    assert [one["failed"] for one in said] == [[], []]
+    config = {"shared": url, "items": 2, "threads": 2, "model": model}
+    with working(world, 1, **config) as first:
+        gate.arrived()
+        with working(world, 1, says_refused=True, **config) as second:
+            (process,) = second.processes
+            assert process.stdout is not None
+            assert process.stdout.readline() == "refused\n"
+            gate.open()
+            (other,) = second.end()
+        (one,) = first.end()
+    assert (one["failed"], other["failed"]) == ([], [])
+    assert other["attempts"] == 2  # it sent nothing while the model was loading
     assert world.loads("cold-shared") == 1
 
 

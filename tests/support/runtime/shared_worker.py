@@ -20,6 +20,20 @@ from mme_sdk.runtime import AttemptMade, BatchSettings, Memory, Shared
 CONFIG: dict[str, Any] = json.loads(sys.argv[1])
 
 
+def say_refused(acquire: Any) -> Any:
+    """Return a function that acquires a lease, and says when another process first holds it."""
+    said: list[bool] = []
+
+    def wrapped(*arguments: Any, **keywords: Any) -> Any:
+        acquired = yield from acquire(*arguments, **keywords)
+        if not acquired and not said:
+            said.append(True)
+            print("refused", flush=True)
+        return acquired
+
+    return wrapped
+
+
 def main() -> None:
     attempts: list[str | None] = []
 
@@ -28,6 +42,8 @@ def main() -> None:
             attempts.append(event.attempt.code)
 
     memory = Memory(shared=Shared(CONFIG["shared"], rate=CONFIG["rate"]) if CONFIG["shared"] else None)
+    if CONFIG["says_refused"] and memory.leases is not None:
+        memory.leases.acquire = say_refused(memory.leases.acquire)  # type: ignore[method-assign]
     session = boto3.Session(
         aws_access_key_id=CONFIG["key"], aws_secret_access_key=CONFIG["secret"], region_name="us-east-1"
     )
