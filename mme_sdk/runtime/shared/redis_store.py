@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any
 
@@ -30,25 +31,33 @@ class RedisStore:
     """
 
     def __init__(
-        self, url: str, *, password: str | None, namespace: str, timeout: float, now: Any = None, client: Any = None
+        self,
+        url: str,
+        *,
+        password: str | None,
+        namespace: str,
+        timeout: float,
+        now: Callable[[], float] | None = None,
     ) -> None:
         try:
             import redis
+            from redis import exceptions
             from redis.backoff import NoBackoff
             from redis.retry import Retry
         except ImportError as error:
             raise MissingExtraError(
                 "Shared('redis://…') needs redis-py, which is not installed", hint="pip install 'mme-sdk[shared]'"
             ) from error
-        self._errors = redis
-        self._client = client or redis.Redis.from_url(
+        self._errors = exceptions
+        self._client: Any = redis.Redis.from_url(
             url,
             password=password,
-            socket_timeout=timeout / 2,
-            socket_connect_timeout=timeout / 2,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
             retry=Retry(NoBackoff(), 0),  # the caller decides what follows a failure
             decode_responses=True,
         )
+        weakref.finalize(self, self._client.close)  # before its sockets are collected
         constants = "".join(f"local {name} = {value!r}\n" for name, value in CONSTANTS.items())
         text = resources.files("mme_sdk.runtime.shared").joinpath("store.lua").read_text(encoding="utf-8")
         self._script = self._client.register_script(constants + text)
