@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Self
 
 from mme_sdk._client_base import ClientBase, Registries, read_metrics
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from mme_sdk.endpoints import Endpoint, Endpoints
     from mme_sdk.registry import ModelRegistry
     from mme_sdk.registry.store import ObjectOptions
+    from mme_sdk.router import Cell, Router
     from mme_sdk.runtime import RuntimeInvoker
     from mme_sdk.runtime.transport import SelectedTransport
 
@@ -112,6 +114,46 @@ class MMEClient(ClientBase["SelectedTransport", "ModelRegistry", "Endpoints", "R
             ```
         """
         return self.endpoints.handle(name)
+
+    def router(
+        self,
+        name: str,
+        *,
+        cells: Iterable[str | Cell] = (),
+        table: str | None = None,
+        key: str = "{name}/{version}.tar.gz",
+        staleness: float = 5.0,
+    ) -> Router:
+        """Return one name over several endpoints, its cells. Makes no call. Applications keep the router and call it.
+
+        It has the methods of an endpoint that invoke. Each model has one cell; if a cell fails, the others take its
+        calls.
+
+        Args:
+            name: Name of the router, and of its route table. Letters, digits and hyphens.
+            cells: The cells, or names of endpoints. They may be left out if the route table exists, which has
+                precedence over them.
+            table: S3 prefix under which the route table is kept, such as `s3://ml-models/prod/`. It is needed to
+                evacuate, admit and rebalance cells. None: there is none, and the cells are always these. Default None.
+            key: Layout of the models' keys, as for `models`: all versions of a name have the same cell. Default
+                `{name}/{version}.tar.gz`.
+            staleness: Seconds that a change of the route table by another process may remain unnoticed. Default 5.
+
+        Returns:
+            The router.
+
+        Raises:
+            InvalidInputError: An argument is invalid, or neither cells nor a table are given.
+
+        Example:
+            ```python
+            router = client.router("scoring", cells=["scoring-a", "scoring-b"], table="s3://ml-models/prod/")
+            reply = router.invoke({"amount": 12.5}, model="fraud@live")
+            ```
+        """
+        from mme_sdk.router import Router
+
+        return Router(self, name, cells=cells, table=table, key=key, staleness=staleness)
 
     @property
     def transport(self) -> SelectedTransport:

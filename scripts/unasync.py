@@ -31,6 +31,8 @@ TWINS: dict[str, str] = {
     "registry/async_registry.py": "registry/registry.py",
     "endpoints/async_collection.py": "endpoints/collection.py",
     "endpoints/async_endpoint.py": "endpoints/endpoint.py",
+    "router/async_routed_invoker.py": "router/routed_invoker.py",
+    "router/async_router.py": "router/router.py",
 }
 
 # Names whose twin is not found by the rules of `_name`.
@@ -62,7 +64,7 @@ NAMES = {
 WORDS = [
     (r"\basync (def|with|for)\b", r"\1"),
     (r"\bawait ", ""),
-    (r"\bAsynchronous (client|collection|handle|invoker|registry|model registry)\b", r"Synchronous \1"),
+    (r"\bAsynchronous (client|collection|handle|invoker|registry|router|model registry)\b", r"Synchronous \1"),
     (r"\b([Aa]|another) task\b", r"\1 thread"),
     (r"\bis safe to share\b", "is safe to share between threads"),
     (r", or asynchronous iterable\b", ""),

@@ -29,6 +29,7 @@ __all__ = [
     "KeepWarmAdvice",
     "WarmOutcome",
     "WarmReport",
+    "characteristic_time",
     "check_capacity",
     "keep_warm_advice",
     "outcome_of",
@@ -292,8 +293,8 @@ def keep_warm_advice(
     if kept > capacity:
         raise InvalidInputError(f"keeping {len(keep)} models warm takes {kept:,} bytes of {capacity:,}")
     others = [model for model in rates if model not in set(keep)]
-    before_time = _characteristic_time(rates, sizes, list(rates), capacity)
-    after_time = _characteristic_time(rates, sizes, others, capacity - kept)
+    before_time = characteristic_time(rates, sizes, list(rates), capacity)
+    after_time = characteristic_time(rates, sizes, others, capacity - kept)
     before = sum(rate * math.exp(-rate * before_time) for rate in rates.values() if rate > 0)
     after = sum(rates[model] * math.exp(-rates[model] * after_time) for model in others if rates[model] > 0)
     # A model must be called before it is the least recently used one.
@@ -311,9 +312,17 @@ def check_capacity(capacity: object) -> None:
     check_number("capacity", capacity, at_least=1, integer=True)
 
 
-def _characteristic_time(
+def characteristic_time(
     rates: Mapping[str, float], sizes: Mapping[str, int], models: Sequence[str], capacity: float
 ) -> float:
+    """Return the seconds for which a model that is not called stays in memory; infinity if all models fit.
+
+    Args:
+        rates: Calls per second of each model.
+        sizes: Bytes of each model in memory.
+        models: The models that share the memory.
+        capacity: Bytes of models that fit into memory.
+    """
     called = [model for model in models if rates[model] > 0]
     if sum(sizes[model] for model in called) <= capacity:
         return math.inf

@@ -156,6 +156,10 @@ class EndpointMemory:
         """
         return self._models.get(target)
 
+    def targets(self) -> list[str]:
+        """Return the target models of which something is known."""
+        return list(self._models)
+
     def _forget_one(self) -> None:
         # Second-chance replacement: an old entry that was used after its neighbour returns to the end of the queue.
         for _ in range(_SECOND_CHANCES):
@@ -190,6 +194,10 @@ class EndpointMemory:
             warm: Whether it was.
         """
         self.warm_share += 0.05 * (warm - self.warm_share)
+
+    def expect_cold(self) -> None:
+        """Record that models are called here which another endpoint held: their first probes need permits to load."""
+        self.warm_share = 0.0
 
     def stayed_loaded(self, idle: float) -> None:
         """Record that a model was still loaded.

@@ -18,6 +18,8 @@ from mme_sdk.aws.failure_hints import ABSENT_ENDPOINT, refusal_hint
 from mme_sdk.errors import (
     AccessDeniedError,
     ConfigurationError,
+    ConflictError,
+    EndpointFailedError,
     EndpointNotFoundError,
     InvalidInputError,
     MMEError,
@@ -27,16 +29,29 @@ from mme_sdk.errors import (
     ModelNotFoundError,
     ModelNotReadyError,
     ModelServerError,
+    OutcomeUnknownError,
     PayloadTooLargeError,
     ServiceError,
     ThrottledError,
+    TransportError,
 )
 from mme_sdk.runtime.transport_interface import InvokeResponse
 
-__all__ = ["ErrorFields", "ErrorKind", "classify", "error_fields", "error_of", "failed_to_load", "is_load_failure"]
+__all__ = [
+    "ErrorFields",
+    "ErrorKind",
+    "classify",
+    "error_fields",
+    "error_of",
+    "failed_to_load",
+    "is_load_failure",
+    "may_run_elsewhere",
+]
 
 _LOADING = re.compile(r"\b(?:load|loads|loaded|loading|workers?|model_fn|initiali[sz]\w*)\b", re.IGNORECASE)
 _FAULTY = frozenset({500, 502, 503, 504, 530})
+_BUSY = frozenset({503, 507})  # of the container
+_NOT_SERVING = (EndpointNotFoundError, EndpointFailedError, ConflictError)  # its state is that of the whole endpoint
 
 
 class ErrorKind(Enum):
@@ -131,8 +146,27 @@ def classify(fields: ErrorFields) -> ErrorKind:
     if fields.code in THROTTLES or fields.status == 429:
         return ErrorKind.THROTTLED
     if _from_container(fields):
-        return ErrorKind.BUSY if fields.original_status in (503, 507) else ErrorKind.FINAL
+        return ErrorKind.BUSY if fields.original_status in _BUSY else ErrorKind.FINAL
     return ErrorKind.FAULTY if fields.status in _FAULTY else ErrorKind.FINAL
+
+
+def may_run_elsewhere(error: MMEError, *, idempotent: bool) -> bool:
+    """Return whether another endpoint may get the request of a call that failed: an endpoint of the same models.
+
+    The rules are those of a second attempt at the same endpoint, and an endpoint that serves nobody has not run the
+    model either.
+
+    Args:
+        error: The error of the call.
+        idempotent: Whether the model may run twice.
+    """
+    if isinstance(error, OutcomeUnknownError):
+        return idempotent
+    if isinstance(error, ModelError):
+        return error.original_status in _BUSY
+    if isinstance(error, ServiceError):
+        return error.status in _FAULTY
+    return isinstance(error, (TransportError, ThrottledError, *_NOT_SERVING))
 
 
 def failed_to_load(fields: ErrorFields) -> bool:

@@ -1,0 +1,86 @@
+"""What a change of the cells of a router did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+
+from mme_sdk.display.shown import Shown
+from mme_sdk.router.routing import Link, Routing
+from mme_sdk.runtime.batch.warm import WarmReport
+
+__all__ = ["CellChange", "CellState", "called_models", "moving"]
+
+
+@attrs.frozen(kw_only=True)
+class CellState(Shown):
+    """A cell of a router, as this client sees it.
+
+    Attributes:
+        name: Name of the cell.
+        endpoint: Name of its endpoint.
+        region: AWS region of the endpoint. None means the region of the client.
+        weight: Share of the models and calls, in relation to the other cells.
+        models: Names of models that have this cell to themselves. Empty: it shares all others.
+        state: `serving`; `evacuated`: the route table says that it gets no calls, or this client has no client for it;
+            `lost`: calls of this client failed, and go to other cells.
+    """
+
+    name: str
+    endpoint: str
+    region: str | None
+    weight: float
+    models: tuple[str, ...]
+    state: str
+
+
+@attrs.frozen(kw_only=True)
+class CellChange(Shown):
+    """What an evacuation or an admission of a cell did.
+
+    Attributes:
+        cell: Name of the cell.
+        moved: Names of the models that have other cells since, of those that were named or that this client calls.
+        warmed: What became of the models that were loaded in their new cells before the change.
+        switched: Seconds from the start until the route table was changed.
+        took: Seconds until the end. After an evacuation, the endpoint has no running calls.
+    """
+
+    cell: str
+    moved: tuple[str, ...]
+    warmed: WarmReport
+    switched: float
+    took: float
+
+
+def called_models(link: Link[Any], since: float) -> list[str]:
+    """Return the target models that a cell has answered this client for, the last ones first.
+
+    Args:
+        link: The cell.
+        since: Time by the clock; earlier answers do not count.
+    """
+    known = link.memory.find(link.endpoint)
+    if known is None:
+        return []
+    found = {target: known.find(target) for target in known.targets() if target}
+    answers = {target: one.last_answer for target, one in found.items() if one is not None}
+    return sorted((one for one, at in answers.items() if at >= since), key=lambda one: -answers[one])
+
+
+def moving(routing: Routing[Any], models: Iterable[Any], after: Mapping[str, tuple[str, ...]]) -> list[tuple[str, Any]]:
+    """Return the cells that get a model they did not have, with the model.
+
+    Args:
+        routing: The cells now.
+        models: The models.
+        after: Homes of each model after the change, by its key.
+    """
+    return [
+        (name, model)
+        for model in models
+        for name in after[routing.key(model)]
+        if name not in routing.placed(routing.key(model)).homes
+    ]
