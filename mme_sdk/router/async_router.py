@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from mme_sdk._flows.effects import Flow, Sleep
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_number
 from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
@@ -304,7 +305,7 @@ class AsyncRouter(AsyncInvocationMixin):
         await self._change(change)
         switched = clock.monotonic() - began
         if drain > 0:
-            await clock.sleep(drain)
+            await self._client._aws.arun(_pause(drain))
         moved = tuple(dict.fromkeys(routing.key(model) for _, model in moves))
         return CellChange(cell=name, moved=moved, warmed=warmed, switched=switched, took=clock.monotonic() - began)
 
@@ -398,6 +399,10 @@ class AsyncRouter(AsyncInvocationMixin):
 
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
+
+
+def _pause(seconds: float) -> Flow[None]:
+    yield Sleep(seconds)
 
 
 def _router_of(client: Any, name: str, options: dict[str, Any]) -> AsyncRouter:

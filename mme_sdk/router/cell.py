@@ -62,16 +62,16 @@ class Cell:
     """
 
     endpoint: str
+    weight: float = attrs.field(kw_only=True, default=1.0, validator=number(over=0), converter=as_float)
+    region: str | None = attrs.field(kw_only=True, default=None)
+    client: Any = attrs.field(kw_only=True, default=None, repr=False, eq=False, validator=_check_client)
+    models: tuple[str, ...] = attrs.field(kw_only=True, default=(), converter=_models, validator=_check_models)
     name: str = attrs.field(
         kw_only=True,
         default=attrs.Factory(
             lambda self: f"{self.region}/{self.endpoint}" if self.region else self.endpoint, takes_self=True
         ),
     )
-    weight: float = attrs.field(kw_only=True, default=1.0, validator=number(over=0), converter=as_float)
-    region: str | None = attrs.field(kw_only=True, default=None)
-    client: Any = attrs.field(kw_only=True, default=None, repr=False, eq=False, validator=_check_client)
-    models: tuple[str, ...] = attrs.field(kw_only=True, default=(), converter=_models, validator=_check_models)
 
     def __attrs_post_init__(self) -> None:
         check_resource_name("endpoint", self.endpoint)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from mme_sdk._flows.effects import Flow, Sleep
 from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_number
 from mme_sdk.endpoints.invocation import InvocationMixin
@@ -305,7 +306,7 @@ class Router(InvocationMixin):
         self._change(change)
         switched = clock.monotonic() - began
         if drain > 0:
-            clock.sleep(drain)
+            self._client._aws.run(_pause(drain))
         moved = tuple(dict.fromkeys(routing.key(model) for _, model in moves))
         return CellChange(cell=name, moved=moved, warmed=warmed, switched=switched, took=clock.monotonic() - began)
 
@@ -399,6 +400,10 @@ class Router(InvocationMixin):
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+
+def _pause(seconds: float) -> Flow[None]:
+    yield Sleep(seconds)
 
 
 def _router_of(client: Any, name: str, options: dict[str, Any]) -> Router:

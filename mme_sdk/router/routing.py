@@ -196,8 +196,16 @@ class Routing(Generic[InvokerT]):
         link.health.answered(key)
 
     def by_cell(self, models: Iterable[Any]) -> list[tuple[Link[InvokerT], Any]]:
-        """Return each model with each of its homes."""
-        return [(self.link(name), model) for model in models for name in self.placed(self.key(model)).homes]
+        """Return each model with each of its homes; in place of lost homes, with the cell that gets its calls now."""
+        found = []
+        for model in models:
+            placed = self.placed(self.key(model))
+            homes = [self.link(name) for name in placed.homes]
+            serving = [one for one in homes if not one.health.lost]
+            others = (self.link(name) for name in placed.others)
+            instead = next((one for one in others if not one.health.lost), homes[0]) if not serving else None
+            found += [(one, model) for one in (serving if instead is None else [instead])]
+        return found
 
 
 def check_session(router: str, session_id: str | None) -> None:
