@@ -59,6 +59,7 @@ class RouteCache:
         self._monotonic = monotonic
         self._record: Record | None = None
         self._read_at = -math.inf
+        self._changes = 0  # by this client
         self._failed: MMEError | None = None
         self._lock, self._pid = threading.Lock(), os.getpid()
         self._reading: Future[None] | None = None
@@ -134,10 +135,11 @@ class RouteCache:
 
     def load(self) -> Flow[None]:
         """Read the table into the cache after `claim`. If S3 does not answer, the last one stays in use."""
-        at = self._monotonic()
+        at, changes = self._monotonic(), self._changes
         try:
             record = yield from self.store.get_record(_KIND, self._file, self._record)
-            self._keep(record, at)
+            if changes == self._changes:  # otherwise it may be older than a change by this client
+                self._keep(record, at)
             self.look_at = at + self.staleness / 2
         except MMEError as error:
             self._failed = error
@@ -167,14 +169,13 @@ class RouteCache:
             return change(old)
 
         record = yield from self.store.change_record(_KIND, self._file, checked)
-        at = self._monotonic()  # a read that began before may be older than this change
+        self._changes += 1
+        at = self._monotonic()
         self._keep(record, at)
         self.look_at = at + self.staleness / 2
         return self.known
 
     def _keep(self, record: Record | None, at: float) -> None:
-        if at < self._read_at:
-            return  # this client has read or written a later one
         if record is not self._record or record is None:
             body = body_of(self.cells) if record is None else record.body
             table = table_of(body, self.given, self.where) if record is not None or self.cells else None

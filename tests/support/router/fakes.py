@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter, OrderedDict
 from typing import Any
 
@@ -57,8 +58,13 @@ class Cells:
         self.s3 = S3Model()
         self.s3_fails = False
         self.slept: list[float] = []
+        self.lock = threading.Lock()
 
     def step(self, request: InvokeRequest) -> InvokeResponse:
+        with self.lock:
+            return self._answer(request)
+
+    def _answer(self, request: InvokeRequest) -> InvokeResponse:
         cell, model = request.endpoint, request.target_model
         self.sent.append((cell, model))
         self.clock.now += 0.01
