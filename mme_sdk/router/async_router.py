@@ -385,6 +385,13 @@ class AsyncRouter(AsyncInvocationMixin):
         await self._change(rebalanced(self._routes.cells, self._routes.given, where, plan))
         return dict(self._routes.known.placement.exceptions)
 
+    async def _client_of_models(self) -> tuple[Any, str]:
+        """Return the client and the endpoint of a cell, one that serves if there is one; all have the same models."""
+        await self._invoker.look()
+        table = self._routes.known
+        link = self._routing.link(min(table.cells, key=lambda name: (name in table.evacuated, name)))
+        return link.client, link.endpoint
+
     async def _change(self, change: Change) -> None:
         await self._client._aws.arun(self._routes.change(change))
 

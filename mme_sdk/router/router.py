@@ -386,6 +386,13 @@ class Router(InvocationMixin):
         self._change(rebalanced(self._routes.cells, self._routes.given, where, plan))
         return dict(self._routes.known.placement.exceptions)
 
+    def _client_of_models(self) -> tuple[Any, str]:
+        """Return the client and the endpoint of a cell, one that serves if there is one; all have the same models."""
+        self._invoker.look()
+        table = self._routes.known
+        link = self._routing.link(min(table.cells, key=lambda name: (name in table.evacuated, name)))
+        return link.client, link.endpoint
+
     def _change(self, change: Change) -> None:
         self._client._aws.run(self._routes.change(change))
 

@@ -46,6 +46,11 @@ class Link(Generic[InvokerT]):
         self.own_bucket = cell.region is not None or cell.client is not None
 
     @property
+    def client(self) -> Any:
+        """The client that calls the cell."""
+        return self._handle._context.client
+
+    @property
     def memory(self) -> Memory:
         """What the client of the cell remembers."""
         found: Memory = self._handle._invoker.memory

@@ -12,6 +12,7 @@ from mme_sdk._tracebacks import short_tracebacks
 from mme_sdk._validation import check_instance, number, optional
 from mme_sdk.endpoints.endpoint import Endpoint
 from mme_sdk.errors import InvalidInputError, MMEError
+from mme_sdk.router.router import Router
 from mme_sdk.runtime.batch.batch import BatchSettings, Model
 from mme_sdk.runtime.options import InvokeOptions, check_options
 from mme_sdk.runtime.payloads.answer_tables import import_pandas
@@ -68,7 +69,7 @@ class Scorer:
     missing values for a row with an answer. A row that cannot be scored never ends the table.
 
     Attributes:
-        endpoint: Handle of the endpoint, from `client.endpoint(name)`.
+        endpoint: Handle of the endpoint, from `client.endpoint(name)`; or a router, from `client.router(name, …)`.
         model: Column with the target model or `name@alias` of each row, or a function of a row. None for a single-model
             endpoint. Default None.
         ids: Columns that are kept and not sent. Default none.
@@ -94,7 +95,7 @@ class Scorer:
         ```
     """
 
-    endpoint: Endpoint
+    endpoint: Endpoint | Router
     model: str | Callable[[Any], Model] | None = attrs.field(default=None, validator=_check_model)
     ids: tuple[str, ...] = attrs.field(default=(), converter=_names, validator=_check_names)
     answer: Mapping[str, str] | None = attrs.field(
@@ -109,7 +110,8 @@ class Scorer:
     pinned: Mapping[str, str] = attrs.field(factory=dict, hash=False)
 
     def __attrs_post_init__(self) -> None:
-        check_instance("endpoint", self.endpoint, Endpoint)
+        if not isinstance(self.endpoint, Router):
+            check_instance("endpoint", self.endpoint, Endpoint)
         check_instance("settings", self.settings, BatchSettings)
         check_instance("pinned", self.pinned, Mapping)
         check_options(self._options())
@@ -232,10 +234,15 @@ class Scorer:
         from mme_sdk.runtime.diagnostics import model_prefix
 
         aliases = {one for one in models if isinstance(one, str) and "@" in one} - {*self.pinned}
-        client = self.endpoint._context.client
-        if not aliases or client is None:
+        if not aliases:
             return self
-        prefix = self.endpoint.prefix or self.endpoint._context.aws.run(model_prefix(self.endpoint.name))
+        if isinstance(self.endpoint, Router):
+            client, name = self.endpoint._client_of_models()
+        else:
+            client, name = self.endpoint._context.client, self.endpoint.name
+        if client is None:
+            return self
+        prefix = self.endpoint.prefix or client._aws.run(model_prefix(name))
         if prefix is None:
             return self
         registry, found = client.models(prefix), dict(self.pinned)
