@@ -334,6 +334,7 @@ class AsyncRoutedInvoker(AsyncRuntimeInvoker):
             link, model = item
             data = probe_of(model) if payload is None else payload
             reply: Reply[Any] = await link.call(link.endpoint, data, link.model(model), options)
+            self.routing.answered(link, self.routing.key(model))
             return reply
 
         results = async_run_batch(

@@ -333,6 +333,7 @@ class RoutedInvoker(RuntimeInvoker):
             link, model = item
             data = probe_of(model) if payload is None else payload
             reply: Reply[Any] = link.call(link.endpoint, data, link.model(model), options)
+            self.routing.answered(link, self.routing.key(model))
             return reply
 
         results = run_batch(
