@@ -1,0 +1,280 @@
+"""`Autopilot`: observes an endpoint, decides on its number of instances, and lets AWS or the SDK change it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Literal
+
+import attrs
+import numpy as np
+
+from mme_sdk._tracebacks import short_tracebacks
+from mme_sdk._validation import check_number
+from mme_sdk.autopilot import publishing
+from mme_sdk.autopilot.decision import Bounds, Decision, Observed, State, decide
+from mme_sdk.autopilot.demand import WINDOWS, Demand, Machine, minute_counts
+from mme_sdk.autopilot.journal import Journal
+from mme_sdk.autopilot.rule import Rule
+from mme_sdk.autopilot.schedule import learned_floor, learned_schedule
+from mme_sdk.aws import Flow
+from mme_sdk.client import MMEClient
+from mme_sdk.endpoints.operations.calls import alarm_call, describe_endpoint
+from mme_sdk.errors import InvalidInputError, MMEError
+from mme_sdk.metrics import read_metrics
+from mme_sdk.planning.catalogue import Catalogue
+from mme_sdk.planning.workload import Workload
+
+__all__ = ["Apply", "Autopilot", "Calls"]
+
+Apply = Literal["nothing", "metric", "scale"]
+Calls = Callable[[datetime], Mapping[datetime, Mapping[str, int]]]
+"""A function from a time to the calls by target model, by the start of each minute of the hour before it."""
+
+_HOUR = timedelta(minutes=WINDOWS[-1])
+_WEEK = timedelta(days=7)
+
+
+@short_tracebacks
+class Autopilot:
+    """Follows the traffic of a multi-model endpoint with its number of instances.
+
+    It changes nothing unless `apply` says so. With `metric` it publishes the number to CloudWatch, and a step policy of
+    Application Auto Scaling, which `attach` makes, sets it. With `scale` it sets the number itself.
+
+    Args:
+        client: The client. The autopilot does not close it.
+        endpoint: Name of the endpoint.
+        rule: The rule, with what cold calls are worth.
+        bounds: What the autopilot may do at most.
+        machine: One instance.
+        catalogue: Size and times of each model.
+        recordings: What recorders were given as `files`. Default: None; then CloudWatch gives the calls of the
+            endpoint, and Zipf's law spreads them over the models of the catalogue, which is a guess.
+        calls: Function that gives the calls, instead of recordings and CloudWatch. Default: None.
+        journal: S3 prefix or directory for the decisions. Default: None; then only this object remembers them.
+        variant: Name of the production variant. Default: `AllTraffic`.
+        apply: `nothing` (the default), `metric` or `scale`.
+        alarms: Names of CloudWatch alarms; while one is in the state ALARM, the autopilot freezes. Default: none.
+        learn: Whether the number is never below what the same hour a week earlier needed throughout, as far as the
+            journal has it. Default False.
+        clock: Returns the current time, with a time zone. Default: None, the system's clock.
+        sleep: Waits for a number of seconds. Default: None, the client's clock.
+
+    Example:
+        ```python
+        pilot = Autopilot(
+            client, "scoring", recordings="s3://ml-logs/recordings/", journal="s3://ml-logs/autopilot/",
+            rule=Rule(goal=Goal(cold_share=0.001)), bounds=Bounds(smallest=2, largest=12),
+            machine=Machine.of("ml.m5.xlarge", price=0.23), catalogue=Catalogue.uniform(memory_mb=150),
+        )
+        print(pilot.decide())
+        ```
+    """
+
+    def __init__(
+        self,
+        client: MMEClient,
+        endpoint: str,
+        *,
+        rule: Rule,
+        bounds: Bounds,
+        machine: Machine,
+        catalogue: Catalogue,
+        recordings: str | os.PathLike[str] | None = None,
+        calls: Calls | None = None,
+        journal: str | os.PathLike[str] | None = None,
+        variant: str = "AllTraffic",
+        apply: Apply = "nothing",
+        alarms: Iterable[str] = (),
+        learn: bool = False,
+        clock: Callable[[], datetime] | None = None,
+        sleep: Callable[[float], None] | None = None,
+    ) -> None:
+        if apply not in ("nothing", "metric", "scale"):
+            raise InvalidInputError(f"apply must be nothing, metric or scale, not {apply!r}")
+        if recordings is not None and calls is not None:
+            raise InvalidInputError("give recordings or calls, not both")
+        if recordings is None and calls is None and not len(catalogue):
+            raise InvalidInputError(
+                "without recordings, the catalogue must list the models", hint="Catalogue.from_registry lists them"
+            )
+        if learn and journal is None:
+            raise InvalidInputError("learn=True needs a journal, which has the decisions of the week before")
+        self.endpoint, self.variant = endpoint, variant
+        self.rule, self.bounds, self.machine, self.apply = rule, bounds, machine, apply
+        self._client, self._aws = client, client._aws
+        self._catalogue, self._recordings, self._calls = catalogue, recordings, calls
+        self._alarms, self._learn = tuple(alarms), learn
+        s3 = self._aws.endpoint_url("s3")
+        self._s3_url = s3
+        self._journal = None if journal is None else Journal(journal, session=self._aws.session, endpoint_url=s3)
+        self._state: State | None = None
+        self._clock = clock or (lambda: datetime.now(UTC))
+        self._sleep = sleep or self._aws.clock.sleep
+
+    def decide(self) -> Decision:
+        """Observe the endpoint and decide. Nothing is changed, and the decision is not recorded.
+
+        Returns:
+            The decision.
+
+        Raises:
+            EndpointNotFoundError: The endpoint does not exist.
+            InvalidInputError: The endpoint has no such variant, or a model is larger than an instance.
+        """
+        at = self._clock()
+        observed = self._aws.run(self._observe(at))
+        try:
+            demand = self._demand(at, observed.count)
+        except MMEError as error:
+            demand = Demand.of({}, at=at, catalogue=self._catalogue)
+            observed = attrs.evolve(observed, missing=f"the calls could not be read: {error.message}")
+        return decide(
+            demand, observed, self._remembered(at), rule=self.rule, bounds=self.bounds, machine=self.machine,
+            endpoint=self.endpoint, variant=self.variant,
+        )  # fmt: skip
+
+    def step(self) -> Decision:
+        """Decide, record the decision, and apply it as `apply` says.
+
+        The record is written first: a change without a record does not happen.
+
+        Returns:
+            The decision.
+
+        Raises:
+            MMEError: The journal could not be written, or AWS refused the change.
+        """
+        found = self.decide()
+        if self._journal is not None:
+            self._journal.add(found)
+        self._state = found.state
+        if self.apply == "metric":
+            self._aws.run(publishing.publish(found))
+        elif self.apply == "scale" and found.count != found.before:
+            self._client.endpoint(self.endpoint).scale(found.count, variant=self.variant)
+        return found
+
+    def run(self, *, every: float = 60.0, times: int | None = None) -> Iterator[Decision]:
+        """Decide again and again.
+
+        Args:
+            every: Seconds between two decisions. Default 60.
+            times: Number of decisions. Default: None, without end.
+
+        Yields:
+            Each decision, after it is applied.
+
+        Raises:
+            MMEError: As for `step`.
+        """
+        check_number("every", every, over=0)
+        done = 0
+        while times is None or done < times:
+            if done:
+                self._sleep(every)
+            yield self.step()
+            done += 1
+
+    def attach(self, *, schedule: bool = False) -> None:
+        """Attach the step policy that follows the published metric; see `apply="metric"`.
+
+        Args:
+            schedule: Whether to attach scheduled limits too, learned from the last week of the journal. Default False.
+
+        Raises:
+            InvalidInputError: The bounds need more than 20 steps, or there is no journal to learn from.
+        """
+        learned = self._aws_schedule() if schedule else ()
+        self._aws.run(publishing.attach(self.endpoint, self.variant, self.bounds, learned))
+
+    def detach(self) -> None:
+        """Remove what `attach` made, apart from the scalable target: the endpoint keeps its size."""
+        learned = self._aws_schedule() if self._journal is not None else ()
+        self._aws.run(publishing.detach(self.endpoint, self.variant, learned))
+
+    def close(self) -> None:
+        """Close the journal. The client stays open."""
+        if self._journal is not None:
+            self._journal.close()
+
+    # -- what a decision is made from -----------------------------------------------------------------------------
+
+    def _observe(self, at: datetime) -> Flow[Observed]:
+        seen = yield from describe_endpoint(self.endpoint)
+        found = next((one for one in seen.variants if one.name == self.variant), None)
+        status = seen.status
+        if found is None:
+            if seen.variants:
+                names = ", ".join(one.name for one in seen.variants)
+                raise InvalidInputError(
+                    f"endpoint {self.endpoint} has no variant {self.variant!r}; it has {names}", endpoint=self.endpoint
+                )
+            return Observed(count=0, status=status)
+        ringing: list[str] = []
+        if self._alarms:
+            answer = yield alarm_call("describe_alarms", self.endpoint, AlarmNames=list(self._alarms))
+            states = {one["AlarmName"]: one["StateValue"] for one in answer.get("MetricAlarms", ())}
+            ringing = [f"{name} (there is none)" for name in self._alarms if name not in states]
+            ringing += [name for name, state in states.items() if state == "ALARM"]
+        count = found.desired_count if found.desired_count is not None else found.instance_count
+        return Observed(count=count or 0, status=status, alarms=tuple(ringing), floor=self._floor(at))
+
+    def _floor(self, at: datetime) -> int:
+        if not self._learn or self._journal is None:
+            return 0
+        begin = at - _WEEK
+        past = self._journal.read(
+            endpoint=self.endpoint, variant=self.variant, start=begin, end=begin + timedelta(minutes=75)
+        )
+        return learned_floor(past, at)
+
+    def _remembered(self, at: datetime) -> State | None:
+        if self._state is None and self._journal is not None:
+            past = self._journal.read(
+                endpoint=self.endpoint, variant=self.variant, start=at - timedelta(days=1), end=at
+            )
+            self._state = past[-1].state if past else None
+        return self._state
+
+    def _demand(self, at: datetime, count: int) -> Demand:
+        if self._calls is not None:
+            return Demand.of(self._calls(at), at=at, catalogue=self._catalogue)
+        if self._recordings is None:
+            return self._from_cloudwatch(at, count)
+        from mme_sdk.recording import read_recordings
+
+        records = read_recordings(
+            self._recordings, start=at - _HOUR - timedelta(minutes=1), end=at, endpoint=self.endpoint,
+            session=self._aws.session, endpoint_url=self._s3_url,
+        )  # fmt: skip
+        named, unnamed = minute_counts(records, self.endpoint, self.variant)
+        lost = sum(calls for moment, calls in unnamed.items() if at - moment <= _HOUR)
+        return Demand.of(named, at=at, catalogue=self._catalogue, unnamed=lost, source="recordings")
+
+    def _from_cloudwatch(self, at: datetime, count: int) -> Demand:
+        names = tuple(self._catalogue)
+        metrics = self._aws.run(read_metrics(self.endpoint, variant=self.variant, hours=1.0, now=at))
+        if metrics.invocations.total <= 0:
+            return Demand.of({}, at=at, catalogue=self._catalogue, source="cloudwatch")
+        load = Workload.from_metrics(metrics, names, instances=max(1, count))
+        ages = [(at - moment) // timedelta(minutes=1) for moment in metrics.invocations.times]
+        totals = [
+            sum(value for age, value in zip(ages, metrics.invocations.values, strict=True) if age <= window)
+            for window in WINDOWS
+        ]
+        counts = np.rint(np.outer(load.rates / load.rate, totals)).astype(np.int64)
+        newest = max(moment for moment, value in metrics.invocations if value > 0)
+        return Demand(
+            at=at, models=load.models, counts=counts, minutes=WINDOWS[-1], newest=newest,
+            profiles=tuple(self._catalogue[name] for name in load.models), source="cloudwatch",
+        )  # fmt: skip
+
+    def _aws_schedule(self) -> tuple[publishing.Schedule, ...]:
+        if self._journal is None:
+            raise InvalidInputError("scheduled limits are learned from a journal; give one")
+        at = self._clock()
+        past = self._journal.read(endpoint=self.endpoint, variant=self.variant, start=at - _WEEK, end=at)
+        return learned_schedule(past, self.bounds)

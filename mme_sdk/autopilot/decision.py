@@ -1,0 +1,370 @@
+"""A decision: from the demand, the endpoint's state and the past moves to a number of instances, with reasons."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import attrs
+
+from mme_sdk._validation import number, optional
+from mme_sdk.autopilot.demand import Demand, Machine
+from mme_sdk.autopilot.rule import Forecast, Goal, Need, Rule, need
+from mme_sdk.errors import InvalidInputError
+
+__all__ = ["Action", "Bounds", "Decision", "Observed", "State", "decide"]
+
+Action = Literal["grow", "shrink", "hold", "freeze"]
+_FORMAT = 1
+_count = number(at_least=1, integer=True)
+
+
+@attrs.frozen(kw_only=True)
+class Bounds:
+    """What the autopilot may do at most.
+
+    Attributes:
+        smallest: Smallest number of instances. Default 2, as AWS recommends for production.
+        largest: Largest number of instances.
+        money_per_day: Largest sum for instances in a day of UTC, in the currency of the machine's price. It is kept:
+            the autopilot removes instances at once, also cold, when the rest of the day would exceed it. Default:
+            None, no limit.
+        moves_per_hour: Largest number of changes within 60 minutes. Default 12.
+        stale_after: Minutes without a call, after an hour that had calls, from which data count as missing. Default 5.
+        unnamed: Largest share of the calls that are not recorded by model. Default 0.1.
+    """
+
+    smallest: int = attrs.field(default=2, validator=_count)
+    largest: int = attrs.field(validator=_count)
+    money_per_day: float | None = attrs.field(default=None, validator=optional(number(over=0)))
+    moves_per_hour: int = attrs.field(default=12, validator=_count)
+    stale_after: int = attrs.field(default=5, validator=_count)
+    unnamed: float = attrs.field(default=0.1, validator=number(at_least=0, at_most=1))
+
+    def __attrs_post_init__(self) -> None:
+        if self.smallest > self.largest:
+            raise InvalidInputError(f"Bounds: smallest {self.smallest} is greater than largest {self.largest}")
+
+
+@attrs.frozen(kw_only=True)
+class Observed:
+    """The endpoint at the time of a decision.
+
+    Attributes:
+        count: Number of instances that should run.
+        status: EndpointStatus. Default `InService`.
+        alarms: Alarms in the state ALARM that freeze the autopilot. Default: none.
+        floor: Smallest number of instances that a schedule demands now. Default 0, none.
+        missing: What could not be read, in words. Default: None, nothing.
+    """
+
+    count: int = attrs.field(validator=number(at_least=0, integer=True))
+    status: str = "InService"
+    alarms: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    floor: int = attrs.field(default=0, validator=number(at_least=0, integer=True))
+    missing: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class State:
+    """What a decision remembers of those before it.
+
+    Attributes:
+        at: Time of the last decision. Default: None, there was none.
+        count: Number of instances that ran from then on. Default 0.
+        low_since: Since when fewer instances suffice. Default: None, they do not.
+        moves: Times of the changes in the last hour. Default: none.
+        spent: Money spent on this day of UTC until `at`. Default 0.
+    """
+
+    at: datetime | None = None
+    count: int = 0
+    low_since: datetime | None = None
+    moves: tuple[datetime, ...] = attrs.field(default=(), converter=tuple)
+    spent: float = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Decision:
+    """A decision with all that it was made from. `mme autopilot explain` shows it; `repeat` makes it again.
+
+    Attributes:
+        endpoint: Name of the endpoint.
+        variant: Name of the production variant.
+        at: Time of the decision, in UTC.
+        action: `grow`, `shrink`, `hold`, or `freeze` if the autopilot must not act.
+        before: Number of instances before.
+        count: Number of instances from now on; `before` unless the action is `grow` or `shrink`.
+        wanted: Number of instances that the rule wants, before bounds and hysteresis. None if it was not computed.
+        reasons: Why, in words, in the order of the steps.
+        state: What the next decision remembers.
+        expected: What `count` instances give at these rates, by formula. None if it was not computed.
+        demand: The calls and the models.
+        observed: The endpoint.
+        previous: What this decision remembered.
+        rule: The rule.
+        bounds: The bounds.
+        machine: One instance.
+    """
+
+    endpoint: str
+    variant: str
+    at: datetime
+    action: Action
+    before: int
+    count: int
+    wanted: int | None
+    reasons: tuple[str, ...]
+    state: State
+    expected: Forecast | None
+    demand: Demand
+    observed: Observed
+    previous: State
+    rule: Rule
+    bounds: Bounds
+    machine: Machine
+
+    def __str__(self) -> str:
+        change = f"{self.before} → {self.count}" if self.count != self.before else f"{self.count}"
+        return f"{self.at:%Y-%m-%d %H:%M} {self.action} {change} instances: {self.reasons[-1]}"
+
+    def repeat(self) -> Decision:
+        """Make the decision again from its own inputs.
+
+        Returns:
+            The decision, equal to this one if the rule is the same.
+        """
+        return decide(
+            self.demand, self.observed, self.previous, rule=self.rule, bounds=self.bounds, machine=self.machine,
+            endpoint=self.endpoint, variant=self.variant,
+        )  # fmt: skip
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the decision as values that JSON has."""
+        return {
+            "format": _FORMAT,
+            **{name: getattr(self, name) for name in ("endpoint", "variant", "action", "before", "count", "wanted")},
+            "at": self.at.isoformat(),
+            "reasons": list(self.reasons),
+            "expected": None if self.expected is None else _forecast_out(self.expected),
+            "observed": attrs.asdict(self.observed),
+            "state": _state_out(self.state),
+            "previous": _state_out(self.previous),
+            "rule": attrs.asdict(self.rule),
+            "bounds": attrs.asdict(self.bounds),
+            "machine": attrs.asdict(self.machine),
+            "demand": self.demand.to_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, given: dict[str, Any]) -> Decision:
+        """Return the decision that `to_dict` gave.
+
+        Raises:
+            InvalidInputError: It is not such a record.
+        """
+        try:
+            if given["format"] != _FORMAT:
+                raise InvalidInputError(
+                    f"the record has the format {given['format']!r}, which this version cannot read"
+                )
+            return cls(
+                **{name: given[name] for name in ("endpoint", "variant", "action", "before", "count", "wanted")},
+                at=datetime.fromisoformat(given["at"]),
+                reasons=tuple(given["reasons"]),
+                expected=None if given["expected"] is None else _forecast_in(given["expected"]),
+                observed=Observed(**given["observed"]),
+                state=_state_in(given["state"]),
+                previous=_state_in(given["previous"]),
+                rule=Rule(**{**given["rule"], "goal": Goal(**given["rule"]["goal"])}),
+                bounds=Bounds(**given["bounds"]),
+                machine=Machine(**given["machine"]),
+                demand=Demand.from_dict(given["demand"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise InvalidInputError(f"this is not the record of a decision: {error!r}") from error
+
+
+def _forecast_out(found: Forecast) -> dict[str, Any]:
+    """Return a forecast with None for infinite seconds, which JSON does not have."""
+    seconds = found.cold_seconds
+    return {**attrs.asdict(found), "cold_seconds": None if seconds == float("inf") else seconds}
+
+
+def _forecast_in(given: dict[str, Any]) -> Forecast:
+    seconds = given["cold_seconds"]
+    return Forecast(**{**given, "cold_seconds": float("inf") if seconds is None else seconds})
+
+
+def _state_out(state: State) -> dict[str, Any]:
+    return {
+        "at": None if state.at is None else state.at.isoformat(),
+        "count": state.count,
+        "low_since": None if state.low_since is None else state.low_since.isoformat(),
+        "moves": [one.isoformat() for one in state.moves],
+        "spent": state.spent,
+    }
+
+
+def _state_in(given: dict[str, Any]) -> State:
+    def moment(text: str | None) -> datetime | None:
+        return None if text is None else datetime.fromisoformat(text)
+
+    return State(
+        at=moment(given["at"]),
+        count=given["count"],
+        low_since=moment(given["low_since"]),
+        moves=tuple(datetime.fromisoformat(one) for one in given["moves"]),
+        spent=given["spent"],
+    )
+
+
+def decide(
+    demand: Demand,
+    observed: Observed,
+    previous: State | None = None,
+    *,
+    rule: Rule,
+    bounds: Bounds,
+    machine: Machine,
+    endpoint: str = "",
+    variant: str = "AllTraffic",
+) -> Decision:
+    """Decide on the number of instances. The function reads no clock and makes no call.
+
+    Args:
+        demand: The calls of the last hour, and the models.
+        observed: The endpoint.
+        previous: What the last decision left: `Decision.state`. Default: None, this is the first.
+        rule: The rule.
+        bounds: What may be done at most.
+        machine: One instance.
+        endpoint: Name of the endpoint. Default: empty.
+        variant: Name of the production variant. Default: `AllTraffic`.
+
+    Returns:
+        The decision.
+
+    Raises:
+        InvalidInputError: A model is larger than an instance, or a price is needed and not given.
+    """
+    past = previous or State()
+    at = demand.at
+    if bounds.money_per_day is not None and machine.price is None:
+        raise InvalidInputError("Bounds: money_per_day needs the price of an instance", hint="give Machine(…) a price")
+    before = observed.count
+    moves = tuple(one for one in past.moves if at - one < timedelta(hours=1))
+    spent = _spent(past, at, machine.price)
+    reasons: list[str] = []
+    found: Need | None = None
+    count, low_since = before, past.low_since
+    frozen = _reason_to_freeze(demand, observed, bounds)
+    allowed, why = _allowed(bounds, machine, spent, at)
+    if frozen is None:
+        found = need(demand, rule, machine, smallest=bounds.smallest, largest=max(bounds.largest, bounds.smallest))
+        reasons.append(found.reason)
+        wanted = found.count
+        if observed.floor > wanted:
+            reasons.append(f"the schedule demands {observed.floor} instances now")
+            wanted = observed.floor
+        target = min(max(wanted, bounds.smallest), bounds.largest)
+        if allowed < target:
+            reasons.append(why)
+            target = allowed
+        count, low_since = _with_hysteresis(target, before, past.low_since, at, allowed, rule, reasons)
+        if count != before and len(moves) >= bounds.moves_per_hour and allowed >= before:
+            reasons.append(f"{len(moves)} changes within 60 minutes are the largest number allowed")
+            count = before
+    else:
+        reasons.append(frozen)
+        low_since = None  # what the demand was meanwhile is not known
+    action: Action = "freeze" if frozen is not None else "hold"
+    if count != before:
+        action = "grow" if count > before else "shrink"
+        moves = (*moves, at)
+    return Decision(
+        endpoint=endpoint,
+        variant=variant,
+        at=at,
+        action=action,
+        before=before,
+        count=count,
+        wanted=None if found is None else found.count,
+        reasons=tuple(reasons),
+        state=State(at=at, count=count, low_since=low_since, moves=moves, spent=spent),
+        expected=None if found is None else found.of(count),
+        demand=demand,
+        observed=observed,
+        previous=past,
+        rule=rule,
+        bounds=bounds,
+        machine=machine,
+    )
+
+
+def _reason_to_freeze(demand: Demand, observed: Observed, bounds: Bounds) -> str | None:
+    if observed.status != "InService":
+        return f"the endpoint is {observed.status}: another change is in progress, or it failed"
+    if observed.alarms:
+        return f"in the state ALARM: {', '.join(observed.alarms)}"
+    if observed.missing is not None:
+        return observed.missing
+    if demand.newest is None:
+        return "there are no calls in the last 60 minutes: data may be missing, and nothing says how many are needed"
+    silent = int((demand.at - demand.newest).total_seconds() // 60)
+    if silent > bounds.stale_after:
+        return f"the newest call is {silent} minutes old: data may be missing"
+    everything = demand.calls + demand.unnamed
+    if demand.unnamed > bounds.unnamed * everything:
+        return (
+            f"{demand.unnamed / everything:.0%} of the calls are not recorded by model, over {bounds.unnamed:.0%}: "
+            "give the recorder a larger `top`"
+        )
+    return None
+
+
+def _with_hysteresis(
+    target: int, before: int, low_since: datetime | None, at: datetime, allowed: int, rule: Rule, reasons: list[str]
+) -> tuple[int, datetime | None]:
+    """Return the number of instances, and since when fewer suffice."""
+    if target >= before:
+        if target > before:
+            reasons.append(f"{target - before} more than the {before} that run: added at once")
+        else:
+            reasons.append(f"{before} instances run already")
+        return target, None
+    if allowed < before:
+        reasons.append(f"{before - allowed} instances are removed at once for the sake of the money per day")
+        return allowed, low_since
+    since = low_since or at
+    waited = int((at - since).total_seconds() // 60)
+    if waited < rule.shrink_after:
+        reasons.append(f"fewer suffice since {waited} minutes; one is removed after {rule.shrink_after}")
+        return before, since
+    reasons.append(f"fewer suffice since {waited} minutes: one is removed")
+    return before - 1, at
+
+
+def _spent(past: State, at: datetime, price: float | None) -> float:
+    """Return the money spent on the day of `at` until `at`, if what ran after the last decision was as it left it."""
+    if past.at is None or price is None:
+        return 0.0
+    midnight = at.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    hours = max(0.0, (at - max(past.at, midnight)).total_seconds() / 3600.0)
+    return (past.spent if past.at >= midnight else 0.0) + past.count * price * hours
+
+
+def _allowed(bounds: Bounds, machine: Machine, spent: float, at: datetime) -> tuple[int, str]:
+    """Return the largest number of instances that the money per day allows, and the reason.
+
+    After the next half hour, the smallest number of instances must still be payable until midnight.
+    """
+    if bounds.money_per_day is None or machine.price is None:
+        return bounds.largest, ""
+    end = at.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
+    rest = (end - at).total_seconds() / 3600.0
+    soon = min(0.5, rest)
+    left = bounds.money_per_day - spent - bounds.smallest * machine.price * (rest - soon)
+    allowed = max(bounds.smallest, int(max(0.0, left) / (machine.price * soon))) if soon > 0 else bounds.largest
+    why = f"{spent:,.2f} of {bounds.money_per_day:,.2f} for today are spent: at most {allowed} instances for now"
+    return min(allowed, bounds.largest), why

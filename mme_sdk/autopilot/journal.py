@@ -1,0 +1,185 @@
+"""The journal: every decision as a line of JSON, in a directory or under an S3 prefix."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from mme_sdk.autopilot.decision import Decision
+from mme_sdk.errors import InvalidInputError, ModelNotFoundError
+from mme_sdk.types.s3uri import S3Uri
+
+__all__ = ["Journal"]
+
+
+class _Place(Protocol):
+    def add(self, at: datetime, line: bytes) -> None: ...
+
+    def texts(self, first: str, last: str) -> Iterator[tuple[str, bytes]]: ...
+
+    def close(self) -> None: ...
+
+
+class _Folder:
+    """A file for each day of UTC; a decision is appended by one write."""
+
+    def __init__(self, address: str) -> None:
+        self._root = Path(address)
+
+    def add(self, at: datetime, line: bytes) -> None:
+        self._root.mkdir(parents=True, exist_ok=True)
+        path = self._root / f"{at:%Y-%m-%d}.jsonl"
+        with path.open("ab+") as file:
+            end = file.seek(0, os.SEEK_END)
+            if end:
+                file.seek(end - 1)
+                if file.read(1) != b"\n":  # a process was stopped while it wrote; what it wrote stays a line of its own
+                    line = b"\n" + line
+            file.write(line)
+
+    def texts(self, first: str, last: str) -> Iterator[tuple[str, bytes]]:
+        for path in sorted(self._root.glob("????-??-??.jsonl")):
+            if first[:10] <= path.stem <= last[:10]:
+                yield str(path), path.read_bytes()
+
+    def close(self) -> None:
+        pass
+
+
+class _S3:
+    """An object for each decision: `2026-03-04/101500-123456.jsonl`."""
+
+    def __init__(self, address: str, session: Any, endpoint_url: str | None) -> None:
+        from mme_sdk.aws import Aws
+
+        self._uri = S3Uri.parse(address).as_prefix()
+        self._aws = Aws(session=session, endpoint_url=None if endpoint_url is None else {"s3": endpoint_url})
+
+    def _call(self, operation: str, **params: Any) -> Any:
+        from mme_sdk.aws import Call
+
+        return self._aws.call(Call(service="s3", operation=operation, params={"Bucket": self._uri.bucket, **params}))
+
+    def add(self, at: datetime, line: bytes) -> None:
+        self._call("put_object", Key=f"{self._uri.key}{at:%Y-%m-%d/%H%M%S-%f}.jsonl", Body=line)
+
+    def texts(self, first: str, last: str) -> Iterator[tuple[str, bytes]]:
+        more: dict[str, str] = {"StartAfter": self._uri.key + first}
+        while True:
+            page = self._call("list_objects_v2", Prefix=self._uri.key, **more)
+            for one in page.get("Contents", ()):
+                name = one["Key"].removeprefix(self._uri.key)
+                if name > last:
+                    return
+                if not name.endswith(".jsonl"):
+                    continue
+                try:
+                    answer = self._call("get_object", Key=one["Key"])
+                except ModelNotFoundError:
+                    continue  # it was deleted since it was listed
+                yield f"s3://{self._uri.bucket}/{one['Key']}", bytes(answer["Body"].read())
+            if not page.get("IsTruncated"):
+                return
+            more = {"ContinuationToken": page["NextContinuationToken"]}
+
+    def close(self) -> None:
+        self._aws.close()
+
+
+class Journal:
+    """The decisions of autopilots, in order of time.
+
+    Args:
+        address: An `s3://` prefix or a local directory.
+        session: boto3 session for S3. Default: None, the default session.
+        endpoint_url: Address of S3. Default: None, AWS.
+
+    Example:
+        ```python
+        for decision in Journal("s3://ml-logs/autopilot/").read(endpoint="scoring"):
+            print(decision)
+        ```
+    """
+
+    def __init__(
+        self, address: str | os.PathLike[str], *, session: Any = None, endpoint_url: str | None = None
+    ) -> None:
+        where = os.fspath(address)
+        if "://" in where and not where.startswith("s3://"):
+            raise InvalidInputError(f"{where!r} is neither an s3:// prefix nor a directory")
+        self._place: _Place = _S3(where, session, endpoint_url) if where.startswith("s3://") else _Folder(where)
+
+    def add(self, decision: Decision) -> None:
+        """Write a decision.
+
+        Args:
+            decision: The decision.
+        """
+        line = json.dumps(decision.to_dict(), separators=(",", ":"), allow_nan=False)
+        self._place.add(decision.at.astimezone(UTC), line.encode() + b"\n")
+
+    def read(
+        self,
+        *,
+        endpoint: str | None = None,
+        variant: str | None = None,
+        start: datetime | None = None,
+        end: datetime | None = None,
+    ) -> list[Decision]:
+        """Read decisions, oldest first.
+
+        A last line without an end, which a process left that was stopped while it wrote, is left out.
+
+        Args:
+            endpoint: Name of the endpoint. Default: None, all.
+            variant: Name of the production variant. Default: None, all.
+            start: Time from which to read, with a time zone. Default: None, from the first.
+            end: Time before which to read, with a time zone. Default: None, to the last.
+
+        Returns:
+            The decisions.
+
+        Raises:
+            InvalidInputError: A line is not a decision.
+        """
+        first = "" if start is None else f"{start.astimezone(UTC):%Y-%m-%d/%H%M%S}"
+        last = "\U0010ffff" if end is None else f"{end.astimezone(UTC):%Y-%m-%d/%H%M%S}\U0010ffff"
+        found: list[Decision] = []
+        for name, body in self._place.texts(first, last):
+            for number, line in enumerate(body.split(b"\n"), 1):
+                if not line.strip():
+                    continue
+                try:
+                    record = json.loads(line)
+                except ValueError as error:
+                    if _is_torn(line):
+                        continue
+                    raise InvalidInputError(f"{name}, line {number} is not JSON: {error}") from error
+                if not isinstance(record, dict):
+                    raise InvalidInputError(f"{name}, line {number} is not the record of a decision")
+                try:
+                    found.append(Decision.from_dict(record))
+                except InvalidInputError as error:
+                    raise InvalidInputError(f"{name}, line {number}: {error.message}") from error
+        wanted = [
+            one
+            for one in found
+            if (endpoint is None or one.endpoint == endpoint)
+            and (variant is None or one.variant == variant)
+            and (start is None or one.at >= start)
+            and (end is None or one.at < end)
+        ]
+        return sorted(wanted, key=lambda one: one.at)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._place.close()
+
+
+def _is_torn(line: bytes) -> bool:
+    """Return whether a line is the beginning of a record whose rest was not written."""
+    return line.startswith(b'{"format":') and not line.endswith(b"}")
