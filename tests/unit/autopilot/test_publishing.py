@@ -1,0 +1,177 @@
+"""What an autopilot publishes, and what Application Auto Scaling makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import pytest
+
+from mme_sdk.autopilot import Bounds, Decision, Journal, Observed, State, decide, learned_floor, learned_schedule
+from mme_sdk.autopilot.publishing import attach, detach, publish
+from mme_sdk.errors import InvalidInputError
+from mme_sdk.local.control.account import Account
+from mme_sdk.local.control.alarms import Alarms
+from mme_sdk.local.control.autoscaling.scaler import Scaler
+from mme_sdk.local.control.autoscaling.service import AutoScaling
+from mme_sdk.local.control.cloudwatch import CloudWatch
+from mme_sdk.local.control.dashboards import Dashboards
+from mme_sdk.local.control.metrics import Metrics
+from mme_sdk.local.control.store import Store
+from tests.unit.autopilot.test_rule import BOUNDS, MACHINE, NOW, RULE, demand, many
+
+
+class World:
+    """Application Auto Scaling and CloudWatch of the embedded SageMaker, with a clock that the test advances."""
+
+    def __init__(self, path) -> None:
+        self.time = datetime(2030, 1, 1, tzinfo=UTC)
+        self.count = 4
+        self.store = Store(path / "state.sqlite")
+        metrics, account = Metrics(), Account()
+        self.alarms = Alarms(metrics, self.store, account, self.now)
+        self.autoscaling = AutoScaling(self.store, account, self.alarms, self.now, self.size)
+        dashboards = Dashboards(self.store, account, self.now)
+        self.cloudwatch = CloudWatch(metrics, self.alarms, dashboards, self.now)
+        self.scaler = Scaler(self.store, self.autoscaling, self.alarms, self.now, 60.0, self.size, self.resize)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def size(self, endpoint: str, variant: str) -> int | None:
+        return self.count if (endpoint, variant) == ("e", "AllTraffic") else None
+
+    def resize(self, endpoint: str, variant: str, count: int) -> bool:
+        self.count = count
+        return True
+
+    def run(self, flow) -> None:
+        """Answer the calls of a flow."""
+        answer = None
+        while True:
+            try:
+                call = flow.send(answer)
+            except StopIteration:
+                return
+            name = "".join(part.title() for part in call.operation.split("_"))
+            service = self.cloudwatch if call.service == "cloudwatch" else self.autoscaling
+            answer = service.operations[name](dict(call.params))
+            if asyncio.iscoroutine(answer):
+                answer = asyncio.run(answer)
+
+    def minutes(self, number: int, wanted: int | None) -> int:
+        for _ in range(number):
+            if wanted is not None:
+                self.run(publish(attrs.evolve(decision(), at=self.time, count=wanted, action="hold")))
+            self.time += timedelta(minutes=1)
+            self.scaler.run_once()
+        return self.count
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.store.close()
+
+
+def decision(count: int = 4, state: State | None = None, at: datetime = NOW) -> Decision:
+    return decide(
+        demand(many(60, 0.1), at=at), Observed(count=count), state, rule=RULE, bounds=BOUNDS, machine=MACHINE,
+        endpoint="e",
+    )  # fmt: skip
+
+
+def test_the_step_policy_sets_exactly_the_number_that_is_published(world):
+    world.run(attach("e", "AllTraffic", Bounds(smallest=2, largest=9)))
+    assert world.minutes(3, wanted=7) == 7
+    assert world.minutes(3, wanted=7) == 7  # a value that is there already changes nothing
+    assert world.minutes(3, wanted=6) == 6
+    assert world.minutes(3, wanted=2) == 2
+    assert world.minutes(3, wanted=9) == 9
+    assert world.minutes(3, wanted=30) == 9
+
+
+def test_without_a_metric_the_endpoint_keeps_its_size(world):
+    world.run(attach("e", "AllTraffic", Bounds(smallest=2, largest=9)))
+    assert world.minutes(3, wanted=7) == 7
+    world.count = 5  # a person changes it
+    assert world.minutes(30, wanted=None) == 5
+
+
+def test_a_decision_to_freeze_publishes_nothing(world):
+    frozen = decide(
+        demand(many(60, 0.1)), Observed(count=4, status="Updating"), rule=RULE, bounds=BOUNDS, machine=MACHINE
+    )
+    assert list(publish(frozen)) == []
+
+
+def test_detaching_leaves_the_size_and_other_policies(world):
+    world.run(attach("e", "AllTraffic", Bounds(smallest=2, largest=9)))
+    world.minutes(3, wanted=7)
+    world.run(detach("e", "AllTraffic"))
+    assert world.minutes(5, wanted=3) == 7
+    assert list(world.store.all("scaling-policy")) == []
+    assert list(world.store.all("alarm")) == []
+
+
+def test_more_numbers_than_steps_are_refused():
+    with pytest.raises(InvalidInputError, match="at most 20 steps"):
+        list(attach("e", "AllTraffic", Bounds(smallest=2, largest=22)))
+
+
+def test_learned_limits_are_those_of_each_hour_a_week_earlier_and_come_early(world):
+    monday = datetime(2026, 3, 2, tzinfo=UTC)
+    hours = {0: 3, 7: 3, 8: 6, 9: 6, 17: 4}
+    week = [
+        attrs.evolve(decision(), at=monday + timedelta(hours=hour, minutes=minute), wanted=wanted + minute // 50)
+        for hour, wanted in hours.items()
+        for minute in (10, 30, 55)
+    ]
+    found = learned_schedule(week, Bounds(smallest=2, largest=5))
+    assert [(one.name, one.when, one.min) for one in found[:6]] == [
+        ("autopilot-SUN-2345", "cron(45 23 ? * SUN *)", 3),
+        ("autopilot-MON-0045", "cron(45 0 ? * MON *)", 2),
+        ("autopilot-MON-0645", "cron(45 6 ? * MON *)", 3),
+        ("autopilot-MON-0745", "cron(45 7 ? * MON *)", 5),
+        ("autopilot-MON-0945", "cron(45 9 ? * MON *)", 2),
+        ("autopilot-MON-1645", "cron(45 16 ? * MON *)", 4),
+    ]
+    assert learned_schedule([], BOUNDS) == ()
+    world.run(attach("e", "AllTraffic", Bounds(smallest=2, largest=9), found))
+    assert len(list(world.store.all("scheduled-action"))) == len(found)
+    assert learned_floor(week, monday + timedelta(days=7, hours=7, minutes=45)) == 6
+    assert learned_floor(week, monday + timedelta(days=7, hours=3)) == 0
+
+
+def test_a_journal_gives_back_the_decisions_of_an_endpoint_in_order_of_time(tmp_path):
+    journal = Journal(tmp_path / "journal")
+    times = [NOW + timedelta(hours=hour) for hour in (0, 13, 1)]
+    for at in times:
+        journal.add(decision(at=at))
+    journal.add(attrs.evolve(decision(), endpoint="other"))
+    found = journal.read(endpoint="e")
+    assert [one.at for one in found] == sorted(times)
+    assert [one.repeat().to_dict() for one in found] == [one.to_dict() for one in found]
+    assert [one.at for one in journal.read(endpoint="e", start=times[2], end=times[1])] == [times[2]]
+    assert [path.name for path in sorted((tmp_path / "journal").iterdir())] == ["2026-03-04.jsonl", "2026-03-05.jsonl"]
+
+
+def test_a_record_that_was_cut_off_is_left_out_and_spoils_no_other(tmp_path):
+    journal = Journal(tmp_path)
+    journal.add(decision())
+    file = tmp_path / "2026-03-04.jsonl"
+    whole = file.read_bytes()
+    file.write_bytes(whole + whole[: len(whole) // 2])
+    assert len(journal.read()) == 1
+    journal.add(decision(at=NOW + timedelta(minutes=1)))
+    assert len(journal.read()) == 2
+    file.write_bytes(b"hello\n" + whole)
+    with pytest.raises(InvalidInputError, match=r"2026-03-04\.jsonl, line 1 is not JSON"):
+        journal.read()
+
+
+def test_a_journal_elsewhere_is_refused():
+    with pytest.raises(InvalidInputError, match="neither an s3:// prefix nor a directory"):
+        Journal("https://example.com/x")
