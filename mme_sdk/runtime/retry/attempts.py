@@ -389,7 +389,7 @@ class Attempts:
             turn = pace.take()
             while wait := pace.wait(turn, monotonic()):
                 if monotonic() >= self.ends:
-                    raise self._no_turn("it throttles this batch, or is busy,", "a lower max_concurrency to BatchSettings")
+                    raise self._no_turn("it throttled calls or was busy", "a lower max_concurrency to BatchSettings")
                 yield Sleep(min(wait, _RATE_CHECK, self.ends - monotonic()))
 
     def _no_turn(self, what: str, instead: str) -> ThrottledError:

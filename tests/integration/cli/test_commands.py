@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 from mme_sdk import EndpointSpec, MMEClient
+from mme_sdk.cli.__main__ import main
 from mme_sdk.cli.common import Shell
-from mme_sdk.cli.entry import main
 from mme_sdk.local import Fault, LocalSageMaker
 from tests.support.first_hour.world import IMAGE, ROLE, SCRIPT
 

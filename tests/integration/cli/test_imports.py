@@ -7,7 +7,7 @@ import sys
 
 _PROGRAM = """
 import sys
-from mme_sdk.cli.entry import main
+from mme_sdk.cli.__main__ import main
 code = main(["--help"])
 heavy = {"boto3", "botocore", "pydantic", "pandas", "numpy", "rich", "yaml", "tenacity", "aiohttp"}
 sys.exit(", ".join(sorted(heavy & set(sys.modules))) or code)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mme_sdk import MMEClient, Recorder
-from mme_sdk.cli.entry import main
+from mme_sdk.cli.__main__ import main
 from mme_sdk.errors import ModelNotFoundError
 from mme_sdk.local import LocalSageMaker
 from tests.support.first_hour.world import IMAGE, ROLE, SCRIPT

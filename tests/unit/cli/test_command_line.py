@@ -12,7 +12,7 @@ import click
 import pytest
 
 from mme_sdk.cli import main as root_module
-from mme_sdk.cli.entry import main
+from mme_sdk.cli.__main__ import main
 
 
 def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:

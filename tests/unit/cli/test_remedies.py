@@ -9,9 +9,9 @@ from typing import Any
 import click
 import pytest
 
+from mme_sdk.cli.__main__ import main
 from mme_sdk.cli.common import Shell
 from mme_sdk.cli.endpoints import _autoscaling
-from mme_sdk.cli.entry import main
 from mme_sdk.cli.main import make
 from mme_sdk.diagnosis import commands
 from mme_sdk.diagnosis.findings import Command

@@ -13,7 +13,7 @@ import attrs
 import pytest
 from rich.console import Console
 
-from mme_sdk.cli.entry import main
+from mme_sdk.cli.__main__ import main
 from mme_sdk.cli.screens import reading, top
 from mme_sdk.cli.screens.drawing import drawn, printable, sparkline
 from mme_sdk.cli.screens.figures import Figures, ModelFigures, VariantFigures
