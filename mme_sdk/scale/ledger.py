@@ -114,7 +114,8 @@ def whole_ranges(tables: Iterable[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         tables: The tables.
     """
     concat = import_pandas().concat
-    held: list[pd.DataFrame] = []
+    held: list[Any] = []
+    table: Any
     for table in tables:
         if not len(table):
             continue

@@ -112,17 +112,18 @@ class StreamStore:
     def open(self) -> Flow[None]:
         """Read which answers there are."""
         self._names = yield from self._objects.names("items/")
-        pairs: list[tuple[int, int]] = []
+        keys, places = array("Q"), array("L")
         for start in range(0, len(self._names), _WIDTH):
             names = self._names[start : start + _WIDTH]
             results = yield Together([self._read(name) for name in names], _WIDTH)
-            for place, keys in enumerate(results, start):
-                if isinstance(keys, BaseException):
-                    raise keys
-                pairs += [(key, place) for key in keys]
-        pairs.sort()
-        self._keys = array("Q", [key for key, _ in pairs])
-        self._places = array("L", [place for _, place in pairs])
+            for place, found in enumerate(results, start):
+                if isinstance(found, BaseException):
+                    raise found
+                keys.extend(found)
+                places.extend([place] * len(found))
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        self._keys = array("Q", (keys[at] for at in order))
+        self._places = array("L", (places[at] for at in order))
 
     def find(self, key: str) -> Flow[Reply[Any] | None]:
         """Return the answer to a request; None if there is none."""
