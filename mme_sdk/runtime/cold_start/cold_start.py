@@ -26,6 +26,8 @@ _OFTEN_WARM = 0.25  # share of models found loaded, above which a first probe ne
 _FRESH = 10.0  # seconds after a load during which the model is assumed to be on one instance only
 _GEOMETRIC = 0.285  # wait as a share of the elapsed time if nothing is known; 0.3 with the jitter
 _LEASE_POLL = 0.25  # seconds
+_LEASE_LOOKS = 0.125  # seconds between two looks of a process that waits for several models
+_LEASE_POLL_CAP = 2.0  # seconds
 _LEASE_RESERVE = 10.0  # seconds
 _NO_LOAD = 0.01  # seconds; a download and a load take longer, whatever the model
 _NO_START = 0.1  # seconds; the start of a serverless container takes longer
@@ -313,8 +315,12 @@ class ColdStartWait:
         seconds = self._read_timeout + _LEASE_RESERVE
         flight.leased = yield RunFlow(leases.acquire(self._endpoint.name, self._target, seconds=seconds))
         if not flight.leased:
-            left = self._ends - self._clock.monotonic()
-            yield Wait(self._waiter, min(left, _LEASE_POLL * (0.5 + self._rng.random())))
+            yield self._poll(self._ends - self._clock.monotonic())
+
+    def _poll(self, left: float) -> Wait:
+        """Return the wait before this call looks again. The more models wait, the longer it is for each of them."""
+        usual = min(max(_LEASE_POLL, _LEASE_LOOKS * len(self._memory.single_flight)), _LEASE_POLL_CAP)
+        return Wait(self._waiter, min(left, usual * (0.5 + self._rng.random())))
 
     def _take_slot(self, left: float) -> Flow[bool]:
         """Take one of the cold slots that all processes share, or wait a moment for one. Return whether it has one."""
@@ -325,7 +331,7 @@ class ColdStartWait:
         taken = slots.take_slot(self._endpoint.name, self._target, seconds=seconds, forced=began)
         self._slot = yield RunFlow(taken)
         if self._slot is None:
-            yield Wait(self._waiter, min(left, _LEASE_POLL * (0.5 + self._rng.random())))
+            yield self._poll(left)
         return self._slot is not None
 
     def _renew(self, next_probe: float | None) -> Flow[None]:

@@ -1,8 +1,7 @@
 """Single flight across processes: leases in a small SQLite file.
 
 Worker processes of one machine that share a file of leases send one probe at a time to a loading model. A lease
-expires, so a process that dies blocks the others only for a short time. To share leases between machines, implement
-`Leases` with the Redis commands `SET key owner NX PX`, `PEXPIRE` and `DEL`.
+expires, so a process that dies blocks the others only for a short time. `Shared` shares leases between machines.
 """
 
 from __future__ import annotations
