@@ -155,7 +155,9 @@ class SharedPace:
             return 0.0
         try:
             behind = place - len(left)
-            comes = left[-max(place, 1)] if behind <= 0 else left[0] + behind * self._workers / max(self._rate, 1e-3)
+            # The first call without a turn asks for the next slice as soon as this one is used up.
+            after = max(behind - 1, 0) * self._workers / max(self._rate, 1e-3)
+            comes = left[-max(place, 1)] if behind <= 0 else left[0] + after
             if behind <= 0 and comes <= now:
                 left.pop()
                 return 0.0

@@ -54,13 +54,15 @@ def main() -> None:
         print("ready", flush=True)
         sys.stdin.readline()
         began = time.monotonic()
-        results = list(
-            endpoint.invoke_many(
-                range(CONFIG["items"]),
-                model_of=lambda _: CONFIG["model"],
-                settings=BatchSettings(max_concurrency=CONFIG["threads"]),
-            )
-        )
+        results: list[Any] = []
+        for result in endpoint.invoke_many(
+            range(CONFIG["items"]),
+            model_of=lambda _: CONFIG["model"],
+            settings=BatchSettings(max_concurrency=CONFIG["threads"]),
+        ):
+            results.append(result)
+            if len(results) == CONFIG["says_at"]:
+                print("reached", flush=True)
         took = time.monotonic() - began
         facts = {
             "failed": [str(result.error) for result in results if result.error],
