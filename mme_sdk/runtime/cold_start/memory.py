@@ -42,11 +42,13 @@ class ModelMemory:
         failures: Failed loads in a row.
         blocked_until: Until when calls fail without being sent.
         blocked_by: The answer that made them fail.
+        busy_since: When its container first refused a call because its queue was full, if it has answered none since.
     """
 
     __slots__ = (
         "blocked_by",
         "blocked_until",
+        "busy_since",
         "failures",
         "fresh_until",
         "last_answer",
@@ -64,6 +66,7 @@ class ModelMemory:
         self.failures = 0
         self.blocked_until = _NEVER
         self.blocked_by: ErrorFields | None = None
+        self.busy_since: float | None = None
 
 
 class EndpointMemory:

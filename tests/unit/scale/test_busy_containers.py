@@ -108,6 +108,21 @@ def test_no_item_of_a_batch_fails_because_a_container_is_busy(
     assert container.refused <= 0.15 * items + 2 * processes * each
 
 
+def test_a_container_that_refuses_every_call_does_not_hold_a_batch_until_its_deadlines() -> None:
+    container = Container(FakeClock(), workers=0, seconds=1.0, queue=0)
+    took, failed = run(container, 400, processes=1, each=16)
+    assert len(failed) == 400
+    assert {type(error) for error in failed} == {ModelServerError}
+    assert took < 90  # one minute for the first ones, and four attempts for each of the others
+
+
+def test_a_container_that_rests_for_a_while_loses_no_item() -> None:
+    container = Container(FakeClock(), workers=4, seconds=1.0, queue=8)
+    container.free = [container.clock.now + 40.0] * 4
+    _, failed = run(container, 200, processes=1, each=64)
+    assert not failed
+
+
 def test_a_single_call_at_a_busy_container_still_gives_up() -> None:
     container = Container(FakeClock(), workers=4, seconds=1.0, queue=8)
     _, failed = run(container, 256, processes=1, each=64, patient=False)
