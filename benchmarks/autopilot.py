@@ -231,7 +231,7 @@ def interval(values: list[float]) -> float:
 
 def report(rows: list[Row]) -> None:
     for day in dict.fromkeys(row.day for row in rows):
-        print(f"\n{day}: instance-hours, against static by hindsight, cold calls, worst hour, p99, changes")
+        print(f"\n{day}: instance-hours, against static by hindsight, cold calls, worst hour, p99, changes", flush=True)
         mine = [row for row in rows if row.day == day]
         static = {row.seed: row.hours for row in mine if row.rival == "static by hindsight"}
         for rival in dict.fromkeys(row.rival for row in mine):
@@ -262,12 +262,13 @@ def main() -> None:
     begun = time.process_time()
     if given.trace:
         rows = rivals(from_trace(given.trace, size_mb=given.size_mb, service=given.service), None, 0, given.worth)
+        report(rows)
     else:
-        for seed in range(given.first_seed, given.first_seed + given.seeds):
-            for name in [given.day] if given.day else DAYS:
+        for name in [given.day] if given.day else DAYS:
+            for seed in range(given.first_seed, given.first_seed + given.seeds):
                 day, before = (draw(name, seed=seed, calls=given.calls, week=week) for week in (0, 1))
                 rows += rivals(day, before, seed, given.worth)
-    report(rows)
+            report([row for row in rows if row.day == name])
     print(f"\n{time.process_time() - begun:.0f} s of CPU time")
     if given.csv:
         with Path(given.csv).open("w", newline="", encoding="utf-8") as file:

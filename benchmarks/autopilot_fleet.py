@@ -28,7 +28,7 @@ Steps = list[tuple[float, int]]
 """The number of instances from a time (seconds) on; the first is at 0."""
 
 
-def run(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0) -> SimulationResult:
+def run(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0, anew: bool = False) -> SimulationResult:
     """Simulate the requests of a day.
 
     Args:
@@ -36,10 +36,12 @@ def run(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0) -
         config: The fleet; its number of instances is ignored.
         steps: The number of instances over time.
         seed: Seed of the choice between equally good instances.
+        anew: Whether a model that was evicted is placed on any instance. Otherwise it returns to the instance that has
+            its files, as `mme_sdk.fleet` assumes; AWS documents neither. Needs numba.
     """
-    if numba is None or len(traffic.times) < 200_000:
+    if not anew and (numba is None or len(traffic.times) < 200_000):
         return run_reference(traffic, config, steps, seed=seed)
-    return run_compiled(traffic, config, steps, seed=seed)
+    return run_compiled(traffic, config, steps, seed=seed, anew=anew)
 
 
 def run_reference(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0) -> SimulationResult:
@@ -65,8 +67,15 @@ if numba is not None:
     _at = kernel._at
 
     @_compile
-    def _choose(model, now, c, s, serving):  # type: ignore[no-untyped-def]
-        """Return the copy to which a request goes, among the instances in service; as `numba_kernel._choose`."""
+    def _is_free(copy, s, anew):  # type: ignore[no-untyped-def]
+        return s.state[copy] == _NONE or (anew and s.state[copy] == _ON_DISK and s.waiting[copy] == 0)
+
+    @_compile
+    def _choose(model, now, c, s, serving, anew):  # type: ignore[no-untyped-def]
+        """Return the copy to which a request goes, among the instances in service; as `numba_kernel._choose`.
+
+        With `anew`, a model that is in no memory and not loading is placed as if no instance had its files.
+        """
         base = model * c.instances
         best, best_rank, best_count, best_born = -1, 9, 0, 0
         short, short_rank, short_count, short_born = -1, 9, 0, 0
@@ -75,6 +84,8 @@ if numba is not None:
                 continue
             count = _outstanding(copy, now, s)
             rank = 0 if s.state[copy] == _LOADED else 1 if s.waiting[copy] > 0 else 2
+            if anew and rank == 2:
+                continue
             born = s.born[copy]
             if count < c.spill and (
                 rank < best_rank
@@ -90,7 +101,7 @@ if numba is not None:
             return best
         least, least_memory, tied = -1, 0, 0
         for instance in range(c.instances):
-            if s.state[base + instance] != _NONE or not serving[instance]:
+            if not serving[instance] or not _is_free(base + instance, s, anew):
                 continue
             count = _load_of(instance, now, c, s)
             s.load_of[instance] = count
@@ -102,7 +113,7 @@ if numba is not None:
             return short
         skip = _draw(tied, s)
         for instance in range(c.instances):
-            if s.state[base + instance] != _NONE or not serving[instance]:
+            if not serving[instance] or not _is_free(base + instance, s, anew):
                 continue
             if s.load_of[instance] == least and s.memory_used[instance] == least_memory:
                 if skip == 0:
@@ -111,14 +122,19 @@ if numba is not None:
         return -1
 
     @_compile
-    def _serve_all(c, s, serving, first, last):  # type: ignore[no-untyped-def]
+    def _serve_all(c, s, serving, first, last, anew):  # type: ignore[no-untyped-def]
         for request in range(first, last):
             now, model = s.times[request], s.models[request]
             if s.at[0] <= now:
                 _process_events(now, c, s)
             copy = s.only[model]
-            if copy < 0 or not serving[s.home[copy]] or _outstanding(copy, now, s) >= c.spill:
-                copy = _choose(model, now, c, s, serving)
+            if (
+                copy < 0
+                or not serving[s.home[copy]]
+                or (anew and s.state[copy] != _LOADED and s.waiting[copy] == 0)
+                or _outstanding(copy, now, s) >= c.spill
+            ):
+                copy = _choose(model, now, c, s, serving, anew)
             if s.state[copy] == _LOADED:
                 head = c.heads + _LISTS * s.home[copy] + _MEMORY
                 if s.after[copy] != head:
@@ -176,7 +192,7 @@ if numba is not None:
         )  # fmt: skip
 
     @_compile
-    def _segment(c, a, serving, first, last, now, added, models, slots):  # type: ignore[no-untyped-def]
+    def _segment(c, a, serving, first, last, now, added, models, slots, anew):  # type: ignore[no-untyped-def]
         """Serve the requests of one step; before that, empty the instances that it adds."""
         s = _pointers(a)
         if s.at[0] <= now:
@@ -184,7 +200,7 @@ if numba is not None:
         for instance in range(c.instances):
             if added[instance]:
                 _empty(c, s, instance, models, slots)
-        _serve_all(c, s, serving, first, last)
+        _serve_all(c, s, serving, first, last, anew)
 
     @_compile
     def _idle(c, a, models, idle, now):  # type: ignore[no-untyped-def]
@@ -198,7 +214,9 @@ if numba is not None:
         _process_events(kernel.NEVER, c, _pointers(a))
 
 
-def run_compiled(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0) -> SimulationResult:
+def run_compiled(
+    traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: int = 0, anew: bool = False
+) -> SimulationResult:
     """Simulate with the compiled kernel."""
     requests, models = len(traffic.times), len(traffic.disk)
     instances = max(count for _, count in steps) + 4  # four may still finish requests while others start
@@ -253,7 +271,8 @@ def run_compiled(traffic: Traffic, config: FleetConfig, steps: Steps, *, seed: i
         while len(order) > count:
             serving[order.pop()] = 0
         first, last = np.searchsorted(traffic.times, (start, end))
-        _segment(rules, arrays, serving, int(first), int(last), float(start), added, models, int(config.loader_slots))
+        slots = int(config.loader_slots)
+        _segment(rules, arrays, serving, int(first), int(last), float(start), added, models, slots, anew)
     _finish(rules, arrays)
     tally = arrays.tally
     return SimulationResult(

@@ -35,6 +35,7 @@ TITLES = {
     "mme_sdk.diagnosis": "Diagnosis",
     "mme_sdk.costs": "Costs",
     "mme_sdk.planning": "Planning",
+    "mme_sdk.autopilot": "The autopilot",
     "mme_sdk.scale": "Scaling out",
     "mme_sdk.exports": "Exports",
     "mme_sdk.fleet": "The fleet model",

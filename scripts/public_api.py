@@ -24,6 +24,7 @@ MODULES = (
     "mme_sdk.diagnosis",
     "mme_sdk.fleet",
     "mme_sdk.planning",
+    "mme_sdk.autopilot",
     "mme_sdk.scale",
     "mme_sdk.local",
     "mme_sdk.testing",

@@ -30,7 +30,7 @@ PIPE = 141
 EXIT_CODES = {
     OK: "success",
     FAILED: "the operation failed; for a wait, the endpoint failed or its update was rolled back",
-    DIFFERENT: "the endpoint differs from the spec",
+    DIFFERENT: "the endpoint differs from the spec, or a repeated decision from its record",
     TIMEOUT: "the time limit has passed; the operation may still go on",
     PARTLY: "a part of the models or rows failed",
     NOT_MET: "no hosting option meets the limits",

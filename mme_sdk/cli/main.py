@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import click
 
 from mme_sdk._version import __version__
-from mme_sdk.cli import autopilot, calls, diagnosing, endpoints, export, local, models, planner
+from mme_sdk.cli import calls, diagnosing, endpoints, export, local, models, planner
+from mme_sdk.cli.autopilot import commands
 from mme_sdk.cli.exit_codes import EXIT_CODES, FAILED, INTERRUPTED, PARTLY, PIPE, TIMEOUT, USAGE, epilog
 from mme_sdk.cli.output import Output
 from mme_sdk.cli.screens import top
@@ -17,7 +18,7 @@ from mme_sdk.errors import BatchError, DeadlineError, MMEError
 
 __all__ = ["make", "run"]
 
-_PARTS = (models, endpoints, calls, top, diagnosing, planner, autopilot, export, local)
+_PARTS = (models, endpoints, calls, top, diagnosing, planner, commands, export, local)
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:<4} {text}" for code, text in EXIT_CODES.items())
 
 
