@@ -78,6 +78,8 @@ class AsyncRouter(AsyncInvocationMixin):
         given = cells_of(cells)
         if not given and table is None:
             raise InvalidInputError(f"the router {name} has neither cells nor a route table", hint="pass cells=")
+        for cell in given:
+            self._check_client(cell)
         store = None if table is None else operations(aws, KeyLayout(S3Uri.parse(table).as_prefix(), key)).store
         self._client = client
         self._options = {"cells": given, "table": table, "key": key, "staleness": staleness}
@@ -98,6 +100,14 @@ class AsyncRouter(AsyncInvocationMixin):
         if found is None:
             found = self._routed = AsyncRoutedInvoker(self._client._invoker.get(), self._routing)
         return found
+
+    @staticmethod
+    def _check_client(cell: Cell) -> None:
+        if cell.client is not None and not hasattr(cell.client, "__aenter__"):
+            raise InvalidInputError(
+                f"cell {cell.name}: its client is a {type(cell.client).__name__}",
+                hint="the client of a cell is of the same class as the client of the router",
+            )
 
     def _connect(self, cell: Cell) -> Link[AsyncRuntimeInvoker]:
         client = cell.client or self._client
@@ -274,6 +284,7 @@ class AsyncRouter(AsyncInvocationMixin):
             return table.placement if found is None else table.with_cell(found)
 
         if isinstance(cell, Cell):
+            self._check_client(cell)
             self._routes.given[name] = cell
         return await self._switch(
             name,

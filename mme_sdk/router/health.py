@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mme_sdk.errors import ConflictError, EndpointFailedError, EndpointNotFoundError, MMEError, ThrottledError
+from mme_sdk.errors import (
+    ConflictError,
+    EndpointFailedError,
+    EndpointNotFoundError,
+    MMEError,
+    ModelError,
+    ThrottledError,
+)
 
 __all__ = ["Health"]
 
@@ -71,10 +78,12 @@ class Health:
         if isinstance(error, ThrottledError):
             return False  # it serves
         now = self._monotonic()
-        self._failed.add(key)
         if len(self._detours) >= _MAX_DETOURS:
             self._detours.clear()
         self._detours[key] = now + _REST
+        if isinstance(error, ModelError):
+            return False  # its container has no memory or worker for the model, and serves others
+        self._failed.add(key)
         if self.lost:
             if self._tried:
                 self._tried, self._rest = False, min(2 * self._rest, _LONGEST_REST)

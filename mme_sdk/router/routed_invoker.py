@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mme_sdk._validation import as_float, check_number
-from mme_sdk.errors import DeadlineError, InvalidInputError, MMEError, TransportError
+from mme_sdk.errors import DeadlineError, MMEError, TransportError
 from mme_sdk.registry._registry_base import result
-from mme_sdk.router.routing import Link, Routing, after_failures, check_session
+from mme_sdk.router.routing import Link, Routing, after_failures, attempts_of, check_session, later
 from mme_sdk.runtime.invoker import RuntimeInvoker
 from mme_sdk.runtime.options import DEFAULT_ASYNC_INFERENCE_OPTIONS, DEFAULT_OPTIONS, InvokeOptions, check_options
 from mme_sdk.runtime.retry.answers import may_run_elsewhere
@@ -149,11 +149,13 @@ class RoutedInvoker(RuntimeInvoker):
             try:
                 answer = send(link, left)
             except MMEError as error:
+                error.attempt_history = later(error.attempt_history, waited)
                 self._move(link, key, error, options, failures)
                 continue
             self.routing.answered(link, key)
             return answer, failures, waited
         first = failures[0]
+        first.attempt_history = attempts_of(failures)
         if len(failures) > 1:
             others = ", ".join(f"{type(error).__name__} at {error.endpoint}" for error in failures[1:])
             hint = f"other cells of the router {router} failed too: {others}"
@@ -165,8 +167,7 @@ class RoutedInvoker(RuntimeInvoker):
         if not may_run_elsewhere(error, idempotent=options.idempotent):
             if error.sent and not isinstance(error, (DeadlineError, TransportError)):
                 self.routing.answered(link, key)
-            if failures:
-                error.attempt_history = (*(one for e in failures for one in e.attempt_history), *error.attempt_history)
+            error.attempt_history = (*attempts_of(failures), *error.attempt_history)
             raise error
         self.routing.failed(link, key, error)
         failures.append(error)
@@ -262,13 +263,14 @@ class RoutedInvoker(RuntimeInvoker):
             The state of each model in each of its cells.
         """
         from mme_sdk.runtime.batch.mixin import _NOT_FOR_WARM
+        from mme_sdk.runtime.batch.warm import warm_order
         from mme_sdk.runtime.options import check_unsupported
 
         check_unsupported("warm", options, _NOT_FOR_WARM)
         self.look()
-        if isinstance(models, str) or not isinstance(models, Iterable):
-            raise InvalidInputError(f"models must be a list of models, not {models!r:.80}")
-        pairs = self.routing.by_cell(dict.fromkeys(models))
+        # It refuses what is invalid, also a name in `expected` that is not one of the models.
+        chosen, left_out = warm_order(models, endpoint=endpoint, memory=self.memory, expected=expected)
+        pairs = self.routing.by_cell([*chosen, *left_out])
         return self.warm_in(
             endpoint, pairs, options, expected=expected, capacity=capacity, at_a_time=at_a_time, payload=payload,
             progress=progress,

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Generic, TypeVar
 
+import attrs
+
+from mme_sdk._attempt import Attempt
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.registry.names import KeyLayout
 from mme_sdk.router.cell import Cell
@@ -17,7 +20,7 @@ from mme_sdk.types.model import ModelVersion, check_compressed
 from mme_sdk.types.reply import Reply
 from mme_sdk.types.s3uri import S3Uri
 
-__all__ = ["Link", "Routing", "after_failures", "check_session"]
+__all__ = ["Link", "Routing", "after_failures", "attempts_of", "check_session", "later"]
 
 InvokerT = TypeVar("InvokerT")
 _MAX_NAMES = 100_000  # remembered; a program exceeds it only if it generates names
@@ -134,14 +137,13 @@ class Routing(Generic[InvokerT]):
 
     def placed(self, key: str) -> Placed:
         """Return the cells of a model, by its key."""
-        found = self._placed.get(key)
+        placed = self._placed  # if the table is replaced meanwhile, so is this dict, and what is added to it is gone
+        found = placed.get(key)
         if found is None:
-            placement = self.routes.known.placement
-            found = placement.of(key)
-            if len(self._placed) >= _MAX_NAMES:
-                self._placed = {}
-            if placement is self.routes.known.placement:  # otherwise the table was replaced in between
-                self._placed[key] = found
+            found = self.routes.known.placement.of(key)
+            if len(placed) >= _MAX_NAMES:
+                placed.clear()
+            placed[key] = found
         return found
 
     def places(self, model: Any, options: InvokeOptions) -> tuple[str, Placed]:
@@ -168,15 +170,14 @@ class Routing(Generic[InvokerT]):
         Raises:
             InvalidInputError: No cell serves the model.
         """
+        quick = self.quick  # if a cell fails or the table is replaced meanwhile, so is this dict
         key, placed = self.places(model, options)
         homes = [self.link(name) for name in placed.homes]
+        if isinstance(model, str) and len(quick) < _MAX_NAMES and all(one.health.healthy(key) for one in homes):
+            quick[model] = tuple(homes)
         if len(homes) > 1:
             first = int(self.draw() * len(homes))
             homes = homes[first:] + homes[:first]
-        elif isinstance(model, str) and homes[0].health.healthy(key) and len(self.quick) < _MAX_NAMES:
-            self.quick[model] = (homes[0],)
-        if len(homes) > 1 and isinstance(model, str) and all(one.health.healthy(key) for one in homes):
-            self.quick[model] = tuple(homes)
         return key, self._in_order([*homes, *(self.link(name) for name in placed.others)], key)
 
     def _in_order(self, links: list[Link[InvokerT]], key: str) -> Iterator[Link[InvokerT]]:
@@ -190,8 +191,9 @@ class Routing(Generic[InvokerT]):
 
     def failed(self, link: Link[InvokerT], key: str, error: MMEError) -> None:
         """Record that a cell did not answer a call."""
+        lost = link.health.failed(key, error)
         self.quick = {}
-        if link.health.failed(key, error):
+        if lost:
             for other in list(self._links.values()):
                 if other is not link:
                     other.memory.endpoint(other.endpoint).expect_cold()
@@ -227,6 +229,16 @@ def check_session(router: str, session_id: str | None) -> None:
         )
 
 
+def later(attempts: Iterable[Attempt], seconds: float) -> tuple[Attempt, ...]:
+    """Return attempts whose times count from an earlier start."""
+    return tuple(attrs.evolve(attempt, at=attempt.at + seconds) for attempt in attempts)
+
+
+def attempts_of(failures: Iterable[MMEError]) -> tuple[Attempt, ...]:
+    """Return the attempts of the cells that failed, in order."""
+    return tuple(attempt for error in failures for attempt in error.attempt_history)
+
+
 def after_failures(reply: Reply[Any], failures: list[MMEError], waited: float) -> Reply[Any]:
     """Return a reply whose history and latency include the cells that failed before.
 
@@ -235,11 +247,7 @@ def after_failures(reply: Reply[Any], failures: list[MMEError], waited: float) -
         failures: What the cells before it met, in order.
         waited: Seconds from the start of the call until the last cell was called.
     """
-    import attrs
-
-    before = [attempt for error in failures for attempt in error.attempt_history]
-    after = [attrs.evolve(attempt, at=attempt.at + waited) for attempt in reply.history]
     fields = reply.__dict__
-    fields["history"] = (*before, *after)
+    fields["history"] = (*attempts_of(failures), *later(reply.history, waited))
     fields["latency"] = reply.latency + waited
     return reply

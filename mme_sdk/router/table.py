@@ -146,6 +146,10 @@ def admitted(router: str, cell: Cell | str, cells: Sequence[Cell]) -> Change:
                 return None if old is not None else body
             entry["evacuated"] = False
             return body
+        for name, entry in body["cells"].items():
+            both = {*entry.get("models", ())} & {*cell.models}
+            if both and name != cell.name:
+                raise InvalidInputError(f"the model {min(both)!r} is in `models` of the cells {name}, {cell.name}")
         before = body["cells"].get(cell.name)
         wanted = {**(before or {}), **_entry(cell)}
         if before == wanted:

@@ -39,7 +39,7 @@ def output_fn(prediction, accept):
 # docs/registry.md, docs/endpoints.md and docs/local.md have tests of their own, with a state that they need.
 PAGES = [
     "architecture", "containers", "diagnosis", "exports", "fleet", "invoke", "notebooks", "planning", "recording",
-    "scale", "transport",
+    "router", "scale", "transport",
     "howto/add-a-model", "howto/airflow", "howto/autoscaling", "howto/aws-lambda", "howto/boto3", "howto/canary",
     "howto/cold-starts", "howto/copy-models", "howto/deadlines", "howto/images-and-bytes", "howto/kms", "howto/logs",
     "howto/migrate", "howto/multi-tenant-iam", "howto/own-container", "howto/pytest", "howto/score-a-file",

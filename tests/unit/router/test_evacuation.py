@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from mme_sdk.errors import ConflictError
+from mme_sdk.errors import ConflictError, InvalidInputError
 from mme_sdk.router import Cell
 from tests.support.router.fakes import new_cells, router
 
@@ -128,6 +128,13 @@ def test_a_new_cell_gets_its_models_loaded_first() -> None:
     call_all(other)
     assert sum(cells.loads.values()) == before
     assert {one.name for one in other.cells} == {"a", "b", "c", "d"}
+
+
+def test_a_model_has_one_cell_to_itself() -> None:
+    made = router(new_cells(), ["a", "b", Cell("own", models=["big"])])
+    with pytest.raises(InvalidInputError, match="the model 'big' is in `models` of the cells own, d"):
+        made.admit(Cell("d", models=["big"]))
+    assert {one.name for one in made.refresh()} == {"a", "b", "own"}
 
 
 def test_a_cell_comes_back() -> None:

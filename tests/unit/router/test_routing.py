@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import threading
 from collections import Counter
 from typing import Any
 
 import pytest
 
-from mme_sdk import MMEClient
+from mme_sdk import AsyncMMEClient, MMEClient
 from mme_sdk.errors import (
     AccessDeniedError,
     EndpointNotFoundError,
@@ -23,6 +24,7 @@ from mme_sdk.errors import (
 )
 from mme_sdk.router import AsyncRouter, Cell, Router
 from mme_sdk.runtime import BatchSettings
+from mme_sdk.runtime.interpreters import interpreter, wait_in_thread
 from mme_sdk.types.model import ModelVersion
 from tests.support.router.fakes import async_router, connect, new_async_cells, new_cells, router
 
@@ -153,6 +155,9 @@ class TestFailover:
         home, second, third = made.placement(TARGETS[0])
         assert caught.value.endpoint == home
         assert f"ServiceError at {second}, ServiceError at {third}" in str(caught.value.hint)
+        history = caught.value.attempt_history
+        assert len(history) == len(cells.sent) == 12
+        assert [one.at for one in history] == sorted(one.at for one in history)
 
     def test_a_lost_cell_is_not_asked_again_until_its_rest_is_over(self) -> None:
         cells = new_cells()
@@ -181,6 +186,15 @@ class TestFailover:
             assert call(made, mates[1]).endpoint == home
         assert {one.state for one in made.cells} == {"serving"}
         assert cells.cells_of(TARGETS[0]).count(home) == 4  # the attempts of one call
+
+    def test_models_without_memory_do_not_lose_the_cell(self) -> None:
+        cells = new_cells()
+        made = router(cells)
+        home = made.placement(TARGETS[0])[0]
+        cells.states[home] = "busy"
+        for model in TARGETS:
+            assert call(made, model).endpoint != home
+        assert {one.state for one in made.cells} == {"serving"}
 
     def test_two_failing_models_do(self) -> None:
         cells = new_cells()
@@ -341,6 +355,12 @@ class TestOtherClients:
         given = ModelVersion(name=name, version=version, target_model=model, uri=f"s3://mine/{model}")
         assert call(made, given).endpoint == "b"
 
+    def test_a_client_of_the_other_kind_is_refused(self) -> None:
+        with pytest.raises(InvalidInputError, match="cell b: its client is a AsyncMMEClient"):
+            router(new_cells(), ["a", Cell("b", client=AsyncMMEClient(region="us-east-1"))])
+        with pytest.raises(InvalidInputError, match="cell b: its client is a MMEClient"):
+            AsyncMMEClient(region="us-east-1").router("scoring", cells=[Cell("b", client=connect(new_cells()))])
+
     def test_a_cell_of_another_region_has_a_client_that_the_router_closes(self) -> None:
         made = router(new_cells(), ["a", Cell("b", region="eu-west-1")])
         link = made._routing.link("eu-west-1/b")
@@ -363,3 +383,58 @@ class TestOtherClients:
         assert "scoring" in made._repr_html_()
         assert isinstance(again, Router)
         assert not isinstance(again, AsyncRouter)
+
+
+class TestStampede:
+    def test_the_models_of_a_lost_cell_are_loaded_a_few_at_a_time_in_each_other_cell(self) -> None:
+        cells = new_cells()
+        made = router(cells)
+        for model in TARGETS:
+            call(made, model)  # the other cells answer well, so that first probes need no permits
+        home = "a"
+        memory = made._client.memory
+        others = [memory.endpoint(name) for name in ("b", "c")]
+        for one in others:
+            one.warm_share = 1.0
+        moved = [f"n{number}/v1.tar.gz" for number in range(150)]
+        moved = [model for model in moved if made.placement(model)[0] == home]
+        loading, gate, most = Counter[str](), threading.Event(), Counter[str]()
+        lock, step = threading.Lock(), cells.step
+
+        def slow(request: Any) -> Any:
+            if request.endpoint != home:
+                with lock:
+                    loading[request.endpoint] += 1
+                    most[request.endpoint] = max(most[request.endpoint], loading[request.endpoint])
+                assert gate.wait(60)
+                with lock:
+                    loading[request.endpoint] -= 1
+            return step(request)
+
+        made._client._invoker.get()._interpreter = interpreter(
+            cells, clock=cells.clock, aws=made._client._aws, wait=wait_in_thread
+        )
+        cells.states[home] = "deleted"
+        call(made, moved[0])  # the cell is lost now
+        cells.step = slow  # type: ignore[method-assign]
+        threads = [
+            threading.Thread(target=call, args=(made, model), kwargs={"deadline": 10_000}) for model in moved[1:]
+        ]
+        for thread in threads:
+            thread.start()
+        arrived = threading.Event()
+        for _ in range(2_000):  # until each call loads or waits for a permit; at most 100 s
+            if sum(one.load_limiter.used + len(one.load_limiter._waiting) for one in others) == len(threads):
+                break
+            arrived.wait(0.05)
+        else:
+            pytest.fail("the calls did not arrive")
+        assert len(threads) > 30
+        assert all(one.load_limiter.used <= 4 for one in others)
+        assert set(most.values()) <= {1, 2, 3, 4}
+        gate.set()
+        for thread in threads:
+            thread.join(60)
+        assert {(cell, model) for cell, model in cells.loads if model in moved} == {
+            (made.placement(model)[1], model) for model in moved
+        }
