@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import random
+import runpy
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from mme_sdk import EndpointSpec
 from mme_sdk.local import Fault, HostingSettings, LocalSageMaker
 from mme_sdk.router import Router
+from tests.support.paths import ROOT
 
 SCRIPT = """
 import json, os
@@ -123,7 +125,7 @@ def at(router: Router, targets: list[str], cell: str) -> set[str]:
     return {target.partition("/")[0] for target in targets if router.placement(target)[0] == cell}
 
 
-def play(world: World, calls: int) -> dict[str, Any]:
+def play(world: World, calls: int, kind: Literal["error", "drop_before"] = "error") -> dict[str, Any]:
     """A cell fails for a while, one is evacuated and deleted, one is deleted without notice; return the loads."""
     moved: dict[str, Any] = {}
     router = world.router()
@@ -131,7 +133,7 @@ def play(world: World, calls: int) -> dict[str, Any]:
     with Load(router, world.targets) as load:
         load.more(calls)
         assert world.loads() == Counter({target.partition("/")[0]: 1 for target in world.targets})
-        fault = world.host.faults.add(Fault(kind="error", operation="InvokeEndpoint", endpoint=second))
+        fault = world.host.faults.add(Fault(kind=kind, operation="InvokeEndpoint", endpoint=second))
         load.more(calls)
         assert {one.name: one.state for one in router.cells}[second] == "lost"
         world.host.faults.remove(fault)
@@ -178,6 +180,12 @@ def test_no_call_fails_and_an_evacuation_makes_none_cold(world: World) -> None:
 @pytest.mark.slow
 def test_many_models(tmp_path: Path) -> None:
     with LocalSageMaker(settings=HostingSettings(isolate=False)) as host:
-        moved = play(World(host, tmp_path, 5, 40), 1_500)
+        moved = play(World(host, tmp_path, 5, 40), 1_500, "drop_before")
     assert moved["evacuated"] == 0, moved
     assert 0 < moved["lost"] <= moved["models of the lost cell"], moved
+
+
+@pytest.mark.slow
+def test_the_example_runs() -> None:
+    main = runpy.run_path(str(ROOT / "examples" / "router" / "two_cells.py"))["main"]
+    assert main() == ["scoring-a"] * 10

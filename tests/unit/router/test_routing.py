@@ -399,7 +399,8 @@ class TestStampede:
         moved = [f"n{number}/v1.tar.gz" for number in range(150)]
         moved = [model for model in moved if made.placement(model)[0] == home]
         loading, gate, most = Counter[str](), threading.Event(), Counter[str]()
-        lock, step = threading.Lock(), cells.step
+        lock, step, permits = threading.Lock(), cells.step, list[Any]()
+        asked = threading.Condition(lock)
 
         def slow(request: Any) -> Any:
             if request.endpoint != home:
@@ -417,18 +418,26 @@ class TestStampede:
         cells.states[home] = "deleted"
         call(made, moved[0])  # the cell is lost now
         cells.step = slow  # type: ignore[method-assign]
+
+        def counted(acquire: Any) -> Any:
+            def ask(**how: Any) -> Any:
+                permit = acquire(**how)
+                with lock:
+                    permits.append(permit)
+                    asked.notify_all()
+                return permit
+
+            return ask
+
+        for one in others:
+            one.load_limiter.acquire = counted(one.load_limiter.acquire)  # type: ignore[method-assign]
         threads = [
             threading.Thread(target=call, args=(made, model), kwargs={"deadline": 10_000}) for model in moved[1:]
         ]
         for thread in threads:
             thread.start()
-        arrived = threading.Event()
-        for _ in range(2_000):  # until each call loads or waits for a permit; at most 100 s
-            if sum(one.load_limiter.used + len(one.load_limiter._waiting) for one in others) == len(threads):
-                break
-            arrived.wait(0.05)
-        else:
-            pytest.fail("the calls did not arrive")
+        with lock:  # until each call loads or waits for a permit
+            assert asked.wait_for(lambda: len(permits) == len(threads), 60)
         assert len(threads) > 30
         assert all(one.load_limiter.used <= 4 for one in others)
         assert set(most.values()) <= {1, 2, 3, 4}
