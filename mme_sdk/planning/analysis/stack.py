@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning.simulation.inputs import Floats, Ints
@@ -68,7 +69,7 @@ def _distances(index: list[int], sizes: list[float]) -> Floats:
     return np.asarray(found)
 
 
-def miss_ratio_at(distances: Floats, capacities: Floats) -> Floats:
+def miss_ratio_at(distances: Floats, capacities: npt.ArrayLike) -> Floats:
     """Return the share of requests that miss, for each capacity.
 
     Args:
@@ -87,7 +88,7 @@ def miss_ratio_at(distances: Floats, capacities: Floats) -> Floats:
     return np.asarray(1.0 - reached / len(distances))
 
 
-def aet_miss_ratio(index: Ints, capacities: Floats) -> Floats:
+def aet_miss_ratio(index: Ints, capacities: npt.ArrayLike) -> Floats:
     """Return the miss ratio of equal-sized models for each capacity, from reuse times (AET; Hu et al., ATC 2016).
 
     P(t) is the share of requests whose model was last requested more than t requests ago. The average eviction time A

@@ -6,6 +6,7 @@ import pytest
 
 from mme_sdk.planning import SLO, Catalogue, Workload, plan
 from mme_sdk.planning.advice.simulated import figures, simulate_layout
+from tests.unit.planning.typed import present, simulated
 
 PRICES = {"ml.m5.large": 0.115, "ml.r5.large": 0.151}
 
@@ -50,8 +51,8 @@ def test_the_advice_holds(number):
         looser = plan(load, slo=_looser(slo), **given)
         assert looser.best.meets, known
         assert looser.best.cost <= best.cost * (1 + 1e-9), f"{known} {looser.best}"
-        if best.headroom > 1.0:
-            assert found.what_if(traffic=best.headroom).meets, known
+        if present(best.headroom) > 1.0:
+            assert found.what_if(traffic=present(best.headroom)).meets, known
         if best.exceeded_at is not None:
             assert not found.what_if(traffic=best.exceeded_at).meets, known
         layout = best.layout
@@ -60,11 +61,11 @@ def test_the_advice_holds(number):
         if layout.count > 1:
             fewer = attrs.evolve(layout, count=layout.count - 1)
             again = simulate_layout(found.search, fewer, requests=1000, seed=found.seed)
-            assert best.without_one == figures(again, slo), known
-            assert bool(best.failure) or not best.without_one.blockers, known
+            assert best.without_one == figures(present(again), slo), known
+            assert bool(best.failure) or not present(best.without_one).blockers, known
         more = attrs.evolve(layout, count=layout.count + 1)
-        better = [figures(simulate_layout(found.search, more, requests=1000, seed=found.seed), slo)]
-        better += [found.what_if(**change).simulated for change in ({"memory_share": 0.96}, {"load_time": 0.7})]
+        better = [figures(present(simulate_layout(found.search, more, requests=1000, seed=found.seed)), slo)]
+        better += [simulated(found.what_if(memory_share=0.96)), simulated(found.what_if(load_time=0.7))]
         for one in better:
             assert one.cold_interval[0] <= seen.cold_interval[1], f"{known} {one}"
             assert one.p99_interval[0] <= seen.p99_interval[1], f"{known} {one}"

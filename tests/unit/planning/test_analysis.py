@@ -33,6 +33,7 @@ from mme_sdk.planning.analysis import (
     two_levels,
 )
 from mme_sdk.planning.analysis.stack import _distances
+from tests.unit.planning.typed import arrivals
 
 ONES = np.ones(1000)
 ZIPF = Workload.zipf(1000, exponent=0.9, rate=100.0)
@@ -71,7 +72,7 @@ def test_che_gives_the_published_miss_ratio_and_that_of_a_trace():
     miss = 1.0 - WEIGHTS @ che(ZIPF.rates, ONES, 100.0)
     assert miss == pytest.approx(0.52449, abs=5e-5)
     trace = ZIPF.sample(10_000.0, seed=1)
-    seen = miss_ratio_at(stack_distances(trace.index)[200_000:], [100.0])[0]
+    seen = miss_ratio_at(stack_distances(arrivals(trace)[1])[200_000:], [100.0])[0]
     assert miss == pytest.approx(seen, abs=0.003)
 
 
@@ -80,11 +81,11 @@ def test_renewal_che_and_aet_are_right_where_poisson_is_far_off(cv, published):
     miss = 1.0 - WEIGHTS @ renewal_che(ZIPF.rates, ONES, 100.0, cv=cv)
     assert miss == pytest.approx(published, abs=3e-4)
     trace = Workload.zipf(1000, exponent=0.9, rate=100.0, cv=cv).sample(6_000.0, seed=2)
-    distances = stack_distances(trace.index)
+    distances = stack_distances(arrivals(trace)[1])
     seen = miss_ratio_at(distances, [100.0])[0]
     assert miss == pytest.approx(seen, abs=0.005)
-    assert aet_miss_ratio(trace.index, [100.0])[0] == pytest.approx(seen, abs=0.002)
-    gaps = Empirical.of(trace.times, trace.index, 1000, trace.duration)
+    assert aet_miss_ratio(arrivals(trace)[1], [100.0])[0] == pytest.approx(seen, abs=0.002)
+    gaps = Empirical.of(*arrivals(trace), 1000, trace.duration)
     hits = gaps.hits(characteristic_time(gaps, ONES, 100.0))
     assert 1.0 - hits @ gaps.counts / gaps.counts.sum() == pytest.approx(seen, abs=0.002)
     poisson = 1.0 - WEIGHTS @ che(ZIPF.rates, ONES, 100.0)
@@ -104,7 +105,7 @@ def test_lognormal_sizes_stay_within_the_published_error():
     sizes = rng.lognormal(0.0, 0.8, 1000)
     capacity = 0.15 * sizes.sum()
     trace = ZIPF.sample(10_000.0, seed=4)
-    seen = miss_ratio_at(stack_distances(trace.index, sizes)[200_000:], [capacity])[0]
+    seen = miss_ratio_at(stack_distances(arrivals(trace)[1], sizes)[200_000:], [capacity])[0]
     assert 1.0 - WEIGHTS @ che(ZIPF.rates, sizes, capacity) == pytest.approx(seen, abs=0.006)
 
 
@@ -121,7 +122,7 @@ def test_tables_say_what_they_were_made_from(residency):
 
 def test_followers_of_bursty_traffic_as_counted_in_a_trace():
     bursty = Workload.from_rates([1.0], cv=4.0).sample(50_000.0, seed=5)
-    counted = Empirical.of(bursty.times, bursty.index, 1, bursty.duration).followers(2.0)[0]
+    counted = Empirical.of(*arrivals(bursty), 1, bursty.duration).followers(2.0)[0]
     assert Gamma(np.ones(1), 4.0).followers(2.0)[0] == pytest.approx(counted, rel=0.08)
     assert counted > 2 * 2.0  # Poisson would say 2
 

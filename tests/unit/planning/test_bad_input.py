@@ -1,5 +1,7 @@
 """Invalid input raises InvalidInputError, whose message names the argument and the rule."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -20,11 +22,14 @@ from mme_sdk.planning.simulation import (
 )
 
 NAN, INF = float("nan"), float("inf")
+TEXT: Any = "often"  # where a number belongs
+HALF: Any = 1.5  # where a whole number belongs
+FLOAT: Any = 1.0
 LOAD = Workload.zipf(20, rate=2.0)
 MODEL = Catalogue.uniform(memory_mb=100)
 PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23}
-SITE = {"instances": 1, "workers": 1, "memory_bytes": 1, "volume_bytes": 1}
-CALLS = {
+SITE: dict[str, Any] = {"instances": 1, "workers": 1, "memory_bytes": 1, "volume_bytes": 1}
+CALLS: dict[str, Any] = {
     "times": [0.0], "models": [0], "service": [0.1], "disk": [1], "memory": [1], "download": [0.1], "load": [0.1],
 }  # fmt: skip
 
@@ -41,7 +46,7 @@ def table(**changed):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (lambda: Workload.from_rates({"a": "often"}), "rate of 'a' must be a finite number at least 0, not 'often'"),
+        (lambda: Workload.from_rates({"a": TEXT}), "rate of 'a' must be a finite number at least 0, not 'often'"),
         (lambda: Workload.from_rates([1.0, INF]), "rate of 'model-0002'"),
         (lambda: Workload.from_rates([1.0], cv=-1.0), "cv must be"),
         (lambda: Workload.from_rates([1.0], cv=NAN), "cv must be"),
@@ -49,7 +54,7 @@ def table(**changed):
         (lambda: Workload.from_rates([1.0], per=0), "per must be"),
         (lambda: Workload.from_trace({"time": [0.0, 1.0], "model": ["a", ""]}), "has no model in row 1"),
         (lambda: Workload.zipf(0), "number of models must be a whole number at least 1, not 0"),
-        (lambda: Workload.zipf(1.5), "number of models"),
+        (lambda: Workload.zipf(HALF), "number of models"),
         (lambda: Workload.zipf(3, rate=NAN), "rate must be"),
         (lambda: Workload.zipf(3, exponent=INF), "exponent must be a finite number"),
         (lambda: Workload.azure(3, rate=-1.0), "rate must be"),
@@ -57,21 +62,21 @@ def table(**changed):
         (lambda: LOAD.sample(10.0, seed=-1), "seed must be"),
         (lambda: LOAD.scaled(traffic=NAN), "traffic must be"),
         (lambda: LOAD.only([99]), "20 models"),
-        (lambda: Catalogue.uniform(memory_mb="100"), "memory_mb must be"),
+        (lambda: Catalogue.uniform(memory_mb=TEXT), "memory_mb must be"),
         (lambda: Catalogue.uniform(memory_mb=1, archive_mb=0), "archive_mb must be"),
         (lambda: Catalogue.uniform(memory_mb=1, service_cv=-1), "service_cv must be"),
         (lambda: MODEL.scaled(memory=0), "memory must be"),
         (lambda: ModelProfile(memory_bytes=None, disk_bytes=1), "memory_bytes must be"),
-        (lambda: Catalogue.coerce({"a": 7}), "not a ModelProfile"),
+        (lambda: Catalogue.coerce({"a": HALF}), "not a ModelProfile"),
         (lambda: table(memory_bytes=[1, "big"]), "row 1, 'b': .*memory_bytes must be .* not 'big'"),
         (lambda: table(memory_bytes=[1, NAN]), "no memory_bytes of 'b' in row 1"),
         (lambda: table(model=["a", None]), "has no model in row 1"),
         (lambda: table(model=["a", "a"]), "'a' twice"),
         (lambda: table(model=[], memory_bytes=[], disk_bytes=[]), "empty"),
-        (lambda: SLO(p99="1"), "SLO.p99 must be .* not '1'"),
+        (lambda: SLO(p99=TEXT), "SLO.p99 must be .* not 'often'"),
         (lambda: SLO(cold_rate=2), "SLO.cold_rate must be .* at most 1, not 2"),
         (lambda: Assumptions(overhead_gib=-1), "overhead_gib must be"),
-        (lambda: Assumptions(loader_slots=1.5), "loader_slots must be a whole number"),
+        (lambda: Assumptions(loader_slots=HALF), "loader_slots must be a whole number"),
         (lambda: Assumptions(peak=0.5), "peak must be"),
         (lambda: advise(slo=1.0), "slo must be of type SLO"),
         (lambda: advise(assumptions={}), "assumptions must be of type Assumptions"),
@@ -83,16 +88,16 @@ def table(**changed):
             "GiB on the volume; the type with the largest",
         ),
         (
-            lambda: FleetConfig(**SITE, routing="best"),
+            lambda: FleetConfig(**SITE | {"routing": "best"}),
             "routing must be one of 'sticky', 'scatter', 'random', not 'best'",
         ),
-        (lambda: FleetConfig(**SITE | {"workers": 1.0}), "workers must be a whole number"),
+        (lambda: FleetConfig(**SITE | {"workers": FLOAT}), "workers must be a whole number"),
         (lambda: Traffic(**CALLS | {"times": ["noon"]}), "arrays of numbers"),
         (lambda: Traffic(**CALLS | {"times": [[0.0]]}), "shape"),
         (lambda: Traffic(**CALLS | {"models": [0.5]}), "whole numbers"),
         (lambda: Traffic(**CALLS | {"models": [NAN]}), "whole numbers"),
         (lambda: Traffic(**CALLS | {key: [] for key in ("disk", "memory", "download", "load")}), "no models"),
-        (lambda: simulate(Traffic(**CALLS), FleetConfig(**SITE), engine="rust"), "no engine 'rust'"),
+        (lambda: simulate(Traffic(**CALLS), FleetConfig(**SITE), engine=TEXT), "no engine 'often'"),
         (lambda: simulate(Traffic(**CALLS), FleetConfig(**SITE), seed=-1), "seed must be"),
         (lambda: Deploy(at=-1.0), "Deploy.at must be"),
         (lambda: Crash(at=1.0, restart=NAN), "Crash.restart must be"),
@@ -114,7 +119,7 @@ def test_invalid_input_is_named(given, message):
 def test_invalid_questions_to_a_plan():
     found = advise()
     with pytest.raises(TypeError, match="loaders"):
-        found.what_if(loaders=3)
+        found.what_if(loaders=3)  # pyright: ignore[reportCallIssue]
     with pytest.raises(InvalidInputError, match="loader_slots must be"):
         found.what_if(loader_slots=0)
     with pytest.raises(InvalidInputError, match="models must be"):

@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from mme_sdk.instance_types import find
+from mme_sdk.instance_types import known
 from mme_sdk.planning import SLO, Assumptions, Catalogue, HostingLayout, Workload
 from mme_sdk.planning.advice.demand import Demand
 from mme_sdk.planning.advice.estimate import estimate
 from mme_sdk.planning.advice.shared import balanced_wait
 
-TYPES = {name: find(name) for name in ("ml.m5.large", "ml.m5.xlarge", "ml.r5.large")}
+TYPES = {name: known()[name] for name in ("ml.m5.large", "ml.m5.xlarge", "ml.r5.large")}
 PRICES = dict.fromkeys(TYPES, 1.0)
 
 
@@ -75,7 +75,7 @@ def test_bursts_load_copies_on_further_instances(cv, about):
     found = estimate(
         HostingLayout(mode="shared", instance_type="ml.r5.xlarge", count=2),
         Demand(load, Catalogue.uniform(memory_mb=200)),
-        {"ml.r5.xlarge": find("ml.r5.xlarge")},
+        {"ml.r5.xlarge": known()["ml.r5.xlarge"]},
         {"ml.r5.xlarge": 1.0},
         SLO(),
         Assumptions(),

@@ -44,8 +44,9 @@ def test_every_row_is_what_its_simulation_says(shared: HostingPlan) -> None:
 
 def test_no_row_is_beaten_in_latency_either(shared: HostingPlan) -> None:
     table = shared.pareto("p95")
-    others = table[table["compared with the advice"] != "the advice"]
-    assert (np.diff(others["p95"].to_numpy()) < 0).all()
+    rows = table.to_dict("records")
+    others = [each["p95"] for each in rows if each["compared with the advice"] != "the advice"]
+    assert (np.diff(others) < 0).all()
 
 
 def test_a_budget_ends_the_table(shared: HostingPlan) -> None:

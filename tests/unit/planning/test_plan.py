@@ -23,6 +23,7 @@ from mme_sdk.planning.advice.search import LayoutSearch
 from mme_sdk.planning.advice.shared import download_seconds
 from mme_sdk.planning.advice.simulated import simulate_layout
 from mme_sdk.planning.simulation import HIT, Deploy
+from tests.unit.planning.typed import arrivals, present
 
 PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23, "ml.r5.large": 0.151, "ml.c5.xlarge": 0.204}
 MODEL = Catalogue.uniform(memory_mb=100, service_ms=20, load_seconds=1.0)
@@ -69,7 +70,7 @@ def test_quantiles_by_formula_are_those_of_the_simulation(load, profile, kind, c
     layout = HostingLayout(mode="shared", instance_type=kind, count=count)
     found = estimate(layout, demand, types, dict(load_prices()), SLO(), Assumptions(), draws=100_000)
     search = LayoutSearch(demand, types, dict(load_prices()), SLO(), Assumptions())
-    seen = simulate_layout(search, layout, requests=60_000, seed=1)
+    seen = present(simulate_layout(search, layout, requests=60_000, seed=1))
     assert found.cold_rate == pytest.approx(seen.cold_rate, abs=0.01)
     assert [found.p50, found.p95, found.p99] == pytest.approx(seen.quantile(0.5, 0.95, 0.99), rel=0.06)
 
@@ -304,7 +305,7 @@ def test_the_command_prints_a_report(tmp_path, capsys):
     import pandas as pd
 
     trace = Workload.zipf(40, rate=5.0).sample(2000.0, seed=1)
-    pd.DataFrame({"time": trace.times, "model": [trace.models[each] for each in trace.index]}).to_csv(
+    pd.DataFrame({"time": trace.times, "model": [trace.models[each] for each in arrivals(trace)[1]]}).to_csv(
         tmp_path / "trace.csv", index=False
     )
     (tmp_path / "prices.csv").write_text("instance_type,usd_per_hour\nml.m5.large,0.115\n")
@@ -384,7 +385,7 @@ def test_a_hybrid_is_simulated_as_a_whole():
     search = LayoutSearch(Demand(load, MODEL), instance_types(), dict(load_prices()), SLO(), Assumptions())
     own = DedicatedEndpoint(0, "ml.m5.large", 1)
     layout = HostingLayout(mode="hybrid", instance_type="ml.m5.large", count=2, dedicated=(own,))
-    seen = simulate_layout(search, layout, requests=4000, seed=0)
+    seen = present(simulate_layout(search, layout, requests=4000, seed=0))
     (asked,) = search.demand.replays(4000, 0)
     assert len(seen.times) == len(asked.times) + 60  # before them, one request for each shared model fills the caches
     assert len(seen.times) - seen.skip == len(asked.times) - int(0.05 * len(asked.times))
@@ -403,10 +404,11 @@ def test_the_advice_names_the_guess_that_it_depends_on():
     load = Workload.zipf(200, exponent=0.6, rate=6.0)
     found = plan(load, catalogue=MODEL, slo=SLO(p99=2.5), prices={"ml.m5.large": 0.115}, requests=4000)
     table = found.sensitivity()
-    broken = table[~table["meets the SLO"]]
-    assert len(broken)
-    assert [each.partition(",")[0] for each in found.fragile()] == [f"Fragile: with {each}" for each in broken["case"]]
-    assert f"{broken['p99 ratio'].iloc[0]:.1f} times as long" in found.fragile()[0]
+    broken = [row for row in table.to_dict("records") if not row["meets the SLO"]]
+    assert broken
+    starts = [f"Fragile: with {row['case']}" for row in broken]
+    assert [each.partition(",")[0] for each in found.fragile()] == starts
+    assert f"{broken[0]['p99 ratio']:.1f} times as long" in found.fragile()[0]
     for shown in (found.report(), found._repr_html_()):
         assert found.fragile()[0].partition("≤")[0].partition(" (")[0] in shown
 

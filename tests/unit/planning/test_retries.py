@@ -46,10 +46,13 @@ def calls(*, rate, seconds, models=400, load=2.5, seed=0):
 def collapse():
     """Ten minutes warm, then a deploy empties the caches; the traffic stays the same all the time."""
     traffic = calls(rate=16.0, seconds=2400)
-    warm = simulate(traffic, FLEET, clients=SingleFlight(cold_limit=16))  # only to know the first cold start is over
-    assert warm.after(600).success == 1.0
     policies = {"back-off": Backoff(), "none": NoRetries(), "single flight": SingleFlight(cold_limit=16)}
-    return {name: simulate(traffic, FLEET, clients=each, timeline=[Deploy(at=1200)]) for name, each in policies.items()}
+    found = {
+        name: simulate(traffic, FLEET, clients=each, timeline=[Deploy(at=1200)]) for name, each in policies.items()
+    }
+    ours = found["single flight"]  # its first cold start is over long before the deploy
+    assert not (ours.kinds[(ours.times > 600) & (ours.times < 1200)] == FAILED).any()
+    return found
 
 
 def test_a_cold_fleet_collapses_under_naive_retries_and_not_under_single_flight(collapse):

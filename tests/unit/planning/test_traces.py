@@ -11,6 +11,7 @@ from mme_sdk.planning.advice import replay
 from mme_sdk.planning.advice.demand import Demand
 from mme_sdk.planning.analysis import Empirical, Tabulated, miss_ratio_at, stack_distances
 from mme_sdk.planning.simulation import Deploy
+from tests.unit.planning.typed import arrivals, simulated
 
 MODEL = Catalogue.uniform(memory_mb=100)
 
@@ -23,7 +24,7 @@ def test_models_that_appear_late_share_the_endpoint():
     load = Workload.from_trace({"time": number / 100.0, "model": model})
     found = plan(load, catalogue=MODEL, slo=SLO(p99=2.0), prices={"ml.m5.large": 0.115}, requests=1000)
     assert str(found.best.layout) == "shared: 2 x ml.m5.large"
-    assert found.best.simulated.requests == len(number)
+    assert simulated(found.best).requests == len(number)
     assert found.best.cold_rate == 0.0
 
 
@@ -32,7 +33,7 @@ def test_a_busy_second_half_counts():
     idle, busy = np.sort(rng.random(8000)) * 4000.0, 4000.0 + np.sort(rng.random(8000)) * 400.0
     load = Workload.from_trace({"time": np.concatenate([idle, busy]), "model": rng.zipf(1.3, 16_000) % 300})
     found = plan(load, catalogue=MODEL, slo=SLO(p99=5.0), prices={"ml.m5.large": 0.115}, requests=1000)
-    assert found.best.simulated.requests == 16_000
+    assert simulated(found.best).requests == 16_000
     seen = found.simulate()
     assert found.best.p99 == seen.quantile(0.99)[0]
     assert seen.quantile(0.99)[0] <= 5.0
@@ -42,7 +43,7 @@ def test_a_busy_second_half_counts():
 
 def test_one_pass_over_the_gaps_gives_the_same_tables():
     trace = Workload.zipf(40, rate=5.0, cv=3.0).sample(400.0, seed=1)
-    gaps = Empirical.of(trace.times, trace.index, 40, trace.duration)
+    gaps = Empirical.of(*arrivals(trace), 40, trace.duration)
     table = Tabulated.of(gaps, steps=20)
     for row, age in enumerate(table.ages):
         assert table.hit_table[row] == pytest.approx(gaps.hits(age))
@@ -51,9 +52,9 @@ def test_one_pass_over_the_gaps_gives_the_same_tables():
 
 def test_followers_counted_after_some_requests_are_those_after_all(monkeypatch):
     trace = Workload.zipf(20, rate=10.0, cv=3.0).sample(3000.0, seed=2)
-    whole = Empirical.of(trace.times, trace.index, 20, trace.duration).followers(2.0)
+    whole = Empirical.of(*arrivals(trace), 20, trace.duration).followers(2.0)
     monkeypatch.setattr("mme_sdk.planning.analysis.gaps._STARTS", 6000)
-    part = Empirical.of(trace.times, trace.index, 20, trace.duration)
+    part = Empirical.of(*arrivals(trace), 20, trace.duration)
     assert len(part.starts) < 8000
     assert part.followers(2.0) == pytest.approx(whole, rel=0.25)
 
@@ -62,7 +63,7 @@ def test_a_day_wave_is_not_a_burst():
     wave = Workload.from_rates(Workload.zipf(400, rate=2.0).rates.tolist(), diurnal=0.95).sample(86400.0, seed=3)
     found = Workload.from_trace({"time": wave.times, "model": wave.index})
     assert found.cv == pytest.approx(1.0, abs=0.06)
-    misses = miss_ratio_at(stack_distances(wave.index), [100.0])[0]
+    misses = miss_ratio_at(stack_distances(arrivals(wave)[1]), [100.0])[0]
     demand = Demand(Workload.from_rates(found.rates.tolist(), cv=found.cv), MODEL)
     table = demand.residency
     hits = table.hits(table.age(np.ones(len(found.models)), 100.0))
@@ -81,12 +82,12 @@ def test_a_long_trace_is_replayed_in_parts_each_with_its_own_past(monkeypatch):
     parts = replay.replays(load, requests=10, seed=0)
     assert sum(len(each.times) for each in parts) == 2000
     size = 2000 // len(parts)
-    starts = np.linspace(0, len(load.times) - size, len(parts)).astype(int)
+    starts = np.linspace(0, len(arrivals(load)[0]) - size, len(parts)).astype(int)
     for part, start in zip(parts[1:], starts[1:], strict=True):
-        before = load.index[:start]
+        before = arrivals(load)[1][:start]
         latest = list(dict.fromkeys(before[::-1].tolist()))[::-1]
         assert part.past[-len(latest) :].tolist() == latest
-        assert part.index.tolist() == load.index[start : start + size].tolist()
+        assert part.index.tolist() == arrivals(load)[1][start : start + size].tolist()
 
 
 def test_an_endpoint_of_one_model_is_sized_by_the_models_own_peak():
