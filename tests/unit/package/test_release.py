@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 
+from scripts import check_extras
 from scripts.release import ReleaseError, check_files, check_version, notes
+from tests.support.paths import ROOT
 
 GOOD = {"mme_sdk-1.2.3.tar.gz": b"s", "mme_sdk-1.2.3-py3-none-any.whl": b"wheel"}
 
@@ -85,3 +89,31 @@ def test_empty_notes_are_refused(tree: Path) -> None:
     (tree / "CHANGELOG.md").write_text("# Changes\n\n## 1.2.3\n\n## 1.2.2\n\n- Less.\n")
     with pytest.raises(ReleaseError, match="is empty"):
         check_version("1.2.3", tree)
+
+
+def test_each_extra_has_a_program_that_uses_it() -> None:
+    assert set(check_extras.extras()) == set(check_extras.USES)
+    for name, program in check_extras.USES.items():
+        compile(program, name, "exec")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda path: path.stem)
+def test_a_workflow_runs_make_targets_that_exist(path: Path) -> None:
+    jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for job in jobs.values():
+        runs = "\n".join(step.get("run", "") for step in job["steps"])
+        used = set(re.findall(r"\bmake ([a-z-]+)", runs)) | set(
+            job.get("strategy", {}).get("matrix", {}).get("target", ())
+        )
+        assert used <= targets
+        assert set(job.get("needs", "").split()) <= set(jobs)
+
+
+def test_only_distributions_are_uploaded_to_the_index() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text(encoding="utf-8"))["jobs"]
+    (loaded,) = (step["with"] for step in jobs["publish"]["steps"] if "download-artifact" in step.get("uses", ""))
+    (saved,) = (step["with"] for step in jobs["build"]["steps"] if step.get("with", {}).get("name") == "dist")
+    assert loaded["name"] == "dist"
+    assert saved["path"] == "dist/"
+    assert jobs["publish"]["permissions"] == {"id-token": "write"}
