@@ -28,6 +28,7 @@ _NEVER = float("-inf")
 _MIN_WARM_FOR = 20.0
 _MAX_WARM_FOR = 3600.0
 _SECOND_CHANCES = 8
+_QUEUE_LIMIT = 60.0  # seconds; SageMaker ends a call after them, so a full queue has an answer until then
 
 
 class ModelMemory:
@@ -67,6 +68,18 @@ class ModelMemory:
         self.blocked_until = _NEVER
         self.blocked_by: ErrorFields | None = None
         self.busy_since: float | None = None
+
+    def queue_is_full(self, now: float) -> bool:
+        """Return whether an answer 503 means that too many calls wait for the container, as a throttle does.
+
+        A container that answers no call for a minute does not work on a full queue.
+
+        Args:
+            now: Time by the clock, in seconds.
+        """
+        if self.busy_since is None:
+            self.busy_since = now
+        return now - self.busy_since < _QUEUE_LIMIT
 
 
 class EndpointMemory:

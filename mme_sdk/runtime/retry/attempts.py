@@ -32,7 +32,6 @@ __all__ = ["Attempts", "Settings"]
 
 _PACED = 0.1  # seconds; longest drawn wait of a throttled call that waits for its turn too
 _QUEUE_FULL = 503
-_QUEUE_LIMIT = 60.0  # seconds; SageMaker ends a call after them, so a full queue has an answer until then
 _RATE_CHECK = 0.5  # seconds after which a waiting call looks at the rate again
 _TIMED_OUT = 0.95  # share of the read time-out; an attempt that fails earlier lost its connection
 
@@ -401,17 +400,6 @@ class Attempts:
             sent=bool(self.history),
         )
 
-    def _queue_full(self, error: MMEError, now: float) -> bool:
-        """Return whether a container refused a call because there are too many at a time, as a throttle does.
-
-        A container that answers no call for a minute does not work on a full queue.
-        """
-        if getattr(error, "original_status", None) != _QUEUE_FULL:
-            return False
-        if self.model.busy_since is None:
-            self.model.busy_since = now
-        return now - self.model.busy_since < _QUEUE_LIMIT
-
     def _backoff(self, kind: ErrorKind, error: MMEError, at: float, now: float) -> float:
         """Return the seconds to wait after throttling or a fault.
 
@@ -420,7 +408,8 @@ class Attempts:
         """
         policy = self.settings.retry
         reason: Literal["throttled", "faulty"]
-        if kind is ErrorKind.THROTTLED or (self.patient and kind is ErrorKind.BUSY and self._queue_full(error, now)):
+        full = self.patient and kind is ErrorKind.BUSY and getattr(error, "original_status", None) == _QUEUE_FULL
+        if kind is ErrorKind.THROTTLED or (full and self.model.queue_is_full(now)):
             reason, base, cap, count = "throttled", policy.throttle_base, policy.throttle_cap, self._throttles
             self._throttles += 1
             if self.endpoint.shared_pace is not None:
