@@ -36,6 +36,7 @@ class Workers:
             "rate": None,
             "says_refused": False,
             "says_at": None,
+            "warm": False,
             **config,
         }
         self.processes = [
@@ -61,7 +62,8 @@ class Workers:
 
     def end(self) -> list[dict[str, Any]]:
         """Return what the workers say."""
-        return [json.loads(process.communicate(timeout=300)[0]) for process in self.processes]
+        said = [process.stdout.readline() for process in self.processes if process.stdout is not None]
+        return [json.loads(line) for line in said]
 
 
 @contextmanager
@@ -137,7 +139,7 @@ def test_four_processes_use_the_rate_of_an_endpoint(
     with (
         store_of(kind, tmp_path) as url,
         limited(world, RATE),
-        working(world, 4, shared=url, rate=given, items=EACH, model=model) as workers,
+        working(world, 4, shared=url, rate=given, items=EACH, warm=True, model=model) as workers,
     ):
         said = workers.end()
     rate, throttled = figures(said)
@@ -153,7 +155,9 @@ def test_a_store_that_is_killed_changes_no_rate(world: World, given: float | Non
     with (
         valkey() as server,
         limited(world, RATE),
-        working(world, 4, shared=server.url, rate=given, items=EACH, says_at=EACH // 2, model=model) as workers,
+        working(
+            world, 4, shared=server.url, rate=given, items=EACH, says_at=EACH // 2, warm=True, model=model
+        ) as workers,
     ):
         for process in workers.processes:
             assert process.stdout is not None

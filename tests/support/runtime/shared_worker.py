@@ -51,6 +51,8 @@ def main() -> None:
         session=session, endpoint_url=CONFIG["urls"], memory=memory, hooks=[count], timeouts=Timeouts(deadline=300)
     ) as client:
         endpoint = client.endpoint("scoring")
+        if CONFIG["warm"]:
+            endpoint.invoke(0, model=CONFIG["model"])
         print("ready", flush=True)
         sys.stdin.readline()
         began = time.monotonic()
