@@ -97,7 +97,7 @@ def dask(workers: int) -> Iterator[Engine]:
 
 @contextmanager
 def ray(workers: int) -> Iterator[Engine]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ |= {"RAY_USAGE_STATS_ENABLED": "0", "RAY_raylet_start_wait_time_s": "300"}
     import ray
     import ray.data
 

@@ -191,7 +191,8 @@ def details(found: dict[str, Found]) -> list[str]:
     """Return a table of what was measured in each job."""
     columns = (
         "job", "s", "s before the first answer", "CPU s in them", "s after the last answer", "loads", "calls",
-        "failed rows", "rows called twice or lost", "wrong rows", "MB of a worker, at 10 % and at the end", "load average",
+        "failed rows", "rows called twice or lost", "wrong rows", "MB of a worker, at 10 % and at the end",
+        "load average",
     )  # fmt: skip
     lines = [f"| {' | '.join(columns)} |", f"| --- {'| --: ' * (len(columns) - 1)}|"]
     for name in cases():

@@ -70,6 +70,12 @@ def score(frame: Any, scorer: Scorer, *, buckets: int, ledger: str | os.PathLike
         raise InvalidInputError(f"scale.spark.score takes a pyspark.sql.DataFrame, not a {type(frame).__name__}")
     if not hasattr(frame, "repartitionById"):
         raise MissingExtraError("scale.spark needs PySpark 4.1 or newer", hint="pip install 'mme-sdk[spark]'")
+    for name in frame.columns:
+        if "." in name or "`" in name:
+            raise InvalidInputError(
+                f"mapInPandas of Spark takes no column with a dot or a backtick in its name, such as {name!r}",
+                hint=f"rename it: frame.withColumnsRenamed({{{name!r}: {name.replace('.', '_').replace('`', '_')!r}}})",
+            )
     if scorer.answer is None:
         raise InvalidInputError("answer=None: the columns of the result are not known", hint="name them in answer=")
     missing = {*scorer.ids, *([scorer.model] if isinstance(scorer.model, str) else [])} - {*frame.columns}
@@ -84,8 +90,7 @@ def score(frame: Any, scorer: Scorer, *, buckets: int, ledger: str | os.PathLike
     if scorer.model is None and ledger is None:
         return frame.mapInPandas(scorer.partition, schema)
     counts = Counter[str]()
-    quoted = "`" + scorer.model.replace("`", "``") + "`" if isinstance(scorer.model, str) else None  # it may have a dot
-    read = frame if quoted is None else frame.select(quoted)  # Parquet then reads one column
+    read = frame.select(scorer.model) if isinstance(scorer.model, str) else frame  # Parquet then reads one column
     for row in read.mapInPandas(_Counts(scorer), "model string, rows bigint").collect():
         counts[row["model"]] += row["rows"]
     pinned = scorer.pin(counts)
@@ -98,8 +103,8 @@ def score(frame: Any, scorer: Scorer, *, buckets: int, ledger: str | os.PathLike
         ordered = placed.sortWithinPartitions(RANGE).drop(BUCKET)
         return ordered.mapInPandas(_ScoreRanges(pinned, ledger, ranges.counts), schema)
     placed = frame.mapInPandas(_Mark(pinned, plan), marked).repartitionById(buckets, BUCKET)
-    if quoted is not None:
-        placed = placed.sortWithinPartitions(quoted)  # a task scores few models at a time
+    if isinstance(scorer.model, str):
+        placed = placed.sortWithinPartitions(scorer.model)  # a task scores few models at a time
     return placed.drop(BUCKET).mapInPandas(pinned.partition, schema)
 
 

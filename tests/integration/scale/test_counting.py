@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pandas as pd
 import pytest
 
 from mme_sdk import MMEClient
+from mme_sdk.errors import InvalidInputError
 from mme_sdk.scale import Scorer
 
 
@@ -34,7 +36,7 @@ def test_dask_reads_one_column_to_count() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # those of Spark about itself
-def test_spark_takes_a_column_with_a_dot_in_its_name() -> None:
+def test_spark_refuses_a_column_with_a_dot_in_its_name() -> None:
     sql: Any = pytest.importorskip("pyspark.sql")
     from mme_sdk.scale import spark as scale_spark
 
@@ -47,7 +49,10 @@ def test_spark_takes_a_column_with_a_dot_in_its_name() -> None:
     try:
         rows = session.createDataFrame(pd.DataFrame({"the.tenant": ["a.tar.gz"] * 2, "x": [1, 2]}))
         scorer = Scorer(endpoint=client.endpoint("scoring"), model="the.tenant")
-        result = scale_spark.score(rows, scorer, buckets=1)
-        assert result.columns == ["the.tenant", "prediction", "error", "error_type"]
+        with pytest.raises(InvalidInputError, match=r"'the\.tenant'"):
+            scale_spark.score(rows, scorer, buckets=1)
+        renamed = rows.withColumnsRenamed({"the.tenant": "the_tenant"})
+        result = scale_spark.score(renamed, attrs.evolve(scorer, model="the_tenant"), buckets=1)
+        assert result.columns == ["the_tenant", "prediction", "error", "error_type"]
     finally:
         session.stop()

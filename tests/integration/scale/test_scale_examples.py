@@ -35,6 +35,7 @@ def run(module: str, folder: Path, *, before: list[str] | None = None) -> None:
     program = folder / "check.py"
     program.write_text(CHECK.format(module=module))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    environment["RAY_raylet_start_wait_time_s"] = "300"  # Ray gives up after 30 s, which a busy machine may need
     command = [*(before or []), sys.executable, str(program), str(FOLDER)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
