@@ -13,6 +13,7 @@ from mme_sdk.errors import InvalidInputError
 from mme_sdk.scale import Scorer
 
 
+@pytest.mark.slow
 def test_dask_reads_one_column_to_count() -> None:
     dd = pytest.importorskip("dask.dataframe")
     dask = pytest.importorskip("dask")
