@@ -36,7 +36,8 @@ CONFIG = FleetConfig(
     instances=1, workers=MACHINE.vcpus, memory_bytes=MACHINE.memory_bytes, volume_bytes=MACHINE.volume_bytes,
     loader_slots=MACHINE.loader_slots, spill_outstanding=MACHINE.spill_outstanding,
 )  # fmt: skip
-LARGEST, SMALLEST = 40, 2
+LARGEST, SMALLEST = 30, 2
+PLACEMENT = {"anew": False}  # see `autopilot_fleet.run`
 STARTS_AFTER = 4  # minutes until a new instance is in service
 LATE = 1  # minutes until the calls of a minute are known
 WORTH = 400.0  # cold seconds that are worth an instance-hour
@@ -61,7 +62,7 @@ class Row:
 
 def measure(day: Day, steps: Steps, rival: str, seed: int, detail: str = "") -> Row:
     """Simulate a day; count from the end of the warm-up."""
-    found = run(day.traffic, CONFIG, steps, seed=seed)
+    found = run(day.traffic, CONFIG, steps, seed=seed, anew=PLACEMENT["anew"])
     first = 60.0 * WARM_UP if day.name in DAYS else 0.0
     end = 60.0 * len(day.counts)
     keep = found.times >= first
@@ -256,8 +257,10 @@ def main() -> None:
     parser.add_argument("--trace", help="CSV or Parquet file of calls: a day of your own")
     parser.add_argument("--size-mb", type=float, default=500.0, help="size of a model of the trace, MiB")
     parser.add_argument("--service", type=float, default=0.02, help="time of a call of the trace, seconds")
+    parser.add_argument("--anew", action="store_true", help="evicted models are placed on any instance")
     parser.add_argument("--csv", help="file for the rows")
     given = parser.parse_args()
+    PLACEMENT["anew"] = given.anew
     rows: list[Row] = []
     begun = time.process_time()
     if given.trace:

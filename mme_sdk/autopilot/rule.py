@@ -76,7 +76,7 @@ class Rule:
         fast_calls: Calls of a model within 5 minutes from which this window counts for it. Default 10.
         packing: Share of the memory of all instances that called models fill before the first of them is evicted, over
             0 to 1. It is below 1 because SageMaker keeps a model on the instance where it was placed, so that some
-            instances evict models while others have space. Default 0.88, as simulated.
+            instances evict models while others have space. Default 0.95, as simulated.
         shrink_after: Minutes for which fewer instances must suffice before one is removed. Default 30.
     """
 
@@ -84,7 +84,7 @@ class Rule:
     loader_limit: float = attrs.field(default=0.4, validator=_share)
     vcpu_limit: float = attrs.field(default=0.75, validator=_share)
     fast_calls: int = attrs.field(default=10, validator=number(at_least=1, integer=True))
-    packing: float = attrs.field(default=0.88, validator=_share)
+    packing: float = attrs.field(default=0.95, validator=_share)
     shrink_after: int = attrs.field(default=30, validator=number(at_least=1, integer=True))
 
 

@@ -51,10 +51,10 @@ class Flight:
 
 
 def trace(calls: int, *, minutes: int = 60, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Calls over an hour: four models, from minute 15 on more and more of them, and a launch in minute 40."""
+    """Calls over an hour: three models, from minute 15 on more and more of them, and a launch in minute 40."""
     rng = np.random.default_rng(seed)
     at = np.sort(rng.random(calls) * minutes)
-    active = np.clip(4 + (at - 15.0) * 0.35, 4, MODELS - 2).astype(int)
+    active = np.clip(3 + (at - 15.0) * 0.35, 3, MODELS - 2).astype(int)
     models = (rng.random(calls) * active).astype(np.int64)
     launched = (at > 40.0) & (rng.random(calls) < 0.3)
     models[launched] = MODELS - 1
