@@ -20,6 +20,7 @@ from mme_sdk.autopilot.rule import Rule
 from mme_sdk.autopilot.schedule import learned_floor, learned_schedule
 from mme_sdk.aws import Flow
 from mme_sdk.client import MMEClient
+from mme_sdk.endpoints import Schedule
 from mme_sdk.endpoints.operations.calls import alarm_call, describe_endpoint
 from mme_sdk.errors import InvalidInputError, MMEError
 from mme_sdk.metrics import read_metrics
@@ -272,7 +273,7 @@ class Autopilot:
             profiles=tuple(self._catalogue[name] for name in load.models), source="cloudwatch",
         )  # fmt: skip
 
-    def _aws_schedule(self) -> tuple[publishing.Schedule, ...]:
+    def _aws_schedule(self) -> tuple[Schedule, ...]:
         if self._journal is None:
             raise InvalidInputError("scheduled limits are learned from a journal; give one")
         at = self._clock()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
@@ -17,6 +18,10 @@ __all__ = ["Action", "Bounds", "Decision", "Observed", "State", "decide"]
 Action = Literal["grow", "shrink", "hold", "freeze"]
 _FORMAT = 1
 _count = number(at_least=1, integer=True)
+
+
+def _names(given: Iterable[str]) -> tuple[str, ...]:
+    return tuple(given)
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +65,7 @@ class Observed:
 
     count: int = attrs.field(validator=number(at_least=0, integer=True))
     status: str = "InService"
-    alarms: tuple[str, ...] = attrs.field(default=(), converter=tuple)
+    alarms: tuple[str, ...] = attrs.field(default=(), converter=_names)
     floor: int = attrs.field(default=0, validator=number(at_least=0, integer=True))
     missing: str | None = None
 
@@ -80,7 +85,7 @@ class State:
     at: datetime | None = None
     count: int = 0
     low_since: datetime | None = None
-    moves: tuple[datetime, ...] = attrs.field(default=(), converter=tuple)
+    moves: tuple[datetime, ...] = ()
     spent: float = 0.0
 
 

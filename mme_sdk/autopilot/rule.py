@@ -129,7 +129,7 @@ class Need:
 def expected_rates(demand: Demand, rule: Rule) -> Floats:
     """Return the calls per second to expect of each model: the largest of the windows.
 
-    A model with few calls in 5 minutes is counted over 15 minutes or more: one call in 5 minutes is no rate.
+    A model with few calls in 5 minutes is counted over 15 minutes or more: one call in 5 minutes says little.
     """
     if not len(demand.models):
         return np.zeros(0)

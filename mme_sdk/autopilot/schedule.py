@@ -24,8 +24,8 @@ def learned_floor(decisions: Iterable[Decision], at: datetime, *, lead: int = 15
         lead: Minutes by which to be early, so that new instances are in service in time. Default 15.
 
     Returns:
-        The smallest number that the rule wanted from `lead` minutes after that time to an hour after that; 0 if there
-        are no decisions.
+        The smallest number that the rule wanted from `lead` minutes after that time to an hour after that; 0 without
+        decisions.
     """
     begin = at + timedelta(minutes=lead) - _WEEK
     wanted = [
