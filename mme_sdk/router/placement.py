@@ -7,7 +7,9 @@ move, to all other cells by their weights (Thaler and Ravishankar, 1998).
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
 import math
 from collections.abc import Mapping
 
@@ -82,8 +84,23 @@ class Placement:
             homes = tuple(ranked[:1])
         if not homes:
             raise InvalidInputError(
-                f"no cell serves {key!r}: every cell has other models to itself, or was evacuated",
+                f"no cell serves {repr(key) if key else 'calls without a model'}: every cell has other models to itself, or was evacuated",
                 hint="add a cell without `models`, or admit() a cell",
                 model=key,
             )
         return Placed(homes, tuple(one for one in ranked if one not in homes))
+
+    def drawn(self, draw: float) -> Placed:
+        """Return the cells of a call without a model: one by the weights, then the others by their names.
+
+        Args:
+            draw: A random number from 0 to 1.
+
+        Raises:
+            InvalidInputError: No cell serves calls without a model.
+        """
+        if not self.weights:
+            return self.of("")
+        names, ends = [*self.weights], [*itertools.accumulate(self.weights.values())]
+        found = names[min(bisect.bisect_right(ends, draw * ends[-1]), len(names) - 1)]
+        return Placed((found,), tuple(sorted(one for one in self.weights if one != found)))

@@ -73,8 +73,9 @@ class RoutedInvoker(RuntimeInvoker):
             The answer.
         """
         routing = self.routing
-        links = routing.quick.get(model) if type(model) is str else None
-        if links is None or options.session_id is not None or self._monotonic() >= routing.routes.look_at:
+        links = routing.quick.get(model) if type(model) is str or model is None else None
+        by_id = options.session_id is not None or options.prefix_aware_id is not None
+        if links is None or by_id or self._monotonic() >= routing.routes.look_at:
             return self._routed(endpoint, data, model, options)
         link = links[0] if len(links) == 1 else links[int(routing.draw() * len(links))]
         began = self._monotonic()

@@ -80,7 +80,8 @@ class Routing(Generic[InvokerT]):
         draw: Returns a random number from 0 to 1.
 
     Attributes:
-        quick: The links of the homes of models whose cells are healthy, by the model as callers name it.
+        quick: The links of the homes of models whose cells are healthy, by the model as callers name it. Those of calls
+            without a model have the key None, if all cells are healthy and of the same weight.
     """
 
     def __init__(
@@ -91,7 +92,7 @@ class Routing(Generic[InvokerT]):
         draw: Callable[[], float],
     ) -> None:
         self.routes = routes
-        self.quick: dict[str, tuple[Link[InvokerT], ...]] = {}
+        self.quick: dict[str | None, tuple[Link[InvokerT], ...]] = {}
         self.draw = draw
         self._layout = KeyLayout(S3Uri("layout", ""), layout)
         self._connect = connect
@@ -158,7 +159,7 @@ class Routing(Generic[InvokerT]):
             return key, self.placed(key)
         if options.prefix_aware_id is not None:
             return "", self.routes.known.placement.of(options.prefix_aware_id)
-        return "", self.routes.known.placement.of(str(self.draw()))
+        return "", self.routes.known.placement.drawn(self.draw())
 
     def links(self, model: Any, options: InvokeOptions) -> tuple[str, Iterator[Link[InvokerT]]]:
         """Return the key of a call, and the links to try, one after the other, as long as they fail.
@@ -175,6 +176,11 @@ class Routing(Generic[InvokerT]):
         homes = [self.link(name) for name in placed.homes]
         if isinstance(model, str) and len(quick) < _MAX_NAMES and all(one.health.healthy(key) for one in homes):
             quick[model] = tuple(homes)
+        elif model is None:
+            weights = self.routes.known.placement.weights
+            alike = [self.link(name) for name in weights]
+            if len(set(weights.values())) == 1 and all(one.health.healthy(key) for one in alike):
+                quick[None] = tuple(alike)
         if len(homes) > 1:
             first = int(self.draw() * len(homes))
             homes = homes[first:] + homes[:first]

@@ -59,12 +59,25 @@ class TestHome:
         cells = new_cells()
         made = router(cells, [Cell("a", weight=3), "b"])
         draws = iter(range(1_000))
-        made._routing.draw = lambda: next(draws) / 1_000
+        made._routing.draw = lambda: next(draws) * 37 % 100 / 100
         for _ in range(400):
             made.invoke(b"{}")
-        assert Counter(cell for cell, _ in cells.sent)["a"] == pytest.approx(300, abs=40)
+        assert Counter(cell for cell, _ in cells.sent) == {"a": 300, "b": 100}
         same = {made.invoke(b"{}", prefix_aware_id="chat-7").endpoint for _ in range(20)}
         assert len(same) == 1
+
+    def test_a_call_without_a_model_goes_to_all_cells_of_the_same_weight(self) -> None:
+        cells = new_cells()
+        made = router(cells, ["a", "b", Cell("own", models=["big"])])
+        draws = iter(range(1_000))
+        made._routing.draw = lambda: next(draws) * 37 % 100 / 100
+        for _ in range(200):
+            made.invoke(b"{}")
+        assert Counter(cell for cell, _ in cells.sent)["a"] == pytest.approx(100, abs=3)
+        cells.states["a"] = "deleted"
+        assert {made.invoke(b"{}").endpoint for _ in range(10)} == {"b"}
+        made.evacuate("a", drain=0)
+        assert {made.invoke(b"{}").endpoint for _ in range(10)} == {"b"}
 
     def test_a_dedicated_model(self) -> None:
         cells = new_cells()
@@ -337,8 +350,11 @@ class TestRefusals:
             call(made, "s3://models/p/m0/v1.tar.gz")
         with pytest.raises(InvalidInputError, match="deadline"):
             call(made, deadline=-1)
-        with pytest.raises(InvalidInputError, match="no cell serves"):
-            call(router(new_cells(), [Cell("own", models=["big"])]))
+        own = router(new_cells(), [Cell("own", models=["big"])])
+        with pytest.raises(InvalidInputError, match="no cell serves 'm0'"):
+            call(own)
+        with pytest.raises(InvalidInputError, match="no cell serves calls without a model"):
+            own.invoke(b"{}")
 
 
 class TestOtherClients:
