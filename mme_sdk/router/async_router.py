@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mme_sdk._flows.effects import Flow, Sleep
 from mme_sdk._tracebacks import short_tracebacks
-from mme_sdk._validation import check_number
+from mme_sdk._validation import check_instance, check_number
 from mme_sdk.endpoints.async_invocation import AsyncInvocationMixin
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.registry._registry_base import operations
@@ -15,18 +15,18 @@ from mme_sdk.registry.names import KeyLayout
 from mme_sdk.router.async_routed_invoker import AsyncRoutedInvoker
 from mme_sdk.router.balance import balanced
 from mme_sdk.router.cell import Cell, cells_of
-from mme_sdk.router.evacuation import CellChange, CellState, called_models, moving
+from mme_sdk.router.evacuation import CellChange, CellState, called_models, check_expected, moving
 from mme_sdk.router.placement import Placement
 from mme_sdk.router.route_cache import RouteCache
 from mme_sdk.router.routing import Link, Routing
 from mme_sdk.router.table import Change, admitted, check_name_of_cell, evacuated, rebalanced, removed
 from mme_sdk.runtime.options import InvokeOptions
+from mme_sdk.types.model import ModelVersion
 from mme_sdk.types.s3uri import S3Uri
 
 if TYPE_CHECKING:
     from mme_sdk.display.progress import ProgressOption
     from mme_sdk.runtime import AsyncRuntimeInvoker
-    from mme_sdk.types import ModelVersion
 
 __all__ = ["AsyncRouter"]
 
@@ -74,6 +74,7 @@ class AsyncRouter(AsyncInvocationMixin):
         staleness: float = 5.0,
     ) -> None:
         super().__init__(name)
+        check_instance("key", key, str)
         aws = client._aws
         given = cells_of(cells)
         if not given and table is None:
@@ -175,6 +176,7 @@ class AsyncRouter(AsyncInvocationMixin):
         Raises:
             InvalidInputError: No cell serves the model.
         """
+        check_instance("model", model, str, ModelVersion)
         placed = self._routing.placed(self._routing.key(model))
         return (*placed.homes, *placed.others)
 
@@ -299,6 +301,7 @@ class AsyncRouter(AsyncInvocationMixin):
         capacity: int | None, at_a_time: int | None, payload: Any, deadline: float | None, drain: float,
         progress: ProgressOption, new: Cell | None = None,
     ) -> CellChange:  # fmt: skip
+        check_expected(expected)
         clock, routing = self._client._aws.async_clock, self._routing
         began = clock.monotonic()
         await self.refresh()
@@ -377,6 +380,8 @@ class AsyncRouter(AsyncInvocationMixin):
             await router.rebalance(rates=rates, sizes=sizes, capacity=12 * 2**30)
             ```
         """
+        check_instance("rates", rates, Mapping)
+        check_instance("sizes", sizes, Mapping)
         for model in rates:
             if model not in sizes:
                 raise InvalidInputError(f"sizes: the model {model!r} has a rate and no size", model=model)

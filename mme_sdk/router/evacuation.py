@@ -7,11 +7,12 @@ from typing import Any
 
 import attrs
 
+from mme_sdk._validation import check_instance, check_number
 from mme_sdk.display.shown import Shown
 from mme_sdk.router.routing import Link, Routing
 from mme_sdk.runtime.batch.warm import WarmReport
 
-__all__ = ["CellChange", "CellState", "called_models", "moving"]
+__all__ = ["CellChange", "CellState", "called_models", "check_expected", "moving"]
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +69,16 @@ def called_models(link: Link[Any], since: float) -> list[str]:
     found = {target: known.find(target) for target in known.targets() if target}
     answers = {target: one.last_answer for target, one in found.items() if one is not None}
     return sorted((one for one, at in answers.items() if at >= since), key=lambda one: -answers[one])
+
+
+def check_expected(expected: Mapping[str, float] | None) -> None:
+    """Raise InvalidInputError unless `expected` is None, or has calls per second by the name of a model."""
+    if expected is None:
+        return
+    check_instance("expected", expected, Mapping)
+    for model, rate in expected.items():
+        check_instance("a name in expected", model, str)
+        check_number(f"expected[{model!r}]", rate, at_least=0)
 
 
 def moving(routing: Routing[Any], models: Iterable[Any], after: Mapping[str, tuple[str, ...]]) -> list[tuple[str, Any]]:

@@ -83,8 +83,9 @@ class Placement:
         elif not homes:
             homes = tuple(ranked[:1])
         if not homes:
+            calls = repr(key) if key else "calls without a model"
             raise InvalidInputError(
-                f"no cell serves {repr(key) if key else 'calls without a model'}: every cell has other models to itself, or was evacuated",
+                f"no cell serves {calls}: every cell has other models to itself, or was evacuated",
                 hint="add a cell without `models`, or admit() a cell",
                 model=key,
             )

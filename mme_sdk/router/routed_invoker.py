@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mme_sdk._validation import as_float, check_number
-from mme_sdk.errors import DeadlineError, MMEError, TransportError
+from mme_sdk.errors import DeadlineError, InvalidInputError, MMEError, TransportError
 from mme_sdk.registry._registry_base import result
 from mme_sdk.router.routing import Link, Routing, after_failures, attempts_of, check_session, later
 from mme_sdk.runtime.invoker import RuntimeInvoker
@@ -269,6 +269,8 @@ class RoutedInvoker(RuntimeInvoker):
 
         check_unsupported("warm", options, _NOT_FOR_WARM)
         self.look()
+        if not isinstance(models, Iterable):
+            raise InvalidInputError(f"models must be a list of models, not {models!r:.80}")
         # It refuses what is invalid, also a name in `expected` that is not one of the models.
         chosen, left_out = warm_order(models, endpoint=endpoint, memory=self.memory, expected=expected)
         pairs = self.routing.by_cell([*chosen, *left_out])
@@ -307,12 +309,24 @@ class RoutedInvoker(RuntimeInvoker):
         from mme_sdk.display.progress import reporting
         from mme_sdk.runtime.batch.batch import BatchSettings
         from mme_sdk.runtime.batch.driver import run_batch
-        from mme_sdk.runtime.batch.warm import WarmReport, outcome_of, probe_of, report_of, warm_order, warm_settings
+        from mme_sdk.runtime.batch.warm import (
+            WarmReport,
+            check_capacity,
+            outcome_of,
+            probe_of,
+            report_of,
+            warm_order,
+            warm_settings,
+        )
         from mme_sdk.runtime.payloads.codecs import JSON
 
         if options.content_type is None:
             options = options._replace(content_type=JSON)
         check_options(options)
+        if capacity is not None:
+            check_capacity(capacity)
+        if at_a_time is not None:
+            check_number("at_a_time", at_a_time, at_least=1, integer=True)
         cells: dict[str, tuple[_Links, list[Any]]] = {}
         for link, model in pairs:
             cells.setdefault(link.name, (link, []))[1].append(model)

@@ -254,6 +254,25 @@ class TestChanging:
             made.evacuate(7)
         with pytest.raises(InvalidInputError, match="drain"):
             made.evacuate("a", drain=-1)
+        for arguments in (
+            {"expected": 7},
+            {"expected": {"m": -1}},
+            {"expected": {7: 1}},
+            {"models": 7},
+            {"models": "m"},
+            {"at_a_time": 0},
+            {"capacity": -1},
+            {"deadline": -1},
+        ):
+            with pytest.raises(InvalidInputError, match=next(iter(arguments))):
+                made.evacuate("a", drain=0, **arguments)  # type: ignore[arg-type]
+        for arguments in ({"rates": None, "sizes": {}}, {"sizes": 7, "rates": {}}):
+            with pytest.raises(InvalidInputError, match=next(iter(arguments))):
+                made.rebalance(**arguments)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="model must be"):
+            made.placement(7)  # type: ignore[arg-type]
+        with pytest.raises(InvalidInputError, match="models must be"):
+            made.warm(7)  # type: ignore[arg-type]
         bare = plain(connect(new_cells()).router("scoring", cells=["a", "b"]))
         for change in (
             lambda: bare.evacuate("a"),
