@@ -150,7 +150,7 @@ def _compared(option: HostingOption, best: HostingOption, currency: str) -> str:
     money = f"{abs(apart):,.0f} {currency}".strip()
     how = f"{money} {'more' if apart > 0 else 'less'} a month" if round(abs(apart)) else "the same cost"
     none = option.cold_rate == 0.0
-    gives = "no request is cold" if none else f"{option.cold_rate:.2%} cold instead of {best.cold_rate:.2%}"
+    gives = "no request is cold" if none else f"{option.cold_rate:.2%} cold"
     if none and best.cold_rate == 0.0:
         gives = f"p99 {seconds(option.p99)} instead of {seconds(best.p99)}"
     return f"{how}: {gives}" + ("" if option.meets else f"; {option.blockers[0]}")

@@ -7,6 +7,7 @@ import pytest
 from mme_sdk.planning import SLO, Catalogue, HostingPlan, ModelProfile, Workload, plan
 from mme_sdk.planning.questions.likeness import _larger_group
 from mme_sdk.planning.simulation import HIT
+from tests.unit.planning.typed import arrivals
 
 PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23}
 SMALL = ModelProfile(memory_bytes=60 << 20, disk_bytes=60 << 20, load_seconds=0.5)
@@ -14,13 +15,17 @@ LARGE = attrs.evolve(SMALL, memory_bytes=3 << 30, disk_bytes=3 << 30, load_secon
 SLOW = attrs.evolve(SMALL, service_seconds=1.5, service_cv=0.1)
 
 
-def planned(group: ModelProfile, *, trace: bool = False) -> HostingPlan:
-    rates = {f"usual-{number}": 6.0 / (number + 1) ** 0.8 for number in range(100)}
-    rates |= {f"odd-{number}": 0.15 for number in range(6)}
-    load = Workload.from_rates(rates)
-    load = load.sample(300.0, seed=1) if trace else load
-    profiles = {name: group if name.startswith("odd") else SMALL for name in rates}
-    return plan(load, catalogue=Catalogue(profiles), slo=SLO(p95=8.0), prices=PRICES, requests=6000)
+RATES = {f"usual-{number}": 6.0 / (number + 1) ** 0.8 for number in range(100)}
+RATES |= {f"odd-{number}": 0.15 for number in range(6)}
+
+
+def planned(group: ModelProfile) -> HostingPlan:
+    profiles = {name: group if name.startswith("odd") else SMALL for name in RATES}
+    return _advice(Workload.from_rates(RATES), Catalogue(profiles))
+
+
+def _advice(load: Workload, models: Catalogue) -> HostingPlan:
+    return plan(load, catalogue=models, slo=SLO(p95=8.0), prices=PRICES, requests=6000)
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +91,12 @@ def test_the_report_tells_it(by_size: HostingPlan) -> None:
 
 @pytest.mark.parametrize("trace", [False, True])
 def test_slow_models_are_found(trace: bool) -> None:
-    found = planned(SLOW, trace=trace)
     if trace:  # with measured times, which count instead of the catalogue's
-        load = found.workload
-        assert load.index is not None
-        times = np.where(load.index < 100, 0.02, 1.5)
-        found = plan(
-            attrs.evolve(load, service=times), catalogue=Catalogue({}, SMALL), slo=SLO(p95=8.0), prices=PRICES,
-            requests=6000,
-        )  # fmt: skip
+        load = Workload.from_rates(RATES).sample(300.0, seed=1)
+        times = np.where(arrivals(load)[1] < 100, 0.02, 1.5)
+        found = _advice(attrs.evolve(load, service=times), Catalogue({}, SMALL))
+    else:
+        found = planned(SLOW)
     (group,) = found.unlike_models()
     assert group.by == "latency"
     assert group.means == (pytest.approx(1.5), pytest.approx(0.02))
