@@ -13,7 +13,6 @@ from mme_sdk.local import Fault
 from mme_sdk.testing import mme_bucket, mme_client, mme_environment, mme_faults
 
 __all__ = ["mme_bucket", "mme_client", "mme_environment", "mme_faults"]
-
 SUITE = """
 import boto3
 import pytest
@@ -68,6 +67,28 @@ def test_the_fixtures(request, mme_client, mme_environment, plane):
 
 def test_faults_were_lifted(plane):
     assert plane.faults.list() == {}
+
+
+KEPT = """
+def test_it(mme_local):
+    s3 = mme_local.boto("s3")
+    names = [one["Name"] for one in s3.list_buckets()["Buckets"]]
+    s3.create_bucket(Bucket=f"bucket-{len(names)}")
+    s3.close()
+    print("buckets", names)
+"""
+
+
+@pytest.mark.slow
+def test_a_data_directory_is_kept(tmp_path):
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["mme_sdk.testing"]')
+    (tmp_path / "test_theirs.py").write_text(KEPT)
+    command = [sys.executable, "-m", "pytest", "-qs", "-p", "no:cacheprovider", "--mme-data-dir=kept", str(tmp_path)]
+    for buckets in ("buckets []", "buckets ['bucket-0']"):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert "1 passed" in done.stdout, done.stdout + done.stderr
+        assert buckets in done.stdout
+    assert (tmp_path / "kept" / "main" / "credentials.json").exists()
 
 
 @pytest.mark.slow

@@ -123,4 +123,4 @@ def test_the_tests_of_the_page_on_pytest_pass(tmp_path: Path) -> None:
     (tmp_path / "test_page.py").write_text("\n".join(tests))
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert "2 passed" in done.stdout, done.stdout + done.stderr
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
