@@ -251,7 +251,7 @@ class TestChanging:
         with pytest.raises(NotFoundError, match="has no cell 'x'"):
             made.admit("x")
         with pytest.raises(InvalidInputError, match="cell must be"):
-            made.evacuate(7)
+            made.evacuate(7)  # type: ignore[arg-type]
         with pytest.raises(InvalidInputError, match="drain"):
             made.evacuate("a", drain=-1)
         for arguments in (
