@@ -6,6 +6,7 @@ For each number of instances, Che's formula gives the models in memory, and from
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import attrs
 import numpy as np
@@ -151,7 +152,7 @@ class _Fleet:
     packing: float
 
     @cached_property
-    def _table(self) -> tuple[Floats, Floats]:
+    def _table(self) -> tuple[Floats, np.ndarray[Any, Any]]:
         table = Tabulated.of(Poisson(self.rates), steps=_AGES)
         return np.log(table.ages), table.present_table
 
