@@ -63,7 +63,7 @@ class RedisStore:
         self._script = self._client.register_script(constants + text)
         self._namespace, self._now = namespace, now
 
-    def _run(self, operation: str, endpoint: str, worker: str, model: str, *arguments: str | float) -> Sequence[str]:
+    def _run(self, operation: str, endpoint: str, worker: str, model: str, *arguments: str | int) -> Sequence[str]:
         base = f"{self._namespace}:{{{endpoint}}}"  # a cluster keeps the keys of an endpoint together
         keys = [f"{base}:{name}" for name in ("rate", "workers", f"lease:{model}", "slots", "limit", "times")]
         now = _SERVER_CLOCK if self._now is None else self._now()
