@@ -1,0 +1,49 @@
+"""A short version of `benchmarks/autopilot.py`: a small day in the planner's simulator."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from mme_sdk.autopilot import Goal, Rule
+from tests.support.paths import ROOT
+
+sys.path.insert(0, str(ROOT / "benchmarks"))
+import autopilot as benchmark
+from autopilot_days import draw
+from autopilot_fleet import run_compiled, run_reference
+
+sys.path.remove(str(ROOT / "benchmarks"))
+
+RULE = Rule(goal=Goal(cold_seconds_per_hour=100.0))
+
+
+@pytest.fixture(scope="module")
+def day():
+    return draw("one region", seed=1, calls=15_000, models=120)
+
+
+def test_the_autopilot_follows_the_day_and_beats_the_fleets_between_which_it_moves(day):
+    wanted, serving = benchmark.causal(day, RULE, every=10)
+    noon, night = serving[120 + 14 * 60], serving[120 + 4 * 60]
+    assert noon > night
+    assert all(one <= other for one, other in zip(serving, wanted, strict=True)), "new instances start later"
+    mine = benchmark.measure(day, benchmark.merged(serving), "autopilot", 1)
+    least, most = (benchmark.measure(day, [(0.0, count)], "static", 1) for count in (min(serving), max(serving)))
+    assert least.hours < mine.hours < most.hours
+    assert most.cold <= mine.cold < least.cold
+
+
+def test_instances_that_are_added_start_later_and_those_removed_go_at_once():
+    assert benchmark.in_service([2, 4, 4, 4, 4, 4, 4, 3, 3]) == [2, 2, 2, 2, 2, 4, 4, 3, 3]
+    assert benchmark.merged([2, 2, 3, 3, 2]) == [(0.0, 2), (120.0, 3), (240.0, 2)]
+
+
+@pytest.mark.slow
+def test_the_compiled_simulator_gives_each_call_the_latency_of_the_fleet_model(day):
+    pytest.importorskip("numba")
+    steps = [(0.0, 3), (9000.5, 5), (30000.5, 4), (50000.5, 7), (70000.5, 2)]
+    one, other = (run(day.traffic, benchmark.CONFIG, steps) for run in (run_reference, run_compiled))
+    assert (one.kinds == other.kinds).all()
+    assert one.latency == pytest.approx(other.latency)
