@@ -25,6 +25,7 @@ from mme_sdk.planning.simulation.inputs import FleetConfig, Floats, Ints
 
 __all__ = ["SharedEndpoint", "balanced_wait", "download_seconds", "shared_endpoint"]
 
+_CELLS = 1 << 17  # of a table of ages and models that are in memory at a time
 _FOREVER = 1e9  # load times; a wait that is longer has no end
 _PRECISION = 1e-3  # of the load time: a wait is computed to this
 
@@ -268,7 +269,10 @@ def _held(ages: Floats, bursts: Floats, memory: Floats, disk: Floats) -> tuple[F
     """Return the memory and the volume that copies from bursts take, for each age at which a cache evicts."""
     some = np.flatnonzero(bursts > 0)
     sizes = np.stack([memory[some], disk[some]], axis=1)
-    held = np.stack([-np.expm1(-age * bursts[some]) @ sizes for age in ages])
+    step = max(1, _CELLS // max(len(some), 1))
+    held = np.concatenate(
+        [-np.expm1(-ages[row : row + step, None] * bursts[some]) @ sizes for row in range(0, len(ages), step)]
+    )
     return held[:, 0], held[:, 1]
 
 
