@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["compared", "fragile", "reasons", "seconds"]
 
 
+_FRAGILE = 5.0  # times the planned p99
+
+
 def seconds(value: float) -> str:
     """Return a time in seconds as text, such as `20 ms` or `1.50 s`."""
     if value != value or value == float("inf"):
@@ -48,7 +51,10 @@ def reasons(
     best: HostingOption, options: list[HostingOption], search: LayoutSearch, prices: Prices, *, guessed: bool
 ) -> tuple[str, ...]:
     """Return why this option was chosen, why the others were not, and which inputs are uncertain, as sentences."""
-    lines = [*_verdict(best, search), *_cheaper(best, options), *_hosting(best, search), *_others(best, options)]
+    cheaper = _cheaper(best, options)
+    told = {each.layout.mode for each in cheaper}
+    others = _others(best, [each for each in options if each.meets or each.layout.mode not in told])
+    lines = [*_verdict(best, search), *map(_refused, cheaper), *_hosting(best, search), *others]
     lines += _loss(best)
     lines += _headroom(best)
     lines += _error(best)
@@ -172,38 +178,39 @@ def _hosting(best: HostingOption, search: LayoutSearch) -> list[str]:
     return lines
 
 
-def _cheaper(best: HostingOption, options: list[HostingOption]) -> list[str]:
-    """Return why the dearest two of the cheaper options were not chosen."""
-    if not best.meets:
-        return []
-    refused = [each for each in options if each.cost < best.cost and not each.meets]
-    refused.sort(key=lambda each: (each.simulated is None, -each.cost))
-    return [
-        f"{each.layout} costs less ({each.cost:,.0f}) and does not meet the SLO: {each.blockers[0]}"
-        f"{', simulated' if each.simulated and each.simulated.blockers else ''}."
-        for each in refused[:2]
-    ]
+def _cheaper(best: HostingOption, options: list[HostingOption]) -> list[HostingOption]:
+    """Return the dearest two of the cheaper options, which do not meet the SLO; simulated ones first."""
+    refused = [each for each in options if best.meets and each.cost < best.cost and not each.meets]
+    return sorted(refused, key=lambda each: (each.simulated is None, -each.cost))[:2]
+
+
+def _refused(option: HostingOption) -> str:
+    how = ", simulated" if option.simulated is not None and option.simulated.blockers else ""
+    return f"{option.layout} costs less ({option.cost:,.0f}) and does not meet the SLO: {option.blockers[0]}{how}."
 
 
 def fragile(best: HostingOption, sensitivity: pd.DataFrame) -> tuple[str, ...]:
-    """Return the assumptions with which the option would not meet the SLO, as sentences.
+    """Return the assumptions that the advice depends on, as sentences.
 
     Args:
         best: The option.
         sensitivity: The table of `HostingPlan.sensitivity`.
 
     Returns:
-        A sentence for each assumption; none for an option that does not meet the SLO anyway.
+        A sentence for each assumption with which the SLO is not met, or the p99 is at least five times as long; none
+        for an option that does not meet the SLO anyway.
     """
     if not best.meets:
         return ()
     lines = []
     for row in sensitivity.to_dict("records"):
-        if not row["meets the SLO"]:
-            ratio = row["p99 ratio"]
-            times = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
-            what = f"the p99 is {times} times as long ({seconds(best.p99)} → {seconds(row['p99'])})"
-            lines.append(f"Fragile: with {row['case']}, {what}, and the SLO is not met: {row['blocked by']}.")
+        ratio = row["p99 ratio"]
+        if row["meets the SLO"] and ratio < _FRAGILE:
+            continue
+        times = f"{ratio:.0f}" if ratio >= 10 else f"{ratio:.1f}"
+        what = f"the p99 is {times} times as long ({seconds(best.p99)} → {seconds(row['p99'])})"
+        met = "the SLO is still met" if row["meets the SLO"] else f"the SLO is not met: {row['blocked by']}"
+        lines.append(f"Fragile: with {row['case']}, {what}; {met}.")
     return tuple(lines)
 
 
