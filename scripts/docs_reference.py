@@ -42,6 +42,10 @@ VARIABLES = {
         "The file in which `mme local up` leaves address and keys. Default: `mme/local.json` in `$XDG_STATE_HOME`.",
     ),
     "NO_COLOR, TERM": ("`mme`", "`NO_COLOR=1` or `TERM=dumb`: no colours and no progress bars."),
+    "PYTEST_XDIST_WORKER": (
+        "the pytest plugin",
+        "pytest-xdist sets it. Each worker has a directory of its own in `--mme-data-dir`.",
+    ),
     "MME_SKOPS_TRUSTED": (
         "a model of the Python container",
         "Types that skops may load beside its own, separated by commas; in `environment` of the container.",
