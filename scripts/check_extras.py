@@ -41,6 +41,7 @@ USES = {
     "otel": "from mme_sdk.runtime import otel_hook; otel_hook()",
     "prometheus": "from mme_sdk.runtime import prometheus_hook; prometheus_hook()",
     "progress": "import tqdm, mme_sdk",
+    "shared": "import redis; from mme_sdk.runtime import Memory, Shared; Memory(shared=Shared('redis://127.0.0.1'))",
     "sklearn": (
         "from sklearn.linear_model import LinearRegression; from mme_sdk.artifacts import save\n"
         "assert save(LinearRegression().fit([[0.0], [1.0]], [0, 1]), '.').suffix == '.skops'"
