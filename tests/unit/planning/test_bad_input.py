@@ -24,7 +24,8 @@ from mme_sdk.planning.simulation import (
 NAN, INF = float("nan"), float("inf")
 TEXT: Any = "often"  # where a number belongs
 HALF: Any = 1.5  # where a whole number belongs
-FLOAT: Any = 1.0
+BEST: dict[str, Any] = {"routing": "best"}
+FLOATS: dict[str, Any] = {"workers": 1.0}
 LOAD = Workload.zipf(20, rate=2.0)
 MODEL = Catalogue.uniform(memory_mb=100)
 PRICES = {"ml.m5.large": 0.115, "ml.m5.xlarge": 0.23}
@@ -88,10 +89,10 @@ def table(**changed):
             "GiB on the volume; the type with the largest",
         ),
         (
-            lambda: FleetConfig(**SITE | {"routing": "best"}),
+            lambda: FleetConfig(**SITE | BEST),
             "routing must be one of 'sticky', 'scatter', 'random', not 'best'",
         ),
-        (lambda: FleetConfig(**SITE | {"workers": FLOAT}), "workers must be a whole number"),
+        (lambda: FleetConfig(**SITE | FLOATS), "workers must be a whole number"),
         (lambda: Traffic(**CALLS | {"times": ["noon"]}), "arrays of numbers"),
         (lambda: Traffic(**CALLS | {"times": [[0.0]]}), "shape"),
         (lambda: Traffic(**CALLS | {"models": [0.5]}), "whole numbers"),
