@@ -142,7 +142,7 @@ def _registrations(models: Mapping[str, Any] | Iterable[Registration]) -> Iterat
     if isinstance(models, Mapping):
         return (Registration(str(name), source) for name, source in models.items())
     if not isinstance(models, Sized):
-        return map(_checked, models)
+        return map(_checked, models if isinstance(models, Iterable) else [models])
     for one in models:
         _checked(one)
     return iter(models)

@@ -137,6 +137,8 @@ def warm_order(
     """
     if isinstance(models, (str, ModelVersion)):
         raise InvalidInputError(f"models must be a list of models, not {models!r}", hint=f"pass [{str(models)!r}]")
+    if not isinstance(models, Iterable):
+        raise InvalidInputError(f"models must be a list of models, not {models!r:.80}")
     models = list(models)
     for model in models:
         if not isinstance(model, (str, ModelVersion)):

@@ -239,6 +239,8 @@ def test_an_iterator_that_fails(operations: RegistryOperations, tmp_path: Path, 
     assert len(s3.objects) == 20
     with pytest.raises(InvalidInputError, match="Registration objects, not str"):  # a list is checked before the first
         performed(many.register_many(operations, [Registration("x", source), "y"], None), s3)  # type: ignore[list-item]
+    with pytest.raises(InvalidInputError, match="Registration objects, not int"):
+        performed(many.register_many(operations, 7, None), s3)  # type: ignore[arg-type]
     assert len(s3.objects) == 20
 
 

@@ -124,7 +124,7 @@ def test_a_model_that_is_given_twice_counts_once() -> None:
     assert warm_order(models, endpoint="e", memory=Memory())[0] == [version("b", 1), "a"]
 
 
-@pytest.mark.parametrize("models", ["fraud/v1.tar.gz", version("a", 1), [None], [3]])
+@pytest.mark.parametrize("models", ["fraud/v1.tar.gz", version("a", 1), [None], [3], 7, None])
 def test_what_is_no_list_of_models_is_refused(models: Any) -> None:
     with pytest.raises(InvalidInputError, match="models"):
         warm_order(models, endpoint="e", memory=Memory())
