@@ -1,0 +1,113 @@
+"""The autopilot against the services of the embedded SageMaker: a journal in S3, metric and policy, commands."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import attrs
+import pytest
+
+from mme_sdk import EndpointSpec
+from mme_sdk.autopilot import Autopilot, Bounds, Goal, Journal, Machine, Rule
+from mme_sdk.cli.entry import main
+from mme_sdk.planning import Catalogue
+from tests.support.first_hour.world import IMAGE, ROLE
+
+NOW = datetime.now(UTC)
+
+
+@pytest.fixture(scope="module")
+def client(local):
+    s3 = local.boto("s3")
+    s3.create_bucket(Bucket="piloted")
+    s3.close()
+    spec = EndpointSpec.multi_model(
+        name="piloted", models="s3://piloted/prod/", image=IMAGE, role=ROLE, instance_type="ml.m5.large"
+    )
+    with local.client() as made:
+        endpoint = made.endpoints.create(spec, timeout=60)
+        yield made
+        endpoint.autoscale(None)
+        endpoint.delete()
+
+
+def pilot(client, **changes) -> Autopilot:
+    calls = {NOW - timedelta(minutes=age): {f"m{number}": 30 for number in range(30)} for age in range(1, 61)}
+    settings = {
+        "rule": Rule(goal=Goal(cold_share=0.001)),
+        "bounds": Bounds(smallest=1, largest=3),
+        "machine": Machine.of("ml.m5.large", price=0.1),
+        "catalogue": Catalogue.uniform(memory_mb=400),
+        "calls": lambda _: calls,
+        "journal": "s3://piloted/journal/",
+        "clock": lambda: NOW,
+    }
+    return Autopilot(client, "piloted", **(settings | changes))
+
+
+def test_a_dry_run_changes_nothing_and_leaves_a_record_in_s3(client, local, monkeypatch, capsys):
+    flown = pilot(client)
+    found = flown.step()
+    assert (found.action, found.before, found.count) == ("grow", 1, 3)
+    assert client.endpoint("piloted").describe().variants[0].desired_count == 1
+    flown.close()
+    for name, value in local.environ().items():
+        monkeypatch.setenv(name, value)
+    assert main(["autopilot", "explain", "piloted", "--journal", "s3://piloted/journal/", "--repeat"]) == 0
+    told = capsys.readouterr().out
+    assert "grow, 1 → 3" in told
+    assert "1 of 1 decisions are the same" in told
+
+
+def test_a_new_process_goes_on_where_the_journal_ends(client):
+    later = pilot(client, clock=lambda: NOW + timedelta(minutes=1))
+    assert later.decide().previous.at == NOW
+    later.close()
+
+
+def test_the_attached_policy_and_the_metric_are_there_and_go_again(client, local):
+    flown = pilot(client, journal=None, apply="metric")
+    flown.attach()
+    scaling = client.endpoint("piloted").describe().variants[0].autoscaling
+    assert scaling is not None
+    assert [one["PolicyName"] for one in scaling.policies] == ["piloted-AllTraffic-autopilot"]
+    flown.step()
+    cloudwatch = local.boto("cloudwatch")
+    values = cloudwatch.get_metric_statistics(
+        Namespace="mme_sdk", MetricName="DesiredInstances", Statistics=["Maximum"], Period=60,
+        Dimensions=[{"Name": "EndpointName", "Value": "piloted"}, {"Name": "VariantName", "Value": "AllTraffic"}],
+        StartTime=NOW - timedelta(minutes=5), EndTime=NOW + timedelta(minutes=5),
+    )["Datapoints"]  # fmt: skip
+    assert [one["Maximum"] for one in values] == [3.0]
+    flown.detach()
+    assert cloudwatch.describe_alarms(AlarmNamePrefix="mme_sdk/piloted/")["MetricAlarms"] == []
+    cloudwatch.close()
+
+
+def test_an_alarm_and_unreadable_calls_freeze_it(client):
+    missing = pilot(client, alarms=("p99-high",), journal=None).decide()
+    assert (missing.action, missing.count) == ("freeze", 1)
+    assert "p99-high (there is none)" in missing.reasons[-1]
+
+    def broken(_: datetime) -> dict[datetime, dict[str, int]]:
+        from mme_sdk.errors import ServiceError
+
+        raise ServiceError("the disk is full")
+
+    unread = pilot(client, calls=broken, journal=None).decide()
+    assert unread.reasons == ("the calls could not be read: the disk is full",)
+
+
+def test_commands_refuse_two_goals_and_show_a_decision(client, local, monkeypatch, capsys, tmp_path):
+    for name, value in local.environ().items():
+        monkeypatch.setenv(name, value)
+    common = ["autopilot", "decide", "piloted", "--largest", "3", "--cold-share", "0.01"]
+    assert main([*common, "--cold-seconds", "400", "--recordings", str(tmp_path)]) == 64
+    assert main([*common, "--recordings", str(tmp_path)]) == 0
+    assert "freeze, 1 → 1" in capsys.readouterr().out
+
+
+def test_records_say_all_that_a_decision_was_made_from(client, tmp_path):
+    flown = pilot(client, journal=tmp_path)
+    first = flown.step()
+    assert attrs.asdict(Journal(tmp_path).read()[0].state) == attrs.asdict(first.state)
