@@ -192,7 +192,7 @@ def test_money_of_a_day_is_never_exceeded_whatever_the_traffic(limit):
     rng = np.random.default_rng(3)
     for minute in range(1, 1440):
         spent += count * 0.2 / 60.0
-        if minute % 5 == 0:
+        if minute % 15 == 0:
             at = midnight + timedelta(minutes=minute)
             load = Demand(
                 at=at, models=tuple(f"m{number}" for number in range(40)), minutes=60, newest=at,
