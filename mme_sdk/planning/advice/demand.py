@@ -83,8 +83,17 @@ class Demand:
         return {}
 
     def _column(self, name: str) -> Floats:
-        profiles = [self.catalogue[model] for model in self.workload.models]
-        return np.asarray([getattr(each, name) for each in profiles], dtype=float)
+        if name not in self._columns:
+            profiles = [self.catalogue[model] for model in self.workload.models]
+            self._columns[name] = np.asarray([getattr(each, name) for each in profiles], dtype=float)
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, Floats]:
+        """The columns of the catalogue, read once for a demand and for those that only repeat it faster."""
+        if self.source is not None and self.source[0].catalogue is self.catalogue:
+            return self.source[0]._columns
+        return {}
 
     @cached_property
     def memory(self) -> Floats:
@@ -99,8 +108,11 @@ class Demand:
     @cached_property
     def archive(self) -> Floats:
         """Size of the archive in S3, bytes."""
-        profiles = [self.catalogue[model] for model in self.workload.models]
-        return np.asarray([float(each.archive_bytes or each.disk_bytes) for each in profiles])
+        if "archive" not in self._columns:
+            profiles = [self.catalogue[model] for model in self.workload.models]
+            sizes = [float(each.archive_bytes or each.disk_bytes) for each in profiles]
+            self._columns["archive"] = np.asarray(sizes)
+        return self._columns["archive"]
 
     @cached_property
     def load(self) -> Floats:
