@@ -25,6 +25,9 @@ def add_to(root: click.Group) -> None:
     @click.option("--prices", type=click.Path(exists=True), help="Price file. Default: indicative prices.")
     @click.option("--p95", type=float, help="Limit of the p95 latency, seconds.")
     @click.option("--p99", type=float, help="Limit of the p99 latency, seconds.")
+    @click.option("--warm-p95", type=float, help="Limit of the p95 latency of models in memory, seconds.")
+    @click.option("--cold-p95", type=float, help="Limit of the p95 latency of models that load, seconds.")
+    @click.option("--budget", type=float, help="Largest cost per month, in the currency of the prices.")
     @click.option("--cold-rate", type=float, help="Limit of the share of cold requests, 0 to 1.")
     @click.argument("trace", type=click.Path(exists=True, dir_okay=False))
     def plan(
@@ -36,6 +39,9 @@ def add_to(root: click.Group) -> None:
         prices: str | None,
         p95: float | None,
         p99: float | None,
+        warm_p95: float | None,
+        cold_p95: float | None,
+        budget: float | None,
         cold_rate: float | None,
         trace: str,
     ) -> int:
@@ -51,7 +57,8 @@ def add_to(root: click.Group) -> None:
         found = find(
             Workload.from_trace(trace),
             catalogue=models,
-            slo=SLO(p95=p95, p99=p99, cold_rate=cold_rate),
+            slo=SLO(p95=p95, p99=p99, cold_rate=cold_rate, warm_p95=warm_p95, cold_p95=cold_p95),
+            budget=budget,
             prices=load_prices(prices),
         )
         options = found.to_frame().to_dict("records") if shell.out.as_json else []

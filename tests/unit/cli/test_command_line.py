@@ -39,6 +39,15 @@ def test_a_usage_error_has_a_code_of_its_own(capsys: Any) -> None:
     assert "absent.yaml" in capsys.readouterr().err
 
 
+def test_a_plan_that_exceeds_the_budget_has_a_code_of_its_own(tmp_path: Any, capsys: Any) -> None:
+    trace = tmp_path / "trace.csv"
+    trace.write_text("time,model\n" + "".join(f"{second},m{second % 3}\n" for second in range(60)))
+    limits = ["--warm-p95", "0.5", "--cold-p95", "3", "--cold-rate", "0.5", "--json"]
+    for budget, code in (("20", 5), ("500", 0)):
+        assert main(["plan", str(trace), *limits, "--budget", budget]) == code
+        assert json.loads(capsys.readouterr().out)["feasible"] is (code == 0)
+
+
 def test_an_error_is_a_message_without_a_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Any, capsys: Any) -> None:
     monkeypatch.setenv("MME_LOCAL_FILE", str(tmp_path / "absent.json"))
     assert main(["local", "status"]) == 1
