@@ -12,10 +12,10 @@ from datetime import UTC, datetime, timedelta
 import attrs
 import numpy as np
 import pytest
-from mme_sdk.cli.entry import main
 
 from mme_sdk import EndpointSpec
 from mme_sdk.autopilot import Autopilot, Bounds, Goal, Journal, Machine, Rule
+from mme_sdk.cli.__main__ import main
 from mme_sdk.errors import MMEError
 from mme_sdk.local import ControlSettings, LocalSageMaker
 from mme_sdk.local.hosting.settings import HostingSettings

@@ -9,7 +9,7 @@ import pytest
 
 from mme_sdk import EndpointSpec
 from mme_sdk.autopilot import Autopilot, Bounds, Goal, Journal, Machine, Rule
-from mme_sdk.cli.entry import main
+from mme_sdk.cli.__main__ import main
 from mme_sdk.planning import Catalogue
 from tests.support.first_hour.world import IMAGE, ROLE
 
