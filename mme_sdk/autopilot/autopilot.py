@@ -5,15 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Literal, cast
 
 import attrs
 import numpy as np
 
 from mme_sdk._tracebacks import short_tracebacks
-from mme_sdk._validation import check_number
+from mme_sdk._validation import check_instance, check_number, check_resource_name
 from mme_sdk.autopilot import publishing
-from mme_sdk.autopilot.decision import Bounds, Decision, Observed, State, decide
+from mme_sdk.autopilot.checks import check_moment, check_names
+from mme_sdk.autopilot.decision import Bounds, Decision, Observed, State, check_settings, decide
 from mme_sdk.autopilot.demand import WINDOWS, Demand, Machine, minute_counts
 from mme_sdk.autopilot.journal import Journal
 from mme_sdk.autopilot.rule import Rule
@@ -93,8 +94,20 @@ class Autopilot:
         clock: Callable[[], datetime] | None = None,
         sleep: Callable[[float], None] | None = None,
     ) -> None:
+        check_instance("client", client, MMEClient)
+        check_resource_name("endpoint", endpoint)
+        check_resource_name("variant", variant)
+        check_settings(rule, bounds, machine)
+        check_instance("catalogue", catalogue, Catalogue)
         if apply not in ("nothing", "metric", "scale"):
-            raise InvalidInputError(f"apply must be nothing, metric or scale, not {apply!r}")
+            raise InvalidInputError(f"apply must be nothing, metric or scale, not {apply!r:.80}")
+        for name, function in (("calls", calls), ("clock", clock), ("sleep", sleep)):
+            if function is not None and not callable(function):
+                raise InvalidInputError(f"{name} must be a function or None, not {function!r:.80}")
+        names: object = tuple(alarms) if isinstance(alarms, Iterable) and not isinstance(alarms, str) else alarms
+        check_names("alarms", names)
+        self._alarms = cast("tuple[str, ...]", names)
+        check_instance("learn", learn, bool)
         if recordings is not None and calls is not None:
             raise InvalidInputError("give recordings or calls, not both")
         if recordings is None and calls is None and not len(catalogue):
@@ -107,7 +120,7 @@ class Autopilot:
         self.rule, self.bounds, self.machine, self.apply = rule, bounds, machine, apply
         self._client, self._aws = client, client._aws
         self._catalogue, self._recordings, self._calls = catalogue, recordings, calls
-        self._alarms, self._learn = tuple(alarms), learn
+        self._learn = learn
         s3 = self._aws.endpoint_url("s3")
         self._s3_url = s3
         self._journal = None if journal is None else Journal(journal, session=self._aws.session, endpoint_url=s3)
@@ -125,7 +138,7 @@ class Autopilot:
             EndpointNotFoundError: The endpoint does not exist.
             InvalidInputError: The endpoint has no such variant, or a model is larger than an instance.
         """
-        at = self._clock()
+        at = self._now()
         observed = self._aws.run(self._observe(at))
         try:
             demand = self._demand(at, observed.count)
@@ -165,13 +178,18 @@ class Autopilot:
             every: Seconds between two decisions. Default 60.
             times: Number of decisions. Default: None, without end.
 
-        Yields:
+        Returns:
             Each decision, after it is applied.
 
         Raises:
             MMEError: As for `step`.
         """
         check_number("every", every, over=0)
+        if times is not None:
+            check_number("times", times, at_least=0, integer=True)
+        return self._run(every, times)
+
+    def _run(self, every: float, times: int | None) -> Iterator[Decision]:
         done = 0
         while times is None or done < times:
             if done:
@@ -273,9 +291,14 @@ class Autopilot:
             profiles=tuple(self._catalogue[name] for name in load.models), source="cloudwatch",
         )  # fmt: skip
 
+    def _now(self) -> datetime:
+        at = self._clock()
+        check_moment("the time of `clock`", at)
+        return at
+
     def _aws_schedule(self) -> tuple[Schedule, ...]:
         if self._journal is None:
             raise InvalidInputError("scheduled limits are learned from a journal; give one")
-        at = self._clock()
+        at = self._now()
         past = self._journal.read(endpoint=self.endpoint, variant=self.variant, start=at - _WEEK, end=at)
         return learned_schedule(past, self.bounds)

@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import attrs
 
-from mme_sdk._validation import number, optional
+from mme_sdk._validation import check_instance, instance, number, one_of, optional
+from mme_sdk.autopilot.checks import check_moment, check_names
 from mme_sdk.autopilot.demand import Demand, Machine
 from mme_sdk.autopilot.rule import Forecast, Goal, Need, Rule, need
 from mme_sdk.errors import InvalidInputError
@@ -17,11 +18,18 @@ __all__ = ["Action", "Bounds", "Decision", "Observed", "State", "decide"]
 
 Action = Literal["grow", "shrink", "hold", "freeze"]
 _FORMAT = 1
-_count = number(at_least=1, integer=True)
+_count, _whole = number(at_least=1, integer=True), number(at_least=0, integer=True)
 
 
-def _names(given: Iterable[str]) -> tuple[str, ...]:
-    return tuple(given)
+_MOST = 1_000  # instances; the rule computes each number between the bounds
+
+
+def _names(given: Any) -> Any:
+    return given if isinstance(given, str) or not isinstance(given, Iterable) else tuple(given)
+
+
+def _check_names(_: object, __: object, value: Any) -> None:
+    check_names("Observed.alarms", value)
 
 
 @attrs.frozen(kw_only=True)
@@ -30,7 +38,7 @@ class Bounds:
 
     Attributes:
         smallest: Smallest number of instances. Default 2, as AWS recommends for production.
-        largest: Largest number of instances.
+        largest: Largest number of instances, at most 1000.
         money_per_day: Largest sum for instances in a day of UTC, in the currency of the machine's price. It is kept:
             the autopilot removes instances at once, also cold, when the rest of the day would exceed it. Default:
             None, no limit.
@@ -40,7 +48,7 @@ class Bounds:
     """
 
     smallest: int = attrs.field(default=2, validator=_count)
-    largest: int = attrs.field(validator=_count)
+    largest: int = attrs.field(validator=number(at_least=1, at_most=_MOST, integer=True))
     money_per_day: float | None = attrs.field(default=None, validator=optional(number(over=0)))
     moves_per_hour: int = attrs.field(default=12, validator=_count)
     stale_after: int = attrs.field(default=5, validator=_count)
@@ -63,11 +71,11 @@ class Observed:
         missing: What could not be read, in words. Default: None, nothing.
     """
 
-    count: int = attrs.field(validator=number(at_least=0, integer=True))
-    status: str = "InService"
-    alarms: tuple[str, ...] = attrs.field(default=(), converter=_names)
-    floor: int = attrs.field(default=0, validator=number(at_least=0, integer=True))
-    missing: str | None = None
+    count: int = attrs.field(validator=_whole)
+    status: str = attrs.field(default="InService", validator=instance(str))
+    alarms: tuple[str, ...] = attrs.field(default=(), converter=_names, validator=_check_names)
+    floor: int = attrs.field(default=0, validator=_whole)
+    missing: str | None = attrs.field(default=None, validator=optional(instance(str)))
 
 
 @attrs.frozen(kw_only=True)
@@ -83,10 +91,16 @@ class State:
     """
 
     at: datetime | None = None
-    count: int = 0
+    count: int = attrs.field(default=0, validator=_whole)
     low_since: datetime | None = None
     moves: tuple[datetime, ...] = ()
-    spent: float = 0.0
+    spent: float = attrs.field(default=0.0, validator=number(at_least=0))
+
+    def __attrs_post_init__(self) -> None:
+        check_instance("State.moves", self.moves, tuple)
+        for name, moment in (("at", self.at), ("low_since", self.low_since), *(("moves", one) for one in self.moves)):
+            if moment is not None or name == "moves":
+                check_moment(f"State.{name}", moment)
 
 
 @attrs.frozen(kw_only=True)
@@ -112,13 +126,13 @@ class Decision:
         machine: One instance.
     """
 
-    endpoint: str
-    variant: str
+    endpoint: str = attrs.field(validator=instance(str))
+    variant: str = attrs.field(validator=instance(str))
     at: datetime
-    action: Action
-    before: int
-    count: int
-    wanted: int | None
+    action: Action = attrs.field(validator=one_of("grow", "shrink", "hold", "freeze"))
+    before: int = attrs.field(validator=_whole)
+    count: int = attrs.field(validator=_whole)
+    wanted: int | None = attrs.field(validator=optional(_whole))
     reasons: tuple[str, ...]
     state: State
     expected: Forecast | None
@@ -128,6 +142,11 @@ class Decision:
     rule: Rule
     bounds: Bounds
     machine: Machine
+
+    def __attrs_post_init__(self) -> None:
+        check_moment("Decision.at", self.at)
+        if not self.reasons or not all(isinstance(one, str) for one in self.reasons):
+            raise InvalidInputError(f"Decision.reasons must be texts, not {self.reasons!r:.80}")
 
     def __str__(self) -> str:
         change = f"{self.before} → {self.count}" if self.count != self.before else f"{self.count}"
@@ -186,8 +205,8 @@ class Decision:
                 machine=Machine(**given["machine"]),
                 demand=Demand.from_dict(given["demand"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise InvalidInputError(f"this is not the record of a decision: {error!r}") from error
+        except (LookupError, TypeError, ValueError, ArithmeticError, AttributeError) as error:
+            raise InvalidInputError(f"this is not the record of a decision: {error!r:.200}") from error
 
 
 def _forecast_out(found: Forecast) -> dict[str, Any]:
@@ -253,16 +272,22 @@ def decide(
     Raises:
         InvalidInputError: A model is larger than an instance, or a price is needed and not given.
     """
+    check_instance("demand", demand, Demand)
+    check_instance("observed", observed, Observed)
+    check_instance("previous", previous, State, type(None))
+    check_settings(rule, bounds, machine)
     past = previous or State()
     at = demand.at
     if bounds.money_per_day is not None and machine.price is None:
         raise InvalidInputError("Bounds: money_per_day needs the price of an instance", hint="give Machine(…) a price")
     before = observed.count
-    moves = tuple(one for one in past.moves if at - one < timedelta(hours=1))
+    # A clock that went back leaves times in the future: they count from now, or they would hold for as long.
+    moves = tuple(min(one, at) for one in past.moves if at - one < timedelta(hours=1))
+    last_low = None if past.low_since is None else min(past.low_since, at)
     spent = _spent(past, at, machine.price)
     reasons: list[str] = []
     found: Need | None = None
-    count, low_since = before, past.low_since
+    count, low_since = before, last_low
     frozen = _reason_to_freeze(demand, observed, bounds)
     allowed, why = _allowed(bounds, machine, spent, at)
     if frozen is None:
@@ -276,8 +301,13 @@ def decide(
         if allowed < target:
             reasons.append(why)
             target = allowed
-        count, low_since = _with_hysteresis(target, before, past.low_since, at, allowed, rule, reasons)
-        if count != before and len(moves) >= bounds.moves_per_hour and allowed >= before:
+        count, low_since = _with_hysteresis(target, before, last_low, at, allowed, rule, reasons)
+        if (
+            count != before
+            and not _made_before(past, count)
+            and len(moves) >= bounds.moves_per_hour
+            and allowed >= before
+        ):
             reasons.append(f"{len(moves)} changes within 60 minutes are the largest number allowed")
             count = before
     else:
@@ -286,7 +316,7 @@ def decide(
     action: Action = "freeze" if frozen is not None else "hold"
     if count != before:
         action = "grow" if count > before else "shrink"
-        moves = (*moves, at)
+        moves = (*(moves[:-1] if _made_before(past, count) else moves), at)
     return Decision(
         endpoint=endpoint,
         variant=variant,
@@ -305,6 +335,19 @@ def decide(
         bounds=bounds,
         machine=machine,
     )
+
+
+def check_settings(rule: Any, bounds: Any, machine: Any) -> None:
+    """Raise InvalidInputError unless the settings of an autopilot are of their classes.
+
+    Args:
+        rule: The rule.
+        bounds: The bounds.
+        machine: One instance.
+    """
+    check_instance("rule", rule, Rule)
+    check_instance("bounds", bounds, Bounds)
+    check_instance("machine", machine, Machine)
 
 
 def _reason_to_freeze(demand: Demand, observed: Observed, bounds: Bounds) -> str | None:
@@ -326,6 +369,11 @@ def _reason_to_freeze(demand: Demand, observed: Observed, bounds: Bounds) -> str
             "give the recorder a larger `top`"
         )
     return None
+
+
+def _made_before(past: State, count: int) -> bool:
+    """Return whether the last decision was a change to the same number, which is not in effect yet."""
+    return past.count == count and past.moves[-1:] == (past.at,)
 
 
 def _with_hysteresis(
@@ -370,6 +418,7 @@ def _allowed(bounds: Bounds, machine: Machine, spent: float, at: datetime) -> tu
     rest = (end - at).total_seconds() / 3600.0
     soon = min(0.5, rest)
     left = bounds.money_per_day - spent - bounds.smallest * machine.price * (rest - soon)
-    allowed = max(bounds.smallest, int(max(0.0, left) / (machine.price * soon))) if soon > 0 else bounds.largest
+    payable = min(max(0.0, left) / (machine.price * soon), bounds.largest) if soon > 0 else bounds.largest
+    allowed = max(bounds.smallest, int(payable))
     why = f"{spent:,.2f} of {bounds.money_per_day:,.2f} for today are spent: at most {allowed} instances for now"
-    return min(allowed, bounds.largest), why
+    return allowed, why

@@ -9,7 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from mme_sdk._validation import number, optional
+from mme_sdk._validation import check_instance, check_number, instance, number, optional
+from mme_sdk.autopilot.checks import check_moment
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning.advice.demand import fleet_config
 from mme_sdk.planning.advice.inputs import Assumptions
@@ -24,6 +25,7 @@ WINDOWS = (5, 15, 30, 60)
 """Lengths of the windows over which calls are counted, minutes."""
 
 _count = number(at_least=1, integer=True)
+_MOST_CALLS = 10**12  # of a model in a minute; sums of them fit into 64 bits
 _BITS = 8.0 / 1e9  # bytes to Gbit
 
 
@@ -36,7 +38,7 @@ class Machine:
         memory_bytes: Memory for models, bytes.
         volume_bytes: Space for models on the volume, bytes.
         vcpus: Number of vCPUs.
-        loader_slots: Number of models that the instance downloads and loads at a time. Default 2.
+        loader_slots: Number of models that the instance downloads and loads at a time, at most 1000. Default 2.
         spill_outstanding: Number of outstanding requests for a model on one instance from which SageMaker loads the
             model on another instance. Default 8.
         s3_latency: Time until the first byte of a download, seconds. Default 0.2.
@@ -48,11 +50,11 @@ class Machine:
         4
     """
 
-    instance_type: str
+    instance_type: str = attrs.field(validator=instance(str))
     memory_bytes: int = attrs.field(validator=_count)
     volume_bytes: int = attrs.field(validator=_count)
     vcpus: int = attrs.field(validator=_count)
-    loader_slots: int = attrs.field(default=2, validator=_count)
+    loader_slots: int = attrs.field(default=2, validator=number(at_least=1, at_most=1_000, integer=True))
     spill_outstanding: int = attrs.field(default=8, validator=_count)
     s3_latency: float = attrs.field(default=0.2, validator=number(at_least=0))
     s3_gbps: float = attrs.field(default=1.0, validator=number(over=0))
@@ -73,6 +75,8 @@ class Machine:
         Raises:
             InvalidInputError: The type is not known.
         """
+        check_instance("instance_type", instance_type, str)
+        check_instance("assumptions", assumptions, Assumptions, type(None))
         known = instance_types()
         if instance_type not in known:
             raise InvalidInputError(
@@ -115,13 +119,16 @@ class Demand:
     at: datetime
     models: tuple[str, ...]
     counts: Ints
-    minutes: int
+    minutes: int = attrs.field(validator=number(at_least=1, at_most=WINDOWS[-1], integer=True))
     newest: datetime | None
     profiles: tuple[ModelProfile, ...]
-    unnamed: int = 0
-    source: str = "given"
+    unnamed: int = attrs.field(default=0, validator=number(at_least=0, integer=True))
+    source: str = attrs.field(default="given", validator=instance(str))
 
     def __attrs_post_init__(self) -> None:
+        check_moment("Demand.at", self.at)
+        if self.newest is not None:
+            check_moment("Demand.newest", self.newest)
         if self.counts.shape != (len(self.models), len(WINDOWS)) or len(self.profiles) != len(self.models):
             raise InvalidInputError("counts must have a row for each model and a column for each window")
 
@@ -152,6 +159,8 @@ class Demand:
         Raises:
             InvalidInputError: A time has no time zone, a count is negative, or the catalogue has no profile of a model.
         """
+        check_instance("minutes", minutes, Mapping)
+        check_instance("catalogue", catalogue, Catalogue)
         end = _minute(at)
         ages = {moment: (end - _minute(moment)) // timedelta(minutes=1) for moment in minutes}
         totals: dict[str, list[int]] = {}
@@ -159,9 +168,10 @@ class Demand:
         for moment, calls in minutes.items():
             if not 1 <= ages[moment] <= WINDOWS[-1]:
                 continue
+            check_instance(f"the calls of {moment}", calls, Mapping)
             for model, count in calls.items():
-                if count < 0:
-                    raise InvalidInputError(f"the calls of {model!r} are negative: {count}")
+                check_instance("a target model in the calls", model, str)
+                check_number(f"the calls of {model!r}", count, at_least=0, at_most=_MOST_CALLS, integer=True)
                 row = totals.setdefault(model, [0] * len(WINDOWS))
                 for column, window in enumerate(WINDOWS):
                     row[column] += int(count) if ages[moment] <= window else 0
@@ -255,6 +265,5 @@ def minute_counts(
 
 
 def _minute(moment: datetime) -> datetime:
-    if moment.tzinfo is None:
-        raise InvalidInputError(f"times must have a time zone; {moment!r} has none", hint="use datetime.now(UTC)")
+    check_moment("a time of calls", moment)
     return moment.astimezone(UTC).replace(second=0, microsecond=0)

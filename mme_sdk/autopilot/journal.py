@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from mme_sdk._validation import check_instance
+from mme_sdk.autopilot.checks import check_moment
 from mme_sdk.autopilot.decision import Decision
-from mme_sdk.errors import InvalidInputError, ModelNotFoundError
+from mme_sdk.errors import InvalidInputError, ModelNotFoundError, StorageError
 from mme_sdk.types.s3uri import S3Uri
 
 __all__ = ["Journal"]
+
+
+_DAY = re.compile(r"\d{4}-\d\d-\d\d\.jsonl")
 
 
 class _Place(Protocol):
@@ -31,20 +37,33 @@ class _Folder:
         self._root = Path(address)
 
     def add(self, at: datetime, line: bytes) -> None:
-        self._root.mkdir(parents=True, exist_ok=True)
         path = self._root / f"{at:%Y-%m-%d}.jsonl"
-        with path.open("ab+") as file:
-            end = file.seek(0, os.SEEK_END)
-            if end:
-                file.seek(end - 1)
-                if file.read(1) != b"\n":  # a process was stopped while it wrote; what it wrote stays a line of its own
-                    line = b"\n" + line
-            file.write(line)
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            with path.open("ab+") as file:
+                end = file.seek(0, os.SEEK_END)
+                if end:
+                    file.seek(end - 1)
+                    if file.read(1) != b"\n":  # a process was stopped while it wrote; that stays a line of its own
+                        line = b"\n" + line
+                file.write(line)
+        except OSError as error:
+            raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
     def texts(self, first: str, last: str) -> Iterator[tuple[str, bytes]]:
-        for path in sorted(self._root.glob("????-??-??.jsonl")):
-            if first[:10] <= path.stem <= last[:10]:
-                yield str(path), path.read_bytes()
+        try:
+            paths = sorted(self._root.iterdir())
+        except FileNotFoundError:
+            return  # nothing was written yet
+        except OSError as error:
+            raise StorageError(f"{self._root} cannot be read: {error.strerror or error}") from error
+        for path in paths:
+            if _DAY.fullmatch(path.name) and first[:10] <= path.stem <= last[:10]:
+                try:
+                    body = path.read_bytes()
+                except OSError as error:
+                    raise StorageError(f"{path} cannot be read: {error.strerror or error}") from error
+                yield str(path), body
 
     def close(self) -> None:
         pass
@@ -68,6 +87,8 @@ class _S3:
         self._call("put_object", Key=f"{self._uri.key}{at:%Y-%m-%d/%H%M%S-%f}.jsonl", Body=line)
 
     def texts(self, first: str, last: str) -> Iterator[tuple[str, bytes]]:
+        from mme_sdk.aws.error_translation import translating
+
         more: dict[str, str] = {"StartAfter": self._uri.key + first}
         while True:
             page = self._call("list_objects_v2", Prefix=self._uri.key, **more)
@@ -81,7 +102,9 @@ class _S3:
                     answer = self._call("get_object", Key=one["Key"])
                 except ModelNotFoundError:
                     continue  # it was deleted since it was listed
-                yield f"s3://{self._uri.bucket}/{one['Key']}", bytes(answer["Body"].read())
+                with answer["Body"] as stream, translating(service="s3", operation="get_object"):
+                    body = bytes(stream.read())
+                yield f"s3://{self._uri.bucket}/{one['Key']}", body
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -108,9 +131,10 @@ class Journal:
     def __init__(
         self, address: str | os.PathLike[str], *, session: Any = None, endpoint_url: str | None = None
     ) -> None:
-        where = os.fspath(address)
-        if "://" in where and not where.startswith("s3://"):
-            raise InvalidInputError(f"{where!r} is neither an s3:// prefix nor a directory")
+        if not isinstance(address, (str, os.PathLike)) or not isinstance(where := os.fspath(address), str) or not where:
+            raise InvalidInputError(f"a journal is an s3:// prefix or a directory, not {address!r:.80}")
+        if "\0" in where or ("://" in where and not where.startswith("s3://")):
+            raise InvalidInputError(f"{where!r:.200} is neither an s3:// prefix nor a directory")
         self._place: _Place = _S3(where, session, endpoint_url) if where.startswith("s3://") else _Folder(where)
 
     def add(self, decision: Decision) -> None:
@@ -118,7 +142,11 @@ class Journal:
 
         Args:
             decision: The decision.
+
+        Raises:
+            StorageError: The file cannot be written.
         """
+        check_instance("decision", decision, Decision)
         line = json.dumps(decision.to_dict(), separators=(",", ":"), allow_nan=False)
         self._place.add(decision.at.astimezone(UTC), line.encode() + b"\n")
 
@@ -145,7 +173,11 @@ class Journal:
 
         Raises:
             InvalidInputError: A line is not a decision.
+            StorageError: A file cannot be read.
         """
+        for name, moment in (("start", start), ("end", end)):
+            if moment is not None:
+                check_moment(name, moment)
         first = "" if start is None else f"{start.astimezone(UTC):%Y-%m-%d/%H%M%S}"
         last = "\U0010ffff" if end is None else f"{end.astimezone(UTC):%Y-%m-%d/%H%M%S}\U0010ffff"
         found: list[Decision] = []
@@ -155,7 +187,7 @@ class Journal:
                     continue
                 try:
                     record = json.loads(line)
-                except ValueError as error:
+                except (ValueError, RecursionError) as error:
                     if _is_torn(line):
                         continue
                     raise InvalidInputError(f"{name}, line {number} is not JSON: {error}") from error

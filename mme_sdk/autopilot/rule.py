@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from mme_sdk._validation import number, optional
+from mme_sdk._validation import instance, number, optional
 from mme_sdk.autopilot.demand import WINDOWS, Demand, Machine
 from mme_sdk.errors import InvalidInputError
 from mme_sdk.planning.analysis import Poisson, Tabulated, erlang_c
@@ -81,7 +81,7 @@ class Rule:
         shrink_after: Minutes for which fewer instances must suffice before one is removed. Default 30.
     """
 
-    goal: Goal
+    goal: Goal = attrs.field(validator=instance(Goal))
     loader_limit: float = attrs.field(default=0.4, validator=_share)
     vcpu_limit: float = attrs.field(default=0.75, validator=_share)
     fast_calls: int = attrs.field(default=10, validator=number(at_least=1, integer=True))
@@ -242,11 +242,16 @@ def need(
         machine=machine,
         packing=rule.packing,
     )
-    if float(fleet.memory.max()) > machine.memory_bytes or float(fleet.disk.max()) > machine.volume_bytes:
-        sizes = demand.column("memory_bytes")
-        raise InvalidInputError(
-            f"model {demand.models[int(np.argmax(sizes))]!r} is larger than an instance of {machine.instance_type}"
-        )
+    for sizes, space, what in (
+        (fleet.memory, machine.memory_bytes, "memory"),
+        (fleet.disk, machine.volume_bytes, "space on the volume"),
+    ):
+        if float(sizes.max()) > space:
+            largest_model = demand.models[int(np.flatnonzero(called)[np.argmax(sizes)])]
+            raise InvalidInputError(
+                f"model {largest_model!r} is larger than an instance of {machine.instance_type}: it needs "
+                f"{sizes.max():,.0f} bytes of {what}, and there are {space:,}"
+            )
     forecasts = tuple(fleet.forecast(count) for count in range(smallest, largest + 1))
     able = [one for one in forecasts if one.loaders <= rule.loader_limit and one.vcpus <= rule.vcpu_limit]
     if not able:

@@ -27,7 +27,7 @@ def _options(function: Callable[..., Any]) -> Callable[..., Any]:
         (
             click.option("--smallest", type=click.IntRange(min=1), default=2, show_default=True,
                          help="Fewest instances."),
-            click.option("--largest", type=click.IntRange(min=1), required=True, help="Most instances."),
+            click.option("--largest", type=click.IntRange(min=1, max=1000), required=True, help="Most instances."),
             click.option("--cold-share", type=_positive, help="Goal: largest share of cold calls, 0 to 1."),
             click.option("--cold-seconds", type=_positive, help="Goal: cold seconds worth an instance-hour."),
             click.option("--cold-price", type=_positive, help="Goal: price of a cold second, as the prices."),
@@ -144,7 +144,13 @@ def _run(group: click.Group) -> None:
 def _explain(group: click.Group) -> None:
     @command(group, "explain", exits=(DIFFERENT,))
     @click.option("--journal", required=True, help="S3 prefix or directory of the decisions.")
-    @click.option("--hours", type=_positive, default=24.0, show_default=True, help="How far to look back.")
+    @click.option(
+        "--hours",
+        type=click.FloatRange(min=0, min_open=True, max=87_600),
+        default=24.0,
+        show_default=True,
+        help="How far to look back.",
+    )
     @click.option("--variant", help="Production variant. Default: all.")
     @click.option("--all", "everything", is_flag=True, help="Also decisions that changed nothing.")
     @click.option("--repeat", is_flag=True, help="Make each decision again from its record, and compare.")
