@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from mme_sdk.types.reply import Reply
 __all__ = ["Entry", "damaged", "decode", "encode", "key_of"]
 
 Entry = tuple[str, Reply[Any]]  # the key of a request, and its answer
+_KEY = re.compile("[0-9a-f]{40}")
 _MAGIC = b"mme-ledger 1 "
 _KEPT = ("content_type", "model", "endpoint", "variant", "request_id", "custom_attributes")
 _ASKED = (  # options that can change an answer
@@ -82,13 +84,33 @@ def decode(address: str, data: bytes) -> list[Entry]:
     if head[len(_MAGIC) :] != hashlib.sha256(content).hexdigest().encode():
         raise damaged(address, "its checksum differs")
     line, _, bodies = content.partition(b"\n")
+    try:
+        table = json.loads(line)
+    except (ValueError, RecursionError):
+        raise damaged(address, "its second line is not JSON") from None
+    if not isinstance(table, list) or not all(_is_entry(facts) for facts in table):
+        raise damaged(address, "its second line does not describe answers")
+    if sum(facts["bytes"] for facts in table) != len(bodies):
+        raise damaged(address, "its second line describes more or fewer bytes than it has")
     entries, start = list[Entry](), 0
-    for facts in json.loads(line):
-        end = start + int(facts["bytes"])
+    for facts in table:
+        end = start + facts["bytes"]
         reply: Reply[Any] = Reply(body=bodies[start:end], **{name: facts[name] for name in _KEPT})
-        entries.append((str(facts["key"]), reply))
+        entries.append((facts["key"], reply))
         start = end
     return entries
+
+
+def _is_entry(facts: Any) -> bool:
+    """Return whether a value of JSON describes an answer."""
+    return (
+        isinstance(facts, dict)
+        and isinstance(facts.get("key"), str)
+        and _KEY.fullmatch(facts["key"]) is not None
+        and type(facts.get("bytes")) is int
+        and facts["bytes"] >= 0
+        and all(name in facts and isinstance(facts[name], (str, type(None))) for name in _KEPT)
+    )
 
 
 def damaged(address: str, why: str) -> IntegrityError:

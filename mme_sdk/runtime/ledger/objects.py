@@ -196,16 +196,28 @@ def objects_at(address: str | os.PathLike[str]) -> Objects:
         InvalidInputError: It is neither.
     """
     if isinstance(address, os.PathLike):
-        return DirectoryObjects(Path(address))
+        address = os.fspath(address)
+        if isinstance(address, str) and address:
+            return _directory(address)
     if not isinstance(address, str) or not address:
         raise InvalidInputError(
             f"a ledger is an S3 address or a local directory, not {address!r:.80}", hint="write s3://bucket/jobs/42/"
         )
     if "://" not in address:
-        return DirectoryObjects(Path(address))
+        return _directory(address)
     uri = S3Uri.parse(address)
     if not uri.key.strip("/"):
         raise InvalidInputError(
             f"{address}: a ledger needs a prefix of its own in the bucket", hint=f"write s3://{uri.bucket}/jobs/42/"
         )
     return S3Objects(uri.as_prefix())
+
+
+def _directory(path: str) -> DirectoryObjects:
+    try:
+        valid = b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        valid = False
+    if not valid:
+        raise InvalidInputError(f"a directory of a ledger cannot have the name {path!r:.80}")
+    return DirectoryObjects(Path(path))

@@ -76,6 +76,8 @@ class RedisStore:
             raise StoreDownError(str(error)) from error
         except errors.RedisError as error:
             raise StoreRefusedError(str(error)) from error
+        except UnicodeDecodeError as error:
+            raise StoreRefusedError("its entries are not those of mme_sdk") from error
         return answer
 
     def reserve(self, endpoint: str, worker: str, ask: Ask) -> Grant:

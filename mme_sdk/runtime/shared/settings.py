@@ -17,6 +17,7 @@ __all__ = ["Password", "Shared"]
 
 _SCHEMES = ("redis", "rediss")
 _NAMESPACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,99}")
+_HOST = re.compile(r"[^\s\x00-\x20\x7f\ud800-\udfff]+")
 _HINT = "pass 'redis://host:6379/0', 'rediss://host:6379' or 'file:/path/of/the/file'"
 
 
@@ -143,9 +144,13 @@ def _file_url(url: str) -> str:
         path = path[2:]
         if not path.startswith("/"):
             raise InvalidInputError("Shared.url names a file of another machine", hint=_HINT)
-    if not path or path.endswith("/") or "\0" in path:
+    if not path or path.endswith("/") or "\0" in path or _has_surrogates(path):
         raise InvalidInputError("Shared.url names no file", hint=_HINT)
     return f"file:{Path(path).absolute()}"
+
+
+def _has_surrogates(text: str) -> bool:
+    return any("\ud800" <= one <= "\udfff" for one in text)
 
 
 def _server_url(url: str) -> tuple[str, str | None]:
@@ -155,7 +160,7 @@ def _server_url(url: str) -> tuple[str, str | None]:
         port = parts.port
     except ValueError:
         raise InvalidInputError("Shared.url is not a valid URL", hint=_HINT) from None
-    if parts.scheme not in _SCHEMES or not parts.hostname:
+    if parts.scheme not in _SCHEMES or not parts.hostname or not _HOST.fullmatch(parts.hostname):
         raise InvalidInputError("Shared.url is not the URL of a Redis server or of a file", hint=_HINT)
     if parts.query or parts.fragment or not re.fullmatch(r"(/\d*)?", parts.path):
         raise InvalidInputError(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from mme_sdk.runtime.shared.rules import ACTIVE, WORKER, Ask, Grant, LoadLimit, Rate, end_load, reserve
+from mme_sdk.runtime.shared.store import StoreRefusedError
 
 __all__ = ["Table", "TableStore"]
 
@@ -53,7 +55,7 @@ class TableStore(ABC):
             now, group = table.now, f"workers/{endpoint}"
             table.put(group, worker, "", now + WORKER)
             ends = [end for end in table.ends(group) if end <= now + WORKER]
-            state = Rate(*map(float, (table.get("rate", endpoint) or "").split()))
+            state = Rate(*_numbers(table, "rate", endpoint, 7))
             active = sum(end > now - ACTIVE + WORKER for end in ends)
             grant = reserve(state, ask, now, active=active, workers=len(ends))
             numbers = (state.free_at, state.peak, state.began, state.recovery, state.answers, state.span, state.counted)
@@ -119,7 +121,25 @@ def _slot(worker: str, model: str) -> str:
 
 
 def _limit(table: Table, endpoint: str) -> LoadLimit:
-    return LoadLimit(*map(int, (table.get("limit", endpoint) or "").split()))
+    return LoadLimit(*map(int, _numbers(table, "limit", endpoint, 2)))
+
+
+def _numbers(table: Table, group: str, name: str, count: int) -> list[float]:
+    """Return the numbers of an entry; none if there is no entry.
+
+    Raises:
+        StoreRefusedError: Another program wrote the entry.
+    """
+    text = table.get(group, name)
+    if text is None:
+        return []
+    try:
+        found = [float(one) for one in text.split()]
+    except ValueError:
+        found = []
+    if len(found) != count or not all(map(math.isfinite, found)):
+        raise StoreRefusedError(f"the entry {group} of {name} is not one of mme_sdk; delete the file")
+    return found
 
 
 def _keep_limit(table: Table, endpoint: str, state: LoadLimit) -> None:

@@ -50,7 +50,8 @@ def decision(models: int = 20, count: int = 2, past: State | None = None, at: da
 
 @pytest.mark.parametrize("value", [None, 5, "x", [], {}])
 def test_settings_of_a_wrong_class_are_refused_by_name(value: Any) -> None:
-    client, junk = MMEClient(region="eu-west-1"), value or 5
+    client = MMEClient(region="eu-west-1")
+    junk: Any = value or 5
     given = {**SETTINGS, "catalogue": CATALOGUE, "recordings": "s3://b/r/"}
     for name in ("rule", "bounds", "machine", "catalogue"):
         with pytest.raises(InvalidInputError, match=f"^{name} must be of type"):

@@ -339,3 +339,30 @@ def test_a_slow_store_does_not_block_the_event_loop() -> None:
             await client.close()
 
     assert asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    "text", ["junk", "", "1", "nan nan nan nan nan nan nan", "1e999 0 0 0 0 0 0", "0 " * 8, None, b"\xff", 5]
+)
+@pytest.mark.parametrize("kind", ["rate", "limit"])
+def test_an_entry_of_another_program_is_named(kind: str, text: Any, tmp_path: Path) -> None:
+    path = tmp_path / "state"
+    store = FileStore(str(path), namespace="mme", timeout=1.0)
+
+    def use() -> None:
+        store.reserve("e", "w", Ask(given=10.0, want=1, done=0, throttled=-1.0))
+        store.take_slot("e", "m", "w", seconds=1.0, initial=4, forced=True)
+
+    use()
+    with sqlite3.connect(path) as file:
+        file.execute("REPLACE INTO entries VALUES ('mme', ?, 'e', ?, 9e18)", (kind, text))
+    file.close()
+    with pytest.raises(StoreRefusedError, match=f"the entry {kind} of e is not one of mme_sdk; delete the file"):
+        use()
+
+
+@pytest.mark.parametrize("url", ["file:\ud800", "redis://a b", "redis://:the-secret@a b", "redis://\ud800"])
+def test_an_address_that_no_store_can_have_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"Shared\.url") as caught:
+        Shared(url)
+    assert SECRET not in str(caught.value)
